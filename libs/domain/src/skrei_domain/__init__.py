@@ -1,0 +1,1 @@
+"""The words of Skrei: states, messages, subjects and the node protocol. Pure."""

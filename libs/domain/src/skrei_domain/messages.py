@@ -1,0 +1,302 @@
+"""Every message between processes: commands (what is wanted), facts (what was observed), and the hello protocol.
+
+Fields are only ever added, each with a default; a change of meaning is a new `.v2` type. Times of a node are
+attributes beside the record's own and never compared across machines.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from skrei_domain.lifecycle import ExecutionState, Want
+from skrei_domain.node import NodeInfo
+
+PROTOCOL = 1
+
+
+class Message(BaseModel):
+    """A value on the wire: frozen, and deaf to fields that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Problem(Message):
+    """Why something did not go well: a stable code and a sentence."""
+
+    code: str
+    message: str
+
+
+# ---------------------------------------------------------------- commands
+
+
+class RunOrder(Message):
+    """All that a node needs to run an execution; the task's spec is JSON text, parsed once where it is used."""
+
+    job_id: str
+    job_version: int
+    job_type: str = "batch"
+    job_name: str = ""
+    namespace: str = "default"
+    task: str
+    partition: int
+    partition_count: int
+    attempt: int = 1
+    task_json: str
+    token: str = ""
+    local_restarts: int = 1
+    execution_timeout_seconds: float | None = None
+    total_timeout_seconds: float | None = None
+    traceparent: str = ""
+
+
+class ExecutionWanted(Message):
+    """The wanted state of an execution at a revision; only a higher revision than the one applied counts."""
+
+    type: Literal["skrei.execution.wanted.v1"] = "skrei.execution.wanted.v1"
+    execution_id: str
+    revision: int
+    want: Want
+    incarnation: int
+    run: RunOrder | None = None
+    reason: str = ""
+
+
+class CommandBatch(Message):
+    """Commands of one leader to one node, in order."""
+
+    timeline: int
+    epoch: int
+    commands: tuple[ExecutionWanted, ...]
+
+
+# ---------------------------------------------------------------- facts
+
+
+class Step(Message):
+    """A state that an execution reached, by the node's own clock, in its n-th start."""
+
+    state: ExecutionState
+    at: datetime
+    start: int = 0
+
+
+class RunOutput(Message):
+    """The first 2 KiB of what the program said."""
+
+    stdout: str = ""
+    stderr: str = ""
+    stdout_truncated: bool = False
+    stderr_truncated: bool = False
+
+
+class ResultRef(Message):
+    """What an execution left: digest and size (bytes) of its tar.gz, and the bytes themselves (base64) when small."""
+
+    digest: str
+    size: int
+    inline: str | None = None
+
+
+class ExecutionObserved(Message):
+    """The whole observed state of an execution with the time of every step."""
+
+    type: Literal["skrei.execution.observed.v1"] = "skrei.execution.observed.v1"
+    execution_id: str
+    revision: int
+    state: ExecutionState
+    starts: int = 0
+    steps: tuple[Step, ...] = ()
+    exit_code: int | None = None
+    problem: Problem | None = None
+    output: RunOutput | None = None
+    result: ResultRef | None = None
+
+
+class NodeChanged(Message):
+    """What a node can do has changed."""
+
+    type: Literal["skrei.node.changed.v1"] = "skrei.node.changed.v1"
+    info: NodeInfo
+
+
+Fact: TypeAlias = Annotated[ExecutionObserved | NodeChanged, Field(discriminator="type")]
+
+
+class FactBatch(Message):
+    """A stretch of one node's ordered log: `facts[i]` has the sequence `first + i`."""
+
+    node_id: str
+    boot_id: str
+    incarnation: int
+    first: int
+    facts: tuple[Fact, ...]
+
+    @property
+    def last(self) -> int:
+        """The sequence of the last fact."""
+        return self.first + len(self.facts) - 1
+
+
+class Confirm(Message):
+    """Leader to node: facts up to `confirmed` are committed; `resend_from` names a gap; `hello` asks for a hello."""
+
+    timeline: int
+    epoch: int
+    boot_id: str = ""
+    incarnation: int = 0
+    confirmed: int = 0
+    resend_from: int | None = None
+    hello: bool = False
+
+
+# ---------------------------------------------------------------- hello
+
+
+class HelloExecution(Message):
+    """An execution as a node's journal knows it."""
+
+    execution_id: str
+    revision: int
+    state: ExecutionState
+    starts: int = 0
+
+
+class Hello(Message):
+    """What a node says of itself; long ones go in pages, answered when the last one has come.
+
+    `timeline`, `epoch` and `confirmed` are the highest that the node was ever told: a record that is behind
+    them has been restored from a backup.
+    """
+
+    protocol: int = PROTOCOL
+    node_id: str
+    boot_id: str
+    timeline: int
+    epoch: int
+    incarnation: int
+    sequence: int
+    confirmed: int
+    executions: tuple[HelloExecution, ...] = ()
+    info: NodeInfo
+    page: int = 0
+    pages: int = 1
+
+
+class Wanted(Message):
+    """The revision and want that the record holds of an execution that the node listed."""
+
+    execution_id: str
+    revision: int
+    want: Want
+
+
+class HelloReply(Message):
+    """The leader's answer. `incarnation` above the node's own means: open that one and say hello again.
+
+    `refusal` code `duplicate-node` is final for this process; `busy` and `not-leader` mean: ask again soon.
+    """
+
+    timeline: int = 0
+    epoch: int = 0
+    incarnation: int = 0
+    confirmed: int = 0
+    heartbeat_seconds: float = 5.0
+    wanted: tuple[Wanted, ...] = ()
+    refusal: Problem | None = None
+    more: bool = False
+
+
+class Heartbeat(Message):
+    """Alive; the log goes to `sequence`, and `digest` sums up what is not terminal there (see `sync.digest`)."""
+
+    node_id: str
+    boot_id: str
+    timeline: int
+    incarnation: int
+    sequence: int
+    digest: str
+    leaving: bool = False
+
+
+# ---------------------------------------------------------------- questions to a node
+
+
+class LogRequest(Message):
+    """API to node: stream an execution's output on `subjects.log`; `follow` goes on until it ends."""
+
+    type: Literal["skrei.log.request.v1"] = "skrei.log.request.v1"
+    request_id: str
+    execution_id: str
+    follow: bool = False
+    tail: bool = False
+    cancel: bool = False
+
+
+class LogChunk(Message):
+    """Node to API: some output. `stream` 1 is stdout, 2 stderr; `end` closes; `problem` says why there is none."""
+
+    request_id: str
+    sequence: int
+    stream: int = 0
+    data: str = ""
+    end: bool = False
+    problem: Problem | None = None
+
+
+# ---------------------------------------------------------------- results
+
+
+class ResultHeld(Message):
+    """Leader to publisher: take this inline result over (fetch it from the API's internal route)."""
+
+    execution_id: str
+    digest: str
+    size: int
+    expires_at: datetime
+
+
+class PublisherCommand(Message):
+    """Leader to publisher, in bulk: results to take over, and stored ones to drop."""
+
+    type: Literal["skrei.publisher.command.v1"] = "skrei.publisher.command.v1"
+    take: tuple[ResultHeld, ...] = ()
+    drop: tuple[str, ...] = ()
+
+
+class PublisherFact(Message):
+    """Publisher to leader, in bulk: results that are durably stored, as (execution id, digest)."""
+
+    type: Literal["skrei.publisher.fact.v1"] = "skrei.publisher.fact.v1"
+    stored: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+# ---------------------------------------------------------------- hints
+
+
+class EvaluationHint(Message):
+    """API to scheduler: look now; carries what the planner needs while the batch is small, else nothing."""
+
+    type: Literal["skrei.hint.evaluation.v1"] = "skrei.hint.evaluation.v1"
+    evaluations: tuple["HintedEvaluation", ...] = ()
+
+
+class HintedEvaluation(Message):
+    """A due evaluation and its job as they were committed; `spec_json` is the stored spec text."""
+
+    evaluation_id: str
+    trigger: str
+    job_id: str
+    namespace: str
+    job_name: str
+    job_type: str
+    generation: int
+    version: int
+    state: str
+    priority: int
+    created_at: datetime
+    spec_json: str
+    traceparent: str = ""
+    actor: str = ""

@@ -1,0 +1,90 @@
+"""Amounts: how much of a machine something needs or has, parsed from text and added exactly (integers only)."""
+
+import re
+from decimal import Decimal, InvalidOperation
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Resources(BaseModel):
+    """An amount of CPU (thousandths of a core), memory and disk (bytes) and whole GPUs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    gpu: int = 0
+
+    def __add__(self, other: "Resources") -> "Resources":
+        return Resources.model_construct(
+            cpu_milli=self.cpu_milli + other.cpu_milli,
+            memory_bytes=self.memory_bytes + other.memory_bytes,
+            disk_bytes=self.disk_bytes + other.disk_bytes,
+            gpu=self.gpu + other.gpu,
+        )
+
+    def __sub__(self, other: "Resources") -> "Resources":
+        return Resources.model_construct(
+            cpu_milli=self.cpu_milli - other.cpu_milli,
+            memory_bytes=self.memory_bytes - other.memory_bytes,
+            disk_bytes=self.disk_bytes - other.disk_bytes,
+            gpu=self.gpu - other.gpu,
+        )
+
+    def fits(self, room: "Resources") -> bool:
+        """Whether this amount fits into `room`."""
+        return (
+            self.cpu_milli <= room.cpu_milli
+            and self.memory_bytes <= room.memory_bytes
+            and self.disk_bytes <= room.disk_bytes
+            and self.gpu <= room.gpu
+        )
+
+    def vector(self) -> tuple[int, int, int, int]:
+        """The four amounts in the order of the node matrix: cpu, memory, disk, gpu."""
+        return (self.cpu_milli, self.memory_bytes, self.disk_bytes, self.gpu)
+
+
+_CPU = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)(m?)$")
+_BYTES = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)([a-z]*)$")
+_UNITS = {"": 1, "b": 1} | {
+    unit + tail: base**power
+    for power, unit in enumerate("kmgtpe", start=1)
+    for base, tails in ((1000, ("", "b")), (1024, ("i", "ib")))
+    for tail in tails
+}
+
+
+def parse_cpu(text: str) -> int:
+    """Return thousandths of a core from a Kubernetes quantity (`500m`, `2`, `1.5`); finer than a thousandth rounds up.
+
+    Raises ValueError with what is allowed.
+    """
+    match = _CPU.match(text.strip().lower().replace(" ", ""))
+    if match is None:
+        raise ValueError(f"{text!r} is not an amount of CPU: use cores (`2`, `1.5`) or thousandths (`500m`)")
+    try:
+        amount = Decimal(match.group(1)) * (1 if match.group(2) else 1000)
+    except InvalidOperation as error:  # pragma: no cover - the pattern admits only digits
+        raise ValueError(str(error)) from error
+    return -int(-amount // 1) if amount == int(amount) else int(amount) + 1
+
+
+def parse_bytes(text: str) -> int:
+    """Return bytes from `512Mb` (10⁶), `1GiB` or `1Gi` (2³⁰), or plain digits; letters in any case.
+
+    Raises ValueError with what is allowed.
+    """
+    match = _BYTES.match(text.strip().lower().replace(" ", ""))
+    if match is None or match.group(2) not in _UNITS:
+        raise ValueError(f"{text!r} is not an amount of bytes: use digits with an optional unit (`512Mb`, `1GiB`)")
+    return int(Decimal(match.group(1)) * _UNITS[match.group(2)])
+
+
+def parse_gpu(text: str) -> int:
+    """Return a whole number of GPUs. Raises ValueError with what is allowed."""
+    cleaned = text.strip()
+    if not cleaned.isdecimal():
+        raise ValueError(f"{text!r} is not a number of GPUs: use a whole number (`1`)")
+    return int(cleaned)

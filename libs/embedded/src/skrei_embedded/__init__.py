@@ -1,0 +1,1 @@
+"""The laptop's stack: real Postgres and NATS as children, services supervised."""

@@ -1,0 +1,1 @@
+"""What every Skrei service starts from: settings, logs, loops, the bus, tokens."""

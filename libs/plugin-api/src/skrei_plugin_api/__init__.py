@@ -1,0 +1,1 @@
+"""The contracts of engines, storages and publishers, their registry and their contract suites."""

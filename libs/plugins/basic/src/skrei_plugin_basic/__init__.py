@@ -1,0 +1,1 @@
+"""Storages that need nothing else: inline data and local paths."""

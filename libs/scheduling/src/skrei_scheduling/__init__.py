@@ -1,0 +1,1 @@
+"""The scheduler as a pure function of a view: placement, settlement, reasons."""

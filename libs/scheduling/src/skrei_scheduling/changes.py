@@ -1,0 +1,143 @@
+"""What one commit of the leader writes: the only way that placement and observation become state.
+
+`decide(locked) -> Changes` runs between the lock and the write of one transaction; the same `Changes` then
+advances the leader's view. A change of state and its history row are in the same value, always.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from skrei_domain.lifecycle import JobState
+from skrei_domain.messages import Problem, ResultRef, RunOutput, Step
+from skrei_scheduling.rows import ExecutionRow, NodeRow, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class LockedJob:
+    """What a job's row says under lock: the intent may have moved on since the view learned of it."""
+
+    id: str
+    generation: int
+    version: int
+    state: JobState
+    history_seq: int
+    units_won: int
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """The rows that a commit may rely on. `evaluations` are those asked for that still exist."""
+
+    now: datetime
+    jobs: Mapping[str, LockedJob]
+    evaluations: frozenset[str]
+    won: Mapping[tuple[str, Unit], str] = field(default_factory=dict)
+    """Committed results by (job id, unit) of the *current* version, for the units asked for: the winner's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a fact adds to an execution's row for readers."""
+
+    steps: tuple[Step, ...] = ()
+    exit_code: int | None = None
+    problem: Problem | None = None
+    output: RunOutput | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionChange:
+    """The whole new row of an execution, and what readers learn with it."""
+
+    row: ExecutionRow
+    observed: Observed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultNew:
+    """A result that an execution left; `committed` on the winner of its unit alone."""
+
+    execution_id: str
+    job_id: str
+    job_version: int
+    task: str
+    partition: int
+    committed: bool
+    result: ResultRef
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """A job's new state. `history` rows were numbered from the locked `history_seq`; `None` keeps a column."""
+
+    id: str
+    history_seq: int
+    state: JobState | None = None
+    message: str | None = None
+    details: Mapping[str, str] | None = None  # reasons, position: what explains the state
+    won: tuple[Unit, ...] = ()  # units won by this commit
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryNew:
+    """One transition, numbered within its job without gaps. `execution_id` empty: of the job itself."""
+
+    job_id: str
+    seq: int
+    job_version: int
+    topic: str
+    message: str
+    execution_id: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+    node_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationNew:
+    """A request to compare wanted with actual, due `delay_seconds` after the commit (database time)."""
+
+    id: str
+    job_id: str
+    namespace: str
+    trigger: str
+    delay_seconds: float = 0.0
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far the FACTS stream was read: the stream's creation time and the sequence."""
+
+    created: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """All that one commit writes. Empty parts cost nothing."""
+
+    executions_new: tuple[ExecutionRow, ...] = ()
+    executions: tuple[ExecutionChange, ...] = ()
+    results: tuple[ResultNew, ...] = ()
+    jobs: tuple[JobChange, ...] = ()
+    history: tuple[HistoryNew, ...] = ()
+    evaluations_new: tuple[EvaluationNew, ...] = ()
+    evaluations_done: tuple[str, ...] = ()
+    nodes: tuple[NodeRow, ...] = ()
+    position: Position | None = None
+    timeline: int | None = None
+    results_stored: tuple[tuple[str, str], ...] = ()  # (execution id, digest): finalised by the publisher
+    results_dropped: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return self == _NOTHING
+
+
+_NOTHING = Changes()
+
+Decide: TypeAlias = Callable[[Locked], Changes]
+"""Pure: called once between lock and write; called again if the transaction is repeated."""

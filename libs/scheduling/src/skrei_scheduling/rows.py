@@ -1,0 +1,141 @@
+"""The rows that the leader keeps in its view and writes to the record: what a job, an execution and a node are to it.
+
+They are values: a change is a new row. The record's tables hold more (what only readers want); these hold what
+decisions need.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from skrei_domain.constraints import Constraint
+from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
+from skrei_domain.messages import Problem, ResultRef, RunOutput, Step
+from skrei_domain.node import NodeInfo
+from skrei_domain.resources import Resources
+
+Unit = tuple[str, int]
+"""(task, partition) within a job's current version."""
+
+
+class OnReturn(StrEnum):
+    """What becomes of the two executions when a silent node returns."""
+
+    KEEP_FIRST = "keep-first"
+    KEEP_ORIGINAL = "keep-original"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """What to do with the executions of a silent node."""
+
+    wait: timedelta = timedelta(minutes=5)
+    replace: bool = True
+    on_return: OnReturn = OnReturn.KEEP_FIRST
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What a unit needs of a node: the class of work it belongs to (equal requirements are one class)."""
+
+    engine: str
+    storages: frozenset[str] = frozenset()
+    publisher: str = ""
+    constraints: tuple[Constraint, ...] = ()
+    resources: Resources = Resources()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """One task of a job as the planner sees it."""
+
+    name: str
+    count: int
+    requirement: Requirement
+    execution_timeout: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job as the leader sees it; `won` holds the units that have a committed result."""
+
+    id: str
+    namespace: str
+    name: str
+    type: str
+    priority: int
+    generation: int
+    version: int
+    state: JobState
+    created_at: datetime
+    tasks: tuple[TaskPlan, ...]
+    offline: Offline = Offline()
+    queue_timeout: timedelta | None = None
+    total_timeout: timedelta | None = None
+    traceparent: str = ""
+    won: frozenset[Unit] = frozenset()
+    attempts: dict[Unit, int] = field(default_factory=dict)  # executions ever made of a unit
+    refused_by: dict[Unit, frozenset[str]] = field(default_factory=dict)  # nodes that refused, or failed, a unit
+
+    @property
+    def units(self) -> int:
+        """How many units the version has."""
+        return sum(task.count for task in self.tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRow:
+    """One attempt of one unit on one node. `observed` is the last state a fact told, kept while Unknown."""
+
+    id: str
+    job_id: str
+    job_version: int
+    namespace: str
+    task: str
+    partition: int
+    attempt: int
+    node_id: str
+    incarnation: int
+    state: ExecutionState
+    want: Want
+    revision: int
+    seen_revision: int
+    reserved: Resources
+    observed: ExecutionState = ExecutionState.OFFERED
+    revoked: bool = False
+    starts: int = 0
+    changes: int = 1  # how often the row changed: the API's Revision
+    message: str = ""
+    evaluation_id: str = ""
+    reason: str = ""  # why it is wanted stopped
+
+    @property
+    def unit(self) -> Unit:
+        """The unit that it is an attempt of."""
+        return (self.task, self.partition)
+
+    @property
+    def live(self) -> bool:
+        """Whether it can still change."""
+        return not self.state.is_terminal
+
+    def evolve(self, **changes: object) -> "ExecutionRow":
+        """Return the row with `changes`, counted as one change."""
+        return replace(self, changes=self.changes + 1, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A node as the record holds it. `confirmed` is the last sequence of `incarnation` that was applied."""
+
+    id: str
+    info: NodeInfo
+    membership: Membership = Membership.APPROVED
+    connection: Connection = Connection.DISCONNECTED
+    boot_id: str = ""
+    incarnation: int = 0
+    confirmed: int = 0
+    connected_since: datetime | None = None
+    disconnected_since: datetime | None = None
+    error: str = ""

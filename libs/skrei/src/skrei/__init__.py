@@ -1,0 +1,1 @@
+"""Compute where the data is: the command line and the client of Skrei."""

@@ -1,0 +1,1 @@
+"""The record: Postgres tables, migrations, and every query."""

@@ -1,0 +1,1 @@
+"""One node: stages inputs, runs engines, journals, reports."""

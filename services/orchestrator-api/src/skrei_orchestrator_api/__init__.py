@@ -1,0 +1,1 @@
+"""The public door: REST, reads, log relay; writes intent."""

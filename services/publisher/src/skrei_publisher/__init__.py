@@ -1,0 +1,1 @@
+"""Results: storing, downloads, expiry."""

@@ -1,0 +1,1 @@
+"""The leader: evaluations to plans, facts to state."""
