@@ -33,8 +33,6 @@ class Locked:
     now: datetime
     jobs: Mapping[str, LockedJob]
     evaluations: frozenset[str]
-    won: Mapping[tuple[str, Unit], str] = field(default_factory=dict)
-    """Committed results by (job id, unit) of the *current* version, for the units asked for: the winner's id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
-from skrei_domain.messages import Problem, ResultRef, RunOutput, Step
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
 
@@ -104,6 +103,7 @@ class ExecutionRow:
     reserved: Resources
     observed: ExecutionState = ExecutionState.OFFERED
     revoked: bool = False
+    holds: bool = True  # its reservation still counts (DESIGN: a wish never frees room)
     starts: int = 0
     changes: int = 1  # how often the row changed: the API's Revision
     message: str = ""
@@ -139,3 +139,17 @@ class NodeRow:
     connected_since: datetime | None = None
     disconnected_since: datetime | None = None
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A request to compare what a job wants with what there is.
+
+    `id` is empty for one that lives in memory only (a wake-up); `job` is the job as freshly read from the record,
+    or None where the view's row is current.
+    """
+
+    id: str
+    job_id: str
+    trigger: str
+    job: JobRow | None = None
