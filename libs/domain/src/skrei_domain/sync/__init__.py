@@ -1,0 +1,56 @@
+"""The protocol between a node and the leader, both halves, pure: hello, ordered facts, confirmations, fencing.
+
+`NodeSide` lives in the agent over its journal, `LeaderSide` in the scheduler over the record. Neither reads a
+clock or sends anything: they take messages and the time, and return acts and messages. docs/PROTOCOL.md tells
+the rules with the scenario that each one closes.
+"""
+
+from skrei_domain.sync.digest import digest
+from skrei_domain.sync.leader import Answer, Greeting, LeaderSide, NodeLog, Recorded
+from skrei_domain.sync.node import (
+    Act,
+    Denied,
+    Drop,
+    DropFacts,
+    DropKnown,
+    Halt,
+    JournalRow,
+    Known,
+    Meta,
+    NodeMemory,
+    NodeSide,
+    PutFact,
+    PutKnown,
+    PutMeta,
+    Run,
+    SayHello,
+    Write,
+    replay,
+)
+
+__all__ = [
+    "Act",
+    "Answer",
+    "Denied",
+    "Drop",
+    "DropFacts",
+    "DropKnown",
+    "Greeting",
+    "Halt",
+    "JournalRow",
+    "Known",
+    "LeaderSide",
+    "Meta",
+    "NodeLog",
+    "NodeMemory",
+    "NodeSide",
+    "PutFact",
+    "PutKnown",
+    "PutMeta",
+    "Recorded",
+    "Run",
+    "SayHello",
+    "Write",
+    "digest",
+    "replay",
+]

@@ -1,0 +1,341 @@
+"""The leader's half: which facts may be applied, what a hello means, and who may speak for a node.
+
+The durable part of it is a `NodeLog` in the record; what is kept here (who was heard when, what facts have told)
+may be lost at any time: a new leader asks every node to say hello.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from skrei_domain.lifecycle import ORDER, ExecutionState, Want
+from skrei_domain.messages import (
+    PROTOCOL,
+    Confirm,
+    ExecutionObserved,
+    Fact,
+    FactBatch,
+    Heartbeat,
+    Hello,
+    HelloExecution,
+    HelloReply,
+    Problem,
+    Wanted,
+)
+from skrei_domain.sync.digest import digest
+
+OLDEST_PROTOCOL = 1
+CHALLENGE_SECONDS = 1.0  # how long the process that held a node id has to answer before another may take it
+HELLO_PAGES = 1_000  # a node that lists more than a million executions is not believed
+
+
+class Recorded(Protocol):
+    """An execution as the record holds it; `observed` is the last state that a fact told."""
+
+    @property
+    def id(self) -> str:
+        """Execution id."""
+
+    @property
+    def revision(self) -> int:
+        """Revision of what is wanted."""
+
+    @property
+    def seen_revision(self) -> int:
+        """Highest revision that the node is known to have applied."""
+
+    @property
+    def incarnation(self) -> int:
+        """The node's incarnation that it was offered to."""
+
+    @property
+    def want(self) -> Want:
+        """What is wanted."""
+
+    @property
+    def state(self) -> ExecutionState:
+        """State in the record."""
+
+    @property
+    def observed(self) -> ExecutionState:
+        """Last state that a fact told."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLog:
+    """How far a node's log is applied, and which process speaks for it."""
+
+    incarnation: int
+    confirmed: int
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a batch of facts comes to: those to apply (from `first` on), or what to tell the node instead."""
+
+    facts: tuple[Fact, ...] = ()
+    first: int = 0
+    confirm: Confirm | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a hello comes to. `reply` goes out after the record has taken the rest.
+
+    `log` is the node's log from now on (None: refused, or to be said again). `lost` are executions that the node
+    will never run; `orphans` those that the record does not know; `unseen` those whose command never arrived;
+    `restored` means that the record itself is older than what the node was told.
+    """
+
+    reply: HelloReply
+    log: NodeLog | None = None
+    listed: Mapping[str, HelloExecution] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    restored: bool = False
+    challenge: Confirm | None = None
+
+
+@dataclass(slots=True)
+class _Voice:
+    """What is remembered of a node while we lead."""
+
+    boot_id: str = ""
+    heard: float = float("-inf")
+    told: dict[str, tuple[int, ExecutionState]] | None = None  # None: no hello under this leader yet
+    pages: dict[int, tuple[HelloExecution, ...]] = field(default_factory=dict)
+    pages_of: tuple[str, int, int] | None = None
+    challenger: str = ""
+    challenged: float = 0.0
+
+
+class LeaderSide:
+    """One leader's view of the protocol: `timeline` and `epoch` name it in everything that it says."""
+
+    def __init__(self, timeline: int, epoch: int, *, heartbeat_seconds: float = 5.0, missed: int = 3) -> None:
+        self.timeline = timeline
+        self.epoch = epoch
+        self.heartbeat_seconds = heartbeat_seconds
+        self.missed = missed
+        self._voices: dict[str, _Voice] = {}
+
+    # ------------------------------------------------------------ who speaks
+
+    def heard(self, node_id: str) -> float:
+        """When (monotonic seconds) the node's own process was last heard; -inf if never under this leader."""
+        voice = self._voices.get(node_id)
+        return voice.heard if voice else float("-inf")
+
+    def ask_hello(self, boot_id: str = "") -> Confirm:
+        """Return the message that asks a node to say hello (every process of it when `boot_id` is empty)."""
+        return Confirm(timeline=self.timeline, epoch=self.epoch, boot_id=boot_id, hello=True)
+
+    def forget(self, node_id: str) -> None:
+        """Forget a node that is gone, or was told to introduce itself anew."""
+        self._voices.pop(node_id, None)
+
+    def leave(self, node_id: str) -> None:
+        """The node's process said that it leaves: its successor need not be challenged."""
+        voice = self._voices.get(node_id)
+        if voice is not None:
+            voice.heard = float("-inf")
+            voice.boot_id = ""
+
+    # ------------------------------------------------------------ facts
+
+    def receive(self, log: NodeLog | None, batch: FactBatch, now: float) -> Answer:
+        """Accept exactly what follows `confirmed`; a repeat is confirmed again, a gap asked for, a stranger greeted."""
+        if log is None or batch.boot_id != log.boot_id or batch.incarnation != log.incarnation:
+            return Answer(confirm=self.ask_hello(batch.boot_id))
+        voice = self._voice(batch.node_id, log)
+        voice.heard = now
+        if voice.told is None:
+            return Answer(confirm=self.ask_hello(batch.boot_id))
+        if batch.first > log.confirmed + 1:
+            return Answer(confirm=self.confirm(log, resend_from=log.confirmed + 1))
+        if batch.last <= log.confirmed:
+            return Answer(confirm=self.confirm(log))
+        first = log.confirmed + 1
+        return Answer(facts=batch.facts[first - batch.first :], first=first)
+
+    def applied(self, node_id: str, facts: Iterable[Fact]) -> None:
+        """Remember what committed facts told, for the comparison with the node's digest."""
+        voice = self._voices.get(node_id)
+        if voice is None or voice.told is None:
+            return
+        for fact in facts:
+            if isinstance(fact, ExecutionObserved):
+                if fact.state.is_terminal:
+                    voice.told.pop(fact.execution_id, None)
+                else:
+                    voice.told[fact.execution_id] = (fact.revision, fact.state)
+
+    def confirm(self, log: NodeLog, *, resend_from: int | None = None) -> Confirm:
+        """Return the confirmation of what the record holds of a node's log."""
+        return Confirm(
+            timeline=self.timeline,
+            epoch=self.epoch,
+            boot_id=log.boot_id,
+            incarnation=log.incarnation,
+            confirmed=log.confirmed,
+            resend_from=resend_from,
+        )
+
+    # ------------------------------------------------------------ heartbeats
+
+    def heartbeat(self, log: NodeLog | None, beat: Heartbeat, now: float) -> Confirm | None:
+        """Note that the node lives; ask for a hello when what it says and what facts told differ at one sequence."""
+        if log is None or beat.boot_id != log.boot_id or beat.timeline != self.timeline:
+            return self.ask_hello(beat.boot_id)
+        voice = self._voice(beat.node_id, log)
+        voice.heard = now
+        if voice.told is None or beat.incarnation != log.incarnation or beat.sequence < log.confirmed:
+            return self.ask_hello(beat.boot_id)
+        if beat.sequence > log.confirmed:
+            return None  # facts are on their way; the node repeats them
+        told = digest((execution, revision, state) for execution, (revision, state) in voice.told.items())
+        return None if told == beat.digest else self.ask_hello(beat.boot_id)
+
+    # ------------------------------------------------------------ hello
+
+    def greet(self, log: NodeLog | None, rows: Mapping[str, Recorded], hello: Hello, now: float) -> Greeting:
+        """Decide what a hello means. `rows` are the record's executions here that are live or hold a reservation."""
+        voice = self._voices.setdefault(hello.node_id, _Voice())
+        if hello.protocol < OLDEST_PROTOCOL:
+            return self._refuse("protocol", f"protocol {hello.protocol} is too old; this server speaks {PROTOCOL}")
+        listed = self._gather(voice, hello)
+        if listed is None:
+            return Greeting(HelloReply(timeline=self.timeline, epoch=self.epoch, more=True))
+        if (contest := self._contest(voice, log, hello, now)) is not None:
+            return contest
+        if self._restored(log, hello):
+            return Greeting(self._busy("restored", "the record was restored; say hello again"), restored=True)
+        if self._contradicts(log, rows, listed, hello):
+            after = max(hello.incarnation, log.incarnation if log else 0) + 1
+            return Greeting(self._reply(incarnation=after, confirmed=0))
+        confirmed = log.confirmed if log is not None and log.incarnation == hello.incarnation else 0
+        voice.boot_id, voice.heard, voice.challenger = hello.boot_id, now, ""
+        voice.told = {
+            item.execution_id: (item.revision, item.state) for item in listed.values() if not item.state.is_terminal
+        }
+        taken = NodeLog(hello.incarnation, confirmed, hello.boot_id)
+        return self._greeting(taken, rows, listed)
+
+    def _greeting(self, log: NodeLog, rows: Mapping[str, Recorded], listed: Mapping[str, HelloExecution]) -> Greeting:
+        wanted: list[Wanted] = []
+        orphans: list[str] = []
+        for item in listed.values():
+            row = rows.get(item.execution_id)
+            if row is None:
+                # Unknown, or ended in the record: nobody wants it to run. Its own revision is the base.
+                if not item.state.is_terminal:
+                    orphans.append(item.execution_id)
+                    wanted.append(Wanted(execution_id=item.execution_id, revision=item.revision + 1, want=Want.STOP))
+            elif row.revision > item.revision:
+                wanted.append(Wanted(execution_id=row.id, revision=row.revision, want=row.want))
+        missing = [row for row in rows.values() if row.id not in listed and not row.state.is_terminal]
+        return Greeting(
+            reply=self._reply(incarnation=log.incarnation, confirmed=log.confirmed, wanted=tuple(wanted)),
+            log=log,
+            listed=listed,
+            lost=tuple(row.id for row in missing if row.incarnation != log.incarnation),
+            unseen=tuple(row.id for row in missing if row.incarnation == log.incarnation),
+            orphans=tuple(orphans),
+        )
+
+    def _gather(self, voice: _Voice, hello: Hello) -> dict[str, HelloExecution] | None:
+        """Collect the pages of one hello; None until all have come."""
+        key = (hello.boot_id, hello.incarnation, hello.sequence)
+        if voice.pages_of != key or hello.page == 0:
+            voice.pages, voice.pages_of = {}, key
+        voice.pages[hello.page] = hello.executions
+        if len(voice.pages) < min(hello.pages, HELLO_PAGES):
+            return None
+        pages, voice.pages, voice.pages_of = voice.pages, {}, None
+        return {item.execution_id: item for number in sorted(pages) for item in pages[number]}
+
+    def _contest(self, voice: _Voice, log: NodeLog | None, hello: Hello, now: float) -> Greeting | None:
+        """Refuse a second process under a live node id; one that stays silent when asked has lost the name.
+
+        Asking costs a restarted agent a second, and closes the case of a cloned journal: both copies believe that
+        they are the successor, and the one that runs already is the one that answers.
+        """
+        holder = log.boot_id if log else ""
+        recently = now - voice.heard <= self.heartbeat_seconds * self.missed
+        if not holder or hello.boot_id == holder or voice.boot_id != holder or not recently:
+            return None
+        if voice.challenger != hello.boot_id:
+            voice.challenger, voice.challenged = hello.boot_id, now
+            reply = self._busy("busy", "another process may hold this node id; asking it")
+            return Greeting(reply, challenge=self.ask_hello(holder))
+        if voice.heard > voice.challenged:
+            voice.challenger = ""
+            return self._refuse(
+                "duplicate-node",
+                f"node id {hello.node_id} is held by another running process; give this one its own data folder",
+            )
+        if now - voice.challenged < CHALLENGE_SECONDS:
+            return Greeting(self._busy("busy", "another process may hold this node id; asking it"))
+        return None
+
+    def _restored(self, log: NodeLog | None, hello: Hello) -> bool:
+        """Whether the node was told what this record does not hold: the record comes from a backup."""
+        if hello.timeline != self.timeline:
+            return hello.timeline > self.timeline
+        if hello.epoch > self.epoch:
+            return True
+        if log is None or hello.confirmed == 0:
+            return False
+        return hello.incarnation > log.incarnation or (
+            hello.incarnation == log.incarnation and hello.confirmed > log.confirmed
+        )
+
+    def _contradicts(
+        self,
+        log: NodeLog | None,
+        rows: Mapping[str, Recorded],
+        listed: Mapping[str, HelloExecution],
+        hello: Hello,
+    ) -> bool:
+        """Whether the journal is not the one that led to the record: then only a new incarnation is safe."""
+        if hello.timeline != self.timeline or hello.incarnation == 0:
+            return True
+        if log is None or hello.incarnation > log.incarnation:
+            return hello.confirmed != 0  # with 0 it has just been opened, and nothing of it was ever applied
+        if hello.incarnation < log.incarnation or hello.sequence < log.confirmed:
+            return True
+        for row in rows.values():
+            if row.state.is_terminal or row.incarnation > hello.incarnation or row.seen_revision == 0:
+                continue
+            item = listed.get(row.id)
+            if item is None:
+                return True
+            behind = item.revision < row.seen_revision or ORDER[item.state] < ORDER[row.observed]
+            if behind:
+                return True
+        return False
+
+    # ------------------------------------------------------------ replies
+
+    def _reply(self, *, incarnation: int, confirmed: int, wanted: tuple[Wanted, ...] = ()) -> HelloReply:
+        return HelloReply(
+            timeline=self.timeline,
+            epoch=self.epoch,
+            incarnation=incarnation,
+            confirmed=confirmed,
+            heartbeat_seconds=self.heartbeat_seconds,
+            wanted=wanted,
+        )
+
+    def _busy(self, code: str, message: str) -> HelloReply:
+        return HelloReply(timeline=self.timeline, epoch=self.epoch, refusal=Problem(code=code, message=message))
+
+    def _refuse(self, code: str, message: str) -> Greeting:
+        return Greeting(self._busy(code, message))
+
+    def _voice(self, node_id: str, log: NodeLog) -> _Voice:
+        voice = self._voices.setdefault(node_id, _Voice())
+        voice.boot_id = log.boot_id
+        return voice
