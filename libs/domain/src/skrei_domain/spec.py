@@ -1,0 +1,177 @@
+"""What a job asks for, once it has been read: frozen values with the API's own key names outside.
+
+Attributes are snake_case, JSON keys are the API's (`InputSources`, `CPU`). Keys that nobody knows are kept. A stored
+spec is `encode(spec)`, read back by `decode(text)`; what people send goes through `parse_job` first.
+"""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_pascal
+
+from skrei_domain.constraints import Constraint
+from skrei_domain.resources import Resources, parse_bytes, parse_cpu, parse_gpu
+
+MAX_SPEC_BYTES = 64 * 1024
+"""A spec without its inline data: a plan, a command and a hint each hold it in memory and in one message."""
+MAX_COUNT = 10_000
+"""Partitions of a job: one plan and one page of executions stay within a second and a few megabytes."""
+MAX_TASKS = 32
+MAX_LABELS = 100
+MAX_LABEL_BYTES = 256
+"""A label's key, and its value: both are indexed and matched against every node."""
+MAX_ENV = 1_000
+"""Environment entries: far below what a process can be started with."""
+MAX_NAME_BYTES = 256
+"""Names are index keys and stand in tables that people read."""
+
+
+class Part(BaseModel):
+    """A piece of a spec: frozen, with the API's key names, keeping keys that it does not know."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        alias_generator=to_pascal,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+
+class SpecConfig(Part):
+    """A plugin by name, and what it is told."""
+
+    type: str = ""
+    params: dict[str, Any] = {}
+
+    def param(self, name: str) -> Any:
+        """Return the parameter called `name` in any case, or None."""
+        if name in self.params:
+            return self.params[name]
+        wanted = name.lower()
+        return next((value for key, value in self.params.items() if key.lower() == wanted), None)
+
+
+class InputSource(Part):
+    """Data that lies at `target` when the task starts."""
+
+    source: SpecConfig = SpecConfig()
+    target: str = ""
+    alias: str = ""
+
+
+class ResultPath(Part):
+    """A folder that the task fills: `path` inside, `name` in the result."""
+
+    name: str = ""
+    path: str = ""
+
+
+class ResourcesConfig(Part):
+    """What a task asks for, in text; empty means: not said."""
+
+    cpu: str = Field("", alias="CPU")
+    memory: str = ""
+    disk: str = ""
+    gpu: str = Field("", alias="GPU")
+
+    def amounts(self) -> Resources:
+        """Return the amounts; what was not said is 0. Raises ValueError for a text that is none."""
+        return Resources(
+            cpu_milli=parse_cpu(self.cpu) if self.cpu else 0,
+            memory_bytes=parse_bytes(self.memory) if self.memory else 0,
+            disk_bytes=parse_bytes(self.disk) if self.disk else 0,
+            gpu=parse_gpu(self.gpu) if self.gpu else 0,
+        )
+
+
+class Port(Part):
+    """A port that a task wants opened."""
+
+    name: str = ""
+    static: int = 0
+    target: int = 0
+    host_network: str = ""
+
+
+class NetworkConfig(Part):
+    """What of the network a task may reach."""
+
+    type: str = "Default"
+    domains: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+
+
+class Timeouts(Part):
+    """Limits in seconds; 0 is none."""
+
+    execution_timeout: int = 0
+    queue_timeout: int = 0
+    total_timeout: int = 0
+
+    @property
+    def effective_execution_timeout(self) -> int:
+        """How long an execution may run: its own limit, else the job's."""
+        return self.execution_timeout or self.total_timeout
+
+
+class Offline(Part):
+    """What becomes of executions on a node that fell silent; `wait` in seconds."""
+
+    wait: int = 300
+    replace: bool = True
+    on_return: Literal["keep-first", "keep-original", "stop"] = "keep-first"
+
+
+class TaskSpec(Part):
+    """One program: what runs it, what it reads, what it leaves, what it needs."""
+
+    name: str = ""
+    engine: SpecConfig = SpecConfig()
+    publisher: SpecConfig = SpecConfig()
+    env: dict[str, str] = {}
+    meta: dict[str, str] = {}
+    input_sources: tuple[InputSource, ...] = ()
+    result_paths: tuple[ResultPath, ...] = ()
+    resources: ResourcesConfig = ResourcesConfig()
+    network: NetworkConfig = NetworkConfig()
+    timeouts: Timeouts = Timeouts()
+
+
+def _constraint(raw: object) -> object:
+    if isinstance(raw, dict):
+        return Constraint(raw.get("Key", ""), raw.get("Operator", ""), tuple(raw.get("Values") or ()))
+    return raw
+
+
+def _constraint_out(value: Constraint) -> dict[str, object]:
+    return {"Key": value.key, "Operator": value.operator, "Values": list(value.values)}
+
+
+ConstraintPart: TypeAlias = Annotated[Constraint, BeforeValidator(_constraint), PlainSerializer(_constraint_out)]
+
+
+class JobSpec(Part):
+    """What a user wants: `count` partitions of each task, on nodes that meet every constraint."""
+
+    name: str = ""
+    namespace: str = "default"
+    type: str = "batch"
+    priority: int = 0
+    count: int = 1
+    constraints: tuple[ConstraintPart, ...] = ()
+    meta: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    tasks: tuple[TaskSpec, ...] = ()
+    offline: Offline = Offline()
+
+
+def encode(spec: JobSpec) -> str:
+    """Return the text under which a spec is stored: an object, whose keys are those of a job in the API."""
+    return spec.model_dump_json(exclude_none=True)
+
+
+def decode(text: str | bytes) -> JobSpec:
+    """Return the spec that `encode` made `text` of."""
+    return JobSpec.model_validate_json(text)
