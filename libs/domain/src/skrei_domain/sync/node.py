@@ -428,12 +428,13 @@ class NodeSide:
     def on_confirm(self, confirm: Confirm, now: datetime) -> list[Act]:
         """Take a confirmation: drop what is committed, send again from a gap, say hello when asked."""
         meta = self.memory.meta
-        if confirm.boot_id not in ("", self.boot_id) or confirm.timeline < meta.timeline:
-            return []
-        if confirm.timeline == meta.timeline and confirm.epoch < meta.epoch:
+        if confirm.boot_id not in ("", self.boot_id):
             return []
         if confirm.hello or confirm.timeline > meta.timeline:
+            # Also for one that seems to come from the past: a restored record knows only by our hello that it is.
             return [SayHello()]
+        if confirm.timeline < meta.timeline or confirm.epoch < meta.epoch:
+            return []
         if not self.greeted or confirm.incarnation != meta.incarnation:
             return []
         if confirm.confirmed > self.sequence:
