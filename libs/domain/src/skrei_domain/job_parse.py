@@ -210,8 +210,6 @@ def _env(reading: Reading, raw: object, path: str) -> dict[str, str]:
             reading.wrong(where, name, "a name of upper case letters, digits and `_`, not starting with `BACALHAU_`")
         if not value:
             reading.wrong(where, value, "a value that is not empty")
-        if value.startswith("env:"):
-            reading.later.append(f"{where} taken from the node (`env:`)")
     return env
 
 

@@ -1,0 +1,303 @@
+"""Every rule of a spec, as what is sent and the exact lines that answer it."""
+
+from typing import Any
+
+import pytest
+
+from skrei_domain.errors import Unsupported
+from skrei_domain.job import InvalidJob, parse_job
+
+
+def a_job(**changes: Any) -> dict[str, Any]:
+    return {"Type": "batch", "Tasks": [a_task()]} | changes
+
+
+def a_task(**changes: Any) -> dict[str, Any]:
+    return {"Name": "main", "Engine": {"Type": "wasm"}} | changes
+
+
+def with_task(**changes: Any) -> dict[str, Any]:
+    return a_job(Tasks=[a_task(**changes)])
+
+
+CPU = "cores (`2`, `1.5`) or thousandths of a core (`500m`)"
+SIZE = "bytes such as `512Mb`, `1Gi` or plain digits"
+ENV = "a name of upper case letters, digits and `_`, not starting with `BACALHAU_`"
+FOLDER = "a folder name: no `/`, `.` or `..`, none of stdout, stderr, exitCode"
+SECONDS = 'whole seconds from 0 to 9,223,372,036, or a duration such as "5m"'
+DOMAIN = "a domain such as `example.com` or `.example.com`, or an IP"
+
+T = "Tasks[0]"
+
+WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("no type", {"Tasks": [a_task()]}, ["Type: missing job type; allowed: batch, service, daemon, ops"]),
+    ("blank type", a_job(Type=" "), ["Type: missing job type; allowed: batch, service, daemon, ops"]),
+    ("another type", a_job(Type="cron"), ['Type: "cron"; allowed: batch, service, daemon, ops']),
+    ("a type that is no text", a_job(Type=7), ["Type: 7; allowed: a text"]),
+    ("count below zero", a_job(Count=-1), ["Count: -1; allowed: a whole number from 0 to 10,000"]),
+    ("count too high", a_job(Count=10_001), ["Count: 10001; allowed: a whole number from 0 to 10,000"]),
+    ("count in text", a_job(Count="3"), ['Count: "3"; allowed: a whole number from 0 to 10,000']),
+    ("count a truth", a_job(Count=True), ["Count: true; allowed: a whole number from 0 to 10,000"]),
+    ("count broken", a_job(Count=1.5), ["Count: 1.5; allowed: a whole number from 0 to 10,000"]),
+    (
+        "priority beyond an integer column",
+        a_job(Priority=2**31),
+        ["Priority: 2147483648; allowed: a whole number from -2,147,483,647 to 2,147,483,647"],
+    ),
+    ("a name that is no text", a_job(Name=["a"]), ['Name: ["a"]; allowed: a text']),
+    ("a name too long", a_job(Name="é" * 129), [f'Name: "{"é" * 80}…"; allowed: at most 256 bytes']),
+    ("a namespace of all", a_job(Namespace="*"), ['Namespace: "*"; allowed: a name without spaces, not `*`']),
+    ("labels no object", a_job(Labels=["a"]), ['Labels: ["a"]; allowed: an object of texts']),
+    ("a label no text", a_job(Labels={"a": 1}), ["Labels.a: 1; allowed: a text"]),
+    (
+        "a label too long",
+        a_job(Labels={"a": "x" * 257}),
+        [f'Labels.a: "{"x" * 80}…"; allowed: at most 256 bytes in key and in value'],
+    ),
+    (
+        "too many labels",
+        a_job(Labels={str(i): "" for i in range(101)}),
+        ["Labels: 101 entries; allowed: at most 100 entries"],
+    ),
+    ("no tasks", a_job(Tasks=[]), ["Tasks: 0 tasks; allowed: 1 to 32 tasks"]),
+    ("tasks null", a_job(Tasks=None), ["Tasks: 0 tasks; allowed: 1 to 32 tasks"]),
+    ("tasks no list", a_job(Tasks={}), ["Tasks: {}; allowed: a list"]),
+    (
+        "too many tasks",
+        a_job(Tasks=[a_task(Name=f"t{i}") for i in range(33)]),
+        ["Tasks: 33 tasks; allowed: 1 to 32 tasks"],
+    ),
+    ("a task without name", with_task(Name=" "), [f'{T}.Name: " "; allowed: a text that is not blank']),
+    ("a task without engine", with_task(Engine=None), [f"{T}.Engine.Type: missing; allowed: a text that is not blank"]),
+    (
+        "engine a text",
+        with_task(Engine="wasm"),
+        [
+            f'{T}.Engine: "wasm"; allowed: an object with Type, Params',
+            f"{T}.Engine.Type: missing; allowed: a text that is not blank",
+        ],
+    ),
+    (
+        "params no object",
+        with_task(Engine={"Type": "wasm", "Params": []}),
+        [f"{T}.Engine.Params: []; allowed: an object"],
+    ),
+    ("an environment name in lower case", with_task(Env={"path": "x"}), [f'{T}.Env.path: "path"; allowed: {ENV}']),
+    (
+        "a reserved environment name",
+        with_task(Env={"BACALHAU_X": "x"}),
+        [f'{T}.Env.BACALHAU_X: "BACALHAU_X"; allowed: {ENV}'],
+    ),
+    ("an empty environment value", with_task(Env={"A": ""}), [f'{T}.Env.A: ""; allowed: a value that is not empty']),
+    ("a number as environment value", with_task(Env={"A": 1}), [f"{T}.Env.A: 1; allowed: a text"]),
+    (
+        "too many environment entries",
+        with_task(Env={f"A{i}": "x" for i in range(1001)}),
+        [f"{T}.Env: 1,001 entries; allowed: at most 1,000 entries"],
+    ),
+    (
+        "an input without source and target",
+        with_task(InputSources=[{}]),
+        [
+            f"{T}.InputSources[0].Source.Type: missing; allowed: a text that is not blank",
+            f"{T}.InputSources[0].Target: missing; allowed: a text that is not blank",
+        ],
+    ),
+    (
+        "two inputs at one target",
+        with_task(InputSources=[{"Source": {"Type": "s3"}, "Target": "/a"}] * 2),
+        [f'{T}.InputSources[1].Target: "/a"; allowed: a target that is not also at {T}.InputSources[0].Target'],
+    ),
+    (
+        "inline data that is none",
+        with_task(InputSources=[{"Source": {"Type": "Inline", "Params": {"url": "hello"}}, "Target": "/a"}]),
+        [
+            f'{T}.InputSources[0].Source.Params.URL: "hello"; allowed: a data URL such as `data:text/plain;base64,aGVsbG8=`'
+        ],
+    ),
+    (
+        "somebody else's blob",
+        with_task(InputSources=[{"Source": {"Type": "inline", "Params": {"URL": "blob:sha256:00"}}, "Target": "/a"}]),
+        [
+            f'{T}.InputSources[0].Source.Params.URL: "blob:sha256:00"; '
+            "allowed: a data URL such as `data:text/plain;base64,aGVsbG8=`"
+        ],
+    ),
+    (
+        "broken base64",
+        with_task(InputSources=[{"Source": {"Type": "inline", "Params": {"URL": "data:;base64,a"}}, "Target": "/a"}]),
+        [
+            f'{T}.InputSources[0].Source.Params.URL: "data:;base64,a"; '
+            "allowed: base64 with its padding after the comma of the data URL"
+        ],
+    ),
+    (
+        "a result outside",
+        with_task(ResultPaths=[{"Name": "../x", "Path": "out"}]),
+        [
+            f'{T}.ResultPaths[0].Name: "../x"; allowed: {FOLDER}',
+            f'{T}.ResultPaths[0].Path: "out"; allowed: an absolute path',
+        ],
+    ),
+    (
+        "a result named like an output",
+        with_task(ResultPaths=[{"Name": "stdout", "Path": "/o"}]),
+        [f'{T}.ResultPaths[0].Name: "stdout"; allowed: {FOLDER}'],
+    ),
+    (
+        "amounts that are none",
+        with_task(Resources={"CPU": "lots", "Memory": "1 Potato", "Disk": "-1", "GPU": "half"}),
+        [
+            f'{T}.Resources.CPU: "lots"; allowed: {CPU}',
+            f'{T}.Resources.Memory: "1 Potato"; allowed: {SIZE}',
+            f'{T}.Resources.Disk: "-1"; allowed: {SIZE}',
+            f'{T}.Resources.GPU: "half"; allowed: a whole number',
+        ],
+    ),
+    (
+        "more memory than there is in the world",
+        with_task(Resources={"Memory": "2000000TB"}),
+        [
+            f'{T}.Resources.Memory: "2000000TB"; allowed: {SIZE}; '
+            "no more than this cluster's limit of 1,152,921,504,606,846,976"
+        ],
+    ),
+    (
+        "a timeout below zero",
+        with_task(Timeouts={"QueueTimeout": -1}),
+        [f"{T}.Timeouts.QueueTimeout: -1; allowed: {SECONDS}"],
+    ),
+    (
+        "a timeout in words",
+        with_task(Timeouts={"TotalTimeout": "soon"}),
+        [f'{T}.Timeouts.TotalTimeout: "soon"; allowed: {SECONDS}'],
+    ),
+    (
+        "timeouts that do not add up",
+        with_task(Timeouts={"ExecutionTimeout": 5, "QueueTimeout": 6, "TotalTimeout": 10}),
+        [f"{T}.Timeouts.TotalTimeout: 10; allowed: at least ExecutionTimeout + QueueTimeout (11), or 0 for none"],
+    ),
+    (
+        "an unknown network",
+        with_task(Network={"Type": "Carrier pigeon"}),
+        [f'{T}.Network.Type: "Carrier pigeon"; allowed: Default, None, Host, Full, HTTP, Bridge'],
+    ),
+    (
+        "domains without HTTP",
+        with_task(Network={"Domains": ["example.com"]}),
+        [f'{T}.Network.Domains: ["example.com"]; allowed: none unless Network.Type is HTTP'],
+    ),
+    (
+        "a domain that is none",
+        with_task(Network={"Type": "http", "Domains": ["not a domain"]}),
+        [f'{T}.Network.Domains[0]: "not a domain"; allowed: {DOMAIN}'],
+    ),
+    (
+        "ports without a network",
+        with_task(Network={"Ports": [{"Name": "web"}]}),
+        [f"{T}.Network.Ports: 1 ports; allowed: none unless Network.Type is Host or Bridge"],
+    ),
+    (
+        "ports of every wrong kind",
+        with_task(Network={"Type": "host", "Ports": [{"Name": "1", "Static": 80, "Target": 5, "HostNetwork": "x"}]}),
+        [
+            f'{T}.Network.Ports[0].Name: "1"; allowed: letters, digits and `_`, not starting with a digit, at most 237',
+            f"{T}.Network.Ports[0].Static: 80; allowed: 0 (any free port) or 1024 to 65535",
+            f"{T}.Network.Ports[0].Target: 5; allowed: 0 with Network.Type Host",
+            f'{T}.Network.Ports[0].HostNetwork: "x"; allowed: an IP address',
+        ],
+    ),
+    (
+        "constraints of every wrong kind",
+        a_job(
+            Constraints=[
+                {"Key": "", "Operator": "exists"},
+                {"Key": "a", "Operator": "near", "Values": ["x"]},
+                {"Key": "a", "Operator": "in"},
+                {"Key": "a", "Operator": "!", "Values": ["x"]},
+                {"Key": "a", "Operator": "="},
+                {"Key": "a", "Operator": "gt", "Values": ["x"]},
+            ]
+        ),
+        [
+            'Constraints[0]: {"Key": "", "Operator": "exists"}; allowed: a label key',
+            'Constraints[1]: {"Key": "a", "Operator": "near", "Values": ["x"]}; '
+            "allowed: an operator: in, notin, exists, !, =, ==, !=, gt, lt",
+            'Constraints[2]: {"Key": "a", "Operator": "in"}; allowed: at least one value with `in`',
+            'Constraints[3]: {"Key": "a", "Operator": "!", "Values": ["x"]}; allowed: no value with `!`',
+            'Constraints[4]: {"Key": "a", "Operator": "="}; allowed: exactly one value with `=`',
+            'Constraints[5]: {"Key": "a", "Operator": "gt", "Values": ["x"]}; allowed: an integer with `gt`',
+        ],
+    ),
+    (
+        "offline of every wrong kind",
+        a_job(Offline={"Wait": "400d", "Replace": "yes", "OnReturn": "shrug"}),
+        [
+            'Offline.Wait: "400d"; allowed: whole seconds from 0 to 31,622,400, or a duration such as "5m"',
+            'Offline.Replace: "yes"; allowed: true or false',
+            'Offline.OnReturn: "shrug"; allowed: keep-first, keep-original, stop',
+        ],
+    ),
+    (
+        "NULs and half characters, by field",
+        a_job(Name="a\0b", Labels={"\0": "x", "k": "\ud800"}),
+        [
+            'Name: "a\\u0000b"; allowed: text without NUL characters',
+            'Labels.\\u0000: "\\u0000"; allowed: keys without NUL characters and lone surrogates',
+            'Labels.k: "\\ud800"; allowed: text without lone surrogates (U+D800 to U+DFFF)',
+        ],
+    ),
+    (
+        "a NUL deep in what only the engine reads",
+        with_task(Engine={"Type": "wasm", "Params": {"Parameters": ["a", "\0"]}}),
+        [f'{T}.Engine.Params.Parameters[1]: "\\u0000"; allowed: text without NUL characters'],
+    ),
+]
+
+
+@pytest.mark.parametrize(("raw", "lines"), [pytest.param(raw, lines, id=name) for name, raw, lines in WRONG])
+def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(raw: dict[str, Any], lines: list[str]) -> None:
+    with pytest.raises(InvalidJob) as raised:
+        parse_job(raw)
+    assert raised.value.message.splitlines() == lines
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(InvalidJob) as raised:
+        parse_job({"Count": -1, "Tasks": [{"Resources": {"CPU": "x"}}]})
+    assert [problem.path for problem in raised.value.problems] == [
+        "Type",
+        "Count",
+        "Tasks[0].Name",
+        "Tasks[0].Engine.Type",
+        "Tasks[0].Resources.CPU",
+    ]
+
+
+def test_a_thousand_problems_do_not_make_a_message_of_a_thousand_lines() -> None:
+    with pytest.raises(InvalidJob) as raised:
+        parse_job(a_job(Constraints=[{}] * 1_000))
+    assert raised.value.message.splitlines()[-1] == "… and 900 more"
+
+
+def test_nesting_beyond_reason_is_a_problem_and_not_a_crash() -> None:
+    deep: list[Any] = []
+    for _ in range(500):
+        deep = [deep]
+    with pytest.raises(InvalidJob, match="nested too deeply; allowed: at most 64 levels"):
+        parse_job(with_task(Engine={"Type": "wasm", "Params": {"x": deep}}))
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        (a_job(Type="service"), "Type 'service' (only 'batch' yet)"),
+        (a_job(Type="ops"), "Type 'ops' (only 'batch' yet)"),
+        (a_job(Tasks=[a_task(), a_task(Name="other")]), "2 Tasks (only one yet)"),
+        (with_task(Network={"Type": "bridge"}), "Tasks[0].Network.Type 'Bridge' (only 'Default' and 'None' yet)"),
+    ],
+)
+def test_what_later_versions_bring_is_refused_by_name(raw: dict[str, Any], named: str) -> None:
+    with pytest.raises(Unsupported) as raised:
+        parse_job(raw)
+    assert raised.value.message == f"not supported yet: {named}"
