@@ -4,20 +4,24 @@
 that fails does not hide the later ones; any failure, also a suite over its budget, is exit code 1.
 """
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import IO
 
 from scripts.environment import ROOT, members
 
 PYTHON = ".venv/bin/python"
 STUCK_FACTOR = 2  # a suite is stopped at twice its budget: late is a failure, stuck must not hold the machine
+OUTPUT_CLOSES_SECONDS = 10  # after the end of a step; who holds its output longer was left running by a test
 NOTHING_COLLECTED = 5  # pytest's exit code for a folder that has no tests yet
 SUMMARY = re.compile(r"(\d+) (passed|failed|skipped|errors?|xfailed|xpassed)\b")
 
@@ -105,18 +109,18 @@ def run(step: Step) -> Outcome:
         errors="replace",
         start_new_session=True,
     )
-    watch = _Watch(process, step.budget_seconds * STUCK_FACTOR)
-    last_counts: Counter[str] = Counter()
+    output = _Output(process.stdout)
+    stuck = False
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            last_counts = summary_counts(line) or last_counts
-        code = process.wait()
+        process.wait(step.budget_seconds * STUCK_FACTOR)
+    except subprocess.TimeoutExpired:
+        stuck = True
     finally:
-        watch.end()
+        _end_group(process)
+    leaking = not output.closes_within(OUTPUT_CLOSES_SECONDS)
     seconds = time.monotonic() - began
-    return Outcome(step, _verdict(step, code, seconds, watch.stopped), seconds, last_counts)
+    verdict = "stuck" if stuck else "leaks" if leaking else _verdict(step, process.returncode, seconds)
+    return Outcome(step, verdict, seconds, output.counts)
 
 
 def summary_counts(line: str) -> Counter[str]:
@@ -143,26 +147,31 @@ def report(outcomes: Sequence[Outcome]) -> None:
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped{extra}")
 
 
-class _Watch:
-    """Ends a process group that outlives its limit."""
+class _Output:
+    """Passes a step's output on as it comes, and keeps what pytest counted last."""
 
-    def __init__(self, process: subprocess.Popen[str], limit_seconds: float) -> None:
-        import threading
+    def __init__(self, pipe: IO[str] | None) -> None:
+        assert pipe is not None
+        self.counts: Counter[str] = Counter()
+        self._thread = threading.Thread(target=self._pass_on, args=(pipe,), daemon=True)
+        self._thread.start()
 
-        self.stopped = False
-        self._process = process
-        self._timer = threading.Timer(limit_seconds, self._stop)
-        self._timer.daemon = True
-        self._timer.start()
+    def closes_within(self, seconds: float) -> bool:
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
-    def _stop(self) -> None:
-        self.stopped = True
-        os.killpg(self._process.pid, signal.SIGKILL)
+    def _pass_on(self, pipe: IO[str]) -> None:
+        with pipe:
+            for line in pipe:
+                print(line, end="", flush=True)
+                self.counts = summary_counts(line) or self.counts
 
-    def end(self) -> None:
-        self._timer.cancel()
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """End what a step left in its process group, and the step itself when it is stuck."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _suite(name: str, budget_seconds: float, *flags: str) -> Step:
@@ -170,9 +179,7 @@ def _suite(name: str, budget_seconds: float, *flags: str) -> Step:
     return Step(name, (PYTHON, "-m", "pytest", "-ra", *flags, folder), budget_seconds, folder)
 
 
-def _verdict(step: Step, code: int, seconds: float, stopped: bool) -> str:
-    if stopped:
-        return "stuck"
+def _verdict(step: Step, code: int, seconds: float) -> str:
     if step.folder and code == NOTHING_COLLECTED:
         return "empty"
     if code != 0:

@@ -1,0 +1,55 @@
+"""The two commands of the README, on a Debian that has git, make and python3 and nothing else."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import bare_debian
+from tests.support.bare_debian import BareDebian
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKOUT = f"/home/{bare_debian.USER}/my skrei"  # people have spaces in their paths
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.timeout(600),  # a Debian and all dependencies may have to be downloaded first
+    pytest.mark.skipif(bool(bare_debian.why_not()), reason=bare_debian.why_not() or "can run"),
+]
+
+
+@pytest.fixture(scope="module")
+def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareDebian]:
+    """A bare Debian with a clone of what is committed here."""
+    root = tmp_path_factory.mktemp("debian")
+    machine = bare_debian.make(ROOT / ".cache", root)
+    git = ["git", "-c", "safe.directory=*", "-C", str(ROOT)]
+    subprocess.run([*git, "bundle", "create", "--quiet", str(root / "srv/skrei.bundle"), "HEAD"], check=True)
+    cloned = machine.run(f'git clone --quiet /srv/skrei.bundle "{CHECKOUT}"', cwd="/", timeout_seconds=60)
+    assert cloned.returncode == 0, cloned.stdout
+    yield machine
+    subprocess.run(["rm", "-rf", "--one-file-system", str(root)], check=True)
+
+
+def test_the_bare_debian_has_none_of_the_usual_helpers(debian: BareDebian) -> None:
+    """The premise of this file: without it the others would prove nothing."""
+    for command in ("python3 -m ensurepip", "python3 -m pip", "uv --version", "sudo true", "cc --version"):
+        answer = debian.run(command, cwd="/", timeout_seconds=30)
+        assert answer.returncode != 0, f"{command} works here:\n{answer.stdout}"
+
+
+def test_make_demo_passes_for_an_ordinary_user_and_leaves_nothing_running(debian: BareDebian) -> None:
+    script = "make setup; code=$?; echo; echo left: $(cat /proc/[0-9]*/comm 2>/dev/null); exit $code"
+    answer = debian.run(script, cwd=CHECKOUT, timeout_seconds=400)
+    assert answer.returncode == 0, answer.stdout[-8000:]
+    left = answer.stdout.rsplit("left:", 1)[1].split()
+    assert not {"postgres", "nats-server", "python", "python3", "skrei"} & set(left), left
+
+
+def test_a_second_set_up_changes_nothing(debian: BareDebian) -> None:
+    stamp = debian.root / CHECKOUT.lstrip("/") / ".venv/skrei-stamp.json"
+    before = stamp.stat().st_mtime_ns
+    answer = debian.run("make setup", cwd=CHECKOUT, timeout_seconds=60)
+    assert (answer.returncode, answer.stdout) == (0, "")
+    assert stamp.stat().st_mtime_ns == before
