@@ -1,0 +1,46 @@
+"""How single values read: ages, sizes, short ids, columns."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+_CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if code not in {9, 10}}
+
+
+def clean(text: str) -> str:
+    """Return text in which no control character can speak to a terminal: names and messages come from others."""
+    return text.translate(_CONTROL)
+
+
+def short(id_: str) -> str:
+    """Return the first ten characters of an id made by Skrei (`j-1a2b3c4d`); other names stay whole."""
+    return id_[:10] if len(id_) == 38 and id_[1] == "-" else id_
+
+
+def ago(at: datetime) -> str:
+    """Return how long ago that was; an absent time is empty."""
+    if at.timestamp() <= 0:
+        return ""
+    seconds = max((datetime.now(UTC) - at).total_seconds(), 0)
+    for limit, size, unit in ((60, 1, "s"), (3600, 60, "m"), (86400, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.0f}{unit} ago"
+    return f"{seconds / 86400:.0f}d ago"
+
+
+def quantity(size_bytes: float) -> str:
+    """Return bytes in the largest binary unit that keeps them above one."""
+    size, unit = size_bytes, "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+
+
+def columns(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield aligned lines; a cell's line breaks become spaces, and a column that is empty throughout is left out."""
+    cells = [[clean(" ".join(cell.split())) for cell in row] for row in rows]
+    shown = [n for n in range(len(headers)) if not cells or any(row[n] for row in cells)]
+    widths = [max(len(headers[n]), *(len(row[n]) for row in cells), 0) for n in range(len(headers))]
+    for row in [list(headers), *cells]:
+        yield "  ".join(f"{row[n]:<{widths[n]}}" for n in shown).rstrip()

@@ -1,0 +1,49 @@
+"""Which API a client talks to."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from skrei.errors import Rejected
+
+DEFAULT = "http://127.0.0.1:1234"
+API = "/api/v1"
+
+
+def resolve(given: str | None, environ: Mapping[str, str]) -> str:
+    """Return the endpoint's base URL: `given`, else SKREI_API_URL, else BACALHAU_API_HOST and _PORT, else the default.
+
+    A host may also be a full URL, as Bacalhau's clients allow.
+    """
+    if given:
+        return _checked(given)
+    if url := environ.get("SKREI_API_URL"):
+        return _checked(url)
+    host, port = environ.get("BACALHAU_API_HOST"), environ.get("BACALHAU_API_PORT")
+    if host or port:
+        host = host or "127.0.0.1"
+        if "://" in host:
+            return _checked(host)
+        bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        return _checked(f"http://{bracketed}:{port or 1234}")
+    return DEFAULT
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether `url` names this machine; a proxy of the environment is no way to reach it."""
+    host = urlsplit(url).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _checked(url: str) -> str:
+    """Return `url` without a trailing slash; a bare `host:port` gets `http://`."""
+    full = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(full)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Rejected(
+            f"{url!r} is not the address of an API.", hint="An address looks like http://127.0.0.1:1234 or host:1234."
+        )
+    return full.rstrip("/").removesuffix(API)

@@ -1,0 +1,53 @@
+"""What can go wrong for a client, each with what to do next."""
+
+from typing import ClassVar
+
+from skrei_domain.errors import SkreiError
+
+
+class Unreachable(SkreiError):
+    """Nobody answers at the endpoint."""
+
+    code: ClassVar[str] = "unreachable"
+    retryable: ClassVar[bool] = True
+
+
+class ApiError(SkreiError):
+    """The API answered with an error; `status` is the HTTP status and `api_code` the code in the body."""
+
+    code: ClassVar[str] = "api-error"
+
+    def __init__(self, message: str, *, status: int, api_code: str = "", hint: str = "", **details: str) -> None:
+        super().__init__(message, hint=hint, **details)
+        self.status = status
+        self.api_code = api_code
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same call may succeed a little later."""
+        return self.status in {429, 503}
+
+
+class Rejected(SkreiError):
+    """What the user gave (a file, a flag) cannot be used."""
+
+    code: ClassVar[str] = "rejected"
+
+
+class UnsafeArchive(SkreiError):
+    """A result archive that would write outside its folder, or more than a folder should get."""
+
+    code: ClassVar[str] = "unsafe-archive"
+
+
+class DownloadFailed(SkreiError):
+    """A result could not be fetched whole."""
+
+    code: ClassVar[str] = "download-failed"
+    retryable: ClassVar[bool] = True
+
+
+class LogsFailed(SkreiError):
+    """The log stream ended with an error instead of its end."""
+
+    code: ClassVar[str] = "logs-failed"

@@ -1,0 +1,65 @@
+"""Following a job: what happened since the last look, until it is terminal and all of its history was told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from skrei.client import AsyncClient
+from skrei.errors import ApiError, Unreachable
+from skrei.progress import Progress
+from skrei.views import Execution, HistoryItem
+
+FIRST_LOOK_SECONDS = 0.05
+"""The pause after the first look: a short job is told at once."""
+LONGEST_PAUSE_SECONDS = 0.5
+"""Pauses grow to this: what a person takes for live, and two requests a second for the API."""
+PATIENCE_SECONDS = 60.0
+"""How long an API that went away during a follow is asked again: longer than a restart of the whole stack."""
+PAGE = 200
+"""History items for one request: small enough to be fast, large enough that a wide job is read in a few."""
+WIDEST = 500
+"""Jobs with more partitions are followed by their history alone: their executions are too much for each look."""
+
+
+async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
+    """Yield what changed, at least once, and end when the job is terminal.
+
+    The job is read before its history, so that a terminal one is followed by everything that led there.
+    Raises Unreachable when the API stays away for PATIENCE_SECONDS; an API that is away at the first look raises
+    at once.
+    """
+    token, seen, pause, away = "", 0, FIRST_LOOK_SECONDS, 0.0
+    executions: tuple[Execution, ...] = ()
+    started = False
+    while True:
+        try:
+            job = await client.job(job_id)
+            token, events = await _news(client, job.id, token, seen)
+            if (events or not started) and job.count <= WIDEST:
+                executions = (await client.executions(job.id)).items
+        except (Unreachable, ApiError) as error:
+            passing = isinstance(error, Unreachable) or error.may_pass
+            if not (started and passing and away < PATIENCE_SECONDS):
+                raise
+            away += LONGEST_PAUSE_SECONDS
+            await asyncio.sleep(LONGEST_PAUSE_SECONDS)
+            continue
+        away = 0.0
+        if events or not started or job.is_terminal:
+            yield Progress(job, events, executions)
+        if job.is_terminal:
+            return
+        started = True
+        seen = events[-1].sequence if events else seen
+        await asyncio.sleep(pause)
+        pause = FIRST_LOOK_SECONDS if events else min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+
+
+async def _news(client: AsyncClient, job_id: str, token: str, seen: int) -> tuple[str, tuple[HistoryItem, ...]]:
+    """Return the token to go on from and the items above `seen`: pages until one is not full."""
+    news: list[HistoryItem] = []
+    while True:
+        page = await client.history(job_id, next_token=token, limit=PAGE)
+        news += (item for item in page.items if item.sequence > seen)
+        token = page.next_token or token
+        if len(page.items) < PAGE or not page.next_token:
+            return token, tuple(news)

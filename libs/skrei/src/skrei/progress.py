@@ -1,0 +1,40 @@
+"""How far a job is: one look at it, and which attempt speaks for a partition."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from skrei.views import Execution, HistoryItem, Job
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One look at a job. `events` are new since the last look; `executions` is the latest known, one per attempt."""
+
+    job: Job
+    events: tuple[HistoryItem, ...]
+    executions: tuple[Execution, ...]
+
+    @property
+    def partitions(self) -> Counter[str]:
+        """How many partitions are in which state, each told by its best attempt; those without one are Waiting."""
+        states = Counter(best.state for best in best_attempts(self.executions))
+        waiting = self.job.count - states.total()
+        if waiting > 0:
+            states["Waiting"] = waiting
+        return states
+
+
+def best_attempts(executions: Iterable[Execution]) -> tuple[Execution, ...]:
+    """Return one execution for each partition: the one that counts (completed), else the newest."""
+    best: dict[int, Execution] = {}
+    for execution in executions:
+        known = best.get(execution.partition)
+        if known is None or _rank(execution) >= _rank(known):
+            best[execution.partition] = execution
+    return tuple(best[partition] for partition in sorted(best))
+
+
+def _rank(execution: Execution) -> tuple[bool, bool, int]:
+    completed = execution.state == "Completed"
+    return completed, not execution.is_terminal, execution.document.get("CreateTime") or 0

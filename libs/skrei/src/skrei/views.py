@@ -1,0 +1,241 @@
+"""What the API answers, as values: the fields that a reader needs, and the whole document beside them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from skrei_domain.lifecycle import JOB_TERMINAL, NUMBERS, TERMINAL
+
+Document: TypeAlias = dict[str, Any]
+T = TypeVar("T")
+
+STATE_NAMES = {number: state.value.capitalize() for state, number in reversed(NUMBERS.items())}
+"""Number in the API to name; 10 is shared by failed and lost, and reads Failed."""
+DESIRED_NAMES = {0: "Pending", 1: "Running", 2: "Stopped"}
+TERMINAL_NUMBERS = frozenset(NUMBERS[state] for state in TERMINAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list; `next_token` asks for the next and is empty on the last."""
+
+    items: tuple[T, ...]
+    next_token: str
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """An accepted job."""
+
+    job_id: str
+    evaluation_id: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the record holds it."""
+
+    id: str
+    name: str
+    namespace: str
+    type: str
+    count: int
+    state: str
+    message: str
+    version: int
+    engine: str
+    created: datetime
+    modified: datetime
+    document: Document
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more will happen to this version."""
+        return self.state in _JOB_TERMINAL
+
+    @classmethod
+    def parse(cls, document: Document) -> "Job":
+        """Read the API's job object."""
+        state = document.get("State") or {}
+        tasks = document.get("Tasks") or [{}]
+        return cls(
+            id=str(document.get("ID", "")),
+            name=str(document.get("Name", "")),
+            namespace=str(document.get("Namespace", "")),
+            type=str(document.get("Type", "")),
+            count=int(document.get("Count") or 0),
+            state=str(state.get("StateType", "")),
+            message=str(state.get("Message") or ""),
+            version=int(document.get("Version") or 0),
+            engine=str((tasks[0].get("Engine") or {}).get("Type", "")),
+            created=_instant(document.get("CreateTime")),
+            modified=_instant(document.get("ModifyTime")),
+            document=document,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One attempt of one partition on one node."""
+
+    id: str
+    job_id: str
+    node_id: str
+    partition: int
+    state: str
+    state_number: int
+    message: str
+    desired: str
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    truncated: bool
+    revision: int
+    created: datetime
+    modified: datetime
+    document: Document
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether this attempt is over."""
+        return self.state_number in TERMINAL_NUMBERS
+
+    @classmethod
+    def parse(cls, document: Document) -> "Execution":
+        """Read the API's execution object."""
+        observed = document.get("ComputeState") or {}
+        number = int(observed.get("StateType") or 0)
+        desired = int((document.get("DesiredState") or {}).get("StateType") or 0)
+        output = document.get("RunOutput")
+        said = output or {}
+        return cls(
+            id=str(document.get("ID", "")),
+            job_id=str(document.get("JobID", "")),
+            node_id=str(document.get("NodeID", "")),
+            partition=int(document.get("PartitionIndex") or 0),
+            state=STATE_NAMES.get(number, "Undefined"),
+            state_number=number,
+            message=str(observed.get("Message") or ""),
+            desired=DESIRED_NAMES.get(desired, str(desired)),
+            exit_code=None if output is None else int(said.get("ExitCode") or 0),
+            stdout=str(said.get("Stdout") or ""),
+            stderr=str(said.get("stderr") or ""),
+            truncated=bool(said.get("StdoutTruncated") or said.get("StderrTruncated")),
+            revision=int(document.get("Revision") or 0),
+            created=_instant(document.get("CreateTime")),
+            modified=_instant(document.get("ModifyTime")),
+            document=document,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryItem:
+    """One transition of a job or of one of its executions, as it was recorded."""
+
+    sequence: int
+    level: str
+    execution_id: str
+    topic: str
+    message: str
+    details: dict[str, str]
+    at: datetime
+    document: Document
+
+    @property
+    def is_error(self) -> bool:
+        """Whether this is why something did not go well."""
+        return self.details.get("IsError") == "true"
+
+    @classmethod
+    def parse(cls, document: Document) -> "HistoryItem":
+        """Read the API's history item."""
+        event = document.get("Event") or {}
+        return cls(
+            sequence=int(document.get("SeqNum") or 0),
+            level=str(document.get("Type", "")).removesuffix("Level"),
+            execution_id=str(document.get("ExecutionID") or ""),
+            topic=str(event.get("Topic") or ""),
+            message=str(event.get("Message") or ""),
+            details={str(key): str(value) for key, value in (event.get("Details") or {}).items()},
+            at=_moment(document.get("Time") or event.get("Timestamp")),
+            document=document,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as the control plane knows it."""
+
+    id: str
+    type: str
+    membership: str
+    connection: str
+    labels: dict[str, str]
+    engines: tuple[str, ...]
+    capacity: dict[str, float]
+    available: dict[str, float]
+    running: int
+    document: Document
+
+    @classmethod
+    def parse(cls, document: Document) -> "Node":
+        """Read the API's node state."""
+        info = document.get("Info") or {}
+        compute = info.get("ComputeNodeInfo") or {}
+        return cls(
+            id=str(info.get("NodeID", "")),
+            type=str(info.get("NodeType", "")),
+            membership=str(document.get("Membership", "")),
+            connection=str(document.get("Connection", "")),
+            labels={str(key): str(value) for key, value in (info.get("Labels") or {}).items()},
+            engines=tuple(str(name) for name in compute.get("ExecutionEngines") or ()),
+            capacity=_amounts(compute.get("MaxCapacity")),
+            available=_amounts(compute.get("AvailableCapacity")),
+            running=int(compute.get("RunningExecutions") or 0),
+            document=document,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetails:
+    """A job with what was asked for beside it."""
+
+    job: Job
+    executions: tuple[Execution, ...]
+    history: tuple[HistoryItem, ...]
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """Some output: stream 1 is stdout, 2 stderr; the text may be part of a line or several."""
+
+    stream: int
+    text: str
+
+
+def items(documents: Iterable[Document] | None) -> tuple[Document, ...]:
+    """Return a list of the API as a tuple; an absent one is empty."""
+    return tuple(documents or ())
+
+
+def _amounts(document: Document | None) -> dict[str, float]:
+    wanted = document or {}
+    return {name: float(wanted.get(name) or 0) for name in ("CPU", "Memory", "Disk", "GPU")}
+
+
+def _instant(nanoseconds: object) -> datetime:
+    return datetime.fromtimestamp(int(str(nanoseconds or 0)) / 1e9, tz=UTC)
+
+
+def _moment(text: object) -> datetime:
+    """Read RFC 3339; nanoseconds are cut to microseconds, which is all that datetime holds."""
+    if not isinstance(text, str) or not text:
+        return datetime.fromtimestamp(0, tz=UTC)
+    return datetime.fromisoformat(text)
+
+
+_JOB_TERMINAL = frozenset(state.value for state in JOB_TERMINAL)
