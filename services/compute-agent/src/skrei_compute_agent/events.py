@@ -1,0 +1,238 @@
+"""What can happen to a node (events) and what it then has to do (instructions): the machine's whole vocabulary.
+
+An instruction is carried out only after the rows of its turn, and of every turn before it, are durable.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+from skrei_domain.messages import (
+    CommandBatch,
+    Confirm,
+    FactBatch,
+    Hello,
+    HelloReply,
+    Problem,
+    ResultRef,
+    RunOrder,
+    RunOutput,
+)
+from skrei_domain.node import NodeInfo
+from skrei_domain.sync import JournalRow
+
+
+class Moment(NamedTuple):
+    """One reading of both clocks: the wall for what is reported, monotonic seconds for what is measured."""
+
+    wall: datetime
+    seconds: float
+
+
+class Timer(StrEnum):
+    """What may be waited for on behalf of an execution."""
+
+    REPORT = "report"  # it has lived long enough to be worth a fact before its end
+    EXECUTION = "execution"  # its engine may not run longer
+    TOTAL = "total"  # its job may not take longer
+
+
+# ---------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The process has started: take up what the journal left unfinished."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelloDue:
+    """The link is there (again), or a hello was not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """The answer to the last page of a hello."""
+
+    reply: HelloReply
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """Wanted states have come."""
+
+    batch: CommandBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The leader says how far the log is committed."""
+
+    confirm: Confirm
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatDue:
+    """Facts stayed unconfirmed long enough to be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class TidyDue:
+    """Time to forget what no stored command can reach any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprinted:
+    """What the node can do, looked at again."""
+
+    info: NodeInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Everything that an execution needs lies where it will look."""
+
+    execution_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageFailed:
+    """An execution cannot be prepared (or was stopped while it was)."""
+
+    execution_id: str
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The engine is done with an execution: an exit code, or the problem that kept it from having one."""
+
+    execution_id: str
+    exit_code: int | None = None
+    problem: Problem | None = None
+    output: RunOutput | None = None
+    result: ResultRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer has run out; one that was no longer needed may still come."""
+
+    execution_id: str
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """The journal holds that an execution is to stop (an act of `NodeSide`)."""
+
+    execution_id: str
+    reason: str = ""
+
+
+ExecutionEvent: TypeAlias = Staged | StageFailed | Exited | TimerFired | Halted
+Event: TypeAlias = (
+    Begun
+    | HelloDue
+    | Replied
+    | Commanded
+    | Confirmed
+    | RepeatDue
+    | TidyDue
+    | Fingerprinted
+    | Staged
+    | StageFailed
+    | Exited
+    | TimerFired
+)
+
+
+# ---------------------------------------------------------------- instructions
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Prepare an execution's folder, inputs and environment. Answered by Staged or StageFailed."""
+
+    execution_id: str
+    order: RunOrder
+
+
+@dataclass(frozen=True, slots=True)
+class RunEngine:
+    """Run a staged execution for the n-th time. Answered by Exited."""
+
+    execution_id: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End what Stage or RunEngine began; they still answer. Nothing to do when they have."""
+
+    execution_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTimer:
+    """Answer with TimerFired after so many seconds."""
+
+    execution_id: str
+    timer: Timer
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DisarmTimers:
+    """No timer of this execution matters any more."""
+
+    execution_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropFiles:
+    """Remove an execution's folder once nobody reads from it."""
+
+    execution_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Send these facts, in order, without waiting."""
+
+    batches: tuple[FactBatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatAt:
+    """Answer with RepeatDue at that moment of the monotonic clock; replaces the moment set before."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendHello:
+    """Say hello with these pages; replaces a hello that is still under way."""
+
+    pages: tuple[Hello, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The leader refused the hello: end the process (`duplicate-node`, `protocol`), or say it again soon."""
+
+    problem: Problem
+
+
+Instruction: TypeAlias = (
+    Stage | RunEngine | Kill | ArmTimer | DisarmTimers | DropFiles | Publish | RepeatAt | SendHello | Refused
+)
+
+
+class Turn(NamedTuple):
+    """What one event comes to: rows to make durable together, then instructions to carry out in order."""
+
+    rows: tuple[JournalRow, ...] = ()
+    instructions: tuple[Instruction, ...] = ()

@@ -1,0 +1,78 @@
+"""What this machine is and has: the NodeInfo that a node says of itself."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from skrei_compute_agent.settings import Settings
+from skrei_domain.node import NodeInfo, Plugin
+from skrei_domain.resources import Resources, parse_bytes, parse_cpu
+
+SHARE_PERCENT = 80
+"""How much of memory and free disk is handed out unless the settings say: the rest is the system's and the agent's."""
+
+_ARCH = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
+"""The names that people put into constraints (Go's), by what the kernel says."""
+
+
+def fingerprint(
+    settings: Settings, node_id: str, *, engines: Iterable[Plugin], storages: Iterable[Plugin], version: str
+) -> NodeInfo:
+    """Return what this node can do and how much of everything it has."""
+    name = settings.name or platform.node() or node_id
+    system, arch = operating_system(), architecture()
+    return NodeInfo(
+        node_id=node_id,
+        name=name,
+        version=version,
+        os=system,
+        arch=arch,
+        labels={"os_type": system, "os_arch": arch, "name": name} | settings.labels,
+        engines=tuple(sorted(engines, key=lambda plugin: plugin.name)),
+        storages=tuple(sorted(storages, key=lambda plugin: plugin.name)),
+        capacity=capacity(settings),
+    )
+
+
+def capacity(settings: Settings) -> Resources:
+    """Return what is handed out: the settings' amounts, else all cores and a share of memory and free disk."""
+    return Resources(
+        cpu_milli=parse_cpu(settings.capacity_cpu) if settings.capacity_cpu else cores() * 1000,
+        memory_bytes=(
+            parse_bytes(settings.capacity_memory)
+            if settings.capacity_memory
+            else psutil.virtual_memory().total * SHARE_PERCENT // 100
+        ),
+        disk_bytes=(
+            parse_bytes(settings.capacity_disk)
+            if settings.capacity_disk
+            else shutil.disk_usage(_nearest(settings.data_dir)).free * SHARE_PERCENT // 100
+        ),
+    )
+
+
+def cores() -> int:
+    """Return how many cores this process may use, which a container's cpuset may make fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def operating_system() -> str:
+    """Return `linux`, `darwin` or `windows`."""
+    return platform.system().lower()
+
+
+def architecture() -> str:
+    """Return the processor's name as constraints use it: `amd64`, `arm64`."""
+    machine = platform.machine().lower()
+    return _ARCH.get(machine, machine)
+
+
+def _nearest(path: Path) -> Path:
+    """The folder itself, or the first parent that is there already."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())

@@ -1,0 +1,65 @@
+"""The journal's file: how it is opened, and its tables, which only ever gain columns (`user_version` counts them)."""
+
+import sqlite3
+from pathlib import Path
+
+from skrei_domain.errors import SkreiError
+
+VERSION = 1
+BUSY_SECONDS = 5.0
+"""How long to wait for another reader of the file (a backup): the folder's lock keeps other agents away."""
+CHECKPOINT_PAGES = 4_000
+"""The log is folded into the file after 16 MB: seldom enough to stay out of the way, small enough to open fast."""
+
+_TABLES = """
+CREATE TABLE meta (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    node_id TEXT NOT NULL,
+    timeline INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    incarnation INTEGER NOT NULL,
+    confirmed INTEGER NOT NULL
+) STRICT;
+CREATE TABLE executions (
+    execution_id TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    want TEXT NOT NULL,
+    state TEXT NOT NULL,
+    starts INTEGER NOT NULL,
+    told INTEGER NOT NULL,
+    run TEXT,
+    forgotten INTEGER NOT NULL,
+    changed_at TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE facts (
+    sequence INTEGER PRIMARY KEY,
+    fact TEXT NOT NULL
+) STRICT;
+"""
+
+
+class JournalTooNew(SkreiError):
+    """The journal was written by a later version than this one."""
+
+    code = "journal-too-new"
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open the journal, creating or lifting its tables. Raises JournalTooNew."""
+    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise JournalTooNew(
+                f"{path} was written by a later version of Skrei (journal {version}, this one knows {VERSION})",
+                hint="start the later version, or give this node a new data folder",
+            )
+        if version == 0:
+            database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={VERSION}; COMMIT;")
+    except BaseException:
+        database.close()
+        raise
+    return database

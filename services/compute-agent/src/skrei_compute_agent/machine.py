@@ -1,0 +1,344 @@
+"""The life of a node's executions, pure: events in, rows and instructions out. No I/O, no clock, no plugin.
+
+`NodeSide` decides what the journal remembers and what the leader is told; this decides what the node does.
+A turn's rows are durable before its instructions are carried out, so a crash between any two events loses nothing
+that was promised.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import ClassVar, TypeAlias
+
+from skrei_compute_agent.events import (
+    ArmTimer,
+    Begun,
+    Commanded,
+    Confirmed,
+    DisarmTimers,
+    DropFiles,
+    Event,
+    ExecutionEvent,
+    Exited,
+    Fingerprinted,
+    Halted,
+    HelloDue,
+    Instruction,
+    Kill,
+    Moment,
+    Publish,
+    Refused,
+    RepeatAt,
+    RepeatDue,
+    Replied,
+    RunEngine,
+    SendHello,
+    Stage,
+    Staged,
+    StageFailed,
+    TidyDue,
+    Timer,
+    TimerFired,
+    Turn,
+)
+from skrei_compute_agent.held import Held, IllegalEvent, Phase
+from skrei_compute_agent.task import InvalidTask, read_task, stages_at_once, why_not
+from skrei_compute_agent.verdicts import expiry, start_again, told_steps, verdict
+from skrei_domain.lifecycle import ExecutionState, Want
+from skrei_domain.messages import ExecutionObserved, Heartbeat, Problem, RunOrder, Step
+from skrei_domain.node import NodeInfo
+from skrei_domain.resources import Resources
+from skrei_domain.sync import (
+    Act,
+    Denied,
+    Drop,
+    Halt,
+    JournalRow,
+    Known,
+    NodeSide,
+    Run,
+    SayHello,
+    Write,
+)
+
+REPORT_SECONDS = 0.05
+"""An execution that ends sooner is reported once: three facts a small job cost a third of the throughput."""
+
+_Handler: TypeAlias = "Callable[[AgentMachine, Held, ExecutionEvent], None]"
+
+
+class AgentMachine:
+    """One node. `handle` takes an event and the time, and returns the turn it comes to."""
+
+    def __init__(self, node: NodeSide, info: NodeInfo) -> None:
+        self.node = node
+        self.info = info
+        self._held: dict[str, Held] = {}
+        self._reserved = Resources()
+        self._rows: list[JournalRow] = []
+        self._out: list[Instruction] = []
+        self._repeat_at: float | None = None
+        self._moment: Moment
+
+    # ------------------------------------------------------------ reading
+
+    @property
+    def greeted(self) -> bool:
+        """Whether commands are obeyed and facts sent: the last hello has been answered."""
+        return self.node.greeted
+
+    @property
+    def reserved(self) -> Resources:
+        """What live executions hold of the capacity."""
+        return self._reserved
+
+    def held(self, execution_id: str) -> Held | None:
+        """Return an execution that this process looks after, ended ones until they are confirmed."""
+        return self._held.get(execution_id)
+
+    def heartbeat(self, *, leaving: bool = False) -> Heartbeat:
+        """Return a heartbeat as of the last fact."""
+        return self.node.heartbeat(leaving=leaving)
+
+    def validate(self) -> None:
+        """Raise AssertionError where what is held, reserved and journaled do not agree."""
+        live = {known.execution_id for known in self.node.unfinished()}
+        needs = Resources()
+        for execution_id, held in self._held.items():
+            story = "\n  ".join((execution_id, *held.story))
+            if held.phase is Phase.ENDED:
+                assert execution_id not in live, f"ended, yet the journal does not say so: {story}"
+                continue
+            needs += held.needs
+            assert execution_id in live or held.dropped, f"runs, yet the journal has it ended: {story}"
+            if held.phase is Phase.RUNNING:
+                assert held.steps[-1].start == self._starts(execution_id), f"another start runs: {story}"
+        assert needs == self._reserved, f"{self._reserved} are reserved, {needs} are held"
+        assert needs.fits(self.info.capacity), f"{needs} are reserved of {self.info.capacity}"
+        assert live <= self._held.keys(), f"nobody looks after {live - self._held.keys()}"
+        assert not (self._rows or self._out), "a turn was left half handed out"
+
+    # ------------------------------------------------------------ events
+
+    def handle(self, event: Event, moment: Moment) -> Turn:
+        """Return what `event` comes to. Raises IllegalEvent, with the execution's story, for one that cannot be."""
+        self._moment = moment
+        match event:
+            case Commanded(batch):
+                self._do(self.node.on_commands(batch, moment.wall))
+            case Confirmed(confirm):
+                self._do(self.node.on_confirm(confirm, moment.wall))
+            case Staged() | StageFailed() | Exited() | TimerFired():
+                self._execution_event(event)
+            case Replied(reply):
+                self._do(self.node.on_reply(reply, moment.wall))
+            case HelloDue():
+                self._say_hello()
+            case Fingerprinted(info):
+                if info != self.info:
+                    self.info = info
+                    self._do(self.node.changed(info))
+            case Begun():
+                steps = told_steps(self.node.memory.outbox)
+                for known in self.node.unfinished():
+                    self._take_up(known, steps.get(known.execution_id, ()))
+            case TidyDue():
+                self._do(self.node.prune(moment.wall))
+            case RepeatDue():
+                self._repeat_at = None
+        self._publish()
+        turn = Turn(tuple(self._rows), tuple(self._out))
+        self._rows, self._out = [], []
+        return turn
+
+    def _execution_event(self, event: ExecutionEvent) -> None:
+        held = self._held.get(event.execution_id)
+        if held is None:
+            if isinstance(event, TimerFired):
+                return  # it has ended and is confirmed
+            if isinstance(event, Halted):
+                self._conclude(event.execution_id, ExecutionState.STOPPED)
+                return
+            raise IllegalEvent(f"{type(event).__name__} for {event.execution_id}, which this process does not hold")
+        handler = self._TABLE.get((held.phase, type(event)))
+        if handler is None:
+            raise IllegalEvent(f"{type(event).__name__} while {held.phase.value}", story=held.story)
+        held.tell(self._moment.wall, event)
+        handler(self, held, event)
+
+    # ------------------------------------------------------------ acts of the protocol
+
+    def _do(self, acts: Iterable[Act]) -> None:
+        for act in acts:
+            match act:
+                case Write(rows):
+                    self._rows.extend(rows)
+                case Run(execution_id, order):
+                    self._admit(execution_id, order)
+                case Halt(execution_id, reason):
+                    self._execution_event(Halted(execution_id, reason))
+                case Drop(execution_id):
+                    self._drop(execution_id)
+                case SayHello():
+                    self._say_hello()
+                case Denied(problem):
+                    self._out.append(Refused(problem))
+
+    def _say_hello(self) -> None:
+        self._out.append(SendHello(tuple(self.node.hello(self.info))))
+
+    def _publish(self) -> None:
+        batches = self.node.batches(self._moment.seconds)
+        if batches:
+            self._out.append(Publish(tuple(batches)))
+        repeat_at = self.node.next_repeat()
+        if repeat_at is not None and repeat_at != self._repeat_at:
+            self._repeat_at = repeat_at
+            self._out.append(RepeatAt(repeat_at))
+
+    # ------------------------------------------------------------ beginnings
+
+    def _admit(self, execution_id: str, order: RunOrder, steps: tuple[Step, ...] = ()) -> None:
+        """Take an execution, or say why not: a refusal is a fact, and so is a task that cannot be read."""
+        try:
+            task, needs = read_task(order.task_json)
+        except InvalidTask as error:
+            self._conclude(execution_id, ExecutionState.FAILED, Problem(code=error.code, message=error.message))
+            return
+        if reason := why_not(task, needs, self.info, self.info.capacity - self._reserved):
+            self._conclude(execution_id, ExecutionState.REFUSED, Problem(code="refused", message=reason))
+            return
+        held = Held(execution_id, order, needs, started_early=stages_at_once(task), steps=steps)
+        self._held[execution_id] = held
+        self._reserved += needs
+        held.reach(ExecutionState.STAGING, self._moment.wall, self._starts(execution_id))
+        if held.started_early:
+            self._do(self.node.started(execution_id, self._moment.wall))
+        self._out.append(Stage(execution_id, order))
+        self._out.append(ArmTimer(execution_id, Timer.REPORT, REPORT_SECONDS))
+        if order.total_timeout_seconds is not None:
+            self._out.append(ArmTimer(execution_id, Timer.TOTAL, order.total_timeout_seconds))
+
+    def _take_up(self, known: Known, steps: tuple[Step, ...]) -> None:
+        """Go on after a restart of the agent: whatever ran in a child of the last process has died with it."""
+        if known.want is Want.STOP:
+            self._conclude(known.execution_id, ExecutionState.STOPPED, steps=steps)
+            return
+        again = start_again(known, self._moment.wall)
+        if isinstance(again, Problem):
+            self._conclude(known.execution_id, ExecutionState.FAILED, again, steps)
+        else:
+            self._admit(known.execution_id, again, steps)
+
+    # ------------------------------------------------------------ transitions
+
+    def _run(self, held: Held, event: ExecutionEvent) -> None:
+        if not held.started_early:
+            self._do(self.node.started(held.execution_id, self._moment.wall))
+        start = self._starts(held.execution_id)
+        held.phase = Phase.RUNNING
+        held.reach(ExecutionState.RUNNING, self._moment.wall, start)
+        self._out.append(RunEngine(held.execution_id, start))
+        if held.order.execution_timeout_seconds is not None:
+            self._out.append(ArmTimer(held.execution_id, Timer.EXECUTION, held.order.execution_timeout_seconds))
+        if held.worth_telling:
+            self._report(held)
+
+    def _ring(self, held: Held, event: ExecutionEvent) -> None:
+        assert isinstance(event, TimerFired)
+        if event.timer is Timer.REPORT:
+            held.worth_telling = True
+            self._report(held)
+            return
+        held.phase = Phase.EXPIRING
+        held.problem = expiry(held.order, event.timer)
+        self._out.append(Kill(held.execution_id, held.problem.message))
+
+    def _halt(self, held: Held, event: ExecutionEvent) -> None:
+        assert isinstance(event, Halted)
+        held.phase = Phase.STOPPING
+        self._out.append(Kill(held.execution_id, event.reason or "stopped"))
+
+    def _end(self, held: Held, event: ExecutionEvent) -> None:
+        """What was staging or running is over: tell the whole of it, once."""
+        ended = event if isinstance(event, Exited) else Exited(held.execution_id)
+        state, problem = verdict(held, event)
+        held.phase = Phase.ENDED
+        self._reserved -= held.needs
+        held.reach(state, self._moment.wall, self._starts(held.execution_id))
+        fact = ExecutionObserved(
+            execution_id=held.execution_id,
+            revision=0,  # NodeSide fills in the journal's
+            state=state,
+            steps=held.steps,
+            exit_code=ended.exit_code,
+            problem=problem,
+            output=ended.output,
+            result=ended.result,
+        )
+        self._do(self.node.observe(fact, self._moment.wall))
+        self._out.append(DisarmTimers(held.execution_id))
+        if held.dropped:
+            self._forget(held.execution_id)
+
+    def _nothing(self, held: Held, event: ExecutionEvent) -> None:
+        """What came changes nothing: it is on its way to its end, or there."""
+
+    # ------------------------------------------------------------ ends
+
+    def _report(self, held: Held) -> None:
+        fact = ExecutionObserved(
+            execution_id=held.execution_id, revision=0, state=held.steps[-1].state, steps=held.steps
+        )
+        self._do(self.node.observe(fact, self._moment.wall))
+
+    def _conclude(
+        self,
+        execution_id: str,
+        state: ExecutionState,
+        problem: Problem | None = None,
+        steps: tuple[Step, ...] = (),
+    ) -> None:
+        """End an execution of which nothing runs here."""
+        step = Step(state=state, at=self._moment.wall, start=self._starts(execution_id))
+        fact = ExecutionObserved(
+            execution_id=execution_id, revision=0, state=state, steps=(*steps, step), problem=problem
+        )
+        self._do(self.node.observe(fact, self._moment.wall))
+
+    def _drop(self, execution_id: str) -> None:
+        """Remove what an execution left, when nothing of it runs any more."""
+        held = self._held.get(execution_id)
+        if held is not None and held.phase is not Phase.ENDED:
+            held.dropped = True
+        else:
+            self._forget(execution_id)
+
+    def _forget(self, execution_id: str) -> None:
+        self._held.pop(execution_id, None)
+        self._out.append(DropFiles(execution_id))
+
+    def _starts(self, execution_id: str) -> int:
+        known = self.node.known(execution_id)
+        return known.starts if known is not None else 0
+
+    # ------------------------------------------------------------ the table
+
+    _TABLE: ClassVar[dict[tuple[Phase, type[ExecutionEvent]], _Handler]] = {
+        (Phase.STAGING, Staged): _run,
+        (Phase.STAGING, StageFailed): _end,
+        (Phase.STAGING, TimerFired): _ring,
+        (Phase.STAGING, Halted): _halt,
+        (Phase.RUNNING, Exited): _end,
+        (Phase.RUNNING, TimerFired): _ring,
+        (Phase.RUNNING, Halted): _halt,
+        (Phase.STOPPING, Staged): _end,
+        (Phase.STOPPING, StageFailed): _end,
+        (Phase.STOPPING, Exited): _end,
+        (Phase.STOPPING, TimerFired): _nothing,
+        (Phase.STOPPING, Halted): _nothing,
+        (Phase.EXPIRING, Staged): _end,
+        (Phase.EXPIRING, StageFailed): _end,
+        (Phase.EXPIRING, Exited): _end,
+        (Phase.EXPIRING, TimerFired): _nothing,
+        (Phase.EXPIRING, Halted): _halt,
+        (Phase.ENDED, TimerFired): _nothing,
+    }

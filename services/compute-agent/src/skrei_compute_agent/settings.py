@@ -1,0 +1,113 @@
+"""What a node is told before it starts: one frozen object, read from `SKREI_*` variables, passed down."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from skrei_domain.resources import parse_bytes, parse_cpu
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+class Settings(BaseSettings):
+    """A compute node's settings; each says what it is, its unit, and why its default is what it is."""
+
+    model_config = SettingsConfigDict(env_prefix="SKREI_", frozen=True, extra="ignore")
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    """Where the transport is."""
+
+    nats_creds: Path | None = None
+    """The node's credentials file; none only for a server without accounts (tests)."""
+
+    api_url: str = "http://127.0.0.1:1234"
+    """Where blobs are fetched."""
+
+    data_dir: Path = Path("~/.skrei/agent")
+    """Journal, cache and the executions' folders."""
+
+    node_id: str = ""
+    """The node's id; empty: the journal's, which is made at the first start."""
+
+    name: str = ""
+    """The node's name for people; empty: the host's name."""
+
+    log_level: str = "info"
+    """The least level that is logged."""
+
+    labels: Annotated[dict[str, str], NoDecode] = {}
+    """Labels for constraints, `key=value,key=value`."""
+
+    allow_local: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host paths that the `local` storage may hand out, `/data/**,/mnt/x:rw`: nothing unless named."""
+
+    allow_env: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host variables that a task may ask for with `env:NAME` (`*` and `?`): nothing unless named."""
+
+    capacity_cpu: str = ""
+    """Cores to hand out; empty: all."""
+
+    capacity_memory: str = ""
+    """Memory to hand out; empty: 80 % of what the machine has, the rest is the system's."""
+
+    capacity_disk: str = ""
+    """Disk to hand out; empty: 80 % of what is free under the data folder at the start."""
+
+    cache_bytes: int = 2 * GIB
+    """How much of the disk fetched inputs may keep: a few images or data sets; the least used go first."""
+
+    input_bytes: int = 10 * GIB
+    """The largest single blob that is fetched, so that one job cannot fill the disk."""
+
+    parallel_stages: int = 8
+    """How many executions fetch inputs at once: more only share the same link and disk."""
+
+    stop_grace_seconds: float = 5.0
+    """How long a stopping node waits for its last facts to be confirmed; the journal keeps the rest."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = dict(item.partition("=")[::2] for item in _items(value))
+        return {key.strip(): text.strip() for key, text in pairs.items()}
+
+    @field_validator("allow_local", "allow_env", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return _items(value) if isinstance(value, str) else value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expanded(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("capacity_cpu")
+    @classmethod
+    def _cpu(cls, value: str) -> str:
+        if value:
+            parse_cpu(value)
+        return value
+
+    @field_validator("capacity_memory", "capacity_disk")
+    @classmethod
+    def _bytes(cls, value: str) -> str:
+        if value:
+            parse_bytes(value)
+        return value
+
+    @field_validator("cache_bytes", "input_bytes", "parallel_stages")
+    @classmethod
+    def _positive(cls, value: int) -> int:
+        if value <= 0:
+            raise ValueError("must be above 0")
+        return value
+
+
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())

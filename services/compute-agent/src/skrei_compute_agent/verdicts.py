@@ -1,0 +1,53 @@
+"""What an execution's end counts as, and whether a new process may start one again: pure rules of the machine."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from skrei_compute_agent.events import ExecutionEvent, Exited, StageFailed, Timer
+from skrei_compute_agent.held import Held, Phase
+from skrei_domain.lifecycle import ExecutionState
+from skrei_domain.messages import ExecutionObserved, Fact, Problem, RunOrder, Step
+from skrei_domain.sync import Known
+
+
+def verdict(held: Held, event: ExecutionEvent) -> tuple[ExecutionState, Problem | None]:
+    """Return the state that the end of an execution is reported as, and the problem beside it.
+
+    Why it was told to end counts more than how it ended; an exit code, also one that is not 0, is a completion.
+    """
+    if held.phase is Phase.STOPPING:
+        return ExecutionState.STOPPED, None
+    if held.phase is Phase.EXPIRING:
+        return ExecutionState.FAILED, held.problem
+    problem = event.problem if isinstance(event, StageFailed | Exited) else None
+    return (ExecutionState.COMPLETED if problem is None else ExecutionState.FAILED), problem
+
+
+def expiry(order: RunOrder, timer: Timer) -> Problem:
+    """Return the problem of an execution whose time is over."""
+    if timer is Timer.EXECUTION:
+        return Problem(
+            code="execution-timeout",
+            message=f"it ran longer than its execution timeout of {order.execution_timeout_seconds:g} s",
+        )
+    return Problem(code="total-timeout", message="the job took longer than its total timeout")
+
+
+def start_again(known: Known, now: datetime) -> RunOrder | Problem:
+    """Return the order under which a new process takes an execution up, or why it may not."""
+    order = known.order
+    if order is None or known.starts > order.local_restarts:
+        return Problem(
+            code="interrupted",
+            message=f"the node's agent ended during start {known.starts}; no further start is allowed on this node",
+        )
+    if order.total_timeout_seconds is None or known.changed_at is None:
+        return order
+    spent = max((now - known.changed_at).total_seconds(), 0.0)
+    return order.model_copy(update={"total_timeout_seconds": max(order.total_timeout_seconds - spent, 0.0)})
+
+
+def told_steps(outbox: Mapping[int, Fact]) -> dict[str, tuple[Step, ...]]:
+    """Return the steps that an earlier process reported of each execution, as far as the log still has them."""
+    facts = (outbox[sequence] for sequence in sorted(outbox))
+    return {fact.execution_id: fact.steps for fact in facts if isinstance(fact, ExecutionObserved)}

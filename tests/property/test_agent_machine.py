@@ -1,0 +1,259 @@
+"""The agent over crashes: whatever order things happen in, what was promised holds.
+
+The shell is played by the test: turns wait in a queue until their rows are durable (`commit`), instructions are
+carried out after that, and a crash forgets the process and every turn that was not durable.
+"""
+
+from collections import deque
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from skrei_compute_agent.events import (
+    Begun,
+    DropFiles,
+    Event,
+    Exited,
+    HelloDue,
+    Instruction,
+    Kill,
+    Publish,
+    RepeatDue,
+    Replied,
+    RunEngine,
+    SendHello,
+    Stage,
+    Staged,
+    StageFailed,
+    Timer,
+    TimerFired,
+    Turn,
+)
+from skrei_domain.lifecycle import ExecutionState
+from skrei_domain.messages import ExecutionObserved, Fact, HelloReply, Problem
+from skrei_domain.sync import JournalRow, Meta, PutKnown, replay
+from tests.support.agent_machine import NODE, AgentDriver, a_run, a_stop, a_task
+
+LOCAL = {"Source": {"Type": "local", "Params": {"SourcePath": "/data"}}, "Target": "/in"}
+TIMEOUTS = {"execution_timeout_seconds": 5.0, "total_timeout_seconds": 50.0}
+TROUBLE = Problem(code="trap", message="unreachable")
+
+
+class Node(RuleBasedStateMachine):
+    """A node with a scripted leader that keeps every fact that it was ever sent, in order."""
+
+    executions = Bundle("executions")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.durable: list[JournalRow] = []
+        self.queue: deque[Turn] = deque()
+        self.log: dict[int, Fact] = {}
+        self.confirmed = 0
+        self.boots = 0
+        self.commanded: dict[str, int] = {}
+        self.starts: dict[str, list[int]] = {}
+        self.stopped: set[str] = set()
+        self.staging: set[str] = set()
+        self.running: set[str] = set()
+        self.dropped: set[str] = set()
+
+    # ------------------------------------------------------------ the shell
+
+    def post(self, event: Event) -> None:
+        self.queue.append(self.agent.turn(event))
+        self.agent.machine.validate()
+
+    def settle(self) -> None:
+        while self.queue:
+            self.commit_one()
+
+    def commit_one(self) -> None:
+        turn = self.queue.popleft()
+        for row in turn.rows:
+            self.durable.append(row)
+            if isinstance(row, PutKnown) and row.known.want.value == "stop":
+                self.stopped.add(row.known.execution_id)
+        for instruction in turn.instructions:
+            self.carry_out(instruction)
+
+    def carry_out(self, instruction: Instruction) -> None:
+        match instruction:
+            case Stage(execution_id):
+                assert execution_id not in self.stopped, "staged after a durable stop"
+                self.staging.add(execution_id)
+            case RunEngine(execution_id, start):
+                earlier = self.starts.setdefault(execution_id, [])
+                assert start > max(earlier, default=0), "a start number was used twice"
+                assert execution_id not in self.dropped
+                earlier.append(start)
+                self.running.add(execution_id)
+            case Kill(execution_id):
+                if execution_id in self.staging:
+                    self.staging.discard(execution_id)
+                    self.post(StageFailed(execution_id, Problem(code="cancelled", message="")))
+                elif execution_id in self.running:
+                    self.running.discard(execution_id)
+                    self.post(Exited(execution_id, problem=Problem(code="killed", message="")))
+            case Publish(batches):
+                for batch in batches:
+                    self.receive(batch.first, batch.facts)
+            case SendHello(pages):
+                incarnation = pages[0].incarnation or 1
+                self.post(Replied(HelloReply(timeline=1, epoch=1, incarnation=incarnation, confirmed=self.confirmed)))
+            case DropFiles(execution_id):
+                assert execution_id not in self.staging | self.running, "files went under a running execution"
+                self.dropped.add(execution_id)
+            case _:
+                pass
+
+    def receive(self, first: int, facts: tuple[Fact, ...]) -> None:
+        for sequence, fact in enumerate(facts, start=first):
+            assert sequence <= len(self.log) + 1, "facts left a gap"
+            if sequence in self.log:
+                assert self.log[sequence] == fact, "history was rewritten"
+            self.log[sequence] = fact
+
+    def boot(self) -> None:
+        self.boots += 1
+        self.queue.clear()
+        self.staging.clear()
+        self.running.clear()
+        self.agent = AgentDriver(replay(Meta(NODE), self.durable), boot_id=f"b-{self.boots}")
+        self.post(Begun())
+        self.post(HelloDue())
+
+    # ------------------------------------------------------------ what happens
+
+    @initialize()
+    def first_boot(self) -> None:
+        self.boot()
+        self.settle()
+
+    @rule(target=executions, restarts=st.integers(0, 2), fetches=st.booleans())
+    def run(self, restarts: int, fetches: bool) -> str:
+        execution_id = f"e-{len(self.commanded)}"
+        self.commanded[execution_id] = restarts
+        task = a_task(InputSources=[LOCAL] if fetches else [])
+        self.queue.append(self.agent.command(a_run(execution_id, task=task, local_restarts=restarts, **TIMEOUTS)))
+        return execution_id
+
+    @rule(execution_id=executions)
+    def repeat_the_run(self, execution_id: str) -> None:
+        self.queue.append(
+            self.agent.command(a_run(execution_id, local_restarts=self.commanded[execution_id], **TIMEOUTS))
+        )
+
+    @rule(execution_id=executions)
+    def stop(self, execution_id: str) -> None:
+        self.queue.append(self.agent.command(a_stop(execution_id)))
+
+    @rule(target=executions)
+    def stop_before_run(self) -> str:
+        execution_id = f"e-{len(self.commanded)}"
+        self.commanded[execution_id] = 1
+        self.queue.append(self.agent.command(a_stop(execution_id)))
+        return execution_id
+
+    @precondition(lambda self: self.queue)
+    @rule()
+    def commit(self) -> None:
+        self.commit_one()
+
+    @rule()
+    def commit_all(self) -> None:
+        self.settle()
+
+    @precondition(lambda self: self.staging)
+    @rule(data=st.data(), works=st.booleans())
+    def staging_ends(self, data: st.DataObject, works: bool) -> None:
+        execution_id = data.draw(st.sampled_from(sorted(self.staging)))
+        self.staging.discard(execution_id)
+        self.post(Staged(execution_id) if works else StageFailed(execution_id, TROUBLE))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), works=st.booleans())
+    def the_engine_ends(self, data: st.DataObject, works: bool) -> None:
+        execution_id = data.draw(st.sampled_from(sorted(self.running)))
+        self.running.discard(execution_id)
+        self.post(Exited(execution_id, exit_code=0) if works else Exited(execution_id, problem=TROUBLE))
+
+    @rule(execution_id=executions, timer=st.sampled_from(Timer))
+    def a_timer_fires(self, execution_id: str, timer: Timer) -> None:
+        held = self.agent.machine.held(execution_id)
+        if timer is Timer.EXECUTION and (held is None or held.phase.value == "staging"):
+            return  # armed when the engine starts, not before
+        self.post(TimerFired(execution_id, timer))
+
+    @rule(upto=st.integers(0, 3))
+    def confirm(self, upto: int) -> None:
+        self.confirmed = max(self.confirmed, min(len(self.log), self.confirmed + upto))
+        self.queue.append(self.agent.confirm(self.confirmed))
+
+    @rule(upto=st.integers(1, 3))
+    def a_confirmation_is_lost(self, upto: int) -> None:
+        self.confirmed = max(self.confirmed, min(len(self.log), self.confirmed + upto))
+
+    @rule()
+    def the_link_returns(self) -> None:
+        self.post(HelloDue())
+
+    @rule()
+    def time_passes(self) -> None:
+        self.agent.seconds += 100.0
+        self.post(RepeatDue())
+
+    @rule()
+    def crash(self) -> None:
+        self.boot()
+
+    # ------------------------------------------------------------ what must hold
+
+    @invariant()
+    def nothing_starts_more_often_than_allowed(self) -> None:
+        for execution_id, starts in self.starts.items():
+            assert len(starts) <= self.commanded[execution_id] + 1
+
+    @invariant()
+    def no_execution_ends_in_two_ways(self) -> None:
+        ends: dict[str, ExecutionState] = {}
+        for sequence in sorted(self.log):
+            fact = self.log[sequence]
+            if isinstance(fact, ExecutionObserved) and fact.state.is_terminal:
+                assert ends.setdefault(fact.execution_id, fact.state) is fact.state
+
+    def teardown(self) -> None:
+        """Once nothing goes wrong any more, everything that was taken ends, is told and is cleaned up."""
+        if not self.boots:
+            return
+        self.post(HelloDue())
+        for _ in range(200):
+            self.settle()
+            for execution_id in sorted(self.staging):
+                self.staging.discard(execution_id)
+                self.post(Staged(execution_id))
+            for execution_id in sorted(self.running):
+                self.running.discard(execution_id)
+                self.post(Exited(execution_id, exit_code=0))
+            self.settle()
+            self.confirmed = len(self.log)
+            self.queue.append(self.agent.confirm(self.confirmed))
+            self.agent.seconds += 100.0
+            self.post(RepeatDue())
+            memory = self.agent.machine.node.memory
+            if not self.queue and not memory.outbox:
+                break
+        self.settle()
+        self.agent.machine.validate()
+        memory = self.agent.machine.node.memory
+        assert not memory.outbox, "facts were never sent"
+        assert not [known for known in memory.known.values() if known.live], "something never ended"
+        assert self.agent.machine.reserved.cpu_milli == 0
+        told = {fact.execution_id for fact in self.log.values() if isinstance(fact, ExecutionObserved)}
+        assert told >= memory.known.keys(), "an execution was taken and never spoken of"
+        assert replay(Meta(NODE), self.durable).known == memory.known, "the journal and the memory differ"
+
+
+Node.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestNode = Node.TestCase

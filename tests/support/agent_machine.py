@@ -1,0 +1,96 @@
+"""Builders for the agent's machine: a node that has been greeted, commands, and a clock that only tests move."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from skrei_compute_agent.events import Begun, Commanded, Confirmed, Event, HelloDue, Moment, Replied, Turn
+from skrei_compute_agent.machine import AgentMachine
+from skrei_domain.lifecycle import Want
+from skrei_domain.messages import CommandBatch, Confirm, ExecutionWanted, HelloReply, RunOrder
+from skrei_domain.node import NodeInfo, Plugin
+from skrei_domain.resources import Resources
+from skrei_domain.sync import Meta, NodeMemory, NodeSide
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+NODE = "n-test"
+
+
+def a_task(**changes: Any) -> dict[str, Any]:
+    """A valid task in the API's words."""
+    return {
+        "Name": "main",
+        "Engine": {"Type": "scripted", "Params": {}},
+        "Resources": {"CPU": "1", "Memory": "100Mb"},
+        "InputSources": [],
+    } | changes
+
+
+def an_order(task: dict[str, Any] | None = None, **changes: Any) -> RunOrder:
+    """A valid run order."""
+    fields: dict[str, Any] = {
+        "job_id": "j-1",
+        "job_version": 1,
+        "task": "main",
+        "partition": 0,
+        "partition_count": 1,
+        "task_json": json.dumps(task or a_task()),
+    }
+    return RunOrder(**(fields | changes))
+
+
+def a_run(execution_id: str = "e-1", revision: int = 1, incarnation: int = 1, **changes: Any) -> ExecutionWanted:
+    """A command to run."""
+    return ExecutionWanted(
+        execution_id=execution_id,
+        revision=revision,
+        want=Want.RUN,
+        incarnation=incarnation,
+        run=an_order(**changes),
+    )
+
+
+def a_stop(execution_id: str = "e-1", revision: int = 2) -> ExecutionWanted:
+    """A command to stop."""
+    return ExecutionWanted(execution_id=execution_id, revision=revision, want=Want.STOP, incarnation=1)
+
+
+def an_info(cpu: int = 4) -> NodeInfo:
+    """A node with a scripted engine and some room."""
+    return NodeInfo(
+        node_id=NODE,
+        engines=(Plugin(name="scripted"),),
+        storages=(Plugin(name="inline"), Plugin(name="local")),
+        capacity=Resources(cpu_milli=cpu * 1000, memory_bytes=4_000_000_000, disk_bytes=10**12),
+    )
+
+
+class AgentDriver:
+    """A machine with a manual clock; `turn` returns what an event comes to."""
+
+    def __init__(self, memory: NodeMemory | None = None, *, cpu: int = 4, boot_id: str = "b-1") -> None:
+        self.seconds = 0.0
+        self.machine = AgentMachine(NodeSide(memory or NodeMemory(Meta(NODE)), boot_id), an_info(cpu))
+
+    def moment(self) -> Moment:
+        return Moment(START + timedelta(seconds=self.seconds), self.seconds)
+
+    def turn(self, event: Event) -> Turn:
+        return self.machine.handle(event, self.moment())
+
+    def greet(self) -> list[Turn]:
+        """Say hello and be answered, opening the first incarnation if there is none."""
+        turns = [self.turn(Begun()), self.turn(HelloDue())]
+        if self.machine.node.memory.meta.incarnation == 0:
+            turns.append(self.turn(Replied(HelloReply(timeline=1, epoch=1, incarnation=1))))
+        meta = self.machine.node.memory.meta
+        reply = HelloReply(timeline=1, epoch=1, incarnation=meta.incarnation, confirmed=meta.confirmed)
+        turns.append(self.turn(Replied(reply)))
+        return turns
+
+    def command(self, *commands: ExecutionWanted) -> Turn:
+        return self.turn(Commanded(CommandBatch(timeline=1, epoch=1, commands=commands)))
+
+    def confirm(self, confirmed: int) -> Turn:
+        meta = self.machine.node.memory.meta
+        return self.turn(Confirmed(Confirm(timeline=1, epoch=1, incarnation=meta.incarnation, confirmed=confirmed)))

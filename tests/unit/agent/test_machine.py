@@ -1,0 +1,340 @@
+"""The agent's machine: what each event comes to, without a loop, a socket or a file."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from skrei_compute_agent.events import (
+    ArmTimer,
+    Begun,
+    DisarmTimers,
+    DropFiles,
+    Exited,
+    Fingerprinted,
+    Instruction,
+    Kill,
+    Publish,
+    Refused,
+    Replied,
+    RunEngine,
+    SendHello,
+    Stage,
+    Staged,
+    StageFailed,
+    Timer,
+    TimerFired,
+    Turn,
+)
+from skrei_compute_agent.held import IllegalEvent
+from skrei_domain.lifecycle import ExecutionState, Want
+from skrei_domain.messages import ExecutionObserved, HelloReply, NodeChanged, Problem, ResultRef
+from skrei_domain.sync import JournalRow, Meta, PutFact, PutKnown, replay
+from tests.support.agent_machine import NODE, AgentDriver, a_run, a_stop, a_task, an_info
+
+
+@pytest.fixture
+def agent() -> Iterator[AgentDriver]:
+    driver = AgentDriver()
+    driver.greet()
+    yield driver
+    driver.machine.validate()
+
+
+def kinds(turn: Turn) -> list[type[Instruction]]:
+    return [type(instruction) for instruction in turn.instructions]
+
+
+def facts(turn: Turn) -> list[ExecutionObserved]:
+    return [row.fact for row in turn.rows if isinstance(row, PutFact) and isinstance(row.fact, ExecutionObserved)]
+
+
+def states(turn: Turn) -> list[ExecutionState]:
+    return [fact.state for fact in facts(turn)]
+
+
+def test_a_run_with_inline_inputs_is_journaled_with_its_start_in_one_turn(agent: AgentDriver) -> None:
+    turn = agent.command(a_run())
+    assert [row.known.starts for row in turn.rows if isinstance(row, PutKnown)] == [0, 1]
+    assert kinds(turn) == [Stage, ArmTimer]
+    turn = agent.turn(Staged("e-1"))
+    assert turn == Turn((), (RunEngine("e-1", 1),))
+
+
+def test_a_run_that_has_to_fetch_is_journaled_as_started_only_when_it_starts(agent: AgentDriver) -> None:
+    source = {"Source": {"Type": "local", "Params": {"SourcePath": "/data"}}, "Target": "/in"}
+    turn = agent.command(a_run(task=a_task(InputSources=[source])))
+    assert [row.known.starts for row in turn.rows if isinstance(row, PutKnown)] == [0]
+    turn = agent.turn(Staged("e-1"))
+    assert [row.known.starts for row in turn.rows if isinstance(row, PutKnown)] == [1]
+    assert turn.instructions == (RunEngine("e-1", 1),)
+
+
+def test_an_execution_that_ends_within_50_ms_reports_once(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    assert facts(agent.turn(Staged("e-1"))) == []
+    turn = agent.turn(Exited("e-1", exit_code=0, result=ResultRef(digest="sha256:0", size=1, inline="AA==")))
+    (fact,) = facts(turn)
+    assert fact.state is ExecutionState.COMPLETED
+    assert [step.state for step in fact.steps] == [
+        ExecutionState.STAGING,
+        ExecutionState.RUNNING,
+        ExecutionState.COMPLETED,
+    ]
+    assert kinds(turn) == [DisarmTimers, Publish, *kinds(turn)[2:]]
+
+
+def test_an_execution_that_lives_on_reports_each_step(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    assert states(agent.turn(TimerFired("e-1", Timer.REPORT))) == [ExecutionState.STAGING]
+    assert states(agent.turn(Staged("e-1"))) == [ExecutionState.RUNNING]
+    assert states(agent.turn(Exited("e-1", exit_code=3))) == [ExecutionState.COMPLETED]
+
+
+def test_a_running_one_is_reported_as_running_when_it_has_lived_50_ms(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    agent.turn(Staged("e-1"))
+    assert states(agent.turn(TimerFired("e-1", Timer.REPORT))) == [ExecutionState.RUNNING]
+
+
+def test_an_exit_code_that_is_not_zero_completes(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    agent.turn(Staged("e-1"))
+    (fact,) = facts(agent.turn(Exited("e-1", exit_code=42)))
+    assert (fact.state, fact.exit_code, fact.problem) == (ExecutionState.COMPLETED, 42, None)
+
+
+def test_an_engine_problem_fails_with_its_code(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    agent.turn(Staged("e-1"))
+    (fact,) = facts(agent.turn(Exited("e-1", problem=Problem(code="trap", message="unreachable"))))
+    assert (fact.state, fact.problem) == (ExecutionState.FAILED, Problem(code="trap", message="unreachable"))
+
+
+def test_a_failed_stage_fails_with_its_code(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    (fact,) = facts(agent.turn(StageFailed("e-1", Problem(code="input-denied", message="/etc is not allowed"))))
+    assert (fact.state, fact.problem) == (
+        ExecutionState.FAILED,
+        Problem(code="input-denied", message="/etc is not allowed"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        (a_task(Engine={"Type": "docker", "Params": {}}), "no engine 'docker', only scripted"),
+        (a_task(InputSources=[{"Source": {"Type": "s3"}, "Target": "/in"}]), "no storage 's3', only inline, local"),
+        (a_task(Resources={"CPU": "9"}), "needs 9000m CPU"),
+    ],
+)
+def test_what_this_node_cannot_do_is_refused_with_a_reason(
+    agent: AgentDriver, task: dict[str, object], reason: str
+) -> None:
+    turn = agent.command(a_run(task=task))
+    (fact,) = facts(turn)
+    assert fact.state is ExecutionState.REFUSED
+    assert fact.problem is not None
+    assert fact.problem.code == "refused"
+    assert reason in fact.problem.message
+    assert Stage not in kinds(turn)
+
+
+def test_a_task_that_cannot_be_read_fails(agent: AgentDriver) -> None:
+    (fact,) = facts(agent.command(a_run(task=a_task(Resources={"CPU": "a lot"}))))
+    assert fact.state is ExecutionState.FAILED
+    assert fact.problem is not None
+    assert fact.problem.code == "invalid-task"
+
+
+def test_room_is_handed_out_exactly_and_given_back_at_the_end(agent: AgentDriver) -> None:
+    agent.command(*(a_run(f"e-{number}") for number in range(4)))
+    assert states(agent.command(a_run("e-5"))) == [ExecutionState.REFUSED]
+    agent.turn(Staged("e-1"))
+    agent.turn(Exited("e-1", exit_code=0))
+    assert states(agent.command(a_run("e-6"))) == []
+
+
+def test_a_stop_kills_and_reports_stopped_whatever_the_engine_says(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    agent.turn(Staged("e-1"))
+    assert kinds(agent.command(a_stop())) == [Kill]
+    (fact,) = facts(agent.turn(Exited("e-1", problem=Problem(code="killed", message="killed"))))
+    assert (fact.state, fact.revision, fact.problem) == (ExecutionState.STOPPED, 2, None)
+
+
+def test_a_stop_while_staging_ends_it_even_if_staging_was_just_done(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    agent.command(a_stop())
+    turn = agent.turn(Staged("e-1"))
+    assert states(turn) == [ExecutionState.STOPPED]
+    assert RunEngine not in kinds(turn)
+
+
+def test_a_run_that_comes_after_its_stop_is_not_started(agent: AgentDriver) -> None:
+    agent.command(a_stop())
+    assert Stage not in kinds(agent.command(a_run()))
+
+
+def test_a_repeated_run_starts_nothing(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    assert agent.command(a_run()) == Turn()
+
+
+def test_an_execution_timeout_kills_and_fails(agent: AgentDriver) -> None:
+    agent.command(a_run(execution_timeout_seconds=2.0))
+    turn = agent.turn(Staged("e-1"))
+    assert ArmTimer("e-1", Timer.EXECUTION, 2.0) in turn.instructions
+    assert kinds(agent.turn(TimerFired("e-1", Timer.EXECUTION))) == [Kill]
+    (fact,) = facts(agent.turn(Exited("e-1", problem=Problem(code="killed", message="killed"))))
+    assert fact.state is ExecutionState.FAILED
+    assert fact.problem is not None
+    assert fact.problem.code == "execution-timeout"
+    assert "2 s" in fact.problem.message
+
+
+def test_a_total_timeout_also_ends_staging(agent: AgentDriver) -> None:
+    turn = agent.command(a_run(total_timeout_seconds=1.5))
+    assert ArmTimer("e-1", Timer.TOTAL, 1.5) in turn.instructions
+    assert kinds(agent.turn(TimerFired("e-1", Timer.TOTAL))) == [Kill]
+    (fact,) = facts(agent.turn(StageFailed("e-1", Problem(code="cancelled", message=""))))
+    assert fact.problem is not None
+    assert fact.problem.code == "total-timeout"
+
+
+def test_files_go_when_the_terminal_fact_is_confirmed_and_not_before(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    agent.turn(Staged("e-1"))
+    assert DropFiles not in kinds(agent.turn(Exited("e-1", exit_code=0)))
+    assert DropFiles("e-1") in agent.confirm(1).instructions
+    assert agent.machine.held("e-1") is None
+
+
+def test_a_late_timer_changes_nothing(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    agent.turn(Staged("e-1"))
+    agent.turn(Exited("e-1", exit_code=0))
+    assert agent.turn(TimerFired("e-1", Timer.REPORT)).rows == ()
+    agent.confirm(1)
+    assert agent.turn(TimerFired("e-1", Timer.REPORT)).rows == ()
+
+
+def test_an_event_that_cannot_be_raises_with_the_story(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    agent.turn(Staged("e-1"))
+    with pytest.raises(IllegalEvent, match=r"Staged while running; its story:\n  .* staging: Staged"):
+        agent.turn(Staged("e-1"))
+    with pytest.raises(IllegalEvent, match="e-nobody, which this process does not hold"):
+        agent.turn(Exited("e-nobody"))
+
+
+def test_commands_before_the_hello_is_answered_are_not_obeyed() -> None:
+    agent = AgentDriver()
+    agent.turn(Begun())
+    assert agent.command(a_run()) == Turn()
+
+
+def test_what_a_node_can_do_is_told_when_it_changes(agent: AgentDriver) -> None:
+    assert agent.turn(Fingerprinted(an_info())) == Turn()
+    turn = agent.turn(Fingerprinted(an_info(cpu=8)))
+    assert [row.fact for row in turn.rows if isinstance(row, PutFact)] == [NodeChanged(info=an_info(cpu=8))]
+
+
+def test_a_refused_hello_is_handed_on(agent: AgentDriver) -> None:
+    problem = Problem(code="duplicate-node", message="held by another process")
+    assert agent.turn(Replied(HelloReply(refusal=problem))).instructions == (Refused(problem),)
+
+
+# ---------------------------------------------------------------- restarts
+
+
+class Restarts:
+    """Runs turns, keeps their rows, and starts a new process over them."""
+
+    def __init__(self) -> None:
+        self.rows: list[JournalRow] = []
+        self.agent = AgentDriver()
+        for turn in self.agent.greet():
+            self.rows += turn.rows
+
+    def keep(self, turn: Turn) -> Turn:
+        self.rows += turn.rows
+        return turn
+
+    def restart(self) -> Turn:
+        self.agent = AgentDriver(replay(Meta(NODE), self.rows), boot_id="b-2")
+        return self.keep(self.agent.turn(Begun()))
+
+
+def test_after_a_restart_the_same_execution_is_started_again_with_the_next_number() -> None:
+    node = Restarts()
+    node.keep(node.agent.command(a_run()))
+    node.keep(node.agent.turn(Staged("e-1")))
+    assert Stage("e-1", a_run().run) in node.restart().instructions  # type: ignore[arg-type]
+    assert node.agent.turn(Staged("e-1")).instructions == (RunEngine("e-1", 2),)
+    node.agent.machine.validate()
+
+
+def test_after_too_many_restarts_it_fails_as_interrupted() -> None:
+    node = Restarts()
+    node.keep(node.agent.command(a_run()))
+    node.restart()
+    turn = node.restart()
+    (fact,) = facts(turn)
+    assert fact.state is ExecutionState.FAILED
+    assert fact.problem is not None
+    assert fact.problem.code == "interrupted"
+    assert Stage not in kinds(turn)
+
+
+def test_at_most_once_is_not_started_again() -> None:
+    node = Restarts()
+    node.keep(node.agent.command(a_run(local_restarts=0)))
+    assert states(node.restart()) == [ExecutionState.FAILED]
+
+
+def test_one_that_was_being_stopped_is_stopped_after_a_restart() -> None:
+    node = Restarts()
+    node.keep(node.agent.command(a_run()))
+    node.keep(node.agent.command(a_stop()))
+    assert states(node.restart()) == [ExecutionState.STOPPED]
+
+
+def test_the_total_timeout_goes_on_over_a_restart() -> None:
+    node = Restarts()
+    node.keep(node.agent.command(a_run(total_timeout_seconds=10.0)))
+    node.agent = AgentDriver(replay(Meta(NODE), node.rows), boot_id="b-2")
+    node.agent.seconds = 4.0
+    turn = node.agent.turn(Begun())
+    assert ArmTimer("e-1", Timer.TOTAL, 6.0) in turn.instructions
+
+
+def test_a_restarted_execution_keeps_the_steps_that_were_told() -> None:
+    node = Restarts()
+    node.keep(node.agent.command(a_run()))
+    node.keep(node.agent.turn(TimerFired("e-1", Timer.REPORT)))
+    node.restart()
+    node.agent.turn(Staged("e-1"))
+    (fact,) = facts(node.agent.turn(Exited("e-1", exit_code=0)))
+    assert [(step.state, step.start) for step in fact.steps] == [
+        (ExecutionState.STAGING, 0),
+        (ExecutionState.STAGING, 1),
+        (ExecutionState.RUNNING, 2),
+        (ExecutionState.COMPLETED, 2),
+    ]
+
+
+def test_a_forgotten_execution_is_killed_and_its_files_go_at_its_end(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    agent.turn(Staged("e-1"))
+    forget = a_stop().model_copy(update={"want": Want.FORGET})
+    assert kinds(agent.command(forget)) == [Kill]
+    turn = agent.turn(Exited("e-1"))
+    assert facts(turn) == []
+    assert DropFiles("e-1") in turn.instructions
+
+
+def test_a_hello_lists_what_is_known_when_it_is_due(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    turn = agent.turn(Replied(HelloReply(timeline=1, epoch=1, incarnation=0)))
+    (hello,) = [instruction for instruction in turn.instructions if isinstance(instruction, SendHello)]
+    assert [item.execution_id for item in hello.pages[0].executions] == ["e-1"]
