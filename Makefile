@@ -1,4 +1,5 @@
 # Every verb is one line; `make` alone lists them. Needs git, make and Python 3.11 or newer, nothing else.
+# What is set on the command line (KEEP=1, SEED=7) reaches the program as an environment variable: make exports it.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && exit; done; echo python3)
 RUN = .venv/bin/python -m
@@ -11,7 +12,7 @@ help:  ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 demo: setup  ## Start the real stack, run a word count over it, stop it again (KEEP=1 leaves it running)
-	@KEEP="$(KEEP)" $(RUN) skrei.cli.demo
+	@$(RUN) skrei.cli.demo
 
 test: setup-dev  ## What CI runs: lint, types, import contracts, and every suite with its time budget
 	@$(RUN) scripts.test
@@ -23,7 +24,7 @@ faults: setup-dev  ## Kill real processes while jobs run
 	@$(RUN) pytest tests/faults
 
 sim: setup-dev  ## The simulation; SEED=n replays one run
-	@SKREI_SIM_SEED="$(SEED)" $(RUN) pytest tests/simulation
+	@$(RUN) pytest tests/simulation
 
 bench: setup-dev  ## Measure a running stack's path, as docs/PERFORMANCE.md tells
 	@$(RUN) benchmarks.run
@@ -38,7 +39,7 @@ wasm: setup-dev  ## Compile examples/wordcount from C to WebAssembly
 	@PYTHON=.venv/bin/python sh examples/wordcount/build.sh
 
 lock:  ## Pin requirements/*.txt from the pyproject files (UPGRADE=1: newest, UPGRADE=name: that one)
-	@UPGRADE="$(UPGRADE)" $(PYTHON) -m scripts.lock
+	@$(PYTHON) -m scripts.lock
 
 migrate: setup-dev  ## Write a migration from the difference between tables and migrations: m="what it does"
 	@$(RUN) skrei_store.migrate revision "$(m)"
