@@ -112,7 +112,8 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         "inline data that is none",
         with_task(InputSources=[{"Source": {"Type": "Inline", "Params": {"url": "hello"}}, "Target": "/a"}]),
         [
-            f'{T}.InputSources[0].Source.Params.URL: "hello"; allowed: a data URL such as `data:text/plain;base64,aGVsbG8=`'
+            f'{T}.InputSources[0].Source.Params.URL: "hello"; '
+            "allowed: a data URL such as `data:text/plain;base64,aGVsbG8=`"
         ],
     ),
     (

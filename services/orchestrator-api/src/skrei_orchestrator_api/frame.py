@@ -1,0 +1,188 @@
+"""What holds for every request: who may knock, how much, how long, and what every answer carries."""
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from skrei_orchestrator_api import problems
+from skrei_orchestrator_api.problems import HttpProblem
+
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+OLDEST_CLIENT = (1, 4, 0)
+"""Clients of the original before this speak another API."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[-+][0-9A-Za-z.+-]+)?")
+
+
+class RateLimit:
+    """At most so many requests per second and address; counted in whole seconds, forgotten after each."""
+
+    def __init__(self, per_second: int) -> None:
+        self._per_second = per_second
+        self._second = 0
+        self._seen: dict[str, int] = {}
+
+    def allows(self, address: str) -> bool:
+        """Count one request of `address`."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second = second
+            self._seen.clear()
+        seen = self._seen[address] = self._seen.get(address, 0) + 1
+        return seen <= self._per_second
+
+
+class Frame:
+    """The outermost layer. `hosts` are the names it may be called by; empty means: any (it is not on loopback)."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        headers: Mapping[str, str],
+        hosts: frozenset[str],
+        rate: RateLimit,
+        max_body_bytes: int,
+        timeout_seconds: float,
+    ) -> None:
+        self._app = app
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        self._server_version = headers.get("X-Bacalhau-Git-Version", "")
+        self._hosts = hosts
+        self._rate = rate
+        self._max_body_bytes = max_body_bytes
+        self._timeout_seconds = timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+        scope["request_id"] = request_id
+        scope["app"] = self  # makes the router raise what it refuses, so that one table answers it
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send, headers)
+            return
+        extra = [*self._headers, (b"x-request-id", request_id.encode())]
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        try:
+            refusal = self._refusal(scope, headers)
+            if isinstance(refusal, Response):
+                await refusal(scope, receive, answer)
+                return
+            async with asyncio.timeout(self._timeout_seconds) as limit:
+                await self._app(scope, self._bounded(headers, receive), answer)
+        except Exception as error:
+            if started:
+                raise
+            pretty = b"pretty" in scope["query_string"]
+            if isinstance(error, TimeoutError) and limit.expired():
+                await PlainTextResponse("Server Timeout!", 503)(scope, receive, answer)
+            else:
+                await problems.answer(error, request_id, pretty=pretty)(scope, receive, answer)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+        try:
+            refusal = self._refusal(scope, headers)
+        except HttpProblem as problem:
+            refusal = problems.answer(problem, scope["request_id"])
+        if isinstance(refusal, Response):
+            await send(
+                {
+                    "type": "websocket.http.response.start",
+                    "status": refusal.status_code,
+                    "headers": [*refusal.raw_headers, *self._headers],
+                }
+            )
+            await send({"type": "websocket.http.response.body", "body": bytes(refusal.body)})
+            return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
+        """Return the answer of the version gate, or None. Raises HttpProblem for the other refusals."""
+        client = scope.get("client")
+        if client is not None and not self._rate.allows(client[0]):
+            raise HttpProblem(429, "too many requests", code="TooManyRequests", headers={"Retry-After": "1"})
+        if self._hosts:
+            self._check_caller(headers)
+        version = headers.get("x-bacalhau-git-version", "")
+        if not version or version == "v0.0.0" or version.startswith("v0.0.0-"):
+            return None
+        parsed = _VERSION.fullmatch(version)
+        if parsed is None:
+            return _json(400, {"Error": f"Invalid client version {version!r}"})
+        if tuple(map(int, parsed.groups())) < OLDEST_CLIENT:
+            oldest = "v" + ".".join(map(str, OLDEST_CLIENT))
+            text = f"client version {version} is older than {oldest}, the oldest that this server speaks with"
+            versions = {"MinVersion": oldest, "ClientVersion": version, "ServerVersion": self._server_version}
+            return _json(403, {"Error": text} | versions)
+        return None
+
+    def _check_caller(self, headers: Headers) -> None:
+        """Refuse pages of other sites: a browser tells their origin, and a re-bound name shows in Host."""
+        for name, value in (("Host", headers.get("host")), ("Origin", headers.get("origin"))):
+            if value is None:
+                continue
+            host = _hostname(value if name == "Origin" else f"//{value}")
+            if host not in self._hosts:
+                raise HttpProblem(
+                    403,
+                    f"{name} {value!r} may not use this server; allowed: {', '.join(sorted(self._hosts))}",
+                    code="Forbidden",
+                    hint="it listens on loopback for this machine alone; name other hosts in SKREI_API_ALLOWED_HOSTS",
+                )
+
+    def _bounded(self, headers: Headers, receive: Receive) -> Receive:
+        """Return a `receive` that refuses bodies over the limit, announced or not."""
+        limit = self._max_body_bytes
+        announced = headers.get("content-length", "")
+        if announced.isdigit() and int(announced[:18]) > limit:
+            raise too_large(limit)
+        seen = 0
+
+        async def bounded() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > limit:
+                    raise too_large(limit)
+            return message
+
+        return bounded
+
+
+def too_large(limit: int) -> HttpProblem:
+    """The answer to a body over the limit."""
+    return HttpProblem(413, f"Request Entity Too Large: at most {limit:,} bytes", headers={"Connection": "close"})
+
+
+def _hostname(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _json(status: int, body: dict[str, str]) -> Response:
+    return JSONResponse(body, status_code=status)

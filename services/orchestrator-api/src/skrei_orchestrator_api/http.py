@@ -1,0 +1,54 @@
+"""Reading a request's JSON and writing an answer's: bytes in, bytes out, indented on request."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from skrei_domain.job_reading import Keys, Reading
+from skrei_orchestrator_api.problems import HttpProblem
+
+
+def answer(request: Request, body: bytes | str | Mapping[str, Any]) -> Response:
+    """Return a 200 with `body` (JSON already, or an object); `?pretty` indents it."""
+    if isinstance(body, Mapping):
+        body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    if b"pretty" in request.scope["query_string"] and "pretty" in request.query_params:
+        body = json.dumps(json.loads(body), ensure_ascii=False, indent=2).encode()
+    return Response(body, media_type="application/json")
+
+
+async def read_json(request: Request) -> Any:
+    """Return the body's JSON; an empty body is None. Raises HttpProblem 400 for anything else."""
+    body = await request.body()
+    return parse_json(body)
+
+
+def parse_json(body: bytes) -> Any:
+    """Return the JSON of `body`; an empty one is None. Raises HttpProblem 400 for anything else.
+
+    Half characters (`\\ud800`) are read, so that the field that holds one can be named.
+    """
+    if not body.strip():
+        return None
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        if b"\\u" in body and "surrogate" in str(error):
+            try:
+                return json.loads(body)
+            except (ValueError, RecursionError) as again:
+                error = ValueError(str(again))
+        raise HttpProblem(400, f"the body is not JSON: {error}") from error
+
+
+def fields(body: object, *names: str) -> dict[str, Any]:
+    """Return the fields of a body by their names, matched in any case. Raises HttpProblem 400 where it is no object."""
+    if body is None:
+        return {}
+    if not isinstance(body, Mapping):
+        raise HttpProblem(400, "the body is not a JSON object")
+    return Reading().record(body, "", Keys(*names))

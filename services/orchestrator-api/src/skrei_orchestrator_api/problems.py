@@ -1,0 +1,135 @@
+"""Which HTTP answer an error gets: one table, one body, as API clients know it."""
+
+import asyncio
+import json
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from skrei_domain.errors import (
+    Ambiguous,
+    Conflict,
+    Exhausted,
+    Invalid,
+    NotFound,
+    SkreiError,
+    Unavailable,
+    Unsupported,
+)
+
+log = structlog.get_logger()
+
+RETRY_AFTER_SECONDS = 1
+"""A database or transport that restarts is back within seconds."""
+
+ANSWERS: dict[type[SkreiError], tuple[int, str]] = {
+    NotFound: (404, "NotFound"),
+    Ambiguous: (409, "MultipleJobsFound"),
+    Conflict: (409, "ResourceInUse"),
+    Invalid: (400, "ValidationError"),
+    Unsupported: (501, "NotImplemented"),
+    Exhausted: (429, "ResourceExhausted"),
+    Unavailable: (503, "ServiceUnavailable"),
+}
+"""Status and code by kind of error; a subclass answers as its parent unless it has its own line."""
+
+AWAY: tuple[type[Exception], ...] = (ConnectionError, asyncio.TimeoutError)
+"""What means that a part behind this one cannot be reached; `app` adds the database's own errors."""
+
+
+class HttpProblem(Exception):
+    """An answer of the HTTP layer itself: a body too large, an unknown route, a foreign origin."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str = "InternalError",
+        component: str = "APIServer",
+        hint: str = "",
+        details: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.component = component
+        self.hint = hint
+        self.details = details
+        self.headers = headers or {}
+
+
+def unknown_route() -> HttpProblem:
+    """The answer to a path that nothing serves."""
+    return HttpProblem(
+        404,
+        "The requested resource/URL was not found.",
+        code="NotFound",
+        hint="Check the path; the server may be older than the client.",
+        details={"cli_usage": "skrei --help"},
+    )
+
+
+def problem_of(error: Exception) -> HttpProblem:
+    """Return the answer to `error`; one that nobody foresaw is logged here and says nothing of the inside."""
+    if isinstance(error, HttpProblem):
+        return error
+    if isinstance(error, HTTPException):
+        return HttpProblem(error.status_code, error.detail, headers=dict(error.headers or {}))
+    for kind in type(error).__mro__:
+        if kind in ANSWERS:
+            status, code = ANSWERS[kind]
+            assert isinstance(error, SkreiError)
+            return HttpProblem(
+                status,
+                error.message,
+                code=code,
+                component=error.details.get("component", "JobStore"),
+                hint=error.hint,
+                details={key: text for key, text in error.details.items() if key != "component"},
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else None,
+            )
+    if isinstance(error, AWAY):
+        log.warning("record_away", error=repr(error))
+        return HttpProblem(
+            503,
+            "the record is away for now",
+            code="ServiceUnavailable",
+            component="JobStore",
+            hint="try again in a moment",
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
+    log.error("request_failed", exc_info=error)
+    return HttpProblem(500, "Internal server error", component="Unknown")
+
+
+def body_of(problem: HttpProblem, request_id: str) -> dict[str, Any]:
+    """Return the error body; `Hint` and `Details` are left out when empty."""
+    body: dict[str, Any] = {
+        "Status": problem.status,
+        "Message": problem.message,
+        "RequestID": request_id,
+        "Code": problem.code,
+        "Component": problem.component,
+    }
+    if problem.hint:
+        body["Hint"] = problem.hint
+    if problem.details:
+        body["Details"] = problem.details
+    return body
+
+
+def answer(error: Exception, request_id: str, *, pretty: bool = False) -> Response:
+    """Return the HTTP answer to `error`."""
+    problem = problem_of(error)
+    text = json.dumps(body_of(problem, request_id), ensure_ascii=False, indent=2 if pretty else None)
+    return Response(
+        text.encode("utf-8", "backslashreplace"),
+        status_code=problem.status,
+        media_type="application/json",
+        headers=problem.headers,
+    )

@@ -1,0 +1,181 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from skrei_domain.errors import Ambiguous, Conflict, Exhausted, Invalid, NotFound, SkreiError, Unavailable, Unsupported
+from skrei_orchestrator_api import http
+from skrei_orchestrator_api.frame import LOCAL_HOSTS, Frame, RateLimit
+
+
+async def echo(request: Request) -> Response:
+    return http.answer(request, {"size": len(await request.body())})
+
+
+async def hang(request: Request) -> Response:
+    await asyncio.Event().wait()
+    return Response()
+
+
+def raising(error: Exception) -> Any:
+    async def endpoint(request: Request) -> Response:
+        raise error
+
+    return endpoint
+
+
+def client(
+    *, rate: int = 1_000, limit: int = 1_000, seconds: float = 5, error: Exception | None = None
+) -> httpx2.AsyncClient:
+    routes = [Route("/echo", echo, methods=["GET", "PUT"]), Route("/hang", hang)]
+    if error is not None:
+        routes.append(Route("/fail", raising(error)))
+    frame = Frame(
+        Router(routes),
+        headers={"X-Bacalhau-Git-Version": "v1.9.3"},
+        hosts=LOCAL_HOSTS | {"skrei.example"},
+        rate=RateLimit(rate),
+        max_body_bytes=limit,
+        timeout_seconds=seconds,
+    )
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=frame), base_url="http://localhost:1234")
+
+
+async def test_every_answer_carries_a_request_id_and_the_servers_version() -> None:
+    async with client() as api:
+        answer = await api.get("/echo", headers={"X-Request-Id": "mine-1"})
+        assert (answer.headers["x-request-id"], answer.headers["x-bacalhau-git-version"]) == ("mine-1", "v1.9.3")
+        made = (await api.get("/echo")).headers["x-request-id"]
+        assert len(made) == 36
+        forged = (await api.get("/echo", headers={"X-Request-Id": "a b"})).headers["x-request-id"]
+        assert forged != "a b"
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:99", "127.0.0.1:1234", "[::1]:1234", "LOCALHOST", "skrei.example"]
+)
+async def test_a_local_or_configured_name_is_served(host: str) -> None:
+    async with client() as api:
+        assert (await api.get("/echo", headers={"Host": host})).status_code == 200
+        assert (await api.get("/echo", headers={"Origin": f"http://{host}"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "localhost.evil.example"},
+        {"Host": ""},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost@evil.example"},
+        {"Origin": "http://[::1"},
+    ],
+)
+async def test_a_foreign_origin_or_host_is_refused_on_loopback(headers: dict[str, str]) -> None:
+    async with client() as api:
+        answer = await api.get("/echo", headers=headers)
+    assert (answer.status_code, answer.json()["Code"]) == (403, "Forbidden")
+
+
+async def test_a_body_over_the_limit_is_refused_announced_or_not() -> None:
+    async def streamed() -> AsyncIterator[bytes]:
+        for _ in range(11):
+            yield b"x" * 100
+
+    async with client() as api:
+        assert (await api.put("/echo", content=b"x" * 1_000)).json() == {"size": 1_000}
+        announced = await api.put("/echo", content=b"x" * 1_001)
+        unannounced = await api.put("/echo", content=streamed())
+    for answer in (announced, unannounced):
+        assert answer.status_code == 413
+        assert answer.json()["Message"] == "Request Entity Too Large: at most 1,000 bytes"
+        assert (answer.json()["Code"], answer.json()["Component"]) == ("InternalError", "APIServer")
+
+
+async def test_more_requests_than_the_limit_are_told_to_wait() -> None:
+    async with client(rate=1) as api:
+        statuses = {(await api.get("/echo")).status_code for _ in range(5)}
+    assert 429 in statuses
+
+
+async def test_a_handler_that_takes_too_long_is_cut_off() -> None:
+    async with client(seconds=0.01) as api:
+        answer = await api.get("/hang")
+    assert (answer.status_code, answer.text) == (503, "Server Timeout!")
+
+
+@pytest.mark.parametrize("version", ["", "v0.0.0", "v0.0.0-abc1234", "v1.4.0", "v1.9.3", "v1.6.0-rc1"])
+async def test_known_client_versions_pass(version: str) -> None:
+    async with client() as api:
+        assert (await api.get("/echo", headers={"X-Bacalhau-Git-Version": version})).status_code == 200
+
+
+async def test_a_client_version_that_is_none_is_refused() -> None:
+    async with client() as api:
+        answer = await api.get("/echo", headers={"X-Bacalhau-Git-Version": "yesterday"})
+    assert (answer.status_code, answer.json()) == (400, {"Error": "Invalid client version 'yesterday'"})
+
+
+async def test_a_client_too_old_is_told_the_oldest_that_works() -> None:
+    async with client() as api:
+        answer = await api.get("/echo", headers={"X-Bacalhau-Git-Version": "v1.3.9"})
+    assert answer.status_code == 403
+    assert answer.json() == {
+        "Error": "client version v1.3.9 is older than v1.4.0, the oldest that this server speaks with",
+        "MinVersion": "v1.4.0",
+        "ClientVersion": "v1.3.9",
+        "ServerVersion": "v1.9.3",
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (Invalid("bad"), 400, "ValidationError"),
+        (NotFound("none"), 404, "NotFound"),
+        (Ambiguous("many"), 409, "MultipleJobsFound"),
+        (Conflict("used"), 409, "ResourceInUse"),
+        (Exhausted("full"), 429, "ResourceExhausted"),
+        (Unsupported("later"), 501, "NotImplemented"),
+        (Unavailable("away"), 503, "ServiceUnavailable"),
+        (ConnectionRefusedError("postgres"), 503, "ServiceUnavailable"),
+        (SkreiError("odd"), 500, "InternalError"),
+        (RuntimeError("secret"), 500, "InternalError"),
+    ],
+)
+async def test_an_error_is_answered_by_the_table(error: Exception, status: int, code: str) -> None:
+    async with client(error=error) as api:
+        answer = await api.get("/fail", headers={"X-Request-Id": "r-1"})
+    body = answer.json()
+    assert (answer.status_code, body["Status"], body["Code"], body["RequestID"]) == (status, status, code, "r-1")
+    assert "secret" not in answer.text
+    assert ("retry-after" in answer.headers) is (status in (429, 503))
+
+
+async def test_details_and_hint_are_left_out_when_empty() -> None:
+    async with client(error=NotFound("job not found: x", hint="look again", job_id="x")) as api:
+        full = (await api.get("/fail")).json()
+    async with client(error=NotFound("job not found: x")) as api:
+        bare = (await api.get("/fail")).json()
+    assert (full["Hint"], full["Details"]) == ("look again", {"job_id": "x"})
+    assert set(bare) == {"Status", "Message", "RequestID", "Code", "Component"}
+
+
+async def test_pretty_indents_answers_and_errors() -> None:
+    async with client(error=NotFound("none")) as api:
+        assert (await api.get("/echo?pretty")).text == json.dumps({"size": 0}, indent=2)
+        assert "\n  " in (await api.get("/fail?pretty")).text
+        assert "\n" not in (await api.get("/echo")).text
+
+
+async def test_a_method_that_a_path_does_not_know_is_refused_in_the_same_body() -> None:
+    async with client() as api:
+        answer = await api.post("/echo")
+    assert (answer.status_code, answer.json()["Message"]) == (405, "Method Not Allowed")
