@@ -19,6 +19,7 @@ from skrei_domain.messages import (
     Heartbeat,
     Hello,
     HelloReply,
+    Problem,
     RunOrder,
 )
 from skrei_domain.node import NodeInfo
@@ -31,6 +32,8 @@ from skrei_domain.sync import (
     Meta,
     NodeLog,
     NodeSide,
+    PutFact,
+    PutKnown,
     Run,
     SayHello,
     Write,
@@ -86,6 +89,7 @@ class Journal:
     node: str
     rows: list[JournalRow] = field(default_factory=list)
     ever_run: set[str] = field(default_factory=set)  # executions that this copy was told to begin
+    refused: set[str] = field(default_factory=set)  # executions that this copy was told to stop, or never to run
 
 
 class World:
@@ -95,6 +99,8 @@ class World:
         self.now = 0.0
         self.boots = 0
         self.names = 0
+        self.facts = 0
+        self.said: dict[tuple[str, int, int], set[str]] = {}  # (boot, incarnation, sequence) -> facts written there
         self.record = Record()
         self.frozen: list[LeaderSide] = []
         self.leader = self.elect()
@@ -171,8 +177,11 @@ class World:
             match act:
                 case Write(rows):
                     process.journal.rows += rows
+                    self.note(process, rows)
                 case Run(execution_id, _):
                     assert execution_id not in process.journal.ever_run, "one journal began an execution twice"
+                    assert execution_id not in process.journal.refused, "a stopped execution was begun"
+                    assert process.side.greeted, "a command was obeyed before hello"
                     process.journal.ever_run.add(execution_id)
                     process.running.add(execution_id)
                 case Halt(execution_id):
@@ -189,9 +198,23 @@ class World:
                 case _:
                     pass
 
-    @staticmethod
-    def fact(execution_id: str, state: ExecutionState) -> ExecutionObserved:
-        return ExecutionObserved(execution_id=execution_id, revision=0, state=state)
+    def fact(self, execution_id: str, state: ExecutionState) -> ExecutionObserved:
+        """A fact that can be told from every other by its problem's message."""
+        self.facts += 1
+        mark = Problem(code="mark", message=str(self.facts))
+        return ExecutionObserved(execution_id=execution_id, revision=0, state=state, problem=mark)
+
+    def note(self, process: Process, rows: tuple[JournalRow, ...]) -> None:
+        """Remember which fact was written where, and which executions this journal must never begin."""
+        for row in rows:
+            match row:
+                case PutFact(sequence, fact, _):
+                    place = (process.side.boot_id, process.side.memory.meta.incarnation, sequence)
+                    self.said.setdefault(place, set()).add(repr(fact))
+                case PutKnown(known) if known.want is Want.STOP and known.order is None:
+                    process.journal.refused.add(known.execution_id)
+                case _:
+                    pass
 
     def observe(self, process: Process, execution_id: str, state: ExecutionState) -> None:
         if state.is_terminal:
@@ -274,7 +297,7 @@ class World:
                 answer = leader.receive(log, message, self.now)
                 if answer.facts and self.commits(leader):
                     assert log is not None
-                    self.apply(message.node_id, log, answer.first, answer.facts)
+                    self.apply(message.node_id, log, answer.first, answer.facts, message.writer)
                     leader.applied(message.node_id, answer.facts)
                     self.down.append((message.node_id, leader.confirm(self.record.logs[message.node_id])))
                 elif answer.confirm is not None:
@@ -313,11 +336,12 @@ class World:
                     self.record.rows[known.id] = replace(known, seen_revision=min(seen, known.revision))
         self.down.append((hello.node_id, (hello.boot_id, greeting.reply)))
 
-    def apply(self, node: str, log: NodeLog, first: int, facts: tuple[object, ...]) -> None:
+    def apply(self, node: str, log: NodeLog, first: int, facts: tuple[object, ...], writer: str) -> None:
         """One commit of facts, with the record's rules: exactly the next sequence, and fencing by revocation."""
         assert first == log.confirmed + 1, "confirmed skipped"
-        for fact in facts:
+        for sequence, fact in enumerate(facts, start=first):
             assert isinstance(fact, ExecutionObserved)
+            self.check_place(log, sequence, fact)
             row = self.record.rows.get(fact.execution_id)
             if row is None:
                 continue
@@ -330,27 +354,63 @@ class World:
                     assert row.unit not in self.record.winners, "a unit was won twice"
                     self.record.winners[row.unit] = row.id
             self.record.rows[row.id] = row
-        self.record.logs[node] = NodeLog(log.incarnation, log.confirmed + len(facts), log.boot_id)
+        self.record.logs[node] = NodeLog(log.incarnation, log.confirmed + len(facts), log.boot_id, writer)
+
+    def check_place(self, log: NodeLog, sequence: int, fact: ExecutionObserved) -> None:
+        """What is applied as a sequence is what some process of this node wrote there, and nothing else since."""
+        written = self.said.get((log.boot_id, log.incarnation, sequence))
+        if written is not None:
+            assert repr(fact) in written, f"sequence {sequence} was applied with a fact that stands elsewhere"
+        else:  # written by a process before this one
+            places = [
+                texts for (_, number, at), texts in self.said.items() if (number, at) == (log.incarnation, sequence)
+            ]
+            assert any(repr(fact) in texts for texts in places), f"nobody wrote that fact as sequence {sequence}"
 
     # ------------------------------------------------------------ the end of all faults
 
+    def exchange(self, rounds: int = 400) -> None:
+        """Deliver what is on its way, in order, until nothing is."""
+        for _ in range(rounds):
+            if self.up:
+                self.deliver_up(0)
+            elif self.down:
+                self.deliver_down(0)
+            else:
+                return
+
     def settle(self) -> None:
         """Let everything arrive, in order, until nothing changes; frozen leaders stay frozen."""
-        for _ in range(80):
+        for _ in range(60):
             self.now += 1.0
             for process in list(self.processes):
                 self.pump(process)
             self.sweep()
-            for _ in range(400):
-                if self.up:
-                    self.deliver_up(0)
-                elif self.down:
-                    self.deliver_down(0)
-                else:
-                    break
-            self.now += 5.0 if _ % 8 == 7 else 0.0
+            self.exchange()
 
     def holder(self, node: str) -> Process | None:
         """The process that speaks for a node in the record."""
         log = self.record.logs.get(node)
         return next((p for p in self.processes if log and p.side.boot_id == log.boot_id and not p.dead), None)
+
+    def check_end(self) -> None:
+        """Once faults have stopped: nothing lost, nothing running that nobody wants, every fact confirmed."""
+        for row in self.record.rows.values():
+            if row.state.is_terminal:
+                continue
+            process = self.holder(row.node)
+            assert process is not None, f"nobody speaks for {row.node}"
+            known = process.side.known(row.id)
+            assert known is not None, f"{row.id} is lost: live in the record, unknown to its node"
+            assert known.live, f"{row.id} ended on its node as {known.state}, and the record never learned"
+            assert row.id in process.running, f"{row.id} is live, and nothing runs"
+            assert known.revision == row.revision
+        for node in sorted({process.node for process in self.processes}):
+            process = self.holder(node)
+            assert process is not None, f"nobody speaks for {node}"
+            assert process.side.greeted
+            assert not process.side.memory.outbox, "facts stayed unconfirmed"
+            for execution_id in process.running:
+                kept = self.record.rows.get(execution_id)
+                assert kept is not None, f"{execution_id} runs on, though the record does not know it"
+                assert not kept.state.is_terminal, f"{execution_id} runs on, though the record has ended it"

@@ -132,6 +132,7 @@ class FactBatch(Message):
     incarnation: int
     first: int
     facts: tuple[Fact, ...]
+    writer: str = ""  # the boot id of the process that wrote the last one: two logs that part differ in it
 
     @property
     def last(self) -> int:
@@ -140,7 +141,10 @@ class FactBatch(Message):
 
 
 class Confirm(Message):
-    """Leader to node: facts up to `confirmed` are committed; `resend_from` names a gap; `hello` asks for a hello."""
+    """Leader to node: facts up to `confirmed` are committed; `resend_from` names a gap; `hello` asks for a hello.
+
+    `challenge` is to be repeated in that hello: it proves that the process is alive now.
+    """
 
     timeline: int
     epoch: int
@@ -149,6 +153,7 @@ class Confirm(Message):
     confirmed: int = 0
     resend_from: int | None = None
     hello: bool = False
+    challenge: str = ""
 
 
 # ---------------------------------------------------------------- hello
@@ -179,7 +184,9 @@ class Hello(Message):
     sequence: int
     confirmed: int
     executions: tuple[HelloExecution, ...] = ()
+    writers: tuple[tuple[int, str], ...] = ()  # (sequence, boot id): who wrote the log from there on
     info: NodeInfo
+    challenge: str = ""
     page: int = 0
     pages: int = 1
 

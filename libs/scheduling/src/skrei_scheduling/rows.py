@@ -43,6 +43,15 @@ class Requirement:
     publisher: str = ""
     constraints: tuple[Constraint, ...] = ()
     resources: Resources = Resources()
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        # The class is the key of every cache on the hot path; hashing five fields there costs more than the lookup.
+        parts = (self.engine, self.storages, self.publisher, self.constraints, self.resources.vector())
+        object.__setattr__(self, "_hash", hash(parts))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,7 @@ class NodeRow:
     boot_id: str = ""
     incarnation: int = 0
     confirmed: int = 0
+    confirmed_by: str = ""  # boot id of the process that wrote that fact
     connected_since: datetime | None = None
     disconnected_since: datetime | None = None
     error: str = ""
@@ -146,10 +156,11 @@ class Evaluation:
     """A request to compare what a job wants with what there is.
 
     `id` is empty for one that lives in memory only (a wake-up); `job` is the job as freshly read from the record,
-    or None where the view's row is current.
+    or None where the view's row is current. `comment` is what its maker knew: the cause of a failure or a retry.
     """
 
     id: str
     job_id: str
     trigger: str
     job: JobRow | None = None
+    comment: str = ""

@@ -5,7 +5,7 @@ may be lost at any time: a new leader asks every node to say hello.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from skrei_domain.lifecycle import ORDER, ExecutionState, Want
@@ -63,11 +63,12 @@ class Recorded(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NodeLog:
-    """How far a node's log is applied, and which process speaks for it."""
+    """How far a node's log is applied, who wrote the last fact of it, and which process speaks for the node."""
 
     incarnation: int
     confirmed: int
     boot_id: str
+    confirmed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,9 @@ class _Voice:
     told: dict[str, tuple[int, ExecutionState]] | None = None  # None: no hello under this leader yet
     pages: dict[int, tuple[HelloExecution, ...]] = field(default_factory=dict)
     pages_of: tuple[str, int, int] | None = None
-    challenger: str = ""
+    challenger: str = ""  # the boot id that asks for a name which another process holds
     challenged: float = 0.0
+    answered: bool = False  # the holder has repeated the challenge
 
 
 class LeaderSide:
@@ -128,9 +130,9 @@ class LeaderSide:
         voice = self._voices.get(node_id)
         return voice.heard if voice else float("-inf")
 
-    def ask_hello(self, boot_id: str = "") -> Confirm:
+    def ask_hello(self, boot_id: str = "", challenge: str = "") -> Confirm:
         """Return the message that asks a node to say hello (every process of it when `boot_id` is empty)."""
-        return Confirm(timeline=self.timeline, epoch=self.epoch, boot_id=boot_id, hello=True)
+        return Confirm(timeline=self.timeline, epoch=self.epoch, boot_id=boot_id, hello=True, challenge=challenge)
 
     def forget(self, node_id: str) -> None:
         """Forget a node that is gone, or was told to introduce itself anew."""
@@ -215,12 +217,14 @@ class LeaderSide:
         if self._contradicts(log, rows, listed, hello):
             after = max(hello.incarnation, log.incarnation if log else 0) + 1
             return Greeting(self._reply(incarnation=after, confirmed=0))
-        confirmed = log.confirmed if log is not None and log.incarnation == hello.incarnation else 0
-        voice.boot_id, voice.heard, voice.challenger = hello.boot_id, now, ""
+        same = log is not None and log.incarnation == hello.incarnation
+        taken = replace(log, boot_id=hello.boot_id) if log and same else NodeLog(hello.incarnation, 0, hello.boot_id)
+        if voice.boot_id != hello.boot_id:
+            voice.challenger = ""
+        voice.boot_id, voice.heard = hello.boot_id, now
         voice.told = {
             item.execution_id: (item.revision, item.state) for item in listed.values() if not item.state.is_terminal
         }
-        taken = NodeLog(hello.incarnation, confirmed, hello.boot_id)
         return self._greeting(taken, rows, listed)
 
     def _greeting(self, log: NodeLog, rows: Mapping[str, Recorded], listed: Mapping[str, HelloExecution]) -> Greeting:
@@ -263,14 +267,18 @@ class LeaderSide:
         they are the successor, and the one that runs already is the one that answers.
         """
         holder = log.boot_id if log else ""
+        if hello.boot_id == holder:
+            # Only the repeated challenge counts: anything else may have been sent before the holder died.
+            voice.answered = voice.answered or (hello.challenge != "" and hello.challenge == voice.challenger)
+            return None
         recently = now - voice.heard <= self.heartbeat_seconds * self.missed
-        if not holder or hello.boot_id == holder or voice.boot_id != holder or not recently:
+        if not holder or voice.boot_id != holder or not recently:
             return None
         if voice.challenger != hello.boot_id:
-            voice.challenger, voice.challenged = hello.boot_id, now
+            voice.challenger, voice.challenged, voice.answered = hello.boot_id, now, False
             reply = self._busy("busy", "another process may hold this node id; asking it")
-            return Greeting(reply, challenge=self.ask_hello(holder))
-        if voice.heard > voice.challenged:
+            return Greeting(reply, challenge=self.ask_hello(holder, challenge=hello.boot_id))
+        if voice.answered:
             voice.challenger = ""
             return self._refuse(
                 "duplicate-node",
@@ -306,6 +314,8 @@ class LeaderSide:
             return hello.confirmed != 0  # with 0 it has just been opened, and nothing of it was ever applied
         if hello.incarnation < log.incarnation or hello.sequence < log.confirmed:
             return True
+        if log.confirmed and _writer_of(hello, log.confirmed) != log.confirmed_by:
+            return True  # rolled back, and written on since: what stands there now was never applied
         for row in rows.values():
             if row.state.is_terminal or row.incarnation > hello.incarnation or row.seen_revision == 0:
                 continue
@@ -339,3 +349,8 @@ class LeaderSide:
         voice = self._voices.setdefault(node_id, _Voice())
         voice.boot_id = log.boot_id
         return voice
+
+
+def _writer_of(hello: Hello, sequence: int) -> str:
+    """Return who wrote the fact `sequence` of the log that a hello tells of; empty when it does not say."""
+    return next((writer for start, writer in reversed(hello.writers) if start <= sequence), "")

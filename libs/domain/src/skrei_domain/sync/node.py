@@ -41,13 +41,17 @@ REMEMBERED_MAX = 100_000  # about 20 MB of journal
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What the node was told last, and where its own log stands. Incarnation 0: never greeted."""
+    """What the node was told last, and where its own log stands. Incarnation 0: never greeted.
+
+    `confirmed_by` is the boot id of the process that wrote the fact `confirmed`.
+    """
 
     node_id: str
     timeline: int = 0
     epoch: int = 0
     incarnation: int = 0
     confirmed: int = 0
+    confirmed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class NodeMemory:
     meta: Meta
     known: dict[str, Known] = field(default_factory=dict)
     outbox: dict[int, Fact] = field(default_factory=dict)
+    writers: dict[int, str] = field(default_factory=dict)  # boot id of the process that wrote each fact
 
 
 # ---------------------------------------------------------------- acts
@@ -108,10 +113,11 @@ class DropKnown:
 
 @dataclass(frozen=True, slots=True)
 class PutFact:
-    """Append one fact to the log."""
+    """Append one fact to the log; `writer` is the boot id of the process that does."""
 
     sequence: int
     fact: Fact
+    writer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +185,7 @@ class NodeSide:
         self.memory = memory
         self.boot_id = boot_id
         self.greeted = False
+        self._challenge = ""
         self._next = memory.meta.confirmed + 1  # the first fact that is not in flight
         self._in_flight: list[tuple[int, float]] = []  # (last sequence, sent at) of each unconfirmed batch
         self._repeat_seconds = REPEAT_SECONDS
@@ -239,7 +246,9 @@ class NodeSide:
                 sequence=self.sequence,
                 confirmed=meta.confirmed,
                 executions=tuple(page),
+                writers=self._writers(),
                 info=info,
+                challenge=self._challenge,
                 page=number,
                 pages=len(pages),
             )
@@ -293,8 +302,9 @@ class NodeSide:
             epoch=reply.epoch,
             incarnation=reply.incarnation,
             confirmed=0,
+            confirmed_by="",
         )
-        self.memory.outbox = {}
+        self.memory.outbox, self.memory.writers = {}, {}
         rows: list[JournalRow] = [DropFacts(None), PutMeta(self.memory.meta)]
         for known in list(self.memory.known.values()):
             if known.forgotten:
@@ -416,6 +426,7 @@ class NodeSide:
                     incarnation=meta.incarnation,
                     first=first,
                     facts=tuple(facts),
+                    writer=self.memory.writers[self._next - 1],
                 )
             )
             self._in_flight.append((self._next - 1, now))
@@ -431,6 +442,7 @@ class NodeSide:
         if confirm.boot_id not in ("", self.boot_id):
             return []
         if confirm.hello or confirm.timeline > meta.timeline:
+            self._challenge = confirm.challenge
             # Also for one that seems to come from the past: a restored record knows only by our hello that it is.
             return [SayHello()]
         if confirm.timeline < meta.timeline or confirm.epoch < meta.epoch:
@@ -449,10 +461,11 @@ class NodeSide:
         if confirmed <= meta.confirmed:
             return []
         dropped: list[Act] = []
-        self.memory.meta = replace(meta, confirmed=confirmed)
+        self.memory.meta = replace(meta, confirmed=confirmed, confirmed_by=self.memory.writers[confirmed])
         rows: list[JournalRow] = [DropFacts(confirmed), PutMeta(self.memory.meta)]
         for sequence in range(meta.confirmed + 1, confirmed + 1):
             fact = self.memory.outbox.pop(sequence)
+            del self.memory.writers[sequence]
             if not isinstance(fact, ExecutionObserved) or not fact.state.is_terminal:
                 continue
             known = self.memory.known.get(fact.execution_id)
@@ -488,7 +501,17 @@ class NodeSide:
     def _append(self, fact: Fact) -> PutFact:
         sequence = self.sequence + 1
         self.memory.outbox[sequence] = fact
-        return PutFact(sequence, fact)
+        self.memory.writers[sequence] = self.boot_id
+        return PutFact(sequence, fact, self.boot_id)
+
+    def _writers(self) -> tuple[tuple[int, str], ...]:
+        """Return who wrote the log, as runs that begin at a sequence; the first one covers `confirmed`."""
+        meta = self.memory.meta
+        runs = [(meta.confirmed, meta.confirmed_by)]
+        for sequence in range(meta.confirmed + 1, self.sequence + 1):
+            if self.memory.writers[sequence] != runs[-1][1]:
+                runs.append((sequence, self.memory.writers[sequence]))
+        return tuple(runs)
 
     def _rewind(self, sequence: int, *, keep_pace: bool = False) -> None:
         self._next = sequence
@@ -508,11 +531,12 @@ def replay(meta: Meta, rows: Iterable[JournalRow]) -> NodeMemory:
                 memory.known[known.execution_id] = known
             case DropKnown(execution_id):
                 memory.known.pop(execution_id, None)
-            case PutFact(sequence, fact):
+            case PutFact(sequence, fact, writer):
                 memory.outbox[sequence] = fact
+                memory.writers[sequence] = writer
             case DropFacts(through):
                 for sequence in [s for s in memory.outbox if through is None or s <= through]:
-                    del memory.outbox[sequence]
+                    del memory.outbox[sequence], memory.writers[sequence]
     return memory
 
 

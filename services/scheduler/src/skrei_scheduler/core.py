@@ -1,0 +1,543 @@
+"""The leader without I/O: messages in, commits to make out, and what to send once they are made.
+
+The cycle, which the shell (`leader.py`) and the simulation both drive:
+
+1. The shell hands in what arrived (`on_*`), with the monotonic time.
+2. `next_work()` names the most urgent commit: a hello, facts, silence, unanswered offers, evaluations; or a read.
+3. The shell commits it: the record locks lease and rows, calls `work.decide`, writes, commits.
+4. `committed()` advances the view by what was written and returns what to send.
+
+Nothing else changes the view, and one commit is under way at a time, so that plans and facts are one order.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from skrei_domain.ids import IdSource
+from skrei_domain.lifecycle import Connection, Membership, Want
+from skrei_domain.messages import (
+    CommandBatch,
+    Confirm,
+    ExecutionObserved,
+    Fact,
+    FactBatch,
+    Heartbeat,
+    Hello,
+    HelloReply,
+    NodeChanged,
+    Problem,
+    PublisherFact,
+)
+from skrei_domain.sync import Greeting, LeaderSide, NodeLog
+from skrei_scheduling.builder import ChangesBuilder
+from skrei_scheduling.changes import Changes, Decide, Locked, Position
+from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeRow
+from skrei_scheduling.schedule import schedule
+from skrei_scheduling.settle import lose, revive, settle, silence, unanswered
+from skrei_scheduling.view import ClusterView
+
+FACTS_A_COMMIT = 1_000  # about 30 ms of bulk write; more only delays the confirmations of the first
+EVALUATIONS_A_PLAN = 256
+PLACEMENTS_A_PLAN = 1_000  # a plan holds the event loop for as long as it computes: 1,000 take about 10 ms
+ASK_AFTER_SECONDS = 10.0  # an offer unanswered while its node heartbeats: ask the node to say hello
+GIVE_UP_AFTER_SECONDS = 30.0  # then revoke it and try elsewhere
+SELF_SUSPICION_SECONDS = 120.0  # when a third of the nodes falls silent at once it is probably us
+SELF_SUSPICION_NODES = 3
+
+
+# ---------------------------------------------------------------- what the shell does
+
+
+@dataclass(frozen=True, slots=True)
+class SendCommands:
+    """Tell a node what is wanted of these executions."""
+
+    node_id: str
+    rows: tuple[ExecutionRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendConfirm:
+    """Tell a node how far its log is committed, or ask it to say hello."""
+
+    node_id: str
+    confirm: Confirm
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer a hello."""
+
+    to: str
+    reply: HelloReply
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSoon:
+    """Evaluations will be due in the record in so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One log event of note."""
+
+    event: str
+    fields: Mapping[str, str]
+
+
+Outgoing = SendCommands | SendConfirm | Reply | ReadSoon | Report
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Read these executions from the record (they are not in the view) before going on."""
+
+    executions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit: what to lock, how to decide under the lock, and what follows from it."""
+
+    name: str
+    lock: frozenset[str]
+    evaluations: frozenset[str]
+    decide: Decide
+    after: Callable[[Changes, float], list[Outgoing]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A batch of facts, and where the stream stood behind it."""
+
+    batch: FactBatch
+    position: Position | None
+
+
+@dataclass(slots=True)
+class _Offer:
+    """A command that its node has not been seen to apply."""
+
+    revision: int
+    since: float
+    asked: bool = False
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What arrived and waits for its commit."""
+
+    hellos: deque[tuple[Hello, str]] = field(default_factory=deque)
+    facts: deque[_Arrived] = field(default_factory=deque)
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)  # by id, or by job for a wake-up
+    leaving: dict[str, str] = field(default_factory=dict)  # node -> why
+    stored: deque[PublisherFact] = field(default_factory=deque)
+
+
+class Core:
+    """The leader of one epoch over its view of the cluster."""
+
+    def __init__(
+        self,
+        view: ClusterView,
+        *,
+        timeline: int,
+        epoch: int,
+        now: float,
+        ids: IdSource,
+        heartbeat_seconds: float = 5.0,
+        missed_heartbeats: int = 3,
+    ) -> None:
+        self.view = view
+        self.epoch = epoch
+        self.side = LeaderSide(timeline, epoch, heartbeat_seconds=heartbeat_seconds, missed=missed_heartbeats)
+        self._ids = ids
+        self._inbox = _Inbox()
+        self._late: dict[str, ExecutionRow | None] = {}  # read for the facts at hand; None: the record has no such
+        self._offers: dict[str, _Offer] = {}
+        self._quiet_since = now  # silence counts from here: takeover, our reconnect, a jump of our clock
+        self._suspect_until = float("-inf")
+        self._last_tick = now
+        self._seeds = itertools.count(1)
+        for row in view.executions.values():
+            self._note_offer(row, now)
+        for job_id in view.jobs:
+            self._wake(job_id, "takeover")
+
+    @property
+    def silence_seconds(self) -> float:
+        """How long a node may be silent."""
+        return self.side.heartbeat_seconds * self.side.missed
+
+    # ------------------------------------------------------------ what arrives
+
+    def takeover(self) -> list[Outgoing]:
+        """Ask every node to say hello: this leader knows nothing of what they were told."""
+        return [SendConfirm(node_id, self.side.ask_hello()) for node_id in self.view.nodes]
+
+    def on_reconnect(self, now: float) -> None:
+        """Our own link was away: nobody was silent, we were deaf."""
+        self._quiet_since = now
+
+    def on_hello(self, hello: Hello, reply_to: str) -> None:
+        """A node introduces itself."""
+        self._inbox.hellos.append((hello, reply_to))
+
+    def on_facts(self, batch: FactBatch, position: Position | None) -> None:
+        """A stretch of a node's log."""
+        self._inbox.facts.append(_Arrived(batch, position))
+
+    def on_heartbeat(self, beat: Heartbeat, now: float) -> list[Outgoing]:
+        """A node lives, or says that it leaves."""
+        node = self.view.nodes.get(beat.node_id)
+        if beat.leaving:
+            if node is not None and beat.boot_id == node.boot_id:
+                self.side.leave(beat.node_id)
+                self._inbox.leaving[beat.node_id] = "graceful shutdown"
+            return []
+        confirm = self.side.heartbeat(_log_of(node), beat, now)
+        return [] if confirm is None else [SendConfirm(beat.node_id, confirm)]
+
+    def on_evaluations(self, evaluations: Iterable[Evaluation]) -> None:
+        """Evaluations that are due, from the record or from a hint; a repeat replaces the older one."""
+        for evaluation in evaluations:
+            self._inbox.evaluations[evaluation.id or evaluation.job_id] = evaluation
+
+    def on_publisher_fact(self, fact: PublisherFact) -> None:
+        """The publisher holds results, or has dropped them."""
+        self._inbox.stored.append(fact)
+
+    def backlog(self) -> int:
+        """How much waits for a commit; the shell lingers for company only while this is high."""
+        return len(self._inbox.facts) + len(self._inbox.evaluations)
+
+    def on_tick(self, now: float) -> list[Outgoing]:
+        """Once a second: notice silence and unanswered offers, repeat commands that stayed unseen."""
+        if now - self._last_tick > max(2.0, self.side.heartbeat_seconds):
+            self._quiet_since = now  # we were stopped, or our clock jumped
+        self._last_tick = now
+        self._notice_silence(now)
+        return self._repeat_offers(now)
+
+    # ------------------------------------------------------------ the next commit
+
+    def next_work(self, now: float, seed_time: datetime) -> Commit | Fetch | list[Outgoing] | None:
+        """Return the next commit, a read that it needs, or messages that need no commit; None when idle."""
+        if self._inbox.hellos:
+            return self._greet(*self._inbox.hellos.popleft(), now)
+        if self._inbox.facts:
+            return self._take_facts(now)
+        if self._inbox.leaving:
+            return self._disconnect()
+        if self._inbox.stored:
+            return self._take_stored()
+        if overdue := self._overdue(now):
+            return self._give_up(overdue)
+        if self._inbox.evaluations:
+            return self._plan(seed_time)
+        return None
+
+    def fetched(self, asked: Iterable[str], rows: Mapping[str, ExecutionRow]) -> None:
+        """Take what a `Fetch` read."""
+        for execution_id in asked:
+            self._late[execution_id] = rows.get(execution_id)
+
+    # ------------------------------------------------------------ hello
+
+    def _greet(self, hello: Hello, reply_to: str, now: float) -> Commit | list[Outgoing]:
+        node = self.view.nodes.get(hello.node_id)
+        if node is not None and node.membership is Membership.REJECTED:
+            problem = Problem(code="node-rejected", message=f"node {hello.node_id} was rejected: {node.error}")
+            return [Reply(reply_to, HelloReply(timeline=self.side.timeline, epoch=self.epoch, refusal=problem))]
+        mine = {row.id: row for row in self.view.on_node(hello.node_id)}
+        greeting = self.side.greet(_log_of(node), mine, hello, now)
+        if greeting.restored:
+            return self._new_timeline(hello)
+        if greeting.log is None:
+            out: list[Outgoing] = [Reply(reply_to, greeting.reply)]
+            if greeting.challenge is not None:
+                out.append(SendConfirm(hello.node_id, greeting.challenge))
+            return out
+        return self._register(hello, greeting, greeting.log, node, reply_to)
+
+    def _register(
+        self, hello: Hello, greeting: Greeting, log: NodeLog, node: NodeRow | None, reply_to: str
+    ) -> Commit:
+        def decide(locked: Locked) -> Changes:
+            builder = ChangesBuilder(self.view, locked, self._ids)
+            base = node or NodeRow(id=hello.node_id, info=hello.info)
+            joined = base.connection is Connection.DISCONNECTED or base.boot_id != hello.boot_id
+            builder.node(
+                replace(
+                    base,
+                    info=hello.info,
+                    connection=Connection.CONNECTED,
+                    boot_id=log.boot_id,
+                    incarnation=log.incarnation,
+                    confirmed=log.confirmed,
+                    confirmed_by=log.confirmed_by,
+                    connected_since=locked.now if joined else base.connected_since,
+                    error="",
+                )
+            )
+            revive(builder, hello.node_id, greeting.listed)
+            lose(builder, greeting.lost, "the node has no memory of it (its journal was replaced)")
+            return builder.build()
+
+        def after(changes: Changes, now: float) -> list[Outgoing]:
+            out = self._advance(changes, now)
+            out.insert(0, Reply(reply_to, greeting.reply))
+            unseen = [self.view.executions[i] for i in greeting.unseen if i in self.view.executions]
+            if unseen:
+                out.append(SendCommands(hello.node_id, tuple(unseen)))
+            if greeting.orphans:
+                report = {"node_id": hello.node_id, "executions": ",".join(greeting.orphans)}
+                out.append(Report("orphans_stopped", report))
+            return out
+
+        jobs = {row.job_id for row in self.view.on_node(hello.node_id)}
+        return Commit("hello", frozenset(jobs), frozenset(), decide, after)
+
+    def _new_timeline(self, hello: Hello) -> Commit:
+        timeline = max(self.side.timeline, hello.timeline) + 1
+
+        def after(changes: Changes, now: float) -> list[Outgoing]:
+            self.view.apply(changes)
+            old = self.side
+            self.side = LeaderSide(timeline, self.epoch, heartbeat_seconds=old.heartbeat_seconds, missed=old.missed)
+            self._quiet_since = now
+            return [Report("record_was_restored", {"timeline": str(timeline)}), *self.takeover()]
+
+        return Commit("timeline", frozenset(), frozenset(), lambda _: Changes(timeline=timeline), after)
+
+    # ------------------------------------------------------------ facts
+
+    def _take_facts(self, now: float) -> Commit | Fetch | list[Outgoing]:
+        chosen, count = [], 0
+        for arrived in self._inbox.facts:
+            count += len(arrived.batch.facts)
+            if chosen and count > FACTS_A_COMMIT:
+                break
+            chosen.append(arrived)
+        strangers = tuple(
+            {
+                fact.execution_id
+                for arrived in chosen
+                for fact in arrived.batch.facts
+                if isinstance(fact, ExecutionObserved)
+                and fact.execution_id not in self.view.executions
+                and fact.execution_id not in self._late
+            }
+        )
+        if strangers:
+            return Fetch(strangers)
+        for _ in chosen:
+            self._inbox.facts.popleft()
+        return self._accept(chosen, now)
+
+    def _accept(self, chosen: list[_Arrived], now: float) -> Commit | list[Outgoing]:
+        logs: dict[str, NodeLog] = {}
+        taken: dict[str, list[Fact]] = {}
+        said: dict[str, Confirm] = {}
+        for arrived in chosen:
+            node_id = arrived.batch.node_id
+            log = logs.get(node_id) or _log_of(self.view.nodes.get(node_id))
+            answer = self.side.receive(log, arrived.batch, now)
+            if answer.facts and log is not None:
+                taken.setdefault(node_id, []).extend(answer.facts)
+                logs[node_id] = replace(
+                    log, confirmed=log.confirmed + len(answer.facts), confirmed_by=arrived.batch.writer
+                )
+            elif answer.confirm is not None:
+                said[node_id] = answer.confirm
+        late = {i: row for i, row in self._late.items() if row is not None}
+        self._late = {}
+        if not taken:
+            return [SendConfirm(node_id, confirm) for node_id, confirm in said.items()]
+        position = chosen[-1].position
+        observed = [(n, fact) for n, facts in taken.items() for fact in facts if isinstance(fact, ExecutionObserved)]
+
+        def decide(locked: Locked) -> Changes:
+            builder = ChangesBuilder(self.view, locked, self._ids)
+            for node_id, facts in taken.items():
+                infos = [fact.info for fact in facts if isinstance(fact, NodeChanged)]
+                log = logs[node_id]
+                node = replace(self.view.nodes[node_id], confirmed=log.confirmed, confirmed_by=log.confirmed_by)
+                builder.node(replace(node, info=infos[-1]) if infos else node)
+            settle(builder, observed, late=late)
+            return replace(builder.build(), position=position)
+
+        def after(changes: Changes, now: float) -> list[Outgoing]:
+            out: list[Outgoing] = [SendConfirm(n, self.side.confirm(log)) for n, log in logs.items()]
+            out += [SendConfirm(n, confirm) for n, confirm in said.items() if n not in logs]
+            for node_id, facts in taken.items():
+                self.side.applied(node_id, facts)
+            return out + self._advance(changes, now)
+
+        rows = [self.view.executions.get(fact.execution_id) or late.get(fact.execution_id) for _, fact in observed]
+        return Commit("facts", frozenset(row.job_id for row in rows if row), frozenset(), decide, after)
+
+    def _take_stored(self) -> Commit:
+        facts = [self._inbox.stored.popleft() for _ in range(min(len(self._inbox.stored), 16))]
+        changes = Changes(
+            results_stored=tuple(pair for fact in facts for pair in fact.stored),
+            results_dropped=tuple(i for fact in facts for i in fact.dropped),
+        )
+        return Commit("results", frozenset(), frozenset(), lambda _: changes, lambda _changes, _now: [])
+
+    # ------------------------------------------------------------ silence
+
+    def _notice_silence(self, now: float) -> None:
+        connected = [node for node in self.view.nodes.values() if node.connection is Connection.CONNECTED]
+        silent = [
+            node.id
+            for node in connected
+            if now - max(self.side.heard(node.id), self._quiet_since) > self.silence_seconds
+        ]
+        if not silent or now < self._suspect_until:
+            return
+        if len(silent) >= SELF_SUSPICION_NODES and len(silent) * 3 > len(connected) and self._suspect_until == float("-inf"):
+            self._suspect_until = now + SELF_SUSPICION_SECONDS
+            return
+        self._suspect_until = float("-inf")
+        for node_id in silent:
+            self._inbox.leaving.setdefault(node_id, "heartbeat timeout")
+
+    def _disconnect(self) -> Commit:
+        leaving, self._inbox.leaving = self._inbox.leaving, {}
+        gone = {n: why for n, why in leaving.items() if n in self.view.nodes}
+        jobs = {row.job_id for node_id in gone for row in self.view.on_node(node_id)}
+
+        def decide(locked: Locked) -> Changes:
+            builder = ChangesBuilder(self.view, locked, self._ids)
+            for node_id, why in gone.items():
+                silence(builder, node_id, why)
+            return builder.build()
+
+        def after(changes: Changes, now: float) -> list[Outgoing]:
+            for node_id in gone:
+                self.side.forget(node_id)
+            reports: list[Outgoing] = [
+                Report("node_disconnected", {"node_id": node_id, "reason": why}) for node_id, why in gone.items()
+            ]
+            return reports + self._advance(changes, now)
+
+        return Commit("silence", frozenset(jobs), frozenset(), decide, after)
+
+    # ------------------------------------------------------------ offers
+
+    def _note_offer(self, row: ExecutionRow, now: float) -> None:
+        if row.revision > row.seen_revision and row.live:
+            offer = self._offers.get(row.id)
+            if offer is None or offer.revision != row.revision:
+                self._offers[row.id] = _Offer(row.revision, now)
+        else:
+            self._offers.pop(row.id, None)
+
+    def _repeat_offers(self, now: float) -> list[Outgoing]:
+        """Repeat what stayed unseen for a second; after ten, ask the node what it knows."""
+        by_node: dict[str, list[ExecutionRow]] = {}
+        ask: set[str] = set()
+        for execution_id, offer in self._offers.items():
+            row = self.view.executions.get(execution_id)
+            node = self.view.nodes.get(row.node_id) if row else None
+            if row is None or node is None or node.connection is not Connection.CONNECTED or now - offer.since < 1.0:
+                continue
+            by_node.setdefault(row.node_id, []).append(row)
+            if now - offer.since > ASK_AFTER_SECONDS and not offer.asked:
+                offer.asked = True
+                ask.add(row.node_id)
+        out: list[Outgoing] = [SendCommands(node_id, tuple(rows)) for node_id, rows in by_node.items()]
+        return out + [SendConfirm(node_id, self.side.ask_hello()) for node_id in sorted(ask)]
+
+    def _overdue(self, now: float) -> list[str]:
+        found = []
+        for execution_id, offer in self._offers.items():
+            if now - offer.since <= GIVE_UP_AFTER_SECONDS:
+                continue
+            row = self.view.executions.get(execution_id)
+            node = self.view.nodes.get(row.node_id) if row else None
+            if row and node and node.connection is Connection.CONNECTED and row.want is Want.RUN:
+                found.append(execution_id)
+        return found[:FACTS_A_COMMIT]
+
+    def _give_up(self, overdue: list[str]) -> Commit:
+        for execution_id in overdue:
+            self._offers.pop(execution_id, None)
+        jobs = {self.view.executions[i].job_id for i in overdue}
+
+        def decide(locked: Locked) -> Changes:
+            builder = ChangesBuilder(self.view, locked, self._ids)
+            unanswered(builder, overdue)
+            return builder.build()
+
+        return Commit("unanswered", frozenset(jobs), frozenset(), decide, self._advance)
+
+    # ------------------------------------------------------------ plans
+
+    def _wake(self, job_id: str, trigger: str) -> None:
+        self._inbox.evaluations.setdefault(job_id, Evaluation("", job_id, trigger))
+
+    def _plan(self, now: datetime) -> Commit:
+        chosen, units = [], 0
+        for key in list(self._inbox.evaluations):
+            evaluation = self._inbox.evaluations[key]
+            job = evaluation.job or self.view.jobs.get(evaluation.job_id)
+            units += min(job.units, PLACEMENTS_A_PLAN) if job else 1
+            if chosen and (len(chosen) >= EVALUATIONS_A_PLAN or units > PLACEMENTS_A_PLAN):
+                break
+            chosen.append(self._inbox.evaluations.pop(key))
+        for evaluation in chosen:
+            if evaluation.job is not None:
+                self.view.upsert_job(evaluation.job)
+        plan = schedule(self.view, chosen, now, next(self._seeds), self._ids)
+
+        def after(changes: Changes, now: float) -> list[Outgoing]:
+            return self._advance(changes, now)
+
+        ids = frozenset(evaluation.id for evaluation in chosen if evaluation.id)
+        return Commit("plan", frozenset(plan.jobs), ids, plan.decide, after)
+
+    # ------------------------------------------------------------ after a commit
+
+    def _advance(self, changes: Changes, now: float) -> list[Outgoing]:
+        """Advance the view by what was committed; return the commands that follow from it."""
+        for job_id in self.view.apply(changes):
+            self._wake(job_id, "capacity")
+        by_node: dict[str, list[ExecutionRow]] = {}
+        for row in itertools.chain(changes.executions_new, (change.row for change in changes.executions)):
+            self._note_offer(row, now)
+            if row.live and row.revision > row.seen_revision:
+                by_node.setdefault(row.node_id, []).append(row)
+        out: list[Outgoing] = [SendCommands(node_id, tuple(rows)) for node_id, rows in by_node.items()]
+        for new in changes.evaluations_new:
+            if new.delay_seconds <= 0:
+                self._inbox.evaluations[new.id] = Evaluation(new.id, new.job_id, new.trigger)
+            else:
+                out.append(ReadSoon(new.delay_seconds))
+        return out
+
+
+def _log_of(node: NodeRow | None) -> NodeLog | None:
+    return None if node is None else NodeLog(node.incarnation, node.confirmed, node.boot_id, node.confirmed_by)
+
+
+def commands(core: Core, rows: Iterable[ExecutionRow]) -> CommandBatch:
+    """Return the batch of these rows without their orders: what a stop needs, and what tests compare."""
+    from skrei_domain.messages import ExecutionWanted
+
+    return CommandBatch(
+        timeline=core.side.timeline,
+        epoch=core.epoch,
+        commands=tuple(
+            ExecutionWanted(
+                execution_id=row.id, revision=row.revision, want=row.want, incarnation=row.incarnation, reason=row.reason
+            )
+            for row in rows
+        ),
+    )
