@@ -172,6 +172,14 @@ class Node(RuleBasedStateMachine):
         self.staging.discard(execution_id)
         self.post(Staged(execution_id) if works else StageFailed(execution_id, TROUBLE))
 
+    @rule()
+    def everything_staged_runs(self) -> None:
+        self.settle()
+        for execution_id in sorted(self.staging):
+            self.staging.discard(execution_id)
+            self.post(Staged(execution_id))
+        self.settle()
+
     @precondition(lambda self: self.running)
     @rule(data=st.data(), works=st.booleans())
     def the_engine_ends(self, data: st.DataObject, works: bool) -> None:
@@ -255,5 +263,5 @@ class Node(RuleBasedStateMachine):
         assert replay(Meta(NODE), self.durable).known == memory.known, "the journal and the memory differ"
 
 
-Node.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Node.TestCase.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
 TestNode = Node.TestCase

@@ -73,18 +73,11 @@ class Journal:
                 hint="stop it, or give this node its own data folder",
             ) from error
         self._lock = lock
-        database = self._open()
         try:
-            memory = load_memory(database, node_id, make_id)
-        finally:
-            database.close()
-        if node_id and memory.meta.node_id != node_id:
+            return self._load(node_id, make_id)
+        except BaseException:
             self.close()
-            raise JournalBroken(
-                f"the journal in {self._folder} belongs to {memory.meta.node_id}, not to {node_id}",
-                hint="a node keeps its id as long as its data folder",
-            )
-        return memory
+            raise
 
     def start(self, broken: Callable[[JournalBroken], None]) -> None:
         """Start the writer; `broken` is called on the running loop if it can write no more."""
@@ -106,6 +99,19 @@ class Journal:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _load(self, node_id: str, make_id: Callable[[], str]) -> NodeMemory:
+        database = self._open()
+        try:
+            memory = load_memory(database, node_id, make_id)
+        finally:
+            database.close()
+        if node_id and memory.meta.node_id != node_id:
+            raise JournalBroken(
+                f"the journal in {self._folder} belongs to {memory.meta.node_id}, not to {node_id}",
+                hint="a node keeps its id as long as its data folder",
+            )
+        return memory
 
     # ------------------------------------------------------------ the writer's thread
 

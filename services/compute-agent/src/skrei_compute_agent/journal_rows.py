@@ -26,10 +26,11 @@ _FACT: TypeAdapter[Fact] = TypeAdapter(Fact)
 _Values: TypeAlias = tuple[str | int | None, ...]
 
 _PUT_META = """
-INSERT INTO meta (one, node_id, timeline, epoch, incarnation, confirmed) VALUES (1, ?, ?, ?, ?, ?)
+INSERT INTO meta (one, node_id, timeline, epoch, incarnation, confirmed, confirmed_by) VALUES (1, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (one) DO UPDATE SET node_id = excluded.node_id, timeline = excluded.timeline, epoch = excluded.epoch,
-    incarnation = excluded.incarnation, confirmed = excluded.confirmed
+    incarnation = excluded.incarnation, confirmed = excluded.confirmed, confirmed_by = excluded.confirmed_by
 """
+_GET_META = "SELECT node_id, timeline, epoch, incarnation, confirmed, confirmed_by FROM meta"
 _PUT_KNOWN = """
 INSERT INTO executions (execution_id, revision, want, state, starts, told, forgotten, changed_at, run)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -42,7 +43,7 @@ UPDATE executions SET revision = ?2, want = ?3, state = ?4, starts = ?5, told = 
 WHERE execution_id = ?1
 """
 _DROP_KNOWN = "DELETE FROM executions WHERE execution_id = ?"
-_PUT_FACT = "INSERT OR REPLACE INTO facts (sequence, fact) VALUES (?, ?)"
+_PUT_FACT = "INSERT OR REPLACE INTO facts (sequence, fact, writer) VALUES (?, ?, ?)"
 _DROP_FACTS = "DELETE FROM facts WHERE sequence <= ?"
 _DROP_ALL_FACTS = "DELETE FROM facts"
 
@@ -65,8 +66,9 @@ class Tables:
                     known[changed.execution_id] = changed
                 case PutMeta(new):
                     meta = new
-                case PutFact(sequence, fact):
-                    self._database.execute(_PUT_FACT, (sequence, _FACT.dump_json(fact, exclude_none=True).decode()))
+                case PutFact(sequence, fact, writer):
+                    text = _FACT.dump_json(fact, exclude_none=True).decode()
+                    self._database.execute(_PUT_FACT, (sequence, text, writer))
                 case DropFacts(None):
                     self._database.execute(_DROP_ALL_FACTS)
                 case DropFacts(through):
@@ -93,7 +95,7 @@ class Tables:
 
 def load_memory(database: sqlite3.Connection, node_id: str, make_id: Callable[[], str]) -> NodeMemory:
     """Return what the journal holds; an empty one is given its node id first, durably."""
-    row = database.execute("SELECT node_id, timeline, epoch, incarnation, confirmed FROM meta").fetchone()
+    row = database.execute(_GET_META).fetchone()
     if row is None:
         meta = Meta(node_id or make_id())
         database.execute(_PUT_META, _meta(meta))
@@ -105,13 +107,14 @@ def load_memory(database: sqlite3.Connection, node_id: str, make_id: Callable[[]
     for values in cursor.execute("SELECT * FROM executions"):
         known = _read_known(values)
         memory.known[known.execution_id] = known
-    for sequence, fact in database.execute("SELECT sequence, fact FROM facts ORDER BY sequence"):
+    for sequence, fact, writer in database.execute("SELECT sequence, fact, writer FROM facts ORDER BY sequence"):
         memory.outbox[sequence] = _FACT.validate_json(fact)
+        memory.writers[sequence] = writer
     return memory
 
 
 def _meta(meta: Meta) -> _Values:
-    return (meta.node_id, meta.timeline, meta.epoch, meta.incarnation, meta.confirmed)
+    return (meta.node_id, meta.timeline, meta.epoch, meta.incarnation, meta.confirmed, meta.confirmed_by)
 
 
 def _known(known: Known) -> _Values:

@@ -11,14 +11,15 @@ BUSY_SECONDS = 5.0
 CHECKPOINT_PAGES = 4_000
 """The log is folded into the file after 16 MB: seldom enough to stay out of the way, small enough to open fast."""
 
-_TABLES = """
+TABLES = """
 CREATE TABLE meta (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     node_id TEXT NOT NULL,
     timeline INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     incarnation INTEGER NOT NULL,
-    confirmed INTEGER NOT NULL
+    confirmed INTEGER NOT NULL,
+    confirmed_by TEXT NOT NULL
 ) STRICT;
 CREATE TABLE executions (
     execution_id TEXT PRIMARY KEY,
@@ -33,7 +34,8 @@ CREATE TABLE executions (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE facts (
     sequence INTEGER PRIMARY KEY,
-    fact TEXT NOT NULL
+    fact TEXT NOT NULL,
+    writer TEXT NOT NULL
 ) STRICT;
 """
 
@@ -58,7 +60,7 @@ def open_database(path: Path) -> sqlite3.Connection:
                 hint="start the later version, or give this node a new data folder",
             )
         if version == 0:
-            database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={VERSION}; COMMIT;")
+            database.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={VERSION}; COMMIT;")
     except BaseException:
         database.close()
         raise

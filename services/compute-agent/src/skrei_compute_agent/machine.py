@@ -114,7 +114,7 @@ class AgentMachine:
         assert needs == self._reserved, f"{self._reserved} are reserved, {needs} are held"
         assert needs.fits(self.info.capacity), f"{needs} are reserved of {self.info.capacity}"
         assert live <= self._held.keys(), f"nobody looks after {live - self._held.keys()}"
-        assert not (self._rows or self._out), "a turn was left half handed out"
+        assert len(self._rows) + len(self._out) == 0, "a turn was left half handed out"
 
     # ------------------------------------------------------------ events
 
