@@ -1,0 +1,133 @@
+"""The download door: signed addresses of results, served from the store, or from the record what is not there yet."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Protocol
+
+import structlog
+from aiohttp import web
+
+from skrei_domain.errors import Invalid, SkreiError
+from skrei_publisher.source import SourceAway
+from skrei_publisher.store import SUFFIX, ResultStore, digest_of
+
+log = structlog.get_logger()
+
+RETRY_AFTER_SECONDS = 2
+"""The API is a process beside us; its restart takes about that long."""
+
+
+class TokenRefused(SkreiError):
+    """The token does not open this; `status` is 401 where another one is needed, 403 where it is for something else."""
+
+    def __init__(self, message: str, *, status: HTTPStatus, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class Doorkeeper(Protocol):
+    """Who knows whether a token opens the result of an execution."""
+
+    def check(self, token: str, execution_id: str) -> None:
+        """Return when it does; raises TokenRefused."""
+
+
+class Source(Protocol):
+    """Where a result is before it is stored."""
+
+    async def fetch(self, execution_id: str) -> bytes | None:
+        """Return the result, None when there is none. Raises SourceAway."""
+
+
+def build(
+    store: ResultStore, source: Source, doorkeeper: Doorkeeper, *, healthy: Callable[[], bool]
+) -> web.Application:
+    """Return the door. GET also answers HEAD; Range works on what is stored."""
+
+    async def download(request: web.Request) -> web.StreamResponse:
+        execution_id = request.match_info["execution_id"]
+        doorkeeper.check(_token(request), execution_id)
+        headers = {
+            "Content-Type": "application/gzip",
+            "Content-Disposition": f'attachment; filename="{execution_id}{SUFFIX}"',
+            "Cache-Control": "private, max-age=0",
+            "X-Content-Type-Options": "nosniff",
+        }
+        path = store.find(execution_id)
+        if path is not None:
+            return web.FileResponse(path, headers=headers)
+        content = await source.fetch(execution_id)
+        if content is None:
+            # It may have been taken over between the two looks.
+            if (path := store.find(execution_id)) is not None:
+                return web.FileResponse(path, headers=headers)
+            return problem(
+                HTTPStatus.NOT_FOUND,
+                f"There is no result of execution {execution_id}.",
+                "It was not published, or its time is over: `skrei job describe` tells which.",
+            )
+        return web.Response(body=content, headers=headers | {"ETag": f'"{digest_of(content)}"'})
+
+    async def health(_: web.Request) -> web.Response:
+        well = healthy()
+        return web.json_response({"Status": "OK" if well else "Degraded"}, status=200 if well else 503)
+
+    app = web.Application(middlewares=[_problems])
+    app.router.add_get("/results/{execution_id:[^/]+?}.tar.gz", download)
+    app.router.add_get("/healthz", health)
+    return app
+
+
+def problem(status: HTTPStatus, message: str, hint: str = "", headers: dict[str, str] | None = None) -> web.Response:
+    """Return an error in the body that the API's clients read."""
+    body: dict[str, object] = {
+        "Status": status.value,
+        "Message": message,
+        "RequestID": "",
+        "Code": _CODES.get(status, "InternalError"),
+        "Component": "Publisher",
+    }
+    return web.json_response(body | ({"Hint": hint} if hint else {}), status=status, headers=headers)
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every error in one shape, and never name a token in a log."""
+    try:
+        return await handler(request)
+    except TokenRefused as error:
+        challenge = {"WWW-Authenticate": "Bearer"} if error.status is HTTPStatus.UNAUTHORIZED else None
+        return problem(error.status, error.message, error.hint, challenge)
+    except Invalid as error:
+        return problem(HTTPStatus.BAD_REQUEST, error.message, error.hint)
+    except SourceAway as error:
+        log.warning("result_not_served", path=request.path, reason=error.message)
+        return problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "The result cannot be read right now.",
+            "Try again in a moment.",
+            {"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        hint = "Results are at /results/<execution id>.tar.gz?token=…" if error.status == HTTPStatus.NOT_FOUND else ""
+        return problem(HTTPStatus(error.status), error.reason, hint)
+
+
+def _token(request: web.Request) -> str:
+    """Return the token of the address, else of the header; the address is what the API hands out."""
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    return request.query.get("token") or (bearer.strip() if scheme.lower() == "bearer" else "")
+
+
+_CODES = {
+    HTTPStatus.BAD_REQUEST: "BadRequest",
+    HTTPStatus.UNAUTHORIZED: "Unauthorized",
+    HTTPStatus.FORBIDDEN: "Forbidden",
+    HTTPStatus.NOT_FOUND: "NotFound",
+    HTTPStatus.SERVICE_UNAVAILABLE: "ServiceUnavailable",
+}

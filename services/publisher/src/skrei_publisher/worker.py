@@ -1,0 +1,138 @@
+"""Taking inline results over in bulk, and dropping what the leader says; every command may come twice or not at all."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+import structlog
+
+from skrei_domain.messages import PublisherCommand, PublisherFact, ResultHeld
+from skrei_publisher.retention import Retention
+from skrei_publisher.source import SourceAway
+from skrei_publisher.store import Item, ResultStore, digest_of
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+Tell = Callable[[PublisherFact], Awaitable[None]]
+
+
+class Source(Protocol):
+    """Where a result is before it is stored."""
+
+    async def fetch(self, execution_id: str) -> bytes | None:
+        """Return the result, None when there is none. Raises SourceAway."""
+
+
+class Worker:
+    """Carries commands out, one batch at a time, in the order they came.
+
+    `accept` never waits: what does not fit is left out, and the leader's sweep asks for it again.
+    """
+
+    def __init__(
+        self,
+        store: ResultStore,
+        source: Source,
+        retention: Retention,
+        *,
+        tell: Tell,
+        batch: int,
+        parallel: int,
+        most_pending: int,
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._retention = retention
+        self._tell = tell
+        self._batch = batch
+        self._gate = asyncio.Semaphore(parallel)
+        self._most_pending = most_pending
+        self._take: dict[str, ResultHeld] = {}
+        self._drop: dict[str, None] = {}
+        self._work = asyncio.Event()
+        self.left_out = 0
+
+    @property
+    def pending(self) -> int:
+        """How many results wait to be taken over or dropped."""
+        return len(self._take) + len(self._drop)
+
+    def accept(self, command: PublisherCommand) -> None:
+        """Remember what a command asks; the later word on an execution counts."""
+        for held in command.take:
+            if self.pending >= self._most_pending and held.execution_id not in self._take:
+                self.left_out += 1
+                continue
+            self._drop.pop(held.execution_id, None)
+            self._take[held.execution_id] = held
+        for execution_id in command.drop:
+            self._take.pop(execution_id, None)
+            if self.pending < self._most_pending:
+                self._drop[execution_id] = None
+            else:
+                self.left_out += 1
+        if self.pending:
+            self._work.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await self._work.wait()
+            await self.run_once()
+
+    async def run_once(self) -> None:
+        """Carry one batch out and tell the leader what is durably done."""
+        taken = _first(self._take, self._batch)
+        dropped = _first(self._drop, self._batch)
+        if not self.pending:
+            self._work.clear()
+        if dropped:
+            await asyncio.to_thread(self._store.drop, list(dropped))
+        stored = await self._take_over(list(taken.values())) if taken else []
+        if stored or dropped:
+            await self._tell(PublisherFact(stored=tuple(stored), dropped=tuple(dropped)))
+
+    async def _take_over(self, wanted: Sequence[ResultHeld]) -> list[tuple[str, str]]:
+        """Return (execution id, digest) of what is stored now; the others stay with the record."""
+        done = [held for held in wanted if await asyncio.to_thread(self._store.holds, held.execution_id, held.digest)]
+        known = {held.execution_id for held in done}
+        missing = [held for held in wanted if held.execution_id not in known]
+        if missing and not self._retention.has_room(sum(held.size for held in missing)):
+            log.warning("result_store_full", waiting=len(missing), used_bytes=self._store.used_bytes)
+            missing = []
+        fetched = await asyncio.gather(*(self._fetch(held) for held in missing))
+        items = [item for item in fetched if item is not None]
+        if items and not await self._put(items):
+            items = []
+        return [(held.execution_id, held.digest) for held in done] + [(one.execution_id, one.digest) for one in items]
+
+    async def _put(self, items: Sequence[Item]) -> bool:
+        """Store items; a disk that refuses is told and left to the leader's sweep, which keeps them in the record."""
+        try:
+            await asyncio.to_thread(self._store.put, items)
+        except OSError as error:
+            log.error("results_not_stored", count=len(items), reason=str(error))
+            return False
+        log.debug("results_stored", count=len(items), used_bytes=self._store.used_bytes)
+        return True
+
+    async def _fetch(self, held: ResultHeld) -> Item | None:
+        """Return the result, or None where the leader must ask again (or where there is nothing left to take)."""
+        async with self._gate:
+            try:
+                content = await self._source.fetch(held.execution_id)
+            except SourceAway as error:
+                log.warning("result_not_fetched", execution_id=held.execution_id, reason=error.message)
+                return None
+        if content is None:
+            return None  # taken over before, and the record's copy is cleared
+        if (got := digest_of(content)) != held.digest:
+            log.error("result_digest_differs", execution_id=held.execution_id, wanted=held.digest, got=got)
+            return None
+        return Item(held.execution_id, held.digest, content)
+
+
+def _first(waiting: dict[str, T], most: int) -> dict[str, T]:
+    """Take at most so many out of `waiting`, oldest first."""
+    return {key: waiting.pop(key) for key in list(waiting)[:most]}

@@ -1,0 +1,127 @@
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestClient, TestServer
+
+from skrei_publisher.app import TokenRefused, build
+from skrei_publisher.source import ApiSource, SourceAway
+from skrei_publisher.store import Item, ResultStore, digest_of
+
+CONTENT = b"0123456789" * 100
+
+
+class Doorkeeper:
+    def check(self, token: str, execution_id: str) -> None:
+        if not token:
+            raise TokenRefused("The address carries no token.", status=HTTPStatus.UNAUTHORIZED)
+        if token != f"for-{execution_id}":
+            raise TokenRefused("The token is for another result.", status=HTTPStatus.FORBIDDEN)
+
+
+class Record:
+    def __init__(self) -> None:
+        self.results: dict[str, bytes] = {"e-2": b"inline"}
+        self.away = False
+
+    async def fetch(self, execution_id: str) -> bytes | None:
+        if self.away:
+            raise SourceAway("The API does not answer: refused, token=secret")
+        return self.results.get(execution_id)
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record()
+
+
+@pytest.fixture
+async def door(tmp_path: Path, record: Record) -> AsyncIterator[TestClient]:
+    with ResultStore(tmp_path) as store:
+        store.put([Item("e-1", digest_of(CONTENT), CONTENT)])
+        async with TestClient(TestServer(build(store, record, Doorkeeper(), healthy=lambda: True))) as client:
+            yield client
+
+
+async def test_a_stored_result_is_served_whole_in_part_and_by_its_head(door: TestClient) -> None:
+    url = "/results/e-1.tar.gz?token=for-e-1"
+    whole = await door.get(url)
+    assert (whole.status, await whole.read()) == (200, CONTENT)
+    assert whole.headers["Content-Type"] == "application/gzip"
+    assert "Content-Encoding" not in whole.headers
+    assert whole.headers["Content-Disposition"] == 'attachment; filename="e-1.tar.gz"'
+    part = await door.get(url, headers={"Range": "bytes=990-"})
+    assert (part.status, await part.read()) == (206, CONTENT[990:])
+    head = await door.head(url)
+    assert (head.status, head.headers["Content-Length"], await head.read()) == (200, "1000", b"")
+
+
+async def test_a_result_that_is_not_taken_over_yet_has_the_same_address(door: TestClient) -> None:
+    answer = await door.get("/results/e-2.tar.gz?token=for-e-2")
+    assert (answer.status, await answer.read()) == (200, b"inline")
+    assert answer.headers["Content-Type"] == "application/gzip"
+
+
+async def test_the_token_may_stand_in_the_header(door: TestClient) -> None:
+    answer = await door.get("/results/e-1.tar.gz", headers={"Authorization": "Bearer for-e-1"})
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code", "sentence"),
+    [
+        ("/results/e-1.tar.gz", 401, "Unauthorized", "The address carries no token."),
+        ("/results/e-1.tar.gz?token=for-e-2", 403, "Forbidden", "The token is for another result."),
+        ("/results/e-3.tar.gz?token=for-e-3", 404, "NotFound", "There is no result of execution e-3."),
+        ("/results/..%2Fe-1.tar.gz?token=for-../e-1", 400, "BadRequest", "That is not the id of an execution."),
+        ("/other", 404, "NotFound", "Not Found"),
+    ],
+)
+async def test_a_refusal_is_a_sentence_in_the_api_s_error_body(
+    door: TestClient, path: str, status: int, code: str, sentence: str
+) -> None:
+    from yarl import URL
+
+    answer = await door.get(URL(path, encoded=True))
+    body = await answer.json()
+    assert (answer.status, body["Status"], body["Code"], body["Message"]) == (status, status, code, sentence)
+
+
+async def test_nothing_is_told_of_a_result_before_the_token_is_checked(door: TestClient) -> None:
+    assert (await door.get("/results/e-3.tar.gz")).status == 401
+
+
+async def test_an_api_that_is_away_is_a_503_that_says_when_to_come_back(door: TestClient, record: Record) -> None:
+    record.away = True
+    answer = await door.get("/results/e-2.tar.gz?token=for-e-2")
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    assert "secret" not in await answer.text()
+    assert (await door.get("/results/e-1.tar.gz?token=for-e-1")).status == 200
+
+
+async def test_the_record_is_asked_with_the_internal_token_and_only_for_so_much() -> None:
+    from aiohttp import web
+
+    async def internal(request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != "Bearer secret":
+            return web.Response(status=401)
+        size = {"small": 10, "large": 3000}.get(request.match_info["id"])
+        return web.Response(body=b"x" * size) if size else web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_get("/internal/results/{id}", internal)
+    async with TestServer(app) as server, ClientSession() as session:
+        api = ApiSource(session, api_url=str(server.make_url("/")), token="secret", most_bytes=1000)
+        assert await api.fetch("small") == b"x" * 10
+        assert await api.fetch("none") is None
+        with pytest.raises(SourceAway, match="more than 1000"):
+            await api.fetch("large")
+        stranger = ApiSource(session, api_url=str(server.make_url("/")), token="guess", most_bytes=1000)
+        with pytest.raises(SourceAway, match="answered 401"):
+            await stranger.fetch("small")
+    async with ClientSession() as session:
+        gone = ApiSource(session, api_url="http://127.0.0.1:9", token="secret", most_bytes=1000)
+        with pytest.raises(SourceAway, match="does not answer"):
+            await gone.fetch("small")
