@@ -76,6 +76,7 @@ class JobChange:
     message: str | None = None
     details: Mapping[str, str] | None = None  # reasons, position: what explains the state
     won: tuple[Unit, ...] = ()  # units won by this commit
+    waiting: int | None = None  # how many units wait for room; the view alone needs it (it is derived at load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class EvaluationNew:
     trigger: str
     delay_seconds: float = 0.0
     comment: str = ""
+    unit: Unit | None = None  # the unit in backoff; the view alone needs it: nothing else places it before this is due
 
 
 @dataclass(frozen=True, slots=True)

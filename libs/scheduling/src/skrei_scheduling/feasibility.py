@@ -1,0 +1,298 @@
+"""Which nodes can run a class of work, and why the others cannot.
+
+Each filter answers twice: for all nodes at once (a mask), and in a sentence for one node. Filters that refuse *for
+good* look at what a node is; those that refuse *for now* look at what it is doing. Masks of the first kind are kept
+per class of work and brought up to date by the rows that changed since.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skrei_domain.constraints import Constraint, satisfied
+from skrei_domain.resources import Resources
+from skrei_scheduling.labels import Mask, meeting_absent
+from skrei_scheduling.nodes import NodeMatrix
+from skrei_scheduling.ranking import FAVOUR_POINTS, favour, hardened, is_soft
+from skrei_scheduling.rows import NodeRow, Requirement
+
+CLASSES_KEPT = 1024
+"""Masks kept, least recently used first out: at 10,000 nodes one class costs about 100 KB."""
+
+REFRESH_ROWS = 32
+"""With more changed rows than this, computing a mask anew is cheaper than row by row."""
+
+ANY_PUBLISHER = frozenset({"", "noop"})
+"""Publishers that ask nothing of a node."""
+
+Passing: TypeAlias = Callable[[Requirement, NodeMatrix], Mask]
+Reason: TypeAlias = Callable[[Requirement, NodeRow, Resources], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One question to a node. `passing` is a mask of those that pass; `reason` says why a node that does not."""
+
+    name: str
+    for_good: bool
+    passing: Passing
+    reason: Reason
+
+
+# ---------------------------------------------------------------- what a node is
+
+
+def _engine(requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    return _having(matrix.engines, requirement.engine, matrix)
+
+
+def _storages(requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    mask = np.ones(matrix.rows, dtype=np.bool_)
+    for storage in requirement.storages:
+        mask &= _having(matrix.storages, storage, matrix)
+    return mask
+
+
+def _publisher(requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    if requirement.publisher in ANY_PUBLISHER:
+        return np.ones(matrix.rows, dtype=np.bool_)
+    return _having(matrix.publishers, requirement.publisher, matrix)
+
+
+def _labels(requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    mask = np.ones(matrix.rows, dtype=np.bool_)
+    for constraint in requirement.constraints:
+        if not is_soft(constraint):
+            mask &= meeting(constraint, matrix)
+    return mask
+
+
+def _capacity(requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    return _fitting(requirement.resources, matrix.capacity, matrix.rows)
+
+
+# ---------------------------------------------------------------- what a node is doing
+
+
+def _member(_requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    return matrix.approved[: matrix.rows]
+
+
+def _connected(_requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    return matrix.connected[: matrix.rows]
+
+
+def _room(requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    return _fitting(requirement.resources, matrix.free, matrix.rows)
+
+
+def _why_engine(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+    return _lacks(requirement.engine, [plugin.name for plugin in node.info.engines])
+
+
+def _why_storages(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+    have = [plugin.name for plugin in node.info.storages]
+    lowered = {name.lower() for name in have}
+    return _lacks(", ".join(sorted(requirement.storages - lowered)), have)
+
+
+def _why_publisher(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+    return _lacks(requirement.publisher, [plugin.name for plugin in node.info.publishers])
+
+
+def _why_labels(requirement: Requirement, _node: NodeRow, _free: Resources) -> str:
+    return f"labels do not match {selector(requirement)}"
+
+
+def _why_capacity(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+    return "job requires more " + _excess(requirement.resources, node.info.capacity, "the node has")
+
+
+def _why_room(requirement: Requirement, _node: NodeRow, free: Resources) -> str:
+    return "node is busy: job requires more " + _excess(requirement.resources, free, "is free")
+
+
+FOR_GOOD = (
+    Filter("engine", True, _engine, _why_engine),
+    Filter("storages", True, _storages, _why_storages),
+    Filter("publisher", True, _publisher, _why_publisher),
+    Filter("labels", True, _labels, _why_labels),
+    Filter("capacity", True, _capacity, _why_capacity),
+)
+
+FOR_NOW = (
+    Filter("membership", False, _member, lambda *_: "node is not approved yet"),
+    Filter("connection", False, _connected, lambda *_: "node is disconnected"),
+    Filter("room", False, _room, _why_room),
+)
+
+FILTERS = (*FOR_NOW[:2], *FOR_GOOD, *FOR_NOW[2:])
+"""In the order in which reasons are given: a node that is away says only that."""
+
+
+# ---------------------------------------------------------------- classes of work
+
+
+@dataclass(slots=True)
+class ClassMask:
+    """What is known of one class of work: the rows that can run it some day, and the bonus that rows earn."""
+
+    requirement: Requirement
+    possible: Mask
+    candidates: Mask  # possible, approved and connected
+    bonus: NDArray[np.int64] | None
+    needs: tuple[tuple[int, int], ...]  # (kind of resource, amount) where the amount is not zero
+    version: int
+
+    def with_room(self, matrix: NodeMatrix) -> Mask:
+        """Return the rows that can run one more unit now."""
+        rows = matrix.rows
+        mask = self.candidates.copy()
+        for kind, amount in self.needs:
+            mask &= matrix.free[kind, :rows] >= amount
+        return mask
+
+
+class Feasibility:
+    """The masks of the classes of work, each computed once and then only for the rows that changed."""
+
+    def __init__(self, matrix: NodeMatrix) -> None:
+        self._matrix = matrix
+        self._classes: OrderedDict[Requirement, ClassMask] = OrderedDict()
+
+    def of(self, requirement: Requirement) -> ClassMask:
+        """Return the class's masks as of now."""
+        found = self._classes.get(requirement)
+        if found is not None and found.version == self._matrix.version and len(found.possible) == self._matrix.rows:
+            self._classes.move_to_end(requirement)
+            return found
+        fresh = self._refreshed(found) if found is not None else None
+        if fresh is None:
+            fresh = compute(requirement, self._matrix)
+        self._classes[requirement] = fresh
+        self._classes.move_to_end(requirement)
+        if len(self._classes) > CLASSES_KEPT:
+            self._classes.popitem(last=False)
+        return fresh
+
+    def _refreshed(self, found: ClassMask) -> ClassMask | None:
+        """Bring `found` up to date row by row, or return None where computing anew is cheaper."""
+        matrix = self._matrix
+        if len(found.possible) != matrix.rows:
+            return None
+        stale = np.flatnonzero(matrix.changed[: matrix.rows] > found.version)
+        if len(stale) > REFRESH_ROWS:
+            return None
+        for row in stale.tolist():
+            possible = bool(matrix.known[row]) and accepts(found.requirement, matrix, row)
+            found.possible[row] = possible
+            found.candidates[row] = possible and matrix.ready[row]
+            if found.bonus is not None:
+                found.bonus[row] = favour(found.requirement, matrix.said[row].labels)
+        found.version = matrix.version
+        return found
+
+
+def compute(requirement: Requirement, matrix: NodeMatrix) -> ClassMask:
+    """Compute a class's masks for every node."""
+    rows = matrix.rows
+    possible = matrix.known[:rows].copy()
+    for check in FOR_GOOD:
+        possible &= check.passing(requirement, matrix)
+    earned: NDArray[np.int64] | None = None
+    for constraint in requirement.constraints:
+        if is_soft(constraint):
+            points = FAVOUR_POINTS * meeting(hardened(constraint), matrix).astype(np.int64)
+            earned = points if earned is None else earned + points
+    return ClassMask(
+        requirement=requirement,
+        possible=possible,
+        candidates=possible & matrix.ready[:rows],
+        bonus=earned,
+        needs=tuple((kind, amount) for kind, amount in enumerate(requirement.resources.vector()) if amount),
+        version=matrix.version,
+    )
+
+
+def accepts(requirement: Requirement, matrix: NodeMatrix, row: int) -> bool:
+    """Whether one node passes every filter that refuses for good: what `compute` says of its row."""
+    said = matrix.said[row]
+    return (
+        requirement.engine in said.engines
+        and requirement.storages <= said.storages
+        and (requirement.publisher in ANY_PUBLISHER or requirement.publisher in said.publishers)
+        and all(satisfied(each, said.labels) for each in requirement.constraints if not is_soft(each))
+        and all(
+            amount <= room
+            for amount, room in zip(requirement.resources.vector(), matrix.capacity[:, row].tolist(), strict=True)
+            if amount
+        )
+    )
+
+
+def meeting(constraint: Constraint, matrix: NodeMatrix) -> Mask:
+    """Which nodes meet one label condition."""
+    column = matrix.labels.get(constraint.key)
+    return meeting_absent(constraint, matrix.rows) if column is None else column.meeting(constraint, matrix.rows)
+
+
+def selector(requirement: Requirement) -> str:
+    """Return the hard constraints as people write them: `region=eu, disk in (nvme,ssd)`."""
+    return ", ".join(_written(each) for each in requirement.constraints if not is_soft(each))
+
+
+def _written(constraint: Constraint) -> str:
+    values = ",".join(constraint.values)
+    match constraint.operator:
+        case "exists":
+            return constraint.key
+        case "!":
+            return f"!{constraint.key}"
+        case "in" | "notin":
+            return f"{constraint.key} {constraint.operator} ({values})"
+        case "gt" | "lt":
+            return f"{constraint.key} {'>' if constraint.operator == 'gt' else '<'} {values}"
+        case operator:
+            return f"{constraint.key}{operator}{values}"
+
+
+def _having(masks: dict[str, Mask], name: str, matrix: NodeMatrix) -> Mask:
+    mask = masks.get(name)
+    return np.zeros(matrix.rows, dtype=np.bool_) if mask is None else mask[: matrix.rows]
+
+
+def _fitting(amounts: Resources, room: NDArray[np.int64], rows: int) -> Mask:
+    mask = np.ones(rows, dtype=np.bool_)
+    for kind, amount in enumerate(amounts.vector()):
+        if amount:
+            mask &= room[kind, :rows] >= amount
+    return mask
+
+
+def _lacks(wanted: str, have: list[str]) -> str:
+    return f"does not support {wanted}" + (f", only {', '.join(sorted(have))}" if have else "")
+
+
+def _excess(wanted: Resources, room: Resources, tail: str) -> str:
+    names = ("CPU", "memory", "disk", "GPUs")
+    amounts = zip(names, wanted.vector(), room.vector(), strict=True)
+    return " and ".join(
+        f"{name} ({_amount(name, need)}) than {tail} ({_amount(name, max(have, 0))})"
+        for name, need, have in amounts
+        if need > have and need
+    )
+
+
+def _amount(name: str, units: int) -> str:
+    if name == "CPU":
+        return f"{units / 1000:g}"
+    if name == "GPUs":
+        return str(units)
+    for suffix, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if units >= size:
+            return f"{units / size:.4g} {suffix}"
+    return f"{units} B"

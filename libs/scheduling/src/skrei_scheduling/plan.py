@@ -1,0 +1,211 @@
+"""What was decided for a batch of evaluations, and how it becomes a commit under the locked rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from skrei_domain.ids import IdSource
+from skrei_domain.lifecycle import ExecutionState, JobState, Membership
+from skrei_scheduling import texts
+from skrei_scheduling.builder import ChangesBuilder
+from skrei_scheduling.changes import Changes, EvaluationNew, Locked
+from skrei_scheduling.explain import Explanation
+from skrei_scheduling.reconcile import Failure
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow
+from skrei_scheduling.view import ClusterView, covers
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What cannot be placed now, and why."""
+
+    units: int
+    explanation: Explanation
+    position: int
+
+    @property
+    def details(self) -> dict[str, str]:
+        """Reasons and position, for the job's row."""
+        return {**self.explanation.details, texts.POSITION: str(self.position)}
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """What was decided for one job."""
+
+    job: JobRow
+    evaluations: tuple[Evaluation, ...]
+    stop: tuple[tuple[ExecutionRow, str], ...] = ()
+    place: tuple[ExecutionRow, ...] = ()
+    replaced: tuple[ExecutionRow, ...] = ()  # Unknown originals that their replacement revokes
+    originals: frozenset[str] = frozenset()  # Unknown executions that stay beside their replacement
+    failure: Failure | None = None
+    complete: bool = False
+    standing: int = 0
+    waits: Waits | None = None
+    follow_up: tuple[EvaluationNew, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decisions for a batch of evaluations. `unknown` are evaluations whose job nobody has read yet."""
+
+    decisions: tuple[JobPlan, ...]
+    unknown: tuple[str, ...] = ()
+    view: ClusterView = field(default_factory=ClusterView, repr=False, compare=False)
+    ids: IdSource = field(default=lambda prefix: prefix, repr=False, compare=False)
+    seen_commits: int = field(default=0, repr=False, compare=False)
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The jobs whose rows the commit must lock, in order."""
+        return tuple(sorted(each.job.id for each in self.decisions))
+
+    @property
+    def evaluations(self) -> tuple[str, ...]:
+        """The evaluations that the commit answers, as far as they still exist."""
+        return tuple(sorted(each.id for decision in self.decisions for each in decision.evaluations if each.id))
+
+    @property
+    def placements(self) -> tuple[ExecutionRow, ...]:
+        """The executions that the plan would make."""
+        return tuple(row for decision in self.decisions for row in decision.place)
+
+    def explanation(self, job_id: str) -> Explanation | None:
+        """Why units of a job wait, or None where none do."""
+        for decision in self.decisions:
+            if decision.job.id == job_id and decision.waits is not None:
+                return decision.waits.explanation
+        return None
+
+    def left_out(self, changes: Changes) -> tuple[Evaluation, ...]:
+        """Return the evaluations that `decide` did not answer: their jobs moved on, and are looked at again."""
+        answered = {change.id for change in changes.jobs} | set(changes.evaluations_done)
+        return tuple(
+            each
+            for decision in self.decisions
+            for each in decision.evaluations
+            if (each.id or each.job_id) not in answered and (each.id or decision.place)
+        )
+
+    def decide(self, locked: Locked) -> Changes:
+        """Return what the plan writes under the locked rows; a job that moved on since is left out."""
+        builder = ChangesBuilder(self.view, locked, self.ids)
+        self.decide_into(builder)
+        return builder.build()
+
+    def decide_into(self, builder: ChangesBuilder) -> None:
+        """Add what the plan writes to a commit."""
+        stale = self.view.commits != self.seen_commits
+        promised = _Promised(builder)
+        for decision in self.decisions:
+            if _still_holds(builder, decision) and not (stale and not promised.all(decision)):
+                _write(builder, decision)
+
+
+class _Promised:
+    """Whether a plan that was made before the view moved on would still be made: checked unit by unit, node by node."""
+
+    def __init__(self, builder: ChangesBuilder) -> None:
+        self._builder = builder
+        self._view = builder.view
+        self._taken: dict[str, list[ExecutionRow]] = {}
+
+    def all(self, decision: JobPlan) -> bool:
+        """Whether every execution of the decision can be stopped or placed as planned."""
+        if not all(self._open(row, decision) for row in decision.place):
+            return False
+        for row in decision.place:
+            self._taken.setdefault(row.node_id, []).append(row)
+        return all(row.id in self._view.executions for row, _ in decision.stop)
+
+    def _open(self, row: ExecutionRow, decision: JobPlan) -> bool:
+        node = self._view.nodes.get(row.node_id)
+        if node is None or node.incarnation != row.incarnation or node.membership is not Membership.APPROVED:
+            return False
+        if not self._view.matrix.ready[self._view.matrix.row_of[node.id]] or self._builder.won(row):
+            return False
+        for other in self._view.of_unit(row.job_id, row.unit):
+            if covers(other, decision.job) and not (
+                other.state is ExecutionState.UNKNOWN and (other.id in decision.originals or other in decision.replaced)
+            ):
+                return False
+        room = self._view.matrix.room(row.node_id)
+        for taken in self._taken.get(row.node_id, ()):
+            room -= taken.reserved
+        for sibling in decision.place:
+            if sibling is row:
+                break
+            if sibling.node_id == row.node_id:
+                room -= sibling.reserved
+        return all(need <= have for need, have in zip(row.reserved.vector(), room.vector(), strict=True) if need)
+
+
+def _still_holds(builder: ChangesBuilder, decision: JobPlan) -> bool:
+    locked = builder.locked.jobs.get(decision.job.id)
+    if locked is None or locked.generation != decision.job.generation:
+        return False
+    return any(not each.id or each.id in builder.locked.evaluations for each in decision.evaluations)
+
+
+def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
+    job = decision.job
+    builder.done(*(each.id for each in decision.evaluations if each.id in builder.locked.evaluations))
+    state = builder.state(job.id)
+    if state is None or (state.is_terminal and not job.state.is_terminal):
+        return  # it ended by a fact since; what that revoked is revoked
+    for row, reason in decision.stop:
+        builder.stop(builder.row(row.id) or row, reason)
+    if decision.failure is not None:
+        failure = decision.failure
+        builder.set_state(
+            job.id,
+            JobState.FAILED,
+            message=failure.message,
+            details=failure.details,
+            topic=failure.topic,
+            text=failure.text,
+        )
+        return
+    for row in decision.replaced:
+        builder.stop(builder.row(row.id) or row, texts.STOP_REPLACED, lost=True)
+    for row in decision.place:
+        builder.place(row)
+    for evaluation in decision.follow_up:
+        builder.evaluation(evaluation)
+    if decision.complete:
+        builder.set_state(job.id, JobState.COMPLETED)
+    elif not job.state.is_terminal:
+        _write_state(builder, decision, state)
+
+
+def _write_state(builder: ChangesBuilder, decision: JobPlan, state: JobState) -> None:
+    job, waits = decision.job, decision.waits
+    waited = builder.view.waiting.units(job.id)
+    runs = bool(decision.place) or decision.standing > 0
+    if waits is None:
+        if runs:
+            builder.set_state(job.id, JobState.RUNNING)
+        if waited:
+            builder.describe(job.id, waiting=0, message="", details={})
+        return
+    text = waits.explanation.text
+    if runs:
+        builder.set_state(job.id, JobState.RUNNING)
+        if waits.units != waited:
+            if not waited:
+                told = texts.UNITS_QUEUED.format(waiting=waits.units, units=job.units, text=text)
+                builder.history(job.id, texts.QUEUEING, told, details=waits.details)
+            builder.describe(job.id, waiting=waits.units, message=text, details=waits.details)
+    elif state is not JobState.QUEUED:
+        queued = texts.JOB_QUEUED.format(text=text)
+        builder.set_state(
+            job.id, JobState.QUEUED, message=text, details=waits.details, topic=texts.QUEUEING, text=queued
+        )
+        builder.describe(job.id, waiting=waits.units)
+    elif waits.units != waited or any(each.id for each in decision.evaluations):
+        builder.describe(job.id, waiting=waits.units, message=text, details=waits.details)
+
+
+def by_name(rows: Sequence[ExecutionRow]) -> set[tuple[str, str, int, str]]:
+    """Return placements as (job, task, partition, node): what two plans are compared by."""
+    return {(row.job_id, row.task, row.partition, row.node_id) for row in rows}

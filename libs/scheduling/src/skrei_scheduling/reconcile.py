@@ -1,0 +1,152 @@
+"""What a job wants against what there is: which executions to stop, which units to place, whether it has failed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from skrei_domain.lifecycle import Connection, ExecutionState, JobState
+from skrei_scheduling import texts
+from skrei_scheduling.retry import MAX_ATTEMPTS
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, OnReturn, Unit
+from skrei_scheduling.view import ClusterView, covers
+
+_WHY_STOPPED = {
+    JobState.STOPPED: texts.STOP_JOB_STOPPED,
+    JobState.FAILED: texts.STOP_JOB_FAILED,
+    JobState.COMPLETED: texts.STOP_NOT_NEEDED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the job ends as Failed: `text` for its history, `message` for its state."""
+
+    text: str
+    message: str
+    topic: str = texts.SCHEDULING
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A unit that needs an execution. `originals` are its Unknown ones, whose nodes have been silent long enough."""
+
+    unit: Unit
+    attempt: int
+    avoid: frozenset[str] = frozenset()
+    originals: tuple[ExecutionRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What to do about one job, before anyone looks at nodes."""
+
+    stop: tuple[tuple[ExecutionRow, str], ...] = ()
+    failure: Failure | None = None
+    missing: tuple[Missing, ...] = ()
+    standing: int = 0  # units that an execution stands for
+    look_again_seconds: float | None = None  # when the next silent node will have been silent long enough
+    complete: bool = False
+
+
+def reconcile(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], now: datetime) -> Difference:
+    """Compare what `job` wants with what the view holds of it."""
+    live = [row for row in view.of_job(job.id) if row.live and not row.revoked]
+    if job.state.is_terminal:
+        return Difference(stop=tuple((row, _WHY_STOPPED[job.state]) for row in live))
+    evaluations = tuple(evaluations)
+    outdated = tuple((row, texts.STOP_JOB_UPDATED) for row in live if row.job_version != job.version)
+    current = [row for row in live if row.job_version == job.version]
+    failure = _timed_out(job, now) or _failed(evaluations)
+    if failure is not None:
+        return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
+    missing, standing, wait = _missing(view, job, evaluations, now)
+    spent = next((each for each in missing if each.attempt > MAX_ATTEMPTS), None)
+    if spent is not None:
+        failure = _worn_out(evaluations)
+        return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
+    return Difference(
+        stop=outdated,
+        missing=tuple(missing),
+        standing=standing,
+        look_again_seconds=wait,
+        complete=len(job.won) >= job.units,
+    )
+
+
+def _timed_out(job: JobRow, now: datetime) -> Failure | None:
+    limit = job.total_timeout
+    if limit is None or now < job.created_at + limit:
+        return None
+    text = texts.TIMED_OUT.format(limit=texts.duration(limit))
+    details = {texts.IS_ERROR: "true", texts.HINT: texts.TIMED_OUT_HINT}
+    return Failure(text, text, topic=texts.JOB_TIMEOUT, details=details)
+
+
+def _failed(evaluations: Iterable[Evaluation]) -> Failure | None:
+    """An attempt that ended by its own doing asked for this evaluation, and named the cause."""
+    for evaluation in evaluations:
+        if evaluation.trigger == texts.TRIGGER_FAILURE:
+            cause = evaluation.comment or texts.EXECUTIONS_FAILED
+            details = {texts.IS_ERROR: "true", texts.REASON: cause}
+            return Failure(texts.EXECUTIONS_FAILED, cause, details=details)
+    return None
+
+
+def _worn_out(evaluations: Iterable[Evaluation]) -> Failure:
+    reason = next((each.comment for each in evaluations if each.trigger == texts.TRIGGER_RETRY and each.comment), "")
+    text = texts.RETRIED_TOO_OFTEN + (f": {reason}" if reason else "")
+    return Failure(text, text, details={texts.IS_ERROR: "true", texts.REASON: reason or texts.NO_REASON})
+
+
+def _missing(
+    view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], now: datetime
+) -> tuple[list[Missing], int, float | None]:
+    due = {evaluation.id for evaluation in evaluations}
+    backoff = view.backoff(job.id)
+    missing: list[Missing] = []
+    standing, soonest = 0, None
+    open_units = set(view.open_units(job))
+    for unit in job_units(job):
+        if unit in job.won:
+            continue
+        originals: tuple[ExecutionRow, ...] = ()
+        if unit not in open_units:
+            rows = [row for row in view.of_unit(job.id, unit) if covers(row, job)]
+            wait = _wait(view, job, rows, now)
+            if wait is None or wait > timedelta():
+                standing += 1
+                soonest = wait if soonest is None or (wait is not None and wait < soonest) else soonest
+                continue
+            originals = tuple(rows)
+        if backoff.get(unit, "") not in due and unit in backoff:
+            continue
+        attempt = job.attempts.get(unit, 0) + 1
+        missing.append(Missing(unit, attempt, job.refused_by.get(unit, frozenset()), originals))
+    return missing, standing, None if soonest is None else soonest.total_seconds()
+
+
+def job_units(job: JobRow) -> Iterable[Unit]:
+    """Yield the units of the job's version, in order."""
+    for task in job.tasks:
+        for partition in range(task.count):
+            yield (task.name, partition)
+
+
+def _wait(view: ClusterView, job: JobRow, rows: list[ExecutionRow], now: datetime) -> timedelta | None:
+    """How long until the unit's executions count as gone; None where one of them is heard, or none may be replaced."""
+    if not job.offline.replace:
+        return None
+    longest = timedelta()
+    for row in rows:
+        node = view.nodes.get(row.node_id)
+        if row.state is not ExecutionState.UNKNOWN or node is None or node.connection is Connection.CONNECTED:
+            return None
+        silent_since = node.disconnected_since or now
+        longest = max(longest, silent_since + job.offline.wait - now)
+    return longest
+
+
+def replaced(job: JobRow) -> bool:
+    """Whether a replacement revokes the original at once."""
+    return job.offline.on_return is OnReturn.STOP

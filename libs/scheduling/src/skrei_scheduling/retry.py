@@ -1,0 +1,33 @@
+"""What happens after an attempt that did not end by its own doing: how often, and how soon, its unit is tried again."""
+
+from skrei_domain.lifecycle import ExecutionState
+from skrei_domain.messages import Problem
+from skrei_scheduling import texts
+
+MAX_ATTEMPTS = 10
+"""Attempts of one unit. Refusals and losses are the cluster's doing; ten in a row is no longer bad luck."""
+
+FIRST_DELAY_SECONDS = 1.0
+"""After the first bad end: long enough for a node to say that it is full, short enough not to be noticed."""
+
+MAX_DELAY_SECONDS = 60.0
+"""The longest pause: a node that restarts is back within a minute."""
+
+
+def backoff_seconds(attempt: int) -> float:
+    """Return the pause after the n-th attempt: 1 s doubling, at most 60 s; none after the last."""
+    if attempt >= MAX_ATTEMPTS:
+        return 0.0
+    return min(FIRST_DELAY_SECONDS * 2.0 ** (attempt - 1), MAX_DELAY_SECONDS)
+
+
+def by_own_doing(state: ExecutionState, problem: Problem | None) -> bool:
+    """Whether an attempt that ended in `state` failed by what it is (trap, timeout, input), not by where it ran."""
+    return state is ExecutionState.FAILED and (problem is None or problem.code not in texts.RETRIED)
+
+
+def retried(state: ExecutionState, problem: Problem | None) -> bool:
+    """Whether an attempt that ended in `state` is tried again. One that stopped without being asked was interrupted."""
+    if state in {ExecutionState.REFUSED, ExecutionState.LOST, ExecutionState.STOPPED}:
+        return True
+    return state is ExecutionState.FAILED and not by_own_doing(state, problem)

@@ -1,0 +1,243 @@
+"""The scheduler as a function: a view and a batch of evaluations in, a plan out.
+
+No I/O, no clock, no randomness: time, seed and ids are arguments. Jobs are taken in order of priority and age; what
+one of them is promised is taken from the next one's room.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from skrei_domain.ids import IdSource
+from skrei_domain.lifecycle import ExecutionState, JobState, Want
+from skrei_scheduling import ranking, texts
+from skrei_scheduling.changes import EvaluationNew
+from skrei_scheduling.explain import Explanation, explain, refused_for_good
+from skrei_scheduling.feasibility import ClassMask
+from skrei_scheduling.nodes import Trial
+from skrei_scheduling.plan import JobPlan, Plan, Waits
+from skrei_scheduling.reconcile import Difference, Failure, Missing, reconcile, replaced
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan
+from skrei_scheduling.view import ClusterView
+from skrei_scheduling.waiting import turn
+
+BATCH = "batch"
+
+SOONEST_SECONDS = 0.05
+"""A timer that fired early (two clocks) is set again for at least this long, so that it cannot spin."""
+
+
+def schedule(
+    view: ClusterView,
+    evaluations: Sequence[Evaluation],
+    now: datetime,
+    seed: int,
+    ids: IdSource,
+    *,
+    pack: bool = False,
+) -> Plan:
+    """Return what brings each evaluated job to what it wants, and why not more.
+
+    Jobs that came with their evaluations are taken into the view first, as they were read from the record; nothing
+    else of the view changes. Jobs of other types than batch are answered with nothing.
+    """
+    for evaluation in evaluations:
+        if evaluation.job is not None:
+            view.upsert_job(evaluation.job)
+    grouped: dict[str, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        grouped.setdefault(evaluation.job_id, []).append(evaluation)
+    unknown: list[str] = []
+    jobs: list[JobRow] = []
+    for job_id, group in grouped.items():
+        job = view.jobs.get(job_id) or next((each.job for each in group if each.job is not None), None)
+        if job is None:
+            unknown += [each.id for each in group if each.id]
+        else:
+            jobs.append(job)
+    jobs.sort(key=turn)
+    with view.matrix.trial() as trial:
+        planner = _Planner(view, now, seed, ids, trial, pack=pack)
+        decisions = tuple(planner.decide(job, tuple(grouped[job.id])) for job in jobs)
+    return Plan(decisions, tuple(unknown), view, ids, view.commits)
+
+
+class _Planner:
+    """One batch in the making: what it has promised so far lies in `trial`."""
+
+    def __init__(self, view: ClusterView, now: datetime, seed: int, ids: IdSource, trial: Trial, *, pack: bool) -> None:
+        self._view = view
+        self._now = now
+        self._seed = seed
+        self._ids = ids
+        self._trial = trial
+        self._pack = pack
+        self._explained: dict[Requirement, tuple[int, Explanation]] = {}
+
+    def decide(self, job: JobRow, evaluations: tuple[Evaluation, ...]) -> JobPlan:
+        """Decide for one job."""
+        if job.type != BATCH:
+            return JobPlan(job, evaluations)
+        difference = reconcile(self._view, job, evaluations, self._now)
+        if job.state.is_terminal or difference.failure is not None or difference.complete:
+            return JobPlan(
+                job,
+                evaluations,
+                stop=difference.stop,
+                failure=difference.failure,
+                complete=difference.complete and not job.state.is_terminal,
+            )
+        rows, unplaced = self._place(job, difference, next((each.id for each in evaluations if each.id), ""))
+        waits = self._waits(job, unplaced) if unplaced else None
+        if waits is not None and not rows and not difference.standing:
+            failure = self._cannot_wait(job, waits)
+            if failure is not None:
+                return JobPlan(job, evaluations, stop=difference.stop, failure=failure)
+        taken = {row.unit for row in rows}
+        originals = tuple(row for each in difference.missing if each.unit in taken for row in each.originals)
+        return JobPlan(
+            job,
+            evaluations,
+            stop=difference.stop,
+            place=tuple(rows),
+            replaced=originals if replaced(job) else (),
+            originals=frozenset(row.id for row in originals),
+            standing=difference.standing + sum(1 for each in unplaced if each.originals),
+            waits=waits,
+            follow_up=tuple(self._follow_up(job, evaluations, difference, queued=waits is not None and not rows)),
+        )
+
+    # ------------------------------------------------------------ placing
+
+    def _place(
+        self, job: JobRow, difference: Difference, evaluation_id: str
+    ) -> tuple[list[ExecutionRow], list[Missing]]:
+        rows: list[ExecutionRow] = []
+        unplaced: list[Missing] = []
+        for task in job.tasks:
+            missing = [each for each in difference.missing if each.unit[0] == task.name]
+            if not missing:
+                continue
+            chosen = self._choose(task, missing)
+            rows += [self._offer(job, task, each, node, evaluation_id) for each, node in chosen]
+            placed = {each.unit for each, _ in chosen}
+            unplaced += [each for each in missing if each.unit not in placed]
+        return rows, unplaced
+
+    def _choose(self, task: TaskPlan, missing: list[Missing]) -> list[tuple[Missing, str]]:
+        """Choose nodes: first for units that have nothing to avoid, all at once, then for the others one by one."""
+        work = self._view.feasibility.of(task.requirement)
+        free = [each for each in missing if not each.avoid]
+        chosen: list[tuple[Missing, str]] = []
+        while free:
+            nodes = self._round(work, len(free))
+            if not nodes:
+                break
+            for each, node in zip(free, nodes, strict=False):
+                self._trial.reserve(node, task.requirement.resources)
+                chosen.append((each, node))
+            free = free[len(nodes) :]
+        for each in missing:
+            if each.avoid:
+                found = self._apart(work, each.avoid)
+                if found is not None:
+                    self._trial.reserve(found, task.requirement.resources)
+                    chosen.append((each, found))
+        return chosen
+
+    def _round(self, work: ClassMask, count: int) -> list[str]:
+        """The best nodes that have room, each once: spreading goes round by round, packing node by node."""
+        matrix = self._view.matrix
+        mask = work.with_room(matrix)
+        key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus)
+        if count == 1 or self._pack:
+            row = ranking.best(mask, key)
+            return [] if row is None else [matrix.ids[row]]
+        return [matrix.ids[row] for row in ranking.best_of(mask, key, count)]
+
+    def _apart(self, work: ClassMask, avoid: frozenset[str]) -> str | None:
+        """The best node that is not among `avoid`; one of those again only where no other could ever take the unit."""
+        matrix = self._view.matrix
+        avoided = [row for row in (matrix.row_of.get(node) for node in avoid) if row is not None]
+        others = work.candidates.copy()
+        others[avoided] = False
+        mask = work.with_room(matrix)
+        if others.any():
+            mask &= others
+        key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus, failures=avoid)
+        row = ranking.best(mask, key)
+        return None if row is None else matrix.ids[row]
+
+    def _offer(self, job: JobRow, task: TaskPlan, missing: Missing, node_id: str, evaluation_id: str) -> ExecutionRow:
+        name, partition = missing.unit
+        return ExecutionRow(
+            id=self._ids("e"),
+            job_id=job.id,
+            job_version=job.version,
+            namespace=job.namespace,
+            task=name,
+            partition=partition,
+            attempt=missing.attempt,
+            node_id=node_id,
+            incarnation=self._view.nodes[node_id].incarnation,
+            state=ExecutionState.OFFERED,
+            want=Want.RUN,
+            revision=1,
+            seen_revision=0,
+            reserved=task.requirement.resources,
+            evaluation_id=evaluation_id,
+        )
+
+    # ------------------------------------------------------------ waiting
+
+    def _waits(self, job: JobRow, unplaced: list[Missing]) -> Waits:
+        task = next(task for task in job.tasks if task.name == unplaced[0].unit[0])
+        requirement = task.requirement
+        explanation = self._explain(requirement, len(unplaced))
+        return Waits(len(unplaced), explanation, self._view.waiting.position(job, requirement))
+
+    def _explain(self, requirement: Requirement, requested: int) -> Explanation:
+        """Explain once per class for as long as nothing else was promised in between."""
+        promised, found = self._explained.get(requirement, (-1, None))
+        if found is None or promised != self._trial.count:
+            found = explain(requirement, self._view.matrix, self._view.nodes, requested=requested)
+            self._explained[requirement] = (self._trial.count, found)
+        return replace(found, requested=requested)
+
+    def _cannot_wait(self, job: JobRow, waits: Waits) -> Failure | None:
+        """Why a job that nothing could be placed of fails: its queue timeout is over, or nothing can ever come.
+
+        A job that ran before waits: what could run it was there, and may come back.
+        """
+        text = waits.explanation.text
+        details = {texts.IS_ERROR: "true", **waits.explanation.details}
+        if job.queue_timeout is not None:
+            over = job.state is not JobState.RUNNING and self._now >= job.created_at + job.queue_timeout
+            return Failure(text, text, details=details) if over else None
+        if job.attempts or not all(
+            refused_for_good(task.requirement, self._view.matrix, self._view.feasibility) for task in job.tasks
+        ):
+            return None
+        return Failure(text, text, details=details)
+
+    def _follow_up(
+        self, job: JobRow, evaluations: tuple[Evaluation, ...], difference: Difference, *, queued: bool
+    ) -> Iterable[EvaluationNew]:
+        """The timers of a job: set when it is first seen or starts to wait, and again when one fired early."""
+        fired = {evaluation.trigger for evaluation in evaluations}
+        if job.total_timeout is not None and (job.state is JobState.PENDING or texts.TRIGGER_JOB_TIMEOUT in fired):
+            yield self._timer(
+                job, texts.TRIGGER_JOB_TIMEOUT, (job.created_at + job.total_timeout - self._now).total_seconds()
+            )
+        starts = job.state is not JobState.QUEUED or texts.TRIGGER_QUEUE_TIMEOUT in fired
+        if queued and starts and job.queue_timeout is not None and job.state is not JobState.RUNNING:
+            yield self._timer(
+                job, texts.TRIGGER_QUEUE_TIMEOUT, (job.created_at + job.queue_timeout - self._now).total_seconds()
+            )
+        if difference.look_again_seconds is not None and texts.TRIGGER_NODE_LOST in fired:
+            yield self._timer(job, texts.TRIGGER_NODE_LOST, difference.look_again_seconds)
+
+    def _timer(self, job: JobRow, trigger: str, seconds: float) -> EvaluationNew:
+        return EvaluationNew(
+            self._ids("v"), job.id, job.namespace, trigger, delay_seconds=max(seconds, SOONEST_SECONDS)
+        )

@@ -1,0 +1,210 @@
+"""What a fact does to the record: the execution's row, its history, its result, and what follows for its job.
+
+Called inside the commit of the facts, under the job's lock. A fact is never refused here: one that may not count
+(revoked, late, another version, the unit already won) is still written to the execution and its history.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from skrei_domain.errors import InvalidTransition
+from skrei_domain.ids import IdSource
+from skrei_domain.lifecycle import ORDER, ExecutionState, advance
+from skrei_domain.messages import ExecutionObserved, Problem, ResultRef, Step
+from skrei_scheduling import texts
+from skrei_scheduling.builder import ChangesBuilder
+from skrei_scheduling.changes import Changes, Locked, Observed
+from skrei_scheduling.retry import backoff_seconds, by_own_doing
+from skrei_scheduling.rows import ExecutionRow
+from skrei_scheduling.view import ClusterView
+
+NO_RESULT = ResultRef(digest="", size=0)
+"""What a completed execution that named no result has won its unit with."""
+
+
+def jobs_of(
+    view: ClusterView, execution_ids: Iterable[str], late: Mapping[str, ExecutionRow] | None = None
+) -> tuple[str, ...]:
+    """Return the jobs that a commit about these executions must lock, in order."""
+    rows = (view.executions.get(each) or (late or {}).get(each) for each in execution_ids)
+    return tuple(sorted({row.job_id for row in rows if row is not None}))
+
+
+def settle(
+    view: ClusterView,
+    observed: Sequence[tuple[str, ExecutionObserved]],
+    locked: Locked,
+    ids: IdSource,
+    *,
+    late: Mapping[str, ExecutionRow] | None = None,
+) -> Changes:
+    """Return what these facts, in order, change: (node id, fact) each. `late` holds rows that the view let go."""
+    builder = ChangesBuilder(view, locked, ids, late=late)
+    settle_into(builder, observed)
+    return builder.build()
+
+
+def settle_into(builder: ChangesBuilder, observed: Iterable[tuple[str, ExecutionObserved]]) -> None:
+    """Add what these facts change to a commit. Facts about what nobody knows, or another node's, are counted."""
+    for node_id, fact in observed:
+        row = builder.row(fact.execution_id)
+        if row is None or row.node_id != node_id:
+            builder.skipped += 1
+        elif row.state.is_terminal:
+            _after_the_end(builder, row, fact)
+        elif fact.state.is_terminal:
+            _end(builder, row, fact)
+        else:
+            _progress(builder, row, fact)
+
+
+# ---------------------------------------------------------------- still going
+
+
+def _progress(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:
+    seen = _further(row.observed, fact.state)
+    state = _live_state(builder, row, seen)
+    revision = max(row.seen_revision, fact.revision)
+    starts = max(row.starts, fact.starts)
+    if (state, seen, revision, starts) == (row.state, row.observed, row.seen_revision, row.starts):
+        return
+    new = row.evolve(state=state, observed=seen, seen_revision=revision, starts=starts)
+    builder.put(new, _told(fact))
+    _tell_steps(builder, row, new, fact)
+
+
+def _live_state(builder: ChangesBuilder, row: ExecutionRow, seen: ExecutionState) -> ExecutionState:
+    """A returned original stays Unknown while its replacement lives: a unit has one live execution that is not."""
+    if row.state is ExecutionState.UNKNOWN and not row.revoked and has_rival(builder, row):
+        return ExecutionState.UNKNOWN
+    return seen
+
+
+def has_rival(builder: ChangesBuilder, row: ExecutionRow) -> bool:
+    """Whether another live execution, neither revoked nor Unknown, stands for the same unit."""
+    return any(
+        other.id != row.id and other.live and not other.revoked and other.state is not ExecutionState.UNKNOWN
+        for other in builder.rows_of_unit(row.job_id, row.unit)
+        if other.job_version == row.job_version
+    )
+
+
+def _further(held: ExecutionState, told: ExecutionState) -> ExecutionState:
+    """The later of two states that are not terminal: an older fact, or a local restart, takes nothing back."""
+    return advance(held, told) if told is not ExecutionState.UNKNOWN else held
+
+
+# ---------------------------------------------------------------- the end
+
+
+def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:
+    state = ExecutionState.STOPPED if row.revoked else fact.state
+    new = row.evolve(
+        state=state,
+        observed=fact.state,
+        seen_revision=max(row.revision, fact.revision),  # nothing is left to be told to the node
+        starts=max(row.starts, fact.starts),
+        holds=False,
+        message=row.reason if row.revoked else _message(fact),
+    )
+    counts = builder.counts(row)
+    if fact.state is ExecutionState.COMPLETED:
+        builder.win(new, fact.result or NO_RESULT)  # before `put`: what the winner's end frees is its rivals' end
+    elif fact.result is not None:
+        builder.result(new, fact.result, committed=False)
+    builder.put(new, _told(fact))
+    _tell_steps(builder, row, new, fact)
+    _tell_end(builder, new, fact, revoked=row.revoked)
+    if counts and not builder.won(new):
+        _follow_up(builder, new, fact.problem)
+    builder.complete(row.job_id)
+
+
+def _follow_up(builder: ChangesBuilder, row: ExecutionRow, problem: Problem | None) -> None:
+    if by_own_doing(row.state, problem):
+        builder.evaluate(row, texts.TRIGGER_FAILURE, comment=row.message)
+    elif row.state is not ExecutionState.COMPLETED:
+        ask_retry(builder, row)
+
+
+def ask_retry(builder: ChangesBuilder, row: ExecutionRow) -> None:
+    """Ask for another attempt of the execution's unit, after its backoff, unless another one stands for it."""
+    if has_rival(builder, row):
+        return
+    delay = backoff_seconds(row.attempt)
+    builder.evaluate(row, texts.TRIGGER_RETRY, delay_seconds=delay, comment=row.message, unit=True)
+
+
+def _after_the_end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:
+    """A fact about an execution that has ended: a repeat says nothing; another end is history, and frees its room."""
+    seen = max(row.seen_revision, fact.revision, row.revision if fact.state.is_terminal else 0)
+    holds = row.holds and not fact.state.is_terminal
+    if (seen, holds) != (row.seen_revision, row.holds):
+        builder.put(row.evolve(seen_revision=seen, holds=holds), _told(fact) if fact.state.is_terminal else None)
+    try:
+        advance(row.state, fact.state)
+    except InvalidTransition:
+        if fact.state is row.observed:
+            return  # said before: a fact that comes twice is told once
+        builder.put((builder.row(row.id) or row).evolve(observed=fact.state), _told(fact))
+        if fact.result is not None:
+            builder.result(row, fact.result, committed=False)
+        message = texts.LATE_TERMINAL.format(state=fact.state.value.capitalize(), held=row.state.value)
+        builder.history(
+            row.job_id, texts.EXECUTION, message, row=row, details={texts.LATE_KEY: "true"} | _problem(fact)
+        )
+
+
+# ---------------------------------------------------------------- what is told
+
+
+def _tell_steps(builder: ChangesBuilder, old: ExecutionRow, new: ExecutionRow, fact: ExecutionObserved) -> None:
+    running = ORDER[ExecutionState.RUNNING]
+    ran = _step(fact, ExecutionState.RUNNING)
+    told = old.observed is not ExecutionState.UNKNOWN and ORDER[old.observed] >= running
+    if not told and (ran is not None or fact.state in {ExecutionState.RUNNING, ExecutionState.PUBLISHING}):
+        builder.history(new.job_id, texts.EXECUTION, texts.RUNNING, row=new, node_time=None if ran is None else ran.at)
+    if new.starts > max(old.starts, 1):
+        builder.history(new.job_id, texts.RESTART, texts.RESTARTED.format(start=new.starts), row=new)
+
+
+def _tell_end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved, *, revoked: bool) -> None:
+    last = _step(fact, fact.state)
+    details: dict[str, str] = {}
+    if revoked and fact.state is not ExecutionState.STOPPED:
+        message = texts.LATE.format(state=fact.state.value.capitalize())
+        details = {texts.LATE_KEY: "true"} | _problem(fact)
+    elif fact.state is ExecutionState.COMPLETED:
+        message = texts.COMPLETED_SUCCESSFULLY
+    elif fact.state is ExecutionState.STOPPED:
+        message = texts.STOPPED
+    else:
+        message = row.message
+        details = {texts.IS_ERROR: "true"} | _problem(fact)
+    builder.history(
+        row.job_id,
+        texts.EXECUTION,
+        message,
+        row=row,
+        details=details,
+        node_time=None if last is None else last.at,
+    )
+
+
+def _message(fact: ExecutionObserved) -> str:
+    if fact.state is ExecutionState.COMPLETED:
+        return ""
+    if fact.problem is None:
+        return fact.state.value.capitalize()
+    return fact.problem.message or fact.problem.code
+
+
+def _problem(fact: ExecutionObserved) -> dict[str, str]:
+    return {} if fact.problem is None else {texts.ERROR_CODE: fact.problem.code}
+
+
+def _step(fact: ExecutionObserved, state: ExecutionState) -> Step | None:
+    return next((step for step in fact.steps if step.state is state), None)
+
+
+def _told(fact: ExecutionObserved) -> Observed:
+    return Observed(steps=fact.steps, exit_code=fact.exit_code, problem=fact.problem, output=fact.output)

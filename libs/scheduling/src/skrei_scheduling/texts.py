@@ -1,0 +1,78 @@
+"""The words of history: topics, messages and problem codes, each spelled once."""
+
+from datetime import timedelta
+
+SUBMISSION = "Submission"
+QUEUEING = "Queueing"
+STATE_UPDATE = "State Update"
+SCHEDULING = "Scheduling"
+EXECUTION = "Execution"
+JOB_TIMEOUT = "Job Timeout"
+RESTART = "Restart"
+
+RUNNING = "Running"
+COMPLETED_SUCCESSFULLY = "Completed successfully"
+REQUESTED = "Requested execution on {node}"
+JOB_QUEUED = "Job queued. {text}"
+UNITS_QUEUED = "{waiting} of {units} executions queued. {text}"
+TIMED_OUT = "Job timed out. Job took longer than {limit}"
+TIMED_OUT_HINT = "Increase the task timeout or allocate more resources"
+RETRIED_TOO_OFTEN = "Job failed because it has been retried too many times"
+EXECUTIONS_FAILED = "Job failed because one or more executions failed"
+
+STOP_JOB_STOPPED = "Execution stop requested because job has been stopped"
+STOP_JOB_FAILED = "Execution stopped due to job failure"
+STOP_JOB_UPDATED = "Execution stopped for job update"
+STOP_NOT_NEEDED = "Execution stop requested because there are more executions than needed"
+STOP_REPLACED = "Execution stop requested because it was replaced while its node was silent"
+STOP_ORIGINAL_BACK = "Execution stop requested because the original returned"
+STOP_NO_ANSWER = "Execution stop requested because its node did not answer the offer"
+
+STOPPED = "Stopped"
+LATE = "{state} after it was revoked: not counted"
+LATE_TERMINAL = "{state} after it was already {held}: not counted"
+SILENT = "Unknown: its node is silent"
+RETURNED = "{state} again: its node is back"
+RESTARTED = "Started again on its node (start {start})"
+LOST = "Lost: {reason}"
+REFUSED = "Refused: {reason}"
+NO_REASON = "no reason given"
+
+IS_ERROR = "IsError"
+ERROR_CODE = "ErrorCode"
+NEW_STATE = "NewState"
+NODE_ID = "NodeID"
+HINT = "Hint"
+REASON = "Reason"
+POSITION = "Position"
+LATE_KEY = "Late"
+
+REFUSED_CODE = "refused"
+LOST_CODE = "lost"
+NO_ANSWER_CODE = "no-answer"
+INTERRUPTED_CODE = "interrupted"
+RETRIED = frozenset({REFUSED_CODE, LOST_CODE, NO_ANSWER_CODE, INTERRUPTED_CODE})
+"""Problem codes of attempts that did not end by their own doing: the unit is placed again."""
+
+TRIGGER_REGISTER = "job-register"
+TRIGGER_CANCEL = "job-cancel"
+TRIGGER_JOB_TIMEOUT = "job-timeout"
+TRIGGER_QUEUE_TIMEOUT = "queue-timeout"
+TRIGGER_FAILURE = "exec-failure"
+TRIGGER_RETRY = "exec-retry"
+TRIGGER_NODE_LOST = "node-lost"
+TRIGGER_ROOM = "room"
+"""Of an evaluation that lives in memory only: a node changed, and a waiting job may have room now."""
+
+
+def duration(value: timedelta) -> str:
+    """Return a duration as people write it: `1h2m3s`, `90s` as `1m30s`, `1.5s`."""
+    seconds = value.total_seconds()
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    parts = [
+        f"{int(hours)}h" if hours else "",
+        f"{int(minutes)}m" if minutes else "",
+        f"{seconds:g}s" if seconds else "",
+    ]
+    return "".join(parts) or "0s"

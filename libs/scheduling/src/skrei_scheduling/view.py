@@ -1,0 +1,251 @@
+"""What the leader knows of the cluster: rows, the indexes that decisions need, and who waits for room.
+
+The view is rebuilt from the record at takeover (`load`) and then moves only by the leader's own commits (`apply`)
+and by jobs as they were read with their evaluations (`upsert_job`). Every step costs what the commit touched,
+never what the cluster holds.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from skrei_domain.lifecycle import ExecutionState, JobState
+from skrei_scheduling.changes import Changes, EvaluationNew, JobChange
+from skrei_scheduling.feasibility import Feasibility
+from skrei_scheduling.nodes import NodeMatrix
+from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
+from skrei_scheduling.waiting import WaitingLine
+
+_BAD_ENDS = frozenset({ExecutionState.REFUSED, ExecutionState.FAILED, ExecutionState.LOST})
+
+
+class ClusterView:
+    """Rows by id, and indexes kept beside them. Read the mappings; change them through the methods alone."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, NodeRow] = {}
+        self.jobs: dict[str, JobRow] = {}
+        self.executions: dict[str, ExecutionRow] = {}  # live, or holding a reservation
+        self.matrix = NodeMatrix()
+        self.feasibility = Feasibility(self.matrix)
+        self.waiting = WaitingLine()
+        self.commits = 0  # how often the view moved on: a plan made before is looked at again
+        self._of_job: dict[str, dict[Unit, tuple[str, ...]]] = {}
+        self._of_node: dict[str, dict[str, None]] = {}
+        self._backoff: dict[str, dict[Unit, str]] = {}  # job -> unit -> the evaluation that ends its backoff
+        self._backoff_of: dict[str, tuple[str, Unit]] = {}
+
+    @classmethod
+    def load(
+        cls, nodes: Iterable[NodeRow], jobs: Iterable[JobRow], executions: Iterable[ExecutionRow]
+    ) -> "ClusterView":
+        """Build a view of the record: all nodes, non-terminal jobs, executions that are live or hold a reservation.
+
+        A job that is Queued, or has a unit without an execution after it started, counts as waiting. Backoffs are
+        not known here: at worst each is cut short once.
+        """
+        view = cls()
+        for node in nodes:
+            view._put_node(node)
+        for job in jobs:
+            view.jobs[job.id] = _own(job)
+        for execution in executions:
+            view._put_execution(execution)
+        for job in list(view.jobs.values()):
+            if job.state.is_terminal:
+                view._drop_if_done(job.id)
+            elif job.state is not JobState.PENDING:
+                view._put_waiting(job, sum(1 for _ in view.open_units(job)))
+        return view
+
+    # ------------------------------------------------------------ reading
+
+    def of_unit(self, job_id: str, unit: Unit) -> Iterator[ExecutionRow]:
+        """Yield what the view holds of one unit, oldest first."""
+        return (self.executions[each] for each in self._of_job.get(job_id, {}).get(unit, ()))
+
+    def of_job(self, job_id: str) -> Iterator[ExecutionRow]:
+        """Yield what the view holds of one job."""
+        return (self.executions[each] for unit in self._of_job.get(job_id, {}).values() for each in unit)
+
+    def of_node(self, node_id: str) -> Iterator[ExecutionRow]:
+        """Yield what the view holds on one node."""
+        return (self.executions[each] for each in self._of_node.get(node_id, {}))
+
+    def open_units(self, job: JobRow) -> Iterator[Unit]:
+        """Yield the units that are not won and have no live unrevoked execution; those in backoff too."""
+        held = self._of_job.get(job.id, {})
+        for task in job.tasks:
+            for partition in range(task.count):
+                unit = (task.name, partition)
+                if unit in job.won:
+                    continue
+                if any(covers(self.executions[each], job) for each in held.get(unit, ())):
+                    continue
+                yield unit
+
+    def backoff(self, job_id: str) -> dict[Unit, str]:
+        """Return the units that wait for an evaluation (its id) before they are placed again."""
+        return self._backoff.get(job_id, {})
+
+    def latest(self, fresh: JobRow) -> JobRow:
+        """Return `fresh` with what only the view counts (wins, attempts), where it is of the same version."""
+        known = self.jobs.get(fresh.id)
+        if known is None or known is fresh:
+            return fresh
+        if known.generation > fresh.generation:
+            return known
+        if known.version != fresh.version:
+            return fresh
+        merged = replace(
+            fresh,
+            won=known.won | fresh.won,
+            attempts={**fresh.attempts, **known.attempts},
+            refused_by={**fresh.refused_by, **known.refused_by},
+        )
+        # The record's state may be older than a commit of ours that the reader had not seen; terminal states are final.
+        return replace(merged, state=known.state) if known.generation == fresh.generation else merged
+
+    # ------------------------------------------------------------ moving on
+
+    def upsert_job(self, job: JobRow) -> None:
+        """Take in a job as it was read from the record; what the view counted of this version stays."""
+        known = self.jobs.get(job.id)
+        if known is not None and known.version < job.version:
+            self._stand_down(job.id)
+        self.jobs[job.id] = _own(self.latest(job))
+        self._drop_if_done(job.id)
+
+    def apply(self, changes: Changes) -> list[str]:
+        """Advance by one commit (once for each), and return the ids of the waiting jobs worth waking, in order."""
+        self.commits += 1
+        touched: set[str] = set()
+        for node in changes.nodes:
+            if self._put_node(node):
+                touched.add(node.id)
+        for row in changes.executions_new:
+            self._put_execution(row)
+            self._count_attempt(row)
+        for change in changes.executions:
+            if self._put_execution(change.row):
+                touched.add(change.row.node_id)
+        for job in changes.jobs:
+            self._put_change(job)
+        for evaluation in changes.evaluations_new:
+            self._put_backoff(evaluation)
+        for evaluation_id in changes.evaluations_done:
+            self._end_backoff(evaluation_id)
+        for job_id in {change.row.job_id for change in changes.executions}:
+            self._drop_if_done(job_id)
+        return self.waiting.woken(self.matrix, touched) if touched else []
+
+    def _put_node(self, node: NodeRow) -> bool:
+        old = self.nodes.get(node.id)
+        self.nodes[node.id] = node
+        return self.matrix.set(node, old=old)
+
+    def _put_execution(self, row: ExecutionRow) -> bool:
+        """Store the row; returns whether it gave room back."""
+        old = self.executions.get(row.id)
+        held = old is not None and old.holds
+        if row.holds and not held:
+            self.matrix.reserve(row.node_id, row.reserved)
+        elif held and not row.holds:
+            self.matrix.release(row.node_id, row.reserved)
+        if row.holds or row.live:
+            self.executions[row.id] = row
+            if old is None:
+                units = self._of_job.setdefault(row.job_id, {})
+                units[row.unit] = (*units.get(row.unit, ()), row.id)
+                self._of_node.setdefault(row.node_id, {})[row.id] = None
+        elif old is not None:
+            self._forget(row)
+        if row.state in _BAD_ENDS and (old is None or old.state is not row.state):
+            self._count_bad_end(row)
+        return held and not row.holds
+
+    def _forget(self, row: ExecutionRow) -> None:
+        del self.executions[row.id]
+        del self._of_node[row.node_id][row.id]
+        units = self._of_job[row.job_id]
+        left = tuple(each for each in units[row.unit] if each != row.id)
+        if left:
+            units[row.unit] = left
+        else:
+            del units[row.unit]
+        if not units:
+            del self._of_job[row.job_id]
+
+    def _count_attempt(self, row: ExecutionRow) -> None:
+        job = self.jobs.get(row.job_id)
+        if job is not None and job.version == row.job_version and job.attempts.get(row.unit, 0) < row.attempt:
+            # In place: the view's rows are its own, and a copy for each of 10,000 partitions would be quadratic.
+            job.attempts[row.unit] = row.attempt
+
+    def _count_bad_end(self, row: ExecutionRow) -> None:
+        job = self.jobs.get(row.job_id)
+        if job is not None and job.version == row.job_version:
+            job.refused_by[row.unit] = job.refused_by.get(row.unit, frozenset()) | {row.node_id}
+
+    def _put_change(self, change: JobChange) -> None:
+        job = self.jobs.get(change.id)
+        if job is None:
+            return
+        if change.won:
+            job = replace(job, won=job.won.union(change.won))
+        if change.state is not None:
+            job = replace(job, state=change.state)
+        self.jobs[change.id] = job
+        if job.state.is_terminal:
+            self._drop_if_done(change.id)
+        elif change.waiting is not None:
+            self._put_waiting(job, change.waiting)
+
+    def _put_waiting(self, job: JobRow, units: int) -> None:
+        if units:
+            self.waiting.put(job, self._waiting_class(job), units)
+        else:
+            self.waiting.drop(job.id)
+
+    def _waiting_class(self, job: JobRow) -> Requirement:
+        if len(job.tasks) > 1:
+            first = next(iter(self.open_units(job)), None)
+            for task in job.tasks:
+                if first is not None and task.name == first[0]:
+                    return task.requirement
+        return job.tasks[0].requirement
+
+    def _put_backoff(self, evaluation: EvaluationNew) -> None:
+        if evaluation.unit is not None and evaluation.job_id in self.jobs:
+            self._backoff.setdefault(evaluation.job_id, {})[evaluation.unit] = evaluation.id
+            self._backoff_of[evaluation.id] = (evaluation.job_id, evaluation.unit)
+
+    def _end_backoff(self, evaluation_id: str) -> None:
+        job_id, unit = self._backoff_of.pop(evaluation_id, ("", ("", 0)))
+        units = self._backoff.get(job_id, {})
+        if units.get(unit) == evaluation_id:
+            del units[unit]
+        if not units:
+            self._backoff.pop(job_id, None)
+
+    def _drop_if_done(self, job_id: str) -> None:
+        job = self.jobs.get(job_id)
+        if job is None or not job.state.is_terminal:
+            return
+        self._stand_down(job_id)
+        if job_id not in self._of_job:
+            del self.jobs[job_id]
+
+    def _stand_down(self, job_id: str) -> None:
+        self.waiting.drop(job_id)
+        for evaluation_id in list(self._backoff.get(job_id, {}).values()):
+            self._end_backoff(evaluation_id)
+
+
+def _own(job: JobRow) -> JobRow:
+    """Return the row with counters that are the view's alone: it counts in place."""
+    return replace(job, attempts=dict(job.attempts), refused_by=dict(job.refused_by))
+
+
+def covers(row: ExecutionRow, job: JobRow) -> bool:
+    """Whether an execution stands for its unit: live, wanted, of the current version."""
+    return row.live and not row.revoked and row.job_version == job.version

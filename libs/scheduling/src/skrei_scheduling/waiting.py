@@ -1,0 +1,108 @@
+"""Who waits for room, in which order, and whom a change on a node should wake.
+
+Waiting jobs are grouped by their class of work. Within a class the order is priority, then age, then id; a class is
+asked only about the nodes that changed, and only as many of its jobs are woken as those nodes may have room for.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TypeAlias
+
+from skrei_scheduling.feasibility import accepts
+from skrei_scheduling.nodes import NodeMatrix
+from skrei_scheduling.rows import JobRow, Requirement
+
+Turn: TypeAlias = tuple[int, datetime, str]
+"""Where a job stands in line: (-priority, created at, id)."""
+
+
+def turn(job: JobRow) -> Turn:
+    """Return where `job` stands in line."""
+    return (-job.priority, job.created_at, job.id)
+
+
+class WaitingLine:
+    """The waiting jobs by class of work, each with how many of its units wait."""
+
+    def __init__(self) -> None:
+        self._classes: dict[Requirement, list[Turn]] = {}
+        self._places: dict[str, tuple[Requirement, Turn, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def put(self, job: JobRow, requirement: Requirement, units: int) -> None:
+        """Let `units` of the job wait as that class, in place of what waited of it before."""
+        place = (requirement, turn(job), units)
+        if self._places.get(job.id) == place:
+            return
+        self.drop(job.id)
+        insort(self._classes.setdefault(requirement, []), place[1])
+        self._places[job.id] = place
+
+    def drop(self, job_id: str) -> None:
+        """The job waits no more."""
+        place = self._places.pop(job_id, None)
+        if place is None:
+            return
+        line = self._classes[place[0]]
+        del line[bisect_left(line, place[1])]
+        if not line:
+            del self._classes[place[0]]
+
+    def units(self, job_id: str) -> int:
+        """How many units of the job wait."""
+        place = self._places.get(job_id)
+        return 0 if place is None else place[2]
+
+    def position(self, job: JobRow, requirement: Requirement) -> int:
+        """Return the job's place in its class's line, from 1, whether it stands there yet or not."""
+        return bisect_left(self._classes.get(requirement, []), turn(job)) + 1
+
+    def heads(self) -> list[str]:
+        """Return the first job of every class, in order: what a sweep looks at."""
+        return [line[0][2] for line in sorted(self._classes.values(), key=lambda line: line[0])]
+
+    def woken(self, matrix: NodeMatrix, touched: set[str]) -> list[str]:
+        """Return the jobs, first in line first, that the nodes of `touched` may have room for now.
+
+        Room is counted as it is handed out, so that one freed place wakes one job and not a whole line. A job that
+        is woken in vain (its unit failed there before, say) costs one evaluation; the sweep looks at what it hid.
+        """
+        rows = [row for row in (matrix.row_of.get(node) for node in sorted(touched)) if row is not None]
+        room = {row: matrix.free[:, row].tolist() for row in rows if matrix.ready[row]}
+        if not room or not self._classes:
+            return []
+        woken: list[str] = []
+        for requirement, line in sorted(self._classes.items(), key=lambda each: each[1][0]):
+            open_rows = [row for row in room if accepts(requirement, matrix, row)]
+            need = requirement.resources.vector()
+            for _, _, job_id in line:
+                taken = _take(need, self._places[job_id][2], open_rows, room)
+                if not taken:
+                    break
+                woken.append(job_id)
+        return woken
+
+
+def _take(need: tuple[int, int, int, int], units: int, rows: list[int], room: dict[int, list[int]]) -> bool:
+    """Hand out room for up to `units` units; returns whether there was room for one."""
+    left = units
+    for row in rows:
+        free = room[row]
+        while left and all(amount <= have for amount, have in zip(need, free, strict=True) if amount):
+            left -= 1
+            if not any(need):  # asks for nothing: any number of them fits
+                return True
+            for kind, amount in enumerate(need):
+                free[kind] -= amount
+        if not left:
+            break
+    return left < units
