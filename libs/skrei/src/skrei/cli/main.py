@@ -1,5 +1,6 @@
 """The program `skrei`: runs the command, and tells every error as what happened and what to do."""
 
+import os
 import sys
 
 from skrei_domain.errors import SkreiError
@@ -11,13 +12,14 @@ def main() -> None:
 
     try:
         _run(sys.argv[1:])
+        sys.stdout.flush()
     except SkreiError as error:
         render.problem(error.message, error.hint)
         sys.exit(1)
     except BrokenPipeError:
-        # Whoever read our output has gone (`skrei job list | head`): nothing is left to say, not even at exit.
-        sys.stderr.close()
-        sys.exit(0)
+        # Whoever read our output has gone (`skrei job list | head`): what is left goes nowhere, also at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:

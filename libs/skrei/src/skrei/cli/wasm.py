@@ -112,10 +112,9 @@ def _input(text: str) -> Document:
         named = dict(fields)
         source, target = named["src"], named.get("dst", INPUT_TARGET)
         writable = ("opt", "rw") in fields or ("opt", "rw=true") in fields
-    elif ":" in text.removeprefix("file://"):
-        head, _, tail = text.rpartition(":")
-        source, target = head, tail
-    scheme, separator, _ = source.partition("://")
+    scheme, separator, rest = source.partition("://")
+    if not text.startswith("src=") and ":" in (rest if separator else source):
+        source, _, target = source.rpartition(":")
     if separator and scheme != "file":
         raise Rejected(
             f"--input {text}: {scheme}:// is not read yet.",

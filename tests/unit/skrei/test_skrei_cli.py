@@ -1,0 +1,232 @@
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx2
+import pytest
+import yaml
+
+from skrei.cli.main import main
+from tests.support.fake_api import FakeApi, error, event, execution, job
+
+JOBS = "/api/v1/orchestrator/jobs"
+ID = job()["ID"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+def serve(api: FakeApi) -> ThreadingHTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            response = api(httpx2.Request(self.command, f"http://127.0.0.1{self.path}", content=body))
+            self.send_response(response.status_code)
+            self.send_header("Content-Length", str(len(response.content)))
+            self.end_headers()
+            self.wfile.write(response.content)
+
+        do_GET = do_PUT = do_DELETE = answer
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi({})
+
+
+@pytest.fixture
+def run(api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    with serve(api) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("SKREI_API_URL", f"http://127.0.0.1:{server.server_port}")
+
+        def skrei(*arguments: str) -> tuple[int, str, str]:
+            monkeypatch.setattr(sys, "argv", ["skrei", *arguments])
+            code = 0
+            try:
+                main()
+            except SystemExit as left:
+                code = int(left.code or 0)
+            printed = capsys.readouterr()
+            return code, printed.out, printed.err
+
+        yield skrei
+        server.shutdown()
+        thread.join()
+
+
+def answers_of_a_job(state: str, *executions: dict[str, object], message: str = "") -> dict[str, object]:
+    found = job(state, count=max(len(executions), 1), State={"StateType": state, "Message": message})
+    told = {"NextToken": "", "Items": [event(1, "Job submitted"), event(2, state, IsError="true")]}
+    listed = {"NextToken": "", "Items": list(executions)}
+    return {
+        f"PUT {JOBS}": {
+            "JobID": ID,
+            "EvaluationID": "ev",
+            "Warnings": ["job ID is ignored when submitting a batch job"],
+        },
+        f"GET {JOBS}/{ID}": {"Job": found, "History": told, "Executions": listed},
+        f"GET {JOBS}/{ID}/history": told,
+        f"GET {JOBS}/{ID}/executions": listed,
+    }
+
+
+@pytest.fixture
+def job_file(tmp_path: Path) -> Path:
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        "Name: hello\nType: batch\nTasks: [{Name: main, Engine: {Type: wasm, Params: {EntryModule: /m.wasm}}}]\n"
+    )
+    return path
+
+
+def test_a_job_is_submitted_followed_and_its_output_shown(run: Run, api: FakeApi, job_file: Path) -> None:
+    output = {"Stdout": "15\n", "stderr": "", "ExitCode": 0}
+    api.answers |= answers_of_a_job("Completed", execution(1, RunOutput=output))
+    code, out, err = run("job", "run", str(job_file))
+    assert code == 0
+    assert out.splitlines()[0] == f"Job successfully submitted. Job ID: {ID}"
+    assert "Standard output\n15\n" in out
+    assert f"skrei job get {ID}" in out
+    assert "Job submitted" in err
+    assert "Warning: job ID is ignored" in err
+
+
+def test_a_job_that_does_not_complete_is_exit_one_with_its_reason(run: Run, api: FakeApi, job_file: Path) -> None:
+    api.answers |= answers_of_a_job("Failed", execution(1, state=10), message="unreachable executed")
+    code, _, err = run("job", "run", str(job_file))
+    assert code == 1
+    assert "Error: job failed: unreachable executed" in err
+
+
+def test_id_only_prints_the_id_and_nothing_else(run: Run, api: FakeApi, job_file: Path) -> None:
+    api.answers |= answers_of_a_job("Running")
+    assert run("job", "run", "--id-only", str(job_file))[:2] == (0, f"{ID}\n")
+
+
+def test_the_output_for_programs_is_the_api_s_document_with_its_version(run: Run, api: FakeApi) -> None:
+    api.answers[f"GET {JOBS}"] = {"NextToken": "t", "Items": [job()]}
+    for form, read in (("json", json.loads), ("yaml", yaml.safe_load)):
+        code, out, err = run("job", "list", "-o", form)
+        assert (code, err) == (0, "")
+        assert read(out) == {"apiVersion": "skrei/v1", "NextToken": "t", "Items": [job()]}
+
+
+def test_a_table_is_aligned_and_names_the_next_page(run: Run, api: FakeApi) -> None:
+    api.answers[f"GET {JOBS}"] = {"NextToken": "tok", "Items": [job(), job("Queued", Name="a much longer name")]}
+    _, out, err = run("job", "list")
+    header, first, second = out.splitlines()
+    assert first.index("wasm") == second.index("wasm") == header.index("ENGINE")
+    assert "j-8c9f9f0e" in first
+    assert "--next-token tok" in err
+
+
+def test_a_name_cannot_speak_to_the_terminal(run: Run, api: FakeApi) -> None:
+    api.answers[f"GET {JOBS}"] = {"NextToken": "", "Items": [job(Name="\x1b]0;owned\x07")]}
+    _, out, _ = run("job", "list")
+    assert "\x1b" not in out
+    assert "owned" in out
+
+
+def test_describe_tells_why_a_job_waits(run: Run, api: FakeApi) -> None:
+    reason = "not enough nodes to run job.\n• Node n-1: requires 64 CPU, has 2"
+    api.answers |= answers_of_a_job("Queued", message=reason)
+    code, out, _ = run("job", "describe", ID)
+    assert code == 0
+    assert "Why\nnot enough nodes to run job.\n• Node n-1: requires 64 CPU, has 2" in out
+    assert "Waiting 1" in out
+
+
+def test_an_unknown_job_is_one_line_and_exit_one(run: Run, api: FakeApi) -> None:
+    api.answers[f"GET {JOBS}/x"] = error(404, "job not found: x", Hint="skrei job list")
+    assert run("job", "describe", "x") == (1, "", "Error: job not found: x\nskrei job list\n")
+
+
+def test_an_unreachable_api_says_how_to_start_one(run: Run) -> None:
+    code, out, err = run("node", "list", "--api", "http://127.0.0.1:9")
+    assert (code, out) == (1, "")
+    what, todo = err.splitlines()
+    assert what == "Error: No Skrei API answers at http://127.0.0.1:9."
+    assert "skrei serve" in todo
+
+
+def test_a_module_travels_in_its_job_and_the_rest_are_its_arguments(run: Run, tmp_path: Path) -> None:
+    module = tmp_path / "x.wasm"
+    module.write_bytes(b"\0asm")
+    options = ["--count", "3", "-e", "K=a=b", "-i", "/data:/in", "-i", "src=file:///d,dst=/d,opt=rw", "-o", "out:/out"]
+    options += ["--cpu", "1", "--timeout", "9", "--constraints", "region=eu,!gpu", "--dry-run"]
+    code, out, _ = run("wasm", "run", *options, str(module), "--flag", "-e", "x")
+    found = yaml.safe_load(out)
+    task = found["Tasks"][0]
+    assert code == 0
+    assert task["Engine"]["Params"] == {
+        "EntryModule": "/main.wasm",
+        "Entrypoint": "_start",
+        "Parameters": ["--flag", "-e", "x"],
+    }
+    assert task["Env"] == {"K": "a=b"}
+    assert [one["Target"] for one in task["InputSources"]] == ["/main.wasm", "/in", "/d"]
+    assert task["InputSources"][2]["Source"] == {"Type": "local", "Params": {"SourcePath": "/d", "ReadWrite": True}}
+    assert task["ResultPaths"] == [{"Name": "out", "Path": "/out"}]
+    assert (task["Resources"], task["Timeouts"], found["Count"]) == ({"CPU": "1"}, {"TotalTimeout": 9}, 3)
+    assert found["Constraints"][1] == {"Key": "gpu", "Operator": "!", "Values": []}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["-e", "NOVALUE"], "--env NOVALUE: not KEY=VALUE."),
+        (["-i", "s3://bucket/key"], "s3:// is not read yet"),
+        (["-i", "src=/a,dest=/b"], "'dest' is not known"),
+        (["-o", "out"], "not NAME:PATH"),
+        (["--constraints", "a in ("], "is not a label selector"),
+    ],
+)
+def test_a_flag_that_says_nothing_is_refused_before_anything_is_sent(
+    run: Run, tmp_path: Path, options: list[str], told: str
+) -> None:
+    module = tmp_path / "x.wasm"
+    module.write_bytes(b"\0asm")
+    code, _, err = run("wasm", "run", *options, str(module))
+    assert code == 1
+    assert told in err
+
+
+def test_validate_names_every_wrong_field_without_an_api(run: Run, tmp_path: Path, job_file: Path) -> None:
+    assert run("job", "validate", str(job_file))[:2] == (0, "OK\n")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("Type: batsch\nCount: -1\nTasks: [{Engine: {Type: wasm}}]\n")
+    code, _, err = run("job", "validate", str(bad))
+    assert code == 1
+    assert {"Type", "Count", "Tasks[0].Name"} <= {word.rstrip(":") for word in err.replace("\n", " ").split()}
+
+
+def test_a_stop_tells_its_evaluation_and_a_second_one_that_it_was_stopped(run: Run, api: FakeApi) -> None:
+    api.answers[f"DELETE {JOBS}/x"] = [{"EvaluationID": "ev"}, {"EvaluationID": ""}]
+    assert run("job", "stop", "x")[1] == "Job stop successfully submitted with evaluation ID: ev\n"
+    assert run("job", "stop", "x")[1] == "The job was stopped before.\n"
+
+
+def test_the_version_is_told_before_any_heavy_library_is_loaded() -> None:
+    code = (
+        "import sys; sys.argv = ['skrei', 'version']\nfrom skrei.cli.main import main\nmain()\n"
+        "print([name for name in ('typer', 'pydantic', 'httpx2', 'rich', 'asyncio', 'yaml') if name in sys.modules])"
+    )
+    environment = {"SKREI_API_URL": "http://127.0.0.1:9", "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "none answers at http://127.0.0.1:9" in done.stdout
+
+
+def test_a_reader_that_leaves_is_told_nothing(job_file: Path) -> None:
+    command = f"{sys.executable} -m skrei.cli.main job run --dry-run {job_file} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
