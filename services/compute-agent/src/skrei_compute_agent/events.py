@@ -131,7 +131,9 @@ class Halted:
     reason: str = ""
 
 
-ExecutionEvent: TypeAlias = Staged | StageFailed | Exited | TimerFired | Halted
+Answer: TypeAlias = Staged | StageFailed | Exited
+"""What Stage and RunEngine are answered with."""
+ExecutionEvent: TypeAlias = Answer | TimerFired | Halted
 Event: TypeAlias = (
     Begun
     | HelloDue

@@ -1,0 +1,141 @@
+"""Instruction in, asyncio task, event out: nothing here touches the machine, and no task is ever lost."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from skrei_compute_agent.events import (
+    Answer,
+    ArmTimer,
+    DisarmTimers,
+    DropFiles,
+    Event,
+    Exited,
+    Kill,
+    RunEngine,
+    Stage,
+    Staged,
+    StageFailed,
+    Timer,
+    TimerFired,
+)
+from skrei_domain.errors import SkreiError
+from skrei_domain.messages import Problem, RunOrder
+
+KILLED = Problem(code="killed", message="ended before it was done")
+
+
+class Work(Protocol):
+    """What is done for executions: the part that touches plugins, disk and network."""
+
+    async def stage(self, execution_id: str, order: RunOrder) -> None:
+        """Prepare an execution. Raises SkreiError where it cannot be."""
+
+    async def run(self, execution_id: str, start: int) -> Exited:
+        """Run a staged execution to its end. Cancelled: end it, then return or raise."""
+
+    def drop(self, execution_id: str) -> None:
+        """Remove what an execution left."""
+
+
+class Runner:
+    """Carries out what is about one execution; every Stage and RunEngine is answered by exactly one event."""
+
+    def __init__(self, work: Work, post: Callable[[Event], None], fail: Callable[[BaseException], None]) -> None:
+        self._work = work
+        self._post = post
+        self._fail = fail
+        self._tasks: dict[str, asyncio.Task[Answer]] = {}
+        self._timers: dict[tuple[str, Timer], asyncio.TimerHandle] = {}
+
+    def carry_out(self, instruction: Stage | RunEngine | Kill | ArmTimer | DisarmTimers | DropFiles) -> None:
+        """Begin what is asked; never waits."""
+        match instruction:
+            case Stage(execution_id, order):
+                self._begin(execution_id, self._stage(execution_id, order), self._not_staged)
+            case RunEngine(execution_id, start):
+                self._begin(execution_id, self._run(execution_id, start), self._not_run)
+            case Kill(execution_id, reason):
+                if (task := self._tasks.get(execution_id)) is not None:
+                    task.cancel(reason)
+            case ArmTimer(execution_id, timer, seconds):
+                loop = asyncio.get_running_loop()
+                self._timers[execution_id, timer] = loop.call_later(seconds, self._ring, execution_id, timer)
+            case DisarmTimers(execution_id):
+                for timer in Timer:
+                    if (handle := self._timers.pop((execution_id, timer), None)) is not None:
+                        handle.cancel()
+            case DropFiles(execution_id):
+                self._work.drop(execution_id)
+
+    @property
+    def busy(self) -> int:
+        """How many executions are being staged or run."""
+        return len(self._tasks)
+
+    async def close(self) -> None:
+        """End everything that runs, without events: the journal says what to do about it at the next start."""
+        for handle in self._timers.values():
+            handle.cancel()
+        self._timers.clear()
+        tasks, self._tasks = list(self._tasks.values()), {}
+        for task in tasks:
+            task.cancel("the agent ends")
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ------------------------------------------------------------ tasks
+
+    def _begin(
+        self,
+        execution_id: str,
+        work: Coroutine[Any, Any, Answer],
+        otherwise: Callable[[str, Problem], Answer],
+    ) -> None:
+        if execution_id in self._tasks:
+            work.close()
+            self._fail(RuntimeError(f"two tasks for {execution_id}"))
+            return
+        task = asyncio.get_running_loop().create_task(work, name=f"execution {execution_id}")
+        self._tasks[execution_id] = task
+        task.add_done_callback(lambda done: self._done(execution_id, done, otherwise))
+
+    def _done(
+        self,
+        execution_id: str,
+        task: "asyncio.Task[Answer]",
+        otherwise: Callable[[str, Problem], Answer],
+    ) -> None:
+        if self._tasks.get(execution_id) is not task:
+            return  # closing
+        del self._tasks[execution_id]
+        if task.cancelled():
+            self._post(otherwise(execution_id, KILLED))
+        elif (error := task.exception()) is None:
+            self._post(task.result())
+        elif isinstance(error, SkreiError):
+            self._post(otherwise(execution_id, Problem(code=error.code, message=_sentence(error))))
+        elif isinstance(error, OSError):
+            self._post(otherwise(execution_id, Problem(code="node-trouble", message=f"this node: {error}")))
+        else:
+            self._fail(error)
+
+    async def _stage(self, execution_id: str, order: RunOrder) -> Answer:
+        await self._work.stage(execution_id, order)
+        return Staged(execution_id)
+
+    async def _run(self, execution_id: str, start: int) -> Answer:
+        return await self._work.run(execution_id, start)
+
+    def _not_staged(self, execution_id: str, problem: Problem) -> Answer:
+        return StageFailed(execution_id, problem)
+
+    def _not_run(self, execution_id: str, problem: Problem) -> Answer:
+        return Exited(execution_id, problem=problem)
+
+    def _ring(self, execution_id: str, timer: Timer) -> None:
+        self._timers.pop((execution_id, timer), None)
+        self._post(TimerFired(execution_id, timer))
+
+
+def _sentence(error: SkreiError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message

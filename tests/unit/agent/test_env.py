@@ -1,0 +1,39 @@
+"""A program's environment: its own variables, the host's by allow-list, ours on top."""
+
+import pytest
+
+from skrei_compute_agent.env import HostVariableDenied, environment
+from tests.support.agent_machine import an_order
+
+ORDER = an_order(partition=2, partition_count=4, job_type="batch")
+
+
+def made(task_env: dict[str, str], allow: tuple[str, ...] = ()) -> dict[str, str]:
+    return environment("e-1", ORDER, task_env, host={"REGION": "north", "SECRET": "x"}, allow=allow)
+
+
+def test_every_program_learns_which_part_of_which_job_it_is() -> None:
+    assert made({"A": "1"}) == {
+        "A": "1",
+        "BACALHAU_EXECUTION_ID": "e-1",
+        "BACALHAU_JOB_ID": "j-1",
+        "BACALHAU_JOB_TYPE": "batch",
+        "BACALHAU_PARTITION_INDEX": "2",
+        "BACALHAU_PARTITION_COUNT": "4",
+    }
+
+
+def test_what_the_node_sets_wins() -> None:
+    assert made({"BACALHAU_PARTITION_INDEX": "9"})["BACALHAU_PARTITION_INDEX"] == "2"
+
+
+def test_a_host_variable_is_handed_out_by_allow_list_only() -> None:
+    assert made({"R": "env:REGION"}, allow=("REG*",))["R"] == "north"
+    with pytest.raises(HostVariableDenied, match="R asks for this node's variable SECRET, which its allow-list"):
+        made({"R": "env:SECRET"}, allow=("REG*",))
+    with pytest.raises(HostVariableDenied, match="which is not set here"):
+        made({"R": "env:NOWHERE"}, allow=("*",))
+
+
+def test_another_prefix_is_plain_text() -> None:
+    assert made({"R": "http://x"})["R"] == "http://x"
