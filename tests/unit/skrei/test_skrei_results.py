@@ -64,6 +64,15 @@ async def test_several_results_lie_in_a_folder_for_each_partition(tmp_path: Path
     assert (tmp_path / "5" / "stdout").read_text() == "5"
 
 
+async def test_the_api_s_word_on_a_partition_counts(tmp_path: Path) -> None:
+    api = api_of(execution(1), execution(2))
+    for number, item in enumerate(api.answers[f"GET {BASE}/results"]["Items"]):
+        item["Params"]["PartitionIndex"] = number + 7
+    await fetched(api, tmp_path)
+    assert names_below(tmp_path, "stdout") == ["7/stdout", "8/stdout"]
+    assert not [one for one in api.requests if one.url.path.endswith("/executions")]
+
+
 async def test_a_refused_download_is_one_error_not_a_group(tmp_path: Path) -> None:
     api = api_of(execution(1, 3), execution(2, 5))
     api.answers[f"GET /results/{execution(2)['ID']}.tar.gz"] = error(403, "the token has expired")

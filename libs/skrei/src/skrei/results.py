@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from skrei.archive import unpack
 from skrei.client import AsyncClient
 from skrei.errors import DownloadFailed
-from skrei.views import Document, Execution
+from skrei.views import Document
 
 PARALLEL = 4
 """Downloads at once: enough to hide the latency, few enough for one publisher."""
@@ -34,11 +34,11 @@ async def fetch(client: AsyncClient, job_id: str, target: Path) -> Fetched:
     One result lies in `target` itself; of several, each lies in `target/<partition>`.
     """
     found = (await client.results(job_id)).items
-    usable = [(item, url) for item in found if (url := _address(item))]
+    usable = [item for item in found if _address(item)]
     unknown = tuple(item for item in found if not _address(item))
-    executions = {execution.id: execution for execution in (await client.executions(job_id)).items}
     single = len(usable) == 1
-    places = {url: target if single else target / _folder(url, executions, n) for n, (_, url) in enumerate(usable)}
+    names = await _partitions(client, job_id, usable)
+    places = {_address(item): target if single else target / name for item, name in zip(usable, names, strict=True)}
     gate = asyncio.Semaphore(PARALLEL)
     await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
     try:
@@ -50,7 +50,7 @@ async def fetch(client: AsyncClient, job_id: str, target: Path) -> Fetched:
     counted = [task.result() for task in tasks]
     return Fetched(
         folder=target,
-        partitions={place.name if not single else "0": place for place in places.values()},
+        partitions=dict(zip(names, places.values(), strict=True)),
         files=sum(files for files, _ in counted),
         total_bytes=sum(size for _, size in counted),
         unknown=unknown,
@@ -85,8 +85,20 @@ def _address(item: Document) -> str:
     return str(params.get("URL") or params.get("PreSignedURL") or "")
 
 
-def _folder(url: str, executions: dict[str, Execution], number: int) -> str:
-    """Return the partition that a download belongs to; the file is named after the execution that made it."""
-    name = unquote(urlsplit(url).path.rsplit("/", 1)[-1]).removesuffix(".tar.gz")
-    execution = executions.get(name)
-    return str(execution.partition) if execution else str(number)
+async def _partitions(client: AsyncClient, job_id: str, usable: list[Document]) -> list[str]:
+    """Return the partition that each result belongs to.
+
+    Skrei says it; where nobody does, the file is named after the execution that made it.
+    """
+    told = [(item.get("Params") or {}).get("PartitionIndex") for item in usable]
+    if None not in told:
+        return [str(int(partition)) for partition in told]
+    executions = {execution.id: execution for execution in (await client.executions(job_id)).items}
+    return [
+        str(executions[made_by].partition) if (made_by := _file_name(item)) in executions else str(number)
+        for number, item in enumerate(usable)
+    ]
+
+
+def _file_name(item: Document) -> str:
+    return unquote(urlsplit(_address(item)).path.rsplit("/", 1)[-1]).removesuffix(".tar.gz")

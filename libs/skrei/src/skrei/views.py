@@ -116,7 +116,7 @@ class Execution:
             job_id=str(document.get("JobID", "")),
             node_id=str(document.get("NodeID", "")),
             partition=int(document.get("PartitionIndex") or 0),
-            state=STATE_NAMES.get(number, "Undefined"),
+            state=str(document.get("State") or STATE_NAMES.get(number, "Undefined")),
             state_number=number,
             message=str(observed.get("Message") or ""),
             desired=DESIRED_NAMES.get(desired, str(desired)),
