@@ -92,7 +92,7 @@ async def _partitions(client: AsyncClient, job_id: str, usable: list[Document]) 
     """
     told = [(item.get("Params") or {}).get("PartitionIndex") for item in usable]
     if None not in told:
-        return [str(int(partition)) for partition in told]
+        return [str(int(str(partition))) for partition in told]
     executions = {execution.id: execution for execution in (await client.executions(job_id)).items}
     return [
         str(executions[made_by].partition) if (made_by := _file_name(item)) in executions else str(number)
