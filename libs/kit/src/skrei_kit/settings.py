@@ -1,0 +1,69 @@
+"""Settings: one frozen, typed model a service, from the environment and an optional config file.
+
+Names in the environment are the field's with the prefix `SKREI_`. A config file (YAML, named by `SKREI_CONFIG` or
+a flag) holds the same names in lower case; a key that no model knows is refused with the nearest known one.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from skrei_domain.errors import Invalid
+
+T = TypeVar("T", bound="Settings")
+
+PREFIX = "SKREI_"
+
+
+class Settings(BaseSettings):
+    """The base of every service's settings. Every field says what it does, its unit, and why its default."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+
+def load(model: type[T], *, config: Path | None = None, known: Iterable[str] = (), **given: Any) -> T:
+    """Return settings: what is `given` wins over the environment, which wins over the config file.
+
+    `known` are keys of other models that the file may also hold. Raises Invalid, one line for each wrong setting.
+    """
+    path = config or (Path(os.environ[f"{PREFIX}CONFIG"]) if os.environ.get(f"{PREFIX}CONFIG") else None)
+    from_file = read_config(path, {*model.model_fields, *known}) if path else {}
+    values = {
+        key: value
+        for key, value in from_file.items()
+        if key in model.model_fields and f"{PREFIX}{key.upper()}" not in os.environ
+    }
+    try:
+        return model(**{**values, **given})
+    except ValidationError as error:
+        lines = [
+            f"{PREFIX}{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}"
+            + ("" if item["type"] == "missing" else f" (it is {item['input']!r})")
+            for item in error.errors()
+        ]
+        raise Invalid("\n".join(lines), hint="set them in the environment or in the config file") from error
+
+
+def read_config(path: Path, known: Iterable[str]) -> dict[str, Any]:
+    """Return a config file's settings. Raises Invalid for a file that cannot be read, and for unknown keys."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise Invalid(f"the config file {path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise Invalid(f"the config file {path} does not hold settings: it needs `name: value` lines")
+    names = sorted(known)
+    problems = []
+    for key in content:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            problems.append(f"{path}: unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    if problems:
+        raise Invalid("\n".join(problems))
+    return {str(key): value for key, value in content.items()}

@@ -1,0 +1,129 @@
+"""Capability tokens: short-lived JWTs (RFC 7519, EdDSA) that say what their bearer may do, and nothing more.
+
+The control plane signs; whoever serves a door only holds the public key. A run token opens the blobs of one
+execution for its node; a download token opens one execution's result.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from skrei_domain.errors import SkreiError
+
+ALGORITHM = "EdDSA"
+RUN = "run"
+DOWNLOAD = "download"
+LEEWAY_SECONDS = 5  # clocks of one site differ by less; tokens live for minutes and more
+
+
+class TokenInvalid(SkreiError):
+    """The token was not signed by this control plane, or is not a token at all."""
+
+    code = "token-invalid"
+
+
+class TokenExpired(TokenInvalid):
+    """The token was good once; ask for a fresh one."""
+
+    code = "token-expired"
+
+
+class TokenWrongKind(TokenInvalid):
+    """The token opens another door."""
+
+    code = "token-wrong-kind"
+
+
+@dataclass(frozen=True, slots=True)
+class RunToken:
+    """What a node may fetch for an execution: blobs by digest (`sha256:…`)."""
+
+    execution_id: str
+    node_id: str
+    blobs: frozenset[str]
+
+
+def new_key() -> tuple[bytes, bytes]:
+    """Return a fresh (private, public) key pair as PEM."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_of(private_pem: bytes) -> bytes:
+    """Return the public half of a private key."""
+    key = load_pem_private_key(private_pem, password=None)
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+class TokenSigner:
+    """Signs tokens with the control plane's key; `now` gives seconds since the epoch."""
+
+    def __init__(self, private_pem: bytes, *, now: Callable[[], float] = time.time) -> None:
+        key = load_pem_private_key(private_pem, password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise TokenInvalid("the token key is not an Ed25519 key; remove it and start again to make a new one")
+        self._key = key
+        self._now = now
+
+    def run(self, execution_id: str, node_id: str, blobs: Iterable[str], *, seconds: float) -> str:
+        """Return a token for one execution on one node."""
+        return self._sign(
+            {"kind": RUN, "sub": execution_id, "node": node_id, "blobs": sorted(blobs), "exp": self._until(seconds)}
+        )
+
+    def download(self, execution_id: str, *, seconds: float) -> str:
+        """Return a token that opens one execution's result."""
+        return self._sign({"kind": DOWNLOAD, "sub": execution_id, "exp": self._until(seconds)})
+
+    def _until(self, seconds: float) -> int:
+        return int(self._now() + seconds)
+
+    def _sign(self, claims: dict[str, object]) -> str:
+        return jwt.encode(claims, self._key, algorithm=ALGORITHM)
+
+
+class TokenVerifier:
+    """Verifies tokens with the control plane's public key."""
+
+    def __init__(self, public_pem: bytes) -> None:
+        self._key = load_pem_public_key(public_pem)
+
+    def run(self, token: str) -> RunToken:
+        """Return what a run token allows. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
+        claims = self._claims(token, RUN)
+        return RunToken(str(claims["sub"]), str(claims["node"]), frozenset(map(str, claims["blobs"])))
+
+    def download(self, token: str, execution_id: str) -> None:
+        """Accept a token for this execution's result. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
+        if self._claims(token, DOWNLOAD)["sub"] != execution_id:
+            raise TokenInvalid("the token opens another execution's result", execution_id=execution_id)
+
+    def _claims(self, token: str, kind: str) -> dict[str, Any]:
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._key,  # type: ignore[arg-type]  # any public key type loads; another algorithm fails to verify
+                algorithms=[ALGORITHM],
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["exp", "sub"]},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise TokenExpired("the token has expired; ask for a fresh one") from error
+        except jwt.InvalidTokenError as error:
+            raise TokenInvalid(f"the token is not valid: {error}") from error
+        if claims.get("kind") != kind:
+            raise TokenWrongKind(f"a {kind} token is needed here, this is one for {claims.get('kind')!r}")
+        return claims
