@@ -1,24 +1,29 @@
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 
-from skrei_publisher.app import TokenRefused, build
+from skrei_kit.tokens import TokenSigner, TokenVerifier, new_key
+from skrei_publisher.app import build
+from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.source import ApiSource, SourceAway
 from skrei_publisher.store import Item, ResultStore, digest_of
 
 CONTENT = b"0123456789" * 100
 
 
-class Doorkeeper:
-    def check(self, token: str, execution_id: str) -> None:
-        if not token:
-            raise TokenRefused("The address carries no token.", status=HTTPStatus.UNAUTHORIZED)
-        if token != f"for-{execution_id}":
-            raise TokenRefused("The token is for another result.", status=HTTPStatus.FORBIDDEN)
+PRIVATE, PUBLIC = new_key()
+DOOR = SignedDoor(TokenVerifier(PUBLIC))
+
+
+def token(execution_id: str, *, seconds: float = 60, key: bytes = PRIVATE) -> str:
+    return TokenSigner(key).download(execution_id, seconds=seconds)
+
+
+def address(execution_id: str) -> str:
+    return f"/results/{execution_id}.tar.gz?token={token(execution_id)}"
 
 
 class Record:
@@ -41,12 +46,12 @@ def record() -> Record:
 async def door(tmp_path: Path, record: Record) -> AsyncIterator[TestClient]:
     with ResultStore(tmp_path) as store:
         store.put([Item("e-1", digest_of(CONTENT), CONTENT)])
-        async with TestClient(TestServer(build(store, record, Doorkeeper(), healthy=lambda: True))) as client:
+        async with TestClient(TestServer(build(store, record, DOOR, healthy=lambda: True))) as client:
             yield client
 
 
 async def test_a_stored_result_is_served_whole_in_part_and_by_its_head(door: TestClient) -> None:
-    url = "/results/e-1.tar.gz?token=for-e-1"
+    url = address("e-1")
     whole = await door.get(url)
     assert (whole.status, await whole.read()) == (200, CONTENT)
     assert whole.headers["Content-Type"] == "application/gzip"
@@ -59,25 +64,43 @@ async def test_a_stored_result_is_served_whole_in_part_and_by_its_head(door: Tes
 
 
 async def test_a_result_that_is_not_taken_over_yet_has_the_same_address(door: TestClient) -> None:
-    answer = await door.get("/results/e-2.tar.gz?token=for-e-2")
+    answer = await door.get(address("e-2"))
     assert (answer.status, await answer.read()) == (200, b"inline")
     assert answer.headers["Content-Type"] == "application/gzip"
 
 
 async def test_the_token_may_stand_in_the_header(door: TestClient) -> None:
-    answer = await door.get("/results/e-1.tar.gz", headers={"Authorization": "Bearer for-e-1"})
+    answer = await door.get("/results/e-1.tar.gz", headers={"Authorization": f"Bearer {token('e-1')}"})
     assert answer.status == 200
+
+
+STRANGER, _ = new_key()
 
 
 @pytest.mark.parametrize(
     ("path", "status", "code", "sentence"),
     [
         ("/results/e-1.tar.gz", 401, "Unauthorized", "The address carries no token."),
-        ("/results/e-1.tar.gz?token=for-e-2", 403, "Forbidden", "The token is for another result."),
-        ("/results/e-3.tar.gz?token=for-e-3", 404, "NotFound", "There is no result of execution e-3."),
-        ("/results/..%2Fe-1.tar.gz?token=for-../e-1", 400, "BadRequest", "That is not the id of an execution."),
+        ("/results/e-1.tar.gz?token=x.y.z", 401, "Unauthorized", "The token is not valid."),
+        (f"/results/e-1.tar.gz?token={token('e-1', key=STRANGER)}", 401, "Unauthorized", "The token is not valid."),
+        (f"/results/e-1.tar.gz?token={token('e-1', seconds=-60)}", 401, "Unauthorized", "The address has expired."),
+        (f"/results/e-1.tar.gz?token={token('e-2')}", 403, "Forbidden", "The token is for another result."),
+        (
+            f"/results/e-1.tar.gz?token={TokenSigner(PRIVATE).run('e-1', 'n-1', (), seconds=60)}",
+            403,
+            "Forbidden",
+            "The token is for another door.",
+        ),
+        (address("e-3"), 404, "NotFound", "There is no result of execution e-3."),
+        (
+            f"/results/..%2Fe-1.tar.gz?token={token('../e-1')}",
+            400,
+            "BadRequest",
+            "That is not the id of an execution.",
+        ),
         ("/other", 404, "NotFound", "Not Found"),
     ],
+    ids=["none", "nonsense", "stranger", "expired", "other-result", "other-door", "no-result", "path", "route"],
 )
 async def test_a_refusal_is_a_sentence_in_the_api_s_error_body(
     door: TestClient, path: str, status: int, code: str, sentence: str
@@ -95,10 +118,10 @@ async def test_nothing_is_told_of_a_result_before_the_token_is_checked(door: Tes
 
 async def test_an_api_that_is_away_is_a_503_that_says_when_to_come_back(door: TestClient, record: Record) -> None:
     record.away = True
-    answer = await door.get("/results/e-2.tar.gz?token=for-e-2")
+    answer = await door.get(address("e-2"))
     assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
     assert "secret" not in await answer.text()
-    assert (await door.get("/results/e-1.tar.gz?token=for-e-1")).status == 200
+    assert (await door.get(address("e-1"))).status == 200
 
 
 async def test_the_record_is_asked_with_the_internal_token_and_only_for_so_much() -> None:

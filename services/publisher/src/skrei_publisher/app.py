@@ -7,7 +7,8 @@ from typing import Protocol
 import structlog
 from aiohttp import web
 
-from skrei_domain.errors import Invalid, SkreiError
+from skrei_domain.errors import Invalid
+from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused
 from skrei_publisher.source import SourceAway
 from skrei_publisher.store import SUFFIX, ResultStore, digest_of
 
@@ -15,21 +16,6 @@ log = structlog.get_logger()
 
 RETRY_AFTER_SECONDS = 2
 """The API is a process beside us; its restart takes about that long."""
-
-
-class TokenRefused(SkreiError):
-    """The token does not open this; `status` is 401 where another one is needed, 403 where it is for something else."""
-
-    def __init__(self, message: str, *, status: HTTPStatus, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.status = status
-
-
-class Doorkeeper(Protocol):
-    """Who knows whether a token opens the result of an execution."""
-
-    def check(self, token: str, execution_id: str) -> None:
-        """Return when it does; raises TokenRefused."""
 
 
 class Source(Protocol):

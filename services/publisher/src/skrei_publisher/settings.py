@@ -3,17 +3,15 @@
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from skrei_kit.settings import Settings as Base
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 
-class Settings(BaseSettings):
+class Settings(Base):
     """A publisher's settings; each says what it is, its unit, and why its default is what it is."""
-
-    model_config = SettingsConfigDict(env_prefix="SKREI_", frozen=True, extra="ignore")
 
     nats_url: str = "nats://127.0.0.1:4222"
     """Where the transport is."""

@@ -1,0 +1,50 @@
+"""Who may come in: a download token opens one execution's result, for as long as the API said."""
+
+from http import HTTPStatus
+from typing import ClassVar, Protocol
+
+from skrei_domain.errors import SkreiError
+from skrei_kit.tokens import TokenExpired, TokenInvalid, TokenVerifier, TokenWrongKind
+
+HINT = "Ask the API for a fresh address: GET /api/v1/orchestrator/jobs/<job>/results, or `skrei job get <job>`."
+
+
+class TokenRefused(SkreiError):
+    """The token does not open this; `status` is 401 where another one is needed, 403 where it is for something else."""
+
+    code: ClassVar[str] = "token-refused"
+
+    def __init__(self, message: str, *, status: HTTPStatus, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class Doorkeeper(Protocol):
+    """Who knows whether a token opens the result of an execution."""
+
+    def check(self, token: str, execution_id: str) -> None:
+        """Return when it does; raises TokenRefused."""
+
+
+class SignedDoor:
+    """Lets in whom the control plane signed for."""
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
+
+    def check(self, token: str, execution_id: str) -> None:
+        """Return when the token opens this execution's result; raises TokenRefused."""
+        if not token:
+            raise TokenRefused("The address carries no token.", status=HTTPStatus.UNAUTHORIZED, hint=HINT)
+        try:
+            self._verifier.download(token, execution_id)
+        except TokenExpired as error:
+            raise TokenRefused("The address has expired.", status=HTTPStatus.UNAUTHORIZED, hint=HINT) from error
+        except TokenWrongKind as error:
+            raise TokenRefused("The token is for another door.", status=HTTPStatus.FORBIDDEN, hint=HINT) from error
+        except TokenInvalid as error:
+            if error.details.get("execution_id"):
+                raise TokenRefused(
+                    "The token is for another result.", status=HTTPStatus.FORBIDDEN, hint=HINT
+                ) from error
+            raise TokenRefused("The token is not valid.", status=HTTPStatus.UNAUTHORIZED, hint=HINT) from error
