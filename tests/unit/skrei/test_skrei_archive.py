@@ -75,7 +75,7 @@ def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         unpack(source, tmp_path / "t")
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"not tar" * 200), b""])
+@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"not tar" * 200), b""], ids=["plain", "gzip", "empty"])
 def test_a_damaged_archive_is_told_as_one(tmp_path: Path, content: bytes) -> None:
     source = tmp_path / "a.tar.gz"
     source.write_bytes(content)
