@@ -1,0 +1,36 @@
+"""The program `skrei-publisher`."""
+
+import asyncio
+import sys
+
+from skrei_domain.errors import SkreiError
+from skrei_kit.observability import configure_logs, get_logger
+from skrei_kit.settings import load
+from skrei_kit.supervisor import die_with_parent, stop_on_signals
+from skrei_publisher.service import serve
+from skrei_publisher.settings import Settings
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; exit 1 with one line when the start is refused."""
+    die_with_parent()
+    try:
+        settings = load(Settings)
+        configure_logs(settings.log_level, service="publisher")
+        asyncio.run(_run(settings))
+    except SkreiError as error:
+        get_logger().error("publisher_failed", reason=error.message, hint=error.hint)
+        sys.exit(1)
+    except OSError as error:
+        get_logger().error("publisher_failed", reason=str(error))
+        sys.exit(1)
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    await serve(settings, stop)
+
+
+if __name__ == "__main__":
+    main()

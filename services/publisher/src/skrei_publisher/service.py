@@ -1,0 +1,116 @@
+"""The publisher as a whole: the store, the door, the worker on its subject, and retention, side by side."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+import aiohttp
+from aiohttp import web
+from pydantic import ValidationError
+
+from skrei_domain import envelope, subjects
+from skrei_domain.clock import SystemClock
+from skrei_domain.messages import PublisherCommand, PublisherFact
+from skrei_kit.bus import Bus, BusUnavailable, Message
+from skrei_kit.observability import get_logger
+from skrei_kit.supervisor import every, run_until_stopped
+from skrei_kit.tokens import TokenVerifier
+from skrei_publisher.app import build
+from skrei_publisher.doorkeeper import SignedDoor
+from skrei_publisher.retention import Retention
+from skrei_publisher.settings import Settings
+from skrei_publisher.source import ApiSource, read_token
+from skrei_publisher.store import ResultStore
+from skrei_publisher.worker import Worker
+
+log = get_logger()
+
+SOURCE = "skrei-publisher"
+SHUTDOWN_SECONDS = 2.0
+"""Downloads that run at a stop get this long; the whole stack stops within 10 s."""
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set."""
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(ResultStore(settings.data_dir.expanduser() / "results"))
+        timeout = aiohttp.ClientTimeout(total=settings.fetch_timeout_seconds)
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        source = ApiSource(
+            session,
+            api_url=settings.api_url,
+            token=read_token(settings.internal_token_file),
+            most_bytes=settings.most_result_bytes,
+        )
+        bus = await Bus.connect(settings.nats_url, name=SOURCE, creds=settings.nats_creds)
+        stack.push_async_callback(bus.close)
+        speaker = _Speaker(bus)
+        retention = Retention(
+            store, keep=settings.retention, quota_bytes=settings.quota_bytes, dropped=speaker.tell_dropped
+        )
+        worker = Worker(
+            store,
+            source,
+            retention,
+            tell=speaker.tell,
+            batch=settings.store_batch,
+            parallel=settings.fetch_parallel,
+            most_pending=settings.most_pending,
+        )
+        await bus.subscribe(subjects.PUBLISHER_COMMAND, _into(worker))
+        door = build(
+            store,
+            source,
+            SignedDoor(TokenVerifier(settings.token_public_key.read_bytes())),
+            healthy=lambda: bus.connected,
+        )
+        await stack.enter_async_context(_listening(door, settings.publisher_host, settings.publisher_port))
+        log.info("publisher_started", port=settings.publisher_port, used_bytes=store.used_bytes)
+        interval = timedelta(seconds=settings.retention_interval_seconds)
+        await run_until_stopped(
+            stop,
+            worker=worker.run(),
+            retention=every(interval, retention.run_once, name="retention", clock=SystemClock()),
+        )
+
+
+class _Speaker:
+    """Tells the leader what is done. A fact that gets lost is told again: its command is repeated by the sweep."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def tell(self, fact: PublisherFact) -> None:
+        payload = envelope.wrap(fact, type_=fact.type, source=SOURCE, id_=str(uuid.uuid4()))
+        try:
+            await self._bus.publish(subjects.PUBLISHER_FACT, payload)
+        except BusUnavailable as error:
+            log.warning("publisher_fact_not_sent", reason=error.message)
+
+    async def tell_dropped(self, execution_ids: Sequence[str]) -> None:
+        await self.tell(PublisherFact(dropped=tuple(execution_ids)))
+
+
+def _into(worker: Worker) -> Callable[[Message], Awaitable[None]]:
+    async def handle(message: Message) -> None:
+        try:
+            command = envelope.unwrap(PublisherCommand, message.data)
+        except ValidationError as error:
+            log.error("publisher_command_unreadable", reason=str(error))
+            return
+        worker.accept(command)
+
+    return handle
+
+
+@asynccontextmanager
+async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()
