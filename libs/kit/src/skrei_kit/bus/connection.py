@@ -1,0 +1,208 @@
+"""One connection to NATS: publish, request, subscribe, and the streams that exist.
+
+Publishing is a core publish and waits for nothing: a stream that captures the subject keeps the message, and what
+must arrive is confirmed by its reader, not by the transport (DESIGN rule 1).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import ConnectionClosedError, NoRespondersError, OutboundBufferLimitError
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, StreamConfig, StreamInfo
+from nats.js.errors import BadRequestError, NotFoundError
+
+from skrei_domain.errors import Unavailable
+from skrei_kit.observability import get_logger
+
+log = get_logger()
+
+Message: TypeAlias = Msg
+Handler: TypeAlias = Callable[[Msg], Awaitable[None]]
+
+CONNECT_SECONDS = 30.0  # how long a service waits for its server at start before its supervisor tries again
+RECONNECT_SECONDS = 0.2  # between tries: a restarted server is back within a second
+PING_SECONDS = 10  # notices a dead link within two of them, also behind a NAT that drops silently
+PENDING_BYTES = 8 * 1024 * 1024  # what may wait for the wire while the server is away; more is refused
+QUEUED_MESSAGES = 65_536  # of one subscription; a slow reader loses the newest beyond it (and facts are repeated)
+QUEUED_BYTES = 64 * 1024 * 1024
+
+
+class BusUnavailable(Unavailable):
+    """NATS cannot be reached, or nobody answers there."""
+
+    code = "bus-unavailable"
+
+
+class Bus:
+    """A connection that comes back by itself. Make one with `Bus.connect`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._js: JetStreamContext = client.jetstream(timeout=5)
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        *,
+        name: str,
+        creds: Path | None = None,
+        inbox_prefix: str = "_INBOX",
+        on_reconnect: Callable[[], Awaitable[None]] | None = None,
+        on_disconnect: Callable[[], Awaitable[None]] | None = None,
+        wait_seconds: float = CONNECT_SECONDS,
+    ) -> "Bus":
+        """Connect, waiting up to `wait_seconds` for a server to listen. Raises BusUnavailable."""
+        await _wait_for_port(url, wait_seconds)
+
+        async def failed(error: Exception) -> None:
+            log.debug("bus_error", error=str(error) or type(error).__name__)
+
+        async def lost() -> None:
+            log.debug("bus_disconnected", bus=name)
+            if on_disconnect is not None:
+                await on_disconnect()
+
+        async def back() -> None:
+            log.debug("bus_reconnected", bus=name)
+            if on_reconnect is not None:
+                await on_reconnect()
+
+        try:
+            client = await nats.connect(
+                url,
+                name=name,
+                user_credentials=str(creds) if creds else None,
+                inbox_prefix=inbox_prefix.encode(),
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=RECONNECT_SECONDS,
+                ping_interval=PING_SECONDS,
+                max_outstanding_pings=2,
+                pending_size=PENDING_BYTES,
+                flusher_queue_size=4_096,
+                error_cb=failed,
+                disconnected_cb=lost,
+                reconnected_cb=back,
+                verbose=False,
+            )
+        except (OSError, NatsError, TimeoutError) as error:
+            raise BusUnavailable(f"NATS at {url} refuses: {error}", hint="check the URL and the credentials") from error
+        return cls(client)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link is there now."""
+        return self._client.is_connected
+
+    async def close(self) -> None:
+        """Send what is pending and close."""
+        if self._client.is_closed:
+            return
+        with contextlib.suppress(NatsError, TimeoutError, OSError):
+            if self._client.is_connected:
+                await self._client.flush(timeout=2)
+        await self._client.close()
+
+    # ------------------------------------------------------------ core
+
+    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
+        """Send and wait for nothing. Raises BusUnavailable when too much is waiting for a server that is away."""
+        try:
+            await self._client.publish(subject, payload, reply=reply)
+        except (OutboundBufferLimitError, ConnectionClosedError) as error:
+            raise BusUnavailable(f"NATS is away: {error}") from error
+
+    async def request(self, subject: str, payload: bytes, *, timeout_seconds: float) -> bytes:
+        """Send and wait for one answer. Raises BusUnavailable when none comes."""
+        try:
+            answer = await self._client.request(subject, payload, timeout=timeout_seconds)
+        except (NatsTimeout, NoRespondersError, ConnectionClosedError, OutboundBufferLimitError) as error:
+            raise BusUnavailable(f"nobody answered on {subject}: {type(error).__name__}") from error
+        return answer.data
+
+    async def subscribe(
+        self, subject: str, handler: Handler, *, queue: str = "", pending_bytes: int = QUEUED_BYTES
+    ) -> Subscription:
+        """Call `handler` for each message, one at a time, in order. The queue is bounded; the newest is dropped."""
+        return await self._client.subscribe(
+            subject,
+            queue=queue,
+            cb=handler,
+            pending_msgs_limit=QUEUED_MESSAGES,
+            pending_bytes_limit=pending_bytes,
+        )
+
+    async def flush(self) -> None:
+        """Wait until the server has all that was sent."""
+        await self._client.flush(timeout=5)
+
+    def new_inbox(self) -> str:
+        """Return a fresh subject under this connection's inbox prefix."""
+        return self._client.new_inbox()
+
+    # ------------------------------------------------------------ streams (control plane only)
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        """The JetStream API, for readers in this package."""
+        return self._js
+
+    async def ensure_stream(self, config: StreamConfig) -> StreamInfo:
+        """Make the stream, or bring it to this configuration; idempotent. Raises BusUnavailable."""
+        assert config.name is not None
+        try:
+            try:
+                return await self._js.add_stream(config)
+            except BadRequestError:  # exists with another configuration
+                return await self._js.update_stream(config)
+        except (NatsError, TimeoutError) as error:
+            raise BusUnavailable(f"stream {config.name} cannot be made: {error}") from error
+
+    async def stream_info(self, name: str) -> StreamInfo | None:
+        """Return what the server says of a stream; None when there is none. Raises BusUnavailable."""
+        try:
+            return await self._js.stream_info(name)
+        except NotFoundError:
+            return None
+        except (NatsError, TimeoutError) as error:
+            raise BusUnavailable(f"stream {name} cannot be looked at: {error}") from error
+
+    async def ensure_consumer(self, stream: str, config: ConsumerConfig) -> None:
+        """Make the durable consumer, or bring it to this configuration; idempotent. Raises BusUnavailable."""
+        try:
+            await self._js.add_consumer(stream, config)
+        except (NatsError, TimeoutError) as error:
+            raise BusUnavailable(f"consumer {config.durable_name} cannot be made: {error}") from error
+
+
+async def _wait_for_port(url: str, wait_seconds: float) -> None:
+    """Wait until something listens: the client logs a traceback for every refused first connection."""
+    parts = urlsplit(url if "//" in url else f"nats://{url}")
+    host, port = parts.hostname or "127.0.0.1", parts.port or 4222
+    deadline = asyncio.get_running_loop().time() + wait_seconds
+    while True:
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), timeout=5)
+        except (OSError, TimeoutError) as error:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise BusUnavailable(
+                    f"NATS does not listen at {host}:{port}", hint="start it, or name another with SKREI_NATS_URL"
+                ) from error
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            return
