@@ -1,5 +1,6 @@
 """The two commands of the README, on a Debian that has git, make and python3 and nothing else."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +20,25 @@ pytestmark = [
 ]
 
 
+def written(folders: pytest.TempPathFactory, text: str) -> Path:
+    file = folders.mktemp("config") / "gitconfig"
+    file.write_text(text)
+    return file
+
+
 @pytest.fixture(scope="module")
 def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareDebian]:
     """A bare Debian with a clone of what is committed here."""
     root = tmp_path_factory.mktemp("debian")
     machine = bare_debian.make(ROOT / ".cache", root)
-    git = ["git", "-c", "safe.directory=*", "-C", str(ROOT)]
-    subprocess.run([*git, "bundle", "create", "--quiet", str(root / "srv/skrei.bundle"), "HEAD"], check=True)
-    cloned = machine.run(f'git clone --quiet /srv/skrei.bundle "{CHECKOUT}"', cwd="/", timeout_seconds=60)
+    subprocess.run(
+        ["git", "clone", "--quiet", "--bare", ROOT.as_uri(), str(root / "srv/skrei.git")],
+        # This root user may be looking at somebody else's checkout.
+        env=os.environ | {"GIT_CONFIG_GLOBAL": str(written(tmp_path_factory, "[safe]\n\tdirectory = *\n"))},
+        check=True,
+    )
+    machine.give_to_user("srv/skrei.git")
+    cloned = machine.run(f'git clone --quiet /srv/skrei.git "{CHECKOUT}"', cwd="/", timeout_seconds=60)
     assert cloned.returncode == 0, cloned.stdout
     yield machine
     subprocess.run(["rm", "-rf", "--one-file-system", str(root)], check=True)

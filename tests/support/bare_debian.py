@@ -49,6 +49,10 @@ class BareDebian:
             check=False,
         )
 
+    def give_to_user(self, path: str) -> None:
+        """Make the user the owner of what lies at a path of the root."""
+        check(["chroot", str(self.root), "chown", "-R", f"{USER}:{USER}", f"/{path}"])
+
     def _environment(self) -> Mapping[str, str]:
         told = {key: value for key, value in os.environ.items() if key.startswith(INHERITED)}
         own = {"HOME": f"/home/{USER}", "USER": USER, "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
@@ -61,19 +65,19 @@ def make(cache: Path, root: Path) -> BareDebian:
     if not kept.exists():
         partial = cache / f"debian-{SUITE}.{os.getpid()}"
         partial.mkdir(parents=True)
-        _check(["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(partial)])
+        check(["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(partial)])
         partial.rename(kept)
-    _check(["cp", "-a", "--reflink=auto", f"{kept}/.", str(root)])
+    check(["cp", "-a", "--reflink=auto", f"{kept}/.", str(root)])
     root.chmod(0o755)
     for name in (*FILES, *filter(None, map(os.environ.get, ("PIP_CERT", "SSL_CERT_FILE", "PIP_CONFIG_FILE")))):
         if Path(name).is_file():
             target = root / name.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(name, target)
-    _check(["chroot", str(root), "useradd", "--create-home", USER])
+    check(["chroot", str(root), "useradd", "--create-home", USER])
     return BareDebian(root)
 
 
-def _check(command: list[str]) -> None:
+def check(command: list[str]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout[-4000:]}"
