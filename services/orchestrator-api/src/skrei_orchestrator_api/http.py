@@ -37,12 +37,16 @@ def parse_json(body: bytes) -> Any:
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        if b"\\u" in body and "surrogate" in str(error):
+        if b"\\u" in body and "hex escape" in str(error):
             try:
-                return json.loads(body)
+                return json.loads(body, parse_constant=_no_number)
             except (ValueError, RecursionError) as again:
                 error = ValueError(str(again))
         raise HttpProblem(400, f"the body is not JSON: {error}") from error
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number in JSON")
 
 
 def fields(body: object, *names: str) -> dict[str, Any]:

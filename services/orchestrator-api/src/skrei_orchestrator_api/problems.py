@@ -1,10 +1,9 @@
 """Which HTTP answer an error gets: one table, one body, as API clients know it."""
 
-import asyncio
 import json
 from typing import Any
 
-import structlog
+import asyncpg
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -18,8 +17,10 @@ from skrei_domain.errors import (
     Unavailable,
     Unsupported,
 )
+from skrei_kit.observability import get_logger
+from skrei_kit.tokens import TokenExpired, TokenInvalid, TokenWrongKind
 
-log = structlog.get_logger()
+log = get_logger()
 
 RETRY_AFTER_SECONDS = 1
 """A database or transport that restarts is back within seconds."""
@@ -32,11 +33,21 @@ ANSWERS: dict[type[SkreiError], tuple[int, str]] = {
     Unsupported: (501, "NotImplemented"),
     Exhausted: (429, "ResourceExhausted"),
     Unavailable: (503, "ServiceUnavailable"),
+    TokenInvalid: (401, "Unauthorized"),
+    TokenExpired: (401, "Unauthorized"),
+    TokenWrongKind: (403, "Forbidden"),
 }
 """Status and code by kind of error; a subclass answers as its parent unless it has its own line."""
 
-AWAY: tuple[type[Exception], ...] = (ConnectionError, asyncio.TimeoutError)
-"""What means that a part behind this one cannot be reached; `app` adds the database's own errors."""
+AWAY: tuple[type[Exception], ...] = (
+    ConnectionError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,  # it is starting or shutting down
+    asyncpg.InsufficientResourcesError,
+)
+"""What means that the record cannot be reached for now."""
 
 
 class HttpProblem(Exception):

@@ -1,0 +1,30 @@
+"""What every request may use, made once at start."""
+
+from dataclasses import dataclass
+
+from starlette.requests import HTTPConnection
+
+from skrei_kit.bus import Bus
+from skrei_kit.tokens import TokenSigner, TokenVerifier
+from skrei_orchestrator_api.record import Record
+from skrei_orchestrator_api.settings import Settings
+from skrei_orchestrator_api.submissions import Submissions
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """The parts behind the routes."""
+
+    settings: Settings
+    record: Record
+    submissions: Submissions
+    bus: Bus
+    signer: TokenSigner
+    verifier: TokenVerifier
+    internal_token: str
+
+
+def deps_of(connection: HTTPConnection) -> Deps:
+    """Return the parts that serve this request."""
+    deps: Deps = connection.scope["deps"]
+    return deps

@@ -1,0 +1,182 @@
+"""An execution's output for one reader: from its node while it runs, from its result once it has ended."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from nats.errors import Error as NatsError
+
+from skrei_domain import subjects
+from skrei_domain.envelope import unwrap, wrap
+from skrei_domain.errors import NotFound, SkreiError, Unavailable
+from skrei_domain.lifecycle import Connection, ExecutionState
+from skrei_domain.messages import LogChunk, LogRequest
+from skrei_kit.bus import BusUnavailable, Message
+from skrei_orchestrator_api import outputs
+from skrei_orchestrator_api.deps import Deps
+from skrei_orchestrator_api.record import ExecutionView
+from skrei_orchestrator_api.routes.results import download_url
+
+QUEUE_CHUNKS = 16
+PENDING_BYTES = 2 * 1024 * 1024
+"""Held for a reader that is slower than its node; beyond it output is lost, and the reader is told."""
+LOOK_SECONDS = 0.25
+"""How often a reader that came before the output looks whether it has begun."""
+BEGIN_SECONDS = 60.0
+"""How long such a reader waits for an execution that nobody has started: then it is told so."""
+
+_NOT_STARTED = frozenset({ExecutionState.PENDING, ExecutionState.OFFERED})
+_DISCARDED = frozenset({ExecutionState.FAILED, ExecutionState.STOPPED, ExecutionState.REFUSED, ExecutionState.LOST})
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which output is asked for, and whether to wait for more (`follow`) or to skip what was said before (`tail`)."""
+
+    job_id: str
+    namespace: str = ""
+    execution_id: str = ""
+    follow: bool = False
+    tail: bool = False
+
+
+class NodeSilent(SkreiError):
+    """The node that has the output does not answer."""
+
+    code = "node-silent"
+    retryable = True
+
+
+async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int, str]]:
+    """Yield (stream, text) until the end: stream 1 is stdout, 2 stderr. Raises SkreiError with what went wrong."""
+    job = await deps.record.find_job(selection.job_id, selection.namespace)
+    execution = await _choose(deps, job.id, selection.execution_id)
+    deadline = time.monotonic() + BEGIN_SECONDS
+    while execution.state in _NOT_STARTED:
+        if not selection.follow:
+            raise Unavailable(f"execution {execution.id} has not started", hint="add --follow to wait for it")
+        if time.monotonic() > deadline:
+            raise Unavailable(f"execution {execution.id} has not started within {BEGIN_SECONDS:.0f} s")
+        await asyncio.sleep(LOOK_SECONDS)
+        execution = await _choose(deps, job.id, selection.execution_id)
+    if not execution.state.is_terminal:
+        told = False
+        try:
+            async for chunk in _live(deps, execution, selection):
+                told = True
+                yield chunk.stream, chunk.data
+            return
+        except _NotThere as error:
+            # It may have ended and been forgotten between our look and the question.
+            execution = await deps.record.find_execution(job.id, execution.id)
+            if told or not execution.state.is_terminal:
+                raise Unavailable(error.message) from error
+    if selection.tail and not selection.follow:
+        return
+    for stream, text in await _ended(deps, execution):
+        yield stream, text
+
+
+class _NotThere(SkreiError):
+    """The node answered that it has no such output."""
+
+
+async def _choose(deps: Deps, job_id: str, execution_id: str) -> ExecutionView:
+    """Return the execution that is named, else the one that changed last; those that failed come after the others."""
+    if execution_id:
+        return await deps.record.find_execution(job_id, execution_id)
+    found = await deps.record.executions(job_id, order="modified_at", reverse=True, limit=0, version=None)
+    if not found:
+        raise NotFound(f"no executions of job {job_id} yet", hint="see `skrei job describe` for what it waits for")
+    return next((execution for execution in found if execution.state not in _DISCARDED), found[0])
+
+
+async def _ended(deps: Deps, execution: ExecutionView) -> list[tuple[int, str]]:
+    """Return what an ended execution said: from its result, else the beginning that its last fact carried."""
+    archive = await deps.record.inline_result(execution.id)
+    if archive is None and execution.has_result:
+        archive = await outputs.fetch(download_url(deps, execution.id))
+    if archive is not None:
+        return outputs.unpack(archive)
+    said = execution.output
+    return [] if said is None else [(1, said.stdout), (2, said.stderr)]
+
+
+async def _live(deps: Deps, execution: ExecutionView, selection: Selection) -> AsyncIterator[LogChunk]:
+    """Yield what the node streams until its end chunk."""
+    request = LogRequest(
+        request_id=str(uuid.uuid4()), execution_id=execution.id, follow=selection.follow, tail=selection.tail
+    )
+    async with _listening(deps, execution.node_id, request) as queue:
+        expected = 1
+        while True:
+            try:
+                async with asyncio.timeout(deps.settings.log_silence_seconds):
+                    chunk = await queue.get()
+            except TimeoutError:
+                if await _still_runs(deps, execution, request, answered=expected > 1):
+                    continue
+                if expected == 1:
+                    raise _NotThere(f"execution {execution.id} has ended") from None
+                return
+            if chunk.sequence != expected:
+                raise Unavailable("some output was lost on its way: the reader or the node was too slow")
+            expected += 1
+            if chunk.problem is not None:
+                raise _NotThere(chunk.problem.message)
+            if chunk.data:
+                yield chunk
+            if chunk.end:
+                return
+
+
+async def _still_runs(deps: Deps, execution: ExecutionView, request: LogRequest, *, answered: bool) -> bool:
+    """Look whether more can come after a silence: a quiet program says nothing, a node that is away never will.
+
+    An unanswered question is asked again: it may have been lost. Raises NodeSilent.
+    """
+    current = await deps.record.find_execution(execution.job_id, execution.id)
+    if current.state.is_terminal:
+        return False
+    node = await deps.record.find_node(execution.node_id)
+    away = current.state is ExecutionState.UNKNOWN or node.connection is not Connection.CONNECTED
+    if away or not (answered or request.follow):
+        raise NodeSilent(
+            f"node {execution.node_id} does not answer ({deps.settings.log_silence_seconds:g} s)",
+            hint="the output is kept: ask again once the node is back",
+        )
+    if not answered:
+        await _ask(deps, execution.node_id, request)
+    return True
+
+
+@asynccontextmanager
+async def _listening(deps: Deps, node_id: str, request: LogRequest) -> AsyncIterator["asyncio.Queue[LogChunk]"]:
+    """Subscribe, ask the node, and tell it when the reader has gone."""
+    if not deps.bus.connected:
+        raise Unavailable("the transport is away: live logs cannot be read now", hint="try again in a moment")
+    queue: asyncio.Queue[LogChunk] = asyncio.Queue(QUEUE_CHUNKS)
+
+    async def take(message: Message) -> None:
+        await queue.put(unwrap(LogChunk, message.data))
+
+    subscription = await deps.bus.subscribe(
+        subjects.log(node_id, request.request_id), take, pending_bytes=PENDING_BYTES
+    )
+    try:
+        await _ask(deps, node_id, request)
+        yield queue
+    finally:
+        with contextlib.suppress(NatsError):  # a closed connection has no subscriptions left
+            await subscription.unsubscribe()
+        with contextlib.suppress(BusUnavailable):  # the node ends a stream that nobody reads by itself
+            await _ask(deps, node_id, request.model_copy(update={"cancel": True}))
+
+
+async def _ask(deps: Deps, node_id: str, request: LogRequest) -> None:
+    payload = wrap(request, type_=request.type, source="skrei/api", id_=request.request_id)
+    await deps.bus.publish(subjects.rpc(node_id), payload)

@@ -1,0 +1,152 @@
+"""Jobs: submit, read, list, stop, and what happened to them."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from skrei_domain.errors import Invalid, Unsupported
+from skrei_orchestrator_api import queries, schemas
+from skrei_orchestrator_api.deps import deps_of
+from skrei_orchestrator_api.http import answer, fields, read_json
+from skrei_orchestrator_api.record import JobView
+from skrei_orchestrator_api.routes.executions import executions_of
+
+JOBS = "/api/v1/orchestrator/jobs"
+
+MAX_REASON = 4_096
+"""Characters of a stop's reason: it is shown in tables and kept in history."""
+INCLUDED_HISTORY = 100
+"""History items beside a job; more are paged through its own list."""
+
+_ORDERS = {
+    "created_at": "created_at",
+    "modified_at": "modified_at",
+    "create_time": "created_at",
+    "modify_time": "modified_at",
+}
+
+
+async def submit(request: Request) -> Response:
+    """Accept a job; it is answered once its transaction has committed."""
+    accepted = await deps_of(request).submissions.submit(await request.body(), request.headers)
+    return answer(request, accepted)
+
+
+async def get_job(request: Request) -> Response:
+    """Return a job, and beside it what `include` asks for."""
+    record = deps_of(request).record
+    job = await record.find_job(request.path_params["job_id"], request.query_params.get("namespace", ""))
+    text = f'{{"Job":{await record.whole_json(job)}'
+    if wanted := {word for word in request.query_params.get("include", "").split(",") if word}:
+        if unknown := wanted - {"history", "executions"}:
+            raise Invalid(f"include: {', '.join(sorted(unknown))!r}; allowed: history, executions")
+        if "history" in wanted:
+            items = await record.history(job.id, first=1, limit=INCLUDED_HISTORY)
+            text += f',"History":{schemas.page([schemas.dump(item) for item in items], "")}'
+        if "executions" in wanted:
+            text += f',"Executions":{schemas.page(await executions_of(record, job), "")}'
+    return answer(request, text + "}")
+
+
+async def list_jobs(request: Request) -> Response:
+    """Return a page of jobs; a token carries on with the order and size that it began with."""
+    namespace = queries.text(request, "namespace")
+    labels = queries.selector(request)
+    order = _ORDERS[queries.choice(request, "order_by", tuple(_ORDERS), "created_at")]
+    reverse, limit = queries.flag(request, "reverse"), queries.limit(request) or queries.MAX_PAGE
+    after: tuple[int, str] | None = None
+    token = queries.token_in(request.query_params.get("next_token", ""), "jobs", str, int, int, int, str)
+    if token is not None:
+        order, reverse, limit = str(token[0]), bool(token[1]), min(int(token[2]), queries.MAX_PAGE)
+        after = (int(token[3]), str(token[4]))
+        if order not in _ORDERS.values() or limit < 1:
+            raise Invalid("next_token: not one that this server gave out")
+    found, more = await deps_of(request).record.list_jobs(
+        namespace="" if namespace == "*" else namespace,
+        labels=labels,
+        order=order,
+        reverse=reverse,
+        after=after,
+        limit=limit,
+    )
+    next_token = ""
+    if more is not None:
+        next_token = queries.token_out("jobs", order, int(reverse), limit, more[0], more[1])
+    return answer(request, schemas.page([job.json() for job in found], next_token))
+
+
+async def stop_job(request: Request) -> Response:
+    """Stop a job; the reason is read from the body, else from the query."""
+    body = fields(await read_json(request), "Reason", "Namespace")
+    reason = body.get("Reason") or request.query_params.get("reason", "")
+    if not isinstance(reason, str) or "\0" in reason or not _encodable(reason):
+        raise Invalid("reason: allowed: text without NUL characters and lone surrogates")
+    deps = deps_of(request)
+    namespace = request.query_params.get("namespace", "")
+    evaluation_id = await deps.submissions.stop(
+        request.path_params["job_id"], namespace, reason[:MAX_REASON] or "Stopped at user request"
+    )
+    return answer(request, {"EvaluationID": evaluation_id})
+
+
+async def history(request: Request) -> Response:
+    """Return a page of a job's history.
+
+    The token stays non-empty until the job (or the execution that is named) is terminal and all of it was read.
+    """
+    record = deps_of(request).record
+    kind = queries.choice(request, "event_type", ("all", "job", "execution"), "all")
+    since = queries.number(request, "since", high=2**40)
+    token = queries.token_in(request.query_params.get("next_token", ""), "history", int, int)
+    asked = queries.limit(request)
+    first = int(token[0]) if token else 1
+    limit = asked or (min(int(token[1]), queries.MAX_PAGE) if token else 0) or queries.DEFAULT_HISTORY_PAGE
+    # The state is read before the items: once terminal, all that led there is already in the history.
+    job = await record.find_job(request.path_params["job_id"], request.query_params.get("namespace", ""))
+    over = job.is_terminal
+    execution_id = queries.text(request, "execution_id")
+    if execution_id and not over:
+        over = await record.execution_is_over(job.id, execution_id)
+    items = await record.history(job.id, first=first, limit=limit, kind=kind, execution_id=execution_id, since=since)
+    following = int(items[-1]["SeqNum"]) + 1 if items else first
+    if len(items) == limit:
+        over = False
+    if over and execution_id and not items and first == 1:
+        await record.find_execution(job.id, execution_id)
+    next_token = "" if over else queries.token_out("history", following, limit)
+    return answer(request, schemas.page([schemas.dump(item) for item in items], next_token))
+
+
+def later(what: str) -> Route:
+    """A path that a later version serves."""
+
+    async def refuse(request: Request) -> Response:
+        job: JobView = await deps_of(request).record.find_job(request.path_params["job_id"], "")
+        raise Unsupported(f"{what} of jobs is not supported yet (job {job.id})", component="APIServer")
+
+    return Route(f"{JOBS}/{{job_id}}/{what}", refuse, methods=["GET", "PUT"])
+
+
+async def refuse_diff(request: Request) -> Response:
+    """Refuse what a later version serves."""
+    raise Unsupported("diff of jobs is not supported yet", component="APIServer")
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+ROUTES = [
+    Route(f"{JOBS}/diff", refuse_diff, methods=["PUT"]),
+    Route(f"{JOBS}/{{job_id}}", get_job, methods=["GET"]),
+    Route(JOBS, submit, methods=["PUT", "POST"]),
+    Route(f"{JOBS}/{{job_id}}", stop_job, methods=["DELETE"]),
+    Route(JOBS, list_jobs, methods=["GET"]),
+    Route(f"{JOBS}/{{job_id}}/history", history),
+    later("rerun"),
+    later("versions"),
+]

@@ -1,0 +1,79 @@
+"""Logs over a WebSocket: JSON text frames, errors as frames, and close code 1000 at the end, as log readers expect."""
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from skrei_domain.errors import SkreiError
+from skrei_kit.observability import get_logger
+from skrei_orchestrator_api import problems, queries, schemas
+from skrei_orchestrator_api.deps import deps_of
+from skrei_orchestrator_api.logs import Selection, read_logs
+from skrei_orchestrator_api.problems import HttpProblem
+
+log = get_logger()
+
+LOGS = "/api/v1/orchestrator/jobs/{job_id}/logs"
+
+FRAME_CHARACTERS = 32 * 1024
+"""Text in one frame: well below what readers accept, large enough that a long output is not many frames."""
+SEND_SECONDS = 30.0
+"""A reader that takes nothing for that long is gone."""
+
+
+async def logs(socket: WebSocket) -> None:
+    """Send the output of one execution, then close."""
+    await socket.accept()
+    reader = asyncio.create_task(_until_gone(socket))
+    sender = asyncio.create_task(_send(socket))
+    try:
+        await asyncio.wait({reader, sender}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        reader.cancel()
+        sender.cancel()
+        await asyncio.gather(reader, sender, return_exceptions=True)
+
+
+async def _until_gone(socket: WebSocket) -> None:
+    """Return when the reader has closed; what it sends means nothing."""
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def _send(socket: WebSocket) -> None:
+    try:
+        try:
+            selection = Selection(
+                job_id=socket.path_params["job_id"],
+                namespace=queries.text(socket, "namespace"),
+                execution_id=queries.text(socket, "execution_id"),
+                follow=queries.flag(socket, "follow"),
+                tail=queries.flag(socket, "tail"),
+            )
+            async for stream, text in read_logs(deps_of(socket), selection):
+                for start in range(0, len(text), FRAME_CHARACTERS):
+                    line = text[start : start + FRAME_CHARACTERS]
+                    await _frame(socket, {"value": {"Type": stream, "Line": line}})
+        except (SkreiError, *problems.AWAY) as error:
+            problem = problems.problem_of(error)
+            await _frame(socket, {"error": problem.message, "value": {"Type": 0, "Line": ""}})
+        async with asyncio.timeout(SEND_SECONDS):
+            await socket.close(1000)
+    except (WebSocketDisconnect, TimeoutError):
+        log.debug("log_reader_gone", job_id=socket.path_params["job_id"])
+
+
+async def _frame(socket: WebSocket, frame: dict[str, object]) -> None:
+    async with asyncio.timeout(SEND_SECONDS):
+        await socket.send_text(schemas.dump(frame))
+
+
+async def not_upgraded(request: Request) -> Response:
+    """Refuse a plain GET: logs are a WebSocket."""
+    raise HttpProblem(400, "logs are a WebSocket: send `Upgrade: websocket`", code="BadRequest")
+
+
+ROUTES: list[BaseRoute] = [WebSocketRoute(LOGS, logs), Route(LOGS, not_upgraded)]

@@ -1,0 +1,96 @@
+"""What the API is told before it starts: one frozen object, read from `SKREI_*` variables, passed down."""
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from skrei_kit.settings import Settings as BaseSettings
+from skrei_orchestrator_api.frame import LOCAL_HOSTS
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """The API's settings; each says what it is, its unit, and why its default is what it is."""
+
+    database_url: SecretStr
+    """Where the record is."""
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    """Where the transport is."""
+
+    nats_creds: Path | None = None
+    """The API's credentials file; none only for a server without accounts (tests)."""
+
+    token_key: Path
+    """The control plane's token-signing key (PEM): signs download addresses."""
+
+    token_public_key: Path
+    """Its public half: checks the tokens that nodes show."""
+
+    internal_token_file: Path
+    """The token that the publisher shows, in a file: an environment is readable by more than a 0600 file."""
+
+    api_host: str = "127.0.0.1"
+    """The address to listen on: this machine alone, unless somebody says otherwise."""
+
+    api_port: int = 1234
+    """The port that clients expect."""
+
+    api_url: str = ""
+    """What clients call this server, where that is not its address."""
+
+    publisher_url: str = "http://127.0.0.1:1235"
+    """The publisher's door as clients reach it: download addresses begin with it."""
+
+    api_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """More names that this server may be called by while it listens on loopback, `a.example,b.example`."""
+
+    log_level: str = "info"
+    """The least level that is logged."""
+
+    api_pool_size: int = 8
+    """Connections to the record: reads take under a millisecond each, and submissions share one commit."""
+
+    max_body_bytes: int = 10 * MIB
+    """The largest request: room for a module inline; larger inputs have storages of their own."""
+
+    request_timeout_seconds: float = 30.0
+    """How long one request may take: what API clients expect of this API."""
+
+    requests_per_second: int = 5_000
+    """Requests of one address: well above what one process answers, so it only bounds a flood."""
+
+    batch_items: int = 256
+    """Submissions in one commit: a commit of that size takes about 20 ms, so nobody waits long for it."""
+
+    batch_bytes: int = 16 * MIB
+    """Bytes in one commit: one request of the largest size, and its company."""
+
+    waiting_bytes: int = 64 * MIB
+    """Bytes of submissions that wait for their commit; above it the door answers 503."""
+
+    hint_bytes: int = 64 * 1024
+    """A hint carries its jobs while they are small; above it the leader reads the record, which is as fast."""
+
+    download_seconds: int = 3600
+    """How long a download address works."""
+
+    log_silence_seconds: float = 10.0
+    """How long a node may take to answer a log reader."""
+
+    @field_validator("api_allowed_hosts", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names this server may be called by; empty (any) unless it listens on loopback."""
+        if self.api_host not in LOCAL_HOSTS and not self.api_host.startswith("127."):
+            return frozenset()
+        own = urlsplit(self.api_url).hostname
+        return LOCAL_HOSTS | {self.api_host} | set(self.api_allowed_hosts) | ({own} if own else set())

@@ -1,0 +1,63 @@
+"""A submission from its raw body to its answer, and the hint that makes the scheduler look at once."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from skrei_domain.errors import Invalid
+from skrei_domain.job import Blob, JobSpec, cut_blobs, parse_job, stored_text
+from skrei_domain.job_reading import Keys, Reading, bytes_of
+from skrei_orchestrator_api.http import parse_json
+from skrei_orchestrator_api.problems import HttpProblem
+
+MAX_TOKEN_BYTES = 256
+"""An idempotency token: a uuid or a digest; it is an index key."""
+
+_BODY = Keys("Job", "Force", "Namespace", "IdempotencyToken", "Credential")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def read_submission(raw: bytes) -> tuple[JobSpec, tuple[str, ...], str]:
+    """Return spec, warnings and idempotency token of a submission's body.
+
+    Raises Invalid naming all that is wrong, Unsupported for what later versions bring, HttpProblem for no JSON.
+    """
+    body = parse_json(raw)
+    if not isinstance(body, Mapping):
+        raise HttpProblem(400, "the body is not a JSON object")
+    reading = Reading()
+    found = reading.record(body, "", _BODY)
+    job: Any = found.get("Job")
+    if job is None:
+        raise Invalid("empty/nil job")
+    if not isinstance(job, Mapping):
+        raise Invalid("Job: allowed: an object")
+    namespace = found.get("Namespace")
+    if namespace and not any(key.lower() == "namespace" and value for key, value in job.items()):
+        job = {**job, "Namespace": namespace}
+    token = found.get("IdempotencyToken") or ""
+    if not isinstance(token, str) or "\0" in token or bytes_of(token) > MAX_TOKEN_BYTES or not token.isprintable():
+        raise Invalid(f"IdempotencyToken: allowed: printable text of at most {MAX_TOKEN_BYTES} bytes")
+    spec, warnings = parse_job(job)
+    return spec, warnings, token
+
+
+def to_store(spec: JobSpec, job_id: str) -> tuple[JobSpec, str, tuple[Blob, ...]]:
+    """Return the spec with its name (the job's id when it has none), its stored text, and the blobs cut out of it."""
+    named = spec if spec.name else spec.model_copy(update={"name": job_id})
+    cut, blobs = cut_blobs(named)
+    return cut, stored_text(cut), blobs
+
+
+def digest(raw: bytes) -> str:
+    """Return what tells one body from another under the same idempotency token."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def traceparent(given: str) -> str:
+    """Return the caller's trace context, or a fresh one (W3C Trace Context)."""
+    if _TRACEPARENT.fullmatch(given):
+        return given
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

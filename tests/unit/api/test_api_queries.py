@@ -1,0 +1,84 @@
+import io
+import tarfile
+
+import pytest
+from starlette.requests import Request
+
+from skrei_domain.errors import Invalid, Unavailable
+from skrei_orchestrator_api import outputs, queries
+
+
+def request(query: str) -> Request:
+    return Request({"type": "http", "query_string": query.encode(), "headers": [], "method": "GET", "path": "/"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("true", True), ("True", True), ("1", True), ("false", False), ("False", False), ("0", False), ("", False)],
+)
+def test_truth_values_are_read_in_every_clients_spelling(text: str, expected: bool) -> None:
+    assert queries.flag(request(f"reverse={text}"), "reverse") is expected
+
+
+def test_other_texts_are_no_truth_values() -> None:
+    with pytest.raises(Invalid, match="reverse: 'maybe'; allowed: true, false"):
+        queries.flag(request("reverse=maybe"), "reverse")
+
+
+@pytest.mark.parametrize("text", ["-1", "x", "1.5", "9" * 30, "%C2%B2"])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="allowed: a whole number from 0"):
+        queries.number(request(f"since={text}"), "since", high=2**40)
+
+
+def test_a_limit_beyond_one_answer_is_cut() -> None:
+    assert queries.limit(request("limit=1000000")) == queries.MAX_PAGE
+    assert queries.limit(request("limit=0")) == queries.limit(request("")) == 0
+
+
+def test_repeated_selectors_must_all_hold() -> None:
+    assert len(queries.selector(request("labels=a%3Db&labels=!c&labels="))) == 2
+    with pytest.raises(Invalid, match="labels: 'a in \\('"):
+        queries.selector(request("labels=a%20in%20("))
+
+
+def test_a_paging_token_comes_back_as_it_went_out() -> None:
+    token = queries.token_out("jobs", "created_at", 1, "j-1")
+    assert queries.token_in(token, "jobs", str, int, str) == ("created_at", 1, "j-1")
+    assert queries.token_in("", "jobs", str) is None
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["x", "!", "\0", "é", "Ok46MTA6Nw", queries.token_out("history", 1, 2), queries.token_out("jobs", "a", "b"),
+     queries.token_out("jobs", -1, 1), queries.token_out("jobs", 2**70, 1), queries.token_out("jobs", 1), "W" * 9_000],
+)  # fmt: skip
+def test_a_token_that_was_not_given_out_here_is_refused(token: str) -> None:
+    with pytest.raises(Invalid, match="next_token: not one that this server gave out"):
+        queries.token_in(token, "jobs", int, int)
+
+
+def archive(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_a_results_output_is_read_from_its_archive() -> None:
+    data = archive(exitCode=b"0", stderr=b"warned", stdout="grüße".encode() + b"\xff")
+    assert outputs.unpack(data) == [(1, "grüße�"), (2, "warned")]
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense", archive(stdout=b"x" * 100_000)[:50]])
+def test_an_archive_that_cannot_be_read_is_said_so(data: bytes) -> None:
+    with pytest.raises(Unavailable, match="the stored result cannot be read"):
+        outputs.unpack(data)
+
+
+def test_an_archive_that_claims_more_than_it_should_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "MAX_OUTPUT_BYTES", 10)
+    assert outputs.unpack(archive(stdout=b"x" * 1_000)) == [(1, "x" * 10)]

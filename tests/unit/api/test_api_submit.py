@@ -1,0 +1,90 @@
+import json
+from typing import Any
+
+import pytest
+
+from skrei_domain.errors import Invalid
+from skrei_domain.job import decode
+from skrei_orchestrator_api.problems import HttpProblem
+from skrei_orchestrator_api.submit import digest, read_submission, to_store, traceparent
+
+JOB: dict[str, Any] = {"Type": "batch", "Tasks": [{"Name": "main", "Engine": {"Type": "wasm"}}]}
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"Job": JOB} | fields).encode()
+
+
+def test_a_body_is_read_with_its_keys_in_any_case() -> None:
+    spec, warnings, token = read_submission(json.dumps({"job": JOB, "idempotencytoken": "t-1", "FORCE": True}).encode())
+    assert (spec.type, warnings, token) == ("batch", (), "t-1")
+
+
+def test_the_whole_body_that_the_original_client_sends_is_accepted() -> None:
+    zero = {"ID": "", "Name": "", "Namespace": "", "State": {"StateType": "Undefined"}, "Version": 0, "Meta": None}
+    spec, warnings, _ = read_submission(
+        body(Job=JOB | zero, Force=False, Namespace="", IdempotencyToken="", Credential=None)
+    )
+    assert (spec.namespace, warnings) == ("default", ())
+
+
+def test_the_namespace_may_stand_beside_the_job_but_the_jobs_own_wins() -> None:
+    assert read_submission(body(Namespace="team"))[0].namespace == "team"
+    assert read_submission(body(Job=JOB | {"namespace": "own"}, Namespace="team"))[0].namespace == "own"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"  ", b"nonsense", b'{"Job":', b"[]", b'"text"', b"\xff\xfe", b'{"a":NaN}', b"[" * 9_000]
+)
+def test_what_is_no_json_object_is_answered_as_the_http_layer_does(raw: bytes) -> None:
+    with pytest.raises(HttpProblem) as raised:
+        read_submission(raw)
+    assert (raised.value.status, raised.value.code, raised.value.component) == (400, "InternalError", "APIServer")
+
+
+@pytest.mark.parametrize("raw", [b"{}", b'{"Job":null}'])
+def test_no_job_is_told_in_the_words_that_clients_know(raw: bytes) -> None:
+    with pytest.raises(Invalid, match=r"^empty/nil job$"):
+        read_submission(raw)
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"Job":{"Name":"\\ud800","Type":"batch"}}', b'{"Job":{"Name":"a\\u0000","Type":"batch"}}']
+)
+def test_half_characters_and_nuls_are_refused_by_field(raw: bytes) -> None:
+    with pytest.raises(Invalid) as raised:
+        read_submission(raw)
+    assert raised.value.message.startswith('Name: "')
+
+
+@pytest.mark.parametrize("token", [7, "x" * 257, "a\0", "a\nb", {"a": 1}])
+def test_an_idempotency_token_that_no_index_could_hold_is_refused(token: object) -> None:
+    with pytest.raises(Invalid, match=r"^IdempotencyToken: allowed: printable text"):
+        read_submission(body(IdempotencyToken=token))
+
+
+def test_a_job_without_a_name_is_called_by_its_id() -> None:
+    spec, text, blobs = to_store(read_submission(body())[0], "j-1")
+    assert (spec.name, decode(text).name, blobs) == ("j-1", "j-1", ())
+    assert to_store(read_submission(body(Job=JOB | {"Name": "mine"}))[0], "j-1")[0].name == "mine"
+
+
+def test_large_inline_data_is_stored_beside_the_spec() -> None:
+    source = {"Source": {"Type": "inline", "Params": {"URL": "data:," + "x" * 5_000}}, "Target": "/in"}
+    job = JOB | {"Tasks": [JOB["Tasks"][0] | {"InputSources": [source]}]}
+    _, text, (blob,) = to_store(read_submission(body(Job=job))[0], "j-1")
+    assert blob.data == b"x" * 5_000
+    assert f'"URL":"blob:{blob.digest};mime="' in text
+
+
+def test_the_same_body_has_the_same_digest() -> None:
+    assert digest(b"a") == digest(b"a") != digest(b"b")
+
+
+def test_a_callers_trace_goes_on_and_what_is_none_is_replaced() -> None:
+    given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert traceparent(given) == given
+    for bad in ("", "00-00000000000000000000000000000000-b7ad6b7169203331-01", given + "\0", given.upper()):
+        fresh = traceparent(bad)
+        assert fresh != bad
+        assert traceparent(fresh) == fresh
