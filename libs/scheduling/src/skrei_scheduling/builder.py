@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from skrei_domain.ids import IdSource, short
-from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
+from skrei_domain.lifecycle import ExecutionState, JobState, Want
 from skrei_domain.messages import ResultRef
 from skrei_scheduling import texts
 from skrei_scheduling.changes import (
@@ -91,6 +91,18 @@ class ChangesBuilder:
         """Return a node as this commit leaves it."""
         return self._nodes.get(node_id) or self.view.nodes.get(node_id)
 
+    def has_rival(self, row: ExecutionRow) -> bool:
+        """Whether another live execution, neither revoked nor Unknown, stands for the same unit."""
+        return any(_rivals(row, other) for other in self.rows_of_unit(row.job_id, row.unit))
+
+    def had_rival(self, row: ExecutionRow) -> bool:
+        """Whether there is a rival, or was one when the commit began.
+
+        A unit has one live unrevoked execution that is not Unknown, and the record checks that row by row: one may
+        step in only in a commit after the one in which the other stepped out.
+        """
+        return self.has_rival(row) or any(_rivals(row, other) for other in self.view.of_unit(row.job_id, row.unit))
+
     def state(self, job_id: str) -> JobState | None:
         """Return a locked job's state as this commit leaves it; None where it is not locked."""
         draft = self._draft(job_id)
@@ -131,8 +143,6 @@ class ChangesBuilder:
             return
         _, before = self._changed.get(row.id, (row, None))
         self._changed[row.id] = (row, observed or before)
-        if not row.live or row.revoked:
-            self._step_back_in(row)
 
     def stop(self, row: ExecutionRow, reason: str, *, lost: bool = False) -> None:
         """Revoke a live execution and want it stopped. `lost` ends it at once (its reservation counts on)."""
@@ -167,9 +177,10 @@ class ChangesBuilder:
     def complete(self, job_id: str) -> None:
         """Let a job whose last unit was won by this commit be Completed."""
         job, draft = self.job(job_id), self._draft(job_id)
-        if job is not None and draft is not None and draft.won:
-            if draft.locked.units_won + len(draft.won) >= job.units:
-                self.set_state(job_id, JobState.COMPLETED)
+        if job is None or draft is None or not draft.won:
+            return
+        if draft.locked.units_won + len(draft.won) >= job.units:
+            self.set_state(job_id, JobState.COMPLETED)
 
     def result(self, row: ExecutionRow, result: ResultRef, *, committed: bool) -> None:
         """Keep what an execution left."""
@@ -312,24 +323,15 @@ class ChangesBuilder:
             draft = self._jobs[job_id] = _JobDraft(locked, locked.history_seq, locked.state)
         return draft
 
-    def _step_back_in(self, row: ExecutionRow) -> None:
-        """Let an original that returned beside its replacement count as observed again, now that the other is gone.
 
-        A unit has one live unrevoked execution unless it is Unknown, so a returned original stays Unknown while its
-        replacement lives.
-        """
-        others = [each for each in self.rows_of_unit(row.job_id, row.unit) if each.id != row.id and _wanted(each)]
-        if any(each.state is not ExecutionState.UNKNOWN for each in others) or self.won(row):
-            return
-        for each in others:
-            node = self.node(each.node_id)
-            if node is not None and node.connection is Connection.CONNECTED:
-                self.put(each.evolve(state=each.observed))
-                return
-
-
-def _wanted(row: ExecutionRow) -> bool:
-    return row.live and not row.revoked
+def _rivals(row: ExecutionRow, other: ExecutionRow) -> bool:
+    return (
+        other.id != row.id
+        and other.job_version == row.job_version
+        and other.live
+        and not other.revoked
+        and other.state is not ExecutionState.UNKNOWN
+    )
 
 
 def _job_change(draft: _JobDraft) -> JobChange:

@@ -12,7 +12,7 @@ from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, EvaluationNew, Locked
 from skrei_scheduling.rows import ExecutionRow, NodeRow, OnReturn
-from skrei_scheduling.settle import ask_retry, has_rival
+from skrei_scheduling.settle import ask_retry
 from skrei_scheduling.view import ClusterView
 
 HEARTBEAT_TIMEOUT = "heartbeat timeout"
@@ -77,13 +77,13 @@ def _returned(builder: ChangesBuilder, row: ExecutionRow) -> None:
     if row.state is not ExecutionState.UNKNOWN:
         return
     job = builder.job(row.job_id)
-    if row.revoked or not has_rival(builder, row):
+    if row.revoked or not builder.had_rival(row):
         builder.put(row.evolve(state=row.observed))
         message = texts.RETURNED.format(state=row.observed.value.capitalize())
         builder.history(row.job_id, texts.EXECUTION, message, row=row)
     elif job is not None and job.offline.on_return is OnReturn.KEEP_ORIGINAL:
         for other in list(builder.rows_of_unit(row.job_id, row.unit)):
-            if other.id != row.id:  # the last one that is stopped lets the original step back in
+            if other.id != row.id:  # the original is what its next fact tells: see `had_rival`
                 builder.stop(other, texts.STOP_ORIGINAL_BACK, lost=other.state is ExecutionState.UNKNOWN)
 
 

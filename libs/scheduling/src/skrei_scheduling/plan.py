@@ -111,12 +111,12 @@ class _Promised:
         self._taken: dict[str, list[ExecutionRow]] = {}
 
     def all(self, decision: JobPlan) -> bool:
-        """Whether every execution of the decision can be stopped or placed as planned."""
+        """Whether every execution of the decision can be placed as planned."""
         if not all(self._open(row, decision) for row in decision.place):
             return False
         for row in decision.place:
             self._taken.setdefault(row.node_id, []).append(row)
-        return all(row.id in self._view.executions for row, _ in decision.stop)
+        return True
 
     def _open(self, row: ExecutionRow, decision: JobPlan) -> bool:
         node = self._view.nodes.get(row.node_id)
@@ -154,7 +154,7 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
     if state is None or (state.is_terminal and not job.state.is_terminal):
         return  # it ended by a fact since; what that revoked is revoked
     for row, reason in decision.stop:
-        builder.stop(builder.row(row.id) or row, reason)
+        _stop(builder, row, reason)
     if decision.failure is not None:
         failure = decision.failure
         builder.set_state(
@@ -167,7 +167,7 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
         )
         return
     for row in decision.replaced:
-        builder.stop(builder.row(row.id) or row, texts.STOP_REPLACED, lost=True)
+        _stop(builder, row, texts.STOP_REPLACED, lost=True)
     for row in decision.place:
         builder.place(row)
     for evaluation in decision.follow_up:
@@ -176,6 +176,12 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
         builder.set_state(job.id, JobState.COMPLETED)
     elif not job.state.is_terminal:
         _write_state(builder, decision, state)
+
+
+def _stop(builder: ChangesBuilder, planned: ExecutionRow, reason: str, *, lost: bool = False) -> None:
+    row = builder.row(planned.id)  # None: it ended since, and is let go
+    if row is not None:
+        builder.stop(row, reason, lost=lost)
 
 
 def _write_state(builder: ChangesBuilder, decision: JobPlan, state: JobState) -> None:

@@ -5,6 +5,7 @@ Called inside the commit of the facts, under the job's lock. A fact is never ref
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from skrei_domain.errors import InvalidTransition
 from skrei_domain.ids import IdSource
@@ -74,18 +75,9 @@ def _progress(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserve
 
 def _live_state(builder: ChangesBuilder, row: ExecutionRow, seen: ExecutionState) -> ExecutionState:
     """A returned original stays Unknown while its replacement lives: a unit has one live execution that is not."""
-    if row.state is ExecutionState.UNKNOWN and not row.revoked and has_rival(builder, row):
+    if row.state is ExecutionState.UNKNOWN and not row.revoked and builder.had_rival(row):
         return ExecutionState.UNKNOWN
     return seen
-
-
-def has_rival(builder: ChangesBuilder, row: ExecutionRow) -> bool:
-    """Whether another live execution, neither revoked nor Unknown, stands for the same unit."""
-    return any(
-        other.id != row.id and other.live and not other.revoked and other.state is not ExecutionState.UNKNOWN
-        for other in builder.rows_of_unit(row.job_id, row.unit)
-        if other.job_version == row.job_version
-    )
 
 
 def _further(held: ExecutionState, told: ExecutionState) -> ExecutionState:
@@ -107,13 +99,14 @@ def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) ->
         message=row.reason if row.revoked else _message(fact),
     )
     counts = builder.counts(row)
+    won = False
     if fact.state is ExecutionState.COMPLETED:
-        builder.win(new, fact.result or NO_RESULT)  # before `put`: what the winner's end frees is its rivals' end
+        won = builder.win(new, fact.result or NO_RESULT)
     elif fact.result is not None:
         builder.result(new, fact.result, committed=False)
     builder.put(new, _told(fact))
     _tell_steps(builder, row, new, fact)
-    _tell_end(builder, new, fact, revoked=row.revoked)
+    _tell_end(builder, new, fact, revoked=row.revoked, won=won)
     if counts and not builder.won(new):
         _follow_up(builder, new, fact.problem)
     builder.complete(row.job_id)
@@ -128,7 +121,7 @@ def _follow_up(builder: ChangesBuilder, row: ExecutionRow, problem: Problem | No
 
 def ask_retry(builder: ChangesBuilder, row: ExecutionRow) -> None:
     """Ask for another attempt of the execution's unit, after its backoff, unless another one stands for it."""
-    if has_rival(builder, row):
+    if builder.has_rival(row):
         return
     delay = backoff_seconds(row.attempt)
     builder.evaluate(row, texts.TRIGGER_RETRY, delay_seconds=delay, comment=row.message, unit=True)
@@ -136,19 +129,26 @@ def ask_retry(builder: ChangesBuilder, row: ExecutionRow) -> None:
 
 def _after_the_end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:
     """A fact about an execution that has ended: a repeat says nothing; another end is history, and frees its room."""
-    seen = max(row.seen_revision, fact.revision, row.revision if fact.state.is_terminal else 0)
-    holds = row.holds and not fact.state.is_terminal
-    if (seen, holds) != (row.seen_revision, row.holds):
-        builder.put(row.evolve(seen_revision=seen, holds=holds), _told(fact) if fact.state.is_terminal else None)
+    ends = fact.state.is_terminal
+    new = replace(
+        row,
+        seen_revision=max(row.seen_revision, fact.revision, row.revision if ends else 0),
+        holds=row.holds and not ends,
+        observed=fact.state if ends else row.observed,
+    )
+    if new == row:
+        return
+    builder.put(replace(new, changes=row.changes + 1), _told(fact) if ends else None)
     try:
         advance(row.state, fact.state)
     except InvalidTransition:
         if fact.state is row.observed:
             return  # said before: a fact that comes twice is told once
-        builder.put((builder.row(row.id) or row).evolve(observed=fact.state), _told(fact))
-        if fact.result is not None:
+        if fact.result is not None and not row.observed.is_terminal:  # one result an execution: that of its first end
             builder.result(row, fact.result, committed=False)
         message = texts.LATE_TERMINAL.format(state=fact.state.value.capitalize(), held=row.state.value)
+        if row.revoked and fact.state is ExecutionState.STOPPED:
+            message = texts.STOPPED
         builder.history(
             row.job_id, texts.EXECUTION, message, row=row, details={texts.LATE_KEY: "true"} | _problem(fact)
         )
@@ -167,14 +167,15 @@ def _tell_steps(builder: ChangesBuilder, old: ExecutionRow, new: ExecutionRow, f
         builder.history(new.job_id, texts.RESTART, texts.RESTARTED.format(start=new.starts), row=new)
 
 
-def _tell_end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved, *, revoked: bool) -> None:
+def _tell_end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved, *, revoked: bool, won: bool) -> None:
     last = _step(fact, fact.state)
     details: dict[str, str] = {}
     if revoked and fact.state is not ExecutionState.STOPPED:
         message = texts.LATE.format(state=fact.state.value.capitalize())
         details = {texts.LATE_KEY: "true"} | _problem(fact)
     elif fact.state is ExecutionState.COMPLETED:
-        message = texts.COMPLETED_SUCCESSFULLY
+        message = texts.COMPLETED_SUCCESSFULLY if won else texts.NOT_COUNTED
+        details = {} if won else {texts.LATE_KEY: "true"}
     elif fact.state is ExecutionState.STOPPED:
         message = texts.STOPPED
     else:

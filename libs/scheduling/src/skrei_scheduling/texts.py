@@ -29,6 +29,7 @@ STOP_ORIGINAL_BACK = "Execution stop requested because the original returned"
 STOP_NO_ANSWER = "Execution stop requested because its node did not answer the offer"
 
 STOPPED = "Stopped"
+NOT_COUNTED = "Completed, not counted: its unit was won, or its job had ended, before"
 LATE = "{state} after it was revoked: not counted"
 LATE_TERMINAL = "{state} after it was already {held}: not counted"
 SILENT = "Unknown: its node is silent"

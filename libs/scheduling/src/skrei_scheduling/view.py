@@ -136,7 +136,20 @@ class ClusterView:
             self._end_backoff(evaluation_id)
         for job_id in {change.row.job_id for change in changes.executions}:
             self._drop_if_done(job_id)
-        return self.waiting.woken(self.matrix, touched) if touched else []
+        return self.waiting.woken(self.matrix, touched, picky=self._picky) if touched and self.waiting else []
+
+    def sweep(self) -> list[str]:
+        """Return the first waiting job of every class that has room somewhere now: what wake-ups may have missed."""
+        return [
+            head
+            for requirement, head in self.waiting.heads()
+            if self.feasibility.of(requirement).with_room(self.matrix).any()
+        ]
+
+    def _picky(self, job_id: str) -> bool:
+        """Whether a waiting job has nodes to avoid, so that room that it does not want must not count as handed out."""
+        job = self.jobs.get(job_id)
+        return job is not None and bool(job.refused_by)
 
     def _put_node(self, node: NodeRow) -> bool:
         old = self.nodes.get(node.id)
@@ -159,7 +172,7 @@ class ClusterView:
                 self._of_node.setdefault(row.node_id, {})[row.id] = None
         elif old is not None:
             self._forget(row)
-        if row.state in _BAD_ENDS and (old is None or old.state is not row.state):
+        if old is not None and row.state in _BAD_ENDS and old.state is not row.state:
             self._count_bad_end(row)
         return held and not row.holds
 

@@ -5,7 +5,7 @@ asked only about the nodes that changed, and only as many of its jobs are woken 
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TypeAlias
 
@@ -66,43 +66,50 @@ class WaitingLine:
         """Return the job's place in its class's line, from 1, whether it stands there yet or not."""
         return bisect_left(self._classes.get(requirement, []), turn(job)) + 1
 
-    def heads(self) -> list[str]:
-        """Return the first job of every class, in order: what a sweep looks at."""
-        return [line[0][2] for line in sorted(self._classes.values(), key=lambda line: line[0])]
+    def heads(self) -> list[tuple[Requirement, str]]:
+        """Return every class with its first job, in order."""
+        return [(each, line[0][2]) for each, line in self._in_order()]
 
-    def woken(self, matrix: NodeMatrix, touched: set[str]) -> list[str]:
+    def _in_order(self) -> list[tuple[Requirement, list[Turn]]]:
+        return sorted(self._classes.items(), key=lambda each: each[1][0])
+
+    def woken(self, matrix: NodeMatrix, touched: set[str], *, picky: Callable[[str], bool]) -> list[str]:
         """Return the jobs, first in line first, that the nodes of `touched` may have room for now.
 
-        Room is counted as it is handed out, so that one freed place wakes one job and not a whole line. A job that
-        is woken in vain (its unit failed there before, say) costs one evaluation; the sweep looks at what it hid.
+        Room is counted as it is handed out, so that one freed place wakes one job and not a whole line. A `picky`
+        job, which may not want that room, is woken without it, so that it never hides the one behind it.
         """
         rows = [row for row in (matrix.row_of.get(node) for node in sorted(touched)) if row is not None]
         room = {row: matrix.free[:, row].tolist() for row in rows if matrix.ready[row]}
         if not room or not self._classes:
             return []
         woken: list[str] = []
-        for requirement, line in sorted(self._classes.items(), key=lambda each: each[1][0]):
+        for requirement, line in self._in_order():
             open_rows = [row for row in room if accepts(requirement, matrix, row)]
             need = requirement.resources.vector()
             for _, _, job_id in line:
-                taken = _take(need, self._places[job_id][2], open_rows, room)
-                if not taken:
+                if not _fits(need, open_rows, room):
                     break
+                if not picky(job_id):
+                    _take(need, self._places[job_id][2], open_rows, room)
                 woken.append(job_id)
         return woken
 
 
-def _take(need: tuple[int, int, int, int], units: int, rows: list[int], room: dict[int, list[int]]) -> bool:
-    """Hand out room for up to `units` units; returns whether there was room for one."""
-    left = units
+def _fits(need: tuple[int, int, int, int], rows: list[int], room: dict[int, list[int]]) -> bool:
+    return any(_one_fits(need, room[row]) for row in rows)
+
+
+def _one_fits(need: tuple[int, int, int, int], free: list[int]) -> bool:
+    return all(amount <= have for amount, have in zip(need, free, strict=True) if amount)
+
+
+def _take(need: tuple[int, int, int, int], units: int, rows: list[int], room: dict[int, list[int]]) -> None:
+    """Hand out room for up to `units` units; what asks for nothing takes nothing."""
+    left = units if any(need) else 0
     for row in rows:
         free = room[row]
-        while left and all(amount <= have for amount, have in zip(need, free, strict=True) if amount):
+        while left and _one_fits(need, free):
             left -= 1
-            if not any(need):  # asks for nothing: any number of them fits
-                return True
             for kind, amount in enumerate(need):
                 free[kind] -= amount
-        if not left:
-            break
-    return left < units

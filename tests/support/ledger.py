@@ -1,0 +1,176 @@
+"""A record in memory that refuses what the real one's constraints refuse: what a commit of the leader is checked by."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from skrei_domain.lifecycle import ExecutionState, JobState
+from skrei_scheduling.changes import Changes, EvaluationNew, HistoryNew, Locked, LockedJob, ResultNew
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, NodeRow, Unit
+from skrei_scheduling.view import ClusterView
+from tests.support.builders import NOW
+
+
+@dataclass
+class Waiting:
+    """An evaluation in the record, and when it is due."""
+
+    evaluation: EvaluationNew
+    due: timedelta
+
+
+class Ledger:
+    """Jobs, executions, history, results, evaluations; every `commit` is checked against the rules."""
+
+    def __init__(self) -> None:
+        self.at = timedelta()
+        self.jobs: dict[str, JobRow] = {}
+        self.messages: dict[str, str] = {}
+        self.history_seq: dict[str, int] = {}
+        self.executions: dict[str, ExecutionRow] = {}
+        self.nodes: dict[str, NodeRow] = {}
+        self.history: list[HistoryNew] = []
+        self.results: list[ResultNew] = []
+        self.won: dict[str, set[Unit]] = {}
+        self.evaluations: dict[str, Waiting] = {}
+
+    @property
+    def now(self):  # type: ignore[no-untyped-def]
+        return NOW + self.at
+
+    def submit(self, job: JobRow, evaluation_id: str) -> None:
+        self.jobs[job.id] = job
+        self.history_seq[job.id] = 1
+        self.history.append(HistoryNew(job.id, 1, job.version, "Submission", "Job submitted"))
+        self.won[job.id] = set()
+        self._ask(EvaluationNew(evaluation_id, job.id, job.namespace, "job-register"))
+
+    def stop(self, job_id: str, evaluation_id: str) -> None:
+        """What the API does for a stop, when the state allows it."""
+        job = self.jobs[job_id]
+        if job.state.is_terminal:
+            return
+        self.jobs[job_id] = replace(job, state=JobState.STOPPED, generation=job.generation + 1)
+        self.history_seq[job_id] += 1
+        self.history.append(HistoryNew(job_id, self.history_seq[job_id], job.version, "Scheduling", "Job requested"))
+        self._ask(EvaluationNew(evaluation_id, job_id, job.namespace, "job-cancel"))
+
+    def fresh(self, job_id: str) -> JobRow:
+        """The job as a reader finds it."""
+        rows = [row for row in self.executions.values() if row.job_id == job_id]
+        attempts: dict[Unit, int] = {}
+        bad: dict[Unit, frozenset[str]] = {}
+        for row in rows:
+            attempts[row.unit] = max(attempts.get(row.unit, 0), row.attempt)
+            if row.state in {ExecutionState.FAILED, ExecutionState.REFUSED, ExecutionState.LOST}:
+                bad[row.unit] = bad.get(row.unit, frozenset()) | {row.node_id}
+        return replace(self.jobs[job_id], won=frozenset(self.won[job_id]), attempts=attempts, refused_by=bad)
+
+    def due(self) -> list[Evaluation]:
+        """The due evaluations, each with its job as freshly read."""
+        return [
+            Evaluation(
+                each.evaluation.id,
+                each.evaluation.job_id,
+                each.evaluation.trigger,
+                self.fresh(each.evaluation.job_id),
+                each.evaluation.comment,
+            )
+            for each in self.evaluations.values()
+            if each.due <= self.at
+        ]
+
+    def view(self) -> ClusterView:
+        """A view rebuilt from scratch, as at takeover."""
+        held = [row for row in self.executions.values() if row.live or row.holds]
+        needed = {row.job_id for row in held}
+        jobs = [self.fresh(id) for id, job in self.jobs.items() if not job.state.is_terminal or id in needed]
+        return ClusterView.load(list(self.nodes.values()), jobs, held)
+
+    def commit(self, jobs: Iterable[str], evaluations: Iterable[str], decide: Callable[[Locked], Changes]) -> Changes:
+        """Lock, decide, check, write."""
+        locked = Locked(
+            now=self.now,
+            jobs={
+                id: LockedJob(
+                    id,
+                    self.jobs[id].generation,
+                    self.jobs[id].version,
+                    self.jobs[id].state,
+                    self.history_seq[id],
+                    len(self.won[id]),
+                )
+                for id in jobs
+                if id in self.jobs
+            },
+            evaluations=frozenset(id for id in evaluations if id in self.evaluations),
+        )
+        changes = decide(locked)
+        self._write(changes, locked)
+        return changes
+
+    def _write(self, changes: Changes, locked: Locked) -> None:
+        for change in changes.executions:
+            old, new = self.executions[change.row.id], change.row
+            assert new.changes > old.changes
+            assert new.revision >= old.revision
+            assert new.seen_revision >= old.seen_revision
+            assert old.holds or not new.holds, "a reservation came back"
+            assert not (old.revoked and not new.revoked), "a revocation was taken back"
+            assert not old.state.is_terminal or new.state is old.state, f"{old.state} became {new.state}"
+            self.executions[new.id] = new
+            self._check_unit(new)
+        for row in changes.executions_new:
+            assert row.id not in self.executions
+            assert not self.jobs[row.job_id].state.is_terminal, "placed for a job that has ended"
+            assert row.unit not in self.won[row.job_id], "placed for a unit that is won"
+            self.executions[row.id] = row
+            self._check_unit(row)
+        for result in changes.results:
+            assert result.execution_id not in {each.execution_id for each in self.results}
+            if result.committed:
+                unit = (result.task, result.partition)
+                row = self.executions[result.execution_id]
+                assert unit not in self.won[result.job_id], "a unit was won twice"
+                assert not row.revoked, "a revoked execution won"
+                assert not locked.jobs[result.job_id].state.is_terminal, "a job that has ended won a unit"
+                self.won[result.job_id].add(unit)
+            self.results.append(result)
+        for entry in changes.history:
+            self.history_seq[entry.job_id] += 1
+            assert entry.seq == self.history_seq[entry.job_id], "history has a gap"
+            self.history.append(entry)
+        for change in changes.jobs:
+            assert change.id in locked.jobs, "a job was changed that was not locked"
+            assert change.history_seq == self.history_seq[change.id]
+            job = self.jobs[change.id]
+            if change.state is not None:
+                assert not job.state.is_terminal, "a job left a terminal state"
+                job = replace(job, state=change.state)
+            if change.message is not None:
+                self.messages[change.id] = change.message
+            self.jobs[change.id] = job
+            if job.state is JobState.COMPLETED:
+                assert len(self.won[job.id]) == job.units
+        for new in changes.evaluations_new:
+            self._ask(new)
+        for id in changes.evaluations_done:
+            del self.evaluations[id]
+        for node in changes.nodes:
+            self.nodes[node.id] = node
+
+    def _check_unit(self, row: ExecutionRow) -> None:
+        """The partial unique index, checked row by row as the real one is."""
+        live = [
+            each.id
+            for each in self.executions.values()
+            if (each.job_id, each.job_version, each.unit) == (row.job_id, row.job_version, row.unit)
+            and each.live
+            and not each.revoked
+            and each.state is not ExecutionState.UNKNOWN
+        ]
+        assert len(live) <= 1, f"two live executions of {row.unit}: {live}"
+
+    def _ask(self, evaluation: EvaluationNew) -> None:
+        assert evaluation.id not in self.evaluations
+        self.evaluations[evaluation.id] = Waiting(evaluation, self.at + timedelta(seconds=evaluation.delay_seconds))
