@@ -1,0 +1,127 @@
+"""A whole stack as one child process: started, watched until it can run a job, stopped with all that it started."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from skrei.client import AsyncClient
+from skrei.errors import ApiError, Rejected, Unreachable
+
+START_SECONDS = 45.0
+"""A first start initialises a database; on a slow disk that is most of it."""
+STOP_SECONDS = 15.0
+"""The stack stops within 10 s by its own promise."""
+LOOK_SECONDS = 0.1
+TAIL_LINES = 25
+PARENT_PIPE = "SKREI_PARENT_PIPE"
+"""Names the pipe whose end tells the stack that we are gone; `skrei_kit.supervisor` reads it."""
+
+
+class StackProcess:
+    """`skrei serve` as a child in a session of its own, with its log in `folder`."""
+
+    def __init__(self, folder: Path, options: Sequence[str], *, endpoint: str, outlives_us: bool) -> None:
+        self.endpoint = endpoint
+        self._folder = folder
+        self._options = options
+        self._outlives_us = outlives_us
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process to end when all of it shall end."""
+        assert self._process is not None, "started before"
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start, and return once the API answers and a node can take work. Raises Rejected with what to read."""
+        self._spawn()
+        await self._ready()
+
+    def _spawn(self) -> None:
+        environment = dict(os.environ)
+        inherited: tuple[int, ...] = ()
+        if not self._outlives_us:
+            read, self._pipe = os.pipe()
+            environment[PARENT_PIPE] = str(read)
+            inherited = (read,)
+        data = self._folder / "data"
+        command = [sys.executable, "-m", "skrei.cli.main", "serve", "--data-dir", str(data), *self._options]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                pass_fds=inherited,
+                start_new_session=True,  # Ctrl+C is ours to handle: the stack is stopped in its own order
+            )
+        for descriptor in inherited:
+            os.close(descriptor)
+
+    def check(self) -> None:
+        """Raise Rejected when the stack has ended by itself."""
+        assert self._process is not None, "started before"
+        if (code := self._process.poll()) is not None:
+            raise Rejected(f"The stack ended by itself with exit code {code}.")
+
+    async def stop(self) -> None:
+        """Stop the stack; what does not stop in time is killed with all of its session."""
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.shield(asyncio.to_thread(self._process.wait, STOP_SECONDS))
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def log_tails(self) -> Iterator[tuple[str, str]]:
+        """Yield the ends of the logs, the stack's own first."""
+        for path in [self._log, *sorted((self._folder / "data").glob("**/*.log"))]:
+            with contextlib.suppress(OSError):
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                if lines:
+                    yield str(path), "\n".join(lines[-TAIL_LINES:])
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "serve.log"
+
+    async def _ready(self) -> None:
+        try:
+            async with asyncio.timeout(START_SECONDS), AsyncClient(self.endpoint) as client:
+                while not await self._can_run(client):
+                    self.check()
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError as error:
+            raise Rejected(f"The stack was not ready after {START_SECONDS:g} s.") from error
+
+    async def _can_run(self, client: AsyncClient) -> bool:
+        try:
+            nodes = (await client.nodes()).items
+        except (Unreachable, ApiError):
+            return False  # not yet; `check` sees a stack that never will
+        return any(node.connection == "CONNECTED" and node.engines for node in nodes)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on right now, all different."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
