@@ -12,7 +12,12 @@ from skrei.cli.options import Api, JobId, Output, endpoint, settled
 from skrei.client import AsyncClient
 from skrei.errors import Rejected
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Submit, watch and stop jobs; fetch their results.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Submit, watch and stop jobs; fetch their results.",
+)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from skrei.cli.formats import Format
 from skrei.cli.options import Api, Output, endpoint, settled
 from skrei.client import AsyncClient
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at nodes.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Look at nodes.")
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ from skrei.cli.options import Api, endpoint, settled
 from skrei.errors import Rejected
 from skrei.views import Document
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run WebAssembly modules.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Run WebAssembly modules.")
 
 MODULE_TARGET = "/main.wasm"
 """Where the module lies for its node; no job sees it as an input."""
