@@ -59,10 +59,10 @@ class Agent:
         self._rows = rows
         self._moment = moment
         self._undurable = 0
+        self._closed = False
         self._repeat: asyncio.TimerHandle | None = None
         self._runner: Runner
         self._voice: Voice
-        self._watchers: list[asyncio.Future[None]] = []
 
     def connect(self, runner: Runner, voice: Voice) -> None:
         """Name those who act; once, before the first event."""
@@ -71,15 +71,13 @@ class Agent:
 
     def post(self, event: Event) -> None:
         """Hand an event to the machine, and carry its turn out as soon as its rows are durable."""
-        if self.failed.done():
+        if self._closed or self.failed.done():
             return
         try:
             turn = self.machine.handle(event, self._moment())
         except SkreiError as error:
             self.fail(error)
             return
-        if self._watchers:
-            self._wake()
         if not turn.rows and not self._undurable:
             self._carry_out(turn)
         elif turn.rows or turn.instructions:
@@ -91,14 +89,9 @@ class Agent:
         if not self.failed.done():
             self.failed.set_result(error)
 
-    async def changed(self) -> None:
-        """Return after the next event."""
-        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._watchers.append(watcher)
-        await watcher
-
     def close(self) -> None:
-        """Arm no timer any more."""
+        """Take no event and act on nothing any more: the journal says how to go on."""
+        self._closed = True
         if self._repeat is not None:
             self._repeat.cancel()
 
@@ -107,7 +100,7 @@ class Agent:
         self._carry_out(turn)
 
     def _carry_out(self, turn: Turn) -> None:
-        if self.failed.done():
+        if self._closed or self.failed.done():
             return
         for instruction in turn.instructions:
             self._act(instruction)
@@ -130,9 +123,3 @@ class Agent:
             self._repeat.cancel()
         delay = max(seconds - self._moment().seconds, 0.0)
         self._repeat = asyncio.get_running_loop().call_later(delay, self.post, RepeatDue())
-
-    def _wake(self) -> None:
-        watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            if not watcher.done():
-                watcher.set_result(None)

@@ -3,20 +3,19 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from skrei_domain.resources import parse_bytes, parse_cpu
+from skrei_kit.settings import Settings as KitSettings
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 
-class Settings(BaseSettings):
+class Settings(KitSettings):
     """A compute node's settings; each says what it is, its unit, and why its default is what it is."""
-
-    model_config = SettingsConfigDict(env_prefix="SKREI_", frozen=True, extra="ignore")
 
     nats_url: str = "nats://127.0.0.1:4222"
     """Where the transport is."""
@@ -39,7 +38,7 @@ class Settings(BaseSettings):
     log_level: str = "info"
     """The least level that is logged."""
 
-    labels: Annotated[dict[str, str], NoDecode] = {}
+    labels: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     """Labels for constraints, `key=value,key=value`."""
 
     allow_local: Annotated[tuple[str, ...], NoDecode] = ()
@@ -65,9 +64,6 @@ class Settings(BaseSettings):
 
     parallel_stages: int = 8
     """How many executions fetch inputs at once: more only share the same link and disk."""
-
-    stop_grace_seconds: float = 5.0
-    """How long a stopping node waits for its last facts to be confirmed; the journal keeps the rest."""
 
     @field_validator("labels", mode="before")
     @classmethod

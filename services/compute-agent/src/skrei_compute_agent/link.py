@@ -1,0 +1,183 @@
+"""The node's line to the control plane: hello, commands in, facts and heartbeats out.
+
+Nothing here waits on anybody's behalf: facts are handed to the connection as soon as they are durable, commands
+are taken as they come, but none before the hello of this connection has been answered.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from skrei_compute_agent.agent import Agent
+from skrei_compute_agent.events import Commanded, Confirmed, HelloDue, Replied
+from skrei_compute_agent.greeter import Greeter
+from skrei_domain import subjects
+from skrei_domain.envelope import unwrap, wrap
+from skrei_domain.messages import CommandBatch, Confirm, FactBatch, Hello, HelloReply, Problem
+from skrei_kit.bus import Bus, BusUnavailable, Message, PullReader
+from skrei_kit.observability import get_logger
+
+log = get_logger()
+
+FACTS_TYPE = "skrei.facts.v1"
+HEARTBEAT_TYPE = "skrei.heartbeat.v1"
+CONNECT_SECONDS = 2.0
+"""How long one try to connect waits for a server to listen: it is tried again for ever, and a stop waits for it."""
+OUTGOING = 256
+"""Messages that may wait for the sender: at most four batches are unconfirmed, so this only bounds a fault."""
+
+
+class Link:
+    """Speaks for one agent over one connection."""
+
+    def __init__(self, node_id: str, agent: Agent) -> None:
+        self._node_id = node_id
+        self._agent = agent
+        self._bus: Bus | None = None
+        self._commands: PullReader
+        self._outgoing: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(OUTGOING)
+        self._greeted = asyncio.Event()
+        self._beat = asyncio.Event()
+        self._interval = HelloReply().heartbeat_seconds
+        self._greeter = Greeter(
+            node_id,
+            self._ask,
+            answered=self._answered,
+            again=self._hello_due,
+            fail=agent.fail,
+        )
+
+    async def connect(self, url: str, creds: Path | None) -> None:
+        """Connect, listen for confirmations, and say the first hello. Raises BusUnavailable."""
+        bus = await Bus.connect(
+            url,
+            name=f"agent {self._node_id}",
+            creds=creds,
+            inbox_prefix=subjects.inbox(self._node_id),
+            wait_seconds=CONNECT_SECONDS,
+            on_reconnect=self._reconnected,
+        )
+        self._bus = bus
+        self._commands = PullReader(bus, subjects.STREAM_COMMANDS, subjects.consumer(self._node_id), self._commanded)
+        await bus.subscribe(subjects.confirm(self._node_id), self._confirmed)
+        self._hello_due()
+
+    # ------------------------------------------------------------ what the agent says
+
+    def publish(self, batches: tuple[FactBatch, ...]) -> None:
+        """Send facts without waiting; a lost batch is repeated until it is confirmed."""
+        for batch in batches:
+            identity = f"{batch.boot_id}-{batch.incarnation}-{batch.first}"
+            payload = wrap(batch, type_=FACTS_TYPE, source=self._node_id, id_=identity)
+            self._send(subjects.fact(self._node_id), payload)
+
+    def say_hello(self, pages: tuple[Hello, ...]) -> None:
+        """Begin a hello; until it is answered no stored command is looked at."""
+        self._greeted.clear()
+        self._greeter.say(pages)
+
+    def refused(self, problem: Problem) -> None:
+        """The leader refused the hello."""
+        self._greeter.refused(problem)
+
+    # ------------------------------------------------------------ what runs
+
+    async def take_commands(self) -> None:
+        """Hand stored commands to the agent, in order, until cancelled.
+
+        They are acknowledged as soon as they are handed over: what a crash loses before it is journaled, the
+        leader's sweep sends again.
+        """
+        await self._greeted.wait()  # the node's consumer is made with its first hello
+        await self._commands.run()
+
+    async def send(self) -> None:
+        """Put what is said on the wire, in order, until cancelled."""
+        while True:
+            subject, payload = await self._outgoing.get()
+            try:
+                await self._line.publish(subject, payload)
+            except BusUnavailable as error:
+                log.debug("message_dropped", subject=subject, reason=error.message)
+
+    async def beat(self) -> None:
+        """Send heartbeats at the interval that the last hello told, until cancelled."""
+        while True:
+            self._beat.clear()
+            if self._greeted.is_set():
+                self._send(*self._heartbeat())
+            try:
+                async with asyncio.timeout(self._interval):
+                    await self._beat.wait()
+            except TimeoutError:
+                continue
+
+    async def leave(self) -> None:
+        """Say that this process goes, as the last thing that it says, and close."""
+        self._greeter.close()
+        if self._bus is None:
+            return
+        try:
+            while not self._outgoing.empty():
+                await self._line.publish(*self._outgoing.get_nowait())
+            if self._greeted.is_set():
+                await self._line.publish(*self._heartbeat(leaving=True))
+        except BusUnavailable as error:
+            log.debug("leaving_unheard", reason=error.message)
+        await self._bus.close()
+
+    # ------------------------------------------------------------ what comes
+
+    async def _commanded(self, payload: bytes) -> None:
+        await self._greeted.wait()
+        try:
+            batch = unwrap(CommandBatch, payload)
+        except ValidationError as error:
+            log.warning("command_unreadable", problem=str(error))
+            return
+        self._agent.post(Commanded(batch))
+
+    async def _confirmed(self, message: Message) -> None:
+        try:
+            confirm = unwrap(Confirm, message.data)
+        except ValidationError as error:
+            log.warning("confirmation_unreadable", problem=str(error))
+            return
+        self._agent.post(Confirmed(confirm))
+
+    async def _reconnected(self) -> None:
+        self._commands.renew()
+        self._hello_due()
+
+    def _answered(self, reply: HelloReply) -> None:
+        self._agent.post(Replied(reply))
+        if self._agent.machine.greeted:
+            self._interval = reply.heartbeat_seconds
+            self._greeted.set()
+            self._beat.set()
+            log.info("greeted", timeline=reply.timeline, epoch=reply.epoch, incarnation=reply.incarnation)
+
+    @property
+    def _line(self) -> Bus:
+        if self._bus is None:
+            raise BusUnavailable("there was no connection yet")
+        return self._bus
+
+    def _ask(self, payload: bytes, timeout_seconds: float) -> Awaitable[bytes]:
+        return self._line.request(subjects.hello(self._node_id), payload, timeout_seconds=timeout_seconds)
+
+    def _hello_due(self) -> None:
+        self._agent.post(HelloDue())
+
+    def _heartbeat(self, *, leaving: bool = False) -> tuple[str, bytes]:
+        beat = self._agent.machine.heartbeat(leaving=leaving)
+        payload = wrap(beat, type_=HEARTBEAT_TYPE, source=self._node_id, id_=f"{beat.boot_id}-{beat.sequence}")
+        return subjects.heartbeat(self._node_id), payload
+
+    def _send(self, subject: str, payload: bytes) -> None:
+        try:
+            self._outgoing.put_nowait((subject, payload))
+        except asyncio.QueueFull:
+            log.warning("message_dropped", subject=subject, reason=f"{OUTGOING} messages wait for the sender")

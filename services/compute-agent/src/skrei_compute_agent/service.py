@@ -1,0 +1,147 @@
+"""One compute node, put together: what is made in which order, what runs, and how it ends."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+from skrei_compute_agent.agent import Agent
+from skrei_compute_agent.events import Begun, Fingerprinted, TidyDue
+from skrei_compute_agent.folders import Folders
+from skrei_compute_agent.held import Phase
+from skrei_compute_agent.journal import Journal
+from skrei_compute_agent.link import Link
+from skrei_compute_agent.logs import LogServer
+from skrei_compute_agent.machine import AgentMachine
+from skrei_compute_agent.runner import Runner, Work
+from skrei_compute_agent.settings import Settings
+from skrei_domain.clock import Clock, SystemClock
+from skrei_domain.ids import new_node_id
+from skrei_domain.node import NodeInfo
+from skrei_domain.sync import NodeSide
+from skrei_kit.bus import BusUnavailable
+from skrei_kit.observability import get_logger
+from skrei_kit.supervisor import every, run_until_stopped
+
+log = get_logger()
+
+FINGERPRINT_EVERY = timedelta(minutes=1)
+"""How often the node looks again at what it can do: engines come and go with their daemons."""
+TIDY_EVERY = timedelta(minutes=10)
+"""How often tombstones are looked through: they live for an hour."""
+
+
+class Tools:
+    """What a node works with: made from settings by `toolbox`, or by a test."""
+
+    def __init__(self, work: Work, fingerprint: Callable[[str], Awaitable[NodeInfo]]) -> None:
+        self.work = work
+        self.fingerprint = fingerprint
+
+    async def close(self) -> None:
+        """Give back what the tools hold."""
+
+
+MakeTools = Callable[[Settings, Folders], Tools]
+
+
+async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, *, clock: Clock | None = None) -> None:
+    """Run a node until `stop` is set, or raise what ended it."""
+    async with contextlib.AsyncExitStack() as stack:
+        journal = Journal(settings.data_dir / "journal")
+        memory = journal.load(settings.node_id, new_node_id)
+        stack.callback(journal.close)
+        node_id = memory.meta.node_id
+        folders = Folders(settings.data_dir / "executions")
+        folders.open(known.execution_id for known in memory.known.values() if not known.forgotten)
+        stack.callback(folders.close)
+        tools = make_tools(settings, folders)
+        stack.push_async_callback(tools.close)
+        machine = AgentMachine(NodeSide(memory, uuid.uuid4().hex), await tools.fingerprint(node_id))
+        agent = Agent(machine, journal)
+        journal.start(agent.fail)
+        runner = Runner(tools.work, agent.post, agent.fail)
+        stack.push_async_callback(runner.close)
+        stack.callback(agent.close)
+        link = Link(node_id, agent)
+        agent.connect(runner, link)
+        log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()))
+        agent.post(Begun())  # before the link is there: a cut-off node goes on from its journal
+        await _run(settings, stop, agent, link=link, folders=folders, tools=tools, clock=clock or SystemClock())
+        log.info("node_stopped", node_id=node_id)
+
+
+async def _run(
+    settings: Settings,
+    stop: asyncio.Event,
+    agent: Agent,
+    *,
+    link: Link,
+    folders: Folders,
+    tools: Tools,
+    clock: Clock,
+) -> None:
+    node_id = agent.machine.node.memory.meta.node_id
+    logs = LogServer(node_id, folders, live=lambda key: _live(agent, key), known=lambda key: _known(agent, key))
+
+    async def look_again() -> None:
+        agent.post(Fingerprinted(await tools.fingerprint(node_id)))
+
+    async def tidy() -> None:
+        agent.post(TidyDue())
+
+    async def talk() -> None:
+        await _persist(lambda: link.connect(settings.nats_url, settings.nats_creds), clock)
+        await _persist(lambda: logs.connect(settings.nats_url, settings.nats_creds), clock)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(link.send(), name="sender")
+            group.create_task(link.beat(), name="heartbeat")
+            group.create_task(link.take_commands(), name="commands")
+
+    try:
+        await run_until_stopped(
+            stop,
+            link=talk(),
+            fingerprint=every(FINGERPRINT_EVERY, look_again, name="fingerprint", clock=clock),
+            tidy=every(TIDY_EVERY, tidy, name="tidy", clock=clock),
+            failure=_raise(agent.failed),
+        )
+    finally:
+        await logs.close()
+        await link.leave()
+
+
+async def _persist(connect: Callable[[], Coroutine[Any, Any, None]], clock: Clock) -> None:
+    """Connect, however long it takes: a node that cannot reach anybody keeps working from its journal."""
+    while True:
+        attempt = asyncio.create_task(connect(), name="connect")
+        try:
+            await asyncio.wait([attempt])
+        except asyncio.CancelledError:
+            # Not cancelled: the client would leave its socket open, or swallow the cancellation. It is short.
+            await asyncio.wait([attempt])
+            attempt.exception()
+            raise
+        try:
+            attempt.result()
+        except BusUnavailable as error:
+            log.warning("link_away", problem=error.message, hint=error.hint)
+            await clock.sleep(timedelta(seconds=1))
+        else:
+            return
+
+
+async def _raise(failed: "asyncio.Future[BaseException]") -> None:
+    raise await asyncio.shield(failed)
+
+
+def _live(agent: Agent, execution_id: str) -> bool:
+    held = agent.machine.held(execution_id)
+    return held is not None and held.phase is not Phase.ENDED
+
+
+def _known(agent: Agent, execution_id: str) -> bool:
+    known = agent.machine.node.known(execution_id)
+    return known is not None and not known.forgotten

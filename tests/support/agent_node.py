@@ -1,0 +1,112 @@
+"""A whole node in this process, with scripted work instead of engines."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skrei_compute_agent.events import Exited
+from skrei_compute_agent.folders import Folders
+from skrei_compute_agent.service import Tools, serve
+from skrei_compute_agent.settings import Settings
+from skrei_domain.errors import SkreiError
+from skrei_domain.messages import RunOrder
+from skrei_domain.node import NodeInfo
+from tests.support.agent_machine import NODE, an_info
+
+
+@dataclass
+class Script:
+    """How an execution goes: `gate` holds it until the test lets it end."""
+
+    exit_code: int = 0
+    problem: SkreiError | None = None
+    gated: bool = False
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    running: asyncio.Event = field(default_factory=asyncio.Event)
+    stdout: bytes = b""
+
+
+class ScriptedWork:
+    """Plays what scripts say; writes real folders."""
+
+    def __init__(self) -> None:
+        self.scripts: dict[str, Script] = {}
+        self.starts: list[tuple[str, int]] = []
+        self.killed: list[str] = []
+        self.dropped: list[str] = []
+        self.folders: Folders
+        self._waiting: list[tuple[int, asyncio.Event]] = []
+
+    def script(self, execution_id: str) -> Script:
+        return self.scripts.setdefault(execution_id, Script())
+
+    async def stage(self, execution_id: str, order: RunOrder) -> None:
+        script = self.script(execution_id)
+        if script.problem is not None:
+            raise script.problem
+
+    async def run(self, execution_id: str, start: int) -> Exited:
+        script = self.script(execution_id)
+        self.starts.append((execution_id, start))
+        places = self.folders.make(execution_id, start)
+        places.stderr.write_bytes(b"")
+        places.stdout.write_bytes(script.stdout)
+        script.running.set()
+        try:
+            if script.gated:
+                await script.gate.wait()
+        except asyncio.CancelledError:
+            self.killed.append(execution_id)
+            raise
+        return Exited(execution_id, exit_code=script.exit_code)
+
+    async def has_dropped(self, count: int) -> None:
+        """Return once so many executions' files were dropped."""
+        event = asyncio.Event()
+        self._waiting.append((count, event))
+        if len(self.dropped) < count:
+            async with asyncio.timeout(15):
+                await event.wait()
+
+    def drop(self, execution_id: str) -> None:
+        self.dropped.append(execution_id)
+        for count, event in self._waiting:
+            if len(self.dropped) >= count:
+                event.set()
+        self.folders.drop(execution_id)
+
+
+class ScriptedTools(Tools):
+    """Tools over scripted work."""
+
+    def __init__(self, work: ScriptedWork) -> None:
+        async def fingerprint(node_id: str) -> NodeInfo:
+            return an_info().model_copy(update={"node_id": node_id})
+
+        super().__init__(work, fingerprint)
+
+
+@asynccontextmanager
+async def a_node(
+    folder: Path, url: str, work: ScriptedWork, *, node_id: str = NODE, creds: Path | None = None
+) -> AsyncIterator["asyncio.Task[None]"]:
+    """Run a node for the caller; leaving stops it as SIGTERM does."""
+    settings = Settings(data_dir=folder, nats_url=url, node_id=node_id, nats_creds=creds)
+    stop = asyncio.Event()
+
+    def tools(_: Settings, folders: Folders) -> Tools:
+        work.folders = folders
+        return ScriptedTools(work)
+
+    task = asyncio.create_task(serve(settings, stop, tools), name="node")
+    try:
+        yield task
+    finally:
+        stop.set()
+        if not task.cancelled():
+            await asyncio.wait([task], timeout=10)
+            assert task.done(), "the node does not stop"
+        if not task.cancelled():
+            task.exception()
