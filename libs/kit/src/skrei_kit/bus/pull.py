@@ -1,0 +1,72 @@
+"""Pulling from a durable consumer with a node's few rights: how an agent reads its commands.
+
+It publishes to `$JS.API.CONSUMER.MSG.NEXT.<stream>.<durable>` and hears its own inbox, and needs nothing else. One
+request is outstanding; messages of it arrive the moment that they are stored.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from skrei_kit.bus.connection import QUEUED_BYTES, QUEUED_MESSAGES, Bus, BusUnavailable
+
+BATCH = 64  # asked for at once; asked again when half has come
+EXPIRES_SECONDS = 30.0  # a request lives this long on the server; then it is renewed
+RETRY_SECONDS = 0.25  # after an answer that there is no consumer (yet)
+
+
+class PullReader:
+    """Hands every message of a durable consumer to `take`, in order, and acknowledges it afterwards."""
+
+    def __init__(self, bus: Bus, stream: str, durable: str, take: Callable[[bytes], Awaitable[None]]) -> None:
+        self._bus = bus
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._take = take
+        self._left = 0
+        self._renew = asyncio.Event()
+        self._missing = False
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        inbox = self._bus.new_inbox()
+        subscription = await self._bus.jetstream._nc.subscribe(
+            inbox, cb=self._handle, pending_msgs_limit=QUEUED_MESSAGES, pending_bytes_limit=QUEUED_BYTES
+        )
+        request = json.dumps({"batch": BATCH, "expires": int(EXPIRES_SECONDS * 1e9)}).encode()
+        try:
+            while True:
+                if self._missing:
+                    self._missing = False
+                    await asyncio.sleep(RETRY_SECONDS)
+                self._renew.clear()
+                self._left = BATCH
+                with contextlib.suppress(BusUnavailable):
+                    await self._bus.publish(self._next, request, reply=inbox)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._renew.wait(), EXPIRES_SECONDS)
+        finally:
+            with contextlib.suppress(NatsError):
+                await subscription.unsubscribe()
+
+    def renew(self) -> None:
+        """Ask again now: the link was away, and the server has forgotten the request."""
+        self._renew.set()
+
+    async def _handle(self, message: Msg) -> None:
+        status = message.headers.get("Status") if message.headers else None
+        if status is not None:
+            self._missing = status not in ("100", "408")
+            if status != "100":
+                self._renew.set()
+            return
+        self._left -= 1
+        if self._left <= BATCH // 2:
+            self._renew.set()
+        await self._take(message.data)
+        if message.reply:
+            with contextlib.suppress(BusUnavailable):
+                await self._bus.publish(message.reply, b"+ACK")

@@ -1,0 +1,207 @@
+"""Who may say and hear what on NATS: operator, account and user JWTs (NATS JWT v2), made without any tool.
+
+The server verifies a user by signatures alone: it knows the operator, the operator's signature names the account,
+the account's signing key names the user with its permissions. So joining a node needs no change on the server.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+
+import nkeys
+
+from skrei_domain import subjects
+
+_OPERATOR, _ACCOUNT, _USER = nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_USER
+_ALL_JETSTREAM = "$JS.API.>"
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Subjects that a user may publish and hear; nothing else."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The keys of one cluster, as seeds: keep them 0600. `signing` signs users on the account's behalf."""
+
+    operator: str
+    system: str
+    account: str
+    signing: str
+
+    @classmethod
+    def new(cls) -> "Authority":
+        """Make fresh keys."""
+        return cls(new_seed(_OPERATOR), *(new_seed(_ACCOUNT) for _ in range(3)))
+
+    @property
+    def account_id(self) -> str:
+        """The public key of the account that all of Skrei lives in."""
+        return _public(self.account)
+
+    @property
+    def system_id(self) -> str:
+        """The public key of the server's own account, which JetStream needs and nobody has a user in."""
+        return _public(self.system)
+
+
+def new_seed(prefix: int) -> str:
+    """Return a fresh nkey seed of a kind."""
+    seed: bytes = nkeys.encode_seed(os.urandom(32), prefix)
+    return seed.decode()
+
+
+def operator_jwt(authority: Authority) -> str:
+    """Return the operator's self-signed JWT: what a server trusts."""
+    return _sign(authority.operator, _public(authority.operator), "skrei", {"type": "operator", "version": 2})
+
+
+def account_jwt(authority: Authority) -> str:
+    """Return the account's JWT: JetStream without limits of its own (streams carry theirs)."""
+    unlimited = dict.fromkeys(
+        ("subs", "data", "payload", "imports", "exports", "conn", "leaf", "mem_storage", "disk_storage", "streams"), -1
+    )
+    claims = {
+        "limits": {**unlimited, "consumer": -1, "wildcards": True},
+        "signing_keys": [_public(authority.signing)],
+        "default_permissions": {"pub": {}, "sub": {}},
+        "type": "account",
+        "version": 2,
+    }
+    return _sign(authority.operator, authority.account_id, "skrei", claims)
+
+
+def system_jwt(authority: Authority) -> str:
+    """Return the JWT of the server's own account."""
+    limits = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1)
+    claims = {
+        "limits": {**limits, "wildcards": True},
+        "default_permissions": {"pub": {}, "sub": {}},
+        "type": "account",
+        "version": 2,
+    }
+    return _sign(authority.operator, authority.system_id, "system", claims)
+
+
+def server_config(authority: Authority) -> str:
+    """Return the lines of nats.conf that make a server trust this authority, and nobody else."""
+    return (
+        f"operator: {operator_jwt(authority)}\n"
+        f"system_account: {authority.system_id}\n"
+        "resolver: MEMORY\n"
+        "resolver_preload: {\n"
+        f"  {authority.system_id}: {system_jwt(authority)}\n"
+        f"  {authority.account_id}: {account_jwt(authority)}\n"
+        "}\n"
+    )
+
+
+def user_creds(authority: Authority, name: str, permissions: Permissions) -> str:
+    """Return the text of a creds file for a new user with these permissions."""
+    seed = new_seed(_USER)
+    claims = {
+        "pub": {"allow": list(permissions.publish)},
+        "sub": {"allow": list(permissions.subscribe)},
+        "subs": -1,
+        "data": -1,
+        "payload": -1,
+        "issuer_account": authority.account_id,
+        "type": "user",
+        "version": 2,
+    }
+    token = _sign(authority.signing, _public(seed), name, claims)
+    return (
+        f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
+        "Keep this file to yourself: whoever has it is this user.\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    )
+
+
+# ---------------------------------------------------------------- who is who
+
+
+def node(node_id: str) -> Permissions:
+    """An agent: its own branches and its own consumer, never another's, nor anybody's reply inbox."""
+    consumer = subjects.consumer(node_id)
+    stream = subjects.STREAM_COMMANDS
+    return Permissions(
+        publish=(
+            subjects.up(node_id),
+            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+            f"$JS.ACK.{stream}.{consumer}.>",
+        ),
+        subscribe=(subjects.down(node_id), f"{subjects.inbox(node_id)}.>"),
+    )
+
+
+def scheduler() -> Permissions:
+    """The leader: hears all nodes, commands them, and owns the streams."""
+    return Permissions(
+        publish=(
+            f"{subjects.ROOT}.down.>",
+            subjects.PUBLISHER_COMMAND,
+            _ALL_JETSTREAM,
+            "$JS.ACK.>",
+            "$JS.FC.>",
+            "_INBOX_*.>",  # replies to a node's hello
+            "_INBOX.>",
+        ),
+        subscribe=(
+            f"{subjects.ROOT}.up.>",
+            subjects.HINT_EVALUATION,
+            subjects.PUBLISHER_FACT,
+            "_INBOX.>",
+        ),
+    )
+
+
+def api() -> Permissions:
+    """The public door: hints to the scheduler, questions to nodes and their answers."""
+    return Permissions(
+        publish=(subjects.HINT_EVALUATION, f"{subjects.ROOT}.down.*.rpc"),
+        subscribe=(f"{subjects.ROOT}.up.*.log.>", f"{subjects.ROOT}.up.*.answer.>", "_INBOX.>"),
+    )
+
+
+def publisher() -> Permissions:
+    """The publisher: its commands and its facts."""
+    return Permissions(publish=(subjects.PUBLISHER_FACT,), subscribe=(subjects.PUBLISHER_COMMAND, "_INBOX.>"))
+
+
+# ---------------------------------------------------------------- encoding
+
+
+def _public(seed: str) -> str:
+    public: bytes = nkeys.from_seed(bytearray(seed.encode())).public_key
+    return public.decode()
+
+
+def _sign(issuer_seed: str, subject: str, name: str, claims: dict[str, object]) -> str:
+    pair = nkeys.from_seed(bytearray(issuer_seed.encode()))
+    body: dict[str, object] = {
+        "iat": int(time.time()),
+        "iss": _public(issuer_seed),
+        "name": name,
+        "sub": subject,
+        "nats": claims,
+    }
+    digest = hashlib.new("sha512_256", _json(body)).digest()
+    body["jti"] = base64.b32encode(digest).rstrip(b"=").decode()
+    head = _base64(_json({"typ": "JWT", "alg": "ed25519-nkey"}))
+    signed = head + b"." + _base64(_json(body))
+    return (signed + b"." + _base64(pair.sign(signed))).decode()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _base64(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")

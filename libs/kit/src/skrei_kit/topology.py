@@ -1,0 +1,80 @@
+"""The streams and consumers of DESIGN section 4, as data; each number with its reason."""
+
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from skrei_domain import subjects
+
+MAX_MESSAGE_BYTES = 512 * 1024  # no message is larger; batches are cut at half of it
+TEN_MINUTES = 600.0  # what stayed unread longer is repeated by its owner anyway
+MAX_NODES = 20_000  # consumers on COMMANDS; the server's silent default is 1,000
+COMMANDS_BYTES = 512 * 1024 * 1024  # ten minutes of commands at 1,000 jobs/s with small specs
+FACTS_BYTES = 1024 * 1024 * 1024
+RESULTS_BYTES = 64 * 1024 * 1024  # ids and digests only
+
+
+def commands() -> StreamConfig:
+    """Wanted states, kept for nodes that are away for a moment; the record repeats what nobody saw."""
+    return StreamConfig(
+        name=subjects.STREAM_COMMANDS,
+        subjects=[subjects.ALL_COMMANDS],
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD,
+        storage=StorageType.FILE,
+        max_age=TEN_MINUTES,
+        max_bytes=COMMANDS_BYTES,
+        max_msg_size=MAX_MESSAGE_BYTES,
+        max_consumers=MAX_NODES,
+        num_replicas=1,
+    )
+
+
+def facts() -> StreamConfig:
+    """Observations, kept while a leader takes over; the nodes repeat what nobody confirmed."""
+    return StreamConfig(
+        name=subjects.STREAM_FACTS,
+        subjects=[subjects.ALL_FACTS],
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD,
+        storage=StorageType.FILE,
+        max_age=TEN_MINUTES,
+        max_bytes=FACTS_BYTES,
+        max_msg_size=MAX_MESSAGE_BYTES,
+        num_replicas=1,
+    )
+
+
+def results() -> StreamConfig:
+    """What publisher and leader tell each other; both derive it again from what they hold."""
+    return StreamConfig(
+        name=subjects.STREAM_RESULTS,
+        subjects=[subjects.PUBLISHER_COMMAND, subjects.PUBLISHER_FACT],
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD,
+        storage=StorageType.FILE,
+        max_age=TEN_MINUTES,
+        max_bytes=RESULTS_BYTES,
+        max_msg_size=MAX_MESSAGE_BYTES,
+        num_replicas=1,
+    )
+
+
+def node_consumer(node_id: str) -> ConsumerConfig:
+    """A node's durable consumer on COMMANDS: only what is sent from now on, hello covers what was before."""
+    return ConsumerConfig(
+        durable_name=subjects.consumer(node_id),
+        filter_subject=subjects.command(node_id),
+        deliver_policy=DeliverPolicy.NEW,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=30.0,  # an agent that took a batch and died is given it again after hello anyway
+        max_ack_pending=1_000,
+        inactive_threshold=7 * 24 * 3600.0,  # a node that stays away longer gets a new one with its hello
+        num_replicas=1,
+    )
