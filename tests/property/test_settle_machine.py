@@ -64,7 +64,7 @@ class Cluster(RuleBasedStateMachine):
         total=st.sampled_from([None, None, 100]),
         queue=st.sampled_from([None, 40]),
     )
-    def submit(self, count, cpu, engine, on_return, wait, priority, total, queue) -> None:
+    def submit(self, *, count, cpu, engine, on_return, wait, priority, total, queue) -> None:
         job = a_job(
             self.ids("j"),
             count=count,
@@ -121,7 +121,11 @@ class Cluster(RuleBasedStateMachine):
             observed.append((row.node_id, a_fact(row.id, state, problem=problem, revision=row.revision)))
         observed.append(("n-1", a_fact("e-nobody-knows")))
         names = [fact.execution_id for _, fact in observed]
-        late = {id: self.ledger.executions[id] for id in names if id in self.ledger.executions and id not in self.view.executions}
+        late = {
+            id: self.ledger.executions[id]
+            for id in names
+            if id in self.ledger.executions and id not in self.view.executions
+        }
         self._commit(names, lambda locked: settle(self.view, observed, locked, self.ids, late=late), late)
 
     @rule(pick=PICK)
@@ -189,7 +193,9 @@ class Cluster(RuleBasedStateMachine):
     @invariant()
     def no_node_is_oversubscribed(self) -> None:
         for id, node in self.ledger.nodes.items():
-            used = sum(row.reserved.cpu_milli for row in self.ledger.executions.values() if row.node_id == id and row.holds)
+            used = sum(
+                row.reserved.cpu_milli for row in self.ledger.executions.values() if row.node_id == id and row.holds
+            )
             assert used <= node.info.capacity.cpu_milli
 
     @invariant()
@@ -204,7 +210,11 @@ class Cluster(RuleBasedStateMachine):
     @invariant()
     def whoever_waits_is_known_to_wait(self) -> None:
         for id, job in self.ledger.jobs.items():
-            if job.state is JobState.QUEUED and id in self.view.jobs and self.view.jobs[id].generation == job.generation:
+            if (
+                job.state is JobState.QUEUED
+                and id in self.view.jobs
+                and self.view.jobs[id].generation == job.generation
+            ):
                 assert id in self.view.waiting or self.view.backoff(id)
         assert all(not self.view.jobs[id].state.is_terminal for id in self.view.waiting)
 
