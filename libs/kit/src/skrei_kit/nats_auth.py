@@ -16,7 +16,6 @@ import nkeys
 from skrei_domain import subjects
 
 _OPERATOR, _ACCOUNT, _USER = nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_USER
-_ALL_JETSTREAM = "$JS.API.>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +24,7 @@ class Permissions:
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    never_publish: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def user_creds(authority: Authority, name: str, permissions: Permissions) -> str
     """Return the text of a creds file for a new user with these permissions."""
     seed = new_seed(_USER)
     claims = {
-        "pub": {"allow": list(permissions.publish)},
+        "pub": {"allow": list(permissions.publish), "deny": list(permissions.never_publish)},
         "sub": {"allow": list(permissions.subscribe)},
         "subs": -1,
         "data": -1,
@@ -142,23 +142,20 @@ def node(node_id: str) -> Permissions:
 
 
 def scheduler() -> Permissions:
-    """The leader: hears all nodes, commands them, and owns the streams."""
+    """The leader: hears all nodes, commands them, answers their hellos, and owns the streams.
+
+    A hello is answered in the node's own inbox, `_INBOX_<node>`, and a wildcard stands for whole tokens only; so it may
+    say everything except what only nodes and other services say.
+    """
     return Permissions(
-        publish=(
-            f"{subjects.ROOT}.down.>",
-            subjects.PUBLISHER_COMMAND,
-            _ALL_JETSTREAM,
-            "$JS.ACK.>",
-            "$JS.FC.>",
-            "_INBOX_*.>",  # replies to a node's hello
-            "_INBOX.>",
-        ),
+        publish=(">",),
         subscribe=(
             f"{subjects.ROOT}.up.>",
             subjects.HINT_EVALUATION,
             subjects.PUBLISHER_FACT,
             "_INBOX.>",
         ),
+        never_publish=(f"{subjects.ROOT}.up.>", subjects.HINT_EVALUATION, subjects.PUBLISHER_FACT, "$SYS.>"),
     )
 
 

@@ -67,7 +67,11 @@ class Bus:
         await _wait_for_port(url, wait_seconds)
 
         async def failed(error: Exception) -> None:
-            log.debug("bus_error", error=str(error) or type(error).__name__)
+            text = str(error) or type(error).__name__
+            if "permissions violation" in text.lower():  # it asks for what it may not: a mistake of ours
+                log.warning("bus_refused", bus=name, error=text)
+            else:
+                log.debug("bus_error", bus=name, error=text)
 
         async def lost() -> None:
             log.debug("bus_disconnected", bus=name)

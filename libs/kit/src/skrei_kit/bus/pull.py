@@ -12,11 +12,14 @@ from collections.abc import Awaitable, Callable
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from skrei_kit.bus.connection import QUEUED_BYTES, QUEUED_MESSAGES, Bus, BusUnavailable
+from skrei_kit.bus.connection import QUEUED_BYTES, Bus, BusUnavailable
 
-BATCH = 64  # asked for at once; asked again when half has come
+BATCH = 64  # asked for at once; asked again when half has come, so that the server never waits for us
 EXPIRES_SECONDS = 30.0  # a request lives this long on the server; then it is renewed
+LATE_SECONDS = 5.0  # longer than that without an answer means that the request was lost
 RETRY_SECONDS = 0.25  # after an answer that there is no consumer (yet)
+_EXPIRED = "408"
+_HEARTBEAT = "100"
 
 
 class PullReader:
@@ -26,6 +29,7 @@ class PullReader:
         self._bus = bus
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._take = take
+        self._request = 0
         self._left = 0
         self._renew = asyncio.Event()
         self._missing = False
@@ -33,21 +37,20 @@ class PullReader:
     async def run(self) -> None:
         """Read until cancelled."""
         inbox = self._bus.new_inbox()
-        subscription = await self._bus.jetstream._nc.subscribe(
-            inbox, cb=self._handle, pending_msgs_limit=QUEUED_MESSAGES, pending_bytes_limit=QUEUED_BYTES
-        )
-        request = json.dumps({"batch": BATCH, "expires": int(EXPIRES_SECONDS * 1e9)}).encode()
+        subscription = await self._bus.subscribe(f"{inbox}.*", self._handle, pending_bytes=QUEUED_BYTES)
+        body = json.dumps({"batch": BATCH, "expires": int(EXPIRES_SECONDS * 1e9)}).encode()
         try:
             while True:
                 if self._missing:
                     self._missing = False
                     await asyncio.sleep(RETRY_SECONDS)
                 self._renew.clear()
+                self._request += 1  # names the request, so that what is said of older ones is not heard
                 self._left = BATCH
-                with contextlib.suppress(BusUnavailable):
-                    await self._bus.publish(self._next, request, reply=inbox)
+                with contextlib.suppress(BusUnavailable):  # asked again when the link is back, or late
+                    await self._bus.publish(self._next, body, reply=f"{inbox}.{self._request}")
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._renew.wait(), EXPIRES_SECONDS)
+                    await asyncio.wait_for(self._renew.wait(), EXPIRES_SECONDS + LATE_SECONDS)
         finally:
             with contextlib.suppress(NatsError):
                 await subscription.unsubscribe()
@@ -59,8 +62,8 @@ class PullReader:
     async def _handle(self, message: Msg) -> None:
         status = message.headers.get("Status") if message.headers else None
         if status is not None:
-            self._missing = status not in ("100", "408")
-            if status != "100":
+            if status != _HEARTBEAT and message.subject.rpartition(".")[2] == str(self._request):
+                self._missing = status != _EXPIRED
                 self._renew.set()
             return
         self._left -= 1

@@ -14,7 +14,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 
-from skrei_kit.bus.connection import QUEUED_BYTES, QUEUED_MESSAGES, Bus, BusUnavailable
+from skrei_kit.bus.connection import QUEUED_BYTES, Bus, BusUnavailable
 from skrei_kit.observability import get_logger
 
 log = get_logger()
@@ -85,9 +85,7 @@ class StreamReader:
             await self._handle(message)
 
         inbox = self._bus.new_inbox()
-        subscription = await self._bus.jetstream._nc.subscribe(
-            inbox, cb=handle, pending_msgs_limit=QUEUED_MESSAGES, pending_bytes_limit=QUEUED_BYTES
-        )
+        subscription = await self._bus.subscribe(inbox, handle, pending_bytes=QUEUED_BYTES)
         await self._bus.jetstream.add_consumer(
             str(self._config.name),
             ConsumerConfig(
