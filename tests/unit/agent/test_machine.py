@@ -119,6 +119,16 @@ def test_a_failed_stage_fails_with_its_code(agent: AgentDriver) -> None:
     )
 
 
+def test_what_this_node_cannot_fetch_now_is_refused_to_be_placed_again(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    away = Problem(code="input-unavailable", message="the API does not answer")
+    (fact,) = facts(agent.turn(StageFailed("e-1", away, passing=True)))
+    assert (fact.state, fact.problem) == (
+        ExecutionState.REFUSED,
+        Problem(code="refused", message="the API does not answer"),
+    )
+
+
 @pytest.mark.parametrize(
     ("task", "reason"),
     [

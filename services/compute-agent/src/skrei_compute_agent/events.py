@@ -98,10 +98,14 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class StageFailed:
-    """An execution cannot be prepared (or was stopped while it was)."""
+    """An execution cannot be prepared (or was stopped while it was).
+
+    `passing` means that the node, not the execution, is at fault: it is refused, to be placed again.
+    """
 
     execution_id: str
     problem: Problem
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ from skrei_compute_agent.events import (
 )
 from skrei_compute_agent.held import Held, IllegalEvent, Phase
 from skrei_compute_agent.task import InvalidTask, read_task, stages_at_once, why_not
-from skrei_compute_agent.verdicts import expiry, start_again, told_steps, verdict
+from skrei_compute_agent.verdicts import REFUSED, expiry, start_again, told_steps, verdict
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, Heartbeat, Problem, RunOrder, Step
 from skrei_domain.node import NodeInfo
@@ -204,7 +204,7 @@ class AgentMachine:
             self._conclude(execution_id, ExecutionState.FAILED, Problem(code=error.code, message=error.message))
             return
         if reason := why_not(task, needs, self.info, self.info.capacity - self._reserved):
-            self._conclude(execution_id, ExecutionState.REFUSED, Problem(code="refused", message=reason))
+            self._conclude(execution_id, ExecutionState.REFUSED, Problem(code=REFUSED, message=reason))
             return
         held = Held(execution_id, order, needs, started_early=stages_at_once(task), steps=steps)
         self._held[execution_id] = held

@@ -19,6 +19,7 @@ from skrei_compute_agent.events import (
     Timer,
     TimerFired,
 )
+from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import Problem, RunOrder
 
@@ -89,7 +90,7 @@ class Runner:
         self,
         execution_id: str,
         work: Coroutine[Any, Any, Answer],
-        otherwise: Callable[[str, Problem], Answer],
+        otherwise: Callable[[str, Problem, bool], Answer],
     ) -> None:
         if execution_id in self._tasks:
             work.close()
@@ -103,19 +104,19 @@ class Runner:
         self,
         execution_id: str,
         task: "asyncio.Task[Answer]",
-        otherwise: Callable[[str, Problem], Answer],
+        otherwise: Callable[[str, Problem, bool], Answer],
     ) -> None:
         if self._tasks.get(execution_id) is not task:
             return  # closing
         del self._tasks[execution_id]
         if task.cancelled():
-            self._post(otherwise(execution_id, KILLED))
+            self._post(otherwise(execution_id, KILLED, False))
         elif (error := task.exception()) is None:
             self._post(task.result())
         elif isinstance(error, SkreiError):
-            self._post(otherwise(execution_id, Problem(code=error.code, message=_sentence(error))))
+            self._post(otherwise(execution_id, Problem(code=error.code, message=_sentence(error)), error.retryable))
         elif isinstance(error, OSError):
-            self._post(otherwise(execution_id, Problem(code="node-trouble", message=f"this node: {error}")))
+            self._post(otherwise(execution_id, Problem(code="node-trouble", message=f"this node: {error}"), True))
         else:
             self._fail(error)
 
@@ -126,10 +127,12 @@ class Runner:
     async def _run(self, execution_id: str, start: int) -> Answer:
         return await self._work.run(execution_id, start)
 
-    def _not_staged(self, execution_id: str, problem: Problem) -> Answer:
-        return StageFailed(execution_id, problem)
+    def _not_staged(self, execution_id: str, problem: Problem, passing: bool) -> Answer:
+        return StageFailed(execution_id, problem, passing)
 
-    def _not_run(self, execution_id: str, problem: Problem) -> Answer:
+    def _not_run(self, execution_id: str, problem: Problem, passing: bool) -> Answer:
+        if passing:
+            problem = Problem(code=INTERRUPTED, message=problem.message)
         return Exited(execution_id, problem=problem)
 
     def _ring(self, execution_id: str, timer: Timer) -> None:

@@ -9,6 +9,11 @@ from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, Fact, Problem, RunOrder, Step
 from skrei_domain.sync import Known
 
+REFUSED = "refused"
+"""The problem code of what this node would not take, or cannot do now: the leader places it again."""
+INTERRUPTED = "interrupted"
+"""The problem code of what ended by no doing of its own: the leader places it again."""
+
 
 def verdict(held: Held, event: ExecutionEvent) -> tuple[ExecutionState, Problem | None]:
     """Return the state that the end of an execution is reported as, and the problem beside it.
@@ -19,6 +24,8 @@ def verdict(held: Held, event: ExecutionEvent) -> tuple[ExecutionState, Problem 
         return ExecutionState.STOPPED, None
     if held.phase is Phase.EXPIRING:
         return ExecutionState.FAILED, held.problem
+    if isinstance(event, StageFailed) and event.passing:
+        return ExecutionState.REFUSED, Problem(code=REFUSED, message=event.problem.message)
     problem = event.problem if isinstance(event, StageFailed | Exited) else None
     return (ExecutionState.COMPLETED if problem is None else ExecutionState.FAILED), problem
 
@@ -38,7 +45,7 @@ def start_again(known: Known, now: datetime) -> RunOrder | Problem:
     order = known.order
     if order is None or known.starts > order.local_restarts:
         return Problem(
-            code="interrupted",
+            code=INTERRUPTED,
             message=f"the node's agent ended during start {known.starts}; no further start is allowed on this node",
         )
     if order.total_timeout_seconds is None or known.changed_at is None:
