@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from skrei_domain.constraints import Constraint, satisfied
 from skrei_domain.resources import Resources
+from skrei_scheduling import reasons
 from skrei_scheduling.labels import Mask, meeting_absent
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.ranking import FAVOUR_POINTS, favour, hardened, is_soft
@@ -90,44 +91,18 @@ def _room(requirement: Requirement, matrix: NodeMatrix) -> Mask:
     return _fitting(requirement.resources, matrix.free, matrix.rows)
 
 
-def _why_engine(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
-    return _lacks(requirement.engine, [plugin.name for plugin in node.info.engines])
-
-
-def _why_storages(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
-    have = [plugin.name for plugin in node.info.storages]
-    lowered = {name.lower() for name in have}
-    return _lacks(", ".join(sorted(requirement.storages - lowered)), have)
-
-
-def _why_publisher(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
-    return _lacks(requirement.publisher, [plugin.name for plugin in node.info.publishers])
-
-
-def _why_labels(requirement: Requirement, _node: NodeRow, _free: Resources) -> str:
-    return f"labels do not match {selector(requirement)}"
-
-
-def _why_capacity(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
-    return "job requires more " + _excess(requirement.resources, node.info.capacity, "the node has")
-
-
-def _why_room(requirement: Requirement, _node: NodeRow, free: Resources) -> str:
-    return "node is busy: job requires more " + _excess(requirement.resources, free, "is free")
-
-
 FOR_GOOD = (
-    Filter("engine", True, _engine, _why_engine),
-    Filter("storages", True, _storages, _why_storages),
-    Filter("publisher", True, _publisher, _why_publisher),
-    Filter("labels", True, _labels, _why_labels),
-    Filter("capacity", True, _capacity, _why_capacity),
+    Filter("engine", True, _engine, reasons.engine),
+    Filter("storages", True, _storages, reasons.storages),
+    Filter("publisher", True, _publisher, reasons.publisher),
+    Filter("labels", True, _labels, reasons.labels),
+    Filter("capacity", True, _capacity, reasons.capacity),
 )
 
 FOR_NOW = (
     Filter("membership", False, _member, lambda *_: "node is not approved yet"),
     Filter("connection", False, _connected, lambda *_: "node is disconnected"),
-    Filter("room", False, _room, _why_room),
+    Filter("room", False, _room, reasons.room),
 )
 
 FILTERS = (*FOR_NOW[:2], *FOR_GOOD, *FOR_NOW[2:])
@@ -240,26 +215,6 @@ def meeting(constraint: Constraint, matrix: NodeMatrix) -> Mask:
     return meeting_absent(constraint, matrix.rows) if column is None else column.meeting(constraint, matrix.rows)
 
 
-def selector(requirement: Requirement) -> str:
-    """Return the hard constraints as people write them: `region=eu, disk in (nvme,ssd)`."""
-    return ", ".join(_written(each) for each in requirement.constraints if not is_soft(each))
-
-
-def _written(constraint: Constraint) -> str:
-    values = ",".join(constraint.values)
-    match constraint.operator:
-        case "exists":
-            return constraint.key
-        case "!":
-            return f"!{constraint.key}"
-        case "in" | "notin":
-            return f"{constraint.key} {constraint.operator} ({values})"
-        case "gt" | "lt":
-            return f"{constraint.key} {'>' if constraint.operator == 'gt' else '<'} {values}"
-        case operator:
-            return f"{constraint.key}{operator}{values}"
-
-
 def _having(masks: dict[str, Mask], name: str, matrix: NodeMatrix) -> Mask:
     mask = masks.get(name)
     return np.zeros(matrix.rows, dtype=np.bool_) if mask is None else mask[: matrix.rows]
@@ -271,28 +226,3 @@ def _fitting(amounts: Resources, room: NDArray[np.int64], rows: int) -> Mask:
         if amount:
             mask &= room[kind, :rows] >= amount
     return mask
-
-
-def _lacks(wanted: str, have: list[str]) -> str:
-    return f"does not support {wanted}" + (f", only {', '.join(sorted(have))}" if have else "")
-
-
-def _excess(wanted: Resources, room: Resources, tail: str) -> str:
-    names = ("CPU", "memory", "disk", "GPUs")
-    amounts = zip(names, wanted.vector(), room.vector(), strict=True)
-    return " and ".join(
-        f"{name} ({_amount(name, need)}) than {tail} ({_amount(name, max(have, 0))})"
-        for name, need, have in amounts
-        if need > have and need
-    )
-
-
-def _amount(name: str, units: int) -> str:
-    if name == "CPU":
-        return f"{units / 1000:g}"
-    if name == "GPUs":
-        return str(units)
-    for suffix, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if units >= size:
-            return f"{units / size:.4g} {suffix}"
-    return f"{units} B"

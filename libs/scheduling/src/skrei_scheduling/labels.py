@@ -15,6 +15,9 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 ABSENT = -1
 
+FEW = 6
+"""Up to this many values, comparing with each is faster than a set operation over the column."""
+
 
 class LabelColumn:
     """The values of one label key over the rows of the matrix; a row without the label holds `ABSENT`."""
@@ -51,9 +54,12 @@ class LabelColumn:
 
     def _among(self, codes: NDArray[np.int32], values: tuple[str, ...]) -> Mask:
         wanted = [self._code_of[value] for value in values if value in self._code_of]
-        if len(wanted) == 1:
-            return self._are(codes, wanted[0])
-        return np.isin(codes, wanted)
+        if len(wanted) > FEW:
+            return np.isin(codes, wanted)
+        mask = np.zeros(len(codes), dtype=np.bool_)
+        for code in wanted:
+            mask |= self._are(codes, code)
+        return mask
 
     @staticmethod
     def _are(codes: NDArray[np.int32], code: int) -> Mask:

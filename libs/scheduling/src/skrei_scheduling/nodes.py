@@ -60,6 +60,8 @@ class NodeMatrix:
         self.storages: dict[str, Mask] = {}
         self.publishers: dict[str, Mask] = {}
         self.labels: dict[str, LabelColumn] = {}
+        self._free: list[list[int]] = []  # the same numbers again: one row at a time, lists are ten times faster
+        self._capacity: list[tuple[int, ...]] = []
         self._count: list[int] = []
         self._tie: list[int] = []
         self.said: list[Said] = []
@@ -72,12 +74,9 @@ class NodeMatrix:
             old = None
         elif old is not None and _same(old, node):
             return False
-        used = self.capacity[:, row] - self.free[:, row]
         if old is None or old.info != node.info:
             self._describe(row, node)
-            self.capacity[:, row] = node.info.capacity.vector()
-            self.free[:, row] = self.capacity[:, row] - used
-            self._reorder(row)
+            self._resize(row, node.info.capacity.vector())
         self.approved[row] = node.membership is Membership.APPROVED
         self.connected[row] = node.connection is Connection.CONNECTED
         self.known[row] = node.membership is not Membership.REJECTED
@@ -96,7 +95,7 @@ class NodeMatrix:
 
     def room(self, node_id: str) -> Resources:
         """What is free on a node."""
-        cpu, memory, disk, gpu = self.free[:, self._row(node_id)].tolist()
+        cpu, memory, disk, gpu = self._free[self._row(node_id)]
         return Resources.model_construct(cpu_milli=cpu, memory_bytes=memory, disk_bytes=disk, gpu=gpu)
 
     @contextmanager
@@ -119,6 +118,8 @@ class NodeMatrix:
         self.rows += 1
         self.row_of[node_id] = row
         self.ids.append(node_id)
+        self._free.append([0, 0, 0, 0])
+        self._capacity.append((0, 0, 0, 0))
         self._count.append(0)
         self._tie.append(tie(node_id))
         self.said.append(Said())
@@ -164,17 +165,27 @@ class NodeMatrix:
                 masks[name] = np.zeros(len(self.known), dtype=np.bool_)
             masks[name][row] = True
 
+    def _resize(self, row: int, capacity: tuple[int, ...]) -> None:
+        for kind, (new, old) in enumerate(zip(capacity, self._capacity[row], strict=True)):
+            self._free[row][kind] += new - old
+        self._capacity[row] = capacity
+        self.capacity[:, row] = capacity
+        self.free[:, row] = self._free[row]
+        self._reorder(row)
+
     def _move(self, row: int, amount: Resources, sign: int) -> None:
+        free = self._free[row]
         for kind, units in enumerate(amount.vector()):
             if units:
-                self.free[kind, row] -= sign * units
+                free[kind] -= sign * units
+                self.free[kind, row] = free[kind]
         self._count[row] += sign
         self._reorder(row)
 
     def _reorder(self, row: int) -> None:
         share = 0
-        for free, capacity in zip(self.free[:, row].tolist(), self.capacity[:, row].tolist(), strict=True):
-            if capacity > 0:
+        for free, capacity in zip(self._free[row], self._capacity[row], strict=True):
+            if capacity > 0 and free < capacity:
                 share = max(share, (capacity - free) * FULL // capacity)
         count = min(self._count[row], _COUNTS)
         self.order[row] = (((min(share, FULL) << COUNT_BITS) | count) << TIE_BITS) | self._tie[row]

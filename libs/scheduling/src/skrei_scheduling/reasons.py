@@ -1,0 +1,83 @@
+"""Why one node refuses a class of work, in words: one function for each filter."""
+
+from skrei_domain.constraints import Constraint
+from skrei_domain.resources import Resources
+from skrei_scheduling.ranking import is_soft
+from skrei_scheduling.rows import NodeRow, Requirement
+
+
+def engine(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+    """It lacks the engine."""
+    return _lacks(requirement.engine, [plugin.name for plugin in node.info.engines])
+
+
+def storages(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+    """It lacks a storage."""
+    have = [plugin.name for plugin in node.info.storages]
+    lowered = {name.lower() for name in have}
+    return _lacks(", ".join(sorted(requirement.storages - lowered)), have)
+
+
+def publisher(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+    """It lacks the publisher."""
+    return _lacks(requirement.publisher, [plugin.name for plugin in node.info.publishers])
+
+
+def labels(requirement: Requirement, _node: NodeRow, _free: Resources) -> str:
+    """Its labels do not match."""
+    return f"labels do not match {selector(requirement)}"
+
+
+def capacity(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+    """The work is larger than it."""
+    return "job requires more " + _excess(requirement.resources, node.info.capacity, "the node has")
+
+
+def room(requirement: Requirement, _node: NodeRow, free: Resources) -> str:
+    """It is full."""
+    return "node is busy: job requires more " + _excess(requirement.resources, free, "is free")
+
+
+def selector(requirement: Requirement) -> str:
+    """Return the hard constraints as people write them: `region=eu, disk in (nvme,ssd)`."""
+    return ", ".join(_written(each) for each in requirement.constraints if not is_soft(each))
+
+
+def _written(constraint: Constraint) -> str:
+    values = ",".join(constraint.values)
+    match constraint.operator:
+        case "exists":
+            return constraint.key
+        case "!":
+            return f"!{constraint.key}"
+        case "in" | "notin":
+            return f"{constraint.key} {constraint.operator} ({values})"
+        case "gt" | "lt":
+            return f"{constraint.key} {'>' if constraint.operator == 'gt' else '<'} {values}"
+        case operator:
+            return f"{constraint.key}{operator}{values}"
+
+
+def _lacks(wanted: str, have: list[str]) -> str:
+    return f"does not support {wanted}" + (f", only {', '.join(sorted(have))}" if have else "")
+
+
+def _excess(wanted: Resources, room: Resources, tail: str) -> str:
+    names = ("CPU", "memory", "disk", "GPUs")
+    amounts = zip(names, wanted.vector(), room.vector(), strict=True)
+    return " and ".join(
+        f"{name} ({_amount(name, need)}) than {tail} ({_amount(name, max(have, 0))})"
+        for name, need, have in amounts
+        if need > have and need
+    )
+
+
+def _amount(name: str, units: int) -> str:
+    if name == "CPU":
+        return f"{units / 1000:g}"
+    if name == "GPUs":
+        return str(units)
+    for suffix, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if units >= size:
+            return f"{units / size:.4g} {suffix}"
+    return f"{units} B"

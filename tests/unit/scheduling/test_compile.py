@@ -1,0 +1,75 @@
+"""What the planner keeps of a spec."""
+
+from datetime import timedelta
+
+from skrei_domain.job import JobSpec
+from skrei_domain.lifecycle import JobState
+from skrei_scheduling.compile import compile_job
+from skrei_scheduling.rows import JobRow, OnReturn
+from tests.support.builders import NOW
+
+SPEC = {
+    "Type": "batch",
+    "Priority": 3,
+    "Count": 4,
+    "Constraints": [{"Key": "region", "Operator": "=", "Values": ["eu"]}],
+    "Offline": {"Wait": 60, "Replace": False, "OnReturn": "stop"},
+    "Tasks": [
+        {
+            "Name": "main",
+            "Engine": {"Type": "WASM", "Params": {}},
+            "Publisher": {"Type": "Local"},
+            "InputSources": [
+                {"Source": {"Type": "localDirectory", "Params": {}}, "Target": "/in"},
+                {"Source": {"Type": "inline", "Params": {}}, "Target": "/program"},
+            ],
+            "Resources": {"CPU": "500m", "Memory": "64Mi", "GPU": "1"},
+            "Timeouts": {"TotalTimeout": 90, "QueueTimeout": 30},
+        }
+    ],
+}
+
+
+def compiled(spec: dict[str, object]) -> JobRow:
+    return compile_job(
+        JobSpec.model_validate(spec),
+        id="j-1",
+        namespace="default",
+        name="count",
+        generation=1,
+        version=1,
+        state=JobState.PENDING,
+        created_at=NOW,
+    )
+
+
+def test_a_spec_becomes_a_compact_requirement() -> None:
+    job = compiled(SPEC)
+    task = job.tasks[0]
+    assert (task.name, task.count, job.units, job.priority) == ("main", 4, 4, 3)
+    assert task.requirement.engine == "wasm"
+    assert task.requirement.storages == {"local", "inline"}
+    assert task.requirement.publisher == "local"
+    assert [each.key for each in task.requirement.constraints] == ["region"]
+    assert task.requirement.resources.vector() == (500, 64 << 20, 0, 1)
+    assert task.execution_timeout == job.total_timeout == timedelta(seconds=90)
+    assert job.queue_timeout == timedelta(seconds=30)
+    assert (job.offline.wait, job.offline.replace, job.offline.on_return) == (
+        timedelta(minutes=1),
+        False,
+        OnReturn.STOP,
+    )
+
+
+def test_what_a_spec_leaves_out_is_no_limit_and_no_amount() -> None:
+    job = compiled({"Tasks": [{"Name": "main", "Engine": {"Type": "wasm"}}]})
+    assert (job.queue_timeout, job.total_timeout, job.tasks[0].execution_timeout) == (None, None, None)
+    assert job.tasks[0].requirement.resources.vector() == (0, 0, 0, 0)
+    assert job.offline.wait == timedelta(minutes=5)
+
+
+def test_equal_specs_are_one_class_of_work() -> None:
+    first, second = compiled(SPEC).tasks[0].requirement, compiled(SPEC).tasks[0].requirement
+    assert first == second
+    assert hash(first) == hash(second)
+    assert len({first, second}) == 1
