@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Sequence
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from skrei_domain import constraints
 from skrei_domain.constraints import Constraint
@@ -18,7 +18,7 @@ _TRUE = frozenset({"true", "1", "t", "yes"})
 _FALSE = frozenset({"false", "0", "f", "no", ""})
 
 
-def flag(request: Request, name: str) -> bool:
+def flag(request: HTTPConnection, name: str) -> bool:
     """Return a truth value in any of the spellings that clients use. Raises Invalid for other texts."""
     text = request.query_params.get(name, "").lower()
     if text in _TRUE:
@@ -28,7 +28,7 @@ def flag(request: Request, name: str) -> bool:
     raise Invalid(f"{name}: {text!r}; allowed: true, false")
 
 
-def number(request: Request, name: str, *, high: int, default: int = 0) -> int:
+def number(request: HTTPConnection, name: str, *, high: int, default: int = 0) -> int:
     """Return a whole number from 0 to `high`; absent and empty are the default. Raises Invalid."""
     text = request.query_params.get(name, "")
     if not text:
@@ -38,13 +38,13 @@ def number(request: Request, name: str, *, high: int, default: int = 0) -> int:
     return int(text)
 
 
-def limit(request: Request) -> int:
+def limit(request: HTTPConnection) -> int:
     """Return how many rows are asked for; 0 means as many as one answer holds, and more is cut to that."""
     asked = number(request, "limit", high=10**12)
     return min(asked, MAX_PAGE) if asked else 0
 
 
-def choice(request: Request, name: str, allowed: Sequence[str], default: str) -> str:
+def choice(request: HTTPConnection, name: str, allowed: Sequence[str], default: str) -> str:
     """Return one of a few words. Raises Invalid with the words."""
     text = request.query_params.get(name, "").strip().lower()
     if not text:
@@ -54,7 +54,7 @@ def choice(request: Request, name: str, allowed: Sequence[str], default: str) ->
     return text
 
 
-def selector(request: Request, name: str = "labels") -> tuple[Constraint, ...]:
+def selector(request: HTTPConnection, name: str = "labels") -> tuple[Constraint, ...]:
     """Return the conditions of a repeatable selector parameter; all of them must hold. Raises Invalid."""
     text = ",".join(part for part in request.query_params.getlist(name) if part)
     try:
@@ -63,7 +63,7 @@ def selector(request: Request, name: str = "labels") -> tuple[Constraint, ...]:
         raise Invalid(f"{name}: {error}") from error
 
 
-def text(request: Request, name: str) -> str:
+def text(request: HTTPConnection, name: str) -> str:
     """Return a parameter, empty when absent. Raises Invalid for one that no row could hold."""
     value = request.query_params.get(name, "")
     if "\0" in value:

@@ -7,7 +7,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from skrei_domain.errors import SkreiError
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api import problems, queries, schemas
 from skrei_orchestrator_api.deps import deps_of
@@ -57,7 +56,9 @@ async def _send(socket: WebSocket) -> None:
                 for start in range(0, len(text), FRAME_CHARACTERS):
                     line = text[start : start + FRAME_CHARACTERS]
                     await _frame(socket, {"value": {"Type": stream, "Line": line}})
-        except (SkreiError, *problems.AWAY) as error:
+        except WebSocketDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 - after the upgrade every error is a frame; the table logs it
             problem = problems.problem_of(error)
             await _frame(socket, {"error": problem.message, "value": {"Type": 0, "Line": ""}})
         async with asyncio.timeout(SEND_SECONDS):

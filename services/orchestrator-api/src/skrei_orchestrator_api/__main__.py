@@ -1,0 +1,140 @@
+"""Start the API: connect, serve, and stop in order when told to."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import Generator
+
+import uvicorn
+import uvloop
+
+from skrei_domain.errors import SkreiError, Unavailable
+from skrei_kit.bus import Bus
+from skrei_kit.observability import configure_logs, get_logger
+from skrei_kit.settings import load
+from skrei_kit.supervisor import Watchdog, die_with_parent, run_until_stopped, stop_on_signals
+from skrei_kit.tokens import TokenSigner, TokenVerifier
+from skrei_orchestrator_api.app import build
+from skrei_orchestrator_api.deps import Deps
+from skrei_orchestrator_api.record import Record
+from skrei_orchestrator_api.settings import Settings
+from skrei_orchestrator_api.submissions import Submissions
+
+log = get_logger()
+
+STOP_SECONDS = 5
+"""How long open requests may finish; log readers are cut off then."""
+IDLE_SECONDS = 75
+"""How long an idle connection is kept: longer than clients pool theirs, so that none fails on a fresh request."""
+BACKLOG = 2_048
+"""Connections that may wait to be accepted: a burst of clients that all connect at once."""
+
+
+class Server(uvicorn.Server):
+    """Uvicorn without its own signal handlers: the service's stop is the one."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals alone."""
+        yield
+
+
+def new_server(deps: Deps) -> Server:
+    """Return the HTTP server, not started."""
+    # It calls a refused upgrade an error of the application: a foreign page could fill the log with it.
+    logging.getLogger("uvicorn.error").addFilter(_said_by_design)
+    return Server(
+        uvicorn.Config(
+            build(deps),
+            loop="none",
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=64 * 1024,
+            ws_ping_interval=None,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            backlog=BACKLOG,
+        )
+    )
+
+
+def _said_by_design(record: logging.LogRecord) -> bool:
+    return "without completing handshake" not in record.getMessage()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a bound socket; port 0 takes a free one. Raises Unavailable where somebody else has it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        hint = "stop what listens there, or set SKREI_API_PORT"
+        raise Unavailable(f"{host}:{port} cannot be listened on: {error.strerror}", hint=hint) from error
+    return sock
+
+
+async def serve_http(server: Server, sock: socket.socket, submissions: Submissions) -> None:
+    """Serve until cancelled; then finish what is open, and only then stop storing submissions."""
+    storing = asyncio.create_task(submissions.run(), name="submissions")
+    serving = asyncio.create_task(server.serve(sockets=[sock]), name="http")
+    try:
+        await asyncio.wait({storing, serving}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (storing, serving):
+            if task.done():
+                task.result()  # raises what ended it; it should not have ended at all
+    finally:
+        server.should_exit = True
+        await asyncio.gather(serving, return_exceptions=True)
+        storing.cancel()
+        await asyncio.gather(storing, return_exceptions=True)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    sock = bind(settings.api_host, settings.api_port)
+    bus = await Bus.connect(settings.nats_url, name="skrei-orchestrator-api", creds=settings.nats_creds)
+    try:
+        async with Record.open(settings) as record:
+            submissions = Submissions(record, bus, settings)
+            deps = Deps(
+                settings=settings,
+                record=record,
+                submissions=submissions,
+                bus=bus,
+                signer=TokenSigner(settings.token_key.read_bytes()),
+                verifier=TokenVerifier(settings.token_public_key.read_bytes()),
+                internal_token=settings.internal_token_file.read_text("ascii").strip(),
+            )
+            log.info("api_started", host=settings.api_host, port=sock.getsockname()[1])
+            http = serve_http(new_server(deps), sock, submissions)
+            await run_until_stopped(stop, http=http, watchdog=Watchdog().run())
+    finally:
+        sock.close()
+        await bus.close()
+
+
+def main() -> None:
+    """Run the service."""
+    die_with_parent()
+    try:
+        settings = load(Settings)
+        configure_logs(settings.log_level, service="orchestrator-api")
+        uvloop.run(serve(settings))
+    except SkreiError as error:
+        log.error("api_not_started", problem=error.message, hint=error.hint)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

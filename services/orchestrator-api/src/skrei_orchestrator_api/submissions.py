@@ -1,0 +1,91 @@
+"""Intent, written: submissions in groups, stops one by one, and a hint to the scheduler after each commit."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from skrei_domain import ids, subjects
+from skrei_domain.envelope import wrap
+from skrei_domain.messages import EvaluationHint, HintedEvaluation
+from skrei_kit.bus import Bus, BusUnavailable
+from skrei_kit.observability import get_logger
+from skrei_orchestrator_api.group_commit import GroupCommit
+from skrei_orchestrator_api.record import Record, Submission, Submitted
+from skrei_orchestrator_api.settings import Settings
+from skrei_orchestrator_api.submit import digest, read_submission, to_store, traceparent
+
+log = get_logger()
+
+ACTOR = "anonymous"
+"""Who acts while there is no authentication."""
+
+
+class Submissions:
+    """Takes jobs and stops; each is answered once it has committed."""
+
+    def __init__(self, record: Record, bus: Bus, settings: Settings) -> None:
+        self._record = record
+        self._bus = bus
+        self._hint_bytes = settings.hint_bytes
+        self._hints: set[asyncio.Task[None]] = set()
+        self._group: GroupCommit[Submission, Submitted] = GroupCommit(
+            record.submit_many,
+            batch_items=settings.batch_items,
+            batch_bytes=settings.batch_bytes,
+            waiting_bytes=settings.waiting_bytes,
+            after=self._after,
+        )
+
+    async def run(self) -> None:
+        """Commit what comes, until cancelled."""
+        try:
+            await self._group.run()
+        finally:
+            await asyncio.gather(*self._hints, return_exceptions=True)
+
+    async def submit(self, raw: bytes, headers: Mapping[str, str]) -> dict[str, object]:
+        """Return the answer to a submission's body. Raises SkreiError or HttpProblem, naming what is wrong."""
+        spec, warnings, token = read_submission(raw)
+        job_id = ids.new_job_id()
+        cut, text, blobs = to_store(spec, job_id)
+        submission = Submission(
+            job_id=job_id,
+            evaluation_id=ids.new_evaluation_id(),
+            spec=cut,
+            spec_json=text,
+            blobs=blobs,
+            token=token,
+            digest=digest(raw) if token else "",
+            traceparent=traceparent(headers.get("traceparent", "")),
+            actor=ACTOR,
+        )
+        done = await self._group.submit(submission, len(raw))
+        return {"JobID": done.job_id, "EvaluationID": done.evaluation_id, "Warnings": list(warnings) or None}
+
+    async def stop(self, key: str, namespace: str, reason: str) -> str:
+        """Stop the job that `key` names; return the evaluation's id, empty where it was stopped before."""
+        job = await self._record.find_job(key, namespace)
+        evaluation = await self._record.stop_job(job.id, reason=reason, actor=ACTOR)
+        if evaluation is None:
+            return ""
+        self._hint([evaluation])
+        return evaluation.evaluation_id
+
+    def _after(self, items: Sequence[Submission], results: Sequence[Submitted | Exception]) -> None:
+        self._hint([result.hinted for result in results if isinstance(result, Submitted) and result.hinted is not None])
+
+    def _hint(self, evaluations: Sequence[HintedEvaluation]) -> None:
+        """Tell the scheduler to look now; nobody waits for it, and its own sweep covers the loss of a hint."""
+        if not evaluations:
+            return
+        size = sum(len(evaluation.spec_json) + 512 for evaluation in evaluations)
+        hint = EvaluationHint(evaluations=tuple(evaluations) if size <= self._hint_bytes else ())
+        payload = wrap(hint, type_=hint.type, source="skrei/api", id_=evaluations[0].evaluation_id)
+        task = asyncio.create_task(self._publish(payload))
+        self._hints.add(task)  # a task that nobody holds may be collected before it has run
+        task.add_done_callback(self._hints.discard)
+
+    async def _publish(self, payload: bytes) -> None:
+        try:
+            await self._bus.publish(subjects.HINT_EVALUATION, payload)
+        except BusUnavailable as error:
+            log.debug("hint_not_sent", reason=error.message)
