@@ -4,8 +4,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from skrei_compute_agent.events import Begun, Commanded, Confirmed, Event, HelloDue, Moment, Replied, Turn
+from skrei_compute_agent.events import Begun, Commanded, Confirmed, Event, HelloDue, Moment, Replied, Stage, Turn
 from skrei_compute_agent.machine import AgentMachine
+from skrei_compute_agent.task import read_task
 from skrei_domain.lifecycle import Want
 from skrei_domain.messages import CommandBatch, Confirm, ExecutionWanted, HelloReply, RunOrder
 from skrei_domain.node import NodeInfo, Plugin
@@ -37,6 +38,13 @@ def an_order(task: dict[str, Any] | None = None, **changes: Any) -> RunOrder:
         "task_json": json.dumps(task or a_task()),
     }
     return RunOrder(**(fields | changes))
+
+
+def a_stage(execution_id: str = "e-1", task: dict[str, Any] | None = None, **changes: Any) -> Stage:
+    """The instruction to stage a task."""
+    order = an_order(task, **changes)
+    spec, needs = read_task(order.task_json)
+    return Stage(execution_id, order, spec, needs)
 
 
 def a_run(execution_id: str = "e-1", revision: int = 1, incarnation: int = 1, **changes: Any) -> ExecutionWanted:

@@ -6,12 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skrei_compute_agent.events import Exited
+from skrei_compute_agent.events import Exited, Stage
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.service import Tools, serve
 from skrei_compute_agent.settings import Settings
 from skrei_domain.errors import SkreiError
-from skrei_domain.messages import RunOrder
 from skrei_domain.node import NodeInfo
 from tests.support.agent_machine import NODE, an_info
 
@@ -42,15 +41,15 @@ class ScriptedWork:
     def script(self, execution_id: str) -> Script:
         return self.scripts.setdefault(execution_id, Script())
 
-    async def stage(self, execution_id: str, order: RunOrder) -> None:
-        script = self.script(execution_id)
+    async def stage(self, wanted: Stage) -> None:
+        script = self.script(wanted.execution_id)
         if script.problem is not None:
             raise script.problem
 
     async def run(self, execution_id: str, start: int) -> Exited:
         script = self.script(execution_id)
         self.starts.append((execution_id, start))
-        places = self.folders.make(execution_id, start)
+        places = self.folders.make(execution_id)
         places.stderr.write_bytes(b"")
         places.stdout.write_bytes(script.stdout)
         script.running.set()

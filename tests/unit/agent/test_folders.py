@@ -17,20 +17,20 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
 
 
 def test_each_start_has_its_own_folders(folders: Folders) -> None:
-    first, second = folders.make("e-1", 1), folders.make("e-1", 2)
+    first, second = folders.make("e-1"), folders.make("e-1")
     assert first.root != second.root
     assert folders.latest("e-1") == second
 
 
 def test_what_is_dropped_goes(folders: Folders) -> None:
-    places = folders.make("e-1", 1)
+    places = folders.make("e-1")
     folders.drop("e-1")
     folders.close()
     assert not places.root.parent.exists()
 
 
 def test_a_dropped_folder_stays_while_somebody_reads(folders: Folders) -> None:
-    places = folders.make("e-1", 1)
+    places = folders.make("e-1")
     with folders.reading("e-1"):
         with folders.reading("e-1"):
             folders.drop("e-1")
@@ -42,7 +42,7 @@ def test_a_dropped_folder_stays_while_somebody_reads(folders: Folders) -> None:
 def test_a_restart_keeps_what_the_journal_knows_and_sweeps_the_rest(tmp_path: Path) -> None:
     before = Folders(tmp_path)
     before.open([])
-    known, unknown = before.make("e-known", 2), before.make("e-unknown", 1)
+    known, unknown = before.make("e-known"), before.make("e-unknown")
     before.close()
     after = Folders(tmp_path)
     after.open(["e-known"])
@@ -53,7 +53,7 @@ def test_a_restart_keeps_what_the_journal_knows_and_sweeps_the_rest(tmp_path: Pa
 
 
 def test_an_id_cannot_reach_outside(folders: Folders, tmp_path: Path) -> None:
-    places = folders.make("../../../e", 1)
+    places = folders.make("../../../e")
     assert places.root.resolve().is_relative_to(tmp_path / "executions")
 
 

@@ -29,7 +29,7 @@ from skrei_compute_agent.held import IllegalEvent
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, HelloReply, NodeChanged, Problem, ResultRef
 from skrei_domain.sync import JournalRow, Meta, PutFact, PutKnown, replay
-from tests.support.agent_machine import NODE, AgentDriver, a_run, a_stop, a_task, an_info
+from tests.support.agent_machine import NODE, AgentDriver, a_run, a_stage, a_stop, a_task, an_info
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def test_after_a_restart_the_same_execution_is_started_again_with_the_next_numbe
     node = Restarts()
     node.keep(node.agent.command(a_run()))
     node.keep(node.agent.turn(Staged("e-1")))
-    assert Stage("e-1", a_run().run) in node.restart().instructions  # type: ignore[arg-type]
+    assert a_stage() in node.restart().instructions
     assert node.agent.turn(Staged("e-1")).instructions == (RunEngine("e-1", 2),)
     node.agent.machine.validate()
 

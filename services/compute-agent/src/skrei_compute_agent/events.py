@@ -20,6 +20,8 @@ from skrei_domain.messages import (
     RunOutput,
 )
 from skrei_domain.node import NodeInfo
+from skrei_domain.resources import Resources
+from skrei_domain.spec import TaskSpec
 from skrei_domain.sync import JournalRow
 
 
@@ -163,6 +165,8 @@ class Stage:
 
     execution_id: str
     order: RunOrder
+    task: TaskSpec
+    needs: Resources
 
 
 @dataclass(frozen=True, slots=True)

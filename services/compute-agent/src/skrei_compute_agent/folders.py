@@ -13,7 +13,7 @@ from skrei_domain.subjects import token
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The folders of one start of an execution."""
+    """The folders of one start of an execution: in each process that takes it up it gets new ones."""
 
     root: Path
     inputs: Path
@@ -32,7 +32,7 @@ class Folders:
         self._root = root
         self._readers: Counter[str] = Counter()
         self._dropped: set[str] = set()
-        self._starts: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="sweeper")
 
     def open(self, keep: Iterable[str]) -> None:
@@ -43,33 +43,35 @@ class Folders:
             if path.name not in kept:
                 self._sweeper.submit(shutil.rmtree, path, ignore_errors=True)
 
-    def make(self, execution_id: str, start: int) -> Places:
-        """Make the folders of a start; the one before it, if any, goes."""
-        places = self._places(execution_id, start)
-        if places.root.exists():
-            shutil.rmtree(places.root)
+    def make(self, execution_id: str) -> Places:
+        """Make fresh folders for a start; those of earlier ones stay until the execution is dropped."""
+        number = self._last(execution_id) + 1
+        places = self._places(execution_id, number)
         places.inputs.mkdir(parents=True, mode=0o700)
         places.outputs.mkdir()
-        self._starts[execution_id] = start
+        self._numbers[execution_id] = number
         return places
 
     def latest(self, execution_id: str) -> Places | None:
-        """Return the folders of the last start in this process or, after a restart, of the last that is on disk."""
-        start = self._starts.get(execution_id)
-        if start is None:
+        """Return the folders of the last start; None when there was none."""
+        number = self._last(execution_id)
+        return self._places(execution_id, number) if number else None
+
+    def _last(self, execution_id: str) -> int:
+        """The number of the last start's folders: remembered, or (after a restart) seen on disk; 0 for none."""
+        number = self._numbers.get(execution_id)
+        if number is None:
             folder = self._root / token(execution_id)
-            found = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
-            if not found:
-                return None
-            start = self._starts[execution_id] = max(found)
-        return self._places(execution_id, start)
+            found = [int(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+            number = max(found, default=0)
+        return number
 
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left, as soon as nobody reads from it."""
         if self._readers[execution_id]:
             self._dropped.add(execution_id)
             return
-        self._starts.pop(execution_id, None)
+        self._numbers.pop(execution_id, None)
         self._readers.pop(execution_id, None)
         self._sweeper.submit(shutil.rmtree, self._root / token(execution_id), ignore_errors=True)
 
@@ -91,6 +93,6 @@ class Folders:
         """Wait for removals that are under way."""
         self._sweeper.shutdown()
 
-    def _places(self, execution_id: str, start: int) -> Places:
-        root = self._root / token(execution_id) / str(start)
+    def _places(self, execution_id: str, number: int) -> Places:
+        root = self._root / token(execution_id) / str(number)
         return Places(root, root / "inputs", root / "outputs", root / "stdout", root / "stderr")

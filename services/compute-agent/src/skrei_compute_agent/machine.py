@@ -212,7 +212,7 @@ class AgentMachine:
         held.reach(ExecutionState.STAGING, self._moment.wall, self._starts(execution_id))
         if held.started_early:
             self._do(self.node.started(execution_id, self._moment.wall))
-        self._out.append(Stage(execution_id, order))
+        self._out.append(Stage(execution_id, order, task, needs))
         self._out.append(ArmTimer(execution_id, Timer.REPORT, REPORT_SECONDS))
         if order.total_timeout_seconds is not None:
             self._out.append(ArmTimer(execution_id, Timer.TOTAL, order.total_timeout_seconds))

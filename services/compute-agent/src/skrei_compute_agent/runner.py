@@ -21,7 +21,10 @@ from skrei_compute_agent.events import (
 )
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
-from skrei_domain.messages import Problem, RunOrder
+from skrei_domain.messages import Problem
+from skrei_kit.observability import get_logger
+
+log = get_logger()
 
 KILLED = Problem(code="killed", message="ended before it was done")
 
@@ -29,7 +32,7 @@ KILLED = Problem(code="killed", message="ended before it was done")
 class Work(Protocol):
     """What is done for executions: the part that touches plugins, disk and network."""
 
-    async def stage(self, execution_id: str, order: RunOrder) -> None:
+    async def stage(self, wanted: Stage) -> None:
         """Prepare an execution. Raises SkreiError where it cannot be."""
 
     async def run(self, execution_id: str, start: int) -> Exited:
@@ -51,9 +54,10 @@ class Runner:
 
     def carry_out(self, instruction: Stage | RunEngine | Kill | ArmTimer | DisarmTimers | DropFiles) -> None:
         """Begin what is asked; never waits."""
+        log.debug("instruction", kind=type(instruction).__name__, execution_id=instruction.execution_id)
         match instruction:
-            case Stage(execution_id, order):
-                self._begin(execution_id, self._stage(execution_id, order), self._not_staged)
+            case Stage(execution_id):
+                self._begin(execution_id, self._stage(instruction), self._not_staged)
             case RunEngine(execution_id, start):
                 self._begin(execution_id, self._run(execution_id, start), self._not_run)
             case Kill(execution_id, reason):
@@ -120,9 +124,9 @@ class Runner:
         else:
             self._fail(error)
 
-    async def _stage(self, execution_id: str, order: RunOrder) -> Answer:
-        await self._work.stage(execution_id, order)
-        return Staged(execution_id)
+    async def _stage(self, wanted: Stage) -> Answer:
+        await self._work.stage(wanted)
+        return Staged(wanted.execution_id)
 
     async def _run(self, execution_id: str, start: int) -> Answer:
         return await self._work.run(execution_id, start)

@@ -29,8 +29,8 @@ log = get_logger()
 
 FINGERPRINT_EVERY = timedelta(minutes=1)
 """How often the node looks again at what it can do: engines come and go with their daemons."""
-TIDY_EVERY = timedelta(minutes=10)
-"""How often tombstones are looked through: they live for an hour."""
+TIDY_EVERY = timedelta(minutes=1)
+"""How often tombstones are looked through: at 1,000 executions a second their cap is passed within two minutes."""
 
 
 class Tools:

@@ -1,0 +1,175 @@
+"""The runner: every instruction to work is answered by exactly one event, whatever happens to the work."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from skrei_compute_agent.events import (
+    ArmTimer,
+    DisarmTimers,
+    DropFiles,
+    Event,
+    Exited,
+    Kill,
+    RunEngine,
+    Stage,
+    Staged,
+    StageFailed,
+    Timer,
+    TimerFired,
+)
+from skrei_compute_agent.runner import KILLED, Runner
+from skrei_domain.errors import SkreiError
+from skrei_domain.messages import Problem
+from tests.support.agent_machine import a_stage
+
+
+class Broken(SkreiError):
+    """Something that the execution did."""
+
+    code = "broken"
+
+
+class Passing(SkreiError):
+    """Something that passes."""
+
+    code = "passing"
+    retryable = True
+
+
+class Bench:
+    """Work that does what the test says, and the runner's listeners."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.begun = asyncio.Event()
+        self.dropped: list[str] = []
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+        self.failures: asyncio.Queue[BaseException] = asyncio.Queue()
+        self.cleans_up = False
+
+    async def stage(self, wanted: Stage) -> None:
+        await self._work()
+
+    async def run(self, execution_id: str, start: int) -> Exited:
+        try:
+            await self._work()
+        except asyncio.CancelledError:
+            if not self.cleans_up:
+                raise
+            return Exited(execution_id, problem=Problem(code="killed", message="by the engine"))
+        return Exited(execution_id, exit_code=start)
+
+    def drop(self, execution_id: str) -> None:
+        self.dropped.append(execution_id)
+
+    async def _work(self) -> None:
+        self.begun.set()
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+
+    async def next(self) -> Event:
+        async with asyncio.timeout(5):
+            return await self.events.get()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture
+async def runner(bench: Bench) -> AsyncIterator[Runner]:
+    made = Runner(bench, bench.events.put_nowait, bench.failures.put_nowait)
+    yield made
+    await made.close()
+    assert bench.events.empty()
+
+
+async def test_staging_and_running_are_answered(bench: Bench, runner: Runner) -> None:
+    runner.carry_out(a_stage())
+    assert await bench.next() == Staged("e-1")
+    runner.carry_out(RunEngine("e-1", 7))
+    assert await bench.next() == Exited("e-1", exit_code=7)
+    assert runner.busy == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (Broken("no", hint="try yes"), StageFailed("e-1", Problem(code="broken", message="no (try yes)"))),
+        (Passing("later"), StageFailed("e-1", Problem(code="passing", message="later"), passing=True)),
+        (
+            OSError("disk full"),
+            StageFailed("e-1", Problem(code="node-trouble", message="this node: disk full"), passing=True),
+        ),
+    ],
+)
+async def test_what_staging_raises_becomes_an_event(
+    bench: Bench, runner: Runner, error: Exception, expected: StageFailed
+) -> None:
+    bench.error = error
+    runner.carry_out(a_stage())
+    assert await bench.next() == expected
+
+
+async def test_trouble_of_the_node_during_a_run_counts_as_an_interruption(bench: Bench, runner: Runner) -> None:
+    bench.error = OSError("disk full")
+    runner.carry_out(RunEngine("e-1", 1))
+    assert await bench.next() == Exited("e-1", problem=Problem(code="interrupted", message="this node: disk full"))
+
+
+async def test_an_error_that_nobody_expected_ends_the_agent(bench: Bench, runner: Runner) -> None:
+    bench.error = RuntimeError("a fault of ours")
+    runner.carry_out(RunEngine("e-1", 1))
+    async with asyncio.timeout(5):
+        assert str(await bench.failures.get()) == "a fault of ours"
+
+
+@pytest.mark.parametrize("cleans_up", [False, True])
+async def test_a_kill_is_answered_too(bench: Bench, runner: Runner, cleans_up: bool) -> None:
+    bench.cleans_up = cleans_up
+    bench.gate.clear()
+    runner.carry_out(RunEngine("e-1", 1))
+    await bench.begun.wait()
+    runner.carry_out(Kill("e-1", "stopped"))
+    event = await bench.next()
+    assert isinstance(event, Exited)
+    assert event.problem is not None
+    assert event.problem.code == "killed"
+
+
+async def test_a_kill_before_the_work_began_is_answered_too(bench: Bench, runner: Runner) -> None:
+    runner.carry_out(a_stage())
+    runner.carry_out(Kill("e-1", "stopped"))
+    assert await bench.next() == StageFailed("e-1", KILLED)
+
+
+async def test_a_kill_of_nothing_is_nothing(bench: Bench, runner: Runner) -> None:
+    runner.carry_out(Kill("e-1", "stopped"))
+    assert bench.events.empty()
+
+
+async def test_a_timer_fires_unless_it_is_disarmed(bench: Bench, runner: Runner) -> None:
+    runner.carry_out(ArmTimer("e-1", Timer.EXECUTION, 0.0))
+    runner.carry_out(ArmTimer("e-1", Timer.REPORT, 0.0))
+    runner.carry_out(DisarmTimers("e-1"))
+    runner.carry_out(ArmTimer("e-2", Timer.TOTAL, 0.0))
+    assert await bench.next() == TimerFired("e-2", Timer.TOTAL)
+
+
+async def test_files_are_dropped_through_the_work(bench: Bench, runner: Runner) -> None:
+    runner.carry_out(DropFiles("e-1"))
+    assert bench.dropped == ["e-1"]
+
+
+async def test_closing_ends_work_without_a_word(bench: Bench, runner: Runner) -> None:
+    bench.gate.clear()
+    runner.carry_out(RunEngine("e-1", 1))
+    await bench.begun.wait()
+    await runner.close()
+    assert bench.events.empty()
