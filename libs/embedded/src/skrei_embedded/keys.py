@@ -1,0 +1,90 @@
+"""The cluster's secrets on this machine: who signs users and tokens, and the files that each service is given.
+
+All lie in <data-dir>/keys (0700, files 0600). Keys are made once; users are signed anew at each start, so that a new
+release's permissions hold from its first start on.
+"""
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from skrei_domain.ids import new_node_id
+from skrei_kit import nats_auth, tokens
+from skrei_kit.nats_auth import Authority, Permissions
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Where each secret lies. `authority` is never given to a child."""
+
+    folder: Path
+    authority: Authority
+    node_id: str
+
+    def creds(self, user: str) -> Path:
+        """Return the NATS credentials file of `api`, `scheduler`, `publisher` or `node`."""
+        return self.folder / f"{user}.creds"
+
+    @property
+    def token_key(self) -> Path:
+        """The private key that tokens are signed with (PEM)."""
+        return self.folder / "token.pem"
+
+    @property
+    def token_public_key(self) -> Path:
+        """Its public half."""
+        return self.folder / "token.pub.pem"
+
+    @property
+    def internal_token(self) -> Path:
+        """What the publisher shows at the API's internal routes."""
+        return self.folder / "internal.token"
+
+
+def load_or_make(data_dir: Path) -> Keys:
+    """Return the keys of a data folder; those that are missing are made."""
+    folder = data_dir / "keys"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    authority = _authority(folder / "authority.json")
+    node_file = folder / "node.id"
+    if not node_file.exists():
+        write_secret(node_file, new_node_id())
+    keys = Keys(folder, authority, node_file.read_text("ascii").strip())
+    if not keys.token_key.exists():
+        write_secret(keys.token_key, tokens.new_key()[0].decode())
+    write_secret(keys.token_public_key, tokens.public_of(keys.token_key.read_bytes()).decode())
+    if not keys.internal_token.exists():
+        write_secret(keys.internal_token, secrets.token_urlsafe(32))
+    users: dict[str, tuple[str, Permissions]] = {
+        "api": ("api", nats_auth.api()),
+        "scheduler": ("scheduler", nats_auth.scheduler()),
+        "publisher": ("publisher", nats_auth.publisher()),
+        "node": (keys.node_id, nats_auth.node(keys.node_id)),
+    }
+    for user, (name, permissions) in users.items():
+        write_secret(keys.creds(user), nats_auth.user_creds(authority, name, permissions))
+    return keys
+
+
+def node_creds(keys: Keys, node_id: str) -> str:
+    """Return the text of a credentials file for a node outside this machine."""
+    return nats_auth.user_creds(keys.authority, node_id, nats_auth.node(node_id))
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Put a file there whole, readable by its owner alone from its first byte on."""
+    half = path.with_name(f"{path.name}.new")
+    half.unlink(missing_ok=True)
+    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    half.replace(path)
+
+
+def _authority(path: Path) -> Authority:
+    if not path.exists():
+        write_secret(path, json.dumps(asdict(Authority.new())))
+    return Authority(**json.loads(path.read_text("utf-8")))

@@ -1,0 +1,124 @@
+"""A real nats-server of our own: configured with our authority, started, and known to be ready."""
+
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from skrei_domain.errors import Unavailable
+from skrei_embedded.installs import find_nats_server
+from skrei_embedded.postgres import OLD_LOG_BYTES
+from skrei_embedded.processes import Process, Spawner, end
+
+MAX_PAYLOAD_BYTES = 512 * 1024 + 64 * 1024  # DESIGN: no message over 512 KiB; headers and envelopes come on top
+STORE_BYTES = 4 * 1024**3  # the sum of the streams' own limits, with room
+START_SECONDS = 20.0  # a store of a GiB is read in a second
+STOP_SECONDS = 1.5
+
+
+class NatsFailed(Unavailable):
+    """The nats-server could not be started."""
+
+    code = "nats-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class NatsOptions:
+    """Where it listens, and whom it trusts (`trust`: lines of nats.conf; none lets everybody in, for tests)."""
+
+    port: int
+    host: str = "127.0.0.1"
+    trust: str = ""
+
+
+class NatsServer:
+    """One nats-server, keeping its store in `data_dir`/nats."""
+
+    def __init__(self, data_dir: Path, options: NatsOptions, spawner: Spawner) -> None:
+        self._data_dir = data_dir
+        self._folder = data_dir / "nats"
+        self._options = options
+        self._spawner = spawner
+        self.process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients of this machine connect."""
+        host = "127.0.0.1" if self._options.host in ("0.0.0.0", "::") else self._options.host
+        return f"nats://{host}:{self._options.port}"
+
+    def prepare(self) -> None:
+        """Write the configuration."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        config = self._folder / "nats.conf"
+        config.write_text(self._config(), "utf-8")
+        config.chmod(0o600)
+
+    def spawn(self) -> Process:
+        """Start the server and return at once. Call it from the main thread."""
+        log_path = self._data_dir / "logs" / "nats.log"
+        log_path.parent.mkdir(mode=0o700, exist_ok=True)
+        if log_path.exists() and log_path.stat().st_size > OLD_LOG_BYTES:
+            log_path.replace(log_path.with_suffix(".log.old"))
+        with log_path.open("ab") as log:
+            self.process = self._spawner.start(
+                [str(find_nats_server()), "-c", str(self._folder / "nats.conf")],
+                environment={"PATH": os.defpath},
+                log=log,
+                death_signal=signal.SIGTERM,
+            )
+        return self.process
+
+    def is_ready(self) -> bool:
+        """Whether it greets clients. Raises NatsFailed when it has ended instead."""
+        assert self.process is not None, "spawned before"
+        if self.process.poll() is not None:
+            raise NatsFailed(
+                f"nats-server ended while it started (is port {self._options.port} in use?); "
+                f"see {self._data_dir}/logs/nats.log",
+                hint="choose another port with --nats-port",
+            )
+        try:
+            with socket.create_connection(("127.0.0.1", self._options.port), timeout=1) as link:
+                return link.recv(4) == b"INFO" and self.process.poll() is None
+        except OSError:
+            return False
+
+    def start(self) -> None:
+        """Prepare, spawn and wait until it greets clients."""
+        self.prepare()
+        self.spawn()
+        until = time.monotonic() + START_SECONDS
+        while not self.is_ready():
+            if time.monotonic() > until:
+                self.stop()
+                raise NatsFailed(f"nats-server did not start within {START_SECONDS:g} s")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop it; what its streams hold stays on disk."""
+        if self.process is not None:
+            end(self.process, wait_seconds=STOP_SECONDS)
+
+    def _config(self) -> str:
+        return (
+            f"# Written at each start; change the options of `skrei serve` instead.\n"
+            f"server_name: skrei\n"
+            f"listen: {_quoted(f'{self._options.host}:{self._options.port}')}\n"
+            f"max_payload: {MAX_PAYLOAD_BYTES}\n"
+            f"jetstream {{ store_dir: {_quoted(str(self._folder / 'store'))}, max_file_store: {STORE_BYTES} }}\n"
+            f"{self._options.trust}"
+        )
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,179 @@
+"""Children that cannot outlive us: how a process is started, recognised later, and ended for certain."""
+
+import contextlib
+import ctypes
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from skrei_kit.supervisor import PARENT_PIPE
+
+_PR_SET_PDEATHSIG = 1
+_ON_LINUX: bool = sys.platform.startswith("linux")
+_LOOK_SECONDS = 0.01  # between two looks at a process that should end
+
+Process: TypeAlias = subprocess.Popen[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account of this machine that a child runs under."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+class Spawner:
+    """Starts children that end with us, whatever ends us.
+
+    Linux sends them a signal when we die. Elsewhere, and for a death between fork and that request, they hold the
+    reading end of a pipe that only we could write to. Use it from the main thread: the kernel's signal is tied to it.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def close(self) -> None:
+        """Forget the pipe; children that watch it end."""
+        os.close(self._read)
+        os.close(self._write)
+
+    def start(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        log: IO[bytes] | None = None,
+        account: Account | None = None,
+        death_signal: int = signal.SIGTERM,
+        watches_pipe: bool = False,
+    ) -> Process:
+        """Start a child in a session of its own: Ctrl+C is ours to pass on, in order.
+
+        `watches_pipe`: the program reads PARENT_PIPE itself; for others a guard does, where the kernel cannot.
+        """
+        guard = [] if watches_pipe or _ON_LINUX else [sys.executable, "-m", "skrei_embedded.guard"]
+        pipe = (self._read,) if watches_pipe or guard else ()
+        told = {**environment, PARENT_PIPE: str(self._read)} if pipe else dict(environment)
+        return subprocess.Popen(
+            [*guard, *command],
+            env=told,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=pipe,
+            cwd="/" if account else None,
+            start_new_session=True,
+            preexec_fn=_dies_with_us(death_signal),  # noqa: PLW1509  # we have no threads that hold locks here
+            **_as(account),
+        )
+
+
+def run_as(account: Account | None, command: Sequence[str], *, text: str | None = None) -> tuple[int, str]:
+    """Run a short command to its end; return its exit code and all that it said."""
+    done = subprocess.run(
+        command,
+        input=text.encode() if text is not None else b"",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        cwd="/" if account else None,
+        check=False,
+        timeout=120,  # initialising a database on a slow disk takes ten seconds
+        **_as(account),
+    )
+    return done.returncode, done.stdout.decode(errors="replace").strip()
+
+
+def end(process: Process, *, wait_seconds: float, gently: int = signal.SIGTERM) -> bool:
+    """Ask a child to stop, kill it with its whole session when it does not, and reap it. True: it stopped itself."""
+    if process.poll() is None:
+        process.send_signal(gently)
+    try:
+        process.wait(wait_seconds)
+    except subprocess.TimeoutExpired:
+        kill_session(process)
+        process.wait()
+        return False
+    kill_session(process)
+    return True
+
+
+def kill_session(process: Process) -> None:
+    """Kill what is left of a child's process group: nothing of it remains beside its successor."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def started_at(pid: int) -> str:
+    """Return what tells this process from a later one with the same pid; empty when it is gone."""
+    if _ON_LINUX:
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
+        except OSError:
+            return ""
+        state, *fields = text.rpartition(")")[2].split()
+        return "" if state in {"Z", "X"} else fields[18]
+    code, told = run_as(None, ["/bin/ps", "-o", "lstart=", "-p", str(pid)])
+    return told if code == 0 else ""
+
+
+def command_of(pid: int) -> str:
+    """Return a process's command line; empty when it is gone."""
+    if _ON_LINUX:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            return ""
+    code, told = run_as(None, ["/bin/ps", "-o", "args=", "-p", str(pid)])
+    return told if code == 0 else ""
+
+
+def end_strangers(pids: Mapping[int, str], *, wait_seconds: float) -> None:
+    """End processes that an earlier supervisor left, named by pid and `started_at`: politely, then for certain."""
+    left = {pid: born for pid, born in pids.items() if born and started_at(pid) == born}
+    for number, until in ((signal.SIGTERM, time.monotonic() + wait_seconds), (signal.SIGKILL, None)):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        while left and (until is None or time.monotonic() < until):
+            left = {pid: born for pid, born in left.items() if started_at(pid) == born}
+            time.sleep(_LOOK_SECONDS if left else 0)
+
+
+def unprivileged() -> Account | None:
+    """Return the account that Postgres runs under when we are root (it refuses root); None when we are not."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return Account(name, entry.pw_uid, entry.pw_gid)
+    return Account("65534", 65534, 65534)
+
+
+def _as(account: Account | None) -> dict[str, Any]:
+    if account is None:
+        return {}
+    return {"user": account.uid, "group": account.gid, "extra_groups": ()}
+
+
+def _dies_with_us(number: int) -> Callable[[], None] | None:
+    if not _ON_LINUX:
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os._exit(1)  # it died before we asked
+
+    return ask
