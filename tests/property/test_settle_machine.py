@@ -187,6 +187,7 @@ class Cluster(RuleBasedStateMachine):
             assert self.view.matrix.order[mine] == fresh.matrix.order[node_row]
         for id, job in self.view.jobs.items():
             assert job.won == frozenset(self.ledger.won[id])
+            assert set(self.view.open_units(job)) == set(fresh.open_units(job))
             assert job.attempts == self.ledger.fresh(id).attempts
             assert job.refused_by == self.ledger.fresh(id).refused_by
 

@@ -7,6 +7,7 @@ from skrei_domain.lifecycle import ExecutionState, JobState, Membership, Want
 from skrei_scheduling.changes import Changes
 from skrei_scheduling.membership import silence
 from skrei_scheduling.plan import Plan
+from skrei_scheduling.reconcile import UNITS_A_LOOK
 from skrei_scheduling.retry import MAX_ATTEMPTS, backoff_seconds
 from skrei_scheduling.rows import Evaluation, JobRow, NodeRow, Offline, OnReturn
 from skrei_scheduling.schedule import schedule
@@ -264,6 +265,16 @@ def test_what_fits_runs_and_the_rest_waits() -> None:
         settle(view, [("n-1", a_fact(changes.executions_new[0].id))], locked(view.jobs["j-1"]), counting_ids())
     )
     assert woken == ["j-1"]
+
+
+def test_a_job_of_many_units_is_placed_look_by_look() -> None:
+    view, job = a_view(a_node(cpu="64")), a_job(count=UNITS_A_LOOK + 5, requirement=a_requirement(cpu="0", memory="0"))
+    changes = committed(plan_for(view, job), job)
+    assert len(changes.executions_new) == UNITS_A_LOOK
+    assert [(each.trigger, each.delay_seconds) for each in changes.evaluations_new] == [("job-continue", 0.0)]
+    view.apply(changes)
+    rest = schedule(view, [Evaluation("v-2", "j-1", "job-continue")], NOW, 0, counting_ids())
+    assert {row.partition for row in rest.placements} == set(range(UNITS_A_LOOK, UNITS_A_LOOK + 5))
 
 
 def test_a_reason_line_speaks_for_many_nodes_and_names_one() -> None:

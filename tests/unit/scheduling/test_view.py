@@ -143,3 +143,11 @@ def test_waiting_is_rebuilt_from_the_record_at_takeover() -> None:
     view = ClusterView.load([a_node()], [missing, queued("j-1"), a_job("j-new")], [row])
     assert sorted(view.waiting) == ["j-1", "j-half"]
     assert view.waiting.units("j-half") == 1
+
+
+def test_room_that_a_job_was_woken_for_and_did_not_take_goes_to_the_next() -> None:
+    view = full(queued("j-first", age=9), queued("j-next"))
+    assert view.apply(ended(view, "e-0")) == ["j-first"]
+    assert view.apply(Changes(jobs=(JobChange("j-first", 3, state=JobState.FAILED),))) == ["j-next"]
+    view.upsert_job(replace(view.jobs["j-next"], state=JobState.STOPPED, generation=2))
+    assert not view.waiting

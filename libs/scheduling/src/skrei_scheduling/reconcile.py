@@ -8,7 +8,10 @@ from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduling import texts
 from skrei_scheduling.retry import MAX_ATTEMPTS
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, OnReturn, Unit
-from skrei_scheduling.view import ClusterView, covers
+from skrei_scheduling.view import ClusterView
+
+UNITS_A_LOOK = 1_000
+"""Units placed by one look at one job: a plan's size, and so how long it holds the event loop, has a bound."""
 
 _WHY_STOPPED = {
     JobState.STOPPED: texts.STOP_JOB_STOPPED,
@@ -44,6 +47,7 @@ class Difference:
     stop: tuple[tuple[ExecutionRow, str], ...] = ()
     failure: Failure | None = None
     missing: tuple[Missing, ...] = ()
+    beyond: int = 0  # open units that this look did not reach
     standing: int = 0  # units that an execution stands for
     look_again_seconds: float | None = None  # when the next silent node will have been silent long enough
     complete: bool = False
@@ -60,7 +64,7 @@ def reconcile(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation],
     failure = _timed_out(job, now) or _failed(evaluations)
     if failure is not None:
         return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
-    missing, standing, wait = _missing(view, job, evaluations, now)
+    missing, beyond, wait = _missing(view, job, current, evaluations, now)
     spent = next((each for each in missing if each.attempt > MAX_ATTEMPTS), None)
     if spent is not None:
         failure = _worn_out(evaluations)
@@ -68,7 +72,8 @@ def reconcile(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation],
     return Difference(
         stop=outdated,
         missing=tuple(missing),
-        standing=standing,
+        standing=len({row.unit for row in current}) - sum(1 for each in missing if each.originals),
+        beyond=beyond,
         look_again_seconds=wait,
         complete=len(job.won) >= job.units,
     )
@@ -100,40 +105,37 @@ def _worn_out(evaluations: Iterable[Evaluation]) -> Failure:
 
 
 def _missing(
-    view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], now: datetime
+    view: ClusterView, job: JobRow, current: list[ExecutionRow], evaluations: Iterable[Evaluation], now: datetime
 ) -> tuple[list[Missing], int, float | None]:
-    due = {evaluation.id for evaluation in evaluations}
-    backoff = view.backoff(job.id)
+    """Return the units to place now, how many open ones are beyond this look, and when to look at silent ones again."""
     missing: list[Missing] = []
-    standing, soonest = 0, None
-    open_units = set(view.open_units(job))
-    for unit in job_units(job):
-        if unit in job.won:
+    soonest: timedelta | None = None
+    for unit in dict.fromkeys(row.unit for row in current if row.state is ExecutionState.UNKNOWN):
+        originals = tuple(row for row in current if row.unit == unit)
+        wait = _wait(view, job, originals, now)
+        if wait is None:
             continue
-        originals: tuple[ExecutionRow, ...] = ()
-        if unit not in open_units:
-            rows = [row for row in view.of_unit(job.id, unit) if covers(row, job)]
-            wait = _wait(view, job, rows, now)
-            if wait is None or wait > timedelta():
-                standing += 1
-                soonest = wait if soonest is None or (wait is not None and wait < soonest) else soonest
-                continue
-            originals = tuple(rows)
-        if backoff.get(unit, "") not in due and unit in backoff:
-            continue
-        attempt = job.attempts.get(unit, 0) + 1
-        missing.append(Missing(unit, attempt, job.refused_by.get(unit, frozenset()), originals))
-    return missing, standing, None if soonest is None else soonest.total_seconds()
+        if wait <= timedelta():
+            missing.append(_one(job, unit, originals))
+        elif soonest is None or wait < soonest:
+            soonest = wait
+    due, backoff = {evaluation.id for evaluation in evaluations}, view.backoff(job.id)
+    open_units = view.open_units(job)
+    looked = 0
+    for unit in open_units:
+        if len(missing) >= UNITS_A_LOOK:
+            break
+        looked += 1
+        if unit not in backoff or backoff[unit] in due:
+            missing.append(_one(job, unit))
+    return missing, len(open_units) - looked, None if soonest is None else soonest.total_seconds()
 
 
-def job_units(job: JobRow) -> Iterable[Unit]:
-    """Yield the units of the job's version, in order."""
-    for task in job.tasks:
-        for partition in range(task.count):
-            yield (task.name, partition)
+def _one(job: JobRow, unit: Unit, originals: tuple[ExecutionRow, ...] = ()) -> Missing:
+    return Missing(unit, job.attempts.get(unit, 0) + 1, job.refused_by.get(unit, frozenset()), originals)
 
 
-def _wait(view: ClusterView, job: JobRow, rows: list[ExecutionRow], now: datetime) -> timedelta | None:
+def _wait(view: ClusterView, job: JobRow, rows: Iterable[ExecutionRow], now: datetime) -> timedelta | None:
     """How long until the unit's executions count as gone; None where one of them is heard, or none may be replaced."""
     if not job.offline.replace:
         return None

@@ -4,6 +4,7 @@ They are values: a change is a new row. The record's tables hold more (what only
 decisions need.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -90,6 +91,10 @@ class JobRow:
     def units(self) -> int:
         """How many units the version has."""
         return sum(task.count for task in self.tasks)
+
+    def all_units(self) -> Iterator[Unit]:
+        """Yield the units of the version, in order."""
+        return ((task.name, partition) for task in self.tasks for partition in range(task.count))
 
 
 @dataclass(frozen=True, slots=True)

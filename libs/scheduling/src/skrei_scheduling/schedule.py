@@ -88,7 +88,7 @@ class _Planner:
                 complete=difference.complete and not job.state.is_terminal,
             )
         rows, unplaced = self._place(job, difference, next((each.id for each in evaluations if each.id), ""))
-        waits = self._waits(job, unplaced) if unplaced else None
+        waits = self._waits(job, unplaced, difference.beyond) if unplaced else None
         if waits is not None and not rows and not difference.standing:
             failure = self._cannot_wait(job, waits)
             if failure is not None:
@@ -104,7 +104,11 @@ class _Planner:
             originals=frozenset(row.id for row in originals),
             standing=difference.standing + sum(1 for each in unplaced if each.originals),
             waits=waits,
-            follow_up=tuple(self._follow_up(job, evaluations, difference, queued=waits is not None and not rows)),
+            follow_up=tuple(
+                self._follow_up(
+                    job, evaluations, difference, queued=bool(unplaced) and not rows, all_placed=not unplaced
+                )
+            ),
         )
 
     # ------------------------------------------------------------ placing
@@ -190,11 +194,12 @@ class _Planner:
 
     # ------------------------------------------------------------ waiting
 
-    def _waits(self, job: JobRow, unplaced: list[Missing]) -> Waits:
+    def _waits(self, job: JobRow, unplaced: list[Missing], beyond: int) -> Waits:
         task = next(task for task in job.tasks if task.name == unplaced[0].unit[0])
         requirement = task.requirement
-        explanation = self._explain(requirement, len(unplaced))
-        return Waits(len(unplaced), explanation, self._view.waiting.position(job, requirement))
+        units = len(unplaced) + beyond
+        explanation = self._explain(requirement, units)
+        return Waits(units, explanation, self._view.waiting.position(job, requirement))
 
     def _explain(self, requirement: Requirement, requested: int) -> Explanation:
         """Explain once per class for as long as nothing else was promised in between."""
@@ -221,7 +226,13 @@ class _Planner:
         return Failure(text, text, details=details)
 
     def _follow_up(
-        self, job: JobRow, evaluations: tuple[Evaluation, ...], difference: Difference, *, queued: bool
+        self,
+        job: JobRow,
+        evaluations: tuple[Evaluation, ...],
+        difference: Difference,
+        *,
+        queued: bool,
+        all_placed: bool,
     ) -> Iterable[EvaluationNew]:
         """The timers of a job: set when it is first seen or starts to wait, and again when one fired early."""
         fired = {evaluation.trigger for evaluation in evaluations}
@@ -234,6 +245,8 @@ class _Planner:
             yield self._timer(
                 job, texts.TRIGGER_QUEUE_TIMEOUT, (job.created_at + job.queue_timeout - self._now).total_seconds()
             )
+        if difference.beyond and all_placed:
+            yield EvaluationNew(self._ids("v"), job.id, job.namespace, texts.TRIGGER_CONTINUE)
         if difference.look_again_seconds is not None and texts.TRIGGER_NODE_LOST in fired:
             yield self._timer(job, texts.TRIGGER_NODE_LOST, difference.look_again_seconds)
 

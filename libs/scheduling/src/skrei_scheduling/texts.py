@@ -62,6 +62,9 @@ TRIGGER_QUEUE_TIMEOUT = "queue-timeout"
 TRIGGER_FAILURE = "exec-failure"
 TRIGGER_RETRY = "exec-retry"
 TRIGGER_NODE_LOST = "node-lost"
+TRIGGER_CONTINUE = "job-continue"
+"""Of a job with more units than one look places."""
+
 TRIGGER_ROOM = "room"
 """Of an evaluation that lives in memory only: a node changed, and a waiting job may have room now."""
 

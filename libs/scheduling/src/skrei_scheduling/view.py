@@ -5,7 +5,7 @@ and by jobs as they were read with their evaluations (`upsert_job`). Every step 
 never what the cluster holds.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from skrei_domain.lifecycle import ExecutionState, JobState
@@ -31,6 +31,8 @@ class ClusterView:
         self.commits = 0  # how often the view moved on: a plan made before is looked at again
         self._of_job: dict[str, dict[Unit, tuple[str, ...]]] = {}
         self._of_node: dict[str, dict[str, None]] = {}
+        self._line_moved = False  # a job left the line unplaced: room that it was woken for is there for the next
+        self._open: dict[str, dict[Unit, None]] = {}
         self._backoff: dict[str, dict[Unit, str]] = {}  # job -> unit -> the evaluation that ends its backoff
         self._backoff_of: dict[str, tuple[str, Unit]] = {}
 
@@ -54,7 +56,7 @@ class ClusterView:
             if job.state.is_terminal:
                 view._drop_if_done(job.id)
             elif job.state is not JobState.PENDING:
-                view._put_waiting(job, sum(1 for _ in view.open_units(job)))
+                view._put_waiting(job, len(view.open_units(job)))
         return view
 
     # ------------------------------------------------------------ reading
@@ -71,17 +73,20 @@ class ClusterView:
         """Yield what the view holds on one node."""
         return (self.executions[each] for each in self._of_node.get(node_id, {}))
 
-    def open_units(self, job: JobRow) -> Iterator[Unit]:
-        """Yield the units that are not won and have no live unrevoked execution; those in backoff too."""
-        held = self._of_job.get(job.id, {})
-        for task in job.tasks:
-            for partition in range(task.count):
-                unit = (task.name, partition)
-                if unit in job.won:
-                    continue
-                if any(covers(self.executions[each], job) for each in held.get(unit, ())):
-                    continue
-                yield unit
+    def open_units(self, job: JobRow) -> Mapping[Unit, None]:
+        """Return the units that are not won and have no live unrevoked execution; those in backoff too.
+
+        Worked out once for each job and kept: a job of 10,000 units is looked at each time that one of them ends.
+        """
+        found = self._open.get(job.id)
+        if found is None:
+            found = {unit: None for unit in job.all_units() if unit not in job.won and not self._covered(job, unit)}
+            if job.id in self.jobs:
+                self._open[job.id] = found
+        return found
+
+    def _covered(self, job: JobRow, unit: Unit) -> bool:
+        return any(covers(row, job) for row in self.of_unit(job.id, unit))
 
     def backoff(self, job_id: str) -> dict[Unit, str]:
         """Return the units that wait for an evaluation (its id) before they are placed again."""
@@ -112,7 +117,9 @@ class ClusterView:
         known = self.jobs.get(job.id)
         if known is not None and known.version < job.version:
             self._stand_down(job.id)
-        self.jobs[job.id] = _own(self.latest(job))
+        self.jobs[job.id] = merged = _own(self.latest(job))
+        if known is None or (known.version, len(known.won)) != (merged.version, len(merged.won)):
+            self._open.pop(job.id, None)
         self._drop_if_done(job.id)
 
     def apply(self, changes: Changes) -> list[str]:
@@ -136,14 +143,19 @@ class ClusterView:
             self._end_backoff(evaluation_id)
         for job_id in {change.row.job_id for change in changes.executions}:
             self._drop_if_done(job_id)
-        return self.waiting.woken(self.matrix, touched, picky=self._picky) if touched and self.waiting else []
+        woken = self.waiting.woken(self.matrix, touched, picky=self._picky) if touched and self.waiting else []
+        if self._line_moved:
+            self._line_moved = False
+            woken = list(dict.fromkeys((*woken, *self.sweep())))
+        return woken
 
     def sweep(self) -> list[str]:
-        """Return the first waiting job of every class that has room somewhere now: what wake-ups may have missed."""
+        """Return the first waiting jobs of every class that has room somewhere now: what wake-ups may have missed."""
         return [
-            head
-            for requirement, head in self.waiting.heads()
+            job_id
+            for requirement, heads in self.waiting.heads(self._picky)
             if self.feasibility.of(requirement).with_room(self.matrix).any()
+            for job_id in heads
         ]
 
     def _picky(self, job_id: str) -> bool:
@@ -172,9 +184,20 @@ class ClusterView:
                 self._of_node.setdefault(row.node_id, {})[row.id] = None
         elif old is not None:
             self._forget(row)
+        self._reopen(row)
         if old is not None and row.state in _BAD_ENDS and old.state is not row.state:
             self._count_bad_end(row)
         return held and not row.holds
+
+    def _reopen(self, row: ExecutionRow) -> None:
+        """Bring the open units of the execution's job up to date."""
+        units, job = self._open.get(row.job_id), self.jobs.get(row.job_id)
+        if units is None or job is None or job.version != row.job_version:
+            return
+        if row.unit in job.won or self._covered(job, row.unit):
+            units.pop(row.unit, None)
+        else:
+            units[row.unit] = None
 
     def _forget(self, row: ExecutionRow) -> None:
         del self.executions[row.id]
@@ -205,6 +228,8 @@ class ClusterView:
             return
         if change.won:
             job = replace(job, won=job.won.union(change.won))
+            for unit in change.won:
+                self._open.get(change.id, {}).pop(unit, None)
         if change.state is not None:
             job = replace(job, state=change.state)
         self.jobs[change.id] = job
@@ -245,10 +270,13 @@ class ClusterView:
         if job is None or not job.state.is_terminal:
             return
         self._stand_down(job_id)
+        self._open.pop(job_id, None)
         if job_id not in self._of_job:
             del self.jobs[job_id]
 
     def _stand_down(self, job_id: str) -> None:
+        if job_id in self.waiting:
+            self._line_moved = True
         self.waiting.drop(job_id)
         for evaluation_id in list(self._backoff.get(job_id, {}).values()):
             self._end_backoff(evaluation_id)

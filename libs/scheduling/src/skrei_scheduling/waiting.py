@@ -66,9 +66,15 @@ class WaitingLine:
         """Return the job's place in its class's line, from 1, whether it stands there yet or not."""
         return bisect_left(self._classes.get(requirement, []), turn(job)) + 1
 
-    def heads(self) -> list[tuple[Requirement, str]]:
-        """Return every class with its first job, in order."""
-        return [(each, line[0][2]) for each, line in self._in_order()]
+    def heads(self, picky: Callable[[str], bool]) -> Iterator[tuple[Requirement, list[str]]]:
+        """Yield every class with its first jobs, in order: up to the first that is not picky."""
+        for requirement, line in self._in_order():
+            heads: list[str] = []
+            for _, _, job_id in line:
+                heads.append(job_id)
+                if not picky(job_id):
+                    break
+            yield requirement, heads
 
     def _in_order(self) -> list[tuple[Requirement, list[Turn]]]:
         return sorted(self._classes.items(), key=lambda each: each[1][0])
