@@ -12,14 +12,13 @@ Nothing else changes the view, and one commit is under way at a time, so that pl
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from skrei_domain.ids import IdSource
 from skrei_domain.lifecycle import Connection, Membership, Want
 from skrei_domain.messages import (
-    CommandBatch,
     Confirm,
     ExecutionObserved,
     Fact,
@@ -32,11 +31,13 @@ from skrei_domain.messages import (
     PublisherFact,
 )
 from skrei_domain.sync import Greeting, LeaderSide, NodeLog
+from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm
 from skrei_scheduling.builder import ChangesBuilder
-from skrei_scheduling.changes import Changes, Decide, Locked, Position
+from skrei_scheduling.changes import Changes, Locked, Position
+from skrei_scheduling.membership import lose_into, revive_into, silence_into, unanswered_into
 from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeRow
 from skrei_scheduling.schedule import schedule
-from skrei_scheduling.settle import lose, revive, settle, silence, unanswered
+from skrei_scheduling.settle import jobs_of, settle_into
 from skrei_scheduling.view import ClusterView
 
 FACTS_A_COMMIT = 1_000  # about 30 ms of bulk write; more only delays the confirmations of the first
@@ -46,69 +47,6 @@ ASK_AFTER_SECONDS = 10.0  # an offer unanswered while its node heartbeats: ask t
 GIVE_UP_AFTER_SECONDS = 30.0  # then revoke it and try elsewhere
 SELF_SUSPICION_SECONDS = 120.0  # when a third of the nodes falls silent at once it is probably us
 SELF_SUSPICION_NODES = 3
-
-
-# ---------------------------------------------------------------- what the shell does
-
-
-@dataclass(frozen=True, slots=True)
-class SendCommands:
-    """Tell a node what is wanted of these executions."""
-
-    node_id: str
-    rows: tuple[ExecutionRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SendConfirm:
-    """Tell a node how far its log is committed, or ask it to say hello."""
-
-    node_id: str
-    confirm: Confirm
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Answer a hello."""
-
-    to: str
-    reply: HelloReply
-
-
-@dataclass(frozen=True, slots=True)
-class ReadSoon:
-    """Evaluations will be due in the record in so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One log event of note."""
-
-    event: str
-    fields: Mapping[str, str]
-
-
-Outgoing = SendCommands | SendConfirm | Reply | ReadSoon | Report
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Read these executions from the record (they are not in the view) before going on."""
-
-    executions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One commit: what to lock, how to decide under the lock, and what follows from it."""
-
-    name: str
-    lock: frozenset[str]
-    evaluations: frozenset[str]
-    decide: Decide
-    after: Callable[[Changes, float], list[Outgoing]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +192,7 @@ class Core:
         if node is not None and node.membership is Membership.REJECTED:
             problem = Problem(code="node-rejected", message=f"node {hello.node_id} was rejected: {node.error}")
             return [Reply(reply_to, HelloReply(timeline=self.side.timeline, epoch=self.epoch, refusal=problem))]
-        mine = {row.id: row for row in self.view.on_node(hello.node_id)}
+        mine = {row.id: row for row in self.view.of_node(hello.node_id)}
         greeting = self.side.greet(_log_of(node), mine, hello, now)
         if greeting.restored:
             return self._new_timeline(hello)
@@ -265,28 +203,26 @@ class Core:
             return out
         return self._register(hello, greeting, greeting.log, node, reply_to)
 
-    def _register(
-        self, hello: Hello, greeting: Greeting, log: NodeLog, node: NodeRow | None, reply_to: str
-    ) -> Commit:
+    def _register(self, hello: Hello, greeting: Greeting, log: NodeLog, node: NodeRow | None, reply_to: str) -> Commit:
         def decide(locked: Locked) -> Changes:
             builder = ChangesBuilder(self.view, locked, self._ids)
             base = node or NodeRow(id=hello.node_id, info=hello.info)
             joined = base.connection is Connection.DISCONNECTED or base.boot_id != hello.boot_id
-            builder.node(
-                replace(
-                    base,
-                    info=hello.info,
-                    connection=Connection.CONNECTED,
-                    boot_id=log.boot_id,
-                    incarnation=log.incarnation,
-                    confirmed=log.confirmed,
-                    confirmed_by=log.confirmed_by,
-                    connected_since=locked.now if joined else base.connected_since,
-                    error="",
-                )
+            fresh = replace(
+                base,
+                info=hello.info,
+                connection=Connection.CONNECTED,
+                boot_id=log.boot_id,
+                incarnation=log.incarnation,
+                confirmed=log.confirmed,
+                confirmed_by=log.confirmed_by,
+                connected_since=locked.now if joined else base.connected_since,
+                disconnected_since=None,
+                error="",
             )
-            revive(builder, hello.node_id, greeting.listed)
-            lose(builder, greeting.lost, "the node has no memory of it (its journal was replaced)")
+            lose_into(builder, greeting.lost, "its node's journal was replaced")
+            listed = {item.execution_id: (item.state, item.revision) for item in greeting.listed.values()}
+            revive_into(builder, fresh, listed)
             return builder.build()
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
@@ -300,7 +236,7 @@ class Core:
                 out.append(Report("orphans_stopped", report))
             return out
 
-        jobs = {row.job_id for row in self.view.on_node(hello.node_id)}
+        jobs = {row.job_id for row in self.view.of_node(hello.node_id)}
         return Commit("hello", frozenset(jobs), frozenset(), decide, after)
 
     def _new_timeline(self, hello: Hello) -> Commit:
@@ -318,7 +254,8 @@ class Core:
     # ------------------------------------------------------------ facts
 
     def _take_facts(self, now: float) -> Commit | Fetch | list[Outgoing]:
-        chosen, count = [], 0
+        chosen: list[_Arrived] = []
+        count = 0
         for arrived in self._inbox.facts:
             count += len(arrived.batch.facts)
             if chosen and count > FACTS_A_COMMIT:
@@ -363,14 +300,16 @@ class Core:
         observed = [(n, fact) for n, facts in taken.items() for fact in facts if isinstance(fact, ExecutionObserved)]
 
         def decide(locked: Locked) -> Changes:
-            builder = ChangesBuilder(self.view, locked, self._ids)
+            builder = ChangesBuilder(self.view, locked, self._ids, late=late)
             for node_id, facts in taken.items():
                 infos = [fact.info for fact in facts if isinstance(fact, NodeChanged)]
                 log = logs[node_id]
                 node = replace(self.view.nodes[node_id], confirmed=log.confirmed, confirmed_by=log.confirmed_by)
-                builder.node(replace(node, info=infos[-1]) if infos else node)
-            settle(builder, observed, late=late)
-            return replace(builder.build(), position=position)
+                builder.put_node(replace(node, info=infos[-1]) if infos else node)
+            settle_into(builder, observed)
+            if position is not None:
+                builder.read_to(position)
+            return builder.build()
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
             out: list[Outgoing] = [SendConfirm(n, self.side.confirm(log)) for n, log in logs.items()]
@@ -379,8 +318,8 @@ class Core:
                 self.side.applied(node_id, facts)
             return out + self._advance(changes, now)
 
-        rows = [self.view.executions.get(fact.execution_id) or late.get(fact.execution_id) for _, fact in observed]
-        return Commit("facts", frozenset(row.job_id for row in rows if row), frozenset(), decide, after)
+        jobs = jobs_of(self.view, (fact.execution_id for _, fact in observed), late)
+        return Commit("facts", frozenset(jobs), frozenset(), decide, after)
 
     def _take_stored(self) -> Commit:
         facts = [self._inbox.stored.popleft() for _ in range(min(len(self._inbox.stored), 16))]
@@ -401,7 +340,8 @@ class Core:
         ]
         if not silent or now < self._suspect_until:
             return
-        if len(silent) >= SELF_SUSPICION_NODES and len(silent) * 3 > len(connected) and self._suspect_until == float("-inf"):
+        at_once = len(silent) >= SELF_SUSPICION_NODES and len(silent) * 3 > len(connected)
+        if at_once and self._suspect_until == float("-inf"):
             self._suspect_until = now + SELF_SUSPICION_SECONDS
             return
         self._suspect_until = float("-inf")
@@ -411,12 +351,12 @@ class Core:
     def _disconnect(self) -> Commit:
         leaving, self._inbox.leaving = self._inbox.leaving, {}
         gone = {n: why for n, why in leaving.items() if n in self.view.nodes}
-        jobs = {row.job_id for node_id in gone for row in self.view.on_node(node_id)}
+        jobs = {row.job_id for node_id in gone for row in self.view.of_node(node_id)}
 
         def decide(locked: Locked) -> Changes:
             builder = ChangesBuilder(self.view, locked, self._ids)
             for node_id, why in gone.items():
-                silence(builder, node_id, why)
+                silence_into(builder, [node_id], error=why)
             return builder.build()
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
@@ -432,7 +372,7 @@ class Core:
     # ------------------------------------------------------------ offers
 
     def _note_offer(self, row: ExecutionRow, now: float) -> None:
-        if row.revision > row.seen_revision and row.live:
+        if row.revision > row.seen_revision and (row.live or row.holds):
             offer = self._offers.get(row.id)
             if offer is None or offer.revision != row.revision:
                 self._offers[row.id] = _Offer(row.revision, now)
@@ -462,7 +402,7 @@ class Core:
                 continue
             row = self.view.executions.get(execution_id)
             node = self.view.nodes.get(row.node_id) if row else None
-            if row and node and node.connection is Connection.CONNECTED and row.want is Want.RUN:
+            if row and row.live and node and node.connection is Connection.CONNECTED and row.want is Want.RUN:
                 found.append(execution_id)
         return found[:FACTS_A_COMMIT]
 
@@ -473,7 +413,7 @@ class Core:
 
         def decide(locked: Locked) -> Changes:
             builder = ChangesBuilder(self.view, locked, self._ids)
-            unanswered(builder, overdue)
+            unanswered_into(builder, overdue)
             return builder.build()
 
         return Commit("unanswered", frozenset(jobs), frozenset(), decide, self._advance)
@@ -484,7 +424,8 @@ class Core:
         self._inbox.evaluations.setdefault(job_id, Evaluation("", job_id, trigger))
 
     def _plan(self, now: datetime) -> Commit:
-        chosen, units = [], 0
+        chosen: list[Evaluation] = []
+        units = 0
         for key in list(self._inbox.evaluations):
             evaluation = self._inbox.evaluations[key]
             job = evaluation.job or self.view.jobs.get(evaluation.job_id)
@@ -496,12 +437,8 @@ class Core:
             if evaluation.job is not None:
                 self.view.upsert_job(evaluation.job)
         plan = schedule(self.view, chosen, now, next(self._seeds), self._ids)
-
-        def after(changes: Changes, now: float) -> list[Outgoing]:
-            return self._advance(changes, now)
-
         ids = frozenset(evaluation.id for evaluation in chosen if evaluation.id)
-        return Commit("plan", frozenset(plan.jobs), ids, plan.decide, after)
+        return Commit("plan", frozenset(plan.jobs), ids, plan.decide, self._advance)
 
     # ------------------------------------------------------------ after a commit
 
@@ -512,7 +449,7 @@ class Core:
         by_node: dict[str, list[ExecutionRow]] = {}
         for row in itertools.chain(changes.executions_new, (change.row for change in changes.executions)):
             self._note_offer(row, now)
-            if row.live and row.revision > row.seen_revision:
+            if row.revision > row.seen_revision and (row.live or row.holds):
                 by_node.setdefault(row.node_id, []).append(row)
         out: list[Outgoing] = [SendCommands(node_id, tuple(rows)) for node_id, rows in by_node.items()]
         for new in changes.evaluations_new:
@@ -525,19 +462,3 @@ class Core:
 
 def _log_of(node: NodeRow | None) -> NodeLog | None:
     return None if node is None else NodeLog(node.incarnation, node.confirmed, node.boot_id, node.confirmed_by)
-
-
-def commands(core: Core, rows: Iterable[ExecutionRow]) -> CommandBatch:
-    """Return the batch of these rows without their orders: what a stop needs, and what tests compare."""
-    from skrei_domain.messages import ExecutionWanted
-
-    return CommandBatch(
-        timeline=core.side.timeline,
-        epoch=core.epoch,
-        commands=tuple(
-            ExecutionWanted(
-                execution_id=row.id, revision=row.revision, want=row.want, incarnation=row.incarnation, reason=row.reason
-            )
-            for row in rows
-        ),
-    )

@@ -1,0 +1,299 @@
+"""The shell of the leader: carries the core's work out against the record and the bus, for one epoch.
+
+Functionally it is this loop: take what arrived, ask the core for its next commit, commit it, send what follows.
+It differs in three ways, all for speed: messages are taken in while a commit is under way; under load, and only
+then, a commit waits a few milliseconds for company; specs are kept at hand between plan and command.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from pydantic import ValidationError
+from skrei_store.leader import LeaderRecord
+
+from skrei_domain import envelope, subjects
+from skrei_domain.clock import Clock
+from skrei_domain.ids import new_evaluation_id, new_id
+from skrei_domain.lifecycle import JobState, Want
+from skrei_domain.messages import EvaluationHint, FactBatch, Heartbeat, Hello, HintedEvaluation, PublisherFact
+from skrei_kit import topology
+from skrei_kit.bus import Arrival, Bus, BusUnavailable, Message, StreamReader
+from skrei_kit.observability import get_logger
+from skrei_kit.supervisor import every, run_until_stopped
+from skrei_kit.tokens import TokenSigner
+from skrei_scheduler.core import Core
+from skrei_scheduler.sender import Sender
+from skrei_scheduler.settings import SchedulerSettings
+from skrei_scheduler.specs import SpecCache
+from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm
+from skrei_scheduling.changes import Position
+from skrei_scheduling.compile import compile_job
+from skrei_scheduling.rows import Evaluation
+from skrei_scheduling.view import ClusterView
+
+log = get_logger()
+
+DUE_PAGE = 256  # evaluations read at once: one plan's worth
+BUSY_BACKLOG = 4  # so much company in the last commit means load
+FULL_BACKLOG = 256  # so much waiting fills a commit: no reason to linger
+QUEUED_BATCHES = 8_192  # fact batches in memory; beyond it the reader of the stream waits
+
+
+class Leader:
+    """One epoch of leadership. `run` ends only by an error (LeadershipLost among them) or when it is stopped."""
+
+    def __init__(
+        self,
+        record: LeaderRecord,
+        bus: Bus,
+        signer: TokenSigner,
+        settings: SchedulerSettings,
+        clock: Clock,
+        *,
+        epoch: int,
+    ) -> None:
+        self._record = record
+        self._bus = bus
+        self._signer = signer
+        self._settings = settings
+        self._clock = clock
+        self._epoch = epoch
+        self._specs = SpecCache()
+        self._wake = asyncio.Event()
+        self._read_due = asyncio.Event()
+        self._commands_stream = ""
+        self._last_company = 0
+        self._hello_of: dict[str, str] = {}  # reply subject -> node
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._core: Core
+        self._sender: Sender
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Rebuild the view, take over, lead."""
+        loaded = await self._record.load()
+        for key, text in (await self._record.specs({(job.id, job.version) for job in loaded.jobs})).items():
+            self._specs.put(*key, text)
+        view = ClusterView.load(loaded.nodes, loaded.jobs, loaded.executions)
+        self._core = Core(
+            view,
+            timeline=loaded.timeline,
+            epoch=self._epoch,
+            now=self._clock.monotonic(),
+            ids=_ids,
+            heartbeat_seconds=self._settings.heartbeat_seconds,
+            missed_heartbeats=self._settings.missed_heartbeats,
+        )
+        token = timedelta(hours=self._settings.token_hours)
+        self._sender = Sender(self._bus, self._core, self._specs, self._signer, self._clock, token)
+        log.info("leading", epoch=self._epoch, nodes=len(view.nodes), jobs=len(view.jobs))
+        reader = StreamReader(
+            self._bus,
+            topology.facts(),
+            self._on_facts,
+            created=loaded.position.created if loaded.position else "",
+            sequence=loaded.position.sequence if loaded.position else 0,
+        )
+        subscriptions = [
+            await self._bus.subscribe(subjects.ALL_HELLOS, self._guard(self._on_hello)),
+            await self._bus.subscribe(subjects.ALL_HEARTBEATS, self._guard(self._on_heartbeat)),
+            await self._bus.subscribe(subjects.HINT_EVALUATION, self._guard(self._on_hint)),
+            await self._bus.subscribe(subjects.PUBLISHER_FACT, self._guard(self._on_publisher)),
+        ]
+        self._wake.set()
+        self._read_due.set()
+        second = timedelta(seconds=1)
+        try:
+            await run_until_stopped(
+                stop,
+                facts=reader.run(),
+                work=self._work(),
+                due=self._due(),
+                takeover=self._take_over(),
+                tick=every(second, self._tick, name="tick", clock=self._clock),
+                results=every(second, self._hand_over, name="results", clock=self._clock),
+            )
+        finally:
+            for subscription in subscriptions:
+                await subscription.unsubscribe()
+            for timer in self._timers:
+                timer.cancel()
+
+    def on_reconnect(self) -> None:
+        """The bus is back after it was away: nobody was silent meanwhile."""
+        self._core.on_reconnect(self._clock.monotonic())
+
+    async def _take_over(self) -> None:
+        """Make the streams, ask everyone to say hello; try until NATS is there. Then rest until stopped."""
+        while True:
+            try:
+                await self._sender.ensure_streams()
+                break
+            except BusUnavailable as error:
+                log.warning("streams_not_made", error=error.message)
+                await self._clock.sleep(timedelta(seconds=1))
+        await self._send(self._core.takeover())
+        await asyncio.get_running_loop().create_future()
+
+    # ------------------------------------------------------------ what arrives
+
+    def _guard(self, handler: Callable[[Message], Awaitable[None]]) -> Callable[[Message], Awaitable[None]]:
+        async def guarded(message: Message) -> None:
+            try:
+                await handler(message)
+            except ValidationError as error:
+                # Unknown or broken messages are skipped, and told of: a newer node must not stop an older leader.
+                log.warning("message_skipped", subject=message.subject, error=str(error).splitlines()[0])
+
+        return guarded
+
+    async def _on_facts(self, arrival: Arrival) -> None:
+        try:
+            batch = envelope.unwrap(FactBatch, arrival.data)
+        except ValidationError as error:
+            log.warning("facts_skipped", sequence=arrival.sequence, error=str(error).splitlines()[0])
+            return
+        self._core.on_facts(batch, Position(arrival.created, arrival.sequence))
+        self._wake.set()
+        while self._core.backlog() > QUEUED_BATCHES:
+            await self._clock.sleep(timedelta(milliseconds=5))
+
+    async def _on_hello(self, message: Message) -> None:
+        hello = envelope.unwrap(Hello, message.data)
+        if message.reply and subjects.token(hello.node_id) == subjects.node_of(message.subject):
+            self._hello_of[message.reply] = hello.node_id
+            self._core.on_hello(hello, message.reply)
+            self._wake.set()
+
+    async def _on_heartbeat(self, message: Message) -> None:
+        beat = envelope.unwrap(Heartbeat, message.data)
+        if subjects.token(beat.node_id) == subjects.node_of(message.subject):
+            await self._send(self._core.on_heartbeat(beat, self._clock.monotonic()))
+            if beat.leaving:
+                self._wake.set()
+
+    async def _on_hint(self, message: Message) -> None:
+        hint = envelope.unwrap(EvaluationHint, message.data)
+        if not hint.evaluations:
+            self._read_due.set()
+            return
+        self._core.on_evaluations([self._evaluation(hinted) for hinted in hint.evaluations])
+        self._wake.set()
+
+    async def _on_publisher(self, message: Message) -> None:
+        self._core.on_publisher_fact(envelope.unwrap(PublisherFact, message.data))
+        self._wake.set()
+
+    def _evaluation(self, hinted: HintedEvaluation) -> Evaluation:
+        spec = self._specs.put(hinted.job_id, hinted.version, hinted.spec_json)
+        job = compile_job(
+            spec.parsed,
+            id=hinted.job_id,
+            namespace=hinted.namespace,
+            name=hinted.job_name,
+            generation=hinted.generation,
+            version=hinted.version,
+            state=JobState(hinted.state),
+            created_at=hinted.created_at,
+            traceparent=hinted.traceparent,
+        )
+        return Evaluation(hinted.evaluation_id, hinted.job_id, hinted.trigger, job)
+
+    # ------------------------------------------------------------ the loops
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._linger()
+            while (work := self._core.next_work(self._clock.monotonic(), self._clock.now())) is not None:
+                match work:
+                    case Commit():
+                        await self._commit(work)
+                        await self._linger()
+                    case Fetch(executions):
+                        self._core.fetched(executions, await self._record.executions(executions))
+                    case _:
+                        await self._send(work)
+
+    async def _commit(self, work: Commit) -> None:
+        self._last_company = len(work.lock) + len(work.evaluations)
+        changes = await self._record.commit(work.lock, work.evaluations, work.decide)
+        await self._send(work.after(changes, self._clock.monotonic()))
+
+    async def _linger(self) -> None:
+        """Wait for company while the last commit had some and this one would be small."""
+        if self._last_company >= BUSY_BACKLOG and self._core.backlog() < FULL_BACKLOG:
+            self._last_company = 0
+            await self._clock.sleep(timedelta(seconds=self._settings.linger_seconds))
+
+    async def _due(self) -> None:
+        """Read due evaluations when told that there are some, and page on while pages are full."""
+        while True:
+            await self._read_due.wait()
+            self._read_due.clear()
+            found = await self._record.due(DUE_PAGE)
+            missing = {
+                (e.job.id, e.job.version) for e in found if e.job and not self._specs.get(e.job.id, e.job.version)
+            }
+            for key, text in (await self._record.specs(missing)).items() if missing else ():
+                self._specs.put(*key, text)
+            self._core.on_evaluations(found)
+            if found:
+                self._wake.set()
+
+    async def _tick(self) -> None:
+        await self._send(self._core.on_tick(self._clock.monotonic()))
+        self._wake.set()
+        self._read_due.set()
+        try:
+            info = await self._bus.stream_info(subjects.STREAM_COMMANDS)
+            created = str(info.created) if info else ""
+            if created != self._commands_stream:
+                if self._commands_stream:
+                    log.warning("streams_made_again")
+                    await self._sender.ensure_streams()
+                    info = await self._bus.stream_info(subjects.STREAM_COMMANDS)
+                self._commands_stream = str(info.created) if info else ""
+        except BusUnavailable as error:
+            log.debug("streams_not_seen", error=error.message)
+
+    async def _hand_over(self) -> None:
+        command = await self._record.publisher_work(
+            older_than_seconds=self._settings.take_over_after_seconds, ttl_hours=self._settings.result_ttl_hours
+        )
+        if command.take or command.drop:
+            await self._sender.publisher(command)
+
+    # ------------------------------------------------------------ what leaves
+
+    async def _send(self, out: list[Outgoing]) -> None:
+        rows = [row for each in out if isinstance(each, SendCommands) for row in each.rows if row.want is Want.RUN]
+        if missing := self._specs.missing(rows):
+            for key, text in (await self._record.specs(missing)).items():
+                self._specs.put(*key, text)
+        for each in out:
+            match each:
+                case SendCommands(node_id, wanted):
+                    await self._sender.commands(node_id, wanted)
+                case SendConfirm(node_id, confirm):
+                    await self._sender.confirm(node_id, confirm)
+                case Reply(to, reply):
+                    await self._sender.reply(to, reply, self._hello_of.pop(to, ""))
+                case ReadSoon(seconds):
+                    self._call_later(seconds)
+                case Report(event, fields):
+                    log.info(event, **fields)
+
+    def _call_later(self, seconds: float) -> None:
+        """Read due evaluations then; the sweep of each second covers what is further away."""
+        if seconds > 1.0:
+            return
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(seconds + 0.01, self._read_due.set)
+        self._timers.add(timer)
+        self._timers = {each for each in self._timers if not each.cancelled() and each.when() > loop.time()}
+
+
+def _ids(prefix: str) -> str:
+    return new_evaluation_id() if prefix == "v" else new_id(prefix)

@@ -1,0 +1,125 @@
+"""What leaves the leader: commands with their orders, confirmations, replies, and the publisher's work."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+
+from pydantic import BaseModel
+
+from skrei_domain import envelope, subjects
+from skrei_domain.clock import Clock
+from skrei_domain.lifecycle import Want
+from skrei_domain.messages import (
+    CommandBatch,
+    Confirm,
+    ExecutionWanted,
+    HelloReply,
+    PublisherCommand,
+    RunOrder,
+)
+from skrei_kit import topology
+from skrei_kit.bus import Bus, BusUnavailable
+from skrei_kit.observability import get_logger
+from skrei_kit.tokens import TokenSigner
+from skrei_scheduler.core import Core
+from skrei_scheduler.specs import SpecCache, order
+from skrei_scheduling.rows import ExecutionRow
+
+log = get_logger()
+
+SOURCE = "skrei/scheduler"
+BATCH_BYTES = 256 * 1024  # half of what a message may hold
+COMMAND_BYTES = 400  # of a command beside its task: what the size of a batch is estimated with
+
+
+class Sender:
+    """Puts messages on the bus. What cannot be sent is not kept: the record knows it, and the sweep repeats it."""
+
+    def __init__(
+        self, bus: Bus, core: Core, specs: SpecCache, signer: TokenSigner, clock: Clock, token: timedelta
+    ) -> None:
+        self._bus = bus
+        self._core = core
+        self._specs = specs
+        self._signer = signer
+        self._clock = clock
+        self._token = token
+        self._consumers: set[str] = set()
+
+    async def commands(self, node_id: str, rows: Iterable[ExecutionRow]) -> None:
+        """Send what is wanted of these executions, in batches."""
+        batch: list[ExecutionWanted] = []
+        size = 0
+        for row in rows:
+            wanted = self._wanted(row)
+            if wanted is None:
+                continue
+            weight = COMMAND_BYTES + (len(wanted.run.task_json) if wanted.run else 0)
+            if batch and size + weight > BATCH_BYTES:
+                await self._send_batch(node_id, batch)
+                batch, size = [], 0
+            batch.append(wanted)
+            size += weight
+        if batch:
+            await self._send_batch(node_id, batch)
+
+    def _wanted(self, row: ExecutionRow) -> ExecutionWanted | None:
+        run: RunOrder | None = None
+        if row.want is Want.RUN:
+            job, spec = self._core.view.jobs.get(row.job_id), self._specs.get(row.job_id, row.job_version)
+            if job is None or spec is None:
+                return None  # ended meanwhile, or to be sent with the next sweep, which reads the spec
+            run = order(row, job, spec, self._signer, self._clock.now(), self._token)
+        return ExecutionWanted(
+            execution_id=row.id,
+            revision=row.revision,
+            want=row.want,
+            incarnation=row.incarnation,
+            run=run,
+            reason=row.reason,
+        )
+
+    async def _send_batch(self, node_id: str, commands: list[ExecutionWanted]) -> None:
+        batch = CommandBatch(timeline=self._core.side.timeline, epoch=self._core.epoch, commands=tuple(commands))
+        await self._publish(subjects.command(node_id), batch, "skrei.commands.v1")
+
+    async def confirm(self, node_id: str, confirm: Confirm) -> None:
+        """Tell a node how far its log is committed."""
+        await self._publish(subjects.confirm(node_id), confirm, "skrei.confirm.v1")
+
+    async def reply(self, to: str, reply: HelloReply, node_id: str = "") -> None:
+        """Answer a hello; a node that is taken in has its consumer first."""
+        if reply.refusal is None and not reply.more and node_id:
+            await self.ensure_consumer(node_id)
+        await self._publish(to, reply, "skrei.hello.reply.v1")
+
+    async def publisher(self, command: PublisherCommand) -> None:
+        """Hand results to the publisher."""
+        await self._publish(subjects.PUBLISHER_COMMAND, command, command.type)
+
+    async def ensure_streams(self) -> None:
+        """Make what is missing of the streams; consumers are made again with the next hello of their node."""
+        await self._bus.ensure_stream(topology.facts())
+        await self._bus.ensure_stream(topology.results())
+        await self._bus.ensure_stream(topology.commands())
+        self._consumers.clear()
+        for node_id in self._core.view.nodes:
+            await self.ensure_consumer(node_id)
+
+    async def ensure_consumer(self, node_id: str) -> None:
+        """Make a node's consumer once while the stream lives."""
+        if node_id in self._consumers:
+            return
+        try:
+            await self._bus.ensure_consumer(subjects.STREAM_COMMANDS, topology.node_consumer(node_id))
+        except BusUnavailable as error:
+            log.warning("consumer_not_made", node_id=node_id, error=error.message)
+        else:
+            self._consumers.add(node_id)
+
+    async def _publish(self, subject: str, message: BaseModel, type_: str) -> None:
+        payload = envelope.wrap(message, type_=type_, source=SOURCE, id_=uuid.uuid4().hex)
+        try:
+            await self._bus.publish(subject, payload)
+        except BusUnavailable as error:
+            log.debug("not_sent", subject=subject, error=error.message)

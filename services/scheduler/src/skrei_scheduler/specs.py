@@ -1,0 +1,112 @@
+"""Specs at hand: what a command needs of a job's spec, kept while it is likely to be needed again.
+
+The leader holds compact requirements, not specs; this cache is bounded, and what is not in it is read again.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from skrei_domain.job import JobSpec
+from skrei_domain.job_blobs import parse_reference
+from skrei_domain.messages import RunOrder
+from skrei_domain.spec import TaskSpec, decode
+from skrei_kit.tokens import TokenSigner
+from skrei_scheduling.rows import ExecutionRow, JobRow
+
+CACHE_BYTES = 32 * 1024 * 1024  # of spec text: 500 of the largest, or some ten thousand usual ones
+PARSED_SPECS = 1_024  # texts kept parsed: a burst is mostly one spec many times over
+
+
+@dataclass(frozen=True, slots=True)
+class TaskText:
+    """One task as a node is told of it."""
+
+    json: str
+    blobs: tuple[str, ...]
+    execution_timeout_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One stored spec, parsed once."""
+
+    parsed: JobSpec
+    tasks: dict[str, TaskText]
+    size: int
+
+
+class SpecCache:
+    """Specs by (job id, version), and by text."""
+
+    def __init__(self) -> None:
+        self._by_text: OrderedDict[str, Spec] = OrderedDict()
+        self._by_job: OrderedDict[tuple[str, int], Spec] = OrderedDict()
+        self._bytes = 0
+
+    def put(self, job_id: str, version: int, text: str) -> Spec:
+        """Keep a spec; equal texts are parsed once."""
+        spec = self._by_text.get(text)
+        if spec is None:
+            spec = _read(text)
+            self._by_text[text] = spec
+            if len(self._by_text) > PARSED_SPECS:
+                self._by_text.popitem(last=False)
+        else:
+            self._by_text.move_to_end(text)
+        key = (job_id, version)
+        if key not in self._by_job:
+            self._by_job[key] = spec
+            self._bytes += spec.size
+            while self._bytes > CACHE_BYTES and len(self._by_job) > 1:
+                _, old = self._by_job.popitem(last=False)
+                self._bytes -= old.size
+        return spec
+
+    def get(self, job_id: str, version: int) -> Spec | None:
+        """Return a spec that is at hand."""
+        return self._by_job.get((job_id, version))
+
+    def missing(self, rows: Iterable[ExecutionRow]) -> set[tuple[str, int]]:
+        """Return which specs must be read before these executions can be commanded."""
+        return {(row.job_id, row.job_version) for row in rows} - self._by_job.keys()
+
+
+def order(row: ExecutionRow, job: JobRow, spec: Spec, signer: TokenSigner, now: datetime, token: timedelta) -> RunOrder:
+    """Return all that a node needs to run an execution."""
+    task = spec.tasks[row.task]
+    left = None
+    if job.total_timeout is not None:
+        left = max(0.0, (job.created_at + job.total_timeout - now).total_seconds())
+    return RunOrder(
+        job_id=row.job_id,
+        job_version=row.job_version,
+        job_type=job.type,
+        job_name=job.name,
+        namespace=row.namespace,
+        task=row.task,
+        partition=row.partition,
+        partition_count=next((each.count for each in job.tasks if each.name == row.task), 1),
+        attempt=row.attempt,
+        task_json=task.json,
+        token=signer.run(row.id, row.node_id, task.blobs, seconds=token.total_seconds()),
+        execution_timeout_seconds=task.execution_timeout_seconds,
+        total_timeout_seconds=left,
+        traceparent=job.traceparent,
+    )
+
+
+def _read(text: str) -> Spec:
+    parsed = decode(text)
+    return Spec(parsed, {task.name: _task(task) for task in parsed.tasks}, len(text))
+
+
+def _task(task: TaskSpec) -> TaskText:
+    references = (parse_reference(source.source.param("URL")) for source in task.input_sources)
+    timeout = task.timeouts.effective_execution_timeout
+    return TaskText(
+        json=task.model_dump_json(by_alias=True, exclude_defaults=True),
+        blobs=tuple(found[0] for found in references if found is not None),
+        execution_timeout_seconds=float(timeout) if timeout else None,
+    )

@@ -1,0 +1,69 @@
+"""What the core asks of its shell: commits to make, rows to read, messages to send."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from skrei_domain.messages import Confirm, HelloReply
+from skrei_scheduling.changes import Changes, Decide
+from skrei_scheduling.rows import ExecutionRow
+
+
+@dataclass(frozen=True, slots=True)
+class SendCommands:
+    """Tell a node what is wanted of these executions."""
+
+    node_id: str
+    rows: tuple[ExecutionRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendConfirm:
+    """Tell a node how far its log is committed, or ask it to say hello."""
+
+    node_id: str
+    confirm: Confirm
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer a hello."""
+
+    to: str
+    reply: HelloReply
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSoon:
+    """Evaluations will be due in the record in so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One log event of note."""
+
+    event: str
+    fields: Mapping[str, str]
+
+
+Outgoing: TypeAlias = SendCommands | SendConfirm | Reply | ReadSoon | Report
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Read these executions from the record (they are not in the view) before going on."""
+
+    executions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit: what to lock, how to decide under the lock, and what follows from it."""
+
+    name: str
+    lock: frozenset[str]
+    evaluations: frozenset[str]
+    decide: Decide
+    after: Callable[[Changes, float], list[Outgoing]]
