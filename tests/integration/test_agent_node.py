@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from skrei_compute_agent.greeter import NodeRefused
 from skrei_domain.errors import SkreiError
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import Problem
+from skrei_kit import nats_auth
 from tests.support.agent_leader import NatsServer, ScriptedLeader, a_leader, a_nats_server
 from tests.support.agent_machine import NODE, an_order
 from tests.support.agent_node import Script, ScriptedWork, a_node
@@ -273,3 +275,35 @@ async def test_an_execution_that_is_not_here_is_answered_at_once(
         (chunk,) = [chunk async for chunk in leader.read_log("e-none", follow=True)]
     assert chunk.problem is not None
     assert chunk.problem.code == "not-found"
+
+
+# ---------------------------------------------------------------- rights
+
+
+async def test_a_node_needs_no_more_than_its_own_branches(work: ScriptedWork, tmp_path: Path) -> None:
+    authority = nats_auth.Authority.new()
+    config = nats_auth.server_config(authority)
+    node_creds, leader_creds = tmp_path / "node.creds", tmp_path / "leader.creds"
+    node_creds.write_text(nats_auth.user_creds(authority, NODE, nats_auth.node(NODE)))
+    leader_rights = nats_auth.scheduler()
+    reader_rights = nats_auth.api()  # the scripted leader also reads logs
+    both = replace(
+        leader_rights,
+        publish=leader_rights.publish + reader_rights.publish,
+        subscribe=leader_rights.subscribe + reader_rights.subscribe,
+    )
+    leader_creds.write_text(nats_auth.user_creds(authority, "leader", both))
+    work.scripts["e-1"] = Script(gated=True, stdout=b"hello\n")
+    with a_nats_server(tmp_path / "nats", config) as server:
+        async with (
+            a_leader(server.url, NODE, creds=leader_creds) as leader,
+            a_node(tmp_path / "node", server.url, work, creds=node_creds),
+        ):
+            await leader.greeted()
+            await leader.run("e-1", an_order())
+            await work.script("e-1").running.wait()
+            assert await text_of(leader, "e-1") == "hello\n"
+            work.script("e-1").gate.set()
+            assert (await leader.ended("e-1")).state is ExecutionState.COMPLETED
+            await work.has_dropped(1)
+            await leader.until(lambda: len(leader.beats) > 0)

@@ -262,9 +262,11 @@ class ScriptedLeader:
 
 
 @asynccontextmanager
-async def a_leader(url: str, node_id: str, **options: Any) -> AsyncIterator[ScriptedLeader]:
+async def a_leader(
+    url: str, node_id: str, *, creds: Path | None = None, **options: Any
+) -> AsyncIterator[ScriptedLeader]:
     """Run a scripted leader for the caller."""
-    bus = await Bus.connect(url, name="leader")
+    bus = await Bus.connect(url, name="leader", creds=creds)
     leader = ScriptedLeader(bus, node_id, **options)
     await leader.start()
     try:

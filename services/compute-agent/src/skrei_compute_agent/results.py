@@ -41,15 +41,15 @@ class _Entry(NamedTuple):
     size: int
 
 
-def pack(stdout: Path, stderr: Path, exit_code: int, folders: Mapping[str, Path]) -> ResultRef:
-    """Return the result as an inline tar.gz. Raises ResultTooLarge naming size and limit."""
+def pack(stdout: Path, stderr: Path, exit_code: int | None, folders: Mapping[str, Path]) -> ResultRef:
+    """Return the result as an inline tar.gz; without exit code for what did not come to one. Raises ResultTooLarge naming size and limit."""
     streams = [("stdout", stdout), ("stderr", stderr)]
     found = [_Entry(name, path, path.stat().st_size) for name, path in streams]
     for name in sorted(folders):
         found += _walk(name, folders[name])
     squeezer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP)
     packed = bytearray()
-    for block in _tar(found, str(exit_code).encode()):
+    for block in _tar(found, exit_code):
         packed += squeezer.compress(block)
         if len(packed) > INLINE_BYTES:
             break
@@ -94,7 +94,7 @@ def _walk(name: str, folder: Path) -> Iterator[_Entry]:
             yield _Entry(f"{name}/{item.name}", Path(item.path), item.stat(follow_symlinks=False).st_size)
 
 
-def _tar(entries: Iterable[_Entry], exit_code: bytes) -> Iterator[bytes]:
+def _tar(entries: Iterable[_Entry], exit_code: int | None) -> Iterator[bytes]:
     files = []
     for entry in entries:
         if entry.path is None:
@@ -105,7 +105,9 @@ def _tar(entries: Iterable[_Entry], exit_code: bytes) -> Iterator[bytes]:
         yield _header(name, size)
         yield from _content(path, size)
         yield bytes(-size % _BLOCK)
-    yield _header("exitCode", len(exit_code)) + exit_code + bytes(-len(exit_code) % _BLOCK)
+    if exit_code is not None:
+        text = str(exit_code).encode()
+        yield _header("exitCode", len(text)) + text + bytes(-len(text) % _BLOCK)
     yield bytes(2 * _BLOCK)
 
 
