@@ -291,3 +291,24 @@ def test_silence_leaves_what_has_ended_alone_and_asks_once_for_each_job() -> Non
     assert [change.row.id for change in changes.executions] == ["e-0", "e-1"]
     assert len(changes.evaluations_new) == 1
     assert changes.nodes[0].connection is Connection.DISCONNECTED
+
+
+def test_an_original_steps_in_only_after_the_commit_in_which_its_rival_stepped_out() -> None:
+    job = running()
+    view = a_view(
+        job,
+        an_execution("e-0", job=job, state=S.UNKNOWN, observed=S.STAGING),
+        an_execution("e-1", job=job, node_id="n-2", state=S.RUNNING),
+    )
+    facts = (a_fact("e-1", S.REFUSED, problem="refused"), a_fact("e-0", S.RUNNING))
+    changes = settled(view, *facts)
+    assert {each.row.id: each.row.state for each in changes.executions} == {"e-1": S.REFUSED, "e-0": S.UNKNOWN}
+    view.apply(changes)
+    assert settled(view, a_fact("e-0", S.PUBLISHING)).executions[0].row.state is S.PUBLISHING
+
+
+def test_a_unit_that_is_won_is_not_won_again_even_by_one_that_nobody_revoked() -> None:
+    job = running(count=2, won=[("main", 0)])
+    changes = settled(a_view(job, an_execution(job=job, state=S.RUNNING)), a_fact())
+    assert [result.committed for result in changes.results] == [False]
+    assert not any(change.won or change.state for change in changes.jobs)
