@@ -1,11 +1,9 @@
-"""The publisher as a process, against a real nats-server and an API that has only the internal route."""
+"""The publisher as a process with its own few rights at NATS, beside an API that has only the internal route."""
 
 import asyncio
 import os
 import signal
-import socket
 import sys
-import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,13 +16,14 @@ from aiohttp.test_utils import TestServer
 
 from skrei_domain import envelope, subjects
 from skrei_domain.messages import PublisherCommand, PublisherFact, ResultHeld
+from skrei_embedded.nats import free_port
 from skrei_kit.bus import Bus, Message
-from skrei_kit.tokens import TokenSigner, new_key
+from skrei_kit.tokens import TokenSigner
 from skrei_publisher.store import digest_of
+from tests.support.servers import SecuredNats
 
 SECONDS = 20.0
 """For anything that a loaded machine does here; reached only by failures."""
-SECRET = "internal-secret"
 RESULTS = {f"e-{n}": f"result {n}".encode() * 50 for n in range(30)}
 
 
@@ -34,7 +33,7 @@ class Place:
 
     root: Path
     bus: Bus
-    nats_url: str
+    nats: SecuredNats
     api: TestServer
     api_url: str
     port: int
@@ -44,11 +43,12 @@ class Place:
     @asynccontextmanager
     async def publisher(self) -> AsyncIterator[asyncio.subprocess.Process]:
         environment = os.environ | {
-            "SKREI_NATS_URL": self.nats_url,
+            "SKREI_NATS_URL": self.nats.url,
+            "SKREI_NATS_CREDS": str(self.nats.keys.creds("publisher")),
             "SKREI_API_URL": self.api_url,
             "SKREI_PUBLISHER_PORT": str(self.port),
-            "SKREI_TOKEN_PUBLIC_KEY": str(self.root / "public.pem"),
-            "SKREI_INTERNAL_TOKEN_FILE": str(self.root / "internal"),
+            "SKREI_TOKEN_PUBLIC_KEY": str(self.nats.keys.token_public_key),
+            "SKREI_INTERNAL_TOKEN_FILE": str(self.nats.keys.internal_token),
             "SKREI_DATA_DIR": str(self.root / "data"),
         }
         process = await asyncio.create_subprocess_exec(
@@ -89,13 +89,6 @@ class Place:
         return found
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def held(execution_id: str) -> ResultHeld:
     content = RESULTS[execution_id]
     return ResultHeld(
@@ -106,37 +99,26 @@ def held(execution_id: str) -> ResultHeld:
     )
 
 
-async def internal(request: web.Request) -> web.Response:
-    assert request.headers["Authorization"] == f"Bearer {SECRET}"
-    content = RESULTS.get(request.match_info["id"])
-    return web.Response(body=content) if content else web.Response(status=404)
+def internal_route(secret: str) -> web.Application:
+    async def internal(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {secret}"
+        content = RESULTS.get(request.match_info["id"])
+        return web.Response(body=content) if content else web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_get("/internal/results/{id}", internal)
+    return app
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    private, public = new_key()
-    (tmp_path / "public.pem").write_bytes(public)
-    (tmp_path / "internal").write_text(SECRET + "\n")
-    app = web.Application()
-    app.router.add_get("/internal/results/{id}", internal)
-    nats_port = free_port()
+async def place(tmp_path: Path, secured_nats: SecuredNats) -> AsyncIterator[Place]:
+    keys = secured_nats.keys
     async with AsyncExitStack() as stack:
-        server = await asyncio.create_subprocess_exec(
-            str(Path(sysconfig.get_path("scripts"), "nats-server")),
-            "-a",
-            "127.0.0.1",
-            "-p",
-            str(nats_port),
-            "-l",
-            os.devnull,
-        )
-        stack.push_async_callback(server.wait)
-        stack.callback(server.kill)
-        url = f"nats://127.0.0.1:{nats_port}"
-        bus = await Bus.connect(url, name="test")
+        bus = await Bus.connect(secured_nats.url, name="leader", creds=keys.creds("scheduler"))
         stack.push_async_callback(bus.close)
-        api = await stack.enter_async_context(TestServer(app))
-        place = Place(tmp_path, bus, url, api, str(api.make_url("/")), free_port(), TokenSigner(private))
+        api = await stack.enter_async_context(TestServer(internal_route(keys.internal_token.read_text())))
+        signer = TokenSigner(keys.token_key.read_bytes())
+        place = Place(tmp_path, bus, secured_nats, api, str(api.make_url("/")), free_port(), signer)
 
         async def heard(message: Message) -> None:
             place.facts.put_nowait(envelope.unwrap(PublisherFact, message.data))
