@@ -1,0 +1,118 @@
+"""The contract of engines: what runs a program to its end, and what it tells about it.
+
+A run has one folder of its own, `RunRequest.workdir`. While the program runs, the engine writes `stdout` and `stderr`
+there as they come (they are read live), and `outputs/<name>` for each output. What is left is packed by
+`packing.pack_result`, also after a failure. The caller removes the folder.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from skrei_domain.resources import Resources
+from skrei_plugin_api.packing import NO_OUTPUT, PackedResult, StreamHead
+from skrei_plugin_api.plugin import Params, Plugin
+
+INLINE_RESULT_BYTES = 64 * 1024
+"""A packed result up to here rides in the terminal fact; a larger one stays a file in the workdir."""
+MAX_OUTPUT_BYTES = 1024 * 1024 * 1024
+"""What stdout, stderr and the outputs may hold together when the caller names no limit of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A staged input: the file or directory `source` appears at `target` (relative targets start at the root)."""
+
+    source: Path
+    target: str
+    read_write: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A folder that the program fills at `path`, and that the result holds as `name`."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One start of one execution. `env` is given to the program exactly as it is here."""
+
+    execution_id: str
+    start_number: int
+    params: Params
+    workdir: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    resources: Resources = Resources()
+    """What was reserved; 0 bytes of memory means that nobody set a limit."""
+    timeout_seconds: float | None = None
+    """Wall-clock time from the moment that the engine gets to work on it; None: no limit."""
+    network: str = "None"
+    max_output_bytes: int = MAX_OUTPUT_BYTES
+    inline_result_limit: int = INLINE_RESULT_BYTES
+
+
+class FailureCode(StrEnum):
+    """Why a run has no exit code of its own."""
+
+    TRAP = "trap"
+    """The program did what is not allowed, or gave up."""
+    TIMEOUT = "timeout"
+    MODULE_INVALID = "module-invalid"
+    """The program cannot be read, compiled or linked."""
+    EXPORT_UNKNOWN = "export-unknown"
+    """The program has no such entrypoint."""
+    OUT_OF_MEMORY = "out-of-memory"
+    ENGINE_LOST = "engine-lost"
+    """What ran the program died; no doing of the program is known. The run may be tried again."""
+    OUTPUT_TOO_LARGE = "output-too-large"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFailure:
+    """A failure's stable code, and a sentence for people."""
+
+    code: FailureCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """How a run ended: `exit_code` or `failure`, never both, never neither.
+
+    Times are this machine's monotonic clock, in seconds. `result` is None only where nothing could be packed.
+    """
+
+    exit_code: int | None
+    failure: EngineFailure | None
+    started_at: float
+    ended_at: float
+    stdout_head: StreamHead = NO_OUTPUT
+    stderr_head: StreamHead = NO_OUTPUT
+    result: PackedResult | None = None
+
+
+class RunEvents(Protocol):
+    """What an engine tells about a run before its end. Called on the event loop; must not block."""
+
+    def running(self) -> None:
+        """The program is about to start; called at most once, and maybe never (it failed before, or was that quick)."""
+
+
+class Engine(Plugin):
+    """Runs programs. Many runs go on at once; none of them can hold up the event loop or another run."""
+
+    @abstractmethod
+    async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
+        """Run a program to its end and return how it ended, whatever the program did.
+
+        Raises only for what is wrong with the node (no room on its disk, the engine is not available): the run may
+        then be tried elsewhere. Cancelling ends the program and returns only when it is gone.
+        """

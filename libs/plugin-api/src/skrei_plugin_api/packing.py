@@ -1,0 +1,197 @@
+"""What a run leaves as one deterministic tar.gz: the same files give the same bytes, whatever machine packs them.
+
+Directory entries come first (`.` the very first), then `stdout`, `stderr`, the files of the outputs by name, and
+`exitCode`; no times, no owners. Links, devices and sockets are left out. Nothing but the standard library is imported
+here: child processes of engines pack, and start up quickly.
+"""
+
+import hashlib
+import os
+import stat
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+HEAD_BYTES = 2048
+"""How much of each stream the record keeps for `describe`."""
+GZIP_LEVEL = 1
+"""A small result is mostly tar's zeros, which every level folds; higher ones only cost time on the hot path."""
+NO_EXIT_CODE = -1
+"""What `exitCode` holds after a run that did not end by itself."""
+RESULT_FILE = "result.tar.gz"
+
+_CHUNK = 64 * 1024
+_BLOCK = 512
+_NAME_BYTES = 100  # what the oldest form of a tar header holds
+_GZIP_WINDOW = 31  # zlib's window bits for a gzip frame, whose header then carries no time
+_END = bytes(2 * _BLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHead:
+    """The first bytes of stdout or stderr, and whether there are more."""
+
+    data: bytes = b""
+    truncated: bool = False
+
+
+NO_OUTPUT = StreamHead()
+
+
+@dataclass(frozen=True, slots=True)
+class PackedResult:
+    """A packed result: `data` when it is small enough to travel with a fact, else the file `path`."""
+
+    digest: str
+    size: int
+    data: bytes | None = None
+    path: Path | None = None
+
+
+class OutputTooLarge(Exception):
+    """What the run left is larger than it may be; both in bytes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"the run left {size} bytes; at most {limit} are kept")
+        self.size = size
+        self.limit = limit
+
+
+def pack_result(
+    workdir: Path,
+    outputs: Iterable[str],
+    exit_code: int | None,
+    *,
+    inline_limit: int,
+    max_bytes: int | None = None,
+) -> PackedResult:
+    """Pack `stdout`, `stderr`, the exit code and `outputs/<name>` for each of `outputs` (names).
+
+    A missing stream is packed as an empty file, a missing output as an empty folder. Raises OutputTooLarge when the
+    files hold more than `max_bytes`.
+    """
+    folders, files = _survey(os.fspath(workdir), sorted(set(outputs)))
+    total = sum(size for _, _, size in files)
+    if max_bytes is not None and total > max_bytes:
+        raise OutputTooLarge(total, max_bytes)
+    code = str(NO_EXIT_CODE if exit_code is None else exit_code).encode()
+    squeezer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+    if total <= _CHUNK:
+        data = squeezer.compress(b"".join(_tar(folders, files, code))) + squeezer.flush()
+        if len(data) <= inline_limit:
+            return PackedResult(_digest(hashlib.sha256(data)), len(data), data)
+        squeezer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+    return _pack_to_file(workdir / RESULT_FILE, squeezer, _tar(folders, files, code), inline_limit)
+
+
+def stream_head(path: Path) -> StreamHead:
+    """Return the first HEAD_BYTES of a stream; a file that was never made is empty."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return NO_OUTPUT
+    try:
+        data = os.read(descriptor, HEAD_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    return StreamHead(data[:HEAD_BYTES], len(data) > HEAD_BYTES)
+
+
+_Files = list[tuple[str, str, int]]
+
+
+def _survey(workdir: str, outputs: list[str]) -> tuple[list[str], _Files]:
+    """Return the folders and the files (name, path, size) that belong into the result, both in packing order."""
+    files: _Files = []
+    for name in ("stdout", "stderr"):
+        path = f"{workdir}/{name}"
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            files.append((name, os.devnull, 0))
+        else:
+            files.append((name, path, found.st_size if stat.S_ISREG(found.st_mode) else 0))
+    folders = ["."]
+    below: _Files = []
+    for name in outputs:
+        folders.append(name)
+        folder = f"{workdir}/outputs/{name}"
+        if Path(folder).is_dir() and not Path(folder).is_symlink():
+            _walk(name, folder, folders, below)
+    return folders, files + below
+
+
+def _walk(name: str, folder: str, folders: list[str], files: _Files) -> None:
+    """Add what is below `folder`, in the order of names."""
+    with os.scandir(folder) as items:
+        ordered = sorted(items, key=lambda item: item.name)
+    for item in ordered:
+        inside = f"{name}/{item.name}"
+        if item.is_dir(follow_symlinks=False):
+            folders.append(inside)
+            _walk(inside, item.path, folders, files)
+        elif item.is_file(follow_symlinks=False):
+            files.append((inside, item.path, item.stat(follow_symlinks=False).st_size))
+
+
+def _tar(folders: list[str], files: _Files, exit_code: bytes) -> Iterator[bytes]:
+    for folder in folders:
+        yield _header(folder, 0, folder=True)
+    for name, path, size in files:
+        yield _header(name, size)
+        if size:
+            yield from _content(path, size)
+            yield bytes(-size % _BLOCK)
+    yield _header("exitCode", len(exit_code)) + exit_code + bytes(-len(exit_code) % _BLOCK)
+    yield _END
+
+
+@lru_cache(maxsize=256)  # small jobs write the same few headers, thousands of times
+def _header(name: str, size: int, *, folder: bool = False) -> bytes:
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    entry.mode = 0o755 if folder else 0o644
+    entry.type = tarfile.DIRTYPE if folder else tarfile.REGTYPE
+    plain = name.isascii() and len(name) < _NAME_BYTES
+    return entry.tobuf(tarfile.USTAR_FORMAT if plain else tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _content(path: str, size: int) -> Iterator[bytes]:
+    """Exactly `size` bytes: what was added since is left out, what was cut off reads as zeros."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        left = size
+        while left:
+            data = os.read(descriptor, min(left, _CHUNK))
+            if not data:
+                yield bytes(left)
+                return
+            left -= len(data)
+            yield data
+    finally:
+        os.close(descriptor)
+
+
+def _pack_to_file(path: Path, squeezer: "zlib._Compress", blocks: Iterator[bytes], inline_limit: int) -> PackedResult:
+    """Pack by way of a file; a result that turns out small is read back and the file goes."""
+    hasher, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        for block in blocks:
+            piece = squeezer.compress(block)
+            hasher.update(piece)
+            size += file.write(piece)
+        piece = squeezer.flush()
+        hasher.update(piece)
+        size += file.write(piece)
+    if size <= inline_limit:
+        data = path.read_bytes()
+        path.unlink()
+        return PackedResult(_digest(hasher), size, data)
+    return PackedResult(_digest(hasher), size, path=path)
+
+
+def _digest(hasher: "hashlib._Hash") -> str:
+    return f"sha256:{hasher.hexdigest()}"

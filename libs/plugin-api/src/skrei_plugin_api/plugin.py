@@ -1,0 +1,72 @@
+"""What every kind of plugin shares: how it is named, which contract it was written for, what it is given when made."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from skrei_domain.job_reading import FieldProblem
+
+PLUGIN_API = 1
+"""The version of the contracts in this package; a plugin that names another one is refused when it is loaded."""
+
+Params = Mapping[str, Any]
+"""What a spec tells a plugin: keys in any case, values as they were in JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginContext:
+    """What a node gives a plugin when it makes it.
+
+    `state_dir` is the plugin's own folder on this node: made when needed, kept between starts of the node.
+    """
+
+    state_dir: Path
+    allow_local: tuple[str, ...] = ()
+    """Host paths that may be handed to jobs, `<glob>[:rw|:ro]`."""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """Whether a plugin works on this machine, and why not."""
+
+    available: bool
+    version: str = ""
+    reason: str = ""
+
+
+class Plugin(ABC):
+    """A plugin is a class found by an entry point; a node makes one object of it and keeps it until it ends.
+
+    Making one is cheap and touches nothing; what is heavy is imported and started at first use.
+    """
+
+    plugin_api: ClassVar[int] = 0
+    """Set by every plugin to the PLUGIN_API it was written for."""
+    name: ClassVar[str]
+    version: ClassVar[str]
+
+    def __init__(self, context: PluginContext) -> None:
+        self.context = context
+
+    @abstractmethod
+    async def describe(self) -> PluginInfo:
+        """Return whether this machine has what the plugin needs. Never raises for a missing part."""
+
+    @abstractmethod
+    def validate(self, params: Params) -> list[FieldProblem]:
+        """Return what is wrong with `params`, one problem a field, their paths relative to the params. Pure."""
+
+    async def close(self) -> None:
+        """End what the plugin started; returns when it is gone. Safe twice, and when nothing was started."""
+        return
+
+
+def param(params: Params, name: str) -> Any:
+    """Return the parameter called `name` in any case, or None."""
+    if name in params:
+        return params[name]
+    wanted = name.lower()
+    return next((value for key, value in params.items() if key.lower() == wanted), None)

@@ -1,0 +1,85 @@
+"""The contract of storages: what brings one input of a task onto the node, as a file or directory to mount."""
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from skrei_domain.errors import SkreiError
+from skrei_plugin_api.engine import Mount
+from skrei_plugin_api.plugin import Params, Plugin
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """One input as the task names it."""
+
+    type: str
+    params: Params = field(default_factory=dict)
+    target: str = ""
+    alias: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StageLimits:
+    """How much one input may bring onto the node's disk."""
+
+    max_bytes: int = 10 * 1024**3
+    """So that one input cannot fill the disk."""
+    max_files: int = 100_000
+    """So that an archive of empty files cannot use up the inodes."""
+    max_ratio: int = 200
+    """Bytes unpacked for each packed byte, beyond a free first MiB: gzip reaches 1,000 only on a bomb."""
+
+
+class StageProblem(StrEnum):
+    """Why an input cannot be had."""
+
+    DENIED = "input-denied"
+    """The node's owner does not allow it."""
+    MISSING = "input-missing"
+    INVALID = "input-invalid"
+    """It is not what it says it is."""
+    TOO_LARGE = "input-too-large"
+
+
+class StageFailed(SkreiError):
+    """An input cannot be had, and will not be had by trying again here."""
+
+    code = StageProblem.INVALID
+
+    def __init__(self, problem: StageProblem, message: str, *, hint: str = "", **details: str) -> None:
+        super().__init__(message, hint=hint, **details)
+        self.code = problem  # type: ignore[misc]  # each object its own: callers read `code` of any SkreiError
+
+
+class BlobReader(Protocol):
+    """Brings bytes that were cut out of a spec by their digest."""
+
+    async def fetch(self, digest: str) -> Path:
+        """Return a file with exactly the bytes of `digest` (`sha256:<hex>`), to be read only.
+
+        Raises SkreiError when they cannot be had.
+        """
+
+
+class Storage(Plugin):
+    """Stages inputs of one type."""
+
+    @abstractmethod
+    async def size(self, source: SourceSpec) -> int | None:
+        """Return how many bytes staging would bring, or None where that cannot be known beforehand."""
+
+    @abstractmethod
+    async def stage(self, source: SourceSpec, folder: Path, limits: StageLimits, blobs: BlobReader) -> Mount:
+        """Make the input available and return where it lies and where it belongs.
+
+        `folder` is empty and the input's own: what is made lies below it, and the caller removes it. What the mount
+        names is not changed by anyone while the task runs, unless it is read-write. Raises StageFailed.
+        """
+
+    async def local_bytes(self, source: SourceSpec) -> int:
+        """Return how many bytes of the input are on this node already, whatever runs here."""
+        del source
+        return 0
