@@ -85,16 +85,20 @@ def readable_by(install: PostgresInstall, account: Account | None, data_dir: Pat
     if account is None or _runs(install, account):
         return install
     copy = data_dir / f"postgres-{install.major}"
-    if not (copy / "bin" / "postgres").exists():
+    package = install.home.parent.name
+    if not copy.exists():
         half = data_dir / f"postgres-{install.major}.new"
         shutil.rmtree(half, ignore_errors=True)
         for part in ("bin", "lib", "share"):
-            shutil.copytree(install.home / part, half / part, symlinks=True)
+            shutil.copytree(install.home / part, half / package / "install" / part, symlinks=True)
+        libraries = install.home.parent.with_name(f"{package}.libs")  # a wheel's programs look for theirs beside it
+        if libraries.is_dir():
+            shutil.copytree(libraries, half / libraries.name)
         for path in (half, *half.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
         half.rename(copy)
-    copied = PostgresInstall(copy / "bin", install.major)
+    copied = PostgresInstall(copy / package / "install" / "bin", install.major)
     if not _runs(copied, account):
         raise NotInstalled(
             f"the user {account.name!r} cannot run {copied.binaries}/postgres",

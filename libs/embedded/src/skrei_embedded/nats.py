@@ -1,6 +1,7 @@
 """A real nats-server of our own: configured with our authority, started, and known to be ready."""
 
 import os
+import secrets
 import signal
 import socket
 import time
@@ -41,6 +42,7 @@ class NatsServer:
         self._folder = data_dir / "nats"
         self._options = options
         self._spawner = spawner
+        self._name = f"skrei-{secrets.token_hex(8)}"
         self.process: Process | None = None
 
     @property
@@ -82,7 +84,7 @@ class NatsServer:
             )
         try:
             with socket.create_connection(("127.0.0.1", self._options.port), timeout=1) as link:
-                return link.recv(4) == b"INFO" and self.process.poll() is None
+                return self._name.encode() in link.recv(4_096)  # its greeting; another may hold the port
         except OSError:
             return False
 
@@ -105,7 +107,7 @@ class NatsServer:
     def _config(self) -> str:
         return (
             f"# Written at each start; change the options of `skrei serve` instead.\n"
-            f"server_name: skrei\n"
+            f"server_name: {self._name}\n"
             f"listen: {_quoted(f'{self._options.host}:{self._options.port}')}\n"
             f"max_payload: {MAX_PAYLOAD_BYTES}\n"
             f"jetstream {{ store_dir: {_quoted(str(self._folder / 'store'))}, max_file_store: {STORE_BYTES} }}\n"

@@ -1,0 +1,51 @@
+"""Fixtures that every suite shares: real servers, started when the first test asks for them."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.support.servers import Database, SecuredNats, running_nats, running_postgres, running_secured_nats
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[Database]:
+    """A Postgres for the session."""
+    with running_postgres() as running:
+        yield running
+
+
+@pytest.fixture
+async def empty_postgres_url(database: Database) -> AsyncIterator[str]:
+    """A fresh database with nothing in it."""
+    url = await database.create()
+    yield url
+    await database.drop(url)
+
+
+@pytest.fixture
+async def postgres_url(database: Database) -> AsyncIterator[str]:
+    """A fresh database, migrated: a copy of one that was migrated once."""
+    url = await database.create(await database.template("migrated", migrate))
+    yield url
+    await database.drop(url)
+
+
+@pytest.fixture(scope="session")
+def nats_url() -> Iterator[str]:
+    """A nats-server for the session that lets everybody in; tests share its streams."""
+    with running_nats() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def secured_nats() -> Iterator[SecuredNats]:
+    """A nats-server for the session in operator mode."""
+    with running_secured_nats() as running:
+        yield running
+
+
+def migrate(url: str) -> None:
+    """Bring a database to the newest schema, as the embedded stack does."""
+    subprocess.run([sys.executable, "-m", "skrei_store.migrate", "--database-url", url], check=True, timeout=60)
