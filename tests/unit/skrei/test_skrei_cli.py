@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -227,6 +228,6 @@ def test_the_version_is_told_before_any_heavy_library_is_loaded() -> None:
 
 
 def test_a_reader_that_leaves_is_told_nothing(job_file: Path) -> None:
-    command = f"{sys.executable} -m skrei.cli.main job run --dry-run {job_file} | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "skrei.cli.main", "job", "run", "--dry-run", str(job_file)]
+    done = subprocess.run(["bash", "-c", f"{shlex.join(command)} | true"], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
