@@ -6,8 +6,6 @@ import socket
 import uuid
 
 import uvloop
-from skrei_store.db import leader_pool
-from skrei_store.leader import LeaderRecord
 
 from skrei_domain.clock import SystemClock
 from skrei_domain.errors import LeadershipLost, SkreiError
@@ -19,6 +17,8 @@ from skrei_kit.tokens import TokenSigner
 from skrei_scheduler.leader import Leader
 from skrei_scheduler.lease import LeaseKeeper
 from skrei_scheduler.settings import SchedulerSettings
+from skrei_store.db import leader_pool
+from skrei_store.leader import LeaderRecord
 
 log = get_logger()
 

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from pydantic import ValidationError
-from skrei_store.leader import LeaderRecord
 
 from skrei_domain import envelope, subjects
 from skrei_domain.clock import Clock
@@ -31,6 +30,7 @@ from skrei_scheduling.changes import Position
 from skrei_scheduling.compile import compile_job
 from skrei_scheduling.rows import Evaluation
 from skrei_scheduling.view import ClusterView
+from skrei_store.leader import LeaderRecord
 
 log = get_logger()
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 
 import asyncpg
-from skrei_store.db import connect
 
 from skrei_kit.observability import get_logger
 from skrei_store import leases
+from skrei_store.db import connect
 
 log = get_logger()
 
