@@ -77,14 +77,17 @@ class ScriptedWork:
         self.folders.drop(execution_id)
 
 
-class ScriptedTools(Tools):
+class ScriptedTools:
     """Tools over scripted work."""
 
     def __init__(self, work: ScriptedWork) -> None:
-        async def fingerprint(node_id: str) -> NodeInfo:
-            return an_info().model_copy(update={"node_id": node_id})
+        self.work = work
 
-        super().__init__(work, fingerprint)
+    async def fingerprint(self, node_id: str) -> NodeInfo:
+        return an_info().model_copy(update={"node_id": node_id})
+
+    async def close(self) -> None:
+        pass
 
 
 @asynccontextmanager

@@ -16,10 +16,26 @@ class Places:
     """The folders of one start of an execution: in each process that takes it up it gets new ones."""
 
     root: Path
-    inputs: Path
-    outputs: Path
-    stdout: Path
-    stderr: Path
+
+    @property
+    def inputs(self) -> Path:
+        """What was staged, one folder an input."""
+        return self.root / "inputs"
+
+    @property
+    def work(self) -> Path:
+        """The engine's folder: the streams and the outputs."""
+        return self.root / "work"
+
+    @property
+    def stdout(self) -> Path:
+        """What the program says, as it says it."""
+        return self.work / "stdout"
+
+    @property
+    def stderr(self) -> Path:
+        """What the program complains about."""
+        return self.work / "stderr"
 
 
 class Folders:
@@ -48,7 +64,7 @@ class Folders:
         number = self._last(execution_id) + 1
         places = self._places(execution_id, number)
         places.inputs.mkdir(parents=True, mode=0o700)
-        places.outputs.mkdir()
+        places.work.mkdir()
         self._numbers[execution_id] = number
         return places
 
@@ -94,5 +110,4 @@ class Folders:
         self._sweeper.shutdown()
 
     def _places(self, execution_id: str, number: int) -> Places:
-        root = self._root / token(execution_id) / str(number)
-        return Places(root, root / "inputs", root / "outputs", root / "stdout", root / "stderr")
+        return Places(self._root / token(execution_id) / str(number))

@@ -118,7 +118,9 @@ class Runner:
         elif (error := task.exception()) is None:
             self._post(task.result())
         elif isinstance(error, SkreiError):
-            self._post(otherwise(execution_id, Problem(code=error.code, message=_sentence(error)), error.retryable))
+            self._post(
+                otherwise(execution_id, Problem(code=str(error.code), message=_sentence(error)), error.retryable)
+            )
         elif isinstance(error, OSError):
             self._post(otherwise(execution_id, Problem(code="node-trouble", message=f"this node: {error}"), True))
         else:

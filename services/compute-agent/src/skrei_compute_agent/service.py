@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from skrei_compute_agent.agent import Agent
 from skrei_compute_agent.events import Begun, Fingerprinted, TidyDue
@@ -33,12 +33,15 @@ TIDY_EVERY = timedelta(minutes=1)
 """How often tombstones are looked through: at 1,000 executions a second their cap is passed within two minutes."""
 
 
-class Tools:
-    """What a node works with: made from settings by `toolbox`, or by a test."""
+class Tools(Protocol):
+    """What a node works with: made from settings by `toolbox.make_tools`, or by a test."""
 
-    def __init__(self, work: Work, fingerprint: Callable[[str], Awaitable[NodeInfo]]) -> None:
-        self.work = work
-        self.fingerprint = fingerprint
+    @property
+    def work(self) -> Work:
+        """What is done for executions."""
+
+    async def fingerprint(self, node_id: str) -> NodeInfo:
+        """Return what this node can do now."""
 
     async def close(self) -> None:
         """Give back what the tools hold."""

@@ -1,0 +1,91 @@
+"""Inputs of a task onto this node: each by its storage, all of one execution side by side."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from skrei_compute_agent.events import Stage
+from skrei_compute_agent.input_cache import InputCache
+from skrei_domain.spec import InputSource
+from skrei_plugin_api.engine import Mount
+from skrei_plugin_api.storage import SourceSpec, StageLimits, Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What was staged for one execution, and the cached blobs that it uses until `Stager.release`."""
+
+    mounts: tuple[Mount, ...] = ()
+    pinned: tuple[str, ...] = ()
+
+
+class _TokenReader:
+    """Brings blobs with the token of one run command, and remembers which it pinned in the cache."""
+
+    def __init__(self, cache: InputCache, token: str) -> None:
+        self._cache = cache
+        self._token = token
+        self.pinned: list[str] = []
+
+    async def fetch(self, digest: str) -> Path:
+        """Return a file with exactly the bytes of `digest`."""
+        path = self._cache.ready(digest) or await self._cache.get(digest, self._token)
+        self.pinned.append(digest)
+        return path
+
+
+class Stager:
+    """Stages with the storages of this node, at most `parallel` executions at once."""
+
+    def __init__(
+        self, storages: Mapping[str, Storage], cache: InputCache, *, limits: StageLimits, parallel: int
+    ) -> None:
+        self._storages = storages
+        self._cache = cache
+        self._limits = limits
+        self._gate = asyncio.Semaphore(parallel)
+
+    async def stage(self, wanted: Stage, folder: Path) -> Inputs:
+        """Return what was staged below `folder`. Raises SkreiError for the first input that cannot be had."""
+        sources = wanted.task.input_sources
+        if not sources:
+            return Inputs()
+        reader = _TokenReader(self._cache, wanted.order.token)
+        try:
+            async with self._gate:
+                mounts = await self._stage_all(sources, folder, reader)
+        except BaseException:
+            self._unpin(reader.pinned)
+            raise
+        return Inputs(mounts, tuple(reader.pinned))
+
+    def release(self, inputs: Inputs) -> None:
+        """Give the cached blobs of an execution back."""
+        self._unpin(inputs.pinned)
+
+    async def _stage_all(
+        self, sources: tuple[InputSource, ...], folder: Path, reader: _TokenReader
+    ) -> tuple[Mount, ...]:
+        if len(sources) == 1:  # the common case, without a task of its own
+            return (await self._stage_one(0, sources[0], folder, reader),)
+        tasks = [
+            asyncio.create_task(self._stage_one(number, source, folder, reader))
+            for number, source in enumerate(sources)
+        ]
+        try:
+            return tuple(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stage_one(self, number: int, source: InputSource, folder: Path, reader: _TokenReader) -> Mount:
+        own = folder / str(number)
+        own.mkdir()
+        spec = SourceSpec(source.source.type, source.source.params, source.target, source.alias)
+        return await self._storages[source.source.type.casefold()].stage(spec, own, self._limits, reader)
+
+    def _unpin(self, digests: Iterable[str]) -> None:
+        for digest in digests:
+            self._cache.release(digest)

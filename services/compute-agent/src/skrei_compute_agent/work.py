@@ -1,0 +1,178 @@
+"""What is done for an execution: folders, inputs, environment, engine, and what it left; nothing is decided here."""
+
+import asyncio
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from skrei_compute_agent.env import environment
+from skrei_compute_agent.events import Exited, Stage
+from skrei_compute_agent.folders import Folders, Places
+from skrei_compute_agent.runner import KILLED
+from skrei_compute_agent.staging import Inputs, Stager
+from skrei_compute_agent.verdicts import INTERRUPTED
+from skrei_domain.errors import SkreiError
+from skrei_domain.messages import Problem, ResultRef, RunOutput
+from skrei_plugin_api.engine import (
+    INLINE_RESULT_BYTES,
+    Engine,
+    EngineFailure,
+    FailureCode,
+    Output,
+    RunOutcome,
+    RunRequest,
+)
+from skrei_plugin_api.packing import PackedResult, StreamHead, pack_result, stream_head
+
+
+class InvalidParams(SkreiError):
+    """The engine does not take the params of the task."""
+
+    code = "invalid-params"
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    wanted: Stage
+    places: Places
+    inputs: Inputs
+    env: dict[str, str]
+
+
+class _Unheard:
+    """The machine counts a start as running from its instruction on."""
+
+    def running(self) -> None:
+        """Nothing hangs on it."""
+
+
+class Workshop:
+    """Stages and runs executions with the engines and storages of this node."""
+
+    def __init__(
+        self,
+        folders: Folders,
+        stager: Stager,
+        engines: Mapping[str, Engine],
+        *,
+        host_env: Mapping[str, str] | None = None,
+        allow_env: Sequence[str] = (),
+    ) -> None:
+        self._folders = folders
+        self._stager = stager
+        self._engines = engines
+        self._host_env = dict(os.environ) if host_env is None else host_env
+        self._allow_env = allow_env
+        self._staged: dict[str, _Staged] = {}
+
+    async def stage(self, wanted: Stage) -> None:
+        """Make everything ready that the engine will look for. Raises SkreiError where that cannot be."""
+        task = wanted.task
+        if problems := self._engine(wanted).validate(task.engine.params):
+            raise InvalidParams("; ".join(str(problem) for problem in problems))
+        env = environment(wanted.execution_id, wanted.order, task.env, host=self._host_env, allow=self._allow_env)
+        places = self._folders.make(wanted.execution_id)
+        inputs = await self._stager.stage(wanted, places.inputs)
+        self._staged[wanted.execution_id] = _Staged(wanted, places, inputs, env)
+
+    async def run(self, execution_id: str, start: int) -> Exited:
+        """Run what was staged to its end, and return what it left; a cancellation ends it and returns that too."""
+        staged = self._staged.pop(execution_id)
+        try:
+            outcome = await self._engine(staged.wanted).run(_request(staged, start), _Unheard())
+        except asyncio.CancelledError:
+            return await asyncio.to_thread(_left_behind, staged)
+        except SkreiError as error:
+            return Exited(execution_id, problem=Problem(code=INTERRUPTED, message=error.message))
+        finally:
+            self._stager.release(staged.inputs)
+        return _exited(execution_id, outcome)
+
+    def drop(self, execution_id: str) -> None:
+        """Remove what an execution left."""
+        if (staged := self._staged.pop(execution_id, None)) is not None:
+            self._stager.release(staged.inputs)
+        self._folders.drop(execution_id)
+
+    def _engine(self, wanted: Stage) -> Engine:
+        return self._engines[wanted.task.engine.type.casefold()]
+
+
+def _request(staged: _Staged, start: int) -> RunRequest:
+    """All that the engine needs. The time limit is not among it: the machine keeps it, and cancels."""
+    task = staged.wanted.task
+    return RunRequest(
+        execution_id=staged.wanted.execution_id,
+        start_number=start,
+        params=task.engine.params,
+        workdir=staged.places.work,
+        env=staged.env,
+        mounts=staged.inputs.mounts,
+        outputs=tuple(Output(result.name, result.path) for result in task.result_paths),
+        resources=staged.wanted.needs,
+        network=task.network.type,
+    )
+
+
+def _exited(execution_id: str, outcome: RunOutcome) -> Exited:
+    problem = _problem(outcome.failure)
+    result: ResultRef | None = None
+    if outcome.result is not None:
+        if outcome.result.data is not None:
+            result = _inline(outcome.result)
+        elif problem is None:
+            problem = Problem(
+                code="result-too-large",
+                message=f"the packed result has {outcome.result.size} bytes; the limit is {INLINE_RESULT_BYTES} bytes",
+            )
+    return Exited(
+        execution_id,
+        exit_code=outcome.exit_code,
+        problem=problem,
+        output=_output(outcome.stdout_head, outcome.stderr_head),
+        result=result,
+    )
+
+
+def _problem(failure: EngineFailure | None) -> Problem | None:
+    if failure is None:
+        return None
+    code = INTERRUPTED if failure.code is FailureCode.ENGINE_LOST else failure.code.value
+    return Problem(code=code, message=failure.message)
+
+
+def _left_behind(staged: _Staged) -> Exited:
+    """What a program that was ended had said and made until then, for its logs."""
+    places = staged.places
+    packed = pack_result(
+        places.work,
+        [result.name for result in staged.wanted.task.result_paths],
+        None,
+        inline_limit=INLINE_RESULT_BYTES,
+    )
+    return Exited(
+        staged.wanted.execution_id,
+        problem=KILLED,
+        output=_output(stream_head(places.stdout), stream_head(places.stderr)),
+        result=_inline(packed) if packed.data is not None else None,
+    )
+
+
+def _inline(packed: PackedResult) -> ResultRef:
+    assert packed.data is not None
+    return ResultRef(digest=packed.digest, size=packed.size, inline=base64.b64encode(packed.data).decode("ascii"))
+
+
+def _output(stdout: StreamHead, stderr: StreamHead) -> RunOutput:
+    return RunOutput(
+        stdout=_text(stdout.data),
+        stderr=_text(stderr.data),
+        stdout_truncated=stdout.truncated,
+        stderr_truncated=stderr.truncated,
+    )
+
+
+def _text(data: bytes) -> str:
+    """What was said as text that the record can hold: bytes that are none, and NULs, are replaced."""
+    return data.decode("utf-8", errors="replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")

@@ -1,0 +1,263 @@
+"""Staging and running over the plugin contracts: what an engine is given, and what comes of what it returns."""
+
+import asyncio
+import base64
+import hashlib
+import io
+import tarfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from skrei_compute_agent.env import HostVariableDenied
+from skrei_compute_agent.events import Exited
+from skrei_compute_agent.folders import Folders
+from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.staging import Stager
+from skrei_compute_agent.work import InvalidParams, Workshop
+from skrei_domain.errors import SkreiError
+from skrei_domain.job_reading import FieldProblem
+from skrei_domain.messages import Problem
+from skrei_domain.resources import Resources
+from skrei_plugin_api.engine import (
+    Engine,
+    EngineFailure,
+    FailureCode,
+    Mount,
+    Output,
+    RunEvents,
+    RunOutcome,
+    RunRequest,
+)
+from skrei_plugin_api.packing import pack_result, stream_head
+from skrei_plugin_api.plugin import Params, PluginContext, PluginInfo
+from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
+from tests.support.agent_machine import a_stage, a_task
+
+BLOB = b"blob of a spec"
+DIGEST = f"sha256:{hashlib.sha256(BLOB).hexdigest()}"
+
+
+class PlayedEngine(Engine):
+    """An engine that does what the test says."""
+
+    plugin_api = 1
+    name = "scripted"
+    version = "1"
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self.requests: list[RunRequest] = []
+        self.stdout = b"hello\n"
+        self.exit_code: int | None = 0
+        self.failure: EngineFailure | None = None
+        self.trouble: Exception | None = None
+        self.begun = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def describe(self) -> PluginInfo:
+        return PluginInfo(available=True)
+
+    def validate(self, params: Params) -> list[FieldProblem]:
+        return [FieldProblem("Entry", "7", "text")] if params.get("Entry") == 7 else []
+
+    async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
+        self.requests.append(request)
+        (request.workdir / "stdout").write_bytes(self.stdout)
+        (request.workdir / "stderr").write_bytes(b"")
+        for output in request.outputs:
+            folder = request.workdir / "outputs" / output.name
+            folder.mkdir(parents=True)
+            (folder / "made").write_bytes(b"made")
+        self.begun.set()
+        await self.gate.wait()
+        if self.trouble is not None:
+            raise self.trouble
+        names = [output.name for output in request.outputs]
+        packed = pack_result(request.workdir, names, self.exit_code, inline_limit=request.inline_result_limit)
+        head = stream_head(request.workdir / "stdout")
+        code = None if self.failure else self.exit_code
+        return RunOutcome(code, self.failure, 0.0, 1.0, stdout_head=head, result=packed)
+
+
+class PlayedStorage(Storage):
+    """A storage that stages what its params say: a file with `text`, a blob, or a refusal."""
+
+    plugin_api = 1
+    name = "inline"
+    version = "1"
+
+    async def describe(self) -> PluginInfo:
+        return PluginInfo(available=True)
+
+    def validate(self, params: Params) -> list[FieldProblem]:
+        return []
+
+    async def size(self, source: SourceSpec) -> int | None:
+        return None
+
+    async def stage(self, source: SourceSpec, folder: Path, limits: StageLimits, blobs: BlobReader) -> Mount:
+        if "deny" in source.params:
+            raise StageFailed(StageProblem.DENIED, "not for you", hint="ask the owner")
+        if "digest" in source.params:
+            return Mount(await blobs.fetch(source.params["digest"]), source.target)
+        path = folder / "file"
+        path.write_text(source.params["text"])
+        return Mount(path, source.target)
+
+
+class Bench:
+    """A workshop with played plugins."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tokens: list[str] = []
+        self.folders = Folders(folder / "executions")
+        self.folders.open([])
+        self.cache = InputCache(folder / "cache", self._open, limit_bytes=0, blob_bytes=1000)
+        self.cache.open()
+        context = PluginContext(state_dir=folder / "state")
+        self.engine = PlayedEngine(context)
+        stager = Stager({"inline": PlayedStorage(context)}, self.cache, limits=StageLimits(), parallel=2)
+        self.work = Workshop(
+            self.folders, stager, {"scripted": self.engine}, host_env={"REGION": "north"}, allow_env=("REGION",)
+        )
+
+    @asynccontextmanager
+    async def _open(self, digest: str, token: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.tokens.append(token)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield BLOB
+
+        yield chunks()
+
+
+def an_input(target: str, **params: str) -> dict[str, object]:
+    return {"Source": {"Type": "Inline", "Params": params}, "Target": target}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.folders.close()
+
+
+async def test_an_engine_is_given_all_that_the_task_says(bench: Bench) -> None:
+    task = a_task(
+        Engine={"Type": "Scripted", "Params": {"Entry": "main"}},
+        Env={"A": "1", "R": "env:REGION"},
+        InputSources=[an_input("/in/text", text="hi"), an_input("/in/blob", digest=DIGEST)],
+        ResultPaths=[{"Name": "out", "Path": "/out"}],
+        Network={"Type": "Host"},
+    )
+    await bench.work.stage(a_stage(task=task, token="the-token"))
+    exited = await bench.work.run("e-1", 2)
+    (request,) = bench.engine.requests
+    assert (request.execution_id, request.start_number, request.params) == ("e-1", 2, {"Entry": "main"})
+    assert (request.env["A"], request.env["R"], request.env["BACALHAU_EXECUTION_ID"]) == ("1", "north", "e-1")
+    assert [mount.target for mount in request.mounts] == ["/in/text", "/in/blob"]
+    assert request.outputs == (Output("out", "/out"),)
+    assert request.resources == Resources(cpu_milli=1000, memory_bytes=100_000_000)
+    assert (request.network, request.timeout_seconds) == ("Host", None)
+    assert bench.tokens == ["the-token"]
+    assert exited.exit_code == 0
+    assert exited.output is not None
+    assert exited.output.stdout == "hello\n"
+    assert exited.result is not None
+    data = base64.b64decode(exited.result.inline or "")
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert tar.getnames() == [".", "out", "stdout", "stderr", "out/made", "exitCode"]
+
+
+async def test_a_blob_is_kept_while_it_is_used_and_given_back_at_the_end(bench: Bench) -> None:
+    await bench.work.stage(a_stage(task=a_task(InputSources=[an_input("/b", digest=DIGEST)])))
+    assert bench.cache.size_bytes == len(BLOB)
+    await bench.work.run("e-1", 1)
+    assert bench.cache.size_bytes == 0  # the cache of this bench keeps nothing that is not used
+
+
+async def test_a_staged_one_that_is_never_run_gives_everything_back(bench: Bench) -> None:
+    await bench.work.stage(a_stage(task=a_task(InputSources=[an_input("/b", digest=DIGEST)])))
+    bench.work.drop("e-1")
+    assert bench.cache.size_bytes == 0
+
+
+async def test_an_input_that_is_denied_fails_with_the_storages_words_and_gives_everything_back(bench: Bench) -> None:
+    task = a_task(InputSources=[an_input("/b", digest=DIGEST), an_input("/x", deny="yes")])
+    with pytest.raises(SkreiError, match="not for you") as raised:
+        await bench.work.stage(a_stage(task=task))
+    assert raised.value.code == "input-denied"
+    assert bench.cache.size_bytes == 0
+
+
+async def test_params_that_the_engine_refuses_are_named(bench: Bench) -> None:
+    task = a_task(Engine={"Type": "scripted", "Params": {"Entry": 7}})
+    with pytest.raises(InvalidParams, match="Entry: 7; allowed: text") as raised:
+        await bench.work.stage(a_stage(task=task))
+    assert raised.value.code == "invalid-params"
+
+
+async def test_a_host_variable_that_is_not_allowed_fails_before_anything_is_fetched(bench: Bench) -> None:
+    task = a_task(Env={"S": "env:SECRET"}, InputSources=[an_input("/b", digest=DIGEST)])
+    with pytest.raises(HostVariableDenied):
+        await bench.work.stage(a_stage(task=task))
+    assert bench.tokens == []
+
+
+async def test_a_trap_keeps_what_was_said_until_then(bench: Bench) -> None:
+    bench.engine.failure = EngineFailure(FailureCode.TRAP, "unreachable")
+    await bench.work.stage(a_stage())
+    exited = await bench.work.run("e-1", 1)
+    assert (exited.exit_code, exited.problem) == (None, Problem(code="trap", message="unreachable"))
+    assert exited.result is not None
+
+
+@pytest.mark.parametrize("how", ["failure", "raised"])
+async def test_an_engine_that_is_lost_counts_as_an_interruption(bench: Bench, how: str) -> None:
+    if how == "failure":
+        bench.engine.failure = EngineFailure(FailureCode.ENGINE_LOST, "the child died")
+    else:
+        bench.engine.trouble = SkreiError("the child died")
+    await bench.work.stage(a_stage())
+    exited = await bench.work.run("e-1", 1)
+    assert exited.problem == Problem(code="interrupted", message="the child died")
+
+
+async def test_a_result_that_is_too_large_names_size_and_limit(bench: Bench) -> None:
+    noise = hashlib.shake_128(b"noise").digest(100_000)
+    bench.engine.stdout = noise
+    await bench.work.stage(a_stage())
+    exited = await bench.work.run("e-1", 1)
+    assert exited.problem is not None
+    assert exited.problem.code == "result-too-large"
+    assert "limit is 65536 bytes" in exited.problem.message
+    assert exited.result is None
+    assert exited.output is not None
+    assert exited.output.stdout_truncated
+
+
+async def test_one_that_is_ended_leaves_what_it_had_said(bench: Bench) -> None:
+    bench.engine.gate.clear()
+    await bench.work.stage(a_stage())
+    running = asyncio.create_task(bench.work.run("e-1", 1))
+    await bench.engine.begun.wait()
+    running.cancel()
+    exited = await running
+    assert isinstance(exited, Exited)
+    assert exited.problem is not None
+    assert exited.problem.code == "killed"
+    assert exited.output is not None
+    assert exited.output.stdout == "hello\n"
+    assert exited.result is not None
+
+
+async def test_output_that_is_no_text_is_made_into_some(bench: Bench) -> None:
+    bench.engine.stdout = b"a\x00b\xff"
+    await bench.work.stage(a_stage())
+    exited = await bench.work.run("e-1", 1)
+    assert exited.output is not None
+    assert exited.output.stdout == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"
