@@ -1,0 +1,338 @@
+"""The record's tables: what is stored, and the rules that no code can break.
+
+They are the model that migrations are written and checked from; queries are SQL of their own (docs/adr/0003).
+Ids are text with collation "C", so that the beginning of one finds it through the primary key. There are no foreign
+keys: the writers of a row and of what it refers to are the same statement (see `submit`, `leader`).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, LargeBinary, MetaData, Text, text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from skrei_domain.lifecycle import LIVE, Connection, ExecutionState, JobState, Membership, Want
+
+ID = Text(collation="C")
+TIME = DateTime(timezone=True)
+
+OPEN_JOBS = tuple(state.value for state in JobState if not state.is_terminal)
+"""States of jobs that the leader holds in its view."""
+
+QUEUE_LIKE = {
+    # Rows live for seconds here: clean after a thousand dead ones whatever the table's size, and without pauses.
+    "autovacuum_vacuum_scale_factor": "0",
+    "autovacuum_vacuum_threshold": "1000",
+    "autovacuum_analyze_scale_factor": "0",
+    "autovacuum_analyze_threshold": "2000",
+    "autovacuum_vacuum_cost_delay": "0",
+}
+UPDATED_IN_PLACE = {
+    # Every row is updated a few times within seconds and never again: room for that on its page, and early cleaning.
+    "fillfactor": "80",
+    "autovacuum_vacuum_scale_factor": "0.02",
+    "autovacuum_vacuum_threshold": "2000",
+    "autovacuum_analyze_scale_factor": "0.05",
+    "autovacuum_analyze_threshold": "2000",
+    "autovacuum_vacuum_cost_delay": "0",
+}
+ONE_ROW = {"fillfactor": "10"}  # a row that every commit touches: its versions stay on one page
+
+
+def one_of(column: str, values: Iterable[str]) -> str:
+    """Return the SQL condition that a column holds one of a few words."""
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+LIVE_EXECUTION = one_of("state", (state.value for state in ExecutionState if state in LIVE))
+"""Whether an execution can still change."""
+STANDING_EXECUTION = f"NOT revoked AND {one_of('state', (s for s in ExecutionState if s in LIVE and s != 'unknown'))}"
+"""Whether an execution stands for its unit: there is at most one."""
+
+
+class Base(DeclarativeBase):
+    """The root of the tables; constraints are named by rule, so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as it is
+        str: Text(),
+        int: BigInteger(),
+        datetime: TIME,
+        bytes: LargeBinary(),
+    }
+
+
+class Job(Base):
+    """What a user wants and where it stands: narrow, updated in place. Its spec is in `job_versions`."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    namespace: Mapped[str] = mapped_column(ID)
+    name: Mapped[str] = mapped_column(ID)
+    type: Mapped[str]
+    priority: Mapped[int]
+    count: Mapped[int]
+    state: Mapped[str]
+    message: Mapped[str] = mapped_column(server_default="")
+    details: Mapped[str] = mapped_column(server_default="{}")  # JSON: what explains the state
+    version: Mapped[int] = mapped_column(server_default="1")
+    generation: Mapped[int] = mapped_column(server_default="1")  # rises with every intent
+    history_seq: Mapped[int]  # the number of the last row of its history
+    units_total: Mapped[int]
+    units_won: Mapped[int] = mapped_column(server_default="0")
+    labels: Mapped[dict[str, str]] = mapped_column(JSONB)
+    stop_reason: Mapped[str] = mapped_column(server_default="")
+    traceparent: Mapped[str] = mapped_column(server_default="")
+    created_at: Mapped[datetime]
+    modified_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("uq_jobs_namespace_name", "namespace", "name", unique=True),
+        Index("ix_jobs_created_at_id", "created_at", "id"),
+        Index("ix_jobs_namespace_created_at_id", "namespace", "created_at", "id"),
+        # Takeover reads the open ones, admission counts those that wait.
+        Index("ix_jobs_open", "namespace", "state", postgresql_where=text(one_of("state", OPEN_JOBS))),
+        CheckConstraint(one_of("state", JobState), name="state"),
+        CheckConstraint("units_won BETWEEN 0 AND units_total", name="units_won"),
+        CheckConstraint("state <> 'Completed' OR units_won = units_total", name="completed"),
+        {"postgresql_with": UPDATED_IN_PLACE},
+    )
+
+
+class JobVersion(Base):
+    """A spec as it was accepted; never changed. `schema` says how to read it."""
+
+    __tablename__ = "job_versions"
+
+    job_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    spec: Mapped[str]
+    schema: Mapped[int] = mapped_column(server_default="1")
+
+
+class Evaluation(Base):
+    """A request to compare wanted with actual; deleted by the commit that answers it."""
+
+    __tablename__ = "evaluations"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ID)
+    namespace: Mapped[str]
+    trigger: Mapped[str]
+    comment: Mapped[str] = mapped_column(server_default="")
+    run_after: Mapped[datetime]
+
+    __table_args__ = (Index("ix_evaluations_run_after_id", "run_after", "id"), {"postgresql_with": QUEUE_LIKE})
+
+
+class Execution(Base):
+    """One attempt of one unit on one node, and the outbox of its commands: `revision > seen_revision` is unsent."""
+
+    __tablename__ = "executions"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ID)
+    job_version: Mapped[int]
+    namespace: Mapped[str]
+    task: Mapped[str]
+    partition: Mapped[int]
+    attempt: Mapped[int]
+    node_id: Mapped[str] = mapped_column(ID)
+    incarnation: Mapped[int]
+    state: Mapped[str]
+    observed: Mapped[str]
+    want: Mapped[str]
+    revision: Mapped[int]
+    seen_revision: Mapped[int]
+    cpu_milli: Mapped[int]  # what it reserves, here and in the three below
+    memory_bytes: Mapped[int]
+    disk_bytes: Mapped[int]
+    gpu: Mapped[int]
+    revoked: Mapped[bool]
+    holds: Mapped[bool]
+    starts: Mapped[int]
+    changes: Mapped[int]
+    message: Mapped[str]
+    reason: Mapped[str]
+    evaluation_id: Mapped[str] = mapped_column(ID)
+    created_at: Mapped[datetime]
+    modified_at: Mapped[datetime]
+    # What only readers want.
+    steps: Mapped[str | None]  # JSON
+    exit_code: Mapped[int | None]
+    stdout: Mapped[str | None]
+    stderr: Mapped[str | None]
+    stdout_truncated: Mapped[bool | None]
+    stderr_truncated: Mapped[bool | None]
+    problem_code: Mapped[str | None]
+    problem_message: Mapped[str | None]
+
+    __table_args__ = (
+        Index("ix_executions_job_id", "job_id"),
+        # What the leader holds in its view.
+        Index("ix_executions_held", "node_id", postgresql_where=text(f"holds OR {LIVE_EXECUTION}")),
+        Index(
+            "uq_executions_standing",
+            "job_id",
+            "job_version",
+            "task",
+            "partition",
+            unique=True,
+            postgresql_where=text(STANDING_EXECUTION),
+        ),
+        CheckConstraint(one_of("state", ExecutionState), name="state"),
+        CheckConstraint(one_of("observed", ExecutionState), name="observed"),
+        CheckConstraint(one_of("want", Want), name="want"),
+        CheckConstraint("partition >= 0 AND attempt >= 1", name="unit"),
+        {"postgresql_with": UPDATED_IN_PLACE},
+    )
+
+
+class Result(Base):
+    """What an execution left. Exactly one is committed for a unit; inline bytes stay until the publisher has them."""
+
+    __tablename__ = "results"
+
+    execution_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ID)
+    job_version: Mapped[int]
+    task: Mapped[str]
+    partition: Mapped[int]
+    committed: Mapped[bool]
+    digest: Mapped[str]
+    size: Mapped[int]
+    inline: Mapped[bytes | None]
+    created_at: Mapped[datetime]
+    stored_at: Mapped[datetime | None]  # since when the publisher has it; null again once it was dropped
+
+    __table_args__ = (
+        Index(
+            "uq_results_committed",
+            "job_id",
+            "job_version",
+            "task",
+            "partition",
+            unique=True,
+            postgresql_where=text("committed"),
+        ),
+        Index("ix_results_inline", "created_at", postgresql_where=text("inline IS NOT NULL")),
+        Index("ix_results_stored", "created_at", postgresql_where=text("stored_at IS NOT NULL")),
+        {"postgresql_with": UPDATED_IN_PLACE},
+    )
+
+
+class Blob(Base):
+    """Inline input of a spec, kept once under its digest."""
+
+    __tablename__ = "blobs"
+
+    digest: Mapped[str] = mapped_column(ID, primary_key=True)
+    size: Mapped[int]
+    data: Mapped[bytes]
+    created_at: Mapped[datetime]
+
+
+class Node(Base):
+    """A compute node. `confirmed` is the last sequence of `incarnation` whose fact was committed."""
+
+    __tablename__ = "nodes"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    info: Mapped[str]  # JSON
+    membership: Mapped[str]
+    connection: Mapped[str]
+    boot_id: Mapped[str]
+    incarnation: Mapped[int]
+    confirmed: Mapped[int]
+    confirmed_by: Mapped[str]
+    connected_since: Mapped[datetime | None]
+    disconnected_since: Mapped[datetime | None]
+    error: Mapped[str]
+    modified_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint(one_of("membership", Membership), name="membership"),
+        CheckConstraint(one_of("connection", Connection), name="connection"),
+        {"postgresql_with": {**QUEUE_LIKE, "fillfactor": "50"}},
+    )
+
+
+class History(Base):
+    """Every transition once, numbered within its job without gaps; never changed."""
+
+    __tablename__ = "history"
+
+    job_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    job_version: Mapped[int]
+    execution_id: Mapped[str] = mapped_column(ID)  # empty: of the job itself
+    topic: Mapped[str]
+    message: Mapped[str]
+    details: Mapped[str]  # JSON
+    at: Mapped[datetime]  # by the record's clock
+    node_time: Mapped[datetime | None]  # by the node's clock
+
+
+class Audit(Base):
+    """Who did what; never changed."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    action: Mapped[str]
+    object: Mapped[str]
+    details: Mapped[str]  # JSON
+
+
+class Lease(Base):
+    """A right that expires. `epoch` rises with every holder: it is what late writes are refused by."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(ID, primary_key=True)
+    epoch: Mapped[int]
+    holder: Mapped[str]
+    expires_at: Mapped[datetime]
+
+    __table_args__ = ({"postgresql_with": ONE_ROW},)
+
+
+class Cluster(Base):
+    """The one row about the whole: which timeline this record is, and how far the facts' stream was read."""
+
+    __tablename__ = "cluster"
+
+    id: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    installation_id: Mapped[str] = mapped_column(UUID(as_uuid=False), server_default=text("gen_random_uuid()"))
+    timeline: Mapped[int] = mapped_column(server_default="1")
+    facts_created: Mapped[str] = mapped_column(server_default="")
+    facts_sequence: Mapped[int] = mapped_column(server_default="0")
+
+    __table_args__ = (CheckConstraint("id", name="single"), {"postgresql_with": ONE_ROW})
+
+
+class Idempotency(Base):
+    """What was answered to a caller's token, for a day."""
+
+    __tablename__ = "idempotency"
+
+    namespace: Mapped[str] = mapped_column(ID, primary_key=True)
+    caller: Mapped[str] = mapped_column(ID, primary_key=True)
+    token: Mapped[str] = mapped_column(ID, primary_key=True)
+    digest: Mapped[str]
+    job_id: Mapped[str] = mapped_column(ID)
+    evaluation_id: Mapped[str] = mapped_column(ID)
+    expires_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_idempotency_expires_at", "expires_at"), {"postgresql_with": QUEUE_LIKE})
