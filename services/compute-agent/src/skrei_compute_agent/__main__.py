@@ -11,6 +11,8 @@ from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
 from skrei_kit.supervisor import die_with_parent, stop_on_signals
 
+SERVICE = "compute-agent"
+
 
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
@@ -21,9 +23,10 @@ async def _serve(settings: Settings) -> None:
 def main() -> None:
     """Run a node; exits 1 with one sentence when it cannot go on."""
     die_with_parent()
+    configure_logs(service=SERVICE)  # a wrong setting is said the same way
     try:
         settings = load(Settings)
-        configure_logs(settings.log_level, service="compute-agent")
+        configure_logs(settings.log_level, service=SERVICE)
         asyncio.run(_serve(settings))
     except* SkreiError as group:
         for error in _leaves(group):

@@ -1,0 +1,114 @@
+"""The process `skrei-compute-agent` from outside: how it starts, ends, dies and refuses."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from skrei_domain.lifecycle import ExecutionState
+from tests.support.agent_leader import NatsServer, ScriptedLeader, a_leader, a_nats_server
+from tests.support.agent_machine import NODE, a_task, an_order
+
+SECONDS = 20
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    with a_nats_server(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+async def leader(nats: NatsServer) -> AsyncIterator[ScriptedLeader]:
+    async with a_leader(nats.url, NODE) as made:
+        yield made
+
+
+@asynccontextmanager
+async def a_process(nats: NatsServer, folder: Path, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the agent; it is killed on the way out if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "skrei_compute_agent",
+        env={
+            "PATH": os.environ["PATH"],
+            "SKREI_NATS_URL": nats.url,
+            "SKREI_DATA_DIR": str(folder),
+            "SKREI_NODE_ID": NODE,
+        }
+        | env,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+    async with asyncio.timeout(SECONDS):
+        _, stderr = await process.communicate()
+    return process.returncode, stderr.decode()
+
+
+async def test_sigterm_says_that_it_leaves_and_ends_well(
+    nats: NatsServer, leader: ScriptedLeader, tmp_path: Path
+) -> None:
+    async with a_process(nats, tmp_path / "node") as process:
+        await leader.until(lambda: len(leader.beats) > 0)
+        process.send_signal(signal.SIGTERM)
+        code, _ = await ended(process)
+    assert code == 0
+    await leader.until(lambda: leader.beats[-1].leaving)
+
+
+async def test_a_killed_process_comes_back_as_the_same_node(
+    nats: NatsServer, leader: ScriptedLeader, tmp_path: Path
+) -> None:
+    async with a_process(nats, tmp_path / "node", SKREI_NODE_ID="") as process:
+        await leader.until(lambda: len(leader.hellos) > 0)
+        process.kill()
+    first = leader.hellos[-1].node_id
+    seen = len(leader.hellos)
+    async with a_process(nats, tmp_path / "node", SKREI_NODE_ID=""):
+        await leader.until(lambda: len(leader.hellos) > seen)
+    assert leader.hellos[-1].node_id == first
+
+
+async def test_what_it_cannot_run_is_refused_by_name(nats: NatsServer, leader: ScriptedLeader, tmp_path: Path) -> None:
+    async with a_process(nats, tmp_path / "node"):
+        await leader.greeted()
+        await leader.run("e-1", an_order(a_task(Engine={"Type": "nowhere", "Params": {}})))
+        fact = await leader.ended("e-1")
+    assert fact.state is ExecutionState.REFUSED
+    assert fact.problem is not None
+    assert "no engine 'nowhere'" in fact.problem.message
+
+
+async def test_two_processes_on_one_folder_meet_with_a_sentence(
+    nats: NatsServer, leader: ScriptedLeader, tmp_path: Path
+) -> None:
+    async with a_process(nats, tmp_path / "node"):
+        await leader.greeted()
+        async with a_process(nats, tmp_path / "node") as second:
+            code, stderr = await ended(second)
+    assert code == 1
+    assert "another process uses the journal" in stderr
+    assert "Traceback" not in stderr
+
+
+async def test_a_wrong_setting_is_named(nats: NatsServer, tmp_path: Path) -> None:
+    async with a_process(nats, tmp_path / "node", SKREI_CAPACITY_CPU="many") as process:
+        code, stderr = await ended(process)
+    assert code == 1
+    assert "SKREI_CAPACITY_CPU" in stderr
+    assert "Traceback" not in stderr
