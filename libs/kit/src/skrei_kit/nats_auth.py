@@ -124,6 +124,18 @@ def user_creds(authority: Authority, name: str, permissions: Permissions) -> str
     )
 
 
+def name_in_creds(text: str) -> str:
+    """Return the name of the user in a creds file's text: a node's is its id. Raises ValueError for other texts."""
+    lines = text.splitlines()
+    try:
+        token = lines[lines.index("-----BEGIN NATS USER JWT-----") + 1].strip()
+        body = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        return str(claims["name"])
+    except (IndexError, KeyError, TypeError) as error:
+        raise ValueError("this is not a NATS credentials file") from error
+
+
 # ---------------------------------------------------------------- who is who
 
 

@@ -1,0 +1,115 @@
+"""What each child is told: the contract between the supervisor and the services, all of it in their environment.
+
+| name | api | scheduler | publisher | agent |
+|---|---|---|---|---|
+| SKREI_DATABASE_URL | x | x | | |
+| SKREI_NATS_URL, SKREI_NATS_CREDS (a file), SKREI_LOG_LEVEL, SKREI_API_URL | x | x | x | x |
+| SKREI_TOKEN_KEY (a PEM file) | x | x | | |
+| SKREI_TOKEN_PUBLIC_KEY (a PEM file), SKREI_INTERNAL_TOKEN_FILE | x | | x | |
+| SKREI_API_HOST, SKREI_API_PORT | x | | | |
+| SKREI_PUBLISHER_HOST, SKREI_PUBLISHER_PORT | | | x | |
+| SKREI_PUBLISHER_URL | x | x | x | |
+| SKREI_DATA_DIR (a folder of its own) | | | x | x |
+| SKREI_NODE_ID, SKREI_ALLOW_LOCAL (`glob[:rw],glob`) | | | | x |
+
+SKREI_* variables of the supervisor's own environment and the settings of its config file reach every child that may
+have them; what is listed here wins. Nothing secret is an argument, and what is not marked is taken away.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from skrei_domain.errors import Invalid
+from skrei_embedded.keys import Keys
+
+_PREFIX = "SKREI_"
+_GUARDED = {
+    "DATABASE_URL": {"api", "scheduler"},
+    "TOKEN_KEY": {"api", "scheduler"},
+    "TOKEN_PUBLIC_KEY": {"api", "publisher"},
+    "INTERNAL_TOKEN_FILE": {"api", "publisher"},
+    "NODE_ID": {"agent"},
+    "PARENT_PIPE": set(),
+    "CONFIG": set(),  # its settings are handed on one by one: a service refuses keys of another
+}
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where everything is; empty where this supervisor does not know."""
+
+    database_url: str
+    nats_url: str
+    api_host: str
+    api_port: int
+    api_url: str
+    publisher_host: str
+    publisher_port: int
+    publisher_url: str
+
+
+def for_child(
+    service: str,
+    addresses: Addresses,
+    keys: Keys | None,
+    *,
+    data_dir: Path,
+    log_level: str,
+    settings: Mapping[str, str],
+    creds: Path | None,
+    node_id: str = "",
+    allow_local: tuple[str, ...] = (),
+) -> dict[str, str]:
+    """Return the environment of `api`, `scheduler`, `publisher` or `agent`."""
+    told: dict[str, str] = {"NATS_URL": addresses.nats_url, "LOG_LEVEL": log_level, "API_URL": addresses.api_url}
+    told["NATS_CREDS"] = str(creds) if creds else ""
+    if service in ("api", "scheduler"):
+        told["DATABASE_URL"] = addresses.database_url
+    if service != "agent":
+        told["PUBLISHER_URL"] = addresses.publisher_url
+    if keys is not None:
+        told["TOKEN_KEY"] = str(keys.token_key)
+        told["TOKEN_PUBLIC_KEY"] = str(keys.token_public_key)
+        told["INTERNAL_TOKEN_FILE"] = str(keys.internal_token)
+    if service == "api":
+        told |= {"API_HOST": addresses.api_host, "API_PORT": str(addresses.api_port)}
+    if service == "publisher":
+        told |= {"PUBLISHER_HOST": addresses.publisher_host, "PUBLISHER_PORT": str(addresses.publisher_port)}
+    if service in ("publisher", "agent"):
+        told["DATA_DIR"] = str(data_dir / service)
+    if service == "agent":
+        told["NODE_ID"] = node_id
+        if allow_local:
+            told["ALLOW_LOCAL"] = ",".join(allow_local)
+    inherited = {f"{_PREFIX}{name.upper()}": value for name, value in settings.items()} | dict(os.environ)
+    own = {f"{_PREFIX}{name}": value for name, value in told.items()}
+    return {
+        name: value
+        for name, value in (inherited | own).items()
+        if value != "" and service in _GUARDED.get(name.removeprefix(_PREFIX), {service})
+    }
+
+
+def config_settings(path: Path | None) -> dict[str, str]:
+    """Return the settings of a config file as text. Raises Invalid for a file that holds none."""
+    if path is None:
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise Invalid(f"the config file {path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise Invalid(f"the config file {path} does not hold settings: it needs `name: value` lines")
+    return {str(key): _text(value) for key, value in content.items()}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if isinstance(value, dict):
+        return ",".join(f"{key}={item}" for key, item in value.items())
+    return str(value).lower() if isinstance(value, bool) else str(value)

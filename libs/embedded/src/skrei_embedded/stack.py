@@ -1,0 +1,362 @@
+"""The supervisor behind `skrei serve`: the servers and services of this machine as children, started, kept, stopped.
+
+Postgres and nats-server start first unless others are named, then the record is migrated, then the services start side
+by side. A child that ends is started again with backoff. What stops this process, a kill included, stops them all.
+"""
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from skrei_domain.errors import Invalid, Unavailable
+from skrei_embedded import keys as keys_of
+from skrei_embedded.environment import Addresses, config_settings, for_child
+from skrei_embedded.keys import Keys
+from skrei_embedded.nats import START_SECONDS as NATS_START_SECONDS
+from skrei_embedded.nats import NatsOptions, NatsServer, free_port
+from skrei_embedded.place import AlreadyRunning, Place, StackState, default_data_dir
+from skrei_embedded.postgres import START_SECONDS, Postgres
+from skrei_embedded.probe import answers, connected_nodes
+from skrei_embedded.processes import Process, Spawner, end_strangers, started_at
+from skrei_embedded.supervised import Supervised
+from skrei_kit import nats_auth
+from skrei_kit.observability import configure_logs, get_logger
+from skrei_kit.supervisor import PARENT_PIPE, die_with_parent, stop_on_signals
+
+log = get_logger()
+
+MEET_SECONDS = 90.0  # how long a second start waits for the first to be ready
+MIGRATE_SECONDS = 300.0  # an upgrade of a large record; a first one takes a second
+LOOK_SECONDS = 0.05
+STRANGERS_SECONDS = 5.0
+# The sum of what stopping may take stays below the 10 s that are promised.
+AGENT_STOP, SERVICE_STOP, API_STOP, NATS_STOP, POSTGRES_STOP = 2.5, 1.0, 2.0, 0.8, 1.5
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What `skrei serve` was asked for. A port of 0 takes a free one."""
+
+    orchestrator: bool = True
+    compute: bool = True
+    data_dir: Path | None = None
+    host: str | None = None
+    port: int = 1234
+    publisher_port: int = 1235
+    nats_port: int = 4222
+    database_url: str | None = None
+    nats_url: str | None = None
+    nats_creds: Path | None = None
+    schedulers: int = 1
+    allow_local: tuple[str, ...] = ()
+    config: Path | None = None
+    log_level: str = "info"
+
+
+def run(options: StackOptions) -> None:
+    """Serve until SIGTERM or SIGINT. Raises SkreiError when the start is refused."""
+    configure_logs(options.log_level, service="serve")
+    if os.environ.get(PARENT_PIPE):  # asked for by whoever started us; a shell did not
+        die_with_parent()
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        stop_on_signals(stop)
+        await Stack(options).serve(stop)
+
+    asyncio.run(serve())
+
+
+class Stack:
+    """One supervisor and its children. `ready` is set once the API answers and, with a node, that is connected."""
+
+    def __init__(self, options: StackOptions) -> None:
+        self.options = options
+        self.ready = asyncio.Event()
+        self.place = Place(options.data_dir or default_data_dir())
+        self._spawner = Spawner()
+        self._children: list[Supervised] = []
+        self._child_ended = asyncio.Event()
+        self._keys: Keys | None = None
+        self._settings: Mapping[str, str] = config_settings(_config(options))
+        self._addresses: Addresses | None = None
+        self._node_id = ""
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Start everything, keep it running until `stop`, stop it in order. Raises SkreiError."""
+        self.place.open()
+        try:
+            if not await self._hold(stop):
+                return
+            await asyncio.to_thread(self._end_strangers)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._child_ended.set)
+            try:
+                await self._until(stop, self._run())
+            finally:
+                await asyncio.shield(self._stop())
+                self.place.forget()
+        finally:
+            self.place.let_go()
+            self._spawner.close()
+
+    # ---------------------------------------------------------------- start
+
+    async def _hold(self, stop: asyncio.Event) -> bool:
+        """Take the data folder. Raises AlreadyRunning, with the address, once another that holds it is ready."""
+        until = time.monotonic() + MEET_SECONDS
+        while not self.place.try_hold():
+            other = self.place.read()
+            if other is not None and other.born.get("serve", "") != started_at(other.pid):
+                other = None  # what one that was killed has left
+            if (other is not None and other.ready) or time.monotonic() > until:
+                where = f" at {other.api_url}" if other is not None and other.api_url else ""
+                who = f" (process {other.pid})" if other is not None else ""
+                raise AlreadyRunning(
+                    f"Skrei is already running{where}{who} in {self.place.folder}",
+                    hint="use that one, stop it first, or choose another --data-dir and other ports",
+                    api_url=other.api_url if other is not None else "",
+                )
+            if stop.is_set():
+                return False
+            await asyncio.sleep(LOOK_SECONDS)
+        return True
+
+    def _end_strangers(self) -> None:
+        """End what a supervisor that was killed left, should anything of it still be on its way out."""
+        last = self.place.read()
+        if last is not None:
+            pids = {pid: last.born.get(name, "") for name, pid in last.children.items() if name != "postgres"}
+            end_strangers(pids, wait_seconds=STRANGERS_SECONDS)
+        self.place.forget()
+
+    async def _until(self, stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+        running, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+        finally:
+            for task in (running, stopping):
+                task.cancel()
+            await asyncio.gather(running, stopping, return_exceptions=True)
+
+    async def _run(self) -> None:
+        options = self.options
+        if options.orchestrator:
+            self._keys = keys_of.load_or_make(self.place.folder)
+        self._node_id = self._own_node_id()
+        database_url, nats_url = await self._servers()
+        self._addresses = self._where(database_url, nats_url)
+        if options.orchestrator:
+            await self._migrate()
+            self._check_ports()
+        self._services()
+        await asyncio.gather(self._supervise(), self._announce())
+
+    async def _servers(self) -> tuple[str, str]:
+        """Start the servers that nobody named; return where the record and the transport are."""
+        database_url = self._given(self.options.database_url, "database_url")
+        nats_url = self._given(self.options.nats_url, "nats_url")
+        if not self.options.orchestrator:
+            if not nats_url:
+                raise Invalid(
+                    "a node without the control plane needs to know where that is",
+                    hint="name it with --nats-url and --nats-creds, or run both with `skrei serve`",
+                )
+            return "", nats_url
+        postgres = Postgres(self.place.folder, self._spawner) if not database_url else None
+        nats = self._nats() if not nats_url else None
+        if nats is not None:
+            nats.prepare()
+            await self._begin(Supervised("nats", nats.spawn, NATS_STOP), nats, NATS_START_SECONDS)
+            nats_url = nats.url
+        if postgres is not None:
+            await asyncio.to_thread(postgres.prepare)
+            child = Supervised("postgres", postgres.spawn, POSTGRES_STOP, gently=signal.SIGINT, then=signal.SIGQUIT)
+            await self._begin(child, postgres, START_SECONDS)
+            database_url = postgres.url
+        return database_url, nats_url
+
+    def _nats(self) -> NatsServer:
+        assert self._keys is not None, "an orchestrator has keys"
+        trust = nats_auth.server_config(self._keys.authority)
+        port = self.options.nats_port or free_port()
+        _check_free("127.0.0.1", port, "--nats-port")
+        return NatsServer(self.place.folder, NatsOptions(port, trust=trust), self._spawner)
+
+    async def _begin(self, child: Supervised, server: Postgres | NatsServer, limit_seconds: float) -> None:
+        self._children.append(child)
+        child.look(time.monotonic())
+        until = time.monotonic() + limit_seconds
+        while not server.is_ready():
+            if time.monotonic() > until:
+                raise Unavailable(f"{child.name} did not start within {limit_seconds:g} s")
+            await asyncio.sleep(LOOK_SECONDS / 5)
+
+    async def _migrate(self) -> None:
+        process = self._start("api", "skrei_store.migrate")
+        child = Supervised("migrate", lambda: process, API_STOP, process=process)
+        self._children.append(child)
+        until = time.monotonic() + MIGRATE_SECONDS
+        while process.poll() is None and time.monotonic() < until:
+            await _moment(LOOK_SECONDS / 5)
+        self._children.remove(child)
+        if process.poll() is None:
+            await child.stop(API_STOP)
+            raise Unavailable(f"the record was not migrated within {MIGRATE_SECONDS:g} s")
+        if process.returncode != 0:
+            raise Unavailable("the record could not be migrated; its own words are above")
+
+    def _services(self) -> None:
+        plan: list[tuple[str, str, str, float]] = []
+        if self.options.orchestrator:
+            plan.append(("api", "api", "skrei_orchestrator_api", API_STOP))
+            plan.append(("publisher", "publisher", "skrei_publisher", SERVICE_STOP))
+            for number in range(1, self.options.schedulers + 1):
+                name = "scheduler" if number == 1 else f"scheduler-{number}"
+                plan.append((name, "scheduler", "skrei_scheduler", SERVICE_STOP))
+        if self.options.compute:
+            plan.append(("agent", "agent", "skrei_compute_agent", AGENT_STOP))
+        for name, service, module, stop_seconds in plan:
+            self._children.append(Supervised(name, functools.partial(self._start, service, module), stop_seconds))
+
+    def _start(self, service: str, module: str) -> Process:
+        """Start one of our own programs; -P: the folder that somebody stands in is no place for modules."""
+        assert self._addresses is not None, "the servers are up"
+        environment = for_child(
+            service,
+            self._addresses,
+            self._keys,
+            data_dir=self.place.folder,
+            log_level=self.options.log_level,
+            settings=self._settings,
+            creds=self._creds("node" if service == "agent" else service),
+            node_id=self._node_id,
+            allow_local=self.options.allow_local,
+        )
+        return self._spawner.start([sys.executable, "-P", "-m", module], environment=environment, watches_pipe=True)
+
+    # ---------------------------------------------------------------- keep
+
+    async def _supervise(self) -> None:
+        told: dict[str, int] = {}
+        while True:
+            self._child_ended.clear()
+            now = time.monotonic()
+            dues = [due for child in self._children if (due := child.look(now)) is not None]
+            pids = {child.name: child.process.pid for child in self._children if child.process is not None}
+            if pids != told:
+                told = pids
+                self._tell()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._child_ended.wait(), min([1.0, *(due - now for due in dues)]))
+
+    async def _announce(self) -> None:
+        addresses = self._addresses
+        assert addresses is not None, "the servers are up"
+        if self.options.orchestrator:
+            while not await asyncio.to_thread(answers, f"{addresses.api_url}/api/v1/agent/alive"):
+                await _moment()
+            if self.options.compute:
+                nodes = f"{addresses.api_url}/api/v1/orchestrator/nodes"
+                while self._node_id not in await asyncio.to_thread(connected_nodes, nodes):
+                    await _moment()
+        self.ready.set()
+        self._tell()
+        log.info("stack_ready", api=addresses.api_url, nats=addresses.nats_url, data_dir=str(self.place.folder))
+
+    def _tell(self) -> None:
+        running = {child.name: child.process.pid for child in self._children if child.process is not None}
+        addresses = self._addresses
+        self.place.write(
+            StackState(
+                pid=os.getpid(),
+                ready=self.ready.is_set(),
+                api_url=addresses.api_url if addresses else "",
+                publisher_url=addresses.publisher_url if addresses else "",
+                nats_url=addresses.nats_url if addresses else "",
+                node_id=self._node_id,
+                children=running,
+                born={"serve": started_at(os.getpid())}
+                | {child.name: child.born for child in self._children if child.process is not None},
+            )
+        )
+
+    async def _stop(self) -> None:
+        """Stop all in order: who uses something stops before it."""
+        log.debug("stack_stopping")
+        for names in (("agent",), ("scheduler",), ("publisher",), ("migrate", "api"), ("nats",), ("postgres",)):
+            children = [child for child in self._children if child.name.partition("-")[0] in names]
+            await asyncio.gather(*(child.stop(child.stop_seconds) for child in children))
+
+    # ---------------------------------------------------------------- who and where
+
+    def _given(self, flag: str | None, name: str) -> str:
+        return flag or os.environ.get(f"SKREI_{name.upper()}", "") or self._settings.get(name, "")
+
+    def _creds(self, user: str) -> Path | None:
+        given = self._given(str(self.options.nats_creds) if self.options.nats_creds else None, "nats_creds")
+        if given or self._keys is None:
+            return Path(given).absolute() if given else None
+        return self._keys.creds(user)
+
+    def _own_node_id(self) -> str:
+        creds = self._creds("node")
+        with contextlib.suppress(OSError, ValueError):
+            name = nats_auth.name_in_creds(creds.read_text("utf-8")) if creds else ""
+            if name.startswith("n-"):
+                return name
+        return self._keys.node_id if self._keys is not None else ""
+
+    def _where(self, database_url: str, nats_url: str) -> Addresses:
+        host = self._given(self.options.host, "api_host") or "127.0.0.1"
+        own = self.options.orchestrator
+        port = (self.options.port or free_port()) if own else self.options.port
+        publisher_port = (self.options.publisher_port or free_port()) if own else self.options.publisher_port
+        near = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+        return Addresses(
+            database_url=database_url,
+            nats_url=nats_url,
+            api_host=host,
+            api_port=port,
+            api_url=self._given(None, "api_url") or f"http://{near}:{port}",
+            publisher_host=host,
+            publisher_port=publisher_port,
+            publisher_url=self._given(None, "publisher_url") or f"http://{near}:{publisher_port}",
+        )
+
+    def _check_ports(self) -> None:
+        addresses = self._addresses
+        assert addresses is not None, "the servers are up"
+        _check_free(addresses.api_host, addresses.api_port, "--port")
+        _check_free(addresses.publisher_host, addresses.publisher_port, "--publisher-port")
+
+
+async def _moment(seconds: float = LOOK_SECONDS) -> None:
+    """Let a little time pass between two looks at another process, which has no event for us."""
+    await asyncio.sleep(seconds)
+
+
+def _check_free(host: str, port: int, flag: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Unavailable(
+                f"{host}:{port} cannot be listened on: {error.strerror}",
+                hint=f"stop what listens there, or choose another port with {flag}",
+            ) from error
+
+
+def _config(options: StackOptions) -> Path | None:
+    named = os.environ.get("SKREI_CONFIG", "")
+    return options.config or (Path(named) if named else None)
