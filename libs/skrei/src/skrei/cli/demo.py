@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from skrei.cli import render
-from skrei.cli.stack_process import StackProcess, free_ports
+from skrei.cli.stack_process import StackProcess
 from skrei.cli.submit import watch
 from skrei.client import AsyncClient
 from skrei.errors import Rejected
@@ -78,11 +78,10 @@ def _stack(example: Path, keep: bool) -> tuple[StackProcess, Path]:
     """Return a stack that is not started yet, on free ports, and its private folder."""
     folder = Path(tempfile.mkdtemp(prefix="skrei-demo-"))
     folder.chmod(0o711)  # as root the database has a user of its own, who passes through here
-    api, publisher, nats = map(str, free_ports(3))
     texts = example / "texts"
-    ports = ["--port", api, "--publisher-port", publisher, "--nats-port", nats]
+    ports = ["--port", "0", "--publisher-port", "0", "--nats-port", "0"]
     allowed = ["--allow-local", str(texts), "--allow-local", f"{texts}/**"]
-    return StackProcess(folder, [*ports, *allowed], endpoint=f"http://127.0.0.1:{api}", outlives_us=keep), folder
+    return StackProcess(folder, [*ports, *allowed], outlives_us=keep), folder
 
 
 async def _tour(client: AsyncClient, example: Path, stack: StackProcess) -> None:

@@ -2,16 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from skrei.client import AsyncClient
-from skrei.errors import ApiError, Rejected, Unreachable
+from skrei.errors import Rejected
 
 START_SECONDS = 45.0
 """A first start initialises a database; on a slow disk that is most of it."""
@@ -26,8 +25,8 @@ PARENT_PIPE = "SKREI_PARENT_PIPE"
 class StackProcess:
     """`skrei serve` as a child in a session of its own, with its log in `folder`."""
 
-    def __init__(self, folder: Path, options: Sequence[str], *, endpoint: str, outlives_us: bool) -> None:
-        self.endpoint = endpoint
+    def __init__(self, folder: Path, options: Sequence[str], *, outlives_us: bool) -> None:
+        self.endpoint = ""
         self._folder = folder
         self._options = options
         self._outlives_us = outlives_us
@@ -41,7 +40,7 @@ class StackProcess:
         return self._process.pid
 
     async def start(self) -> None:
-        """Start, and return once the API answers and a node can take work. Raises Rejected with what to read."""
+        """Start, and return once the API answers and the node can take work. Raises Rejected with what to read."""
         self._spawn()
         await self._ready()
 
@@ -52,8 +51,7 @@ class StackProcess:
             read, self._pipe = os.pipe()
             environment[PARENT_PIPE] = str(read)
             inherited = (read,)
-        data = self._folder / "data"
-        command = [sys.executable, "-m", "skrei.cli.main", "serve", "--data-dir", str(data), *self._options]
+        command = [sys.executable, "-m", "skrei.cli.main", "serve", "--data-dir", str(self._data), *self._options]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -91,7 +89,7 @@ class StackProcess:
 
     def log_tails(self) -> Iterator[tuple[str, str]]:
         """Yield the ends of the logs, the stack's own first."""
-        for path in [self._log, *sorted((self._folder / "data").glob("**/*.log"))]:
+        for path in [self._log, *sorted(self._data.glob("**/*.log"))]:
             with contextlib.suppress(OSError):
                 lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
                 if lines:
@@ -101,27 +99,25 @@ class StackProcess:
     def _log(self) -> Path:
         return self._folder / "serve.log"
 
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
     async def _ready(self) -> None:
+        """Wait until the supervisor says that the API answers and its node is connected."""
         try:
-            async with asyncio.timeout(START_SECONDS), AsyncClient(self.endpoint) as client:
-                while not await self._can_run(client):
+            async with asyncio.timeout(START_SECONDS):
+                while not (state := self._state()).get("ready"):
                     self.check()
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError as error:
             raise Rejected(f"The stack was not ready after {START_SECONDS:g} s.") from error
+        self.endpoint = str(state["api_url"])
 
-    async def _can_run(self, client: AsyncClient) -> bool:
+    def _state(self) -> dict[str, object]:
+        """Return what the supervisor tells of itself; nothing while it has not begun."""
         try:
-            nodes = (await client.nodes()).items
-        except (Unreachable, ApiError):
-            return False  # not yet; `check` sees a stack that never will
-        return any(node.connection == "CONNECTED" and node.engines for node in nodes)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on right now, all different."""
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+            found = json.loads((self._data / "stack.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}

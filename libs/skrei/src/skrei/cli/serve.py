@@ -1,0 +1,70 @@
+"""`skrei serve`: the stack of this machine, with an embedded Postgres and nats-server unless others are named."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skrei.errors import Rejected
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def serve(
+    orchestrator: Annotated[bool, typer.Option("--orchestrator", help="Run the control plane.")] = False,
+    compute: Annotated[bool, typer.Option("--compute", help="Run a node; neither flag is both.")] = False,
+    *,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", help="Where everything lies; else /var/lib/skrei for root, ~/.skrei for others."),
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The API's port; 0 takes a free one.")] = 1234,
+    publisher_port: Annotated[
+        int, typer.Option("--publisher-port", min=0, max=65535, help="The port of the publisher's door.")
+    ] = 1235,
+    nats_port: Annotated[int, typer.Option("--nats-port", min=0, max=65535, help="The embedded server's port.")] = 4222,
+    database_url: Annotated[
+        str | None, typer.Option("--database-url", help="A Postgres to use instead of the embedded one.")
+    ] = None,
+    nats_url: Annotated[
+        str | None, typer.Option("--nats-url", help="A NATS server to use instead of the embedded one.")
+    ] = None,
+    nats_creds: Annotated[
+        Path | None, typer.Option("--nats-creds", help="This node's credentials for that server.")
+    ] = None,
+    schedulers: Annotated[
+        int, typer.Option("--schedulers", min=1, max=5, help="Schedulers; all but one stand by.")
+    ] = 1,
+    allow_local: Annotated[
+        list[str] | None,
+        typer.Option("--allow-local", metavar="GLOB", help="Host paths that jobs may read, GLOB:rw to write; repeat."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="A YAML file with settings.")] = None,
+    log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Start the stack and keep it running until Ctrl+C or SIGTERM."""
+    try:
+        from skrei_embedded.stack import StackOptions, run
+    except ModuleNotFoundError as error:
+        raise Rejected(
+            f"The services are not installed here ({error.name} is missing).", hint="Install `skrei[serve]`."
+        ) from error
+    both = not orchestrator and not compute
+    run(
+        StackOptions(
+            orchestrator=orchestrator or both,
+            compute=compute or both,
+            data_dir=data_dir,
+            port=port,
+            publisher_port=publisher_port,
+            nats_port=nats_port,
+            database_url=database_url,
+            nats_url=nats_url,
+            nats_creds=nats_creds,
+            schedulers=schedulers,
+            allow_local=tuple(allow_local or ()),
+            config=config,
+            log_level=log_level,
+        )
+    )
