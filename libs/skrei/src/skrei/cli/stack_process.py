@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from skrei.cli.log_tail import tail
 from skrei.errors import Rejected
 
 START_SECONDS = 45.0
@@ -17,7 +18,6 @@ START_SECONDS = 45.0
 STOP_SECONDS = 15.0
 """The stack stops within 10 s by its own promise."""
 LOOK_SECONDS = 0.1
-TAIL_LINES = 25
 PARENT_PIPE = "SKREI_PARENT_PIPE"
 """Names the pipe whose end tells the stack that we are gone; `skrei_kit.supervisor` reads it."""
 
@@ -89,11 +89,9 @@ class StackProcess:
 
     def log_tails(self) -> Iterator[tuple[str, str]]:
         """Yield the ends of the logs, the stack's own first."""
-        for path in [self._log, *sorted(self._data.glob("**/*.log"))]:
-            with contextlib.suppress(OSError):
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-                if lines:
-                    yield str(path), "\n".join(lines[-TAIL_LINES:])
+        for path in [self._log, *sorted(self._data.glob("logs/*.log"))]:
+            if text := tail(path):
+                yield str(path), text
 
     @property
     def _log(self) -> Path:
