@@ -12,7 +12,7 @@ TRACE_LINES = 4
 _KNOWN = frozenset({"timestamp", "service", "level", "event", "exception"})
 
 
-def tail(path: Path) -> str:
+def tail(path: Path, lines: int = LINES) -> str:
     """Return the last events of a log file; empty for one that cannot be read."""
     try:
         with path.open("rb") as stream:
@@ -21,7 +21,7 @@ def tail(path: Path) -> str:
     except OSError:
         return ""
     told = [_told(line) for line in text.splitlines() if line.strip()]
-    return "\n".join(_counted(told)[-LINES:])
+    return "\n".join(_counted(told)[-lines:])
 
 
 def _told(line: str) -> tuple[str, str]:
@@ -43,5 +43,6 @@ def _counted(told: Iterable[tuple[str, str]]) -> list[str]:
     lines = []
     for what, group in itertools.groupby(told, key=lambda pair: pair[1]):
         times = [at for at, _ in group]
-        lines.append(f"{times[0]} {what}".lstrip() + (f"\n    ({len(times)} times)" if len(times) > 1 else ""))
+        first = f"{times[0]} {what}" if times[0] else what
+        lines.append(first + (f"\n    ({len(times)} times)" if len(times) > 1 else ""))
     return lines

@@ -18,6 +18,8 @@ START_SECONDS = 45.0
 STOP_SECONDS = 15.0
 """The stack stops within 10 s by its own promise."""
 LOOK_SECONDS = 0.1
+SERVER_LINES = 5
+"""Of the logs of Postgres and nats-server: they are rarely why."""
 PARENT_PIPE = "SKREI_PARENT_PIPE"
 """Names the pipe whose end tells the stack that we are gone; `skrei_kit.supervisor` reads it."""
 
@@ -88,10 +90,10 @@ class StackProcess:
             self._process.wait()
 
     def log_tails(self) -> Iterator[tuple[str, str]]:
-        """Yield the ends of the logs, the stack's own first."""
-        for path in [self._log, *sorted(self._data.glob("logs/*.log"))]:
-            if text := tail(path):
-                yield str(path), text
+        """Yield the ends of the logs, the stack's own (with all services in it) first."""
+        yield str(self._log), tail(self._log)
+        for path in sorted(self._data.glob("logs/*.log")):
+            yield str(path), tail(path, SERVER_LINES)
 
     @property
     def _log(self) -> Path:
