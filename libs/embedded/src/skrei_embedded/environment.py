@@ -17,14 +17,22 @@ have them; what is listed here wins. Nothing secret is an argument, and what is 
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from skrei_domain.errors import Invalid
+from skrei_domain.errors import Unavailable
 from skrei_embedded.keys import Keys
+from skrei_embedded.processes import run_as
+from skrei_kit.settings import read_config
+
+SERVICES = ("skrei_orchestrator_api", "skrei_scheduler", "skrei_publisher", "skrei_compute_agent")
+_ASK = """
+import importlib, sys
+for service in sys.argv[1:]:
+    print(*importlib.import_module(service + ".settings").Settings.model_fields)
+"""
 
 _PREFIX = "SKREI_"
 _GUARDED = {
@@ -95,16 +103,18 @@ def for_child(
 
 
 def config_settings(path: Path | None) -> dict[str, str]:
-    """Return the settings of a config file as text. Raises Invalid for a file that holds none."""
+    """Return the settings of a config file as text. Raises Invalid, naming each key that no service knows."""
     if path is None:
         return {}
-    try:
-        content = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise Invalid(f"the config file {path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise Invalid(f"the config file {path} does not hold settings: it needs `name: value` lines")
-    return {str(key): _text(value) for key, value in content.items()}
+    return {key: _text(value) for key, value in read_config(path, known_settings()).items()}
+
+
+def known_settings() -> set[str]:
+    """Return the names of all services' settings, asked of the services themselves: none is imported here."""
+    code, told = run_as(None, [sys.executable, "-P", "-c", _ASK, *SERVICES])
+    if code != 0:
+        raise Unavailable(f"the services do not tell their settings:\n{told}")
+    return set(told.split())
 
 
 def _text(value: object) -> str:

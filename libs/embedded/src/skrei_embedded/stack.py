@@ -9,16 +9,13 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Coroutine
 
 from skrei_domain.errors import Invalid, Unavailable
 from skrei_embedded import keys as keys_of
-from skrei_embedded.environment import Addresses, config_settings, for_child
+from skrei_embedded.environment import Addresses, for_child
 from skrei_embedded.keys import Keys
 from skrei_embedded.nats import START_SECONDS as NATS_START_SECONDS
 from skrei_embedded.nats import NatsOptions, NatsServer, free_port
@@ -27,6 +24,7 @@ from skrei_embedded.postgres import START_SECONDS, Postgres
 from skrei_embedded.probe import answers, connected_nodes
 from skrei_embedded.processes import Process, Spawner, end_strangers, started_at
 from skrei_embedded.supervised import Supervised
+from skrei_embedded.whereabouts import StackOptions, Whereabouts, check_free, check_ports, near_host
 from skrei_kit import nats_auth
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.supervisor import PARENT_PIPE, die_with_parent, stop_on_signals
@@ -36,29 +34,10 @@ log = get_logger()
 MEET_SECONDS = 90.0  # how long a second start waits for the first to be ready
 MIGRATE_SECONDS = 300.0  # an upgrade of a large record; a first one takes a second
 LOOK_SECONDS = 0.05
+LONGEST_LOOK_SECONDS = 1.0
 STRANGERS_SECONDS = 5.0
 # The sum of what stopping may take stays below the 10 s that are promised.
 AGENT_STOP, SERVICE_STOP, API_STOP, NATS_STOP, POSTGRES_STOP = 2.5, 1.0, 2.0, 0.8, 1.5
-
-
-@dataclass(frozen=True)
-class StackOptions:
-    """What `skrei serve` was asked for. A port of 0 takes a free one."""
-
-    orchestrator: bool = True
-    compute: bool = True
-    data_dir: Path | None = None
-    host: str | None = None
-    port: int = 1234
-    publisher_port: int = 1235
-    nats_port: int = 4222
-    database_url: str | None = None
-    nats_url: str | None = None
-    nats_creds: Path | None = None
-    schedulers: int = 1
-    allow_local: tuple[str, ...] = ()
-    config: Path | None = None
-    log_level: str = "info"
 
 
 def run(options: StackOptions) -> None:
@@ -86,9 +65,8 @@ class Stack:
         self._children: list[Supervised] = []
         self._child_ended = asyncio.Event()
         self._keys: Keys | None = None
-        self._settings: Mapping[str, str] = config_settings(_config(options))
+        self._whereabouts = Whereabouts(options)
         self._addresses: Addresses | None = None
-        self._node_id = ""
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Start everything, keep it running until `stop`, stop it in order. Raises SkreiError."""
@@ -152,19 +130,19 @@ class Stack:
         options = self.options
         if options.orchestrator:
             self._keys = keys_of.load_or_make(self.place.folder)
-        self._node_id = self._own_node_id()
+            self._whereabouts.keys = self._keys
         database_url, nats_url = await self._servers()
-        self._addresses = self._where(database_url, nats_url)
+        self._addresses = self._whereabouts.addresses(database_url, nats_url)
         if options.orchestrator:
             await self._migrate()
-            self._check_ports()
+            check_ports(self._addresses)
         self._services()
         await asyncio.gather(self._supervise(), self._announce())
 
     async def _servers(self) -> tuple[str, str]:
         """Start the servers that nobody named; return where the record and the transport are."""
-        database_url = self._given(self.options.database_url, "database_url")
-        nats_url = self._given(self.options.nats_url, "nats_url")
+        database_url = self._whereabouts.given(self.options.database_url, "database_url")
+        nats_url = self._whereabouts.given(self.options.nats_url, "nats_url")
         if not self.options.orchestrator:
             if not nats_url:
                 raise Invalid(
@@ -189,7 +167,7 @@ class Stack:
         assert self._keys is not None, "an orchestrator has keys"
         trust = nats_auth.server_config(self._keys.authority)
         port = self.options.nats_port or free_port()
-        _check_free("127.0.0.1", port, "--nats-port")
+        check_free("127.0.0.1", port, "--nats-port")
         return NatsServer(self.place.folder, NatsOptions(port, trust=trust), self._spawner)
 
     async def _begin(self, child: Supervised, server: Postgres | NatsServer, limit_seconds: float) -> None:
@@ -237,9 +215,9 @@ class Stack:
             self._keys,
             data_dir=self.place.folder,
             log_level=self.options.log_level,
-            settings=self._settings,
-            creds=self._creds("node" if service == "agent" else service),
-            node_id=self._node_id,
+            settings=self._whereabouts.settings,
+            creds=self._whereabouts.creds("node" if service == "agent" else service),
+            node_id=self._whereabouts.node_id,
             allow_local=self.options.allow_local,
         )
         return self._spawner.start([sys.executable, "-P", "-m", module], environment=environment, watches_pipe=True)
@@ -263,12 +241,18 @@ class Stack:
         addresses = self._addresses
         assert addresses is not None, "the servers are up"
         if self.options.orchestrator:
-            while not await asyncio.to_thread(answers, f"{addresses.api_url}/api/v1/agent/alive"):
-                await _moment()
-            if self.options.compute:
-                nodes = f"{addresses.api_url}/api/v1/orchestrator/nodes"
-                while self._node_id not in await asyncio.to_thread(connected_nodes, nodes):
-                    await _moment()
+            near = f"http://{near_host(addresses.api_host)}:{addresses.api_port}/api/v1"
+            for ready in (
+                lambda: answers(f"{near}/agent/alive"),
+                lambda: (
+                    not self.options.compute
+                    or self._whereabouts.node_id in connected_nodes(f"{near}/orchestrator/nodes")
+                ),
+            ):
+                pause = LOOK_SECONDS
+                while not await asyncio.to_thread(ready):
+                    await _moment(pause)
+                    pause = min(pause * 1.2, LONGEST_LOOK_SECONDS)
         self.ready.set()
         self._tell()
         log.info("stack_ready", api=addresses.api_url, nats=addresses.nats_url, data_dir=str(self.place.folder))
@@ -283,7 +267,7 @@ class Stack:
                 api_url=addresses.api_url if addresses else "",
                 publisher_url=addresses.publisher_url if addresses else "",
                 nats_url=addresses.nats_url if addresses else "",
-                node_id=self._node_id,
+                node_id=self._whereabouts.node_id,
                 children=running,
                 born={"serve": started_at(os.getpid())}
                 | {child.name: child.born for child in self._children if child.process is not None},
@@ -297,66 +281,10 @@ class Stack:
             children = [child for child in self._children if child.name.partition("-")[0] in names]
             await asyncio.gather(*(child.stop(child.stop_seconds) for child in children))
 
-    # ---------------------------------------------------------------- who and where
-
-    def _given(self, flag: str | None, name: str) -> str:
-        return flag or os.environ.get(f"SKREI_{name.upper()}", "") or self._settings.get(name, "")
-
-    def _creds(self, user: str) -> Path | None:
-        given = self._given(str(self.options.nats_creds) if self.options.nats_creds else None, "nats_creds")
-        if given or self._keys is None:
-            return Path(given).absolute() if given else None
-        return self._keys.creds(user)
-
-    def _own_node_id(self) -> str:
-        creds = self._creds("node")
-        with contextlib.suppress(OSError, ValueError):
-            name = nats_auth.name_in_creds(creds.read_text("utf-8")) if creds else ""
-            if name.startswith("n-"):
-                return name
-        return self._keys.node_id if self._keys is not None else ""
-
-    def _where(self, database_url: str, nats_url: str) -> Addresses:
-        host = self._given(self.options.host, "api_host") or "127.0.0.1"
-        own = self.options.orchestrator
-        port = (self.options.port or free_port()) if own else self.options.port
-        publisher_port = (self.options.publisher_port or free_port()) if own else self.options.publisher_port
-        near = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-        return Addresses(
-            database_url=database_url,
-            nats_url=nats_url,
-            api_host=host,
-            api_port=port,
-            api_url=self._given(None, "api_url") or f"http://{near}:{port}",
-            publisher_host=host,
-            publisher_port=publisher_port,
-            publisher_url=self._given(None, "publisher_url") or f"http://{near}:{publisher_port}",
-        )
-
-    def _check_ports(self) -> None:
-        addresses = self._addresses
-        assert addresses is not None, "the servers are up"
-        _check_free(addresses.api_host, addresses.api_port, "--port")
-        _check_free(addresses.publisher_host, addresses.publisher_port, "--publisher-port")
-
 
 async def _moment(seconds: float = LOOK_SECONDS) -> None:
     """Let a little time pass between two looks at another process, which has no event for us."""
     await asyncio.sleep(seconds)
 
 
-def _check_free(host: str, port: int, flag: str) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise Unavailable(
-                f"{host}:{port} cannot be listened on: {error.strerror}",
-                hint=f"stop what listens there, or choose another port with {flag}",
-            ) from error
-
-
-def _config(options: StackOptions) -> Path | None:
-    named = os.environ.get("SKREI_CONFIG", "")
-    return options.config or (Path(named) if named else None)
+__all__ = ["Stack", "StackOptions", "run"]
