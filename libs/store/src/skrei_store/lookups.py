@@ -1,0 +1,221 @@
+"""Reads for whoever shows the record to people: a job by name or id, its history, its executions, the nodes.
+
+Every read is one statement. Rows come back as they are; a shell makes values of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from skrei_domain.constraints import Constraint
+from skrei_domain.errors import Ambiguous, NotFound
+
+Row: TypeAlias = Mapping[str, Any]
+
+FULL_JOB_ID = 38
+"""Characters of `j-` and a uuid: such a key is looked up as an id first."""
+LAST = "\U0010ffff"
+"""Sorts after every id that begins with what stands before it, in the C collation."""
+NAMED_IDS = 3
+"""Ids that a message about an ambiguous prefix names."""
+
+_JOB = """
+SELECT j.id, j.namespace, j.state, j.message, j.details, j.version, j.history_seq, j.created_at, j.modified_at, v.spec
+FROM jobs j JOIN job_versions v ON v.job_id = j.id AND v.version = j.version
+"""
+_JOB_BY_ID = f"{_JOB} WHERE j.id = $1"
+_JOB_BY_NAME = f"{_JOB} WHERE j.namespace = $1 AND j.name = $2"
+_JOB_BY_PREFIX = f"{_JOB} WHERE j.id >= $1 AND j.id < $2 ORDER BY j.id LIMIT {NAMED_IDS}"
+
+_EXECUTION = """
+SELECT e.*, coalesce(r.committed, false) AS committed, r.stored_at IS NOT NULL AS stored
+FROM executions e LEFT JOIN results r ON r.execution_id = e.id
+"""
+_NODE = """
+SELECT n.*, coalesce(h.cpu_milli, 0) AS cpu_milli, coalesce(h.memory_bytes, 0) AS memory_bytes,
+       coalesce(h.disk_bytes, 0) AS disk_bytes, coalesce(h.gpu, 0) AS gpu, coalesce(h.running, 0) AS running
+FROM nodes n LEFT JOIN LATERAL (
+    SELECT sum(e.cpu_milli)::bigint AS cpu_milli, sum(e.memory_bytes)::bigint AS memory_bytes,
+           sum(e.disk_bytes)::bigint AS disk_bytes, sum(e.gpu)::bigint AS gpu,
+           count(*) FILTER (WHERE e.state IN ('staging', 'running', 'publishing')) AS running
+    FROM executions e WHERE e.node_id = n.id AND e.holds
+) h ON true
+"""
+
+
+async def find_job(pool: asyncpg.Pool, key: str, namespace: str) -> Row:
+    """Return the job that `key` names: its name in the namespace, its id, or a beginning of an id alone.
+
+    Raises NotFound, or Ambiguous for a beginning that several share.
+    """
+    missing = NotFound(f"job not found: {key}", hint="`skrei job list` shows what there is")
+    if not _storable(key) or not _storable(namespace):
+        raise missing
+    full = len(key) == FULL_JOB_ID and key.startswith("j-")
+    if full and (row := await pool.fetchrow(_JOB_BY_ID, key)) is not None:
+        return row
+    if (row := await pool.fetchrow(_JOB_BY_NAME, namespace or "default", key)) is not None:
+        return row
+    rows = [] if full else await pool.fetch(_JOB_BY_PREFIX, key, key + LAST)
+    if not rows:
+        raise missing
+    if len(rows) > 1 and rows[0]["id"] != key:
+        raise Ambiguous(f"multiple jobs found for id {key}", hint="use the full id", ids=_named(rows))
+    return rows[0]
+
+
+async def list_jobs(
+    pool: asyncpg.Pool,
+    *,
+    namespace: str,
+    labels: Sequence[Constraint],
+    order: str,
+    reverse: bool,
+    after: tuple[datetime, str] | None,
+    limit: int,
+) -> list[Row]:
+    """Return jobs in the order of a time column and the id; an empty namespace means all of them."""
+    if order not in ("created_at", "modified_at"):
+        raise ValueError(f"{order!r} is not a column that jobs are listed by")
+    values: list[Any] = []
+    where: list[str] = []
+
+    def given(value: object) -> str:
+        values.append(value)
+        return f"${len(values)}"
+
+    if namespace:
+        where.append(f"j.namespace = {given(namespace)}")
+    where += [_label(constraint, given) for constraint in labels]
+    if after is not None:
+        sign = "<" if reverse else ">"
+        where.append(f"(j.{order}, j.id) {sign} ({given(after[0])}::timestamptz, {given(after[1])}::text)")
+    down = " DESC" if reverse else ""
+    clause = f" WHERE {' AND '.join(where)}" if where else ""
+    sql = f"{_JOB}{clause} ORDER BY j.{order}{down}, j.id{down} LIMIT {given(limit)}"
+    return list(await pool.fetch(sql, *values))
+
+
+async def history(
+    pool: asyncpg.Pool,
+    job_id: str,
+    *,
+    first: int = 1,
+    limit: int,
+    kind: str = "all",
+    execution_id: str = "",
+    since: int = 0,
+) -> list[Row]:
+    """Return transitions from number `first` on, of the job (`job`), its executions (`execution`) or both (`all`)."""
+    if not _storable(execution_id):
+        return []
+    return list(
+        await pool.fetch(
+            "SELECT * FROM history WHERE job_id = $1 AND seq >= $2"
+            " AND ($3 = 'all' OR ($3 = 'job') = (execution_id = ''))"
+            " AND starts_with(execution_id, $4) AND at >= $5 ORDER BY seq LIMIT $6",
+            *(job_id, min(first, 2**31 - 1), kind, execution_id, datetime.fromtimestamp(since, tz=UTC), limit),
+        )
+    )
+
+
+async def find_execution(pool: asyncpg.Pool, job_id: str, key: str) -> Row:
+    """Return the execution of a job that an id or the beginning of one names. Raises NotFound or Ambiguous."""
+    sql = f"{_EXECUTION} WHERE e.job_id = $1 AND e.id >= $2 AND e.id < $3 ORDER BY e.id LIMIT {NAMED_IDS}"
+    rows = await pool.fetch(sql, job_id, key, key + LAST) if _storable(key) else []
+    if not rows:
+        raise NotFound(f"execution not found: {key} (job {job_id})")
+    if len(rows) > 1 and rows[0]["id"] != key:
+        raise Ambiguous(f"multiple executions found for id {key}", hint="use the full id", ids=_named(rows))
+    return rows[0]
+
+
+async def executions(
+    pool: asyncpg.Pool, job_id: str, *, version: int | None, order: str, reverse: bool, limit: int
+) -> list[Row]:
+    """Return a job's executions, of one version or all, in the order of a time column."""
+    if order not in ("created_at", "modified_at"):
+        raise ValueError(f"{order!r} is not a column that executions are listed by")
+    down = " DESC" if reverse else ""
+    sql = (
+        f"{_EXECUTION} WHERE e.job_id = $1 AND ($2::bigint IS NULL OR e.job_version = $2)"
+        f" ORDER BY e.{order}{down}, e.task{down}, e.partition{down}, e.id{down} LIMIT $3"
+    )
+    return list(await pool.fetch(sql, job_id, version, limit))
+
+
+async def results(pool: asyncpg.Pool, job_id: str, version: int) -> list[Row]:
+    """Return the committed results that can still be fetched, in the order of tasks and partitions."""
+    return list(
+        await pool.fetch(
+            "SELECT execution_id, task, partition, digest, size FROM results WHERE job_id = $1 AND job_version = $2"
+            " AND committed AND (inline IS NOT NULL OR stored_at IS NOT NULL) ORDER BY task, partition",
+            *(job_id, version),
+        )
+    )
+
+
+async def inline_result(pool: asyncpg.Pool, execution_id: str) -> bytes | None:
+    """Return a result that the record still holds, else None."""
+    if not _storable(execution_id):
+        return None
+    data: bytes | None = await pool.fetchval("SELECT inline FROM results WHERE execution_id = $1", execution_id)
+    return data
+
+
+async def nodes(pool: asyncpg.Pool) -> list[Row]:
+    """Return every node with the sums of what is reserved on it."""
+    return list(await pool.fetch(f"{_NODE} ORDER BY n.id"))
+
+
+async def find_node(pool: asyncpg.Pool, key: str) -> Row:
+    """Return the node that an id or the beginning of one names. Raises NotFound or Ambiguous."""
+    sql = f"{_NODE} WHERE n.id >= $1 AND n.id < $2 ORDER BY n.id LIMIT {NAMED_IDS}"
+    rows = await pool.fetch(sql, key, key + LAST) if _storable(key) else []
+    if not rows:
+        raise NotFound(f"node not found: {key}", component="NodeManager")
+    if len(rows) > 1 and rows[0]["id"] != key:
+        raise Ambiguous(
+            f"multiple nodes found for id {key}", hint="use the full id", ids=_named(rows), component="NodeManager"
+        )
+    return rows[0]
+
+
+async def blob(pool: asyncpg.Pool, digest: str) -> bytes | None:
+    """Return the bytes under a digest, else None."""
+    data: bytes | None = await pool.fetchval("SELECT data FROM blobs WHERE digest = $1", digest)
+    return data
+
+
+def _label(constraint: Constraint, given: Any) -> str:
+    """Return a condition on labels in SQL; `given` takes a parameter and returns its place."""
+    key = f"{given(constraint.key)}::text"
+    value = f"(j.labels ->> {key})"
+    match constraint.operator:
+        case "exists":
+            return f"{value} IS NOT NULL"
+        case "!":
+            return f"{value} IS NULL"
+        case "in" | "=" | "==":
+            return f"{value} = ANY({given(list(constraint.values))}::text[])"
+        case "notin" | "!=":
+            return f"({value} IS NULL OR NOT {value} = ANY({given(list(constraint.values))}::text[]))"
+        case "gt" | "lt":
+            sign = ">" if constraint.operator == "gt" else "<"
+            limit = given(constraint.values[0])
+            return (
+                f"CASE WHEN {value} ~ '^[+-]?[0-9]{{1,19}}$' "
+                f"THEN {value}::numeric {sign} ({limit}::text)::numeric ELSE false END"
+            )
+    raise ValueError(f"{constraint.operator!r} is not an operator")
+
+
+def _named(rows: Sequence[Row]) -> str:
+    return ", ".join(str(row["id"]) for row in rows)
+
+
+def _storable(text: str) -> bool:
+    """Whether a text could be in the record at all; a NUL or half a character names nothing."""
+    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text if not c.isascii())
