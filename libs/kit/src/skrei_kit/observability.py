@@ -1,6 +1,7 @@
 """Logs: events with fields, pretty on a terminal and one JSON object a line elsewhere, on stderr."""
 
 import logging
+import os
 import sys
 from typing import Any, cast
 
@@ -19,6 +20,8 @@ def configure_logs(level: str = "info", *, service: str = "", pretty: bool | Non
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if service:
+        shared.append(_identity(service))
     if not on_terminal:
         shared.append(structlog.processors.format_exc_info)
     structlog.configure(
@@ -27,9 +30,6 @@ def configure_logs(level: str = "info", *, service: str = "", pretty: bool | Non
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.clear_contextvars()
-    if service:
-        structlog.contextvars.bind_contextvars(service=service)
     # What libraries say goes the same way, from warnings on.
     formatter = structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared)
     handler = logging.StreamHandler(sys.stderr)
@@ -37,6 +37,16 @@ def configure_logs(level: str = "info", *, service: str = "", pretty: bool | Non
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+
+
+def _identity(service: str) -> Any:
+    """Name the process in every line, also those of other threads."""
+    pid = os.getpid()
+
+    def add(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        return {"service": service, "pid": pid, **event}
+
+    return add
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:
