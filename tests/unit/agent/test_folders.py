@@ -18,15 +18,18 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
 
 def test_each_start_has_its_own_folders(folders: Folders) -> None:
     first, second = folders.make("e-1"), folders.make("e-1")
-    assert first.root != second.root
+    assert first.work != second.work
     assert folders.latest("e-1") == second
 
 
-def test_what_is_dropped_goes(folders: Folders) -> None:
-    places = folders.make("e-1")
+def test_what_is_dropped_goes_with_every_start_and_every_input(folders: Folders, tmp_path: Path) -> None:
+    for _ in range(2):
+        folders.make("e-1").inputs.mkdir()
+    folders.make("e-10")
     folders.drop("e-1")
     folders.close()
-    assert not places.root.parent.exists()
+    assert [path.name for path in (tmp_path / "executions").iterdir()] == ["e-10~1"]
+    assert folders.latest("e-1") is None
 
 
 def test_a_dropped_folder_stays_while_somebody_reads(folders: Folders) -> None:
@@ -34,28 +37,33 @@ def test_a_dropped_folder_stays_while_somebody_reads(folders: Folders) -> None:
     with folders.reading("e-1"):
         with folders.reading("e-1"):
             folders.drop("e-1")
-        assert places.root.exists()
+        assert places.work.exists()
     folders.close()
-    assert not places.root.parent.exists()
+    assert not places.work.exists()
 
 
 def test_a_restart_keeps_what_the_journal_knows_and_sweeps_the_rest(tmp_path: Path) -> None:
     before = Folders(tmp_path)
     before.open([])
     known, unknown = before.make("e-known"), before.make("e-unknown")
+    known.inputs.mkdir()
+    unknown.inputs.mkdir()
     before.close()
     after = Folders(tmp_path)
     after.open(["e-known"])
     assert after.latest("e-known") == known
+    assert after.make("e-known") != known
     after.close()
-    assert known.root.exists()
-    assert not unknown.root.exists()
+    assert known.work.exists()
+    assert not unknown.work.exists()
+    assert not unknown.inputs.exists()
 
 
 def test_an_id_cannot_reach_outside(folders: Folders, tmp_path: Path) -> None:
-    places = folders.make("../../../e")
-    assert places.root.resolve().is_relative_to(tmp_path / "executions")
+    places = folders.make("../../../e~1")
+    assert places.work.resolve().parent == tmp_path / "executions"
 
 
 def test_nothing_is_known_of_an_execution_without_folder(folders: Folders) -> None:
     assert folders.latest("e-none") is None
+    folders.drop("e-none")

@@ -10,22 +10,22 @@ from pathlib import Path
 
 from skrei_domain.subjects import token
 
+_INPUTS = ".inputs"
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The folders of one start of an execution: in each process that takes it up it gets new ones."""
+    """The folders of one start of an execution: in each process that takes it up it gets new ones.
 
-    root: Path
+    `work` is the engine's: the streams, live, and the outputs. `inputs` is made by who stages, if there are any.
+    """
+
+    work: Path
 
     @property
     def inputs(self) -> Path:
         """What was staged, one folder an input."""
-        return self.root / "inputs"
-
-    @property
-    def work(self) -> Path:
-        """The engine's folder: the streams and the outputs."""
-        return self.root / "work"
+        return self.work.with_name(self.work.name + _INPUTS)
 
     @property
     def stdout(self) -> Path:
@@ -39,61 +39,54 @@ class Places:
 
 
 class Folders:
-    """One folder per execution, removed by a thread once it is dropped and nobody reads from it.
+    """One folder per start (making one is most of what staging a small job costs), removed once the execution is
+    dropped and nobody reads from it.
 
-    The thread is its own, so that removing ten thousand result files never holds up the event loop.
+    Removing has a thread of its own, so that ten thousand result files never hold up the event loop.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._readers: Counter[str] = Counter()
         self._dropped: set[str] = set()
-        self._numbers: dict[str, int] = {}
+        self._starts: dict[str, int] = {}
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="sweeper")
 
     def open(self, keep: Iterable[str]) -> None:
-        """Make the root; remove every execution's folder that the journal does not know any more."""
+        """Make the root; remove the folders of every execution that the journal does not know any more."""
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        kept = {token(execution_id) for execution_id in keep}
+        kept = {token(execution_id): execution_id for execution_id in keep}
         for path in self._root.iterdir():
-            if path.name not in kept:
-                self._sweeper.submit(shutil.rmtree, path, ignore_errors=True)
+            head, _, number = path.name.removesuffix(_INPUTS).rpartition("~")
+            if head in kept:
+                self._starts[kept[head]] = max(self._starts.get(kept[head], 0), int(number))
+            else:
+                self._remove([path])
 
     def make(self, execution_id: str) -> Places:
-        """Make fresh folders for a start; those of earlier ones stay until the execution is dropped."""
-        number = self._last(execution_id) + 1
-        places = self._places(execution_id, number)
-        places.inputs.mkdir(parents=True, mode=0o700)
+        """Make a fresh work folder for a start; those of earlier ones stay until the execution is dropped."""
+        start = self._starts[execution_id] = self._starts.get(execution_id, 0) + 1
+        places = self._places(execution_id, start)
         places.work.mkdir()
-        self._numbers[execution_id] = number
         return places
 
     def latest(self, execution_id: str) -> Places | None:
         """Return the folders of the last start; None when there was none."""
-        number = self._last(execution_id)
-        return self._places(execution_id, number) if number else None
-
-    def _last(self, execution_id: str) -> int:
-        """The number of the last start's folders: remembered, or (after a restart) seen on disk; 0 for none."""
-        number = self._numbers.get(execution_id)
-        if number is None:
-            folder = self._root / token(execution_id)
-            found = [int(path.name) for path in folder.iterdir()] if folder.is_dir() else []
-            number = max(found, default=0)
-        return number
+        start = self._starts.get(execution_id)
+        return self._places(execution_id, start) if start is not None else None
 
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left, as soon as nobody reads from it."""
         if self._readers[execution_id]:
             self._dropped.add(execution_id)
             return
-        self._numbers.pop(execution_id, None)
-        self._readers.pop(execution_id, None)
-        self._sweeper.submit(shutil.rmtree, self._root / token(execution_id), ignore_errors=True)
+        del self._readers[execution_id]
+        places = [self._places(execution_id, start) for start in range(1, self._starts.pop(execution_id, 0) + 1)]
+        self._remove([path for place in places for path in (place.work, place.inputs)])
 
     @contextmanager
     def reading(self, execution_id: str) -> Iterator[None]:
-        """Keep an execution's folder while the caller reads from it."""
+        """Keep an execution's folders while the caller reads from them."""
         self._readers[execution_id] += 1
         try:
             yield
@@ -109,5 +102,14 @@ class Folders:
         """Wait for removals that are under way."""
         self._sweeper.shutdown()
 
-    def _places(self, execution_id: str, number: int) -> Places:
-        return Places(self._root / token(execution_id) / str(number))
+    def _remove(self, paths: list[Path]) -> None:
+        if paths:
+            self._sweeper.submit(_remove_all, paths)
+
+    def _places(self, execution_id: str, start: int) -> Places:
+        return Places(self._root / f"{token(execution_id)}~{start}")
+
+
+def _remove_all(paths: list[Path]) -> None:
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from skrei_compute_agent.journal_rows import Tables, load_memory
-from skrei_compute_agent.journal_schema import open_database
+from skrei_compute_agent.journal_schema import grow_log, open_database
 from skrei_domain.errors import SkreiError
 from skrei_domain.sync import JournalRow, NodeMemory
 
@@ -122,6 +122,7 @@ class Journal:
         try:
             database = self._open()
             try:
+                grow_log(database)
                 self._write_groups(database, Tables(database))
             finally:
                 database.close()

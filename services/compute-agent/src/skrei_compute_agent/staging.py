@@ -81,11 +81,17 @@ class Stager:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _stage_one(self, number: int, source: InputSource, folder: Path, reader: _TokenReader) -> Mount:
-        own = folder / str(number)
-        own.mkdir()
         spec = SourceSpec(source.source.type, source.source.params, source.target, source.alias)
-        return await self._storages[source.source.type.casefold()].stage(spec, own, self._limits, reader)
+        storage = self._storages[source.source.type.casefold()]
+        return await storage.stage(spec, _made(folder, str(number)), self._limits, reader)
 
     def _unpin(self, digests: Iterable[str]) -> None:
         for digest in digests:
             self._cache.release(digest)
+
+
+def _made(folder: Path, name: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    own = folder / name
+    own.mkdir()
+    return own
