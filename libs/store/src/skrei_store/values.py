@@ -1,0 +1,117 @@
+"""Rows of the record as domain values, and texts that a row can hold."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
+from skrei_domain.node import NodeInfo
+from skrei_domain.resources import Resources
+from skrei_domain.spec import decode
+from skrei_scheduling.compile import compile_job
+from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Unit
+
+EXECUTION_COLUMNS = (
+    "id, job_id, job_version, namespace, task, partition, attempt, node_id, incarnation, state, observed, want, "
+    "revision, seen_revision, cpu_milli, memory_bytes, disk_bytes, gpu, revoked, holds, starts, changes, message, "
+    "reason, evaluation_id"
+)
+"""What `execution_row` needs."""
+
+NODE_COLUMNS = (
+    "id, info, membership, connection, boot_id, incarnation, confirmed, confirmed_by, connected_since, "
+    "disconnected_since, error"
+)
+"""What `node_row` needs."""
+
+
+def storable(text: str) -> str:
+    """Return `text` as the record can hold it: programs print NULs and broken characters, and neither may stop us."""
+    if text.isascii():
+        return text.replace("\0", "\ufffd") if "\0" in text else text
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+
+
+def dump(values: Mapping[str, str]) -> str:
+    """Return JSON in plain ASCII: whatever stands in it, a text column holds it."""
+    return json.dumps(dict(values), separators=(",", ":")) if values else "{}"
+
+
+def execution_row(row: Mapping[str, Any]) -> ExecutionRow:
+    """Return the execution that a row of `EXECUTION_COLUMNS` is."""
+    return ExecutionRow(
+        id=row["id"],
+        job_id=row["job_id"],
+        job_version=row["job_version"],
+        namespace=row["namespace"],
+        task=row["task"],
+        partition=row["partition"],
+        attempt=row["attempt"],
+        node_id=row["node_id"],
+        incarnation=row["incarnation"],
+        state=ExecutionState(row["state"]),
+        observed=ExecutionState(row["observed"]),
+        want=Want(row["want"]),
+        revision=row["revision"],
+        seen_revision=row["seen_revision"],
+        reserved=resources(row),
+        revoked=row["revoked"],
+        holds=row["holds"],
+        starts=row["starts"],
+        changes=row["changes"],
+        message=row["message"],
+        reason=row["reason"],
+        evaluation_id=row["evaluation_id"],
+    )
+
+
+def resources(row: Mapping[str, Any]) -> Resources:
+    """Return the amounts in a row."""
+    return Resources.model_construct(
+        cpu_milli=int(row["cpu_milli"]),
+        memory_bytes=int(row["memory_bytes"]),
+        disk_bytes=int(row["disk_bytes"]),
+        gpu=int(row["gpu"]),
+    )
+
+
+def node_row(row: Mapping[str, Any]) -> NodeRow:
+    """Return the node that a row of `NODE_COLUMNS` is."""
+    return NodeRow(
+        id=row["id"],
+        info=NodeInfo.model_validate_json(row["info"]),
+        membership=Membership(row["membership"]),
+        connection=Connection(row["connection"]),
+        boot_id=row["boot_id"],
+        incarnation=row["incarnation"],
+        confirmed=row["confirmed"],
+        confirmed_by=row["confirmed_by"],
+        connected_since=row["connected_since"],
+        disconnected_since=row["disconnected_since"],
+        error=row["error"],
+    )
+
+
+def planned_job(
+    row: Mapping[str, Any],
+    spec: str,
+    *,
+    won: frozenset[Unit] = frozenset(),
+    attempts: Mapping[Unit, int] | None = None,
+    refused_by: Mapping[Unit, frozenset[str]] | None = None,
+) -> JobRow:
+    """Return the planner's row of a job, from its columns and the text of its spec."""
+    return compile_job(
+        decode(spec),
+        id=row["id"],
+        namespace=row["namespace"],
+        name=row["name"],
+        generation=row["generation"],
+        version=row["version"],
+        state=JobState(row["state"]),
+        created_at=row["created_at"],
+        traceparent=row["traceparent"],
+        won=won,
+        attempts=attempts,
+        refused_by=refused_by,
+    )

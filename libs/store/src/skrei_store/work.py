@@ -1,0 +1,128 @@
+"""What the leader reads while it leads: due evaluations, late executions, specs, and what is to be sent or handed over.
+
+Every statement goes through an index and takes a limit; a join is written so that it can only be done from the few
+rows to the many (`LATERAL … OFFSET 0`), whatever the statistics say.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from datetime import timedelta
+from typing import TypeVar
+
+from skrei_domain.lifecycle import LIVE, ExecutionState
+from skrei_domain.messages import PublisherCommand, ResultHeld
+from skrei_scheduling.rows import Evaluation, ExecutionRow
+from skrei_store.db import Connection
+from skrei_store.values import EXECUTION_COLUMNS, execution_row, planned_job
+
+T = TypeVar("T")
+
+HELD = "(holds OR state IN ({}))".format(", ".join(f"'{s.value}'" for s in ExecutionState if s in LIVE))
+"""Executions that a view holds; the words of the index `ix_executions_held`."""
+PAGE = 200
+"""Rows handled at once between two breaths of the event loop: compiling so many specs takes about 20 ms."""
+HANDED_OVER = 500
+"""Results in one command to the publisher: well below the 512 KiB of a message."""
+
+
+async def due(connection: Connection, limit: int) -> list[Evaluation]:
+    """Return evaluations that are due, oldest first, each with its job as it is now."""
+    rows = await connection.fetch(
+        """
+        SELECT e.id AS evaluation_id, e.trigger, e.comment, j.*
+        FROM (
+            SELECT id, job_id, trigger, comment, run_after FROM evaluations
+            WHERE run_after <= now() ORDER BY run_after, id LIMIT $1
+        ) AS e
+        CROSS JOIN LATERAL (
+            SELECT id, namespace, name, generation, version, state, created_at, traceparent
+            FROM jobs WHERE jobs.id = e.job_id OFFSET 0
+        ) AS j
+        ORDER BY e.run_after, e.id
+        """,
+        limit,
+    )
+    texts = await specs(connection, {(row["id"], row["version"]) for row in rows})
+    found: list[Evaluation] = []
+    async for page in in_pages(rows):
+        for row in page:
+            job = planned_job(row, texts[row["id"], row["version"]])
+            found.append(Evaluation(row["evaluation_id"], row["id"], row["trigger"], job, row["comment"]))
+    return found
+
+
+async def executions(connection: Connection, ids: Collection[str]) -> dict[str, ExecutionRow]:
+    """Return those of these executions that exist."""
+    rows = await connection.fetch(f"SELECT {EXECUTION_COLUMNS} FROM executions WHERE id = ANY ($1::text[])", list(ids))
+    return {row["id"]: execution_row(row) for row in rows}
+
+
+async def specs(connection: Connection, keys: Collection[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    """Return the stored spec texts of these (job, version)."""
+    found: dict[tuple[str, int], str] = {}
+    async for page in in_pages(keys, size=1_000):
+        for row in await connection.fetch(
+            "SELECT job_id, version, spec FROM job_versions WHERE job_id = ANY ($1::text[]) AND version = ANY ($2)",
+            list({job_id for job_id, _ in page}),
+            list({version for _, version in page}),
+        ):
+            found[row["job_id"], row["version"]] = row["spec"]
+    return found
+
+
+async def unsent(connection: Connection, limit: int, older_than_seconds: float) -> list[ExecutionRow]:
+    """Return executions whose wanted revision nobody has seen for so long."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {EXECUTION_COLUMNS} FROM executions
+        WHERE {HELD} AND revision > seen_revision AND modified_at <= now() - make_interval(secs => $2)
+        ORDER BY modified_at, id LIMIT $1
+        """,
+        limit,
+        older_than_seconds,
+    )
+    return [execution_row(row) for row in rows]
+
+
+async def publisher_work(connection: Connection, *, older_than_seconds: float, ttl_hours: float) -> PublisherCommand:
+    """Return what the publisher is to take over, and what of it has expired."""
+    keep = timedelta(hours=ttl_hours)
+    held = await connection.fetch(
+        """
+        SELECT execution_id, digest, size, created_at FROM results
+        WHERE inline IS NOT NULL AND created_at <= now() - make_interval(secs => $1)
+        ORDER BY created_at LIMIT $2
+        """,
+        older_than_seconds,
+        HANDED_OVER,
+    )
+    expired = await connection.fetch(
+        """
+        SELECT execution_id FROM results
+        WHERE stored_at IS NOT NULL AND created_at <= now() - $1::interval
+        ORDER BY created_at LIMIT $2
+        """,
+        keep,
+        HANDED_OVER,
+    )
+    return PublisherCommand(
+        take=tuple(
+            ResultHeld(
+                execution_id=row["execution_id"],
+                digest=row["digest"],
+                size=row["size"],
+                expires_at=row["created_at"] + keep,
+            )
+            for row in held
+        ),
+        drop=tuple(row["execution_id"] for row in expired),
+    )
+
+
+async def in_pages(items: Collection[T], size: int = PAGE) -> AsyncIterator[list[T]]:
+    """Yield `items` in pages, letting the event loop breathe between them."""
+    listed = list(items)
+    for begin in range(0, len(listed), size):
+        if begin:
+            await asyncio.sleep(0)
+        yield listed[begin : begin + size]
