@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -65,9 +64,13 @@ class Bus:
     ) -> "Bus":
         """Connect, waiting up to `wait_seconds` for a server to listen. Raises BusUnavailable."""
         await _wait_for_port(url, wait_seconds)
+        client = Client()
+        refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
         async def failed(error: Exception) -> None:
             text = str(error) or type(error).__name__
+            if "authorization violation" in text.lower() and not refused.done():
+                refused.set_result(error)  # at the first connection: trying again would change nothing
             if "permissions violation" in text.lower():  # it asks for what it may not: a mistake of ours
                 log.warning("bus_refused", bus=name, error=text)
             else:
@@ -83,15 +86,15 @@ class Bus:
             if on_reconnect is not None:
                 await on_reconnect()
 
-        try:
-            client = await nats.connect(
+        connecting = asyncio.ensure_future(
+            client.connect(
                 url,
                 name=name,
                 user_credentials=str(creds) if creds else None,
                 inbox_prefix=inbox_prefix.encode(),
                 allow_reconnect=True,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=RECONNECT_SECONDS,
+                reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # it only sleeps for it
                 ping_interval=PING_SECONDS,
                 max_outstanding_pings=2,
                 pending_size=PENDING_BYTES,
@@ -101,8 +104,23 @@ class Bus:
                 reconnected_cb=back,
                 verbose=False,
             )
+        )
+        try:
+            await asyncio.wait(
+                {connecting, refused}, timeout=wait_seconds + CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not connecting.done():
+                raise refused.result() if refused.done() else NatsTimeout
+            connecting.result()
         except (OSError, NatsError, TimeoutError) as error:
-            raise BusUnavailable(f"NATS at {url} refuses: {error}", hint="check the URL and the credentials") from error
+            raise BusUnavailable(
+                f"NATS at {url} refuses: {str(error) or type(error).__name__}", hint="check the URL and the credentials"
+            ) from error
+        finally:
+            if not connecting.done() or connecting.cancelled() or connecting.exception() is not None:
+                connecting.cancel()
+                await asyncio.gather(connecting, return_exceptions=True)
+                await client.close()
         return cls(client)
 
     @property

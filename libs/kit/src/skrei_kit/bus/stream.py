@@ -19,7 +19,7 @@ from skrei_kit.observability import get_logger
 
 log = get_logger()
 
-IDLE_SECONDS = 1.0  # the server's heartbeat on an idle consumer; two missed mean that it is gone
+IDLE_SECONDS = 0.5  # the server's heartbeat on an idle consumer; two missed mean that it is gone
 RETRY_SECONDS = 0.2
 
 
@@ -50,6 +50,7 @@ class StreamReader:
         self._created = created
         self._sequence = sequence
         self._alive = 0.0
+        self._busy = False
         self._broken = asyncio.Event()
         self._delivered = 0
 
@@ -59,7 +60,7 @@ class StreamReader:
             subscription = None
             try:
                 subscription = await self._open()
-                await self._watch()
+                await self._watch(subscription)
             except (BusUnavailable, NatsError, TimeoutError) as error:
                 log.debug("stream_reader_retries", stream=self._config.name, error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
@@ -81,8 +82,11 @@ class StreamReader:
         self._alive = loop.time()
 
         async def handle(message: Msg) -> None:
-            self._alive = loop.time()
-            await self._handle(message)
+            self._busy = True
+            try:
+                await self._handle(message)
+            finally:
+                self._busy, self._alive = False, loop.time()
 
         inbox = self._bus.new_inbox()
         subscription = await self._bus.subscribe(inbox, handle, pending_bytes=QUEUED_BYTES)
@@ -112,13 +116,15 @@ class StreamReader:
             self._broken.set()  # something between was lost: read again from the last good one
             return
         self._delivered = nth
-        self._sequence = sequence
         await self._take(Arrival(message.data, self._created, sequence))
+        self._sequence = sequence  # only now: what was cut off while it was taken is read again
 
-    async def _watch(self) -> None:
+    async def _watch(self, subscription: Subscription) -> None:
         loop = asyncio.get_running_loop()
         while not self._broken.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._broken.wait(), IDLE_SECONDS)
-            if loop.time() - self._alive > 2 * IDLE_SECONDS + 0.5:
+            if self._busy or subscription.pending_msgs:
+                self._alive = loop.time()  # we are the slow side; its heartbeats wait in line
+            elif loop.time() - self._alive > 2.5 * IDLE_SECONDS:
                 return

@@ -1,0 +1,294 @@
+"""The bus against a real nats-server: facts in order from a position, commands with few rights, deletions survived."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from nats.js.api import StreamConfig
+
+from skrei_domain import subjects
+from skrei_kit import nats_auth, topology
+from skrei_kit.bus import Arrival, Bus, BusUnavailable, Message, PullReader, StreamReader
+from skrei_kit.bus.pull import BATCH
+from tests.support.servers import SecuredNats
+
+NODE, OTHER = "n-11111111-1111-4111-8111-111111111111", "n-22222222-2222-4222-8222-222222222222"
+SOON = 10
+
+
+@pytest.fixture
+async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    connected = await Bus.connect(nats_url, name="test")
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+async def stream(bus: Bus) -> AsyncIterator[StreamConfig]:
+    name = f"T{uuid.uuid4().hex[:8]}"
+    config = topology.facts()
+    config.name, config.subjects = name, [f"{name}.fact"]
+    await bus.ensure_stream(config)
+    yield config
+    if await bus.stream_info(name) is not None:
+        await bus.jetstream.delete_stream(name)
+
+
+class Reading:
+    """A stream reader in the background, and what it handed out."""
+
+    def __init__(self, bus: Bus, config: StreamConfig, *, created: str = "", sequence: int = 0) -> None:
+        self.arrivals: asyncio.Queue[Arrival] = asyncio.Queue()
+        reader = StreamReader(bus, config, self.arrivals.put, created=created, sequence=sequence)
+        self.task = asyncio.create_task(reader.run())
+
+    async def next(self) -> Arrival:
+        return await asyncio.wait_for(self.arrivals.get(), SOON)
+
+    async def __aenter__(self) -> "Reading":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+def subject(config: StreamConfig) -> str:
+    assert config.subjects is not None
+    return config.subjects[0]
+
+
+async def test_a_stream_is_read_in_order_from_a_position(bus: Bus, stream: StreamConfig) -> None:
+    for number in range(5):
+        await bus.publish(subject(stream), b"%d" % number)
+    async with Reading(bus, stream) as first:
+        seen = [await first.next() for _ in range(5)]
+    assert [(one.sequence, one.data) for one in seen] == [(n + 1, b"%d" % n) for n in range(5)]
+    async with Reading(bus, stream, created=seen[2].created, sequence=seen[2].sequence) as second:
+        assert (await second.next()).data == b"3"
+        assert (await second.next()).data == b"4"
+        await bus.publish(subject(stream), b"live")
+        assert (await second.next()).data == b"live"
+
+
+async def test_a_stream_made_again_is_read_from_its_start(bus: Bus, stream: StreamConfig) -> None:
+    async with Reading(bus, stream) as reading:
+        await bus.publish(subject(stream), b"old")
+        old = await reading.next()
+        await bus.jetstream.delete_stream(str(stream.name))
+        await bus.ensure_stream(stream)
+        await bus.publish(subject(stream), b"new")
+        new = await reading.next()
+    assert new.data == b"new"
+    assert new.sequence == 1
+    assert new.created != old.created
+
+
+async def test_a_deleted_stream_is_made_again_by_its_reader(bus: Bus, stream: StreamConfig) -> None:
+    async with Reading(bus, stream) as reading:
+        await bus.publish(subject(stream), b"old")
+        await reading.next()
+        await bus.jetstream.delete_stream(str(stream.name))
+        async with asyncio.timeout(SOON):
+            while await bus.stream_info(str(stream.name)) is None:  # noqa: ASYNC110  # the server tells nobody
+                await asyncio.sleep(0.05)
+        await bus.publish(subject(stream), b"new")
+        assert (await reading.next()).data == b"new"
+
+
+async def test_a_lost_consumer_loses_nothing(bus: Bus, stream: StreamConfig) -> None:
+    async with Reading(bus, stream) as reading:
+        await bus.publish(subject(stream), b"1")
+        await reading.next()
+        for consumer in await bus.jetstream.consumers_info(str(stream.name)):
+            await bus.jetstream.delete_consumer(str(stream.name), consumer.name)
+        await bus.publish(subject(stream), b"2")
+        assert (await reading.next()).data == b"2"
+
+
+async def test_making_a_stream_again_changes_its_limits_and_keeps_its_messages(bus: Bus, stream: StreamConfig) -> None:
+    await bus.publish(subject(stream), b"kept")
+    await bus.flush()
+    changed = await bus.ensure_stream(replace(stream, max_bytes=1_000_000))
+    assert changed.config.max_bytes == 1_000_000
+    assert changed.state.messages == 1
+
+
+async def test_nobody_answering_is_told_at_once(bus: Bus) -> None:
+    with pytest.raises(BusUnavailable, match="nobody answered"):
+        await bus.request("test.nobody", b"", timeout_seconds=SOON)
+
+
+async def test_nobody_listening_is_named_with_what_to_do() -> None:
+    with pytest.raises(BusUnavailable, match=r"does not listen at 127\.0\.0\.1:1"):
+        await Bus.connect("nats://127.0.0.1:1", name="test", wait_seconds=0)
+
+
+class Cluster:
+    """A leader's and a node's connections in operator mode, and the node's commands as they arrive."""
+
+    def __init__(self, leader: Bus, node: Bus) -> None:
+        self.leader, self.node = leader, node
+        self.commands: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def command(self) -> bytes:
+        return await asyncio.wait_for(self.commands.get(), SOON)
+
+
+@pytest.fixture
+async def cluster(secured_nats: SecuredNats, tmp_path: Path) -> AsyncIterator[Cluster]:
+    leader = await Bus.connect(secured_nats.url, name="leader", creds=secured_nats.keys.creds("scheduler"))
+    await leader.ensure_stream(topology.commands())
+    await leader.ensure_stream(topology.facts())
+    await leader.ensure_consumer(subjects.STREAM_COMMANDS, topology.node_consumer(NODE))
+    node = await Bus.connect(
+        secured_nats.url,
+        name="node",
+        creds=secured_nats.node_creds(NODE, tmp_path),
+        inbox_prefix=subjects.inbox(NODE),
+    )
+    made = Cluster(leader, node)
+    reader = PullReader(node, subjects.STREAM_COMMANDS, subjects.consumer(NODE), made.commands.put)
+    task = asyncio.create_task(reader.run())
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await node.close()
+    for stream in (subjects.STREAM_COMMANDS, subjects.STREAM_FACTS):
+        await leader.jetstream.delete_stream(stream)
+    await leader.close()
+
+
+async def test_a_node_reads_its_commands_in_order_with_its_own_rights(cluster: Cluster) -> None:
+    sent = [b"%d" % number for number in range(3 * BATCH)]
+    for command in sent:
+        await cluster.leader.publish(subjects.command(NODE), command)
+    assert [await cluster.command() for _ in sent] == sent
+
+
+async def test_commands_come_again_once_their_stream_is_made_again(cluster: Cluster) -> None:
+    await cluster.leader.publish(subjects.command(NODE), b"before")
+    assert await cluster.command() == b"before"
+    await cluster.leader.jetstream.delete_stream(subjects.STREAM_COMMANDS)
+    await cluster.leader.ensure_stream(topology.commands())
+    await cluster.leader.ensure_consumer(subjects.STREAM_COMMANDS, topology.node_consumer(NODE))
+    await cluster.leader.publish(subjects.command(NODE), b"after")
+    assert await cluster.command() == b"after"
+
+
+async def test_what_a_node_took_is_not_given_again(cluster: Cluster) -> None:
+    await cluster.leader.publish(subjects.command(NODE), b"once")
+    assert await cluster.command() == b"once"
+    async with asyncio.timeout(SOON):
+        while True:
+            info = await cluster.leader.jetstream.consumer_info(subjects.STREAM_COMMANDS, subjects.consumer(NODE))
+            if info.num_ack_pending == 0 and info.ack_floor is not None and info.ack_floor.stream_seq == 1:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_hello_is_answered_in_the_nodes_own_inbox(cluster: Cluster) -> None:
+    async def answer(message: Message) -> None:
+        await cluster.leader.publish(message.reply, b"welcome " + subjects.node_of(message.subject).encode())
+
+    subscription = await cluster.leader.subscribe(subjects.ALL_HELLOS, answer)
+    await cluster.leader.flush()
+    assert await cluster.node.request(subjects.hello(NODE), b"", timeout_seconds=SOON) == b"welcome " + NODE.encode()
+    await subscription.unsubscribe()
+
+
+FOREIGN_BRANCHES = [
+    "_INBOX.>",
+    f"{subjects.inbox(OTHER)}.>",
+    subjects.command(OTHER),
+    subjects.down(OTHER),
+    f"{subjects.ROOT}.down.>",
+    f"{subjects.ROOT}.up.>",
+    subjects.up(NODE),
+    subjects.PUBLISHER_COMMAND,
+    "$SYS.>",
+    "$JS.API.>",
+    ">",
+]
+
+
+@pytest.mark.parametrize("branch", FOREIGN_BRANCHES)
+async def test_a_node_hears_nothing_of_others(cluster: Cluster, branch: str) -> None:
+    heard: list[str] = []
+
+    async def listen(message: Message) -> None:
+        heard.append(message.subject)
+
+    await cluster.node.subscribe(branch, listen)
+    await cluster.node.flush()
+    for spoken in (f"{subjects.inbox(OTHER)}.x", "_INBOX.x", subjects.command(OTHER), subjects.confirm(OTHER)):
+        await cluster.leader.publish(spoken, b"secret")
+    await cluster.leader.publish(subjects.command(NODE), b"mine")
+    assert await cluster.command() == b"mine"  # all before it was delivered too
+    assert heard == []
+
+
+FOREIGN_WORDS = [
+    subjects.fact(OTHER),
+    subjects.heartbeat(OTHER),
+    subjects.command(NODE),
+    subjects.HINT_EVALUATION,
+    subjects.PUBLISHER_FACT,
+    f"{subjects.inbox(OTHER)}.x",
+]
+
+
+async def test_a_node_says_nothing_for_others(cluster: Cluster) -> None:
+    heard: list[str] = []
+
+    async def listen(message: Message) -> None:
+        heard.append(message.subject)
+
+    for branch in (f"{subjects.ROOT}.up.>", subjects.HINT_EVALUATION, subjects.PUBLISHER_FACT, "_INBOX.>"):
+        await cluster.leader.subscribe(branch, listen)
+    await cluster.leader.flush()
+    for word in FOREIGN_WORDS:
+        await cluster.node.publish(word, b"forged")
+    await cluster.node.publish(subjects.fact(NODE), b"true")
+    await cluster.node.flush()
+    await cluster.leader.flush()
+    assert heard == [subjects.fact(NODE)]
+    assert cluster.commands.empty()
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        f"$JS.API.CONSUMER.CREATE.{subjects.STREAM_FACTS}",
+        f"$JS.API.CONSUMER.DURABLE.CREATE.{subjects.STREAM_COMMANDS}.mine",
+        f"$JS.API.CONSUMER.MSG.NEXT.{subjects.STREAM_COMMANDS}.{subjects.consumer(OTHER)}",
+        f"$JS.API.STREAM.MSG.GET.{subjects.STREAM_FACTS}",
+        f"$JS.API.STREAM.PURGE.{subjects.STREAM_COMMANDS}",
+        f"$JS.API.STREAM.DELETE.{subjects.STREAM_FACTS}",
+        "$JS.API.STREAM.LIST",
+    ],
+)
+async def test_a_node_may_not_ask_the_streams_for_more_than_its_commands(cluster: Cluster, question: str) -> None:
+    with pytest.raises(BusUnavailable, match="TimeoutError"):
+        await cluster.node.request(question, b"", timeout_seconds=0.3)
+    assert await cluster.leader.stream_info(subjects.STREAM_FACTS) is not None
+
+
+async def test_nobody_comes_in_without_credentials_or_with_those_of_another_cluster(
+    secured_nats: SecuredNats, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign.creds"
+    foreign.write_text(nats_auth.user_creds(nats_auth.Authority.new(), "x", nats_auth.scheduler()))
+    for creds in (None, foreign):
+        with pytest.raises(BusUnavailable, match="refuses"):
+            await Bus.connect(secured_nats.url, name="stranger", creds=creds)
+
+
+def test_credentials_name_their_user() -> None:
+    text = nats_auth.user_creds(nats_auth.Authority.new(), NODE, nats_auth.node(NODE))
+    assert nats_auth.name_in_creds(text) == NODE
+    with pytest.raises(ValueError, match="credentials"):
+        nats_auth.name_in_creds("-----BEGIN NATS USER JWT-----\nx")

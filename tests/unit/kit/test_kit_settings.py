@@ -1,0 +1,48 @@
+"""Settings come from the environment and one file, refuse what nobody knows, and cannot be changed."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from skrei_domain.errors import Invalid
+from skrei_kit.settings import Settings, load
+
+
+class Sample(Settings):
+    nats_url: str = "nats://here"
+    lease_seconds: float = 3.0
+    password: SecretStr = SecretStr("")
+
+
+def a_file(folder: Path, text: str) -> Path:
+    path = folder / "skrei.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKREI_NATS_URL", "nats://environment")
+    config = a_file(tmp_path, "nats_url: nats://file\nlease_seconds: 4\n")
+    settings = load(Sample, config=config)
+    assert (settings.nats_url, settings.lease_seconds) == ("nats://environment", 4.0)
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="unknown setting 'nats_ulr'; did you mean 'nats_url'"):
+        load(Sample, config=a_file(tmp_path, "nats_ulr: x\n"))
+
+
+def test_each_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKREI_LEASE_SECONDS", "soon")
+    with pytest.raises(Invalid, match=r"SKREI_LEASE_SECONDS: .*'soon'"):
+        load(Sample)
+
+
+def test_settings_are_frozen_and_keep_secrets_out_of_their_text() -> None:
+    settings = Sample(password=SecretStr("hush"))
+    assert "hush" not in repr(settings)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.nats_url = "other"  # type: ignore[misc]

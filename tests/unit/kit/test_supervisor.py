@@ -1,0 +1,107 @@
+"""Loops surface their failures, stops are silent, and a manual clock wakes sleepers in order."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from skrei_domain.clock import ManualClock
+from skrei_kit.supervisor import Watchdog, every, run_until_stopped
+
+SECOND = timedelta(seconds=1)
+
+
+async def test_a_loop_runs_now_and_then_once_per_interval() -> None:
+    clock, runs = ManualClock(), []
+
+    async def step() -> None:
+        runs.append(clock.monotonic())
+
+    loop = asyncio.create_task(every(SECOND, step, name="tick", clock=clock))
+    await clock.advance(timedelta(seconds=2.5))
+    loop.cancel()
+    assert runs == [0.0, 1.0, 2.0]
+
+
+async def test_a_loop_gives_up_after_repeated_failures() -> None:
+    clock, stop = ManualClock(), asyncio.Event()
+
+    async def broken() -> None:
+        raise RuntimeError("db down")
+
+    service = asyncio.create_task(
+        run_until_stopped(stop, tick=every(SECOND, broken, name="tick", clock=clock, give_up_after=3))
+    )
+    await clock.advance(timedelta(seconds=5))
+    with pytest.raises(ExceptionGroup) as raised:
+        await service
+    assert raised.group_contains(RuntimeError, match="db down")
+
+
+async def test_one_success_forgives_the_failures_before_it() -> None:
+    clock, outcomes = ManualClock(), iter([False, False, True, False, False, True, True])
+
+    async def shaky() -> None:
+        if not next(outcomes):
+            raise RuntimeError("for now")
+
+    loop = asyncio.create_task(every(SECOND, shaky, name="shaky", clock=clock, give_up_after=3))
+    await clock.advance(timedelta(seconds=6))
+    assert not loop.done()
+    loop.cancel()
+
+
+async def test_a_loop_that_returns_ends_the_service_loudly() -> None:
+    async def ends() -> None:
+        return
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await run_until_stopped(asyncio.Event(), quitter=ends())
+    assert raised.group_contains(RuntimeError, match="'quitter' returned")
+
+
+async def test_a_requested_stop_is_silent_and_awaits_the_loops() -> None:
+    stop, ended = asyncio.Event(), []
+
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    service = asyncio.create_task(run_until_stopped(stop, forever=forever()))
+    await asyncio.sleep(0)
+    stop.set()
+    await service
+    assert ended == [True]
+
+
+async def test_sleepers_wake_in_order_whatever_order_they_fell_asleep_in() -> None:
+    clock, woken = ManualClock(), []
+
+    async def sleeper(seconds: int) -> None:
+        await clock.sleep(timedelta(seconds=seconds))
+        woken.append((seconds, clock.monotonic()))
+
+    tasks = [asyncio.create_task(sleeper(seconds)) for seconds in (3, 1, 2)]
+    await clock.advance(timedelta(seconds=2))
+    assert woken == [(1, 1.0), (2, 2.0)]
+    await clock.advance(timedelta(seconds=1))
+    await asyncio.gather(*tasks)
+    assert clock.monotonic() == 3.0
+
+
+async def test_the_watchdog_says_where_a_blocked_loop_is(capfd: pytest.CaptureFixture[str]) -> None:
+    watch = asyncio.create_task(Watchdog(limit_seconds=0.05).run())
+    await asyncio.sleep(0)
+    hold_the_loop()
+    watch.cancel()
+    told = capfd.readouterr().err
+    assert "event loop blocked" in told
+    assert "hold_the_loop" in told
+
+
+def hold_the_loop() -> None:
+    import time
+
+    time.sleep(0.3)

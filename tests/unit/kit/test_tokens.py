@@ -1,0 +1,62 @@
+"""A token opens the one door it was signed for, for as long as it was signed for."""
+
+import time
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from skrei_kit.tokens import TokenExpired, TokenInvalid, TokenSigner, TokenVerifier, TokenWrongKind, new_key, public_of
+
+PRIVATE, PUBLIC = new_key()
+
+
+def test_a_run_token_names_execution_node_and_blobs() -> None:
+    token = TokenSigner(PRIVATE).run("e-1", "n-1", ["sha256:b", "sha256:a"], seconds=60)
+    opened = TokenVerifier(PUBLIC).run(token)
+    assert (opened.execution_id, opened.node_id, opened.blobs) == ("e-1", "n-1", {"sha256:a", "sha256:b"})
+
+
+def test_a_download_token_opens_no_other_execution() -> None:
+    token = TokenSigner(PRIVATE).download("e-1", seconds=60)
+    TokenVerifier(PUBLIC).download(token, "e-1")
+    with pytest.raises(TokenInvalid, match="another execution"):
+        TokenVerifier(PUBLIC).download(token, "e-2")
+
+
+def test_a_token_of_one_kind_opens_no_door_of_the_other() -> None:
+    signer, verifier = TokenSigner(PRIVATE), TokenVerifier(PUBLIC)
+    with pytest.raises(TokenWrongKind):
+        verifier.run(signer.download("e-1", seconds=60))
+    with pytest.raises(TokenWrongKind):
+        verifier.download(signer.run("e-1", "n-1", [], seconds=60), "e-1")
+
+
+def test_an_expired_token_says_so() -> None:
+    token = TokenSigner(PRIVATE, now=lambda: time.time() - 3600).download("e-1", seconds=60)
+    with pytest.raises(TokenExpired):
+        TokenVerifier(PUBLIC).download(token, "e-1")
+
+
+@pytest.mark.parametrize("change", ["other key", "no signature", "public key as a secret", "garbage"])
+def test_a_forged_token_is_refused(change: str) -> None:
+    claims = {"kind": "download", "sub": "e-1", "exp": int(time.time()) + 60}
+    token = {
+        "other key": lambda: TokenSigner(new_key()[0]).download("e-1", seconds=60),
+        "no signature": lambda: jwt.encode(claims, None, algorithm="none"),
+        "public key as a secret": lambda: jwt.encode(claims, b"k" * 32, algorithm="HS256"),
+        "garbage": lambda: "not.a.token",
+    }[change]()
+    with pytest.raises(TokenInvalid):
+        TokenVerifier(PUBLIC).download(token, "e-1")
+
+
+def test_the_public_half_comes_from_the_private_one() -> None:
+    assert public_of(PRIVATE) == PUBLIC
+
+
+def test_a_key_of_another_kind_is_refused_by_name() -> None:
+    other = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(TokenInvalid, match="not an Ed25519 key"):
+        TokenSigner(other)
