@@ -1,11 +1,8 @@
 """The process `skrei-compute-agent` from outside: how it starts, ends, dies and refuses."""
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import pytest
 from skrei_domain.lifecycle import ExecutionState
 from tests.support.agent_leader import NatsServer, ScriptedLeader, a_leader, a_nats_server
 from tests.support.agent_machine import NODE, a_task, an_order
+from tests.support.agent_node import a_process
 
 SECONDS = 20
 
@@ -27,31 +25,6 @@ def nats(tmp_path: Path) -> Iterator[NatsServer]:
 async def leader(nats: NatsServer) -> AsyncIterator[ScriptedLeader]:
     async with a_leader(nats.url, NODE) as made:
         yield made
-
-
-@asynccontextmanager
-async def a_process(nats: NatsServer, folder: Path, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the agent; it is killed on the way out if it still runs."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "skrei_compute_agent",
-        env={
-            "PATH": os.environ["PATH"],
-            "SKREI_NATS_URL": nats.url,
-            "SKREI_DATA_DIR": str(folder),
-            "SKREI_NODE_ID": NODE,
-        }
-        | env,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:

@@ -1,6 +1,8 @@
 """A whole node in this process, with scripted work instead of engines."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from skrei_compute_agent.service import Tools, serve
 from skrei_compute_agent.settings import Settings
 from skrei_domain.errors import SkreiError
 from skrei_domain.node import NodeInfo
+from tests.support.agent_leader import NatsServer
 from tests.support.agent_machine import NODE, an_info
 
 
@@ -112,3 +115,28 @@ async def a_node(
             assert task.done(), "the node does not stop"
         if not task.cancelled():
             task.exception()
+
+
+@asynccontextmanager
+async def a_process(nats: NatsServer, folder: Path, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the agent; it is killed on the way out if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "skrei_compute_agent",
+        env={
+            "PATH": os.environ["PATH"],
+            "SKREI_NATS_URL": nats.url,
+            "SKREI_DATA_DIR": str(folder),
+            "SKREI_NODE_ID": NODE,
+        }
+        | env,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

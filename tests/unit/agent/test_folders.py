@@ -19,12 +19,14 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
 def test_each_start_has_its_own_folders(folders: Folders) -> None:
     first, second = folders.make("e-1"), folders.make("e-1")
     assert first.work != second.work
-    assert folders.latest("e-1") == second
+    latest = folders.latest("e-1")
+    assert latest is not None
+    assert latest.stdout == second.stdout
 
 
 def test_what_is_dropped_goes_with_every_start_and_every_input(folders: Folders, tmp_path: Path) -> None:
     for _ in range(2):
-        folders.make("e-1").inputs.mkdir()
+        assert len(folders.make("e-1", inputs=2).inputs) == 2
     folders.make("e-10")
     folders.drop("e-1")
     folders.close()
@@ -45,18 +47,31 @@ def test_a_dropped_folder_stays_while_somebody_reads(folders: Folders) -> None:
 def test_a_restart_keeps_what_the_journal_knows_and_sweeps_the_rest(tmp_path: Path) -> None:
     before = Folders(tmp_path)
     before.open([])
-    known, unknown = before.make("e-known"), before.make("e-unknown")
-    known.inputs.mkdir()
-    unknown.inputs.mkdir()
+    known, unknown = before.make("e-known", inputs=1), before.make("e-unknown", inputs=1)
     before.close()
     after = Folders(tmp_path)
     after.open(["e-known"])
-    assert after.latest("e-known") == known
-    assert after.make("e-known") != known
+    latest = after.latest("e-known")
+    assert latest is not None
+    assert latest.work == known.work
     after.close()
     assert known.work.exists()
+    assert known.inputs[0].exists()
     assert not unknown.work.exists()
-    assert not unknown.inputs.exists()
+    assert not unknown.inputs[0].exists()
+
+
+def test_a_start_after_a_restart_has_its_own_folders_and_all_go_together(tmp_path: Path) -> None:
+    before = Folders(tmp_path)
+    before.open([])
+    old = before.make("e-1", inputs=1)
+    before.close()
+    after = Folders(tmp_path)
+    after.open(["e-1"])
+    assert after.make("e-1").work != old.work
+    after.drop("e-1")
+    after.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_id_cannot_reach_outside(folders: Folders, tmp_path: Path) -> None:

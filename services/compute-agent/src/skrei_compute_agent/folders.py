@@ -10,22 +10,16 @@ from pathlib import Path
 
 from skrei_domain.subjects import token
 
-_INPUTS = ".inputs"
-
 
 @dataclass(frozen=True, slots=True)
 class Places:
     """The folders of one start of an execution: in each process that takes it up it gets new ones.
 
-    `work` is the engine's: the streams, live, and the outputs. `inputs` is made by who stages, if there are any.
+    `work` is the engine's: the streams, live, and the outputs. Each input has a folder of its own.
     """
 
     work: Path
-
-    @property
-    def inputs(self) -> Path:
-        """What was staged, one folder an input."""
-        return self.work.with_name(self.work.name + _INPUTS)
+    inputs: tuple[Path, ...] = ()
 
     @property
     def stdout(self) -> Path:
@@ -39,8 +33,8 @@ class Places:
 
 
 class Folders:
-    """One folder per start (making one is most of what staging a small job costs), removed once the execution is
-    dropped and nobody reads from it.
+    """Flat below one root, since making folders is most of what staging a small job costs: `<id>~<start>` and
+    `<id>~<start>.<input>`. They are removed once the execution is dropped and nobody reads from it.
 
     Removing has a thread of its own, so that ten thousand result files never hold up the event loop.
     """
@@ -50,6 +44,7 @@ class Folders:
         self._readers: Counter[str] = Counter()
         self._dropped: set[str] = set()
         self._starts: dict[str, int] = {}
+        self._paths: dict[str, list[Path]] = {}
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="sweeper")
 
     def open(self, keep: Iterable[str]) -> None:
@@ -57,23 +52,28 @@ class Folders:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         kept = {token(execution_id): execution_id for execution_id in keep}
         for path in self._root.iterdir():
-            head, _, number = path.name.removesuffix(_INPUTS).rpartition("~")
+            head, _, tail = path.name.rpartition("~")
             if head in kept:
-                self._starts[kept[head]] = max(self._starts.get(kept[head], 0), int(number))
+                known = kept[head]
+                self._paths.setdefault(known, []).append(path)
+                self._starts[known] = max(self._starts.get(known, 0), int(tail.partition(".")[0]))
             else:
                 self._remove([path])
 
-    def make(self, execution_id: str) -> Places:
-        """Make a fresh work folder for a start; those of earlier ones stay until the execution is dropped."""
+    def make(self, execution_id: str, inputs: int = 0) -> Places:
+        """Make fresh folders for a start; those of earlier ones stay until the execution is dropped."""
         start = self._starts[execution_id] = self._starts.get(execution_id, 0) + 1
-        places = self._places(execution_id, start)
-        places.work.mkdir()
+        work = self._work(execution_id, start)
+        places = Places(work, tuple(work.with_name(f"{work.name}.{number}") for number in range(inputs)))
+        for path in (work, *places.inputs):
+            path.mkdir()
+            self._paths.setdefault(execution_id, []).append(path)
         return places
 
     def latest(self, execution_id: str) -> Places | None:
-        """Return the folders of the last start; None when there was none."""
+        """Return where the last start works; None when there was none."""
         start = self._starts.get(execution_id)
-        return self._places(execution_id, start) if start is not None else None
+        return Places(self._work(execution_id, start)) if start is not None else None
 
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left, as soon as nobody reads from it."""
@@ -81,8 +81,8 @@ class Folders:
             self._dropped.add(execution_id)
             return
         del self._readers[execution_id]
-        places = [self._places(execution_id, start) for start in range(1, self._starts.pop(execution_id, 0) + 1)]
-        self._remove([path for place in places for path in (place.work, place.inputs)])
+        self._starts.pop(execution_id, None)
+        self._remove(self._paths.pop(execution_id, []))
 
     @contextmanager
     def reading(self, execution_id: str) -> Iterator[None]:
@@ -106,8 +106,8 @@ class Folders:
         if paths:
             self._sweeper.submit(_remove_all, paths)
 
-    def _places(self, execution_id: str, start: int) -> Places:
-        return Places(self._root / f"{token(execution_id)}~{start}")
+    def _work(self, execution_id: str, start: int) -> Path:
+        return self._root / f"{token(execution_id)}~{start}"
 
 
 def _remove_all(paths: list[Path]) -> None:

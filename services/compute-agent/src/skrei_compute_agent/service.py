@@ -97,11 +97,11 @@ async def _run(
 
     async def talk() -> None:
         await _persist(lambda: link.connect(settings.nats_url, settings.nats_creds), clock)
-        await _persist(lambda: logs.connect(settings.nats_url, settings.nats_creds), clock)
         async with asyncio.TaskGroup() as group:
             group.create_task(link.send(), name="sender")
             group.create_task(link.beat(), name="heartbeat")
             group.create_task(link.take_commands(), name="commands")
+            group.create_task(_persist(lambda: logs.connect(settings.nats_url, settings.nats_creds), clock))
 
     try:
         await run_until_stopped(

@@ -46,15 +46,15 @@ class Stager:
         self._limits = limits
         self._gate = asyncio.Semaphore(parallel)
 
-    async def stage(self, wanted: Stage, folder: Path) -> Inputs:
-        """Return what was staged below `folder`. Raises SkreiError for the first input that cannot be had."""
+    async def stage(self, wanted: Stage, folders: tuple[Path, ...]) -> Inputs:
+        """Stage each input into its own of `folders`. Raises SkreiError for the first that cannot be had."""
         sources = wanted.task.input_sources
         if not sources:
             return Inputs()
         reader = _TokenReader(self._cache, wanted.order.token)
         try:
             async with self._gate:
-                mounts = await self._stage_all(sources, folder, reader)
+                mounts = await self._stage_all(sources, folders, reader)
         except BaseException:
             self._unpin(reader.pinned)
             raise
@@ -65,13 +65,13 @@ class Stager:
         self._unpin(inputs.pinned)
 
     async def _stage_all(
-        self, sources: tuple[InputSource, ...], folder: Path, reader: _TokenReader
+        self, sources: tuple[InputSource, ...], folders: tuple[Path, ...], reader: _TokenReader
     ) -> tuple[Mount, ...]:
         if len(sources) == 1:  # the common case, without a task of its own
-            return (await self._stage_one(0, sources[0], folder, reader),)
+            return (await self._stage_one(sources[0], folders[0], reader),)
         tasks = [
-            asyncio.create_task(self._stage_one(number, source, folder, reader))
-            for number, source in enumerate(sources)
+            asyncio.create_task(self._stage_one(source, folder, reader))
+            for source, folder in zip(sources, folders, strict=True)
         ]
         try:
             return tuple(await asyncio.gather(*tasks))
@@ -80,18 +80,11 @@ class Stager:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _stage_one(self, number: int, source: InputSource, folder: Path, reader: _TokenReader) -> Mount:
+    async def _stage_one(self, source: InputSource, folder: Path, reader: _TokenReader) -> Mount:
         spec = SourceSpec(source.source.type, source.source.params, source.target, source.alias)
         storage = self._storages[source.source.type.casefold()]
-        return await storage.stage(spec, _made(folder, str(number)), self._limits, reader)
+        return await storage.stage(spec, folder, self._limits, reader)
 
     def _unpin(self, digests: Iterable[str]) -> None:
         for digest in digests:
             self._cache.release(digest)
-
-
-def _made(folder: Path, name: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    own = folder / name
-    own.mkdir()
-    return own

@@ -72,7 +72,7 @@ class Workshop:
         if problems := self._engine(wanted).validate(task.engine.params):
             raise InvalidParams("; ".join(str(problem) for problem in problems))
         env = environment(wanted.execution_id, wanted.order, task.env, host=self._host_env, allow=self._allow_env)
-        places = self._folders.make(wanted.execution_id)
+        places = self._folders.make(wanted.execution_id, len(task.input_sources))
         inputs = await self._stager.stage(wanted, places.inputs)
         self._staged[wanted.execution_id] = _Staged(wanted, places, inputs, env)
 
