@@ -164,6 +164,21 @@ def test_room_is_handed_out_exactly_and_given_back_at_the_end(agent: AgentDriver
     assert states(agent.command(a_run("e-6"))) == []
 
 
+def test_nothing_new_is_begun_while_too_much_is_unconfirmed(
+    agent: AgentDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skrei_compute_agent.machine.JOURNAL_FACTS", 1)
+    agent.command(a_run())
+    agent.turn(Staged("e-1"))
+    agent.turn(Exited("e-1", exit_code=0))
+    (fact,) = facts(agent.command(a_run("e-2")))
+    assert fact.state is ExecutionState.REFUSED
+    assert fact.problem is not None
+    assert "journal is full: 1 facts wait" in fact.problem.message
+    agent.confirm(2)
+    assert facts(agent.command(a_run("e-3"))) == []
+
+
 def test_a_stop_kills_and_reports_stopped_whatever_the_engine_says(agent: AgentDriver) -> None:
     agent.command(a_run())
     agent.turn(Staged("e-1"))

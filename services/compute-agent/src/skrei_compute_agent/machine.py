@@ -46,6 +46,7 @@ from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, Heartbeat, Problem, RunOrder, Step
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
+from skrei_domain.spec import TaskSpec
 from skrei_domain.sync import (
     Act,
     Denied,
@@ -61,6 +62,9 @@ from skrei_domain.sync import (
 
 REPORT_SECONDS = 0.05
 """An execution that ends sooner is reported once: three facts a small job cost a third of the throughput."""
+JOURNAL_FACTS = 10_000
+"""Unconfirmed facts beyond which nothing new is begun: with inline results of a few KiB some tens of megabytes of
+memory and journal. The first link of back-pressure; what runs already is still told."""
 
 _Handler: TypeAlias = "Callable[[AgentMachine, Held, ExecutionEvent], None]"
 
@@ -203,7 +207,7 @@ class AgentMachine:
         except InvalidTask as error:
             self._conclude(execution_id, ExecutionState.FAILED, Problem(code=error.code, message=error.message))
             return
-        if reason := why_not(task, needs, self.info, self.info.capacity - self._reserved):
+        if reason := self._refusal(task, needs):
             self._conclude(execution_id, ExecutionState.REFUSED, Problem(code=REFUSED, message=reason))
             return
         held = Held(execution_id, order, needs, started_early=stages_at_once(task), steps=steps)
@@ -216,6 +220,13 @@ class AgentMachine:
         self._out.append(ArmTimer(execution_id, Timer.REPORT, REPORT_SECONDS))
         if order.total_timeout_seconds is not None:
             self._out.append(ArmTimer(execution_id, Timer.TOTAL, order.total_timeout_seconds))
+
+    def _refusal(self, task: TaskSpec, needs: Resources) -> str:
+        """Return why this node does not take a task now; empty when it does."""
+        unconfirmed = len(self.node.memory.outbox)
+        if unconfirmed >= JOURNAL_FACTS:
+            return f"this node's journal is full: {unconfirmed} facts wait to be confirmed"
+        return why_not(task, needs, self.info, self.info.capacity - self._reserved)
 
     def _take_up(self, known: Known, steps: tuple[Step, ...]) -> None:
         """Go on after a restart of the agent: whatever ran in a child of the last process has died with it."""
