@@ -14,9 +14,6 @@ from skrei_store import leases
 from skrei_store.db import connect, leader_pool
 from skrei_store.leader import LeaderRecord
 
-RACE_SECONDS = 0.2
-"""How long something that must wait is watched while it waits: it is never shorter than what it waits for."""
-
 
 def a_spec(name: str = "job", *, count: int = 1) -> str:
     """The stored text of a small job."""
@@ -79,7 +76,11 @@ def told(locked: Locked, job_id: str, message: str) -> HistoryNew:
     return HistoryNew(job_id, locked.jobs[job_id].history_seq + 1, 1, "State Update", message)
 
 
-async def waits(task: "asyncio.Task[object]") -> bool:
-    """Whether a task is still under way after a while in which it would have ended if nothing held it."""
-    done, _ = await asyncio.wait({task}, timeout=RACE_SECONDS)
-    return not done
+async def blocked(watcher: asyncpg.Connection) -> None:
+    """Return once some session of this database waits for a lock."""
+    waiting = 0
+    async with asyncio.timeout(10):
+        while not waiting:
+            waiting = await watcher.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )

@@ -14,6 +14,17 @@ import asyncpg
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """A connection, taken from a pool or not."""
 
+AWAY: tuple[type[Exception], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # it is starting or shutting down
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InternalClientError,
+    asyncpg.InterfaceError,  # the link is closed; as a ValueError it is an argument that cannot be encoded: see `away`
+)
+"""What may mean that the record cannot be reached for now; what was under way may have been stored or not."""
+
 CONNECT_SECONDS = 5.0
 """How long connecting may take: a Postgres that starts answers within it, or the caller tries again."""
 COMMAND_SECONDS = 30.0
@@ -55,6 +66,11 @@ async def connect(
 ) -> asyncpg.Connection:
     """Return one connection. Raises what asyncpg raises: OSError, asyncpg.PostgresError, TimeoutError."""
     return await asyncpg.connect(url, **_options(application_name, settings, seconds))
+
+
+def away(error: Exception) -> bool:
+    """Whether an error means that the record cannot be reached for now, not that it refused what it was given."""
+    return isinstance(error, AWAY) and not isinstance(error, ValueError)
 
 
 @asynccontextmanager

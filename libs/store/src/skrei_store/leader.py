@@ -151,7 +151,7 @@ class LeaderRecord:
         except LeadershipLost as error:
             self._over = error.message
             raise
-        except (bulk.Mismatch, asyncpg.IntegrityConstraintViolationError, asyncpg.DataError) as error:
+        except (bulk.Mismatch, asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, ValueError) as error:
             self._over = f"the record refused a commit: {error}"
             raise CommitRefused(self._over, epoch=str(self._epoch)) from error
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

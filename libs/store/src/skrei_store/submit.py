@@ -1,0 +1,326 @@
+"""Submissions into the record, many in one statement, which is their transaction: all of a job is there or nothing.
+
+One that the record refuses fails alone: a name in use is left out by the statement itself, and a batch that fails as
+a whole is tried again in halves.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from skrei_domain.errors import Conflict, Invalid, SkreiError, Unavailable
+from skrei_domain.job import Blob, JobSpec
+from skrei_domain.lifecycle import JobState
+from skrei_domain.messages import HintedEvaluation
+from skrei_scheduling import texts
+from skrei_store.admission import Admission
+from skrei_store.db import AWAY, Connection, away
+from skrei_store.values import storable
+
+TOKEN_HOURS = 24
+"""How long a token brings the same answer: longer than any client goes on retrying."""
+PURGED = 1_000
+"""Expired tokens deleted at once."""
+
+ERRORS = (*AWAY, asyncpg.PostgresError, UnicodeError)
+"""All that asking the record can raise."""
+
+SUBMIT = f"""
+WITH input AS MATERIALIZED (
+    SELECT *, statement_timestamp() + (place - 1) * interval '1 microsecond' AS at  -- in order of arrival
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::int8[], $7::int8[], $8::text[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[])
+    WITH ORDINALITY AS input (id, namespace, name, type, priority, count, units, labels, traceparent, spec,
+                              evaluation_id, token, digest, actor, place)
+), made AS (
+    INSERT INTO jobs (id, namespace, name, type, priority, count, state, history_seq, units_total, labels, traceparent,
+                      created_at, modified_at)
+    SELECT id, namespace, name, type, priority, count, '{JobState.PENDING}', 1, units, labels::jsonb, traceparent,
+           at, at
+    FROM input ORDER BY place
+    ON CONFLICT DO NOTHING
+    RETURNING id, created_at
+), accepted AS MATERIALIZED (
+    SELECT input.* FROM input JOIN made USING (id)
+), specs AS (
+    INSERT INTO job_versions (job_id, version, spec) SELECT id, 1, spec FROM accepted
+), asked AS (
+    INSERT INTO evaluations (id, job_id, namespace, trigger, run_after)
+    SELECT evaluation_id, id, namespace, '{texts.TRIGGER_REGISTER}', at FROM accepted
+), told AS (
+    INSERT INTO history (job_id, seq, job_version, execution_id, topic, message, details, at)
+    SELECT id, 1, 1, '', '{texts.SUBMISSION}', 'Job submitted', '{{}}', at FROM accepted
+), audited AS (
+    INSERT INTO audit (at, actor, action, object, details)
+    SELECT at, actor, 'job.submit', id, '{{}}' FROM accepted ORDER BY place
+), answered AS (
+    INSERT INTO idempotency (namespace, caller, token, digest, job_id, evaluation_id, expires_at)
+    SELECT namespace, actor, token, digest, id, evaluation_id, at + interval '{TOKEN_HOURS} hours'
+    FROM accepted WHERE token <> ''
+)
+SELECT id, created_at FROM made
+"""
+
+_KEEP = """, kept AS (
+    INSERT INTO blobs (digest, size, data, created_at)
+    SELECT digest, length(data), data, statement_timestamp()
+    FROM unnest($15::text[], $16::bytea[], $17::text[]) AS blob (digest, data, job_id)
+    WHERE job_id IN (SELECT id FROM made)
+    ON CONFLICT DO NOTHING
+)
+SELECT id, created_at FROM made
+"""
+SUBMIT_WITH_BLOBS = SUBMIT[: SUBMIT.rindex("SELECT id, created_at")].rstrip() + _KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job on its way into the record. `digest` is that of the body that came with `token`."""
+
+    job_id: str
+    evaluation_id: str
+    spec: JobSpec
+    spec_json: str
+    blobs: tuple[Blob, ...] = ()
+    token: str = ""
+    digest: str = ""
+    traceparent: str = ""
+    actor: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What its token is unique within."""
+        return (self.spec.namespace, self.actor, self.token)
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a submission; `hinted` is None for one that was stored before, under the same token."""
+
+    job_id: str
+    evaluation_id: str
+    hinted: HintedEvaluation | None
+
+
+async def submit_many(
+    connection: Connection, batch: Sequence[Submission], admission: Admission | None = None
+) -> list[Submitted | Exception]:
+    """Store submissions and return, in order, what became of each.
+
+    `connection` has no transaction open: what is answered is committed. A refused one gets Conflict (its name or its
+    token is in use), Invalid, Exhausted or Unavailable; where the record went away, what it raised.
+    """
+    answers: dict[int, Submitted | Exception] = {}
+    later: list[int] = []  # those whose token came twice in this batch: the first is answered first
+    try:
+        answers.update(await _known(connection, dict(enumerate(batch))))
+        tokens: set[tuple[str, str, str]] = set()
+        fresh: list[int] = []
+        for index, submission in enumerate(batch):
+            if index in answers:
+                continue
+            if submission.token and submission.key in tokens:
+                later.append(index)
+                continue
+            tokens.add(submission.key)
+            refusal = await admission.admit(connection, submission.spec.namespace) if admission else None
+            if refusal is not None:
+                answers[index] = refusal
+            else:
+                fresh.append(index)
+    except ERRORS as error:
+        if away(error):
+            return [answers.get(index, error) for index in range(len(batch))]
+        if len(batch) > 1:
+            half = len(batch) // 2
+            first = await submit_many(connection, batch[:half], admission)
+            return first + await submit_many(connection, batch[half:], admission)
+        return [_invalid(batch[0])]
+    stored = await _store(connection, [batch[index] for index in fresh])
+    answers.update(zip(fresh, stored, strict=True))
+    if later:
+        answers.update(zip(later, await submit_many(connection, [batch[i] for i in later], admission), strict=True))
+    return [answers[index] for index in range(len(batch))]
+
+
+async def purge_tokens(connection: Connection) -> int:
+    """Delete tokens that have expired, a bounded number at once; return how many."""
+    status = await connection.execute(
+        """
+        DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM idempotency WHERE expires_at <= now() ORDER BY expires_at LIMIT $1
+        ))
+        """,
+        PURGED,
+    )
+    return int(status.rpartition(" ")[2])
+
+
+async def _known(connection: Connection, batch: dict[int, Submission]) -> dict[int, Submitted | Exception]:
+    """Answer submissions whose token was answered before."""
+    with_token = {index: submission for index, submission in batch.items() if submission.token}
+    if not with_token:
+        return {}
+    keys = list(zip(*(submission.key for submission in with_token.values()), strict=True))
+    rows = await connection.fetch(
+        """
+        SELECT known.* FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (namespace, caller, token)
+        CROSS JOIN LATERAL (
+            SELECT * FROM idempotency AS i
+            WHERE i.namespace = asked.namespace AND i.caller = asked.caller AND i.token = asked.token OFFSET 0
+        ) AS known
+        """,
+        *keys,
+    )
+    now = await connection.fetchval("SELECT now()") if rows else None
+    found = {(row["namespace"], row["caller"], row["token"]): row for row in rows if row["expires_at"] > now}
+    expired = [row for row in rows if row["expires_at"] <= now]
+    for row in expired:  # rare: the housekeeping deletes them in bulk
+        await connection.execute(
+            "DELETE FROM idempotency WHERE namespace = $1 AND caller = $2 AND token = $3 AND expires_at <= now()",
+            *(row["namespace"], row["caller"], row["token"]),
+        )
+    answers: dict[int, Submitted | Exception] = {}
+    for index, submission in with_token.items():
+        row = found.get(submission.key)
+        if row is None:
+            continue
+        if row["digest"] == submission.digest:
+            answers[index] = Submitted(row["job_id"], row["evaluation_id"], None)
+        else:
+            answers[index] = Conflict(
+                f"the idempotency token was used for another body, which made job {row['job_id']}",
+                hint="send a fresh token with each new job",
+                job_id=row["job_id"],
+            )
+    return answers
+
+
+async def _store(connection: Connection, batch: Sequence[Submission]) -> list[Submitted | Exception]:
+    """Store a batch; where it fails as a whole, its halves, so that only what is wrong fails."""
+    if not batch:
+        return []
+    try:
+        made = await _insert(connection, batch)
+        refused = [submission for submission in batch if submission.job_id not in made]
+        owners = await _owners(connection, refused) if refused else {}
+    except ERRORS as error:
+        if away(error):
+            return [error] * len(batch)
+        if len(batch) > 1:
+            half = len(batch) // 2
+            return await _store(connection, batch[:half]) + await _store(connection, batch[half:])
+        return [await _refusal(connection, batch[0], error)]
+    return [
+        _submitted(submission, made[submission.job_id])
+        if submission.job_id in made
+        else _in_use(submission, owners.get((submission.spec.namespace, submission.spec.name)))
+        for submission in batch
+    ]
+
+
+async def _insert(connection: Connection, batch: Sequence[Submission]) -> dict[str, datetime]:
+    """Run the statement; return when each accepted job was created."""
+    columns = zip(*(_columns(submission) for submission in batch), strict=True)
+    blobs = [(blob.digest, blob.data, submission.job_id) for submission in batch for blob in submission.blobs]
+    if blobs:
+        rows = await connection.fetch(SUBMIT_WITH_BLOBS, *columns, *zip(*blobs, strict=True))
+    else:
+        rows = await connection.fetch(SUBMIT, *columns)
+    return {row["id"]: row["created_at"] for row in rows}
+
+
+def _columns(submission: Submission) -> tuple[object, ...]:
+    spec = submission.spec
+    return (
+        submission.job_id,
+        spec.namespace,
+        spec.name,
+        spec.type,
+        spec.priority,
+        spec.count,
+        spec.count * len(spec.tasks),
+        json.dumps(spec.labels, ensure_ascii=False) if spec.labels else "{}",
+        submission.traceparent,
+        submission.spec_json,
+        submission.evaluation_id,
+        submission.token,
+        submission.digest,
+        submission.actor,
+    )
+
+
+async def _owners(connection: Connection, refused: Sequence[Submission]) -> dict[tuple[str, str], str]:
+    """Return which jobs have the names that were refused."""
+    rows = await connection.fetch(
+        """
+        SELECT jobs.namespace, jobs.name, jobs.id FROM unnest($1::text[], $2::text[]) AS asked (namespace, name)
+        CROSS JOIN LATERAL (
+            SELECT namespace, name, id FROM jobs
+            WHERE jobs.namespace = asked.namespace AND jobs.name = asked.name OFFSET 0
+        ) AS jobs
+        """,
+        [submission.spec.namespace for submission in refused],
+        [submission.spec.name for submission in refused],
+    )
+    return {(row["namespace"], row["name"]): row["id"] for row in rows}
+
+
+async def _refusal(connection: Connection, submission: Submission, error: Exception) -> Submitted | Exception:
+    """Return what to answer for a submission that failed by itself."""
+    if isinstance(error, asyncpg.UniqueViolationError) and submission.token:
+        # Another process stored the same token between our look and our write.
+        try:
+            answered = await _known(connection, {0: submission})
+        except AWAY as gone:
+            return gone
+        if 0 in answered:
+            return answered[0]
+    if isinstance(error, (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)):
+        return Unavailable("others were in the way", hint="try again in a moment")
+    return _invalid(submission)
+
+
+def _submitted(submission: Submission, created_at: datetime) -> Submitted:
+    spec = submission.spec
+    return Submitted(
+        submission.job_id,
+        submission.evaluation_id,
+        HintedEvaluation.model_construct(
+            evaluation_id=submission.evaluation_id,
+            trigger=texts.TRIGGER_REGISTER,
+            job_id=submission.job_id,
+            namespace=spec.namespace,
+            job_name=spec.name,
+            job_type=spec.type,
+            generation=1,
+            version=1,
+            state=JobState.PENDING.value,
+            priority=spec.priority,
+            created_at=created_at,
+            spec_json=submission.spec_json,
+            traceparent=submission.traceparent,
+            actor=submission.actor,
+        ),
+    )
+
+
+def _in_use(submission: Submission, owner: str | None) -> SkreiError:
+    name, namespace = submission.spec.name, submission.spec.namespace
+    if owner is None:
+        return Unavailable(f"the name {name!r} was in use a moment ago", hint="try again")
+    return Conflict(
+        f"a job named {name!r} exists in namespace {namespace!r}: {owner}",
+        hint="choose another name, or leave it out",
+        job_id=owner,
+    )
+
+
+def _invalid(submission: Submission) -> Invalid:
+    return Invalid(
+        f"the record cannot hold this job: {storable(submission.spec.name)!r}",
+        hint="texts may not hold NUL characters or lone surrogates; names and labels have limits",
+    )
