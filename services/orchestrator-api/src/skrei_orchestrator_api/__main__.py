@@ -6,15 +6,17 @@ import logging
 import socket
 import sys
 from collections.abc import Generator
+from datetime import timedelta
 
 import uvicorn
 import uvloop
 
+from skrei_domain.clock import SystemClock
 from skrei_domain.errors import SkreiError, Unavailable
 from skrei_kit.bus import Bus
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
-from skrei_kit.supervisor import Watchdog, die_with_parent, run_until_stopped, stop_on_signals
+from skrei_kit.supervisor import Watchdog, die_with_parent, every, run_until_stopped, stop_on_signals
 from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps
@@ -28,6 +30,8 @@ STOP_SECONDS = 5
 """How long open requests may finish; log readers are cut off then."""
 IDLE_SECONDS = 75
 """How long an idle connection is kept: longer than clients pool theirs, so that none fails on a fresh request."""
+PURGE_INTERVAL = timedelta(minutes=5)
+"""How often expired idempotency tokens are deleted: a bounded number at once, so that it never shows."""
 BACKLOG = 2_048
 """Connections that may wait to be accepted: a burst of clients that all connect at once."""
 
@@ -118,7 +122,8 @@ async def serve(settings: Settings) -> None:
             )
             log.info("api_started", host=settings.api_host, port=sock.getsockname()[1])
             http = serve_http(new_server(deps), sock, submissions)
-            await run_until_stopped(stop, http=http, watchdog=Watchdog().run())
+            purge = every(PURGE_INTERVAL, record.purge_tokens, name="purge", clock=SystemClock(), give_up_after=1_000)
+            await run_until_stopped(stop, http=http, purge=purge, watchdog=Watchdog().run())
     finally:
         sock.close()
         await bus.close()

@@ -18,12 +18,14 @@ from skrei_domain.messages import LogChunk, LogRequest
 from skrei_kit.bus import BusUnavailable, Message
 from skrei_orchestrator_api import outputs
 from skrei_orchestrator_api.deps import Deps
-from skrei_orchestrator_api.record import ExecutionView
 from skrei_orchestrator_api.routes.results import download_url
+from skrei_orchestrator_api.views import ExecutionView
 
 QUEUE_CHUNKS = 16
 PENDING_BYTES = 2 * 1024 * 1024
 """Held for a reader that is slower than its node; beyond it output is lost, and the reader is told."""
+LOOKED_AT = 100
+"""Executions that are looked at for the one whose output is meant: the newest."""
 LOOK_SECONDS = 0.25
 """How often a reader that came before the output looks whether it has begun."""
 BEGIN_SECONDS = 60.0
@@ -89,7 +91,7 @@ async def _choose(deps: Deps, job_id: str, execution_id: str) -> ExecutionView:
     """Return the execution that is named, else the one that changed last; those that failed come after the others."""
     if execution_id:
         return await deps.record.find_execution(job_id, execution_id)
-    found = await deps.record.executions(job_id, order="modified_at", reverse=True, limit=0, version=None)
+    found = await deps.record.executions(job_id, order="modified_at", reverse=True, limit=LOOKED_AT, version=None)
     if not found:
         raise NotFound(f"no executions of job {job_id} yet", hint="see `skrei job describe` for what it waits for")
     return next((execution for execution in found if execution.state not in _DISCARDED), found[0])
@@ -98,7 +100,7 @@ async def _choose(deps: Deps, job_id: str, execution_id: str) -> ExecutionView:
 async def _ended(deps: Deps, execution: ExecutionView) -> list[tuple[int, str]]:
     """Return what an ended execution said: from its result, else the beginning that its last fact carried."""
     archive = await deps.record.inline_result(execution.id)
-    if archive is None and execution.has_result:
+    if archive is None and execution.stored:
         archive = await outputs.fetch(download_url(deps, execution.id))
     if archive is not None:
         return outputs.unpack(archive)

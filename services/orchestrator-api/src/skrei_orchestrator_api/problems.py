@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import asyncpg
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -19,6 +18,7 @@ from skrei_domain.errors import (
 )
 from skrei_kit.observability import get_logger
 from skrei_kit.tokens import TokenExpired, TokenInvalid, TokenWrongKind
+from skrei_store.db import AWAY
 
 log = get_logger()
 
@@ -38,16 +38,6 @@ ANSWERS: dict[type[SkreiError], tuple[int, str]] = {
     TokenWrongKind: (403, "Forbidden"),
 }
 """Status and code by kind of error; a subclass answers as its parent unless it has its own line."""
-
-AWAY: tuple[type[Exception], ...] = (
-    ConnectionError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,  # it is starting or shutting down
-    asyncpg.InsufficientResourcesError,
-)
-"""What means that the record cannot be reached for now."""
 
 
 class HttpProblem(Exception):

@@ -1,122 +1,104 @@
-"""The record as the API reads and writes it: every call is one short transaction, and returns values."""
+"""The record as the API reads and writes it: short transactions, and values that know how they are shown."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
+
 from skrei_domain.constraints import Constraint
-from skrei_domain.job import Blob, JobSpec
-from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
-from skrei_domain.messages import HintedEvaluation, RunOutput
-from skrei_domain.resources import Resources
-from skrei_orchestrator_api import schemas
+from skrei_domain.job import decode, encode, references, restore_blobs
+from skrei_domain.job_blobs import PREFIX
+from skrei_domain.messages import HintedEvaluation
+from skrei_orchestrator_api import views
 from skrei_orchestrator_api.settings import Settings
+from skrei_orchestrator_api.views import ExecutionView, JobView, NodeView
+from skrei_store import lookups
+from skrei_store.admission import Admission
+from skrei_store.db import CONNECT_SECONDS, open_pool
+from skrei_store.stop import stop_job
+from skrei_store.submit import Submission, Submitted, purge_tokens, submit_many
 
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A job on its way into the record."""
-
-    job_id: str
-    evaluation_id: str
-    spec: JobSpec
-    spec_json: str
-    blobs: tuple[Blob, ...]
-    token: str
-    digest: str
-    traceparent: str
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """What became of a submission; `hinted` is None for one that was stored before, under the same token."""
-
-    job_id: str
-    evaluation_id: str
-    hinted: HintedEvaluation | None
-
-
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """A job and the spec of its current version."""
-
-    id: str
-    namespace: str
-    state: JobState
-    message: str
-    details: Mapping[str, str]
-    version: int
-    history_seq: int
-    created_at: datetime
-    modified_at: datetime
-    spec_json: str
-
-    @property
-    def is_terminal(self) -> bool:
-        return self.state.is_terminal
-
-    def json(self, spec_json: str = "") -> str:
-        return schemas.job(
-            job_id=self.id,
-            spec_json=spec_json or self.spec_json,
-            state=self.state.value,
-            message=self.message,
-            details=self.details,
-            version=self.version,
-            revision=self.history_seq,
-            created=self.created_at,
-            modified=self.modified_at,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionView:
-    id: str
-    job_id: str
-    node_id: str
-    state: ExecutionState
-    has_result: bool
-    output: RunOutput | None
-
-    def document(self) -> dict[str, Any]:
-        return {}
-
-
-@dataclass(frozen=True, slots=True)
-class NodeView:
-    id: str
-    connection: Connection
-
-    def document(self) -> dict[str, Any]:
-        return {}
+RESTORED_BYTES = 16 * 1024 * 1024
+"""Texts of specs with their blobs put back, kept for clients that poll a job with large inputs."""
+TURN_ROWS = 500
+"""Rows made into answers before others get their turn: about 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultView:
+    """A committed result that can be fetched."""
+
     execution_id: str
     partition: int
 
 
 class Record:
+    """Reads and intent; everything behind it is one pool of connections."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._admission = Admission()
+        self._restored: OrderedDict[tuple[str, int], str] = OrderedDict()
+        self._restored_size = 0
+
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> "AsyncIterator[Record]":
-        yield cls()
+        """Connect; a record that is away is waited for by whoever asks, not here."""
+        url = settings.database_url.get_secret_value()
+        async with open_pool(url, application_name="skrei-api", size=settings.api_pool_size) as pool:
+            yield cls(pool)
+
+    # ---------------------------------------------------------------- intent
 
     async def submit_many(self, batch: Sequence[Submission]) -> Sequence[Submitted | Exception]:
-        raise NotImplementedError
+        """Store submissions; what became of each, in order."""
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            return await submit_many(connection, batch, self._admission)
 
     async def stop_job(self, job_id: str, *, reason: str, actor: str) -> HintedEvaluation | None:
-        raise NotImplementedError
+        """Stop a job; None where it was stopped before. Raises Conflict for one that has ended otherwise."""
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            return await stop_job(connection, job_id, reason=reason, actor=actor)
+
+    async def purge_tokens(self) -> None:
+        """Forget idempotency tokens that have expired."""
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            await purge_tokens(connection)
+
+    # ---------------------------------------------------------------- jobs
 
     async def find_job(self, key: str, namespace: str) -> JobView:
-        raise NotImplementedError
+        """Return the job that a name, an id or the beginning of one names. Raises NotFound or Ambiguous."""
+        return JobView.of(await lookups.find_job(self._pool, key, namespace))
 
     async def whole_json(self, job: JobView) -> str:
-        raise NotImplementedError
+        """Return a job as JSON, with the inline data that was cut out of its spec put back."""
+        if PREFIX not in job.spec_json:
+            return job.json()
+        key = (job.id, job.version)
+        text = self._restored.get(key)
+        if text is None:
+            text = await self._restore(job.spec_json)
+            self._restored[key] = text
+            self._restored_size += len(text)
+            while self._restored_size > RESTORED_BYTES:
+                _, dropped = self._restored.popitem(last=False)
+                self._restored_size -= len(dropped)
+        return job.json(text)
+
+    async def _restore(self, spec_json: str) -> str:
+        spec = decode(spec_json)
+        found = {}
+        for digest in set(references(spec)):
+            if (data := await lookups.blob(self._pool, digest)) is not None:
+                found[digest] = data
+        return encode(restore_blobs(spec, found))
 
     async def list_jobs(
         self,
@@ -128,35 +110,65 @@ class Record:
         after: tuple[int, str] | None,
         limit: int,
     ) -> tuple[list[JobView], tuple[int, str] | None]:
-        raise NotImplementedError
+        """Return a page of jobs and, where there are more, the key of its last one (microseconds, id)."""
+        rows = await lookups.list_jobs(
+            self._pool,
+            namespace=namespace,
+            labels=labels,
+            order=order,
+            reverse=reverse,
+            after=None if after is None else (_EPOCH + timedelta(microseconds=after[0]), after[1]),
+            limit=limit + 1,
+        )
+        more = None
+        if len(rows) > limit:
+            rows = rows[:limit]
+            more = ((rows[-1][order] - _EPOCH) // timedelta(microseconds=1), str(rows[-1]["id"]))
+        return [JobView.of(row) for row in rows], more
 
-    async def history(
-        self, job_id: str, *, first: int, limit: int, kind: str = "all", execution_id: str = "", since: int = 0
-    ) -> list[dict[str, Any]]:
-        raise NotImplementedError
+    async def history(self, job_id: str, **which: Any) -> list[dict[str, Any]]:
+        """Return history items; see `lookups.history` for what may be asked."""
+        return [views.history(row) for row in await lookups.history(self._pool, job_id, **which)]
 
-    async def execution_is_over(self, job_id: str, execution_id: str) -> bool:
-        raise NotImplementedError
+    # ---------------------------------------------------------------- executions and results
 
-    async def find_execution(self, job_id: str, execution_id: str) -> ExecutionView:
-        raise NotImplementedError
+    async def find_execution(self, job_id: str, key: str) -> ExecutionView:
+        """Return one execution of a job. Raises NotFound or Ambiguous."""
+        return ExecutionView.of(await lookups.find_execution(self._pool, job_id, key))
 
     async def executions(
         self, job_id: str, *, order: str, reverse: bool, limit: int, version: int | None
     ) -> list[ExecutionView]:
-        raise NotImplementedError
+        """Return a job's executions."""
+        rows = await lookups.executions(self._pool, job_id, version=version, order=order, reverse=reverse, limit=limit)
+        found: list[ExecutionView] = []
+        for start in range(0, len(rows), TURN_ROWS):
+            found += [ExecutionView.of(row) for row in rows[start : start + TURN_ROWS]]
+            await asyncio.sleep(0)
+        return found
 
     async def results(self, job_id: str, version: int) -> list[ResultView]:
-        raise NotImplementedError
+        """Return a job's committed results in the order of partitions."""
+        rows = await lookups.results(self._pool, job_id, version)
+        return [ResultView(row["execution_id"], row["partition"]) for row in rows]
 
     async def inline_result(self, execution_id: str) -> bytes | None:
-        raise NotImplementedError
+        """Return a result that the record still holds."""
+        return await lookups.inline_result(self._pool, execution_id)
+
+    # ---------------------------------------------------------------- nodes and blobs
 
     async def nodes(self) -> list[NodeView]:
-        raise NotImplementedError
+        """Return every node."""
+        return [NodeView.of(row) for row in await lookups.nodes(self._pool)]
 
     async def find_node(self, key: str) -> NodeView:
-        raise NotImplementedError
+        """Return one node. Raises NotFound or Ambiguous."""
+        return NodeView.of(await lookups.find_node(self._pool, key))
 
     async def blob(self, digest: str) -> bytes | None:
-        raise NotImplementedError
+        """Return the bytes under a digest."""
+        return await lookups.blob(self._pool, digest)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -40,20 +40,19 @@ def job(
     spec_json: str,
     state: str,
     message: str,
-    details: Mapping[str, str],
+    details_json: str,
     version: int,
     revision: int,
     created: datetime,
     modified: datetime,
 ) -> str:
     """Return a job as JSON text, around its spec's own text, which is not parsed."""
-    told: dict[str, Any] = {"StateType": state}
-    if message:
-        told["Message"] = message
-    if details:
-        told["Details"] = dict(details)
+    told = f',"Message":{dump(message)}' if message else ""
+    if details_json not in ("", "{}"):
+        told += f',"Details":{details_json}'
     return (
-        f'{{"ID":"{job_id}",{spec_json[1:-1]},"State":{dump(told)},"Version":{version},"Revision":{revision},'
+        f'{{"ID":"{job_id}",{spec_json[1:-1]},"State":{{"StateType":"{state}"{told}}},'
+        f'"Version":{version},"Revision":{revision},'
         f'"CreateTime":{nanoseconds(created)},"ModifyTime":{nanoseconds(modified)}}}'
     )
 

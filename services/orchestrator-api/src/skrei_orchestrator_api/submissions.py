@@ -9,9 +9,10 @@ from skrei_domain.messages import EvaluationHint, HintedEvaluation
 from skrei_kit.bus import Bus, BusUnavailable
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api.group_commit import GroupCommit
-from skrei_orchestrator_api.record import Record, Submission, Submitted
+from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submit import digest, read_submission, to_store, traceparent
+from skrei_store.submit import Submission, Submitted
 
 log = get_logger()
 

@@ -7,7 +7,8 @@ from starlette.routing import Route
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import deps_of
 from skrei_orchestrator_api.http import answer
-from skrei_orchestrator_api.record import JobView, Record
+from skrei_orchestrator_api.record import Record
+from skrei_orchestrator_api.views import JobView
 
 _MODIFIED = frozenset({"modified_at", "modify_time"})
 

@@ -1,0 +1,178 @@
+"""Rows of the record as the API shows them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
+from skrei_domain.messages import RunOutput
+from skrei_domain.node import NodeInfo
+from skrei_domain.resources import Resources
+from skrei_orchestrator_api import schemas
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job and the spec of its current version."""
+
+    id: str
+    namespace: str
+    state: JobState
+    message: str
+    details: str
+    version: int
+    history_seq: int
+    created_at: datetime
+    modified_at: datetime
+    spec_json: str
+
+    @classmethod
+    def of(cls, row: Row) -> "JobView":
+        """Read a row of `jobs` with its `spec`."""
+        return cls(
+            id=row["id"],
+            namespace=row["namespace"],
+            state=JobState(row["state"]),
+            message=row["message"],
+            details=row["details"],
+            version=row["version"],
+            history_seq=row["history_seq"],
+            created_at=row["created_at"],
+            modified_at=row["modified_at"],
+            spec_json=row["spec"],
+        )
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether only a new version can follow."""
+        return self.state.is_terminal
+
+    def json(self, spec_json: str = "") -> str:
+        """Return the job as clients know it; `spec_json` replaces the stored text (with its blobs put back)."""
+        return schemas.job(
+            job_id=self.id,
+            spec_json=spec_json or self.spec_json,
+            state=self.state.value,
+            message=self.message,
+            details_json=self.details,
+            version=self.version,
+            revision=self.history_seq,
+            created=self.created_at,
+            modified=self.modified_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionView:
+    """An execution, and whether a result of it is kept."""
+
+    id: str
+    job_id: str
+    node_id: str
+    state: ExecutionState
+    stored: bool
+    output: RunOutput | None
+    row: Row
+
+    @classmethod
+    def of(cls, row: Row) -> "ExecutionView":
+        """Read a row of `executions` with `committed` and `stored` of its result."""
+        said = row["stdout"] is not None or row["stderr"] is not None
+        output = RunOutput(
+            stdout=row["stdout"] or "",
+            stderr=row["stderr"] or "",
+            stdout_truncated=bool(row["stdout_truncated"]),
+            stderr_truncated=bool(row["stderr_truncated"]),
+        )
+        return cls(
+            id=row["id"],
+            job_id=row["job_id"],
+            node_id=row["node_id"],
+            state=ExecutionState(row["state"]),
+            stored=bool(row["stored"]),
+            output=output if said else None,
+            row=row,
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the execution as clients know it."""
+        row = self.row
+        return schemas.execution(
+            execution_id=self.id,
+            namespace=row["namespace"],
+            evaluation_id=row["evaluation_id"],
+            node_id=self.node_id,
+            job_id=self.job_id,
+            job_version=row["job_version"],
+            task=row["task"],
+            partition=row["partition"],
+            attempt=row["attempt"],
+            state=self.state,
+            observed=ExecutionState(row["observed"]),
+            want=Want(row["want"]),
+            message=row["message"],
+            reason=row["reason"],
+            reserved=amounts(row),
+            exit_code=row["exit_code"],
+            problem=row["problem_message"] or "",
+            output=self.output,
+            published=bool(row["committed"]),
+            revision=row["changes"],
+            created=row["created_at"],
+            modified=row["modified_at"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node, and what of it is reserved."""
+
+    id: str
+    connection: Connection
+    row: Row
+
+    @classmethod
+    def of(cls, row: Row) -> "NodeView":
+        """Read a row of `nodes` with the sums of its reservations."""
+        return cls(id=row["id"], connection=Connection(row["connection"]), row=row)
+
+    def document(self) -> dict[str, Any]:
+        """Return the node's state as clients know it."""
+        row = self.row
+        return schemas.node(
+            info=NodeInfo.model_validate_json(row["info"]),
+            membership=row["membership"],
+            connection=row["connection"],
+            connected_since=row["connected_since"],
+            disconnected_since=row["disconnected_since"],
+            heard=row["modified_at"],
+            confirmed=row["confirmed"],
+            error=row["error"],
+            reserved=amounts(row),
+            running=row["running"],
+        )
+
+
+def history(row: Row) -> dict[str, Any]:
+    """Return a row of `history` as clients know it."""
+    return schemas.history(
+        seq=row["seq"],
+        job_id=row["job_id"],
+        job_version=row["job_version"],
+        execution_id=row["execution_id"],
+        topic=row["topic"],
+        message=row["message"],
+        details=json.loads(row["details"]),
+        at=row["at"],
+    )
+
+
+def amounts(row: Row) -> Resources:
+    """Return the reserved amounts of a row."""
+    return Resources(
+        cpu_milli=row["cpu_milli"], memory_bytes=row["memory_bytes"], disk_bytes=row["disk_bytes"], gpu=row["gpu"]
+    )

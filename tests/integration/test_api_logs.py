@@ -1,0 +1,206 @@
+"""Logs over a real WebSocket: from a node that answers, a node that does not, and results of what has ended."""
+
+import asyncio
+import io
+import json
+import tarfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import nats
+import pytest
+from websockets.asyncio.client import connect
+
+from skrei_domain import subjects
+from skrei_domain.envelope import unwrap, wrap
+from skrei_domain.messages import LogChunk, LogRequest, Problem
+from tests.support.api import JOBS, Api, listening, running_api
+
+Say = Callable[..., Any]
+
+
+@pytest.fixture
+async def api(postgres_url: str, nats_url: str) -> AsyncIterator[Api]:
+    async with running_api(postgres_url, nats_url) as running:
+        yield running
+
+
+async def read(api: Api, path: str) -> tuple[list[dict[str, Any]], int]:
+    """Return all frames and the close code."""
+    frames = []
+    async with listening(api) as port, connect(f"ws://127.0.0.1:{port}{path}", proxy=None) as stream:
+        async for frame in stream:
+            assert isinstance(frame, str)
+            frames.append(json.loads(frame))
+        return frames, stream.close_code or 0
+
+
+def value(stream: int, line: str) -> dict[str, Any]:
+    return {"value": {"Type": stream, "Line": line}}
+
+
+def problem(text: str) -> dict[str, Any]:
+    return {"error": text, "value": {"Type": 0, "Line": ""}}
+
+
+def archive(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@asynccontextmanager
+async def node(nats_url: str, node_id: str, chunks: list[dict[str, Any]]) -> AsyncIterator[list[LogRequest]]:
+    """A node that answers every log request with `chunks`; yields the requests that it got."""
+    client = await nats.connect(nats_url)
+    asked: list[LogRequest] = []
+
+    async def answer(message: Any) -> None:
+        request = unwrap(LogRequest, message.data)
+        asked.append(request)
+        if request.cancel:
+            return
+        for number, fields in enumerate(chunks, start=1):
+            chunk = LogChunk(**({"request_id": request.request_id, "sequence": number} | fields))
+            payload = wrap(chunk, type_="skrei.log.chunk.v1", source=node_id, id_=str(number))
+            await client.publish(subjects.log(node_id, request.request_id), payload)
+
+    await client.subscribe(subjects.rpc(node_id), cb=answer)
+    await client.flush()
+    try:
+        yield asked
+    finally:
+        await client.close()
+
+
+async def test_a_running_executions_output_comes_from_its_node_as_it_is_said(api: Api, nats_url: str) -> None:
+    job_id = await api.submit()
+    execution_id = await api.rows.execution(job_id, node_id="n-live")
+    chunks = [{"stream": 1, "data": "one\n"}, {"stream": 2, "data": "two"}, {"data": ""}, {"end": True}]
+    async with node(nats_url, "n-live", chunks) as asked:
+        frames, code = await read(api, f"{JOBS}/{job_id}/logs?follow=true&tail=false")
+    assert (frames, code) == ([value(1, "one\n"), value(2, "two")], 1000)
+    assert (asked[0].execution_id, asked[0].follow, asked[0].tail) == (execution_id, True, False)
+
+
+async def test_the_node_is_told_when_the_reader_goes(api: Api, nats_url: str) -> None:
+    job_id = await api.submit()
+    await api.rows.node("n-quiet")
+    await api.rows.execution(job_id, node_id="n-quiet")
+    async with node(nats_url, "n-quiet", [{"stream": 1, "data": "x"}]) as asked, listening(api) as port:
+        async with connect(f"ws://127.0.0.1:{port}{JOBS}/{job_id}/logs?follow=true", proxy=None) as stream:
+            assert json.loads(await stream.recv()) == value(1, "x")
+        async with asyncio.timeout(5):
+            while not (len(asked) > 1 and asked[-1].cancel):
+                await asyncio.sleep(0.01)
+
+
+async def test_a_silent_node_is_said_so(api: Api) -> None:
+    job_id = await api.submit()
+    await api.rows.node("n-silent")
+    await api.rows.execution(job_id, node_id="n-silent")
+    frames, code = await read(api, f"{JOBS}/{job_id}/logs")
+    assert (frames, code) == ([problem("node n-silent does not answer (0.3 s)")], 1000)
+
+
+async def test_a_node_that_is_known_to_be_away_is_said_so_to_followers_too(api: Api) -> None:
+    job_id = await api.submit()
+    await api.rows.node("n-away", "DISCONNECTED")
+    await api.rows.execution(job_id, node_id="n-away", state="unknown")
+    frames, code = await read(api, f"{JOBS}/{job_id}/logs?follow=true")
+    assert (frames, code) == ([problem("node n-away does not answer (0.3 s)")], 1000)
+
+
+async def test_output_lost_on_its_way_is_not_passed_over(api: Api, nats_url: str) -> None:
+    job_id = await api.submit()
+    await api.rows.execution(job_id, node_id="n-gap")
+    async with node(nats_url, "n-gap", [{"stream": 1, "data": "a"}, {"sequence": 5, "data": "z"}]):
+        frames, code = await read(api, f"{JOBS}/{job_id}/logs")
+    lost = problem("some output was lost on its way: the reader or the node was too slow")
+    assert (frames, code) == ([value(1, "a"), lost], 1000)
+
+
+async def test_what_a_node_has_no_output_of_is_told_by_the_node(api: Api, nats_url: str) -> None:
+    job_id = await api.submit()
+    await api.rows.execution(job_id, node_id="n-none")
+    told = Problem(code="not-found", message="not on this node (any more)")
+    async with node(nats_url, "n-none", [{"end": True, "problem": told}]):
+        frames, _ = await read(api, f"{JOBS}/{job_id}/logs")
+    assert frames == [problem("not on this node (any more)")]
+
+
+async def test_an_ended_executions_output_is_its_results(api: Api) -> None:
+    job_id = await api.submit()
+    execution_id = await api.rows.execution(job_id, state="completed", observed="completed", stdout="beginn")
+    await api.rows.result(job_id, execution_id, inline=archive(stdout=b"x" * 40_000, stderr=b"bad", exitCode=b"0"))
+    frames, code = await read(api, f"{JOBS}/{job_id}/logs")
+    assert code == 1000
+    assert "".join(frame["value"]["Line"] for frame in frames if frame["value"]["Type"] == 1) == "x" * 40_000
+    assert frames[-1] == value(2, "bad")
+
+
+async def test_what_was_taken_over_is_fetched_from_the_publisher(postgres_url: str, nats_url: str) -> None:
+    served: list[str] = []
+    content = archive(stdout=b"stored")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append((await reader.readuntil(b"\r\n\r\n")).decode().split()[1])
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content))
+        await writer.drain()
+        writer.close()
+
+    publisher = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{publisher.sockets[0].getsockname()[1]}"
+    async with publisher, running_api(postgres_url, nats_url, publisher_url=url) as api:
+        job_id = await api.submit()
+        execution_id = await api.rows.execution(job_id, state="completed", observed="completed")
+        await api.rows.result(job_id, execution_id, inline=None)
+        frames, _ = await read(api, f"{JOBS}/{job_id}/logs")
+    assert frames == [value(1, "stored")]
+    assert served[0].startswith(f"/results/{execution_id}.tar.gz?token=")
+
+
+async def test_without_a_result_the_beginning_that_the_record_keeps_is_shown(api: Api) -> None:
+    job_id = await api.submit()
+    said = {"stdout": "out", "stderr": "err", "stdout_truncated": False, "stderr_truncated": False}
+    await api.rows.execution(job_id, state="failed", observed="failed", **said)
+    frames, code = await read(api, f"{JOBS}/{job_id}/logs")
+    assert (frames, code) == ([value(1, "out"), value(2, "err")], 1000)
+
+
+async def test_an_execution_that_is_named_is_the_one_that_is_read(api: Api) -> None:
+    job_id = await api.submit(Count=2)
+    for partition in (0, 1):
+        said = {"stdout": f"{partition}", "stderr": "", "stdout_truncated": False, "stderr_truncated": False}
+        last = await api.rows.execution(
+            job_id, partition=partition, id=f"e-{partition}", state="completed", observed="completed", **said
+        )
+    assert last == "e-1"
+    assert (await read(api, f"{JOBS}/{job_id}/logs?execution_id=e-0"))[0] == [value(1, "0")]
+    assert (await read(api, f"{JOBS}/{job_id}/logs"))[0] == [value(1, "1")]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (f"{JOBS}/j-nope/logs", "job not found: j-nope"),
+        (f"{JOBS}/{{job}}/logs?execution_id=e-nope", "execution not found: e-nope (job {job})"),
+        (f"{JOBS}/{{job}}/logs", "no executions of job {job} yet"),
+        (f"{JOBS}/{{job}}/logs?follow=maybe", "follow: 'maybe'; allowed: true, false"),
+    ],
+)
+async def test_after_the_upgrade_every_error_is_a_frame_and_the_close_is_normal(
+    api: Api, path: str, expected: str
+) -> None:
+    job_id = await api.submit()
+    frames, code = await read(api, path.format(job=job_id))
+    assert (frames, code) == ([problem(expected.format(job=job_id))], 1000)
+
+
+async def test_a_plain_request_for_logs_is_400(api: Api) -> None:
+    assert (await api.http.get(f"{JOBS}/{await api.submit()}/logs")).status_code == 400

@@ -1,0 +1,239 @@
+"""Executions, results, nodes, blobs and the server itself, over a real record."""
+
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.api import INTERNAL_TOKEN, JOBS, NODES, Api, listening, running_api
+
+
+@pytest.fixture
+async def api(postgres_url: str, nats_url: str) -> AsyncIterator[Api]:
+    async with running_api(postgres_url, nats_url) as running:
+        yield running
+
+
+async def test_a_running_execution_shows_numbers_and_no_output_yet(api: Api) -> None:
+    job_id = await api.submit(Count=2)
+    execution_id = await api.rows.execution(job_id, partition=1)
+    (shown,) = (await api.http.get(f"{JOBS}/{job_id}/executions")).json()["Items"]
+    assert (shown["ID"], shown["JobID"], shown["NodeID"], shown["EvalID"]) == (execution_id, job_id, "n-1", "v-1")
+    assert (shown["ComputeState"], shown["DesiredState"]) == ({"StateType": 6}, {"StateType": 1})
+    assert (shown["PartitionIndex"], shown["Revision"], shown["JobVersion"]) == (1, 3, 1)
+    assert shown["RunOutput"] is None
+    assert shown["PublishedResult"] == {"Type": "", "Params": {}}
+    assert shown["AllocatedResources"]["Tasks"]["main"] == {"CPU": 0.5, "Memory": 512_000_000}
+
+
+@pytest.mark.parametrize(
+    ("columns", "compute", "desired"),
+    [
+        ({"state": "pending", "observed": "offered"}, 1, 0),
+        ({"state": "offered", "observed": "offered"}, 2, 1),
+        ({"state": "staging", "observed": "staging"}, 5, 1),
+        ({"state": "publishing", "observed": "publishing"}, 7, 1),
+        ({"state": "unknown", "observed": "running"}, 6, 1),
+        ({"state": "running", "want": "stop"}, 6, 2),
+        ({"state": "completed", "observed": "completed"}, 9, 2),
+        ({"state": "failed", "observed": "failed"}, 10, 2),
+        ({"state": "stopped", "observed": "stopped"}, 11, 2),
+        ({"state": "refused", "observed": "refused"}, 4, 2),
+        ({"state": "lost", "observed": "running"}, 10, 2),
+    ],
+)
+async def test_states_are_the_numbers_that_clients_know(
+    api: Api, columns: dict[str, str], compute: int, desired: int
+) -> None:
+    job_id = await api.submit()
+    await api.rows.execution(job_id, **columns)
+    (shown,) = (await api.http.get(f"{JOBS}/{job_id}/executions")).json()["Items"]
+    assert (shown["ComputeState"]["StateType"], shown["DesiredState"]["StateType"]) == (compute, desired)
+
+
+async def test_an_ended_execution_tells_what_it_said(api: Api) -> None:
+    job_id = await api.submit()
+    said = {"stdout": "15\n", "stderr": "", "stdout_truncated": True, "stderr_truncated": False, "exit_code": 3}
+    await api.rows.execution(job_id, state="completed", observed="completed", **said)
+    (shown,) = (await api.http.get(f"{JOBS}/{job_id}/executions")).json()["Items"]
+    assert shown["RunOutput"] == {
+        "Stdout": "15\n",
+        "StdoutTruncated": True,
+        "stderr": "",
+        "StderrTruncated": False,
+        "ExitCode": 3,
+        "ErrorMsg": "",
+    }
+
+
+async def test_an_execution_that_never_ran_has_exit_code_minus_one_and_its_problem(api: Api) -> None:
+    job_id = await api.submit()
+    problem = {"problem_code": "input", "problem_message": "no such file", "message": "no such file"}
+    await api.rows.execution(job_id, state="failed", observed="failed", **problem)
+    (shown,) = (await api.http.get(f"{JOBS}/{job_id}/executions")).json()["Items"]
+    assert (shown["RunOutput"]["ExitCode"], shown["RunOutput"]["ErrorMsg"]) == (-1, "no such file")
+    assert shown["ComputeState"] == {"StateType": 10, "Message": "no such file"}
+
+
+async def test_results_are_signed_addresses_of_the_winners_in_the_order_of_partitions(api: Api) -> None:
+    job_id = await api.submit(Count=3)
+    winners = {
+        partition: await api.rows.execution(job_id, partition=partition, state="completed") for partition in (2, 0)
+    }
+    loser = await api.rows.execution(job_id, partition=1, state="completed", attempt=2)
+    for partition, execution_id in winners.items():
+        await api.rows.result(job_id, execution_id, partition, inline=b"x" if partition else None)
+    await api.rows.result(job_id, loser, 1, inline=b"x", committed=False)
+    items = (await api.http.get(f"{JOBS}/{job_id}/results")).json()["Items"]
+    assert [item["Params"]["ExecutionID"] for item in items] == [winners[0], winners[2]]
+    assert [item["Params"]["PartitionIndex"] for item in items] == [0, 2]
+    for item in items:
+        url, _, token = item["Params"]["URL"].partition("?token=")
+        assert url == f"http://127.0.0.1:9/results/{item['Params']['ExecutionID']}.tar.gz"
+        api.deps.verifier.download(token, item["Params"]["ExecutionID"])
+
+
+async def test_the_internal_route_gives_results_to_the_publisher_alone(api: Api) -> None:
+    job_id = await api.submit()
+    execution_id = await api.rows.execution(job_id, state="completed")
+    await api.rows.result(job_id, execution_id, inline=b"bytes")
+    path = f"/internal/results/{execution_id}"
+    held = await api.http.get(path, headers={"Authorization": f"Bearer {INTERNAL_TOKEN}"})
+    assert (held.status_code, held.content) == (200, b"bytes")
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": INTERNAL_TOKEN}):
+        assert (await api.http.get(path, headers=headers)).status_code == 401
+    taken = await api.rows.execution(job_id, state="completed", partition=1)
+    await api.rows.result(job_id, taken, 1, inline=None)
+    for unknown in (taken, "e-nope", "a%00"):
+        answer = await api.http.get(
+            f"/internal/results/{unknown}", headers={"Authorization": f"Bearer {INTERNAL_TOKEN}"}
+        )
+        assert answer.status_code == 404
+
+
+async def test_a_run_token_opens_its_own_blobs_and_nothing_else(api: Api) -> None:
+    await api.rows.link.execute(
+        "INSERT INTO blobs (digest, size, data, created_at)"
+        " VALUES ('sha256:a', 1, 'A', now()), ('sha256:b', 1, 'B', now())"
+    )
+    token = api.deps.signer.run("e-1", "n-1", ["sha256:a", "sha256:gone"], seconds=60)
+    bearer = {"Authorization": f"Bearer {token}"}
+    mine = await api.http.get("/api/v1/blobs/sha256:a", headers=bearer)
+    assert (mine.status_code, mine.content) == (200, b"A")
+    for other in ("sha256:b", "sha256:gone", "nonsense"):
+        assert (await api.http.get(f"/api/v1/blobs/{other}", headers=bearer)).status_code == 404
+    assert (await api.http.get("/api/v1/blobs/sha256:a")).status_code == 401
+    assert (await api.http.get("/api/v1/blobs/sha256:a", headers={"Authorization": "Bearer x"})).status_code == 401
+    old = api.deps.signer.run("e-1", "n-1", ["sha256:a"], seconds=-60)
+    assert (await api.http.get("/api/v1/blobs/sha256:a", headers={"Authorization": f"Bearer {old}"})).status_code == 401
+    wrong = api.deps.signer.download("e-1", seconds=60)
+    answer = await api.http.get("/api/v1/blobs/sha256:a", headers={"Authorization": f"Bearer {wrong}"})
+    assert answer.status_code == 403
+
+
+async def test_nodes_show_what_they_have_and_what_is_free(api: Api) -> None:
+    await api.rows.node("n-1", region="eu")
+    await api.rows.node("n-2", "DISCONNECTED", region="us")
+    job_id = await api.submit()
+    await api.rows.execution(job_id, node_id="n-1")
+    await api.rows.execution(job_id, node_id="n-1", partition=1, state="completed", holds=False)
+    first, second = (await api.http.get(NODES)).json()["Nodes"]
+    compute = first["Info"]["ComputeNodeInfo"]
+    assert (first["Info"]["NodeID"], first["Info"]["NodeType"], first["Membership"]) == ("n-1", "Compute", "APPROVED")
+    assert (first["Connection"], second["Connection"]) == ("CONNECTED", "DISCONNECTED")
+    assert compute["ExecutionEngines"] == ["wasm"]
+    assert (compute["MaxCapacity"]["CPU"], compute["AvailableCapacity"]["CPU"]) == (4.0, 3.5)
+    assert (compute["RunningExecutions"], compute["MaxCapacity"]["Memory"]) == (1, 8 << 30)
+    assert first["Info"]["Labels"] == {"os_type": "linux", "os_arch": "amd64", "name": "n-1", "region": "eu"}
+    assert second["ConnectionState"]["DisconnectedSince"] == "0001-01-01T00:00:00Z"
+    one = (await api.http.get(f"{NODES}/n-2")).json()
+    assert one["Node"]["Info"]["NodeID"] == "n-2"
+
+
+async def test_nodes_are_filtered_and_ordered(api: Api) -> None:
+    for node_id, connection, region in (
+        ("n-a", "CONNECTED", "eu"),
+        ("n-b", "DISCONNECTED", "us"),
+        ("n-c", "CONNECTED", "us"),
+    ):
+        await api.rows.node(node_id, connection, region=region)
+    await api.rows.execution(await api.submit(), node_id="n-a")
+
+    async def ids(query: str) -> list[str]:
+        return [node["Info"]["NodeID"] for node in (await api.http.get(f"{NODES}?{query}")).json()["Nodes"]]
+
+    assert await ids("labels=region%3Dus") == ["n-b", "n-c"]
+    assert await ids("labels=region%3Dus&filter-status=connected") == ["n-c"]
+    assert await ids("filter-approval=pending") == []
+    assert await ids("order_by=available_cpu&limit=2") == ["n-b", "n-c"]
+    assert await ids("reverse=true") == ["n-c", "n-b", "n-a"]
+    for bad in ("order_by=beauty", "filter-status=asleep", "labels=a+in+("):
+        assert (await api.http.get(f"{NODES}?{bad}")).status_code == 400
+
+
+async def test_an_unknown_node_is_404_an_ambiguous_one_409_and_changing_one_501(api: Api) -> None:
+    await api.rows.node("n-1a")
+    await api.rows.node("n-1b")
+    unknown = await api.http.get(f"{NODES}/n-9")
+    assert (unknown.status_code, unknown.json()["Component"]) == (404, "NodeManager")
+    ambiguous = await api.http.get(f"{NODES}/n-1")
+    assert (ambiguous.status_code, ambiguous.json()["Details"]) == (409, {"ids": "n-1a, n-1b"})
+    change = await api.http.put(f"{NODES}/n-1a", json={"Action": "approve"})
+    assert (change.status_code, change.json()["Code"]) == (501, "NotImplemented")
+
+
+async def test_the_server_tells_that_it_lives_and_what_it_is(api: Api) -> None:
+    assert (await api.http.get("/api/v1/agent/alive")).json() == {"Status": "OK"}
+    version = (await api.http.get("/api/v1/agent/version")).json()
+    assert set(version) == {"Major", "Minor", "GitVersion", "GitCommit", "BuildDate", "GOOS", "GOARCH"}
+    assert (await api.http.get("/api/v1/agent/node")).json()["NodeType"] == "Requester"
+    for path, target in (("/", "version"), ("/version", "version"), ("/livez", "alive")):
+        answer = await api.http.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (301, f"/api/v1/agent/{target}")
+
+
+async def test_an_unknown_route_is_answered_in_the_known_words(api: Api) -> None:
+    answer = await api.http.get("/api/v2/everything")
+    assert (answer.status_code, answer.json()["Message"]) == (404, "The requested resource/URL was not found.")
+    assert (answer.json()["Code"], answer.json()["Component"]) == ("NotFound", "APIServer")
+    head = await api.http.head("/api/v1/orchestrator/jobs/nope")
+    assert head.status_code == 404
+
+
+async def test_with_the_record_away_the_door_says_try_again(postgres_url: str, nats_url: str) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        async with running_api(postgres_url, nats_url) as reachable:
+            from skrei_orchestrator_api.record import Record
+
+            settings = reachable.deps.settings.model_copy(
+                update={
+                    "database_url": type(reachable.deps.settings.database_url)(f"postgresql://x@127.0.0.1:{port}/x")
+                }
+            )
+            async with Record.open(settings) as away:
+                object.__setattr__(reachable.deps, "record", away)
+                answer = await reachable.http.get(JOBS)
+    assert (answer.status_code, answer.json()["Code"]) == (503, "ServiceUnavailable")
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_over_a_real_port_a_foreign_origin_is_refused_and_a_body_is_cut_off(api: Api) -> None:
+    import httpx2
+
+    async with listening(api) as port, httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        assert (await client.get("/api/v1/agent/alive")).status_code == 200
+        foreign = await client.get("/api/v1/agent/alive", headers={"Origin": "http://evil.example"})
+        assert foreign.status_code == 403
+
+        async def endless() -> AsyncIterator[bytes]:
+            for _ in range(200):
+                yield b" " * 65_536
+
+        try:
+            answer = await client.put(JOBS, content=endless())
+        except httpx2.TransportError:
+            pass  # the server had answered and closed while the client was still sending
+        else:
+            assert answer.status_code == 413
