@@ -17,11 +17,14 @@ class Progress:
 
     @property
     def partitions(self) -> Counter[str]:
-        """How many partitions are in which state, each told by its best attempt; those without one are Waiting."""
+        """How many partitions are in which state, each told by its best attempt.
+
+        Those without one are Waiting while the job lives, and Unplaced once it has ended.
+        """
         states = Counter(best.state for best in best_attempts(self.executions))
         waiting = self.job.count - states.total()
         if waiting > 0:
-            states["Waiting"] = waiting
+            states["Unplaced" if self.job.is_terminal else "Waiting"] = waiting
         return states
 
 

@@ -87,6 +87,9 @@ def jobs(page: Page[Job], output: Format) -> None:
 
 def executions(found: Sequence[Execution]) -> None:
     """Print executions as a table."""
+    if not found:
+        line("None so far.")
+        return
     rows = (
         (
             short(one.id),
