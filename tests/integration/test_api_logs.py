@@ -16,6 +16,7 @@ from skrei_domain import subjects
 from skrei_domain.envelope import unwrap, wrap
 from skrei_domain.messages import LogChunk, LogRequest, Problem
 from tests.support.api import JOBS, Api, listening, running_api
+from tests.support.servers import running_nats
 
 Say = Callable[..., Any]
 
@@ -55,14 +56,14 @@ def archive(**members: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def node(nats_url: str, node_id: str, chunks: list[dict[str, Any]]) -> AsyncIterator[list[LogRequest]]:
-    """A node that answers every log request with `chunks`; yields the requests that it got."""
+async def node(nats_url: str, node_id: str, chunks: list[dict[str, Any]]) -> AsyncIterator["asyncio.Queue[LogRequest]"]:
+    """A node that answers every log request with `chunks`; yields the requests that it gets."""
     client = await nats.connect(nats_url)
-    asked: list[LogRequest] = []
+    asked: asyncio.Queue[LogRequest] = asyncio.Queue()
 
     async def answer(message: Any) -> None:
         request = unwrap(LogRequest, message.data)
-        asked.append(request)
+        await asked.put(request)
         if request.cancel:
             return
         for number, fields in enumerate(chunks, start=1):
@@ -85,7 +86,8 @@ async def test_a_running_executions_output_comes_from_its_node_as_it_is_said(api
     async with node(nats_url, "n-live", chunks) as asked:
         frames, code = await read(api, f"{JOBS}/{job_id}/logs?follow=true&tail=false")
     assert (frames, code) == ([value(1, "one\n"), value(2, "two")], 1000)
-    assert (asked[0].execution_id, asked[0].follow, asked[0].tail) == (execution_id, True, False)
+    request = asked.get_nowait()
+    assert (request.execution_id, request.follow, request.tail) == (execution_id, True, False)
 
 
 async def test_the_node_is_told_when_the_reader_goes(api: Api, nats_url: str) -> None:
@@ -96,8 +98,7 @@ async def test_the_node_is_told_when_the_reader_goes(api: Api, nats_url: str) ->
         async with connect(f"ws://127.0.0.1:{port}{JOBS}/{job_id}/logs?follow=true", proxy=None) as stream:
             assert json.loads(await stream.recv()) == value(1, "x")
         async with asyncio.timeout(5):
-            while not (len(asked) > 1 and asked[-1].cancel):
-                await asyncio.sleep(0.01)
+            assert [(await asked.get()).cancel for _ in range(2)] == [False, True]
 
 
 async def test_a_silent_node_is_said_so(api: Api) -> None:
@@ -114,6 +115,24 @@ async def test_a_node_that_is_known_to_be_away_is_said_so_to_followers_too(api: 
     await api.rows.execution(job_id, node_id="n-away", state="unknown")
     frames, code = await read(api, f"{JOBS}/{job_id}/logs?follow=true")
     assert (frames, code) == ([problem("node n-away does not answer (0.3 s)")], 1000)
+
+
+async def test_with_the_transport_away_jobs_are_taken_and_only_live_logs_are_not(postgres_url: str) -> None:
+    with running_nats() as url:
+        api_running = running_api(postgres_url, url)
+        api = await api_running.__aenter__()
+    try:
+        async with asyncio.timeout(10):
+            job_id = await api.submit()
+            await api.rows.execution(job_id)
+            assert (await api.http.get(f"{JOBS}/{job_id}")).status_code == 200
+            while api.deps.bus.connected:  # noqa: ASYNC110 - the bus tells nobody but its owner
+                await asyncio.sleep(0)
+            frames, _ = await read(api, f"{JOBS}/{job_id}/logs")
+            assert frames == [problem("the transport is away: live logs cannot be read now")]
+            assert (await api.http.request("DELETE", f"{JOBS}/{job_id}")).status_code == 200
+    finally:
+        await api_running.__aexit__(None, None, None)
 
 
 async def test_output_lost_on_its_way_is_not_passed_over(api: Api, nats_url: str) -> None:

@@ -158,7 +158,7 @@ async def listening(api: Api) -> AsyncIterator[int]:
     server = new_server(api.deps)
     serving = asyncio.create_task(serve_http(server, sock, submissions))
     try:
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0)
         yield sock.getsockname()[1]
     finally:

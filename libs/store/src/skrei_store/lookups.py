@@ -54,11 +54,12 @@ async def find_job(pool: asyncpg.Pool, key: str, namespace: str) -> Row:
     if not _storable(key) or not _storable(namespace):
         raise missing
     full = len(key) == FULL_JOB_ID and key.startswith("j-")
-    if full and (row := await pool.fetchrow(_JOB_BY_ID, key)) is not None:
+    row: Row | None = await pool.fetchrow(_JOB_BY_ID, key) if full else None
+    if row is None:
+        row = await pool.fetchrow(_JOB_BY_NAME, namespace or "default", key)
+    if row is not None:
         return row
-    if (row := await pool.fetchrow(_JOB_BY_NAME, namespace or "default", key)) is not None:
-        return row
-    rows = [] if full else await pool.fetch(_JOB_BY_PREFIX, key, key + LAST)
+    rows: list[Row] = [] if full else await pool.fetch(_JOB_BY_PREFIX, key, key + LAST)
     if not rows:
         raise missing
     if len(rows) > 1 and rows[0]["id"] != key:
@@ -124,7 +125,7 @@ async def history(
 async def find_execution(pool: asyncpg.Pool, job_id: str, key: str) -> Row:
     """Return the execution of a job that an id or the beginning of one names. Raises NotFound or Ambiguous."""
     sql = f"{_EXECUTION} WHERE e.job_id = $1 AND e.id >= $2 AND e.id < $3 ORDER BY e.id LIMIT {NAMED_IDS}"
-    rows = await pool.fetch(sql, job_id, key, key + LAST) if _storable(key) else []
+    rows: list[Row] = await pool.fetch(sql, job_id, key, key + LAST) if _storable(key) else []
     if not rows:
         raise NotFound(f"execution not found: {key} (job {job_id})")
     if len(rows) > 1 and rows[0]["id"] != key:
@@ -173,7 +174,7 @@ async def nodes(pool: asyncpg.Pool) -> list[Row]:
 async def find_node(pool: asyncpg.Pool, key: str) -> Row:
     """Return the node that an id or the beginning of one names. Raises NotFound or Ambiguous."""
     sql = f"{_NODE} WHERE n.id >= $1 AND n.id < $2 ORDER BY n.id LIMIT {NAMED_IDS}"
-    rows = await pool.fetch(sql, key, key + LAST) if _storable(key) else []
+    rows: list[Row] = await pool.fetch(sql, key, key + LAST) if _storable(key) else []
     if not rows:
         raise NotFound(f"node not found: {key}", component="NodeManager")
     if len(rows) > 1 and rows[0]["id"] != key:

@@ -1,6 +1,6 @@
 """What every request may use, made once at start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
@@ -21,7 +21,7 @@ class Deps:
     bus: Bus
     signer: TokenSigner
     verifier: TokenVerifier
-    internal_token: str
+    internal_token: str = field(repr=False)  # a traceback may show these
 
 
 def deps_of(connection: HTTPConnection) -> Deps:

@@ -46,11 +46,10 @@ class Selection:
     tail: bool = False
 
 
-class NodeSilent(SkreiError):
+class NodeSilent(Unavailable):
     """The node that has the output does not answer."""
 
     code = "node-silent"
-    retryable = True
 
 
 async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int, str]]:

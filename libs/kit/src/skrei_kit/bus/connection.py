@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from nats.aio.client import Client
@@ -106,9 +106,8 @@ class Bus:
             )
         )
         try:
-            await asyncio.wait(
-                {connecting, refused}, timeout=wait_seconds + CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
+            first: set[asyncio.Future[Any]] = {connecting, refused}
+            await asyncio.wait(first, timeout=wait_seconds + CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done():
                 raise refused.result() if refused.done() else NatsTimeout
             connecting.result()
@@ -135,7 +134,8 @@ class Bus:
         with contextlib.suppress(NatsError, TimeoutError, OSError):
             if self._client.is_connected:
                 await self._client.flush(timeout=2)
-        await self._client.close()
+        with contextlib.suppress(OSError):  # the client drains a link that is already gone
+            await self._client.close()
 
     # ------------------------------------------------------------ core
 
