@@ -40,7 +40,7 @@ class Part:
         names = ", ".join(column.split(" ", 1)[0] for column in self.columns)
         arrays = ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(types, start=first))
         text = self.sql.format(
-            new=f"unnest({arrays}) AS new({names})", names=names, ids=f"${first}::{types[0]}[]", at="$1"
+            new=f"unnest({arrays}) AS new({names})", names=names, ids=f"${first}::{types[0]}[]", at="$1::timestamptz"
         )
         return f"{text} RETURNING 1" if self.counted else text
 

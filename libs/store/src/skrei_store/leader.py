@@ -18,7 +18,7 @@ from skrei_domain.node import NodeInfo
 from skrei_scheduling.changes import Changes, Decide, Locked, LockedJob
 from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeRow
 from skrei_store import bulk, leases, takeover, work
-from skrei_store.db import Connection, LeaderPool
+from skrei_store.db import AWAY, Connection, LeaderPool
 from skrei_store.parts import parts_of
 from skrei_store.takeover import Loaded
 from skrei_store.values import storable
@@ -139,7 +139,7 @@ class LeaderRecord:
             return
         try:
             await transaction.rollback()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (*AWAY, asyncpg.PostgresError):
             self._over = "the record could not be told to roll back"
             writer.terminate()
 
@@ -154,7 +154,7 @@ class LeaderRecord:
         except (bulk.Mismatch, asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, ValueError) as error:
             self._over = f"the record refused a commit: {error}"
             raise CommitRefused(self._over, epoch=str(self._epoch)) from error
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (*AWAY, asyncpg.PostgresError) as error:
             self._over = f"the record failed: {type(error).__name__}: {error}"
             raise LeadershipLost(self._over, epoch=str(self._epoch)) from error
 
