@@ -1,12 +1,16 @@
 """Loops surface their failures, stops are silent, and a manual clock wakes sleepers in order."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
 
 from skrei_domain.clock import ManualClock
-from skrei_kit.supervisor import Watchdog, every, run_until_stopped
+from skrei_kit.supervisor import PARENT_PIPE, Watchdog, every, run_until_stopped
 
 SECOND = timedelta(seconds=1)
 
@@ -105,3 +109,27 @@ def hold_the_loop() -> None:
     import time
 
     time.sleep(0.3)
+
+
+def test_an_orphan_that_does_not_stop_is_ended_all_the_same() -> None:
+    read, write = os.pipe()
+    program = (
+        "import signal, sys, time\n"
+        "from skrei_kit import supervisor\n"
+        "signal.signal(signal.SIGTERM, lambda *_: None)\n"
+        "supervisor.ORPHAN_SECONDS = 0.2\n"
+        "supervisor.die_with_parent()\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=os.environ | {PARENT_PIPE: str(read)},
+        pass_fds=(read,),
+        stdout=subprocess.PIPE,
+    ) as orphan:
+        os.close(read)
+        assert orphan.stdout is not None
+        orphan.stdout.readline()
+        os.close(write)
+        assert orphan.wait(10) == -signal.SIGKILL

@@ -30,8 +30,11 @@ from skrei_kit.settings import read_config
 SERVICES = ("skrei_orchestrator_api", "skrei_scheduler", "skrei_publisher", "skrei_compute_agent")
 _ASK = """
 import importlib, sys
+from skrei_kit.settings import Settings
 for service in sys.argv[1:]:
-    print(*importlib.import_module(service + ".settings").Settings.model_fields)
+    for item in vars(importlib.import_module(service + ".settings")).values():
+        if isinstance(item, type) and issubclass(item, Settings):
+            print(*item.model_fields)
 """
 
 _PREFIX = "SKREI_"

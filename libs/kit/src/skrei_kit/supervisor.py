@@ -22,6 +22,8 @@ Step: TypeAlias = Callable[[], Awaitable[object]]
 
 PARENT_PIPE = "SKREI_PARENT_PIPE"
 """Names an inherited pipe whose end of file means that the parent is gone (where the kernel cannot tell us)."""
+ORPHAN_SECONDS = 4.0
+"""How long a process whose parent died may take to stop: what it talks to is gone too, and a crash is survived."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -95,7 +97,9 @@ def _end_with_pipe(fd: int) -> None:
     with contextlib.suppress(OSError):
         while os.read(fd, 64):
             pass
-        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)  # it waits for something that died with its parent
 
 
 class Watchdog:

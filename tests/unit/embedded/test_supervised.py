@@ -1,0 +1,92 @@
+"""A child that ends comes back, later each time, at once again after it was healthy; and it stops when told."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from skrei_embedded.processes import Process, Spawner, end_strangers, started_at
+from skrei_embedded.supervised import HEALTHY_SECONDS, LONGEST_BACKOFF_SECONDS, Supervised
+from tests.support.servers import spawner
+
+STUBBORN = (
+    "import signal, time\n"
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "print('ready', flush=True)\n"
+    "while True: time.sleep(60)\n"
+)
+
+
+@pytest.fixture
+def children() -> Iterator[Spawner]:
+    with spawner() as made:
+        yield made
+
+
+def ends_at_once(children: Spawner) -> Supervised:
+    return Supervised("short", lambda: children.start(["/bin/sh", "-c", "exit 3"], environment={}), stop_seconds=1)
+
+
+def wait_for_end(child: Supervised) -> None:
+    assert child.process is not None
+    child.process.wait(10)
+
+
+def test_each_end_in_a_row_waits_twice_as_long_up_to_a_limit(children: Spawner) -> None:
+    child, now, waits = ends_at_once(children), 0.0, []
+    for _ in range(8):
+        assert child.look(now) is None
+        wait_for_end(child)
+        due = child.look(now)
+        assert due is not None
+        waits.append(round(due - now, 3))
+        assert child.look(due - 0.01) == due
+        now = due
+    assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, LONGEST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS]
+
+
+def test_an_end_after_healthy_days_counts_as_the_first(children: Spawner) -> None:
+    child = ends_at_once(children)
+    child.look(0.0)
+    wait_for_end(child)
+    due = child.look(0.0)
+    assert due is not None
+    child.look(due)
+    wait_for_end(child)
+    later = due + HEALTHY_SECONDS
+    assert child.look(later) == pytest.approx(later + 0.2)
+
+
+@pytest.fixture
+def stubborn() -> Iterator[Process]:
+    """A process that ignores SIGTERM, and has begun to."""
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    yield process
+    process.kill()
+    process.wait()
+
+
+async def test_a_child_that_ignores_the_request_is_killed_in_time(stubborn: Process) -> None:
+    child = Supervised("stubborn", lambda: stubborn, stop_seconds=0.1, process=stubborn)
+    began = time.monotonic()
+    await child.stop(5)
+    assert stubborn.returncode == -signal.SIGKILL
+    assert time.monotonic() - began < 3
+
+
+def test_a_stranger_is_ended_only_if_it_is_still_the_one_we_knew() -> None:
+    ours: Process = subprocess.Popen(["/bin/sleep", "60"])
+    other: Process = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        end_strangers({ours.pid: started_at(ours.pid), other.pid: "another birth"}, wait_seconds=5)
+        assert ours.wait(5) == -signal.SIGTERM
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
