@@ -67,6 +67,8 @@ class FailureCode(StrEnum):
     TIMEOUT = "timeout"
     MODULE_INVALID = "module-invalid"
     """The program cannot be read, compiled or linked."""
+    INPUT_INVALID = "input-invalid"
+    """The inputs and outputs cannot lie side by side."""
     EXPORT_UNKNOWN = "export-unknown"
     """The program has no such entrypoint."""
     OUT_OF_MEMORY = "out-of-memory"
@@ -103,7 +105,7 @@ class RunEvents(Protocol):
     """What an engine tells about a run before its end. Called on the event loop; must not block."""
 
     def running(self) -> None:
-        """The program is about to start; called at most once, and maybe never (it failed before, or was that quick)."""
+        """The engine got to work on the program; called at most once."""
 
 
 class Engine(Plugin):

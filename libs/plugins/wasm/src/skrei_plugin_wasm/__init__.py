@@ -1,1 +1,1 @@
-"""The WebAssembly engine: WASI modules in killable child processes."""
+"""The WebAssembly engine: WASI modules in child processes that can be killed. Only children import wasmtime."""

@@ -1,0 +1,164 @@
+"""The wasm engine as the agent sees it: orders go out, outcomes come back. wasmtime is never imported here."""
+
+import asyncio
+import importlib.util
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from skrei_domain.job_reading import FieldProblem, show
+from skrei_plugin_api.engine import Engine, EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest
+from skrei_plugin_api.packing import PackedResult, StreamHead
+from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
+from skrei_plugin_wasm.pool import Child, ChildLost, Pool, Reply
+from skrei_plugin_wasm.settings import WasmSettings
+
+DEFAULT_ENTRYPOINT = "_start"
+_NAMES = ("EntryModule", "Entrypoint", "Parameters", "ImportModules")
+
+
+class WasmEngine(Engine):
+    """Runs WASI modules (preview 1), each in a child process that can be killed."""
+
+    plugin_api = PLUGIN_API
+    name = "wasm"
+    version = "0.1.0"
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._settings = WasmSettings.from_options(context.options)
+        self.pool = Pool(self._settings, context.state_dir / "modules")
+
+    async def describe(self) -> PluginInfo:
+        """Say whether wasmtime is installed, without importing it."""
+        if importlib.util.find_spec("wasmtime") is None:
+            return PluginInfo(available=False, reason="the package `wasmtime` is not installed")
+        if sys.platform not in {"linux", "darwin"}:
+            return PluginInfo(available=False, reason=f"children are forked, which {sys.platform} cannot do")
+        return PluginInfo(available=True, version=version("wasmtime"))
+
+    def validate(self, params: Params) -> list[FieldProblem]:
+        """Name every wrong parameter."""
+        problems = []
+        module = param(params, "EntryModule")
+        if not (isinstance(module, str) and module):
+            problems.append(FieldProblem("EntryModule", show(module), "the target of the input that brings the module"))
+        entrypoint = param(params, "Entrypoint")
+        if not isinstance(entrypoint, str | None):
+            problems.append(FieldProblem("Entrypoint", show(entrypoint), "the name of an exported function"))
+        for name, allowed in (("Parameters", "a list of texts"), ("ImportModules", "a list of targets of inputs")):
+            value = param(params, name)
+            if value is not None and not _are_texts(value):
+                problems.append(FieldProblem(name, show(value), allowed))
+        known = {name.lower() for name in _NAMES}
+        problems += [
+            FieldProblem(key, show(params[key]), f"one of {', '.join(_NAMES)}")
+            for key in params
+            if key.lower() not in known
+        ]
+        return problems
+
+    async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
+        """Run a module in a child process of its own; cancelled, the child is killed."""
+        order = _order(request)
+        told = False
+        while True:
+            child = await self.pool.take()
+            if not told:
+                events.running()
+                told = True
+            started = time.monotonic()
+            try:
+                head, body = await self._ask(child, order)
+            except ChildLost:
+                if not (request.workdir / "stdout").exists():
+                    continue  # it died idle: nothing of this run has happened
+                return await self._lost(order, started, "engine-lost", "the process that ran the module is gone")
+            except TimeoutError:
+                await self.pool.kill(child)
+                message = f"it ran longer than its limit of {order['timeout']:g} s"
+                return await self._lost(order, started, "timeout", message)
+            except asyncio.CancelledError:
+                await self.pool.kill(child)
+                raise
+            self.pool.give(child, rss_kib=head["rss"])
+            return _outcome(head, body)
+
+    async def close(self) -> None:
+        """End the children and the zygote, whatever they do."""
+        await self.pool.close()
+
+    async def _ask(self, child: Child, order: dict[str, Any]) -> Reply:
+        """Return the child's answer. At the timeout its program is interrupted; raises TimeoutError if that is vain."""
+        if order["timeout"] is None:
+            return await child.ask(order)
+        interrupt = asyncio.get_running_loop().call_later(order["timeout"], self.pool.interrupt, child)
+        try:
+            async with asyncio.timeout(order["timeout"] + self._settings.grace_seconds):
+                return await child.ask(order)
+        finally:
+            interrupt.cancel()
+
+    async def _lost(self, order: dict[str, Any], started: float, code: str, message: str) -> RunOutcome:
+        """Have another child pack what a killed one left."""
+        packing = {
+            "packs": [code, message],
+            "started": started,
+            "ended": time.monotonic(),
+            **{name: order[name] for name in ("workdir", "outputs", "inline_limit", "max_output")},
+        }
+        child = await self.pool.take()
+        try:
+            head, body = await child.ask(packing)
+        except asyncio.CancelledError:
+            await self.pool.kill(child)
+            raise
+        except ChildLost:  # its logs are lost with it
+            return RunOutcome(None, EngineFailure(FailureCode(code), message), started, time.monotonic())
+        self.pool.give(child, rss_kib=head["rss"])
+        return _outcome(head, body)
+
+
+def _order(request: RunRequest) -> dict[str, Any]:
+    params = request.params
+    return {
+        "workdir": str(request.workdir),
+        "module": param(params, "EntryModule"),
+        "entrypoint": param(params, "Entrypoint") or DEFAULT_ENTRYPOINT,
+        "args": param(params, "Parameters") or [],
+        "imports": param(params, "ImportModules") or [],
+        "env": sorted(request.env.items()),
+        "mounts": [(str(mount.source), mount.target, mount.read_write) for mount in request.mounts],
+        "outputs": [(output.name, output.path) for output in request.outputs],
+        "memory": request.resources.memory_bytes,
+        "timeout": request.timeout_seconds,
+        "max_output": request.max_output_bytes,
+        "inline_limit": request.inline_result_limit,
+    }
+
+
+def _outcome(head: dict[str, Any], body: bytes) -> RunOutcome:
+    failure = head["failure"]
+    (out_size, out_more), (err_size, err_more) = head["out"], head["err"]
+    data_at = out_size + err_size
+    result = None
+    if (packed := head.get("result")) is not None:
+        digest, size, path = packed
+        result = (
+            PackedResult(digest, size, body[data_at:]) if path is None else PackedResult(digest, size, path=Path(path))
+        )
+    return RunOutcome(
+        exit_code=head["exit"],
+        failure=None if failure is None else EngineFailure(FailureCode(failure[0]), failure[1]),
+        started_at=head["started"],
+        ended_at=head["ended"],
+        stdout_head=StreamHead(body[:out_size], out_more),
+        stderr_head=StreamHead(body[out_size:data_at], err_more),
+        result=result,
+    )
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -1,0 +1,130 @@
+"""Compiled modules: by digest in this process, and by digest on disk for the processes after it.
+
+A file on disk is native code that is run as it stands, so the folder is this user's alone, and names carry all that
+the code depends on: the module's digest, wasmtime's version, the machine and the configuration.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import wasmtime
+
+IN_MEMORY = 16
+"""Modules kept ready in one child: a node's jobs repeat the same few; each costs its code's size."""
+DISK_BYTES = 1024**3
+"""Compiled code kept on disk, the least recently used removed first: several dozen large modules."""
+CONFIG = "epoch,no-threads,one-memory"
+"""Names the settings of `sandbox.new_engine`; change it with them."""
+MAGIC = b"\x00asm"
+CORE_VERSION = b"\x01\x00\x00\x00"
+
+
+class InvalidModule(Exception):
+    """The bytes are no core WebAssembly module, or do not compile; the text says why."""
+
+
+class Modules:
+    """Turns module bytes into compiled modules, each compiled once on this machine while the disk remembers it."""
+
+    def __init__(self, engine: "wasmtime.Engine", folder: Path, disk_bytes: int) -> None:
+        self._engine = engine
+        self._folder = folder
+        self._disk_bytes = disk_bytes
+        self._ready: OrderedDict[bytes, wasmtime.Module] = OrderedDict()
+        self._salt = f"{version('wasmtime')} {platform.machine()} {CONFIG}".encode()
+
+    def get(self, wasm: bytes) -> "wasmtime.Module":
+        """Return the compiled module. Raises InvalidModule."""
+        key = hashlib.sha256(wasm).digest()
+        module = self._ready.get(key)
+        if module is not None:
+            self._ready.move_to_end(key)
+            return module
+        _refuse_others(wasm)
+        module = self._ready[key] = self._from_disk(key, wasm)
+        if len(self._ready) > IN_MEMORY:
+            self._ready.popitem(last=False)
+        return module
+
+    def _from_disk(self, key: bytes, wasm: bytes) -> "wasmtime.Module":
+        name = hashlib.sha256(key + self._salt).hexdigest()
+        path = self._folder / f"{name}.cwasm"
+        module = self._load(path)
+        if module is not None:
+            return module
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._compiling(name):  # many partitions of one job start at once: one child compiles
+            module = self._load(path)
+            return self._compile(wasm, path) if module is None else module
+
+    def _load(self, path: Path) -> "wasmtime.Module | None":
+        import wasmtime
+
+        try:
+            os.utime(path)
+            return wasmtime.Module.deserialize_file(self._engine, str(path))
+        except FileNotFoundError:
+            return None
+        except wasmtime.WasmtimeError:  # cut short by a full disk, or another build: compiled again
+            path.unlink(missing_ok=True)
+            return None
+
+    def _compile(self, wasm: bytes, path: Path) -> "wasmtime.Module":
+        import wasmtime
+
+        try:
+            module = wasmtime.Module(self._engine, wasm)
+        except wasmtime.WasmtimeError as error:
+            raise InvalidModule(f"the module does not compile: {error}") from error
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            partial.write_bytes(module.serialize())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._shrink(keep=path)
+        return module
+
+    @contextmanager
+    def _compiling(self, name: str) -> Iterator[None]:
+        descriptor = os.open(self._folder / f"{name[:2]}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _shrink(self, keep: Path) -> None:
+        """Remove what was used longest ago until the rest fits; also what a killed child left half written."""
+        found: list[tuple[float, int, Path]] = []
+        for path in self._folder.iterdir():
+            if path.suffix == ".lock":
+                continue
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # another child is tidying up too
+                continue
+            found.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total <= self._disk_bytes:
+                return
+            if path != keep:
+                path.unlink(missing_ok=True)
+                total -= size
+
+
+def _refuse_others(wasm: bytes) -> None:
+    if not wasm.startswith(MAGIC):
+        raise InvalidModule(f"this is no WebAssembly module: {len(wasm)} bytes that start with {bytes(wasm[:8])!r}")
+    if wasm[4:8] != CORE_VERSION:
+        raise InvalidModule("this is a WebAssembly component; only core modules with WASI preview 1 are run here")

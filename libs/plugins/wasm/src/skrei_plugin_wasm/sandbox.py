@@ -1,0 +1,273 @@
+"""One run of a WASI module inside a child process: compile or load, link, run, pack."""
+
+import os
+import re
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import wasmtime
+
+from skrei_plugin_api.packing import NO_OUTPUT, OutputTooLarge, PackedResult, StreamHead, pack_result, stream_head
+from skrei_plugin_wasm.layout import File, LayoutError, Preopen, guest_path, lay_out
+from skrei_plugin_wasm.modules import InvalidModule, Modules
+
+WASI = "wasi_snapshot_preview1"
+INTERRUPT = signal.SIGUSR1
+"""Sent to a child whose run's time is over; it does no other run after that."""
+TABLE_ELEMENTS = 1_000_000
+"""Entries of one table: they lie outside the program's memory; the largest real programs have some 100,000."""
+_PAGE_BYTES = 64 * 1024
+_TOO_SMALL = re.compile(r"memory minimum size of (\d+) pages exceeds memory limits")
+_UNKNOWN_IMPORT = re.compile(r"unknown import: `(.*?)::(.*?)`")
+
+
+class _Exit(Exception):
+    """The program called proc_exit."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Failed(Exception):
+    """The run has no exit code; `code` is one of the engine contract's failure codes."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def new_engine() -> wasmtime.Engine:
+    """Return wasmtime with what every run needs: see `modules.CONFIG`."""
+    config = wasmtime.Config()
+    config.epoch_interruption = True
+    config.wasm_threads = False  # shared memories are not bounded by a store's limits
+    config.wasm_multi_memory = False  # the memory limit is per memory, so one module has one
+    return wasmtime.Engine(config)
+
+
+class Sandbox:
+    """Runs one program at a time; compiled modules stay ready in between."""
+
+    def __init__(self, cache: Path, cache_bytes: int) -> None:
+        self._engine = new_engine()
+        self._modules = Modules(self._engine, cache, cache_bytes)
+        self._linker = self._wasi()
+        self._interrupted = False
+        self._listen()
+
+    def run(self, order: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Run what the agent asked for and return the reply's head and body."""
+        started = time.monotonic()
+        code, failure = None, None
+        try:
+            code = self._run(order)
+        except _Failed as error:
+            failure = [error.code, str(error)]
+        except InvalidModule as error:
+            failure = ["module-invalid", str(error)]
+        except LayoutError as error:
+            failure = ["input-invalid", str(error)]
+        return pack(order, code, failure, started, time.monotonic())
+
+    def _run(self, order: dict[str, Any]) -> int:
+        workdir: str = order["workdir"]
+        stdout, stderr = f"{workdir}/stdout", f"{workdir}/stderr"
+        for path in (stdout, stderr):
+            open(path, "wb").close()  # noqa: PTH123 - readers follow them from now on
+        files = [File(*mount) for mount in order["mounts"]]
+        preopens = lay_out(workdir, files, [(name, path) for name, path in order["outputs"]])
+        module = self._module(files, order["module"], "EntryModule")
+        store = wasmtime.Store(self._engine)
+        store.set_limits(memory_size=order["memory"] or -1, table_elements=TABLE_ELEMENTS)
+        store.set_epoch_deadline(1)
+        store.set_wasi(_wasi_config(order, stdout, stderr, preopens))
+        if self._interrupted:  # the epoch moved before the store could notice
+            raise _timeout(order)
+        with _largest_file(order["max_output"]):
+            return self._call(store, module, files, order)
+
+    def _call(self, store: wasmtime.Store, module: wasmtime.Module, files: list[File], order: dict[str, Any]) -> int:
+        entrypoint: str = order["entrypoint"]
+        try:
+            linker = self._linker if not order["imports"] else self._linked(store, files, order["imports"])
+            instance = linker.instantiate(store, module)
+            function = instance.exports(store).get(entrypoint)
+            if not isinstance(function, wasmtime.Func):
+                raise _unknown_entrypoint(entrypoint, module)
+            if function.type(store).params:
+                raise _Failed(
+                    "export-unknown",
+                    f"the entrypoint '{entrypoint}' of the WASM module takes parameters; an entrypoint takes none",
+                )
+            function(store)
+        except _Exit as exit_:
+            return exit_.code
+        except wasmtime.ExitTrap as exit_:  # pragma: no cover - our proc_exit comes first
+            return exit_.code
+        except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+            raise self._explain(error, order) from error
+        return 0
+
+    def _module(self, files: list[File], target: str, what: str) -> wasmtime.Module:
+        """Return the module that an input brings, wherever the program sees it."""
+        wanted = guest_path(target)
+        for file in files:
+            at = guest_path(file.target)
+            if at == wanted or wanted.startswith(f"{at.rstrip('/')}/"):
+                path = Path(file.source + wanted[len(at.rstrip("/")) :]) if at != wanted else Path(file.source)
+                return self._modules.get(_read(path, target, what))
+        told = ", ".join(guest_path(file.target) for file in files) or "none"
+        raise _Failed("module-invalid", f"{what} '{target}' is at no input's target; inputs: {told}")
+
+    def _linked(self, store: wasmtime.Store, files: list[File], imports: list[str]) -> wasmtime.Linker:
+        """Return a linker that also offers the imported modules, each under its target path and its file's stem."""
+        linker = self._wasi()
+        for target in imports:
+            instance = linker.instantiate(store, self._module(files, target, "ImportModules"))
+            path = guest_path(target)
+            for name in dict.fromkeys((target, path, path.lstrip("/"), Path(path).stem)):
+                linker.define_instance(store, name, instance)
+        return linker
+
+    def _listen(self) -> None:
+        """Let INTERRUPT move the epoch: the main thread is inside the program, so a thread of its own does it."""
+        awake, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)
+        signal.signal(INTERRUPT, lambda *_: None)
+
+        def interrupt() -> None:
+            os.read(awake, 1)
+            self._interrupted = True
+            self._engine.increment_epoch()
+
+        threading.Thread(target=interrupt, name="interrupt", daemon=True).start()
+
+    def _wasi(self) -> wasmtime.Linker:
+        linker = wasmtime.Linker(self._engine)
+        linker.define_wasi()
+        # wasmtime's own proc_exit takes 0 to 125 only; programs end with any number.
+        linker.allow_shadowing = True
+        linker.define_func(WASI, "proc_exit", wasmtime.FuncType([wasmtime.ValType.i32()], []), _proc_exit)
+        return linker
+
+    def _explain(self, error: wasmtime.Trap | wasmtime.WasmtimeError, order: dict[str, Any]) -> _Failed:
+        if isinstance(error, wasmtime.Trap):
+            if error.trap_code is wasmtime.TrapCode.INTERRUPT:
+                return _timeout(order)
+            return _Failed("trap", _cause(error))
+        text = str(error)
+        if found := _TOO_SMALL.search(text):
+            return _Failed(
+                "out-of-memory",
+                f"the module starts with {int(found[1]) * _PAGE_BYTES} bytes of memory; "
+                f"Resources.Memory allows {order['memory']} bytes",
+            )
+        if found := _UNKNOWN_IMPORT.search(text):
+            return _Failed(
+                "module-invalid", f"unknown module \"{found[1]}\": the module imports '{found[2]}' from it; "
+                "name the module that has it in ImportModules",
+            )  # fmt: skip
+        if "incompatible import type" in text:
+            return _Failed("module-invalid", text)
+        return _Failed("trap", _cause(error))
+
+
+def pack(
+    order: dict[str, Any], code: int | None, failure: list[str] | None, started: float, ended: float
+) -> tuple[dict[str, Any], bytes]:
+    """Return the reply about a run that is over, with what it left."""
+    workdir = Path(order["workdir"])
+    result: PackedResult | None = None
+    try:
+        result = pack_result(
+            workdir,
+            [name for name, _ in order["outputs"]],
+            code,
+            inline_limit=order["inline_limit"],
+            max_bytes=order["max_output"],
+        )
+    except OutputTooLarge as error:
+        if failure is None:
+            code, failure = None, ["output-too-large", str(error)]
+    out, err = _head(workdir / "stdout"), _head(workdir / "stderr")
+    head: dict[str, Any] = {
+        "exit": code,
+        "failure": failure,
+        "started": started,
+        "ended": ended,
+        "out": [len(out.data), out.truncated],
+        "err": [len(err.data), err.truncated],
+        "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    }
+    body = out.data + err.data
+    if result is not None:
+        head["result"] = [result.digest, result.size, None if result.path is None else str(result.path)]
+        body += result.data or b""
+    return head, body
+
+
+def _head(path: Path) -> StreamHead:
+    return stream_head(path) if path.parent.is_dir() else NO_OUTPUT
+
+
+def _proc_exit(code: int) -> None:
+    raise _Exit(code)
+
+
+@contextmanager
+def _largest_file(limit: int) -> Iterator[None]:
+    """Let no file that the program writes grow beyond `limit`: its write fails (Python ignores SIGXFSZ)."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft + 1, hard))  # one more, so that too much is told from just enough
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def _wasi_config(order: dict[str, Any], stdout: str, stderr: str, preopens: list[Preopen]) -> wasmtime.WasiConfig:
+    wasi = wasmtime.WasiConfig()
+    wasi.argv = ["", *order["args"]]
+    wasi.env = order["env"]
+    wasi.stdout_file = stdout
+    wasi.stderr_file = stderr
+    for one in preopens:
+        wasi.preopen_dir(one.host, one.guest, one.writable)
+    return wasi
+
+
+def _read(path: Path, target: str, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise _Failed("module-invalid", f"{what} '{target}' is no file in its input") from error
+
+
+def _unknown_entrypoint(entrypoint: str, module: wasmtime.Module) -> _Failed:
+    names = [one.name for one in module.exports if isinstance(one.type, wasmtime.FuncType)]
+    told = ", ".join(sorted(names)[:20]) or "nothing that can be called"
+    return _Failed(
+        "export-unknown", f"unable to find the entrypoint '{entrypoint}' in the WASM module; it exports {told}"
+    )
+
+
+def _timeout(order: dict[str, Any]) -> _Failed:
+    return _Failed("timeout", f"it ran longer than its limit of {order['timeout']:g} s")
+
+
+def _cause(error: wasmtime.Trap | wasmtime.WasmtimeError) -> str:
+    """Return the reason without the backtrace's addresses, and the function where it happened."""
+    text = str(error)
+    cause = text.rpartition("Caused by:")[2].strip() or text
+    frames = error.frames if isinstance(error, wasmtime.Trap) else []
+    where = next((frame.func_name for frame in frames if frame.func_name), None)
+    return f"{cause} (in {where})" if where else cause

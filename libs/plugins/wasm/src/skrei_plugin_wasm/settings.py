@@ -1,0 +1,39 @@
+"""The limits of the wasm engine, each with the reason for its number."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WasmSettings:
+    """Read from the plugin's options, `wasm_<name>`; seconds and bytes are plain numbers."""
+
+    most_children: int = 512
+    """Children at once, each with one run: far above what a node's cores feed, below a user's process limit."""
+    warm_children: int = 2
+    """Kept while the zygote lives, so that the next job finds one: 4 MB each, beyond what all share."""
+    grow_seconds: float = 0.02
+    """When no child became free for so long while runs wait, more are forked: most small runs end sooner."""
+    overdue_seconds: float = 1.0
+    """A run that has waited this long gets more children even though some become free."""
+    idle_seconds: float = 60.0
+    """After this long without work children end, and without any work the zygote too."""
+    most_runs: int = 1_000
+    """Runs of one child before it is replaced, so that no leak of a library lasts."""
+    most_rss_kib: int = 512 * 1024
+    """A child whose memory ever reached this is replaced after the run."""
+    grace_seconds: float = 1.0
+    """How long an interrupted child may take (it sleeps in a host call, where no epoch reaches) before it is killed."""
+    cache_bytes: int = 1024**3
+    """Compiled code kept on disk."""
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str]) -> "WasmSettings":
+        """Return the settings that the options name. Raises ValueError for what is no number."""
+        return cls(
+            **{
+                name: type(default)(options[f"wasm_{name}"])
+                for name, default in ((field, getattr(cls(), field)) for field in cls.__slots__)
+                if f"wasm_{name}" in options
+            }
+        )
