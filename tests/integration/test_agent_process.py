@@ -1,6 +1,7 @@
 """The process `skrei-compute-agent` from outside: how it starts, ends, dies and refuses."""
 
 import asyncio
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -77,6 +78,21 @@ async def test_two_processes_on_one_folder_meet_with_a_sentence(
     assert code == 1
     assert "another process uses the journal" in stderr
     assert "Traceback" not in stderr
+
+
+async def test_a_copy_of_a_running_nodes_folder_is_refused_and_the_node_goes_on(
+    nats: NatsServer, leader: ScriptedLeader, tmp_path: Path
+) -> None:
+    async with a_process(nats, tmp_path / "node"):
+        await leader.greeted()
+        await leader.until(lambda: len(leader.beats) > 0)
+        shutil.copytree(tmp_path / "node", tmp_path / "copy")
+        async with a_process(nats, tmp_path / "copy") as copy:
+            code, stderr = await ended(copy)
+        await leader.run("e-1", an_order(a_task(Engine={"Type": "nowhere", "Params": {}})))
+        assert (await leader.ended("e-1")).state is ExecutionState.REFUSED
+    assert code == 1
+    assert "held by another running process" in stderr
 
 
 async def test_a_wrong_setting_is_named(nats: NatsServer, tmp_path: Path) -> None:

@@ -225,6 +225,9 @@ class ScriptedLeader:
             reply = greeting.reply
             if greeting.unseen:
                 await self.command(*greeting.unseen)
+            if greeting.challenge is not None:
+                asked = wrap(greeting.challenge, type_="skrei.confirm.v1", source="leader", id_="a")
+                await self.bus.publish(subjects.confirm(self.node_id), asked)
         await self.bus.publish(message.reply, wrap(reply, type_="skrei.hello.reply.v1", source="leader", id_="h"))
         await self._tell()
 
@@ -253,7 +256,13 @@ class ScriptedLeader:
         await self._tell()
 
     async def _heartbeat(self, message: Message) -> None:
-        self.beats.append(unwrap(Heartbeat, message.data))
+        beat = unwrap(Heartbeat, message.data)
+        self.beats.append(beat)
+        if beat.leaving:
+            self.side.leave(self.node_id)
+        elif (asked := self.side.heartbeat(self.log, beat, time.monotonic())) is not None and self.confirming:
+            payload = wrap(asked, type_="skrei.confirm.v1", source="leader", id_="b")
+            await self.bus.publish(subjects.confirm(self.node_id), payload)
         await self._tell()
 
     async def _tell(self) -> None:
