@@ -23,8 +23,8 @@ REMEMBERED = 10_000
 """Namespaces whose counts are kept; more are counted anew."""
 
 _WAITING = "state IN ('Pending', 'Queued')"
-_COUNT = f"SELECT count(*) FROM (SELECT FROM jobs WHERE {_WAITING} LIMIT $1) AS waiting"
-_COUNT_NAMESPACE = f"SELECT count(*) FROM (SELECT FROM jobs WHERE {_WAITING} AND namespace = $2 LIMIT $1) AS waiting"
+COUNT = f"SELECT count(*) FROM (SELECT FROM jobs WHERE {_WAITING} LIMIT $1) AS waiting"
+COUNT_NAMESPACE = f"SELECT count(*) FROM (SELECT FROM jobs WHERE {_WAITING} AND namespace = $2 LIMIT $1) AS waiting"
 
 
 @dataclass(slots=True)
@@ -73,8 +73,8 @@ class Admission:
             if len(self._bounds) > REMEMBERED:
                 self._bounds.clear()
             if namespace is None:
-                jobs = await connection.fetchval(_COUNT, limit)
+                jobs = await connection.fetchval(COUNT, limit)
             else:
-                jobs = await connection.fetchval(_COUNT_NAMESPACE, limit, namespace)
+                jobs = await connection.fetchval(COUNT_NAMESPACE, limit, namespace)
             bound = self._bounds[namespace] = _Bound(jobs, now)
         return bound

@@ -56,6 +56,7 @@ WRITER = {
     # stale statistics the planner would rather compare every array element with every row.
     "enable_nestloop": "off",
     "enable_mergejoin": "off",
+    "enable_indexonlyscan": "off",  # else an index that holds the column is read from end to end, once it was small
     "plan_cache_mode": "force_generic_plan",
 }
 """What the leader's writing session sets beside: a frozen leader's locks go after a second, so a takeover can pass."""
