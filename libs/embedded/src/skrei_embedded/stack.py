@@ -37,7 +37,7 @@ LOOK_SECONDS = 0.05
 LONGEST_LOOK_SECONDS = 1.0
 STRANGERS_SECONDS = 5.0
 # The sum of what stopping may take stays below the 10 s that are promised.
-AGENT_STOP, SERVICE_STOP, API_STOP, NATS_STOP, POSTGRES_STOP = 2.5, 1.0, 2.0, 0.8, 1.5
+AGENT_STOP, SCHEDULER_STOP, PUBLISHER_STOP, API_STOP, NATS_STOP, POSTGRES_STOP = 2.0, 2.0, 1.0, 1.5, 0.8, 1.0
 
 
 def run(options: StackOptions) -> None:
@@ -197,10 +197,10 @@ class Stack:
         plan: list[tuple[str, str, str, float]] = []
         if self.options.orchestrator:
             plan.append(("api", "api", "skrei_orchestrator_api", API_STOP))
-            plan.append(("publisher", "publisher", "skrei_publisher", SERVICE_STOP))
+            plan.append(("publisher", "publisher", "skrei_publisher", PUBLISHER_STOP))
             for number in range(1, self.options.schedulers + 1):
                 name = "scheduler" if number == 1 else f"scheduler-{number}"
-                plan.append((name, "scheduler", "skrei_scheduler", SERVICE_STOP))
+                plan.append((name, "scheduler", "skrei_scheduler", SCHEDULER_STOP))
         if self.options.compute:
             plan.append(("agent", "agent", "skrei_compute_agent", AGENT_STOP))
         for name, service, module, stop_seconds in plan:
