@@ -16,7 +16,6 @@ from skrei_plugin_wasm.pool import Child, ChildLost, Pool, Reply
 from skrei_plugin_wasm.settings import WasmSettings
 
 DEFAULT_ENTRYPOINT = "_start"
-_NAMES = ("EntryModule", "Entrypoint", "Parameters", "ImportModules")
 
 
 class WasmEngine(Engine):
@@ -52,12 +51,6 @@ class WasmEngine(Engine):
             value = param(params, name)
             if value is not None and not _are_texts(value):
                 problems.append(FieldProblem(name, show(value), allowed))
-        known = {name.lower() for name in _NAMES}
-        problems += [
-            FieldProblem(key, show(params[key]), f"one of {', '.join(_NAMES)}")
-            for key in params
-            if key.lower() not in known
-        ]
         return problems
 
     async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:

@@ -1,0 +1,100 @@
+"""The `inline` storage: bytes that came with the job, as one file, or unpacked where they are a tar.gz."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+from skrei_domain.job_blobs import decode_data_url, parse_reference
+from skrei_domain.job_reading import FieldProblem, show
+from skrei_plugin_api.engine import Mount
+from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginInfo, param
+from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
+from skrei_plugin_basic.unpack import Stopped, unpack
+
+ARCHIVE = "application/gzip"
+"""This media type is unpacked; every other one stays a file."""
+SMALL_BYTES = 64 * 1024
+"""Up to here a file is written at once: handing it to a thread would cost more."""
+_ALLOWED = "a data URL such as `data:text/plain;base64,aGVsbG8=`"
+
+
+class InlineStorage(Storage):
+    """Stages data URLs (RFC 2397), and what was cut out of them by digest."""
+
+    plugin_api = PLUGIN_API
+    name = "inline"
+    version = "0.1.0"
+
+    async def describe(self) -> PluginInfo:
+        """Say that it works everywhere."""
+        return PluginInfo(available=True, version=self.version)
+
+    def validate(self, params: Params) -> list[FieldProblem]:
+        """Name a `URL` that is none."""
+        url = param(params, "URL")
+        if not isinstance(url, str):
+            return [FieldProblem("URL", show(url), _ALLOWED)]
+        if parse_reference(url) is None:
+            try:
+                decode_data_url(url)
+            except ValueError as error:
+                return [FieldProblem("URL", show(url), str(error))]
+        return []
+
+    async def size(self, source: SourceSpec) -> int | None:
+        """Return the payload's size; None for a blob, whose size the reference does not tell."""
+        url = param(source.params, "URL")
+        return None if parse_reference(url) is not None else len(_payload(url)[1])
+
+    async def stage(self, source: SourceSpec, folder: Path, limits: StageLimits, blobs: BlobReader) -> Mount:
+        """Write the file or unpack the archive. Raises StageFailed; SkreiError when a blob cannot be had."""
+        url = param(source.params, "URL")
+        if not isinstance(url, str):
+            raise StageFailed(StageProblem.INVALID, f"the inline input at {source.target} has no URL")
+        reference = parse_reference(url)
+        if reference is not None:
+            digest, media = reference
+            path = await blobs.fetch(digest)
+            if not _is_archive(media):
+                return Mount(path, source.target)  # shared with others, read-only
+        else:
+            media, data = _payload(url)
+            if len(data) > limits.max_bytes:
+                raise StageFailed(
+                    StageProblem.TOO_LARGE,
+                    f"the inline input at {source.target} has {len(data)} bytes; this node takes {limits.max_bytes}",
+                )
+            path = folder / "data"
+            if len(data) <= SMALL_BYTES:
+                path.write_bytes(data)
+            else:
+                await asyncio.to_thread(path.write_bytes, data)
+            if not _is_archive(media):
+                return Mount(path, source.target)
+        await _unpack(path, folder / "unpacked", limits)
+        return Mount(folder / "unpacked", source.target)
+
+
+async def _unpack(archive: Path, folder: Path, limits: StageLimits) -> None:
+    """Unpack in a thread; cancelled, it returns only when the thread has stopped."""
+    stop = threading.Event()
+    work = asyncio.ensure_future(asyncio.to_thread(unpack, archive, folder, limits, stop))
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([work])
+        if not work.cancelled() and (error := work.exception()) and not isinstance(error, Stopped | StageFailed):
+            raise error from None
+        raise
+
+
+def _payload(url: str) -> tuple[str, bytes]:
+    try:
+        return decode_data_url(url)
+    except ValueError as error:
+        raise StageFailed(StageProblem.INVALID, f"the inline input's URL is not {error}") from error
+
+
+def _is_archive(media: str) -> bool:
+    return media.partition(";")[0].strip().lower() == ARCHIVE

@@ -1,0 +1,106 @@
+"""Unpacking a tar.gz that nobody vouches for: files and directories below one folder, within limits, or nothing."""
+
+import gzip
+import os
+import tarfile
+import threading
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from skrei_plugin_api.storage import StageFailed, StageLimits, StageProblem
+
+FREE_BYTES = 1024 * 1024
+"""What may be unpacked whatever the ratio: small archives of zeros are ordinary."""
+HEADER_BYTES = 1024 * 1024
+"""The largest piece that is read at once: a header that claims more wants our memory."""
+DEEPEST = 64
+"""Folders within folders: deeper ones run into the limits of paths."""
+_CHUNK = 64 * 1024
+
+
+class Stopped(Exception):
+    """The one who waited has gone."""
+
+
+def unpack(archive: Path, folder: Path, limits: StageLimits, stop: threading.Event) -> None:
+    """Unpack `archive` into the new `folder`. Raises StageFailed, or Stopped soon after `stop` is set.
+
+    Only regular files and directories are taken, each name once, none outside the folder. What was unpacked before
+    a refusal lies there still: the caller removes it.
+    """
+    folder.mkdir()
+    most = min(limits.max_bytes, FREE_BYTES + limits.max_ratio * archive.stat().st_size)
+    try:
+        with gzip.open(archive) as plain, tarfile.open(fileobj=_bounded(plain, most, stop), mode="r:") as tar:
+            for count, member in enumerate(tar, start=1):
+                if count > limits.max_files:
+                    raise StageFailed(StageProblem.TOO_LARGE, f"the archive has over {limits.max_files} entries")
+                _take(tar, member, folder)
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, UnicodeError) as error:
+        raise StageFailed(StageProblem.INVALID, f"the input is not a whole tar.gz: {error}") from error
+
+
+def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    to = folder / _inside(member.name)
+    try:
+        if member.isdir():
+            to.mkdir(parents=True, exist_ok=True)
+            return
+        if not member.isreg():
+            raise StageFailed(StageProblem.INVALID, f"the archive's {member.name!r} is neither a file nor a directory")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        content = tar.extractfile(member)
+        assert content is not None, "it is a file"
+        mode = 0o755 if member.mode & 0o100 else 0o644
+        with content, os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
+            while data := content.read(_CHUNK):
+                file.write(data)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise StageFailed(StageProblem.INVALID, f"the archive has {member.name!r} twice") from error
+
+
+def _inside(name: str) -> PurePosixPath:
+    """Return a member's path relative to the folder; what would lie elsewhere is refused, not bent."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\x00" in name or len(path.parts) > DEEPEST:
+        raise StageFailed(StageProblem.INVALID, f"the archive's {name!r} does not lie below its own folder")
+    if len(os.fsencode(name)) > 4095 or any(len(os.fsencode(part)) > 255 for part in path.parts):
+        raise StageFailed(StageProblem.INVALID, f"the archive's name {name[:64]!r}… is longer than a disk holds")
+    return path
+
+
+def _bounded(file: gzip.GzipFile, most: int, stop: threading.Event) -> BinaryIO:
+    """Return what tarfile reads from: it needs three of a file's methods."""
+    return cast("BinaryIO", _Bounded(file, most, stop))
+
+
+class _Bounded:
+    """A file that ends in StageFailed where more is unpacked than may be."""
+
+    def __init__(self, file: gzip.GzipFile, most: int, stop: threading.Event) -> None:
+        self._file = file
+        self._most = most
+        self._stop = stop
+
+    def read(self, size: int) -> bytes:
+        """Read at most `size` bytes."""
+        if self._stop.is_set():
+            raise Stopped
+        if size > HEADER_BYTES:
+            raise StageFailed(StageProblem.INVALID, f"the archive has a header of {size} bytes")
+        self._bound(self._file.tell() + size)
+        return self._file.read(size)
+
+    def seek(self, position: int) -> int:
+        """Go to `position`."""
+        self._bound(position)
+        return self._file.seek(position)
+
+    def tell(self) -> int:
+        """Return how much has been unpacked."""
+        return self._file.tell()
+
+    def _bound(self, position: int) -> None:
+        if position > self._most:
+            raise StageFailed(StageProblem.TOO_LARGE, f"the archive unpacks to over {self._most} bytes")
