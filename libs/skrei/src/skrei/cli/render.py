@@ -79,7 +79,7 @@ def jobs(page: Page[Job], output: Format) -> None:
     if output is not Format.TABLE:
         document(page.document, output)
         return
-    rows = ((ago(job.created), short(job.id), job.name, job.engine, job.type, job.state) for job in page.items)
+    rows = ((ago(job.created), short(job.id), _name(job), job.engine, job.type, job.state) for job in page.items)
     table(("CREATED", "ID", "NAME", "ENGINE", "TYPE", "STATE"), rows)
     if page.next_token:
         note(f"More: skrei job list --next-token {page.next_token}")
@@ -97,7 +97,7 @@ def executions(found: Sequence[Execution]) -> None:
             short(one.node_id),
             one.state,
             one.desired,
-            "" if one.exit_code is None or not one.is_terminal else str(one.exit_code),
+            _exit_code(one),
             ago(one.created),
             f"{max((one.modified - one.created).total_seconds(), 0):.2f} s" if one.is_terminal else "",
             one.message,
@@ -267,6 +267,17 @@ def progress_states(progress: Progress) -> str:
     """Return how many partitions are in which state."""
     counts = progress.partitions
     return " · ".join(f"{name} {counts[name]}" for name in sorted(counts)) or "nothing placed yet"
+
+
+def _exit_code(execution: Execution) -> str:
+    """Return the exit code of a program that had one: -1 is how the API says that it did not."""
+    had = execution.is_terminal and execution.exit_code is not None and execution.exit_code >= 0
+    return str(execution.exit_code) if had else ""
+
+
+def _name(job: Job) -> str:
+    """Return the name that somebody gave; a job without one is called by its id."""
+    return "" if job.name == job.id else job.name
 
 
 def _reasons(found: JobDetails) -> list[str]:

@@ -9,7 +9,7 @@ from skrei.cli import render
 from skrei.client import AsyncClient
 from skrei.errors import Rejected
 from skrei.follow import follow
-from skrei.progress import Progress
+from skrei.progress import Progress, best_attempts
 from skrei.views import Document, Job
 
 MOST_SHOWN = 4
@@ -95,6 +95,9 @@ def finish(last: Progress) -> None:
         _tell_failure(job)
     if 0 < job.count <= MOST_SHOWN:
         render.job_output(last.executions)
+    for one in best_attempts(last.executions):
+        if one.exit_code:
+            render.note(f"Partition {one.partition} ended with exit code {one.exit_code}.")
     render.line()
     render.hints(
         [
