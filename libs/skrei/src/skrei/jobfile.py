@@ -55,6 +55,11 @@ def resolve_paths(job: Document, folder: Path) -> Document:
     return resolved
 
 
+def renamed(job: Document, name: str) -> Document:
+    """Return the job under another name; an empty one changes nothing."""
+    return job | {_find(job, "Name") or "Name": name} if name else job
+
+
 def _resolve_task(task: Any, folder: Path) -> Any:
     key = _find(task, "InputSources") if isinstance(task, dict) else None
     if not key or not isinstance(task[key], list):

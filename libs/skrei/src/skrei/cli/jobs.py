@@ -26,6 +26,7 @@ def run(
         str, typer.Argument(metavar="FILE", help="YAML or JSON; `-` or nothing reads standard input.")
     ] = "-",
     *,
+    name: Annotated[str, typer.Option("--name", help="The job's name, instead of the file's.")] = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until the job is done.")] = True,
     wait_timeout: Annotated[
         float, typer.Option("--wait-timeout-secs", min=0, help="Stay at most so long; 0 is no limit.")
@@ -34,13 +35,15 @@ def run(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the output while it comes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job as it would be sent.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Submit even when nothing has changed.")] = False,
+    output: Annotated[Format, typer.Option("--output", "-o", help="With --dry-run: yaml or json.")] = Format.YAML,
     api: Api = None,
 ) -> None:
     """Submit the job in a file and show its progress. Exits 1 when it does not complete."""
     from skrei.cli.submit import Wish, submit
+    from skrei.jobfile import renamed
 
-    wish = Wish(wait, id_only, follow, dry_run, force, wait_timeout)
-    settled(submit(endpoint(api), _load(file), wish))
+    wish = Wish(wait, id_only, follow, dry_run, force, wait_timeout, output)
+    settled(submit(endpoint(api), renamed(_load(file), name), wish))
 
 
 @app.command()

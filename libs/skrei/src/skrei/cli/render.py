@@ -45,15 +45,26 @@ def document(found: Document, output: Format) -> None:
     """Print a document of the API for a program, with the version of its shape."""
     shaped = {"apiVersion": API_VERSION} | found
     if output is Format.YAML:
-        yaml_text(shaped)
+        _print_yaml(shaped)
     else:
-        import json
-
-        print(json.dumps(shaped, indent=2, ensure_ascii=False))
+        _print_json(shaped)
 
 
-def yaml_text(found: Document) -> None:
-    """Print a document as YAML."""
+def job_file(job: Document, output: Format) -> None:
+    """Print a job as a file that can be submitted."""
+    if output is Format.JSON:
+        _print_json(job)
+    else:
+        _print_yaml(job)
+
+
+def _print_json(found: Document) -> None:
+    import json
+
+    print(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _print_yaml(found: Document) -> None:
     import yaml
 
     print(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), end="")

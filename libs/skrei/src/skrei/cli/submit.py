@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import typer
 
 from skrei.cli import render
+from skrei.cli.formats import Format
 from skrei.client import AsyncClient
 from skrei.errors import Rejected
 from skrei.follow import follow
@@ -26,12 +27,13 @@ class Wish:
     dry_run: bool = False
     force: bool = False
     timeout_seconds: float = 0.0
+    output: Format = Format.YAML
 
 
 async def submit(endpoint: str | None, job: Document, wish: Wish) -> None:
     """Submit `job` and show what was asked for. Exits 1 when the job was waited for and did not complete."""
     if wish.dry_run:
-        render.yaml_text(job)
+        render.job_file(job, wish.output)
         return
     async with AsyncClient(endpoint) as client:
         submitted = await client.submit(job, force=wish.force)
