@@ -5,6 +5,7 @@ talks to it as everybody does. `KEEP=1` leaves the stack running.
 """
 
 import asyncio
+import io
 import os
 import shlex
 import shutil
@@ -32,6 +33,8 @@ TOP_WORDS = 10
 
 def main() -> None:
     """Run the demo; exit 0 when the job completed and its results were shown."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # in a pipe too, what is told comes in order
     try:
         asyncio.run(_demo(keep=os.environ.get("KEEP", "") not in {"", "0"}))
     except SkreiError as error:
@@ -115,17 +118,12 @@ def _show_words(fetched: Fetched) -> None:
 
 
 def _merged(folder: Path) -> Counter[str]:
-    """Return the sum of every `word count` line (in either order) in the results' own files."""
+    """Return the sum of what each partition counted: `count word` lines in its words.txt."""
     words: Counter[str] = Counter()
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name in {"stdout", "stderr", "exitCode"}:
-            continue
+    for path in sorted(folder.rglob("words.txt")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            fields = line.split()
-            if len(fields) == 2 and fields[1].isdigit():
-                words[fields[0]] += int(fields[1])
-            elif len(fields) == 2 and fields[0].isdigit():
-                words[fields[1]] += int(fields[0])
+            count, _, word = line.partition(" ")
+            words[word] += int(count)
     return words
 
 
@@ -159,7 +157,7 @@ def _next_steps(endpoint: str, example: Path) -> None:
     if endpoint:
         commands = [
             (f"{program} job list --api {endpoint}", "every job"),
-            (f"{program} job run {file} --api {endpoint}", "the same job again"),
+            (f"{program} job run {file} --name again --api {endpoint}", "the same job again"),
             (f"{program} node list --api {endpoint}", "who runs them"),
         ]
     else:
