@@ -1,11 +1,15 @@
 """Executions, results, nodes, blobs and the server itself, over a real record."""
 
+import json
 import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
+from skrei_orchestrator_api.routes.results import MOST_RESULTS
 from tests.support.api import INTERNAL_TOKEN, JOBS, NODES, Api, listening, running_api
+
+INTERNAL = {"Authorization": f"Bearer {INTERNAL_TOKEN}"}
 
 
 @pytest.fixture
@@ -109,6 +113,40 @@ async def test_the_internal_route_gives_results_to_the_publisher_alone(api: Api)
             f"/internal/results/{unknown}", headers={"Authorization": f"Bearer {INTERNAL_TOKEN}"}
         )
         assert answer.status_code == 404
+
+
+async def test_the_internal_route_gives_many_results_at_once_in_exact_bytes(api: Api) -> None:
+    job_id = await api.submit(Count=4)
+    held = {await api.rows.execution(job_id, partition=n): bytes([n, 10, 0, 255]) * (n + 1) for n in range(3)}
+    taken = await api.rows.execution(job_id, partition=3)
+    for number, (execution_id, content) in enumerate(held.items()):
+        await api.rows.result(job_id, execution_id, number, inline=content)
+    await api.rows.result(job_id, taken, 3, inline=None)
+    asked = [*reversed(held), taken, "e-unknown", "e-\x00"]
+    answer = await api.http.post("/internal/results", json=asked, headers=INTERNAL)
+    assert answer.status_code == 200
+    head, _, rest = answer.content.partition(b"\n")
+    assert json.loads(head) == [[execution_id, len(held[execution_id])] for execution_id in reversed(held)]
+    assert rest == b"".join(reversed(held.values()))
+
+
+async def test_many_results_are_the_publishers_alone(api: Api) -> None:
+    for headers in ({}, {"Authorization": "Bearer guess"}, {"Authorization": f"Basic {INTERNAL_TOKEN}"}):
+        answer = await api.http.post("/internal/results", content=b"[]", headers=headers)
+        assert (answer.status_code, answer.json()["Code"]) == (401, "Unauthorized")
+
+
+@pytest.mark.parametrize("body", [b"", b"no json", b"\xff\xfe", b"{}", b'"e-1"', b"[1]", b'[["e-1"]]', b"[" * 100_000])
+async def test_rubbish_is_no_list_of_results(api: Api, body: bytes) -> None:
+    answer = await api.http.post("/internal/results", content=body, headers=INTERNAL)
+    assert answer.status_code == 400
+
+
+async def test_so_many_results_at_once_and_no_more(api: Api) -> None:
+    for count, status in ((MOST_RESULTS, 200), (MOST_RESULTS + 1, 400)):
+        ids = [f"e-{number}" for number in range(count)]
+        answer = await api.http.post("/internal/results", json=ids, headers=INTERNAL)
+        assert answer.status_code == status
 
 
 async def test_a_run_token_opens_its_own_blobs_and_nothing_else(api: Api) -> None:

@@ -1,6 +1,7 @@
 """The publisher as a process with its own few rights at NATS, beside an API that has only the internal route."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -105,8 +106,15 @@ def internal_route(secret: str) -> web.Application:
         content = RESULTS.get(request.match_info["id"])
         return web.Response(body=content) if content else web.Response(status=404)
 
+    async def bulk(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {secret}"
+        found = {each: RESULTS[each] for each in await request.json() if each in RESULTS}
+        head = json.dumps([[each, len(content)] for each, content in found.items()]).encode()
+        return web.Response(body=b"\n".join([head, b"".join(found.values())]))
+
     app = web.Application()
     app.router.add_get("/internal/results/{id}", internal)
+    app.router.add_post("/internal/results", bulk)
     return app
 
 

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,66 @@ async def test_the_record_is_asked_with_the_internal_token_and_only_for_so_much(
         gone = ApiSource(session, api_url="http://127.0.0.1:9", token="secret", most_bytes=1000)
         with pytest.raises(SourceAway, match="does not answer"):
             await gone.fetch("small")
+
+
+WHOLE = b'[["e-1", 3], ["e-2", 0], ["e-3", 4]]\n' + b"abc" + b"\n\x00\xffz"
+
+
+@asynccontextmanager
+async def answering(body: bytes, status: int = 200, *, length: int | None = None) -> AsyncIterator[ApiSource]:
+    """An API that answers every bulk request so; with a `length`, it breaks off after the body's bytes."""
+    from aiohttp import web
+
+    async def bulk(request: web.Request) -> web.StreamResponse:
+        assert request.headers["Authorization"] == "Bearer secret"
+        if length is None:
+            return web.Response(status=status, body=body)
+        response = web.StreamResponse(headers={"Content-Length": str(length)})
+        await response.prepare(request)
+        await response.write(body)
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    app = web.Application()
+    app.router.add_post("/internal/results", bulk)
+    async with TestServer(app) as server, ClientSession() as session:
+        yield ApiSource(session, api_url=str(server.make_url("/")), token="secret", most_bytes=1000)
+
+
+async def test_many_results_come_in_one_answer_byte_by_byte() -> None:
+    async with answering(WHOLE) as api:
+        found = await api.fetch_many(["e-1", "e-2", "e-3", "e-taken"])
+        assert found == {"e-1": b"abc", "e-2": b"", "e-3": b"\n\x00\xffz"}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (WHOLE[:-1], "not whole"),
+        (WHOLE + b"!", "not whole"),
+        (b"[]", None),
+        (b"", "cannot be read"),
+        (b"<html>\n", "cannot be read"),
+        (b'[["e-1", -1], ["e-2", 1]]\n', "cannot be read"),
+        (b'[["e-1"]]\n', "cannot be read"),
+        (b'[["e-9", 1]]\nx', "nobody asked for"),
+        (b'[["e-1", 4000]]\n' + b"x" * 4000, "more than 3000"),
+    ],
+)
+async def test_a_bulk_answer_that_is_not_exact_is_no_answer(body: bytes, said: str | None) -> None:
+    async with answering(body) as api:
+        if said is None:
+            assert await api.fetch_many(["e-1", "e-2", "e-3"]) == {}
+            return
+        with pytest.raises(SourceAway, match=said):
+            await api.fetch_many(["e-1", "e-2", "e-3"])
+
+
+async def test_a_bulk_answer_that_breaks_off_or_refuses_means_that_the_source_is_away() -> None:
+    async with answering(WHOLE[:-2], length=len(WHOLE)) as api:
+        with pytest.raises(SourceAway, match="does not answer"):
+            await api.fetch_many(["e-1", "e-2", "e-3"])
+    async with answering(b"", 503) as api:
+        with pytest.raises(SourceAway, match="answered 503 for 1"):
+            await api.fetch_many(["e-1"])

@@ -21,11 +21,12 @@ class Record:
         self.asked: list[str] = []
         self.away = False
 
-    async def fetch(self, execution_id: str) -> bytes | None:
-        self.asked.append(execution_id)
+    async def fetch_many(self, execution_ids: Sequence[str]) -> dict[str, bytes]:
+        self.asked += execution_ids
         if self.away:
             raise SourceAway("The API answered 503.")
-        return self.results.get(execution_id.replace("-", "_"))
+        held = {each: self.results.get(each.replace("-", "_")) for each in execution_ids}
+        return {each: content for each, content in held.items() if content is not None}
 
 
 class Bench:
@@ -41,9 +42,7 @@ class Bench:
         self.retention = Retention(
             self.store, keep=timedelta(days=7), quota_bytes=quota, dropped=self.dropped, now=lambda: self.now
         )
-        self.worker = Worker(
-            self.store, record, self.retention, tell=self.tell, batch=batch, parallel=2, most_pending=most_pending
-        )
+        self.worker = Worker(self.store, record, self.retention, tell=self.tell, batch=batch, most_pending=most_pending)
 
     async def tell(self, fact: PublisherFact) -> None:
         self.told.append(fact)

@@ -166,6 +166,16 @@ async def inline_result(pool: asyncpg.Pool, execution_id: str) -> bytes | None:
     return data
 
 
+async def inline_results(pool: asyncpg.Pool, execution_ids: Sequence[str]) -> dict[str, bytes]:
+    """Return those of these results that the record still holds, in the order asked for."""
+    rows = await pool.fetch(
+        "SELECT execution_id, inline FROM results WHERE execution_id = ANY ($1::text[]) AND inline IS NOT NULL",
+        [each for each in execution_ids if _storable(each)],
+    )
+    held = {row["execution_id"]: row["inline"] for row in rows}
+    return {each: held[each] for each in execution_ids if each in held}
+
+
 async def nodes(pool: asyncpg.Pool) -> list[Row]:
     """Return every node with the sums of what is reserved on it."""
     return list(await pool.fetch(f"{_NODE} ORDER BY n.id"))

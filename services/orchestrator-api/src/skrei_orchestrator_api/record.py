@@ -156,6 +156,10 @@ class Record:
         """Return a result that the record still holds."""
         return await lookups.inline_result(self._pool, execution_id)
 
+    async def inline_results(self, execution_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return those of these results that the record still holds."""
+        return await lookups.inline_results(self._pool, execution_ids)
+
     # ---------------------------------------------------------------- nodes and blobs
 
     async def nodes(self) -> list[NodeView]:

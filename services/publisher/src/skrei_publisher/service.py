@@ -56,7 +56,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             retention,
             tell=speaker.tell,
             batch=settings.store_batch,
-            parallel=settings.fetch_parallel,
             most_pending=settings.most_pending,
         )
         await bus.subscribe(subjects.PUBLISHER_COMMAND, _into(worker))

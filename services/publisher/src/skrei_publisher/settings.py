@@ -3,6 +3,8 @@
 from datetime import timedelta
 from pathlib import Path
 
+from pydantic import Field
+
 from skrei_kit.settings import Settings as Base
 
 KIB = 1024
@@ -52,14 +54,12 @@ class Settings(Base):
     most_result_bytes: int = MIB
     """The largest result fetched from the API: an inline one has 64 KiB, more is a mistake."""
 
-    fetch_parallel: int = 8
-    """Results fetched at once: hides the round trip without taking the API's connections from its users."""
-
     fetch_timeout_seconds: float = 10.0
-    """One result of 64 KiB from the API beside us; longer means that it is overloaded, and the sweep asks again."""
+    """A batch of small results from the API beside us; longer means that it is overloaded, and the sweep asks again."""
 
-    store_batch: int = 64
-    """Results written with one round of fsync: a bulk of this size is held in memory, 4 MiB at most."""
+    store_batch: int = Field(default=64, ge=1, le=256)
+    """Results fetched in one request and written with one round of fsync: 4 MiB in memory at most. The API answers
+    at most 256 at once."""
 
     most_pending: int = 20_000
     """Results waiting to be taken over (ids and digests); above it they are left to the leader's sweep."""

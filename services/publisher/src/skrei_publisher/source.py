@@ -1,13 +1,19 @@
 """Where inline results are before they are stored: the API's internal route, which reads them from the record."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from urllib.parse import quote
 
 import aiohttp
+from pydantic import Field, TypeAdapter, ValidationError
 
 from skrei_domain.errors import SkreiError
+
+_SIZES: TypeAdapter[list[tuple[str, Annotated[int, Field(ge=0)]]]] = TypeAdapter(
+    list[tuple[str, Annotated[int, Field(ge=0)]]]
+)
 
 
 class SourceAway(SkreiError):
@@ -35,14 +41,51 @@ class ApiSource:
                     return None
                 if response.status != HTTPStatus.OK:
                     raise SourceAway(f"The API answered {response.status} for the result of {execution_id}.")
-                content = await response.content.read(self._most_bytes + 1)
-                while len(content) <= self._most_bytes and (more := await response.content.read(self._most_bytes)):
-                    content += more
+                return await _read(response, self._most_bytes)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise SourceAway(f"The API does not answer: {error}", execution_id=execution_id) from error
-        if len(content) > self._most_bytes:
-            raise SourceAway(f"The API sent more than {self._most_bytes} bytes for {execution_id}.")
-        return content
+
+    async def fetch_many(self, execution_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return those of these results that the record still holds. Raises SourceAway."""
+        try:
+            async with self._session.post(self._base, headers=self._headers, json=list(execution_ids)) as response:
+                if response.status != HTTPStatus.OK:
+                    raise SourceAway(f"The API answered {response.status} for {len(execution_ids)} results.")
+                body = await _read(response, self._most_bytes * len(execution_ids))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise SourceAway(f"The API does not answer: {error}") from error
+        found = _split(body)
+        if not found.keys() <= set(execution_ids):
+            raise SourceAway("The API sent results that nobody asked for.")
+        return found
+
+
+async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > most_bytes:
+            raise SourceAway(f"The API sent more than {most_bytes} bytes.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _split(body: bytes) -> dict[str, bytes]:
+    """Return the results of a bulk answer: a line of JSON `[[id, size], …]`, then their bytes, all of them."""
+    head, _, rest = body.partition(b"\n")
+    try:
+        sizes = _SIZES.validate_json(head)
+    except ValidationError as error:
+        raise SourceAway("The API's answer cannot be read.") from error
+    if sum(size for _, size in sizes) != len(rest):
+        raise SourceAway(f"The API's answer is not whole: {len(rest)} bytes.")
+    found: dict[str, bytes] = {}
+    start = 0
+    for execution_id, size in sizes:
+        found[execution_id] = rest[start : start + size]
+        start += size
+    return found
 
 
 def read_token(path: Path) -> str:

@@ -20,8 +20,8 @@ Tell = Callable[[PublisherFact], Awaitable[None]]
 class Source(Protocol):
     """Where a result is before it is stored."""
 
-    async def fetch(self, execution_id: str) -> bytes | None:
-        """Return the result, None when there is none. Raises SourceAway."""
+    async def fetch_many(self, execution_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return those of these results that there are. Raises SourceAway."""
 
 
 class Worker:
@@ -38,7 +38,6 @@ class Worker:
         *,
         tell: Tell,
         batch: int,
-        parallel: int,
         most_pending: int,
     ) -> None:
         self._store = store
@@ -46,7 +45,6 @@ class Worker:
         self._retention = retention
         self._tell = tell
         self._batch = batch
-        self._gate = asyncio.Semaphore(parallel)
         self._most_pending = most_pending
         self._take: dict[str, ResultHeld] = {}
         self._drop: dict[str, None] = {}
@@ -95,14 +93,13 @@ class Worker:
 
     async def _take_over(self, wanted: Sequence[ResultHeld]) -> list[tuple[str, str]]:
         """Return (execution id, digest) of what is stored now; the others stay with the record."""
-        done = [held for held in wanted if await asyncio.to_thread(self._store.holds, held.execution_id, held.digest)]
+        done = await asyncio.to_thread(self._held, wanted)
         known = {held.execution_id for held in done}
         missing = [held for held in wanted if held.execution_id not in known]
         if missing and not self._retention.has_room(sum(held.size for held in missing)):
             log.warning("result_store_full", waiting=len(missing), used_bytes=self._store.used_bytes)
             missing = []
-        fetched = await asyncio.gather(*(self._fetch(held) for held in missing))
-        items = [item for item in fetched if item is not None]
+        items = await self._fetch(missing) if missing else []
         if items and not await self._put(items):
             items = []
         return [(held.execution_id, held.digest) for held in done] + [(one.execution_id, one.digest) for one in items]
@@ -117,20 +114,26 @@ class Worker:
         log.debug("results_stored", count=len(items), used_bytes=self._store.used_bytes)
         return True
 
-    async def _fetch(self, held: ResultHeld) -> Item | None:
-        """Return the result, or None where the leader must ask again (or where there is nothing left to take)."""
-        async with self._gate:
-            try:
-                content = await self._source.fetch(held.execution_id)
-            except SourceAway as error:
-                log.warning("result_not_fetched", execution_id=held.execution_id, reason=error.message)
-                return None
-        if content is None:
-            return None  # taken over before, and the record's copy is cleared
-        if (got := digest_of(content)) != held.digest:
-            log.error("result_digest_differs", execution_id=held.execution_id, wanted=held.digest, got=got)
-            return None
-        return Item(held.execution_id, held.digest, content)
+    def _held(self, wanted: Sequence[ResultHeld]) -> list[ResultHeld]:
+        return [held for held in wanted if self._store.holds(held.execution_id, held.digest)]
+
+    async def _fetch(self, wanted: Sequence[ResultHeld]) -> list[Item]:
+        """Return what the record still holds; what is missing was taken over before, or the leader asks again."""
+        try:
+            found = await self._source.fetch_many([held.execution_id for held in wanted])
+        except SourceAway as error:
+            log.warning("results_not_fetched", count=len(wanted), reason=error.message)
+            return []
+        items: list[Item] = []
+        for held in wanted:
+            content = found.get(held.execution_id)
+            if content is None:
+                continue
+            if (got := digest_of(content)) != held.digest:
+                log.error("result_digest_differs", execution_id=held.execution_id, wanted=held.digest, got=got)
+            else:
+                items.append(Item(held.execution_id, held.digest, content))
+        return items
 
 
 def _first(waiting: dict[str, T], most: int) -> dict[str, T]:

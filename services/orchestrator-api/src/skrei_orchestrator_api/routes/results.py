@@ -1,6 +1,7 @@
 """What jobs leave: addresses for people, and the inline results themselves for the publisher."""
 
 import hmac
+import json
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -10,8 +11,11 @@ from starlette.routing import Route
 from skrei_domain.errors import NotFound
 from skrei_orchestrator_api import schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
-from skrei_orchestrator_api.http import answer
+from skrei_orchestrator_api.http import answer, read_json
 from skrei_orchestrator_api.problems import HttpProblem
+
+MOST_RESULTS = 256
+"""Inline results in one answer: 16 MiB at most, and four times what a publisher asks for at once."""
 
 
 def download_url(deps: Deps, execution_id: str) -> str:
@@ -44,9 +48,7 @@ async def list_results(request: Request) -> Response:
 async def inline_result(request: Request) -> Response:
     """Return a result that the record still holds, to the publisher alone."""
     deps = deps_of(request)
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), deps.internal_token.encode()):
-        raise HttpProblem(401, "this route is the publisher's alone", code="Unauthorized", component="Authorizer")
+    _only_publisher(request, deps.internal_token)
     execution_id = request.path_params["execution_id"]
     data = await deps.record.inline_result(execution_id)
     if data is None:
@@ -54,7 +56,26 @@ async def inline_result(request: Request) -> Response:
     return Response(data, media_type="application/gzip")
 
 
+async def inline_results(request: Request) -> Response:
+    """Return many results at once, to the publisher alone: a line of JSON `[[id, size], …]`, then their bytes."""
+    deps = deps_of(request)
+    _only_publisher(request, deps.internal_token)
+    asked = await read_json(request)
+    if not isinstance(asked, list) or len(asked) > MOST_RESULTS or not all(isinstance(each, str) for each in asked):
+        raise HttpProblem(400, f"a list of at most {MOST_RESULTS} execution ids is needed", code="BadRequest")
+    found = await deps.record.inline_results(asked)
+    head = json.dumps([[each, len(data)] for each, data in found.items()]).encode()
+    return Response(b"".join([head, b"\n", *found.values()]), media_type="application/octet-stream")
+
+
+def _only_publisher(request: Request, internal_token: str) -> None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), internal_token.encode()):
+        raise HttpProblem(401, "this route is the publisher's alone", code="Unauthorized", component="Authorizer")
+
+
 ROUTES = [
     Route("/api/v1/orchestrator/jobs/{job_id}/results", list_results),
+    Route("/internal/results", inline_results, methods=["POST"]),
     Route("/internal/results/{execution_id}", inline_result),
 ]
