@@ -59,7 +59,19 @@ class LiveStack:
         skrei = Path(sys.executable).with_name("skrei")
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [skrei, "serve", "--data-dir", data, "--port", "0", "--publisher-port", "0", "--nats-port", "0", *options],
+                [
+                    skrei,
+                    "serve",
+                    "--data-dir",
+                    data,
+                    "--port",
+                    "0",
+                    "--publisher-port",
+                    "0",
+                    "--nats-port",
+                    "0",
+                    *options,
+                ],
                 stdout=out,
                 stderr=out,
                 env=os.environ | {"SKREI_LOG_LEVEL": "info"},

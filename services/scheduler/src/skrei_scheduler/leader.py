@@ -85,7 +85,9 @@ class Leader:
             missed_heartbeats=self._settings.missed_heartbeats,
         )
         token = timedelta(hours=self._settings.token_hours)
-        self._sender = Sender(self._bus, self._core, self._specs, self._signer, self._clock, token)
+        self._sender = Sender(
+            self._bus, self._core, specs=self._specs, signer=self._signer, clock=self._clock, token=token
+        )
         log.info("leading", epoch=self._epoch, nodes=len(view.nodes), jobs=len(view.jobs))
         reader = StreamReader(
             self._bus,
@@ -127,7 +129,7 @@ class Leader:
         """Make the streams, ask everyone to say hello; try until NATS is there. Then rest until stopped."""
         while True:
             try:
-                await self._sender.ensure_streams()
+                await self._keep_streams()
                 break
             except BusUnavailable as error:
                 log.warning("streams_not_made", error=error.message)
@@ -247,16 +249,19 @@ class Leader:
         self._wake.set()
         self._read_due.set()
         try:
-            info = await self._bus.stream_info(subjects.STREAM_COMMANDS)
-            created = str(info.created) if info else ""
-            if created != self._commands_stream:
-                if self._commands_stream:
-                    log.warning("streams_made_again")
-                    await self._sender.ensure_streams()
-                    info = await self._bus.stream_info(subjects.STREAM_COMMANDS)
-                self._commands_stream = str(info.created) if info else ""
+            await self._keep_streams()
         except BusUnavailable as error:
             log.debug("streams_not_seen", error=error.message)
+
+    async def _keep_streams(self) -> None:
+        """Make the streams again where the one of commands is gone, or is another one than we made consumers on."""
+        info = await self._bus.stream_info(subjects.STREAM_COMMANDS)
+        if info is None or str(info.created) != self._commands_stream:
+            if self._commands_stream:
+                log.warning("streams_made_again")
+            await self._sender.ensure_streams()
+            info = await self._bus.stream_info(subjects.STREAM_COMMANDS)
+            self._commands_stream = str(info.created) if info else ""
 
     async def _hand_over(self) -> None:
         command = await self._record.publisher_work(

@@ -36,7 +36,7 @@ class Sender:
     """Puts messages on the bus. What cannot be sent is not kept: the record knows it, and the sweep repeats it."""
 
     def __init__(
-        self, bus: Bus, core: Core, specs: SpecCache, signer: TokenSigner, clock: Clock, token: timedelta
+        self, bus: Bus, core: Core, *, specs: SpecCache, signer: TokenSigner, clock: Clock, token: timedelta
     ) -> None:
         self._bus = bus
         self._core = core
@@ -69,7 +69,7 @@ class Sender:
             job, spec = self._core.view.jobs.get(row.job_id), self._specs.get(row.job_id, row.job_version)
             if job is None or spec is None:
                 return None  # ended meanwhile, or to be sent with the next sweep, which reads the spec
-            run = order(row, job, spec, self._signer, self._clock.now(), self._token)
+            run = order(row, job, spec, signer=self._signer, now=self._clock.now(), token=self._token)
         return ExecutionWanted(
             execution_id=row.id,
             revision=row.revision,

@@ -73,7 +73,9 @@ class SpecCache:
         return {(row.job_id, row.job_version) for row in rows} - self._by_job.keys()
 
 
-def order(row: ExecutionRow, job: JobRow, spec: Spec, signer: TokenSigner, now: datetime, token: timedelta) -> RunOrder:
+def order(
+    row: ExecutionRow, job: JobRow, spec: Spec, *, signer: TokenSigner, now: datetime, token: timedelta
+) -> RunOrder:
     """Return all that a node needs to run an execution."""
     task = spec.tasks[row.task]
     left = None
