@@ -58,7 +58,7 @@ async def write(connection: Connection, at: datetime, work: Sequence[tuple[Part,
     Runs inside the caller's transaction; `at` is the time that all of it happened.
     """
     for group in _in_order([(part, rows) for part, rows in work if rows]):
-        slices = [(part, list(_cut(rows))) for part, rows in group]
+        slices = [(part, list(cut(rows))) for part, rows in group]
         for index in range(max(len(cut) for _, cut in slices)):
             await _one(connection, at, [(part, cut[index]) for part, cut in slices if index < len(cut)])
 
@@ -95,7 +95,7 @@ def _in_order(work: list[tuple[Part, Rows]]) -> Iterator[list[tuple[Part, Rows]]
         yield group
 
 
-def _cut(rows: Rows) -> Iterator[Rows]:
+def cut(rows: Rows) -> Iterator[Rows]:
     """Yield slices within the limits."""
     begin = size = 0
     for index, row in enumerate(rows):

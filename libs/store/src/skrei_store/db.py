@@ -37,6 +37,7 @@ STATEMENT_CACHE = 256
 SESSION = {
     "jit": "off",
     "enable_seqscan": "off",  # every statement has an index, and a table that was small when it was planned has grown
+    "enable_mergejoin": "off",  # it would read two whole indexes in order, for the sake of a few rows
     "timezone": "UTC",
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
@@ -55,7 +56,6 @@ WRITER = {
     # A bulk update is a hash join of the arrays with lookups by primary key (`id = ANY`), and nothing else: with
     # stale statistics the planner would rather compare every array element with every row.
     "enable_nestloop": "off",
-    "enable_mergejoin": "off",
     "enable_indexonlyscan": "off",  # else an index that holds the column is read from end to end, once it was small
     "plan_cache_mode": "force_generic_plan",
 }
