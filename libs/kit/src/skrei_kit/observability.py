@@ -14,7 +14,9 @@ def configure_logs(level: str = "info", *, service: str = "", pretty: bool | Non
     if number is None:
         raise ValueError(f"{level!r} is not a log level: use debug, info, warning or error")
     on_terminal = sys.stderr.isatty() if pretty is None else pretty
-    renderer: Any = structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
+    # The renderer's own tracebacks show every local variable: tokens and specs among them.
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = console if on_terminal else structlog.processors.JSONRenderer()
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
