@@ -47,6 +47,7 @@ ASK_AFTER_SECONDS = 10.0  # an offer unanswered while its node heartbeats: ask t
 GIVE_UP_AFTER_SECONDS = 30.0  # then revoke it and try elsewhere
 SELF_SUSPICION_SECONDS = 120.0  # when a third of the nodes falls silent at once it is probably us
 SELF_SUSPICION_NODES = 3
+SWEEP_SECONDS = 10.0  # how long a waiting job may stay unseen after a wake-up was missed
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class Core:
         self._quiet_since = now  # silence counts from here: takeover, our reconnect, a jump of our clock
         self._suspect_until = float("-inf")
         self._last_tick = now
+        self._swept = now
         self._seeds = itertools.count(1)
         for row in view.executions.values():
             self._note_offer(row, now)
@@ -160,6 +162,7 @@ class Core:
             self._quiet_since = now  # we were stopped, or our clock jumped
         self._last_tick = now
         self._notice_silence(now)
+        self._sweep_waiting(now)
         return self._repeat_offers(now)
 
     # ------------------------------------------------------------ the next commit
@@ -355,8 +358,8 @@ class Core:
 
         def decide(locked: Locked) -> Changes:
             builder = ChangesBuilder(self.view, locked, self._ids)
-            for node_id, why in gone.items():
-                silence_into(builder, [node_id], error=why)
+            for why in dict.fromkeys(gone.values()):  # nodes with one reason together: one evaluation for each job
+                silence_into(builder, [node_id for node_id, each in gone.items() if each == why], error=why)
             return builder.build()
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
@@ -440,6 +443,13 @@ class Core:
         ids = frozenset(evaluation.id for evaluation in chosen if evaluation.id)
         return Commit("plan", frozenset(plan.jobs), ids, plan.decide, self._advance)
 
+    def _sweep_waiting(self, now: float) -> None:
+        """Wake the heads of the line now and then: a wake-up that was missed must not keep a job waiting for ever."""
+        if now - self._swept >= SWEEP_SECONDS:
+            self._swept = now
+            for job_id in self.view.sweep():
+                self._wake(job_id, "capacity")
+
     # ------------------------------------------------------------ after a commit
 
     def _advance(self, changes: Changes, now: float) -> list[Outgoing]:
@@ -454,7 +464,7 @@ class Core:
         out: list[Outgoing] = [SendCommands(node_id, tuple(rows)) for node_id, rows in by_node.items()]
         for new in changes.evaluations_new:
             if new.delay_seconds <= 0:
-                self._inbox.evaluations[new.id] = Evaluation(new.id, new.job_id, new.trigger)
+                self._inbox.evaluations[new.id] = Evaluation(new.id, new.job_id, new.trigger, comment=new.comment)
             else:
                 out.append(ReadSoon(new.delay_seconds))
         return out

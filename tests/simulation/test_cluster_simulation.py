@@ -1,0 +1,22 @@
+"""Whole clusters on virtual time: schedulers, nodes and the record's rules under faults.
+
+A failure prints its seed and what happened last; `make sim SEED=…` replays it.
+"""
+
+import os
+
+import pytest
+
+from tests.support.sim.cluster import live
+
+SEEDS = 240
+PARTS = 8  # so that a run on two cores shares them, and a failure leaves the rest to be seen
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_fails_every_job_ends_once_and_nothing_is_left_behind(part: int) -> None:
+    chosen = os.environ.get("SEED")
+    seeds = [int(chosen)] if chosen and part == 0 else [] if chosen else range(part, SEEDS, PARTS)
+    for seed in seeds:
+        live(seed)

@@ -1,0 +1,275 @@
+"""A whole cluster in one process, on virtual time: users, two schedulers, nodes, and everything that goes wrong.
+
+`Cluster(seed).run()` lives through a time of faults, then through a time without; the rules of the record hold at
+every commit (see `record`), and `check_end` says what must be true once nothing goes wrong any more.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+
+from skrei_domain.job import JobSpec
+from skrei_domain.lifecycle import JobState
+from skrei_domain.messages import CommandBatch, Confirm, Heartbeat, Hello, HelloReply
+from skrei_domain.node import NodeInfo
+from skrei_domain.spec import encode
+from skrei_scheduler.specs import SpecCache
+from skrei_scheduling.compile import compile_job
+from skrei_scheduling.feasibility import accepts
+from skrei_scheduling.rows import Evaluation, JobRow
+from skrei_scheduling.view import ClusterView
+from tests.support.builders import counting_ids
+from tests.support.sim import scenery
+from tests.support.sim.agenda import Agenda
+from tests.support.sim.leader import SimLeader
+from tests.support.sim.network import Network, Weather
+from tests.support.sim.node import SimNode
+from tests.support.sim.record import SimRecord
+
+STORY_LINES = 120
+CALM_SECONDS = 1_500.0  # ten attempts with their pauses, a wait for a silent node, and two minutes of self-suspicion
+LOOK_SECONDS = 15.0
+
+
+class Cluster:
+    """One seeded life of a cluster."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.story: deque[str] = deque(maxlen=STORY_LINES)
+        self.agenda = Agenda()
+        self.record = SimRecord(self.agenda)
+        self.weather = Weather()
+        self.network = Network(self.agenda, self.rng, self.weather)
+        self.ids = counting_ids()
+        self.specs = SpecCache()
+        self.hints_lost = self.rng.choice([0.0, 0.0, 0.3, 1.0])
+        self.scene = scenery.choose(self.rng)
+        self.nodes = [SimNode(info, self.agenda, self.network, self.rng, self.tell) for info in self.scene.nodes]
+        self.leaders = [
+            SimLeader(
+                name,
+                self.record,
+                self.agenda,
+                self.network.facts,
+                self,
+                specs=self.specs,
+                ids=self.ids,
+                rng=self.rng,
+                tell=self.tell,
+            )
+            for name in ("scheduler-a", "scheduler-b")
+        ]
+        self._by_id = {node.id: node for node in self.nodes}
+
+    def tell(self, line: str) -> None:
+        self.story.append(f"{self.agenda.now:9.3f} {line}")
+
+    # ------------------------------------------------------------ who hears whom
+
+    def hello(self, hello: Hello, answer: Callable[[HelloReply], None]) -> None:
+        for leader in self.leaders:
+            leader.hello(hello, answer)
+
+    def heartbeat(self, beat: Heartbeat) -> None:
+        for leader in self.leaders:
+            leader.heartbeat(beat)
+
+    def facts_came(self) -> None:
+        for leader in self.leaders:
+            leader.facts_came()
+
+    def commands(self, node_id: str, batch: CommandBatch) -> None:
+        node = self._by_id[node_id]
+        self.network.send(node_id, lambda: node.process.commanded(batch) if node.process else None, kept=True)
+
+    def confirm(self, node_id: str, confirm: Confirm) -> None:
+        node = self._by_id[node_id]
+        self.network.send(node_id, lambda: node.process.confirmed(confirm) if node.process else None)
+
+    # ------------------------------------------------------------ users
+
+    def submit(self, spec: JobSpec) -> None:
+        job_id, evaluation_id = self.ids("j"), self.ids("v")
+        job = compile_job(
+            spec,
+            id=job_id,
+            namespace="default",
+            name=spec.name,
+            generation=1,
+            version=1,
+            state=JobState.PENDING,
+            created_at=self.agenda.wall,
+        )
+        self.specs.put(job_id, 1, encode(spec))
+        self.record.tick()
+        self.record.submit(job, evaluation_id)
+        self.tell(f"{job_id} is submitted: {spec.count} of {spec.tasks[0].engine.params}")
+        self.hint(Evaluation(evaluation_id, job_id, "job-register", self.record.fresh(job_id)))
+        if self.rng.random() < self.scene.stopped:
+            self.agenda.after(self.rng.expovariate(1 / 10.0), lambda: self.stop(job_id))
+
+    def stop(self, job_id: str) -> None:
+        if self.record.jobs[job_id].state.is_terminal:
+            return
+        self.tell(f"{job_id} is stopped by its user")
+        evaluation_id = self.ids("v")
+        self.record.tick()
+        self.record.stop(job_id, evaluation_id)
+        self.hint(Evaluation(evaluation_id, job_id, "job-cancel", self.record.fresh(job_id)))
+
+    def hint(self, evaluation: Evaluation) -> None:
+        """Tell whoever leads; lost, late or twice, as hints are."""
+        if self.rng.random() < self.hints_lost:
+            return
+        late = self.rng.random() < 0.2
+        for _ in range(self.rng.choice([1, 1, 1, 2])):
+            delay = self.rng.uniform(0.0, 30.0) if late else self.rng.uniform(0.0005, 0.01)
+            for leader in self.leaders:
+                self.agenda.after(delay, lambda leader=leader: leader.hint([evaluation]))  # type: ignore[misc]
+
+    # ------------------------------------------------------------ a life
+
+    def run(self) -> None:
+        """Live through the faults, then through the calm, and check what must be true in the end."""
+        for node in self.nodes:
+            node.plane = self
+            node.flaky = self.scene.flaky
+            self.agenda.after(self.rng.uniform(0.0, 2.0), node.start)
+        for leader in self.leaders:
+            self.agenda.after(self.rng.uniform(0.0, 0.5), leader.stand_by)
+        for moment, spec in self.scene.jobs:
+            self.agenda.after(moment, lambda spec=spec: self.submit(spec))  # type: ignore[misc]
+        for moment, fault in self.scene.faults:
+            self.agenda.after(moment, lambda fault=fault: self.strike(fault))  # type: ignore[misc]
+        self.agenda.run_until(self.scene.seconds)
+        self.calm()
+        end = self.agenda.now + CALM_SECONDS
+        while self.agenda.now < end and self.unsettled():
+            self.agenda.run_until(self.agenda.now + LOOK_SECONDS)
+        self.check_end()
+
+    def strike(self, fault: str) -> None:
+        """Do one thing that goes wrong."""
+        if self.agenda.now >= self.scene.seconds:
+            return
+        node, leader = self.rng.choice(self.nodes), self.rng.choice(self.leaders)
+        seconds = self.rng.choice([1.0, 4.0, 12.0, 25.0, 60.0])
+        match fault:
+            case "crash" | "wipe":
+                node.crash(wipe=fault == "wipe")
+                self.agenda.after(self.rng.choice([0.05, 1.0, 5.0, 30.0]), node.start)
+            case "leave":
+                node.leave()
+                self.agenda.after(seconds, node.start)
+            case "gone":
+                if sum(not each.gone for each in self.nodes) > 1:
+                    node.crash()
+                    node.gone = True
+            case "cut":
+                self.cut(node, seconds)
+            case "cut-all":
+                for each in self.nodes:
+                    self.cut(each, seconds)
+            case "freeze":
+                leader.freeze(self.rng.choice([0.5, 2.0, 4.0, 9.0, 40.0]))
+            case "kill":
+                leader.die(self.rng.choice([0.1, 3.0, 10.0]))
+            case "deafen":
+                leader.deafen(seconds)
+            case "doom":
+                leader.doomed = 0.1
+            case "wipe-streams":
+                self.tell("all streams are wiped")
+                self.network.wipe()
+            case "storm":
+                self.tell("a storm begins")
+                self.network.weather = Weather(drop=self.rng.choice([0.05, 0.3]), repeat=0.1, slow=0.2)
+                self.agenda.after(seconds, self.clear)
+            case _:
+                raise AssertionError(f"no such fault: {fault}")
+
+    def cut(self, node: SimNode, seconds: float) -> None:
+        self.tell(f"{node.id} is cut off for {seconds:.0f} s")
+        self.network.cut(node.id, self.agenda.now + seconds)
+        if self.rng.random() < 0.7:  # else the connection outlives the cut: nobody notices a reconnect
+            self.agenda.after(seconds + 0.01, lambda: node.process.reconnected() if node.process else None)
+
+    def clear(self) -> None:
+        self.network.weather = Weather()
+
+    def calm(self) -> None:
+        """No more faults: whoever is not gone for good is there again."""
+        self.tell("all faults stop")
+        self.network.heal()
+        self.hints_lost = 0.0
+        for leader in self.leaders:
+            leader.heal()
+        for node in self.nodes:
+            node.flaky = 0.0
+            self.agenda.after(1.0, node.start)
+
+    # ------------------------------------------------------------ the end
+
+    def unsettled(self) -> str:
+        """Return what is not as it must be in the end, or nothing."""
+        alive = {node.id: node for node in self.nodes if not node.gone}
+        for job in self.record.jobs.values():
+            if not job.state.is_terminal and not self.may_wait(job):
+                return f"{job.id} is {job.state}, though a node could run it"
+        for row in self.record.executions.values():
+            if row.node_id not in alive:
+                continue
+            if row.live:
+                return f"{row.id} is {row.state} on {row.node_id}, which is there"
+            if row.holds:
+                return f"{row.id} ended as {row.state} and still holds its room on {row.node_id}"
+        for node in alive.values():
+            process = node.process
+            if process is None or not process.machine.greeted:
+                return f"{node.id} is not greeted"
+            if process.working:
+                return f"{node.id} runs {sorted(process.working)}, which nobody wants"
+            if process.machine.node.memory.outbox:
+                return f"{node.id} has facts that nobody confirmed"
+        return ""
+
+    def check_end(self) -> None:
+        problem = self.unsettled()
+        assert not problem, problem
+        self.record.check_history()
+        assert len(self.record.jobs) == len(self.scene.jobs), "a job is missing"
+
+    def may_wait(self, job: JobRow) -> bool:
+        """Whether what is left of a job can rightly wait: no node that is there could ever run it."""
+        left = [unit for unit in job.all_units() if unit not in self.record.won[job.id]]
+        return all(self.kept(job, unit) for unit in left) or not any(
+            self.could_run(job, node.info) for node in self.nodes if not node.gone
+        )
+
+    def kept(self, job: JobRow, unit: tuple[str, int]) -> bool:
+        """Whether a unit waits for a node that is gone, as its job wants it."""
+        rows = [row for row in self.record.executions.values() if row.job_id == job.id and row.unit == unit]
+        return not job.offline.replace and any(row.live and not row.revoked for row in rows)
+
+    def could_run(self, job: JobRow, info: NodeInfo) -> bool:
+        row = self.record.nodes.get(info.node_id)
+        assert row is not None, f"{info.node_id} never joined"
+        matrix = ClusterView.load([row], [], []).matrix
+        return accepts(job.tasks[0].requirement, matrix, matrix.row_of[row.id])
+
+
+def live(seed: int) -> Cluster:
+    """Run one life; a failure tells its seed and the last of what happened."""
+    cluster = Cluster(seed)
+    try:
+        cluster.run()
+    except Exception as error:
+        story = "\n  ".join(cluster.story)
+        raise AssertionError(
+            f"seed {seed} (replay: make sim SEED={seed}) at {timedelta(seconds=cluster.agenda.now)}: "
+            f"{type(error).__name__}: {error}\n  {story}"
+        ) from error
+    return cluster

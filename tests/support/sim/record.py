@@ -1,0 +1,138 @@
+"""The record with its lease: it refuses what Postgres refuses, and checks after every commit what must always hold."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from skrei_domain.errors import LeadershipLost
+from skrei_domain.lifecycle import ORDER, Connection, ExecutionState, JobState
+from skrei_domain.resources import Resources
+from skrei_scheduling.changes import Changes, Decide, Position
+from skrei_scheduling.rows import ExecutionRow, NodeRow
+from skrei_scheduling.view import ClusterView
+from tests.support.ledger import Ledger
+from tests.support.sim.agenda import Agenda
+
+LEASE_SECONDS = 3.0
+
+
+class SimRecord(Ledger):
+    """What the cluster promises, in one place. `at` of the ledger is the agenda's time."""
+
+    def __init__(self, agenda: Agenda) -> None:
+        super().__init__()
+        self._agenda = agenda
+        self.epoch = 0
+        self.timeline = 1
+        self.position: Position | None = None
+        self.commits = 0
+        self._lease_until = 0.0
+
+    @property
+    def now(self) -> datetime:
+        return self._agenda.wall
+
+    # ------------------------------------------------------------ the lease
+
+    def take_lease(self) -> int | None:
+        """Return a new epoch if the last leader's lease has run out."""
+        if self._agenda.now < self._lease_until:
+            return None
+        self.epoch += 1
+        self._lease_until = self._agenda.now + LEASE_SECONDS
+        return self.epoch
+
+    def renew(self, epoch: int) -> bool:
+        if epoch != self.epoch:
+            return False
+        self._lease_until = self._agenda.now + LEASE_SECONDS
+        return True
+
+    # ------------------------------------------------------------ commits
+
+    def tick(self) -> None:
+        self.at = timedelta(seconds=self._agenda.now)
+
+    def commit_as(self, epoch: int, jobs: Iterable[str], evaluations: Iterable[str], decide: Decide) -> Changes:
+        """Commit as the leader of `epoch`, or refuse it as the lease row does."""
+        if epoch != self.epoch:
+            raise LeadershipLost(f"epoch {epoch} is over: {self.epoch} leads", epoch=str(epoch))
+        self.tick()
+        before = {row.id: row for row in self.executions.values()}
+        nodes, states = dict(self.nodes), {job.id: job.state for job in self.jobs.values()}
+        changes = self.commit(jobs, evaluations, decide)
+        self.commits += 1
+        if changes.position is not None:
+            self.position = changes.position
+        if changes.timeline is not None:
+            assert changes.timeline > self.timeline
+            self.timeline = changes.timeline
+        for change in changes.executions:
+            self._check_step(before[change.row.id], change.row)
+        for node in changes.nodes:
+            _check_log(nodes.get(node.id), node)
+        for change_of_job in changes.jobs:
+            assert change_of_job.state is not JobState.PENDING or states[change_of_job.id] is JobState.PENDING
+        self.check_room({row.node_id for row in changes.executions_new} | {node.id for node in changes.nodes})
+        return changes
+
+    def _check_step(self, old: ExecutionRow, new: ExecutionRow) -> None:
+        """Only legal transitions: forward, or out of Unknown, or into it while the node is silent."""
+        if new.state is old.state:
+            return
+        if new.state is ExecutionState.UNKNOWN:
+            assert self.nodes[new.node_id].connection is Connection.DISCONNECTED, "Unknown, though its node is heard"
+        elif old.state is not ExecutionState.UNKNOWN:
+            assert ORDER[new.state] > ORDER[old.state], f"{old.state} became {new.state}"
+        if new.state is ExecutionState.COMPLETED:
+            assert not old.revoked, "a revoked execution completed"
+
+    def check_room(self, node_ids: Iterable[str]) -> None:
+        """What is reserved fits what the node has, at every step."""
+        held: defaultdict[str, Resources] = defaultdict(Resources)
+        for row in self.executions.values():
+            if row.holds:
+                held[row.node_id] += row.reserved
+        for node_id in node_ids:
+            capacity = self.nodes[node_id].info.capacity
+            assert held[node_id].fits(capacity), f"{held[node_id]} are reserved of {capacity} on {node_id}"
+
+    # ------------------------------------------------------------ the leader's view
+
+    def check_view(self, view: ClusterView) -> None:
+        """What the leader believes is what was committed."""
+        held = {row.id: row for row in self.executions.values() if row.live or row.holds}
+        assert view.executions == held, f"the view differs in {_difference(view.executions, held)}"
+        assert view.nodes == self.nodes, f"the view differs in {_difference(view.nodes, self.nodes)}"
+        reserved: defaultdict[str, Resources] = defaultdict(Resources)
+        for row in held.values():
+            if row.holds:
+                reserved[row.node_id] += row.reserved
+        for node_id, node in self.nodes.items():
+            assert view.matrix.room(node_id) == node.info.capacity - reserved[node_id], f"room on {node_id} is miscounted"
+        for job in view.jobs.values():
+            assert job.won == self.won[job.id], f"{job.id}: other units are won in the view"
+
+    # ------------------------------------------------------------ the end
+
+    def check_history(self) -> None:
+        """Every job's history is numbered 1..n."""
+        numbers: defaultdict[str, list[int]] = defaultdict(list)
+        for entry in self.history:
+            numbers[entry.job_id].append(entry.seq)
+        for job_id in self.jobs:
+            assert numbers[job_id] == list(range(1, len(numbers[job_id]) + 1)), f"{job_id}: {numbers[job_id]}"
+
+
+def _check_log(old: NodeRow | None, new: NodeRow) -> None:
+    if old is None:
+        return
+    assert new.incarnation >= old.incarnation, "an incarnation came back"
+    assert new.incarnation > old.incarnation or new.confirmed >= old.confirmed, "what was confirmed was taken back"
+
+
+def _difference(mine: dict[str, object] | object, theirs: dict[str, object] | object) -> object:
+    assert isinstance(mine, dict)
+    assert isinstance(theirs, dict)
+    names = {name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)}
+    return [(mine.get(name), theirs.get(name)) for name in sorted(names)][:2]

@@ -1,0 +1,81 @@
+"""What a seed makes of a cluster: its nodes, its jobs, and which faults strike when."""
+
+import random
+from dataclasses import dataclass
+
+from skrei_domain.job import JobSpec
+from skrei_domain.node import NodeInfo, Plugin
+from skrei_domain.spec import Offline, ResourcesConfig, SpecConfig, TaskSpec, Timeouts
+from tests.support.builders import amounts, selector
+
+FAULTS = (
+    "crash", "crash", "wipe", "leave", "gone", "cut", "cut", "cut-all", "freeze", "freeze", "kill", "deafen", "doom",
+    "wipe-streams", "storm",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One seed's choices. `jobs` and `faults` come with their moments."""
+
+    seconds: float
+    nodes: tuple[NodeInfo, ...]
+    jobs: tuple[tuple[float, JobSpec], ...]
+    faults: tuple[tuple[float, str], ...]
+    stopped: float
+    flaky: float
+
+
+def choose(rng: random.Random) -> Scene:
+    """Choose a scene: not every fault in every life, so that each meets long stretches without the others."""
+    seconds = rng.choice([40.0, 80.0, 120.0])
+    kinds = rng.sample(FAULTS, k=rng.randint(1, 5))
+    return Scene(
+        seconds=seconds,
+        nodes=tuple(_node(rng, number) for number in range(rng.randint(2, 5))),
+        jobs=tuple((rng.uniform(0.0, seconds * 0.8), _job(rng, number)) for number in range(rng.randint(3, 9))),
+        faults=tuple((rng.uniform(1.0, seconds), rng.choice(kinds)) for _ in range(rng.randint(1, 12))),
+        stopped=rng.choice([0.0, 0.2, 0.5]),
+        flaky=rng.choice([0.0, 0.0, 0.2, 0.6]),
+    )
+
+
+def _node(rng: random.Random, number: int) -> NodeInfo:
+    engines = ["wasm", "docker"] if rng.random() < 0.6 else ["wasm"]
+    return NodeInfo(
+        node_id=f"n-{number}",
+        labels={"zone": rng.choice("ab")},
+        engines=tuple(Plugin(name=name) for name in engines),
+        storages=(Plugin(name="inline"), Plugin(name="local")),
+        publishers=(Plugin(name="local"),),
+        capacity=amounts(rng.choice(["1", "2", "4"]), "4GiB", "100GiB"),
+    )
+
+
+def _job(rng: random.Random, number: int) -> JobSpec:
+    end = rng.choice(["ok", "ok", "ok", "ok", "ok", "exit", "trap", "result-too-large"])
+    seconds = rng.choice([0.01, 0.2, 2.0, 8.0, 30.0, 1e9])
+    endless = seconds > 1e6
+    return JobSpec(
+        name=f"job {number}",
+        count=rng.choice([1, 1, 2, 3, 5, 8]),
+        priority=rng.choice([0, 0, 10]),
+        constraints=selector(rng.choice(["", "", "", "zone=a", "zone!=a"])),
+        offline=Offline(
+            wait=rng.choice([3, 10, 30]),
+            replace=rng.random() < 0.85,
+            on_return=rng.choice(["keep-first", "keep-original", "stop"]),
+        ),
+        tasks=(
+            TaskSpec(
+                name="main",
+                engine=SpecConfig(type=rng.choice(["wasm", "wasm", "wasm", "docker"]), params={"seconds": seconds, "end": end}),
+                resources=ResourcesConfig(cpu=rng.choice(["100m", "500m", "1", "1", "3"]), memory="64Mb"),
+                timeouts=Timeouts(
+                    execution_timeout=rng.choice([5, 40]) if endless else rng.choice([0, 0, 10]),
+                    queue_timeout=rng.choice([0, 0, 0, 5, 60]),
+                    total_timeout=rng.choice([0, 0, 0, 20, 120]),
+                ),
+            ),
+        ),
+    )
