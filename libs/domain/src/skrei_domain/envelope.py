@@ -1,6 +1,6 @@
 """The envelope of every message: CloudEvents 1.0, structured mode, with `traceparent` (W3C Trace Context)."""
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -35,7 +35,15 @@ def wrap(message: BaseModel, *, type_: str, source: str, id_: str, traceparent: 
 
 def unwrap(model: type[T], payload: bytes) -> T:
     """Return the message inside a CloudEvent. Raises pydantic.ValidationError for anything else."""
-    return Envelope[model].model_validate_json(payload).data  # type: ignore[valid-type]
+    envelope = _ENVELOPES.get(model)
+    if envelope is None:
+        envelope = _ENVELOPES[model] = Envelope[model]  # type: ignore[valid-type]
+    data: T = envelope.model_validate_json(payload).data
+    return data
+
+
+_ENVELOPES: dict[type[BaseModel], Any] = {}
+"""Envelopes by what they hold: pydantic forgets a model that nobody keeps, and makes it again for every message."""
 
 
 def _quote(text: str) -> str:

@@ -30,7 +30,7 @@ class TaskText:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One stored spec, parsed once."""
+    """One stored spec, parsed once. Its `name` may be missing: the job's row has it."""
 
     parsed: JobSpec
     tasks: dict[str, TaskText]
@@ -46,7 +46,11 @@ class SpecCache:
         self._bytes = 0
 
     def put(self, job_id: str, version: int, text: str) -> Spec:
-        """Keep a spec; equal texts are parsed once."""
+        """Keep a spec; equal texts are parsed once.
+
+        A job without a name of its own is named by its id: without it, the jobs of a burst have one text.
+        """
+        text = text.replace(f'"{job_id}"', '""', 1)
         spec = self._by_text.get(text)
         if spec is None:
             spec = _read(text)
