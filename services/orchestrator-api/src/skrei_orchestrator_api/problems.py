@@ -18,7 +18,7 @@ from skrei_domain.errors import (
 )
 from skrei_kit.observability import get_logger
 from skrei_kit.tokens import TokenExpired, TokenInvalid, TokenWrongKind
-from skrei_store.db import AWAY
+from skrei_store.db import away
 
 log = get_logger()
 
@@ -94,7 +94,7 @@ def problem_of(error: Exception) -> HttpProblem:
                 details={key: text for key, text in error.details.items() if key != "component"},
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (429, 503) else None,
             )
-    if isinstance(error, AWAY):
+    if away(error):
         log.warning("record_away", error=repr(error))
         return HttpProblem(
             503,

@@ -5,6 +5,7 @@ learns it here; whoever did not learn it (frozen) is refused by the record at it
 """
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -12,11 +13,13 @@ from collections.abc import Callable
 import asyncpg
 
 from skrei_kit.observability import get_logger
+from skrei_kit.supervisor import unless_stopped
 from skrei_store import leases
-from skrei_store.db import connect
+from skrei_store.db import AWAY, connect
 
 log = get_logger()
 
+STOP_SECONDS = 5.0  # a release takes a millisecond; a Postgres that hangs must not hold the stop
 TRY_SECONDS = 0.5  # a standby looks this often: with the lease's 3 s a takeover ends within 4
 
 
@@ -32,8 +35,11 @@ class LeaseKeeper:
         self._seconds = seconds
         self._changed = changed
         self._loop = asyncio.get_running_loop()
-        self._stop = threading.Event()
-        self._yield = threading.Event()
+        self._inner = asyncio.new_event_loop()  # the thread's; what follows is touched in it alone
+        self._ending = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._epoch: int | None = None
+        self._given_up = False
         self._thread = threading.Thread(target=self._main, name="lease", daemon=True)
 
     def start(self) -> None:
@@ -42,48 +48,66 @@ class LeaseKeeper:
 
     async def stop(self) -> None:
         """Release the lease and end the thread."""
-        self._stop.set()
-        await asyncio.to_thread(self._thread.join, 5)
+        self._in_thread(self._end)
+        await asyncio.to_thread(self._thread.join, STOP_SECONDS)
 
-    def give_up(self) -> None:
+    def give_up(self, epoch: int) -> None:
         """Stop leading this epoch (a commit was refused, or its outcome is unknown); try again as a new one."""
-        self._yield.set()
+        self._in_thread(self._yield, epoch)
+
+    def _in_thread(self, step: Callable[..., None], *args: int) -> None:
+        with contextlib.suppress(RuntimeError):  # its loop is closed: the thread has ended
+            self._inner.call_soon_threadsafe(step, *args)
+
+    def _end(self) -> None:
+        self._ending.set()
+        self._wake.set()
+
+    def _yield(self, epoch: int) -> None:
+        if epoch == self._epoch:
+            self._given_up = True
+            self._wake.set()
 
     def _main(self) -> None:
-        asyncio.run(self._run())
+        with asyncio.Runner(loop_factory=lambda: self._inner) as runner:
+            runner.run(self._run())
 
     async def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._ending.is_set():
             connection = None
             try:
-                connection = await connect(self._url, application_name="skrei-lease")
-                await self._follow(connection)
+                connection = await unless_stopped(self._ending, connect(self._url, application_name="skrei-lease"))
+                if connection is not None:
+                    await self._follow(connection)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 log.debug("lease_unreachable", error=str(error))
-                await asyncio.sleep(TRY_SECONDS)
+                await self._nap(TRY_SECONDS)
             finally:
                 if connection is not None:
                     await _close(connection)
 
     async def _follow(self, connection: asyncpg.Connection) -> None:
-        while not self._stop.is_set():
+        while not self._ending.is_set():
             asked = time.monotonic()
             epoch = await leases.acquire(connection, self._holder, self._seconds)
             if epoch is None:
-                await asyncio.sleep(TRY_SECONDS)
+                await self._nap(TRY_SECONDS)
                 continue
-            self._yield.clear()
+            self._epoch, self._given_up = epoch, False
             self._tell(epoch)
             try:
                 await self._hold(connection, epoch, asked)
             finally:
+                self._epoch = None
                 self._tell(None)
 
     async def _hold(self, connection: asyncpg.Connection, epoch: int, since: float) -> None:
         """Renew until the lease is lost, or given up, or we are to stop."""
         renewed = since
-        while not self._stop.is_set() and not self._yield.is_set():
-            await asyncio.sleep(min(1.0, self._seconds / 3))
+        while True:
+            await self._nap(min(1.0, self._seconds / 3))
+            if self._ending.is_set() or self._given_up:
+                break
             asked = time.monotonic()
             if asked - renewed > self._seconds:
                 log.warning("lease_expired_here", epoch=epoch, late_seconds=round(asked - renewed, 1))
@@ -96,6 +120,13 @@ class LeaseKeeper:
             renewed = asked
         await leases.release(connection, epoch, self._holder)
 
+    async def _nap(self, seconds: float) -> None:
+        """Sleep until it is time, or until there is something to look at."""
+        if not self._ending.is_set() and not self._given_up:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), seconds)
+            self._wake.clear()
+
     def _tell(self, epoch: int | None) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._changed, epoch)
@@ -104,5 +135,5 @@ class LeaseKeeper:
 async def _close(connection: asyncpg.Connection) -> None:
     try:
         await connection.close(timeout=1)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+    except (*AWAY, asyncpg.PostgresError):
         connection.terminate()
