@@ -1,5 +1,6 @@
 """One run of a WASI module inside a child process: compile or load, link, run, pack."""
 
+import errno
 import os
 import re
 import resource
@@ -175,6 +176,8 @@ class Sandbox:
                 "module-invalid", f"unknown module \"{found[1]}\": the module imports '{found[2]}' from it; "
                 "name the module that has it in ImportModules",
             )  # fmt: skip
+        if os.strerror(errno.EFBIG) in text:
+            return _Failed("output-too-large", f"it wrote more than {order['max_output']} bytes into one file")
         if "incompatible import type" in text:
             return _Failed("module-invalid", text)
         return _Failed("trap", _cause(error))

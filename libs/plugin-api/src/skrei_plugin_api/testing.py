@@ -1,0 +1,304 @@
+# ruff: noqa: D102 - a test's name says what it claims
+"""The contract suites: what every engine and every storage must do, as classes for pytest to collect.
+
+A plugin's tests subclass one, give the fixture `engine` or `storage`, and say how to make a program or an input of
+it; with pytest-asyncio in auto mode the rest follows. Change the suite, not one plugin's tests.
+"""
+
+import asyncio
+import gzip
+import io
+import tarfile
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from skrei_plugin_api.engine import (
+    Engine,
+    FailureCode,
+    Mount,
+    Output,
+    RunOutcome,
+    RunRequest,
+)
+from skrei_plugin_api.packing import HEAD_BYTES
+from skrei_plugin_api.plugin import PLUGIN_API, Params
+from skrei_plugin_api.scripted import ScriptedEngine
+from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem, Storage
+
+__all__ = ["Behaviour", "EngineContract", "NoBlobs", "Program", "Running", "ScriptedEngine", "StorageContract"]
+
+LONGEST_SECONDS = 20.0
+"""No step of a suite takes this long on any machine that works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What a program of a suite does, in this order."""
+
+    say: str = ""
+    say_error: str = ""
+    print_env: bool = False
+    """Print the environment as `NAME=value` with a NUL after each."""
+    print_file: str = ""
+    """Print the file at this target."""
+    write: Mapping[str, str] = field(default_factory=dict)
+    """Text by `<output>/<file>`; the outputs are called `first` and `second`, at `/first` and `/second`."""
+    forever: bool = False
+    trap: bool = False
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What an engine needs to be told to run something."""
+
+    params: Params
+    mounts: tuple[Mount, ...] = ()
+
+
+class Running:
+    """Counts what an engine told."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def running(self) -> None:
+        """Count."""
+        self.times += 1
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until `holds()`, looking again and again. Raises TimeoutError."""
+    async with asyncio.timeout(LONGEST_SECONDS):
+        while not holds():  # noqa: ASYNC110 - files tell nobody that they have changed
+            await asyncio.sleep(0.002)
+
+
+def contents(outcome: RunOutcome) -> dict[str, bytes | None]:
+    """Return what a result holds by name, in its order; None for a folder."""
+    assert outcome.result is not None
+    packed = outcome.result.data if outcome.result.path is None else outcome.result.path.read_bytes()
+    assert packed is not None
+    found: dict[str, bytes | None] = {}
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as tar:
+        for member in tar:
+            file = tar.extractfile(member)
+            found[member.name] = None if file is None else file.read()
+    return found
+
+
+class EngineContract:
+    """What every engine does. Subclasses give a fixture `engine`, which is closed afterwards."""
+
+    invalid: ClassVar[Mapping[str, Params]] = {}
+    """Params that are wrong, by the path of the field that is."""
+
+    @abstractmethod
+    def program(self, behaviour: Behaviour, folder: Path) -> Program:
+        """Return a program that behaves so; `folder` is for what it is made of."""
+
+    def request(self, behaviour: Behaviour, folder: Path, name: str = "e-1", **given: object) -> RunRequest:
+        """Return a run of such a program, with a folder of its own."""
+        program = self.program(behaviour, folder)
+        workdir = folder / "work" / name
+        workdir.mkdir(parents=True)
+        mounts = (*program.mounts, *given.pop("mounts", ()))  # type: ignore[misc]
+        return RunRequest(name, 1, program.params, workdir, mounts=mounts, **given)  # type: ignore[arg-type]
+
+    async def test_it_says_who_it_is(self, engine: Engine) -> None:
+        assert engine.plugin_api == PLUGIN_API
+        info = await engine.describe()
+        assert (info.available, bool(info.version)) == (True, True)
+
+    async def test_a_return_is_exit_code_0_and_leaves_what_was_said(self, engine: Engine, tmp_path: Path) -> None:
+        events = Running()
+        outcome = await engine.run(self.request(Behaviour(say="out\n", say_error="err\n"), tmp_path), events)
+        assert (outcome.exit_code, outcome.failure, events.times) == (0, None, 1)
+        assert (outcome.stdout_head.data, outcome.stderr_head.data) == (b"out\n", b"err\n")
+        assert contents(outcome) == {".": None, "stdout": b"out\n", "stderr": b"err\n", "exitCode": b"0"}
+        assert outcome.started_at <= outcome.ended_at
+
+    async def test_an_exit_code_is_no_failure(self, engine: Engine, tmp_path: Path) -> None:
+        outcome = await engine.run(self.request(Behaviour(say="x", exit_code=7), tmp_path), Running())
+        assert (outcome.exit_code, outcome.failure) == (7, None)
+        assert contents(outcome)["exitCode"] == b"7"
+
+    async def test_a_trap_is_a_failure_with_its_reason_and_keeps_the_logs(self, engine: Engine, tmp_path: Path) -> None:
+        outcome = await engine.run(self.request(Behaviour(say="before\n", trap=True), tmp_path), Running())
+        assert outcome.exit_code is None
+        assert outcome.failure is not None
+        assert outcome.failure.code is FailureCode.TRAP
+        assert outcome.failure.message
+        assert contents(outcome)["stdout"] == b"before\n"
+
+    async def test_the_environment_is_exactly_what_was_given(self, engine: Engine, tmp_path: Path) -> None:
+        env = {"BACALHAU_PARTITION_INDEX": "3", "A": "1", "TEXT": "with = and 'ø'"}
+        outcome = await engine.run(self.request(Behaviour(print_env=True), tmp_path, env=env), Running())
+        said = outcome.stdout_head.data.decode().split("\0")
+        assert sorted(said) == sorted(["", *(f"{name}={value}" for name, value in env.items())])
+
+    async def test_an_input_is_at_its_target(self, engine: Engine, tmp_path: Path) -> None:
+        (tmp_path / "input").write_text("from the input\n")
+        mounts = (Mount(tmp_path / "input", "/data/deep/input.txt"),)
+        request = self.request(Behaviour(print_file="/data/deep/input.txt"), tmp_path, mounts=mounts)
+        assert (await engine.run(request, Running())).stdout_head.data == b"from the input\n"
+
+    async def test_outputs_come_back_by_name_also_empty_ones(self, engine: Engine, tmp_path: Path) -> None:
+        outputs = (Output("first", "/first"), Output("second", "/second"))
+        request = self.request(Behaviour(write={"first/made.txt": "made"}), tmp_path, outputs=outputs)
+        assert contents(await engine.run(request, Running())) == {
+            ".": None,
+            "first": None,
+            "second": None,
+            "stdout": b"",
+            "stderr": b"",
+            "first/made.txt": b"made",
+            "exitCode": b"0",
+        }
+
+    async def test_the_same_run_gives_the_same_digest(self, engine: Engine, tmp_path: Path) -> None:
+        behaviour = Behaviour(say="same", write={"first/a": "b"})
+        outputs = (Output("first", "/first"),)
+        digests = set()
+        for name in ("e-1", "e-2"):
+            outcome = await engine.run(self.request(behaviour, tmp_path, name, outputs=outputs), Running())
+            assert outcome.result is not None
+            digests.add(outcome.result.digest)
+        assert len(digests) == 1
+
+    async def test_output_is_there_to_read_before_the_end_and_a_cancelled_run_is_gone(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        request = self.request(Behaviour(say="live\n", forever=True), tmp_path)
+        run = asyncio.ensure_future(engine.run(request, Running()))
+        stdout = request.workdir / "stdout"
+        await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"live\n")
+        assert not run.done()
+        run.cancel()
+        async with asyncio.timeout(LONGEST_SECONDS):
+            await asyncio.wait([run])
+        assert run.cancelled()
+
+    async def test_a_program_without_end_meets_its_timeout_while_others_run(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        endless = self.request(Behaviour(say="on\n", forever=True), tmp_path, "endless", timeout_seconds=0.5)
+        run = asyncio.ensure_future(engine.run(endless, Running()))
+        other = await engine.run(self.request(Behaviour(say="quick"), tmp_path, "quick"), Running())
+        assert other.exit_code == 0
+        async with asyncio.timeout(LONGEST_SECONDS):
+            outcome = await run
+        assert outcome.failure is not None
+        assert (outcome.exit_code, outcome.failure.code) == (None, FailureCode.TIMEOUT)
+        assert "0.5 s" in outcome.failure.message
+        assert contents(outcome)["stdout"] == b"on\n"
+
+    async def test_a_program_that_ends_in_time_is_not_interrupted(self, engine: Engine, tmp_path: Path) -> None:
+        outcome = await engine.run(self.request(Behaviour(say="x"), tmp_path, timeout_seconds=15.0), Running())
+        assert (outcome.exit_code, outcome.failure) == (0, None)
+
+    async def test_only_the_beginning_of_long_output_is_told(self, engine: Engine, tmp_path: Path) -> None:
+        outcome = await engine.run(self.request(Behaviour(say="x" * (HEAD_BYTES + 1)), tmp_path), Running())
+        assert (outcome.stdout_head.data, outcome.stdout_head.truncated) == (b"x" * HEAD_BYTES, True)
+
+    async def test_a_result_above_the_inline_limit_is_a_file(self, engine: Engine, tmp_path: Path) -> None:
+        outcome = await engine.run(self.request(Behaviour(say="hello"), tmp_path, inline_result_limit=10), Running())
+        assert outcome.result is not None
+        assert outcome.result.data is None
+        assert outcome.result.path is not None
+        assert outcome.result.path.stat().st_size == outcome.result.size
+        assert contents(outcome)["stdout"] == b"hello"
+
+    async def test_output_beyond_the_limit_is_a_failure(self, engine: Engine, tmp_path: Path) -> None:
+        outcome = await engine.run(self.request(Behaviour(say="x" * 2000), tmp_path, max_output_bytes=1000), Running())
+        assert outcome.failure is not None
+        assert outcome.failure.code is FailureCode.OUTPUT_TOO_LARGE, outcome.failure
+        assert "1000" in outcome.failure.message
+
+    async def test_wrong_params_are_named(self, engine: Engine) -> None:
+        assert self.invalid, "name at least one"
+        for path, params in self.invalid.items():
+            assert [problem.path for problem in engine.validate(params)] == [path], params
+
+    async def test_right_params_have_no_problems_in_any_case(self, engine: Engine, tmp_path: Path) -> None:
+        params = self.program(Behaviour(say="x"), tmp_path).params
+        for change in (str, str.lower, str.upper):
+            assert engine.validate({change(key): value for key, value in params.items()}) == []
+
+    async def test_closing_twice_is_closing_once(self, engine: Engine) -> None:
+        await engine.close()
+        await engine.close()
+
+
+class NoBlobs:
+    """Has no blobs."""
+
+    async def fetch(self, digest: str) -> Path:
+        """Refuse."""
+        raise StageFailed(StageProblem.MISSING, f"there is no {digest}")
+
+
+class StorageContract:
+    """What every storage does. Subclasses give a fixture `storage`."""
+
+    invalid: ClassVar[Mapping[str, Params]] = {}
+    """Params that are wrong, by the path of the field that is."""
+
+    @abstractmethod
+    def source(self, files: Mapping[str, bytes], folder: Path) -> SourceSpec:
+        """Return an input that is a directory of these files; `folder` is what the storage may read from."""
+
+    @abstractmethod
+    def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
+        """Return an input that cannot be had, and why."""
+
+    async def test_it_says_who_it_is(self, storage: Storage) -> None:
+        assert storage.plugin_api == PLUGIN_API
+        assert (await storage.describe()).available
+
+    async def test_what_was_named_is_staged(self, storage: Storage, tmp_path: Path) -> None:
+        files = {"a.txt": b"A", "deep/er/b": b"B" * 100_000, "deep/empty": b""}
+        mount = await self.stage(storage, self.source(files, tmp_path), tmp_path)
+        found = {str(path.relative_to(mount.source)): path for path in mount.source.rglob("*") if path.is_file()}
+        assert {name: path.read_bytes() for name, path in found.items()} == files
+        assert mount.target == "/in"
+        assert not mount.read_write
+
+    async def test_a_known_size_is_not_too_small(self, storage: Storage, tmp_path: Path) -> None:
+        size = await storage.size(self.source({"a": b"A" * 1000}, tmp_path))
+        assert size is None or size >= 0
+
+    async def test_what_cannot_be_had_says_why(self, storage: Storage, tmp_path: Path) -> None:
+        source, problem = self.unavailable(tmp_path)
+        try:
+            await self.stage(storage, source, tmp_path)
+        except StageFailed as error:
+            assert error.code is problem  # noqa: PT017 - suites do without pytest
+            assert error.message  # noqa: PT017
+        else:
+            raise AssertionError("it was staged")
+
+    async def test_wrong_params_are_named(self, storage: Storage) -> None:
+        assert self.invalid, "name at least one"
+        for path, params in self.invalid.items():
+            assert [problem.path for problem in storage.validate(params)] == [path], params
+
+    async def test_right_params_have_no_problems_in_any_case(self, storage: Storage, tmp_path: Path) -> None:
+        params = self.source({"a": b"A"}, tmp_path).params
+        for change in (str, str.lower, str.upper):
+            assert storage.validate({change(key): value for key, value in params.items()}) == []
+
+    async def test_closing_twice_is_closing_once(self, storage: Storage) -> None:
+        await storage.close()
+        await storage.close()
+
+    async def stage(
+        self, storage: Storage, source: SourceSpec, folder: Path, limits: StageLimits | None = None
+    ) -> Mount:
+        """Stage into a folder of its own."""
+        into = folder / "staged"
+        into.mkdir()
+        return await storage.stage(source, into, limits or StageLimits(), NoBlobs())

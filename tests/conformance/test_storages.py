@@ -1,0 +1,59 @@
+"""Every storage against the contract of storages."""
+
+import base64
+import io
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from skrei_plugin_api.plugin import Params, PluginContext
+from skrei_plugin_api.registry import storages
+from skrei_plugin_api.storage import SourceSpec, StageProblem, Storage
+from skrei_plugin_api.testing import StorageContract
+
+
+class TestInline(StorageContract):
+    invalid: ClassVar[Mapping[str, Params]] = {"URL": {"url": "http://example.org"}}
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return storages().load("Inline")(PluginContext(tmp_path / "state"))
+
+    def source(self, files: Mapping[str, bytes], folder: Path) -> SourceSpec:
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+            for name, content in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+        url = f"data:application/gzip;base64,{base64.b64encode(packed.getvalue()).decode()}"
+        return SourceSpec("inline", {"URL": url}, "/in")
+
+    def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
+        return SourceSpec("inline", {"URL": "data:application/gzip,nothing"}, "/in"), StageProblem.INVALID
+
+
+class TestLocal(StorageContract):
+    invalid: ClassVar[Mapping[str, Params]] = {
+        "SourcePath": {"SourcePath": "not/absolute"},
+        "ReadWrite": {"SourcePath": "/x", "ReadWrite": "yes"},
+        "CreateAs": {"SourcePath": "/x", "CreateAs": "link"},
+    }
+
+    @pytest.fixture(params=["local", "localDirectory", "LOCALDIRECTORY"])
+    def storage(self, request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+        allowed = (f"{tmp_path}/**",)
+        return storages().load(request.param)(PluginContext(tmp_path / "state", allow_local=allowed))
+
+    def source(self, files: Mapping[str, bytes], folder: Path) -> SourceSpec:
+        root = folder / "host"
+        for name, content in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(content)
+        return SourceSpec("local", {"SourcePath": str(root)}, "/in")
+
+    def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
+        return SourceSpec("local", {"SourcePath": "/etc/passwd"}, "/in"), StageProblem.DENIED
