@@ -88,10 +88,35 @@ def set_up(profile: str) -> None:
     install = [uv, "pip", "install", "--quiet", *flags]
     hashed = ["--require-hashes", "--no-build-isolation"]
     run([*install, *hashed, "-r", BUILD], environment)
-    run([uv, "pip", "sync", "--quiet", *flags, *hashed, f"requirements/{profile}.txt", BUILD], environment)
+    run([*install, *hashed, "-r", f"requirements/{profile}.txt"], environment)
+    if profile == "dev":
+        # A test must not pass by a package that was left over. A demo takes nothing away: it may be somebody else's.
+        _remove_left_overs(uv, environment)
     packages = [part for package in members(ROOT) for part in ("-e", f"./{package.relative_to(ROOT)}")]
     run([*install, "--no-deps", "--no-build-isolation", *packages], environment)
     stamp.write_text(json.dumps(wanted))
+
+
+def _remove_left_overs(uv: str, environment: Mapping[str, str]) -> None:
+    """Uninstall what neither `requirements/dev.txt` nor the workspace asks for."""
+    text = "".join((ROOT / file).read_text() for file in ("requirements/dev.txt", BUILD))
+    wanted = {_normalised(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", text, re.MULTILINE)}
+    wanted |= {_normalised(project_name(folder)) for folder in members(ROOT)}
+    listed = subprocess.run(
+        [uv, "pip", "list", "--format", "json"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    left_over = {package["name"] for package in json.loads(listed.stdout)} - wanted
+    if left_over:
+        run([uv, "pip", "uninstall", "--quiet", *sorted(left_over)], environment)
+
+
+def project_name(folder: Path) -> str:
+    """Return the name of the package in a folder."""
+    return str(tomllib.loads((folder / "pyproject.toml").read_text())["project"]["name"])
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def members(root: Path) -> list[Path]:

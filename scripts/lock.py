@@ -6,8 +6,6 @@ packages, versions and digests, never an index: that is for each user's pip sett
 
 import os
 import sys
-import tomllib
-from pathlib import Path
 
 from scripts import environment, fetch_uv, pip_settings
 
@@ -24,7 +22,11 @@ def main() -> int:
     words["UV_CUSTOM_COMPILE_COMMAND"] = "make lock"
     upgrade = os.environ.get("UPGRADE", "")
     flags = ["--upgrade"] if upgrade == "1" else ["--upgrade-package", upgrade] if upgrade else []
-    own = [part for name in _own_names(environment.ROOT) for part in ("--no-emit-package", name)]
+    own = [
+        part
+        for folder in environment.members(environment.ROOT)
+        for part in ("--no-emit-package", environment.project_name(folder))
+    ]
     try:
         uv = environment.find_uv(settings, words)
         base = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
@@ -57,11 +59,6 @@ def _compile(base: list[str], words: dict[str, str], name: str, what: str, sourc
     pins = target.read_text().split("\n# The following packages were excluded")[0].rstrip("\n")
     body = "\n".join(line for line in pins.splitlines() if not line.startswith("# "))
     target.write_text(HEADER.format(what=what) + body + "\n")
-
-
-def _own_names(root: Path) -> list[str]:
-    folders = environment.members(root)
-    return [tomllib.loads((folder / "pyproject.toml").read_text())["project"]["name"] for folder in folders]
 
 
 if __name__ == "__main__":
