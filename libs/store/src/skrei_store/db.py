@@ -38,6 +38,7 @@ SESSION = {
     "jit": "off",
     "enable_seqscan": "off",  # every statement has an index, and a table that was small when it was planned has grown
     "enable_mergejoin": "off",  # it would read two whole indexes in order, for the sake of a few rows
+    "plan_cache_mode": "force_generic_plan",  # planning for every new value costs more than most statements here
     "timezone": "UTC",
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
@@ -57,7 +58,6 @@ WRITER = {
     # stale statistics the planner would rather compare every array element with every row.
     "enable_nestloop": "off",
     "enable_indexonlyscan": "off",  # else an index that holds the column is read from end to end, once it was small
-    "plan_cache_mode": "force_generic_plan",
 }
 """What the leader's writing session sets beside: a frozen leader's locks go after a second, so a takeover can pass."""
 
