@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from skrei_domain.clock import ManualClock
-from skrei_kit.supervisor import PARENT_PIPE, Watchdog, every, run_until_stopped
+from skrei_kit.supervisor import PARENT_PIPE, Watchdog, every, run_until_stopped, unless_stopped
 
 SECOND = timedelta(seconds=1)
 
@@ -133,3 +133,52 @@ def test_an_orphan_that_does_not_stop_is_ended_all_the_same() -> None:
         orphan.stdout.readline()
         os.close(write)
         assert orphan.wait(10) == -signal.SIGKILL
+
+
+async def test_work_that_ends_in_time_is_what_a_stop_did_not_meet() -> None:
+    async def work() -> int:
+        return 7
+
+    assert await unless_stopped(asyncio.Event(), work()) == 7
+
+
+async def test_a_stop_ends_work_that_waits_and_lets_it_clean_up() -> None:
+    stop, cleaned = asyncio.Event(), []
+
+    async def work() -> int:
+        try:
+            stop.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(True)
+        return 7
+
+    assert await unless_stopped(stop, work()) is None
+    assert cleaned == [True]
+
+
+async def test_what_work_raises_passes() -> None:
+    async def work() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await unless_stopped(asyncio.Event(), work())
+
+
+async def test_who_waits_for_work_and_is_cancelled_cancels_it() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(unless_stopped(asyncio.Event(), work()))
+    await begun.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()

@@ -9,15 +9,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from skrei_domain.clock import Clock
 from skrei_kit.observability import get_logger
 
 log = get_logger()
 
+T = TypeVar("T")
 Step: TypeAlias = Callable[[], Awaitable[object]]
 
 PARENT_PIPE = "SKREI_PARENT_PIPE"
@@ -72,6 +73,20 @@ async def run_until_stopped(stop: asyncio.Event, **loops: Awaitable[None]) -> No
             group.create_task(watch(), name="stop-watch")
     except* _Stopped:
         log.debug("service_stopped")
+
+
+async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Return what `work` returns, or None when `stop` is set first: then `work` is cancelled and has ended."""
+    working = asyncio.create_task(work, name="unless-stopped")
+    stopping = asyncio.create_task(stop.wait(), name="stop-watch")
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+        await asyncio.wait({working, stopping})
+    return None if working.cancelled() else working.result()
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

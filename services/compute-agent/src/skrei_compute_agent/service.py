@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from skrei_compute_agent.agent import Agent
 from skrei_compute_agent.events import Begun, Fingerprinted, TidyDue
@@ -116,19 +116,11 @@ async def _run(
         await link.leave()
 
 
-async def _persist(connect: Callable[[], Coroutine[Any, Any, None]], clock: Clock) -> None:
+async def _persist(connect: Callable[[], Awaitable[None]], clock: Clock) -> None:
     """Connect, however long it takes: a node that cannot reach anybody keeps working from its journal."""
     while True:
-        attempt = asyncio.create_task(connect(), name="connect")
         try:
-            await asyncio.wait([attempt])
-        except asyncio.CancelledError:
-            # Not cancelled: the client would leave its socket open, or swallow the cancellation. It is short.
-            await asyncio.wait([attempt])
-            attempt.exception()
-            raise
-        try:
-            attempt.result()
+            await connect()
         except BusUnavailable as error:
             log.warning("link_away", problem=error.message, hint=error.hint)
             await clock.sleep(timedelta(seconds=1))

@@ -16,7 +16,14 @@ from skrei_domain.errors import SkreiError, Unavailable
 from skrei_kit.bus import Bus
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
-from skrei_kit.supervisor import Watchdog, die_with_parent, every, run_until_stopped, stop_on_signals
+from skrei_kit.supervisor import (
+    Watchdog,
+    die_with_parent,
+    every,
+    run_until_stopped,
+    stop_on_signals,
+    unless_stopped,
+)
 from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps
@@ -107,8 +114,11 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
     sock = bind(settings.api_host, settings.api_port)
-    bus = await Bus.connect(settings.nats_url, name="skrei-orchestrator-api", creds=settings.nats_creds)
+    bus: Bus | None = None
     try:
+        connecting = Bus.connect(settings.nats_url, name="skrei-orchestrator-api", creds=settings.nats_creds)
+        if (bus := await unless_stopped(stop, connecting)) is None:
+            return
         async with Record.open(settings) as record:
             submissions = Submissions(record, bus, settings)
             deps = Deps(
@@ -126,7 +136,8 @@ async def serve(settings: Settings) -> None:
             await run_until_stopped(stop, http=http, purge=purge, watchdog=Watchdog().run())
     finally:
         sock.close()
-        await bus.close()
+        if bus is not None:
+            await bus.close()
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from skrei_domain.clock import SystemClock
 from skrei_domain.messages import PublisherCommand, PublisherFact
 from skrei_kit.bus import Bus, BusUnavailable, Message
 from skrei_kit.observability import get_logger
-from skrei_kit.supervisor import every, run_until_stopped
+from skrei_kit.supervisor import every, run_until_stopped, unless_stopped
 from skrei_kit.tokens import TokenVerifier
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
@@ -44,7 +44,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             token=read_token(settings.internal_token_file),
             most_bytes=settings.most_result_bytes,
         )
-        bus = await Bus.connect(settings.nats_url, name=SOURCE, creds=settings.nats_creds)
+        connecting = Bus.connect(settings.nats_url, name=SOURCE, creds=settings.nats_creds)
+        if (bus := await unless_stopped(stop, connecting)) is None:
+            return
         stack.push_async_callback(bus.close)
         speaker = _Speaker(bus)
         retention = Retention(

@@ -12,7 +12,7 @@ from skrei_domain.errors import LeadershipLost, SkreiError
 from skrei_kit.bus import Bus
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
-from skrei_kit.supervisor import die_with_parent, stop_on_signals
+from skrei_kit.supervisor import die_with_parent, stop_on_signals, unless_stopped
 from skrei_kit.tokens import TokenSigner
 from skrei_scheduler.leader import Leader
 from skrei_scheduler.lease import LeaseKeeper
@@ -38,9 +38,11 @@ class Scheduler:
     async def run(self, stop: asyncio.Event) -> None:
         """Stand by and lead until stopped."""
         url = self._settings.database_url.get_secret_value()
-        bus = await Bus.connect(
+        connecting = Bus.connect(
             self._settings.nats_url, name="scheduler", creds=self._settings.nats_creds, on_reconnect=self._reconnected
         )
+        if (bus := await unless_stopped(stop, connecting)) is None:
+            return
         holder = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         keeper = LeaseKeeper(url, holder, self._settings.lease_seconds, self._on_lease)
         keeper.start()
@@ -87,9 +89,9 @@ class Scheduler:
         finally:
             follower.cancel()
             self._leader = self._term = None
-            if not stop.is_set():
-                keeper.give_up()
-        log.info("standing_by", epoch=epoch)
+        if not stop.is_set():
+            keeper.give_up(epoch)
+            log.info("standing_by", epoch=epoch)
 
 
 def main() -> None:

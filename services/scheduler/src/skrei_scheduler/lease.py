@@ -93,12 +93,12 @@ class LeaseKeeper:
             if epoch is None:
                 await self._nap(TRY_SECONDS)
                 continue
-            self._epoch, self._given_up = epoch, False
+            self._epoch = epoch
             self._tell(epoch)
             try:
                 await self._hold(connection, epoch, asked)
             finally:
-                self._epoch = None
+                self._epoch, self._given_up = None, False
                 self._tell(None)
 
     async def _hold(self, connection: asyncpg.Connection, epoch: int, since: float) -> None:

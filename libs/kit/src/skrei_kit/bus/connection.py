@@ -62,7 +62,7 @@ class Bus:
         on_disconnect: Callable[[], Awaitable[None]] | None = None,
         wait_seconds: float = CONNECT_SECONDS,
     ) -> "Bus":
-        """Connect, waiting up to `wait_seconds` for a server to listen. Raises BusUnavailable."""
+        """Connect, waiting up to `wait_seconds` for a server to listen. Raises BusUnavailable. May be cancelled."""
         await _wait_for_port(url, wait_seconds)
         client = Client()
         refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
@@ -105,20 +105,23 @@ class Bus:
                 verbose=False,
             )
         )
+        connected = False
         try:
             first: set[asyncio.Future[Any]] = {connecting, refused}
             await asyncio.wait(first, timeout=wait_seconds + CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done():
                 raise refused.result() if refused.done() else NatsTimeout
             connecting.result()
+            connected = True
         except (OSError, NatsError, TimeoutError) as error:
             raise BusUnavailable(
                 f"NATS at {url} refuses: {str(error) or type(error).__name__}", hint="check the URL and the credentials"
             ) from error
         finally:
-            if not connecting.done() or connecting.cancelled() or connecting.exception() is not None:
-                connecting.cancel()
-                await asyncio.gather(connecting, return_exceptions=True)
+            if not connected:  # also where we are cancelled
+                while not connecting.done():  # the client may swallow one, where it meets the end of a wait of its own
+                    connecting.cancel()
+                    await asyncio.wait({connecting}, timeout=0.1)
                 await client.close()
         return cls(client)
 
@@ -216,7 +219,8 @@ async def _wait_for_port(url: str, wait_seconds: float) -> None:
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
         try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), timeout=5)
+            async with asyncio.timeout(5):  # not `wait_for`, which loses a cancellation that meets a refused connection
+                _, writer = await asyncio.open_connection(host, port)
         except (OSError, TimeoutError) as error:
             if asyncio.get_running_loop().time() >= deadline:
                 raise BusUnavailable(
