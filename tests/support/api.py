@@ -119,18 +119,16 @@ async def running_api(database_url: str, nats_url: str, **changes: Any) -> Async
     """The API until the block ends."""
     private, public = new_key()
     nowhere = Path("/nonexistent")
-    settings = Settings(
-        **{
-            "database_url": SecretStr(database_url),
-            "nats_url": nats_url,
-            "token_key": nowhere,
-            "token_public_key": nowhere,
-            "internal_token_file": nowhere,
-            "publisher_url": "http://127.0.0.1:9",
-            "log_silence_seconds": 0.3,
-        }
-        | changes
-    )
+    values: dict[str, Any] = {
+        "database_url": SecretStr(database_url),
+        "nats_url": nats_url,
+        "token_key": nowhere,
+        "token_public_key": nowhere,
+        "internal_token_file": nowhere,
+        "publisher_url": "http://127.0.0.1:9",
+        "log_silence_seconds": 0.3,
+    }
+    settings = Settings(**values | changes)
     bus = await Bus.connect(nats_url, name="api-test")
     link = await asyncpg.connect(database_url)
     try:

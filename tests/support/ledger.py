@@ -140,20 +140,20 @@ class Ledger:
             self.history_seq[entry.job_id] += 1
             assert entry.seq == self.history_seq[entry.job_id], "history has a gap"
             self.history.append(entry)
-        for change in changes.jobs:
-            assert change.id in locked.jobs, "a job was changed that was not locked"
-            assert change.history_seq == self.history_seq[change.id]
-            job = self.jobs[change.id]
-            if change.state is not None:
+        for changed in changes.jobs:
+            assert changed.id in locked.jobs, "a job was changed that was not locked"
+            assert changed.history_seq == self.history_seq[changed.id]
+            job = self.jobs[changed.id]
+            if changed.state is not None:
                 assert not job.state.is_terminal, "a job left a terminal state"
-                job = replace(job, state=change.state)
-            if change.message is not None:
-                self.messages[change.id] = change.message
-            self.jobs[change.id] = job
+                job = replace(job, state=changed.state)
+            if changed.message is not None:
+                self.messages[changed.id] = changed.message
+            self.jobs[changed.id] = job
             if job.state is JobState.COMPLETED:
                 assert len(self.won[job.id]) == job.units
-        for new in changes.evaluations_new:
-            self._ask(new)
+        for asked in changes.evaluations_new:
+            self._ask(asked)
         for id in changes.evaluations_done:
             del self.evaluations[id]
         for node in changes.nodes:
