@@ -68,6 +68,7 @@ class Submissions:
         evaluation = await self._record.stop_job(job.id, reason=reason, actor=ACTOR)
         if evaluation is None:
             return ""
+        log.info("job_ended", job_id=job.id, state="Stopped", reason=reason)
         self._hint([evaluation])
         return evaluation.evaluation_id
 

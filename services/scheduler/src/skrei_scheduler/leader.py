@@ -26,7 +26,7 @@ from skrei_scheduler.sender import Sender
 from skrei_scheduler.settings import SchedulerSettings
 from skrei_scheduler.specs import SpecCache
 from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm
-from skrei_scheduling.changes import Position
+from skrei_scheduling.changes import Changes, Position
 from skrei_scheduling.compile import compile_job
 from skrei_scheduling.rows import Evaluation
 from skrei_scheduling.view import ClusterView
@@ -221,7 +221,27 @@ class Leader:
     async def _commit(self, work: Commit) -> None:
         self._last_company = len(work.lock) + len(work.evaluations)
         changes = await self._record.commit(work.lock, work.evaluations, work.decide)
+        self._tell_ends(changes)
         await self._send(work.after(changes, self._clock.monotonic()))
+
+    def _tell_ends(self, changes: Changes) -> None:
+        """One line for each job that this commit ended; what its executions did is told at debug."""
+        for change in changes.jobs:
+            job = self._core.view.jobs.get(change.id)
+            if change.state is None or not change.state.is_terminal or job is None:
+                continue
+            log.info(
+                "job_ended",
+                job_id=job.id,
+                state=change.state.value,
+                units=job.units,
+                seconds=round((self._clock.now() - job.created_at).total_seconds(), 3),
+                reason=change.message or "",
+            )
+        for row in changes.executions_new:
+            log.debug("execution_placed", execution_id=row.id, job_id=row.job_id, node_id=row.node_id)
+        for moved in changes.executions:
+            log.debug("execution_moved", execution_id=moved.row.id, state=moved.row.state.value)
 
     async def _linger(self) -> None:
         """Wait for company while the last commit had some and this one would be small."""
