@@ -1,4 +1,4 @@
-"""What lies between the processes: messages that are late, lost, doubled or overtaken, and a stream that can be wiped."""
+"""What lies between the processes: messages late, lost, doubled or overtaken, and a stream that can be wiped."""
 
 import random
 from collections.abc import Callable
@@ -69,11 +69,11 @@ class Network:
 
     def send(self, node_id: str, deliver: Callable[[], None], *, kept: bool = False) -> None:
         """Carry one message from or to a node; `kept` ones wait in a stream while the node is cut off."""
+        wiped = self._wiped
         copies = 2 if self._rng.random() < self.weather.repeat else 1
         for _ in range(copies):
             if self._rng.random() < self.weather.drop:
                 continue
-            wiped = self._wiped
             self._agenda.after(self._delay(), lambda: self._arrive(node_id, deliver, kept=kept, wiped=wiped))
 
     def _delay(self) -> float:

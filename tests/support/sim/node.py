@@ -179,7 +179,7 @@ class SimProcess:
             case RepeatAt(seconds):
                 self._repeat = token = object()
                 self.later(
-                    max(seconds - self.agenda.now, 0.0),
+                    max(seconds - self.agenda.now, 0.0) + 0.001,  # a timer is late, never early
                     lambda: self.post(RepeatDue()) if self._repeat is token else None,
                 )
             case SendHello(pages):
@@ -307,8 +307,12 @@ class SimProcess:
 def _end(execution_id: str, end: str) -> Exited:
     match end:
         case "exit":
-            return Exited(execution_id, exit_code=3, result=ResultRef(digest=f"sha256:{execution_id}", size=9, inline="AA=="))
+            return Exited(
+                execution_id, exit_code=3, result=ResultRef(digest=f"sha256:{execution_id}", size=9, inline="AA==")
+            )
         case "trap" | "result-too-large":
             return Exited(execution_id, problem=Problem(code=end, message=f"it ended with {end}"))
         case _:
-            return Exited(execution_id, exit_code=0, result=ResultRef(digest=f"sha256:{execution_id}", size=9, inline="AA=="))
+            return Exited(
+                execution_id, exit_code=0, result=ResultRef(digest=f"sha256:{execution_id}", size=9, inline="AA==")
+            )

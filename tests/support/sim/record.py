@@ -109,9 +109,13 @@ class SimRecord(Ledger):
             if row.holds:
                 reserved[row.node_id] += row.reserved
         for node_id, node in self.nodes.items():
-            assert view.matrix.room(node_id) == node.info.capacity - reserved[node_id], f"room on {node_id} is miscounted"
+            assert view.matrix.room(node_id) == node.info.capacity - reserved[node_id], (
+                f"room on {node_id} is miscounted"
+            )
         for job in view.jobs.values():
-            assert job.won == self.won[job.id], f"{job.id}: other units are won in the view"
+            assert job.won == self.won[job.id], (
+                f"{job.id} ({job.state}, {self.jobs[job.id].state}): view and record differ in what is won"
+            )
 
     # ------------------------------------------------------------ the end
 

@@ -69,7 +69,9 @@ def _job(rng: random.Random, number: int) -> JobSpec:
         tasks=(
             TaskSpec(
                 name="main",
-                engine=SpecConfig(type=rng.choice(["wasm", "wasm", "wasm", "docker"]), params={"seconds": seconds, "end": end}),
+                engine=SpecConfig(
+                    type=rng.choice(["wasm", "wasm", "wasm", "docker"]), params={"seconds": seconds, "end": end}
+                ),
                 resources=ResourcesConfig(cpu=rng.choice(["100m", "500m", "1", "1", "3"]), memory="64Mb"),
                 timeouts=Timeouts(
                     execution_timeout=rng.choice([5, 40]) if endless else rng.choice([0, 0, 10]),

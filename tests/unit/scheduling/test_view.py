@@ -7,7 +7,7 @@ from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduling.changes import Changes, EvaluationNew, ExecutionChange, JobChange
 from skrei_scheduling.rows import JobRow
 from skrei_scheduling.view import ClusterView
-from tests.support.builders import NOW, a_job, a_node, a_requirement, an_execution
+from tests.support.builders import NOW, a_job, a_node, a_requirement, an_execution, locked
 
 S = ExecutionState
 CORE = a_requirement(cpu="1")
@@ -151,3 +151,17 @@ def test_room_that_a_job_was_woken_for_and_did_not_take_goes_to_the_next() -> No
     assert view.apply(Changes(jobs=(JobChange("j-first", 3, state=JobState.FAILED),))) == ["j-next"]
     view.upsert_job(replace(view.jobs["j-next"], state=JobState.STOPPED, generation=2))
     assert not view.waiting
+
+
+def test_a_job_that_a_late_hint_brings_back_is_let_go_when_its_row_says_that_it_ended() -> None:
+    view = ClusterView()
+    view.upsert_job(a_job(state=JobState.PENDING))
+    view.heed(locked(a_job(state=JobState.COMPLETED)))
+    assert view.jobs == {}
+
+
+def test_a_job_that_moved_on_is_not_taken_back_by_an_older_row() -> None:
+    view = ClusterView()
+    view.upsert_job(a_job(state=JobState.PENDING, generation=2))
+    view.heed(locked(a_job(state=JobState.STOPPED, generation=1)))
+    assert view.jobs["j-1"].state is JobState.PENDING

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from skrei_domain.lifecycle import ExecutionState, JobState
-from skrei_scheduling.changes import Changes, EvaluationNew, JobChange
+from skrei_scheduling.changes import Changes, EvaluationNew, JobChange, Locked
 from skrei_scheduling.feasibility import Feasibility
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
@@ -148,6 +148,14 @@ class ClusterView:
             self._line_moved = False
             woken = list(dict.fromkeys((*woken, *self.sweep())))
         return woken
+
+    def heed(self, locked: Locked) -> None:
+        """Let go of jobs that had ended when their rows were locked: a hint that came late brought them back."""
+        for row in locked.jobs.values():
+            job = self.jobs.get(row.id)
+            if row.state.is_terminal and job is not None and job.generation <= row.generation:
+                self.jobs[row.id] = replace(job, state=row.state, generation=row.generation)
+                self._drop_if_done(row.id)
 
     def sweep(self) -> list[str]:
         """Return the first waiting jobs of every class that has room somewhere now: what wake-ups may have missed."""

@@ -441,7 +441,18 @@ class Core:
                 self.view.upsert_job(evaluation.job)
         plan = schedule(self.view, chosen, now, next(self._seeds), self._ids)
         ids = frozenset(evaluation.id for evaluation in chosen if evaluation.id)
-        return Commit("plan", frozenset(plan.jobs), ids, plan.decide, self._advance)
+        rows: list[Locked] = []
+
+        def decide(locked: Locked) -> Changes:
+            rows.append(locked)
+            return plan.decide(locked)
+
+        def after(changes: Changes, now: float) -> list[Outgoing]:
+            out = self._advance(changes, now)
+            self.view.heed(rows[-1])
+            return out
+
+        return Commit("plan", frozenset(plan.jobs), ids, decide, after)
 
     def _sweep_waiting(self, now: float) -> None:
         """Wake the heads of the line now and then: a wake-up that was missed must not keep a job waiting for ever."""

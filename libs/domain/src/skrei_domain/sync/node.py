@@ -404,7 +404,7 @@ class NodeSide:
         """Return the batches to send now (monotonic seconds): what is new, or what stayed unconfirmed too long."""
         if not self.greeted:
             return []
-        if self._in_flight and now - self._in_flight[0][1] >= self._repeat_seconds:
+        if (due := self.next_repeat()) is not None and now >= due:
             self._repeat_seconds = min(self._repeat_seconds * 2, REPEAT_MAX_SECONDS)
             self._rewind(self.memory.meta.confirmed + 1, keep_pace=True)
         meta = self.memory.meta
