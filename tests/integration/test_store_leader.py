@@ -167,17 +167,24 @@ async def test_a_frozen_leader_cannot_commit_after_takeover(postgres_url: str, d
     assert [row["id"] for row in await db.fetch("SELECT id FROM executions")] == ["e-2"]
 
 
-async def test_a_takeover_waits_for_the_commit_under_way(postgres_url: str) -> None:
+async def test_a_takeover_waits_for_the_commit_under_way(postgres_url: str, db: asyncpg.Connection) -> None:
+    """An expired lease alone lets nobody in while a commit of the old leader holds it."""
     await put_jobs(postgres_url, "j-1")
-    taking: list[asyncio.Task[int | None]] = []
-    async with connected(postgres_url) as rival, leading(postgres_url, "old", seconds=0.0) as old:
-
-        def decide(locked: Locked) -> Changes:
-            taking.append(asyncio.get_running_loop().create_task(leases.acquire(rival, "new", 60.0)))
-            return placing(an_execution("e-1", job_id="j-1"))(locked)
-
-        await old.commit(["j-1"], [], decide)
-        assert await taking[0] == 2
+    async with (
+        connected(postgres_url) as rival,
+        connected(postgres_url) as watcher,
+        leading(postgres_url, "old", seconds=0.0) as old,
+    ):
+        transaction = db.transaction()
+        await transaction.start()
+        await db.execute("SELECT FROM jobs FOR UPDATE")
+        committing = asyncio.create_task(old.commit(["j-1"], [], placing(an_execution("e-1", job_id="j-1"))))
+        await blocked(watcher)
+        taking = asyncio.create_task(leases.acquire(rival, "new", 60.0))
+        await blocked(watcher, sessions=2)
+        await transaction.rollback()
+        await committing
+        assert await taking == 2
         with pytest.raises(LeadershipLost):
             await old.commit([], [], lambda _: Changes(timeline=9))
 

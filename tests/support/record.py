@@ -76,11 +76,11 @@ def told(locked: Locked, job_id: str, message: str) -> HistoryNew:
     return HistoryNew(job_id, locked.jobs[job_id].history_seq + 1, 1, "State Update", message)
 
 
-async def blocked(watcher: asyncpg.Connection) -> None:
-    """Return once some session of this database waits for a lock."""
+async def blocked(watcher: asyncpg.Connection, sessions: int = 1) -> None:
+    """Return once so many sessions of this database wait for a lock."""
     waiting = 0
     async with asyncio.timeout(10):
-        while not waiting:
+        while waiting < sessions:
             waiting = await watcher.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             )

@@ -91,6 +91,12 @@ def test_every_part_of_changes_has_a_bulk_write() -> None:
     assert len(made) == len(Changes.__dataclass_fields__) - 1
 
 
+def test_one_execution_steps_out_before_another_steps_in() -> None:
+    """The index of standing executions is checked row by row, so the statements are two."""
+    assert parts.EXECUTIONS_NEW.after == {parts.EXECUTIONS.name}
+    assert parts.RESULTS_DROPPED.after == {parts.RESULTS_STORED.name}
+
+
 def test_every_row_fits_its_columns() -> None:
     row = an_execution()
     full = Observed((), 1, None, RunOutput(stdout="a"))
