@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.sim.cluster import live
 
-SEEDS = 320
+SEEDS = 240
 PARTS = 8  # so that a run on two cores shares them, and a failure leaves the rest to be seen
 
 

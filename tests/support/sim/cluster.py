@@ -170,6 +170,8 @@ class Cluster:
                     node.gone = True
             case "cut":
                 self.cut(node, seconds)
+            case "island":  # longer than silence and most waits, about as long as the work
+                self.cut(node, self.rng.uniform(18.0, 50.0))
             case "cut-all":
                 for each in self.nodes:
                     self.cut(each, seconds)

@@ -28,6 +28,8 @@ class Scene:
 
 def choose(rng: random.Random) -> Scene:
     """Choose a scene: not every fault in every life, so that each meets long stretches without the others."""
+    if rng.random() < 0.3:
+        return _islands(rng)
     seconds = rng.choice([40.0, 80.0, 120.0])
     kinds = rng.sample(FAULTS, k=rng.randint(1, 5))
     return Scene(
@@ -37,6 +39,32 @@ def choose(rng: random.Random) -> Scene:
         faults=tuple((rng.uniform(1.0, seconds), rng.choice(kinds)) for _ in range(rng.randint(1, 12))),
         stopped=rng.choice([0.0, 0.2, 0.5]),
         flaky=rng.choice([0.0, 0.0, 0.2, 0.6]),
+    )
+
+
+def _islands(rng: random.Random) -> Scene:
+    """Nodes that are cut off while they work, and come back to find a replacement at work: who wins is a close race."""
+    seconds = 180.0
+    cuts = [rng.uniform(5.0, seconds * 0.7) for _ in range(rng.randint(3, 9))]
+    others = [
+        (rng.uniform(5.0, seconds), rng.choice(["freeze", "kill", "doom", "crash"])) for _ in range(rng.randint(0, 2))
+    ]
+    jobs = []
+    for number in range(rng.randint(3, 6)):
+        job, task = _job(rng, number), _job(rng, number).tasks[0]
+        engine = SpecConfig(type="wasm", params={"seconds": rng.choice([20.0, 30.0, 45.0]), "end": "ok"})
+        small = ResourcesConfig(cpu="100m", memory="64Mb")
+        task = task.model_copy(update={"engine": engine, "resources": small, "timeouts": Timeouts()})
+        offline = Offline(wait=rng.choice([1, 3, 8]), on_return=job.offline.on_return)
+        job = job.model_copy(update={"tasks": (task,), "offline": offline, "constraints": ()})
+        jobs.append((rng.uniform(0.0, seconds * 0.5), job))
+    return Scene(
+        seconds=seconds,
+        nodes=tuple(_node(rng, number) for number in range(rng.randint(2, 4))),
+        jobs=tuple(jobs),
+        faults=(*((moment, "island") for moment in cuts), *others),
+        stopped=rng.choice([0.0, 0.2]),
+        flaky=0.0,
     )
 
 
