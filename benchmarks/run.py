@@ -172,7 +172,7 @@ def main() -> None:
     with (Path(tempfile.gettempdir()) / "skrei-bench.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with tempfile.TemporaryDirectory(prefix="skrei-bench-") as folder:
-            os.chmod(folder, 0o711)  # the database's user passes through
+            Path(folder).chmod(0o711)  # the database's user passes through
             stack = Stack(Path(folder))
             try:
                 stack.start()

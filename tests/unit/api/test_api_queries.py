@@ -73,7 +73,9 @@ def test_a_results_output_is_read_from_its_archive() -> None:
     assert outputs.unpack(data) == [(1, "grüße�"), (2, "warned")]
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", archive(stdout=b"x" * 100_000)[:50]])
+@pytest.mark.parametrize(
+    "data", [b"", b"nonsense", archive(stdout=b"x" * 100_000)[:50]], ids=["empty", "nonsense", "cut short"]
+)
 def test_an_archive_that_cannot_be_read_is_said_so(data: bytes) -> None:
     with pytest.raises(Unavailable, match="the stored result cannot be read"):
         outputs.unpack(data)
