@@ -62,6 +62,7 @@ class SimRecord(Ledger):
         nodes, states = dict(self.nodes), {job.id: job.state for job in self.jobs.values()}
         changes = self.commit(jobs, evaluations, decide)
         self.commits += 1
+        assert not changes.audit, f"a fact could not be settled: {changes.audit}"
         if changes.position is not None:
             self.position = changes.position
         if changes.timeline is not None:

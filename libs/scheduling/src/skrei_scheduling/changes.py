@@ -115,6 +115,16 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditNew:
+    """Something that happened to the record and is kept aside for people."""
+
+    actor: str
+    action: str
+    object: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """All that one commit writes. Empty parts cost nothing."""
 
@@ -130,6 +140,7 @@ class Changes:
     timeline: int | None = None
     results_stored: tuple[tuple[str, str], ...] = ()  # (execution id, digest): finalised by the publisher
     results_dropped: tuple[str, ...] = ()
+    audit: tuple[AuditNew, ...] = ()
 
     @property
     def empty(self) -> bool:

@@ -1,13 +1,15 @@
 """What one commit collects: rows as it leaves them, history without a gap, and one `Changes` in the end."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from skrei_domain.ids import IdSource
 from skrei_domain.lifecycle import JobState
 from skrei_scheduling import texts
 from skrei_scheduling.changes import (
+    AuditNew,
     Changes,
     EvaluationNew,
     ExecutionChange,
@@ -61,6 +63,17 @@ class CommitDraft:
         self._timeline: int | None = None
         self._stored: list[tuple[str, str]] = []
         self._dropped: list[str] = []
+        self._audit: list[AuditNew] = []
+
+    # ------------------------------------------------------------ going back
+
+    def saved(self) -> dict[str, Any]:
+        """Return a point to go back to, once."""
+        return {name: _copied(value) for name, value in vars(self).items() if name not in {"view", "locked"}}
+
+    def back_to(self, saved: dict[str, Any]) -> None:
+        """Forget what was added since."""
+        vars(self).update(saved)
 
     # ------------------------------------------------------------ reading through what was added
 
@@ -220,6 +233,10 @@ class CommitDraft:
         """The publisher dropped these results."""
         self._dropped.extend(execution_ids)
 
+    def audit(self, entry: AuditNew) -> None:
+        """Keep something aside for people."""
+        self._audit.append(entry)
+
     def build(self) -> Changes:
         """Return all that was added."""
         return Changes(
@@ -235,6 +252,7 @@ class CommitDraft:
             timeline=self._timeline,
             results_stored=tuple(self._stored),
             results_dropped=tuple(self._dropped),
+            audit=tuple(self._audit),
         )
 
     def draft(self, job_id: str) -> JobDraft | None:
@@ -246,6 +264,15 @@ class CommitDraft:
                 return None
             draft = self._jobs[job_id] = JobDraft(locked, locked.history_seq, locked.state)
         return draft
+
+
+def _copied(value: Any) -> Any:
+    """Return a value of a draft that later changes of it do not reach; what is frozen is shared."""
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return list(value)
+    return replace(value, won=list(value.won)) if isinstance(value, JobDraft) else value
 
 
 def _job_change(draft: JobDraft) -> JobChange:

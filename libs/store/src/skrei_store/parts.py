@@ -193,6 +193,12 @@ RESULTS_DROPPED = Part(
     after=frozenset({"results_stored"}),
 )
 
+AUDIT = Part(
+    "audited",
+    ("actor text", "action text", "object text", "details text"),
+    "INSERT INTO audit (at, {names}) SELECT {at}, new.* FROM {new}",
+)
+
 _NOTHING = (None,) * 8
 
 
@@ -264,6 +270,7 @@ def parts_of(changes: Changes, node_json: Callable[[NodeRow], str]) -> list[tupl
         (RESULTS_STORED, changes.results_stored),
         (EXECUTIONS_NEW, [_execution_new(row) for row in changes.executions_new]),
         (RESULTS_DROPPED, [(id_,) for id_ in changes.results_dropped]),
+        (AUDIT, [(storable(new.actor), new.action, storable(new.object), dump(new.details)) for new in changes.audit]),
     ]
 
 

@@ -31,13 +31,14 @@ from skrei_domain.messages import (
     PublisherFact,
 )
 from skrei_domain.sync import Greeting, LeaderSide, NodeLog
+from skrei_scheduler.quarantine import FACT_QUARANTINED, settle_apart
 from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked, Position
 from skrei_scheduling.membership import lose_into, revive_into, silence_into, unanswered_into
 from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeRow
 from skrei_scheduling.schedule import schedule
-from skrei_scheduling.settle import jobs_of, settle_into
+from skrei_scheduling.settle import jobs_of
 from skrei_scheduling.view import ClusterView
 
 FACTS_A_COMMIT = 1_000  # about 30 ms of bulk write; more only delays the confirmations of the first
@@ -309,7 +310,7 @@ class Core:
                 log = logs[node_id]
                 node = replace(self.view.nodes[node_id], confirmed=log.confirmed, confirmed_by=log.confirmed_by)
                 builder.put_node(replace(node, info=infos[-1]) if infos else node)
-            settle_into(builder, observed)
+            settle_apart(builder, observed)
             if position is not None:
                 builder.read_to(position)
             return builder.build()
@@ -319,6 +320,7 @@ class Core:
             out += [SendConfirm(n, confirm) for n, confirm in said.items() if n not in logs]
             for node_id, facts in taken.items():
                 self.side.applied(node_id, facts)
+            out += [Report(FACT_QUARANTINED, each.details, error=True) for each in changes.audit]
             return out + self._advance(changes, now)
 
         jobs = jobs_of(self.view, (fact.execution_id for _, fact in observed), late)

@@ -307,8 +307,8 @@ class Leader:
                     await self._sender.reply(to, reply, self._hello_of.pop(to, ""))
                 case ReadSoon(seconds):
                     self._call_later(seconds)
-                case Report(event, fields):
-                    log.info(event, **fields)
+                case Report(event, fields, error):
+                    (log.error if error else log.info)(event, **fields)
 
     def _call_later(self, seconds: float) -> None:
         """Read due evaluations then; the sweep of each second covers what is further away."""

@@ -42,10 +42,11 @@ class ReadSoon:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One log event of note."""
+    """One log event of note; `error`: somebody should look."""
 
     event: str
     fields: Mapping[str, str]
+    error: bool = False
 
 
 Outgoing: TypeAlias = SendCommands | SendConfirm | Reply | ReadSoon | Report
