@@ -40,8 +40,8 @@ def module(body: str, head: str = _HEAD, tail: str = "") -> bytes:
     return bytes(wasmtime.wat2wasm(f'{head}{tail}\n  (func (export "_start")\n{body}))'))
 
 
-def behaving(behaviour: Behaviour, fds: Mapping[str, int] | None = None) -> bytes:
-    """Return a module that behaves so; `fds` says where outputs are open."""
+def behaving(behaviour: Behaviour, fds: Mapping[str, int] | None = None, *, file_fd: int = ROOT_FD) -> bytes:
+    """Return a module that behaves so; `fds` says where outputs are open, `file_fd` where `print_file` lies."""
     fds = fds or {"first": ROOT_FD + 1, "second": ROOT_FD + 2}
     data: list[str] = []
     end = _DATA
@@ -68,7 +68,7 @@ def behaving(behaviour: Behaviour, fds: Mapping[str, int] | None = None) -> byte
         at, size = put(posixpath.relpath(behaviour.print_file, "/"))
         body.append(
             f"(i32.store (i32.const 24) (i32.const {_BUFFER})) (i32.store (i32.const 28) (i32.const 8192))"
-            f"(drop (call $fd_read (call $open (i32.const {ROOT_FD}) (i32.const {at}) (i32.const {size}) (i32.const 0)"
+            f"(drop (call $fd_read (call $open (i32.const {file_fd}) (i32.const {at}) (i32.const {size}) (i32.const 0)"
             f" (i64.const {_READ})) (i32.const 24) (i32.const 1) (i32.const 32)))"
             f"(call $write (i32.const 1) (i32.const {_BUFFER}) (i32.load (i32.const 32)))"
         )

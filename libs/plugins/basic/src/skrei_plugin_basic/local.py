@@ -84,7 +84,7 @@ class LocalStorage(Storage):
 
     def _check(self, asked: str, path: Path, *, writes: bool, creates: bool) -> None:
         granted = access(str(path), self._entries)
-        led = "" if str(path) == os.path.normpath(asked) else f" (which is {path})"
+        led = "" if str(path) == asked.rstrip("/") else f" (which is {path})"
         if granted is Access.NONE:
             raise StageFailed(
                 StageProblem.DENIED,

@@ -32,11 +32,15 @@ def unpack(archive: Path, folder: Path, limits: StageLimits, stop: threading.Eve
     folder.mkdir()
     most = min(limits.max_bytes, FREE_BYTES + limits.max_ratio * archive.stat().st_size)
     try:
-        with gzip.open(archive) as plain, tarfile.open(fileobj=_bounded(plain, most, stop), mode="r:") as tar:
-            for count, member in enumerate(tar, start=1):
-                if count > limits.max_files:
-                    raise StageFailed(StageProblem.TOO_LARGE, f"the archive has over {limits.max_files} entries")
-                _take(tar, member, folder)
+        with gzip.open(archive) as plain:
+            bounded = _bounded(plain, most, stop)
+            with tarfile.open(fileobj=bounded, mode="r:") as tar:
+                for count, member in enumerate(tar, start=1):
+                    if count > limits.max_files:
+                        raise StageFailed(StageProblem.TOO_LARGE, f"the archive has over {limits.max_files} entries")
+                    _take(tar, member, folder)
+            while bounded.read(_CHUNK):  # to the end, where the checksum is
+                continue
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, UnicodeError) as error:
         raise StageFailed(StageProblem.INVALID, f"the input is not a whole tar.gz: {error}") from error
 
@@ -89,8 +93,9 @@ class _Bounded:
             raise Stopped
         if size > HEADER_BYTES:
             raise StageFailed(StageProblem.INVALID, f"the archive has a header of {size} bytes")
-        self._bound(self._file.tell() + size)
-        return self._file.read(size)
+        data = self._file.read(size)
+        self._bound(self._file.tell())
+        return data
 
     def seek(self, position: int) -> int:
         """Go to `position`."""

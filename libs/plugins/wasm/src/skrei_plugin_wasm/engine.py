@@ -8,14 +8,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem, show
 from skrei_plugin_api.engine import Engine, EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest
 from skrei_plugin_api.packing import PackedResult, StreamHead
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
-from skrei_plugin_wasm.pool import Child, ChildLost, Pool, Reply
+from skrei_plugin_wasm.pool import Child, ChildLost, Pool, PoolClosed, Reply
 from skrei_plugin_wasm.settings import WasmSettings
 
 DEFAULT_ENTRYPOINT = "_start"
+
+
+class EngineClosed(SkreiError):
+    """The node ends: nothing of the run has happened."""
+
+    code = "engine-closed"
+    retryable = True
 
 
 class WasmEngine(Engine):
@@ -58,7 +66,10 @@ class WasmEngine(Engine):
         order = _order(request)
         told = False
         while True:
-            child = await self.pool.take()
+            try:
+                child = await self.pool.take()
+            except PoolClosed:
+                raise EngineClosed("the wasm engine of this node is closed") from None
             if not told:
                 events.running()
                 told = True
@@ -102,16 +113,20 @@ class WasmEngine(Engine):
             "ended": time.monotonic(),
             **{name: order[name] for name in ("workdir", "outputs", "inline_limit", "max_output")},
         }
-        child = await self.pool.take()
         try:
-            head, body = await child.ask(packing)
-        except asyncio.CancelledError:
-            await self.pool.kill(child)
-            raise
-        except ChildLost:  # its logs are lost with it
+            child = await self.pool.take()
+            head, body = await self._pack(child, packing)
+        except (ChildLost, PoolClosed, OSError):  # its logs are lost with it
             return RunOutcome(None, EngineFailure(FailureCode(code), message), started, time.monotonic())
         self.pool.give(child, rss_kib=head["rss"])
         return _outcome(head, body)
+
+    async def _pack(self, child: Child, packing: dict[str, Any]) -> Reply:
+        try:
+            return await child.ask(packing)
+        except asyncio.CancelledError:
+            await self.pool.kill(child)
+            raise
 
 
 def _order(request: RunRequest) -> dict[str, Any]:

@@ -28,6 +28,10 @@ END_SECONDS = 5.0
 Reply = tuple[dict[str, Any], bytes]
 
 
+class PoolClosed(Exception):
+    """There are no children any more, and no more will be made."""
+
+
 class ChildLost(Exception):
     """The child's socket ended before it answered: it was killed, or crashed."""
 
@@ -108,6 +112,7 @@ class Pool:
         self._zygote: _Zygote | None = None
         self._children: set[Child] = set()
         self._idle: list[Child] = []
+        self._closed = False
         self._growing = False
         self._freed = 0
         self._waiting: deque[_Waiter] = deque()
@@ -127,7 +132,12 @@ class Pool:
         return None if self._zygote is None else self._zygote.pid
 
     async def take(self) -> Child:
-        """Return a child that is the caller's until `give` or `kill`. Raises OSError where none can be made."""
+        """Return a child that is the caller's until `give` or `kill`.
+
+        Raises OSError where none can be made, PoolClosed after `close`.
+        """
+        if self._closed:
+            raise PoolClosed
         while self._idle:
             child = self._idle.pop()
             if not child.gone.done():
@@ -186,7 +196,11 @@ class Pool:
             self._idle.remove(child)
 
     async def close(self) -> None:
-        """End children and zygote; returns when they are gone."""
+        """End children and zygote; returns when they are gone. Runs that wait or go on end by it."""
+        self._closed = True
+        for waiter in self._waiting:
+            if not waiter.child.done():
+                waiter.child.set_exception(PoolClosed())
         if self._tidy is not None:
             self._tidy.cancel()
             self._tidy = None
@@ -241,6 +255,8 @@ class Pool:
             return await self._fork()
 
     async def _fork(self) -> Child:
+        if self._closed:
+            raise ConnectionError("the pool is closed")
         if self._zygote is None or self._zygote.gone.done():
             self._zygote = _Zygote.start(self._cache, self._settings.cache_bytes)
             self._keep(self._zygote.reap())

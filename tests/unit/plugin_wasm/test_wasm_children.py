@@ -1,0 +1,194 @@
+"""Zygote and children: who lives, who is reused, and what is left when something dies."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from skrei_plugin_api.testing import Behaviour, Running, contents, eventually
+from skrei_plugin_wasm.engine import EngineClosed
+from tests.support.wasm_engine import Bench, alive, failure, kill
+from tests.support.wat import behaving
+
+QUICK = behaving(Behaviour(say="quick"))
+ENDLESS = behaving(Behaviour(say="on\n", forever=True))
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    await bench.engine.close()
+
+
+async def started(bench: Bench, module: bytes = ENDLESS) -> tuple["asyncio.Task[object]", int]:
+    """Start a run that does not end, and return it with its child's process."""
+    before = set(bench.engine.pool.pids)
+    request = bench.request(module)
+    run = asyncio.create_task(bench.engine.run(request, Running()))
+    stdout = request.workdir / "stdout"
+    await eventually(lambda: stdout.exists() and stdout.stat().st_size > 0)
+    (pid,) = [
+        pid
+        for pid in bench.engine.pool.pids
+        if pid not in before or any(str(request.workdir) in file.path for file in psutil.Process(pid).open_files())
+    ]
+    return run, pid
+
+
+async def test_a_child_is_reused(bench: Bench) -> None:
+    await bench.run(QUICK)
+    pids = bench.engine.pool.pids
+    for _ in range(5):
+        await bench.run(QUICK)
+    assert bench.engine.pool.pids == pids
+
+
+async def test_small_runs_share_few_children(bench: Bench) -> None:
+    outcomes = await asyncio.gather(*(bench.run(QUICK) for _ in range(60)))
+    assert {outcome.exit_code for outcome in outcomes} == {0}
+    assert len(bench.engine.pool.pids) < 30
+
+
+async def test_long_runs_get_a_child_each(bench: Bench) -> None:
+    requests = [bench.request(ENDLESS) for _ in range(6)]
+    runs = [asyncio.create_task(bench.engine.run(request, Running())) for request in requests]
+    await eventually(lambda: all((request.workdir / "stdout").exists() for request in requests))
+    assert len(bench.engine.pool.pids) == 6
+    for run in runs:
+        run.cancel()
+    await asyncio.wait(runs)
+    assert not bench.engine.pool.pids
+
+
+async def test_there_are_never_more_children_than_the_cap_and_the_rest_waits(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, most_children="2")
+    (first, _), (second, _) = await started(bench), await started(bench)
+    waiting = asyncio.create_task(bench.run(QUICK))
+    done, _ = await asyncio.wait([waiting], timeout=0.2)
+    assert not done
+    assert len(bench.engine.pool.pids) == 2
+    first.cancel()
+    assert (await waiting).exit_code == 0
+    second.cancel()
+    await asyncio.wait([first, second])
+    await bench.engine.close()
+
+
+async def test_a_child_that_was_killed_is_told_as_lost_with_its_logs(bench: Bench) -> None:
+    run, pid = await started(bench)
+    kill(pid)
+    outcome = await run
+    assert failure(outcome)[0] == "engine-lost"  # type: ignore[arg-type]
+    assert contents(outcome)["stdout"] == b"on\n"  # type: ignore[arg-type]
+    assert (await bench.run(QUICK)).exit_code == 0
+
+
+async def test_a_child_that_was_killed_idle_costs_no_run(bench: Bench) -> None:
+    await bench.run(QUICK)
+    for pid in bench.engine.pool.pids:
+        kill(pid)
+    assert (await bench.run(QUICK)).exit_code == 0
+
+
+async def test_the_zygotes_death_costs_the_runs_and_the_next_one_works(bench: Bench) -> None:
+    run, child = await started(bench)
+    zygote = bench.engine.pool.zygote_pid
+    assert zygote is not None
+    kill(zygote)
+    assert failure(await run)[0] == "engine-lost"  # type: ignore[arg-type]
+    await eventually(lambda: not alive(child))
+    assert (await bench.run(QUICK)).exit_code == 0
+    assert bench.engine.pool.zygote_pid not in {zygote, None}
+
+
+async def test_a_cancelled_run_leaves_no_process(bench: Bench) -> None:
+    run, pid = await started(bench)
+    run.cancel()
+    await asyncio.wait([run])
+    await eventually(lambda: not alive(pid))  # its memory and files are gone; its entry in the table follows
+    assert bench.engine.pool.pids == ()
+
+
+async def test_a_child_is_replaced_after_so_many_runs(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, most_runs="2")
+    seen: set[int] = set()
+    for _ in range(6):
+        await bench.run(QUICK)
+        seen.update(bench.engine.pool.pids)
+    assert len(seen) >= 2
+    await bench.engine.close()
+
+
+async def test_idle_children_and_zygote_end_and_a_later_run_starts_them_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, idle_seconds="0.1")
+    await bench.run(QUICK)
+    pids = [*bench.engine.pool.pids, bench.engine.pool.zygote_pid or 0]
+    await eventually(lambda: bench.engine.pool.zygote_pid is None)
+    await eventually(lambda: not alive(*pids))
+    assert bench.engine.pool.pids == ()
+    assert (await bench.run(QUICK)).exit_code == 0
+    await bench.engine.close()
+
+
+async def test_closing_ends_everything_also_what_runs(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    run, pid = await started(bench)
+    zygote = bench.engine.pool.zygote_pid
+    assert zygote is not None
+    await bench.engine.close()
+    assert not alive(pid, zygote)
+    assert failure(await run)[0] == "engine-lost"  # type: ignore[arg-type]
+    with pytest.raises(EngineClosed):
+        await bench.run(QUICK)
+    assert bench.engine.pool.zygote_pid is None
+
+
+async def test_the_zygote_has_one_thread_and_none_of_our_environment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKREI_SECRET", "x")
+    await bench.run(QUICK)
+    zygote = psutil.Process(bench.engine.pool.zygote_pid)
+    assert zygote.num_threads() == 1
+    assert "SKREI_SECRET" not in zygote.environ()
+
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from skrei_plugin_api.testing import Running, eventually
+from skrei_plugin_wasm.engine import EngineClosed
+from tests.support.wasm_engine import Bench
+
+async def main():
+    bench = Bench(Path(sys.argv[1]))
+    request = bench.request(Path(sys.argv[2]).read_bytes())
+    run = asyncio.create_task(bench.engine.run(request, Running()))
+    await eventually(lambda: (request.workdir / "stdout").exists() and (request.workdir / "stdout").stat().st_size)
+    assert "wasmtime" not in sys.modules
+    print(*bench.engine.pool.pids, bench.engine.pool.zygote_pid, flush=True)
+    await run
+
+asyncio.run(main())
+"""
+
+
+async def test_the_parents_death_leaves_no_child_and_it_never_imports_wasmtime(tmp_path: Path) -> None:
+    (tmp_path / "endless.wasm").write_bytes(ENDLESS)
+    with subprocess.Popen(  # noqa: ASYNC220 - read from a thread
+        [sys.executable, "-c", PARENT, str(tmp_path), str(tmp_path / "endless.wasm")],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    ) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in (await asyncio.to_thread(parent.stdout.readline)).split()]
+        assert len(pids) == 2
+        assert alive(*pids)
+        parent.kill()
+    await eventually(lambda: not alive(*pids))
