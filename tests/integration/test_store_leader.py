@@ -12,6 +12,7 @@ from skrei_domain.errors import LeadershipLost
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_domain.messages import Problem, ResultRef, RunOutput, Step
 from skrei_scheduling.changes import (
+    AuditNew,
     Changes,
     EvaluationNew,
     ExecutionChange,
@@ -72,6 +73,7 @@ async def test_a_commit_writes_every_part_of_its_changes(postgres_url: str, db: 
                 nodes=(a_node("n-1"),),
                 position=Position("made", 7),
                 timeline=4,
+                audit=(AuditNew("n-1", "fact.aside", "e-1", {"k": "v"}),),
             ),
         )
 
@@ -93,6 +95,13 @@ async def test_a_commit_writes_every_part_of_its_changes(postgres_url: str, db: 
     assert await db.fetchval("SELECT count(*) FROM nodes") == 1
     cluster = await db.fetchrow("SELECT * FROM cluster")
     assert (cluster["timeline"], cluster["facts_created"], cluster["facts_sequence"]) == (4, "made", 7)
+    audit = await db.fetchrow("SELECT * FROM audit")
+    assert (audit["actor"], audit["action"], audit["object"], audit["at"]) == (
+        "n-1",
+        "fact.aside",
+        "e-1",
+        history["at"],
+    )
 
 
 async def test_what_a_change_does_not_say_stays(postgres_url: str, db: asyncpg.Connection) -> None:

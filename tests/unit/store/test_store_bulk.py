@@ -87,6 +87,7 @@ def test_every_part_of_changes_has_a_bulk_write() -> None:
         "cluster_moved",  # position, timeline
         "results_stored",
         "results_dropped",
+        "audited",
     }
     assert len(made) == len(Changes.__dataclass_fields__) - 1
 
