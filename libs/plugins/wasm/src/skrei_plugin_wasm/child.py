@@ -22,3 +22,5 @@ def serve(sock: socket.socket, make: Callable[[], "Sandbox"]) -> None:
             sandbox = sandbox or make()
             head, body = sandbox.run(order)
         sock.sendall(frame(head, body))
+        if sandbox is not None:
+            sandbox.tidy()

@@ -13,6 +13,7 @@ from skrei_domain.job_reading import FieldProblem, show
 from skrei_plugin_api.engine import Engine, EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest
 from skrei_plugin_api.packing import PackedResult, StreamHead
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
+from skrei_plugin_wasm.layout import ROOT
 from skrei_plugin_wasm.pool import Child, ChildLost, Pool, PoolClosed, Reply
 from skrei_plugin_wasm.settings import WasmSettings
 
@@ -77,7 +78,7 @@ class WasmEngine(Engine):
             try:
                 head, body = await self._ask(child, order)
             except ChildLost:
-                if not (request.workdir / "stdout").exists():
+                if not (request.workdir / ROOT).exists():
                     continue  # it died idle: nothing of this run has happened
                 return await self._lost(order, started, "engine-lost", "the process that ran the module is gone")
             except TimeoutError:

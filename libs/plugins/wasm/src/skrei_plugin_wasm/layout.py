@@ -12,6 +12,10 @@ import shutil
 from typing import NamedTuple
 
 
+ROOT = "root"
+"""A run's root folder in its workdir: the first thing that is made for it."""
+
+
 class LayoutError(Exception):
     """Inputs and outputs that cannot lie side by side."""
 
@@ -39,7 +43,7 @@ def guest_path(target: str) -> str:
 
 def lay_out(workdir: str, mounts: list[File], outputs: list[tuple[str, str]]) -> list[Preopen]:
     """Make the folders of a run and return what to open, the root first. Raises LayoutError."""
-    root = f"{workdir}/root"
+    root = f"{workdir}/{ROOT}"
     os.mkdir(root, 0o700)  # noqa: PTH102 - the hot path stays with strings
     folders: dict[str, Preopen] = {}
     files: list[File] = []

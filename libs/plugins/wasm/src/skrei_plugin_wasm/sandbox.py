@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import wasmtime
 
-from skrei_plugin_api.packing import NO_OUTPUT, OutputTooLarge, PackedResult, StreamHead, pack_result, stream_head
+from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
 from skrei_plugin_wasm.layout import File, LayoutError, Preopen, guest_path, lay_out
 from skrei_plugin_wasm.modules import InvalidModule, Modules
 
@@ -60,6 +61,8 @@ class Sandbox:
         self._engine = new_engine()
         self._modules = Modules(self._engine, cache, cache_bytes)
         self._linker = self._wasi()
+        self._instances: WeakKeyDictionary[wasmtime.Module, wasmtime.InstancePre] = WeakKeyDictionary()
+        self._store: wasmtime.Store | None = None
         self._interrupted = False
         self._listen()
 
@@ -77,18 +80,19 @@ class Sandbox:
             failure = ["input-invalid", str(error)]
         return pack(order, code, failure, started, time.monotonic())
 
+    def tidy(self) -> None:
+        """Give back what the last run used; it costs a third of a small run, so it is done after the answer."""
+        self._store = None
+
     def _run(self, order: dict[str, Any]) -> int:
         workdir: str = order["workdir"]
-        stdout, stderr = f"{workdir}/stdout", f"{workdir}/stderr"
-        for path in (stdout, stderr):
-            open(path, "wb").close()  # noqa: PTH123 - readers follow them from now on
         files = [File(*mount) for mount in order["mounts"]]
         preopens = lay_out(workdir, files, [(name, path) for name, path in order["outputs"]])
         module = self._module(files, order["module"], "EntryModule")
-        store = wasmtime.Store(self._engine)
+        store = self._store = wasmtime.Store(self._engine)
         store.set_limits(memory_size=order["memory"] or -1, table_elements=TABLE_ELEMENTS)
         store.set_epoch_deadline(1)
-        store.set_wasi(_wasi_config(order, stdout, stderr, preopens))
+        store.set_wasi(_wasi_config(order, preopens))
         if self._interrupted:  # the epoch moved before the store could notice
             raise _timeout(order)
         with _largest_file(order["max_output"]):
@@ -97,8 +101,10 @@ class Sandbox:
     def _call(self, store: wasmtime.Store, module: wasmtime.Module, files: list[File], order: dict[str, Any]) -> int:
         entrypoint: str = order["entrypoint"]
         try:
-            linker = self._linker if not order["imports"] else self._linked(store, files, order["imports"])
-            instance = linker.instantiate(store, module)
+            if order["imports"]:
+                instance = self._linked(store, files, order["imports"]).instantiate(store, module)
+            else:
+                instance = self._prepared(module).instantiate(store)
             function = instance.exports(store).get(entrypoint)
             if not isinstance(function, wasmtime.Func):
                 raise _unknown_entrypoint(entrypoint, module)
@@ -126,6 +132,13 @@ class Sandbox:
                 return self._modules.get(_read(path, target, what))
         told = ", ".join(guest_path(file.target) for file in files) or "none"
         raise _Failed("module-invalid", f"{what} '{target}' is at no input's target; inputs: {told}")
+
+    def _prepared(self, module: wasmtime.Module) -> wasmtime.InstancePre:
+        """Return the module linked with WASI alone, once for all its runs in this process."""
+        made = self._instances.get(module)
+        if made is None:
+            made = self._instances[module] = self._linker.instantiate_pre(module)
+        return made
 
     def _linked(self, store: wasmtime.Store, files: list[File], imports: list[str]) -> wasmtime.Linker:
         """Return a linker that also offers the imported modules, each under its target path and its file's stem."""
@@ -200,7 +213,7 @@ def pack(
     except OutputTooLarge as error:
         if failure is None:
             code, failure = None, ["output-too-large", str(error)]
-    out, err = _head(workdir / "stdout"), _head(workdir / "stderr")
+    out, err = stream_head(workdir / "stdout"), stream_head(workdir / "stderr")
     head: dict[str, Any] = {
         "exit": code,
         "failure": failure,
@@ -215,10 +228,6 @@ def pack(
         head["result"] = [result.digest, result.size, None if result.path is None else str(result.path)]
         body += result.data or b""
     return head, body
-
-
-def _head(path: Path) -> StreamHead:
-    return stream_head(path) if path.parent.is_dir() else NO_OUTPUT
 
 
 def _proc_exit(code: int) -> None:
@@ -237,12 +246,12 @@ def _largest_file(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
-def _wasi_config(order: dict[str, Any], stdout: str, stderr: str, preopens: list[Preopen]) -> wasmtime.WasiConfig:
+def _wasi_config(order: dict[str, Any], preopens: list[Preopen]) -> wasmtime.WasiConfig:
     wasi = wasmtime.WasiConfig()
     wasi.argv = ["", *order["args"]]
     wasi.env = order["env"]
-    wasi.stdout_file = stdout
-    wasi.stderr_file = stderr
+    wasi.stdout_file = f"{order['workdir']}/stdout"
+    wasi.stderr_file = f"{order['workdir']}/stderr"
     for one in preopens:
         wasi.preopen_dir(one.host, one.guest, one.writable)
     return wasi
