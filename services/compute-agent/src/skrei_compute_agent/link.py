@@ -24,7 +24,7 @@ log = get_logger()
 FACTS_TYPE = "skrei.facts.v1"
 HEARTBEAT_TYPE = "skrei.heartbeat.v1"
 CONNECT_SECONDS = 2.0
-"""How long one try to connect waits for a server to listen: it is tried again for ever, and a stop waits for it."""
+"""How long one try to connect waits for a server to listen: it is tried again for ever."""
 OUTGOING = 256
 """Messages that may wait for the sender: at most four batches are unconfirmed, so this only bounds a fault."""
 
