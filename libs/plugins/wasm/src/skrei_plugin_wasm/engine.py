@@ -14,7 +14,8 @@ from skrei_plugin_api.engine import Engine, EngineFailure, FailureCode, RunEvent
 from skrei_plugin_api.packing import PackedResult, StreamHead
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_wasm.layout import ROOT
-from skrei_plugin_wasm.pool import Child, ChildLost, Pool, PoolClosed, Reply
+from skrei_plugin_wasm.pool import Pool, PoolClosed
+from skrei_plugin_wasm.process import Child, ChildLost, Reply
 from skrei_plugin_wasm.settings import WasmSettings
 
 DEFAULT_ENTRYPOINT = "_start"

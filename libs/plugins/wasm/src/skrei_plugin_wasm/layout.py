@@ -11,7 +11,6 @@ import posixpath
 import shutil
 from typing import NamedTuple
 
-
 ROOT = "root"
 """A run's root folder in its workdir: the first thing that is made for it."""
 

@@ -1,8 +1,6 @@
 """One run of a WASI module inside a child process: compile or load, link, run, pack."""
 
-import errno
 import os
-import re
 import resource
 import signal
 import threading
@@ -16,6 +14,7 @@ from weakref import WeakKeyDictionary
 import wasmtime
 
 from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
+from skrei_plugin_wasm.endings import Failed, explain, timeout, unknown_entrypoint
 from skrei_plugin_wasm.layout import File, LayoutError, Preopen, guest_path, lay_out
 from skrei_plugin_wasm.modules import InvalidModule, Modules
 
@@ -24,9 +23,6 @@ INTERRUPT = signal.SIGUSR1
 """Sent to a child whose run's time is over; it does no other run after that."""
 TABLE_ELEMENTS = 1_000_000
 """Entries of one table: they lie outside the program's memory; the largest real programs have some 100,000."""
-_PAGE_BYTES = 64 * 1024
-_TOO_SMALL = re.compile(r"memory minimum size of (\d+) pages exceeds memory limits")
-_UNKNOWN_IMPORT = re.compile(r"unknown import: `(.*?)::(.*?)`")
 
 
 class _Exit(Exception):
@@ -34,14 +30,6 @@ class _Exit(Exception):
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
-        self.code = code
-
-
-class _Failed(Exception):
-    """The run has no exit code; `code` is one of the engine contract's failure codes."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
         self.code = code
 
 
@@ -72,7 +60,7 @@ class Sandbox:
         code, failure = None, None
         try:
             code = self._run(order)
-        except _Failed as error:
+        except Failed as error:
             failure = [error.code, str(error)]
         except InvalidModule as error:
             failure = ["module-invalid", str(error)]
@@ -94,7 +82,7 @@ class Sandbox:
         store.set_epoch_deadline(1)
         store.set_wasi(_wasi_config(order, preopens))
         if self._interrupted:  # the epoch moved before the store could notice
-            raise _timeout(order)
+            raise timeout(order)
         with _largest_file(order["max_output"]):
             return self._call(store, module, files, order)
 
@@ -107,9 +95,9 @@ class Sandbox:
                 instance = self._prepared(module).instantiate(store)
             function = instance.exports(store).get(entrypoint)
             if not isinstance(function, wasmtime.Func):
-                raise _unknown_entrypoint(entrypoint, module)
+                raise unknown_entrypoint(entrypoint, module)
             if function.type(store).params:
-                raise _Failed(
+                raise Failed(
                     "export-unknown",
                     f"the entrypoint '{entrypoint}' of the WASM module takes parameters; an entrypoint takes none",
                 )
@@ -119,7 +107,7 @@ class Sandbox:
         except wasmtime.ExitTrap as exit_:  # pragma: no cover - our proc_exit comes first
             return exit_.code
         except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
-            raise self._explain(error, order) from error
+            raise explain(error, order) from error
         return 0
 
     def _module(self, files: list[File], target: str, what: str) -> wasmtime.Module:
@@ -131,7 +119,7 @@ class Sandbox:
                 path = Path(file.source + wanted[len(at.rstrip("/")) :]) if at != wanted else Path(file.source)
                 return self._modules.get(_read(path, target, what))
         told = ", ".join(guest_path(file.target) for file in files) or "none"
-        raise _Failed("module-invalid", f"{what} '{target}' is at no input's target; inputs: {told}")
+        raise Failed("module-invalid", f"{what} '{target}' is at no input's target; inputs: {told}")
 
     def _prepared(self, module: wasmtime.Module) -> wasmtime.InstancePre:
         """Return the module linked with WASI alone, once for all its runs in this process."""
@@ -171,29 +159,6 @@ class Sandbox:
         linker.allow_shadowing = True
         linker.define_func(WASI, "proc_exit", wasmtime.FuncType([wasmtime.ValType.i32()], []), _proc_exit)
         return linker
-
-    def _explain(self, error: wasmtime.Trap | wasmtime.WasmtimeError, order: dict[str, Any]) -> _Failed:
-        if isinstance(error, wasmtime.Trap):
-            if error.trap_code is wasmtime.TrapCode.INTERRUPT:
-                return _timeout(order)
-            return _Failed("trap", _cause(error))
-        text = str(error)
-        if found := _TOO_SMALL.search(text):
-            return _Failed(
-                "out-of-memory",
-                f"the module starts with {int(found[1]) * _PAGE_BYTES} bytes of memory; "
-                f"Resources.Memory allows {order['memory']} bytes",
-            )
-        if found := _UNKNOWN_IMPORT.search(text):
-            return _Failed(
-                "module-invalid", f"unknown module \"{found[1]}\": the module imports '{found[2]}' from it; "
-                "name the module that has it in ImportModules",
-            )  # fmt: skip
-        if os.strerror(errno.EFBIG) in text:
-            return _Failed("output-too-large", f"it wrote more than {order['max_output']} bytes into one file")
-        if "incompatible import type" in text:
-            return _Failed("module-invalid", text)
-        return _Failed("trap", _cause(error))
 
 
 def pack(
@@ -261,25 +226,4 @@ def _read(path: Path, target: str, what: str) -> bytes:
     try:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise _Failed("module-invalid", f"{what} '{target}' is no file in its input") from error
-
-
-def _unknown_entrypoint(entrypoint: str, module: wasmtime.Module) -> _Failed:
-    names = [one.name for one in module.exports if isinstance(one.type, wasmtime.FuncType)]
-    told = ", ".join(sorted(names)[:20]) or "nothing that can be called"
-    return _Failed(
-        "export-unknown", f"unable to find the entrypoint '{entrypoint}' in the WASM module; it exports {told}"
-    )
-
-
-def _timeout(order: dict[str, Any]) -> _Failed:
-    return _Failed("timeout", f"it ran longer than its limit of {order['timeout']:g} s")
-
-
-def _cause(error: wasmtime.Trap | wasmtime.WasmtimeError) -> str:
-    """Return the reason without the backtrace's addresses, and the function where it happened."""
-    text = str(error)
-    cause = text.rpartition("Caused by:")[2].strip() or text
-    frames = error.frames if isinstance(error, wasmtime.Trap) else []
-    where = next((frame.func_name for frame in frames if frame.func_name), None)
-    return f"{cause} (in {where})" if where else cause
+        raise Failed("module-invalid", f"{what} '{target}' is no file in its input") from error

@@ -1,0 +1,182 @@
+"""The agent's ends of the sockets to the zygote and to each child, and what their ends mean."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from skrei_plugin_wasm.wire import LENGTHS, frame, parse_head
+
+START_SECONDS = 30.0
+"""How long the zygote may take to fork its first child: importing wasmtime takes 0.1 s, when starved seconds."""
+END_SECONDS = 5.0
+"""How long the zygote may take to end its children and itself before it is killed, and they with it."""
+
+Reply = tuple[dict[str, Any], bytes]
+
+
+class ChildLost(Exception):
+    """The child's socket ended before it answered: it was killed, or crashed."""
+
+
+class Child(asyncio.Protocol):
+    """One child process: idle, or busy with one order."""
+
+    def __init__(self, number: int, forget: Callable[["Child"], None]) -> None:
+        self._forget = forget
+        self.number = number
+        self.pid = 0
+        self.runs = 0
+        self.interrupted = False
+        self.idle_since = 0.0
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.WriteTransport | None = None
+        self._reply: asyncio.Future[Reply] | None = None
+        self._buffer = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way to the child."""
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Gather the answer to the one order that is out."""
+        self._buffer += data
+        if len(self._buffer) < LENGTHS.size:
+            return
+        head_size, body_size = LENGTHS.unpack_from(self._buffer)
+        cut = LENGTHS.size + head_size
+        if len(self._buffer) < cut + body_size:
+            return
+        reply = parse_head(self._buffer[LENGTHS.size : cut]), bytes(self._buffer[cut : cut + body_size])
+        self._buffer.clear()  # it answers once to each order, and nothing else
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_result(reply)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the process is gone."""
+        del exc
+        if not self.gone.done():
+            self.gone.set_result(None)
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_exception(ChildLost("the process that ran it is gone"))
+        self._forget(self)
+
+    async def ask(self, order: dict[str, Any]) -> Reply:
+        """Send an order and wait for its answer. Raises ChildLost. Cancelled: the child is in an unknown state."""
+        assert self._transport is not None
+        if self.gone.done():
+            raise ChildLost("the process that was to run it is gone")
+        self._reply = asyncio.get_running_loop().create_future()
+        self._transport.write(frame(order))
+        try:
+            return await self._reply
+        finally:
+            self._reply = None
+            self.runs += 1
+
+    def release(self) -> None:
+        """Let an idle child end by itself."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+class Zygote:
+    """The one process that forks children."""
+
+    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
+        self.pid = process.pid
+        self._loop = asyncio.get_running_loop()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        self._process = process
+        self._sock = sock
+        self._forks: dict[int, asyncio.Future[int]] = {}
+        self._buffer = bytearray()
+        self._loop.add_reader(sock, self._readable)
+
+    @classmethod
+    def start(cls, cache: Path, cache_bytes: int) -> "Zygote":
+        """Start a fresh Python: it has none of the agent's memory, variables or open files."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        config = json.dumps({"cache": str(cache), "cache_bytes": cache_bytes})
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "skrei_plugin_wasm.zygote", str(theirs.fileno()), config],
+                pass_fds=(theirs.fileno(),),
+                env={name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ},
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        return cls(process, ours)
+
+    async def fork(self, number: int, theirs: socket.socket) -> int:
+        """Return the process id of a new child at the other end of `theirs`. Raises OSError."""
+        if self.gone.done():
+            raise ConnectionError("the wasm engine's zygote is gone")
+        answer: asyncio.Future[int] = self._loop.create_future()
+        self._forks[number] = answer
+        try:
+            socket.send_fds(self._sock, [frame({"fork": number})], [theirs.fileno()])
+            async with asyncio.timeout(START_SECONDS):
+                return await answer
+        finally:
+            self._forks.pop(number, None)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a small message; the zygote always reads at once, so the socket never fills."""
+        if not self.gone.done():
+            try:
+                self._sock.send(frame(message))
+            except OSError:
+                self.let_go()
+
+    def let_go(self) -> None:
+        """Close our end: the zygote, if it lives, ends its children and itself; see `reap`."""
+        if self.gone.done():
+            return
+        self.gone.set_result(None)
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        for answer in self._forks.values():
+            if not answer.done():
+                answer.set_exception(ConnectionError("the wasm engine's zygote is gone"))
+
+    async def reap(self) -> None:
+        """Wait until it was let go, or died, and collect its exit, so that no zombie stays."""
+        await self.gone
+        patience = self._loop.time() + END_SECONDS
+        while self._process.poll() is None:
+            if self._loop.time() > patience:
+                self._process.kill()
+            await asyncio.sleep(0.002)
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.let_go()
+            return
+        self._buffer += data
+        while len(self._buffer) >= LENGTHS.size:
+            whole = LENGTHS.size + LENGTHS.unpack_from(self._buffer)[0]
+            if len(self._buffer) < whole:
+                return
+            message = parse_head(self._buffer[LENGTHS.size : whole])
+            del self._buffer[:whole]
+            answer = self._forks.get(message["forked"])
+            if answer is None or answer.done():
+                continue
+            if "why" in message:
+                answer.set_exception(OSError(f"no process can be forked: {message['why']}"))
+            else:
+                answer.set_result(message["pid"])
