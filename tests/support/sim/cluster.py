@@ -17,7 +17,7 @@ from skrei_domain.spec import encode
 from skrei_scheduler.specs import SpecCache
 from skrei_scheduling.compile import compile_job
 from skrei_scheduling.feasibility import accepts
-from skrei_scheduling.rows import Evaluation, JobRow
+from skrei_scheduling.rows import Evaluation, JobRow, NodeRow
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import counting_ids
 from tests.support.sim import scenery
@@ -257,8 +257,7 @@ class Cluster:
         return not job.offline.replace and any(row.live and not row.revoked for row in rows)
 
     def could_run(self, job: JobRow, info: NodeInfo) -> bool:
-        row = self.record.nodes.get(info.node_id)
-        assert row is not None, f"{info.node_id} never joined"
+        row = NodeRow(info.node_id, info)
         matrix = ClusterView.load([row], [], []).matrix
         return accepts(job.tasks[0].requirement, matrix, matrix.row_of[row.id])
 

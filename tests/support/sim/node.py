@@ -210,7 +210,7 @@ class SimProcess:
         assert execution_id not in self.working, f"{execution_id} runs already"
         self.node.begun.add((execution_id, start))
         params = self._tasks[execution_id].engine.params
-        seconds = float(params["seconds"]) * self.rng.uniform(0.5, 1.5)
+        seconds = float(params["seconds"]) * self.rng.uniform(0.1, 1.5)
         self._begin(execution_id, "run", seconds, _end(execution_id, str(params["end"])))
 
     def _begin(self, execution_id: str, what: str, seconds: float, answer: Answer) -> None:

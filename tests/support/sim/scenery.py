@@ -47,15 +47,16 @@ def _islands(rng: random.Random) -> Scene:
     seconds = 180.0
     cuts = [rng.uniform(5.0, seconds * 0.7) for _ in range(rng.randint(3, 9))]
     others = [
-        (rng.uniform(5.0, seconds), rng.choice(["freeze", "kill", "doom", "crash"])) for _ in range(rng.randint(0, 2))
+        (rng.uniform(5.0, seconds), rng.choice(["freeze", "kill", "doom", "crash", "storm", "storm"]))
+        for _ in range(rng.randint(0, 6))
     ]
     jobs = []
     for number in range(rng.randint(3, 6)):
         job, task = _job(rng, number), _job(rng, number).tasks[0]
-        engine = SpecConfig(type="wasm", params={"seconds": rng.choice([20.0, 30.0, 45.0]), "end": "ok"})
+        engine = SpecConfig(type="wasm", params={"seconds": rng.choice([20.0, 35.0, 60.0]), "end": "ok"})
         small = ResourcesConfig(cpu="100m", memory="64Mb")
         task = task.model_copy(update={"engine": engine, "resources": small, "timeouts": Timeouts()})
-        offline = Offline(wait=rng.choice([1, 3, 8]), on_return=job.offline.on_return)
+        offline = Offline(wait=rng.choice([1, 3, 8]), on_return=rng.choice([job.offline.on_return, "keep-original"]))
         job = job.model_copy(update={"tasks": (task,), "offline": offline, "constraints": ()})
         jobs.append((rng.uniform(0.0, seconds * 0.5), job))
     return Scene(
