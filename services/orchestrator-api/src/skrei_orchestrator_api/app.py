@@ -1,7 +1,7 @@
 """The door put together: routes, the frame around them, and the parts behind them.
 
-Plain Starlette endpoints (ADR 0006): the two hot paths are bytes in, one statement, bytes out, and a schema layer between would
-cost more than either.
+Plain Starlette endpoints (ADR 0006): the two hot paths are bytes in, one statement, bytes out, and a schema layer
+between would cost more than either.
 """
 
 from starlette.routing import BaseRoute, Router
