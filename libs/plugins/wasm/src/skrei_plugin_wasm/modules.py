@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 16
 """Modules kept ready in one child: a node's jobs repeat the same few; each costs its code's size."""
-DISK_BYTES = 1024**3
-"""Compiled code kept on disk, the least recently used removed first: several dozen large modules."""
 CONFIG = "epoch,no-threads,one-memory"
 """Names the settings of `sandbox.new_engine`; change it with them."""
 MAGIC = b"\x00asm"

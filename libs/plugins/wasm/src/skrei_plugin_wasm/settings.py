@@ -25,7 +25,7 @@ class WasmSettings:
     grace_seconds: float = 1.0
     """How long an interrupted child may take (it sleeps in a host call, where no epoch reaches) before it is killed."""
     cache_bytes: int = 1024**3
-    """Compiled code kept on disk."""
+    """Compiled code kept on disk, the least recently used removed first: several dozen large modules."""
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> "WasmSettings":
