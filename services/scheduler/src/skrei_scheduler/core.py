@@ -72,7 +72,7 @@ class _Offer:
 class _Inbox:
     """What arrived and waits for its commit."""
 
-    hellos: deque[tuple[Hello, str]] = field(default_factory=deque)
+    hellos: dict[tuple[str, str, int], tuple[Hello, str]] = field(default_factory=dict)  # the latest of each page
     facts: deque[_Arrived] = field(default_factory=deque)
     evaluations: dict[str, Evaluation] = field(default_factory=dict)  # by id, or by job for a wake-up
     leaving: dict[str, str] = field(default_factory=dict)  # node -> why
@@ -100,6 +100,7 @@ class Core:
         self._inbox = _Inbox()
         self._late: dict[str, ExecutionRow | None] = {}  # read for the facts at hand; None: the record has no such
         self._offers: dict[str, _Offer] = {}
+        self._overdue: list[str] = []  # offers to give up, as of the last tick
         self._quiet_since = now  # silence counts from here: takeover, our reconnect, a jump of our clock
         self._suspect_until = float("-inf")
         self._last_tick = now
@@ -126,8 +127,8 @@ class Core:
         self._quiet_since = now
 
     def on_hello(self, hello: Hello, reply_to: str) -> None:
-        """A node introduces itself."""
-        self._inbox.hellos.append((hello, reply_to))
+        """A node introduces itself; what it said before and was not answered is replaced."""
+        self._inbox.hellos[hello.node_id, hello.boot_id, hello.page] = (hello, reply_to)
 
     def on_facts(self, batch: FactBatch, position: Position | None) -> None:
         """A stretch of a node's log."""
@@ -157,6 +158,16 @@ class Core:
         """How much waits for a commit; the shell lingers for company only while this is high."""
         return len(self._inbox.facts) + len(self._inbox.evaluations)
 
+    @property
+    def waiting_facts(self) -> int:
+        """How many batches of facts wait; evaluations must never hold them up."""
+        return len(self._inbox.facts)
+
+    @property
+    def waiting_evaluations(self) -> int:
+        """How many evaluations wait for a plan."""
+        return len(self._inbox.evaluations)
+
     def on_tick(self, now: float) -> list[Outgoing]:
         """Once a second: notice silence and unanswered offers, repeat commands that stayed unseen."""
         if now - self._last_tick > max(2.0, self.side.heartbeat_seconds):
@@ -164,6 +175,7 @@ class Core:
         self._last_tick = now
         self._notice_silence(now)
         self._sweep_waiting(now)
+        self._overdue = self._find_overdue(now)
         return self._repeat_offers(now)
 
     # ------------------------------------------------------------ the next commit
@@ -171,15 +183,15 @@ class Core:
     def next_work(self, now: float, seed_time: datetime) -> Commit | Fetch | list[Outgoing] | None:
         """Return the next commit, a read that it needs, or messages that need no commit; None when idle."""
         if self._inbox.hellos:
-            return self._greet(*self._inbox.hellos.popleft(), now)
+            return self._greet(*self._inbox.hellos.pop(next(iter(self._inbox.hellos))), now)
         if self._inbox.facts:
             return self._take_facts(now)
         if self._inbox.leaving:
             return self._disconnect()
         if self._inbox.stored:
             return self._take_stored()
-        if overdue := self._overdue(now):
-            return self._give_up(overdue)
+        if self._overdue:
+            return self._give_up()
         if self._inbox.evaluations:
             return self._plan(seed_time)
         return None
@@ -231,7 +243,8 @@ class Core:
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
             out = self._advance(changes, now)
-            out.insert(0, Reply(reply_to, greeting.reply))
+            out.insert(0, Reply(reply_to, greeting.reply, hello.node_id))
+            self._restart_offers(hello.node_id, now)
             unseen = [self.view.executions[i] for i in greeting.unseen if i in self.view.executions]
             if unseen:
                 out.append(SendCommands(hello.node_id, tuple(unseen)))
@@ -343,7 +356,10 @@ class Core:
             for node in connected
             if now - max(self.side.heard(node.id), self._quiet_since) > self.silence_seconds
         ]
-        if not silent or now < self._suspect_until:
+        if now < self._suspect_until:
+            return
+        if not silent:
+            self._suspect_until = float("-inf")  # they were back in time: the next silence is looked at afresh
             return
         at_once = len(silent) >= SELF_SUSPICION_NODES and len(silent) * 3 > len(connected)
         if at_once and self._suspect_until == float("-inf"):
@@ -384,6 +400,12 @@ class Core:
         else:
             self._offers.pop(row.id, None)
 
+    def _restart_offers(self, node_id: str, now: float) -> None:
+        """A node that was away has had no time to answer: its offers wait from now on."""
+        for row in self.view.of_node(node_id):
+            if offer := self._offers.get(row.id):
+                offer.since, offer.asked = now, False
+
     def _repeat_offers(self, now: float) -> list[Outgoing]:
         """Repeat what stayed unseen for a second; after ten, ask the node what it knows."""
         by_node: dict[str, list[ExecutionRow]] = {}
@@ -400,7 +422,7 @@ class Core:
         out: list[Outgoing] = [SendCommands(node_id, tuple(rows)) for node_id, rows in by_node.items()]
         return out + [SendConfirm(node_id, self.side.ask_hello()) for node_id in sorted(ask)]
 
-    def _overdue(self, now: float) -> list[str]:
+    def _find_overdue(self, now: float) -> list[str]:
         found = []
         for execution_id, offer in self._offers.items():
             if now - offer.since <= GIVE_UP_AFTER_SECONDS:
@@ -411,7 +433,9 @@ class Core:
                 found.append(execution_id)
         return found[:FACTS_A_COMMIT]
 
-    def _give_up(self, overdue: list[str]) -> Commit:
+    def _give_up(self) -> Commit:
+        overdue = [i for i in self._overdue if i in self._offers and i in self.view.executions]
+        self._overdue = []
         for execution_id in overdue:
             self._offers.pop(execution_id, None)
         jobs = {self.view.executions[i].job_id for i in overdue}

@@ -7,7 +7,7 @@ then, a commit waits a few milliseconds for company; specs are kept at hand betw
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
@@ -26,7 +26,7 @@ from skrei_scheduler.sender import Sender
 from skrei_scheduler.settings import SchedulerSettings
 from skrei_scheduler.specs import SpecCache
 from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm
-from skrei_scheduling.changes import Changes, Position
+from skrei_scheduling.changes import Changes, Locked, Position
 from skrei_scheduling.compile import compile_job
 from skrei_scheduling.rows import Evaluation
 from skrei_scheduling.view import ClusterView
@@ -38,6 +38,30 @@ DUE_PAGE = 256  # evaluations read at once: one plan's worth
 BUSY_BACKLOG = 4  # so much company in the last commit means load
 FULL_BACKLOG = 256  # so much waiting fills a commit: no reason to linger
 QUEUED_BATCHES = 8_192  # fact batches in memory; beyond it the reader of the stream waits
+
+
+class RecordClock:
+    """The record's time: what waits and timeouts are compared with, whatever this machine's clock says."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead = timedelta()
+
+    def set(self, now: datetime) -> None:
+        """Learn the record's time; every commit tells it."""
+        self._ahead = now - self._clock.now()
+
+    def now(self) -> datetime:
+        """Return the record's time, as far as this machine can tell."""
+        return self._clock.now() + self._ahead
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return self._clock.monotonic()
+
+    async def sleep(self, delay: timedelta) -> None:
+        """Wait for `delay`."""
+        await self._clock.sleep(delay)
 
 
 class Leader:
@@ -57,20 +81,21 @@ class Leader:
         self._bus = bus
         self._signer = signer
         self._settings = settings
-        self._clock = clock
+        self._clock = RecordClock(clock)
         self._epoch = epoch
         self._specs = SpecCache()
         self._wake = asyncio.Event()
         self._read_due = asyncio.Event()
         self._commands_stream = ""
         self._last_company = 0
-        self._hello_of: dict[str, str] = {}  # reply subject -> node
+        self._more_due = False  # a page of due evaluations was full
         self._timers: set[asyncio.TimerHandle] = set()
         self._core: Core
         self._sender: Sender
 
     async def run(self, stop: asyncio.Event) -> None:
         """Rebuild the view, take over, lead."""
+        await self._record.commit((), (), self._read_clock)
         loaded = await self._record.load()
         for key, text in (await self._record.specs({(job.id, job.version) for job in loaded.jobs})).items():
             self._specs.put(*key, text)
@@ -121,6 +146,10 @@ class Leader:
             for timer in self._timers:
                 timer.cancel()
 
+    def _read_clock(self, locked: Locked) -> Changes:
+        self._clock.set(locked.now)
+        return Changes()
+
     def on_reconnect(self) -> None:
         """The bus is back after it was away: nobody was silent meanwhile."""
         self._core.on_reconnect(self._clock.monotonic())
@@ -157,13 +186,12 @@ class Leader:
             return
         self._core.on_facts(batch, Position(arrival.created, arrival.sequence))
         self._wake.set()
-        while self._core.backlog() > QUEUED_BATCHES:
+        while self._core.waiting_facts > QUEUED_BATCHES:
             await self._clock.sleep(timedelta(milliseconds=5))
 
     async def _on_hello(self, message: Message) -> None:
         hello = envelope.unwrap(Hello, message.data)
         if message.reply and subjects.token(hello.node_id) == subjects.node_of(message.subject):
-            self._hello_of[message.reply] = hello.node_id
             self._core.on_hello(hello, message.reply)
             self._wake.set()
 
@@ -220,9 +248,17 @@ class Leader:
 
     async def _commit(self, work: Commit) -> None:
         self._last_company = len(work.lock) + len(work.evaluations)
-        changes = await self._record.commit(work.lock, work.evaluations, work.decide)
+
+        def decide(locked: Locked) -> Changes:
+            self._clock.set(locked.now)
+            return work.decide(locked)
+
+        changes = await self._record.commit(work.lock, work.evaluations, decide)
         self._tell_ends(changes)
         await self._send(work.after(changes, self._clock.monotonic()))
+        if self._more_due and self._core.waiting_evaluations < DUE_PAGE // 2:
+            self._more_due = False
+            self._read_due.set()
 
     def _tell_ends(self, changes: Changes) -> None:
         """One line for each job that this commit ended; what its executions did is told at debug."""
@@ -250,7 +286,7 @@ class Leader:
             await self._clock.sleep(timedelta(seconds=self._settings.linger_seconds))
 
     async def _due(self) -> None:
-        """Read due evaluations when told that there are some, and page on while pages are full."""
+        """Read due evaluations when told to; a full page is followed by the next once it is planned."""
         while True:
             await self._read_due.wait()
             self._read_due.clear()
@@ -261,6 +297,7 @@ class Leader:
             for key, text in (await self._record.specs(missing)).items() if missing else ():
                 self._specs.put(*key, text)
             self._core.on_evaluations(found)
+            self._more_due = len(found) == DUE_PAGE
             if found:
                 self._wake.set()
 
@@ -303,8 +340,8 @@ class Leader:
                     await self._sender.commands(node_id, wanted)
                 case SendConfirm(node_id, confirm):
                     await self._sender.confirm(node_id, confirm)
-                case Reply(to, reply):
-                    await self._sender.reply(to, reply, self._hello_of.pop(to, ""))
+                case Reply(to, reply, node_id):
+                    await self._sender.reply(to, reply, node_id)
                 case ReadSoon(seconds):
                     self._call_later(seconds)
                 case Report(event, fields, error):

@@ -88,8 +88,9 @@ class Sender:
         await self._publish(subjects.confirm(node_id), confirm, "skrei.confirm.v1")
 
     async def reply(self, to: str, reply: HelloReply, node_id: str = "") -> None:
-        """Answer a hello; a node that is taken in has its consumer first."""
-        if reply.refusal is None and not reply.more and node_id:
+        """Answer a hello; a node that is taken in has its consumer first, also one that the server had let go."""
+        if node_id:
+            self._consumers.discard(node_id)
             await self.ensure_consumer(node_id)
         await self._publish(to, reply, "skrei.hello.reply.v1")
 

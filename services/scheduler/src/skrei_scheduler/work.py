@@ -27,10 +27,11 @@ class SendConfirm:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer a hello."""
+    """Answer a hello; `node_id` is named where the node was taken in."""
 
     to: str
     reply: HelloReply
+    node_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

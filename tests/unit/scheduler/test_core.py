@@ -1,0 +1,109 @@
+from datetime import UTC, datetime, timedelta
+
+from skrei_domain.clock import ManualClock
+from skrei_domain.lifecycle import Connection, ExecutionState
+from skrei_domain.messages import Hello, HelloExecution
+from skrei_scheduler.core import ASK_AFTER_SECONDS, GIVE_UP_AFTER_SECONDS, SELF_SUSPICION_SECONDS, Core
+from skrei_scheduler.leader import RecordClock
+from skrei_scheduler.work import Commit, Reply
+from skrei_scheduling.rows import NodeRow
+from skrei_scheduling.view import ClusterView
+from tests.support.builders import NOW, a_job, a_node, an_execution, counting_ids, locked
+
+
+def a_core(nodes: list[NodeRow], *, now: float = 0.0) -> Core:
+    job = a_job()
+    rows = [an_execution(job=job, node_id=nodes[0].id)]
+    view = ClusterView.load(nodes, [job], rows)
+    return Core(view, timeline=1, epoch=1, now=now, ids=counting_ids())
+
+
+def run(core: Core, now: float) -> list[str]:
+    """Make every commit that is due; return their names."""
+    names = []
+    while (work := core.next_work(now, NOW)) is not None:
+        if isinstance(work, Commit):
+            names.append(work.name)
+            rows = locked(*(job for job in core.view.jobs.values() if job.id in work.lock))
+            work.after(work.decide(rows), now)
+    return names
+
+
+def hello(node: NodeRow, *executions: HelloExecution, boot_id: str = "boot-2") -> Hello:
+    return Hello(
+        node_id=node.id,
+        boot_id=boot_id,
+        timeline=1,
+        epoch=1,
+        incarnation=node.incarnation,
+        sequence=0,
+        confirmed=0,
+        executions=executions,
+        info=node.info,
+    )
+
+
+def connected(core: Core) -> int:
+    return sum(node.connection is Connection.CONNECTED for node in core.view.nodes.values())
+
+
+def test_a_third_of_the_nodes_falling_silent_makes_the_leader_suspect_itself_each_time() -> None:
+    core = a_core([a_node(f"n-{number}") for number in range(4)])
+    for start in (100.0, 1_000.0):
+        core.on_reconnect(start)
+        for second in range(30):
+            core.on_tick(start + second)
+        run(core, start + 30)
+        assert connected(core) == 4, "two minutes are not over"
+        core.on_reconnect(start + 31)  # they are heard again
+        for second in range(32, int(SELF_SUSPICION_SECONDS) + 60, 4):
+            core.on_reconnect(start + second)
+            core.on_tick(start + second)
+        assert connected(core) == 4
+
+
+def test_silence_that_outlasts_the_suspicion_disconnects() -> None:
+    core = a_core([a_node(f"n-{number}") for number in range(4)])
+    for second in range(int(SELF_SUSPICION_SECONDS) + 60):
+        core.on_tick(float(second))
+        run(core, float(second))
+    assert connected(core) == 0
+
+
+def test_an_offer_waits_anew_when_its_node_comes_back() -> None:
+    node = a_node("n-1", connected=False)
+    core = a_core([node])
+    away = GIVE_UP_AFTER_SECONDS + 40
+    for second in range(int(away)):
+        core.on_tick(float(second))
+    core.on_hello(hello(node), "inbox")
+    names = run(core, away)
+    assert "hello" in names
+    core.on_tick(away + 1)
+    assert "unanswered" not in run(core, away + 1), "it was offered a second ago"
+    assert next(iter(core.view.executions.values())).state is ExecutionState.OFFERED
+    end = away + GIVE_UP_AFTER_SECONDS + ASK_AFTER_SECONDS
+    core.on_reconnect(end)
+    core.on_tick(end)
+    assert "unanswered" in run(core, end)
+
+
+def test_a_hello_said_again_replaces_the_one_that_was_not_answered() -> None:
+    node = a_node("n-1", connected=False)
+    core = a_core([node])
+    for number in range(5):
+        core.on_hello(hello(node), f"inbox-{number}")
+    replies: list[Reply] = []
+    while (work := core.next_work(1.0, NOW)) is not None:
+        if isinstance(work, Commit):
+            rows = locked(*(job for job in core.view.jobs.values() if job.id in work.lock))
+            replies += [each for each in work.after(work.decide(rows), 1.0) if isinstance(each, Reply)]
+    assert [reply.to for reply in replies] == ["inbox-4"]
+    assert replies[0].node_id == "n-1"
+
+
+def test_the_records_time_is_told_whatever_this_machines_clock_says() -> None:
+    clock = RecordClock(ManualClock(datetime(2026, 1, 1, tzinfo=UTC)))
+    clock.set(datetime(2026, 1, 1, 0, 10, tzinfo=UTC))
+    assert clock.now() == datetime(2026, 1, 1, 0, 10, tzinfo=UTC)
+    assert clock.now() - datetime(2026, 1, 1, tzinfo=UTC) == timedelta(minutes=10)
