@@ -127,13 +127,23 @@ def test_nothing_outlives_a_killed_supervisor_and_the_next_start_is_clean(served
         assert again.end() == 0
 
 
-def test_a_second_start_waits_for_the_first_and_says_where_it_is(served: Served, folder: Path) -> None:
+def test_of_two_starts_at_once_one_runs_and_the_other_says_where_it_is(served: Served, folder: Path) -> None:
     second = Served(folder)
-    assert second.process.wait(START_SECONDS) == 1
-    state = served.state()
-    assert state["ready"] is True
-    assert f"already running at {state['api_url']}" in served.log.read_text()
-    assert served.process.poll() is None
+    try:
+        give_up = time.monotonic() + START_SECONDS
+        while served.process.poll() is None and second.process.poll() is None:
+            assert time.monotonic() < give_up, served.log.read_text()
+            time.sleep(0.05)
+        # Either may have been the first to take the folder.
+        loser, winner = (served, second) if served.process.poll() is not None else (second, served)
+        assert loser.process.returncode == 1
+        assert winner.process.poll() is None
+        state = winner.state()
+        assert (state["ready"], state["pid"]) == (True, winner.process.pid)
+        assert f"already running at {state['api_url']}" in served.log.read_text()
+    finally:
+        if second.process.poll() is None:
+            second.end()
 
 
 def test_a_port_that_is_taken_is_named_with_its_flag(served: Served, folder: Path) -> None:
