@@ -1,7 +1,11 @@
 """What `schedule` decides: where work goes, what waits and why, what fails, and when a decision still holds."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from skrei_domain.lifecycle import ExecutionState, JobState, Membership, Want
 from skrei_scheduling.changes import Changes
@@ -9,7 +13,7 @@ from skrei_scheduling.membership import silence
 from skrei_scheduling.plan import Plan
 from skrei_scheduling.reconcile import UNITS_A_LOOK
 from skrei_scheduling.retry import MAX_ATTEMPTS, backoff_seconds
-from skrei_scheduling.rows import Evaluation, JobRow, NodeRow, Offline, OnReturn
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, NodeRow, Offline, OnReturn, Unit
 from skrei_scheduling.schedule import schedule
 from skrei_scheduling.settle import settle
 from skrei_scheduling.view import ClusterView
@@ -41,6 +45,20 @@ def committed(plan: Plan, *jobs: JobRow) -> Changes:
 
 def placed(view: ClusterView, job: JobRow) -> list[str]:
     return [row.node_id for row in plan_for(view, job).placements]
+
+
+@contextmanager
+def counted_reads() -> Iterator[list[int]]:
+    """Count how often the unit of an execution is asked for: what a quadratic loop does most."""
+    reads, unit = [0], ExecutionRow.unit
+
+    def counted(row: ExecutionRow) -> Unit:
+        reads[0] += 1
+        return unit.fget(row)  # type: ignore[misc,no-any-return]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExecutionRow, "unit", property(counted))
+        yield reads
 
 
 # ---------------------------------------------------------------- where work goes
@@ -275,6 +293,24 @@ def test_a_job_of_many_units_is_placed_look_by_look() -> None:
     view.apply(changes)
     rest = schedule(view, [Evaluation("v-2", "j-1", "job-continue")], NOW, 0, counting_ids())
     assert {row.partition for row in rest.placements} == set(range(UNITS_A_LOOK, UNITS_A_LOOK + 5))
+
+
+def test_a_job_whose_units_all_fell_silent_is_replaced_look_by_look_each_row_read_a_few_times() -> None:
+    units = UNITS_A_LOOK + 5
+    job = a_job(count=units, requirement=a_requirement(cpu="0", memory="0"), state=JobState.RUNNING)
+    rows = [
+        an_execution(f"e-{n}", job=job, partition=n, node_id="n-2", state=ExecutionState.UNKNOWN) for n in range(units)
+    ]
+    nodes = [a_node(cpu="64"), a_node("n-2", connected=False, silent_since=NOW - timedelta(hours=1))]
+    view = ClusterView.load(nodes, [job], rows)
+    with counted_reads() as reads:
+        changes = committed(plan_for(view, job), job)
+    assert reads[0] < 20 * units
+    assert len(changes.executions_new) == UNITS_A_LOOK
+    assert [each.trigger for each in changes.evaluations_new] == ["job-continue"]
+    view.apply(changes)
+    rest = schedule(view, [Evaluation("v-2", "j-1", "job-continue")], NOW, 0, counting_ids())
+    assert {row.partition for row in rest.placements} == set(range(UNITS_A_LOOK, units))
 
 
 def test_a_reason_line_speaks_for_many_nodes_and_names_one() -> None:

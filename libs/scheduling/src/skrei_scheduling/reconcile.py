@@ -47,7 +47,7 @@ class Difference:
     stop: tuple[tuple[ExecutionRow, str], ...] = ()
     failure: Failure | None = None
     missing: tuple[Missing, ...] = ()
-    beyond: int = 0  # open units that this look did not reach
+    beyond: int = 0  # units to place that this look did not reach
     standing: int = 0  # units that an execution stands for
     look_again_seconds: float | None = None  # when the next silent node will have been silent long enough
     complete: bool = False
@@ -109,16 +109,18 @@ def _missing(
 ) -> tuple[list[Missing], int, float | None]:
     """Return the units to place now, how many open ones are beyond this look, and when to look at silent ones again."""
     missing: list[Missing] = []
+    beyond = 0
     soonest: timedelta | None = None
-    for unit in dict.fromkeys(row.unit for row in current if row.state is ExecutionState.UNKNOWN):
-        originals = tuple(row for row in current if row.unit == unit)
+    for unit, originals in _silent(current).items():
         wait = _wait(view, job, originals, now)
         if wait is None:
             continue
-        if wait <= timedelta():
-            missing.append(_one(job, unit, originals))
-        elif soonest is None or wait < soonest:
-            soonest = wait
+        if wait > timedelta():
+            soonest = wait if soonest is None else min(soonest, wait)
+        elif len(missing) < UNITS_A_LOOK:
+            missing.append(_one(job, unit, tuple(originals)))
+        else:
+            beyond += 1
     due, backoff = {evaluation.id for evaluation in evaluations}, view.backoff(job.id)
     open_units = view.open_units(job)
     looked = 0
@@ -128,7 +130,15 @@ def _missing(
         looked += 1
         if unit not in backoff or backoff[unit] in due:
             missing.append(_one(job, unit))
-    return missing, len(open_units) - looked, None if soonest is None else soonest.total_seconds()
+    return missing, beyond + len(open_units) - looked, None if soonest is None else soonest.total_seconds()
+
+
+def _silent(current: Iterable[ExecutionRow]) -> dict[Unit, list[ExecutionRow]]:
+    """Return the executions of every unit that has an Unknown one."""
+    units: dict[Unit, list[ExecutionRow]] = {}
+    for row in current:
+        units.setdefault(row.unit, []).append(row)
+    return {unit: rows for unit, rows in units.items() if any(row.state is ExecutionState.UNKNOWN for row in rows)}
 
 
 def _one(job: JobRow, unit: Unit, originals: tuple[ExecutionRow, ...] = ()) -> Missing:
