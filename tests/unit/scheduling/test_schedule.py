@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 
 from skrei_domain.lifecycle import ExecutionState, JobState, Membership, Want
+from skrei_scheduling import texts
 from skrei_scheduling.changes import Changes
 from skrei_scheduling.membership import silence
 from skrei_scheduling.plan import Plan
-from skrei_scheduling.reconcile import UNITS_A_LOOK
+from skrei_scheduling.reconcile import STOPS_A_LOOK, UNITS_A_LOOK
 from skrei_scheduling.retry import MAX_ATTEMPTS, backoff_seconds
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, NodeRow, Offline, OnReturn, Unit
 from skrei_scheduling.schedule import schedule
@@ -324,6 +325,74 @@ def test_a_reason_line_speaks_for_many_nodes_and_names_one() -> None:
 
 
 # ---------------------------------------------------------------- ends, timeouts, retries
+
+
+def many_running(job: JobRow, units: int, *, now: JobRow | None = None) -> ClusterView:
+    """A view in which so many units of `job` run; with `now`, the job has since become that."""
+    rows = [an_execution(f"e-{n}", job=job, partition=n, state=ExecutionState.RUNNING) for n in range(units)]
+    return ClusterView.load([a_node(cpu="64")], [now or job], rows)
+
+
+def look_on(view: ClusterView, changes: Changes, job_id: str = "j-1") -> Changes:
+    """Apply a commit, and return what the evaluation that it left for the job leads to."""
+    view.apply(changes)
+    (evaluation,) = (each for each in changes.evaluations_new if each.job_id == job_id)
+    assert (evaluation.trigger, evaluation.delay_seconds) == ("job-continue", 0.0)
+    job = view.jobs[job_id]
+    again = schedule(view, [Evaluation(evaluation.id, job_id, evaluation.trigger)], NOW, 0, counting_ids())
+    return again.decide(locked(job, evaluations=again.evaluations))
+
+
+def test_a_stopped_job_of_many_units_is_stopped_look_by_look() -> None:
+    units = STOPS_A_LOOK * 2 + 1
+    job = a_job(state=JobState.STOPPED, generation=2, count=units)
+    view = many_running(job, units)
+    first = committed(plan_for(view, job), job)
+    second = look_on(view, first)
+    third = look_on(view, second)
+    assert [len(each.executions) for each in (first, second, third)] == [STOPS_A_LOOK, STOPS_A_LOOK, 1]
+    assert len({change.row.id for each in (first, second, third) for change in each.executions}) == units
+    assert not third.evaluations_new
+
+
+def test_a_job_that_fails_is_failed_at_once_and_its_many_units_stopped_look_by_look() -> None:
+    units = STOPS_A_LOOK + 1
+    job = a_job(state=JobState.RUNNING, count=units, total_timeout=timedelta(hours=1))
+    view = many_running(job, units)
+    first = committed(plan_for(view, job, now=NOW + timedelta(hours=2)), job)
+    assert (first.jobs[0].state, len(first.executions)) == (JobState.FAILED, STOPS_A_LOOK)
+    second = look_on(view, first)
+    assert [(change.row.revoked, change.row.reason) for change in second.executions] == [(True, texts.STOP_JOB_FAILED)]
+    assert not second.evaluations_new
+
+
+def test_an_updated_job_of_many_units_has_its_old_ones_stopped_look_by_look() -> None:
+    units = STOPS_A_LOOK + 1
+    job = a_job(version=2, requirement=a_requirement(cpu="0", memory="0"))
+    view = many_running(replace(job, version=1), units, now=job)
+    first = committed(plan_for(view, job), job)
+    assert (len(first.executions), len(first.executions_new)) == (STOPS_A_LOOK, 1)
+    second = look_on(view, first)
+    assert ([change.row.reason for change in second.executions], second.executions_new) == (
+        [texts.STOP_JOB_UPDATED],
+        (),
+    )
+
+
+def test_the_jobs_of_one_plan_share_what_it_may_stop() -> None:
+    jobs = [a_job(name, state=JobState.STOPPED, generation=2, count=STOPS_A_LOOK) for name in ("j-1", "j-2")]
+    rows = [
+        an_execution(f"{job.id}-e-{n}", job=job, partition=n, state=ExecutionState.RUNNING)
+        for job in jobs
+        for n in range(STOPS_A_LOOK)
+    ]
+    view = ClusterView.load([a_node(cpu="64")], jobs, rows)
+    first = committed(plan_for(view, *jobs), *jobs)
+    assert {change.row.job_id for change in first.executions} == {"j-1"}
+    assert len(first.executions) == STOPS_A_LOOK
+    second = look_on(view, first, "j-2")
+    assert {change.row.job_id for change in second.executions} == {"j-2"}
+    assert not second.evaluations_new
 
 
 def test_a_stopped_job_revokes_what_lives() -> None:

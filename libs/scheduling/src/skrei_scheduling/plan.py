@@ -155,6 +155,8 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
         return  # it ended by a fact since; what that revoked is revoked
     for row, reason in decision.stop:
         _stop(builder, row, reason)
+    for evaluation in decision.follow_up:
+        builder.evaluation(evaluation)
     if decision.failure is not None:
         failure = decision.failure
         builder.set_state(
@@ -170,8 +172,6 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
         _stop(builder, row, texts.STOP_REPLACED, lost=True)
     for row in decision.place:
         builder.place(row)
-    for evaluation in decision.follow_up:
-        builder.evaluation(evaluation)
     if decision.complete:
         builder.set_state(job.id, JobState.COMPLETED)
     elif not job.state.is_terminal:

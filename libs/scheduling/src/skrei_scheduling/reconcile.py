@@ -1,7 +1,7 @@
 """What a job wants against what there is: which executions to stop, which units to place, whether it has failed."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
@@ -12,6 +12,9 @@ from skrei_scheduling.view import ClusterView
 
 UNITS_A_LOOK = 1_000
 """Units placed by one look at one job: a plan's size, and so how long it holds the event loop, has a bound."""
+
+STOPS_A_LOOK = 250
+"""Executions stopped by one plan: each is a row and its history, decided and written inside one transaction."""
 
 _WHY_STOPPED = {
     JobState.STOPPED: texts.STOP_JOB_STOPPED,
@@ -51,10 +54,18 @@ class Difference:
     standing: int = 0  # units that an execution stands for
     look_again_seconds: float | None = None  # when the next silent node will have been silent long enough
     complete: bool = False
+    unstopped: bool = False  # there is more to stop than this look may
 
 
-def reconcile(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], now: datetime) -> Difference:
-    """Compare what `job` wants with what the view holds of it."""
+def reconcile(
+    view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], now: datetime, *, stops: int = STOPS_A_LOOK
+) -> Difference:
+    """Compare what `job` wants with what the view holds of it; at most `stops` executions are stopped by this look."""
+    found = _compare(view, job, evaluations, now)
+    return replace(found, stop=found.stop[:stops], unstopped=len(found.stop) > stops)
+
+
+def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], now: datetime) -> Difference:
     live = [row for row in view.of_job(job.id) if row.live and not row.revoked]
     if job.state.is_terminal:
         return Difference(stop=tuple((row, _WHY_STOPPED[job.state]) for row in live))

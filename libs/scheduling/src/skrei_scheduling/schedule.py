@@ -16,7 +16,7 @@ from skrei_scheduling.explain import Explanation, explain, refused_for_good
 from skrei_scheduling.feasibility import ClassMask
 from skrei_scheduling.nodes import Trial
 from skrei_scheduling.plan import JobPlan, Plan, Waits
-from skrei_scheduling.reconcile import Difference, Failure, Missing, reconcile, replaced
+from skrei_scheduling.reconcile import STOPS_A_LOOK, Difference, Failure, Missing, reconcile, replaced
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan
 from skrei_scheduling.view import ClusterView
 from skrei_scheduling.waiting import turn
@@ -72,13 +72,15 @@ class _Planner:
         self._ids = ids
         self._trial = trial
         self._pack = pack
+        self._stops = STOPS_A_LOOK  # what this plan may still stop
         self._explained: dict[Requirement, tuple[int, Explanation]] = {}
 
     def decide(self, job: JobRow, evaluations: tuple[Evaluation, ...]) -> JobPlan:
         """Decide for one job."""
         if job.type != BATCH:
             return JobPlan(job, evaluations)
-        difference = reconcile(self._view, job, evaluations, self._now)
+        difference = reconcile(self._view, job, evaluations, self._now, stops=self._stops)
+        self._stops -= len(difference.stop)
         if job.state.is_terminal or difference.failure is not None or difference.complete:
             return JobPlan(
                 job,
@@ -86,13 +88,15 @@ class _Planner:
                 stop=difference.stop,
                 failure=difference.failure,
                 complete=difference.complete and not job.state.is_terminal,
+                follow_up=self._rest(job, difference),
             )
         rows, unplaced = self._place(job, difference, next((each.id for each in evaluations if each.id), ""))
         waits = self._waits(job, unplaced, difference.beyond) if unplaced else None
         if waits is not None and not rows and not difference.standing:
             failure = self._cannot_wait(job, waits)
             if failure is not None:
-                return JobPlan(job, evaluations, stop=difference.stop, failure=failure)
+                rest = self._rest(job, difference)
+                return JobPlan(job, evaluations, stop=difference.stop, failure=failure, follow_up=rest)
         taken = {row.unit for row in rows}
         originals = tuple(row for each in difference.missing if each.unit in taken for row in each.originals)
         return JobPlan(
@@ -245,10 +249,17 @@ class _Planner:
             yield self._timer(
                 job, texts.TRIGGER_QUEUE_TIMEOUT, (job.created_at + job.queue_timeout - self._now).total_seconds()
             )
-        if difference.beyond and all_placed:
-            yield EvaluationNew(self._ids("v"), job.id, job.namespace, texts.TRIGGER_CONTINUE)
+        if difference.unstopped or (difference.beyond and all_placed):
+            yield self._continue(job)
         if difference.look_again_seconds is not None and texts.TRIGGER_NODE_LOST in fired:
             yield self._timer(job, texts.TRIGGER_NODE_LOST, difference.look_again_seconds)
+
+    def _rest(self, job: JobRow, difference: Difference) -> tuple[EvaluationNew, ...]:
+        """What a job that places nothing more still asks for: to be looked at until all is stopped."""
+        return (self._continue(job),) if difference.unstopped else ()
+
+    def _continue(self, job: JobRow) -> EvaluationNew:
+        return EvaluationNew(self._ids("v"), job.id, job.namespace, texts.TRIGGER_CONTINUE)
 
     def _timer(self, job: JobRow, trigger: str, seconds: float) -> EvaluationNew:
         return EvaluationNew(

@@ -63,7 +63,7 @@ TRIGGER_FAILURE = "exec-failure"
 TRIGGER_RETRY = "exec-retry"
 TRIGGER_NODE_LOST = "node-lost"
 TRIGGER_CONTINUE = "job-continue"
-"""Of a job with more units than one look places."""
+"""Of a job with more units than one look places or stops."""
 
 TRIGGER_ROOM = "room"
 """Of an evaluation that lives in memory only: a node changed, and a waiting job may have room now."""
