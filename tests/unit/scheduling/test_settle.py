@@ -6,7 +6,7 @@ from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
 from skrei_domain.messages import ExecutionObserved
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes
-from skrei_scheduling.membership import lose, revive, silence, unanswered
+from skrei_scheduling.membership import half_silent, lose, revive, silence, silence_into, unanswered
 from skrei_scheduling.rows import ExecutionRow, JobRow, Offline, OnReturn
 from skrei_scheduling.settle import jobs_of, settle, settle_into
 from skrei_scheduling.view import ClusterView
@@ -291,6 +291,25 @@ def test_silence_leaves_what_has_ended_alone_and_asks_once_for_each_job() -> Non
     assert [change.row.id for change in changes.executions] == ["e-0", "e-1"]
     assert len(changes.evaluations_new) == 1
     assert changes.nodes[0].connection is Connection.DISCONNECTED
+
+
+def test_silence_of_a_full_node_is_told_commit_by_commit_and_its_node_disconnected_by_the_first() -> None:
+    job, gone = running(count=5), an_execution("e-u", job_id="j-2", partition=9, state=S.UNKNOWN)
+    other = a_job("j-2", state=JobState.RUNNING)
+    rows = [an_execution(f"e-{n}", job=job, partition=n, state=S.RUNNING) for n in range(5)]
+    view = ClusterView.load([a_node("n-1")], [job, other], [*rows, gone])
+    told, asked = [], []
+    for left in (True, True, False):
+        builder = ChangesBuilder(view, locked(job, other), counting_ids())
+        assert silence_into(builder, ["n-1"], most=2) is left
+        changes = builder.build()
+        view.apply(changes)
+        told.append([change.row.id for change in changes.executions])
+        asked.append([each.job_id for each in changes.evaluations_new])
+        assert view.nodes["n-1"].connection is Connection.DISCONNECTED
+        assert half_silent(view) == (["n-1"] if left else [])
+    assert told == [["e-0", "e-1"], ["e-2", "e-3"], ["e-4"]]
+    assert asked == [["j-1", "j-2"], ["j-1"], ["j-1"]]
 
 
 def test_an_original_steps_in_only_after_the_commit_in_which_its_rival_stepped_out() -> None:

@@ -3,6 +3,7 @@
 Each function adds to a `ChangesBuilder`; the short forms beside them build a commit of their own.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -18,16 +19,26 @@ from skrei_scheduling.view import ClusterView
 HEARTBEAT_TIMEOUT = "heartbeat timeout"
 
 
-def silence_into(builder: ChangesBuilder, node_ids: Iterable[str], *, error: str = HEARTBEAT_TIMEOUT) -> None:
+def silence_into(
+    builder: ChangesBuilder, node_ids: Iterable[str], *, error: str = HEARTBEAT_TIMEOUT, most: int | None = None
+) -> bool:
     """The nodes fell silent: they are disconnected, their live executions Unknown, their jobs looked at after the wait.
 
     An execution that is wanted stopped is asked for nothing more: it ends when its node says so.
+
+    With `most`, at most so many executions become Unknown by this commit, and True says that more are left. All the
+    nodes are disconnected at once, so nothing is placed on them meanwhile; call again with the same nodes in a commit
+    of its own while more is left, but not for a node that has said hello since. A leader that takes over finds what
+    was left with `half_silent`.
     """
+    left = math.inf if most is None else most
+    more = False
     waits: dict[str, tuple[str, float]] = {}
     for node_id in node_ids:
         node = builder.node(node_id)
         if node is None:
             continue
+        again = most is not None and node.connection is Connection.DISCONNECTED
         if node.connection is not Connection.DISCONNECTED:
             builder.put_node(
                 replace(
@@ -40,9 +51,13 @@ def silence_into(builder: ChangesBuilder, node_ids: Iterable[str], *, error: str
             )
         for held in list(builder.view.of_node(node_id)):
             row = builder.row(held.id) or held
-            if not row.live:
-                continue
+            if not row.live or (again and row.state is ExecutionState.UNKNOWN):
+                continue  # the commit that made it Unknown has asked for its job
             if row.state is not ExecutionState.UNKNOWN:
+                if left <= 0:
+                    more = True
+                    continue
+                left -= 1
                 builder.put(row.evolve(state=ExecutionState.UNKNOWN))
                 builder.history(row.job_id, texts.EXECUTION, texts.SILENT, row=row, details={texts.NODE_ID: node_id})
             job = builder.job(row.job_id)
@@ -52,6 +67,17 @@ def silence_into(builder: ChangesBuilder, node_ids: Iterable[str], *, error: str
         builder.evaluation(
             EvaluationNew(builder.new_id("v"), job_id, namespace, texts.TRIGGER_NODE_LOST, delay_seconds=wait)
         )
+    return more
+
+
+def half_silent(view: ClusterView) -> list[str]:
+    """Return the disconnected nodes with live executions that are not Unknown yet: `silence_into` is not done."""
+    return [
+        node.id
+        for node in view.nodes.values()
+        if node.connection is Connection.DISCONNECTED
+        and any(row.live and row.state is not ExecutionState.UNKNOWN for row in view.of_node(node.id))
+    ]
 
 
 def revive_into(builder: ChangesBuilder, node: NodeRow, listed: Mapping[str, tuple[ExecutionState, int]]) -> None:
@@ -179,7 +205,7 @@ def revoke(view: ClusterView, execution_ids: Iterable[str], reason: str, locked:
     return _alone(view, locked, ids, lambda builder: revoke_into(builder, execution_ids, reason))
 
 
-def _alone(view: ClusterView, locked: Locked, ids: IdSource, add: Callable[[ChangesBuilder], None]) -> Changes:
+def _alone(view: ClusterView, locked: Locked, ids: IdSource, add: Callable[[ChangesBuilder], object]) -> Changes:
     builder = ChangesBuilder(view, locked, ids)
     add(builder)
     return builder.build()
