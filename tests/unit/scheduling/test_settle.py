@@ -91,6 +91,18 @@ def test_a_revoked_execution_never_wins_and_its_late_end_is_history() -> None:
     assert changes.history[-1].message == "Completed after it was revoked: not counted"
     assert changes.history[-1].details["Late"] == "true"
     assert not changes.jobs[0].won
+    (entry,) = changes.audit
+    assert (entry.actor, entry.action, entry.object) == ("n-1", "execution.late", "e-1")
+    assert (entry.details["job_id"], entry.details["state"]) == ("j-1", "completed")
+
+
+def test_the_late_end_of_a_lost_execution_is_audited_once_and_a_stop_that_was_asked_for_is_not() -> None:
+    job = running(count=2)
+    stopping = an_execution("e-0", job=job, state=S.RUNNING, revoked=True, want=Want.STOP, revision=2)
+    lost = an_execution("e-1", job=job, partition=1, state=S.LOST, observed=S.RUNNING, revoked=True, want=Want.STOP)
+    view = a_view(job, stopping, lost)
+    changes = settled(view, a_fact("e-0", state=S.STOPPED), a_fact("e-1"), a_fact("e-1"))
+    assert [(entry.object, entry.details["state"]) for entry in changes.audit] == [("e-1", "completed")]
 
 
 def test_a_result_for_a_job_that_was_stopped_under_the_lock_does_not_count() -> None:

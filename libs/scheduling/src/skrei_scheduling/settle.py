@@ -13,7 +13,7 @@ from skrei_domain.lifecycle import ORDER, ExecutionState, advance
 from skrei_domain.messages import ExecutionObserved, Problem, ResultRef, Step
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
-from skrei_scheduling.changes import Changes, Locked, Observed
+from skrei_scheduling.changes import AuditNew, Changes, Locked, Observed
 from skrei_scheduling.retry import backoff_seconds, by_own_doing
 from skrei_scheduling.rows import ExecutionRow
 from skrei_scheduling.view import ClusterView
@@ -107,6 +107,8 @@ def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) ->
     builder.put(new, _told(fact))
     _tell_steps(builder, row, new, fact)
     _tell_end(builder, new, fact, revoked=row.revoked, won=won)
+    if row.revoked and fact.state is not ExecutionState.STOPPED:
+        _audit_late(builder, new, fact)
     if counts and not builder.won(new):
         _follow_up(builder, new, fact.problem)
     builder.complete(row.job_id)
@@ -152,6 +154,16 @@ def _after_the_end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionOb
         builder.history(
             row.job_id, texts.EXECUTION, message, row=row, details={texts.LATE_KEY: "true"} | _problem(fact)
         )
+        if ends and row.revoked and fact.state is not ExecutionState.STOPPED:
+            _audit_late(builder, row, fact)
+
+
+def _audit_late(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:
+    """Keep aside that an execution went on to an end of its own after it was revoked: recorded, never counted."""
+    details = {"job_id": row.job_id, "state": fact.state.value, "revoked": row.reason} | _problem(fact)
+    if fact.result is not None:
+        details["result"] = fact.result.digest
+    builder.audit(AuditNew(actor=row.node_id, action=texts.LATE_REPORT, object=row.id, details=details))
 
 
 # ---------------------------------------------------------------- what is told

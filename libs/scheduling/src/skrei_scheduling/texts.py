@@ -55,6 +55,9 @@ INTERRUPTED_CODE = "interrupted"
 RETRIED = frozenset({REFUSED_CODE, LOST_CODE, NO_ANSWER_CODE, INTERRUPTED_CODE})
 """Problem codes of attempts that did not end by their own doing: the unit is placed again."""
 
+LATE_REPORT = "execution.late"
+"""What the audit calls the end that a revoked execution reported."""
+
 TRIGGER_REGISTER = "job-register"
 TRIGGER_CANCEL = "job-cancel"
 TRIGGER_JOB_TIMEOUT = "job-timeout"
