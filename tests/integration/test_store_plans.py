@@ -125,7 +125,6 @@ async def test_reads_of_the_leader_go_from_the_few_to_the_many(postgres_url: str
     await work.due(watch, 10)
     await work.executions(watch, ["e"])
     await work.specs(watch, [("j", 1)])
-    await work.unsent(watch, 10, 1.0)
     await work.publisher_work(watch, older_than_seconds=1.0, ttl_hours=1.0)
     async with session(postgres_url, LEADER_READER) as db:
         await believe(db, pages, rows)

@@ -140,18 +140,6 @@ async def test_specs_and_late_executions_are_read_by_key(postgres_url: str) -> N
         assert await record.executions(["e-1", "e-none"]) == {"e-1": row}
 
 
-async def test_what_nobody_has_seen_is_found_again(postgres_url: str, db: asyncpg.Connection) -> None:
-    rows = (
-        an_execution("e-1", job_id="j-1", partition=0, revision=2, seen_revision=1),
-        an_execution("e-2", job_id="j-1", partition=1, revision=2, seen_revision=2),
-        an_execution("e-3", job_id="j-1", partition=2, state=ExecutionState.FAILED, holds=False),
-    )
-    async with leading(postgres_url) as record:
-        await record.commit([], [], lambda _: Changes(executions_new=rows))
-        assert [row.id for row in await record.unsent(10, 0.0)] == ["e-1"]
-        assert not await record.unsent(10, 60.0)
-
-
 async def test_reading_leaves_the_event_loop_room() -> None:
     pages = [page async for page in work.in_pages(list(range(work.PAGE * 2 + 1)))]
     assert [len(page) for page in pages] == [work.PAGE, work.PAGE, 1]

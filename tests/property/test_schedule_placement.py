@@ -11,12 +11,11 @@ from skrei_domain.constraints import Constraint
 from skrei_domain.lifecycle import Connection, JobState, Membership
 from skrei_scheduling.explain import explain, refused_for_good, why_not
 from skrei_scheduling.feasibility import accepts, compute
-from skrei_scheduling.plan import by_name
 from skrei_scheduling.ranking import favour
 from skrei_scheduling.rows import Evaluation, JobRow, NodeRow, Requirement
 from skrei_scheduling.schedule import schedule
 from skrei_scheduling.view import ClusterView
-from tests.support.builders import NOW, a_job, a_node, a_requirement, counting_ids, locked
+from tests.support.builders import NOW, a_job, a_node, a_requirement, by_name, counting_ids, locked
 
 KEYS = st.sampled_from(["region", "disk", "cores", "favour_disk", "name"])
 VALUES = st.sampled_from(["eu", "us", "ssd", "4", "16", "x"])

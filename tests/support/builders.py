@@ -227,3 +227,8 @@ def locked(
         },
         evaluations=frozenset(evaluations),
     )
+
+
+def by_name(rows: Iterable[ExecutionRow]) -> set[tuple[str, str, int, str]]:
+    """Placements as (job, task, partition, node): what two plans are compared by."""
+    return {(row.job_id, row.task, row.partition, row.node_id) for row in rows}

@@ -60,9 +60,6 @@ class CommitDraft:
         self._evaluations: list[EvaluationNew] = []
         self._done: dict[str, None] = {}
         self._position: Position | None = None
-        self._timeline: int | None = None
-        self._stored: list[tuple[str, str]] = []
-        self._dropped: list[str] = []
         self._audit: list[AuditNew] = []
 
     # ------------------------------------------------------------ going back
@@ -221,18 +218,6 @@ class CommitDraft:
         """The stream of facts was read this far."""
         self._position = position
 
-    def open_timeline(self, timeline: int) -> None:
-        """The record opens a new timeline."""
-        self._timeline = timeline
-
-    def stored(self, *results: tuple[str, str]) -> None:
-        """The publisher holds these results: (execution id, digest)."""
-        self._stored.extend(results)
-
-    def dropped(self, *execution_ids: str) -> None:
-        """The publisher dropped these results."""
-        self._dropped.extend(execution_ids)
-
     def audit(self, entry: AuditNew) -> None:
         """Keep something aside for people."""
         self._audit.append(entry)
@@ -249,9 +234,6 @@ class CommitDraft:
             evaluations_done=tuple(self._done),
             nodes=tuple(self._nodes.values()),
             position=self._position,
-            timeline=self._timeline,
-            results_stored=tuple(self._stored),
-            results_dropped=tuple(self._dropped),
             audit=tuple(self._audit),
         )
 

@@ -153,14 +153,6 @@ def unanswered_into(builder: ChangesBuilder, execution_ids: Iterable[str]) -> No
         _give_up(builder, row, lost, texts.NO_ANSWER_CODE, retry=counts)
 
 
-def revoke_into(builder: ChangesBuilder, execution_ids: Iterable[str], reason: str) -> None:
-    """The executions are wanted stopped; what they report later is recorded and never counts."""
-    for execution_id in execution_ids:
-        row = builder.row(execution_id)
-        if row is not None:
-            builder.stop(row, reason)
-
-
 def _give_up(builder: ChangesBuilder, old: ExecutionRow, new: ExecutionRow, code: str, *, retry: bool) -> None:
     builder.put(new)
     details = {} if old.revoked else {texts.IS_ERROR: "true", texts.ERROR_CODE: code}
@@ -198,11 +190,6 @@ def lose(view: ClusterView, execution_ids: Iterable[str], reason: str, locked: L
 def unanswered(view: ClusterView, execution_ids: Iterable[str], locked: Locked, ids: IdSource) -> Changes:
     """Return the commit of `unanswered_into`."""
     return _alone(view, locked, ids, lambda builder: unanswered_into(builder, execution_ids))
-
-
-def revoke(view: ClusterView, execution_ids: Iterable[str], reason: str, locked: Locked, ids: IdSource) -> Changes:
-    """Return the commit of `revoke_into`."""
-    return _alone(view, locked, ids, lambda builder: revoke_into(builder, execution_ids, reason))
 
 
 def _alone(view: ClusterView, locked: Locked, ids: IdSource, add: Callable[[ChangesBuilder], object]) -> Changes:

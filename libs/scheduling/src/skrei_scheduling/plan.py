@@ -1,6 +1,5 @@
 """What was decided for a batch of evaluations, and how it becomes a commit under the locked rows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from skrei_domain.ids import IdSource
@@ -76,16 +75,6 @@ class Plan:
             if decision.job.id == job_id and decision.waits is not None:
                 return decision.waits.explanation
         return None
-
-    def left_out(self, changes: Changes) -> tuple[Evaluation, ...]:
-        """Return the evaluations that `decide` did not answer: their jobs moved on, and are looked at again."""
-        answered = {change.id for change in changes.jobs} | set(changes.evaluations_done)
-        return tuple(
-            each
-            for decision in self.decisions
-            for each in decision.evaluations
-            if (each.id or each.job_id) not in answered and (each.id or decision.place)
-        )
 
     def decide(self, locked: Locked) -> Changes:
         """Return what the plan writes under the locked rows; a job that moved on since is left out."""
@@ -210,8 +199,3 @@ def _write_state(builder: ChangesBuilder, decision: JobPlan, state: JobState) ->
         builder.describe(job.id, waiting=waits.units)
     elif waits.units != waited or any(each.id for each in decision.evaluations):
         builder.describe(job.id, waiting=waits.units, message=text, details=waits.details)
-
-
-def by_name(rows: Sequence[ExecutionRow]) -> set[tuple[str, str, int, str]]:
-    """Return placements as (job, task, partition, node): what two plans are compared by."""
-    return {(row.job_id, row.task, row.partition, row.node_id) for row in rows}

@@ -24,10 +24,3 @@ def backoff_seconds(attempt: int) -> float:
 def by_own_doing(state: ExecutionState, problem: Problem | None) -> bool:
     """Whether an attempt that ended in `state` failed by what it is (trap, timeout, input), not by where it ran."""
     return state is ExecutionState.FAILED and (problem is None or problem.code not in texts.RETRIED)
-
-
-def retried(state: ExecutionState, problem: Problem | None) -> bool:
-    """Whether an attempt that ended in `state` is tried again. One that stopped without being asked was interrupted."""
-    if state in {ExecutionState.REFUSED, ExecutionState.LOST, ExecutionState.STOPPED}:
-        return True
-    return state is ExecutionState.FAILED and not by_own_doing(state, problem)

@@ -107,12 +107,6 @@ class LeaderRecord:
             async with self._pool.reads.acquire() as connection:
                 return await work.specs(connection, keys)
 
-    async def unsent(self, limit: int, older_than_seconds: float) -> list[ExecutionRow]:
-        """Return executions whose wanted revision nobody has seen for so long."""
-        with self._or_lost():
-            async with self._pool.reads.acquire() as connection:
-                return await work.unsent(connection, limit, older_than_seconds)
-
     async def publisher_work(self, *, older_than_seconds: float, ttl_hours: float) -> PublisherCommand:
         """Return what the publisher is to take over, and what of it has expired."""
         with self._or_lost():

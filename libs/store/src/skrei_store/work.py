@@ -70,20 +70,6 @@ async def specs(connection: Connection, keys: Collection[tuple[str, int]]) -> di
     return found
 
 
-async def unsent(connection: Connection, limit: int, older_than_seconds: float) -> list[ExecutionRow]:
-    """Return executions whose wanted revision nobody has seen for so long."""
-    rows = await connection.fetch(
-        f"""
-        SELECT {EXECUTION_COLUMNS} FROM executions
-        WHERE {HELD} AND revision > seen_revision AND modified_at <= now() - make_interval(secs => $2)
-        ORDER BY modified_at, id LIMIT $1
-        """,
-        limit,
-        older_than_seconds,
-    )
-    return [execution_row(row) for row in rows]
-
-
 async def publisher_work(connection: Connection, *, older_than_seconds: float, ttl_hours: float) -> PublisherCommand:
     """Return what the publisher is to take over, and what of it has expired."""
     keep = timedelta(hours=ttl_hours)
