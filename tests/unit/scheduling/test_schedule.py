@@ -164,21 +164,6 @@ def test_a_job_that_is_not_locked_is_left_out() -> None:
     assert plan.decide(locked(evaluations=plan.evaluations)).empty
 
 
-def test_a_plan_made_before_the_room_was_taken_is_left_out() -> None:
-    view, ids = a_view(a_node(cpu="1")), counting_ids()
-    first, second = (a_job(f"j-{n}", requirement=a_requirement(cpu="1")) for n in (1, 2))
-    plans = [schedule(view, [an_evaluation(job, id=f"v-{job.id}")], NOW, 0, ids) for job in (first, second)]
-    view.apply(committed(plans[0], first))
-    assert committed(plans[1], second).empty
-
-
-def test_a_plan_made_before_its_node_fell_silent_is_left_out() -> None:
-    view, ids, job = a_view(a_node()), counting_ids(), a_job()
-    plan = plan_for(view, job)
-    view.apply(silence(view, ["n-1"], locked(job), ids))
-    assert committed(plan, job).empty
-
-
 # ---------------------------------------------------------------- what waits, and what fails at once
 
 

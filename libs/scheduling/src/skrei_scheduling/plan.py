@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 
 from skrei_domain.ids import IdSource
-from skrei_domain.lifecycle import ExecutionState, JobState, Membership
+from skrei_domain.lifecycle import JobState
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, EvaluationNew, Locked
 from skrei_scheduling.explain import Explanation
 from skrei_scheduling.reconcile import Failure
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow
-from skrei_scheduling.view import ClusterView, covers
+from skrei_scheduling.view import ClusterView
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,6 @@ class JobPlan:
     stop: tuple[tuple[ExecutionRow, str], ...] = ()
     place: tuple[ExecutionRow, ...] = ()
     replaced: tuple[ExecutionRow, ...] = ()  # Unknown originals that their replacement revokes
-    originals: frozenset[str] = frozenset()  # Unknown executions that stay beside their replacement
     failure: Failure | None = None
     complete: bool = False
     standing: int = 0
@@ -52,7 +51,6 @@ class Plan:
     unknown: tuple[str, ...] = ()
     view: ClusterView = field(default_factory=ClusterView, repr=False, compare=False)
     ids: IdSource = field(default=lambda prefix: prefix, repr=False, compare=False)
-    seen_commits: int = field(default=0, repr=False, compare=False)
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -83,50 +81,10 @@ class Plan:
         return builder.build()
 
     def decide_into(self, builder: ChangesBuilder) -> None:
-        """Add what the plan writes to a commit."""
-        stale = self.view.commits != self.seen_commits
-        promised = _Promised(builder)
+        """Add what the plan writes to a commit: the next one of its view, for its promises are not looked at again."""
         for decision in self.decisions:
-            if _still_holds(builder, decision) and not (stale and not promised.all(decision)):
+            if _still_holds(builder, decision):
                 _write(builder, decision)
-
-
-class _Promised:
-    """Whether a plan that was made before the view moved on would still be made: checked unit by unit, node by node."""
-
-    def __init__(self, builder: ChangesBuilder) -> None:
-        self._builder = builder
-        self._view = builder.view
-        self._taken: dict[str, list[ExecutionRow]] = {}
-
-    def all(self, decision: JobPlan) -> bool:
-        """Whether every execution of the decision can be placed as planned."""
-        if not all(self._open(row, decision) for row in decision.place):
-            return False
-        for row in decision.place:
-            self._taken.setdefault(row.node_id, []).append(row)
-        return True
-
-    def _open(self, row: ExecutionRow, decision: JobPlan) -> bool:
-        node = self._view.nodes.get(row.node_id)
-        if node is None or node.incarnation != row.incarnation or node.membership is not Membership.APPROVED:
-            return False
-        if not self._view.matrix.ready[self._view.matrix.row_of[node.id]] or self._builder.won(row):
-            return False
-        for other in self._view.of_unit(row.job_id, row.unit):
-            if covers(other, decision.job) and not (
-                other.state is ExecutionState.UNKNOWN and (other.id in decision.originals or other in decision.replaced)
-            ):
-                return False
-        room = self._view.matrix.room(row.node_id)
-        for taken in self._taken.get(row.node_id, ()):
-            room -= taken.reserved
-        for sibling in decision.place:
-            if sibling is row:
-                break
-            if sibling.node_id == row.node_id:
-                room -= sibling.reserved
-        return all(need <= have for need, have in zip(row.reserved.vector(), room.vector(), strict=True) if need)
 
 
 def _still_holds(builder: ChangesBuilder, decision: JobPlan) -> bool:

@@ -59,7 +59,7 @@ def schedule(
     with view.matrix.trial() as trial:
         planner = _Planner(view, now, seed, ids, trial, pack=pack)
         decisions = tuple(planner.decide(job, tuple(grouped[job.id])) for job in jobs)
-    return Plan(decisions, tuple(unknown), view, ids, view.commits)
+    return Plan(decisions, tuple(unknown), view, ids)
 
 
 class _Planner:
@@ -105,7 +105,6 @@ class _Planner:
             stop=difference.stop,
             place=tuple(rows),
             replaced=originals if replaced(job) else (),
-            originals=frozenset(row.id for row in originals),
             standing=difference.standing + sum(1 for each in unplaced if each.originals),
             waits=waits,
             follow_up=tuple(

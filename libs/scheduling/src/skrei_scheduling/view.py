@@ -28,7 +28,6 @@ class ClusterView:
         self.matrix = NodeMatrix()
         self.feasibility = Feasibility(self.matrix)
         self.waiting = WaitingLine()
-        self.commits = 0  # how often the view moved on: a plan made before is looked at again
         self._of_job: dict[str, dict[Unit, tuple[str, ...]]] = {}
         self._of_node: dict[str, dict[str, None]] = {}
         self._line_moved = False  # a job left the line unplaced: room that it was woken for is there for the next
@@ -124,7 +123,6 @@ class ClusterView:
 
     def apply(self, changes: Changes) -> list[str]:
         """Advance by one commit (once for each), and return the ids of the waiting jobs worth waking, in order."""
-        self.commits += 1
         touched: set[str] = set()
         for node in changes.nodes:
             if self._put_node(node):
