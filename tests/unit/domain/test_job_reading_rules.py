@@ -26,6 +26,7 @@ ENV = "a name of upper case letters, digits and `_`, not starting with `BACALHAU
 FOLDER = "a folder name: no `/`, `.` or `..`, none of stdout, stderr, exitCode"
 SECONDS = 'whole seconds from 0 to 9,223,372,036, or a duration such as "5m"'
 DOMAIN = "a domain such as `example.com` or `.example.com`, or an IP"
+OPERATOR = "one of in, notin, exists, !, =, ==, !=, gt, lt"
 
 T = "Tasks[0]"
 
@@ -221,14 +222,65 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
             ]
         ),
         [
-            'Constraints[0]: {"Key": "", "Operator": "exists"}; allowed: a label key',
-            'Constraints[1]: {"Key": "a", "Operator": "near", "Values": ["x"]}; '
-            "allowed: an operator: in, notin, exists, !, =, ==, !=, gt, lt",
-            'Constraints[2]: {"Key": "a", "Operator": "in"}; allowed: at least one value with `in`',
-            'Constraints[3]: {"Key": "a", "Operator": "!", "Values": ["x"]}; allowed: no value with `!`',
-            'Constraints[4]: {"Key": "a", "Operator": "="}; allowed: exactly one value with `=`',
-            'Constraints[5]: {"Key": "a", "Operator": "gt", "Values": ["x"]}; allowed: an integer with `gt`',
+            'Constraints[0].Key: ""; allowed: a label key',
+            f'Constraints[1].Operator: "near"; allowed: {OPERATOR}',
+            "Constraints[2].Values: missing; allowed: at least one value with `in`",
+            'Constraints[3].Values: ["x"]; allowed: no value with `!`',
+            "Constraints[4].Values: missing; allowed: exactly one value with `=`",
+            'Constraints[5].Values: ["x"]; allowed: an integer with `gt`',
         ],
+    ),
+    (
+        "a constraint with nothing right",
+        a_job(Constraints=[{"Key": "", "Operator": "~~", "Values": []}, {"Key": "", "Operator": "~~", "Values": [3]}]),
+        [
+            'Constraints[0].Key: ""; allowed: a label key',
+            f'Constraints[0].Operator: "~~"; allowed: {OPERATOR}',
+            "Constraints[1].Values[0]: 3; allowed: a text",
+            'Constraints[1].Key: ""; allowed: a label key',
+            f'Constraints[1].Operator: "~~"; allowed: {OPERATOR}',
+        ],
+    ),
+    (
+        "a wasm engine with nothing right",
+        with_task(
+            Engine={
+                "Type": "WASM",
+                "Params": {"EntryModule": 3, "entrypoint": 7, "Parameters": "x", "ImportModules": [1]},
+            }
+        ),
+        [
+            f"{T}.Engine.Params.EntryModule: 3; allowed: the target of the input that brings the module",
+            f"{T}.Engine.Params.Entrypoint: 7; allowed: the name of an exported function",
+            f'{T}.Engine.Params.Parameters: "x"; allowed: a list of texts',
+            f"{T}.Engine.Params.ImportModules: [1]; allowed: a list of targets of inputs",
+        ],
+    ),
+    (
+        "local sources that no node could hand out",
+        with_task(
+            InputSources=[
+                {"Source": {"Type": "local"}, "Target": "/a"},
+                {
+                    "Source": {
+                        "Type": "localDirectory",
+                        "Params": {"SourcePath": "here", "ReadWrite": "yes", "CreateAs": "link"},
+                    },
+                    "Target": "/b",
+                },
+            ]
+        ),
+        [
+            f"{T}.InputSources[0].Source.Params.SourcePath: missing; allowed: an absolute path on the node",
+            f'{T}.InputSources[1].Source.Params.SourcePath: "here"; allowed: an absolute path on the node',
+            f'{T}.InputSources[1].Source.Params.ReadWrite: "yes"; allowed: true or false',
+            f'{T}.InputSources[1].Source.Params.CreateAs: "link"; allowed: dir or file or noCreate',
+        ],
+    ),
+    (
+        "a name that another job's id may be",
+        a_job(Name="j-0b7e1c1e-5a5e-4c1e-9d1e-0123456789ab"),
+        ['Name: "j-0b7e1c1e-5a5e-4c1e-9d1e-0123456789ab"; allowed: a name that does not look like a job\'s id'],
     ),
     (
         "offline of every wrong kind",
@@ -278,7 +330,13 @@ def test_all_problems_are_told_at_once() -> None:
 def test_a_thousand_problems_do_not_make_a_message_of_a_thousand_lines() -> None:
     with pytest.raises(InvalidJob) as raised:
         parse_job(a_job(Constraints=[{}] * 1_000))
-    assert raised.value.message.splitlines()[-1] == "… and 900 more"
+    assert raised.value.message.splitlines()[-1] == "… and 1900 more"
+
+
+def test_the_parameters_of_types_that_are_not_known_here_are_their_plugins_own() -> None:
+    source = {"Source": {"Type": "s3", "Params": {"SourcePath": 7}}, "Target": "/a"}
+    spec, _ = parse_job(with_task(Engine={"Type": "docker", "Params": {"EntryModule": 3}}, InputSources=[source]))
+    assert spec.tasks[0].engine.param("EntryModule") == 3
 
 
 def test_nesting_beyond_reason_is_a_problem_and_not_a_crash() -> None:

@@ -67,7 +67,7 @@ def test_keys_match_in_any_case_but_not_inside_maps_that_are_the_users() -> None
                     "name": "main",
                     "engine": {"type": "wasm", "params": {"entryModule": "a.wasm"}},
                     "resources": {"cpu": "1 000 M", "memory": "1GI"},
-                    "inputsources": [{"source": {"TYPE": "local"}, "target": "/x"}],
+                    "inputsources": [{"source": {"TYPE": "local", "params": {"sourcePath": "/d"}}, "target": "/x"}],
                     "timeouts": {"executiontimeout": 5, "totalTimeout": "1h"},
                 }
             ],

@@ -25,22 +25,23 @@ GRAMMAR = (
 )
 
 
-def problem(constraint: Constraint) -> str:
-    """Return what is allowed where `constraint` is not well formed, else an empty text."""
+def problems(constraint: Constraint) -> list[tuple[str, str]]:
+    """Return every part (Key, Operator, Values) of `constraint` that is not well formed, with what is allowed."""
     operator, values = constraint.operator, constraint.values
+    found = []
     if not constraint.key.strip():
-        return "a label key"
+        found.append(("Key", "a label key"))
     if operator not in OPERATORS:
-        return "an operator: " + ", ".join(OPERATORS)
-    if operator in _SEVERAL and not values:
-        return f"at least one value with `{operator}`"
-    if operator in _NONE and values:
-        return f"no value with `{operator}`"
-    if operator not in _SEVERAL + _NONE and len(values) != 1:
-        return f"exactly one value with `{operator}`"
-    if operator in _NUMBERS and _integer(values[0]) is None:
-        return f"an integer with `{operator}`"
-    return ""
+        found.append(("Operator", "one of " + ", ".join(OPERATORS)))
+    elif operator in _SEVERAL and not values:
+        found.append(("Values", f"at least one value with `{operator}`"))
+    elif operator in _NONE and values:
+        found.append(("Values", f"no value with `{operator}`"))
+    elif operator not in _SEVERAL + _NONE and len(values) != 1:
+        found.append(("Values", f"exactly one value with `{operator}`"))
+    elif operator in _NUMBERS and _integer(values[0]) is None:
+        found.append(("Values", f"an integer with `{operator}`"))
+    return found
 
 
 def satisfied(constraint: Constraint, labels: Mapping[str, str]) -> bool:
@@ -85,7 +86,7 @@ def parse(text: str) -> tuple[Constraint, ...]:
     at = 0
     while at < len(text):
         constraint, at = _one(text, at)
-        if problem(constraint):
+        if problems(constraint):
             raise ValueError(f"{text!r} is not a label selector: use {GRAMMAR}")
         found.append(constraint)
         if at < len(text):

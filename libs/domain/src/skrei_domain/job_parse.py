@@ -8,7 +8,7 @@ from typing import Any
 from skrei_domain import constraints
 from skrei_domain.constraints import Constraint
 from skrei_domain.errors import Unsupported
-from skrei_domain.job_blobs import decode_data_url
+from skrei_domain.job_params import engine_params, storage_params
 from skrei_domain.job_reading import InvalidJob, Keys, Reading, bytes_of
 from skrei_domain.resources import parse_bytes, parse_cpu, parse_gpu
 from skrei_domain.spec import (
@@ -57,6 +57,8 @@ _NETWORKS = {word.lower(): word for word in ("Default", "None", "Host", "Full", 
 _ON_RETURN = {word: word for word in ("keep-first", "keep-original", "stop")}
 _RESERVED_RESULTS = ("stdout", "stderr", "exitcode")
 
+_ID = re.compile(r"j-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+"""The shape of a job's id: a job of such a name could be taken for another."""
 _PORT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,236}")
 _DOMAIN = re.compile(r"\.?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")
 
@@ -95,6 +97,8 @@ def _job(reading: Reading, raw: object) -> dict[str, Any]:
     if kind not in ("batch", ""):
         reading.later.append(f"Type {kind!r} (only 'batch' yet)")
     job["Name"] = reading.text(job.get("Name"), "Name", limit=MAX_NAME_BYTES).strip()
+    if _ID.fullmatch(job["Name"]):
+        reading.wrong("Name", job["Name"], "a name that does not look like a job's id")
     job["Namespace"] = _namespace(reading, job.get("Namespace"))
     job["Priority"] = reading.integer(job.get("Priority"), "Priority", -MAX_PRIORITY, MAX_PRIORITY)
     job["Count"] = reading.integer(job.get("Count"), "Count", 0, MAX_COUNT, default=1)
@@ -161,8 +165,15 @@ def _constraint(reading: Reading, raw: object, path: str) -> Constraint:
             for index, value in enumerate(reading.items(found.get("Values"), f"{path}.Values"))
         ),
     )
-    if len(reading.problems) == before and (allowed := constraints.problem(constraint)):
-        reading.wrong(path, found, allowed)
+    # A part that is no text stands as an empty one here: what is said of it already is not said twice.
+    told = tuple(each.path.removeprefix(f"{path}.").partition("[")[0] for each in reading.problems[before:])
+    for part, allowed in constraints.problems(constraint):
+        if part not in told:
+            value = found.get(part)
+            if value is None:
+                reading.missing(f"{path}.{part}", allowed)
+            else:
+                reading.wrong(f"{path}.{part}", value, allowed)
     return constraint
 
 
@@ -178,6 +189,7 @@ def _task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     task = reading.record(raw, path, _TASK)
     task["Name"] = reading.needed(task.get("Name"), f"{path}.Name", limit=MAX_NAME_BYTES)
     task["Engine"] = _config(reading, task.get("Engine"), f"{path}.Engine", needed=True)
+    engine_params(reading, task["Engine"]["Type"], task["Engine"]["Params"], f"{path}.Engine.Params")
     task["Publisher"] = _config(reading, task.get("Publisher"), f"{path}.Publisher", needed=False)
     task["Env"] = _env(reading, task.get("Env"), f"{path}.Env")
     task["Meta"] = reading.mapping(task.get("Meta"), f"{path}.Meta")
@@ -221,23 +233,11 @@ def _inputs(reading: Reading, raw: object, path: str) -> list[dict[str, Any]]:
         found["Source"] = _config(reading, found.get("Source"), f"{where}.Source", needed=True)
         found["Target"] = reading.needed(found.get("Target"), f"{where}.Target")
         found["Alias"] = reading.text(found.get("Alias"), f"{where}.Alias")
-        if found["Source"]["Type"].lower() == "inline":
-            _inline(reading, found["Source"]["Params"], f"{where}.Source.Params")
+        storage_params(reading, found["Source"]["Type"], found["Source"]["Params"], f"{where}.Source.Params")
         inputs.append(found)
     reading.unique([(f"{path}[{i}].Target", item["Target"]) for i, item in enumerate(inputs)], "target")
     reading.unique([(f"{path}[{i}].Alias", item["Alias"]) for i, item in enumerate(inputs)], "alias")
     return inputs
-
-
-def _inline(reading: Reading, params: Mapping[str, object], path: str) -> None:
-    urls = [value for key, value in params.items() if key.lower() == "url"]
-    if not urls or not isinstance(urls[-1], str):
-        reading.wrong(f"{path}.URL", urls[-1] if urls else None, "a data URL")
-        return
-    try:
-        decode_data_url(urls[-1])
-    except ValueError as error:
-        reading.wrong(f"{path}.URL", urls[-1], str(error))
 
 
 def _results(reading: Reading, raw: object, path: str) -> list[dict[str, Any]]:

@@ -1,0 +1,71 @@
+"""The parameters of the engines and storages that come with Skrei, checked where a job is sent.
+
+Nodes check theirs again, and know more; what is told here costs no placement. Other types are their plugins' own.
+"""
+
+from collections.abc import Mapping
+
+from skrei_domain.job_blobs import decode_data_url
+from skrei_domain.job_reading import Reading
+
+Params = Mapping[str, object]
+
+_CREATE_AS = ("dir", "file", "nocreate")
+
+
+def engine_params(reading: Reading, kind: str, params: Params, path: str) -> None:
+    """Note every wrong parameter of an engine of the type `kind`."""
+    if kind.lower() != "wasm":
+        return
+    module = _given(params, "EntryModule")
+    if module is not None and not (isinstance(module, str) and module):
+        reading.wrong(f"{path}.EntryModule", module, "the target of the input that brings the module")
+    entrypoint = _given(params, "Entrypoint")
+    if not isinstance(entrypoint, str | None):
+        reading.wrong(f"{path}.Entrypoint", entrypoint, "the name of an exported function")
+    for name, allowed in (("Parameters", "a list of texts"), ("ImportModules", "a list of targets of inputs")):
+        value = _given(params, name)
+        if value is not None and not (isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)):
+            reading.wrong(f"{path}.{name}", value, allowed)
+
+
+def storage_params(reading: Reading, kind: str, params: Params, path: str) -> None:
+    """Note every wrong parameter of a storage of the type `kind`."""
+    match kind.lower():
+        case "inline":
+            _inline(reading, params, path)
+        case "local" | "localdirectory":
+            _local(reading, params, path)
+
+
+def _inline(reading: Reading, params: Params, path: str) -> None:
+    # Every spelling of the key is looked at: each one's data is cut out of the spec.
+    for url in [value for key, value in params.items() if key.lower() == "url"] or [None]:
+        if not isinstance(url, str):
+            reading.wrong(f"{path}.URL", url, "a data URL")
+            continue
+        try:
+            decode_data_url(url)
+        except ValueError as error:
+            reading.wrong(f"{path}.URL", url, str(error))
+
+
+def _local(reading: Reading, params: Params, path: str) -> None:
+    source = _given(params, "SourcePath")
+    if source is None:
+        reading.missing(f"{path}.SourcePath", "an absolute path on the node")
+    elif not (isinstance(source, str) and source.startswith("/")):
+        reading.wrong(f"{path}.SourcePath", source, "an absolute path on the node")
+    writes = _given(params, "ReadWrite")
+    if not isinstance(writes, bool | None):
+        reading.wrong(f"{path}.ReadWrite", writes, "true or false")
+    create = _given(params, "CreateAs")
+    if create not in (None, "") and not (isinstance(create, str) and create.lower() in _CREATE_AS):
+        reading.wrong(f"{path}.CreateAs", create, "dir or file or noCreate")
+
+
+def _given(params: Params, name: str) -> object:
+    """Return the parameter called `name` as a node finds it: spelt like that, else the first in any case."""
+    if name in params:
+        return params[name]
+    return next((value for key, value in params.items() if key.lower() == name.lower()), None)
