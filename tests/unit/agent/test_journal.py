@@ -14,7 +14,7 @@ from skrei_compute_agent.journal import GROUP_ROWS, Journal, JournalBroken, Jour
 from skrei_compute_agent.journal_rows import Tables, load_memory
 from skrei_compute_agent.journal_schema import TABLES, JournalTooNew, open_database
 from skrei_domain.lifecycle import ExecutionState, Want
-from skrei_domain.messages import ExecutionObserved, ResultRef
+from skrei_domain.messages import ExecutionObserved, Problem, ResultRef
 from skrei_domain.sync import (
     DropFacts,
     DropKnown,
@@ -138,6 +138,18 @@ async def test_a_journal_that_cannot_be_written_says_so_and_calls_nothing_back(
     journal.submit((a_fact(1),), called.set)
     with pytest.raises(JournalBroken, match="no such table: facts"):
         raise await broken
+    assert not called.is_set()
+
+
+async def test_whatever_ends_the_writer_is_told(journal: Journal) -> None:
+    broken = start(journal)
+    called = asyncio.Event()
+    unsayable = Problem(code="broken", message="\udc80")
+    fact = ExecutionObserved(execution_id="e-1", revision=1, state=ExecutionState.FAILED, problem=unsayable)
+    journal.submit((PutFact(1, fact, "boot-1"),), called.set)
+    async with asyncio.timeout(5):
+        with pytest.raises(JournalBroken, match="surrogates not allowed"):
+            raise await broken
     assert not called.is_set()
 
 

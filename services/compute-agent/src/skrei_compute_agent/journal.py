@@ -126,7 +126,7 @@ class Journal:
                 self._write_groups(database, Tables(database))
             finally:
                 database.close()
-        except (sqlite3.Error, OSError, SkreiError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not outlive its journal
             broken = JournalBroken(f"the journal in {self._folder} cannot be written: {error}")
             broken.__cause__ = error
             self._call(self._broken, broken)
