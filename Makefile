@@ -42,7 +42,7 @@ lock:  ## Pin requirements/*.txt from the pyproject files (UPGRADE=1: newest, UP
 	@$(PYTHON) -m scripts.lock
 
 migrate: setup-dev  ## Write a migration from the difference between tables and migrations: m="what it does"
-	@$(RUN) skrei_store.migrate revision "$(m)"
+	@$(RUN) scripts.migrate "$(m)"
 
 setup:  ## Only set up what the demo needs
 	@$(SETUP) runtime
