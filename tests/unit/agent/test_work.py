@@ -234,7 +234,9 @@ async def test_a_result_that_is_too_large_names_size_and_limit(bench: Bench) -> 
     exited = await bench.work.run("e-1", 1)
     assert exited.problem is not None
     assert exited.problem.code == "result-too-large"
-    assert "limit is 65536 bytes" in exited.problem.message
+    assert "the result is too large" in exited.problem.message
+    assert "the limit is 65536 bytes" in exited.problem.message
+    assert "Only the first 2048 bytes of each stream are kept: write less" in exited.problem.message
     assert exited.result is None
     assert exited.output is not None
     assert exited.output.stdout_truncated

@@ -23,7 +23,7 @@ from skrei_plugin_api.engine import (
     RunOutcome,
     RunRequest,
 )
-from skrei_plugin_api.packing import PackedResult, StreamHead, pack_result, stream_head
+from skrei_plugin_api.packing import HEAD_BYTES, PackedResult, StreamHead, pack_result, stream_head
 
 
 class InvalidParams(SkreiError):
@@ -124,7 +124,12 @@ def _exited(execution_id: str, outcome: RunOutcome) -> Exited:
         elif problem is None:
             problem = Problem(
                 code="result-too-large",
-                message=f"the packed result has {outcome.result.size} bytes; the limit is {INLINE_RESULT_BYTES} bytes",
+                message=(
+                    f"the result is too large: packed (stdout, stderr and result paths) it has {outcome.result.size} "
+                    f"bytes; the limit is {INLINE_RESULT_BYTES} bytes. Only the first {HEAD_BYTES} bytes of each "
+                    "stream are kept: write less, or read the output with `skrei job logs --follow` while it runs; "
+                    "larger results cannot be uploaded yet"
+                ),
             )
     return Exited(
         execution_id,
