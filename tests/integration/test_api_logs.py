@@ -221,5 +221,12 @@ async def test_after_the_upgrade_every_error_is_a_frame_and_the_close_is_normal(
     assert (frames, code) == ([problem(expected.format(job=job_id))], 1000)
 
 
+async def test_a_job_that_failed_before_it_was_placed_says_so(api: Api) -> None:
+    job_id = await api.submit()
+    await api.rows.link.execute("UPDATE jobs SET state = 'Failed', message = 'no node fits' WHERE id = $1", job_id)
+    frames, code = await read(api, f"{JOBS}/{job_id}/logs")
+    assert (frames, code) == ([problem(f"no execution of job {job_id} ever ran; it is Failed: no node fits")], 1000)
+
+
 async def test_a_plain_request_for_logs_is_400(api: Api) -> None:
     assert (await api.http.get(f"{JOBS}/{await api.submit()}/logs")).status_code == 400

@@ -19,7 +19,7 @@ from skrei_kit.bus import BusUnavailable, Message
 from skrei_orchestrator_api import outputs
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.routes.results import download_url
-from skrei_orchestrator_api.views import ExecutionView
+from skrei_orchestrator_api.views import ExecutionView, JobView
 
 QUEUE_CHUNKS = 16
 PENDING_BYTES = 2 * 1024 * 1024
@@ -55,7 +55,7 @@ class NodeSilent(Unavailable):
 async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int, str]]:
     """Yield (stream, text) until the end: stream 1 is stdout, 2 stderr. Raises SkreiError with what went wrong."""
     job = await deps.record.find_job(selection.job_id, selection.namespace)
-    execution = await _choose(deps, job.id, selection.execution_id)
+    execution = await _choose(deps, job, selection.execution_id)
     deadline = time.monotonic() + BEGIN_SECONDS
     while execution.state in _NOT_STARTED:
         if not selection.follow:
@@ -63,7 +63,7 @@ async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int
         if time.monotonic() > deadline:
             raise Unavailable(f"execution {execution.id} has not started within {BEGIN_SECONDS:.0f} s")
         await asyncio.sleep(LOOK_SECONDS)
-        execution = await _choose(deps, job.id, selection.execution_id)
+        execution = await _choose(deps, job, selection.execution_id)
     if not execution.state.is_terminal:
         told = False
         try:
@@ -86,13 +86,16 @@ class _NotThere(SkreiError):
     """The node answered that it has no such output."""
 
 
-async def _choose(deps: Deps, job_id: str, execution_id: str) -> ExecutionView:
+async def _choose(deps: Deps, job: JobView, execution_id: str) -> ExecutionView:
     """Return the execution that is named, else the one that changed last; those that failed come after the others."""
     if execution_id:
-        return await deps.record.find_execution(job_id, execution_id)
-    found = await deps.record.executions(job_id, order="modified_at", reverse=True, limit=LOOKED_AT, version=None)
+        return await deps.record.find_execution(job.id, execution_id)
+    found = await deps.record.executions(job.id, order="modified_at", reverse=True, limit=LOOKED_AT, version=None)
     if not found:
-        raise NotFound(f"no executions of job {job_id} yet", hint="see `skrei job describe` for what it waits for")
+        if job.is_terminal:
+            said = f": {job.message}" if job.message else ""
+            raise NotFound(f"no execution of job {job.id} ever ran; it is {job.state.value}{said}")
+        raise NotFound(f"no executions of job {job.id} yet", hint="see `skrei job describe` for what it waits for")
     return next((execution for execution in found if execution.state not in _DISCARDED), found[0])
 
 
