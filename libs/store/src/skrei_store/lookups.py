@@ -63,7 +63,7 @@ async def find_job(pool: asyncpg.Pool, key: str, namespace: str) -> Row:
     if not rows:
         raise missing
     if len(rows) > 1 and rows[0]["id"] != key:
-        raise Ambiguous(f"multiple jobs found for id {key}", hint="use the full id", ids=_named(rows))
+        raise Ambiguous(f"multiple jobs found for id {key}: {_named(rows)}", hint="use the full id", ids=_named(rows))
     return rows[0]
 
 
@@ -129,7 +129,9 @@ async def find_execution(pool: asyncpg.Pool, job_id: str, key: str) -> Row:
     if not rows:
         raise NotFound(f"execution not found: {key} (job {job_id})")
     if len(rows) > 1 and rows[0]["id"] != key:
-        raise Ambiguous(f"multiple executions found for id {key}", hint="use the full id", ids=_named(rows))
+        raise Ambiguous(
+            f"multiple executions found for id {key}: {_named(rows)}", hint="use the full id", ids=_named(rows)
+        )
     return rows[0]
 
 
@@ -189,7 +191,10 @@ async def find_node(pool: asyncpg.Pool, key: str) -> Row:
         raise NotFound(f"node not found: {key}", component="NodeManager")
     if len(rows) > 1 and rows[0]["id"] != key:
         raise Ambiguous(
-            f"multiple nodes found for id {key}", hint="use the full id", ids=_named(rows), component="NodeManager"
+            f"multiple nodes found for id {key}: {_named(rows)}",
+            hint="use the full id",
+            ids=_named(rows),
+            component="NodeManager",
         )
     return rows[0]
 
@@ -224,7 +229,8 @@ def _label(constraint: Constraint, given: Any) -> str:
 
 
 def _named(rows: Sequence[Row]) -> str:
-    return ", ".join(str(row["id"]) for row in rows)
+    text = ", ".join(str(row["id"]) for row in rows)
+    return f"{text}, and perhaps more" if len(rows) == NAMED_IDS else text
 
 
 def _storable(text: str) -> bool:
