@@ -55,7 +55,7 @@ async def test_a_beginning_that_several_share_is_answered_with_their_ids(api: Ap
     first, second = sorted([await api.submit(), await api.submit()])
     answer = await api.http.get(f"{JOBS}/j-")
     assert (answer.status_code, answer.json()["Code"]) == (409, "MultipleJobsFound")
-    assert answer.json()["Message"] == "multiple jobs found for id j-"
+    assert answer.json()["Message"] == f"multiple jobs found for id j-: {first}, {second}"
     assert answer.json()["Details"] == {"ids": f"{first}, {second}"}
 
 
@@ -74,8 +74,8 @@ async def test_an_unknown_job_is_404_everywhere(api: Api, method: str, path: str
 @pytest.mark.parametrize(
     ("body", "status", "code", "message"),
     [
-        (b"", 400, "InternalError", "the body is not a JSON object"),
-        (b"{", 400, "InternalError", "the body is not JSON: EOF while parsing an object at line 1 column 1"),
+        (b"", 400, "BadRequest", "the body is not a JSON object"),
+        (b"{", 400, "BadRequest", "the body is not JSON: EOF while parsing an object at line 1 column 1"),
         (b"{}", 400, "ValidationError", "empty/nil job"),
         (b'{"Job":null}', 400, "ValidationError", "empty/nil job"),
         (

@@ -1,11 +1,14 @@
 """Executions, results, nodes, blobs and the server itself, over a real record."""
 
+import asyncio
+import http.client
 import json
 import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
+from skrei_orchestrator_api import queries
 from skrei_orchestrator_api.routes.results import MOST_RESULTS
 from tests.support.api import INTERNAL_TOKEN, JOBS, NODES, Api, listening, running_api
 
@@ -275,3 +278,30 @@ async def test_over_a_real_port_a_foreign_origin_is_refused_and_a_body_is_cut_of
             pass  # the server had answered and closed while the client was still sending
         else:
             assert answer.status_code == 413
+
+
+async def test_a_client_that_writes_first_reads_why_its_body_was_refused(api: Api) -> None:
+    def put(port: int) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        try:
+            connection.request("PUT", JOBS, body=b" " * (api.deps.settings.max_body_bytes * 11 // 10))
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    async with listening(api) as port:
+        assert await asyncio.to_thread(put, port) == 413
+
+
+@pytest.mark.parametrize(
+    "path", ["/jobs?labels=%00", "/jobs?namespace=%00", "/jobs/j-?namespace=%00", "/nodes?labels=%00"]
+)
+async def test_a_nul_in_a_query_is_400(api: Api, path: str) -> None:
+    answer = await api.http.get(f"/api/v1/orchestrator{path}")
+    assert (answer.status_code, answer.json()["Code"]) == (400, "ValidationError")
+
+
+async def test_a_paging_token_with_half_a_character_is_400(api: Api) -> None:
+    token = queries.token_out("jobs", "created_at", 0, 10, 5, "\ud800")
+    answer = await api.http.get(JOBS, params={"next_token": token})
+    assert (answer.status_code, answer.json()["Code"]) == (400, "ValidationError")

@@ -96,7 +96,7 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not() -> None:
     for answer in (announced, unannounced):
         assert answer.status_code == 413
         assert answer.json()["Message"] == "Request Entity Too Large: at most 1,000 bytes"
-        assert (answer.json()["Code"], answer.json()["Component"]) == ("InternalError", "APIServer")
+        assert (answer.json()["Code"], answer.json()["Component"]) == ("BadRequest", "APIServer")
 
 
 async def test_more_requests_than_the_limit_are_told_to_wait() -> None:
@@ -179,3 +179,30 @@ async def test_a_method_that_a_path_does_not_know_is_refused_in_the_same_body() 
     async with client() as api:
         answer = await api.post("/echo")
     assert (answer.status_code, answer.json()["Message"]) == (405, "Method Not Allowed")
+    assert answer.json()["Code"] == "BadRequest"
+
+
+@pytest.mark.parametrize("query", ["labels=%00", "order_by=a%00b", "next_token=%00", "namespace=%00", "x%00=1"])
+async def test_a_nul_in_any_parameter_is_refused_by_its_name(query: str) -> None:
+    async with client() as api:
+        answer = await api.get(f"/echo?good=1&{query}")
+    name = query.partition("=")[0].replace("%00", "\\u0000")
+    assert (answer.status_code, answer.json()["Code"]) == (400, "ValidationError")
+    assert answer.json()["Message"] == f"{name}: allowed: text without NUL characters"
+
+
+async def test_a_body_too_large_is_read_to_its_end_within_bounds() -> None:
+    read = 0
+
+    async def streamed(pieces: int) -> AsyncIterator[bytes]:
+        nonlocal read
+        read = 0
+        for _ in range(pieces):
+            read += 100
+            yield b"x" * 100
+
+    async with client() as api:
+        assert (await api.put("/echo", content=streamed(15))).status_code == 413
+        assert read == 1_500
+        assert (await api.put("/echo", content=streamed(1_000))).status_code == 413
+        assert read == 2_100

@@ -39,7 +39,7 @@ def test_the_namespace_may_stand_beside_the_job_but_the_jobs_own_wins() -> None:
 def test_what_is_no_json_object_is_answered_as_the_http_layer_does(raw: bytes) -> None:
     with pytest.raises(HttpProblem) as raised:
         read_submission(raw)
-    assert (raised.value.status, raised.value.code, raised.value.component) == (400, "InternalError", "APIServer")
+    assert (raised.value.status, raised.value.code, raised.value.component) == (400, "BadRequest", "APIServer")
 
 
 @pytest.mark.parametrize("raw", [b"{}", b'{"Job":null}'])

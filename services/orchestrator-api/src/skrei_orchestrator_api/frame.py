@@ -1,16 +1,19 @@
 """What holds for every request: who may knock, how much, how long, and what every answer carries."""
 
 import asyncio
+import contextlib
 import re
 import time
 import uuid
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from skrei_domain.errors import Invalid
+from skrei_domain.job_reading import printable
 from skrei_orchestrator_api import problems
 from skrei_orchestrator_api.problems import HttpProblem
 
@@ -18,6 +21,12 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 OLDEST_CLIENT = (1, 4, 0)
 """Clients of the original before this speak another API."""
+
+DRAIN_LIMITS = 2
+"""Bodies up to so many times the limit are read to their end before they are refused: whoever writes first and reads
+then would see a connection reset, not the answer."""
+DRAIN_SECONDS = 5.0
+"""How long such a body is waited for."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[-+][0-9A-Za-z.+-]+)?")
@@ -77,6 +86,7 @@ class Frame:
             return
         extra = [*self._headers, (b"x-request-id", request_id.encode())]
         started = False
+        body = _Body(receive, self._max_body_bytes, headers)
 
         async def answer(message: Message) -> None:
             nonlocal started
@@ -90,11 +100,15 @@ class Frame:
             if isinstance(refusal, Response):
                 await refusal(scope, receive, answer)
                 return
+            _check_query(scope["query_string"])
             async with asyncio.timeout(self._timeout_seconds) as limit:
-                await self._app(scope, self._bounded(headers, receive), answer)
+                body.check_announced()
+                await self._app(scope, body, answer)
         except Exception as error:
             if started:
                 raise
+            if isinstance(error, HttpProblem) and error.status == 413:
+                await body.drain()
             pretty = b"pretty" in scope["query_string"]
             if isinstance(error, TimeoutError) and limit.expired():
                 await PlainTextResponse("Server Timeout!", 503)(scope, receive, answer)
@@ -152,24 +166,56 @@ class Frame:
                     hint="it listens on loopback for this machine alone; name other hosts in SKREI_API_ALLOWED_HOSTS",
                 )
 
-    def _bounded(self, headers: Headers, receive: Receive) -> Receive:
-        """Return a `receive` that refuses bodies over the limit, announced or not."""
-        limit = self._max_body_bytes
+
+class _Body:
+    """A `receive` that refuses bodies over the limit, announced or not."""
+
+    def __init__(self, receive: Receive, limit: int, headers: Headers) -> None:
+        self._receive = receive
+        self._limit = limit
         announced = headers.get("content-length", "")
-        if announced.isdigit() and int(announced[:18]) > limit:
-            raise too_large(limit)
-        seen = 0
+        self._announced = int(announced[:18]) if announced.isascii() and announced.isdigit() else 0
+        self._awaits_leave = headers.get("expect", "").lower() == "100-continue"
+        self._seen = 0
+        self._more = True
 
-        async def bounded() -> Message:
-            nonlocal seen
-            message = await receive()
-            if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > limit:
-                    raise too_large(limit)
-            return message
+    def check_announced(self) -> None:
+        """Refuse what is announced as too large before any of it is read. Raises HttpProblem."""
+        if self._announced > self._limit:
+            raise too_large(self._limit)
 
-        return bounded
+    async def __call__(self) -> Message:
+        """Return the next message. Raises HttpProblem over the limit."""
+        message = await self._next()
+        if self._seen > self._limit:
+            raise too_large(self._limit)
+        return message
+
+    async def drain(self) -> None:
+        """Read what is left, within bounds; not where it cannot end within them or is not on its way."""
+        bound = DRAIN_LIMITS * self._limit
+        if self._announced > bound or (self._awaits_leave and not self._seen):
+            return
+        with contextlib.suppress(TimeoutError):  # it is refused anyway; the wait was for its sender's sake
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while self._more and self._seen <= bound:
+                    await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._more = message["type"] == "http.request" and bool(message.get("more_body"))
+        if message["type"] == "http.request":
+            self._seen += len(message.get("body", b""))
+        return message
+
+
+def _check_query(query: bytes) -> None:
+    """Refuse NULs in any parameter: the record could not hold them, nor look for them. Raises Invalid."""
+    if b"%00" not in query and b"\0" not in query:
+        return
+    found = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    names = dict.fromkeys(printable(name) for name, value in found if "\0" in name + value)
+    raise Invalid("\n".join(f"{name}: allowed: text without NUL characters" for name in names), component="APIServer")
 
 
 def too_large(limit: int) -> HttpProblem:

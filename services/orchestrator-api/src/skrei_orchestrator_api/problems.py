@@ -48,7 +48,7 @@ class HttpProblem(Exception):
         status: int,
         message: str,
         *,
-        code: str = "InternalError",
+        code: str = "",
         component: str = "APIServer",
         hint: str = "",
         details: dict[str, str] | None = None,
@@ -57,7 +57,7 @@ class HttpProblem(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-        self.code = code
+        self.code = code or ("BadRequest" if 400 <= status < 500 else "InternalError")
         self.component = component
         self.hint = hint
         self.details = details

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 
 from starlette.requests import HTTPConnection
@@ -14,6 +15,8 @@ MAX_PAGE = 10_000
 """Rows in one answer: what the web UI of other clients asks for; a page of specs stays near 10 MB."""
 DEFAULT_HISTORY_PAGE = 100
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""What no text of the record has: NULs and half characters."""
 _TRUE = frozenset({"true", "1", "t", "yes"})
 _FALSE = frozenset({"false", "0", "f", "no", ""})
 
@@ -90,7 +93,7 @@ def token_in(token: str, kind: str, *shape: type) -> tuple[int | str, ...] | Non
         or len(found) != len(shape) + 1
         or not all(type(part) is kind_ for part, kind_ in zip(found[1:], shape, strict=True))
         or any(type(part) is int and not 0 <= part < 2**63 for part in found)
-        or any(type(part) is str and "\0" in part for part in found)
+        or any(isinstance(part, str) and _UNSTORABLE.search(part) for part in found)
     ):
         raise Invalid("next_token: not one that this server gave out")
     return tuple(found[1:])
