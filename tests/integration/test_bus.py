@@ -11,7 +11,7 @@ from nats.js.api import StreamConfig
 
 from skrei_domain import subjects
 from skrei_kit import nats_auth, topology
-from skrei_kit.bus import Arrival, Bus, BusUnavailable, Message, PullReader, StreamReader
+from skrei_kit.bus import Arrival, Bus, BusUnavailable, Message, MessageTooLarge, PullReader, StreamReader
 from skrei_kit.bus.pull import BATCH
 from tests.support.servers import SecuredNats
 
@@ -292,3 +292,21 @@ def test_credentials_name_their_user() -> None:
     assert nats_auth.name_in_creds(text) == NODE
     with pytest.raises(ValueError, match="credentials"):
         nats_auth.name_in_creds("-----BEGIN NATS USER JWT-----\nx")
+
+
+async def test_a_message_that_is_too_large_is_refused_by_name_and_the_connection_goes_on(nats_url: str) -> None:
+    bus = await Bus.connect(nats_url, name="large")
+    try:
+        with pytest.raises(MessageTooLarge, match="too large"):
+            await bus.publish("some.subject", b"x" * 10_000_000)
+        heard = asyncio.Queue[bytes]()
+
+        async def hear(message: Message) -> None:
+            heard.put_nowait(message.data)
+
+        await bus.subscribe("some.subject", hear)
+        await bus.flush()
+        await bus.publish("some.subject", b"small")
+        assert await asyncio.wait_for(heard.get(), 5) == b"small"
+    finally:
+        await bus.close()

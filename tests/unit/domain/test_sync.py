@@ -10,7 +10,9 @@ from skrei_domain.messages import (
     ExecutionWanted,
     FactBatch,
     HelloReply,
+    Problem,
     RunOrder,
+    RunOutput,
     Wanted,
 )
 from skrei_domain.node import NodeInfo
@@ -27,7 +29,7 @@ from skrei_domain.sync import (
     digest,
 )
 from skrei_domain.sync.leader import CHALLENGE_SECONDS, Answer, Greeting
-from skrei_domain.sync.node import HELLO_PAGE, REPEAT_SECONDS, WINDOW_BATCHES
+from skrei_domain.sync.node import BATCH_BYTES, HELLO_PAGE, REPEAT_SECONDS, WINDOW_BATCHES
 from tests.support.protocol import Row
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -452,3 +454,43 @@ def test_a_tombstone_is_kept_longer_than_any_stored_command() -> None:
     assert told(side, a_run()) == []
     side.prune(NOW + timedelta(hours=2))
     assert side.known("e-1") is None
+
+
+def an_observation(side: NodeSide, execution_id: str, text: str) -> None:
+    side.observe(
+        ExecutionObserved(
+            execution_id=execution_id,
+            revision=1,
+            state=ExecutionState.RUNNING,
+            problem=Problem(code="broken", message=text),
+            output=RunOutput(stdout=text, stderr=text),
+        ),
+        NOW,
+    )
+
+
+def test_a_batch_is_weighed_by_its_bytes() -> None:
+    side = a_side()
+    for number in range(200):
+        told(side, a_run(f"e-{number}"))
+        an_observation(side, f"e-{number}", "\x01" * 2_048)
+    batches = side.batches(0.0)
+    assert len(batches) == WINDOW_BATCHES
+    for batch in batches:
+        assert sum(len(fact.model_dump_json()) for fact in batch.facts) <= BATCH_BYTES
+
+
+def test_one_fact_never_exceeds_a_batch_whatever_its_texts_are() -> None:
+    side = a_side()
+    told(side, a_run())
+    an_observation(side, "e-1", "\x01" * 1_000_000)
+    (batch,) = side.batches(0.0)
+    assert len(batch.facts[0].model_dump_json()) <= BATCH_BYTES
+
+
+def test_a_text_that_utf8_cannot_say_is_made_storable() -> None:
+    side = a_side()
+    told(side, a_run())
+    an_observation(side, "e-1", "bad \udc80 byte")
+    (batch,) = side.batches(0.0)
+    assert "bad ? byte" in batch.model_dump_json()

@@ -35,7 +35,7 @@ from skrei_scheduler.quarantine import FACT_QUARANTINED, settle_apart
 from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked, Position
-from skrei_scheduling.membership import lose_into, revive_into, silence_into, unanswered_into
+from skrei_scheduling.membership import half_silent, lose_into, revive_into, silence_into, unanswered_into
 from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeRow
 from skrei_scheduling.schedule import schedule
 from skrei_scheduling.settle import jobs_of
@@ -46,6 +46,7 @@ EVALUATIONS_A_PLAN = 256
 PLACEMENTS_A_PLAN = 1_000  # a plan holds the event loop for as long as it computes: 1,000 take about 10 ms
 ASK_AFTER_SECONDS = 10.0  # an offer unanswered while its node heartbeats: ask the node to say hello
 GIVE_UP_AFTER_SECONDS = 30.0  # then revoke it and try elsewhere
+SILENCED_A_COMMIT = 500  # executions that become Unknown in one commit: about 20 ms
 SELF_SUSPICION_SECONDS = 120.0  # when a third of the nodes falls silent at once it is probably us
 SELF_SUSPICION_NODES = 3
 SWEEP_SECONDS = 10.0  # how long a waiting job may stay unseen after a wake-up was missed
@@ -110,6 +111,8 @@ class Core:
             self._note_offer(row, now)
         for job_id in view.jobs:
             self._wake(job_id, "takeover")
+        for node_id in half_silent(view):
+            self._inbox.leaving[node_id] = view.nodes[node_id].error  # the leader before us did not come to its end
 
     @property
     def silence_seconds(self) -> float:
@@ -245,6 +248,7 @@ class Core:
             out = self._advance(changes, now)
             out.insert(0, Reply(reply_to, greeting.reply, hello.node_id))
             self._restart_offers(hello.node_id, now)
+            self._inbox.leaving.pop(hello.node_id, None)  # it is back: what was left of its silence is not told
             unseen = [self.view.executions[i] for i in greeting.unseen if i in self.view.executions]
             if unseen:
                 out.append(SendCommands(hello.node_id, tuple(unseen)))
@@ -374,17 +378,25 @@ class Core:
         gone = {n: why for n, why in leaving.items() if n in self.view.nodes}
         jobs = {row.job_id for node_id in gone for row in self.view.of_node(node_id)}
 
+        left: dict[str, str] = {}
+
         def decide(locked: Locked) -> Changes:
             builder = ChangesBuilder(self.view, locked, self._ids)
+            left.clear()
             for why in dict.fromkeys(gone.values()):  # nodes with one reason together: one evaluation for each job
-                silence_into(builder, [node_id for node_id, each in gone.items() if each == why], error=why)
+                together = [node_id for node_id, each in gone.items() if each == why]
+                if silence_into(builder, together, error=why, most=SILENCED_A_COMMIT):
+                    left.update(dict.fromkeys(together, why))
             return builder.build()
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
             for node_id in gone:
                 self.side.forget(node_id)
+            self._inbox.leaving = left | self._inbox.leaving  # the rest of their executions, in commits of their own
             reports: list[Outgoing] = [
-                Report("node_disconnected", {"node_id": node_id, "reason": why}) for node_id, why in gone.items()
+                Report("node_disconnected", {"node_id": node_id, "reason": gone[node_id]})
+                for node_id in gone
+                if node_id not in left
             ]
             return reports + self._advance(changes, now)
 

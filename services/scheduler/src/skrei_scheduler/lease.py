@@ -79,8 +79,11 @@ class LeaseKeeper:
                 connection = await unless_stopped(self._ending, connect(self._url, application_name="skrei-lease"))
                 if connection is not None:
                     await self._follow(connection)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except AWAY as error:
                 log.debug("lease_unreachable", error=str(error))
+                await self._nap(TRY_SECONDS)
+            except Exception:
+                log.exception("lease_failed")
                 await self._nap(TRY_SECONDS)
             finally:
                 if connection is not None:

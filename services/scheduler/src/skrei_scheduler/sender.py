@@ -29,7 +29,6 @@ log = get_logger()
 
 SOURCE = "skrei/scheduler"
 BATCH_BYTES = 256 * 1024  # half of what a message may hold
-COMMAND_BYTES = 400  # of a command beside its task: what the size of a batch is estimated with
 
 
 class Sender:
@@ -54,7 +53,8 @@ class Sender:
             wanted = self._wanted(row)
             if wanted is None:
                 continue
-            weight = COMMAND_BYTES + (len(wanted.run.task_json) if wanted.run else 0)
+            # A task is JSON within JSON: only its encoded size is true.
+            weight = len(wanted.__pydantic_serializer__.to_json(wanted)) + 1
             if batch and size + weight > BATCH_BYTES:
                 await self._send_batch(node_id, batch)
                 batch, size = [], 0

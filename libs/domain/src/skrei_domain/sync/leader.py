@@ -26,6 +26,7 @@ from skrei_domain.sync.digest import digest
 
 OLDEST_PROTOCOL = 1
 CHALLENGE_SECONDS = 1.0  # how long the process that held a node id has to answer before another may take it
+WANTED_IN_REPLY = 1_000  # about 85 KiB; what is beyond goes as commands, and orphans with the next hello
 HELLO_PAGES = 1_000  # a node that lists more than a million executions is not believed
 
 
@@ -241,11 +242,16 @@ class LeaderSide:
                 wanted.append(Wanted(execution_id=row.id, revision=row.revision, want=row.want))
         missing = [row for row in rows.values() if row.id not in listed and not row.state.is_terminal]
         return Greeting(
-            reply=self._reply(incarnation=log.incarnation, confirmed=log.confirmed, wanted=tuple(wanted)),
+            reply=self._reply(
+                incarnation=log.incarnation, confirmed=log.confirmed, wanted=tuple(wanted[:WANTED_IN_REPLY])
+            ),
             log=log,
             listed=listed,
             lost=tuple(row.id for row in missing if row.incarnation != log.incarnation),
-            unseen=tuple(row.id for row in missing if row.incarnation == log.incarnation),
+            unseen=(
+                *(row.id for row in missing if row.incarnation == log.incarnation),
+                *(each.execution_id for each in wanted[WANTED_IN_REPLY:] if each.execution_id in rows),
+            ),
             orphans=tuple(orphans),
         )
 

@@ -31,6 +31,9 @@ from skrei_domain.sync.digest import digest
 
 BATCH_FACTS = 256  # a batch stays far below the 512 KiB of a message
 BATCH_BYTES = 256 * 1024
+CODE_CHARACTERS = 200  # of a problem's code, which is a word
+PROBLEM_CHARACTERS = 4_096  # of a problem's text; a character takes at most six bytes in JSON
+HEAD_CHARACTERS = 4_096  # of an output's head, which is 2 KiB where it is read
 WINDOW_BATCHES = 4  # unconfirmed batches: enough to cover a commit, few enough to push back
 REPEAT_SECONDS = 5.0  # first repeat of what stays unconfirmed; doubles
 REPEAT_MAX_SECONDS = 60.0
@@ -189,6 +192,7 @@ class NodeSide:
         self._next = memory.meta.confirmed + 1  # the first fact that is not in flight
         self._in_flight: list[tuple[int, float]] = []  # (last sequence, sent at) of each unconfirmed batch
         self._repeat_seconds = REPEAT_SECONDS
+        self._weights: dict[int, int] = {}  # bytes of the facts in the outbox, once they were weighed
 
     # ------------------------------------------------------------ reading
 
@@ -305,6 +309,7 @@ class NodeSide:
             confirmed_by="",
         )
         self.memory.outbox, self.memory.writers = {}, {}
+        self._weights.clear()
         rows: list[JournalRow] = [DropFacts(None), PutMeta(self.memory.meta)]
         for known in list(self.memory.known.values()):
             if known.forgotten:
@@ -392,7 +397,7 @@ class NodeSide:
         known = self.memory.known.get(fact.execution_id)
         if known is None or not known.live:
             return []
-        said = fact.model_copy(update={"revision": known.revision, "starts": known.starts})
+        said = _storable(fact).model_copy(update={"revision": known.revision, "starts": known.starts})
         told = replace(known, state=fact.state, told=known.revision, changed_at=now)
         return [Write((self._put(told), self._append(said)))]
 
@@ -414,7 +419,10 @@ class NodeSide:
             facts: list[Fact] = []
             while self._next <= self.sequence and len(facts) < BATCH_FACTS:
                 fact = self.memory.outbox[self._next]
-                size += _weight(fact)
+                weight = self._weights.get(self._next)
+                if weight is None:
+                    weight = self._weights[self._next] = _weight(fact)
+                size += weight
                 if facts and size > BATCH_BYTES:
                     break
                 facts.append(fact)
@@ -466,6 +474,7 @@ class NodeSide:
         for sequence in range(meta.confirmed + 1, confirmed + 1):
             fact = self.memory.outbox.pop(sequence)
             del self.memory.writers[sequence]
+            self._weights.pop(sequence, None)
             if not isinstance(fact, ExecutionObserved) or not fact.state.is_terminal:
                 continue
             known = self.memory.known.get(fact.execution_id)
@@ -546,12 +555,30 @@ def _later(earlier: ExecutionObserved, later: ExecutionObserved) -> ExecutionObs
 
 
 def _weight(fact: Fact) -> int:
-    """About how many bytes a fact takes on the wire."""
-    if not isinstance(fact, ExecutionObserved):
-        return 4_096
-    size = 600
+    """How many bytes a fact takes on the wire: characters say nothing, a NUL alone takes six of them."""
+    return len(fact.__pydantic_serializer__.to_json(fact, exclude_none=True)) + 1
+
+
+def _storable(fact: ExecutionObserved) -> ExecutionObserved:
+    """Return a fact whose texts fit into one message, and travel: paths and programs may hold what is no character."""
+    changes: dict[str, object] = {}
+    if fact.problem is not None:
+        problem = Problem(
+            code=_text(fact.problem.code, CODE_CHARACTERS), message=_text(fact.problem.message, PROBLEM_CHARACTERS)
+        )
+        if problem != fact.problem:
+            changes["problem"] = problem
     if fact.output is not None:
-        size += len(fact.output.stdout) + len(fact.output.stderr)
-    if fact.result is not None and fact.result.inline is not None:
-        size += len(fact.result.inline)
-    return size
+        output = fact.output.model_copy(
+            update={
+                "stdout": _text(fact.output.stdout, HEAD_CHARACTERS),
+                "stderr": _text(fact.output.stderr, HEAD_CHARACTERS),
+            }
+        )
+        if output != fact.output:
+            changes["output"] = output
+    return fact.model_copy(update=changes) if changes else fact
+
+
+def _text(text: str, most: int) -> str:
+    return text[:most].encode("utf-8", "replace").decode("utf-8")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import ConnectionClosedError, NoRespondersError, OutboundBufferLimitError
+from nats.errors import ConnectionClosedError, MaxPayloadError, NoRespondersError, OutboundBufferLimitError
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
@@ -41,6 +41,13 @@ class BusUnavailable(Unavailable):
     """NATS cannot be reached, or nobody answers there."""
 
     code = "bus-unavailable"
+
+
+class MessageTooLarge(BusUnavailable):
+    """The message is larger than the server takes: sending it again will not help, and nothing may end by it."""
+
+    code = "message-too-large"
+    retryable = False
 
 
 class Bus:
@@ -146,6 +153,9 @@ class Bus:
         """Send and wait for nothing. Raises BusUnavailable when too much is waiting for a server that is away."""
         try:
             await self._client.publish(subject, payload, reply=reply)
+        except MaxPayloadError as error:
+            log.error("message_too_large", subject=subject, bytes=len(payload))
+            raise MessageTooLarge(f"a message of {len(payload)} bytes on {subject} is too large to send") from error
         except (OutboundBufferLimitError, ConnectionClosedError) as error:
             raise BusUnavailable(f"NATS is away: {error}") from error
 
