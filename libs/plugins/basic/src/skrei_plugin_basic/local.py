@@ -89,7 +89,7 @@ class LocalStorage(Storage):
             raise StageFailed(
                 StageProblem.DENIED,
                 f"this node does not hand out {asked}{led}",
-                hint=f"its owner can allow it: {SETTING}={path}",
+                hint=_hint(str(path)),
                 path=asked,
             )
         if (writes or creates) and granted is not Access.WRITE:
@@ -97,9 +97,16 @@ class LocalStorage(Storage):
             raise StageFailed(
                 StageProblem.DENIED,
                 f"this node hands out {asked}{led} to be read, not {doing}",
-                hint=f"its owner can allow it: {SETTING}={path}:rw",
+                hint=_hint(f"{path}:rw"),
                 path=asked,
             )
+
+
+def _hint(entry: str) -> str:
+    return (
+        f"its owner can allow it: {SETTING}={entry} or `skrei serve --allow-local '{entry}'`; "
+        "what lies in a folder needs /** after its path"
+    )
 
 
 def _create_as(params: Params) -> str | None:
