@@ -231,3 +231,53 @@ def test_a_reader_that_leaves_is_told_nothing(job_file: Path) -> None:
     command = [sys.executable, "-m", "skrei.cli.main", "job", "run", "--dry-run", str(job_file)]
     done = subprocess.run(["bash", "-c", f"{shlex.join(command)} | true"], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_the_whole_output_is_promised_only_where_a_result_is_stored(run: Run, api: FakeApi) -> None:
+    output = {"Stdout": "15\n", "StdoutTruncated": True, "ExitCode": 0}
+    lost = execution(1, RunOutput=output, PublishedResult={"Type": "", "Params": {}})
+    api.answers |= answers_of_a_job("Completed", lost)
+    assert "have all of it" not in run("job", "describe", ID)[2]
+    api.answers |= answers_of_a_job("Completed", lost | {"PublishedResult": {"Type": "skrei", "Params": {}}})
+    assert "have all of it" in run("job", "describe", ID)[2]
+
+
+def test_the_log_of_one_partition_names_it_and_the_way_to_another(run: Run, api: FakeApi) -> None:
+    first = execution(1)
+    api.answers |= answers_of_a_job("Completed", first, execution(2, partition=1))
+    _, _, err = run("job", "logs", ID)
+    assert f"Partition 0 of 2, execution {first['ID']}" in err
+    assert f"skrei job logs {ID} -e EXECUTION" in err
+
+
+def test_getting_no_results_is_exit_one_and_leaves_no_folder(run: Run, api: FakeApi, tmp_path: Path) -> None:
+    api.answers |= answers_of_a_job("Failed", execution(1, state=10))
+    api.answers[f"GET {JOBS}/{ID}/results"] = {"NextToken": "", "Items": []}
+    code, _, err = run("job", "get", ID, "--output-dir", str(tmp_path / "out"))
+    assert code == 1
+    assert f"skrei job describe {ID}" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_is_taken_ends_with_the_flag_for_another(run: Run, api: FakeApi, job_file: Path) -> None:
+    api.answers[f"PUT {JOBS}"] = error(409, "there is a job of this name")
+    code, _, err = run("job", "run", str(job_file))
+    assert code == 1
+    assert err.rstrip().endswith("`--name OTHER` runs it under another name")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "told"),
+    [
+        (("--log-level", "zz"), 2, "debug, info, warning, error"),
+        (("--database-url", "foo"), 1, "--database-url needs the form postgresql://"),
+        (("--compute", "--nats-url", "nats://127.0.0.1:1", "--nats-creds", "/nope"), 1, "/nope cannot be read"),
+    ],
+)
+def test_serve_refuses_a_flag_that_cannot_work_before_it_starts(
+    run: Run, flags: tuple[str, ...], code: int, told: str
+) -> None:
+    left, _, err = run("serve", *flags)
+    assert left == code
+    assert told in err
+    assert "Traceback" not in err

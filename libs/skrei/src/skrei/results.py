@@ -40,7 +40,8 @@ async def fetch(client: AsyncClient, job_id: str, target: Path) -> Fetched:
     names = await _partitions(client, job_id, usable)
     places = {_address(item): target if single else target / name for item, name in zip(usable, names, strict=True)}
     gate = asyncio.Semaphore(PARALLEL)
-    await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
+    if usable:  # a job without results leaves no empty folder
+        await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_one(client, gate, url, place)) for url, place in places.items()]

@@ -99,6 +99,11 @@ class Execution:
     document: Document
 
     @property
+    def has_result(self) -> bool:
+        """Whether what it left is stored, its whole output included."""
+        return bool((self.document.get("PublishedResult") or {}).get("Type"))
+
+    @property
     def is_terminal(self) -> bool:
         """Whether this attempt is over."""
         return self.state_number in TERMINAL_NUMBERS

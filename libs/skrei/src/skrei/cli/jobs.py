@@ -165,7 +165,8 @@ def logs(
 
     async def command() -> None:
         async with AsyncClient(endpoint(api)) as client:
-            async for chunk in client.logs(job, execution_id=execution_id, follow=follow, tail=tail):
+            shown = execution_id or await _one_of_several(client, job)
+            async for chunk in client.logs(job, execution_id=shown, follow=follow, tail=tail):
                 render.log(chunk)
 
     settled(command())
@@ -218,9 +219,26 @@ def get(
         if fetched.partitions:
             render.fetched(fetched.folder, fetched.files, fetched.partitions)
         elif not fetched.unknown:
-            render.line(f"The job has no results ({found.state}).")
+            raise Rejected(
+                f"The job has no results ({found.state}).", hint=f"How it stands: skrei job describe {found.id}"
+            )
 
     settled(command())
+
+
+async def _one_of_several(client: AsyncClient, job: str) -> str:
+    """Return the execution to show of a job with several partitions, saying which; empty leaves it to the API."""
+    from skrei.progress import best_attempts
+
+    found = await client.job(job)
+    best = best_attempts((await client.executions(found.id, limit=0)).items) if found.count > 1 else ()
+    if not best:
+        return ""
+    render.note(
+        f"Partition {best[0].partition} of {found.count}, execution {best[0].id}; for another: "
+        f"skrei job logs {job} -e EXECUTION (skrei job executions {job} lists them)"
+    )
+    return best[0].id
 
 
 def _load(file: str) -> dict[str, object]:

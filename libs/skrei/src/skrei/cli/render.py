@@ -171,7 +171,7 @@ def job_output(found: Sequence[Execution]) -> None:
             if len(said) > 1:
                 line(f"--- partition {one.partition}")
             output_text(getattr(one, attribute), sys.stdout)
-        if any(one.truncated for one in said):
+        if any(one.truncated and one.has_result for one in said):
             note("Only its beginning: `skrei job logs` and `skrei job get` have all of it.")
 
 
@@ -313,11 +313,6 @@ def _section(title: str) -> None:
 
 MOST_REASONS = 10
 """Reasons of failed attempts in `describe`; the table above them has all."""
-
-
-def progressprogress_states(progress: Progress) -> str:
-    """Return how many partitions are in which state."""
-    return progress_states(progress)
 
 
 def hints(commands: Iterable[tuple[str, str]]) -> None:

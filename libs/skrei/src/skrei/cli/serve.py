@@ -7,6 +7,9 @@ import typer
 
 from skrei.errors import Rejected
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
+POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -44,6 +47,7 @@ def serve(
     log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Start the stack and keep it running until Ctrl+C or SIGTERM."""
+    _check(log_level, database_url, nats_creds)
     try:
         from skrei_embedded.stack import StackOptions, run
     except ModuleNotFoundError as error:
@@ -68,3 +72,19 @@ def serve(
             log_level=log_level,
         )
     )
+
+
+def _check(log_level: str, database_url: str | None, nats_creds: Path | None) -> None:
+    """Refuse flags that cannot work before anything is started. Raises BadParameter or Rejected."""
+    if log_level.lower() not in LOG_LEVELS:
+        raise typer.BadParameter(f"{log_level!r} is not one of {', '.join(LOG_LEVELS)}", param_hint="--log-level")
+    if database_url and not database_url.startswith(POSTGRES_SCHEMES):
+        raise Rejected("--database-url needs the form postgresql://USER:PASSWORD@HOST:5432/DATABASE.")
+    if nats_creds is None:
+        return
+    try:
+        nats_creds.read_bytes()
+    except OSError as error:
+        raise Rejected(
+            f"{nats_creds} cannot be read: {error.strerror}.", hint="Name a file with --nats-creds."
+        ) from error

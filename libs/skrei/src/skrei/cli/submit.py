@@ -8,13 +8,16 @@ import typer
 from skrei.cli import render
 from skrei.cli.formats import Format
 from skrei.client import AsyncClient
-from skrei.errors import Rejected
+from skrei.errors import ApiError, Rejected
 from skrei.follow import follow
 from skrei.progress import Progress, best_attempts
 from skrei.views import Document, Job
 
 MOST_SHOWN = 4
 """Partitions whose output is printed when the job is done; `job describe` has all."""
+
+
+CONFLICT = 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,12 @@ async def submit(endpoint: str | None, job: Document, wish: Wish) -> None:
         render.job_file(job, wish.output)
         return
     async with AsyncClient(endpoint) as client:
-        submitted = await client.submit(job, force=wish.force)
+        try:
+            submitted = await client.submit(job, force=wish.force)
+        except ApiError as error:
+            if error.status == CONFLICT:
+                error.hint = f"{error.hint}; `--name OTHER` runs it under another name".removeprefix("; ")
+            raise
         for warning in submitted.warnings:
             render.note(f"Warning: {warning}")
         if wish.id_only:
