@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from skrei.cli.formats import Format
-from skrei.cli.texts import ago, clean, columns, quantity, short
+from skrei.cli.texts import ago, clean, columns, quantity, short, with_next_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -261,7 +261,7 @@ class PlainProgress:
 def event_line(item: HistoryItem) -> str:
     """Return an event as one line."""
     subject = short(item.execution_id) if item.execution_id else "job"
-    return f"{clock(item.at)}  {subject:<10}  {item.topic:<12}  {' '.join(item.message.split())}"
+    return f"{clock(item.at)}  {subject:<10}  {item.topic:<12}  {' '.join(with_next_step(item.message).split())}"
 
 
 def clock(at: datetime) -> str:
@@ -295,7 +295,7 @@ def _reasons(found: JobDetails) -> list[str]:
     """Return why a job waits or failed: its own message, then what its failed attempts say, each once."""
     if found.job.state not in {"Queued", "Failed", "Stopped", "Pending"}:
         return []
-    told = [found.job.message] if found.job.message else []
+    told = [with_next_step(found.job.message)] if found.job.message else []
     told += [
         f"{short(one.id)} (partition {one.partition}, {short(one.node_id)}): {one.message}"
         for one in found.executions

@@ -6,6 +6,17 @@ from datetime import UTC, datetime
 _CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if code not in {9, 10}}
 
 
+NO_NODE = "available: 0, suitable: 0."
+"""How the API's reason ends when no node is known: of a known one it would tell why not, in lines below."""
+
+
+def with_next_step(reason: str) -> str:
+    """Return why a job waits and, when that is for want of any node, how to start one."""
+    if not reason.endswith(NO_NODE):
+        return reason
+    return f"{reason}\nNo node has joined yet; start one: skrei serve --compute --nats-url URL --nats-creds FILE"
+
+
 def clean(text: str) -> str:
     """Return text in which no control character can speak to a terminal: names and messages come from others."""
     return text.translate(_CONTROL)
