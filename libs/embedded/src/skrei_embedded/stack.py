@@ -255,7 +255,8 @@ class Stack:
                     pause = min(pause * 1.2, LONGEST_LOOK_SECONDS)
         self.ready.set()
         self._tell()
-        log.info("stack_ready", api=addresses.api_url, nats=addresses.nats_url, data_dir=str(self.place.folder))
+        api = {"api": addresses.api_url} if self.options.orchestrator else {}
+        log.info("stack_ready", **api, nats=addresses.nats_url, data_dir=str(self.place.folder))
 
     def _tell(self) -> None:
         running = {child.name: child.process.pid for child in self._children if child.process is not None}
@@ -264,8 +265,8 @@ class Stack:
             StackState(
                 pid=os.getpid(),
                 ready=self.ready.is_set(),
-                api_url=addresses.api_url if addresses else "",
-                publisher_url=addresses.publisher_url if addresses else "",
+                api_url=addresses.api_url if addresses and self.options.orchestrator else "",
+                publisher_url=addresses.publisher_url if addresses and self.options.orchestrator else "",
                 nats_url=addresses.nats_url if addresses else "",
                 node_id=self._whereabouts.node_id,
                 children=running,
