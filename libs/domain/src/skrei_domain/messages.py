@@ -121,7 +121,14 @@ class NodeChanged(Message):
     info: NodeInfo
 
 
-Fact: TypeAlias = Annotated[ExecutionObserved | NodeChanged, Field(discriminator="type")]
+class Unreadable(Message):
+    """What stands in a log where the reader could make nothing of a fact: its JSON, to be kept aside and confirmed."""
+
+    type: Literal["skrei.fact.unreadable.v1"] = "skrei.fact.unreadable.v1"
+    raw: str
+
+
+Fact: TypeAlias = Annotated[ExecutionObserved | NodeChanged | Unreadable, Field(discriminator="type")]
 
 
 class FactBatch(Message):

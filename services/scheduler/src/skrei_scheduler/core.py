@@ -31,7 +31,7 @@ from skrei_domain.messages import (
     PublisherFact,
 )
 from skrei_domain.sync import Greeting, LeaderSide, NodeLog
-from skrei_scheduler.quarantine import FACT_QUARANTINED, settle_apart
+from skrei_scheduler.quarantine import FACT_QUARANTINED, keep_unreadable, settle_apart
 from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked, Position
@@ -327,6 +327,7 @@ class Core:
                 log = logs[node_id]
                 node = replace(self.view.nodes[node_id], confirmed=log.confirmed, confirmed_by=log.confirmed_by)
                 builder.put_node(replace(node, info=infos[-1]) if infos else node)
+                keep_unreadable(builder, node_id, facts)
             settle_apart(builder, observed)
             if position is not None:
                 builder.read_to(position)
@@ -337,7 +338,8 @@ class Core:
             out += [SendConfirm(n, confirm) for n, confirm in said.items() if n not in logs]
             for node_id, facts in taken.items():
                 self.side.applied(node_id, facts)
-            out += [Report(FACT_QUARANTINED, each.details, error=True) for each in changes.audit]
+            kept = (each for each in changes.audit if each.action == FACT_QUARANTINED)
+            out += [Report(FACT_QUARANTINED, each.details, error=True) for each in kept]
             return out + self._advance(changes, now)
 
         jobs = jobs_of(self.view, (fact.execution_id for _, fact in observed), late)

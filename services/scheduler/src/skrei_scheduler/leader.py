@@ -15,13 +15,14 @@ from skrei_domain import envelope, subjects
 from skrei_domain.clock import Clock
 from skrei_domain.ids import new_evaluation_id, new_id
 from skrei_domain.lifecycle import JobState, Want
-from skrei_domain.messages import EvaluationHint, FactBatch, Heartbeat, Hello, HintedEvaluation, PublisherFact
+from skrei_domain.messages import EvaluationHint, Heartbeat, Hello, HintedEvaluation, PublisherFact
 from skrei_kit import topology
 from skrei_kit.bus import Arrival, Bus, BusUnavailable, Message, StreamReader
 from skrei_kit.observability import get_logger
 from skrei_kit.supervisor import every, run_until_stopped
 from skrei_kit.tokens import TokenSigner
 from skrei_scheduler.core import Core
+from skrei_scheduler.quarantine import read_batch
 from skrei_scheduler.sender import Sender
 from skrei_scheduler.settings import SchedulerSettings
 from skrei_scheduler.specs import SpecCache
@@ -180,8 +181,8 @@ class Leader:
 
     async def _on_facts(self, arrival: Arrival) -> None:
         try:
-            batch = envelope.unwrap(FactBatch, arrival.data)
-        except ValidationError as error:
+            batch = read_batch(arrival.data)
+        except (ValueError, AttributeError) as error:
             log.warning("facts_skipped", sequence=arrival.sequence, error=str(error).splitlines()[0])
             return
         self._core.on_facts(batch, Position(arrival.created, arrival.sequence))

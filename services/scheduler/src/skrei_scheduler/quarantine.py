@@ -5,11 +5,15 @@ nothing else of any node would ever be settled again.
 """
 
 import base64
+import json
 from collections.abc import Sequence
 from datetime import UTC
 
+from pydantic import TypeAdapter, ValidationError
+
+from skrei_domain import envelope
 from skrei_domain.errors import Invalid
-from skrei_domain.messages import ExecutionObserved
+from skrei_domain.messages import ExecutionObserved, Fact, FactBatch, Unreadable
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import AuditNew
 from skrei_scheduling.membership import lose_into
@@ -21,7 +25,38 @@ KEPT_CHARACTERS = 64 * 1024
 """Of a fact's JSON: all but the inline result, which is what makes a fact large."""
 LARGEST = 2**63 - 1
 """What a column of the record holds."""
+_FACT: TypeAdapter[Fact] = TypeAdapter(Fact)
 LOST_BY_QUARANTINE = "its last fact could not be settled"
+
+
+def read_batch(payload: bytes) -> FactBatch:
+    """Return a batch of facts; one that cannot be read takes its place in the log as `Unreadable`.
+
+    A fact of a newer type, or a broken one, must not keep the rest of its node's log from being applied. Raises
+    ValueError (pydantic's ValidationError among them) where not even the batch can be read.
+    """
+    try:
+        return envelope.unwrap(FactBatch, payload)
+    except ValidationError:
+        data = json.loads(payload).get("data", {})
+        facts = data.pop("facts", ())
+        batch = FactBatch.model_validate({**data, "facts": ()})
+        return batch.model_copy(update={"facts": tuple(_read_fact(fact) for fact in facts)})
+
+
+def _read_fact(raw: object) -> Fact:
+    try:
+        return _FACT.validate_python(raw)
+    except ValidationError:
+        return Unreadable(raw=json.dumps(raw)[:KEPT_CHARACTERS])
+
+
+def keep_unreadable(builder: ChangesBuilder, node_id: str, facts: Sequence[Fact]) -> None:
+    """Write what could not be read into the audit."""
+    for fact in facts:
+        if isinstance(fact, Unreadable):
+            details = {"node_id": node_id, "execution_id": "", "error": "the fact cannot be read", "fact": fact.raw}
+            builder.audit(AuditNew(actor=node_id, action=FACT_QUARANTINED, object=node_id, details=details))
 
 
 def settle_apart(builder: ChangesBuilder, observed: Sequence[tuple[str, ExecutionObserved]]) -> None:
