@@ -17,9 +17,6 @@ MOST_SHOWN = 4
 """Partitions whose output is printed when the job is done; `job describe` has all."""
 
 
-CONFLICT = 409
-
-
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What the caller wants to see of the job that is submitted."""
@@ -42,7 +39,7 @@ async def submit(endpoint: str | None, job: Document, wish: Wish) -> None:
         try:
             submitted = await client.submit(job, force=wish.force)
         except ApiError as error:
-            if error.status == CONFLICT:
+            if error.status == HTTPStatus.CONFLICT:
                 error.hint = f"{error.hint}; `--name OTHER` runs it under another name".removeprefix("; ")
             raise
         for warning in submitted.warnings:
