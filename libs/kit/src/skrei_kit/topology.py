@@ -22,46 +22,31 @@ RESULTS_BYTES = 64 * 1024 * 1024  # ids and digests only
 
 def commands() -> StreamConfig:
     """Wanted states, kept for nodes that are away for a moment; the record repeats what nobody saw."""
-    return StreamConfig(
-        name=subjects.STREAM_COMMANDS,
-        subjects=[subjects.ALL_COMMANDS],
-        retention=RetentionPolicy.LIMITS,
-        discard=DiscardPolicy.OLD,
-        storage=StorageType.FILE,
-        max_age=TEN_MINUTES,
-        max_bytes=COMMANDS_BYTES,
-        max_msg_size=MAX_MESSAGE_BYTES,
-        max_consumers=MAX_NODES,
-        num_replicas=1,
-    )
+    return _stream(subjects.STREAM_COMMANDS, [subjects.ALL_COMMANDS], COMMANDS_BYTES, max_consumers=MAX_NODES)
 
 
 def facts() -> StreamConfig:
     """Observations, kept while a leader takes over; the nodes repeat what nobody confirmed."""
-    return StreamConfig(
-        name=subjects.STREAM_FACTS,
-        subjects=[subjects.ALL_FACTS],
-        retention=RetentionPolicy.LIMITS,
-        discard=DiscardPolicy.OLD,
-        storage=StorageType.FILE,
-        max_age=TEN_MINUTES,
-        max_bytes=FACTS_BYTES,
-        max_msg_size=MAX_MESSAGE_BYTES,
-        num_replicas=1,
-    )
+    return _stream(subjects.STREAM_FACTS, [subjects.ALL_FACTS], FACTS_BYTES)
 
 
 def results() -> StreamConfig:
     """What publisher and leader tell each other; both derive it again from what they hold."""
+    return _stream(subjects.STREAM_RESULTS, [subjects.PUBLISHER_COMMAND, subjects.PUBLISHER_FACT], RESULTS_BYTES)
+
+
+def _stream(name: str, captured: list[str], max_bytes: int, *, max_consumers: int | None = None) -> StreamConfig:
+    """Ten minutes of what is captured, on disk, the oldest dropped first: no stream is a promise."""
     return StreamConfig(
-        name=subjects.STREAM_RESULTS,
-        subjects=[subjects.PUBLISHER_COMMAND, subjects.PUBLISHER_FACT],
+        name=name,
+        subjects=captured,
         retention=RetentionPolicy.LIMITS,
         discard=DiscardPolicy.OLD,
         storage=StorageType.FILE,
         max_age=TEN_MINUTES,
-        max_bytes=RESULTS_BYTES,
+        max_bytes=max_bytes,
         max_msg_size=MAX_MESSAGE_BYTES,
+        max_consumers=max_consumers,
         num_replicas=1,
     )
 

@@ -5,7 +5,7 @@ The cycle, which the shell (`leader.py`) and the simulation both drive:
 1. The shell hands in what arrived (`on_*`), with the monotonic time.
 2. `next_work()` names the most urgent commit: a hello, facts, silence, unanswered offers, evaluations; or a read.
 3. The shell commits it: the record locks lease and rows, calls `work.decide`, writes, commits.
-4. `committed()` advances the view by what was written and returns what to send.
+4. `work.after` advances the view by what was written and returns what to send.
 
 Nothing else changes the view, and one commit is under way at a time, so that plans and facts are one order.
 """
@@ -183,8 +183,11 @@ class Core:
 
     # ------------------------------------------------------------ the next commit
 
-    def next_work(self, now: float, seed_time: datetime) -> Commit | Fetch | list[Outgoing] | None:
-        """Return the next commit, a read that it needs, or messages that need no commit; None when idle."""
+    def next_work(self, now: float, wall: datetime) -> Commit | Fetch | list[Outgoing] | None:
+        """Return the next commit, a read that it needs, or messages that need no commit; None when idle.
+
+        `now` is monotonic seconds, `wall` the record's time: what waits and timeouts are compared with.
+        """
         if self._inbox.hellos:
             return self._greet(*self._inbox.hellos.pop(next(iter(self._inbox.hellos))), now)
         if self._inbox.facts:
@@ -196,7 +199,7 @@ class Core:
         if self._overdue:
             return self._give_up()
         if self._inbox.evaluations:
-            return self._plan(seed_time)
+            return self._plan(wall)
         return None
 
     def fetched(self, asked: Iterable[str], rows: Mapping[str, ExecutionRow]) -> None:
