@@ -6,13 +6,19 @@ RUN = .venv/bin/python -m
 SETUP = $(PYTHON) -m scripts.bootstrap
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast faults sim bench lint fmt wasm lock migrate setup setup-dev
+.PHONY: help demo install dist test test-fast faults sim bench lint fmt wasm lock migrate setup setup-dev
 
 help:  ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 demo: setup  ## Start the real stack, run a word count over it, stop it again (KEEP=1 leaves it running)
 	@$(RUN) skrei.cli.demo
+
+install: dist  ## Install the command `skrei` for this user, from wheels; nothing depends on this checkout then
+	@sh dist/install.sh
+
+dist: setup  ## Build the wheels and install.sh into dist/
+	@$(RUN) scripts.dist
 
 test: setup-dev  ## What CI runs: lint, types, import contracts, and every suite with its time budget
 	@$(RUN) scripts.test

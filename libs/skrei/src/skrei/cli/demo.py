@@ -1,12 +1,11 @@
-"""`make demo`: the real stack from nothing, one real job through it, its results, and everything stopped again.
+"""`skrei demo`: the real stack from nothing, one real job through it, its results, and everything stopped again.
 
 What a newcomer sees first, so nothing of it is played: it starts `skrei serve` on free ports in a private folder and
-talks to it as everybody does. `KEEP=1` leaves the stack running.
+talks to it as everybody does. `make demo` is the same from a checkout, where `KEEP=1` is `--keep`.
 """
 
 import asyncio
 import io
-import os
 import shlex
 import shutil
 import signal
@@ -15,6 +14,9 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from skrei.cli import render
 from skrei.cli.stack_process import StackProcess
@@ -31,12 +33,19 @@ JOB_SECONDS = 45.0
 TOP_WORDS = 10
 
 
-def main() -> None:
-    """Run the demo; exit 0 when the job completed and its results were shown."""
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def demo(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the stack running.")] = False,
+) -> None:
+    """Start the real stack, run a word count over it, show its results, stop everything again."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # in a pipe too, what is told comes in order
     try:
-        asyncio.run(_demo(keep=os.environ.get("KEEP", "") not in {"", "0"}))
+        asyncio.run(_demo(keep=keep))
     except SkreiError as error:
         render.problem(error.message, error.hint)
         sys.exit(1)
@@ -140,11 +149,11 @@ def _results_folder(last: Progress) -> Path:
 
 
 def _example() -> Path:
-    """Return the folder of the example: below here, else in the checkout that this file belongs to."""
+    """Return the folder of the example: below here, else in this package or the checkout that it belongs to."""
     for root in (Path.cwd(), *Path(__file__).resolve().parents):
         if (root / "examples" / "wordcount" / "job.yaml").is_file():
             return root / "examples" / "wordcount"
-    raise Rejected("examples/wordcount/job.yaml is not here.", hint="Run `make demo` in a checkout of Skrei.")
+    raise Rejected("examples/wordcount/job.yaml is not here.", hint="Install Skrei again: the example belongs to it.")
 
 
 def _shown(path: Path) -> str:
@@ -181,4 +190,4 @@ def _cancel_on_termination() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="skrei demo")

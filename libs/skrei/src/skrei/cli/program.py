@@ -13,6 +13,7 @@ LAZY = {
     "wasm": "skrei.cli.wasm",
     "job": "skrei.cli.jobs",
     "node": "skrei.cli.nodes",
+    "demo": "skrei.cli.demo",
 }
 
 

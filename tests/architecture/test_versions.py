@@ -1,0 +1,24 @@
+"""One version for all packages: a set of wheels is installed together or not at all."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from scripts.environment import ROOT, members
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+@pytest.mark.parametrize("package", members(ROOT), ids=lambda folder: folder.name)
+def test_a_package_has_the_one_version_and_asks_for_it_of_its_siblings(package: Path) -> None:
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
+    extras = project.get("optional-dependencies", {}).values()
+    needed = [*project.get("dependencies", []), *(line for extra in extras for line in extra)]
+    for line in needed:
+        if line.startswith("skrei"):
+            assert re.fullmatch(rf"skrei-[a-z-]+(\[[a-z0-9,-]+\])?=={re.escape(VERSION)}", line), (
+                f"{line}: write =={VERSION}, so that wheels of different releases never mix"
+            )

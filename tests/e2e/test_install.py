@@ -1,0 +1,153 @@
+"""Installing as a newcomer does, from a folder of wheels, far away from any checkout, with no index to ask."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scripts import environment, pip_settings
+from scripts.environment import ROOT
+from skrei_plugin_api.testing import Behaviour
+from tests.support.servers import server_folder
+from tests.support.wat import behaving
+
+pytestmark = pytest.mark.timeout(180)
+START_SECONDS = 60
+STOP_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A home folder that nothing was installed into yet, and the wheels beside it."""
+
+    home: Path
+    wheels: Path
+    words: Mapping[str, str]
+
+    def run(self, *command: str, **words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as this user, who stands in the own home folder."""
+        return subprocess.run(
+            command,
+            cwd=self.home,
+            env=self.words | words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def install(self, **words: str) -> subprocess.CompletedProcess[str]:
+        return self.run("sh", str(self.wheels / "install.sh"), **words)
+
+    @property
+    def skrei(self) -> str:
+        return str(self.home / ".local/bin/skrei")
+
+
+@pytest.fixture(scope="module")
+def newcomer() -> Iterator[Newcomer]:
+    """The wheels of this checkout, taken somewhere else; what they depend on is where the set-up has it from."""
+    settings = pip_settings.read()
+    own = environment.uv_environment(settings, os.environ)
+    uv = environment.find_uv(settings, own)
+    cache = subprocess.run([uv, "cache", "dir"], env=own, capture_output=True, text=True, check=True).stdout.strip()
+    with server_folder() as folder:
+        built = subprocess.run(
+            [sys.executable, "-m", "scripts.dist", str(folder / "wheels")], cwd=ROOT, check=False, capture_output=True
+        )
+        assert built.returncode == 0, built.stderr.decode()
+        home = folder / "home"
+        (home / ".local/share/skrei").mkdir(parents=True)
+        # What the installer would fetch, where it would put it: here there may be no index at all.
+        if (fetched := ROOT / ".cache" / Path(uv).parent.name).is_dir():
+            shutil.copytree(fetched, home / ".local/share/skrei" / fetched.name)
+        words = {
+            "HOME": str(home),
+            "PATH": f"{Path(sys.base_prefix) / 'bin'}:{os.environ['PATH']}",
+            "UV_OFFLINE": "1",
+            "UV_CACHE_DIR": cache,
+            "LANG": "C.UTF-8",
+        }
+        yield Newcomer(home, folder / "wheels", words)
+
+
+def test_one_script_installs_everything_and_tells_how_to_undo_it(newcomer: Newcomer) -> None:
+    installed = newcomer.install()
+    assert installed.returncode == 0, installed.stderr + installed.stdout
+    assert newcomer.skrei in installed.stdout
+    assert "is not on your PATH" in installed.stdout
+    place = newcomer.run(str(newcomer.home / ".local/share/uv/tools/skrei/bin/python"), "-c", WHERE)
+    assert place.returncode == 0, place.stderr
+    assert place.stdout.split()
+    assert str(ROOT) not in place.stdout
+
+    _a_day_with_it(newcomer)
+
+    again = newcomer.install()
+    assert again.returncode == 0, again.stderr
+    undo = re.search(r"^Undo it with: (.*)$", installed.stdout, re.MULTILINE)
+    assert undo, installed.stdout
+    undone = newcomer.run("sh", "-c", undo[1])
+    assert undone.returncode == 0, undone.stderr
+    assert not Path(newcomer.skrei).exists()
+    assert not (newcomer.home / ".local/share/uv/tools/skrei").exists()
+
+
+WHERE = """
+import importlib, pkgutil
+for module in pkgutil.iter_modules():
+    if module.name.startswith("skrei"):
+        print(importlib.import_module(module.name).__file__)
+"""
+
+
+def _a_day_with_it(newcomer: Newcomer) -> None:
+    """Serve, run a module of one's own, fetch what it said."""
+    program = newcomer.home / "hello.wasm"
+    program.write_bytes(behaving(Behaviour(say="hello\n")))
+    data = newcomer.home / "data"
+    ports = ("--port", "0", "--publisher-port", "0", "--nats-port", "0")
+    with (newcomer.home / "serve.log").open("wb") as log:
+        stack = subprocess.Popen(
+            [newcomer.skrei, "serve", "--data-dir", str(data), *ports],
+            cwd=newcomer.home,
+            env=newcomer.words,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        api = _ready(data / "stack.json", stack)
+        ran = newcomer.run(newcomer.skrei, "wasm", "run", "--name", "hello", str(program), SKREI_API_URL=api)
+        assert ran.returncode == 0, ran.stderr + ran.stdout
+        got = newcomer.run(newcomer.skrei, "job", "get", "hello", "--output-dir", "hello", SKREI_API_URL=api)
+        assert got.returncode == 0, got.stderr
+        told = [path.read_text() for path in (newcomer.home / "hello").rglob("stdout")]
+        assert told == ["hello\n"]
+    finally:
+        stack.terminate()
+        assert stack.wait(STOP_SECONDS) == 0
+
+
+def _ready(state: Path, stack: subprocess.Popen[bytes]) -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and stack.poll() is None:
+        if state.exists() and (told := json.loads(state.read_text() or "{}")).get("ready"):
+            return str(told["api_url"])
+        time.sleep(0.1)
+    raise AssertionError(f"not ready: {(state.parents[1] / 'serve.log').read_text()}")
+
+
+def test_wheels_that_are_not_there_are_told_of_with_what_to_do(newcomer: Newcomer) -> None:
+    failed = newcomer.install(SKREI_WHEELS=str(newcomer.home / "nowhere"))
+    assert failed.returncode == 1
+    assert "uv could not install skrei[serve]" in failed.stderr
+    assert "SKREI_WHEELS" in failed.stderr
