@@ -20,6 +20,7 @@ from skrei_kit.tokens import TokenSigner, TokenVerifier, new_key
 from skrei_orchestrator_api.__main__ import bind, new_server, serve_http
 from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps
+from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submissions import Submissions
@@ -27,6 +28,7 @@ from skrei_orchestrator_api.submissions import Submissions
 JOBS = "/api/v1/orchestrator/jobs"
 NODES = "/api/v1/orchestrator/nodes"
 INTERNAL_TOKEN = "internal-token"
+OWNER_TOKEN = "owner-token"
 
 HELLO: dict[str, Any] = {"Type": "batch", "Tasks": [{"Name": "main", "Engine": {"Type": "wasm"}}]}
 
@@ -134,7 +136,10 @@ async def running_api(database_url: str, nats_url: str, **changes: Any) -> Async
     try:
         async with Record.open(settings) as record:
             submissions = Submissions(record, bus, settings)
-            deps = Deps(settings, record, submissions, bus, TokenSigner(private), TokenVerifier(public), INTERNAL_TOKEN)
+            gate = Gate(hosts=settings.hosts, owner_token=OWNER_TOKEN)
+            deps = Deps(
+                settings, record, submissions, bus, TokenSigner(private), TokenVerifier(public), INTERNAL_TOKEN, gate
+            )
             storing = asyncio.create_task(submissions.run())
             transport = httpx2.ASGITransport(app=build(deps))
             try:

@@ -11,7 +11,9 @@ from starlette.routing import Route, Router
 
 from skrei_domain.errors import Ambiguous, Conflict, Exhausted, Invalid, NotFound, SkreiError, Unavailable, Unsupported
 from skrei_orchestrator_api import http
-from skrei_orchestrator_api.frame import LOCAL_HOSTS, Frame, RateLimit
+from skrei_orchestrator_api.frame import Frame, RateLimit
+from skrei_orchestrator_api.gate import Gate
+from skrei_orchestrator_api.settings import LOCAL_HOSTS
 
 
 async def echo(request: Request) -> Response:
@@ -39,7 +41,7 @@ def client(
     frame = Frame(
         Router(routes),
         headers={"X-Bacalhau-Git-Version": "v1.9.3"},
-        hosts=LOCAL_HOSTS | {"skrei.example"},
+        gate=Gate(hosts=LOCAL_HOSTS | {"skrei.example"}, owner_token="owner"),
         rate=RateLimit(rate),
         max_body_bytes=limit,
         timeout_seconds=seconds,

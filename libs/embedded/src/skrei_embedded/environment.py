@@ -6,7 +6,7 @@
 | SKREI_NATS_URL, SKREI_NATS_CREDS (a file), SKREI_LOG_LEVEL, SKREI_API_URL | x | x | x | x |
 | SKREI_TOKEN_KEY (a PEM file) | x | x | | |
 | SKREI_TOKEN_PUBLIC_KEY (a PEM file), SKREI_INTERNAL_TOKEN_FILE | x | | x | |
-| SKREI_API_HOST, SKREI_API_PORT | x | | | |
+| SKREI_API_HOST, SKREI_API_PORT, SKREI_OWNER_TOKEN_FILE | x | | | |
 | SKREI_PUBLISHER_HOST, SKREI_PUBLISHER_PORT | | | x | |
 | SKREI_PUBLISHER_URL | x | x | x | |
 | SKREI_DATA_DIR (a folder of its own) | | | x | x |
@@ -43,6 +43,7 @@ _GUARDED = {
     "TOKEN_KEY": {"api", "scheduler"},
     "TOKEN_PUBLIC_KEY": {"api", "publisher"},
     "INTERNAL_TOKEN_FILE": {"api", "publisher"},
+    "OWNER_TOKEN_FILE": {"api"},
     "NODE_ID": {"agent"},
     "PARENT_PIPE": set(),
     "CONFIG": set(),  # its settings are handed on one by one: a service refuses keys of another
@@ -86,6 +87,7 @@ def for_child(
         told["TOKEN_KEY"] = str(keys.token_key)
         told["TOKEN_PUBLIC_KEY"] = str(keys.token_public_key)
         told["INTERNAL_TOKEN_FILE"] = str(keys.internal_token)
+        told["OWNER_TOKEN_FILE"] = str(keys.owner_token)
     if service == "api":
         told |= {"API_HOST": addresses.api_host, "API_PORT": str(addresses.api_port)}
     if service == "publisher":

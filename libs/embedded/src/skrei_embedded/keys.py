@@ -14,6 +14,9 @@ from skrei_domain.ids import new_node_id
 from skrei_kit import nats_auth, tokens
 from skrei_kit.nats_auth import Authority, Permissions
 
+OWNER_TOKEN = "owner.token"
+TOKEN_BYTES = 32  # nobody guesses 256 bits, so no lock-out is needed that would hit the owner too
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -42,6 +45,11 @@ class Keys:
         """What the publisher shows at the API's internal routes."""
         return self.folder / "internal.token"
 
+    @property
+    def owner_token(self) -> Path:
+        """What proves the owner: whoever can read this file is who started the stack, or root."""
+        return self.folder / OWNER_TOKEN
+
 
 def load_or_make(data_dir: Path) -> Keys:
     """Return the keys of a data folder; those that are missing are made."""
@@ -55,8 +63,9 @@ def load_or_make(data_dir: Path) -> Keys:
     if not keys.token_key.exists():
         write_secret(keys.token_key, tokens.new_key()[0].decode())
     write_secret(keys.token_public_key, tokens.public_of(keys.token_key.read_bytes()).decode())
-    if not keys.internal_token.exists():
-        write_secret(keys.internal_token, secrets.token_urlsafe(32))
+    for secret in (keys.internal_token, keys.owner_token):
+        if not secret.exists():
+            write_secret(secret, secrets.token_urlsafe(TOKEN_BYTES))
     users: dict[str, tuple[str, Permissions]] = {
         "api": ("api", nats_auth.api()),
         "scheduler": ("scheduler", nats_auth.scheduler()),

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Generator
 from datetime import timedelta
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -27,6 +28,7 @@ from skrei_kit.supervisor import (
 from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps
+from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submissions import Submissions
@@ -66,6 +68,7 @@ def new_server(deps: Deps) -> Server:
             ws_ping_interval=None,
             lifespan="off",
             access_log=False,
+            proxy_headers=False,  # who asks is the other end of the socket, whatever a header claims
             log_config=None,
             server_header=False,
             timeout_keep_alive=IDLE_SECONDS,
@@ -129,6 +132,11 @@ async def serve(settings: Settings) -> None:
                 signer=TokenSigner(settings.token_key.read_bytes()),
                 verifier=TokenVerifier(settings.token_public_key.read_bytes()),
                 internal_token=settings.internal_token_file.read_text("ascii").strip(),
+                gate=Gate(
+                    hosts=settings.hosts,
+                    owner_token=_secret(settings.owner_token_file),
+                    trust_loopback=settings.trust_loopback,
+                ),
             )
             log.info("api_started", host=settings.api_host, port=sock.getsockname()[1])
             http = serve_http(new_server(deps), sock, submissions)
@@ -138,6 +146,10 @@ async def serve(settings: Settings) -> None:
         sock.close()
         if bus is not None:
             await bus.close()
+
+
+def _secret(path: Path | None) -> str:
+    return path.read_text("ascii").strip() if path is not None else ""
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ def build(deps: Deps) -> ASGIApp:
     return Frame(
         with_deps,
         headers=agent.HEADERS,
-        hosts=deps.settings.hosts,
+        gate=deps.gate,
         rate=RateLimit(deps.settings.requests_per_second),
         max_body_bytes=deps.settings.max_body_bytes,
         timeout_seconds=deps.settings.request_timeout_seconds,

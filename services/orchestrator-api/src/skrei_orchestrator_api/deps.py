@@ -6,6 +6,8 @@ from starlette.requests import HTTPConnection
 
 from skrei_kit.bus import Bus
 from skrei_kit.tokens import TokenSigner, TokenVerifier
+from skrei_orchestrator_api.access import Caller
+from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submissions import Submissions
@@ -22,9 +24,16 @@ class Deps:
     signer: TokenSigner
     verifier: TokenVerifier
     internal_token: str = field(repr=False)  # a traceback may show these
+    gate: Gate = field(repr=False)
 
 
 def deps_of(connection: HTTPConnection) -> Deps:
     """Return the parts that serve this request."""
     deps: Deps = connection.scope["deps"]
     return deps
+
+
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Return who the gate let in with this request."""
+    caller: Caller = connection.scope["caller"]
+    return caller

@@ -6,7 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -15,9 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from skrei_domain.errors import Invalid
 from skrei_domain.job_reading import printable
 from skrei_orchestrator_api import problems
+from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.problems import HttpProblem
-
-LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 OLDEST_CLIENT = (1, 4, 0)
 """Clients of the original before this speak another API."""
@@ -51,14 +50,14 @@ class RateLimit:
 
 
 class Frame:
-    """The outermost layer. `hosts` are the names it may be called by; empty means: any (it is not on loopback)."""
+    """The outermost layer: nothing behind it is reached but through its gate."""
 
     def __init__(
         self,
         app: ASGIApp,
         *,
         headers: Mapping[str, str],
-        hosts: frozenset[str],
+        gate: Gate,
         rate: RateLimit,
         max_body_bytes: int,
         timeout_seconds: float,
@@ -66,7 +65,7 @@ class Frame:
         self._app = app
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._server_version = headers.get("X-Bacalhau-Git-Version", "")
-        self._hosts = hosts
+        self._gate = gate
         self._rate = rate
         self._max_body_bytes = max_body_bytes
         self._timeout_seconds = timeout_seconds
@@ -137,8 +136,7 @@ class Frame:
         client = scope.get("client")
         if client is not None and not self._rate.allows(client[0]):
             raise HttpProblem(429, "too many requests", code="TooManyRequests", headers={"Retry-After": "1"})
-        if self._hosts:
-            self._check_caller(headers)
+        scope["caller"] = self._gate.admit(scope, headers)
         version = headers.get("x-bacalhau-git-version", "")
         if not version or version == "v0.0.0" or version.startswith("v0.0.0-"):
             return None
@@ -151,20 +149,6 @@ class Frame:
             versions = {"MinVersion": oldest, "ClientVersion": version, "ServerVersion": self._server_version}
             return _json(403, {"Error": text} | versions)
         return None
-
-    def _check_caller(self, headers: Headers) -> None:
-        """Refuse pages of other sites: a browser tells their origin, and a re-bound name shows in Host."""
-        for name, value in (("Host", headers.get("host")), ("Origin", headers.get("origin"))):
-            if value is None:
-                continue
-            host = _hostname(value if name == "Origin" else f"//{value}")
-            if host not in self._hosts:
-                raise HttpProblem(
-                    403,
-                    f"{name} {value!r} may not use this server; allowed: {', '.join(sorted(self._hosts))}",
-                    code="Forbidden",
-                    hint="it listens on loopback for this machine alone; name other hosts in SKREI_API_ALLOWED_HOSTS",
-                )
 
 
 class _Body:
@@ -221,13 +205,6 @@ def _check_query(query: bytes) -> None:
 def too_large(limit: int) -> HttpProblem:
     """The answer to a body over the limit."""
     return HttpProblem(413, f"Request Entity Too Large: at most {limit:,} bytes", headers={"Connection": "close"})
-
-
-def _hostname(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "").rstrip(".")
-    except ValueError:
-        return ""
 
 
 def _json(status: int, body: dict[str, str]) -> Response:

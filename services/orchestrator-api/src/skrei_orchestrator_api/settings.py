@@ -8,9 +8,9 @@ from pydantic import SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from skrei_kit.settings import Settings as BaseSettings
-from skrei_orchestrator_api.frame import LOCAL_HOSTS
 
 MIB = 1024 * 1024
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Settings(BaseSettings):
@@ -34,6 +34,12 @@ class Settings(BaseSettings):
     internal_token_file: Path
     """The token that the publisher shows, in a file: an environment is readable by more than a 0600 file."""
 
+    owner_token_file: Path | None = None
+    """The token that proves the owner, in a file; none: nobody can, and only this machine is let in."""
+
+    trust_loopback: bool = True
+    """Whether programs of this machine need no token; say no where a proxy beside the server adds no header."""
+
     api_host: str = "127.0.0.1"
     """The address to listen on: this machine alone, unless somebody says otherwise."""
 
@@ -47,7 +53,7 @@ class Settings(BaseSettings):
     """The publisher's door as clients reach it: download addresses begin with it."""
 
     api_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """More names that this server may be called by while it listens on loopback, `a.example,b.example`."""
+    """More names that programs and pages of this machine may call this server by, `a.example,b.example`."""
 
     log_level: str = "info"
     """The least level that is logged."""
@@ -89,8 +95,6 @@ class Settings(BaseSettings):
 
     @property
     def hosts(self) -> frozenset[str]:
-        """The names this server may be called by; empty (any) unless it listens on loopback."""
-        if self.api_host not in LOCAL_HOSTS and not self.api_host.startswith("127."):
-            return frozenset()
+        """The names that programs and pages of this machine may call this server by."""
         own = urlsplit(self.api_url).hostname
         return LOCAL_HOSTS | {self.api_host} | set(self.api_allowed_hosts) | ({own} if own else set())

@@ -16,9 +16,6 @@ from skrei_store.submit import Submission, Submitted
 
 log = get_logger()
 
-ACTOR = "anonymous"
-"""Who acts while there is no authentication."""
-
 
 class Submissions:
     """Takes jobs and stops; each is answered once it has committed."""
@@ -43,7 +40,7 @@ class Submissions:
         finally:
             await asyncio.gather(*self._hints, return_exceptions=True)
 
-    async def submit(self, raw: bytes, headers: Mapping[str, str]) -> dict[str, object]:
+    async def submit(self, raw: bytes, headers: Mapping[str, str], actor: str) -> dict[str, object]:
         """Return the answer to a submission's body. Raises SkreiError or HttpProblem, naming what is wrong."""
         spec, warnings, token = read_submission(raw)
         job_id = ids.new_job_id()
@@ -57,15 +54,15 @@ class Submissions:
             token=token,
             digest=digest(raw) if token else "",
             traceparent=traceparent(headers.get("traceparent", "")),
-            actor=ACTOR,
+            actor=actor,
         )
         done = await self._group.submit(submission, len(raw))
         return {"JobID": done.job_id, "EvaluationID": done.evaluation_id, "Warnings": list(warnings) or None}
 
-    async def stop(self, key: str, namespace: str, reason: str) -> str:
+    async def stop(self, key: str, namespace: str, reason: str, actor: str) -> str:
         """Stop the job that `key` names; return the evaluation's id, empty where it was stopped before."""
         job = await self._record.find_job(key, namespace)
-        evaluation = await self._record.stop_job(job.id, reason=reason, actor=ACTOR)
+        evaluation = await self._record.stop_job(job.id, reason=reason, actor=actor)
         if evaluation is None:
             return ""
         log.info("job_ended", job_id=job.id, state="Stopped", reason=reason)

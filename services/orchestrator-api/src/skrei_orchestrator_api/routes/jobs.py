@@ -6,7 +6,7 @@ from starlette.routing import Route
 
 from skrei_domain.errors import Invalid, Unsupported
 from skrei_orchestrator_api import queries, schemas
-from skrei_orchestrator_api.deps import deps_of
+from skrei_orchestrator_api.deps import caller_of, deps_of
 from skrei_orchestrator_api.http import answer, fields, read_json
 from skrei_orchestrator_api.routes.executions import executions_of
 
@@ -29,7 +29,7 @@ _ORDERS = {
 
 async def submit(request: Request) -> Response:
     """Accept a job; it is answered once its transaction has committed."""
-    accepted = await deps_of(request).submissions.submit(await request.body(), request.headers)
+    accepted = await deps_of(request).submissions.submit(await request.body(), request.headers, caller_of(request))
     return answer(request, accepted)
 
 
@@ -85,7 +85,7 @@ async def stop_job(request: Request) -> Response:
     deps = deps_of(request)
     namespace = request.query_params.get("namespace", "")
     evaluation_id = await deps.submissions.stop(
-        request.path_params["job_id"], namespace, reason[:MAX_REASON] or "Stopped at user request"
+        request.path_params["job_id"], namespace, reason[:MAX_REASON] or "Stopped at user request", caller_of(request)
     )
     return answer(request, {"EvaluationID": evaluation_id})
 
