@@ -56,6 +56,10 @@ class SyncMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.world.now += seconds
 
+    @rule()
+    def hours_pass(self) -> None:
+        self.world.hours_pass()
+
     # ------------------------------------------------------------ the network
 
     @precondition(lambda self: self.world.up)

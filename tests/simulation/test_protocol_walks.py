@@ -46,7 +46,7 @@ class Walk:
         return [
             self.drop, self.repeat, self.reorder, self.crash, self.crash_between_acts, self.snapshot, self.roll_back,
             self.wipe, self.clone, self.world.replace_leader, self.frozen_leader_wakes, self.back_up, self.restore,
-            self.wipe_streams,
+            self.wipe_streams, self.world.hours_pass,
         ]  # fmt: skip
 
     def place(self) -> None:

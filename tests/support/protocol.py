@@ -168,7 +168,17 @@ class World:
         process.asked = self.now
         self.up += process.side.hello(NodeInfo(node_id=process.node))
 
+    def hours_pass(self) -> None:
+        """What lies in the streams is gone, and journals forget what no command can reach any more."""
+        self.now += 7_200.0
+        self.up.clear()
+        self.down.clear()
+        for process in self.processes:
+            if not process.dead:
+                self.carry(process, process.side.prune(self.wall))
+
     def carry(self, process: Process, acts: list[Act], *, crash_after: int | None = None) -> None:
+        process.side.memory.known.check()
         for index, act in enumerate(acts):
             if crash_after is not None and index >= crash_after:
                 if process in self.processes:
@@ -269,6 +279,8 @@ class World:
             self.send(self.record.rows[row.id])
 
     def send(self, row: Row) -> None:
+        if not self.leader.greeted(row.node):
+            return
         order = RunOrder(
             job_id=f"j-{row.unit}", job_version=1, task="main", partition=0, partition_count=1, task_json="{}"
         )

@@ -31,6 +31,7 @@ from skrei_compute_agent.events import (
     Staged,
     StageFailed,
     TidyDue,
+    TidyMore,
     TimerFired,
     Turn,
 )
@@ -182,6 +183,8 @@ class SimProcess:
                     max(seconds - self.agenda.now, 0.0) + 0.001,  # a timer is late, never early
                     lambda: self.post(RepeatDue()) if self._repeat is token else None,
                 )
+            case TidyMore():
+                self.post(TidyDue())
             case SendHello(pages):
                 self._hello = token = object()
                 self._say(pages, 0, token)

@@ -21,6 +21,8 @@ from skrei_compute_agent.events import (
     Stage,
     Staged,
     StageFailed,
+    TidyDue,
+    TidyMore,
     Timer,
     TimerFired,
     Turn,
@@ -28,8 +30,8 @@ from skrei_compute_agent.events import (
 from skrei_compute_agent.held import IllegalEvent
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, HelloReply, NodeChanged, Problem, ResultRef
-from skrei_domain.sync import JournalRow, Meta, PutFact, PutKnown, replay
-from tests.support.agent_machine import NODE, AgentDriver, a_run, a_stage, a_stop, a_task, an_info
+from skrei_domain.sync import PRUNE_ROWS, JournalRow, Known, Meta, PutFact, PutKnown, replay
+from tests.support.agent_machine import NODE, START, AgentDriver, a_run, a_stage, a_stop, a_task, an_info
 
 
 @pytest.fixture
@@ -262,6 +264,17 @@ def test_what_a_node_can_do_is_told_when_it_changes(agent: AgentDriver) -> None:
     assert agent.turn(Fingerprinted(an_info())) == Turn()
     turn = agent.turn(Fingerprinted(an_info(cpu=8)))
     assert [row.fact for row in turn.rows if isinstance(row, PutFact)] == [NodeChanged(info=an_info(cpu=8))]
+
+
+def test_what_is_due_to_be_forgotten_is_forgotten_turn_by_turn(agent: AgentDriver) -> None:
+    for number in range(PRUNE_ROWS + 1):
+        agent.machine.node.memory.known.put(
+            Known(f"e-{number}", 1, Want.RUN, state=ExecutionState.STOPPED, forgotten=True, changed_at=START)
+        )
+    agent.seconds += 7_200.0
+    turns = [agent.turn(TidyDue()) for _ in range(3)]
+    assert [len(turn.rows) for turn in turns] == [PRUNE_ROWS, 1, 0]
+    assert [turn.instructions for turn in turns] == [(TidyMore(),), (TidyMore(),), ()]
 
 
 def test_a_refused_hello_is_handed_on(agent: AgentDriver) -> None:

@@ -1,6 +1,9 @@
 """The rules of the protocol between node and leader, one at a time: docs/PROTOCOL.md tells what each one closes."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import (
@@ -17,8 +20,11 @@ from skrei_domain.messages import (
 )
 from skrei_domain.node import NodeInfo
 from skrei_domain.sync import (
+    PRUNE_ROWS,
     Act,
+    DropKnown,
     Halt,
+    Known,
     LeaderSide,
     Meta,
     NodeLog,
@@ -26,7 +32,9 @@ from skrei_domain.sync import (
     NodeSide,
     Run,
     SayHello,
+    Write,
     digest,
+    node,
 )
 from skrei_domain.sync.leader import CHALLENGE_SECONDS, Answer, Greeting
 from skrei_domain.sync.node import BATCH_BYTES, HELLO_PAGE, REPEAT_SECONDS, WINDOW_BATCHES
@@ -210,6 +218,17 @@ def test_facts_of_another_process_or_incarnation_are_not_taken() -> None:
         assert answer.facts == ()
         assert answer.confirm is not None
         assert answer.confirm.hello
+
+
+def test_a_new_leader_commands_nobody_before_it_has_been_greeted() -> None:
+    leader, side = a_leader(), a_side()
+    assert not leader.greeted(NODE)
+    leader.heartbeat(NodeLog(1, 0, "boot-1", "boot-1"), side.heartbeat(), 0.0)
+    assert not leader.greeted(NODE)
+    greet(leader, NodeLog(1, 0, "boot-1", "boot-1"), side)
+    assert leader.greeted(NODE)
+    leader.forget(NODE)
+    assert not leader.greeted(NODE)
 
 
 def test_a_new_leader_takes_no_facts_before_it_has_been_greeted() -> None:
@@ -450,10 +469,69 @@ def test_a_command_on_its_way_makes_no_difference_to_the_digest() -> None:
 def test_a_tombstone_is_kept_longer_than_any_stored_command() -> None:
     side = a_side()
     told(side, a_stop())
+    side.on_confirm(Confirm(timeline=1, epoch=1, incarnation=1, confirmed=1), NOW)
     side.prune(NOW + timedelta(minutes=30))
     assert told(side, a_run()) == []
     side.prune(NOW + timedelta(hours=2))
     assert side.known("e-1") is None
+
+
+def test_a_stop_is_remembered_until_its_fact_is_confirmed() -> None:
+    side = a_side()
+    told(side, a_stop())
+    side.prune(NOW + timedelta(hours=2))
+    assert side.known("e-1") is not None
+    assert told(side, a_run()) == []
+
+
+def with_tombstones(count: int) -> NodeSide:
+    """A node that has forgotten `count` executions, one each second, the newest first; one more is live."""
+    side = a_side()
+    for number in reversed(range(count)):
+        at = NOW + timedelta(seconds=number)
+        side.memory.known.put(
+            Known(f"e-{number}", 1, Want.RUN, state=ExecutionState.COMPLETED, forgotten=True, changed_at=at)
+        )
+    side.memory.known.put(Known("e-live", 1, Want.RUN, told=1))
+    return side
+
+
+def dropped(acts: list[Act]) -> list[str]:
+    return [
+        row.execution_id for act in acts if isinstance(act, Write) for row in act.rows if isinstance(row, DropKnown)
+    ]
+
+
+def test_tombstones_go_oldest_first_and_only_so_many_in_one_turn() -> None:
+    side = with_tombstones(PRUNE_ROWS + 10)
+    later = NOW + timedelta(hours=2)
+    assert dropped(side.prune(later)) == [f"e-{number}" for number in range(PRUNE_ROWS)]
+    assert dropped(side.prune(later)) == [f"e-{number}" for number in range(PRUNE_ROWS, PRUNE_ROWS + 10)]
+    assert side.prune(later) == []
+    side.memory.known.check()
+
+
+def test_tombstones_beyond_the_limit_go_before_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "REMEMBERED_MAX", 7)
+    side = with_tombstones(10)
+    assert dropped(side.prune(NOW)) == ["e-0", "e-1", "e-2"]
+
+
+def test_a_tombstone_that_changes_again_is_kept_from_then_on() -> None:
+    side = with_tombstones(3)
+    side.on_commands(
+        CommandBatch(timeline=1, epoch=1, commands=(a_stop("e-0", revision=5),)), NOW + timedelta(minutes=50)
+    )
+    assert dropped(side.prune(NOW + timedelta(minutes=70))) == ["e-1", "e-2"]
+    side.memory.known.check()
+
+
+def test_changing_one_tombstone_for_ever_takes_no_more_room() -> None:
+    side = with_tombstones(1)
+    for number in range(500):
+        known = side.memory.known["e-0"]
+        side.memory.known.put(replace(known, changed_at=NOW + timedelta(seconds=number)))
+        side.memory.known.check()
 
 
 def an_observation(side: NodeSide, execution_id: str, text: str) -> None:

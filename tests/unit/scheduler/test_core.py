@@ -5,7 +5,7 @@ from skrei_domain.lifecycle import Connection, ExecutionState
 from skrei_domain.messages import Hello, HelloExecution
 from skrei_scheduler.core import ASK_AFTER_SECONDS, GIVE_UP_AFTER_SECONDS, SELF_SUSPICION_SECONDS, Core
 from skrei_scheduler.leader import RecordClock
-from skrei_scheduler.work import Commit, Reply
+from skrei_scheduler.work import Commit, Reply, SendCommands
 from skrei_scheduling.rows import NodeRow
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import NOW, a_job, a_node, an_execution, counting_ids, locked
@@ -107,3 +107,16 @@ def test_the_records_time_is_told_whatever_this_machines_clock_says() -> None:
     clock.set(datetime(2026, 1, 1, 0, 10, tzinfo=UTC))
     assert clock.now() == datetime(2026, 1, 1, 0, 10, tzinfo=UTC)
     assert clock.now() - datetime(2026, 1, 1, tzinfo=UTC) == timedelta(minutes=10)
+
+
+def test_a_new_leader_commands_a_node_only_after_its_hello() -> None:
+    node = a_node("n-1")
+    core = a_core([node])
+
+    def commanded(now: float) -> bool:
+        return any(isinstance(each, SendCommands) for each in core.on_tick(now))
+
+    assert not commanded(2.0)
+    core.on_hello(hello(node), "inbox")
+    run(core, 3.0)
+    assert commanded(5.0)

@@ -16,6 +16,8 @@ from skrei_compute_agent.events import (
     RepeatAt,
     RepeatDue,
     SendHello,
+    TidyDue,
+    TidyMore,
     Turn,
 )
 from skrei_compute_agent.machine import AgentMachine
@@ -111,6 +113,8 @@ class Agent:
                 self._voice.publish(batches)
             case RepeatAt(seconds):
                 self._repeat_at(seconds)
+            case TidyMore():
+                self.post(TidyDue())
             case SendHello(pages):
                 self._voice.say_hello(pages)
             case Refused(problem):

@@ -223,6 +223,11 @@ class RepeatAt:
 
 
 @dataclass(frozen=True, slots=True)
+class TidyMore:
+    """Answer with TidyDue: one turn forgets only so much, so that no other waits for long."""
+
+
+@dataclass(frozen=True, slots=True)
 class SendHello:
     """Say hello with these pages; replaces a hello that is still under way."""
 
@@ -237,7 +242,7 @@ class Refused:
 
 
 Instruction: TypeAlias = (
-    Stage | RunEngine | Kill | ArmTimer | DisarmTimers | DropFiles | Publish | RepeatAt | SendHello | Refused
+    Stage | RunEngine | Kill | ArmTimer | DisarmTimers | DropFiles | Publish | RepeatAt | TidyMore | SendHello | Refused
 )
 
 

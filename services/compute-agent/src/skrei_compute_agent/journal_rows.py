@@ -105,8 +105,7 @@ def load_memory(database: sqlite3.Connection, node_id: str, make_id: Callable[[]
     cursor = database.cursor()
     cursor.row_factory = sqlite3.Row
     for values in cursor.execute("SELECT * FROM executions"):
-        known = _read_known(values)
-        memory.known[known.execution_id] = known
+        memory.known.put(_read_known(values))
     for sequence, fact, writer in database.execute("SELECT sequence, fact, writer FROM facts ORDER BY sequence"):
         memory.outbox[sequence] = _FACT.validate_json(fact)
         memory.writers[sequence] = writer

@@ -35,6 +35,7 @@ from skrei_compute_agent.events import (
     Staged,
     StageFailed,
     TidyDue,
+    TidyMore,
     Timer,
     TimerFired,
     Turn,
@@ -104,6 +105,7 @@ class AgentMachine:
 
     def validate(self) -> None:
         """Raise AssertionError where what is held, reserved and journaled do not agree."""
+        self.node.memory.known.check()
         live = {known.execution_id for known in self.node.unfinished()}
         needs = Resources()
         for execution_id, held in self._held.items():
@@ -145,7 +147,7 @@ class AgentMachine:
                 for known in self.node.unfinished():
                     self._take_up(known, steps.get(known.execution_id, ()))
             case TidyDue():
-                self._do(self.node.prune(moment.wall))
+                self._tidy()
             case RepeatDue():
                 self._repeat_at = None
         self._publish()
@@ -185,6 +187,12 @@ class AgentMachine:
                     self._say_hello()
                 case Denied(problem):
                     self._out.append(Refused(problem))
+
+    def _tidy(self) -> None:
+        acts = self.node.prune(self._moment.wall)
+        self._do(acts)
+        if acts:
+            self._out.append(TidyMore())
 
     def _say_hello(self) -> None:
         self._out.append(SendHello(tuple(self.node.hello(self.info))))

@@ -30,7 +30,7 @@ log = get_logger()
 FINGERPRINT_EVERY = timedelta(minutes=1)
 """How often the node looks again at what it can do: engines come and go with their daemons."""
 TIDY_EVERY = timedelta(minutes=1)
-"""How often tombstones are looked through: at 1,000 executions a second their cap is passed within two minutes."""
+"""How often what is due is forgotten: at 1,000 executions a second their cap is passed within two minutes."""
 
 
 class Tools(Protocol):
@@ -58,7 +58,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         stack.callback(journal.close)
         node_id = memory.meta.node_id
         folders = Folders(settings.data_dir / "executions")
-        folders.open(known.execution_id for known in memory.known.values() if not known.forgotten)
+        folders.open(memory.known.listed)
         stack.callback(folders.close)
         tools = make_tools(settings, folders)
         stack.push_async_callback(tools.close)

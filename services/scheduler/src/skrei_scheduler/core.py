@@ -432,10 +432,11 @@ class Core:
             node = self.view.nodes.get(row.node_id) if row else None
             if row is None or node is None or node.connection is not Connection.CONNECTED or now - offer.since < 1.0:
                 continue
-            by_node.setdefault(row.node_id, []).append(row)
             if now - offer.since > ASK_AFTER_SECONDS and not offer.asked:
                 offer.asked = True
                 ask.add(row.node_id)
+            if self.side.greeted(row.node_id):
+                by_node.setdefault(row.node_id, []).append(row)
         out: list[Outgoing] = [SendCommands(node_id, tuple(rows)) for node_id, rows in by_node.items()]
         return out + [SendConfirm(node_id, self.side.ask_hello()) for node_id in sorted(ask)]
 
@@ -513,7 +514,8 @@ class Core:
         by_node: dict[str, list[ExecutionRow]] = {}
         for row in itertools.chain(changes.executions_new, (change.row for change in changes.executions)):
             self._note_offer(row, now)
-            if row.revision > row.seen_revision and (row.live or row.holds):
+            wanted = row.revision > row.seen_revision and (row.live or row.holds)
+            if wanted and self.side.greeted(row.node_id):  # else its hello brings what it has not seen
                 by_node.setdefault(row.node_id, []).append(row)
         out: list[Outgoing] = [SendCommands(node_id, tuple(rows)) for node_id, rows in by_node.items()]
         for new in changes.evaluations_new:

@@ -5,30 +5,25 @@ clock or sends anything: they take messages and the time, and return acts and me
 the rules with the scenario that each one closes.
 """
 
+from skrei_domain.sync.acts import Act, Denied, Drop, Halt, Run, SayHello, Write
 from skrei_domain.sync.digest import digest
+from skrei_domain.sync.known import Known, KnownExecutions
 from skrei_domain.sync.leader import Answer, Greeting, LeaderSide, NodeLog, Recorded
-from skrei_domain.sync.node import (
-    Act,
-    Denied,
-    Drop,
+from skrei_domain.sync.memory import (
     DropFacts,
     DropKnown,
-    Halt,
     JournalRow,
-    Known,
     Meta,
     NodeMemory,
-    NodeSide,
     PutFact,
     PutKnown,
     PutMeta,
-    Run,
-    SayHello,
-    Write,
     replay,
 )
+from skrei_domain.sync.node import PRUNE_ROWS, NodeSide
 
 __all__ = [
+    "PRUNE_ROWS",
     "Act",
     "Answer",
     "Denied",
@@ -39,6 +34,7 @@ __all__ = [
     "Halt",
     "JournalRow",
     "Known",
+    "KnownExecutions",
     "LeaderSide",
     "Meta",
     "NodeLog",

@@ -131,6 +131,14 @@ class LeaderSide:
         voice = self._voices.get(node_id)
         return voice.heard if voice else float("-inf")
 
+    def greeted(self, node_id: str) -> bool:
+        """Whether the node has said hello under this leader. Only then it is commanded.
+
+        A restored record wants again what the node has done and forgotten, and only its hello can tell.
+        """
+        voice = self._voices.get(node_id)
+        return voice is not None and voice.told is not None
+
     def ask_hello(self, boot_id: str = "", challenge: str = "") -> Confirm:
         """Return the message that asks a node to say hello (every process of it when `boot_id` is empty)."""
         return Confirm(timeline=self.timeline, epoch=self.epoch, boot_id=boot_id, hello=True, challenge=challenge)

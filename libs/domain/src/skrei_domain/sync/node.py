@@ -4,10 +4,8 @@ Every method returns acts in order. A `Write` must be durable before the acts af
 the only duty of the shell, and all that the promises at a crash rest on.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TypeAlias
 
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import (
@@ -22,163 +20,24 @@ from skrei_domain.messages import (
     HelloExecution,
     HelloReply,
     NodeChanged,
-    Problem,
-    RunOrder,
     Wanted,
 )
 from skrei_domain.node import NodeInfo
+from skrei_domain.sync.acts import Act, Denied, Drop, Halt, Run, SayHello, Write
 from skrei_domain.sync.digest import digest
+from skrei_domain.sync.facts import storable, weight
+from skrei_domain.sync.known import Known
+from skrei_domain.sync.memory import DropFacts, DropKnown, JournalRow, NodeMemory, PutFact, PutKnown, PutMeta
 
 BATCH_FACTS = 256  # a batch stays far below the 512 KiB of a message
 BATCH_BYTES = 256 * 1024
-CODE_CHARACTERS = 200  # of a problem's code, which is a word
-PROBLEM_CHARACTERS = 4_096  # of a problem's text; a character takes at most six bytes in JSON
-HEAD_CHARACTERS = 4_096  # of an output's head, which is 2 KiB where it is read
 WINDOW_BATCHES = 4  # unconfirmed batches: enough to cover a commit, few enough to push back
 REPEAT_SECONDS = 5.0  # first repeat of what stays unconfirmed; doubles
 REPEAT_MAX_SECONDS = 60.0
 HELLO_PAGE = 1_000  # executions a page: about 130 KiB
 REMEMBERED = timedelta(hours=1)  # how long a revision outlives its execution: well over COMMANDS' 10 minutes
 REMEMBERED_MAX = 100_000  # about 20 MB of journal
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """What the node was told last, and where its own log stands. Incarnation 0: never greeted.
-
-    `confirmed_by` is the boot id of the process that wrote the fact `confirmed`.
-    """
-
-    node_id: str
-    timeline: int = 0
-    epoch: int = 0
-    incarnation: int = 0
-    confirmed: int = 0
-    confirmed_by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """An execution in the journal. `told` is the revision that facts or a hello carried (0: never told).
-
-    A forgotten one is a tombstone: only its revision is kept, so that a late command cannot start it again.
-    """
-
-    execution_id: str
-    revision: int
-    want: Want
-    state: ExecutionState = ExecutionState.OFFERED
-    starts: int = 0
-    told: int = 0
-    order: RunOrder | None = None
-    forgotten: bool = False
-    changed_at: datetime | None = None
-
-    @property
-    def live(self) -> bool:
-        """Whether it can still change."""
-        return not self.forgotten and not self.state.is_terminal
-
-
-@dataclass(slots=True)
-class NodeMemory:
-    """All that a journal holds; `outbox` are the facts from `confirmed + 1` on, without gaps."""
-
-    meta: Meta
-    known: dict[str, Known] = field(default_factory=dict)
-    outbox: dict[int, Fact] = field(default_factory=dict)
-    writers: dict[int, str] = field(default_factory=dict)  # boot id of the process that wrote each fact
-
-
-# ---------------------------------------------------------------- acts
-
-
-@dataclass(frozen=True, slots=True)
-class PutMeta:
-    """Replace what the node was told."""
-
-    meta: Meta
-
-
-@dataclass(frozen=True, slots=True)
-class PutKnown:
-    """Insert or replace one execution."""
-
-    known: Known
-
-
-@dataclass(frozen=True, slots=True)
-class DropKnown:
-    """Forget even the revision of an execution."""
-
-    execution_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class PutFact:
-    """Append one fact to the log; `writer` is the boot id of the process that does."""
-
-    sequence: int
-    fact: Fact
-    writer: str
-
-
-@dataclass(frozen=True, slots=True)
-class DropFacts:
-    """Drop facts up to and with `through`; every fact when it is None (a new incarnation begins)."""
-
-    through: int | None
-
-
-JournalRow: TypeAlias = PutMeta | PutKnown | DropKnown | PutFact | DropFacts
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """Make these rows durable, together, before anything that follows."""
-
-    rows: tuple[JournalRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Begin an execution (it has not been started yet)."""
-
-    execution_id: str
-    order: RunOrder
-
-
-@dataclass(frozen=True, slots=True)
-class Halt:
-    """Stop an execution's workload; then observe it as stopped."""
-
-    execution_id: str
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Remove what an execution left here: outputs, logs, container."""
-
-    execution_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class SayHello:
-    """Say hello before anything else is believed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """The leader refused the hello; `duplicate-node` is final for this process, the rest is worth another try."""
-
-    problem: Problem
-
-
-Act: TypeAlias = Write | Run | Halt | Drop | SayHello | Denied
-
-
-# ---------------------------------------------------------------- the machine
+PRUNE_ROWS = 256  # tombstones dropped in one turn: about a millisecond of the journal's time
 
 
 class NodeSide:
@@ -207,7 +66,7 @@ class NodeSide:
 
     def unfinished(self) -> list[Known]:
         """Return the executions that a new process has to take up again."""
-        return [known for known in self.memory.known.values() if known.live]
+        return list(self.memory.known.live.values())
 
     def heartbeat(self, *, leaving: bool = False) -> Heartbeat:
         """Return a heartbeat as of the last fact."""
@@ -219,9 +78,7 @@ class NodeSide:
             incarnation=meta.incarnation,
             sequence=self.sequence,
             digest=digest(
-                (known.execution_id, known.told, known.state)
-                for known in self.memory.known.values()
-                if known.live and known.told
+                (known.execution_id, known.told, known.state) for known in self.memory.known.live.values() if known.told
             ),
             leaving=leaving,
         )
@@ -236,8 +93,7 @@ class NodeSide:
             HelloExecution(
                 execution_id=known.execution_id, revision=known.revision, state=known.state, starts=known.starts
             )
-            for known in self.memory.known.values()
-            if not known.forgotten
+            for known in self.memory.known.listed.values()
         ]
         pages = [listed[start : start + HELLO_PAGE] for start in range(0, len(listed), HELLO_PAGE)] or [[]]
         return [
@@ -280,8 +136,8 @@ class NodeSide:
             rows.append(PutMeta(self.memory.meta))
         rows += [
             self._put(replace(known, told=known.revision))
-            for known in list(self.memory.known.values())
-            if known.live and known.told != known.revision
+            for known in self.unfinished()
+            if known.told != known.revision
         ]
         if rows:
             acts.append(Write(tuple(rows)))
@@ -311,9 +167,7 @@ class NodeSide:
         self.memory.outbox, self.memory.writers = {}, {}
         self._weights.clear()
         rows: list[JournalRow] = [DropFacts(None), PutMeta(self.memory.meta)]
-        for known in list(self.memory.known.values()):
-            if known.forgotten:
-                continue
+        for known in list(self.memory.known.listed.values()):
             fact = latest.get(known.execution_id) or ExecutionObserved(
                 execution_id=known.execution_id, revision=known.revision, state=known.state, starts=known.starts
             )
@@ -366,9 +220,9 @@ class NodeSide:
         if known is not None and known.live:
             stopping = replace(known, revision=command.revision, want=Want.STOP, changed_at=now)
             return [Write((self._put(stopping),)), Halt(command.execution_id, getattr(command, "reason", ""))]
-        # unknown: a tombstone, so that a late run is refused; ended already: say so at the new revision
+        # unknown: noted as stopped, so that a late run is refused; ended already: say so at the new revision
         state = ExecutionState.STOPPED if known is None else known.state
-        base = known or Known(command.execution_id, 0, Want.STOP, state=state, forgotten=True)
+        base = known or Known(command.execution_id, 0, Want.STOP, state=state)
         ended = replace(base, revision=command.revision, want=Want.STOP, told=command.revision, changed_at=now)
         fact = ExecutionObserved(
             execution_id=command.execution_id, revision=command.revision, state=state, starts=ended.starts
@@ -397,7 +251,7 @@ class NodeSide:
         known = self.memory.known.get(fact.execution_id)
         if known is None or not known.live:
             return []
-        said = _storable(fact).model_copy(update={"revision": known.revision, "starts": known.starts})
+        said = storable(fact).model_copy(update={"revision": known.revision, "starts": known.starts})
         told = replace(known, state=fact.state, told=known.revision, changed_at=now)
         return [Write((self._put(told), self._append(said)))]
 
@@ -419,10 +273,9 @@ class NodeSide:
             facts: list[Fact] = []
             while self._next <= self.sequence and len(facts) < BATCH_FACTS:
                 fact = self.memory.outbox[self._next]
-                weight = self._weights.get(self._next)
-                if weight is None:
-                    weight = self._weights[self._next] = _weight(fact)
-                size += weight
+                if self._next not in self._weights:
+                    self._weights[self._next] = weight(fact)
+                size += self._weights[self._next]
                 if facts and size > BATCH_BYTES:
                     break
                 facts.append(fact)
@@ -488,23 +341,17 @@ class NodeSide:
         return [Write(tuple(rows)), *dropped]
 
     def prune(self, now: datetime) -> list[Act]:
-        """Drop tombstones that no stored command can reach any more, and the oldest beyond the limit."""
-        stones = [known for known in self.memory.known.values() if known.forgotten and known.changed_at is not None]
-        stones.sort(key=lambda known: known.changed_at or now)
-        surplus = len(stones) - REMEMBERED_MAX
-        old = [
-            known
-            for index, known in enumerate(stones)
-            if index < surplus or now - (known.changed_at or now) > REMEMBERED
-        ]
-        for known in old:
-            del self.memory.known[known.execution_id]
-        return [Write(tuple(DropKnown(known.execution_id) for known in old))] if old else []
+        """Drop tombstones that no stored command can reach any more, and the oldest beyond the limit.
+
+        At most `PRUNE_ROWS` of them; none: no acts. As many as that: there may be more.
+        """
+        old = self.memory.known.drop_stones(now - REMEMBERED, keep=REMEMBERED_MAX, most=PRUNE_ROWS)
+        return [Write(tuple(DropKnown(execution_id) for execution_id in old))] if old else []
 
     # ------------------------------------------------------------ helpers
 
     def _put(self, known: Known) -> PutKnown:
-        self.memory.known[known.execution_id] = known
+        self.memory.known.put(known)
         return PutKnown(known)
 
     def _append(self, fact: Fact) -> PutFact:
@@ -529,56 +376,6 @@ class NodeSide:
             self._repeat_seconds = REPEAT_SECONDS
 
 
-def replay(meta: Meta, rows: Iterable[JournalRow]) -> NodeMemory:
-    """Return the memory that a sequence of durable rows leads to: what a journal's load must equal."""
-    memory = NodeMemory(meta)
-    for row in rows:
-        match row:
-            case PutMeta(new):
-                memory.meta = new
-            case PutKnown(known):
-                memory.known[known.execution_id] = known
-            case DropKnown(execution_id):
-                memory.known.pop(execution_id, None)
-            case PutFact(sequence, fact, writer):
-                memory.outbox[sequence] = fact
-                memory.writers[sequence] = writer
-            case DropFacts(through):
-                for sequence in [s for s in memory.outbox if through is None or s <= through]:
-                    del memory.outbox[sequence], memory.writers[sequence]
-    return memory
-
-
 def _later(earlier: ExecutionObserved, later: ExecutionObserved) -> ExecutionObserved:
     """Keep the result that an earlier terminal fact carried when a later one only moves the revision."""
     return earlier.model_copy(update={"revision": later.revision}) if earlier.state.is_terminal else later
-
-
-def _weight(fact: Fact) -> int:
-    """How many bytes a fact takes on the wire: characters say nothing, a NUL alone takes six of them."""
-    return len(fact.__pydantic_serializer__.to_json(fact, exclude_none=True)) + 1
-
-
-def _storable(fact: ExecutionObserved) -> ExecutionObserved:
-    """Return a fact whose texts fit into one message, and travel: paths and programs may hold what is no character."""
-    changes: dict[str, object] = {}
-    if fact.problem is not None:
-        problem = Problem(
-            code=_text(fact.problem.code, CODE_CHARACTERS), message=_text(fact.problem.message, PROBLEM_CHARACTERS)
-        )
-        if problem != fact.problem:
-            changes["problem"] = problem
-    if fact.output is not None:
-        output = fact.output.model_copy(
-            update={
-                "stdout": _text(fact.output.stdout, HEAD_CHARACTERS),
-                "stderr": _text(fact.output.stderr, HEAD_CHARACTERS),
-            }
-        )
-        if output != fact.output:
-            changes["output"] = output
-    return fact.model_copy(update=changes) if changes else fact
-
-
-def _text(text: str, most: int) -> str:
-    return text[:most].encode("utf-8", "replace").decode("utf-8")
