@@ -33,6 +33,7 @@ NOT_LIMITS = {
     "PLUGIN_API": "a version",
     "PORT": "a name",
     "PROTOCOL": "a version",
+    "SHARD_LETTERS": "a layout",
     "TIE_BITS": "a layout",
     "TOP_WORDS": "a choice",
     "VERSION": "a version",

@@ -7,7 +7,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from skrei_kit.tokens import TokenExpired, TokenInvalid, TokenSigner, TokenVerifier, TokenWrongKind, new_key, public_of
+from skrei_kit.tokens import (
+    Receipt,
+    TokenExpired,
+    TokenInvalid,
+    TokenSigner,
+    TokenVerifier,
+    TokenWrongKind,
+    UploadGrant,
+    new_key,
+    public_of,
+)
 
 PRIVATE, PUBLIC = new_key()
 
@@ -60,3 +70,27 @@ def test_a_key_of_another_kind_is_refused_by_name() -> None:
     other = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with pytest.raises(TokenInvalid, match="not an Ed25519 key"):
         TokenSigner(other)
+
+
+def test_the_right_to_upload_outlives_the_right_to_blobs() -> None:
+    grant = UploadGrant("store", 1_000, 3600)
+    token = TokenSigner(PRIVATE).run("e-1", "n-1", [], seconds=-60, upload=grant)
+    right = TokenVerifier(PUBLIC).upload(token, "e-1")
+    assert (right.execution_id, right.node_id, right.publisher, right.most_bytes) == ("e-1", "n-1", "store", 1_000)
+    with pytest.raises(TokenExpired):
+        TokenVerifier(PUBLIC).run(token)
+    with pytest.raises(TokenExpired):
+        TokenVerifier(PUBLIC, now=lambda: time.time() + 4000).upload(token, "e-1")
+    with pytest.raises(TokenInvalid, match="another execution"):
+        TokenVerifier(PUBLIC).upload(token, "e-2")
+    with pytest.raises(TokenWrongKind):
+        TokenVerifier(PUBLIC).upload(TokenSigner(PRIVATE).run("e-1", "n-1", [], seconds=60), "e-1")
+
+
+def test_a_receipt_says_what_its_publisher_holds_and_nobody_else_can_write_one() -> None:
+    receipt = Receipt("e-1", "sha256:a", 7, "store", "store")
+    assert TokenVerifier(PUBLIC).receipt(TokenSigner(PRIVATE).receipt(receipt)) == receipt
+    with pytest.raises(TokenInvalid):
+        TokenVerifier(PUBLIC).receipt(TokenSigner(new_key()[0]).receipt(receipt))
+    with pytest.raises(TokenWrongKind):
+        TokenVerifier(PUBLIC).receipt(TokenSigner(PRIVATE).run("e-1", "n-1", [], seconds=60))

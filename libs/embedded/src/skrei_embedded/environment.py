@@ -6,6 +6,8 @@
 | SKREI_NATS_URL, SKREI_NATS_CREDS (a file), SKREI_LOG_LEVEL, SKREI_API_URL | x | x | x | x |
 | SKREI_TOKEN_KEY (a PEM file) | x | x | | |
 | SKREI_TOKEN_PUBLIC_KEY (a PEM file), SKREI_INTERNAL_TOKEN_FILE | x | | x | |
+| SKREI_RECEIPT_KEY (a PEM file) | | | x | |
+| SKREI_RECEIPT_PUBLIC_KEY (a PEM file) | | x | | |
 | SKREI_API_HOST, SKREI_API_PORT, SKREI_OWNER_TOKEN_FILE | x | | | |
 | SKREI_PUBLISHER_HOST, SKREI_PUBLISHER_PORT | | | x | |
 | SKREI_PUBLISHER_URL | x | x | x | |
@@ -42,6 +44,8 @@ _GUARDED = {
     "DATABASE_URL": {"api", "scheduler"},
     "TOKEN_KEY": {"api", "scheduler"},
     "TOKEN_PUBLIC_KEY": {"api", "publisher"},
+    "RECEIPT_KEY": {"publisher"},
+    "RECEIPT_PUBLIC_KEY": {"scheduler"},
     "INTERNAL_TOKEN_FILE": {"api", "publisher"},
     "OWNER_TOKEN_FILE": {"api"},
     "NODE_ID": {"agent"},
@@ -86,6 +90,8 @@ def for_child(
     if keys is not None:
         told["TOKEN_KEY"] = str(keys.token_key)
         told["TOKEN_PUBLIC_KEY"] = str(keys.token_public_key)
+        told["RECEIPT_KEY"] = str(keys.receipt_key)
+        told["RECEIPT_PUBLIC_KEY"] = str(keys.receipt_public_key)
         told["INTERNAL_TOKEN_FILE"] = str(keys.internal_token)
         told["OWNER_TOKEN_FILE"] = str(keys.owner_token)
     if service == "api":

@@ -41,6 +41,16 @@ class Keys:
         return self.folder / "token.pub.pem"
 
     @property
+    def receipt_key(self) -> Path:
+        """The private key that the publisher signs receipts with (PEM)."""
+        return self.folder / "receipt.pem"
+
+    @property
+    def receipt_public_key(self) -> Path:
+        """Its public half."""
+        return self.folder / "receipt.pub.pem"
+
+    @property
     def internal_token(self) -> Path:
         """What the publisher shows at the API's internal routes."""
         return self.folder / "internal.token"
@@ -63,6 +73,9 @@ def load_or_make(data_dir: Path) -> Keys:
     if not keys.token_key.exists():
         write_secret(keys.token_key, tokens.new_key()[0].decode())
     write_secret(keys.token_public_key, tokens.public_of(keys.token_key.read_bytes()).decode())
+    if not keys.receipt_key.exists():
+        write_secret(keys.receipt_key, tokens.new_key()[0].decode())
+    write_secret(keys.receipt_public_key, tokens.public_of(keys.receipt_key.read_bytes()).decode())
     for secret in (keys.internal_token, keys.owner_token):
         if not secret.exists():
             write_secret(secret, secrets.token_urlsafe(TOKEN_BYTES))

@@ -1,7 +1,8 @@
 """Capability tokens: short-lived JWTs (RFC 7519, EdDSA) that say what their bearer may do, and nothing more.
 
 The control plane signs; whoever serves a door only holds the public key. A run token opens the blobs of one
-execution for its node; a download token opens one execution's result.
+execution for its node, and the publisher's door for its result; a download token opens one execution's result. A
+receipt goes the other way: the publisher signs, with a key of its own, what it holds of an execution.
 """
 
 import time
@@ -25,6 +26,7 @@ from skrei_domain.errors import SkreiError
 ALGORITHM = "EdDSA"
 RUN = "run"
 DOWNLOAD = "download"
+RECEIPT = "receipt"
 LEEWAY_SECONDS = 5  # clocks of one site differ by less; tokens live for minutes and more
 
 
@@ -55,6 +57,39 @@ class RunToken:
     blobs: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class UploadRight:
+    """What a run token allows at the door of the publisher that it names: one result of at most so many bytes.
+
+    It outlives the token's right to blobs: a node that was cut off brings what it finished days later.
+    """
+
+    execution_id: str
+    node_id: str
+    publisher: str
+    most_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadGrant:
+    """The part of a run token that opens the publisher's door; `seconds` is how long."""
+
+    publisher: str
+    most_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A publisher's word that it holds an execution's result, verified and durable, at `place` (its own words)."""
+
+    execution_id: str
+    digest: str
+    size: int
+    publisher: str
+    place: str
+
+
 def new_key() -> tuple[bytes, bytes]:
     """Return a fresh (private, public) key pair as PEM."""
     key = Ed25519PrivateKey.generate()
@@ -78,15 +113,44 @@ class TokenSigner:
         self._key = key
         self._now = now
 
-    def run(self, execution_id: str, node_id: str, blobs: Iterable[str], *, seconds: float) -> str:
-        """Return a token for one execution on one node."""
-        return self._sign(
-            {"kind": RUN, "sub": execution_id, "node": node_id, "blobs": sorted(blobs), "exp": self._until(seconds)}
-        )
+    def run(
+        self,
+        execution_id: str,
+        node_id: str,
+        blobs: Iterable[str],
+        *,
+        seconds: float,
+        upload: UploadGrant | None = None,
+    ) -> str:
+        """Return a token for one execution on one node; with `upload` it opens the publisher's door too."""
+        claims: dict[str, object] = {
+            "kind": RUN,
+            "sub": execution_id,
+            "node": node_id,
+            "blobs": sorted(blobs),
+            "exp": self._until(seconds),
+        }
+        if upload is not None:
+            until = self._until(upload.seconds)
+            claims["upload"] = {"to": upload.publisher, "most": upload.most_bytes, "until": until}
+        return self._sign(claims)
 
     def download(self, execution_id: str, *, seconds: float) -> str:
         """Return a token that opens one execution's result."""
         return self._sign({"kind": DOWNLOAD, "sub": execution_id, "exp": self._until(seconds)})
+
+    def receipt(self, receipt: Receipt) -> str:
+        """Return a publisher's signed word. It does not expire: what it names may be gone, which its own door knows."""
+        return self._sign(
+            {
+                "kind": RECEIPT,
+                "sub": receipt.execution_id,
+                "digest": receipt.digest,
+                "size": receipt.size,
+                "publisher": receipt.publisher,
+                "place": receipt.place,
+            }
+        )
 
     def _until(self, seconds: float) -> int:
         return int(self._now() + seconds)
@@ -98,8 +162,9 @@ class TokenSigner:
 class TokenVerifier:
     """Verifies tokens with the control plane's public key."""
 
-    def __init__(self, public_pem: bytes) -> None:
+    def __init__(self, public_pem: bytes, *, now: Callable[[], float] = time.time) -> None:
         self._key = load_pem_public_key(public_pem)
+        self._now = now
 
     def run(self, token: str) -> RunToken:
         """Return what a run token allows. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
@@ -111,14 +176,43 @@ class TokenVerifier:
         if self._claims(token, DOWNLOAD)["sub"] != execution_id:
             raise TokenInvalid("the token opens another execution's result", execution_id=execution_id)
 
-    def _claims(self, token: str, kind: str) -> dict[str, Any]:
+    def upload(self, token: str, execution_id: str) -> UploadRight:
+        """Return what a run token allows at a publisher's door. Raises TokenInvalid, TokenExpired or TokenWrongKind.
+
+        The right has an end of its own; that of the blobs does not matter here.
+        """
+        claims = self._claims(token, RUN, expires=False)
+        if claims["sub"] != execution_id:
+            raise TokenInvalid("the token is for another execution", execution_id=execution_id)
+        right = claims.get("upload")
+        if not isinstance(right, dict):
+            raise TokenWrongKind("the token opens no upload")
+        if float(right["until"]) + LEEWAY_SECONDS < self._now():
+            raise TokenExpired("the right to upload has expired")
+        return UploadRight(execution_id, str(claims["node"]), str(right["to"]), int(right["most"]))
+
+    def receipt(self, text: str) -> Receipt:
+        """Return what a publisher signed. Raises TokenInvalid or TokenWrongKind."""
+        claims = self._claims(text, RECEIPT, expires=False)
+        try:
+            return Receipt(
+                execution_id=str(claims["sub"]),
+                digest=str(claims["digest"]),
+                size=int(claims["size"]),
+                publisher=str(claims["publisher"]),
+                place=str(claims["place"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise TokenInvalid("the receipt is not whole") from error
+
+    def _claims(self, token: str, kind: str, *, expires: bool = True) -> dict[str, Any]:
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 self._key,  # type: ignore[arg-type]  # any public key type loads; another algorithm fails to verify
                 algorithms=[ALGORITHM],
                 leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "sub"]},
+                options={"require": ["exp", "sub"] if expires else ["sub"], "verify_exp": expires},
             )
         except jwt.ExpiredSignatureError as error:
             raise TokenExpired("the token has expired; ask for a fresh one") from error

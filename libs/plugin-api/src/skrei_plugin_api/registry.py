@@ -7,12 +7,14 @@ from typing import Generic, TypeVar
 from skrei_domain.errors import SkreiError
 from skrei_plugin_api.engine import Engine
 from skrei_plugin_api.plugin import PLUGIN_API, Plugin
+from skrei_plugin_api.publisher import Publisher
 from skrei_plugin_api.storage import Storage
 
 P = TypeVar("P", bound=Plugin)
 
 ENGINES = "skrei.engines"
 STORAGES = "skrei.storages"
+PUBLISHERS = "skrei.publishers"
 
 
 class PluginError(SkreiError):
@@ -116,3 +118,8 @@ def engines(extra: Mapping[str, type[Engine]] | None = None) -> PluginRegistry[E
 def storages(extra: Mapping[str, type[Storage]] | None = None) -> PluginRegistry[Storage]:
     """Return the installed storages, and `extra` ones by name."""
     return PluginRegistry(STORAGES, Storage, extra=extra)  # type: ignore[type-abstract]  # never made, only compared
+
+
+def publishers(extra: Mapping[str, type[Publisher]] | None = None) -> PluginRegistry[Publisher]:
+    """Return the installed publishers, and `extra` ones by name."""
+    return PluginRegistry(PUBLISHERS, Publisher, extra=extra)  # type: ignore[type-abstract]  # never made, only compared

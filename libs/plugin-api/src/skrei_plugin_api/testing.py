@@ -1,20 +1,22 @@
 # ruff: noqa: D102 - a test's name says what it claims
-"""The contract suites: what every engine and every storage must do, as classes for pytest to collect.
+"""The contract suites: what every engine, storage and publisher must do, as classes for pytest to collect.
 
-A plugin's tests subclass one, give the fixture `engine` or `storage`, and say how to make a program or an input of
-it; with pytest-asyncio in auto mode the rest follows. Change the suite, not one plugin's tests.
+A plugin's tests subclass one, give the fixture `engine`, `storage` or `publisher`, and say how to make a program or an
+input of it; with pytest-asyncio in auto mode the rest follows. Change the suite, not one plugin's tests.
 """
 
 import asyncio
 import gzip
+import hashlib
 import io
 import tarfile
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
 from skrei_plugin_api.engine import (
     Engine,
     FailureCode,
@@ -25,10 +27,27 @@ from skrei_plugin_api.engine import (
 )
 from skrei_plugin_api.packing import HEAD_BYTES
 from skrei_plugin_api.plugin import PLUGIN_API, Params
+from skrei_plugin_api.publisher import (
+    DigestDiffers,
+    Publisher,
+    PublishError,
+    StagedGone,
+    UploadIncomplete,
+    UploadUnknown,
+)
 from skrei_plugin_api.scripted import ScriptedEngine
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem, Storage
 
-__all__ = ["Behaviour", "EngineContract", "NoBlobs", "Program", "Running", "ScriptedEngine", "StorageContract"]
+__all__ = [
+    "Behaviour",
+    "EngineContract",
+    "NoBlobs",
+    "Program",
+    "PublisherContract",
+    "Running",
+    "ScriptedEngine",
+    "StorageContract",
+]
 
 LONGEST_SECONDS = 20.0
 """No step of a suite takes this long on any machine that works."""
@@ -302,3 +321,115 @@ class StorageContract:
         into = folder / "staged"
         into.mkdir()
         return await storage.stage(source, into, limits or StageLimits(), NoBlobs())
+
+
+class PublisherContract:
+    """What every publisher does. Subclasses give a fixture `publisher`, made empty and closed afterwards."""
+
+    content: ClassVar[bytes] = bytes(range(256)) * 70_000
+    """A result of 17 MiB: several parts of most publishers, the last one shorter."""
+
+    async def send(self, publisher: Publisher, request: UploadRequest, data: bytes) -> None:
+        """Carry one request of a plan out; as it is, for publishers whose parts come to their own door."""
+        number = int(request.url.rsplit("/", 1)[1])
+        await publisher.receive(request.url.split("/")[1], number, len(data), pieces(data))
+
+    @abstractmethod
+    async def read(self, publisher: Publisher, execution_id: str) -> bytes | None:
+        """Return the finalised result of an execution as a reader gets it; None when there is none."""
+
+    async def test_it_says_who_it_is(self, publisher: Publisher) -> None:
+        assert publisher.plugin_api == PLUGIN_API
+        assert (await publisher.describe()).available
+
+    async def test_a_plan_covers_every_byte_once(self, publisher: Publisher) -> None:
+        plan = await publisher.plan(parcel(self.content), {"X-Test": "yes"})
+        position = 0
+        for request in sorted(plan.requests, key=lambda request: request.first):
+            assert request.first == position
+            position += request.size
+        assert position == len(self.content)
+
+    async def test_what_is_finalised_can_be_read_and_nothing_before(self, publisher: Publisher) -> None:
+        place = await self.upload(publisher, self.content)
+        assert await publisher.open("e-1") is None
+        await publisher.finalise(parcel(self.content), place)
+        assert await self.read(publisher, "e-1") == self.content
+
+    async def test_every_step_may_be_repeated(self, publisher: Publisher) -> None:
+        wanted = parcel(self.content)
+        for _ in range(2):
+            place = await self.upload(publisher, self.content)
+        assert await publisher.stage(wanted) == place
+        assert (await publisher.plan(wanted, {})).requests == ()
+        for _ in range(2):
+            await publisher.finalise(wanted, place)
+        assert await self.read(publisher, "e-1") == self.content
+
+    async def test_a_plan_asked_again_names_what_is_missing(self, publisher: Publisher) -> None:
+        plan = await publisher.plan(parcel(self.content), {})
+        await self.carry(publisher, plan, self.content, some=1)
+        rest = await publisher.plan(parcel(self.content), {})
+        assert {each.first for each in rest.requests} == {each.first for each in plan.requests[1:]}
+
+    async def test_a_parcel_with_parts_missing_is_not_staged(self, publisher: Publisher) -> None:
+        plan = await publisher.plan(parcel(self.content), {})
+        await self.carry(publisher, plan, self.content, some=1)
+        await raises(UploadIncomplete, publisher.stage(parcel(self.content)))
+
+    async def test_another_content_than_announced_is_dropped(self, publisher: Publisher) -> None:
+        plan = await publisher.plan(parcel(self.content), {})
+        await self.carry(publisher, plan, self.content[:-1] + b"!")
+        await raises(DigestDiffers, publisher.stage(parcel(self.content)))
+        assert len((await publisher.plan(parcel(self.content), {})).requests) == len(plan.requests)
+
+    async def test_another_parcel_of_the_execution_replaces_the_first(self, publisher: Publisher) -> None:
+        await self.upload(publisher, self.content)
+        other = self.content[::-1]
+        place = await self.upload(publisher, other)
+        await publisher.finalise(parcel(other), place)
+        assert await self.read(publisher, "e-1") == other
+
+    async def test_what_was_aborted_is_gone(self, publisher: Publisher) -> None:
+        place = await self.upload(publisher, self.content)
+        for _ in range(2):
+            await publisher.abort("e-1")
+        await raises(StagedGone, publisher.finalise(parcel(self.content), place))
+        await raises(UploadUnknown, publisher.stage(parcel(self.content)))
+
+    async def test_aborting_never_touches_what_is_final(self, publisher: Publisher) -> None:
+        await publisher.finalise(parcel(self.content), await self.upload(publisher, self.content))
+        await publisher.abort("e-1")
+        assert await self.read(publisher, "e-1") == self.content
+
+    async def upload(self, publisher: Publisher, content: bytes) -> str:
+        """Plan, send and stage; returns the place."""
+        await self.carry(publisher, await publisher.plan(parcel(content), {}), content)
+        return await publisher.stage(parcel(content))
+
+    async def carry(self, publisher: Publisher, plan: UploadPlan, content: bytes, some: int | None = None) -> None:
+        """Carry a plan out, or its first `some` requests."""
+        for request in plan.requests[:some]:
+            await self.send(publisher, request, content[request.first : request.first + request.size])
+
+
+def parcel(content: bytes, execution_id: str = "e-1") -> Parcel:
+    """Return what announces `content`."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return Parcel(execution_id=execution_id, digest=digest, size=len(content))
+
+
+async def pieces(data: bytes) -> AsyncIterator[bytes]:
+    """Yield data as a connection brings it."""
+    for start in range(0, len(data), 100_000):
+        yield data[start : start + 100_000]
+
+
+async def raises(kind: type[PublishError], step: Awaitable[object]) -> None:
+    """Fail unless a step ends with this error."""
+    try:
+        await step
+    except kind as error:
+        assert error.message  # noqa: PT017 - suites do without pytest
+    else:
+        raise AssertionError(f"no {kind.__name__}")

@@ -1,4 +1,4 @@
-"""The download door: signed addresses of results, served from the store, or from the record what is not there yet."""
+"""The door: signed addresses of results, served from the store or from the record, and what uploads bring."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -8,9 +8,11 @@ import structlog
 from aiohttp import web
 
 from skrei_domain.errors import Invalid
-from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused
+from skrei_plugin_api.publisher import PublishError
+from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
 from skrei_publisher.source import SourceAway
 from skrei_publisher.store import SUFFIX, ResultStore, digest_of
+from skrei_publisher.uploads import UploadDoor, status_of
 
 log = structlog.get_logger()
 
@@ -26,9 +28,14 @@ class Source(Protocol):
 
 
 def build(
-    store: ResultStore, source: Source, doorkeeper: Doorkeeper, *, healthy: Callable[[], bool]
+    store: ResultStore,
+    source: Source,
+    doorkeeper: Doorkeeper,
+    *,
+    healthy: Callable[[], bool],
+    uploads: UploadDoor | None = None,
 ) -> web.Application:
-    """Return the door. GET also answers HEAD; Range works on what is stored."""
+    """Return the door. GET also answers HEAD; Range works on what is stored. Without `uploads` it only gives."""
 
     async def download(request: web.Request) -> web.StreamResponse:
         execution_id = request.match_info["execution_id"]
@@ -61,16 +68,20 @@ def build(
     app = web.Application(middlewares=[_problems])
     app.router.add_get("/results/{execution_id:[^/]+?}.tar.gz", download)
     app.router.add_get("/healthz", health)
+    if uploads is not None:
+        app.add_routes(uploads.routes())
     return app
 
 
-def problem(status: HTTPStatus, message: str, hint: str = "", headers: dict[str, str] | None = None) -> web.Response:
+def problem(
+    status: HTTPStatus, message: str, hint: str = "", headers: dict[str, str] | None = None, *, code: str = ""
+) -> web.Response:
     """Return an error in the body that the API's clients read."""
     body: dict[str, object] = {
         "Status": status.value,
         "Message": message,
         "RequestID": "",
-        "Code": _CODES.get(status, "InternalError"),
+        "Code": code or _CODES.get(status, "InternalError"),
         "Component": "Publisher",
     }
     return web.json_response(body | ({"Hint": hint} if hint else {}), status=status, headers=headers)
@@ -89,6 +100,9 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         return problem(error.status, error.message, error.hint, challenge)
     except Invalid as error:
         return problem(HTTPStatus.BAD_REQUEST, error.message, error.hint)
+    except PublishError as error:
+        again = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.retryable else None
+        return problem(status_of(error), error.message, error.hint, again, code=str(error.code))
     except SourceAway as error:
         log.warning("result_not_served", path=request.path, reason=error.message)
         return problem(
@@ -106,8 +120,7 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
 
 def _token(request: web.Request) -> str:
     """Return the token of the address, else of the header; the address is what the API hands out."""
-    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    return request.query.get("token") or (bearer.strip() if scheme.lower() == "bearer" else "")
+    return request.query.get("token") or bearer_of(request.headers)
 
 
 _CODES = {

@@ -1,11 +1,13 @@
-"""Who may come in: a download token opens one execution's result, for as long as the API said."""
+"""Who may come in: a download token opens one execution's result, a run token takes one execution's result in."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar, Protocol
 
 from skrei_domain.errors import SkreiError
-from skrei_kit.tokens import TokenExpired, TokenInvalid, TokenVerifier, TokenWrongKind
+from skrei_kit.tokens import TokenExpired, TokenInvalid, TokenVerifier, TokenWrongKind, UploadRight
 
+UPLOAD_HINT = "Show the run token of this execution as `Authorization: Bearer …`."
 HINT = "Ask the API for a fresh address: GET /api/v1/orchestrator/jobs/<job>/results, or `skrei job get <job>`."
 
 
@@ -20,10 +22,13 @@ class TokenRefused(SkreiError):
 
 
 class Doorkeeper(Protocol):
-    """Who knows whether a token opens the result of an execution."""
+    """Who knows what a token opens."""
 
     def check(self, token: str, execution_id: str) -> None:
-        """Return when it does; raises TokenRefused."""
+        """Return when it opens the result of an execution; raises TokenRefused."""
+
+    def upload(self, token: str, execution_id: str) -> UploadRight:
+        """Return what the run token of an execution allows at this door; raises TokenRefused."""
 
 
 class SignedDoor:
@@ -48,3 +53,26 @@ class SignedDoor:
                     "The token is for another result.", status=HTTPStatus.FORBIDDEN, hint=HINT
                 ) from error
             raise TokenRefused("The token is not valid.", status=HTTPStatus.UNAUTHORIZED, hint=HINT) from error
+
+    def upload(self, token: str, execution_id: str) -> UploadRight:
+        """Return what the run token of an execution allows at this door; raises TokenRefused."""
+        if not token:
+            raise TokenRefused("The request carries no token.", status=HTTPStatus.UNAUTHORIZED, hint=UPLOAD_HINT)
+        try:
+            return self._verifier.upload(token, execution_id)
+        except TokenExpired as error:
+            raise TokenRefused("The right to upload has expired.", status=HTTPStatus.UNAUTHORIZED) from error
+        except TokenWrongKind as error:
+            raise TokenRefused("The token opens no upload.", status=HTTPStatus.FORBIDDEN, hint=UPLOAD_HINT) from error
+        except TokenInvalid as error:
+            if error.details.get("execution_id"):
+                raise TokenRefused(
+                    "The token is for another execution.", status=HTTPStatus.FORBIDDEN, hint=UPLOAD_HINT
+                ) from error
+            raise TokenRefused("The token is not valid.", status=HTTPStatus.UNAUTHORIZED, hint=UPLOAD_HINT) from error
+
+
+def bearer_of(headers: Mapping[str, str]) -> str:
+    """Return the token of an Authorization header; empty when there is none."""
+    scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+    return bearer.strip() if scheme.lower() == "bearer" else ""

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import structlog
 
+from skrei_publisher.staging import Staging
 from skrei_publisher.store import ResultStore
 
 log = structlog.get_logger()
@@ -25,20 +26,25 @@ class Retention:
         keep: timedelta,
         quota_bytes: int,
         dropped: Callable[[Sequence[str]], Awaitable[None]],
+        staging: Staging | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._keep = keep
         self._quota_bytes = quota_bytes
         self._dropped = dropped
+        self._staging = staging
         self._now = now
 
     def has_room(self, size_bytes: int) -> bool:
         """Return whether the quota allows that much more."""
-        return self._store.used_bytes + size_bytes <= self._quota_bytes
+        held = self._staging.held_bytes if self._staging is not None else 0
+        return self._store.used_bytes + held + size_bytes <= self._quota_bytes
 
     async def run_once(self) -> int:
-        """Drop everything that is over its time and tell the leader; returns how many that were."""
+        """Drop everything that is over its time and tell the leader; returns how many results that were."""
+        if self._staging is not None and (stale := await asyncio.to_thread(self._staging.tidy)):
+            log.info("uploads_expired", count=len(stale))
         expired = await asyncio.to_thread(self._expired)
         for start in range(0, len(expired), BULK):
             ids = expired[start : start + BULK]

@@ -16,13 +16,15 @@ from skrei_domain.messages import PublisherCommand, PublisherFact
 from skrei_kit.bus import Bus, BusUnavailable, Message
 from skrei_kit.observability import get_logger
 from skrei_kit.supervisor import every, run_until_stopped, unless_stopped
-from skrei_kit.tokens import TokenVerifier
+from skrei_kit.tokens import TokenSigner, TokenVerifier
+from skrei_plugin_api.plugin import PluginContext
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.retention import Retention
 from skrei_publisher.settings import Settings
 from skrei_publisher.source import ApiSource, read_token
-from skrei_publisher.store import ResultStore
+from skrei_publisher.store_publisher import StorePublisher
+from skrei_publisher.uploads import UploadDoor
 from skrei_publisher.worker import Worker
 
 log = get_logger()
@@ -35,7 +37,10 @@ SHUTDOWN_SECONDS = 2.0
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     async with AsyncExitStack() as stack:
-        store = stack.enter_context(ResultStore(settings.data_dir.expanduser() / "results"))
+        publisher = StorePublisher(PluginContext(settings.data_dir.expanduser() / "results"), settings.staging)
+        publisher.open_store()
+        stack.push_async_callback(publisher.close)
+        store = publisher.store
         timeout = aiohttp.ClientTimeout(total=settings.fetch_timeout_seconds)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
         source = ApiSource(
@@ -50,7 +55,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(bus.close)
         speaker = _Speaker(bus)
         retention = Retention(
-            store, keep=settings.retention, quota_bytes=settings.quota_bytes, dropped=speaker.tell_dropped
+            store,
+            keep=settings.retention,
+            quota_bytes=settings.quota_bytes,
+            dropped=speaker.tell_dropped,
+            staging=publisher.staging,
         )
         worker = Worker(
             store,
@@ -61,11 +70,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             most_pending=settings.most_pending,
         )
         await bus.subscribe(subjects.PUBLISHER_COMMAND, _into(worker))
+        doorkeeper = SignedDoor(TokenVerifier(settings.token_public_key.read_bytes()))
         door = build(
             store,
             source,
-            SignedDoor(TokenVerifier(settings.token_public_key.read_bytes())),
+            doorkeeper,
             healthy=lambda: bus.connected,
+            uploads=_uploads(settings, publisher, doorkeeper),
         )
         await stack.enter_async_context(_listening(door, settings.publisher_host, settings.publisher_port))
         log.info("publisher_started", port=settings.publisher_port, used_bytes=store.used_bytes)
@@ -75,6 +86,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             worker=worker.run(),
             retention=every(interval, retention.run_once, name="retention", clock=SystemClock()),
         )
+
+
+def _uploads(settings: Settings, publisher: StorePublisher, doorkeeper: SignedDoor) -> UploadDoor | None:
+    if settings.receipt_key is None:
+        return None
+    return UploadDoor({publisher.name: publisher}, doorkeeper, TokenSigner(settings.receipt_key.read_bytes()))
 
 
 class _Speaker:

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field
 
 from skrei_kit.settings import Settings as Base
+from skrei_publisher.staging import StagingLimits
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -23,6 +24,9 @@ class Settings(Base):
 
     token_public_key: Path
     """The control plane's token-signing key, its public half (PEM): what opens the door is signed with the other."""
+
+    receipt_key: Path | None = None
+    """The publisher's own key (PEM), which signs receipts of uploads; none: it takes no uploads."""
 
     publisher_host: str = "127.0.0.1"
     """The address of the door: this machine alone, unless somebody says otherwise."""
@@ -46,7 +50,14 @@ class Settings(Base):
     """How long a result is kept: long enough to come back to after a weekend, short enough that disks do not fill."""
 
     quota_bytes: int = 20 * GIB
-    """What the store may hold; above it nothing is taken over (it stays in the record) until something expires."""
+    """What the store may hold, uploads that are under way included; above it nothing is taken over (it stays in the
+    record) and no upload begins (its node waits, then says so) until something expires."""
+
+    open_uploads: int = Field(default=256, ge=1)
+    """Uploads under way at once: each has a file and a few connections; more are told to come again."""
+
+    open_upload_hours: float = Field(default=24.0, gt=0)
+    """How long an upload that nobody goes on with is kept: a node that was away for a night goes on where it was."""
 
     retention_interval_seconds: float = 300.0
     """How often expired results are looked for: a walk over the store, cheap beside the days it is about."""
@@ -68,3 +79,13 @@ class Settings(Base):
     def retention(self) -> timedelta:
         """How long a result is kept."""
         return timedelta(days=self.retention_days)
+
+    @property
+    def staging(self) -> StagingLimits:
+        """What uploads may take."""
+        return StagingLimits(
+            quota_bytes=self.quota_bytes,
+            uploads=self.open_uploads,
+            open_seconds=self.open_upload_hours * 3600,
+            staged_seconds=self.retention.total_seconds(),
+        )

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import ClassVar, Self
 from skrei_domain.errors import Invalid, SkreiError
 
 SUFFIX = ".tar.gz"
+SHARD_LETTERS = 2
+KNOWN_DIGESTS = 10_000
+"""Digests of results that this process stored itself: a command that comes twice need not read a gigabyte again."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -43,6 +47,7 @@ class ResultStore:
         self.used_bytes = 0
         self._aside = root / "aside"
         self._lock = -1
+        self._known: OrderedDict[str, str] = OrderedDict()  # execution -> digest of what this process stored
 
     def __enter__(self) -> Self:
         self.open()
@@ -75,7 +80,7 @@ class ResultStore:
         """Return where the result of an execution lies, or would. Raises Invalid for what is no id."""
         if not _ID.fullmatch(execution_id):
             raise Invalid("That is not the id of an execution.")
-        shard = hashlib.sha256(execution_id.encode()).hexdigest()[:2]
+        shard = hashlib.sha256(execution_id.encode()).hexdigest()[:SHARD_LETTERS]
         return self.root / shard / f"{execution_id}{SUFFIX}"
 
     def find(self, execution_id: str) -> Path | None:
@@ -86,7 +91,33 @@ class ResultStore:
     def holds(self, execution_id: str, digest: str) -> bool:
         """Return whether exactly this result is stored; reads it, so that a damaged one is stored anew."""
         path = self.find(execution_id)
-        return path is not None and digest_of(path.read_bytes()) == digest
+        if path is None:
+            return False
+        if self._known.get(execution_id) == digest:
+            return True
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
+
+    def adopt(self, execution_id: str, digest: str, content: Path) -> None:
+        """Make a verified, durable file of the same file system the result of an execution, durably."""
+        place = self.path(execution_id)
+        folders = {place.parent}
+        if not place.parent.is_dir():
+            place.parent.mkdir(mode=0o700)
+            folders.add(self.root)
+        before = place.stat().st_size if place.exists() else 0
+        size = content.stat().st_size
+        os.utime(content)  # its modification time is when it was stored
+        content.rename(place)
+        self.used_bytes += size - before
+        self._remember(execution_id, digest)
+        for folder in folders:
+            sync_folder(folder)
+
+    def _remember(self, execution_id: str, digest: str) -> None:
+        self._known[execution_id] = digest
+        if len(self._known) > KNOWN_DIGESTS:
+            self._known.popitem(last=False)
 
     def put(self, items: Sequence[Item]) -> None:
         """Store all items durably, each at most replacing itself. When this returns they survive a power cut."""
@@ -101,7 +132,7 @@ class ResultStore:
             self.used_bytes += size - before
             folders.add(place.parent)
         for folder in folders:
-            _sync(folder)
+            sync_folder(folder)
 
     def drop(self, execution_ids: Iterable[str]) -> None:
         """Delete results; those that are not there are gone already."""
@@ -111,15 +142,16 @@ class ResultStore:
             if path is not None:
                 size = path.stat().st_size
                 path.unlink()
+                self._known.pop(execution_id, None)
                 self.used_bytes -= size
                 folders.add(path.parent)
         for folder in folders:
-            _sync(folder)
+            sync_folder(folder)
 
     def entries(self) -> Iterator[tuple[str, int, float]]:
         """Yield execution id, size in bytes and when it was stored (seconds since the epoch), in no order."""
         for shard in sorted(self.root.iterdir()):
-            if not shard.is_dir() or shard == self._aside:
+            if len(shard.name) != SHARD_LETTERS or not shard.is_dir():
                 continue
             with os.scandir(shard) as found:
                 for entry in found:
@@ -144,7 +176,8 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make what was named or renamed in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

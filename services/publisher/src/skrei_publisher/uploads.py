@@ -1,0 +1,129 @@
+"""The upload door: a run token gets a plan, parts are taken, and what has come whole gets a signed receipt."""
+
+from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
+
+from aiohttp import ClientPayloadError, web
+from pydantic import BaseModel, ValidationError
+
+from skrei_domain.errors import Invalid, SkreiError
+from skrei_domain.uploads import Parcel, UploadAnswer
+from skrei_kit.tokens import Receipt, TokenSigner, UploadRight
+from skrei_plugin_api.publisher import Publisher, PublishError, UploadIncomplete
+from skrei_publisher.doorkeeper import Doorkeeper, bearer_of
+
+PARCEL_BYTES = 16 * 1024
+"""A parcel's JSON has two hundred bytes."""
+
+
+class ResultTooLarge(PublishError):
+    """The result is larger than its token allows."""
+
+    code = "result-too-large"
+
+
+STATUS: dict[str, HTTPStatus] = {
+    "store-full": HTTPStatus.INSUFFICIENT_STORAGE,
+    "too-many-uploads": HTTPStatus.TOO_MANY_REQUESTS,
+    "publish-denied": HTTPStatus.FORBIDDEN,
+    "upload-unknown": HTTPStatus.NOT_FOUND,
+    "upload-incomplete": HTTPStatus.CONFLICT,
+    "digest-differs": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "result-too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+}
+"""How the errors of an upload are answered; their codes stand in the body."""
+
+
+class UploadDoor:
+    """The routes of uploads. `publishers` are those that a token may name."""
+
+    def __init__(self, publishers: Mapping[str, Publisher], doorkeeper: Doorkeeper, signer: TokenSigner) -> None:
+        self._publishers = publishers
+        self._doorkeeper = doorkeeper
+        self._signer = signer
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what an application serves of it."""
+        return [
+            web.post("/uploads/{execution_id}", self._plan),
+            web.put(r"/uploads/{execution_id}/parts/{number:\d{1,6}}", self._part),
+            web.post("/uploads/{execution_id}/receipt", self._receipt),
+            web.delete("/uploads/{execution_id}", self._abort),
+        ]
+
+    async def _plan(self, request: web.Request) -> web.Response:
+        """Answer a parcel with what is still to be sent of it; asked again after a cut, the rest."""
+        right = self._right(request)
+        parcel = await _parcel(request, right)
+        plan = await self._publisher(right).plan(parcel, {"Authorization": request.headers["Authorization"]})
+        return _json(UploadAnswer(plan=plan))
+
+    async def _part(self, request: web.Request) -> web.Response:
+        right = self._right(request)
+        if request.content_length is None:
+            raise Invalid("A part says how long it is.", hint="Send Content-Length.")
+        number = int(request.match_info["number"])
+        await self._publisher(right).receive(
+            right.execution_id, number, request.content_length, _pieces(request.content.iter_any())
+        )
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _receipt(self, request: web.Request) -> web.Response:
+        right = self._right(request)
+        parcel = await _parcel(request, right)
+        place = await self._publisher(right).stage(parcel)
+        receipt = Receipt(parcel.execution_id, parcel.digest, parcel.size, right.publisher, place)
+        return _json(UploadAnswer(receipt=self._signer.receipt(receipt)))
+
+    async def _abort(self, request: web.Request) -> web.Response:
+        right = self._right(request)
+        await self._publisher(right).abort(right.execution_id)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    def _right(self, request: web.Request) -> UploadRight:
+        return self._doorkeeper.upload(bearer_of(request.headers), request.match_info["execution_id"])
+
+    def _publisher(self, right: UploadRight) -> Publisher:
+        publisher = self._publishers.get(right.publisher)
+        if publisher is None:
+            raise Invalid(
+                f"There is no publisher {right.publisher!r} here.", hint="Install the package that brings it."
+            )
+        return publisher
+
+
+async def _parcel(request: web.Request, right: UploadRight) -> Parcel:
+    if (request.content_length or 0) > PARCEL_BYTES:
+        raise Invalid("That is no parcel.")
+    body = await request.content.read(PARCEL_BYTES)
+    try:
+        parcel = Parcel.model_validate_json(body)
+    except ValidationError as error:
+        fields = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise Invalid(f"The parcel cannot be read: {fields}.") from error
+    if parcel.execution_id != right.execution_id:
+        raise Invalid("The parcel is another execution's.")
+    if parcel.size > right.most_bytes:
+        raise ResultTooLarge(
+            f"The result has {parcel.size} bytes; at most {right.most_bytes} are taken.",
+            hint="Leave less in the result paths, or raise SKREI_MOST_UPLOAD_BYTES of the scheduler.",
+        )
+    return parcel
+
+
+async def _pieces(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield what comes; a link that is cut is a part that is not whole."""
+    try:
+        async for piece in content:
+            yield piece
+    except (ClientPayloadError, ConnectionError) as error:
+        raise UploadIncomplete("The link was cut.") from error
+
+
+def status_of(error: SkreiError) -> HTTPStatus:
+    """Return how an error of an upload is answered."""
+    return STATUS.get(str(error.code), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _json(answer: BaseModel) -> web.Response:
+    return web.Response(body=answer.model_dump_json().encode(), content_type="application/json")

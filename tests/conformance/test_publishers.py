@@ -1,0 +1,24 @@
+"""Every publisher against the contract of publishers."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from skrei_plugin_api.plugin import PluginContext
+from skrei_plugin_api.publisher import Publisher
+from skrei_plugin_api.registry import publishers
+from skrei_plugin_api.testing import PublisherContract
+
+
+class TestStore(PublisherContract):
+    @pytest.fixture
+    async def publisher(self, tmp_path: Path) -> AsyncIterator[Publisher]:
+        store = publishers().load("Store")(PluginContext(tmp_path / "store"))
+        store.open_store()  # type: ignore[attr-defined]
+        yield store
+        await store.close()
+
+    async def read(self, publisher: Publisher, execution_id: str) -> bytes | None:
+        opened = await publisher.open(execution_id)
+        return None if opened is None or opened.path is None else opened.path.read_bytes()

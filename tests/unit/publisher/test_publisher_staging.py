@@ -1,0 +1,137 @@
+"""Uploads survive their publisher, keep within their limits, and leave nothing behind."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from skrei_plugin_api.publisher import DigestDiffers, StagedGone, StoreFull, TooManyUploads
+from skrei_plugin_api.testing import parcel
+from skrei_publisher import staging as module
+from skrei_publisher.staging import PART_BYTES, Staging, StagingLimits
+from skrei_publisher.store import ResultStore
+
+LIMITS = StagingLimits(quota_bytes=100 * PART_BYTES, uploads=2, open_seconds=100.0, staged_seconds=1000.0)
+CONTENT = bytes(range(256)) * (PART_BYTES // 256) + b"and a short last part"
+
+
+class Place:
+    """A store that may be opened again, as after a kill."""
+
+    def __init__(self, root: Path) -> None:
+        self.now = 0.0
+        self.root = root
+        self.limits = LIMITS
+        self.store = ResultStore(root)
+        self.store.open()
+        self.again()
+
+    def again(self) -> None:
+        self.staging = Staging(self.store, self.limits, now=lambda: self.now)
+        self.staging.open()
+
+    def send(self, content: bytes, *numbers: int, name: str = "e-1") -> None:
+        upload = self.staging.begin(parcel(content, name))
+        assert upload is not None
+        for number in numbers or range(upload.parts):
+            first, size = upload.span(number)
+            self.staging.write(upload, first, [content[first : first + size]])
+            self.staging.note(upload, number)
+            self.staging.hash_on(upload)
+
+    def files(self) -> set[str]:
+        return {str(each.relative_to(self.root)) for each in self.root.rglob("*") if each.is_file()} - {"lock"}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.store.close()
+
+
+def test_a_killed_publisher_knows_which_parts_had_come(place: Place) -> None:
+    place.send(CONTENT, 1)
+    place.again()
+    assert place.staging.begin(parcel(CONTENT)).missing() == [0]  # type: ignore[union-attr]
+    place.send(CONTENT, 0)
+    place.staging.stage(parcel(CONTENT))
+    place.again()
+    assert place.staging.begin(parcel(CONTENT)) is None
+    place.staging.finalise(parcel(CONTENT))
+    assert place.store.path("e-1").read_bytes() == CONTENT
+    assert place.files() == {str(place.store.path("e-1").relative_to(place.root))}
+    assert place.store.used_bytes == len(CONTENT)
+
+
+def test_a_note_that_was_torn_is_a_part_that_has_not_come(place: Place) -> None:
+    place.send(CONTENT)
+    notes = place.root / "uploads" / "e-1" / "parts"
+    notes.write_bytes(notes.read_bytes()[:-1])
+    place.again()
+    assert place.staging.begin(parcel(CONTENT)).missing() == [1]  # type: ignore[union-attr]
+
+
+def test_what_a_power_cut_took_of_a_part_is_found_by_its_digest_and_everything_begins_anew(place: Place) -> None:
+    place.send(CONTENT)
+    with (place.root / "uploads" / "e-1" / "content").open("r+b") as file:
+        file.write(bytes(4096))
+    place.again()
+    with pytest.raises(DigestDiffers, match="not what was announced"):
+        place.staging.stage(parcel(CONTENT))
+    assert place.files() == set()
+
+
+def test_what_cannot_be_read_after_a_crash_goes(place: Place) -> None:
+    place.send(CONTENT, 0)
+    (place.root / "uploads" / "e-1" / "parcel.json").write_text("{")
+    (place.root / "staged" / "e-2").mkdir()
+    place.again()
+    assert place.files() == set()
+    assert list((place.root / "staged").iterdir()) == []
+
+
+def test_what_uploads_announce_counts_against_the_quota_at_once(place: Place) -> None:
+    place.limits = replace(LIMITS, quota_bytes=len(CONTENT) * 2 - 1)
+    place.again()
+    place.send(CONTENT, 0)
+    with pytest.raises(StoreFull, match="full") as error:
+        place.staging.begin(parcel(CONTENT, "e-2"))
+    assert "SKREI_QUOTA_BYTES" in error.value.hint
+    assert not (place.root / "uploads" / "e-2").exists()
+    place.staging.abort("e-1")
+    assert place.staging.begin(parcel(CONTENT, "e-2")) is not None
+
+
+def test_a_disk_without_room_refuses_before_the_first_byte(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SPARE_BYTES", 1 << 60)
+    with pytest.raises(StoreFull, match="disk"):
+        place.staging.begin(parcel(CONTENT))
+    assert place.files() == set()
+
+
+def test_only_so_many_uploads_are_open(place: Place) -> None:
+    for name in ("e-1", "e-2"):
+        place.send(CONTENT, 0, name=name)
+    with pytest.raises(TooManyUploads, match="2 uploads"):
+        place.staging.begin(parcel(CONTENT, "e-3"))
+    assert place.staging.begin(parcel(CONTENT, "e-1")) is not None
+
+
+def test_uploads_that_nobody_goes_on_with_are_dropped_and_so_are_staged_ones_that_nobody_wants(place: Place) -> None:
+    import os
+    import time
+
+    place.now = time.time()
+    place.send(CONTENT, 0)
+    place.send(CONTENT, name="e-2")
+    place.staging.stage(parcel(CONTENT, "e-2"))
+    assert place.staging.tidy() == []
+    place.now += 200
+    assert place.staging.tidy() == ["e-1"]
+    os.utime(place.root / "staged" / "e-2", (0, 0))
+    assert place.staging.tidy() == ["e-2"]
+    assert place.files() == set()
+    with pytest.raises(StagedGone):
+        place.staging.finalise(parcel(CONTENT, "e-2"))
