@@ -5,6 +5,7 @@ import http.client
 import json
 import socket
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -98,6 +99,25 @@ async def test_results_are_signed_addresses_of_the_winners_in_the_order_of_parti
         url, _, token = item["Params"]["URL"].partition("?token=")
         assert url == f"http://127.0.0.1:9/results/{item['Params']['ExecutionID']}.tar.gz"
         api.deps.verifier.download(token, item["Params"]["ExecutionID"])
+        assert (item["Params"]["Size"], item["Params"]["Digest"]) == (1, "sha256:0")
+        assert datetime.fromisoformat(item["Params"]["KeptUntil"]) - datetime.now(UTC) > timedelta(hours=167)
+    (item,) = (await api.http.get(f"{JOBS}/{job_id}/results?execution_id={loser}")).json()["Items"]
+    assert item["Params"]["ExecutionID"] == loser, "what does not count can be had by its id"
+    assert (await api.http.get(f"{JOBS}/{job_id}/results?execution_id=e-nope")).status_code == 404
+
+
+async def test_an_execution_tells_until_when_its_result_is_kept_and_whether_it_still_is(api: Api) -> None:
+    job_id = await api.submit()
+    execution_id = await api.rows.execution(job_id, state="completed", observed="completed")
+    await api.rows.result(job_id, execution_id, inline=None)
+    (shown,) = (await api.http.get(f"{JOBS}/{job_id}/executions")).json()["Items"]
+    told = shown["PublishedResult"]
+    assert (told["Type"], told["Params"]["Kept"], told["Params"]["Size"]) == ("skrei", True, 1)
+    await api.rows.link.execute("UPDATE results SET stored_at = NULL, created_at = now() - interval '8 days'")
+    (shown,) = (await api.http.get(f"{JOBS}/{job_id}/executions")).json()["Items"]
+    assert shown["PublishedResult"]["Params"]["Kept"] is False
+    assert datetime.fromisoformat(shown["PublishedResult"]["Params"]["KeptUntil"]) < datetime.now(UTC)
+    assert (await api.http.get(f"{JOBS}/{job_id}/results?execution_id={execution_id}")).json()["Items"] == []
 
 
 async def test_the_internal_route_gives_results_to_the_publisher_alone(api: Api) -> None:

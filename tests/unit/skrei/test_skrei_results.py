@@ -1,88 +1,314 @@
-import io
-import tarfile
+import asyncio
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
+from skrei import results as module
+from skrei.archive import Caps
 from skrei.client import AsyncClient
-from skrei.errors import ApiError, DownloadFailed
-from skrei.results import fetch
-from tests.support.fake_api import FakeApi, error, execution
+from skrei.errors import ApiError, DownloadFailed, NoPlace, ResultGone, UnsafeArchive
+from skrei.results import Fetched, NoMeter, Wish, fetch
+from tests.support.door import Door, archive, digest_of
+from tests.support.fake_api import FakeApi, execution
 
 BASE = "/api/v1/orchestrator/jobs/x"
 DOOR = "http://127.0.0.1:8"
 
 
-def archive(text: str) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        entry = tarfile.TarInfo("stdout")
-        entry.size = len(text)
-        tar.addfile(entry, io.BytesIO(text.encode()))
-    return out.getvalue()
+def names_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
-def streamed(content: bytes, told: int | None = None) -> httpx2.Response:
-    """A response that is still on its way, as a real one is."""
-    return httpx2.Response(
-        200, stream=httpx2.ByteStream(content), headers={"Content-Length": str(told or len(content))}
-    )
+def untouched(folder: Path) -> bool:
+    return not any(folder.iterdir())
 
 
-def names_below(folder: Path, name: str) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob(name))
-
-
-def api_of(*executions: dict[str, object], **answers: object) -> FakeApi:
-    items = [
-        {"Type": "urlDownload", "Params": {"URL": f"{DOOR}/results/{one['ID']}.tar.gz?token=t"}} for one in executions
-    ]
-    base: dict[str, object] = {
+def api_of(*left: bytes, door: Door | None = None, told: bool = True, **params: Any) -> tuple[FakeApi, Door]:
+    """An API whose job has one partition for each of `left`."""
+    executions = [execution(number, number) for number in range(len(left))]
+    door = door or Door({})
+    door.contents |= {str(one["ID"]): content for one, content in zip(executions, left, strict=True)}
+    items = []
+    for number, (one, content) in enumerate(zip(executions, left, strict=True)):
+        more = {"ExecutionID": one["ID"], "PartitionIndex": number, "Size": len(content), "Digest": digest_of(content)}
+        items.append(
+            {
+                "Type": "urlDownload",
+                "Params": {"URL": f"{DOOR}/results/{one['ID']}.tar.gz?token=t"} | (more if told else {}) | params,
+            }
+        )
+    answers: dict[str, Any] = {
         f"GET {BASE}/results": {"NextToken": "", "Items": items},
-        f"GET {BASE}/executions": {"NextToken": "", "Items": list(executions)},
+        f"GET {BASE}/executions": {"NextToken": "", "Items": executions},
     }
-    base |= {
-        f"GET /results/{one['ID']}.tar.gz": streamed(archive(str(one.get("PartitionIndex")))) for one in executions
-    }
-    return FakeApi(base | answers)
+    answers |= {f"GET /results/{one['ID']}.tar.gz": door for one in executions}
+    return FakeApi(answers), door
 
 
-async def fetched(api: FakeApi, target: Path) -> object:
+async def fetched(api: FakeApi, target: Path, meter: NoMeter | None = None, **wish: Any) -> Fetched:
     async with AsyncClient("http://127.0.0.1:9", transport=api.transport) as client:
-        return await fetch(client, "x", target)
+        return await fetch(client, "x", target, Wish(**wish), meter)
 
 
 async def test_one_result_lies_in_the_folder_itself(tmp_path: Path) -> None:
-    await fetched(api_of(execution(1)), tmp_path / "out")
-    assert (tmp_path / "out" / "stdout").read_text() == "0"
+    api, _ = api_of(archive(stdout="hi", exitCode="0", out__a="1"), KeptUntil="2026-12-01T00:00:00Z")
+    got = await fetched(api, tmp_path / "new" / "out")
+    assert names_below(tmp_path) == ["new/out/exitCode", "new/out/out/a", "new/out/stdout"]
+    assert (got.files, got.total_bytes, got.kept_until) == (3, 4, "2026-12-01T00:00:00Z")
 
 
-async def test_several_results_lie_in_a_folder_for_each_partition(tmp_path: Path) -> None:
-    await fetched(api_of(execution(1, 3), execution(2, 5)), tmp_path)
-    assert names_below(tmp_path, "stdout") == ["3/stdout", "5/stdout"]
-    assert (tmp_path / "5" / "stdout").read_text() == "5"
+async def test_several_results_lie_together_with_their_output_joined_in_order(tmp_path: Path) -> None:
+    api, _ = api_of(
+        *(archive(stdout=f"{n}\n", stderr="", exitCode=str(n), **{f"out__part{n}": "x"}) for n in range(12))
+    )
+    got = await fetched(api, tmp_path / "out")
+    assert (tmp_path / "out/stdout").read_text() == "".join(f"{n}\n" for n in range(12))
+    assert (tmp_path / "out/exitCode").read_text() == "".join(map(str, range(12)))
+    assert len(names_below(tmp_path / "out/out")) == 12
+    assert set(got.partitions.values()) == {tmp_path / "out"}
+    assert not got.clashes
 
 
-async def test_the_api_s_word_on_a_partition_counts(tmp_path: Path) -> None:
-    api = api_of(execution(1), execution(2))
-    for number, item in enumerate(api.answers[f"GET {BASE}/results"]["Items"]):
-        item["Params"]["PartitionIndex"] = number + 7
-    await fetched(api, tmp_path)
-    assert names_below(tmp_path, "stdout") == ["7/stdout", "8/stdout"]
-    assert not [one for one in api.requests if one.url.path.endswith("/executions")]
+async def test_what_cannot_lie_together_keeps_a_folder_for_each_partition(tmp_path: Path) -> None:
+    api, _ = api_of(archive(stdout="0", words__top="a"), archive(stdout="1", words__top="b"), archive(stdout="2"))
+    got = await fetched(api, tmp_path / "out")
+    assert names_below(tmp_path / "out") == ["0/words/top", "1/words/top", "stdout"]
+    assert (tmp_path / "out/stdout").read_text() == "012"
+    assert got.clashes == ("words/top",)
+    assert got.partitions["1"] == tmp_path / "out" / "1"
 
 
-async def test_a_refused_download_is_one_error_not_a_group(tmp_path: Path) -> None:
-    api = api_of(execution(1, 3), execution(2, 5))
-    api.answers[f"GET /results/{execution(2)['ID']}.tar.gz"] = error(403, "the token has expired")
-    with pytest.raises(ApiError, match="expired"):
-        await fetched(api, tmp_path)
+async def test_a_folder_for_each_partition_on_demand(tmp_path: Path) -> None:
+    api, _ = api_of(archive(stdout="0"), archive(stdout="1"))
+    await fetched(api, tmp_path / "out", apart=True)
+    assert names_below(tmp_path / "out") == ["0/stdout", "1/stdout"]
 
 
-async def test_a_download_that_breaks_off_is_not_taken_for_a_result(tmp_path: Path) -> None:
-    api = api_of(execution(1))
-    api.answers[f"GET /results/{execution(1)['ID']}.tar.gz"] = streamed(archive("x")[:-10], told=4711)
-    with pytest.raises(DownloadFailed, match="of 4711"):
+async def test_raw_keeps_the_archives_as_they_are(tmp_path: Path) -> None:
+    content = b"not even an archive"
+    api, _ = api_of(content, archive(stdout="1"))
+    await fetched(api, tmp_path / "out", raw=True)
+    ids = [str(execution(number)["ID"]) for number in range(2)]
+    assert names_below(tmp_path / "out") == [f"raw/{id_}.tar.gz" for id_ in ids]
+    assert (tmp_path / "out/raw" / f"{ids[0]}.tar.gz").read_bytes() == content
+
+
+async def test_one_execution_s_result_is_asked_for_by_its_id(tmp_path: Path) -> None:
+    api, _ = api_of(archive(stdout="x"))
+    await fetched(api, tmp_path / "out", execution_id="e-1")
+    (asked,) = [one for one in api.requests if one.url.path.endswith("/results")]
+    assert asked.url.params["execution_id"] == "e-1"
+
+
+async def test_partitions_that_the_api_does_not_name_are_found_by_their_executions(tmp_path: Path) -> None:
+    api, _ = api_of(archive(stdout="0"), archive(stdout="1"), told=False)
+    await fetched(api, tmp_path / "out", apart=True)
+    assert (tmp_path / "out/1/stdout").read_text() == "1"
+
+
+async def test_at_most_so_many_are_downloaded_at_once(tmp_path: Path) -> None:
+    door = Door({})
+    api, _ = api_of(*(archive(stdout=str(n)) for n in range(6)), door=door)
+    running, most = 0, 0
+
+    async def one(request: httpx2.Request) -> httpx2.Response:
+        nonlocal running, most
+        if not request.url.path.startswith("/results/"):
+            return api(request)
+        running += 1
+        most = max(most, running)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        running -= 1
+        return door(request)
+
+    async with AsyncClient("http://127.0.0.1:9", transport=httpx2.MockTransport(one)) as client:
+        await fetch(client, "x", tmp_path / "out", Wish(parallel=2))
+    assert most == 2
+
+
+class Watcher(NoMeter):
+    def __init__(self) -> None:
+        self.said: list[object] = []
+        self.bytes = 0
+
+    def expect(self, total_bytes: int | None, count: int) -> None:
+        self.said.append((total_bytes, count))
+
+    def add(self, count: int) -> None:
+        self.bytes += count
+
+    def done(self) -> None:
+        self.said.append("done")
+
+
+async def test_whoever_watches_is_told_how_far_it_is(tmp_path: Path) -> None:
+    left = [archive(stdout="0" * 9000), archive(stdout="1")]
+    api, _ = api_of(*left, door=Door({}, [{"breaks": 20}]))
+    watcher = Watcher()
+    await fetched(api, tmp_path / "out", watcher, parallel=1)
+    assert watcher.said == [(sum(map(len, left)), 2), "done", "done"]
+    assert watcher.bytes == sum(map(len, left))
+
+
+async def test_a_result_that_is_over_its_time_says_until_when_it_was_kept(tmp_path: Path) -> None:
+    api, _ = api_of(archive(stdout="x"), door=Door({}, [{"status": 404}]), KeptUntil="2026-11-01T10:00:00Z")
+    with pytest.raises(ResultGone, match="partition 0 is not there any more: they were kept until 2026-11-01"):
         await fetched(api, tmp_path / "out")
-    assert names_below(tmp_path, "stdout") == []
+    kept = {"Digest": "sha256:0", "Size": 1, "KeptUntil": "2026-11-01T10:00:00Z", "Kept": False}
+    gone = execution(1, PublishedResult={"Type": "skrei", "Params": kept})
+    api = FakeApi({f"GET {BASE}/results": {"Items": []}, f"GET {BASE}/executions": {"Items": [gone]}})
+    with pytest.raises(ResultGone, match="not kept any more: they were kept until 2026-11-01") as failed:
+        await fetched(api, tmp_path / "out")
+    assert "Run the job again" in failed.value.hint
+
+
+async def test_a_job_that_left_nothing_makes_no_folder(tmp_path: Path) -> None:
+    api = FakeApi({f"GET {BASE}/results": {"Items": []}, f"GET {BASE}/executions": {"Items": []}})
+    assert (await fetched(api, tmp_path / "out")).partitions == {}
+    assert not (tmp_path / "out").exists()
+
+
+async def test_a_result_of_another_kind_is_named_not_fetched(tmp_path: Path) -> None:
+    item = {"Type": "s3", "Params": {"Bucket": "b", "URL": "s3://b/key"}}
+    api = FakeApi({f"GET {BASE}/results": {"Items": [item]}, f"GET {BASE}/executions": {"Items": []}})
+    assert (await fetched(api, tmp_path / "out")).unknown == (item,)
+
+
+# ---------------------------------------------------------------- what is there already
+
+
+async def test_what_lies_beside_stays_and_nothing_is_replaced_unless_told(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    await fetched(api_of(archive(stdout="1", out__a="1"))[0], tmp_path)
+    assert names_below(tmp_path) == ["mine", "out/a", "stdout"]
+    api, door = api_of(archive(stdout="2", out__b="2"))
+    with pytest.raises(NoPlace, match=r"stdout is in .* already") as refused:
+        await fetched(api, tmp_path)
+    assert "--overwrite" in refused.value.hint
+    assert door.ranges == [], "refused before anything was downloaded"
+    await fetched(api, tmp_path, overwrite=True)
+    assert names_below(tmp_path) == ["mine", "out/a", "out/b", "stdout"]
+    assert (tmp_path / "stdout").read_text() == "2"
+
+
+async def test_a_name_below_a_folder_is_in_the_way_too(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("mine")
+    with pytest.raises(NoPlace, match="out/a is in"):
+        await fetched(api_of(archive(stdout="1", out__a="1"))[0], tmp_path)
+    assert (tmp_path / "out" / "a").read_text() == "mine"
+    assert names_below(tmp_path) == ["out/a"]
+
+
+async def test_links_in_the_target_are_replaced_not_followed(tmp_path: Path) -> None:
+    outside, target = tmp_path / "outside", tmp_path / "t"
+    outside.mkdir()
+    (outside / "a").write_text("mine")
+    target.mkdir()
+    (target / "stdout").symlink_to(outside / "a")
+    (target / "out").symlink_to(outside)
+    api, _ = api_of(archive(stdout="theirs", out__a="theirs"))
+    with pytest.raises(NoPlace):
+        await fetched(api, target)
+    await fetched(api, target, overwrite=True)
+    assert (outside / "a").read_text() == "mine"
+    assert (target / "out" / "a").read_text() == (target / "stdout").read_text() == "theirs"
+
+
+async def test_a_folder_in_the_place_of_a_file_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "stdout").mkdir()
+    with pytest.raises(NoPlace, match="is a folder, and a file of the result has its name"):
+        await fetched(api_of(archive(stdout="x"))[0], tmp_path, overwrite=True)
+
+
+async def test_a_target_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NoPlace, match="is a file"):
+        await fetched(api_of(archive(stdout="x"))[0], tmp_path / "file", overwrite=True)
+
+
+# ---------------------------------------------------------------- nothing is left behind
+
+
+BAD = archive(stdout="x", **{"..__evil": "x"})
+
+
+@pytest.mark.parametrize(
+    ("left", "plan", "kind"),
+    [
+        (BAD, [], UnsafeArchive),
+        (b"rubbish", [], UnsafeArchive),
+        (archive(stdout="x"), [{"status": 401}, {"status": 401}, {"status": 401}], ApiError),
+        (archive(stdout="x"), [{"status": 400}, {"status": 400}], ApiError),
+        (archive(stdout="x"), [{"content": archive(stdout="y" * 5000)}] * 2, DownloadFailed),
+    ],
+    ids=["unsafe", "damaged", "expired", "refused", "too-long"],
+)
+async def test_whatever_fails_is_one_error_and_leaves_the_disk_as_it_was(
+    tmp_path: Path, left: bytes, plan: list[dict[str, Any]], kind: type[Exception]
+) -> None:
+    api, _ = api_of(left, archive(stdout="fine"), door=Door({}, list(plan)))
+    with pytest.raises(kind):
+        await fetched(api, tmp_path / "new" / "out", parallel=1)
+    assert untouched(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "todo"),
+    [
+        (errno.ENOSPC, "The disk under .* is full", "Free some space"),
+        (errno.EACCES, "cannot be written", "--output-dir"),
+        (errno.EROFS, "cannot be written", "--output-dir"),
+        (errno.EIO, "cannot be written", "--output-dir"),
+    ],
+)
+async def test_what_a_disk_refuses_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str, todo: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / "x"))
+
+    monkeypatch.setattr(module, "unpack", refuse)
+    with pytest.raises(NoPlace, match=said) as failed:
+        await fetched(api_of(archive(stdout="x"))[0], tmp_path / "out")
+    assert todo in failed.value.hint
+    assert untouched(tmp_path)
+
+
+async def test_results_that_will_not_fit_are_not_begun(tmp_path: Path) -> None:
+    api, door = api_of(archive(stdout="x"), Size=10**18)
+    with pytest.raises(NoPlace, match="no room"):
+        await fetched(api, tmp_path / "out")
+    assert door.ranges == []
+    assert untouched(tmp_path)
+
+
+async def test_the_caps_of_the_caller_count(tmp_path: Path) -> None:
+    api, _ = api_of(archive(stdout="x" * 100))
+    with pytest.raises(UnsafeArchive, match="more than 99 bytes"):
+        await fetched(api, tmp_path / "out", caps=Caps(total_bytes=99))
+
+
+async def test_who_gives_up_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slowly(archive: Path, target: Path, caps: Caps, *, wanted: Any) -> None:
+        target.mkdir()
+        loop.call_soon_threadsafe(begun.set)
+        while wanted():
+            (target / "half").write_text("x")
+        (target / "half").write_text("the folder is still there")
+
+    monkeypatch.setattr(module, "unpack", slowly)
+    task = asyncio.create_task(fetched(api_of(archive(stdout="x"))[0], tmp_path / "out"))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert untouched(tmp_path)

@@ -9,7 +9,7 @@ import json
 import os
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote, urlencode
@@ -60,6 +60,12 @@ class AsyncClient:
             transport=transport,
             trust_env=not is_loopback(self.endpoint),
         )
+        # Downloads are opened by what their address holds: nobody behind one is told who asks the API.
+        self._doors = httpx2.AsyncClient(
+            timeout=httpx2.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
+            transport=transport,
+            trust_env=not is_loopback(self.endpoint),
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,6 +78,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+        await self._doors.aclose()
 
     # -------------------------------------------------------------- agent
 
@@ -153,9 +160,9 @@ class AsyncClient:
         answer = await self.call("GET", f"{_path(job_id)}/executions", query=query)
         return Page(tuple(map(Execution.parse, items(answer.get("Items")))), str(answer.get("NextToken") or ""), answer)
 
-    async def results(self, job_id: str) -> Page[Document]:
-        """Return where a job's committed results are: documents of `Type` and `Params`."""
-        answer = await self.call("GET", f"{_path(job_id)}/results")
+    async def results(self, job_id: str, *, execution_id: str = "") -> Page[Document]:
+        """Return where a job's committed results are, or what one execution left: documents of `Type` and `Params`."""
+        answer = await self.call("GET", f"{_path(job_id)}/results", query={"execution_id": execution_id})
         return Page(items(answer.get("Items")), str(answer.get("NextToken") or ""), answer)
 
     async def logs(
@@ -193,9 +200,13 @@ class AsyncClient:
 
     # -------------------------------------------------------------- transport
 
-    def stream(self, url: str) -> AbstractAsyncContextManager[httpx2.Response]:
-        """Open a download at the address of a result (an absolute URL, or a path at the API)."""
-        return self._open(url)
+    def download(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[httpx2.Response]:
+        """Open the address of a result; whatever is answered is the caller's to judge. Raises what HTTPX raises.
+
+        Identity: the file is a tar.gz already, and its size is checked against what arrived.
+        """
+        address = httpx2.URL(self.endpoint).join(url)
+        return self._doors.stream("GET", address, headers={"Accept-Encoding": "identity", **headers})
 
     async def call(
         self,
@@ -220,25 +231,11 @@ class AsyncClient:
                 raise self._unreachable() from error
             if response.status_code == httpx2.codes.OK:
                 return _document(response)
-            problem = _problem(response)
+            problem = problem_of(response)
             if not (again and problem.may_pass and attempt < ATTEMPTS):
                 raise problem
             await asyncio.sleep(_pause(response, attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")
-
-    @asynccontextmanager
-    async def _open(self, url: str) -> AsyncIterator[httpx2.Response]:
-        # Identity: the file is a tar.gz already, and its size is checked against what arrived.
-        try:
-            async with self._http.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
-                if response.status_code != httpx2.codes.OK:
-                    await response.aread()
-                    raise _problem(response)
-                yield response
-        except httpx2.TransportError as error:
-            raise Unreachable(
-                f"The download at {url.partition('?')[0]} broke off: {error}", hint="Try again."
-            ) from error
 
     def _unreachable(self) -> Unreachable:
         return Unreachable(
@@ -268,7 +265,7 @@ def _document(response: httpx2.Response) -> Document:
     return document
 
 
-def _problem(response: httpx2.Response) -> ApiError:
+def problem_of(response: httpx2.Response) -> ApiError:
     """Read the documented error body; anything else is told by its status and the beginning of its text."""
     status = response.status_code
     try:

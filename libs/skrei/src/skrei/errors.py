@@ -47,6 +47,18 @@ class DownloadFailed(SkreiError):
     retryable: ClassVar[bool] = True
 
 
+class ResultGone(SkreiError):
+    """A result that was there once, and is not kept any more."""
+
+    code: ClassVar[str] = "result-gone"
+
+
+class NoPlace(SkreiError):
+    """Results cannot be written where they should: no space, no permission, or something is there already."""
+
+    code: ClassVar[str] = "no-place"
+
+
 class LogsFailed(SkreiError):
     """The log stream ended with an error instead of its end."""
 

@@ -1,105 +1,384 @@
-"""Fetching what a job left: one folder, with one folder below it for each partition when there are several."""
+"""Fetching what a job left: several downloads side by side, each unpacked aside, and moved into place when all is well.
+
+Whatever goes wrong, the caller's folder holds either the whole result or what it held before.
+"""
 
 import asyncio
+import contextlib
+import errno
+import re
+import shutil
 import tempfile
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from skrei.archive import unpack
+from skrei.archive import Caps, Unpacked, folds_case, unpack
 from skrei.client import AsyncClient
-from skrei.errors import DownloadFailed
-from skrei.views import Document
+from skrei.download import Download, Gone, Result
+from skrei.errors import NoPlace, ResultGone
+from skrei.layout import Laid, Part, in_the_way, lay_out, move
+from skrei.views import Document, local_time
 
 PARALLEL = 4
 """Downloads at once: enough to hide the latency, few enough for one publisher."""
-MOST_DOWNLOAD_BYTES = 64 * 1024**3
-"""Bytes of one archive; see `skrei.archive.MOST_BYTES`."""
+RAW_FOLDER = "raw"
+
+T = TypeVar("T")
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How results are wanted."""
+
+    execution_id: str = ""
+    """What this execution left, whether it counts or not; empty: what counts of every partition."""
+    raw: bool = False
+    """The archives themselves, in `raw/<execution>.tar.gz`."""
+    apart: bool = False
+    """A folder for each partition instead of everything together."""
+    overwrite: bool = False
+    """Replace what has the same name."""
+    parallel: int = PARALLEL
+    caps: Caps = field(default_factory=Caps)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What was fetched: the folder, what lies in it by partition, and results of a kind that nobody here can fetch."""
+    """What was fetched: the folder, where each partition lies in it, and what could not be had."""
 
     folder: Path
     partitions: dict[str, Path]
     files: int
     total_bytes: int
     unknown: tuple[Document, ...] = ()
+    """Results of a kind that nobody here can fetch."""
+    clashes: tuple[str, ...] = ()
+    """Names that several partitions have; not empty means that each has a folder of its own."""
+    kept_until: str = ""
+    """Until when the first of them is kept at the server; empty where it does not say."""
 
 
-async def fetch(client: AsyncClient, job_id: str, target: Path) -> Fetched:
-    """Download and unpack the results of a job below `target`.
+class NoMeter:
+    """Nobody watches; whoever does overrides these."""
 
-    One result lies in `target` itself; of several, each lies in `target/<partition>`.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def expect(self, total_bytes: int | None, count: int) -> None:
+        """Say how much will come, None where that is not known, of how many results."""
+
+    def add(self, count: int) -> None:
+        """See `skrei.download.Meter`."""
+
+    def done(self) -> None:
+        """Say that one more result is unpacked."""
+
+
+async def fetch(
+    client: AsyncClient,
+    job_id: str,
+    target: Path,
+    wish: Wish = Wish(),
+    meter: NoMeter | None = None,
+) -> Fetched:
+    """Download the results of a job and lay them out in `target`; see `skrei.layout` for how several lie.
+
+    Raises SkreiError with what to do; then `target` is as it was.
     """
-    found = (await client.results(job_id)).items
-    usable = [item for item in found if _address(item)]
+    found = (await client.results(job_id, execution_id=wish.execution_id)).items
+    results = await _read(client, job_id, [item for item in found if _address(item)])
     unknown = tuple(item for item in found if not _address(item))
-    single = len(usable) == 1
-    names = await _partitions(client, job_id, usable)
-    places = {_address(item): target if single else target / name for item, name in zip(usable, names, strict=True)}
-    gate = asyncio.Semaphore(PARALLEL)
-    if usable:  # a job without results leaves no empty folder
-        await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_one(client, gate, url, place)) for url, place in places.items()]
-    except ExceptionGroup as failed:
-        # The first failure cancelled the others: it is the one to tell.
-        raise failed.exceptions[0] from failed
-    counted = [task.result() for task in tasks]
+    if not results:
+        if not unknown:
+            await _say_gone(client, job_id, wish.execution_id)
+        return Fetched(target, {}, 0, 0, unknown)
+    meter = meter or NoMeter()
+    sizes = [result.size for result in results]
+    total = sum(size for size in sizes if size is not None) if None not in sizes else None
+    meter.expect(total, len(results))
+    with _told(target), _aside(target, total) as (place, aside):
+        _refuse_early(place, wish)
+        fetched = _Fetching(client, job_id, aside, wish, meter)
+        unpacked = await fetched.all(results)
+        laid = await _in_thread(lambda _: _settle(results, aside, place, wish))
+    parts = _where(results, target, apart=not wish.raw and (wish.apart or bool(laid.clashes)))
     return Fetched(
-        folder=target,
-        partitions=dict(zip(names, places.values(), strict=True)),
-        files=sum(files for files, _ in counted),
-        total_bytes=sum(size for _, size in counted),
+        folder=target / RAW_FOLDER if wish.raw else target,
+        partitions=parts,
+        files=sum(one.files for one in unpacked.values()),
+        total_bytes=sum(one.total_bytes for one in unpacked.values()),
         unknown=unknown,
+        clashes=laid.clashes,
+        kept_until=min((result.kept_until for result in results if result.kept_until), default=""),
     )
 
 
-async def _one(client: AsyncClient, gate: asyncio.Semaphore, url: str, place: Path) -> tuple[int, int]:
-    async with gate:
-        with tempfile.TemporaryDirectory(prefix="skrei-get-") as folder:
-            archive = Path(folder, "result.tar.gz")
-            await _download(client, url, archive)
-            done = await asyncio.to_thread(unpack, archive, place)
-    return done.files, done.total_bytes
+class _Fetching:
+    """One call's downloads."""
+
+    def __init__(self, client: AsyncClient, job_id: str, aside: Path, wish: Wish, meter: NoMeter) -> None:
+        self._client = client
+        self._job_id = job_id
+        self._aside = aside
+        self._wish = wish
+        self._meter = meter
+        self._gate = asyncio.Semaphore(wish.parallel)
+
+    async def all(self, results: Sequence[Result]) -> dict[str, Unpacked]:
+        """Bring all, or raise what went wrong first."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {result.execution_id: group.create_task(self._one(result)) for result in results}
+        except ExceptionGroup as failed:
+            # The first failure cancelled the others: it is the one to tell.
+            raise failed.exceptions[0] from failed
+        return {execution_id: task.result() for execution_id, task in tasks.items()}
+
+    async def _one(self, result: Result) -> Unpacked:
+        async with self._gate:
+            archive = archive_of(self._aside, result)
+            download = Download(self._client, result, archive, renew=lambda: self._fresh(result), meter=self._meter)
+            try:
+                await download.run()
+            except Gone as error:
+                raise ResultGone(
+                    f"The result of partition {result.partition} is not there any more{_until(result.kept_until)}.",
+                    hint=f"Run the job again: skrei job run. What became of it: skrei job describe {self._job_id}",
+                    execution_id=result.execution_id,
+                ) from error
+            if self._wish.raw:
+                self._meter.done()
+                return Unpacked(1, archive.stat().st_size)
+            folder, caps = folder_of(self._aside, result), self._wish.caps
+            done = await _in_thread(lambda wanted: unpack(archive, folder, caps, wanted=wanted))
+            archive.unlink()
+            self._meter.done()
+            return done
+
+    async def _fresh(self, result: Result) -> str:
+        """Return a fresh address of a result whose own has expired."""
+        page = await self._client.results(self._job_id, execution_id=result.execution_id)
+        for item in page.items:
+            if _made_by(item) == result.execution_id and _address(item):
+                return _address(item)
+        raise Gone
 
 
-async def _download(client: AsyncClient, url: str, archive: Path) -> None:
-    received = 0
-    async with client.stream(url) as response:
-        told = response.headers.get("Content-Length", "")
-        with archive.open("wb") as out:
-            async for chunk in response.aiter_raw():
-                received += len(chunk)
-                if received > MOST_DOWNLOAD_BYTES:
-                    raise DownloadFailed(f"The result has more than {MOST_DOWNLOAD_BYTES} bytes.")
-                out.write(chunk)
-    if told.isdigit() and int(told) != received:
-        raise DownloadFailed(f"The download broke off after {received} of {told} bytes.", hint="Try again.")
+def archive_of(aside: Path, result: Result) -> Path:
+    """Return where a download goes."""
+    return aside / f"{_file_part(result.execution_id)}.tar.gz"
 
 
-def _address(item: Document) -> str:
-    params = item.get("Params") or {}
-    return str(params.get("URL") or params.get("PreSignedURL") or "")
+def folder_of(aside: Path, result: Result) -> Path:
+    """Return where it is unpacked."""
+    return aside / f"{_file_part(result.execution_id)}.folder"
 
 
-async def _partitions(client: AsyncClient, job_id: str, usable: list[Document]) -> list[str]:
+def _settle(results: Sequence[Result], aside: Path, target: Path, wish: Wish) -> Laid:
+    """Lay out what was fetched and move it into place. Raises NoPlace."""
+    whole = aside / "whole"
+    laid = Laid()
+    if wish.raw:
+        (whole / RAW_FOLDER).mkdir(parents=True)
+        for result in results:
+            archive = archive_of(aside, result)
+            archive.rename(whole / RAW_FOLDER / archive.name)
+    else:
+        names = _part_names(results)
+        parts = [Part(names[result.execution_id], folder_of(aside, result)) for result in results]
+        laid = lay_out(parts, whole, apart=wish.apart, folds=folds_case(aside))
+    if not wish.overwrite and (names_there := in_the_way(whole, target)):
+        raise _there(target, names_there)
+    move(whole, target)
+    return laid
+
+
+def _refuse_early(target: Path, wish: Wish) -> None:
+    """Refuse what will be refused anyhow before anything is downloaded: a result always has a `stdout`."""
+    if not wish.overwrite and not wish.raw and not wish.apart and (target / "stdout").exists():
+        raise _there(target, ["stdout"])
+
+
+def _there(target: Path, names: Sequence[str]) -> NoPlace:
+    return NoPlace(
+        f"{', '.join(names)} is in {target} already.",
+        hint="Name another place with --output-dir, or replace what is there with --overwrite.",
+    )
+
+
+def _where(results: Sequence[Result], target: Path, *, apart: bool) -> dict[str, Path]:
+    names = _part_names(results)
+    return {
+        names[result.execution_id]: target / names[result.execution_id] if apart and len(results) > 1 else target
+        for result in results
+    }
+
+
+def _part_names(results: Sequence[Result]) -> dict[str, str]:
+    """Return a folder's name for each result: its partition, or the execution where partitions do not tell apart."""
+    told = [result.partition for result in results]
+    if len(set(told)) == len(told):
+        return {result.execution_id: str(result.partition) for result in results}
+    return {result.execution_id: _file_part(result.execution_id) for result in results}
+
+
+# ---------------------------------------------------------------- the place
+
+
+@contextmanager
+def _aside(target: Path, total_bytes: int | None) -> Iterator[tuple[Path, Path]]:
+    """Yield the target's real place and a private folder on its file system; what is in it goes, whatever happens."""
+    place = target.resolve()
+    made = _make_parents(place.parent)
+    base = place if place.is_dir() else place.parent
+    if place.exists() and not place.is_dir():
+        raise NoPlace(f"{target} is a file.", hint="Name a folder with --output-dir.")
+    try:
+        free = shutil.disk_usage(base).free
+        if total_bytes is not None and total_bytes > free:
+            raise NoPlace(
+                f"There is no room in {base}: the results have {total_bytes:,} bytes, {free:,} are free.",
+                hint="Free some, or name another place with --output-dir.",
+            )
+        aside = Path(tempfile.mkdtemp(prefix=".skrei-get-", dir=base))
+        try:
+            yield place, aside
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _make_parents(folder: Path) -> list[Path]:
+    """Make a folder; returns those that were made, the deepest first."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Tell what a disk refuses in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or target
+        if error.errno in _FULL:
+            raise NoPlace(
+                f"The disk under {target} is full.", hint="Free some space, or name another place with --output-dir."
+            ) from error
+        if error.errno in _DENIED:
+            raise NoPlace(
+                f"{where} cannot be written: {error.strerror}.",
+                hint="Name a folder that you may write with --output-dir.",
+            ) from error
+        raise NoPlace(
+            f"{where} cannot be written: {error.strerror or error}.", hint="Name another place with --output-dir."
+        ) from error
+
+
+async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
+    """Run `work` in a thread; a cancellation tells it that it is not wanted any more, and waits until it has seen it.
+
+    So nobody clears a folder away in which it still writes.
+    """
+    stopped = threading.Event()
+    running = asyncio.get_running_loop().run_in_executor(None, work, lambda: not stopped.is_set())
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stopped.set()
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()
+        raise
+
+
+# ---------------------------------------------------------------- what the API says
+
+
+async def _read(client: AsyncClient, job_id: str, items: Sequence[Document]) -> list[Result]:
+    """Return what is to be fetched, in the order of partitions."""
+    partitions = await _partitions(client, job_id, items)
+    found = []
+    for item, partition in zip(items, partitions, strict=True):
+        params = item.get("Params") or {}
+        size = params.get("Size")
+        found.append(
+            Result(
+                url=_address(item),
+                execution_id=_made_by(item),
+                partition=partition,
+                size=size if isinstance(size, int) and size >= 0 else None,
+                digest=digest if (digest := str(params.get("Digest") or "")).startswith("sha256:") else "",
+                kept_until=str(params.get("KeptUntil") or ""),
+            )
+        )
+    return sorted(found, key=lambda result: result.partition)
+
+
+async def _partitions(client: AsyncClient, job_id: str, items: Sequence[Document]) -> list[int]:
     """Return the partition that each result belongs to.
 
     Skrei says it; where nobody does, the file is named after the execution that made it.
     """
-    told = [(item.get("Params") or {}).get("PartitionIndex") for item in usable]
+    told = [(item.get("Params") or {}).get("PartitionIndex") for item in items]
     if None not in told:
-        return [str(int(str(partition))) for partition in told]
+        return [int(str(partition)) for partition in told]
     executions = {execution.id: execution for execution in (await client.executions(job_id)).items}
     return [
-        str(executions[made_by].partition) if (made_by := _file_name(item)) in executions else str(number)
-        for number, item in enumerate(usable)
+        executions[made_by].partition if (made_by := _made_by(item)) in executions else number
+        for number, item in enumerate(items)
     ]
 
 
-def _file_name(item: Document) -> str:
-    return unquote(urlsplit(_address(item)).path.rsplit("/", 1)[-1]).removesuffix(".tar.gz")
+async def _say_gone(client: AsyncClient, job_id: str, execution_id: str) -> None:
+    """Raise ResultGone when there were results once."""
+    for execution in (await client.executions(job_id)).items:
+        meant = execution.id.startswith(execution_id) if execution_id else execution.has_result
+        if meant and execution.result_kept is False:
+            raise ResultGone(
+                f"The results of this job are not kept any more{_until(execution.result_kept_until)}.",
+                hint="Run the job again; how long results are kept is the server's setting SKREI_RESULT_TTL_HOURS.",
+                execution_id=execution.id,
+            )
+
+
+def _until(moment: str) -> str:
+    return f": they were kept until {local_time(moment)}" if moment else ""
+
+
+def _address(item: Document) -> str:
+    """Return where a result can be fetched over HTTP; empty where it cannot."""
+    params = item.get("Params") or {}
+    url = str(params.get("URL") or params.get("PreSignedURL") or "")
+    return url if url.startswith(("http://", "https://", "/")) else ""
+
+
+def _made_by(item: Document) -> str:
+    """Return the execution that made a result: as Skrei says it, else as its file is named."""
+    told = (item.get("Params") or {}).get("ExecutionID")
+    return str(told) if told else unquote(urlsplit(_address(item)).path.rsplit("/", 1)[-1]).removesuffix(".tar.gz")
+
+
+def _file_part(text: str) -> str:
+    """Return a text as one part of a path."""
+    return _NOT_IN_NAMES.sub("_", text)[:100].lstrip(".") or "result"

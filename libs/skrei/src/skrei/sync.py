@@ -12,7 +12,7 @@ from anyio.from_thread import start_blocking_portal
 from skrei.client import AsyncClient
 from skrei.follow import follow
 from skrei.progress import Progress
-from skrei.results import Fetched, fetch
+from skrei.results import Fetched, Wish, fetch
 from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, LogLine, Node, Page, Submitted
 
 T = TypeVar("T")
@@ -88,9 +88,9 @@ class Client:
         """See `AsyncClient.results`."""
         return self._portal.call(self._client.results, job_id)
 
-    def fetch(self, job_id: str, target: Path) -> Fetched:
+    def fetch(self, job_id: str, target: Path, wish: Wish | None = None) -> Fetched:
         """Download a job's results below `target`; see `skrei.results.fetch`."""
-        return self._portal.call(fetch, self._client, job_id, target)
+        return self._portal.call(fetch, self._client, job_id, target, wish or Wish())
 
     def follow(self, job_id: str) -> Iterator[Progress]:
         """Yield progress until the job is terminal; see `skrei.follow.follow`."""

@@ -104,6 +104,26 @@ class Execution:
         return bool((self.document.get("PublishedResult") or {}).get("Type"))
 
     @property
+    def result_kept(self) -> bool | None:
+        """Whether what it left can still be fetched; None where it left nothing, or the API does not say."""
+        kept = self._left.get("Kept")
+        return None if kept is None else bool(kept)
+
+    @property
+    def result_kept_until(self) -> str:
+        """Until when, as the API writes times; empty where it does not say."""
+        return str(self._left.get("KeptUntil") or "")
+
+    @property
+    def result_size(self) -> int:
+        """Bytes of what it left, packed; 0 where the API does not say."""
+        return int(self._left.get("Size") or 0)
+
+    @property
+    def _left(self) -> Document:
+        return (self.document.get("PublishedResult") or {}).get("Params") or {}
+
+    @property
     def is_terminal(self) -> bool:
         """Whether this attempt is over."""
         return self.state_number in TERMINAL_NUMBERS
@@ -225,6 +245,14 @@ class LogLine:
 def items(documents: Iterable[Document] | None) -> tuple[Document, ...]:
     """Return a list of the API as a tuple; an absent one is empty."""
     return tuple(documents or ())
+
+
+def local_time(moment: str) -> str:
+    """Return a time of the API as people read it here."""
+    try:
+        return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:
+        return moment
 
 
 def _amounts(document: Document | None) -> dict[str, float]:

@@ -30,7 +30,9 @@ _JOB_BY_NAME = f"{_JOB} WHERE j.namespace = $1 AND j.name = $2"
 _JOB_BY_PREFIX = f"{_JOB} WHERE j.id >= $1 AND j.id < $2 ORDER BY j.id LIMIT {NAMED_IDS}"
 
 _EXECUTION = """
-SELECT e.*, coalesce(r.committed, false) AS committed, r.stored_at IS NOT NULL AS stored
+SELECT e.*, coalesce(r.committed, false) AS committed, r.stored_at IS NOT NULL AS stored,
+       r.digest AS result_digest, r.size AS result_size, r.created_at AS result_created_at,
+       r.inline IS NOT NULL OR r.stored_at IS NOT NULL AS result_kept
 FROM executions e LEFT JOIN results r ON r.execution_id = e.id
 """
 _NODE = """
@@ -149,15 +151,22 @@ async def executions(
     return list(await pool.fetch(sql, job_id, version, limit))
 
 
+_RESULT = """
+SELECT execution_id, task, partition, digest, size, created_at FROM results
+WHERE job_id = $1 AND (inline IS NOT NULL OR stored_at IS NOT NULL)
+"""
+
+
 async def results(pool: asyncpg.Pool, job_id: str, version: int) -> list[Row]:
     """Return the committed results that can still be fetched, in the order of tasks and partitions."""
-    return list(
-        await pool.fetch(
-            "SELECT execution_id, task, partition, digest, size FROM results WHERE job_id = $1 AND job_version = $2"
-            " AND committed AND (inline IS NOT NULL OR stored_at IS NOT NULL) ORDER BY task, partition",
-            *(job_id, version),
-        )
-    )
+    sql = f"{_RESULT} AND job_version = $2 AND committed ORDER BY task, partition"
+    return list(await pool.fetch(sql, job_id, version))
+
+
+async def result_of(pool: asyncpg.Pool, job_id: str, execution_id: str) -> Row | None:
+    """Return what one execution left, whether it counts or not, while it can still be fetched."""
+    row: Row | None = await pool.fetchrow(f"{_RESULT} AND execution_id = $2", job_id, execution_id)
+    return row
 
 
 async def inline_result(pool: asyncpg.Pool, execution_id: str) -> bytes | None:

@@ -31,17 +31,26 @@ TURN_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class ResultView:
-    """A committed result that can be fetched."""
+    """A result that can be fetched: `digest` and `size` are those of its tar.gz."""
 
     execution_id: str
     partition: int
+    digest: str
+    size: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: lookups.Row) -> "ResultView":
+        """Read a row of `results`."""
+        return cls(row["execution_id"], row["partition"], row["digest"], row["size"], row["created_at"])
 
 
 class Record:
     """Reads and intent; everything behind it is one pool of connections."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, keep: timedelta) -> None:
         self._pool = pool
+        self._keep = keep  # how long results are kept, to say so
         self._admission = Admission()
         self._restored: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._restored_size = 0
@@ -52,7 +61,7 @@ class Record:
         """Connect; a record that is away is waited for by whoever asks, not here."""
         url = settings.database_url.get_secret_value()
         async with open_pool(url, application_name="skrei-api", size=settings.api_pool_size) as pool:
-            yield cls(pool)
+            yield cls(pool, timedelta(hours=settings.result_ttl_hours))
 
     # ---------------------------------------------------------------- intent
 
@@ -134,7 +143,7 @@ class Record:
 
     async def find_execution(self, job_id: str, key: str) -> ExecutionView:
         """Return one execution of a job. Raises NotFound or Ambiguous."""
-        return ExecutionView.of(await lookups.find_execution(self._pool, job_id, key))
+        return ExecutionView.of(await lookups.find_execution(self._pool, job_id, key), self._keep)
 
     async def executions(
         self, job_id: str, *, order: str, reverse: bool, limit: int, version: int | None
@@ -143,14 +152,19 @@ class Record:
         rows = await lookups.executions(self._pool, job_id, version=version, order=order, reverse=reverse, limit=limit)
         found: list[ExecutionView] = []
         for start in range(0, len(rows), TURN_ROWS):
-            found += [ExecutionView.of(row) for row in rows[start : start + TURN_ROWS]]
+            found += [ExecutionView.of(row, self._keep) for row in rows[start : start + TURN_ROWS]]
             await asyncio.sleep(0)
         return found
 
     async def results(self, job_id: str, version: int) -> list[ResultView]:
         """Return a job's committed results in the order of partitions."""
         rows = await lookups.results(self._pool, job_id, version)
-        return [ResultView(row["execution_id"], row["partition"]) for row in rows]
+        return [ResultView.of(row) for row in rows]
+
+    async def result_of(self, job_id: str, execution_id: str) -> ResultView | None:
+        """Return what one execution left, committed or not; None when there is nothing (any more)."""
+        row = await lookups.result_of(self._pool, job_id, execution_id)
+        return None if row is None else ResultView.of(row)
 
     async def inline_result(self, execution_id: str) -> bytes | None:
         """Return a result that the record still holds."""

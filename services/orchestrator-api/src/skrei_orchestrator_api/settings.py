@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     download_seconds: int = 3600
     """How long a download address works."""
 
+    result_ttl_hours: float = 168.0
+    """How long results are kept; the scheduler's setting of the same name, here to say so."""
+
     log_silence_seconds: float = 10.0
     """How long a node may take to answer a log reader."""
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
@@ -67,6 +67,16 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """What an execution left: its tar.gz, until when it is kept, and whether it still is."""
+
+    digest: str
+    size: int
+    kept_until: datetime
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionView:
     """An execution, and whether a result of it is kept."""
 
@@ -76,11 +86,12 @@ class ExecutionView:
     state: ExecutionState
     stored: bool
     output: RunOutput | None
+    left: Left | None
     row: Row
 
     @classmethod
-    def of(cls, row: Row) -> "ExecutionView":
-        """Read a row of `executions` with `committed` and `stored` of its result."""
+    def of(cls, row: Row, keep: timedelta) -> "ExecutionView":
+        """Read a row of `executions` with what is known of its result, which is kept for `keep`."""
         said = row["stdout"] is not None or row["stderr"] is not None
         output = RunOutput(
             stdout=row["stdout"] or "",
@@ -95,6 +106,7 @@ class ExecutionView:
             state=ExecutionState(row["state"]),
             stored=bool(row["stored"]),
             output=output if said else None,
+            left=_left(row, keep),
             row=row,
         )
 
@@ -120,11 +132,31 @@ class ExecutionView:
             exit_code=row["exit_code"],
             problem=row["problem_message"] or "",
             output=self.output,
-            published=bool(row["committed"]),
+            published=_published(row, self.left),
             revision=row["changes"],
             created=row["created_at"],
             modified=row["modified_at"],
         )
+
+
+def _left(row: Row, keep: timedelta) -> Left | None:
+    if row["result_digest"] is None:
+        return None
+    kept_until = row["result_created_at"] + keep
+    return Left(row["result_digest"], row["result_size"], kept_until, bool(row["result_kept"]))
+
+
+def _published(row: Row, left: Left | None) -> dict[str, Any]:
+    """Return what clients know of a result; a type stands only at the one that counts for its unit."""
+    told: dict[str, Any] = {}
+    if left is not None:
+        told = {
+            "Digest": left.digest,
+            "Size": left.size,
+            "KeptUntil": schemas.rfc3339(left.kept_until),
+            "Kept": left.kept,
+        }
+    return {"Type": "skrei" if row["committed"] else "", "Params": told}
 
 
 @dataclass(frozen=True, slots=True)

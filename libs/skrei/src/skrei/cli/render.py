@@ -14,10 +14,10 @@ from skrei.cli.texts import ago, clean, columns, quantity, short, with_next_step
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
-    from pathlib import Path
     from types import TracebackType
 
     from skrei.progress import Progress
+    from skrei.results import Fetched, NoMeter
     from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, LogLine, Node, Page
 
 API_VERSION = "skrei/v1"
@@ -141,6 +141,7 @@ def describe(found: JobDetails) -> None:
         "Version": str(job.version),
         "Created": f"{job.created.astimezone():%Y-%m-%d %H:%M:%S}",
         "Modified": f"{job.modified.astimezone():%Y-%m-%d %H:%M:%S}",
+        "Results": _kept(found.executions),
     }
     for key, value in pairs.items():
         if value:
@@ -157,6 +158,18 @@ def describe(found: JobDetails) -> None:
     _section("History")
     history(found.history)
     job_output(found.executions)
+
+
+def _kept(found: Sequence[Execution]) -> str:
+    """Return how much was left, and until when all of it is kept; empty where the API does not say."""
+    from skrei.views import local_time
+
+    left = [one for one in found if one.has_result and one.result_kept is not None]
+    if not left:
+        return ""
+    until = local_time(min(one.result_kept_until for one in left))
+    size = quantity(sum(one.result_size for one in left))
+    return f"{size}, kept until {until}" if all(one.result_kept for one in left) else f"not kept since {until}"
 
 
 def job_output(found: Sequence[Execution]) -> None:
@@ -210,10 +223,29 @@ def output_text(text: str, stream: TextIO, *, newline: bool = True) -> None:
     stream.flush()
 
 
-def fetched(folder: Path, files: int, partitions: dict[str, Path]) -> None:
-    """Print where results lie."""
-    told = f" ({len(partitions)} partitions)" if len(partitions) > 1 else ""
-    line(f"Results are in {folder}: {files} files{told}.")
+def fetched(found: Fetched) -> None:
+    """Print where results lie, and what could not be had."""
+    for item in found.unknown:
+        note(f"A result of type {item.get('Type')} cannot be fetched from here: {item.get('Params')}")
+    if not found.partitions:
+        return
+    if found.clashes:
+        names = ", ".join(found.clashes)
+        note(f"Several partitions left {names}: each has a folder of its own beside the joined output.")
+    told = f" of {len(found.partitions)} partitions" if len(found.partitions) > 1 else ""
+    counted = "1 file" if found.files == 1 else f"{found.files} files"
+    line(f"Results are in {found.folder}: {counted}{told}, {quantity(found.total_bytes)}.")
+
+
+def download_view() -> NoMeter:
+    """Return a bar on a terminal, silence elsewhere."""
+    if sys.stderr.isatty():
+        from skrei.cli.downloads import DownloadBar
+
+        return DownloadBar()
+    from skrei.results import NoMeter
+
+    return NoMeter()
 
 
 class ProgressView(Protocol):

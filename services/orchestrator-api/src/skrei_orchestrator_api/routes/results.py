@@ -2,6 +2,7 @@
 
 import hmac
 import json
+from datetime import timedelta
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -9,10 +10,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from skrei_domain.errors import NotFound
-from skrei_orchestrator_api import schemas
+from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
 from skrei_orchestrator_api.http import answer, read_json
 from skrei_orchestrator_api.problems import HttpProblem
+from skrei_orchestrator_api.record import ResultView
 
 MOST_RESULTS = 256
 """Inline results in one answer: 16 MiB at most, and four times what a publisher asks for at once."""
@@ -26,23 +28,34 @@ def download_url(deps: Deps, execution_id: str) -> str:
 
 
 async def list_results(request: Request) -> Response:
-    """Return one address for each unit that has a committed result, in the order of partitions."""
+    """Return one address for each unit that has a committed result, in the order of partitions.
+
+    `execution_id` (an id or the beginning of one) asks for what that execution left, whether it counts or not.
+    """
     deps = deps_of(request)
     job = await deps.record.find_job(request.path_params["job_id"], request.query_params.get("namespace", ""))
-    items = [
-        schemas.dump(
-            {
-                "Type": "urlDownload",
-                "Params": {
-                    "URL": download_url(deps, result.execution_id),
-                    "ExecutionID": result.execution_id,
-                    "PartitionIndex": result.partition,
-                },
-            }
-        )
-        for result in await deps.record.results(job.id, job.version)
-    ]
-    return answer(request, schemas.page(items, ""))
+    if key := queries.text(request, "execution_id"):
+        execution = await deps.record.find_execution(job.id, key)
+        one = await deps.record.result_of(job.id, execution.id)
+        found = [] if one is None else [one]
+    else:
+        found = await deps.record.results(job.id, job.version)
+    return answer(request, schemas.page([schemas.dump(_address(deps, result)) for result in found], ""))
+
+
+def _address(deps: Deps, result: ResultView) -> dict[str, object]:
+    kept_until = result.created_at + timedelta(hours=deps.settings.result_ttl_hours)
+    return {
+        "Type": "urlDownload",
+        "Params": {
+            "URL": download_url(deps, result.execution_id),
+            "ExecutionID": result.execution_id,
+            "PartitionIndex": result.partition,
+            "Size": result.size,
+            "Digest": result.digest,
+            "KeptUntil": schemas.rfc3339(kept_until),
+        },
+    }
 
 
 async def inline_result(request: Request) -> Response:
