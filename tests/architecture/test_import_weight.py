@@ -32,3 +32,20 @@ def test_the_command_line_starts_without_the_server() -> None:
 @pytest.mark.parametrize("service", ["skrei_scheduler", "skrei_publisher"])
 def test_a_service_without_users_loads_no_web_framework(service: str) -> None:
     assert not loaded_by(f"{service}.__main__") & {"fastapi", "starlette", "uvicorn", "wasmtime"}
+
+
+SERVICES = ("skrei_orchestrator_api", "skrei_scheduler", "skrei_publisher", "skrei_compute_agent")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_holds_what_only_others_use(service: str) -> None:
+    """Each is some megabytes and a tenth of a second: the client's tables, config files, WebSockets to NATS."""
+    unused = {"rich", "pygments", "typer", "yaml", "pydantic_settings"}
+    if service != "skrei_publisher":  # its door is made of it
+        unused.add("aiohttp")
+    assert not loaded_by(f"{service}.__main__") & unused
+
+
+def test_the_supervisor_is_slim() -> None:
+    loaded = loaded_by("skrei.cli.supervise", "skrei_embedded.stack")
+    assert not loaded & {"typer", "click", "rich", "pydantic", "cryptography", "jwt", "nats", "aiohttp", "numpy"}

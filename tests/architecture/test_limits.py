@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pydantic_settings import BaseSettings
+
+from skrei_kit.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "LIMITS.md"
@@ -95,7 +96,7 @@ def value_at(dotted: str) -> object:
     except ModuleNotFoundError:
         outer, _, inner = module.rpartition(".")
         holder = getattr(importlib.import_module(outer), inner)
-    if isinstance(holder, type) and issubclass(holder, BaseSettings):
+    if isinstance(holder, type) and issubclass(holder, Settings):
         return holder.model_fields[name].default
     return getattr(holder, name)
 
@@ -121,7 +122,7 @@ def limits() -> Iterator[tuple[str, object]]:
     for dotted in SETTINGS:
         model = value_at(dotted)
         assert isinstance(model, type)
-        assert issubclass(model, BaseSettings)
+        assert issubclass(model, Settings)
         for name, field in model.model_fields.items():
             if field.annotation in (int, float) and name not in NOT_LIMITS:
                 yield f"{dotted}.{name}", field.default

@@ -10,10 +10,11 @@ import pytest
 from nats.js.api import StreamConfig
 
 from skrei_domain import subjects
+from skrei_embedded.nats import NatsOptions, NatsServer, free_port
 from skrei_kit import nats_auth, topology
 from skrei_kit.bus import Arrival, Bus, BusUnavailable, Message, MessageTooLarge, PullReader, StreamReader
 from skrei_kit.bus.pull import BATCH
-from tests.support.servers import SecuredNats
+from tests.support.servers import SecuredNats, spawner
 
 NODE, OTHER = "n-11111111-1111-4111-8111-111111111111", "n-22222222-2222-4222-8222-222222222222"
 SOON = 10
@@ -310,3 +311,24 @@ async def test_a_message_that_is_too_large_is_refused_by_name_and_the_connection
         assert await asyncio.wait_for(heard.get(), 5) == b"small"
     finally:
         await bus.close()
+
+
+@pytest.mark.filterwarnings("ignore:parameter 'timeout' of type:DeprecationWarning")  # nats-py's call of aiohttp
+async def test_a_server_behind_http_is_reached_by_websocket(tmp_path: Path) -> None:
+    """The client comes without WebSockets; an address that asks for one brings them."""
+    port = free_port()
+    trust = f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}\n'
+    with spawner() as children:
+        server = NatsServer(tmp_path, NatsOptions(free_port(), trust=trust), children)
+        server.start()
+        bus = await Bus.connect(f"ws://127.0.0.1:{port}", name="test")
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def hear(message: Message) -> None:
+            heard.put_nowait(message.data)
+
+        await bus.subscribe("a.subject", hear)
+        await bus.publish("a.subject", b"through HTTP")
+        assert await asyncio.wait_for(heard.get(), SOON) == b"through HTTP"
+        await bus.close()
+        server.stop()

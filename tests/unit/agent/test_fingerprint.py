@@ -10,10 +10,11 @@ from skrei_compute_agent.fingerprint import architecture, cores, fingerprint, op
 from skrei_compute_agent.settings import Settings
 from skrei_domain.node import NodeInfo, Plugin
 from skrei_domain.resources import Resources
+from skrei_kit.settings import load
 
 
 def info(tmp_path: Path, **changes: object) -> NodeInfo:
-    settings = Settings(data_dir=tmp_path / "not" / "yet", **changes)  # type: ignore[arg-type]
+    settings = load(Settings, data_dir=tmp_path / "not" / "yet", **changes)  # type: ignore[arg-type]
     return fingerprint(settings, "n-1", engines=[Plugin(name="wasm")], storages=[Plugin(name="local")], version="1")
 
 
@@ -49,5 +50,5 @@ def test_a_setting_that_is_no_amount_is_refused_by_name(tmp_path: Path) -> None:
 def test_lists_come_from_the_environment_by_comma(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKREI_ALLOW_LOCAL", "/data/**, /mnt/x:rw")
     monkeypatch.setenv("SKREI_ALLOW_ENV", "REGION")
-    settings = Settings()
+    settings = load(Settings)
     assert (settings.allow_local, settings.allow_env) == (("/data/**", "/mnt/x:rw"), ("REGION",))

@@ -17,3 +17,11 @@ def test_only_a_control_plane_names_an_api_of_this_machine(tmp_path: Path, orche
     assert told is not None
     assert bool(told.api_url) is orchestrator
     assert bool(told.publisher_url) is orchestrator
+
+
+def test_options_reach_the_process_that_serves_unchanged() -> None:
+    options = StackOptions(
+        data_dir=Path("/data"), port=0, allow_local=("/texts", "/out:rw"), config=Path("skrei.yaml"), log_level="debug"
+    )
+    assert StackOptions.from_json(options.to_json()) == options
+    assert StackOptions.from_json(StackOptions().to_json()) == StackOptions()

@@ -46,3 +46,9 @@ def test_settings_are_frozen_and_keep_secrets_out_of_their_text() -> None:
     assert "hush" not in repr(settings)
     with pytest.raises(ValidationError, match="frozen"):
         settings.nats_url = "other"  # type: ignore[misc]
+
+
+def test_an_empty_variable_is_one_that_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKREI_NATS_URL", "")
+    assert load(Sample).nats_url == "nats://here"
+    assert load(Sample, config=a_file(tmp_path, "nats_url: nats://file\n")).nats_url == "nats://file"

@@ -27,7 +27,6 @@ from pathlib import Path
 from skrei_domain.errors import Unavailable
 from skrei_embedded.keys import Keys
 from skrei_embedded.processes import run_as
-from skrei_kit.settings import read_config
 
 SERVICES = ("skrei_orchestrator_api", "skrei_scheduler", "skrei_publisher", "skrei_compute_agent")
 _ASK = """
@@ -117,6 +116,8 @@ def config_settings(path: Path | None) -> dict[str, str]:
     """Return the settings of a config file as text. Raises Invalid, naming each key that no service knows."""
     if path is None:
         return {}
+    from skrei_kit.settings import read_config  # a supervisor without a config file does without pydantic
+
     return {key: _text(value) for key, value in read_config(path, known_settings()).items()}
 
 

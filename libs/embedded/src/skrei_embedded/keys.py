@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from skrei_domain.ids import new_node_id
-from skrei_kit import nats_auth, tokens
+from skrei_kit import nats_auth
 from skrei_kit.nats_auth import Authority, Permissions
 
 OWNER_TOKEN = "owner.token"
@@ -70,12 +70,9 @@ def load_or_make(data_dir: Path) -> Keys:
     if not node_file.exists():
         write_secret(node_file, new_node_id())
     keys = Keys(folder, authority, node_file.read_text("ascii").strip())
-    if not keys.token_key.exists():
-        write_secret(keys.token_key, tokens.new_key()[0].decode())
-    write_secret(keys.token_public_key, tokens.public_of(keys.token_key.read_bytes()).decode())
-    if not keys.receipt_key.exists():
-        write_secret(keys.receipt_key, tokens.new_key()[0].decode())
-    write_secret(keys.receipt_public_key, tokens.public_of(keys.receipt_key.read_bytes()).decode())
+    for private, public in ((keys.token_key, keys.token_public_key), (keys.receipt_key, keys.receipt_public_key)):
+        if not (private.exists() and public.exists()):
+            _make_signing_keys(private, public)
     for secret in (keys.internal_token, keys.owner_token):
         if not secret.exists():
             write_secret(secret, secrets.token_urlsafe(TOKEN_BYTES))
@@ -88,6 +85,14 @@ def load_or_make(data_dir: Path) -> Keys:
     for user, (name, permissions) in users.items():
         write_secret(keys.creds(user), nats_auth.user_creds(authority, name, permissions))
     return keys
+
+
+def _make_signing_keys(private: Path, public: Path) -> None:
+    from skrei_kit import tokens  # cryptography: needed once in the life of a data folder
+
+    if not private.exists():
+        write_secret(private, tokens.new_key()[0].decode())
+    write_secret(public, tokens.public_of(private.read_bytes()).decode())
 
 
 def node_creds(keys: Keys, node_id: str) -> str:

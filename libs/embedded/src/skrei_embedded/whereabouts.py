@@ -1,9 +1,10 @@
 """Where everything is and who is let in: options, environment, config file and defaults, in that order."""
 
 import contextlib
+import json
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from skrei_domain.errors import Unavailable
@@ -33,6 +34,17 @@ class StackOptions:
     allow_local: tuple[str, ...] = ()
     config: Path | None = None
     log_level: str = "info"
+
+    def to_json(self) -> str:
+        """Return the options as text, for another process."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "StackOptions":
+        """Return what `to_json` wrote."""
+        told = json.loads(text)
+        paths = {name: Path(told[name]) for name in ("data_dir", "nats_creds", "config") if told[name] is not None}
+        return cls(**{**told, **paths, "allow_local": tuple(told["allow_local"])})
 
 
 class Whereabouts:

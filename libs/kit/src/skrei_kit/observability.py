@@ -5,7 +5,10 @@ import os
 import sys
 from typing import Any, cast
 
-import structlog
+from skrei_kit.imports import without
+
+with without("rich", "better_exceptions"):
+    import structlog
 
 
 def configure_logs(level: str = "info", *, service: str = "", pretty: bool | None = None) -> None:

@@ -10,9 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from skrei_domain.errors import Invalid
 
@@ -21,26 +19,23 @@ T = TypeVar("T", bound="Settings")
 PREFIX = "SKREI_"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The base of every service's settings. Every field says what it does, its unit, and why its default."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 def load(model: type[T], *, config: Path | None = None, known: Iterable[str] = (), **given: Any) -> T:
     """Return settings: what is `given` wins over the environment, which wins over the config file.
 
-    `known` are keys of other models that the file may also hold. Raises Invalid, one line for each wrong setting.
+    An empty variable is one that is not set. `known` are keys of other models that the file may also hold. Raises
+    Invalid, one line for each wrong setting.
     """
     path = config or (Path(os.environ[f"{PREFIX}CONFIG"]) if os.environ.get(f"{PREFIX}CONFIG") else None)
     from_file = read_config(path, {*model.model_fields, *known}) if path else {}
-    values = {
-        key: value
-        for key, value in from_file.items()
-        if key in model.model_fields and f"{PREFIX}{key.upper()}" not in os.environ
-    }
+    told = {name: os.environ.get(f"{PREFIX}{name.upper()}") or from_file.get(name) for name in model.model_fields}
     try:
-        return model(**{**values, **given})
+        return model(**{**{name: value for name, value in told.items() if value is not None}, **given})
     except ValidationError as error:
         lines = [
             f"{PREFIX}{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}"
@@ -52,6 +47,8 @@ def load(model: type[T], *, config: Path | None = None, known: Iterable[str] = (
 
 def read_config(path: Path, known: Iterable[str]) -> dict[str, Any]:
     """Return a config file's settings. Raises Invalid for a file that cannot be read, and for unknown keys."""
+    import yaml  # few have a file, and who has none need not pay for reading one
+
     try:
         content = yaml.safe_load(path.read_text("utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:

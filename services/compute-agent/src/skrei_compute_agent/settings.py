@@ -1,10 +1,8 @@
 """What a node is told before it starts: one frozen object, read from `SKREI_*` variables, passed down."""
 
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
 
 from skrei_domain.resources import parse_bytes, parse_cpu
 from skrei_kit.settings import Settings as KitSettings
@@ -38,13 +36,13 @@ class Settings(KitSettings):
     log_level: str = "info"
     """The least level that is logged."""
 
-    labels: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
     """Labels for constraints, `key=value,key=value`."""
 
-    allow_local: Annotated[tuple[str, ...], NoDecode] = ()
+    allow_local: tuple[str, ...] = ()
     """Host paths that the `local` storage may hand out, `/data/**,/mnt/x:rw`: nothing unless named."""
 
-    allow_env: Annotated[tuple[str, ...], NoDecode] = ()
+    allow_env: tuple[str, ...] = ()
     """Host variables that a task may ask for with `env:NAME` (`*` and `?`): nothing unless named."""
 
     capacity_cpu: str = ""

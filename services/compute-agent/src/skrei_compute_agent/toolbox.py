@@ -1,10 +1,10 @@
 """The plugins of this node, found by entry point, and what they are worked with."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from skrei_compute_agent.blobs import Blobs
 from skrei_compute_agent.fingerprint import fingerprint
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.input_cache import InputCache
@@ -18,6 +18,9 @@ from skrei_plugin_api.engine import Engine
 from skrei_plugin_api.plugin import Plugin, PluginContext
 from skrei_plugin_api.registry import PluginError, PluginRegistry, engines, storages
 from skrei_plugin_api.storage import StageLimits, Storage
+
+if TYPE_CHECKING:
+    from skrei_compute_agent.blobs import Blobs
 
 log = get_logger()
 
@@ -37,10 +40,10 @@ class Toolbox:
         self._settings = settings
         self._engines = engines_
         self._storages = storages_
-        self._blobs = Blobs(settings.api_url)
+        self._blobs: Blobs | None = None
         cache = InputCache(
             settings.data_dir / "cache",
-            self._blobs.open,
+            self._open_blob,
             limit_bytes=settings.cache_bytes,
             blob_bytes=settings.input_bytes,
         )
@@ -63,7 +66,18 @@ class Toolbox:
         """End what plugins started, and close connections."""
         for plugin in {*self._engines.values(), *self._storages.values()}:
             await plugin.close()
-        await self._blobs.close()
+        if self._blobs is not None:
+            await self._blobs.close()
+
+    @asynccontextmanager
+    async def _open_blob(self, digest: str, token: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Fetch with a client that is made, and imported (8 MB), when the first blob is wanted."""
+        if self._blobs is None:
+            from skrei_compute_agent.blobs import Blobs
+
+            self._blobs = Blobs(self._settings.api_url)
+        async with self._blobs.open(digest, token) as chunks:
+            yield chunks
 
 
 def make_tools(settings: Settings, folders: Folders) -> Toolbox:

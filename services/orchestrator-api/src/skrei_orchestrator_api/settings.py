@@ -1,11 +1,9 @@
 """What the API is told before it starts: one frozen object, read from `SKREI_*` variables, passed down."""
 
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr, field_validator
-from pydantic_settings import NoDecode
 
 from skrei_kit.settings import Settings as BaseSettings
 
@@ -52,7 +50,7 @@ class Settings(BaseSettings):
     publisher_url: str = "http://127.0.0.1:1235"
     """The publisher's door as clients reach it: download addresses begin with it."""
 
-    api_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    api_allowed_hosts: tuple[str, ...] = ()
     """More names that programs and pages of this machine may call this server by, `a.example,b.example`."""
 
     log_level: str = "info"

@@ -4,17 +4,17 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Protocol
 
-import structlog
 from aiohttp import web
 
 from skrei_domain.errors import Invalid
+from skrei_kit.observability import get_logger
 from skrei_plugin_api.publisher import PublishError
 from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
 from skrei_publisher.source import SourceAway
 from skrei_publisher.store import SUFFIX, ResultStore, digest_of
 from skrei_publisher.uploads import UploadDoor, status_of
 
-log = structlog.get_logger()
+log = get_logger()
 
 RETRY_AFTER_SECONDS = 2
 """The API is a process beside us; its restart takes about that long."""

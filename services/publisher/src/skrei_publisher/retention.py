@@ -5,12 +5,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
-import structlog
-
+from skrei_kit.observability import get_logger
 from skrei_publisher.staging import Staging
 from skrei_publisher.store import ResultStore
 
-log = structlog.get_logger()
+log = get_logger()
 
 BULK = 500
 """Ids in one fact: 500 ids of 38 characters are 25 KiB, far below a message's 512 KiB."""

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
-import structlog
-
 from skrei_domain.messages import PublisherCommand, PublisherFact, ResultHeld
+from skrei_kit.observability import get_logger
 from skrei_publisher.retention import Retention
 from skrei_publisher.source import SourceAway
 from skrei_publisher.store import Item, ResultStore, digest_of
 
-log = structlog.get_logger()
+log = get_logger()
 
 T = TypeVar("T")
 Tell = Callable[[PublisherFact], Awaitable[None]]

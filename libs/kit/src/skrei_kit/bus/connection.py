@@ -7,10 +7,12 @@ must arrive is confirmed by its reader, not by the transport (DESIGN rule 1).
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from nats.aio import transport
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -35,6 +37,8 @@ PING_SECONDS = 10  # notices a dead link within two of them, also behind a NAT t
 PENDING_BYTES = 8 * 1024 * 1024  # what may wait for the wire while the server is away; more is refused
 QUEUED_MESSAGES = 65_536  # of one subscription; a slow reader loses the newest beyond it (and facts are repeated)
 QUEUED_BYTES = 64 * 1024 * 1024
+WEBSOCKETS = {"ws": 80, "wss": 443}
+"""Schemes of addresses that are reached through HTTP, each with its port when none is named."""
 
 
 class BusUnavailable(Unavailable):
@@ -71,6 +75,8 @@ class Bus:
     ) -> "Bus":
         """Connect, waiting up to `wait_seconds` for a server to listen. Raises BusUnavailable. May be cancelled."""
         await _wait_for_port(url, wait_seconds)
+        if urlsplit(url).scheme in WEBSOCKETS:
+            _bring_websockets()
         client = Client()
         refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
@@ -224,10 +230,16 @@ class Bus:
             raise BusUnavailable(f"consumer {config.durable_name} cannot be made: {error}") from error
 
 
+def _bring_websockets() -> None:
+    """Give the client what its WebSocket transport is made of; it was imported without."""
+    for name in ("aiohttp", "multidict"):
+        setattr(transport, name, import_module(name))
+
+
 async def _wait_for_port(url: str, wait_seconds: float) -> None:
     """Wait until something listens: the client logs a traceback for every refused first connection."""
     parts = urlsplit(url if "//" in url else f"nats://{url}")
-    host, port = parts.hostname or "127.0.0.1", parts.port or 4222
+    host, port = parts.hostname or "127.0.0.1", parts.port or WEBSOCKETS.get(parts.scheme, 4222)
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
         try:

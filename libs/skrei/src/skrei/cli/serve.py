@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from skrei.cli import supervise
 from skrei.errors import Rejected
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -49,13 +50,13 @@ def serve(
     """Start the stack and keep it running until Ctrl+C or SIGTERM."""
     _check(log_level, database_url, nats_creds)
     try:
-        from skrei_embedded.stack import StackOptions, run
+        from skrei_embedded.whereabouts import StackOptions
     except ModuleNotFoundError as error:
         raise Rejected(
             f"The services are not installed here ({error.name} is missing).", hint="Install `skrei[serve]`."
         ) from error
     both = not orchestrator and not compute
-    run(
+    supervise.become(
         StackOptions(
             orchestrator=orchestrator or both,
             compute=compute or both,

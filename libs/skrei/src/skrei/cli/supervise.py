@@ -1,0 +1,42 @@
+"""What `skrei serve` becomes: a supervisor without the command line's libraries, which it would hold for weeks."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from skrei_domain.errors import SkreiError
+
+if TYPE_CHECKING:
+    from skrei_embedded.whereabouts import StackOptions
+
+
+def become(options: "StackOptions") -> NoReturn:
+    """Go on as the supervisor: the same process, with its standard streams and the pipe to its parent."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, options.to_json()])
+
+
+def main() -> None:
+    """Serve until told to stop; exit 1 with a reason, 130 for Ctrl+C, as every command."""
+    from skrei_embedded.stack import StackOptions, run
+
+    try:
+        run(StackOptions.from_json(sys.argv[1]))
+    except SkreiError as error:
+        _fail(error.message, error.hint)
+    except OSError as error:
+        _fail(str(error), "")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(what: str, todo: str) -> NoReturn:
+    from skrei.cli import render
+
+    render.problem(what, todo)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
