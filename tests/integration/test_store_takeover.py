@@ -7,10 +7,11 @@ import pytest
 
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_domain.messages import ResultRef
+from skrei_scheduling import memory
 from skrei_scheduling.changes import Changes, EvaluationNew, Position, ResultNew
 from skrei_scheduling.view import ClusterView
 from skrei_store import work
-from tests.support.builders import a_node, an_execution
+from tests.support.builders import NOW, a_node, an_execution
 from tests.support.record import a_spec, leading, put_jobs
 from tests.support.record import connection as connected
 
@@ -40,7 +41,8 @@ async def test_a_takeover_reads_back_what_was_committed(postgres_url: str) -> No
         an_execution("e-2", job_id="j-1", partition=1, state=ExecutionState.UNKNOWN, incarnation=3),
         an_execution("e-3", job_id="j-1", partition=2, state=ExecutionState.LOST, revoked=True, attempt=2),
     )
-    node = a_node("n-1", labels={"region": "eu"})
+    node = memory.renewed(a_node("n-1", labels={"region": "eu"}, gpu=1), a_node("n-1", engines=["Ünicode"]).info, NOW)
+    assert len(node.gone) == 4, "two engines, a label and a device"
     async with leading(postgres_url) as record:
         await record.commit(
             [], [], lambda _: Changes(executions_new=rows, nodes=(node,), position=Position("made", 9), timeline=3)

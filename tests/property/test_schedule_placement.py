@@ -138,12 +138,12 @@ def test_reasons_count_every_known_node_once_and_agree_with_the_masks(
     nodes: list[NodeRow], requirement: Requirement
 ) -> None:
     view = ClusterView.load(nodes, [], [])
-    told = explain(requirement, view.matrix, view.nodes, requested=1)
+    told = explain(requirement, view.matrix, view.nodes, requested=1, now=NOW)
     work = view.feasibility.of(requirement)
     assert told.suitable + sum(told.refused.values()) == told.known
     assert told.suitable == int(work.with_room(view.matrix).sum())
     assert sum(group.nodes for group in told.groups) == sum(told.refused.values())
-    assert told.for_good == refused_for_good(requirement, view.matrix, view.feasibility)
+    assert told.for_good == refused_for_good(requirement, view.matrix, view.feasibility, view.nodes, NOW)
     for node in nodes:
         if node.membership is not Membership.REJECTED:
             placed = bool(work.with_room(view.matrix)[view.matrix.row_of[node.id]])

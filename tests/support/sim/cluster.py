@@ -175,6 +175,8 @@ class Cluster:
             case "cut-all":
                 for each in self.nodes:
                     self.cut(each, seconds)
+            case "shift":
+                self.shift(node)
             case "freeze":
                 leader.freeze(self.rng.choice([0.5, 2.0, 4.0, 9.0, 40.0]))
             case "kill":
@@ -198,6 +200,16 @@ class Cluster:
         self.network.cut(node.id, self.agenda.now + seconds)
         if self.rng.random() < 0.7:  # else the connection outlives the cut: nobody notices a reconnect
             self.agenda.after(seconds + 0.01, lambda: node.process.reconnected() if node.process else None)
+
+    def shift(self, node: SimNode) -> None:
+        """It can do less, or something else, for a while or for good."""
+        before = node.info
+        less: dict[str, object] = self.rng.choice(
+            [{"engines": before.engines[:1]}, {"engines": ()}, {"labels": {"zone": "c"}}, {"storages": ()}]
+        )
+        node.become(before.model_copy(update=less))
+        if self.rng.random() < 0.6:
+            self.agenda.after(self.rng.choice([5.0, 60.0, 400.0]), lambda: node.become(before))
 
     def clear(self) -> None:
         self.network.weather = Weather()
@@ -245,10 +257,11 @@ class Cluster:
         assert len(self.record.jobs) == len(self.scene.jobs), "a job is missing"
 
     def may_wait(self, job: JobRow) -> bool:
-        """Whether what is left of a job can rightly wait: no node that is there could ever run it."""
+        """Whether what is left of a job can rightly wait: none that is there could run it, and one is away."""
         left = [unit for unit in job.all_units() if unit not in self.record.won[job.id]]
-        return all(self.kept(job, unit) for unit in left) or not any(
-            self.could_run(job, node.info) for node in self.nodes if not node.gone
+        return any(node.gone for node in self.nodes) and (
+            all(self.kept(job, unit) for unit in left)
+            or not any(self.could_run(job, node.info) for node in self.nodes if not node.gone)
         )
 
     def kept(self, job: JobRow, unit: tuple[str, int]) -> bool:

@@ -148,7 +148,14 @@ class SimLeader:
     def _lead(self, epoch: int) -> None:
         self._tell(f"{self.name} leads epoch {epoch}")
         self.epoch = epoch
-        self.core = Core(self._record.view(), timeline=self._record.timeline, epoch=epoch, now=self.mono, ids=self._ids)
+        self.core = Core(
+            self._record.view(),
+            timeline=self._record.timeline,
+            epoch=epoch,
+            now=self.mono,
+            ids=self._ids,
+            piece=self._rng.choice([1, 2, 500]),  # as if nodes held thousands
+        )
         position = self._record.position
         self._read = (int(position.created), position.sequence) if position else (0, 0)
         self._send(self.core.takeover())

@@ -94,6 +94,13 @@ class SimNode:
             self.rows.clear()
             self.begun.clear()
 
+    def become(self, info: NodeInfo) -> None:
+        """Be able to do something else from now on; the process notices with its next fingerprint."""
+        self.tell(f"{self.id} has engines {[each.name for each in info.engines]} and labels {info.labels}")
+        self.info = info
+        if self.process is not None:
+            self.process.look()
+
     def leave(self) -> None:
         """Say goodbye, then end."""
         if self.process is not None:
@@ -300,6 +307,10 @@ class SimProcess:
     def _beats(self) -> None:
         self.beat()
         self.later(HEARTBEAT_SECONDS, self._beats)
+
+    def look(self) -> None:
+        """Look at what the node can do, a little later."""
+        self.later(self.rng.uniform(0.0, 10.0), lambda: self.post(Fingerprinted(self.node.info)))
 
     def _tidy(self) -> None:
         self.post(TidyDue())

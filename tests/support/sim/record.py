@@ -6,15 +6,19 @@ from datetime import datetime, timedelta
 
 from skrei_domain.errors import LeadershipLost
 from skrei_domain.lifecycle import ORDER, Connection, ExecutionState, JobState
+from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
 from skrei_scheduler.quarantine import FACT_QUARANTINED
 from skrei_scheduling.changes import Changes, Decide, Position
+from skrei_scheduling.feasibility import accepts
+from skrei_scheduling.memory import KEPT
 from skrei_scheduling.rows import ExecutionRow, NodeRow
 from skrei_scheduling.view import ClusterView
 from tests.support.ledger import Ledger
 from tests.support.sim.agenda import Agenda
 
 LEASE_SECONDS = 3.0
+NOT_ENOUGH = "not enough nodes to run job"
 
 
 class SimRecord(Ledger):
@@ -28,6 +32,7 @@ class SimRecord(Ledger):
         self.position: Position | None = None
         self.commits = 0
         self._lease_until = 0.0
+        self._infos: defaultdict[str, list[tuple[datetime, NodeInfo]]] = defaultdict(list)
 
     @property
     def now(self) -> datetime:
@@ -74,10 +79,33 @@ class SimRecord(Ledger):
             self._check_step(before[change.row.id], change.row)
         for node in changes.nodes:
             _check_log(nodes.get(node.id), node)
+            self._note_info(node)
+        for ended in changes.jobs:
+            if ended.state is JobState.FAILED and NOT_ENOUGH in (ended.message or ""):
+                self._check_hopeless(ended.id)
         for change_of_job in changes.jobs:
             assert change_of_job.state is not JobState.PENDING or states[change_of_job.id] is JobState.PENDING
         self.check_room({row.node_id for row in changes.executions_new} | {node.id for node in changes.nodes})
         return changes
+
+    def _note_info(self, node: NodeRow) -> None:
+        """Remember what each node could do, and until when."""
+        held = self._infos[node.id]
+        if not held or held[-1][1] != node.info:
+            held.append((self.now, node.info))
+
+    def _check_hopeless(self, job_id: str) -> None:
+        """A job that fails for lack of nodes has waited as long as it said, or no node could do it for a long time."""
+        job = self.jobs[job_id]
+        if job.queue_timeout is not None:
+            return
+        for node_id, infos in self._infos.items():
+            ends = [at for at, _ in infos[1:]] + [self.now + timedelta(seconds=1)]
+            for (_, info), end in zip(infos, ends, strict=True):
+                recent = end > self.now - KEPT
+                matrix = ClusterView.load([NodeRow(node_id, info)], [], []).matrix
+                able = recent and accepts(job.tasks[0].requirement, matrix, 0)
+                assert not able, f"{job_id} failed, though {node_id} could do it until {end}"
 
     def _check_step(self, old: ExecutionRow, new: ExecutionRow) -> None:
         """Only legal transitions: forward, or out of Unknown, or into it while the node is silent."""

@@ -10,7 +10,7 @@ from tests.support.builders import amounts, selector
 
 FAULTS = (
     "crash", "crash", "wipe", "leave", "gone", "cut", "cut", "cut-all", "freeze", "freeze", "kill", "deafen", "doom",
-    "wipe-streams", "storm",
+    "wipe-streams", "storm", "shift", "shift",
 )  # fmt: skip
 
 

@@ -6,7 +6,16 @@ from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
 from skrei_domain.messages import ExecutionObserved
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes
-from skrei_scheduling.membership import half_silent, lose, revive, silence, silence_into, unanswered
+from skrei_scheduling.membership import (
+    disconnect_into,
+    half_silent,
+    live_on,
+    lose,
+    quiet_into,
+    revive,
+    silence,
+    unanswered,
+)
 from skrei_scheduling.rows import ExecutionRow, JobRow, Offline, OnReturn
 from skrei_scheduling.settle import jobs_of, settle, settle_into
 from skrei_scheduling.view import ClusterView
@@ -311,17 +320,20 @@ def test_silence_of_a_full_node_is_told_commit_by_commit_and_its_node_disconnect
     rows = [an_execution(f"e-{n}", job=job, partition=n, state=S.RUNNING) for n in range(5)]
     view = ClusterView.load([a_node("n-1")], [job, other], [*rows, gone])
     told, asked = [], []
-    for left in (True, True, False):
+    names = live_on(view, "n-1")
+    for some in (names[:3], names[3:5], names[5:]):
         builder = ChangesBuilder(view, locked(job, other), counting_ids())
-        assert silence_into(builder, ["n-1"], most=2) is left
+        disconnect_into(builder, ["n-1"], error="heartbeat timeout")
+        quiet_into(builder, some)
         changes = builder.build()
         view.apply(changes)
         told.append([change.row.id for change in changes.executions])
         asked.append([each.job_id for each in changes.evaluations_new])
         assert view.nodes["n-1"].connection is Connection.DISCONNECTED
-        assert half_silent(view) == (["n-1"] if left else [])
-    assert told == [["e-0", "e-1"], ["e-2", "e-3"], ["e-4"]]
-    assert asked == [["j-1", "j-2"], ["j-1"], ["j-1"]]
+        left = [row.id for row in view.of_node("n-1") if row.state is not S.UNKNOWN]
+        assert half_silent(view) == ({"n-1": left} if left else {})
+    assert told == [["e-0", "e-1", "e-2"], ["e-3", "e-4"], []]
+    assert asked == [["j-1"], ["j-1"], ["j-2"]]
 
 
 def test_an_original_steps_in_only_after_the_commit_in_which_its_rival_stepped_out() -> None:

@@ -1,12 +1,15 @@
 """Why a class of work cannot be placed: how many nodes each filter refused, and the reasons, grouped."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from skrei_domain.ids import short
+from skrei_domain.lifecycle import Membership
+from skrei_scheduling import memory
 from skrei_scheduling.feasibility import FILTERS, FOR_GOOD, Feasibility, Filter
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import NodeRow, Requirement
@@ -36,7 +39,7 @@ class Explanation:
     available: int  # nodes that could be asked: approved and connected
     suitable: int  # nodes that could run a unit now
     known: int  # nodes whose answer counts: not rejected
-    for_good: bool  # every known node refuses for good
+    for_good: bool  # every known node refuses for good, and none of them could do it until a while ago
     refused: Mapping[str, int]  # filter -> nodes
     groups: tuple[Group, ...]
 
@@ -65,12 +68,19 @@ class Explanation:
 
 
 def explain(
-    requirement: Requirement, matrix: NodeMatrix, nodes: Mapping[str, NodeRow], *, requested: int
+    requirement: Requirement,
+    matrix: NodeMatrix,
+    nodes: Mapping[str, NodeRow],
+    *,
+    requested: int,
+    now: datetime,
+    keep: timedelta = memory.KEPT,
 ) -> Explanation:
     """Say, for every known node, the first filter that refuses `requirement`."""
     rows = matrix.rows
     open_rows = matrix.known[:rows].copy()
     known = int(open_rows.sum())
+    hopes = _hopes(requirement, matrix, nodes, now, keep)
     groups: list[Group] = []
     refused: dict[str, int] = {}
     for check in FILTERS:
@@ -79,14 +89,21 @@ def explain(
         open_rows &= passing
         if len(stopped):
             refused[check.name] = len(stopped)
-            groups += _groups(check, requirement, matrix, nodes, stopped.tolist())
+            names = sorted(matrix.ids[row] for row in stopped.tolist())
+            hoped = hopes if check.for_good else {}
+
+            def reason(name: str, check: Filter = check, hoped: Mapping[str, str] = hoped) -> str:
+                return check.reason(requirement, nodes[name], matrix.room(name)) + hoped.get(name, "")
+
+            groups += _groups(check.name, names, reason)
     good = {check.name for check in FOR_GOOD}
+    hopeless = known > 0 and sum(count for name, count in refused.items() if name in good) == known
     return Explanation(
         requested=requested,
         available=int(matrix.ready[:rows].sum()),
         suitable=int(open_rows.sum()),
         known=known,
-        for_good=known > 0 and sum(count for name, count in refused.items() if name in good) == known,
+        for_good=hopeless and not hopes,
         refused=refused,
         groups=tuple(sorted(groups, key=lambda group: (-group.nodes, group.filter, group.sample))),
     )
@@ -101,30 +118,60 @@ def why_not(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
     return ""
 
 
-def refused_for_good(requirement: Requirement, matrix: NodeMatrix, feasibility: Feasibility) -> bool:
-    """Whether there are nodes, and every one of them refuses for good (one that is away refuses only for now)."""
+def refused_for_good(
+    requirement: Requirement,
+    matrix: NodeMatrix,
+    feasibility: Feasibility,
+    nodes: Mapping[str, NodeRow],
+    now: datetime,
+    *,
+    keep: timedelta = memory.KEPT,
+) -> bool:
+    """Whether there are nodes, and every one of them refuses for good.
+
+    One that is away or not approved refuses only for now, and so does one that could do it less than `keep` ago.
+    """
     rows = matrix.rows
     known, ready = matrix.known[:rows], matrix.ready[:rows]
-    if not known.any() or (known & ~ready).any():
+    if not known.any() or (known & ~ready).any() or feasibility.of(requirement).possible.any():
         return False
-    return not feasibility.of(requirement).possible.any()
+    return not any(_waited_for(requirement, nodes[node_id], now, keep) for node_id in matrix.fading)
 
 
-def _groups(
-    check: Filter, requirement: Requirement, matrix: NodeMatrix, nodes: Mapping[str, NodeRow], rows: list[int]
-) -> list[Group]:
-    names = sorted(matrix.ids[row] for row in rows)
+def _waited_for(requirement: Requirement, node: NodeRow, now: datetime, keep: timedelta) -> bool:
+    return node.membership is not Membership.REJECTED and memory.waited_for(requirement, node, now, keep=keep)
+
+
+def _hopes(
+    requirement: Requirement, matrix: NodeMatrix, nodes: Mapping[str, NodeRow], now: datetime, keep: timedelta
+) -> dict[str, str]:
+    """Return the nodes that could do it until a while ago and cannot now, each with what is to be told of that."""
+    hopes: dict[str, str] = {}
+    for node_id in matrix.fading:
+        node = nodes[node_id]
+        at = memory.last_seen(requirement, node)
+        if at is None or at is memory.ALWAYS or not _waited_for(requirement, node, now, keep):
+            continue
+        hopes[node_id] = f" (it did {_ago(now - at)} ago, and is waited for until {at + keep:%H:%M:%S} UTC)"
+    return hopes
+
+
+def _ago(passed: timedelta) -> str:
+    seconds = max(int(passed.total_seconds()), 0)
+    return f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
+
+
+def _groups(filter_name: str, names: list[str], reason: Callable[[str], str]) -> list[Group]:
     told = Counter[str]()
     sample: dict[str, str] = {}
     for name in names[:READ_NODES]:
-        reason = check.reason(requirement, nodes[name], matrix.room(name))
-        told[reason] += 1
-        sample.setdefault(reason, name)
+        said = reason(name)
+        told[said] += 1
+        sample.setdefault(said, name)
     if len(told) == 1 or len(names) <= READ_NODES:
         only = len(told) == 1
-        return [Group(check.name, reason, len(names) if only else n, sample[reason]) for reason, n in told.items()]
-    first = min(sample.values())
-    return [Group(check.name, check.reason(requirement, nodes[first], matrix.room(first)), len(names), first)]
+        return [Group(filter_name, said, len(names) if only else n, sample[said]) for said, n in told.items()]
+    return [Group(filter_name, reason(names[0]), len(names), names[0])]
 
 
 def _line(group: Group, known: int) -> str:

@@ -19,16 +19,13 @@ from skrei_scheduling import reasons
 from skrei_scheduling.labels import Mask, meeting_absent
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.ranking import FAVOUR_POINTS, favour, hardened, is_soft
-from skrei_scheduling.rows import NodeRow, Requirement
+from skrei_scheduling.rows import ANY_PUBLISHER, NodeRow, Requirement
 
 CLASSES_KEPT = 1024
 """Masks kept, least recently used first out: at 10,000 nodes one class costs about 100 KB."""
 
 REFRESH_ROWS = 32
 """With more changed rows than this, computing a mask anew is cheaper than row by row."""
-
-ANY_PUBLISHER = frozenset({"", "noop"})
-"""Publishers that ask nothing of a node."""
 
 Passing: TypeAlias = Callable[[Requirement, NodeMatrix], Mask]
 Reason: TypeAlias = Callable[[Requirement, NodeRow, Resources], str]

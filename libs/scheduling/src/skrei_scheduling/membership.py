@@ -3,7 +3,6 @@
 Each function adds to a `ChangesBuilder`; the short forms beside them build a commit of their own.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -19,77 +18,93 @@ from skrei_scheduling.view import ClusterView
 HEARTBEAT_TIMEOUT = "heartbeat timeout"
 
 
-def silence_into(
-    builder: ChangesBuilder, node_ids: Iterable[str], *, error: str = HEARTBEAT_TIMEOUT, most: int | None = None
-) -> bool:
-    """The nodes fell silent: they are disconnected, their live executions Unknown, their jobs looked at after the wait.
+def silence_into(builder: ChangesBuilder, node_ids: Iterable[str], *, error: str = HEARTBEAT_TIMEOUT) -> None:
+    """The nodes fell silent: `disconnect_into`, and `quiet_into` for all that lives on them."""
+    nodes = list(node_ids)
+    disconnect_into(builder, nodes, error=error)
+    quiet_into(builder, [row_id for node_id in nodes for row_id in live_on(builder.view, node_id)])
 
-    An execution that is wanted stopped is asked for nothing more: it ends when its node says so.
 
-    With `most`, at most so many executions become Unknown by this commit, and True says that more are left. All the
-    nodes are disconnected at once, so nothing is placed on them meanwhile; call again with the same nodes in a commit
-    of its own while more is left, but not for a node that has said hello since. A leader that takes over finds what
-    was left with `half_silent`.
-    """
-    left = math.inf if most is None else most
-    more = False
-    waits: dict[str, tuple[str, float]] = {}
+def disconnect_into(builder: ChangesBuilder, node_ids: Iterable[str], *, error: str) -> None:
+    """The nodes are disconnected: nothing is placed on them from this commit on."""
     for node_id in node_ids:
         node = builder.node(node_id)
-        if node is None:
-            continue
-        again = most is not None and node.connection is Connection.DISCONNECTED
-        if node.connection is not Connection.DISCONNECTED:
+        if node is not None and node.connection is not Connection.DISCONNECTED:
+            away = builder.locked.now
             builder.put_node(
                 replace(
                     node,
                     connection=Connection.DISCONNECTED,
-                    disconnected_since=builder.locked.now,
+                    disconnected_since=away,
                     connected_since=None,
                     error=error,
                 )
             )
-        for held in list(builder.view.of_node(node_id)):
-            row = builder.row(held.id) or held
-            if not row.live or (again and row.state is ExecutionState.UNKNOWN):
-                continue  # the commit that made it Unknown has asked for its job
-            if row.state is not ExecutionState.UNKNOWN:
-                if left <= 0:
-                    more = True
-                    continue
-                left -= 1
-                builder.put(row.evolve(state=ExecutionState.UNKNOWN))
-                builder.history(row.job_id, texts.EXECUTION, texts.SILENT, row=row, details={texts.NODE_ID: node_id})
-            job = builder.job(row.job_id)
-            if job is not None and not row.revoked and builder.counts(row) and job.offline.replace:
-                waits[job.id] = (job.namespace, job.offline.wait.total_seconds())
+
+
+def quiet_into(builder: ChangesBuilder, execution_ids: Iterable[str]) -> None:
+    """What lives on silent nodes becomes Unknown, and its jobs are looked at after their wait.
+
+    An execution that is wanted stopped is asked for nothing more: it ends when its node says so. The executions of
+    one node may come in several commits, but not when the node has said hello in between. A leader that takes over
+    finds what was left with `half_silent`.
+    """
+    waits: dict[str, tuple[str, float]] = {}
+    for execution_id in execution_ids:
+        row = builder.row(execution_id)
+        if row is None or not row.live:
+            continue
+        if row.state is not ExecutionState.UNKNOWN:
+            builder.put(row.evolve(state=ExecutionState.UNKNOWN))
+            details = {texts.NODE_ID: row.node_id}
+            builder.history(row.job_id, texts.EXECUTION, texts.SILENT, row=row, details=details)
+        job = builder.job(row.job_id)
+        if job is not None and not row.revoked and builder.counts(row) and job.offline.replace:
+            waits[job.id] = (job.namespace, job.offline.wait.total_seconds())
     for job_id, (namespace, wait) in waits.items():
         builder.evaluation(
             EvaluationNew(builder.new_id("v"), job_id, namespace, texts.TRIGGER_NODE_LOST, delay_seconds=wait)
         )
-    return more
 
 
-def half_silent(view: ClusterView) -> list[str]:
-    """Return the disconnected nodes with live executions that are not Unknown yet: `silence_into` is not done."""
-    return [
-        node.id
+def live_on(view: ClusterView, node_id: str) -> list[str]:
+    """Return the live executions on a node: what its silence makes Unknown."""
+    return [row.id for row in view.of_node(node_id) if row.live]
+
+
+def half_silent(view: ClusterView) -> dict[str, list[str]]:
+    """Return the disconnected nodes with their live executions that are not Unknown yet: their silence is half told."""
+    left = {
+        node.id: [row.id for row in view.of_node(node.id) if row.live and row.state is not ExecutionState.UNKNOWN]
         for node in view.nodes.values()
         if node.connection is Connection.DISCONNECTED
-        and any(row.live and row.state is not ExecutionState.UNKNOWN for row in view.of_node(node.id))
-    ]
+    }
+    return {node_id: rows for node_id, rows in left.items() if rows}
 
 
-def revive_into(builder: ChangesBuilder, node: NodeRow, listed: Mapping[str, tuple[ExecutionState, int]]) -> None:
-    """A node said hello (`node` is its new row, connected) and listed its executions as (state, applied revision).
+Listed = Mapping[str, tuple[ExecutionState, int]]
+"""What a hello listed: (state, applied revision) of each execution."""
+
+
+def revive_into(builder: ChangesBuilder, node: NodeRow, listed: Listed, only: Iterable[str] | None = None) -> None:
+    """A node said hello (`node` is its new row, connected) and listed its executions.
 
     What was Unknown is again what its facts last told, under the job's `OnReturn`; states move by facts alone. What
     ended and is not listed has no room on the node any more, unless a command to it is still on its way. Live ones
-    that the node's journal has lost are named to `lose_into`, before this.
+    that the node's journal has lost are named to `lose_into`, before this. With `only`, the rest is left to calls of
+    `revive_rows_into` in commits of their own (see `to_revive`).
     """
     builder.put_node(node)
-    for held in list(builder.view.of_node(node.id)):
-        row = builder.row(held.id) or held
+    rows = [row.id for row in builder.view.of_node(node.id)] if only is None else only
+    revive_rows_into(builder, node, listed, rows)
+
+
+def revive_rows_into(builder: ChangesBuilder, node: NodeRow, listed: Listed, execution_ids: Iterable[str]) -> None:
+    """Do what `revive_into` does to these executions of a connected node."""
+    for execution_id in execution_ids:
+        row = builder.row(execution_id)
+        if row is None:
+            continue
         if row.id in listed and listed[row.id][1] > row.seen_revision:
             row = row.evolve(seen_revision=listed[row.id][1])
             builder.put(row)
@@ -97,6 +112,23 @@ def revive_into(builder: ChangesBuilder, node: NodeRow, listed: Mapping[str, tup
             _returned(builder, row)
         elif row.id not in listed and (row.seen_revision >= row.revision or row.incarnation < node.incarnation):
             builder.put(row.evolve(holds=False, seen_revision=row.revision))
+
+
+def to_revive(view: ClusterView, node_id: str, listed: Listed) -> list[str]:
+    """Return the executions on a node that its hello may change."""
+    return [
+        row.id
+        for row in view.of_node(node_id)
+        if row.state is ExecutionState.UNKNOWN
+        or (listed[row.id][1] > row.seen_revision if row.id in listed else not row.live)
+    ]
+
+
+def gone_from(view: ClusterView, node_id: str, listed: Listed, incarnation: int) -> list[str]:
+    """Return the live executions that a node's journal of `incarnation` does not know, and never will."""
+    return [
+        row.id for row in view.of_node(node_id) if row.live and row.incarnation != incarnation and row.id not in listed
+    ]
 
 
 def _returned(builder: ChangesBuilder, row: ExecutionRow) -> None:
@@ -174,7 +206,7 @@ def silence(view: ClusterView, node_ids: Iterable[str], locked: Locked, ids: IdS
 def revive(
     view: ClusterView,
     node: NodeRow,
-    listed: Mapping[str, tuple[ExecutionState, int]],
+    listed: Listed,
     locked: Locked,
     ids: IdSource,
 ) -> Changes:

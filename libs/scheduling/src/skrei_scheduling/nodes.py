@@ -60,6 +60,7 @@ class NodeMatrix:
         self.storages: dict[str, Mask] = {}
         self.publishers: dict[str, Mask] = {}
         self.labels: dict[str, LabelColumn] = {}
+        self.fading: set[str] = set()  # nodes that could do something until a while ago
         self._free: list[list[int]] = []  # the same numbers again: one row at a time, lists are ten times faster
         self._capacity: list[tuple[int, ...]] = []
         self._count: list[int] = []
@@ -68,6 +69,7 @@ class NodeMatrix:
 
     def set(self, node: NodeRow, *, old: NodeRow | None = None) -> bool:
         """Write what `node` is; returns whether that may let more work onto it than `old` did."""
+        (self.fading.add if node.gone else self.fading.discard)(node.id)
         row = self.row_of.get(node.id)
         if row is None:
             row = self._add(node.id)

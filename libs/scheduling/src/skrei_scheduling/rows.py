@@ -18,6 +18,10 @@ Unit = tuple[str, int]
 """(task, partition) within a job's current version."""
 
 
+ANY_PUBLISHER = frozenset({"", "noop"})
+"""Publishers that ask nothing of a node."""
+
+
 class OnReturn(StrEnum):
     """What becomes of the two executions when a silent node returns."""
 
@@ -140,6 +144,21 @@ class ExecutionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """Something that a node could do, or had, until the commit at `at` learned otherwise (see `memory`).
+
+    `kind` says what: an engine, storage or publisher by `name`; a label by `name` with its `value` then (None: it was
+    not there); cpu, memory, disk or gpu by `amount`.
+    """
+
+    kind: str
+    name: str
+    at: datetime
+    value: str | None = None
+    amount: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRow:
     """A node as the record holds it. `confirmed` is the last sequence of `incarnation` that was applied."""
 
@@ -154,6 +173,7 @@ class NodeRow:
     connected_since: datetime | None = None
     disconnected_since: datetime | None = None
     error: str = ""
+    gone: tuple[Gone, ...] = ()  # what it could do until a while ago
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ one of them is promised is taken from the next one's room.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from skrei_domain.ids import IdSource
 from skrei_domain.lifecycle import ExecutionState, JobState, Want
-from skrei_scheduling import ranking, texts
+from skrei_scheduling import memory, ranking, texts
 from skrei_scheduling.changes import EvaluationNew
 from skrei_scheduling.explain import Explanation, explain, refused_for_good
 from skrei_scheduling.feasibility import ClassMask
@@ -35,8 +35,11 @@ def schedule(
     ids: IdSource,
     *,
     pack: bool = False,
+    keep: timedelta = memory.KEPT,
 ) -> Plan:
     """Return what brings each evaluated job to what it wants, and why not more.
+
+    `keep` is how long a capability that a node lost is waited for.
 
     Jobs that came with their evaluations are taken into the view first, as they were read from the record; nothing
     else of the view changes. Jobs of other types than batch are answered with nothing.
@@ -57,7 +60,7 @@ def schedule(
             jobs.append(job)
     jobs.sort(key=turn)
     with view.matrix.trial() as trial:
-        planner = _Planner(view, now, seed, ids, trial, pack=pack)
+        planner = _Planner(view, now, seed, ids, trial, pack=pack, keep=keep)
         decisions = tuple(planner.decide(job, tuple(grouped[job.id])) for job in jobs)
     return Plan(decisions, tuple(unknown), view, ids)
 
@@ -65,13 +68,25 @@ def schedule(
 class _Planner:
     """One batch in the making: what it has promised so far lies in `trial`."""
 
-    def __init__(self, view: ClusterView, now: datetime, seed: int, ids: IdSource, trial: Trial, *, pack: bool) -> None:
+    def __init__(
+        self,
+        view: ClusterView,
+        now: datetime,
+        seed: int,
+        ids: IdSource,
+        trial: Trial,
+        *,
+        pack: bool,
+        keep: timedelta,
+    ) -> None:
         self._view = view
         self._now = now
         self._seed = seed
         self._ids = ids
         self._trial = trial
         self._pack = pack
+        self._keep = keep
+        self._hopeless: dict[Requirement, bool] = {}
         self._stops = STOPS_A_LOOK  # what this plan may still stop
         self._explained: dict[Requirement, tuple[int, Explanation]] = {}
 
@@ -208,25 +223,32 @@ class _Planner:
         """Explain once per class for as long as nothing else was promised in between."""
         promised, found = self._explained.get(requirement, (-1, None))
         if found is None or promised != self._trial.count:
-            found = explain(requirement, self._view.matrix, self._view.nodes, requested=requested)
+            view = self._view
+            found = explain(requirement, view.matrix, view.nodes, requested=requested, now=self._now, keep=self._keep)
             self._explained[requirement] = (self._trial.count, found)
         return replace(found, requested=requested)
 
     def _cannot_wait(self, job: JobRow, waits: Waits) -> Failure | None:
-        """Why a job that nothing could be placed of fails: its queue timeout is over, or nothing can ever come.
-
-        A job that ran before waits: what could run it was there, and may come back.
-        """
+        """Why a job that nothing could be placed of fails: its queue timeout is over, or nothing can ever come."""
         text = waits.explanation.text
         details = {texts.IS_ERROR: "true", **waits.explanation.details}
         if job.queue_timeout is not None:
-            over = job.state is not JobState.RUNNING and self._now >= job.created_at + job.queue_timeout
-            return Failure(text, text, details=details) if over else None
-        if job.attempts or not all(
-            refused_for_good(task.requirement, self._view.matrix, self._view.feasibility) for task in job.tasks
-        ):
+            if self._now < job.created_at + job.queue_timeout:
+                return None
+            if job.state is not JobState.RUNNING:
+                return Failure(text, text, details=details)
+        if not all(self._refused_for_good(task.requirement) for task in job.tasks):
             return None
         return Failure(text, text, details=details)
+
+    def _refused_for_good(self, requirement: Requirement) -> bool:
+        found = self._hopeless.get(requirement)
+        if found is None:
+            view = self._view
+            found = self._hopeless[requirement] = refused_for_good(
+                requirement, view.matrix, view.feasibility, view.nodes, self._now, keep=self._keep
+            )
+        return found
 
     def _follow_up(
         self,

@@ -5,15 +5,22 @@ and by jobs as they were read with their evaluations (`upsert_job`). Every step 
 never what the cluster holds.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from skrei_domain.lifecycle import ExecutionState, JobState
+from skrei_scheduling import memory
 from skrei_scheduling.changes import Changes, EvaluationNew, JobChange, Locked
+from skrei_scheduling.explain import refused_for_good
 from skrei_scheduling.feasibility import Feasibility
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
 from skrei_scheduling.waiting import WaitingLine
+
+LOADED_AT_ONCE = 500
+"""Rows of the record taken in between two breaths: about 10 ms."""
 
 _BAD_ENDS = frozenset({ExecutionState.REFUSED, ExecutionState.FAILED, ExecutionState.LOST})
 
@@ -45,18 +52,30 @@ class ClusterView:
         not known here: at worst each is cut short once.
         """
         view = cls()
-        for node in nodes:
-            view._put_node(node)
-        for job in jobs:
-            view.jobs[job.id] = _own(job)
-        for execution in executions:
-            view._put_execution(execution)
-        for job in list(view.jobs.values()):
-            if job.state.is_terminal:
-                view._drop_if_done(job.id)
-            elif job.state is not JobState.PENDING:
-                view._put_waiting(job, len(view.open_units(job)))
+        for _ in view.loading(nodes, jobs, executions):
+            pass
         return view
+
+    def loading(
+        self, nodes: Iterable[NodeRow], jobs: Iterable[JobRow], executions: Iterable[ExecutionRow]
+    ) -> Iterator[None]:
+        """Do what `load` does to an empty view, and yield now and then: whoever drives it may let others breathe."""
+        done = itertools.count(1)
+        for node in nodes:
+            self._put_node(node)
+        for job in jobs:
+            self.jobs[job.id] = _own(job)
+        for execution in executions:
+            self._put_execution(execution)
+            if next(done) % LOADED_AT_ONCE == 0:
+                yield
+        for job in list(self.jobs.values()):
+            if job.state.is_terminal:
+                self._drop_if_done(job.id)
+            elif job.state is not JobState.PENDING:
+                self._put_waiting(job, len(self.open_units(job)))
+            if next(done) % LOADED_AT_ONCE == 0:
+                yield
 
     # ------------------------------------------------------------ reading
 
@@ -163,6 +182,30 @@ class ClusterView:
             if self.feasibility.of(requirement).with_room(self.matrix).any()
             for job_id in heads
         ]
+
+    def hopeless(self, now: datetime, *, most: int, keep: timedelta = memory.KEPT) -> list[str]:
+        """Return waiting jobs that every known node refuses for good by now: to be looked at, and failed.
+
+        Nobody wakes them otherwise: a node that lost what they need, and the end of the time for which that was
+        waited for, make no room anywhere. Jobs with a queue timeout wait for that, each job while a unit of it runs.
+        """
+        found: list[str] = []
+        for requirement, line in self.waiting.lines():
+            if not self._hopeless(requirement, now, keep):
+                continue
+            for job_id in line:
+                if len(found) >= most:
+                    return found
+                job = self.jobs[job_id]
+                stands = len(self.open_units(job)) + len(job.won) < job.units
+                others = (task.requirement for task in job.tasks if task.requirement != requirement)
+                patient = job.queue_timeout is not None and now < job.created_at + job.queue_timeout
+                if not patient and not stands and all(self._hopeless(r, now, keep) for r in others):
+                    found.append(job_id)
+        return found
+
+    def _hopeless(self, requirement: Requirement, now: datetime, keep: timedelta) -> bool:
+        return refused_for_good(requirement, self.matrix, self.feasibility, self.nodes, now, keep=keep)
 
     def _picky(self, job_id: str) -> bool:
         """Whether a waiting job has nodes to avoid, so that room that it does not want must not count as handed out."""

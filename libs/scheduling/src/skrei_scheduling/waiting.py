@@ -66,6 +66,10 @@ class WaitingLine:
         """Return the job's place in its class's line, from 1, whether it stands there yet or not."""
         return bisect_left(self._classes.get(requirement, []), turn(job)) + 1
 
+    def lines(self) -> Iterator[tuple[Requirement, Iterator[str]]]:
+        """Yield every class with its jobs, in their order; the line may not change meanwhile."""
+        return ((requirement, (job_id for _, _, job_id in line)) for requirement, line in self._classes.items())
+
     def heads(self, picky: Callable[[str], bool]) -> Iterator[tuple[Requirement, list[str]]]:
         """Yield every class with its first jobs, in order: up to the first that is not picky."""
         for requirement, line in self._in_order():

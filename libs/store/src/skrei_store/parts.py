@@ -8,7 +8,7 @@ from skrei_domain.messages import RunOutput, Step
 from skrei_scheduling.changes import Changes, ExecutionChange, Observed
 from skrei_scheduling.rows import ExecutionRow, NodeRow
 from skrei_store.bulk import Part, Rows
-from skrei_store.values import dump, storable
+from skrei_store.values import dump, dump_gone, storable
 
 EXECUTIONS = Part(
     "executions_changed",
@@ -154,6 +154,7 @@ NODES = Part(
         "connected_since timestamptz",
         "disconnected_since timestamptz",
         "error text",
+        "gone text",
     ),
     """
     INSERT INTO nodes ({names}, modified_at) SELECT new.*, {at} FROM {new}
@@ -161,7 +162,8 @@ NODES = Part(
     SET info = excluded.info, membership = excluded.membership, connection = excluded.connection,
         boot_id = excluded.boot_id, incarnation = excluded.incarnation, confirmed = excluded.confirmed,
         confirmed_by = excluded.confirmed_by, connected_since = excluded.connected_since,
-        disconnected_since = excluded.disconnected_since, error = excluded.error, modified_at = excluded.modified_at
+        disconnected_since = excluded.disconnected_since, error = excluded.error, gone = excluded.gone,
+        modified_at = excluded.modified_at
     """,
 )
 
@@ -356,4 +358,5 @@ def _node(node: NodeRow, node_json: Callable[[NodeRow], str]) -> tuple[object, .
         node.connected_since,
         node.disconnected_since,
         storable(node.error),
+        dump_gone(node.gone),
     )

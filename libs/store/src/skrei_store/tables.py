@@ -258,6 +258,7 @@ class Node(Base):
     disconnected_since: Mapped[datetime | None]
     error: Mapped[str]
     modified_at: Mapped[datetime]
+    gone: Mapped[str] = mapped_column(server_default="[]")  # JSON: what it could do until a while ago
 
     __table_args__ = (
         CheckConstraint(one_of("membership", Membership), name="membership"),

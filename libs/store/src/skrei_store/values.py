@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
@@ -9,7 +10,7 @@ from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
 from skrei_domain.spec import decode
 from skrei_scheduling.compile import compile_job
-from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Unit
+from skrei_scheduling.rows import ExecutionRow, Gone, JobRow, NodeRow, Unit
 
 EXECUTION_COLUMNS = (
     "id, job_id, job_version, namespace, task, partition, attempt, node_id, incarnation, state, observed, want, "
@@ -20,7 +21,7 @@ EXECUTION_COLUMNS = (
 
 NODE_COLUMNS = (
     "id, info, membership, connection, boot_id, incarnation, confirmed, confirmed_by, connected_since, "
-    "disconnected_since, error"
+    "disconnected_since, error, gone"
 )
 """What `node_row` needs."""
 
@@ -35,6 +36,23 @@ def storable(text: str) -> str:
 def dump(values: Mapping[str, str]) -> str:
     """Return JSON in plain ASCII: whatever stands in it, a text column holds it."""
     return json.dumps(dict(values), separators=(",", ":")) if values else "{}"
+
+
+def dump_gone(gone: tuple[Gone, ...]) -> str:
+    """Return what a node lost as JSON in plain ASCII."""
+    if not gone:
+        return "[]"
+    return json.dumps(
+        [[each.kind, each.name, each.value, each.amount, each.at.isoformat()] for each in gone], separators=(",", ":")
+    )
+
+
+def read_gone(text: str) -> tuple[Gone, ...]:
+    """Return what `dump_gone` wrote."""
+    return tuple(
+        Gone(kind, name, datetime.fromisoformat(at), value, amount)
+        for kind, name, value, amount, at in json.loads(text)
+    )
 
 
 def execution_row(row: Mapping[str, Any]) -> ExecutionRow:
@@ -89,6 +107,7 @@ def node_row(row: Mapping[str, Any]) -> NodeRow:
         connected_since=row["connected_since"],
         disconnected_since=row["disconnected_since"],
         error=row["error"],
+        gone=read_gone(row["gone"]),
     )
 
 

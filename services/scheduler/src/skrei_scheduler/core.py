@@ -12,9 +12,9 @@ Nothing else changes the view, and one commit is under way at a time, so that pl
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from skrei_domain.ids import IdSource
 from skrei_domain.lifecycle import Connection, Membership, Want
@@ -30,12 +30,21 @@ from skrei_domain.messages import (
     Problem,
     PublisherFact,
 )
-from skrei_domain.sync import Greeting, LeaderSide, NodeLog
+from skrei_domain.sync import LeaderSide, NodeLog
 from skrei_scheduler.quarantine import FACT_QUARANTINED, keep_unreadable, settle_apart
+from skrei_scheduler.welcome import LOST_BY_JOURNAL, Welcome, take
 from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm
+from skrei_scheduling import memory
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked, Position
-from skrei_scheduling.membership import half_silent, lose_into, revive_into, silence_into, unanswered_into
+from skrei_scheduling.membership import (
+    disconnect_into,
+    half_silent,
+    live_on,
+    lose_into,
+    quiet_into,
+    unanswered_into,
+)
 from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeRow
 from skrei_scheduling.schedule import schedule
 from skrei_scheduling.settle import jobs_of
@@ -46,7 +55,8 @@ EVALUATIONS_A_PLAN = 256
 PLACEMENTS_A_PLAN = 1_000  # a plan holds the event loop for as long as it computes: 1,000 take about 10 ms
 ASK_AFTER_SECONDS = 10.0  # an offer unanswered while its node heartbeats: ask the node to say hello
 GIVE_UP_AFTER_SECONDS = 30.0  # then revoke it and try elsewhere
-SILENCED_A_COMMIT = 500  # executions that become Unknown in one commit: about 20 ms
+A_PIECE = 500  # executions of a node that one commit makes Unknown, lost or known again: about 20 ms
+HOPELESS_A_LOOK = 1_000  # waiting jobs that are found hopeless and woken at once; more with the next tick
 SELF_SUSPICION_SECONDS = 120.0  # when a third of the nodes falls silent at once it is probably us
 SELF_SUSPICION_NODES = 3
 SWEEP_SECONDS = 10.0  # how long a waiting job may stay unseen after a wake-up was missed
@@ -93,12 +103,19 @@ class Core:
         ids: IdSource,
         heartbeat_seconds: float = 5.0,
         missed_heartbeats: int = 3,
+        keep: timedelta = memory.KEPT,
+        piece: int = A_PIECE,
     ) -> None:
         self.view = view
         self.epoch = epoch
         self.side = LeaderSide(timeline, epoch, heartbeat_seconds=heartbeat_seconds, missed=missed_heartbeats)
         self._ids = ids
+        self._keep = keep
+        self._piece = piece
         self._inbox = _Inbox()
+        self._welcomes: dict[str, Welcome] = {}  # nodes that are being taken in
+        self._quieting: dict[str, tuple[str, deque[str]]] = {}  # silent nodes: why, and what is not Unknown yet
+        self._facts_had_a_turn = True
         self._late: dict[str, ExecutionRow | None] = {}  # read for the facts at hand; None: the record has no such
         self._offers: dict[str, _Offer] = {}
         self._overdue: list[str] = []  # offers to give up, as of the last tick
@@ -106,13 +123,14 @@ class Core:
         self._suspect_until = float("-inf")
         self._last_tick = now
         self._swept = now
+        self._look_for_hopeless = False
         self._seeds = itertools.count(1)
         for row in view.executions.values():
             self._note_offer(row, now)
         for job_id in view.jobs:
             self._wake(job_id, "takeover")
-        for node_id in half_silent(view):
-            self._inbox.leaving[node_id] = view.nodes[node_id].error  # the leader before us did not come to its end
+        for node_id, left in half_silent(view).items():  # the leader before us did not come to its end
+            self._quieting[node_id] = (view.nodes[node_id].error, deque(left))
 
     @property
     def silence_seconds(self) -> float:
@@ -190,14 +208,19 @@ class Core:
         """
         if self._inbox.hellos:
             return self._greet(*self._inbox.hellos.pop(next(iter(self._inbox.hellos))), now)
+        if self._welcomes and (self._facts_had_a_turn or not self._inbox.facts):
+            self._facts_had_a_turn = False
+            return self._take_in(next(iter(self._welcomes.values())))
         if self._inbox.facts:
+            self._facts_had_a_turn = True
             return self._take_facts(now)
-        if self._inbox.leaving:
+        if self._inbox.leaving or self._quieting:
             return self._disconnect()
         if self._inbox.stored:
             return self._take_stored()
         if self._overdue:
             return self._give_up()
+        self._wake_hopeless(wall)
         if self._inbox.evaluations:
             return self._plan(wall)
         return None
@@ -214,6 +237,9 @@ class Core:
         if node is not None and node.membership is Membership.REJECTED:
             problem = Problem(code="node-rejected", message=f"node {hello.node_id} was rejected: {node.error}")
             return [Reply(reply_to, HelloReply(timeline=self.side.timeline, epoch=self.epoch, refusal=problem))]
+        known = self._welcomes.get(hello.node_id)
+        if known is not None and known.hello.boot_id == hello.boot_id:
+            del self._welcomes[hello.node_id]  # it speaks anew: what is left of this one is found again
         mine = {row.id: row for row in self.view.of_node(hello.node_id)}
         greeting = self.side.greet(_log_of(node), mine, hello, now)
         if greeting.restored:
@@ -223,45 +249,78 @@ class Core:
             if greeting.challenge is not None:
                 out.append(SendConfirm(hello.node_id, greeting.challenge))
             return out
-        return self._register(hello, greeting, greeting.log, node, reply_to)
+        self._heard_again(hello.node_id)
+        welcome = self._welcomes[hello.node_id] = Welcome.of(hello, reply_to, greeting, greeting.log)
+        return self._take_in(welcome)
 
-    def _register(self, hello: Hello, greeting: Greeting, log: NodeLog, node: NodeRow | None, reply_to: str) -> Commit:
-        def decide(locked: Locked) -> Changes:
-            builder = ChangesBuilder(self.view, locked, self._ids)
-            base = node or NodeRow(id=hello.node_id, info=hello.info)
-            joined = base.connection is Connection.DISCONNECTED or base.boot_id != hello.boot_id
-            fresh = replace(
-                base,
-                info=hello.info,
-                connection=Connection.CONNECTED,
-                boot_id=log.boot_id,
-                incarnation=log.incarnation,
-                confirmed=log.confirmed,
-                confirmed_by=log.confirmed_by,
-                connected_since=locked.now if joined else base.connected_since,
-                disconnected_since=None,
-                error="",
-            )
-            lose_into(builder, greeting.lost, "its node's journal was replaced")
-            listed = {item.execution_id: (item.state, item.revision) for item in greeting.listed.values()}
-            revive_into(builder, fresh, listed)
-            return builder.build()
+    def _heard_again(self, node_id: str) -> None:
+        """What was left of the node's silence is not told any more."""
+        self._inbox.leaving.pop(node_id, None)
+        self._quieting.pop(node_id, None)
+
+    def _take_in(self, welcome: Welcome) -> Commit:
+        """Return the next piece of taking a node in."""
+        if welcome.answered:
+            return self._revive(welcome)
+        if len(welcome.lost) > self._piece:
+            some = take(welcome.lost, self._piece)
+            return self._of_rows("hello", some, lambda builder: lose_into(builder, some, LOST_BY_JOURNAL))
+        return self._register(welcome)
+
+    def _register(self, welcome: Welcome) -> Commit:
+        lost = welcome.begin(self.view)
+        some = take(welcome.left, max(self._piece - len(lost), 0))
+        node_id, greeting = welcome.hello.node_id, welcome.greeting
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
             out = self._advance(changes, now)
-            out.insert(0, Reply(reply_to, greeting.reply, hello.node_id))
-            self._restart_offers(hello.node_id, now)
-            self._inbox.leaving.pop(hello.node_id, None)  # it is back: what was left of its silence is not told
+            out.insert(0, Reply(welcome.reply_to, greeting.reply, node_id))
+            self._restart_offers(node_id, now)
+            self._heard_again(node_id)
+            welcome.answered = True
+            self._let_go_of(welcome)
             unseen = [self.view.executions[i] for i in greeting.unseen if i in self.view.executions]
             if unseen:
-                out.append(SendCommands(hello.node_id, tuple(unseen)))
+                out.append(SendCommands(node_id, tuple(unseen)))
             if greeting.orphans:
-                report = {"node_id": hello.node_id, "executions": ",".join(greeting.orphans)}
+                report = {"node_id": node_id, "executions": ",".join(greeting.orphans)}
                 out.append(Report("orphans_stopped", report))
             return out
 
-        jobs = {row.job_id for row in self.view.of_node(hello.node_id)}
-        return Commit("hello", frozenset(jobs), frozenset(), decide, after)
+        def add(builder: ChangesBuilder) -> None:
+            welcome.register_into(builder, lost, some, keep=self._keep)
+
+        return self._of_rows("hello", [*lost, *some], add, after)
+
+    def _revive(self, welcome: Welcome) -> Commit:
+        some = take(welcome.left, self._piece)
+
+        def after(changes: Changes, now: float) -> list[Outgoing]:
+            self._let_go_of(welcome)
+            return self._advance(changes, now)
+
+        return self._of_rows("hello", some, lambda builder: welcome.revive_into(builder, some), after)
+
+    def _let_go_of(self, welcome: Welcome) -> None:
+        if welcome.done and self._welcomes.get(welcome.hello.node_id) is welcome:
+            del self._welcomes[welcome.hello.node_id]
+
+    def _of_rows(
+        self,
+        name: str,
+        execution_ids: list[str],
+        add: Callable[[ChangesBuilder], None],
+        after: Callable[[Changes, float], list[Outgoing]] | None = None,
+    ) -> Commit:
+        """Return a commit about these executions, with their jobs locked."""
+
+        def decide(locked: Locked) -> Changes:
+            builder = ChangesBuilder(self.view, locked, self._ids)
+            add(builder)
+            return builder.build()
+
+        jobs = jobs_of(self.view, execution_ids)
+        return Commit(name, frozenset(jobs), frozenset(), decide, after or self._advance)
 
     def _new_timeline(self, hello: Hello) -> Commit:
         timeline = max(self.side.timeline, hello.timeline) + 1
@@ -269,6 +328,7 @@ class Core:
         def after(changes: Changes, now: float) -> list[Outgoing]:
             self.view.apply(changes)
             old = self.side
+            self._welcomes.clear()  # whoever was being taken in says hello anew
             self.side = LeaderSide(timeline, self.epoch, heartbeat_seconds=old.heartbeat_seconds, missed=old.missed)
             self._quiet_since = now
             return [Report("record_was_restored", {"timeline": str(timeline)}), *self.takeover()]
@@ -329,7 +389,9 @@ class Core:
                 infos = [fact.info for fact in facts if isinstance(fact, NodeChanged)]
                 log = logs[node_id]
                 node = replace(self.view.nodes[node_id], confirmed=log.confirmed, confirmed_by=log.confirmed_by)
-                builder.put_node(replace(node, info=infos[-1]) if infos else node)
+                for info in infos:
+                    node = memory.renewed(node, info, locked.now, keep=self._keep)
+                builder.put_node(node)
                 keep_unreadable(builder, node_id, facts)
             settle_apart(builder, observed)
             if position is not None:
@@ -379,33 +441,31 @@ class Core:
             self._inbox.leaving.setdefault(node_id, "heartbeat timeout")
 
     def _disconnect(self) -> Commit:
+        """Disconnect the nodes that left, all at once; what lives on them is told piece by piece, here and later."""
         leaving, self._inbox.leaving = self._inbox.leaving, {}
         gone = {n: why for n, why in leaving.items() if n in self.view.nodes}
-        jobs = {row.job_id for node_id in gone for row in self.view.of_node(node_id)}
+        for node_id, why in gone.items():
+            self._welcomes.pop(node_id, None)
+            self._quieting[node_id] = (why, deque(live_on(self.view, node_id)))
+        some: list[str] = []
+        for _, left in self._quieting.values():
+            some += take(left, self._piece - len(some))
 
-        left: dict[str, str] = {}
-
-        def decide(locked: Locked) -> Changes:
-            builder = ChangesBuilder(self.view, locked, self._ids)
-            left.clear()
-            for why in dict.fromkeys(gone.values()):  # nodes with one reason together: one evaluation for each job
-                together = [node_id for node_id, each in gone.items() if each == why]
-                if silence_into(builder, together, error=why, most=SILENCED_A_COMMIT):
-                    left.update(dict.fromkeys(together, why))
-            return builder.build()
+        def add(builder: ChangesBuilder) -> None:
+            for node_id, why in gone.items():
+                disconnect_into(builder, [node_id], error=why)
+            quiet_into(builder, some)
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
             for node_id in gone:
                 self.side.forget(node_id)
-            self._inbox.leaving = left | self._inbox.leaving  # the rest of their executions, in commits of their own
-            reports: list[Outgoing] = [
-                Report("node_disconnected", {"node_id": node_id, "reason": gone[node_id]})
-                for node_id in gone
-                if node_id not in left
-            ]
+            reports: list[Outgoing] = []
+            for node_id in [node_id for node_id, (_, left) in self._quieting.items() if not left]:
+                reason, _ = self._quieting.pop(node_id)
+                reports.append(Report("node_disconnected", {"node_id": node_id, "reason": reason}))
             return reports + self._advance(changes, now)
 
-        return Commit("silence", frozenset(jobs), frozenset(), decide, after)
+        return self._of_rows("silence", some, add, after)
 
     # ------------------------------------------------------------ offers
 
@@ -449,21 +509,14 @@ class Core:
             node = self.view.nodes.get(row.node_id) if row else None
             if row and row.live and node and node.connection is Connection.CONNECTED and row.want is Want.RUN:
                 found.append(execution_id)
-        return found[:FACTS_A_COMMIT]
+        return found[: self._piece]
 
     def _give_up(self) -> Commit:
         overdue = [i for i in self._overdue if i in self._offers and i in self.view.executions]
         self._overdue = []
         for execution_id in overdue:
             self._offers.pop(execution_id, None)
-        jobs = {self.view.executions[i].job_id for i in overdue}
-
-        def decide(locked: Locked) -> Changes:
-            builder = ChangesBuilder(self.view, locked, self._ids)
-            unanswered_into(builder, overdue)
-            return builder.build()
-
-        return Commit("unanswered", frozenset(jobs), frozenset(), decide, self._advance)
+        return self._of_rows("unanswered", overdue, lambda builder: unanswered_into(builder, overdue))
 
     # ------------------------------------------------------------ plans
 
@@ -483,7 +536,7 @@ class Core:
         for evaluation in chosen:
             if evaluation.job is not None:
                 self.view.upsert_job(evaluation.job)
-        plan = schedule(self.view, chosen, now, next(self._seeds), self._ids)
+        plan = schedule(self.view, chosen, now, next(self._seeds), self._ids, keep=self._keep)
         ids = frozenset(evaluation.id for evaluation in chosen if evaluation.id)
         rows: list[Locked] = []
 
@@ -502,8 +555,19 @@ class Core:
         """Wake the heads of the line now and then: a wake-up that was missed must not keep a job waiting for ever."""
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now
+            self._look_for_hopeless = True
             for job_id in self.view.sweep():
                 self._wake(job_id, "capacity")
+
+    def _wake_hopeless(self, wall: datetime) -> None:
+        """Let waiting jobs fail that nothing can come for any more; nothing else looks at them again."""
+        if self._look_for_hopeless:
+            self._look_for_hopeless = False
+            hopeless = self.view.hopeless(wall, most=HOPELESS_A_LOOK, keep=self._keep)
+            for job_id in hopeless:
+                self._wake(job_id, "capacity")
+            if len(hopeless) == HOPELESS_A_LOOK:
+                self._swept = float("-inf")  # the rest with the next tick
 
     # ------------------------------------------------------------ after a commit
 

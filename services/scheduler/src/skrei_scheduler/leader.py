@@ -6,6 +6,7 @@ then, a commit waits a few milliseconds for company; specs are kept at hand betw
 """
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
@@ -100,7 +101,10 @@ class Leader:
         loaded = await self._record.load()
         for key, text in (await self._record.specs({(job.id, job.version) for job in loaded.jobs})).items():
             self._specs.put(*key, text)
-        view = ClusterView.load(loaded.nodes, loaded.jobs, loaded.executions)
+        view = ClusterView()
+        for _ in view.loading(loaded.nodes, loaded.jobs, loaded.executions):
+            await asyncio.sleep(0)
+        gc.freeze()  # a full collection over what lives as long as the leader would hold the loop for 100 ms
         self._core = Core(
             view,
             timeline=loaded.timeline,
@@ -109,6 +113,7 @@ class Leader:
             ids=_ids,
             heartbeat_seconds=self._settings.heartbeat_seconds,
             missed_heartbeats=self._settings.missed_heartbeats,
+            keep=timedelta(seconds=self._settings.capability_seconds),
         )
         token = timedelta(hours=self._settings.token_hours)
         self._sender = Sender(
@@ -146,6 +151,7 @@ class Leader:
                 await subscription.unsubscribe()
             for timer in self._timers:
                 timer.cancel()
+            gc.unfreeze()
 
     def _read_clock(self, locked: Locked) -> Changes:
         self._clock.set(locked.now)

@@ -1,5 +1,6 @@
 """What leaves the leader: commands with their orders, confirmations, replies, and the publisher's work."""
 
+import asyncio
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
@@ -57,6 +58,7 @@ class Sender:
             weight = len(wanted.__pydantic_serializer__.to_json(wanted)) + 1
             if batch and size + weight > BATCH_BYTES:
                 await self._send_batch(node_id, batch)
+                await asyncio.sleep(0)  # a full batch takes about 15 ms to write, and a node may get many
                 batch, size = [], 0
             batch.append(wanted)
             size += weight

@@ -21,6 +21,12 @@ class SchedulerSettings(Settings):
     missed_heartbeats: int = Field(
         3, ge=2, description="After so many missed ones a node is disconnected: one lost message must not do it."
     )
+    capability_seconds: float = Field(
+        900.0,
+        ge=0,
+        description="How long an engine, storage, label or size that a node lost is waited for: a daemon is upgraded, "
+        "a machine rebooted, in less.",
+    )
     lease_seconds: float = Field(
         3.0, ge=1, description="How long leadership outlives its last renewal; a takeover takes at most 2 s more."
     )
