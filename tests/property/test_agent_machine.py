@@ -15,6 +15,7 @@ from skrei_compute_agent.events import (
     DropFiles,
     Event,
     Exited,
+    Fingerprinted,
     HelloDue,
     Instruction,
     Kill,
@@ -32,11 +33,13 @@ from skrei_compute_agent.events import (
 )
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, Fact, HelloReply, Problem
+from skrei_domain.node import Gpu
 from skrei_domain.sync import JournalRow, Meta, PutKnown, replay
-from tests.support.agent_machine import NODE, AgentDriver, a_run, a_stop, a_task
+from tests.support.agent_machine import NODE, AgentDriver, a_run, a_stop, a_task, an_info
 
 LOCAL = {"Source": {"Type": "local", "Params": {"SourcePath": "/data"}}, "Target": "/in"}
 TIMEOUTS = {"execution_timeout_seconds": 5.0, "total_timeout_seconds": 50.0}
+DEVICES = tuple(Gpu(index=number, uuid=f"GPU-{number}", vendor="NVIDIA") for number in range(3))
 TROUBLE = Problem(code="trap", message="unreachable")
 
 
@@ -58,6 +61,9 @@ class Node(RuleBasedStateMachine):
         self.staging: set[str] = set()
         self.running: set[str] = set()
         self.dropped: set[str] = set()
+        self.here = DEVICES  # the devices that this machine has now
+        self.moved: set[str] = set()  # those that were away for a while
+        self.devices: dict[str, tuple[str, ...]] = {}
 
     # ------------------------------------------------------------ the shell
 
@@ -80,8 +86,15 @@ class Node(RuleBasedStateMachine):
 
     def carry_out(self, instruction: Instruction) -> None:
         match instruction:
-            case Stage(execution_id):
+            case Stage(execution_id, needs=needs, gpus=gpus):
                 assert execution_id not in self.stopped, "staged after a durable stop"
+                assert len(gpus) == needs.gpu
+                taken = {key for other in self.staging | self.running for key in self.devices.get(other, ())}
+                assert not taken & {gpu.key for gpu in gpus}, "a device was handed out twice"
+                assert set(self.devices.get(execution_id, ())) <= {gpu.key for gpu in gpus} | self.moved, (
+                    "others than before"
+                )
+                self.devices[execution_id] = tuple(gpu.key for gpu in gpus)
                 self.staging.add(execution_id)
             case RunEngine(execution_id, start):
                 earlier = self.starts.setdefault(execution_id, [])
@@ -120,7 +133,7 @@ class Node(RuleBasedStateMachine):
         self.queue.clear()
         self.staging.clear()
         self.running.clear()
-        self.agent = AgentDriver(replay(Meta(NODE), self.durable), boot_id=f"b-{self.boots}")
+        self.agent = AgentDriver(replay(Meta(NODE), self.durable), boot_id=f"b-{self.boots}", gpus=self.here)
         self.post(Begun())
         self.post(HelloDue())
 
@@ -131,11 +144,12 @@ class Node(RuleBasedStateMachine):
         self.boot()
         self.settle()
 
-    @rule(target=executions, restarts=st.integers(0, 2), fetches=st.booleans())
-    def run(self, restarts: int, fetches: bool) -> str:
+    @rule(target=executions, restarts=st.integers(0, 2), fetches=st.booleans(), gpus=st.integers(0, 2))
+    def run(self, restarts: int, fetches: bool, gpus: int) -> str:
         execution_id = f"e-{len(self.commanded)}"
         self.commanded[execution_id] = restarts
-        task = a_task(InputSources=[LOCAL] if fetches else [])
+        needs = {"CPU": "100m", "Memory": "100Mb", "GPU": str(gpus)}
+        task = a_task(InputSources=[LOCAL] if fetches else [], Resources=needs)
         self.queue.append(self.agent.command(a_run(execution_id, task=task, local_restarts=restarts, **TIMEOUTS)))
         return execution_id
 
@@ -202,6 +216,12 @@ class Node(RuleBasedStateMachine):
     @rule(upto=st.integers(1, 3))
     def a_confirmation_is_lost(self, upto: int) -> None:
         self.confirmed = max(self.confirmed, min(len(self.log), self.confirmed + upto))
+
+    @rule(here=st.sets(st.sampled_from(range(3)), min_size=1))
+    def devices_come_and_go(self, here: set[int]) -> None:
+        self.here = tuple(DEVICES[number] for number in sorted(here))
+        self.moved |= {gpu.key for gpu in DEVICES if gpu not in self.here}
+        self.queue.append(self.agent.turn(Fingerprinted(an_info(gpus=self.here))))
 
     @rule()
     def the_link_returns(self) -> None:

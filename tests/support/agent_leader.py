@@ -26,9 +26,11 @@ from skrei_domain.messages import (
     HelloReply,
     LogChunk,
     LogRequest,
+    NodeChanged,
     Problem,
     RunOrder,
 )
+from skrei_domain.node import NodeInfo
 from skrei_domain.sync import LeaderSide, NodeLog
 from skrei_kit import topology
 from skrei_kit.bus import Bus, Message
@@ -115,6 +117,7 @@ class ScriptedLeader:
         self.batches: list[FactBatch] = []
         self.beats: list[Heartbeat] = []
         self.hellos: list[Hello] = []
+        self.infos: list[NodeInfo] = []  # what the node said of itself, in hellos and facts
         self.confirming = True
         self.refusal: Problem | None = None
         self._changed = asyncio.Condition()
@@ -214,6 +217,7 @@ class ScriptedLeader:
     async def _hello(self, message: Message) -> None:
         hello = unwrap(Hello, message.data)
         self.hellos.append(hello)
+        self.infos.append(hello.info)
         if self.refusal is not None:
             reply = HelloReply(timeline=1, epoch=self.side.epoch, refusal=self.refusal)
         else:
@@ -237,6 +241,8 @@ class ScriptedLeader:
         answer = self.side.receive(self.log, batch, time.monotonic())
         if answer.facts and self.log is not None:
             for fact in answer.facts:
+                if isinstance(fact, NodeChanged):
+                    self.infos.append(fact.info)
                 if isinstance(fact, ExecutionObserved):
                     self.facts.append(fact)
                     if (row := self.rows.get(fact.execution_id)) is not None:

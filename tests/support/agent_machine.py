@@ -9,7 +9,7 @@ from skrei_compute_agent.machine import AgentMachine
 from skrei_compute_agent.task import read_task
 from skrei_domain.lifecycle import Want
 from skrei_domain.messages import CommandBatch, Confirm, ExecutionWanted, HelloReply, RunOrder
-from skrei_domain.node import NodeInfo, Plugin
+from skrei_domain.node import Gpu, NodeInfo, Plugin
 from skrei_domain.resources import Resources
 from skrei_domain.sync import Meta, NodeMemory, NodeSide
 
@@ -63,22 +63,30 @@ def a_stop(execution_id: str = "e-1", revision: int = 2) -> ExecutionWanted:
     return ExecutionWanted(execution_id=execution_id, revision=revision, want=Want.STOP, incarnation=1)
 
 
-def an_info(cpu: int = 4) -> NodeInfo:
+def an_info(cpu: int = 4, *, gpus: tuple[Gpu, ...] = ()) -> NodeInfo:
     """A node with a scripted engine and some room."""
     return NodeInfo(
         node_id=NODE,
         engines=(Plugin(name="scripted"),),
         storages=(Plugin(name="inline"), Plugin(name="local")),
-        capacity=Resources(cpu_milli=cpu * 1000, memory_bytes=4_000_000_000, disk_bytes=10**12),
+        capacity=Resources(cpu_milli=cpu * 1000, memory_bytes=4_000_000_000, disk_bytes=10**12, gpu=len(gpus)),
+        gpus=gpus,
     )
 
 
 class AgentDriver:
     """A machine with a manual clock; `turn` returns what an event comes to."""
 
-    def __init__(self, memory: NodeMemory | None = None, *, cpu: int = 4, boot_id: str = "b-1") -> None:
+    def __init__(
+        self,
+        memory: NodeMemory | None = None,
+        *,
+        cpu: int = 4,
+        boot_id: str = "b-1",
+        gpus: tuple[Gpu, ...] = (),
+    ) -> None:
         self.seconds = 0.0
-        self.machine = AgentMachine(NodeSide(memory or NodeMemory(Meta(NODE)), boot_id), an_info(cpu))
+        self.machine = AgentMachine(NodeSide(memory or NodeMemory(Meta(NODE)), boot_id), an_info(cpu, gpus=gpus))
 
     def moment(self) -> Moment:
         return Moment(START + timedelta(seconds=self.seconds), self.seconds)

@@ -6,16 +6,24 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from skrei_compute_agent.fingerprint import architecture, cores, fingerprint, operating_system
+from skrei_compute_agent.fingerprint import architecture, capacity, cores, fingerprint, operating_system
 from skrei_compute_agent.settings import Settings
-from skrei_domain.node import NodeInfo, Plugin
+from skrei_domain.node import Gpu, NodeInfo, Plugin
 from skrei_domain.resources import Resources
 from skrei_kit.settings import load
 
 
-def info(tmp_path: Path, **changes: object) -> NodeInfo:
+def info(tmp_path: Path, *, gpus: tuple[Gpu, ...] = (), **changes: object) -> NodeInfo:
     settings = load(Settings, data_dir=tmp_path / "not" / "yet", **changes)  # type: ignore[arg-type]
-    return fingerprint(settings, "n-1", engines=[Plugin(name="wasm")], storages=[Plugin(name="local")], version="1")
+    return fingerprint(
+        settings,
+        "n-1",
+        engines=[Plugin(name="wasm")],
+        storages=[Plugin(name="local")],
+        version="1",
+        room=capacity(settings),
+        gpus=gpus,
+    )
 
 
 def test_a_node_offers_all_cores_and_most_of_its_memory_and_free_disk(tmp_path: Path) -> None:
@@ -40,6 +48,12 @@ def test_labels_say_what_it_is_and_what_its_owner_says(tmp_path: Path, monkeypat
         "region": "north",
         "disk": "ssd",
     }
+
+
+def test_gpus_are_counted_and_labelled_by_name_and_memory(tmp_path: Path) -> None:
+    made = info(tmp_path, gpus=(Gpu(index=0, name="Tesla T4", vendor="NVIDIA", memory_bytes=15360 * 2**20),))
+    assert made.capacity.gpu == 1
+    assert (made.labels["GPU-0"], made.labels["GPU-0-Memory"]) == ("Tesla-T4", "15360-MiB")
 
 
 def test_a_setting_that_is_no_amount_is_refused_by_name(tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ async def test_a_new_journal_makes_a_node_id_and_keeps_it(tmp_path: Path) -> Non
 
 async def test_what_was_submitted_is_there_after_a_restart(journal: Journal, tmp_path: Path) -> None:
     start(journal)
-    known = Known("e-1", 3, Want.STOP, ExecutionState.RUNNING, 2, 1, an_order(), forgotten=False, changed_at=AT)
+    known = Known(
+        "e-1", 3, Want.STOP, ExecutionState.RUNNING, 2, 1, an_order(), changed_at=AT, devices=("GPU-1", "GPU-2")
+    )
     rows = (PutMeta(Meta("n-made", 1, 2, 3, 4, "b-1")), PutKnown(known), a_fact(5))
     await write(journal, *rows)
     journal.close()
@@ -107,6 +109,18 @@ async def test_a_journal_of_a_later_version_is_refused(journal: Journal, tmp_pat
     database.close()
     with pytest.raises(JournalTooNew, match="later version of Skrei"):
         read(tmp_path)
+
+
+async def test_a_journal_of_an_earlier_version_is_lifted_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "journal.sqlite")
+    database.executescript(f"{TABLES} ALTER TABLE executions DROP COLUMN devices; PRAGMA user_version=1;")
+    database.execute("INSERT INTO meta VALUES (1, 'n-old', 1, 1, 1, 0, '')")
+    database.execute("INSERT INTO executions VALUES ('e-1', 1, 'run', 'running', 1, 1, NULL, 0, NULL)")
+    database.commit()
+    database.close()
+    memory = read(tmp_path)
+    assert memory.meta.node_id == "n-old"
+    assert memory.known["e-1"] == Known("e-1", 1, Want.RUN, ExecutionState.RUNNING, 1, 1)
 
 
 async def test_groups_are_called_back_in_order_and_gather_into_few_commits(journal: Journal) -> None:

@@ -6,7 +6,7 @@ from skrei_domain.resources import Resources
 
 
 class Gpu(BaseModel):
-    """One whole device."""
+    """One whole device. `index` is what its vendor's tools call it; it may change with the machine's next start."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -15,15 +15,32 @@ class Gpu(BaseModel):
     vendor: str = ""
     memory_bytes: int = 0
     pci_address: str = ""
+    uuid: str = ""
+
+    @property
+    def key(self) -> str:
+        """What names this device for as long as the machine keeps it."""
+        return self.uuid or self.pci_address or f"{self.vendor}:{self.index}"
 
 
 class Plugin(BaseModel):
-    """An engine, storage or publisher that works on this node, with its version."""
+    """An engine, storage or publisher that works on this node, with its version; `note` is what of it does not."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
     version: str = ""
+    note: str = ""
+
+
+class Absent(BaseModel):
+    """What a node might have and cannot use now, and why: an `engine`, a `storage` or a vendor's `gpu`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: str
+    name: str
+    reason: str
 
 
 class NodeInfo(BaseModel):
@@ -40,5 +57,6 @@ class NodeInfo(BaseModel):
     engines: tuple[Plugin, ...] = ()
     storages: tuple[Plugin, ...] = ()
     publishers: tuple[Plugin, ...] = ()
+    absent: tuple[Absent, ...] = ()
     capacity: Resources = Resources()
     gpus: tuple[Gpu, ...] = ()

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from skrei_domain.node import Gpu
 from skrei_domain.resources import Resources
 from skrei_plugin_api.packing import NO_OUTPUT, PackedResult, StreamHead
 from skrei_plugin_api.plugin import Params, Plugin
@@ -52,6 +53,8 @@ class RunRequest:
     outputs: tuple[Output, ...] = ()
     resources: Resources = Resources()
     """What was reserved; 0 bytes of memory means that nobody set a limit."""
+    gpus: tuple[Gpu, ...] = ()
+    """The whole devices that this execution alone holds: as many as `resources.gpu`."""
     timeout_seconds: float | None = None
     """Wall-clock time from the moment that the engine gets to work on it; None: no limit."""
     network: str = "None"

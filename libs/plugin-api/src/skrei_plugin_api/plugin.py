@@ -30,7 +30,7 @@ class PluginContext:
 
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
-    """Whether a plugin works on this machine, and why not."""
+    """Whether a plugin works on this machine, and why not; of one that works, `reason` tells what of it does not."""
 
     available: bool
     version: str = ""
@@ -53,7 +53,11 @@ class Plugin(ABC):
 
     @abstractmethod
     async def describe(self) -> PluginInfo:
-        """Return whether this machine has what the plugin needs. Never raises for a missing part."""
+        """Return whether this machine has what the plugin needs. Never raises for a missing part.
+
+        Asked every few seconds, on the event loop: cheap, and what may hang goes through `aside`. An answer that takes
+        longer than the node's limit counts as away until it comes.
+        """
 
     @abstractmethod
     def validate(self, params: Params) -> list[FieldProblem]:

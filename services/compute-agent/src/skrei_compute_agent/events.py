@@ -19,7 +19,7 @@ from skrei_domain.messages import (
     RunOrder,
     RunOutput,
 )
-from skrei_domain.node import NodeInfo
+from skrei_domain.node import Gpu, NodeInfo
 from skrei_domain.resources import Resources
 from skrei_domain.spec import TaskSpec
 from skrei_domain.sync import JournalRow
@@ -167,6 +167,7 @@ class Stage:
     order: RunOrder
     task: TaskSpec
     needs: Resources
+    gpus: tuple[Gpu, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from skrei_compute_agent.settings import Settings
-from skrei_domain.node import NodeInfo, Plugin
+from skrei_domain.node import Absent, Gpu, NodeInfo, Plugin
 from skrei_domain.resources import Resources, parse_bytes, parse_cpu
 
 SHARE_PERCENT = 80
@@ -20,9 +20,17 @@ _ARCH = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
 
 
 def fingerprint(
-    settings: Settings, node_id: str, *, engines: Iterable[Plugin], storages: Iterable[Plugin], version: str
+    settings: Settings,
+    node_id: str,
+    *,
+    engines: Iterable[Plugin],
+    storages: Iterable[Plugin],
+    version: str,
+    room: Resources,
+    gpus: tuple[Gpu, ...] = (),
+    absent: Iterable[Absent] = (),
 ) -> NodeInfo:
-    """Return what this node can do and how much of everything it has."""
+    """Return what this node can do and how much of everything it has: `room`, and every GPU."""
     name = settings.name or platform.node() or node_id
     system, arch = operating_system(), architecture()
     return NodeInfo(
@@ -31,15 +39,29 @@ def fingerprint(
         version=version,
         os=system,
         arch=arch,
-        labels={"os_type": system, "os_arch": arch, "name": name} | settings.labels,
+        labels={"os_type": system, "os_arch": arch, "name": name} | gpu_labels(gpus) | settings.labels,
         engines=tuple(sorted(engines, key=lambda plugin: plugin.name)),
         storages=tuple(sorted(storages, key=lambda plugin: plugin.name)),
-        capacity=capacity(settings),
+        absent=tuple(sorted(absent, key=lambda each: (each.kind, each.name))),
+        capacity=room.model_copy(update={"gpu": len(gpus)}),
+        gpus=gpus,
     )
 
 
+def gpu_labels(gpus: Iterable[Gpu]) -> dict[str, str]:
+    """Return the labels that constraints name GPUs by: `GPU-0=Tesla-T4`, `GPU-0-Memory=15360-MiB`."""
+    labels: dict[str, str] = {}
+    for number, gpu in enumerate(gpus):
+        labels[f"GPU-{number}"] = gpu.name.replace(" ", "-")
+        labels[f"GPU-{number}-Memory"] = f"{gpu.memory_bytes // 2**20}-MiB"
+    return labels
+
+
 def capacity(settings: Settings) -> Resources:
-    """Return what is handed out: the settings' amounts, else all cores and a share of memory and free disk."""
+    """Return what is handed out: the settings' amounts, else all cores and a share of memory and free disk.
+
+    Free disk moves with every execution: a node reads this once, when it starts.
+    """
     return Resources(
         cpu_milli=parse_cpu(settings.capacity_cpu) if settings.capacity_cpu else cores() * 1000,
         memory_bytes=(

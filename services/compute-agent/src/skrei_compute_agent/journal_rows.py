@@ -1,5 +1,6 @@
 """Journal rows and tables: how `NodeSide`'s memory is written and read back, exactly."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -32,14 +33,15 @@ ON CONFLICT (one) DO UPDATE SET node_id = excluded.node_id, timeline = excluded.
 """
 _GET_META = "SELECT node_id, timeline, epoch, incarnation, confirmed, confirmed_by FROM meta"
 _PUT_KNOWN = """
-INSERT INTO executions (execution_id, revision, want, state, starts, told, forgotten, changed_at, run)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO executions (execution_id, revision, want, state, starts, told, forgotten, changed_at, devices, run)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (execution_id) DO UPDATE SET revision = excluded.revision, want = excluded.want, state = excluded.state,
     starts = excluded.starts, told = excluded.told, forgotten = excluded.forgotten,
-    changed_at = excluded.changed_at, run = excluded.run
+    changed_at = excluded.changed_at, devices = excluded.devices, run = excluded.run
 """
 _MOVE_KNOWN = """
-UPDATE executions SET revision = ?2, want = ?3, state = ?4, starts = ?5, told = ?6, forgotten = ?7, changed_at = ?8
+UPDATE executions SET revision = ?2, want = ?3, state = ?4, starts = ?5, told = ?6, forgotten = ?7, changed_at = ?8,
+    devices = ?9
 WHERE execution_id = ?1
 """
 _DROP_KNOWN = "DELETE FROM executions WHERE execution_id = ?"
@@ -126,6 +128,7 @@ def _known(known: Known) -> _Values:
         known.told,
         int(known.forgotten),
         known.changed_at.isoformat() if known.changed_at is not None else None,
+        json.dumps(known.devices) if known.devices else None,
     )
 
 
@@ -141,4 +144,5 @@ def _read_known(row: sqlite3.Row) -> Known:
         order=RunOrder.model_validate_json(row["run"]) if row["run"] is not None else None,
         forgotten=bool(row["forgotten"]),
         changed_at=datetime.fromisoformat(changed_at) if changed_at is not None else None,
+        devices=tuple(json.loads(row["devices"] or "[]")),
     )

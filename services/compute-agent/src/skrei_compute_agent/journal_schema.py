@@ -5,7 +5,7 @@ from pathlib import Path
 
 from skrei_domain.errors import SkreiError
 
-VERSION = 1
+VERSION = 2
 BUSY_SECONDS = 5.0
 """How long to wait for another reader of the file (a backup): the folder's lock keeps other agents away."""
 CHECKPOINT_PAGES = 1_000
@@ -30,7 +30,8 @@ CREATE TABLE executions (
     told INTEGER NOT NULL,
     run TEXT,
     forgotten INTEGER NOT NULL,
-    changed_at TEXT
+    changed_at TEXT,
+    devices TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE facts (
     sequence INTEGER PRIMARY KEY,
@@ -38,6 +39,8 @@ CREATE TABLE facts (
     writer TEXT NOT NULL
 ) STRICT;
 """
+LIFTS = {1: "ALTER TABLE executions ADD COLUMN devices TEXT;"}
+"""What a journal of that version needs to become the next one."""
 
 
 class JournalTooNew(SkreiError):
@@ -61,6 +64,8 @@ def open_database(path: Path) -> sqlite3.Connection:
             )
         if version == 0:
             database.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={VERSION}; COMMIT;")
+        for old in range(version or VERSION, VERSION):
+            database.executescript(f"BEGIN IMMEDIATE; {LIFTS[old]} PRAGMA user_version={old + 1}; COMMIT;")
     except BaseException:
         database.close()
         raise

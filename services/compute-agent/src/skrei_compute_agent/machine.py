@@ -40,12 +40,13 @@ from skrei_compute_agent.events import (
     TimerFired,
     Turn,
 )
+from skrei_compute_agent.gpu_ledger import GpuLedger
 from skrei_compute_agent.held import Held, IllegalEvent, Phase
 from skrei_compute_agent.task import InvalidTask, read_task, stages_at_once, why_not
 from skrei_compute_agent.verdicts import REFUSED, expiry, start_again, told_steps, verdict
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, Heartbeat, Problem, RunOrder, Step
-from skrei_domain.node import NodeInfo
+from skrei_domain.node import Gpu, NodeInfo
 from skrei_domain.resources import Resources
 from skrei_domain.spec import TaskSpec
 from skrei_domain.sync import (
@@ -78,6 +79,7 @@ class AgentMachine:
         self.info = info
         self._held: dict[str, Held] = {}
         self._reserved = Resources()
+        self._gpus = GpuLedger(info.gpus)
         self._rows: list[JournalRow] = []
         self._out: list[Instruction] = []
         self._repeat_at: float | None = None
@@ -118,7 +120,12 @@ class AgentMachine:
             if held.phase is Phase.RUNNING:
                 assert held.steps[-1].start == self._starts(execution_id), f"another start runs: {story}"
         assert needs == self._reserved, f"{self._reserved} are reserved, {needs} are held"
-        assert needs.fits(self.info.capacity), f"{needs} are reserved of {self.info.capacity}"
+        assert needs.gpu == sum(map(len, self._gpus.held.values())), (
+            "GPUs are reserved and not held, or held for nobody"
+        )
+        self._gpus.check()
+        countable = needs.model_copy(update={"gpu": 0})  # a device that went while it was held is still held
+        assert countable.fits(self.info.capacity), f"{needs} are reserved of {self.info.capacity}"
         assert live <= self._held.keys(), f"nobody looks after {live - self._held.keys()}"
         assert len(self._rows) + len(self._out) == 0, "a turn was left half handed out"
 
@@ -141,10 +148,12 @@ class AgentMachine:
             case Fingerprinted(info):
                 if info != self.info:
                     self.info = info
+                    self._gpus.update(info.gpus)
                     self._do(self.node.changed(info))
             case Begun():
                 steps = told_steps(self.node.memory.outbox)
-                for known in self.node.unfinished():
+                unfinished = self.node.unfinished()  # first those whose GPUs are here: nobody else may be given them
+                for known in sorted(unfinished, key=lambda known: not self._gpus.has(known.devices)):
                     self._take_up(known, steps.get(known.execution_id, ()))
             case TidyDue():
                 self._tidy()
@@ -221,20 +230,29 @@ class AgentMachine:
         held = Held(execution_id, order, needs, started_early=stages_at_once(task), steps=steps)
         self._held[execution_id] = held
         self._reserved += needs
+        gpus = self._give_gpus(execution_id, needs.gpu)
         held.reach(ExecutionState.STAGING, self._moment.wall, self._starts(execution_id))
         if held.started_early:
             self._do(self.node.started(execution_id, self._moment.wall))
-        self._out.append(Stage(execution_id, order, task, needs))
+        self._out.append(Stage(execution_id, order, task, needs, gpus))
         self._out.append(ArmTimer(execution_id, Timer.REPORT, REPORT_SECONDS))
         if order.total_timeout_seconds is not None:
             self._out.append(ArmTimer(execution_id, Timer.TOTAL, order.total_timeout_seconds))
+
+    def _give_gpus(self, execution_id: str, count: int) -> tuple[Gpu, ...]:
+        """Give an execution its devices, those that it had before where they are free, and note them."""
+        known = self.node.known(execution_id)
+        gpus = self._gpus.take(execution_id, count, wanted=known.devices if known is not None else ())
+        self._do(self.node.assigned(execution_id, tuple(gpu.key for gpu in gpus), self._moment.wall))
+        return gpus
 
     def _refusal(self, task: TaskSpec, needs: Resources) -> str:
         """Return why this node does not take a task now; empty when it does."""
         unconfirmed = len(self.node.memory.outbox)
         if unconfirmed >= JOURNAL_FACTS:
             return f"this node's journal is full: {unconfirmed} facts wait to be confirmed"
-        return why_not(task, needs, self.info, self.info.capacity - self._reserved)
+        free = self.info.capacity - self._reserved
+        return why_not(task, needs, self.info, free.model_copy(update={"gpu": len(self._gpus.free)}))
 
     def _take_up(self, known: Known, steps: tuple[Step, ...]) -> None:
         """Go on after a restart of the agent: whatever ran in a child of the last process has died with it."""
@@ -282,6 +300,7 @@ class AgentMachine:
         state, problem = verdict(held, event)
         held.phase = Phase.ENDED
         self._reserved -= held.needs
+        self._gpus.give(held.execution_id)
         held.reach(state, self._moment.wall, self._starts(held.execution_id))
         fact = ExecutionObserved(
             execution_id=held.execution_id,

@@ -20,6 +20,7 @@ from skrei_compute_agent.settings import Settings
 from skrei_domain.clock import Clock, SystemClock
 from skrei_domain.ids import new_node_id
 from skrei_domain.node import NodeInfo
+from skrei_domain.node_changes import changes
 from skrei_domain.sync import NodeSide
 from skrei_kit.bus import BusUnavailable
 from skrei_kit.observability import get_logger
@@ -27,8 +28,6 @@ from skrei_kit.supervisor import every, run_until_stopped
 
 log = get_logger()
 
-FINGERPRINT_EVERY = timedelta(minutes=1)
-"""How often the node looks again at what it can do: engines come and go with their daemons."""
 TIDY_EVERY = timedelta(minutes=1)
 """How often what is due is forgotten: at 1,000 executions a second their cap is passed within two minutes."""
 
@@ -70,7 +69,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         stack.callback(agent.close)
         link = Link(node_id, agent)
         agent.connect(runner, link)
-        log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()))
+        log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()), **_offered(machine.info))
         agent.post(Begun())  # before the link is there: a cut-off node goes on from its journal
         await _run(settings, stop, agent, link=link, folders=folders, tools=tools, clock=clock or SystemClock())
         log.info("node_stopped", node_id=node_id)
@@ -90,7 +89,10 @@ async def _run(
     logs = LogServer(node_id, folders, live=lambda key: _live(agent, key), known=lambda key: _known(agent, key))
 
     async def look_again() -> None:
-        agent.post(Fingerprinted(await tools.fingerprint(node_id)))
+        before, now = agent.machine.info, await tools.fingerprint(node_id)
+        for change in changes(before, now):
+            log.info("node_changed", node_id=node_id, change=change)
+        agent.post(Fingerprinted(now))
 
     async def tidy() -> None:
         agent.post(TidyDue())
@@ -107,13 +109,22 @@ async def _run(
         await run_until_stopped(
             stop,
             link=talk(),
-            fingerprint=every(FINGERPRINT_EVERY, look_again, name="fingerprint", clock=clock),
+            fingerprint=every(timedelta(seconds=settings.probe_seconds), look_again, name="fingerprint", clock=clock),
             tidy=every(TIDY_EVERY, tidy, name="tidy", clock=clock),
             failure=_raise(agent.failed),
         )
     finally:
         await logs.close()
         await link.leave()
+
+
+def _offered(info: NodeInfo) -> dict[str, object]:
+    """What the node can do, for one line: engines with their versions, what is away and why, and the GPUs."""
+    return {
+        "engines": [f"{plugin.name} {plugin.version}".strip() for plugin in info.engines],
+        "absent": [f"{each.kind} {each.name}: {each.reason}" for each in info.absent],
+        "gpus": [gpu.name for gpu in info.gpus],
+    }
 
 
 async def _persist(connect: Callable[[], Awaitable[None]], clock: Clock) -> None:

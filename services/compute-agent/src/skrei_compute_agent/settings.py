@@ -60,6 +60,12 @@ class Settings(KitSettings):
     input_bytes: int = 10 * GIB
     """The largest single blob that is fetched, so that one job cannot fill the disk."""
 
+    probe_seconds: float = 5.0
+    """How often the node looks at what it can do: what comes or goes is to be known within ten seconds."""
+
+    probe_limit_seconds: float = 3.0
+    """How long one engine, storage or driver may take to say whether it works; then it counts as away."""
+
     parallel_stages: int = 8
     """How many executions fetch inputs at once: more only share the same link and disk."""
 
@@ -95,9 +101,9 @@ class Settings(KitSettings):
             parse_bytes(value)
         return value
 
-    @field_validator("cache_bytes", "input_bytes", "parallel_stages")
+    @field_validator("cache_bytes", "input_bytes", "parallel_stages", "probe_seconds", "probe_limit_seconds")
     @classmethod
-    def _positive(cls, value: int) -> int:
+    def _positive(cls, value: float) -> float:
         if value <= 0:
             raise ValueError("must be above 0")
         return value

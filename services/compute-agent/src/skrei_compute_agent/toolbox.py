@@ -1,21 +1,24 @@
 """The plugins of this node, found by entry point, and what they are worked with."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
-from skrei_compute_agent.fingerprint import fingerprint
+from skrei_compute_agent.fingerprint import capacity, fingerprint
 from skrei_compute_agent.folders import Folders
+from skrei_compute_agent.gpu_probe import Found, GpuProbe
 from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.probes import Probe
 from skrei_compute_agent.settings import Settings
 from skrei_compute_agent.staging import Stager
 from skrei_compute_agent.work import Workshop
 from skrei_domain import node
-from skrei_domain.node import NodeInfo
+from skrei_domain.node import Absent, NodeInfo
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.engine import Engine
-from skrei_plugin_api.plugin import Plugin, PluginContext
+from skrei_plugin_api.plugin import Plugin, PluginContext, PluginInfo
 from skrei_plugin_api.registry import PluginError, PluginRegistry, engines, storages
 from skrei_plugin_api.storage import StageLimits, Storage
 
@@ -36,8 +39,11 @@ class Toolbox:
         folders: Folders,
         engines_: Mapping[str, Engine],
         storages_: Mapping[str, Storage],
+        broken: Iterable[Absent] = (),
     ) -> None:
         self._settings = settings
+        self._room = capacity(settings)
+        self._broken = tuple(broken)
         self._engines = engines_
         self._storages = storages_
         self._blobs: Blobs | None = None
@@ -51,20 +57,40 @@ class Toolbox:
         limits = StageLimits(max_bytes=settings.input_bytes)
         stager = Stager(storages_, cache, limits=limits, parallel=settings.parallel_stages)
         self.work = Workshop(folders, stager, engines_, allow_env=settings.allow_env)
+        gpus = GpuProbe()
+        self._gpus: Probe[Found] = Probe(gpus.look, lambda _: gpus.found, limit_seconds=settings.probe_limit_seconds)
+        self._probes: dict[Plugin, Probe[PluginInfo]] = {
+            plugin: Probe(plugin.describe, _unknown, limit_seconds=settings.probe_limit_seconds)
+            for plugin in {*engines_.values(), *storages_.values()}
+        }
 
     async def fingerprint(self, node_id: str) -> NodeInfo:
-        """Return what this node can do now: the plugins that find what they need, and the amounts."""
+        """Return what this node can do now: the plugins that find what they need, why others do not, and the amounts.
+
+        Takes as long as one probe may: they are asked side by side.
+        """
+        found, told = await asyncio.gather(
+            self._gpus.look(), asyncio.gather(*(probe.look() for probe in self._probes.values()))
+        )
+        infos = dict(zip(self._probes, told, strict=True))
+        engines, no_engines = _sorted("engine", self._engines, infos)
+        storages, no_storages = _sorted("storage", self._storages, infos)
         return fingerprint(
             self._settings,
             node_id,
-            engines=await _available(self._engines),
-            storages=await _available(self._storages),
+            engines=engines,
+            storages=storages,
             version=version("skrei-compute-agent"),
+            room=self._room,
+            gpus=found.gpus,
+            absent=(*no_engines, *no_storages, *found.absent, *self._broken),
         )
 
     async def close(self) -> None:
         """End what plugins started, and close connections."""
-        for plugin in {*self._engines.values(), *self._storages.values()}:
+        await self._gpus.close()
+        for plugin, probe in self._probes.items():
+            await probe.close()
             await plugin.close()
         if self._blobs is not None:
             await self._blobs.close()
@@ -82,10 +108,17 @@ class Toolbox:
 
 def make_tools(settings: Settings, folders: Folders) -> Toolbox:
     """Return the tools of a node: every installed plugin that can be loaded."""
-    return Toolbox(settings, folders, _make(engines(), settings, "engines"), _make(storages(), settings, "storages"))
+    broken: list[Absent] = []
+    return Toolbox(
+        settings,
+        folders,
+        _make(engines(), settings, "engine", broken),
+        _make(storages(), settings, "storage", broken),
+        broken,
+    )
 
 
-def _make(registry: PluginRegistry[P], settings: Settings, kind: str) -> dict[str, P]:
+def _make(registry: PluginRegistry[P], settings: Settings, kind: str, broken: list[Absent]) -> dict[str, P]:
     """Make one object of each plugin; its aliases share it. One that cannot be loaded is left out, and said so."""
     by_class: dict[type[P], P] = {}
     made: dict[str, P] = {}
@@ -94,20 +127,29 @@ def _make(registry: PluginRegistry[P], settings: Settings, kind: str) -> dict[st
             found = registry.load(name)
         except PluginError as error:
             log.warning("plugin_left_out", kind=kind, name=name, problem=error.message, hint=error.hint)
+            broken.append(Absent(kind=kind, name=name, reason=error.message))
             continue
         if found not in by_class:
-            state = settings.data_dir / "plugins" / kind / name
+            state = settings.data_dir / "plugins" / f"{kind}s" / name
             by_class[found] = found(PluginContext(state_dir=state, allow_local=settings.allow_local))
         made[name] = by_class[found]
     return made
 
 
-async def _available(plugins: Mapping[str, Plugin]) -> list[node.Plugin]:
-    found = []
+def _unknown(reason: str) -> PluginInfo:
+    return PluginInfo(available=False, reason=reason)
+
+
+def _sorted(
+    kind: str, plugins: Mapping[str, Plugin], infos: Mapping[Plugin, PluginInfo]
+) -> tuple[list[node.Plugin], list[Absent]]:
+    """Return the plugins of a kind that work, by every name, and those that do not, by their first."""
+    found: list[node.Plugin] = []
+    absent: dict[Plugin, Absent] = {}
     for name, plugin in plugins.items():
-        info = await plugin.describe()
+        info = infos[plugin]
         if info.available:
-            found.append(node.Plugin(name=name, version=info.version))
+            found.append(node.Plugin(name=name, version=info.version, note=info.reason))
         else:
-            log.debug("plugin_unavailable", name=name, reason=info.reason)
-    return found
+            absent.setdefault(plugin, Absent(kind=kind, name=name, reason=info.reason or "it does not say why"))
+    return found, list(absent.values())

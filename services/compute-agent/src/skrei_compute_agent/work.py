@@ -111,6 +111,7 @@ def _request(staged: _Staged, start: int) -> RunRequest:
         mounts=staged.inputs.mounts,
         outputs=tuple(Output(result.name, result.path) for result in task.result_paths),
         resources=staged.wanted.needs,
+        gpus=staged.wanted.gpus,
         network=task.network.type,
     )
 

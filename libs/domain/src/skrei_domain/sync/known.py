@@ -16,6 +16,8 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 class Known:
     """An execution in the journal. `told` is the revision that facts or a hello carried (0: never told).
 
+    `devices` are the keys of the GPUs that it was given here, so that a restarted agent knows whose they are.
+
     A forgotten one is a tombstone: only its revision is kept, so that a late command cannot start it again.
     """
 
@@ -28,6 +30,7 @@ class Known:
     order: RunOrder | None = None
     forgotten: bool = False
     changed_at: datetime | None = None
+    devices: tuple[str, ...] = ()
 
     @property
     def live(self) -> bool:

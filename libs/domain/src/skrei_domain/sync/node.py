@@ -243,6 +243,13 @@ class NodeSide:
         known = self.memory.known[execution_id]
         return [Write((self._put(replace(known, starts=known.starts + 1, changed_at=now)),))]
 
+    def assigned(self, execution_id: str, devices: tuple[str, ...], now: datetime) -> list[Act]:
+        """Note which GPUs an execution was given, by key; nothing where that is noted already."""
+        known = self.memory.known[execution_id]
+        if known.devices == devices:
+            return []
+        return [Write((self._put(replace(known, devices=devices, changed_at=now)),))]
+
     def observe(self, fact: ExecutionObserved, now: datetime) -> list[Act]:
         """Append the whole observed state of an execution to the log, at the revision that the journal holds.
 

@@ -41,6 +41,12 @@ def parse_entry(text: str) -> Entry:
     return Entry(glob, access)
 
 
+def root(glob: str) -> str:
+    """Return the path that a glob begins with: the folder before its first special character."""
+    found = _SPECIAL.search(glob)
+    return glob if found is None else glob[: found.start()].rpartition("/")[0] or "/"
+
+
 def access(path: str, entries: Sequence[Entry]) -> Access:
     """Return the most that any entry allows with a resolved path."""
     granted = (entry.access for entry in entries if pattern(_resolved(entry.glob)).fullmatch(path))

@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 
 from skrei_domain.job_reading import FieldProblem, show
+from skrei_plugin_api.aside import aside
 from skrei_plugin_api.engine import Mount
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
-from skrei_plugin_basic.allow import SETTING, Access, access, parse_entry
+from skrei_plugin_basic.allow import SETTING, Access, access, parse_entry, root
 
 CREATE_AS = ("dir", "file", "noCreate")
 
@@ -25,8 +26,21 @@ class LocalStorage(Storage):
         self._entries = [parse_entry(text) for text in context.allow_local]
 
     async def describe(self) -> PluginInfo:
-        """Say that it works everywhere: a node that allows nothing still tells jobs so, by name."""
-        return PluginInfo(available=True, version=self.version)
+        """Say which allowed paths are not there; it is away itself when all are, and none may be created.
+
+        A node that allows nothing still has it, and tells jobs so by name.
+        """
+        missing = await aside(self._missing, name="local-paths")  # a network file system may hang
+        if not missing:
+            return PluginInfo(available=True, version=self.version)
+        away = len(missing) == len(self._entries) and not any(entry.access is Access.WRITE for entry in self._entries)
+        reason = f"not on this node: {', '.join(missing)}"
+        return PluginInfo(available=not away, version=self.version, reason=reason)
+
+    def _missing(self) -> list[str]:
+        """Return the plain beginnings of allowed paths that are not there."""
+        roots = dict.fromkeys(root(entry.glob) for entry in self._entries)
+        return [path for path in roots if not Path(path).exists()]
 
     def validate(self, params: Params) -> list[FieldProblem]:
         """Name every wrong parameter."""

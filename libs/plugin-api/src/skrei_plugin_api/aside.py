@@ -1,0 +1,42 @@
+"""Blocking work beside the event loop, for what may never come back: a hung network file system, a lost device."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def aside(work: Callable[[], T], *, name: str = "aside") -> T:
+    """Return what `work` returns, run in a thread of its own.
+
+    The thread is a daemon and none of a pool's: one that hangs holds up neither the loop, nor other work, nor the
+    end of the process. Cancelled, the thread runs on unheard, so a caller must not start one after another.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # None is only passed beside an error, or as a T
+
+    def run() -> None:
+        result: T | None = None
+        failed: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
+            failed = error
+        try:
+            loop.call_soon_threadsafe(settle, result, failed)
+        except RuntimeError:
+            if not loop.is_closed():
+                raise
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await done
