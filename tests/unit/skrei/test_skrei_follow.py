@@ -7,7 +7,7 @@ from skrei import follow as module
 from skrei.client import AsyncClient
 from skrei.errors import ApiError, Unreachable
 from skrei.follow import follow
-from skrei.progress import Progress, best_attempts
+from skrei.progress import WIDEST, Progress, best_attempts
 from skrei.sync import Client
 from skrei.views import Execution, Job
 from tests.support.fake_api import FakeApi, error, event, execution, job
@@ -78,7 +78,7 @@ async def test_an_unknown_job_is_told_at_once() -> None:
 
 
 async def test_a_wide_job_is_followed_without_reading_all_its_executions() -> None:
-    api = api_of([{"Job": job("Completed", count=module.WIDEST + 1)}], [page("")])
+    api = api_of([{"Job": job("Completed", count=WIDEST + 1)}], [page("")])
     await looks(api)
     assert not [one for one in api.requests if one.url.path.endswith("/executions")]
 

@@ -5,7 +5,6 @@ idempotency token, so asking twice never makes two jobs.
 """
 
 import asyncio
-import json
 import os
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -16,6 +15,18 @@ from urllib.parse import quote, urlencode
 
 import httpx2
 
+from skrei.answers import (
+    ATTEMPTS,
+    CONNECT_SECONDS,
+    LOG_FRAME_BYTES,
+    TIMEOUT_SECONDS,
+    document_of,
+    log_line_of,
+    pause_seconds,
+    problem_of,
+    said_of,
+)
+from skrei.credentials import headers_for
 from skrei.endpoint import API, is_loopback, resolve
 from skrei.errors import ApiError, LogsFailed, Unreachable
 from skrei.views import (
@@ -30,17 +41,6 @@ from skrei.views import (
     Submitted,
     items,
 )
-
-TIMEOUT_SECONDS = 35.0
-"""One request: the API gives its handlers 30 s."""
-CONNECT_SECONDS = 5.0
-"""A connection: somebody who does not answer by then is not there."""
-ATTEMPTS = 5
-"""Calls in all while the API answers 429 or 503: with its Retry-After a burst has passed by then."""
-LONGEST_RETRY_SECONDS = 10.0
-"""A Retry-After above this is cut: a person is waiting."""
-LOG_FRAME_BYTES = 4 * 1024 * 1024
-"""A log frame carries one chunk of output; the node cuts them at 256 KiB, and JSON may need six bytes for one."""
 
 
 class AsyncClient:
@@ -176,9 +176,15 @@ class AsyncClient:
         url = f"ws{self.endpoint.removeprefix('http')}{API}{_path(job_id)}/logs?{query}"
         proxy: Literal[True] | None = None if is_loopback(self.endpoint) else True
         try:
-            async with connect(url, max_size=LOG_FRAME_BYTES, proxy=proxy, open_timeout=CONNECT_SECONDS) as stream:
+            async with connect(
+                url,
+                max_size=LOG_FRAME_BYTES,
+                proxy=proxy,
+                open_timeout=CONNECT_SECONDS,
+                additional_headers=headers_for(self.endpoint),
+            ) as stream:
                 async for frame in stream:
-                    yield _log_line(frame)
+                    yield log_line_of(frame)
         except ConnectionClosedError as error:
             raise LogsFailed("The log stream broke off.", hint="Ask again; the output is kept.") from error
         except InvalidHandshake as error:
@@ -222,7 +228,9 @@ class AsyncClient:
         wanted = {key: value for key, value in (query or {}).items() if value not in ("", ())}
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                response = await self._http.request(method, API + path, params=wanted, json=body)
+                response = await self._http.request(
+                    method, API + path, params=wanted, json=body, headers=headers_for(self.endpoint)
+                )
             except httpx2.TimeoutException as error:
                 raise Unreachable(
                     f"The API at {self.endpoint} did not answer in time.", hint="Look at the log of `skrei serve`."
@@ -230,11 +238,11 @@ class AsyncClient:
             except httpx2.TransportError as error:
                 raise self._unreachable() from error
             if response.status_code == httpx2.codes.OK:
-                return _document(response)
-            problem = problem_of(response)
+                return _document(response, self.endpoint)
+            problem = _problem(response, self.endpoint)
             if not (again and problem.may_pass and attempt < ATTEMPTS):
                 raise problem
-            await asyncio.sleep(_pause(response, attempt))
+            await asyncio.sleep(pause_seconds(response.headers.get("Retry-After", ""), attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _unreachable(self) -> Unreachable:
@@ -253,50 +261,13 @@ def _flag(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _document(response: httpx2.Response) -> Document:
-    try:
-        document = response.json()
-    except ValueError as error:
-        raise ApiError(
-            "What answered is not a Skrei API: its body is not JSON.", status=response.status_code
-        ) from error
-    if not isinstance(document, dict):
-        raise ApiError("What answered is not a Skrei API: its body is not an object.", status=response.status_code)
-    return document
+def _document(response: httpx2.Response, endpoint: str) -> Document:
+    return document_of(response.content, endpoint, _said(response))
 
 
-def problem_of(response: httpx2.Response) -> ApiError:
-    """Read the documented error body; anything else is told by its status and the beginning of its text."""
-    status = response.status_code
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        told = " ".join(response.text[:200].split())
-        return ApiError(f"The API answered {status}{': ' + told if told else ''}.", status=status)
-    return ApiError(
-        str(body.get("Message") or body.get("Error") or body.get("error") or f"The API answered {status}."),
-        status=status,
-        api_code=str(body.get("Code") or ""),
-        hint=str(body.get("Hint") or ""),
-        **{str(key): str(value) for key, value in (body.get("Details") or {}).items() if str(key).isidentifier()},
-    )
+def _problem(response: httpx2.Response, endpoint: str) -> ApiError:
+    return problem_of(response.status_code, response.content, endpoint, _said(response))
 
 
-def _pause(response: httpx2.Response, attempt: int) -> float:
-    told = response.headers.get("Retry-After", "")
-    seconds = float(told) if told.isdigit() else 0.25 * 2**attempt
-    return min(seconds, LONGEST_RETRY_SECONDS)
-
-
-def _log_line(frame: str | bytes) -> LogLine:
-    try:
-        document = json.loads(frame)
-        value = document.get("value") or {}
-        problem = document.get("error")
-    except (ValueError, AttributeError) as error:
-        raise LogsFailed("The API sent a log frame that is not one.") from error
-    if problem:
-        raise LogsFailed(str(problem))
-    return LogLine(stream=int(value.get("Type") or 1), text=str(value.get("Line") or ""))
+def _said(response: httpx2.Response) -> str:
+    return said_of(response.status_code, response.reason_phrase, response.headers)

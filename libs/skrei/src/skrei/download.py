@@ -10,7 +10,8 @@ from typing import BinaryIO, Protocol
 
 import httpx2
 
-from skrei.client import AsyncClient, problem_of
+from skrei.answers import problem_of, said_of
+from skrei.client import AsyncClient
 from skrei.errors import ApiError, DownloadFailed
 
 TRIES = 6
@@ -206,4 +207,5 @@ async def _problem(response: httpx2.Response) -> ApiError:
         body += chunk
         if len(body) > ERROR_BYTES:
             break
-    return problem_of(httpx2.Response(response.status_code, content=body[:ERROR_BYTES]))
+    said = said_of(response.status_code, response.reason_phrase, response.headers)
+    return problem_of(response.status_code, body[:ERROR_BYTES], str(response.url).partition("?")[0], said)

@@ -28,6 +28,12 @@ class ApiError(SkreiError):
         return self.status in {429, 503}
 
 
+class NotSkrei(ApiError):
+    """Something answers at the endpoint, and it is not an API of Skrei."""
+
+    code: ClassVar[str] = "not-skrei"
+
+
 class Rejected(SkreiError):
     """What the user gave (a file, a flag) cannot be used."""
 
@@ -63,3 +69,13 @@ class LogsFailed(SkreiError):
     """The log stream ended with an error instead of its end."""
 
     code: ClassVar[str] = "logs-failed"
+
+
+class CommandFailed(SkreiError):
+    """A command ends with an exit code of its own; see `skrei.cli.exit_codes`."""
+
+    code: ClassVar[str] = "command-failed"
+
+    def __init__(self, message: str, *, exit_code: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code

@@ -5,19 +5,15 @@ from collections.abc import AsyncIterator
 
 from skrei.client import AsyncClient
 from skrei.errors import ApiError, Unreachable
-from skrei.progress import Progress
+from skrei.progress import (
+    FIRST_LOOK_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    PAGE,
+    PATIENCE_SECONDS,
+    WIDEST,
+    Progress,
+)
 from skrei.views import Execution, HistoryItem
-
-FIRST_LOOK_SECONDS = 0.05
-"""The pause after the first look: a short job is told at once."""
-LONGEST_PAUSE_SECONDS = 0.5
-"""Pauses grow to this: what a person takes for live, and two requests a second for the API."""
-PATIENCE_SECONDS = 60.0
-"""How long an API that went away during a follow is asked again: longer than a restart of the whole stack."""
-PAGE = 200
-"""History items for one request: small enough to be fast, large enough that a wide job is read in a few."""
-WIDEST = 500
-"""Jobs with more partitions are followed by their history alone: their executions are too much for each look."""
 
 
 async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
