@@ -2,8 +2,15 @@
 
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import httpx2
 import pytest
+
+from tests.support import fake_api
 
 
 def loaded_by(*modules: str) -> set[str]:
@@ -49,3 +56,84 @@ def test_no_service_holds_what_only_others_use(service: str) -> None:
 def test_the_supervisor_is_slim() -> None:
     loaded = loaded_by("skrei.cli.supervise", "skrei_embedded.stack")
     assert not loaded & {"typer", "click", "rich", "pydantic", "cryptography", "jwt", "nats", "aiohttp", "numpy"}
+
+
+HEAVY = {"typer", "click", "rich", "httpx2", "pydantic", "asyncio", "websockets", "yaml", "anyio"}
+"""Each costs a light command more than everything else that it does."""
+JOBS = "/api/v1/orchestrator/jobs"
+
+
+@pytest.fixture(scope="module")
+def answering() -> Iterator[str]:
+    """The address of an API that knows one finished job."""
+    output = {"Stdout": "15\n", "stderr": "", "ExitCode": 0}
+    page = {"NextToken": "", "Items": [fake_api.execution(1, RunOutput=output)]}
+    told = {"NextToken": "", "Items": [fake_api.event(1, "Job submitted")]}
+    api = fake_api.FakeApi(
+        {
+            "GET /api/v1/agent/version": {"GitVersion": "v0.1.0"},
+            "GET /api/v1/orchestrator/nodes": {"NextToken": "", "Nodes": []},
+            f"GET {JOBS}": {"NextToken": "", "Items": [fake_api.job("Completed")]},
+            f"GET {JOBS}/x": {"Job": fake_api.job("Completed"), "Executions": page, "History": told},
+            f"GET {JOBS}/x/executions": page,
+            f"GET {JOBS}/x/history": told,
+            f"DELETE {JOBS}/x": {"EvaluationID": "ev"},
+            f"PUT {JOBS}": {"JobID": "x", "EvaluationID": "ev", "Warnings": None},
+            f"GET {JOBS}/{fake_api.job()['ID']}/history": told,
+            f"GET {JOBS}/{fake_api.job()['ID']}/executions": page,
+        }
+    )
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            response = api(httpx2.Request(self.command, f"http://127.0.0.1{self.path}", content=body))
+            self.send_response(response.status_code)
+            self.send_header("Content-Length", str(len(response.content)))
+            self.end_headers()
+            self.wfile.write(response.content)
+
+        do_GET = do_PUT = do_DELETE = answer
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "version",
+        "list",
+        "job list -o json",
+        "describe x",
+        "job executions x",
+        "job history x",
+        "stop x",
+        "node list",
+        "docker run ubuntu echo hello",
+        "--help",
+        "docker run --help",
+        "lst",
+    ],
+)
+def test_a_command_loads_no_library_that_costs_more_than_the_command(
+    command: str, answering: str, tmp_path: Path
+) -> None:
+    code = (
+        f"import sys; sys.argv = {['skrei', *command.split()]!r}\nfrom skrei.cli.main import main\n"
+        "try:\n    main()\nfinally:\n"
+        "    print('loaded', *{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    environment = {"SKREI_API_URL": answering, "PATH": "", "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == (2 if command == "lst" else 0), done.stderr
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert "skrei" in loaded
+    assert not loaded & HEAVY

@@ -43,11 +43,14 @@ def api() -> FakeApi:
 
 
 @pytest.fixture
-def run(api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+def run(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Run]:
     with serve(api) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         monkeypatch.setenv("SKREI_API_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
         def skrei(*arguments: str) -> tuple[int, str, str]:
             monkeypatch.setattr(sys, "argv", ["skrei", *arguments])
@@ -96,7 +99,7 @@ def test_a_job_is_submitted_followed_and_its_output_shown(run: Run, api: FakeApi
     assert code == 0
     assert out.splitlines()[0] == f"Job successfully submitted. Job ID: {ID}"
     assert "Standard output\n15\n" in out
-    assert f"skrei job get {ID}" in out
+    assert f"skrei get {ID[:10]}" in out
     assert "Job submitted" in err
     assert "Warning: job ID is ignored" in err
 
@@ -105,7 +108,7 @@ def test_a_job_that_does_not_complete_is_exit_one_with_its_reason(run: Run, api:
     api.answers |= answers_of_a_job("Failed", execution(1, state=10), message="unreachable executed")
     code, _, err = run("job", "run", str(job_file))
     assert code == 1
-    assert "Error: job failed: unreachable executed" in err
+    assert f"Error: job {ID[:10]} failed: unreachable executed" in err
 
 
 def test_id_only_prints_the_id_and_nothing_else(run: Run, api: FakeApi, job_file: Path) -> None:
@@ -184,8 +187,8 @@ def test_a_module_travels_in_its_job_and_the_rest_are_its_arguments(run: Run, tm
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["-e", "NOVALUE"], "--env NOVALUE: not KEY=VALUE."),
-        (["-i", "s3://bucket/key"], "s3:// is not read yet"),
+        (["-e", "NOVALUE"], "--env NOVALUE: no NOVALUE is set here."),
+        (["-i", "git://bucket/key"], "git:// is not known here"),
         (["-i", "src=/a,dest=/b"], "'dest' is not known"),
         (["-o", "out"], "not NAME:PATH"),
         (["--constraints", "a in ("], "is not a label selector"),
@@ -197,7 +200,7 @@ def test_a_flag_that_says_nothing_is_refused_before_anything_is_sent(
     module = tmp_path / "x.wasm"
     module.write_bytes(b"\0asm")
     code, _, err = run("wasm", "run", *options, str(module))
-    assert code == 1
+    assert code == 125
     assert told in err
 
 
@@ -214,17 +217,6 @@ def test_a_stop_tells_its_evaluation_and_a_second_one_that_it_was_stopped(run: R
     api.answers[f"DELETE {JOBS}/x"] = [{"EvaluationID": "ev"}, {"EvaluationID": ""}]
     assert run("job", "stop", "x")[1] == "Job stop successfully submitted with evaluation ID: ev\n"
     assert run("job", "stop", "x")[1] == "The job was stopped before.\n"
-
-
-def test_the_version_is_told_before_any_heavy_library_is_loaded() -> None:
-    code = (
-        "import sys; sys.argv = ['skrei', 'version']\nfrom skrei.cli.main import main\nmain()\n"
-        "print([name for name in ('typer', 'pydantic', 'httpx2', 'rich', 'asyncio', 'yaml') if name in sys.modules])"
-    )
-    environment = {"SKREI_API_URL": "http://127.0.0.1:9", "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert "none answers at http://127.0.0.1:9" in done.stdout
 
 
 def test_a_reader_that_leaves_is_told_nothing(job_file: Path) -> None:
@@ -247,7 +239,7 @@ def test_the_log_of_one_partition_names_it_and_the_way_to_another(run: Run, api:
     api.answers |= answers_of_a_job("Completed", first, execution(2, partition=1))
     _, _, err = run("job", "logs", ID)
     assert f"Partition 0 of 2, execution {first['ID']}" in err
-    assert f"skrei job logs {ID} -e EXECUTION" in err
+    assert f"skrei logs {ID} -e EXECUTION" in err
 
 
 def test_getting_no_results_is_exit_one_and_leaves_no_folder(run: Run, api: FakeApi, tmp_path: Path) -> None:
@@ -255,7 +247,7 @@ def test_getting_no_results_is_exit_one_and_leaves_no_folder(run: Run, api: Fake
     api.answers[f"GET {JOBS}/{ID}/results"] = {"NextToken": "", "Items": []}
     code, _, err = run("job", "get", ID, "--output-dir", str(tmp_path / "out"))
     assert code == 1
-    assert f"skrei job describe {ID}" in err
+    assert f"skrei describe {ID[:10]}" in err
     assert not (tmp_path / "out").exists()
 
 

@@ -7,6 +7,8 @@ import typer
 
 from skrei.cli import render
 from skrei.cli.options import Api, JobId, endpoint, settled
+from skrei.cli.references import job_named
+from skrei.cli.texts import short
 from skrei.client import AsyncClient
 from skrei.errors import NoPlace, Rejected
 from skrei_domain.resources import parse_bytes
@@ -50,14 +52,14 @@ def get(
         caps = Caps(max_files or MOST_ENTRIES, _bytes(max_size) or MOST_BYTES, max_ratio or RATIO)
         wish = Wish(execution, raw, per_partition, overwrite, parallel, caps)
         async with AsyncClient(endpoint(api)) as client:
-            found = await client.job(job)
+            found = await client.job(job_named(job, client.endpoint))
             target = output_dir or _new_folder(found.id, overwrite=overwrite)
             with render.download_view() as view:
                 fetched = await fetch(client, found.id, target, wish, view)
         if not fetched.partitions and not fetched.unknown:
             raise Rejected(
                 f"The {'execution' if execution else 'job'} has no results ({found.state}).",
-                hint=f"How it stands: skrei job describe {found.id}",
+                hint=f"How it stands: skrei describe {short(found.id)}",
             )
         render.fetched(fetched)
 
@@ -65,8 +67,6 @@ def get(
 
 
 def _new_folder(job_id: str, *, overwrite: bool) -> Path:
-    from skrei.cli.texts import short
-
     target = Path(f"job-{short(job_id)}")
     if not overwrite and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise NoPlace(

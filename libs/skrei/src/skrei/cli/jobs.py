@@ -1,221 +1,186 @@
-"""`skrei job …`: submitting from a file, looking at jobs, stopping them, fetching what they left."""
+"""`skrei list`, `describe`, `stop` and what else looks at jobs: reads that start at once."""
 
-import sys
-from pathlib import Path
-from typing import Annotated
+from skrei.cli import render, render_jobs
+from skrei.cli.ask import Ask, job_path
+from skrei.cli.flags import API, JOB, LAST, NAMESPACE, OUTPUT, flag, integer, text, texts
+from skrei.cli.grammar import Command, Option, Values
+from skrei.cli.references import job_named
+from skrei.cli.texts import short
+from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, Page, items
 
-import typer
-
-from skrei.cli import render
-from skrei.cli.formats import Format
-from skrei.cli.get import get
-from skrei.cli.options import Api, JobId, Output, endpoint, settled
-from skrei.client import AsyncClient
-from skrei.errors import Rejected
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Submit, watch and stop jobs; fetch their results.",
+LIST = Command(
+    "job list",
+    "List jobs, newest first.",
+    "skrei.cli.jobs:list_jobs",
+    (
+        integer("--limit", "Jobs to show; 0 is all.", "-n", default=20),
+        text("--next-token", "TOKEN", "Go on after an earlier page."),
+        text("--namespace", "NAME", "Only this namespace."),
+        texts("--labels", "SELECTOR", "Only jobs that meet this selector.", "-l"),
+        Option(
+            ("--order-by",),
+            "What to sort by.",
+            choices=("created_at", "modified_at"),
+            default="created_at",
+            metavar="FIELD",
+        ),
+        flag("--oldest-first", "Oldest first instead of newest."),
+        OUTPUT,
+        API,
+    ),
 )
-app.command()(get)
+DESCRIBE = Command(
+    "job describe",
+    "Tell everything about a job: how it stands and why, its executions, its history, its output.",
+    "skrei.cli.jobs:describe",
+    (NAMESPACE, OUTPUT, API),
+    (LAST,),
+)
+EXECUTIONS = Command(
+    "job executions",
+    "List the executions of a job.",
+    "skrei.cli.jobs:executions",
+    (integer("--limit", "Executions to show; 0 is all."), NAMESPACE, OUTPUT, API),
+    (LAST,),
+)
+HISTORY = Command(
+    "job history",
+    "Tell what happened to a job, in order.",
+    "skrei.cli.jobs:history",
+    (
+        Option(
+            ("--event-type",),
+            "Which events.",
+            choices=("all", "job", "execution"),
+            default="all",
+            metavar="all|job|execution",
+        ),
+        text("--execution-id", "ID", "Only this execution."),
+        integer("--limit", "Events to show.", default=1000, least=1),
+        text("--next-token", "TOKEN", "Go on after an earlier page."),
+        NAMESPACE,
+        OUTPUT,
+        API,
+    ),
+    (LAST,),
+)
+STOP = Command(
+    "job stop",
+    "Stop a job.",
+    "skrei.cli.jobs:stop",
+    (
+        text("--reason", "TEXT", "Why; it stands in the job's history.", default="Stopped at user request"),
+        flag("--quiet", "Say nothing.", "-q"),
+        NAMESPACE,
+        API,
+    ),
+    (JOB,),
+)
 
 
-@app.command()
-def run(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="YAML or JSON; `-` or nothing reads standard input.")
-    ] = "-",
-    *,
-    name: Annotated[str, typer.Option("--name", help="The job's name, instead of the file's.")] = "",
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until the job is done.")] = True,
-    wait_timeout: Annotated[
-        float, typer.Option("--wait-timeout-secs", min=0, help="Stay at most so long; 0 is no limit.")
-    ] = 0,
-    id_only: Annotated[bool, typer.Option("--id-only", help="Print the job's id and nothing else.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the output while it comes.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the job as it would be sent.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Submit even when nothing has changed.")] = False,
-    output: Annotated[Format, typer.Option("--output", "-o", help="With --dry-run: yaml or json.")] = Format.YAML,
-    api: Api = None,
-) -> None:
-    """Submit the job in a file and show its progress. Exits 1 when it does not complete."""
-    from skrei.cli.submit import Wish, submit
-    from skrei.jobfile import renamed
-
-    wish = Wish(wait, id_only, follow, dry_run, force, wait_timeout, output)
-    settled(submit(endpoint(api), renamed(_load(file), name), wish))
+def list_jobs(values: Values) -> None:
+    """List jobs."""
+    with Ask(values.text("api")) as ask:
+        answer = ask.get(
+            "/orchestrator/jobs",
+            namespace=values.text("namespace"),
+            labels=values.texts("labels"),
+            limit=values.integer("limit"),
+            next_token=values.text("next-token"),
+            order_by=values.text("order-by"),
+            reverse="false" if values.flag("oldest-first") else "true",
+        )
+    page = Page(tuple(map(Job.parse, items(answer.get("Items")))), str(answer.get("NextToken") or ""), answer)
+    render_jobs.jobs(page, values.text("output"))
+    if page.items:
+        render.next_step(f"skrei describe {short(page.items[0].id)}", "everything about one of them")
+    else:
+        render.next_step("skrei docker run ubuntu echo hello", "a first job")
 
 
-@app.command()
-def validate(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="YAML or JSON; `-` or nothing reads standard input.")
-    ] = "-",
-) -> None:
-    """Check a job file without an API: every wrong field at once."""
-    from skrei_domain.job import parse_job
-
-    _, warnings = parse_job(_load(file))
-    for warning in warnings:
-        render.note(f"Warning: {warning}")
-    render.line("OK")
-
-
-@app.command("list")
-def list_(
-    *,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Jobs to show; 0 is all.")] = 20,
-    next_token: Annotated[str, typer.Option("--next-token", help="Go on after an earlier page.")] = "",
-    namespace: Annotated[str, typer.Option("--namespace", help="Only this namespace.")] = "",
-    labels: Annotated[list[str] | None, typer.Option("--labels", help="Only jobs that meet this selector.")] = None,
-    order_by: Annotated[str, typer.Option("--order-by", help="created_at or modified_at.")] = "created_at",
-    oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Oldest first instead of newest.")] = False,
-    api: Api = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """List jobs, newest first."""
-
-    async def command() -> None:
-        async with AsyncClient(endpoint(api)) as client:
-            page = await client.jobs(
-                namespace=namespace,
-                labels=tuple(labels or ()),
-                limit=limit,
-                next_token=next_token,
-                order_by=order_by,
-                reverse=not oldest_first,
-            )
-        render.jobs(page, output)
-
-    settled(command())
+def describe(values: Values) -> None:
+    """Describe a job."""
+    with Ask(values.text("api")) as ask:
+        found = details(ask, job_named(values.text("JOB"), ask.endpoint), values.text("namespace"))
+    if values.text("output") != "table":
+        render.document(found.document, values.text("output"))
+        return
+    render_jobs.describe(found)
+    job = short(found.job.id)
+    if not found.job.is_terminal:
+        render.next_step(f"skrei logs -f {job}", "what it says")
+    elif found.job.state == "Completed":
+        render.next_step(f"skrei get {job}", "fetch its results")
+    else:
+        render.next_step(f"skrei logs {job}", "what it said")
 
 
-@app.command()
-def describe(job: JobId, api: Api = None, output: Output = Format.TABLE) -> None:
-    """Tell everything about a job: how it stands and why, its executions, its history, its output."""
-
-    async def command() -> None:
-        async with AsyncClient(endpoint(api)) as client:
-            found = await client.describe(job)
-        if output is Format.TABLE:
-            render.describe(found)
-        else:
-            render.document(found.document, output)
-
-    settled(command())
-
-
-@app.command()
-def executions(
-    job: JobId,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Executions to show; 0 is all.")] = 0,
-    api: Api = None,
-    output: Output = Format.TABLE,
-) -> None:
+def executions(values: Values) -> None:
     """List the executions of a job."""
-
-    async def command() -> None:
-        async with AsyncClient(endpoint(api)) as client:
-            page = await client.executions(job, limit=limit)
-        if output is Format.TABLE:
-            render.executions(page.items)
-        else:
-            render.document(page.document, output)
-
-    settled(command())
-
-
-@app.command()
-def history(
-    job: JobId,
-    *,
-    event_type: Annotated[str, typer.Option("--event-type", help="all, job or execution.")] = "all",
-    execution_id: Annotated[str, typer.Option("--execution-id", help="Only this execution.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Events to show.")] = 1000,
-    next_token: Annotated[str, typer.Option("--next-token", help="Go on after an earlier page.")] = "",
-    api: Api = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """Tell what happened to a job, in order."""
-
-    async def command() -> None:
-        async with AsyncClient(endpoint(api)) as client:
-            page = await client.history(
-                job, next_token=next_token, limit=limit, event_type=event_type, execution_id=execution_id
-            )
-        if output is Format.TABLE:
-            render.history(page.items)
-            if len(page.items) == limit and page.next_token:
-                render.note(f"More: skrei job history {job} --next-token {page.next_token}")
-        else:
-            render.document(page.document, output)
-
-    settled(command())
+    with Ask(values.text("api")) as ask:
+        job = job_named(values.text("JOB"), ask.endpoint)
+        limit = values.integer("limit") or None
+        answer = ask.get(f"{job_path(job)}/executions", limit=limit, namespace=values.text("namespace"))
+    if values.text("output") != "table":
+        render.document(answer, values.text("output"))
+        return
+    found = tuple(map(Execution.parse, items(answer.get("Items"))))
+    render_jobs.executions(found)
+    if found:
+        render.next_step(f"skrei logs {_typed(values)} -e {found[-1].id}", "what one of them said")
 
 
-@app.command()
-def logs(
-    job: JobId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the execution ends.")] = False,
-    tail: Annotated[bool, typer.Option("--tail", "-t", help="Only what comes from now on.")] = False,
-    execution_id: Annotated[str, typer.Option("--execution-id", "-e", help="The output of this execution.")] = "",
-    api: Api = None,
-) -> None:
-    """Print what a job says, live or after its end."""
+def history(values: Values) -> None:
+    """Tell what happened to a job."""
+    limit = values.integer("limit")
+    with Ask(values.text("api")) as ask:
+        answer = ask.get(
+            f"{job_path(job_named(values.text('JOB'), ask.endpoint))}/history",
+            next_token=values.text("next-token"),
+            limit=limit,
+            event_type=values.text("event-type"),
+            execution_id=values.text("execution-id"),
+            namespace=values.text("namespace"),
+        )
+    if values.text("output") != "table":
+        render.document(answer, values.text("output"))
+        return
+    found = tuple(map(HistoryItem.parse, items(answer.get("Items"))))
+    render_jobs.history(found)
+    if len(found) == limit and answer.get("NextToken"):
+        render.note(f"More: skrei job history {_typed(values)} --next-token {answer['NextToken']}")
+    else:
+        render.next_step(f"skrei describe {_typed(values)}", "how it stands now")
 
-    async def command() -> None:
-        async with AsyncClient(endpoint(api)) as client:
-            shown = execution_id or await _one_of_several(client, job)
-            async for chunk in client.logs(job, execution_id=shown, follow=follow, tail=tail):
-                render.log(chunk)
 
-    settled(command())
-
-
-@app.command()
-def stop(
-    job: JobId,
-    reason: Annotated[
-        str, typer.Option("--reason", help="Why; it stands in the job's history.")
-    ] = "Stopped at user request",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing.")] = False,
-    api: Api = None,
-) -> None:
+def stop(values: Values) -> None:
     """Stop a job."""
-
-    async def command() -> None:
-        async with AsyncClient(endpoint(api)) as client:
-            evaluation = await client.stop(job, reason=reason)
-        if quiet:
-            return
-        told = f"Job stop successfully submitted with evaluation ID: {evaluation}"
-        render.line(told if evaluation else "The job was stopped before.")
-
-    settled(command())
+    with Ask(values.text("api")) as ask:
+        answer = stop_job(ask, job_named(values.text("JOB"), ask.endpoint), values.text("reason"), values)
+    if values.flag("quiet"):
+        return
+    evaluation = answer.get("EvaluationID")
+    told = f"Job stop successfully submitted with evaluation ID: {evaluation}"
+    render.line(told if evaluation else "The job was stopped before.")
+    render.next_step(f"skrei describe {_typed(values)}", "how it ended")
 
 
-async def _one_of_several(client: AsyncClient, job: str) -> str:
-    """Return the execution to show of a job with several partitions, saying which; empty leaves it to the API."""
-    from skrei.progress import best_attempts
+def stop_job(ask: Ask, job: str, reason: str, values: Values | None = None) -> Document:
+    """Ask for the stop of a job; the answer names the evaluation, and none when it was stopped before."""
+    namespace = values.text("namespace") if values else ""
+    return ask.call("DELETE", job_path(job), query={"namespace": namespace}, body={"reason": reason})
 
-    found = await client.job(job)
-    best = best_attempts((await client.executions(found.id, limit=0)).items) if found.count > 1 else ()
-    if not best:
-        return ""
-    render.note(
-        f"Partition {best[0].partition} of {found.count}, execution {best[0].id}; for another: "
-        f"skrei job logs {job} -e EXECUTION (skrei job executions {job} lists them)"
+
+def details(ask: Ask, job: str, namespace: str = "") -> JobDetails:
+    """Return a job with its executions and the beginning of its history."""
+    answer = ask.get(job_path(job), include="executions,history", namespace=namespace)
+    return JobDetails(
+        job=Job.parse(answer.get("Job") or {}),
+        executions=tuple(map(Execution.parse, items((answer.get("Executions") or {}).get("Items")))),
+        history=tuple(map(HistoryItem.parse, items((answer.get("History") or {}).get("Items")))),
+        document=answer,
     )
-    return best[0].id
 
 
-def _load(file: str) -> dict[str, object]:
-    from skrei.jobfile import load, parse
-
-    if file != "-":
-        return load(Path(file))
-    if sys.stdin.isatty():
-        raise Rejected("No job file is named.", hint="skrei job run FILE, or pipe one in.")
-    return parse(sys.stdin.read(), name="standard input", folder=Path.cwd())
+def _typed(values: Values) -> str:
+    return values.text("JOB")

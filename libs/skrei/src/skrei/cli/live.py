@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from skrei.cli.render import event_line, progress_states
+from skrei.cli.render_jobs import event_line, progress_states
 from skrei.cli.texts import clean
 from skrei.progress import Progress
 

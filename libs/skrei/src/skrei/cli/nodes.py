@@ -1,44 +1,43 @@
 """`skrei node …`: who can run jobs, and how much room they have."""
 
-from typing import Annotated
+from urllib.parse import quote
 
-import typer
+from skrei.cli import render, render_nodes
+from skrei.cli.ask import Ask
+from skrei.cli.flags import API, FORMATS, OUTPUT, texts
+from skrei.cli.grammar import Argument, Command, Option, Values
+from skrei.views import Node, Page, items
 
-from skrei.cli import render
-from skrei.cli.formats import Format
-from skrei.cli.options import Api, Output, endpoint, settled
-from skrei.client import AsyncClient
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Look at nodes.")
-
-
-@app.command("list")
-def list_(
-    labels: Annotated[list[str] | None, typer.Option("--labels", help="Only nodes that meet this selector.")] = None,
-    api: Api = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """List nodes with what is free on them."""
-
-    async def command() -> None:
-        async with AsyncClient(endpoint(api)) as client:
-            page = await client.nodes(labels=tuple(labels or ()))
-        render.nodes(page, output)
-
-    settled(command())
+LIST = Command(
+    "node list",
+    "List nodes with what is free on them.",
+    "skrei.cli.nodes:list_nodes",
+    (texts("--labels", "SELECTOR", "Only nodes that meet this selector.", "-l"), OUTPUT, API),
+)
+DESCRIBE = Command(
+    "node describe",
+    "Tell everything about a node.",
+    "skrei.cli.nodes:describe",
+    (
+        Option(("--output", "-o"), "For programs.", choices=FORMATS[1:], default="yaml", metavar="json|yaml"),
+        API,
+    ),
+    (Argument("NODE", "a node's id, or a prefix of it"),),
+)
 
 
-@app.command()
-def describe(
-    node: Annotated[str, typer.Argument(metavar="NODE", help="A node's id, or a prefix of it.")],
-    api: Api = None,
-    output: Output = Format.YAML,
-) -> None:
-    """Tell everything about a node."""
+def list_nodes(values: Values) -> None:
+    """List nodes."""
+    with Ask(values.text("api")) as ask:
+        answer = ask.get("/orchestrator/nodes", labels=values.texts("labels"))
+    page = Page(tuple(map(Node.parse, items(answer.get("Nodes")))), str(answer.get("NextToken") or ""), answer)
+    render_nodes.nodes(page, values.text("output"))
+    if page.items:
+        render.next_step(f"skrei node describe {page.items[0].id}", "everything about one of them")
 
-    async def command() -> None:
-        async with AsyncClient(endpoint(api)) as client:
-            found = await client.node(node)
-        render.document(found.document, Format.YAML if output is Format.TABLE else output)
 
-    settled(command())
+def describe(values: Values) -> None:
+    """Describe a node."""
+    with Ask(values.text("api")) as ask:
+        answer = ask.get(f"/orchestrator/nodes/{quote(values.text('NODE'), safe='')}")
+    render.document(answer.get("Node") or {}, values.text("output"))

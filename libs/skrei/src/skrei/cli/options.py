@@ -1,12 +1,10 @@
-"""Options that every command shares, and the frame around an asynchronous one."""
+"""Options of the commands that typer reads, and the frame around an asynchronous one."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
 import typer
-
-from skrei.cli.formats import Format
 
 T = TypeVar("T")
 
@@ -15,8 +13,9 @@ Api = Annotated[
     str | None,
     typer.Option("--api", metavar="URL", help="The API to talk to; else SKREI_API_URL, else http://127.0.0.1:1234."),
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="Table for people, JSON and YAML for programs.")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, any prefix of it, or its name.")]
+JobId = Annotated[
+    str, typer.Argument(metavar="JOB", help="A job's id or a prefix of it, its name, or `-`: the last one.")
+]
 
 
 def settled(command: Coroutine[Any, Any, T]) -> T:

@@ -38,6 +38,16 @@ def ago(at: datetime) -> str:
     return f"{seconds / 86400:.0f}d ago"
 
 
+def clock(at: datetime) -> str:
+    """Return the local time of day with milliseconds."""
+    return f"{at.astimezone():%H:%M:%S}.{at.microsecond // 1000:03d}"
+
+
+def indented(text: str, by: int = 12) -> str:
+    """Return text whose further lines stand under its first."""
+    return ("\n" + " " * by).join(text.splitlines()) if text else ""
+
+
 def quantity(size_bytes: float) -> str:
     """Return bytes in the largest binary unit that keeps them above one."""
     size, unit = size_bytes, "B"

@@ -1,0 +1,185 @@
+"""The API for commands: one connection of the standard library, blocking, so that a read starts at once.
+
+`AsyncClient` is for programs; importing an HTTP library costs more than most commands take.
+"""
+
+import http.client
+import json
+import os
+import time
+from collections.abc import Mapping
+from email.message import Message
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+from skrei.answers import (
+    ATTEMPTS,
+    CONNECT_SECONDS,
+    TIMEOUT_SECONDS,
+    document_of,
+    not_skrei,
+    pause_seconds,
+    problem_of,
+    said_of,
+)
+from skrei.credentials import headers_for
+from skrei.endpoint import API, is_loopback, resolve
+from skrei.errors import Unreachable
+from skrei.views import Document
+
+MOST_BYTES = 256 * 1024 * 1024
+"""Of one answer: above the largest page of the largest specs."""
+
+Answer = tuple[int, Mapping[str, str], bytes, str]
+
+
+class Ask:
+    """Asks one API. Belongs to one thread; use it as a context manager, or call `close`."""
+
+    def __init__(self, endpoint: str | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self.endpoint = resolve(endpoint, os.environ)
+        self._timeout_seconds = timeout_seconds
+        self._headers = {"Accept": "application/json", **headers_for(self.endpoint)}
+        self._connection: http.client.HTTPConnection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def get(self, path: str, **query: Any) -> Document:
+        """Read something. An empty text, None and an empty tuple are not asked for."""
+        return self.call("GET", path, query=query)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Document | None = None,
+        repeatable: bool | None = None,
+    ) -> Document:
+        """Send one request below /api/v1 and return the document. Raises ApiError, NotSkrei or Unreachable."""
+        wanted = {key: value for key, value in (query or {}).items() if value not in ("", (), None)}
+        target = API + path + (f"?{urlencode(wanted, doseq=True)}" if wanted else "")
+        content = None if body is None else json.dumps(body).encode()
+        again = method == "GET" if repeatable is None else repeatable
+        for attempt in range(1, ATTEMPTS + 1):
+            status, headers, told, reason = self._send(method, target, content)
+            said = said_of(status, reason, headers)
+            if status == http.client.OK:
+                return document_of(told, self.endpoint, said)
+            problem = problem_of(status, told, self.endpoint, said)
+            if not (again and problem.may_pass and attempt < ATTEMPTS):
+                raise problem
+            time.sleep(pause_seconds(headers.get("retry-after", ""), attempt))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _send(self, method: str, target: str, content: bytes | None) -> Answer:
+        headers = self._headers | ({"Content-Type": "application/json"} if content is not None else {})
+        try:
+            if _proxied(self.endpoint):
+                return _through_proxy(method, self.endpoint + target, content, headers, self._timeout_seconds)
+            return self._direct(method, target, content, headers)
+        except TimeoutError as error:
+            raise Unreachable(
+                f"The API at {self.endpoint} did not answer in time.", hint="Look at the log of `skrei serve`."
+            ) from error
+        except OSError as error:
+            raise self._unreachable(error) from error
+        except http.client.HTTPException as error:
+            raise not_skrei(self.endpoint, "it does not speak HTTP") from error
+
+    def _direct(self, method: str, target: str, content: bytes | None, headers: dict[str, str]) -> Answer:
+        fresh = self._connection is None
+        try:
+            return self._exchange(method, target, content, headers)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            self.close()
+            if fresh:
+                raise
+            # An idle connection that was closed meanwhile, which only shows when it is used.
+            return self._exchange(method, target, content, headers)
+        except BaseException:
+            self.close()
+            raise
+
+    def _exchange(self, method: str, target: str, content: bytes | None, headers: dict[str, str]) -> Answer:
+        parts = urlsplit(self.endpoint)
+        if self._connection is None:
+            kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+            self._connection = kind(parts.hostname or "", parts.port, timeout=CONNECT_SECONDS)
+            self._connection.connect()
+            self._connection.sock.settimeout(self._timeout_seconds)
+        self._connection.request(method, parts.path + target, content, headers)
+        response = self._connection.getresponse()
+        told = response.read(MOST_BYTES)
+        lowered = {name.lower(): value for name, value in response.getheaders()}
+        if response.will_close:
+            self.close()
+        return response.status, lowered, told, response.reason
+
+    def _unreachable(self, error: OSError) -> Unreachable:
+        import ssl
+
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return Unreachable(
+                f"The certificate of {self.endpoint} is not trusted: {error.verify_message}.",
+                hint="Name the file of the authority that signed it in SSL_CERT_FILE.",
+            )
+        if isinstance(error, ssl.SSLError):
+            plain = f"http{self.endpoint.removeprefix('https')}"
+            return Unreachable(f"{self.endpoint} speaks no TLS.", hint=f"Try --api {plain}")
+        return unreachable(self.endpoint)
+
+
+def unreachable(endpoint: str) -> Unreachable:
+    """Return the error of an endpoint where nobody answers."""
+    return Unreachable(
+        f"No Skrei API answers at {endpoint}.",
+        hint="Start one with `skrei serve`, or name another with --api URL (or SKREI_API_URL).",
+        endpoint=endpoint,
+    )
+
+
+def job_path(job: str) -> str:
+    """Return the path of a job."""
+    return f"/orchestrator/jobs/{quote(job, safe='')}"
+
+
+def _proxied(endpoint: str) -> bool:
+    """Return whether the environment names a proxy on the way; to this machine none is."""
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    return not is_loopback(endpoint) and any(os.environ.get(name) or os.environ.get(name.upper()) for name in names)
+
+
+def _through_proxy(
+    method: str, url: str, content: bytes | None, headers: Mapping[str, str], timeout_seconds: float
+) -> Answer:
+    import urllib.error
+    import urllib.request
+
+    request = urllib.request.Request(url, content, dict(headers), method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
+            return response.status, _lowered(response.headers), response.read(MOST_BYTES), response.reason
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, _lowered(error.headers), error.read(MOST_BYTES), error.reason
+    except urllib.error.URLError as error:
+        raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from error
+
+
+def _lowered(headers: Message) -> Mapping[str, str]:
+    return {name.lower(): str(value) for name, value in headers.items()}

@@ -1,0 +1,75 @@
+"""What the exit code of a command says that runs a program. Pure.
+
+| code | meaning |
+|---|---|
+| the program's | it ran to its end; of several partitions the highest |
+| 1 | the job failed for another cause: its node was lost, memory ran out, somebody stopped it |
+| 124 | it took longer than a timeout allowed |
+| 125 | it could not be run: a wrong call, no API, no node for it, no such image or module, an input that is not there |
+| 130 | Ctrl+C: the job goes on, or was stopped by a second one |
+"""
+
+from collections.abc import Iterable
+
+from skrei.progress import best_attempts
+from skrei.views import Execution, HistoryItem, Job
+
+FAILED, TIMED_OUT, NOT_RUN, INTERRUPTED = 1, 124, 125, 130
+
+TIMEOUTS = frozenset({"execution-timeout", "total-timeout", "timeout"})
+"""Error codes of attempts whose time was over."""
+JOB_TIMEOUT = "Job Timeout"
+"""The topic of a whole job's timeout in its history."""
+NEVER_RAN = frozenset(
+    {
+        *(
+            "module-invalid",
+            "export-unknown",
+            "invalid-params",
+            "invalid-task",
+            "env-denied",
+            "refused",
+            "start-failed",
+        ),
+        *("input-invalid", "input-denied", "input-corrupt", "input-too-large", "input-unavailable"),
+        *("image-invalid", "image-not-found", "image-denied", "image-unavailable", "command-not-found"),
+    }
+)
+"""Error codes of attempts in which no line of the program was run."""
+_HIGHEST = 255
+
+
+class Ends:
+    """Gathers from a job's history why its attempts ended."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, str] = {}
+        self._ran: set[str] = set()
+        self._timed_out = False
+
+    def take(self, events: Iterable[HistoryItem]) -> None:
+        """Note what these events tell."""
+        for item in events:
+            if item.topic == JOB_TIMEOUT:
+                self._timed_out = True
+            if item.execution_id and item.message == "Running":
+                self._ran.add(item.execution_id)
+            if code := item.details.get("ErrorCode", ""):
+                self._codes[item.execution_id] = code
+
+    def exit_code(self, job: Job, executions: Iterable[Execution]) -> int:
+        """Return the exit code for a job that has ended."""
+        best = best_attempts(executions)
+        if job.state == "Completed":
+            return max((min(max(one.exit_code or 0, 0), _HIGHEST) for one in best), default=0)
+        if job.state == "Stopped":
+            return FAILED
+        codes = {self._codes.get(one.id, "") for one in best if one.state != "Completed"} | (
+            {self._codes[""]} if "" in self._codes else set()
+        )
+        if self._timed_out or codes & TIMEOUTS:
+            return TIMED_OUT
+        failed = [one for one in best if one.state in {"Failed", "Refused", "Lost"}]
+        if not best or codes & NEVER_RAN or (failed and not any(one.id in self._ran for one in failed)):
+            return NOT_RUN
+        return FAILED

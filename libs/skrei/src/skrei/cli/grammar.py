@@ -1,0 +1,275 @@
+"""What a command may be called with, as values, and the reading of one call. Pure.
+
+Options stand before or after the arguments, `--name value`, `--name=value`, `-n value`, `-nvalue`, and flags also
+`--no-name`, `--name=false`. A command whose last argument is `rest` reads no option after its first argument: what
+follows belongs to the program that it runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from skrei_domain.errors import SkreiError
+
+TRUE = frozenset({"true", "1", "yes", "on"})
+FALSE = frozenset({"false", "0", "no", "off"})
+
+
+class Misuse(SkreiError):
+    """The call is not one that the command understands."""
+
+    code = "misuse"
+
+    def __init__(self, message: str, *, hint: str = "", exit_code: int = 2) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
+class HelpWanted(Exception):
+    """The caller asked for the command's help instead of running it."""
+
+
+class Kind(Enum):
+    """What an option's value is."""
+
+    FLAG = auto()
+    TEXT = auto()
+    TEXTS = auto()  # may be given several times
+    INTEGER = auto()
+    SECONDS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option. Its first name, without dashes, is the name of its value."""
+
+    names: tuple[str, ...]
+    help: str
+    kind: Kind = Kind.TEXT
+    default: str | bool | float | None = None
+    metavar: str = "TEXT"
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    hidden: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name of its value."""
+        return self.names[0].lstrip("-")
+
+    @property
+    def takes_value(self) -> bool:
+        """Whether a value follows."""
+        return self.kind is not Kind.FLAG
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument by position; `rest` takes everything that follows, as it is."""
+
+    name: str
+    help: str
+    default: str | None = None
+    rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what it may be called with, and the function (`module:name`) that gets the values."""
+
+    name: str
+    summary: str
+    does: str
+    options: tuple[Option, ...] = ()
+    arguments: tuple[Argument, ...] = ()
+    misuse_code: int = 2
+    """The exit code of a wrong call: commands that pass on a program's exit code have one of their own."""
+    more: str = ""
+    """What the help says below the options."""
+
+    @property
+    def ends_at_argument(self) -> bool:
+        """Whether what follows the first argument is not ours to read."""
+        return any(argument.rest for argument in self.arguments)
+
+    @property
+    def usage(self) -> str:
+        """How it is called, in one line."""
+        words = [
+            f"[{one.name}...]" if one.rest else f"[{one.name}]" if one.default is not None else one.name
+            for one in self.arguments
+        ]
+        return " ".join(["skrei", self.name, *(["[OPTIONS]"] if self.options else []), *words])
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What a call said, and the defaults of what it did not."""
+
+    found: Mapping[str, object]
+    given: frozenset[str] = field(default_factory=frozenset)
+
+    def text(self, name: str) -> str:
+        """Return a text; empty when there is none."""
+        value = self.found.get(name)
+        return value if isinstance(value, str) else ""
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return every text that was given for an option or the last argument."""
+        value = self.found.get(name)
+        return value if isinstance(value, tuple) else ()
+
+    def flag(self, name: str) -> bool:
+        """Return whether a flag is set."""
+        return self.found.get(name) is True
+
+    def integer(self, name: str) -> int:
+        """Return a whole number; 0 when there is none."""
+        value = self.found.get(name)
+        return value if isinstance(value, int) else 0
+
+    def seconds(self, name: str) -> float:
+        """Return seconds; 0 when there are none."""
+        value = self.found.get(name)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+
+def read(command: Command, words: Sequence[str]) -> Values:
+    """Return what `words` (all that stood after the command's name) say. Raises Misuse or HelpWanted."""
+    reading = _Reading(command)
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if word == "--":
+            reading.arguments += left
+            break
+        if len(word) > 1 and word.startswith("-") and not _is_number(word):
+            reading.option(word, left)
+        else:
+            reading.arguments.append(word)
+            if command.ends_at_argument:
+                reading.arguments += left
+                break
+    return reading.values()
+
+
+class _Reading:
+    """One reading on its way."""
+
+    def __init__(self, command: Command) -> None:
+        self.arguments: list[str] = []
+        self._command = command
+        self._named = {name: option for option in command.options for name in option.names}
+        self._found: dict[str, object] = {}
+        self._given: set[str] = set()
+
+    def option(self, word: str, left: list[str]) -> None:
+        """Read one option, taking its value from `left` where that is the next word."""
+        if not word.startswith("--"):
+            self._short(word, left)
+            return
+        name, separator, value = word.partition("=")
+        negated = f"--{name.removeprefix('--no-')}" if name.startswith("--no-") else ""
+        if name in self._named:
+            self._take(self._named[name], name, value if separator else None, left)
+        elif negated in self._named and self._named[negated].kind is Kind.FLAG and not separator:
+            self._set(self._named[negated], False)
+        elif name == "--help":
+            raise HelpWanted
+        else:
+            raise self._unknown(name)
+
+    def _short(self, word: str, left: list[str]) -> None:
+        """Read `-x`, `-x VALUE`, `-xVALUE`, `-x=VALUE`, or several flags in one word."""
+        for number, letter in enumerate(word[1:], start=1):
+            name = f"-{letter}"
+            option = self._named.get(name)
+            if option is None:
+                if name == "-h":
+                    raise HelpWanted
+                raise self._unknown(name if len(word) == 2 else word)
+            rest = word[number + 1 :]
+            if option.takes_value or rest.startswith("="):
+                self._take(option, name, rest.removeprefix("=") if rest else None, left)
+                return
+            self._set(option, True)
+
+    def _take(self, option: Option, name: str, value: str | None, left: list[str]) -> None:
+        if option.kind is Kind.FLAG:
+            self._set(option, True if value is None else self._truth(name, value))
+            return
+        if value is None:
+            if not left or left[0] == "--":
+                raise self._misuse(f"{name} needs a value: {name} {option.metavar}")
+            value = left.pop(0)
+        self._set(option, self._parsed(option, name, value))
+
+    def _truth(self, name: str, value: str) -> bool:
+        if value.lower() not in TRUE | FALSE:
+            raise self._misuse(f"{name}={value}: a flag is true or false")
+        return value.lower() in TRUE
+
+    def _parsed(self, option: Option, name: str, value: str) -> object:
+        if option.choices and value.lower() not in option.choices:
+            raise self._misuse(f"{name} {value}: allowed are {', '.join(option.choices)}")
+        if option.choices:
+            return value.lower()
+        if option.kind not in (Kind.INTEGER, Kind.SECONDS):
+            return value
+        try:
+            number: float = int(value) if option.kind is Kind.INTEGER else float(value)
+        except ValueError:
+            wanted = "a whole number" if option.kind is Kind.INTEGER else "a number of seconds"
+            raise self._misuse(f"{name} {value}: not {wanted}") from None
+        if option.least is not None and not number >= option.least:
+            raise self._misuse(f"{name} {value}: at least {option.least}")
+        return number
+
+    def _set(self, option: Option, value: object) -> None:
+        self._given.add(option.key)
+        if option.kind is Kind.TEXTS:
+            before = self._found.get(option.key)
+            self._found[option.key] = (*(before if isinstance(before, tuple) else ()), value)
+        else:
+            self._found[option.key] = value
+
+    def values(self) -> Values:
+        """Return everything, with defaults. Raises Misuse for arguments that are missing or too many."""
+        for option in self._command.options:
+            self._found.setdefault(option.key, () if option.kind is Kind.TEXTS else option.default)
+        left = list(self.arguments)
+        for argument in self._command.arguments:
+            if argument.rest:
+                self._found[argument.name] = tuple(left)
+                left = []
+            elif left:
+                self._found[argument.name] = left.pop(0)
+                self._given.add(argument.name)
+            elif argument.default is not None:
+                self._found[argument.name] = argument.default
+            else:
+                raise self._misuse(f"{argument.name} is missing: {argument.help}", f"Usage: {self._command.usage}")
+        if left:
+            raise self._misuse(f"{left[0]!r} is one argument too many", f"Usage: {self._command.usage}")
+        return Values(self._found, frozenset(self._given))
+
+    def _unknown(self, name: str) -> Misuse:
+        near = nearest(name, [each for each in self._named if each.startswith("--")])
+        said = f"Did you mean {near}? " if near else ""
+        return self._misuse(f"there is no {name}", f"{said}All options: skrei {self._command.name} --help")
+
+    def _misuse(self, what: str, todo: str = "") -> Misuse:
+        return Misuse(
+            f"skrei {self._command.name}: {what}.", hint=todo or f"All options: skrei {self._command.name} --help"
+        )
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return the known word that was probably meant; empty when none is near."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word, known, n=1)), "")
+
+
+def _is_number(word: str) -> bool:
+    return word[1:].replace(".", "", 1).isdigit()

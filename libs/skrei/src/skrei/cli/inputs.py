@@ -1,0 +1,142 @@
+"""`--input`, `--output`, `--env` and what else says something in one word: from text to parts of a job. Pure."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from skrei.errors import Rejected
+from skrei.views import Document
+
+INPUT_TARGET = "/inputs"
+SCHEMES = {"http": "urlDownload", "https": "urlDownload", "s3": "s3", "ipfs": "ipfs"}
+S3_OPTIONS = {
+    "endpoint": "Endpoint",
+    "region": "Region",
+    "versionid": "VersionID",
+    "checksum-256": "ChecksumSHA256",
+    "filter": "Filter",
+}
+FORMS = "Write PATH:TARGET, file://PATH:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V."
+
+
+def input_source(text: str, here: Path, *, option: str = "--input") -> Document:
+    """Read one input; a path of this machine is made absolute from `here`. Raises Rejected."""
+    source, target, options = _csv(text, option) if text.startswith(("src=", "source=")) else _plain(text, option)
+    scheme, separator, rest = source.partition("://")
+    if separator and scheme.lower() not in {*SCHEMES, "file"}:
+        raise Rejected(f"{option} {text}: {scheme}:// is not known here.", hint=FORMS)
+    if not target.startswith("/"):
+        raise Rejected(f"{option} {text}: the target {target!r} is no absolute path.", hint=FORMS)
+    if separator and scheme.lower() != "file":
+        params = _remote(scheme.lower(), source, rest, options, f"{option} {text}")
+        return {"Source": {"Type": SCHEMES[scheme.lower()], "Params": params}, "Target": target, "Alias": text}
+    path = os.path.normpath(here / Path(source.removeprefix("file://")).expanduser())
+    params = {"SourcePath": path} | ({"ReadWrite": True} if options.get("rw", "false") != "false" else {})
+    return {"Source": {"Type": "local", "Params": params}, "Target": target, "Alias": text}
+
+
+def _plain(text: str, option: str) -> tuple[str, str, dict[str, str]]:
+    """Read `SOURCE[:TARGET[:ro|:rw]]`; a colon belongs to the target only where a `/` follows it."""
+    options = {"rw": "true"} if text.endswith(":rw") else {}
+    text = text.removesuffix(":rw").removesuffix(":ro")
+    start = text.index("://") + 3 if "://" in text else 0
+    cut = text.rfind(":/", start)
+    if cut < 0:
+        if ":" in text[start:] and not start:
+            raise Rejected(f"{option} {text}: what stands behind the colon is no absolute path.", hint=FORMS)
+        return text, INPUT_TARGET, options
+    return text[:cut], text[cut + 1 :], options
+
+
+def _csv(text: str, option: str) -> tuple[str, str, dict[str, str]]:
+    """Read `src=…,dst=…,opt=K=V`."""
+    source, target, options = "", INPUT_TARGET, {}
+    for part in text.split(","):
+        key, _, value = part.partition("=")
+        if key in ("src", "source"):
+            source = value
+        elif key in ("dst", "destination", "target"):
+            target = value
+        elif key == "opt":
+            name, separator, said = value.partition("=")
+            options[name.lower()] = said if separator else "true"
+        else:
+            raise Rejected(f"{option} {text}: {key!r} is not known; use src=, dst= and opt=.", hint=FORMS)
+    if not source:
+        raise Rejected(f"{option} {text}: src= names nothing.", hint=FORMS)
+    return source, target, options
+
+
+def _remote(scheme: str, source: str, rest: str, options: Mapping[str, str], said: str) -> Document:
+    if scheme in ("http", "https"):
+        return {"URL": source}
+    if scheme == "ipfs":
+        return {"CID": rest}
+    bucket, _, key = rest.partition("/")
+    unknown = [name for name in options if name not in S3_OPTIONS]
+    if not bucket or unknown:
+        told = f"opt={unknown[0]} is not known; use {', '.join(S3_OPTIONS)}" if unknown else "no bucket is named"
+        raise Rejected(f"{said}: {told}.", hint=FORMS)
+    return {"Bucket": bucket, "Key": key} | {S3_OPTIONS[name]: value for name, value in options.items()}
+
+
+def result_path(text: str) -> Document:
+    """Read `NAME:PATH`. Raises Rejected."""
+    name, separator, path = text.partition(":")
+    if not (name and separator and path.startswith("/")):
+        raise Rejected(
+            f"--output {text}: not NAME:PATH with an absolute path.", hint="For example --output results:/outputs"
+        )
+    return {"Name": name, "Path": path}
+
+
+def publisher(text: str) -> Document:
+    """Read `NAME`, or `s3://BUCKET/KEY[,opt=K=V]`. Raises Rejected."""
+    target, *parts = text.split(",")
+    scheme, separator, rest = target.partition("://")
+    if not separator:
+        return {"Type": target, "Params": {}}
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket or not all(part.startswith("opt=") and "=" in part[4:] for part in parts):
+        raise Rejected(f"--publisher {text}: not known here.", hint="For example s3://BUCKET/KEY,opt=region=eu-west-1")
+    options = {
+        S3_OPTIONS.get(name.lower(), name): value for name, _, value in (part[4:].partition("=") for part in parts)
+    }
+    return {"Type": "s3", "Params": {"Bucket": bucket, "Key": key} | options}
+
+
+def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
+    """Read `KEY=VALUE` each. Raises Rejected."""
+    found = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not (key and separator):
+            raise Rejected(f"{option} {text}: not KEY=VALUE.", hint=f"For example {option} region=eu")
+        found[key] = value
+    return found
+
+
+def environment(texts: Iterable[str], own: Mapping[str, str]) -> dict[str, str]:
+    """Read `NAME=VALUE` each; a NAME alone takes its value from `own`. Raises Rejected."""
+    found = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator:
+            if key not in own:
+                raise Rejected(f"--env {text}: no {key} is set here.", hint=f"Give it a value: --env {key}=VALUE")
+            value = own[key]
+        found[key] = value
+    return found
+
+
+def constraints(text: str) -> list[Document]:
+    """Read a label selector. Raises Rejected."""
+    from skrei_domain.constraints import parse
+
+    try:
+        found = parse(text)
+    except ValueError as error:
+        raise Rejected(
+            f"--constraints: {error}.".replace("..", "."), hint='For example --constraints "region=eu,!gpu"'
+        ) from error
+    return [{"Key": one.key, "Operator": one.operator, "Values": list(one.values)} for one in found]

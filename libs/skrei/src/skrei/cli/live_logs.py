@@ -1,0 +1,57 @@
+"""The live output of one execution, followed in a thread of its own until its end or until nobody needs it any more."""
+
+import threading
+import time
+
+from skrei.cli.log_frames import LogQuery, frames
+from skrei.cli.screen import Told
+from skrei.errors import LogsFailed, Unreachable
+
+AGAIN_SECONDS = 0.5
+"""Before a stream that broke is opened again."""
+QUIET_SECONDS = 2.0
+"""How long the stream of an execution that has ended may say nothing before its rest is taken from the result."""
+
+
+class LiveLogs(threading.Thread):
+    """Shows one execution's output as it comes. A stream that breaks is opened again, and nothing is shown twice."""
+
+    def __init__(self, endpoint: str, job_id: str, execution_id: str, told: Told) -> None:
+        super().__init__(name=f"logs {execution_id}", daemon=True)
+        self.told = told
+        self._endpoint = endpoint
+        self._query = LogQuery(job_id, execution_id, follow=True)
+        self._over = threading.Event()
+        self._connected = threading.Event()
+
+    def finish(self) -> None:
+        """The execution has ended: return once its stream has, or says no more. One that has not begun is given up."""
+        self._over.set()
+        if self._connected.is_set():
+            self.join()
+
+    def run(self) -> None:
+        """Follow the output to its end."""
+        while not self._over.is_set():
+            try:
+                self._stream()
+            except (LogsFailed, Unreachable):
+                # Its node may be away for a moment; what is lost here comes from the result at the end.
+                self._over.wait(AGAIN_SECONDS)
+            else:
+                return
+
+    def _stream(self) -> None:
+        position = {1: 0, 2: 0}
+        heard = time.monotonic()
+        for said in frames(self._endpoint, self._query):
+            if not self._connected.is_set():
+                if self._over.is_set():
+                    return
+                self._connected.set()
+            if said is not None:
+                heard = time.monotonic()
+                position[said.stream] = self.told.live(said.stream, position[said.stream], said.text)
+            elif self._over.is_set() and time.monotonic() - heard > QUIET_SECONDS:
+                return
+        self.told.complete = not self.told.held

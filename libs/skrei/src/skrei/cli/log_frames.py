@@ -1,0 +1,75 @@
+"""A log stream of the API, frame by frame, for commands: blocking, and imported only where output is streamed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlencode
+
+from skrei.answers import CONNECT_SECONDS, LOG_FRAME_BYTES, log_line_of
+from skrei.cli.ask import job_path, unreachable
+from skrei.credentials import headers_for
+from skrei.endpoint import API, is_loopback
+from skrei.errors import LogsFailed
+from skrei.views import LogLine
+
+LOOK_SECONDS = 0.5
+"""How often a reader of a quiet stream gets its turn."""
+CLOSE_SECONDS = 1.0
+"""For the API's answer to our goodbye."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which output is asked for; an empty execution leaves the choice to the API."""
+
+    job: str
+    execution: str = ""
+    follow: bool = False
+    tail: bool = False
+    namespace: str = ""
+
+    def url(self, endpoint: str) -> str:
+        """Return the address of the stream."""
+        query = {
+            "execution_id": self.execution,
+            "follow": "true" if self.follow else "false",
+            "tail": "true" if self.tail else "false",
+            "namespace": self.namespace,
+        }
+        return f"ws{endpoint.removeprefix('http')}{API}{job_path(self.job)}/logs?{urlencode(query)}"
+
+
+def frames(endpoint: str, query: LogQuery) -> Iterator[LogLine | None]:
+    """Yield output to its end, and None first and whenever nothing came for a while.
+
+    Raises LogsFailed for what the API says instead, Unreachable where nobody answers.
+    """
+    from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, WebSocketException
+    from websockets.sync.client import connect
+
+    proxy: Literal[True] | None = None if is_loopback(endpoint) else True
+    try:
+        with connect(
+            query.url(endpoint),
+            max_size=LOG_FRAME_BYTES,
+            proxy=proxy,
+            open_timeout=CONNECT_SECONDS,
+            close_timeout=CLOSE_SECONDS,
+            additional_headers=headers_for(endpoint),
+        ) as socket:
+            yield None
+            while True:
+                try:
+                    frame = socket.recv(timeout=LOOK_SECONDS)
+                except TimeoutError:
+                    yield None
+                    continue
+                except ConnectionClosedOK:
+                    return
+                yield log_line_of(frame)
+    except ConnectionClosedError as error:
+        raise LogsFailed("The log stream broke off.", hint="Ask again; the output is kept.") from error
+    except WebSocketException as error:
+        raise LogsFailed(f"The API did not open a log stream: {error}.") from error
+    except OSError as error:
+        raise unreachable(endpoint) from error

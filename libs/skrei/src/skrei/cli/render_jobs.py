@@ -1,0 +1,164 @@
+"""Jobs, executions and history as a person or a program reads them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skrei.cli import render
+from skrei.cli.texts import ago, clock, indented, quantity, short, with_next_step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from skrei.progress import Progress
+    from skrei.views import Execution, HistoryItem, Job, JobDetails, Page
+
+MOST_REASONS = 10
+"""Reasons of failed attempts in `describe`; the table above them has all."""
+
+
+def jobs(page: Page[Job], output: str) -> None:
+    """Print a list of jobs."""
+    if output != "table":
+        render.document(page.document, output)
+        return
+    rows = ((ago(job.created), short(job.id), _name(job), job.engine, job.type, job.state) for job in page.items)
+    render.table(("CREATED", "ID", "NAME", "ENGINE", "TYPE", "STATE"), rows)
+    if page.next_token:
+        render.note(f"More: skrei job list --next-token {page.next_token}")
+
+
+def executions(found: Sequence[Execution]) -> None:
+    """Print executions as a table."""
+    if not found:
+        render.line("None so far.")
+        return
+    rows = (
+        (
+            short(one.id),
+            str(one.partition),
+            short(one.node_id),
+            one.state,
+            one.desired,
+            _exit_code(one),
+            ago(one.created),
+            f"{max((one.modified - one.created).total_seconds(), 0):.2f} s" if one.is_terminal else "",
+            one.message,
+        )
+        for one in found
+    )
+    render.table(("ID", "PARTITION", "NODE", "STATE", "DESIRED", "EXIT", "CREATED", "TOOK", "MESSAGE"), rows)
+
+
+def history(found: Sequence[HistoryItem]) -> None:
+    """Print history as a table."""
+    rows = ((clock(item.at), item.level, short(item.execution_id), item.topic, item.message) for item in found)
+    render.table(("TIME", "LEVEL", "EXECUTION", "TOPIC", "EVENT"), rows)
+
+
+def describe(found: JobDetails) -> None:
+    """Print everything about a job: what it is, how it stands and why, its attempts, its history, its output."""
+    from skrei.progress import Progress
+
+    job = found.job
+    pairs = {
+        "ID": job.id,
+        "Name": job.name,
+        "Namespace": job.namespace,
+        "Type": job.type,
+        "State": job.state,
+        "Message": job.message,
+        "Count": str(job.count),
+        "Engine": job.engine,
+        "Version": str(job.version),
+        "Created": f"{job.created.astimezone():%Y-%m-%d %H:%M:%S}",
+        "Modified": f"{job.modified.astimezone():%Y-%m-%d %H:%M:%S}",
+        "Results": _kept(found.executions),
+    }
+    for key, value in pairs.items():
+        if value:
+            render.line(f"{key:<10}= {indented(value)}")
+    _section("Summary")
+    render.line(progress_states(Progress(job, (), found.executions)))
+    reasons = _reasons(found)
+    if reasons:
+        _section("Why")
+        for reason in reasons:
+            render.line(indented(reason, 0))
+    _section("Executions")
+    executions(found.executions)
+    _section("History")
+    history(found.history)
+    job_output(found.executions)
+
+
+def _kept(found: Sequence[Execution]) -> str:
+    """Return how much was left, and until when all of it is kept; empty where the API does not say."""
+    from skrei.views import local_time
+
+    left = [one for one in found if one.has_result and one.result_kept is not None]
+    if not left:
+        return ""
+    until = local_time(min(one.result_kept_until for one in left))
+    size = quantity(sum(one.result_size for one in left))
+    return f"{size}, kept until {until}" if all(one.result_kept for one in left) else f"not kept since {until}"
+
+
+def job_output(found: Sequence[Execution]) -> None:
+    """Print the beginning of what each partition said."""
+    from skrei.progress import best_attempts
+
+    for heading, attribute in (("Standard output", "stdout"), ("Standard error", "stderr")):
+        said = [one for one in best_attempts(found) if getattr(one, attribute)]
+        if said:
+            _section(heading)
+        for one in said:
+            if len(said) > 1:
+                render.line(f"--- partition {one.partition}")
+            said_by = getattr(one, attribute)
+            render.output_text(said_by if said_by.endswith("\n") else said_by + "\n")
+        if any(one.truncated and one.has_result for one in said):
+            render.note("Only its beginning: `skrei job logs` and `skrei job get` have all of it.")
+
+
+def event_line(item: HistoryItem) -> str:
+    """Return an event as one line."""
+    subject = short(item.execution_id) if item.execution_id else "job"
+    return f"{clock(item.at)}  {subject:<10}  {item.topic:<12}  {' '.join(with_next_step(item.message).split())}"
+
+
+def progress_states(progress: Progress) -> str:
+    """Return how many partitions are in which state."""
+    counts = progress.partitions
+    return " · ".join(f"{name} {counts[name]}" for name in sorted(counts)) or "nothing placed yet"
+
+
+def _exit_code(execution: Execution) -> str:
+    """Return the exit code of a program that had one: -1 is how the API says that it did not."""
+    had = execution.is_terminal and execution.exit_code is not None and execution.exit_code >= 0
+    return str(execution.exit_code) if had else ""
+
+
+def _name(job: Job) -> str:
+    """Return the name that somebody gave; a job without one is called by its id."""
+    return "" if job.name == job.id else job.name
+
+
+def _reasons(found: JobDetails) -> list[str]:
+    """Return why a job waits or failed: its own message, then what its failed attempts say, each once."""
+    if found.job.state not in {"Queued", "Failed", "Stopped", "Pending"}:
+        return []
+    told = [with_next_step(found.job.message)] if found.job.message else []
+    told += [
+        f"{short(one.id)} (partition {one.partition}, {short(one.node_id)}): {one.message}"
+        for one in found.executions
+        if one.message and one.state in {"Failed", "Refused"}
+    ][:MOST_REASONS]
+    if not told:
+        told = [item.message for item in found.history if item.is_error][-1:]
+    return told
+
+
+def _section(title: str) -> None:
+    render.line()
+    render.line(title)

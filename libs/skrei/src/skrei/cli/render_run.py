@@ -1,0 +1,73 @@
+"""What is said beside a job's own output while it runs, all of it on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from skrei.cli import render
+from skrei.cli.render_jobs import event_line
+from skrei.cli.texts import clean, short, with_next_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from skrei.progress import Progress
+    from skrei.views import Execution, Job
+
+SHORTEST_WAIT_SECONDS = 0.4
+"""Before a waiting line appears: a short job never shows one."""
+
+
+class Status:
+    """One passing line on a terminal for as long as the job says nothing; elsewhere what went wrong, a line each."""
+
+    def __init__(self, job: str, *, quiet: bool) -> None:
+        self._job = job
+        self._quiet = quiet
+        self._began = time.monotonic()
+        self._passing = sys.stderr.isatty() and not quiet
+        self._shown = ""
+        self._done = False
+        self._reason = ""
+
+    def show(self, look: Progress) -> None:
+        """Show a look."""
+        if self._quiet:
+            return
+        for item in look.events:
+            if item.execution_id and item.is_error and not look.job.is_terminal:
+                self.clear(for_good=False)
+                render.note(event_line(item))
+        reason = look.job.message if look.job.state == "Queued" else ""
+        if reason and reason != self._reason:
+            self.clear(for_good=False)
+            render.note(f"{self._job} waits: {with_next_step(reason)}")
+        self._reason = reason
+        waited = time.monotonic() - self._began
+        if self._passing and not self._done and waited > SHORTEST_WAIT_SECONDS:
+            states = ", ".join(f"{state} {number}" for state, number in sorted(look.partitions.items()))
+            self._shown = clean(f"{self._job} {states} · {waited:.0f} s")
+            print(f"\r\x1b[K{render.GREY}{self._shown}{render.PLAIN}", end="", file=sys.stderr, flush=True)
+
+    def clear(self, *, for_good: bool = True) -> None:
+        """Take the passing line away: the job speaks now."""
+        self._done = self._done or for_good
+        if self._shown:
+            self._shown = ""
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def submitted(job_id: str, warnings: Iterable[str]) -> None:
+    """Say that a job was taken."""
+    for warning in warnings:
+        render.note(f"Warning: {warning}")
+    render.grey(f"Job {job_id}")
+
+
+def failure(job: Job, executions: Iterable[Execution]) -> None:
+    """Say why a job did not complete: what its attempt says, else what the job says."""
+    said = next((one.message for one in executions if one.message and one.state in {"Failed", "Refused"}), job.message)
+    told = f": {with_next_step(said)}" if said else "."
+    render.problem(f"job {short(job.id)} {job.state.lower()}{told}", f"More: skrei describe {short(job.id)}")

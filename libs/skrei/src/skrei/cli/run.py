@@ -1,0 +1,66 @@
+"""Running a job as one runs a program: submitted, stayed with, and its exit code passed on."""
+
+import uuid
+from http import HTTPStatus
+
+from skrei import state
+from skrei.cli import render, render_run
+from skrei.cli.ask import Ask
+from skrei.cli.exit_codes import NOT_RUN
+from skrei.cli.grammar import Values
+from skrei.errors import ApiError, CommandFailed
+from skrei.views import Document, Submitted
+from skrei_domain.errors import SkreiError
+
+
+def run(values: Values, job: Document) -> int:
+    """Submit `job` and do what `values` (of `run_options.STAYING`) say; return the exit code.
+
+    Raises CommandFailed with 125 where it could not even be submitted.
+    """
+    if values.flag("dry-run"):
+        render.job_file(job, values.text("format"))
+        return 0
+    with Ask(values.text("api")) as ask:
+        try:
+            submitted = submit(ask, job, force=values.flag("force"))
+        except SkreiError as error:
+            raise not_run(error) from error
+        if values.flag("id-only") or values.flag("detach") or not values.flag("wait"):
+            render.line(submitted.job_id)
+            return 0
+        if not values.flag("quiet"):
+            render_run.submitted(submitted.job_id, submitted.warnings)
+        from skrei.cli.stay import Stay
+
+        stay = Stay(
+            ask,
+            submitted.job_id,
+            count=int(job.get("Count") or 1),
+            quiet=values.flag("quiet"),
+            timeout_seconds=values.seconds("wait-timeout-secs"),
+        )
+        return stay.until_end()
+
+
+def submit(ask: Ask, job: Document, *, force: bool = False) -> Submitted:
+    """Submit a job, and remember it as the last one here. A repeat after a lost answer never makes a second job."""
+    body = {"Job": job, "Force": force, "IdempotencyToken": str(uuid.uuid4())}
+    try:
+        answer = ask.call("PUT", "/orchestrator/jobs", body=body, repeatable=True)
+    except ApiError as error:
+        if error.status == HTTPStatus.CONFLICT:
+            error.hint = f"{error.hint}; `--name OTHER` runs it under another name".removeprefix("; ")
+        raise
+    submitted = Submitted(
+        job_id=str(answer.get("JobID", "")),
+        evaluation_id=str(answer.get("EvaluationID", "")),
+        warnings=tuple(str(text) for text in answer.get("Warnings") or ()),
+    )
+    state.remember_job(ask.endpoint, submitted.job_id)
+    return submitted
+
+
+def not_run(error: SkreiError) -> CommandFailed:
+    """Return `error` as the end of a command whose program never ran."""
+    return CommandFailed(error.message, hint=error.hint, exit_code=NOT_RUN)

@@ -1,0 +1,103 @@
+"""Where a job's output goes: its stdout to ours, its stderr to ours, byte for byte, from several threads.
+
+What is written is remembered by its length, so that an output is told once, wherever its parts come from: live from
+the node, again after a broken connection, and the rest from the result.
+"""
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import BinaryIO
+
+from skrei.cli.lines import Lines
+
+REPLACED = "\N{REPLACEMENT CHARACTER}"
+"""Stands in text for bytes that are none: from there on only the result has the output as it was."""
+STREAMS = (1, 2)
+
+
+class Told:
+    """How much of each stream of one execution has been shown."""
+
+    def __init__(self, screen: "Screen", partition: int) -> None:
+        self.shown = dict.fromkeys(STREAMS, 0)
+        self.held: set[int] = set()
+        """Streams that go on from the result alone: what came live of them is not exact."""
+        self.approximate: set[int] = set()
+        """Streams that a person saw live with bytes replaced: their rest has no place to begin."""
+        self.complete = False
+        """Whether everything came live."""
+        self._screen = screen
+        self._lines = {stream: Lines(screen.prefix(partition)) for stream in STREAMS} if screen.many else {}
+
+    def live(self, stream: int, start: int, text: str) -> int:
+        """Show text that came live, which begins at byte `start` of its stream; return where it ends."""
+        if stream in self.held:
+            return start
+        if REPLACED in text and self._screen.on_terminal(stream):
+            self.approximate.add(stream)
+        elif REPLACED in text:
+            text = text[: text.index(REPLACED)]
+            self.held.add(stream)
+        data = text.encode()
+        self.whole(stream, start, data)
+        return start + len(data)
+
+    def rest(self, stream: int, start: int, data: bytes) -> None:
+        """Show bytes of the result, which begin at byte `start` of their stream: those that were not shown before."""
+        if stream not in self.approximate:
+            self.whole(stream, start, data)
+
+    def whole(self, stream: int, start: int, data: bytes) -> None:
+        """Show exact bytes that begin at byte `start` of their stream: those that were not shown before."""
+        fresh = data[max(self.shown[stream] - start, 0) :]
+        self.shown[stream] = max(self.shown[stream], start + len(data))
+        if fresh:
+            lines = self._lines.get(stream)
+            self._screen.write(stream, lines.take(fresh) if lines else fresh)
+
+    def end(self) -> None:
+        """There is no more: show what waits for the end of its line."""
+        for stream, lines in self._lines.items():
+            self._screen.write(stream, lines.rest())
+
+
+class Screen:
+    """Both our streams. `many` says that several partitions share them."""
+
+    def __init__(
+        self, *, many: bool, before: Callable[[], None], streams: tuple[BinaryIO, BinaryIO] | None = None
+    ) -> None:
+        self.many = many
+        self._before = before
+        self._lock = threading.Lock()
+        self._closed = False
+        self._out = dict(zip(STREAMS, streams or (sys.stdout.buffer, sys.stderr.buffer), strict=True))
+        self.broken: OSError | None = None
+
+    def on_terminal(self, stream: int) -> bool:
+        """Return whether a person looks at this stream."""
+        return self._out[stream].isatty()
+
+    def prefix(self, partition: int) -> bytes:
+        """Return what stands before each line of a partition: nothing where a program reads."""
+        return f"[{partition}] ".encode() if self.many and self.on_terminal(1) else b""
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Write now, whole. A reader that has gone is kept in `broken`, for who waits for the job."""
+        if not data:
+            return
+        with self._lock:
+            if self._closed or self.broken is not None:
+                return
+            self._before()
+            try:
+                self._out[stream].write(data)
+                self._out[stream].flush()
+            except BrokenPipeError as error:
+                self.broken = error
+
+    def close(self) -> None:
+        """Write no more: the program ends, and threads may still be on their way."""
+        with self._lock:
+            self._closed = True

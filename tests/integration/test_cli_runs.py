@@ -1,0 +1,176 @@
+"""The command line against a real stack: streams, exit codes, Ctrl+C and several partitions, as a user meets them."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.live_stack import LiveStack, live_stack
+from tests.support.terminal import CTRL_C, Terminal
+from tests.support.wasm_steps import Exit, Say, Sleep, Step, Trap, program
+
+pytestmark = pytest.mark.timeout(120)
+SKREI = str(Path(sys.executable).with_name("skrei"))
+BINARY = bytes(range(256)) * 300
+
+Skrei = Callable[..., subprocess.CompletedProcess[bytes]]
+Module = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LiveStack]:
+    with live_stack() as running:
+        yield running
+
+
+@pytest.fixture
+def environment(stack: LiveStack, tmp_path: Path) -> dict[str, str]:
+    told = {"SKREI_API_URL": stack.state()["api_url"], "XDG_STATE_HOME": str(tmp_path / "state"), "TERM": "xterm"}
+    return dict(os.environ) | told
+
+
+@pytest.fixture
+def skrei(environment: dict[str, str]) -> Skrei:
+    def run(*words: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([SKREI, *words], capture_output=True, check=False, env=environment, timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Module:
+    def write(*steps: Step) -> str:
+        path = tmp_path / "program.wasm"
+        path.write_bytes(program(*steps))
+        return str(path)
+
+    return write
+
+
+def test_the_job_s_streams_and_exit_code_are_ours_and_the_rest_is_on_stderr(skrei: Skrei, module: Module) -> None:
+    done = skrei("wasm", "run", module(Say(b"hello\n"), Say(b"oh\n", 2), Exit(7)))
+    assert (done.stdout, done.returncode) == (b"hello\n", 7)
+    assert re.fullmatch(rb"Job j-[0-9a-f-]{36}\noh\n", done.stderr)
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.8])
+def test_output_is_exact_to_its_last_byte_whatever_the_bytes_and_however_long_it_takes(
+    skrei: Skrei, module: Module, wait: float
+) -> None:
+    steps = [Say(b"text \xc3\xa9\n"), *([Sleep(wait)] if wait else []), Say(BINARY), Say(b"\xc3")]
+    done = skrei("wasm", "run", "-q", module(*steps))
+    assert done.stdout == b"text \xc3\xa9\n" + BINARY + b"\xc3"
+    assert (done.stderr, done.returncode) == (b"", 0)
+
+
+def test_a_long_text_that_comes_live_is_whole(skrei: Skrei, module: Module) -> None:
+    line = b"0123456789abcde\n"
+    done = skrei("wasm", "run", "-q", module(Say(line, 1, 20_000), Sleep(0.6), Say(b"the end")))
+    assert done.stdout == line * 20_000 + b"the end"
+
+
+@pytest.mark.parametrize(
+    ("step", "options", "code", "told"),
+    [
+        (Trap(), "", 1, "wasm trap"),
+        (Sleep(30), "--timeout 1", 124, "took longer than"),
+        (Say(b""), "--entry-point nope", 125, "unable to find the entrypoint 'nope'"),
+        (Say(b""), "--cpu 9000", 125, "9000"),
+        (Say(b""), "-i /etc:/etc", 125, "/etc"),
+    ],
+)
+def test_what_is_not_the_program_s_doing_has_an_exit_code_of_its_own(
+    skrei: Skrei, module: Module, *, step: Step, options: str, code: int, told: str
+) -> None:
+    done = skrei("wasm", "run", *options.split(), module(step))
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr.decode()
+    assert b"More: skrei describe j-" in done.stderr
+
+
+def test_an_id_alone_is_printed_by_whichever_flag_asks_for_it(skrei: Skrei, module: Module) -> None:
+    path = module(Say(b"x"))
+    for flag in ("--id-only", "--wait=false", "--no-wait", "-d"):
+        done = skrei("wasm", "run", flag, path)
+        assert re.fullmatch(rb"j-[0-9a-f-]{36}\n", done.stdout), flag
+        assert (done.stderr, done.returncode) == (b"", 0)
+        assert done.stdout.strip() in skrei("describe", "-").stdout
+
+
+def test_a_job_is_found_by_prefix_name_and_dash(skrei: Skrei, module: Module) -> None:
+    job = skrei("wasm", "run", "--id-only", "--name", "found", module(Say(b"said\n"))).stdout.decode().strip()
+    for named in (job, job[:12], "found", "-"):
+        assert job in skrei("describe", named).stdout.decode()
+        assert job in skrei("job", "describe", named).stdout.decode()
+    assert skrei("logs", "-f").stdout == b"said\n"
+    skrei("stop", "found")
+
+
+def test_a_file_with_follow_behaves_like_a_run(skrei: Skrei, module: Module, tmp_path: Path) -> None:
+    path = module(Say(b"from a file\n"), Exit(4))
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        "Type: batch\nTasks:\n- Name: main\n  Engine: {Type: wasm, Params: {EntryModule: /m, Entrypoint: _start}}\n"
+        f"  InputSources: [{{Source: {{Type: inline, Params: {{File: {path}}}}}, Target: /m}}]\n"
+    )
+    done = skrei("run", "--follow", "-q", str(file))
+    assert (done.stdout, done.returncode) == (b"from a file\n", 4)
+
+
+def test_several_partitions_carry_their_number_on_a_terminal_and_none_in_a_pipe(
+    skrei: Skrei, module: Module, environment: dict[str, str]
+) -> None:
+    path = module(Say(b"one\ntwo\n"), Sleep(0.5), Say(b"end"))
+    piped = skrei("wasm", "run", "-q", "--count", "3", path)
+    assert sorted(piped.stdout.splitlines()) == sorted([b"one", b"two", b"end"] * 3)
+    with Terminal([SKREI, "wasm", "run", "--count", "3", path], environment) as terminal:
+        assert terminal.end() == 0
+        for partition in range(3):
+            assert [f"[{partition}] {text}" in terminal.text for text in ("one", "two", "end")] == [True] * 3
+
+
+def test_a_person_sees_the_id_and_the_next_step_in_grey(module: Module, environment: dict[str, str]) -> None:
+    with Terminal([SKREI, "wasm", "run", module(Say(b"hello\n"))], environment) as terminal:
+        assert terminal.end() == 0
+        shown = terminal.text
+    assert re.search(r"\x1b\[90mJob j-[0-9a-f-]{36}\x1b\[0m\n", shown)
+    assert "hello\n" in shown
+    assert re.search(r"\x1b\[90mNext: skrei describe j-[0-9a-f]{8}", shown)
+
+
+def test_ctrl_c_leaves_the_job_and_says_how_to_come_back(
+    skrei: Skrei, module: Module, environment: dict[str, str]
+) -> None:
+    with Terminal([SKREI, "wasm", "run", module(Say(b"begun\n"), Sleep(4), Say(b"done\n"))], environment) as terminal:
+        terminal.until("begun")
+        terminal.press(CTRL_C)
+        back = re.search(r"Come back: skrei (logs -f j-[0-9a-f]{8})", terminal.until("again stops it."))
+        assert terminal.end() == 130
+    assert back is not None
+    assert skrei(*back[1].split()).stdout == b"begun\ndone\n"
+
+
+def test_a_second_ctrl_c_stops_the_job(skrei: Skrei, module: Module, environment: dict[str, str]) -> None:
+    with Terminal([SKREI, "wasm", "run", module(Say(b"begun\n"), Sleep(60))], environment) as terminal:
+        terminal.until("begun")
+        terminal.press(CTRL_C)
+        terminal.until("again stops it.")
+        terminal.press(CTRL_C)
+        assert terminal.end() == 130
+        assert "Stopped j-" in terminal.text
+    assert b"State     = Stopped" in skrei("describe", "-").stdout
+
+
+def test_a_reader_that_leaves_ends_the_stay_and_not_the_job(
+    skrei: Skrei, module: Module, environment: dict[str, str]
+) -> None:
+    path = module(Say(b"one\n"), Sleep(0.8), Say(b"two\n"), Sleep(0.3))
+    piped = subprocess.run(
+        f"{SKREI} wasm run -q {path} | head -n 1", shell=True, capture_output=True, check=False, env=environment
+    )
+    assert (piped.stdout, piped.stderr) == (b"one\n", b"")
+    assert skrei("logs", "-f", "-").stdout == b"one\ntwo\n"
