@@ -300,6 +300,8 @@ async def test_a_message_that_is_too_large_is_refused_by_name_and_the_connection
     try:
         with pytest.raises(MessageTooLarge, match="too large"):
             await bus.publish("some.subject", b"x" * 10_000_000)
+        with pytest.raises(MessageTooLarge, match=r"10000000 bytes on some\.subject"):
+            await bus.request("some.subject", b"x" * 10_000_000, timeout_seconds=5)
         heard = asyncio.Queue[bytes]()
 
         async def hear(message: Message) -> None:

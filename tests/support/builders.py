@@ -1,5 +1,6 @@
 """Things with valid defaults, for tests that care about one property of them."""
 
+import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -180,6 +181,11 @@ def an_evaluation(job: JobRow | str = "j-1", trigger: str = "job-register", *, i
     return Evaluation(id, job, trigger)
 
 
+def a_digest(name: str) -> str:
+    """The digest of something that has this name."""
+    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+
+
 def a_fact(
     execution_id: str = "e-1",
     state: ExecutionState = ExecutionState.COMPLETED,
@@ -201,7 +207,7 @@ def a_fact(
         exit_code=0 if state is ExecutionState.COMPLETED and exit_code is None else exit_code,
         problem=Problem(code=problem, message=f"it was {problem}") if problem else None,
         result=(
-            ResultRef(digest=digest or f"sha256:{execution_id}", size=7, inline="cmVzdWx0")
+            ResultRef(digest=digest or a_digest(execution_id), size=7, inline="cmVzdWx0")
             if state is ExecutionState.COMPLETED
             else None
         ),

@@ -41,6 +41,7 @@ from skrei_domain.messages import CommandBatch, Confirm, Heartbeat, Hello, Hello
 from skrei_domain.node import NodeInfo
 from skrei_domain.spec import TaskSpec
 from skrei_domain.sync import JournalRow, Meta, NodeSide, replay
+from tests.support.builders import a_digest
 from tests.support.sim.agenda import Agenda
 from tests.support.sim.network import Network
 
@@ -322,11 +323,11 @@ def _end(execution_id: str, end: str) -> Exited:
     match end:
         case "exit":
             return Exited(
-                execution_id, exit_code=3, result=ResultRef(digest=f"sha256:{execution_id}", size=9, inline="AA==")
+                execution_id, exit_code=3, result=ResultRef(digest=a_digest(execution_id), size=9, inline="AA==")
             )
         case "trap" | "result-too-large":
             return Exited(execution_id, problem=Problem(code=end, message=f"it ended with {end}"))
         case _:
             return Exited(
-                execution_id, exit_code=0, result=ResultRef(digest=f"sha256:{execution_id}", size=9, inline="AA==")
+                execution_id, exit_code=0, result=ResultRef(digest=a_digest(execution_id), size=9, inline="AA==")
             )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from skrei_domain.bounds import wrong_with_hello
 from skrei_domain.ids import IdSource
 from skrei_domain.lifecycle import Connection, Membership, Want
 from skrei_domain.messages import (
@@ -29,6 +30,7 @@ from skrei_domain.messages import (
     NodeChanged,
     Problem,
     PublisherFact,
+    Unreadable,
 )
 from skrei_domain.sync import LeaderSide, NodeLog
 from skrei_scheduler.quarantine import FACT_QUARANTINED, keep_unreadable, settle_apart
@@ -237,6 +239,8 @@ class Core:
         if node is not None and node.membership is Membership.REJECTED:
             problem = Problem(code="node-rejected", message=f"node {hello.node_id} was rejected: {node.error}")
             return [Reply(reply_to, HelloReply(timeline=self.side.timeline, epoch=self.epoch, refusal=problem))]
+        if wrong := wrong_with_hello(hello, self.side.timeline):
+            return [Reply(reply_to, self.refusal(wrong))]
         known = self._welcomes.get(hello.node_id)
         if known is not None and known.hello.boot_id == hello.boot_id:
             del self._welcomes[hello.node_id]  # it speaks anew: what is left of this one is found again
@@ -252,6 +256,11 @@ class Core:
         self._heard_again(hello.node_id)
         welcome = self._welcomes[hello.node_id] = Welcome.of(hello, reply_to, greeting, greeting.log)
         return self._take_in(welcome)
+
+    def refusal(self, wrong: str) -> HelloReply:
+        """Return the answer to a hello that says what cannot be."""
+        problem = Problem(code="bad-hello", message=f"this hello is not taken: {wrong}")
+        return HelloReply(timeline=self.side.timeline, epoch=self.epoch, refusal=problem)
 
     def _heard_again(self, node_id: str) -> None:
         """What was left of the node's silence is not told any more."""
@@ -407,7 +416,8 @@ class Core:
             out += [Report(FACT_QUARANTINED, each.details, error=True) for each in kept]
             return out + self._advance(changes, now)
 
-        jobs = jobs_of(self.view, (fact.execution_id for _, fact in observed), late)
+        ended = (fact.ended for facts in taken.values() for fact in facts if isinstance(fact, Unreadable))
+        jobs = jobs_of(self.view, (*(fact.execution_id for _, fact in observed), *ended), late)
         return Commit("facts", frozenset(jobs), frozenset(), decide, after)
 
     def _take_stored(self) -> Commit:

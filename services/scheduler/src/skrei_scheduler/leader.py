@@ -187,8 +187,8 @@ class Leader:
 
     async def _on_facts(self, arrival: Arrival) -> None:
         try:
-            batch = read_batch(arrival.data)
-        except (ValueError, AttributeError) as error:
+            batch = read_batch(arrival.data, subjects.node_of(arrival.subject))
+        except ValueError as error:
             log.warning("facts_skipped", sequence=arrival.sequence, error=str(error).splitlines()[0])
             return
         self._core.on_facts(batch, Position(arrival.created, arrival.sequence))
@@ -197,7 +197,12 @@ class Leader:
             await self._clock.sleep(timedelta(milliseconds=5))
 
     async def _on_hello(self, message: Message) -> None:
-        hello = envelope.unwrap(Hello, message.data)
+        try:
+            hello = envelope.unwrap(Hello, message.data)
+        except ValidationError as error:
+            if message.reply:  # else it would say the same again and again, and never learn why nobody answers
+                await self._send([Reply(message.reply, self._core.refusal(str(error).splitlines()[0]))])
+            raise
         if message.reply and subjects.token(hello.node_id) == subjects.node_of(message.subject):
             self._core.on_hello(hello, message.reply)
             self._wake.set()

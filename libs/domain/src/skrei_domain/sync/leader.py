@@ -20,6 +20,7 @@ from skrei_domain.messages import (
     HelloExecution,
     HelloReply,
     Problem,
+    Unreadable,
     Wanted,
 )
 from skrei_domain.sync.digest import digest
@@ -27,7 +28,6 @@ from skrei_domain.sync.digest import digest
 OLDEST_PROTOCOL = 1
 CHALLENGE_SECONDS = 1.0  # how long the process that held a node id has to answer before another may take it
 WANTED_IN_REPLY = 1_000  # about 85 KiB; what is beyond goes as commands, and orphans with the next hello
-HELLO_PAGES = 1_000  # a node that lists more than a million executions is not believed
 
 
 class Recorded(Protocol):
@@ -177,7 +177,9 @@ class LeaderSide:
         if voice is None or voice.told is None:
             return
         for fact in facts:
-            if isinstance(fact, ExecutionObserved):
+            if isinstance(fact, Unreadable):
+                voice.told.pop(fact.ended, None)
+            elif isinstance(fact, ExecutionObserved):
                 if fact.state.is_terminal:
                     voice.told.pop(fact.execution_id, None)
                 else:
@@ -269,7 +271,7 @@ class LeaderSide:
         if voice.pages_of != key or hello.page == 0:
             voice.pages, voice.pages_of = {}, key
         voice.pages[hello.page] = hello.executions
-        if len(voice.pages) < min(hello.pages, HELLO_PAGES):
+        if len(voice.pages) < hello.pages:
             return None
         pages, voice.pages, voice.pages_of = voice.pages, {}, None
         return {item.execution_id: item for number in sorted(pages) for item in pages[number]}

@@ -16,8 +16,8 @@ from nats.aio import transport
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import ConnectionClosedError, MaxPayloadError, NoRespondersError, OutboundBufferLimitError
 from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, StreamConfig, StreamInfo
@@ -156,20 +156,25 @@ class Bus:
     # ------------------------------------------------------------ core
 
     async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
-        """Send and wait for nothing. Raises BusUnavailable when too much is waiting for a server that is away."""
+        """Send and wait for nothing.
+
+        Raises MessageTooLarge for what the server does not take, BusUnavailable when too much waits for one that is
+        away.
+        """
         try:
             await self._client.publish(subject, payload, reply=reply)
         except MaxPayloadError as error:
-            log.error("message_too_large", subject=subject, bytes=len(payload))
-            raise MessageTooLarge(f"a message of {len(payload)} bytes on {subject} is too large to send") from error
-        except (OutboundBufferLimitError, ConnectionClosedError) as error:
-            raise BusUnavailable(f"NATS is away: {error}") from error
+            raise _too_large(subject, payload) from error
+        except (NatsError, OSError) as error:
+            raise BusUnavailable(f"NATS is away: {str(error) or type(error).__name__}") from error
 
     async def request(self, subject: str, payload: bytes, *, timeout_seconds: float) -> bytes:
-        """Send and wait for one answer. Raises BusUnavailable when none comes."""
+        """Send and wait for one answer. Raises MessageTooLarge as `publish` does, BusUnavailable when none comes."""
         try:
             answer = await self._client.request(subject, payload, timeout=timeout_seconds)
-        except (NatsTimeout, NoRespondersError, ConnectionClosedError, OutboundBufferLimitError) as error:
+        except MaxPayloadError as error:
+            raise _too_large(subject, payload) from error
+        except (NatsError, TimeoutError, OSError) as error:
             raise BusUnavailable(f"nobody answered on {subject}: {type(error).__name__}") from error
         return answer.data
 
@@ -234,6 +239,11 @@ def _bring_websockets() -> None:
     """Give the client what its WebSocket transport is made of; it was imported without."""
     for name in ("aiohttp", "multidict"):
         setattr(transport, name, import_module(name))
+
+
+def _too_large(subject: str, payload: bytes) -> MessageTooLarge:
+    log.error("message_too_large", subject=subject, bytes=len(payload))
+    return MessageTooLarge(f"a message of {len(payload)} bytes on {subject} is too large to send")
 
 
 async def _wait_for_port(url: str, wait_seconds: float) -> None:

@@ -30,6 +30,7 @@ class Arrival:
     data: bytes
     created: str
     sequence: int
+    subject: str = ""
 
 
 class StreamReader:
@@ -116,7 +117,7 @@ class StreamReader:
             self._broken.set()  # something between was lost: read again from the last good one
             return
         self._delivered = nth
-        await self._take(Arrival(message.data, self._created, sequence))
+        await self._take(Arrival(message.data, self._created, sequence, message.subject))
         self._sequence = sequence  # only now: what was cut off while it was taken is read again
 
     async def _watch(self, subscription: Subscription) -> None:

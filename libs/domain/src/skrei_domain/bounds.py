@@ -1,0 +1,174 @@
+"""What a node may say: the bounds of every field of its facts and hellos.
+
+A node is not believed further than its own branch of subjects. What it says ends in the record, and a record that
+refuses a commit ends a leader, and the next one by the same words. So each field is looked at before it is used: a
+fact beyond its bounds is kept aside and confirmed, a hello beyond them is refused with the sentence that stands here.
+Nodes keep well inside (`sync.facts.storable`); only a broken or hostile one ever meets these.
+"""
+
+import base64
+import binascii
+import re
+from datetime import UTC
+
+from skrei_domain.messages import ExecutionObserved, Hello, ResultRef, Step
+from skrei_domain.node import NodeInfo
+
+HIGHEST = 2**53
+"""The highest revision, sequence, incarnation or epoch: what every reader of JSON can hold, and a column with room."""
+
+LARGEST = 2**63 - 1
+"""What a column of the record holds."""
+
+ID_CHARACTERS = 128
+"""Of an id: ours have 38."""
+
+MOST_STEPS = 1_000
+"""Of one execution in a fact: a node tells a hundred."""
+
+MOST_TEXT = 16_384
+"""Characters of a problem's message, or of an output's head: four times what a node sends."""
+
+MOST_CODE = 200
+"""Characters of a problem's code."""
+
+INLINE_BYTES = 64 * 1024
+"""An inline result: larger ones are uploaded."""
+
+MOST_PAGES = 1_000
+"""Pages of a hello: a node that lists more than a million executions is not believed."""
+
+MOST_WRITERS = 4_096
+"""Processes that wrote what is unconfirmed of one log."""
+
+TIMELINES_AHEAD = 1_000
+"""How far ahead of ours a node's timeline may be: as many restored backups since ours was made."""
+
+MOST_NAMES = 256
+"""Labels of a node, and engines, storages, publishers, devices: each is a column of the scheduler's matrix."""
+
+NAME_CHARACTERS = 256
+"""Of a name of a node, a label, a plugin or a device: they stand in tables that people read."""
+
+INFO_BYTES = 64 * 1024
+"""What a node says of itself, as JSON: it comes with each page of a hello, and is written with each of its facts."""
+
+MOST_AMOUNT = 2**60
+"""Bytes, or thousandths of a core, of one node: the sum over a cluster still fits a column."""
+
+_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:-]{{0,{ID_CHARACTERS - 1}}}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_INLINE_CHARACTERS = 4 * -(-INLINE_BYTES // 3)
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` can be the id of an execution or a process."""
+    return _ID.fullmatch(text) is not None
+
+
+def wrong_with_fact(fact: ExecutionObserved) -> str:
+    """Return which field of a fact is out of bounds, and how; nothing when all are fine."""
+    if not is_id(fact.execution_id):
+        return "its execution id is none"
+    if not _counts(fact.revision, fact.starts):
+        return f"its revision or starts are out of bounds: {fact.revision}, {fact.starts}"
+    if fact.exit_code is not None and abs(fact.exit_code) > LARGEST:
+        return f"its exit code is out of bounds: {fact.exit_code}"
+    if len(fact.steps) > MOST_STEPS:
+        return f"it has {len(fact.steps)} steps, of {MOST_STEPS} at most"
+    texts = []
+    if fact.problem is not None:
+        if len(fact.problem.code) > MOST_CODE:
+            return f"its problem's code has {len(fact.problem.code)} characters, of {MOST_CODE} at most"
+        texts.append(fact.problem.message)
+    if fact.output is not None:
+        texts += [fact.output.stdout, fact.output.stderr]
+    if any(len(text) > MOST_TEXT for text in texts):
+        return f"a text of it has more than {MOST_TEXT} characters"
+    return next((wrong for wrong in map(_wrong_with_step, fact.steps) if wrong), "") or (
+        "" if fact.result is None else _wrong_with_result(fact.result)
+    )
+
+
+def _wrong_with_step(step: Step) -> str:
+    if not _counts(step.start):
+        return f"a step's start is out of bounds: {step.start}"
+    try:
+        step.at.astimezone(UTC)
+    except (OverflowError, ValueError):
+        return "a step's time is none"
+    return ""
+
+
+def _wrong_with_result(result: ResultRef) -> str:
+    if _DIGEST.fullmatch(result.digest) is None:
+        return "its result's digest is not sha256 and 64 hexadecimal digits"
+    if not 0 <= result.size <= LARGEST:
+        return f"its result's size is out of bounds: {result.size}"
+    if result.inline is None:
+        return ""
+    if len(result.inline) > _INLINE_CHARACTERS:
+        return f"its inline result is larger than {INLINE_BYTES} bytes"
+    try:
+        base64.b64decode(result.inline, validate=True)
+    except (binascii.Error, ValueError):
+        return "its inline result is not base64"
+    return ""
+
+
+def wrong_with_hello(hello: Hello, timeline: int) -> str:
+    """Return which field of a hello is out of bounds, and how; nothing when all are fine. `timeline` is ours."""
+    if not is_name(hello.node_id) or hello.info.node_id != hello.node_id:
+        return "its node id is none, or another one in what it says of itself"
+    if not is_id(hello.boot_id) or (hello.challenge and not is_id(hello.challenge)):
+        return "its boot id or challenge is none"
+    numbers = (hello.protocol, hello.timeline, hello.epoch, hello.incarnation, hello.sequence, hello.confirmed)
+    if not _counts(*numbers) or hello.timeline > timeline + TIMELINES_AHEAD:
+        return f"one of its numbers is out of bounds: {numbers}"
+    if not (1 <= hello.pages <= MOST_PAGES and 0 <= hello.page < hello.pages):
+        return f"it is page {hello.page} of {hello.pages}, of {MOST_PAGES} at most"
+    if len(hello.writers) > MOST_WRITERS:
+        return f"it names {len(hello.writers)} writers, of {MOST_WRITERS} at most"
+    if not all(_counts(start) and (not writer or is_id(writer)) for start, writer in hello.writers):
+        return "a writer of its log is none"
+    for item in hello.executions:
+        if not is_id(item.execution_id) or not _counts(item.revision, item.starts):
+            return f"an execution that it lists is none: {item.execution_id[:ID_CHARACTERS]!r}, {item.revision}"
+    return wrong_with_info(hello.info)
+
+
+def wrong_with_info(info: NodeInfo) -> str:
+    """Return what is out of bounds in what a node says that it can do; nothing when all is fine."""
+    listed = (info.labels, info.engines, info.storages, info.publishers, info.gpus)
+    if any(len(each) > MOST_NAMES for each in listed):
+        return f"it has more than {MOST_NAMES} labels, engines, storages, publishers or devices"
+    plugins = (*info.engines, *info.storages, *info.publishers)
+    if not all(is_name(name) for name in (info.node_id, *info.labels, *(each.name for each in plugins))):
+        return "its node id, a label or the name of a plugin is none"
+    texts = [info.name, info.version, info.os, info.arch, *info.labels.values(), *(each.version for each in plugins)]
+    texts += [text for gpu in info.gpus for text in (gpu.name, gpu.vendor, gpu.pci_address)]
+    if not all(_fits(text) for text in texts):
+        return f"a text of it has more than {NAME_CHARACTERS} characters, or some that cannot be stored"
+    numbers = [*info.capacity.vector(), *(number for gpu in info.gpus for number in (gpu.index, gpu.memory_bytes))]
+    if not all(0 <= number <= MOST_AMOUNT for number in numbers):
+        return f"an amount of it is negative or beyond {MOST_AMOUNT}"
+    if len(info.__pydantic_serializer__.to_json(info)) > INFO_BYTES:
+        return f"what it says of itself has more than {INFO_BYTES} bytes"
+    return ""
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` can name a node, a label or a plugin."""
+    return bool(text) and _fits(text) and text.isprintable()
+
+
+def _fits(text: str) -> bool:
+    return len(text) <= NAME_CHARACTERS and "\0" not in text and (text.isascii() or _encodable(text))
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _counts(*numbers: int) -> bool:
+    return all(0 <= number <= HIGHEST for number in numbers)
