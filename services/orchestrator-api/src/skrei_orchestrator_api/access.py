@@ -7,6 +7,7 @@ the request was passed on only ever takes trust away.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 JOIN_PATH = "/api/v1/orchestrator/join"
@@ -18,6 +19,10 @@ PASSED_ON = frozenset(
     {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-server", "x-real-ip"}
 )
 """Headers that proxies add: whoever sends one from this machine speaks for somebody else."""
+
+
+KNOWN_PEERS = 1_024
+"""Addresses whose kind is remembered: reading one costs as much as the rest of letting a request in."""
 
 
 class Door(Enum):
@@ -102,6 +107,7 @@ def is_local(knock: Knock) -> bool:
     return is_loopback(knock.peer) and not knock.passed_on
 
 
+@lru_cache(KNOWN_PEERS)
 def is_loopback(address: str) -> bool:
     """Whether an address is one that only this machine has; False for what is no address."""
     try:

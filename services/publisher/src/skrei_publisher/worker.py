@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from skrei_domain.messages import PublisherCommand, PublisherFact, ResultHeld
@@ -137,4 +138,4 @@ class Worker:
 
 def _first(waiting: dict[str, T], most: int) -> dict[str, T]:
     """Take at most so many out of `waiting`, oldest first."""
-    return {key: waiting.pop(key) for key in list(waiting)[:most]}
+    return {key: waiting.pop(key) for key in list(islice(waiting, most))}

@@ -273,11 +273,12 @@ class Leader:
             self._read_due.set()
 
     def _tell_ends(self, changes: Changes) -> None:
-        """One line for each job that this commit ended; what its executions did is told at debug."""
+        """Let go of jobs that this commit ended, one line for each; what executions did is told at debug."""
         for change in changes.jobs:
             job = self._core.view.jobs.get(change.id)
             if change.state is None or not change.state.is_terminal or job is None:
                 continue
+            self._specs.forget(job.id, job.version)
             log.info(
                 "job_ended",
                 job_id=job.id,

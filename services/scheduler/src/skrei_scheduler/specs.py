@@ -74,7 +74,12 @@ class SpecCache:
 
     def missing(self, rows: Iterable[ExecutionRow]) -> set[tuple[str, int]]:
         """Return which specs must be read before these executions can be commanded."""
-        return {(row.job_id, row.job_version) for row in rows} - self._by_job.keys()
+        return {key for row in rows if (key := (row.job_id, row.job_version)) not in self._by_job}
+
+    def forget(self, job_id: str, version: int) -> None:
+        """Let go of a job that has ended: nobody is commanded to run it any more."""
+        if (spec := self._by_job.pop((job_id, version), None)) is not None:
+            self._bytes -= spec.size
 
 
 def order(

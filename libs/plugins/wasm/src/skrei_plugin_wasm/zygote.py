@@ -105,7 +105,6 @@ class Zygote:
             for other in self._received:
                 os.close(other)
             die_with_parent(parent)
-            gc.unfreeze()
             with socket.socket(fileno=descriptor) as sock:
                 serve(sock, lambda: sandbox.Sandbox(self._cache, self._cache_bytes))
         except BaseException:  # noqa: BLE001 - told below, and the process ends
@@ -125,7 +124,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the agent, which ends us in its time
     prefer_for_the_oom_killer()
     gc.collect()
-    gc.freeze()  # children share these pages, untouched
+    gc.freeze()  # children share these pages, untouched by their own collections
     with socket.socket(fileno=int(sys.argv[1])) as control:
         Zygote(control, Path(config["cache"]), config["cache_bytes"]).serve()
 
