@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -120,6 +121,10 @@ async def test_the_command_needs_a_database() -> None:
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, env={"PATH": "/usr/bin"})
     assert done.returncode == 2
     assert "SKREI_DATABASE_URL" in done.stderr
+
+
+def test_the_newest_migration_is_known_without_alembic() -> None:
+    assert migrate.newest() == ScriptDirectory(str(migrate.MIGRATIONS)).get_current_head()
 
 
 def test_every_migration_can_be_read_back_in_order() -> None:

@@ -1,5 +1,6 @@
 """A child that ends comes back, later each time, at once again after it was healthy; and it stops when told."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -90,3 +91,23 @@ def test_a_stranger_is_ended_only_if_it_is_still_the_one_we_knew() -> None:
     finally:
         other.kill()
         other.wait()
+
+
+def test_a_child_that_waits_begins_when_the_gate_opens_and_a_later_one_at_once(children: Spawner) -> None:
+    told, say = os.pipe()
+    code = "from skrei_kit.supervisor import await_start; print('there', flush=True); await_start(); print('begun')"
+
+    def start() -> Process:
+        with os.fdopen(os.dup(say), "wb") as log:
+            return children.start([sys.executable, "-c", code], environment={}, log=log, waits=True)
+
+    early = start()
+    assert os.read(told, 64) == b"there\n"
+    assert early.poll() is None
+    children.gate.open()
+    assert early.wait(10) == 0
+    assert os.read(told, 64) == b"begun\n"
+    assert start().wait(10) == 0
+    assert os.read(told, 64) == b"there\nbegun\n"
+    os.close(told)
+    os.close(say)

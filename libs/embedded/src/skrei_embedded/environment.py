@@ -49,6 +49,7 @@ _GUARDED = {
     "OWNER_TOKEN_FILE": {"api"},
     "NODE_ID": {"agent"},
     "PARENT_PIPE": set(),
+    "START_GATE": set(),
     "CONFIG": set(),  # its settings are handed on one by one: a service refuses keys of another
 }
 

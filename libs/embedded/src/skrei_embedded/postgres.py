@@ -63,21 +63,25 @@ class Postgres:
     @property
     def url(self) -> str:
         """Where the record is, for clients that run as we do."""
-        assert self._sockets is not None, "prepared before"
+        assert self._sockets is not None, "settled before"
         return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._sockets))}&port={PORT}"
+
+    def settle(self) -> None:
+        """Choose where its socket will be. Raises Invalid where the account cannot pass."""
+        if self._account is not None:
+            check_passable(self._data_dir, self._account)
+        self._sockets = self._socket_folder()
 
     def prepare(self) -> None:
         """Find programs, make the database if there is none, and end what an earlier life left. It may take a second.
 
-        Raises Invalid where the account cannot pass, NotInstalled and PostgresFailed.
+        Raises NotInstalled and PostgresFailed.
         """
-        if self._account is not None:
-            check_passable(self._data_dir, self._account)
+        assert self._sockets is not None, "settled before"
         major = self._major()
         self._install = readable_by(find_postgres(major), self._account, self._data_dir)
         if major is None:
             self._initialise(self._install)
-        self._sockets = self._socket_folder()
         self._end_predecessor()
 
     def spawn(self) -> Process:
@@ -108,7 +112,8 @@ class Postgres:
         return len(lines) > 7 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
 
     def start(self) -> None:
-        """Prepare, spawn and wait until it takes connections."""
+        """Settle, prepare, spawn and wait until it takes connections."""
+        self.settle()
         self.prepare()
         self.spawn()
         until = time.monotonic() + START_SECONDS

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from skrei_kit.supervisor import PARENT_PIPE
+from skrei_kit.supervisor import GATE, PARENT_PIPE
 
 _PR_SET_PDEATHSIG = 1
 _ON_LINUX: bool = sys.platform.startswith("linux")
@@ -31,6 +31,24 @@ class Account:
     gid: int
 
 
+class Gate:
+    """Holds children back, all ready to begin, until what they need is there. It is opened once, for all."""
+
+    def __init__(self) -> None:
+        self._ends: tuple[int, int] | None = os.pipe()
+
+    @property
+    def held(self) -> int | None:
+        """The descriptor whose end of file a child waits for; None once the gate is open."""
+        return self._ends[0] if self._ends is not None else None
+
+    def open(self) -> None:
+        """Let everybody through, now and from now on."""
+        for descriptor in self._ends or ():
+            os.close(descriptor)
+        self._ends = None
+
+
 class Spawner:
     """Starts children that end with us, whatever ends us.
 
@@ -40,11 +58,13 @@ class Spawner:
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
+        self.gate = Gate()
 
     def close(self) -> None:
         """Forget the pipe; children that watch it end."""
         os.close(self._read)
         os.close(self._write)
+        self.gate.open()
 
     def start(
         self,
@@ -55,21 +75,28 @@ class Spawner:
         account: Account | None = None,
         death_signal: int = signal.SIGTERM,
         watches_pipe: bool = False,
+        waits: bool = False,
     ) -> Process:
         """Start a child in a session of its own: Ctrl+C is ours to pass on, in order.
 
         `watches_pipe`: the program reads PARENT_PIPE itself; for others a guard does, where the kernel cannot.
+        `waits`: it imports what it needs at once, and begins when the gate is opened.
         """
         guard = [] if watches_pipe or _ON_LINUX else [sys.executable, "-m", "skrei_embedded.guard"]
-        pipe = (self._read,) if watches_pipe or guard else ()
-        told = {**environment, PARENT_PIPE: str(self._read)} if pipe else dict(environment)
+        told, inherited = dict(environment), []
+        if watches_pipe or guard:
+            told[PARENT_PIPE] = str(self._read)
+            inherited.append(self._read)
+        if waits and (held := self.gate.held) is not None:
+            told[GATE] = str(held)
+            inherited.append(held)
         return subprocess.Popen(
             [*guard, *command],
             env=told,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=pipe,
+            pass_fds=inherited,
             cwd="/" if account else None,
             start_new_session=True,
             preexec_fn=_dies_with_us(death_signal),  # noqa: PLW1509  # we have no threads that hold locks here

@@ -1,7 +1,8 @@
 """The supervisor behind `skrei serve`: the servers and services of this machine as children, started, kept, stopped.
 
-Postgres and nats-server start first unless others are named, then the record is migrated, then the services start side
-by side. A child that ends is started again with backoff. What stops this process, a kill included, stops them all.
+All start side by side: the services import what they need while Postgres and nats-server start, unless others are
+named, and begin once the record is migrated. A child that ends is started again with backoff. What stops this
+process, a kill included, stops them all.
 """
 
 import asyncio
@@ -131,37 +132,45 @@ class Stack:
         if options.orchestrator:
             self._keys = keys_of.load_or_make(self.place.folder)
             self._whereabouts.keys = self._keys
-        database_url, nats_url = await self._servers()
-        self._addresses = self._whereabouts.addresses(database_url, nats_url)
+        postgres, nats = self._embedded()
+        self._addresses = self._whereabouts.addresses(
+            postgres.url if postgres else self._whereabouts.given(options.database_url, "database_url"),
+            nats.url if nats else self._whereabouts.given(options.nats_url, "nats_url"),
+        )
         if options.orchestrator:
-            await self._migrate()
             check_ports(self._addresses)
         self._services()
+        await self._servers(postgres, nats)
+        if options.orchestrator:
+            await self._migrate()
+        self._spawner.gate.open()
         await asyncio.gather(self._supervise(), self._announce())
 
-    async def _servers(self) -> tuple[str, str]:
-        """Start the servers that nobody named; return where the record and the transport are."""
-        database_url = self._whereabouts.given(self.options.database_url, "database_url")
-        nats_url = self._whereabouts.given(self.options.nats_url, "nats_url")
+    def _embedded(self) -> tuple[Postgres | None, NatsServer | None]:
+        """Return the servers that nobody named, with their addresses, not started yet."""
+        nats_given = self._whereabouts.given(self.options.nats_url, "nats_url")
         if not self.options.orchestrator:
-            if not nats_url:
+            if not nats_given:
                 raise Invalid(
                     "a node without the control plane needs to know where that is",
                     hint="name it with --nats-url and --nats-creds, or run both with `skrei serve`",
                 )
-            return "", nats_url
-        postgres = Postgres(self.place.folder, self._spawner) if not database_url else None
-        nats = self._nats() if not nats_url else None
+            return None, None
+        if self._whereabouts.given(self.options.database_url, "database_url"):
+            return None, None if nats_given else self._nats()
+        postgres = Postgres(self.place.folder, self._spawner)
+        postgres.settle()
+        return postgres, None if nats_given else self._nats()
+
+    async def _servers(self, postgres: Postgres | None, nats: NatsServer | None) -> None:
+        """Start what is embedded; return once it can be used."""
         if nats is not None:
             nats.prepare()
             await self._begin(Supervised("nats", nats.spawn, NATS_STOP), nats, NATS_START_SECONDS)
-            nats_url = nats.url
         if postgres is not None:
             await asyncio.to_thread(postgres.prepare)
             child = Supervised("postgres", postgres.spawn, POSTGRES_STOP, gently=signal.SIGINT, then=signal.SIGQUIT)
             await self._begin(child, postgres, START_SECONDS)
-            database_url = postgres.url
-        return database_url, nats_url
 
     def _nats(self) -> NatsServer:
         assert self._keys is not None, "an orchestrator has keys"
@@ -180,7 +189,7 @@ class Stack:
             await asyncio.sleep(LOOK_SECONDS / 5)
 
     async def _migrate(self) -> None:
-        process = self._start("api", "skrei_store.migrate")
+        process = self._start("api", "skrei_store.migrate", waits=False)
         child = Supervised("migrate", lambda: process, API_STOP, process=process)
         self._children.append(child)
         until = time.monotonic() + MIGRATE_SECONDS
@@ -194,6 +203,7 @@ class Stack:
             raise Unavailable("the record could not be migrated; its own words are above")
 
     def _services(self) -> None:
+        """Start the services: they import, a second of work, while the servers start, and wait at the gate."""
         plan: list[tuple[str, str, str, float]] = []
         if self.options.orchestrator:
             plan.append(("api", "api", "skrei_orchestrator_api", API_STOP))
@@ -204,11 +214,13 @@ class Stack:
         if self.options.compute:
             plan.append(("agent", "agent", "skrei_compute_agent", AGENT_STOP))
         for name, service, module, stop_seconds in plan:
-            self._children.append(Supervised(name, functools.partial(self._start, service, module), stop_seconds))
+            child = Supervised(name, functools.partial(self._start, service, module), stop_seconds)
+            self._children.append(child)
+            child.look(time.monotonic())
 
-    def _start(self, service: str, module: str) -> Process:
+    def _start(self, service: str, module: str, *, waits: bool = True) -> Process:
         """Start one of our own programs; -P: the folder that somebody stands in is no place for modules."""
-        assert self._addresses is not None, "the servers are up"
+        assert self._addresses is not None, "chosen before anything starts"
         environment = for_child(
             service,
             self._addresses,
@@ -220,7 +232,9 @@ class Stack:
             node_id=self._whereabouts.node_id,
             allow_local=self.options.allow_local,
         )
-        return self._spawner.start([sys.executable, "-P", "-m", module], environment=environment, watches_pipe=True)
+        return self._spawner.start(
+            [sys.executable, "-P", "-m", module], environment=environment, watches_pipe=True, waits=waits
+        )
 
     # ---------------------------------------------------------------- keep
 
@@ -239,7 +253,7 @@ class Stack:
 
     async def _announce(self) -> None:
         addresses = self._addresses
-        assert addresses is not None, "the servers are up"
+        assert addresses is not None, "chosen before anything starts"
         if self.options.orchestrator:
             near = f"http://{near_host(addresses.api_host)}:{addresses.api_port}/api/v1"
             for ready in (

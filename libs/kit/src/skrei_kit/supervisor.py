@@ -25,6 +25,8 @@ PARENT_PIPE = "SKREI_PARENT_PIPE"
 """Names an inherited pipe whose end of file means that the parent is gone (where the kernel cannot tell us)."""
 ORPHAN_SECONDS = 4.0
 """How long a process whose parent died may take to stop: what it talks to is gone too, and a crash is survived."""
+GATE = "SKREI_START_GATE"
+"""Names an inherited pipe whose end of file means that all we need is there."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -106,6 +108,14 @@ def die_with_parent() -> None:
     fd = os.environ.get(PARENT_PIPE)
     if fd is not None:
         threading.Thread(target=_end_with_pipe, args=(int(fd),), daemon=True, name="parent-watch").start()
+
+
+def await_start() -> None:
+    """Wait, with everything imported, until our supervisor says that the servers are up; nobody else makes us wait."""
+    fd = os.environ.pop(GATE, None)
+    if fd is not None:
+        os.read(int(fd), 1)
+        os.close(int(fd))
 
 
 def _end_with_pipe(fd: int) -> None:

@@ -10,20 +10,16 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from skrei_domain.errors import SkreiError, Unavailable
 
+CONNECT_SECONDS = 10.0
+"""How long a database may take to let us in: one that recovers from a crash is waited for by whoever starts us."""
 LOCK_MILLISECONDS = 5_000
 """How long one statement may wait for a table: whoever came after it waits as long."""
 ADVISORY_LOCK = 0x5_6B_72_65_69
@@ -39,26 +35,38 @@ class Behind(SkreiError):
 
 def upgrade(url: str) -> None:
     """Bring the database at `url` to the newest schema. Raises Unavailable where it cannot be reached or locked."""
-    _run(url, lambda connection: command.upgrade(_config(connection), "head"))
+    with _reached():
+        if asyncio.run(_is_newest(url)):
+            return
+        from skrei_store import alembic_steps
+
+        alembic_steps.upgrade(url)
 
 
 def revise(url: str, message: str) -> None:
     """Write the migration that brings what the database at `url` has to what the tables say."""
+    from skrei_store import alembic_steps
 
-    def write(connection: Connection) -> None:
-        command.upgrade(_config(connection), "head")
-        number = len(list((MIGRATIONS / "versions").glob("[0-9]*.py"))) + 1
-        command.revision(_config(connection), message=message, autogenerate=True, rev_id=f"{number:04d}")
+    with _reached():
+        alembic_steps.revise(url, message)
 
-    _run(url, write)
+
+def newest() -> str:
+    """Return the revision of the newest migration: their files are numbered, each following the one before."""
+    return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+
+
+async def current(connection: asyncpg.Connection) -> str | None:
+    """Return the revision that a database has; None for an empty one."""
+    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+        return None
+    revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    return revision
 
 
 async def check(connection: asyncpg.Connection) -> None:
     """Raise Behind unless the database has the schema of this version."""
-    have = await connection.fetchval("SELECT to_regclass('alembic_version')")
-    if have is not None:
-        have = await connection.fetchval("SELECT version_num FROM alembic_version")
-    want = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    have, want = await current(connection), newest()
     if have != want:
         raise Behind(
             f"the database has schema {have or 'none'}, this version needs {want}",
@@ -66,16 +74,18 @@ async def check(connection: asyncpg.Connection) -> None:
         )
 
 
-def _config(connection: Connection) -> Config:
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
-    return config
-
-
-def _run(url: str, work: Callable[[Connection], None]) -> None:
+async def _is_newest(url: str) -> bool:
+    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
     try:
-        asyncio.run(_locked(url, work))
+        return await current(connection) == newest()
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    try:
+        yield
     except (
         OSError,
         TimeoutError,
@@ -83,25 +93,6 @@ def _run(url: str, work: Callable[[Connection], None]) -> None:
         asyncpg.InvalidAuthorizationSpecificationError,
     ) as e:
         raise Unavailable(f"the database cannot be reached: {e}", hint="check --database-url") from e
-
-
-async def _locked(url: str, work: Callable[[Connection], None]) -> None:
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(url, timeout=10)
-
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
-    try:
-        async with engine.begin() as connection:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
-            await connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}"))
-            await connection.run_sync(work)
-    finally:
-        await engine.dispose()
-
-
-def current(connection: Connection) -> str | None:
-    """Return the revision that a database has."""
-    return MigrationContext.configure(connection).get_current_revision()
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from skrei_compute_agent.toolbox import make_tools
 from skrei_domain.errors import SkreiError
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
-from skrei_kit.supervisor import die_with_parent, stop_on_signals
+from skrei_kit.supervisor import await_start, die_with_parent, stop_on_signals
 
 SERVICE = "compute-agent"
 
@@ -23,6 +23,7 @@ async def _serve(settings: Settings) -> None:
 def main() -> None:
     """Run a node; exits 1 with one sentence when it cannot go on."""
     die_with_parent()
+    await_start()
     configure_logs(service=SERVICE)  # a wrong setting is said the same way
     try:
         settings = load(Settings)

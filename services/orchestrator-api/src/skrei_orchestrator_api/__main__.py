@@ -19,6 +19,7 @@ from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
 from skrei_kit.supervisor import (
     Watchdog,
+    await_start,
     die_with_parent,
     every,
     run_until_stopped,
@@ -155,6 +156,7 @@ def _secret(path: Path | None) -> str:
 def main() -> None:
     """Run the service."""
     die_with_parent()
+    await_start()
     try:
         settings = load(Settings)
         configure_logs(settings.log_level, service="orchestrator-api")

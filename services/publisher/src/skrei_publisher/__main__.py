@@ -6,7 +6,7 @@ import sys
 from skrei_domain.errors import SkreiError
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
-from skrei_kit.supervisor import die_with_parent, stop_on_signals
+from skrei_kit.supervisor import await_start, die_with_parent, stop_on_signals
 from skrei_publisher.service import serve
 from skrei_publisher.settings import Settings
 
@@ -14,6 +14,7 @@ from skrei_publisher.settings import Settings
 def main() -> None:
     """Serve until SIGTERM or SIGINT; exit 1 with one line when the start is refused."""
     die_with_parent()
+    await_start()
     try:
         settings = load(Settings)
         configure_logs(settings.log_level, service="publisher")

@@ -12,7 +12,7 @@ from skrei_domain.errors import LeadershipLost, SkreiError
 from skrei_kit.bus import Bus
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
-from skrei_kit.supervisor import die_with_parent, stop_on_signals, unless_stopped
+from skrei_kit.supervisor import await_start, die_with_parent, stop_on_signals, unless_stopped
 from skrei_kit.tokens import TokenSigner
 from skrei_scheduler.leader import Leader
 from skrei_scheduler.lease import LeaseKeeper
@@ -97,6 +97,7 @@ class Scheduler:
 def main() -> None:
     """Run the scheduler until SIGTERM."""
     die_with_parent()
+    await_start()
     try:
         settings = load(SchedulerSettings)
         configure_logs(settings.log_level, service="scheduler")

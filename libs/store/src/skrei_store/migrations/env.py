@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: over the connection that `skrei_store.migrate` hands it."""
+"""How Alembic reaches the database: over the connection that `skrei_store.alembic_steps` hands it."""
 
 from alembic import context
 
