@@ -13,6 +13,7 @@ from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.service import Tools, serve
 from skrei_compute_agent.settings import Settings
 from skrei_domain.errors import SkreiError
+from skrei_domain.messages import HelloReply
 from skrei_domain.node import NodeInfo
 from tests.support.agent_leader import NatsServer
 from tests.support.agent_machine import NODE, an_info
@@ -88,6 +89,9 @@ class ScriptedTools:
 
     async def fingerprint(self, node_id: str) -> NodeInfo:
         return an_info().model_copy(update={"node_id": node_id})
+
+    def told(self, reply: HelloReply) -> None:
+        pass
 
     async def close(self) -> None:
         pass

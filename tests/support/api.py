@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from skrei_domain.node import NodeInfo, Plugin
 from skrei_domain.resources import Resources
 from skrei_kit.bus import Bus
+from skrei_kit.nats_auth import Signer
 from skrei_kit.tokens import TokenSigner, TokenVerifier, new_key
 from skrei_orchestrator_api.__main__ import bind, new_server, serve_http
 from skrei_orchestrator_api.app import build
@@ -29,6 +30,7 @@ JOBS = "/api/v1/orchestrator/jobs"
 NODES = "/api/v1/orchestrator/nodes"
 INTERNAL_TOKEN = "internal-token"
 OWNER_TOKEN = "owner-token"
+JOIN_TOKEN = "join-token"
 
 HELLO: dict[str, Any] = {"Type": "batch", "Tasks": [{"Name": "main", "Engine": {"Type": "wasm"}}]}
 
@@ -117,7 +119,9 @@ class Rows:
 
 
 @asynccontextmanager
-async def running_api(database_url: str, nats_url: str, **changes: Any) -> AsyncIterator[Api]:
+async def running_api(
+    database_url: str, nats_url: str, *, node_signer_keys: Signer | None = None, **changes: Any
+) -> AsyncIterator[Api]:
     """The API until the block ends."""
     private, public = new_key()
     nowhere = Path("/nonexistent")
@@ -136,9 +140,18 @@ async def running_api(database_url: str, nats_url: str, **changes: Any) -> Async
     try:
         async with Record.open(settings) as record:
             submissions = Submissions(record, bus, settings)
-            gate = Gate(hosts=settings.hosts, owner_token=OWNER_TOKEN)
             deps = Deps(
-                settings, record, submissions, bus, TokenSigner(private), TokenVerifier(public), INTERNAL_TOKEN, gate
+                settings,
+                record,
+                submissions,
+                bus,
+                TokenSigner(private),
+                TokenVerifier(public),
+                INTERNAL_TOKEN,
+                Gate(hosts=settings.hosts, owner_token=OWNER_TOKEN, join_token=JOIN_TOKEN),
+                join_token=JOIN_TOKEN,
+                node_signer=node_signer_keys,
+                token_public_key=public.decode(),
             )
             storing = asyncio.create_task(submissions.run())
             transport = httpx2.ASGITransport(app=build(deps))
@@ -159,7 +172,7 @@ async def listening(api: Api) -> AsyncIterator[int]:
     submissions = Submissions(api.deps.record, api.deps.bus, api.deps.settings)
     sock = bind("127.0.0.1", 0)
     server = new_server(api.deps)
-    serving = asyncio.create_task(serve_http(server, sock, submissions))
+    serving = asyncio.create_task(serve_http(server, [sock], submissions))
     try:
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0)

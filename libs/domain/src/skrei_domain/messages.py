@@ -214,6 +214,7 @@ class HelloReply(Message):
     """The leader's answer. `incarnation` above the node's own means: open that one and say hello again.
 
     `refusal` code `duplicate-node` is final for this process; `busy` and `not-leader` mean: ask again soon.
+    `api_url` and `publisher_url` are where nodes reach those two; empty where the leader was not told.
     """
 
     timeline: int = 0
@@ -224,6 +225,8 @@ class HelloReply(Message):
     wanted: tuple[Wanted, ...] = ()
     refusal: Problem | None = None
     more: bool = False
+    api_url: str = ""
+    publisher_url: str = ""
 
 
 class Heartbeat(Message):

@@ -8,7 +8,8 @@
 | SKREI_TOKEN_PUBLIC_KEY (a PEM file), SKREI_INTERNAL_TOKEN_FILE | x | | x | |
 | SKREI_RECEIPT_KEY (a PEM file) | | | x | |
 | SKREI_RECEIPT_PUBLIC_KEY (a PEM file) | | x | | |
-| SKREI_API_HOST, SKREI_API_PORT, SKREI_OWNER_TOKEN_FILE | x | | | |
+| SKREI_API_HOST, SKREI_API_PORT, SKREI_JOIN_URL | x | | | |
+| SKREI_OWNER_TOKEN_FILE, SKREI_JOIN_TOKEN_FILE, SKREI_NODE_SIGNER | x | | | |
 | SKREI_PUBLISHER_HOST, SKREI_PUBLISHER_PORT | | | x | |
 | SKREI_PUBLISHER_URL | x | x | x | |
 | SKREI_DATA_DIR (a folder of its own) | | | x | x |
@@ -47,6 +48,10 @@ _GUARDED = {
     "RECEIPT_PUBLIC_KEY": {"scheduler"},
     "INTERNAL_TOKEN_FILE": {"api", "publisher"},
     "OWNER_TOKEN_FILE": {"api"},
+    "JOIN_TOKEN_FILE": {"api"},
+    "JOIN_TOKEN": set(),  # of the command line: what it was for is done before a child starts
+    "NODE_SIGNER": {"api"},
+    "API_KEY": set(),  # of clients
     "NODE_ID": {"agent"},
     "PARENT_PIPE": set(),
     "START_GATE": set(),
@@ -66,6 +71,8 @@ class Addresses:
     publisher_host: str
     publisher_port: int
     publisher_url: str
+    join_url: str = ""  # the API and the publisher's door as other machines reach them
+    public_publisher_url: str = ""
 
 
 def for_child(
@@ -87,6 +94,9 @@ def for_child(
         told["DATABASE_URL"] = addresses.database_url
     if service != "agent":
         told["PUBLISHER_URL"] = addresses.publisher_url
+    if service == "scheduler":  # what it tells nodes, which may be elsewhere
+        told["API_URL"] = addresses.join_url or addresses.api_url
+        told["PUBLISHER_URL"] = addresses.public_publisher_url or addresses.publisher_url
     if keys is not None:
         told["TOKEN_KEY"] = str(keys.token_key)
         told["TOKEN_PUBLIC_KEY"] = str(keys.token_public_key)
@@ -94,8 +104,10 @@ def for_child(
         told["RECEIPT_PUBLIC_KEY"] = str(keys.receipt_public_key)
         told["INTERNAL_TOKEN_FILE"] = str(keys.internal_token)
         told["OWNER_TOKEN_FILE"] = str(keys.owner_token)
+        told["JOIN_TOKEN_FILE"] = str(keys.join_token)
+        told["NODE_SIGNER"] = str(keys.node_signer)
     if service == "api":
-        told |= {"API_HOST": addresses.api_host, "API_PORT": str(addresses.api_port)}
+        told |= {"API_HOST": addresses.api_host, "API_PORT": str(addresses.api_port), "JOIN_URL": addresses.join_url}
     if service == "publisher":
         told |= {"PUBLISHER_HOST": addresses.publisher_host, "PUBLISHER_PORT": str(addresses.publisher_port)}
     if service in ("publisher", "agent"):

@@ -14,7 +14,7 @@ from skrei_domain.ids import new_node_id
 from skrei_kit import nats_auth
 from skrei_kit.nats_auth import Authority, Permissions
 
-OWNER_TOKEN = "owner.token"
+OWNER_TOKEN, JOIN_TOKEN = "owner.token", "join.token"
 TOKEN_BYTES = 32  # nobody guesses 256 bits, so no lock-out is needed that would hit the owner too
 
 
@@ -60,6 +60,23 @@ class Keys:
         """What proves the owner: whoever can read this file is who started the stack, or root."""
         return self.folder / OWNER_TOKEN
 
+    @property
+    def join_token(self) -> Path:
+        """What another machine shows once, to be given credentials of its own."""
+        return self.folder / JOIN_TOKEN
+
+    @property
+    def node_signer(self) -> Path:
+        """What the API signs joining nodes with; it cannot change the account."""
+        return self.folder / "node.signer.json"
+
+    @property
+    def revoked(self) -> tuple[str, ...]:
+        """Public keys that are let in no more: the lines of `revoked`, which the owner writes."""
+        path = self.folder / "revoked"
+        lines = path.read_text("utf-8").split() if path.exists() else []
+        return tuple(line for line in lines if nats_auth.is_user_key(line))
+
 
 def load_or_make(data_dir: Path) -> Keys:
     """Return the keys of a data folder; those that are missing are made."""
@@ -73,7 +90,8 @@ def load_or_make(data_dir: Path) -> Keys:
     for private, public in ((keys.token_key, keys.token_public_key), (keys.receipt_key, keys.receipt_public_key)):
         if not (private.exists() and public.exists()):
             _make_signing_keys(private, public)
-    for secret in (keys.internal_token, keys.owner_token):
+    write_secret(keys.node_signer, json.dumps(asdict(authority.signer)))
+    for secret in (keys.internal_token, keys.owner_token, keys.join_token):
         if not secret.exists():
             write_secret(secret, secrets.token_urlsafe(TOKEN_BYTES))
     users: dict[str, tuple[str, Permissions]] = {

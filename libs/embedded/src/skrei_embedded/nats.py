@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skrei_domain.errors import Unavailable
+from skrei_embedded.doors import bracketed, near_host
 from skrei_embedded.installs import find_nats_server
 from skrei_embedded.postgres import OLD_LOG_BYTES
 from skrei_embedded.processes import Process, Spawner, end
@@ -49,8 +50,7 @@ class NatsServer:
     @property
     def url(self) -> str:
         """Where clients of this machine connect."""
-        host = "127.0.0.1" if self._options.host in ("0.0.0.0", "::") else self._options.host
-        return f"nats://{host}:{self._options.port}"
+        return f"nats://{near_host(self._options.host)}:{self._options.port}"
 
     def prepare(self) -> None:
         """Write the configuration."""
@@ -84,7 +84,8 @@ class NatsServer:
                 hint="choose another port with --nats-port",
             )
         try:
-            with socket.create_connection(("127.0.0.1", self._options.port), timeout=1) as link:
+            near = near_host(self._options.host).strip("[]")
+            with socket.create_connection((near, self._options.port), timeout=1) as link:
                 return self._name.encode() in link.recv(4_096)  # its greeting; another may hold the port
         except OSError:
             return False
@@ -109,7 +110,7 @@ class NatsServer:
         return (
             f"# Written at each start; change the options of `skrei serve` instead.\n"
             f"server_name: {self._name}\n"
-            f"listen: {_quoted(f'{self._options.host}:{self._options.port}')}\n"
+            f"listen: {_quoted(f'{bracketed(self._options.host)}:{self._options.port}')}\n"
             f"max_payload: {MAX_PAYLOAD_BYTES}\n"
             f"jetstream {{ store_dir: {_quoted(str(self._folder / 'store'))}, max_file_store: {STORE_BYTES} }}\n"
             f"{self._options.trust}"

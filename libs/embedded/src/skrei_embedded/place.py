@@ -20,13 +20,17 @@ class AlreadyRunning(Conflict):
 
 @dataclass(frozen=True)
 class StackState:
-    """What <data-dir>/stack.json tells: addresses, and pids with what tells them from later ones."""
+    """What <data-dir>/stack.json tells: addresses, and pids with what tells them from later ones.
+
+    `join_url` is the API as other machines reach it, empty where only this one does.
+    """
 
     pid: int
     ready: bool = False
     api_url: str = ""
     publisher_url: str = ""
     nats_url: str = ""
+    join_url: str = ""
     node_id: str = ""
     children: dict[str, int] = field(default_factory=dict)
     born: dict[str, str] = field(default_factory=dict)

@@ -15,7 +15,9 @@ import time
 from collections.abc import Coroutine
 
 from skrei_domain.errors import Invalid, Unavailable
+from skrei_embedded import join
 from skrei_embedded import keys as keys_of
+from skrei_embedded.doors import check_free, near_host
 from skrei_embedded.environment import Addresses, for_child
 from skrei_embedded.keys import Keys
 from skrei_embedded.nats import START_SECONDS as NATS_START_SECONDS
@@ -25,7 +27,7 @@ from skrei_embedded.postgres import START_SECONDS, Postgres
 from skrei_embedded.probe import answers, connected_nodes
 from skrei_embedded.processes import Process, Spawner, end_strangers, started_at
 from skrei_embedded.supervised import Supervised
-from skrei_embedded.whereabouts import StackOptions, Whereabouts, check_free, check_ports, near_host
+from skrei_embedded.whereabouts import StackOptions, Whereabouts, check_ports
 from skrei_kit import nats_auth
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.supervisor import PARENT_PIPE, die_with_parent, stop_on_signals
@@ -129,6 +131,10 @@ class Stack:
 
     async def _run(self) -> None:
         options = self.options
+        if not options.orchestrator:
+            token = options.token or os.environ.get("SKREI_JOIN_TOKEN")
+            work = functools.partial(join.settle, self.place.folder, options.join, token)
+            self._whereabouts.joined = await asyncio.to_thread(work, take_over=options.take_over)
         if options.orchestrator:
             self._keys = keys_of.load_or_make(self.place.folder)
             self._whereabouts.keys = self._keys
@@ -153,7 +159,8 @@ class Stack:
             if not nats_given:
                 raise Invalid(
                     "a node without the control plane needs to know where that is",
-                    hint="name it with --nats-url and --nats-creds, or run both with `skrei serve`",
+                    hint="join it with --join URL --token TOKEN (`skrei node join-line` there prints the line), name "
+                    "its --nats-url and --nats-creds, or run both here with `skrei serve`",
                 )
             return None, None
         if self._whereabouts.given(self.options.database_url, "database_url"):
@@ -174,10 +181,10 @@ class Stack:
 
     def _nats(self) -> NatsServer:
         assert self._keys is not None, "an orchestrator has keys"
-        trust = nats_auth.server_config(self._keys.authority)
-        port = self.options.nats_port or free_port()
-        check_free("127.0.0.1", port, "--nats-port")
-        return NatsServer(self.place.folder, NatsOptions(port, trust=trust), self._spawner)
+        trust = nats_auth.server_config(self._keys.authority, self._keys.revoked)
+        port, host = self.options.nats_port or free_port(), self._whereabouts.listen.transport
+        check_free(host, port, "--nats-port")
+        return NatsServer(self.place.folder, NatsOptions(port, host, trust=trust), self._spawner)
 
     async def _begin(self, child: Supervised, server: Postgres | NatsServer, limit_seconds: float) -> None:
         self._children.append(child)
@@ -269,8 +276,10 @@ class Stack:
                     pause = min(pause * 1.2, LONGEST_LOOK_SECONDS)
         self.ready.set()
         self._tell()
-        api = {"api": addresses.api_url} if self.options.orchestrator else {}
-        log.info("stack_ready", **api, nats=addresses.nats_url, data_dir=str(self.place.folder))
+        told = {"api": addresses.api_url} if self.options.orchestrator else {}
+        if addresses.join_url and self._keys is not None:
+            told["join"] = join.line(addresses.join_url, self._keys.join_token.read_text("ascii"))
+        log.info("stack_ready", **told, nats=addresses.nats_url, data_dir=str(self.place.folder))
 
     def _tell(self) -> None:
         running = {child.name: child.process.pid for child in self._children if child.process is not None}
@@ -282,6 +291,7 @@ class Stack:
                 api_url=addresses.api_url if addresses and self.options.orchestrator else "",
                 publisher_url=addresses.publisher_url if addresses and self.options.orchestrator else "",
                 nats_url=addresses.nats_url if addresses else "",
+                join_url=addresses.join_url if addresses else "",
                 node_id=self._whereabouts.node_id,
                 children=running,
                 born={"serve": started_at(os.getpid())}

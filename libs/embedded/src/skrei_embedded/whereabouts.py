@@ -3,17 +3,15 @@
 import contextlib
 import json
 import os
-import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from skrei_domain.errors import Unavailable
+from skrei_embedded.doors import Listen, bracketed, check_free, near_host, read_listen
 from skrei_embedded.environment import Addresses, config_settings
+from skrei_embedded.join import Joined
 from skrei_embedded.keys import Keys
 from skrei_embedded.nats import free_port
 from skrei_kit import nats_auth
-
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -23,21 +21,24 @@ class StackOptions:
     orchestrator: bool = True
     compute: bool = True
     data_dir: Path | None = None
-    host: str | None = None
+    listen: str | None = None
     port: int = 1234
     publisher_port: int = 1235
     nats_port: int = 4222
     database_url: str | None = None
     nats_url: str | None = None
     nats_creds: Path | None = None
+    join: str | None = None
+    token: str | None = field(default=None, repr=False)
+    take_over: bool = False
     schedulers: int = 1
     allow_local: tuple[str, ...] = ()
     config: Path | None = None
     log_level: str = "info"
 
     def to_json(self) -> str:
-        """Return the options as text, for another process."""
-        return json.dumps(asdict(self), default=str)
+        """Return the options as text, for another process; without the token, which is not to be an argument."""
+        return json.dumps(asdict(self) | {"token": None}, default=str)
 
     @classmethod
     def from_json(cls, text: str) -> "StackOptions":
@@ -48,17 +49,20 @@ class StackOptions:
 
 
 class Whereabouts:
-    """Answers for one start. `keys` is set once they are made."""
+    """Answers for one start. `keys` is set once they are made, `joined` once this machine is a node of another's."""
 
     def __init__(self, options: StackOptions) -> None:
         named = os.environ.get("SKREI_CONFIG", "")
         self._options = options
         self.settings = config_settings(options.config or (Path(named) if named else None))
         self.keys: Keys | None = None
+        self.joined: Joined | None = None
+        self.listen = read_listen(options.listen) if options.orchestrator else Listen()
 
     def given(self, flag: str | None, name: str) -> str:
         """Return what was said of a setting: by flag, environment, or config file; empty when nothing was."""
-        return flag or os.environ.get(f"SKREI_{name.upper()}", "") or self.settings.get(name, "")
+        found = flag or os.environ.get(f"SKREI_{name.upper()}", "") or self.settings.get(name, "")
+        return found or (getattr(self.joined, name, "") if self.joined is not None else "")
 
     def creds(self, user: str) -> Path | None:
         """Return a user's credentials file: the one that was named, else our own."""
@@ -79,41 +83,28 @@ class Whereabouts:
 
     def addresses(self, database_url: str, nats_url: str) -> Addresses:
         """Return all addresses, with free ports where 0 was asked for."""
-        options = self._options
-        host = self.given(options.host, "api_host") or LOOPBACK
+        options, told = self._options, self.listen.told
+        host = self.given(None, "api_host") or ",".join(self.listen.hosts)
         port = options.port or free_port()
         publisher_port = options.publisher_port or free_port()
+        near = near_host(host)
+        api_url = self.given(None, "api_url") or (f"http://{near}:{port}" if options.orchestrator else "")
+        publisher_url = self.given(None, "publisher_url")
         return Addresses(
             database_url=database_url,
             nats_url=nats_url,
             api_host=host,
             api_port=port,
-            api_url=self.given(None, "api_url") or f"http://{near_host(host)}:{port}",
+            api_url=api_url,
             publisher_host=host,
             publisher_port=publisher_port,
-            publisher_url=self.given(None, "publisher_url") or f"http://{near_host(host)}:{publisher_port}",
+            publisher_url=publisher_url or f"http://{near}:{publisher_port}",
+            join_url=f"http://{bracketed(told)}:{port}" if told else "",
+            public_publisher_url=publisher_url or (f"http://{bracketed(told)}:{publisher_port}" if told else ""),
         )
-
-
-def near_host(host: str) -> str:
-    """Return how this machine reaches a server that listens on `host`."""
-    return LOOPBACK if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
 
 
 def check_ports(addresses: Addresses) -> None:
     """Raise Unavailable, naming the flag, when somebody else has one of our ports."""
     check_free(addresses.api_host, addresses.api_port, "--port")
     check_free(addresses.publisher_host, addresses.publisher_port, "--publisher-port")
-
-
-def check_free(host: str, port: int, flag: str) -> None:
-    """Raise Unavailable, naming the flag, when somebody else listens there."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise Unavailable(
-                f"{host}:{port} cannot be listened on: {error.strerror}",
-                hint=f"stop what listens there, or choose another port with {flag}",
-            ) from error

@@ -9,12 +9,15 @@ import hashlib
 import json
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import nkeys
 
 from skrei_domain import subjects
 
+_KEY_CHARACTERS = 56
+_FOR_EVER = 253402300799  # the end of the year 9999: whenever a JWT was signed, it is revoked
 _OPERATOR, _ACCOUNT, _USER = nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_USER
 
 
@@ -44,12 +47,25 @@ class Authority:
     @property
     def account_id(self) -> str:
         """The public key of the account that all of Skrei lives in."""
-        return _public(self.account)
+        return public_key(self.account)
+
+    @property
+    def signer(self) -> "Signer":
+        """What lets users in, and can do nothing else."""
+        return Signer(self.account_id, self.signing)
 
     @property
     def system_id(self) -> str:
         """The public key of the server's own account, which JetStream needs and nobody has a user in."""
-        return _public(self.system)
+        return public_key(self.system)
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs users on the account's behalf: all that whoever lets nodes in needs. `seed` is secret."""
+
+    account_id: str
+    seed: str = field(repr=False)
 
 
 def new_seed(prefix: int) -> str:
@@ -60,17 +76,21 @@ def new_seed(prefix: int) -> str:
 
 def operator_jwt(authority: Authority) -> str:
     """Return the operator's self-signed JWT: what a server trusts."""
-    return _sign(authority.operator, _public(authority.operator), "skrei", {"type": "operator", "version": 2})
+    return _sign(authority.operator, public_key(authority.operator), "skrei", {"type": "operator", "version": 2})
 
 
-def account_jwt(authority: Authority) -> str:
-    """Return the account's JWT: JetStream without limits of its own (streams carry theirs)."""
+def account_jwt(authority: Authority, revoked: Iterable[str] = ()) -> str:
+    """Return the account's JWT: JetStream without limits of its own (streams carry theirs).
+
+    `revoked` are the public keys of users that are let in no more, whatever is signed for them.
+    """
     unlimited = dict.fromkeys(
         ("subs", "data", "payload", "imports", "exports", "conn", "leaf", "mem_storage", "disk_storage", "streams"), -1
     )
     claims = {
         "limits": {**unlimited, "consumer": -1, "wildcards": True},
-        "signing_keys": [_public(authority.signing)],
+        "signing_keys": [public_key(authority.signing)],
+        "revocations": dict.fromkeys(revoked, _FOR_EVER),
         "default_permissions": {"pub": {}, "sub": {}},
         "type": "account",
         "version": 2,
@@ -90,7 +110,7 @@ def system_jwt(authority: Authority) -> str:
     return _sign(authority.operator, authority.system_id, "system", claims)
 
 
-def server_config(authority: Authority) -> str:
+def server_config(authority: Authority, revoked: Iterable[str] = ()) -> str:
     """Return the lines of nats.conf that make a server trust this authority, and nobody else."""
     return (
         f"operator: {operator_jwt(authority)}\n"
@@ -98,30 +118,60 @@ def server_config(authority: Authority) -> str:
         "resolver: MEMORY\n"
         "resolver_preload: {\n"
         f"  {authority.system_id}: {system_jwt(authority)}\n"
-        f"  {authority.account_id}: {account_jwt(authority)}\n"
+        f"  {authority.account_id}: {account_jwt(authority, revoked)}\n"
         "}\n"
     )
 
 
 def user_creds(authority: Authority, name: str, permissions: Permissions) -> str:
     """Return the text of a creds file for a new user with these permissions."""
-    seed = new_seed(_USER)
+    seed = new_user_seed()
+    return creds_text(_user_jwt(authority.signer, public_key(seed), name, permissions), seed)
+
+
+def node_jwt(signer: Signer, key: str, node_id: str) -> str:
+    """Return what lets the holder of a public user key in as this node, without an end (docs/adr/0009)."""
+    return _user_jwt(signer, key, node_id, node(node_id))
+
+
+def new_user_seed() -> str:
+    """Return the seed of a fresh user key; it never leaves the machine that made it."""
+    return new_seed(_USER)
+
+
+def is_user_key(text: str) -> bool:
+    """Whether a text is a public user key, its checksum included."""
+    if len(text) != _KEY_CHARACTERS or not text.startswith("U"):
+        return False
+    try:
+        raw = base64.b32decode(text)
+    except ValueError:
+        return False
+    checked: int = nkeys.crc16(bytearray(raw[:-2]))
+    return raw[0] == _USER and checked == int.from_bytes(raw[-2:], "little")
+
+
+def creds_text(token: str, seed: str) -> str:
+    """Return the text of a creds file: a user's JWT and the seed that proves to be that user."""
+    return (
+        f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
+        "Keep this file to yourself: whoever has it is this user.\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    )
+
+
+def _user_jwt(signer: Signer, key: str, name: str, permissions: Permissions) -> str:
     claims = {
         "pub": {"allow": list(permissions.publish), "deny": list(permissions.never_publish)},
         "sub": {"allow": list(permissions.subscribe)},
         "subs": -1,
         "data": -1,
         "payload": -1,
-        "issuer_account": authority.account_id,
+        "issuer_account": signer.account_id,
         "type": "user",
         "version": 2,
     }
-    token = _sign(authority.signing, _public(seed), name, claims)
-    return (
-        f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
-        "Keep this file to yourself: whoever has it is this user.\n\n"
-        f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
-    )
+    return _sign(signer.seed, key, name, claims)
 
 
 def name_in_creds(text: str) -> str:
@@ -187,7 +237,8 @@ def publisher() -> Permissions:
 # ---------------------------------------------------------------- encoding
 
 
-def _public(seed: str) -> str:
+def public_key(seed: str) -> str:
+    """Return the public half of a seed."""
     public: bytes = nkeys.from_seed(bytearray(seed.encode())).public_key
     return public.decode()
 
@@ -196,7 +247,7 @@ def _sign(issuer_seed: str, subject: str, name: str, claims: dict[str, object]) 
     pair = nkeys.from_seed(bytearray(issuer_seed.encode()))
     body: dict[str, object] = {
         "iat": int(time.time()),
-        "iss": _public(issuer_seed),
+        "iss": public_key(issuer_seed),
         "name": name,
         "sub": subject,
         "nats": claims,

@@ -46,7 +46,7 @@ WITH input AS MATERIALIZED (
 ), accepted AS MATERIALIZED (
     SELECT input.* FROM input JOIN made USING (id)
 ), specs AS (
-    INSERT INTO job_versions (job_id, version, spec) SELECT id, 1, spec FROM accepted
+    INSERT INTO job_versions (job_id, version, spec, submitter) SELECT id, 1, spec, actor FROM accepted
 ), asked AS (
     INSERT INTO evaluations (id, job_id, namespace, trigger, run_after)
     SELECT evaluation_id, id, namespace, '{texts.TRIGGER_REGISTER}', at FROM accepted

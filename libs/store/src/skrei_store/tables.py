@@ -109,7 +109,7 @@ class Job(Base):
 
 
 class JobVersion(Base):
-    """A spec as it was accepted; never changed. `schema` says how to read it."""
+    """A spec as it was accepted, and from whom; never changed. `schema` says how to read it."""
 
     __tablename__ = "job_versions"
 
@@ -117,6 +117,7 @@ class JobVersion(Base):
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     spec: Mapped[str]
     schema: Mapped[int] = mapped_column(server_default="1")
+    submitter: Mapped[str] = mapped_column(server_default="")  # what the owner submitted may read the owner's paths
 
 
 class Evaluation(Base):
@@ -265,6 +266,18 @@ class Node(Base):
         CheckConstraint(one_of("connection", Connection), name="connection"),
         {"postgresql_with": {**QUEUE_LIKE, "fillfactor": "50"}},
     )
+
+
+class NodeKey(Base):
+    """Which public key speaks for a node that joined; the key's other half never left that machine."""
+
+    __tablename__ = "node_keys"
+
+    node_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    key: Mapped[str]
+    name: Mapped[str]
+    address: Mapped[str]
+    joined_at: Mapped[datetime]
 
 
 class History(Base):

@@ -38,6 +38,10 @@ class Blobs:
     @asynccontextmanager
     async def open(self, digest: str, token: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open the bytes of a blob. Raises InputDenied where the API refuses, BlobUnavailable where it is away."""
+        if not self._base:
+            raise BlobUnavailable(
+                "nobody has said where the API is", hint="set SKREI_API_URL on this node, or on the scheduler"
+            )
         response = await self._request(f"{self._base}/api/v1/blobs/{digest}", token)
         async with response:
             if response.status in _REFUSALS:
@@ -45,6 +49,10 @@ class Blobs:
             if response.status != 200:
                 raise BlobUnavailable(f"the API answered {response.status} for blob {digest}")
             yield _chunks(response, digest)
+
+    def move(self, api_url: str) -> None:
+        """Ask there from now on."""
+        self._base = api_url.rstrip("/")
 
     async def close(self) -> None:
         """Close the connections."""

@@ -5,7 +5,7 @@ are taken as they come, but none before the hello of this connection has been an
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -30,11 +30,12 @@ OUTGOING = 256
 
 
 class Link:
-    """Speaks for one agent over one connection."""
+    """Speaks for one agent over one connection. `told` hears what the control plane says of itself with each hello."""
 
-    def __init__(self, node_id: str, agent: Agent) -> None:
+    def __init__(self, node_id: str, agent: Agent, told: Callable[[HelloReply], None] | None = None) -> None:
         self._node_id = node_id
         self._agent = agent
+        self._told = told
         self._bus: Bus | None = None
         self._commands: PullReader
         self._outgoing: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(OUTGOING)
@@ -154,6 +155,8 @@ class Link:
     def _answered(self, reply: HelloReply) -> None:
         self._agent.post(Replied(reply))
         if self._agent.machine.greeted:
+            if self._told is not None:
+                self._told(reply)
             self._interval = reply.heartbeat_seconds
             self._greeted.set()
             self._beat.set()

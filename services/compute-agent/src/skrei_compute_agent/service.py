@@ -19,6 +19,7 @@ from skrei_compute_agent.runner import Runner, Work
 from skrei_compute_agent.settings import Settings
 from skrei_domain.clock import Clock, SystemClock
 from skrei_domain.ids import new_node_id
+from skrei_domain.messages import HelloReply
 from skrei_domain.node import NodeInfo
 from skrei_domain.node_changes import changes
 from skrei_domain.sync import NodeSide
@@ -41,6 +42,9 @@ class Tools(Protocol):
 
     async def fingerprint(self, node_id: str) -> NodeInfo:
         """Return what this node can do now."""
+
+    def told(self, reply: HelloReply) -> None:
+        """Hear where the control plane says that its doors are."""
 
     async def close(self) -> None:
         """Give back what the tools hold."""
@@ -67,7 +71,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         runner = Runner(tools.work, agent.post, agent.fail)
         stack.push_async_callback(runner.close)
         stack.callback(agent.close)
-        link = Link(node_id, agent)
+        link = Link(node_id, agent, tools.told)
         agent.connect(runner, link)
         log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()), **_offered(machine.info))
         agent.post(Begun())  # before the link is there: a cut-off node goes on from its journal

@@ -21,8 +21,8 @@ class Settings(KitSettings):
     nats_creds: Path | None = None
     """The node's credentials file; none only for a server without accounts (tests)."""
 
-    api_url: str = "http://127.0.0.1:1234"
-    """Where blobs are fetched."""
+    api_url: str = ""
+    """Where blobs are fetched; empty: where the control plane says that its API is."""
 
     data_dir: Path = Path("~/.skrei/agent")
     """Journal, cache and the executions' folders."""

@@ -15,6 +15,7 @@ from skrei_compute_agent.settings import Settings
 from skrei_compute_agent.staging import Stager
 from skrei_compute_agent.work import Workshop
 from skrei_domain import node
+from skrei_domain.messages import HelloReply
 from skrei_domain.node import Absent, NodeInfo
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.engine import Engine
@@ -46,6 +47,7 @@ class Toolbox:
         self._broken = tuple(broken)
         self._engines = engines_
         self._storages = storages_
+        self._api_url = settings.api_url
         self._blobs: Blobs | None = None
         cache = InputCache(
             settings.data_dir / "cache",
@@ -86,6 +88,13 @@ class Toolbox:
             absent=(*no_engines, *no_storages, *found.absent, *self._broken),
         )
 
+    def told(self, reply: HelloReply) -> None:
+        """Hear where the API is, unless the settings say."""
+        if reply.api_url and not self._settings.api_url:
+            self._api_url = reply.api_url
+            if self._blobs is not None:
+                self._blobs.move(reply.api_url)
+
     async def close(self) -> None:
         """End what plugins started, and close connections."""
         await self._gpus.close()
@@ -101,7 +110,7 @@ class Toolbox:
         if self._blobs is None:
             from skrei_compute_agent.blobs import Blobs
 
-            self._blobs = Blobs(self._settings.api_url)
+            self._blobs = Blobs(self._api_url)
         async with self._blobs.open(digest, token) as chunks:
             yield chunks
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import uvloop
 from skrei_domain.clock import SystemClock
 from skrei_domain.errors import SkreiError, Unavailable
 from skrei_kit.bus import Bus
+from skrei_kit.nats_auth import Signer
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
 from skrei_kit.supervisor import (
@@ -97,10 +99,23 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-async def serve_http(server: Server, sock: socket.socket, submissions: Submissions) -> None:
+def bind_all(hosts: str, port: int) -> list[socket.socket]:
+    """Return a bound socket for each of several hosts, `a,b`; a port of 0 is the same free one for all."""
+    bound: list[socket.socket] = []
+    try:
+        for host in hosts.split(","):
+            bound.append(bind(host.strip(), bound[0].getsockname()[1] if bound else port))
+    except Unavailable:
+        for sock in bound:
+            sock.close()
+        raise
+    return bound
+
+
+async def serve_http(server: Server, socks: Sequence[socket.socket], submissions: Submissions) -> None:
     """Serve until cancelled; then finish what is open, and only then stop storing submissions."""
     storing = asyncio.create_task(submissions.run(), name="submissions")
-    serving = asyncio.create_task(server.serve(sockets=[sock]), name="http")
+    serving = asyncio.create_task(server.serve(sockets=list(socks)), name="http")
     try:
         await asyncio.wait({storing, serving}, return_when=asyncio.FIRST_COMPLETED)
         for task in (storing, serving):
@@ -117,7 +132,7 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     stop_on_signals(stop)
-    sock = bind(settings.api_host, settings.api_port)
+    socks = bind_all(settings.api_host, settings.api_port)
     bus: Bus | None = None
     try:
         connecting = Bus.connect(settings.nats_url, name="skrei-orchestrator-api", creds=settings.nats_creds)
@@ -125,32 +140,43 @@ async def serve(settings: Settings) -> None:
             return
         async with Record.open(settings) as record:
             submissions = Submissions(record, bus, settings)
+            join_token = _secret(settings.join_token_file)
+            public_key = settings.token_public_key.read_bytes()
             deps = Deps(
                 settings=settings,
                 record=record,
                 submissions=submissions,
                 bus=bus,
                 signer=TokenSigner(settings.token_key.read_bytes()),
-                verifier=TokenVerifier(settings.token_public_key.read_bytes()),
+                verifier=TokenVerifier(public_key),
                 internal_token=settings.internal_token_file.read_text("ascii").strip(),
                 gate=Gate(
                     hosts=settings.hosts,
                     owner_token=_secret(settings.owner_token_file),
+                    join_token=join_token,
                     trust_loopback=settings.trust_loopback,
                 ),
+                join_token=join_token,
+                node_signer=_signer(settings.node_signer),
+                token_public_key=public_key.decode("ascii"),
             )
-            log.info("api_started", host=settings.api_host, port=sock.getsockname()[1])
-            http = serve_http(new_server(deps), sock, submissions)
+            log.info("api_started", host=settings.api_host, port=socks[0].getsockname()[1])
+            http = serve_http(new_server(deps), socks, submissions)
             purge = every(PURGE_INTERVAL, record.purge_tokens, name="purge", clock=SystemClock(), give_up_after=1_000)
             await run_until_stopped(stop, http=http, purge=purge, watchdog=Watchdog().run())
     finally:
-        sock.close()
+        for sock in socks:
+            sock.close()
         if bus is not None:
             await bus.close()
 
 
 def _secret(path: Path | None) -> str:
     return path.read_text("ascii").strip() if path is not None else ""
+
+
+def _signer(path: Path | None) -> Signer | None:
+    return Signer(**json.loads(path.read_text("ascii"))) if path is not None else None
 
 
 def main() -> None:

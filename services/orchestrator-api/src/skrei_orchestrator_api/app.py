@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from skrei_orchestrator_api import problems
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.frame import Frame, RateLimit
-from skrei_orchestrator_api.routes import agent, blobs, executions, jobs, nodes, results, streams
+from skrei_orchestrator_api.routes import agent, blobs, executions, jobs, join, nodes, results, streams
 
 ROUTES: list[BaseRoute] = [
     *jobs.ROUTES,
@@ -19,6 +19,7 @@ ROUTES: list[BaseRoute] = [
     *streams.ROUTES,
     *nodes.ROUTES,
     *blobs.ROUTES,
+    *join.ROUTES,
     *agent.ROUTES,
 ]
 """In the order in which they are looked at: what is asked most comes first."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 
 from skrei_kit.bus import Bus
+from skrei_kit.nats_auth import Signer
 from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_orchestrator_api.access import Caller
 from skrei_orchestrator_api.gate import Gate
@@ -25,6 +26,9 @@ class Deps:
     verifier: TokenVerifier
     internal_token: str = field(repr=False)  # a traceback may show these
     gate: Gate = field(repr=False)
+    join_token: str = field(default="", repr=False)
+    node_signer: Signer | None = field(default=None, repr=False)
+    token_public_key: str = ""
 
 
 def deps_of(connection: HTTPConnection) -> Deps:

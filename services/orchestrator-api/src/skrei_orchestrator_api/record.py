@@ -20,6 +20,7 @@ from skrei_orchestrator_api.views import ExecutionView, JobView, NodeView
 from skrei_store import lookups
 from skrei_store.admission import Admission
 from skrei_store.db import CONNECT_SECONDS, open_pool
+from skrei_store.joining import Joining, join_node
 from skrei_store.stop import stop_job
 from skrei_store.submit import Submission, Submitted, purge_tokens, submit_many
 
@@ -74,6 +75,11 @@ class Record:
         """Stop a job; None where it was stopped before. Raises Conflict for one that has ended otherwise."""
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
             return await stop_job(connection, job_id, reason=reason, actor=actor)
+
+    async def join_node(self, wanted: Joining) -> None:
+        """Let a node in. Raises Conflict where another key speaks for it."""
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            await join_node(connection, wanted)
 
     async def purge_tokens(self) -> None:
         """Forget idempotency tokens that have expired."""

@@ -35,11 +35,23 @@ class Settings(BaseSettings):
     owner_token_file: Path | None = None
     """The token that proves the owner, in a file; none: nobody can, and only this machine is let in."""
 
+    join_token_file: Path | None = None
+    """The token that another machine shows to become a node, in a file; none: nobody can join."""
+
+    node_signer: Path | None = None
+    """The key that signs joining nodes for the transport (a JSON file); none: nobody can join."""
+
+    join_url: str = ""
+    """This API as other machines reach it: it stands in the line that they join by; empty: only this machine does."""
+
+    nats_public_url: str = ""
+    """The transport as nodes reach it; empty: `nats_url`, with the host that they asked for where it is loopback."""
+
     trust_loopback: bool = True
     """Whether programs of this machine need no token; say no where a proxy beside the server adds no header."""
 
     api_host: str = "127.0.0.1"
-    """The address to listen on: this machine alone, unless somebody says otherwise."""
+    """The addresses to listen on, `a,b`: this machine alone, unless somebody says otherwise."""
 
     api_port: int = 1234
     """The port that clients expect."""
@@ -98,4 +110,9 @@ class Settings(BaseSettings):
     def hosts(self) -> frozenset[str]:
         """The names that programs and pages of this machine may call this server by."""
         own = urlsplit(self.api_url).hostname
-        return LOCAL_HOSTS | {self.api_host} | set(self.api_allowed_hosts) | ({own} if own else set())
+        return (
+            LOCAL_HOSTS
+            | {host.strip() for host in self.api_host.split(",")}
+            | set(self.api_allowed_hosts)
+            | ({own} if own else set())
+        )

@@ -124,11 +124,12 @@ def _into(worker: Worker) -> Callable[[Message], Awaitable[None]]:
 
 
 @asynccontextmanager
-async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[None]:
+async def _listening(app: web.Application, hosts: str, port: int) -> AsyncIterator[None]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        for host in hosts.split(","):
+            await web.TCPSite(runner, host.strip(), port).start()
         yield
     finally:
         await runner.cleanup()

@@ -29,7 +29,7 @@ class Settings(Base):
     """The publisher's own key (PEM), which signs receipts of uploads; none: it takes no uploads."""
 
     publisher_host: str = "127.0.0.1"
-    """The address of the door: this machine alone, unless somebody says otherwise."""
+    """The addresses of the door, `a,b`: this machine alone, unless somebody says otherwise."""
 
     publisher_port: int = 1235
     """The port of the door; beside the API's 1234."""

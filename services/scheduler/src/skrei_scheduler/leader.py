@@ -24,7 +24,7 @@ from skrei_kit.supervisor import every, run_until_stopped
 from skrei_kit.tokens import TokenSigner
 from skrei_scheduler.core import Core
 from skrei_scheduler.quarantine import read_batch
-from skrei_scheduler.sender import Sender
+from skrei_scheduler.sender import Doors, Sender
 from skrei_scheduler.settings import SchedulerSettings
 from skrei_scheduler.specs import SpecCache
 from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm
@@ -116,8 +116,9 @@ class Leader:
             keep=timedelta(seconds=self._settings.capability_seconds),
         )
         token = timedelta(hours=self._settings.token_hours)
+        doors = Doors(self._settings.api_url, self._settings.publisher_url)
         self._sender = Sender(
-            self._bus, self._core, specs=self._specs, signer=self._signer, clock=self._clock, token=token
+            self._bus, self._core, specs=self._specs, signer=self._signer, clock=self._clock, token=token, doors=doors
         )
         log.info("leading", epoch=self._epoch, nodes=len(view.nodes), jobs=len(view.jobs))
         reader = StreamReader(

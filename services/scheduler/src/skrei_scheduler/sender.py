@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
@@ -32,11 +33,29 @@ SOURCE = "skrei/scheduler"
 BATCH_BYTES = 256 * 1024  # half of what a message may hold
 
 
+class Doors(NamedTuple):
+    """Where nodes reach the API and the publisher; empty where nobody said."""
+
+    api_url: str = ""
+    publisher_url: str = ""
+
+
+NOWHERE = Doors()
+
+
 class Sender:
     """Puts messages on the bus. What cannot be sent is not kept: the record knows it, and the sweep repeats it."""
 
     def __init__(
-        self, bus: Bus, core: Core, *, specs: SpecCache, signer: TokenSigner, clock: Clock, token: timedelta
+        self,
+        bus: Bus,
+        core: Core,
+        *,
+        specs: SpecCache,
+        signer: TokenSigner,
+        clock: Clock,
+        token: timedelta,
+        doors: Doors = NOWHERE,
     ) -> None:
         self._bus = bus
         self._core = core
@@ -44,6 +63,7 @@ class Sender:
         self._signer = signer
         self._clock = clock
         self._token = token
+        self._doors = doors
         self._consumers: set[str] = set()
 
     async def commands(self, node_id: str, rows: Iterable[ExecutionRow]) -> None:
@@ -94,6 +114,7 @@ class Sender:
         if node_id:
             self._consumers.discard(node_id)
             await self.ensure_consumer(node_id)
+            reply = reply.model_copy(update=self._doors._asdict())
         await self._publish(to, reply, "skrei.hello.reply.v1")
 
     async def publisher(self, command: PublisherCommand) -> None:

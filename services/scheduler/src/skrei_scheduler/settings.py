@@ -14,6 +14,8 @@ class SchedulerSettings(Settings):
     nats_url: str = Field("nats://127.0.0.1:4222", description="The transport.")
     nats_creds: Path | None = Field(None, description="Credentials file of the scheduler's NATS user.")
     token_key: Path = Field(description="PEM file of the key that signs run tokens; shared with the API alone.")
+    api_url: str = Field("", description="Where nodes reach the API (blobs); their hellos are answered with it.")
+    publisher_url: str = Field("", description="Where nodes reach the publisher's door; told with the same answer.")
     log_level: str = Field("info", description="debug, info, warning or error.")
     heartbeat_seconds: float = Field(
         5.0, gt=0, description="How often a node says that it lives: 400 messages/s at 2,000 nodes."

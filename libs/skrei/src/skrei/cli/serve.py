@@ -23,6 +23,10 @@ def serve(
         Path | None,
         typer.Option("--data-dir", help="Where everything lies; else /var/lib/skrei for root, ~/.skrei for others."),
     ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="ADDR", help="Let other machines in at this address; else this one alone."),
+    ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The API's port; 0 takes a free one.")] = 1234,
     publisher_port: Annotated[
         int, typer.Option("--publisher-port", min=0, max=65535, help="The port of the publisher's door.")
@@ -37,6 +41,15 @@ def serve(
     nats_creds: Annotated[
         Path | None, typer.Option("--nats-creds", help="This node's credentials for that server.")
     ] = None,
+    join: Annotated[
+        str | None, typer.Option("--join", metavar="URL", help="Become a node of the control plane at this address.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="SKREI_JOIN_TOKEN", help="Its join token; needed once.")
+    ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Join under this node's id although another key speaks for it.")
+    ] = False,
     schedulers: Annotated[
         int, typer.Option("--schedulers", min=1, max=5, help="Schedulers; all but one stand by.")
     ] = 1,
@@ -49,30 +62,62 @@ def serve(
 ) -> None:
     """Start the stack and keep it running until Ctrl+C or SIGTERM."""
     _check(log_level, database_url, nats_creds)
+    orchestrator, compute = roles(orchestrator, compute, join=join, listen=listen, nats_url=nats_url)
     try:
         from skrei_embedded.whereabouts import StackOptions
     except ModuleNotFoundError as error:
         raise Rejected(
             f"The services are not installed here ({error.name} is missing).", hint="Install `skrei[serve]`."
         ) from error
-    both = not orchestrator and not compute
     supervise.become(
         StackOptions(
-            orchestrator=orchestrator or both,
-            compute=compute or both,
+            orchestrator=orchestrator,
+            compute=compute,
             data_dir=data_dir,
+            listen=listen,
             port=port,
             publisher_port=publisher_port,
             nats_port=nats_port,
             database_url=database_url,
             nats_url=nats_url,
             nats_creds=nats_creds,
+            join=join.rstrip("/") if join else None,
+            token=token,
+            take_over=take_over,
             schedulers=schedulers,
             allow_local=tuple(allow_local or ()),
             config=config,
             log_level=log_level,
         )
     )
+
+
+def roles(
+    orchestrator: bool, compute: bool, *, join: str | None, listen: str | None, nats_url: str | None
+) -> tuple[bool, bool]:
+    """Return whether to run the control plane, and a node: neither flag is both, and who joins is a node alone.
+
+    Raises Rejected for flags that cannot go together.
+    """
+    if join is None:
+        if not orchestrator and not compute:
+            orchestrator = compute = True
+        if listen and not orchestrator:
+            raise Rejected("--listen is for a control plane; a node only connects.", hint="Leave it out here.")
+        return orchestrator, compute
+    if orchestrator:
+        raise Rejected(
+            "--join makes this machine a node of another control plane, so it cannot run one of its own.",
+            hint="Leave --orchestrator out, or give each a --data-dir and ports of its own.",
+        )
+    if listen or nats_url:
+        flag = "--listen" if listen else "--nats-url"
+        raise Rejected(f"{flag} and --join do not go together: the control plane tells the addresses.",
+                       hint=f"Leave {flag} out.")  # fmt: skip
+    if not join.startswith(("http://", "https://")):
+        raise Rejected(f"--join {join}: an address begins with http:// or https://.",
+                       hint="It looks like http://10.0.0.1:1234.")  # fmt: skip
+    return False, True
 
 
 def _check(log_level: str, database_url: str | None, nats_creds: Path | None) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 def become(options: "StackOptions") -> NoReturn:
     """Go on as the supervisor: the same process, with its standard streams and the pipe to its parent."""
+    if options.token:
+        os.environ["SKREI_JOIN_TOKEN"] = options.token  # there, other accounts of this machine do not see it
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, options.to_json()])

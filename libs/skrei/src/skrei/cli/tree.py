@@ -23,6 +23,7 @@ COMMANDS = {
     "job stop": "skrei.cli.jobs:STOP",
     "node list": "skrei.cli.nodes:LIST",
     "node describe": "skrei.cli.nodes:DESCRIBE",
+    "node join-line": "skrei.cli.nodes:JOIN_LINE",
     "version": "skrei.cli.probe:VERSION",
 }
 """What is read by `skrei.cli.grammar`."""

@@ -13,6 +13,7 @@ from skrei_domain.errors import NotFound
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
 from skrei_orchestrator_api.http import answer, read_json
+from skrei_orchestrator_api.joining import seen_from
 from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.record import ResultView
 
@@ -20,10 +21,13 @@ MOST_RESULTS = 256
 """Inline results in one answer: 16 MiB at most, and four times what a publisher asks for at once."""
 
 
-def download_url(deps: Deps, execution_id: str) -> str:
-    """Return an address that opens one result at the publisher's door for a while."""
+def download_url(deps: Deps, execution_id: str, asked: str = "") -> str:
+    """Return an address that opens one result at the publisher's door for a while.
+
+    `asked` is the host that the caller asked for: it names the door where that is beside us.
+    """
     token = deps.signer.download(execution_id, seconds=deps.settings.download_seconds)
-    base = deps.settings.publisher_url.rstrip("/")
+    base = seen_from(deps.settings.publisher_url, asked).rstrip("/")
     return f"{base}/results/{quote(execution_id, safe='')}.tar.gz?token={quote(token, safe='')}"
 
 
@@ -40,15 +44,16 @@ async def list_results(request: Request) -> Response:
         found = [] if one is None else [one]
     else:
         found = await deps.record.results(job.id, job.version)
-    return answer(request, schemas.page([schemas.dump(_address(deps, result)) for result in found], ""))
+    asked = request.headers.get("host", "")
+    return answer(request, schemas.page([schemas.dump(_address(deps, result, asked)) for result in found], ""))
 
 
-def _address(deps: Deps, result: ResultView) -> dict[str, object]:
+def _address(deps: Deps, result: ResultView, asked: str) -> dict[str, object]:
     kept_until = result.created_at + timedelta(hours=deps.settings.result_ttl_hours)
     return {
         "Type": "urlDownload",
         "Params": {
-            "URL": download_url(deps, result.execution_id),
+            "URL": download_url(deps, result.execution_id, asked),
             "ExecutionID": result.execution_id,
             "PartitionIndex": result.partition,
             "Size": result.size,

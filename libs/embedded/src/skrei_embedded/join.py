@@ -1,0 +1,221 @@
+"""Becoming a node of another machine's control plane: one request, once; what it answers is kept.
+
+The node's key is made here and its seed never leaves; the control plane only signs its public half.
+"""
+
+import contextlib
+import json
+import platform
+import re
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from skrei_domain.errors import Conflict, Invalid, SkreiError, Unavailable
+from skrei_domain.ids import new_node_id
+from skrei_embedded.keys import write_secret
+from skrei_kit import nats_auth
+from skrei_kit.observability import get_logger
+
+log = get_logger()
+
+JOIN_PATH = "/api/v1/orchestrator/join"
+PATIENCE_SECONDS = 5.0
+"""How long what may pass is tried again: a control plane that restarts is back by then, and nobody waits for a typo."""
+ANSWER_SECONDS = 10.0
+"""How long one answer may take: it is one small transaction."""
+GREETING_SECONDS = 3.0
+"""How long the transport may take to greet: a firewall that drops silently shows in this."""
+PAUSE_SECONDS = 0.5
+ANSWER_BYTES = 256 * 1024
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}")
+
+
+class NotSkrei(Invalid):
+    """Something answers there that is not a control plane."""
+
+    code = "not-skrei"
+
+
+class Refused(Conflict):
+    """The control plane does not let this machine in."""
+
+    code = "join-refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What this machine is to a control plane; `nats_creds` is the path of its credentials."""
+
+    node_id: str
+    control_plane: str
+    nats_url: str
+    nats_creds: str
+    api_url: str
+    publisher_url: str
+
+
+def settle(folder: Path, url: str | None, token: str | None, *, take_over: bool = False) -> Joined | None:
+    """Return what this machine is: from the control plane at `url` where one is named, else as it was kept.
+
+    A node that joined before goes on with what it has when the control plane is away: it works from its journal.
+    Raises SkreiError, with what to do, when it is no node yet and cannot become one.
+    """
+    kept = read_kept(folder)
+    if not url:
+        return kept
+    _check(url, token)
+    again = kept is not None and kept.control_plane == url
+    if not token:
+        if again:
+            return kept
+        raise Invalid(
+            f"joining {url} needs its join token",
+            hint="add --token TOKEN (or set SKREI_JOIN_TOKEN): `skrei node join-line` there prints the whole command",
+        )
+    try:
+        return join(folder, url, token, take_over=take_over)
+    except SkreiError as error:
+        if not again or take_over:
+            raise
+        log.warning("not_joined_again", problem=error.message, hint="going on with what it was given before")
+        return kept
+
+
+def _check(url: str, token: str | None) -> None:
+    """Raise Invalid for what cannot be an address or a token, whoever is asked."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Invalid(f"--join {url}: that is no address", hint="it looks like http://10.0.0.1:1234")
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise Invalid("the join token has characters that no token has", hint=_RIGHT_ADDRESS)
+
+
+def join(folder: Path, url: str, token: str, *, take_over: bool = False) -> Joined:
+    """Join the control plane at `url`, keep what it answers, and see that its transport can be reached."""
+    keys = folder / "keys"
+    keys.mkdir(mode=0o700, exist_ok=True)
+    node_id = _kept_or(keys / "node.id", new_node_id)
+    seed = _kept_or(keys / "node.seed", nats_auth.new_user_seed)
+    body = {"NodeID": node_id, "PublicKey": nats_auth.public_key(seed), "Name": platform.node(), "TakeOver": take_over}
+    answer = _patiently(lambda: _ask(url, token, body | {"Time": time.time()}))
+    creds = keys / "node.creds"
+    try:
+        write_secret(creds, nats_auth.creds_text(answer["JWT"], seed))
+        joined = Joined(node_id, url, answer["NATSURL"], str(creds), url, answer["PublisherURL"])
+    except (KeyError, TypeError) as error:
+        raise NotSkrei(f"{url} answers, but not as a control plane does: no {error}", hint=_SAME_VERSION) from error
+    _patiently(lambda: _greeted(joined.nats_url))
+    write_secret(folder / "keys" / "joined.json", json.dumps(asdict(joined)))
+    return joined
+
+
+def line(url: str, token: str) -> str:
+    """Return the command that makes another machine a node of the control plane at `url`."""
+    return f"skrei serve --compute --join {url} --token {token.strip()}"
+
+
+def read_kept(folder: Path) -> Joined | None:
+    """Return what an earlier start was told; None where this machine never joined."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Joined(**json.loads((folder / "keys" / "joined.json").read_text("utf-8")))
+    return None
+
+
+def _kept_or(path: Path, make: Callable[[], str]) -> str:
+    if not path.exists():
+        write_secret(path, make())
+    return path.read_text("ascii").strip()
+
+
+def _patiently(step: Callable[[], Any]) -> Any:
+    """Return what `step` does, trying again for a while where that may help."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return step()
+        except Unavailable as error:
+            if time.monotonic() >= until:
+                raise
+            log.debug("join_tried", problem=error.message)
+        time.sleep(PAUSE_SECONDS)
+
+
+def _ask(url: str, token: str, body: Mapping[str, object]) -> dict[str, Any]:
+    """Send the request; return the answer. Raises Unavailable for what may pass, other errors for what will not."""
+    import http.client  # needed once in the life of a node
+    import ssl
+
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    link = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    try:
+        link.request("POST", f"{parts.path.rstrip('/')}{JOIN_PATH}", json.dumps(body), headers)
+        response = link.getresponse()
+        status, raw = response.status, response.read(ANSWER_BYTES)
+    except socket.gaierror as error:
+        raise Invalid(f"{url}: no machine of that name is known here", hint=_RIGHT_ADDRESS) from error
+    except ssl.SSLError as error:
+        raise NotSkrei(f"{url}: no TLS that can be trusted: {error.reason or error}", hint=_TLS) from error
+    except http.client.HTTPException as error:
+        raise NotSkrei(f"{url} answers, but not in HTTP: {_said(error)}", hint=_RIGHT_ADDRESS) from error
+    except OSError as error:
+        raise Unavailable(f"{url} cannot be reached: {_said(error)}", hint=_REACHABLE) from error
+    finally:
+        link.close()
+    return _read(url, status, raw)
+
+
+def _read(url: str, status: int, raw: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        document = None
+    if status in (502, 503, 504):
+        raise Unavailable(f"{url} is not ready: it answers {status}", hint="look at the control plane's log")
+    told = document if isinstance(document, dict) else {}
+    message, hint = told.get("Message"), told.get("Hint")
+    if status == 200 and told.get("JWT"):
+        return told
+    if status == 404 or not isinstance(message, str) or "Component" not in told:
+        raise NotSkrei(f"{url} answers ({status}), but it is not Skrei's API", hint=_RIGHT_ADDRESS)
+    raise Refused(f"{url} refuses: {message}", hint=hint if isinstance(hint, str) else "")
+
+
+def _greeted(nats_url: str) -> None:
+    """Raise Unavailable unless a nats-server greets at that address."""
+    parts = urlsplit(nats_url)
+    host, port = parts.hostname or "", parts.port or 4222
+    hint = f"let TCP port {port} through, and see that the control plane was started with --listen ADDR"
+    try:
+        with socket.create_connection((host, port), timeout=GREETING_SECONDS) as link:
+            link.settimeout(GREETING_SECONDS)
+            if link.recv(5) == b"INFO ":
+                return
+    except OSError as error:
+        raise Unavailable(
+            f"the API lets this machine in, but NATS at {host}:{port} cannot be reached: {_said(error)}", hint=hint
+        ) from error
+    raise Unavailable(f"what listens at {host}:{port} is no nats-server", hint=hint)
+
+
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+_RIGHT_ADDRESS = "`skrei node join-line` on the control plane's machine prints the whole command with the right address"
+_REACHABLE = (
+    "see that the control plane runs with --listen ADDR, that the address and port are right, and that no firewall is "
+    "between"
+)
+_TLS = "use http:// where no proxy adds TLS; else see that its certificate is one that this machine trusts"
+_SAME_VERSION = "see that both machines run the same version of Skrei"

@@ -1,0 +1,88 @@
+"""What a joining machine sends, and what it is told: read and made here, without any I/O."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from skrei_domain.errors import Invalid
+from skrei_domain.job_reading import printable
+from skrei_kit import nats_auth
+from skrei_orchestrator_api.access import is_loopback
+from skrei_orchestrator_api.gate import hostname
+
+CLOCK_SECONDS = 300.0
+"""How far a joining machine's clock may be off: signed addresses live for minutes, and people compare times."""
+MAX_NODE_NAME = 256
+"""Characters of a node's name: it stands in tables that people read."""
+
+_NODE_ID = re.compile(r"n-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HOST = re.compile(r"[A-Za-z0-9._:%-]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """A node that wants in. `key` is the public half of the one that it made for itself."""
+
+    node_id: str
+    key: str
+    name: str
+    take_over: bool
+
+
+def read_join(body: Mapping[str, Any], *, now: float) -> JoinRequest:
+    """Return what a joining machine asks for; `now` in seconds since 1970. Raises Invalid, one line for each field."""
+    node_id, key, name = body.get("NodeID"), body.get("PublicKey"), body.get("Name") or ""
+    at, take_over = body.get("Time"), body.get("TakeOver") or False
+    wrong = []
+    if not (isinstance(node_id, str) and _NODE_ID.fullmatch(node_id)):
+        wrong.append("NodeID: allowed: n- and a uuid in small letters")
+    if not (isinstance(key, str) and nats_auth.is_user_key(key)):
+        wrong.append("PublicKey: allowed: a public user nkey, which begins with U")
+    if not (isinstance(name, str) and len(name) <= MAX_NODE_NAME and printable(name) == name):
+        wrong.append(f"Name: allowed: printable text of at most {MAX_NODE_NAME} characters")
+    if not isinstance(take_over, bool):
+        wrong.append("TakeOver: allowed: true or false")
+    if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at):
+        wrong.append("Time: allowed: seconds since 1970")
+    if wrong:
+        raise Invalid("\n".join(wrong), component="NodeManager")
+    assert isinstance(node_id, str), "read above"
+    assert isinstance(key, str), "read above"
+    off = float(at or 0) - now
+    if abs(off) > CLOCK_SECONDS:
+        raise Invalid(
+            f"this machine's clock is {_span(abs(off))} {'ahead of' if off > 0 else 'behind'} the control plane's",
+            hint="set it (`timedatectl set-ntp true`), or set the control plane's if that is the wrong one; then join",
+            component="NodeManager",
+        )
+    return JoinRequest(node_id, key, name, take_over)
+
+
+def seen_from(url: str, asked: str) -> str:
+    """Return `url` as the caller reaches it who asked for host `asked` (a Host header).
+
+    An address that only this machine has is told with the host that the caller used; all others stay as they are.
+    """
+    parts = urlsplit(url)
+    host = hostname(f"//{asked}")
+    if not (is_loopback(parts.hostname or "") or parts.hostname == "localhost"):
+        return url
+    if not host or not _HOST.fullmatch(host):
+        return url
+    bracketed = f"[{host}]" if ":" in host else host
+    return urlunsplit(parts._replace(netloc=f"{bracketed}:{parts.port}" if parts.port else bracketed))
+
+
+def join_line(url: str, token: str) -> str:
+    """Return the command that makes another machine a node of the control plane at `url`."""
+    return f"skrei serve --compute --join {url} --token {token}"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,219 @@
+"""A second machine by one pasted line: control plane, node and client each in a network namespace of their own."""
+
+import base64
+import contextlib
+import io
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.live_stack import sleeper_job
+from tests.support.netns import Host, hosts
+
+pytestmark = pytest.mark.root
+
+SKREI = str(Path(sys.executable).with_name("skrei"))
+SECONDS = 60.0
+ASK = """
+import json, sys, urllib.error, urllib.request
+method, url, token, body = sys.argv[1:]
+request = urllib.request.Request(url, data=body.encode() or None, method=method)
+if token:
+    request.add_header("Authorization", "Bearer " + token)
+try:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        status, raw = answer.status, answer.read()
+except urllib.error.HTTPError as error:
+    status, raw = error.code, error.read()
+sys.stdout.buffer.write(str(status).encode() + b"\\n" + raw)
+"""
+
+
+class Started:
+    """`skrei serve` on one machine."""
+
+    def __init__(self, host: Host, folder: Path, *options: str) -> None:
+        self.host, self.data, self.log = host, folder / "data", folder / "serve.log"
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o711)
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                host.inside(SKREI, "serve", "--data-dir", str(self.data), *options), stdout=out, stderr=out
+            )
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(20)
+
+    def state(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads((self.data / "stack.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+
+class Cluster:
+    """A control plane that listens for others, and a client elsewhere."""
+
+    def __init__(self, folder: Path, machines: list[Host]) -> None:
+        self.folder = folder
+        self.plane_host, self.node_host, self.client_host = machines
+        self.plane = Started(self.plane_host, folder / "plane", "--orchestrator", "--listen", self.plane_host.address)
+        self.url = f"http://{self.plane_host.address}:1234"
+        self.until(lambda: self.plane.state().get("ready", False), self.plane)
+        self.owner = (self.plane.data / "keys" / "owner.token").read_text()
+
+    def until(self, check: Any, *watched: Started) -> None:
+        end = time.monotonic() + SECONDS
+        while not check():
+            for each in watched:
+                assert each.process.poll() is None, each.log.read_text()[-3000:]
+            assert time.monotonic() < end, "\n".join(each.log.read_text()[-3000:] for each in watched)
+            time.sleep(0.05)  # other processes are awaited: there is nothing in this one to wait for
+
+    def ask(
+        self, method: str, url: str, *, token: str = "", body: str = "", at: Host | None = None
+    ) -> tuple[int, bytes]:
+        """Ask as a program on a machine (the client's) does."""
+        command = (at or self.client_host).inside(sys.executable, "-c", ASK, method, url, token, body)
+        said = subprocess.run(command, capture_output=True, check=True, timeout=30).stdout
+        status, _, raw = said.partition(b"\n")
+        return int(status), raw
+
+    def api(self, method: str, path: str, body: str = "") -> Any:
+        status, raw = self.ask(method, f"{self.url}/api/v1/orchestrator{path}", token=self.owner, body=body)
+        assert status == 200, raw
+        return json.loads(raw)
+
+    def join_line(self) -> list[str]:
+        done = subprocess.run(
+            [SKREI, "node", "join-line", "--data-dir", str(self.plane.data)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
+        return shlex.split(done.stdout)
+
+    def connected(self) -> list[str]:
+        nodes = self.api("GET", "/nodes")["Nodes"]
+        return [node["Info"]["NodeID"] for node in nodes if node["Connection"] == "CONNECTED"]
+
+    def state_of(self, job_id: str) -> str:
+        return str(self.api("GET", f"/jobs/{job_id}")["Job"]["State"]["StateType"])
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with hosts(3) as machines, contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="skrei-join-", dir="/tmp"))
+        folder.chmod(0o711)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        made = Cluster(folder, machines)
+        stack.callback(made.plane.stop)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def node(cluster: Cluster) -> Iterator[tuple[Started, str]]:
+    """The second machine, joined by the line that the first one prints; a job waits for it."""
+    job_id = cluster.api("PUT", "/jobs", json.dumps(waiting_job()))["JobID"]
+    cluster.until(lambda: cluster.state_of(job_id) == "Queued", cluster.plane)
+    skrei, serve, *options = cluster.join_line()
+    assert (skrei, serve) == ("skrei", "serve")
+    started = Started(cluster.node_host, cluster.folder / "node", *options)
+    try:
+        cluster.until(cluster.connected, cluster.plane, started)
+        cluster.until(lambda: cluster.state_of(job_id) == "Completed", cluster.plane, started)
+        yield started, job_id
+    finally:
+        started.stop()
+
+
+def waiting_job() -> dict[str, Any]:
+    """A job whose module is larger than what a command carries: its node must fetch it from the API."""
+    job = sleeper_job(0.0)
+    params = job["Job"]["Tasks"][0]["InputSources"][0]["Source"]["Params"]
+    head, _, text = params["URL"].partition(",")
+    padding = b"\x04none" + bytes(8_192 - 5)
+    section = b"\x00" + bytes([len(padding) & 0x7F | 0x80, len(padding) >> 7]) + padding
+    params["URL"] = f"{head},{base64.b64encode(base64.b64decode(text) + section).decode()}"
+    return job
+
+
+def test_a_job_that_waited_for_a_first_node_ran_there_and_its_result_is_the_owners(
+    cluster: Cluster, node: tuple[Started, str]
+) -> None:
+    job_id = node[1]
+    (item,) = cluster.api("GET", f"/jobs/{job_id}/results")["Items"]
+    address = item["Params"]["URL"]
+    assert address.startswith(f"http://{cluster.plane_host.address}:1235/")
+    status, archive = cluster.ask("GET", address)  # signed: it needs no other token
+    assert status == 200
+    with tarfile.open(fileobj=io.BytesIO(archive)) as found:
+        said = found.extractfile("stdout")
+        assert said is not None
+        assert said.read() == b"slept\n"
+    assert cluster.ask("GET", address.partition("?")[0])[0] == 401
+    (execution,) = cluster.api("GET", f"/jobs/{job_id}/executions")["Items"]
+    assert [execution["NodeID"]] == cluster.connected()
+
+
+@pytest.mark.parametrize("path", ["/orchestrator/nodes", "/orchestrator/jobs", "/agent/version", "/orchestrator/join"])
+def test_without_the_owner_token_another_machine_sees_nothing(cluster: Cluster, path: str) -> None:
+    for machine in (cluster.client_host, cluster.node_host):
+        assert cluster.ask("GET", f"{cluster.url}/api/v1{path}", at=machine)[0] == 401
+    assert cluster.ask("GET", f"{cluster.url}/api/v1/agent/alive")[0] == 200
+    assert cluster.ask("GET", f"http://127.0.0.1:1234/api/v1{path}", at=cluster.plane_host)[0] == 200
+
+
+def test_a_node_starts_again_without_the_token(cluster: Cluster, node: tuple[Started, str]) -> None:
+    node[0].stop()
+    cluster.until(lambda: not cluster.connected(), cluster.plane)
+    again = Started(cluster.node_host, cluster.folder / "node", "--compute")
+    try:
+        cluster.until(cluster.connected, cluster.plane, again)
+    finally:
+        again.stop()
+
+
+def test_a_wrong_token_ends_with_what_to_do(cluster: Cluster, tmp_path: Path) -> None:
+    done = _serve(cluster.node_host, tmp_path, "--join", cluster.url, "--token", "guess")
+    assert done.returncode == 1
+    assert "the join token is not" in done.stderr
+    assert "skrei node join-line" in done.stderr
+
+
+def test_a_firewall_before_the_transport_is_named_with_its_port(cluster: Cluster, tmp_path: Path) -> None:
+    if shutil.which("iptables") is None:
+        pytest.skip("a firewall needs `iptables`")
+    rule = ("INPUT", "-p", "tcp", "--dport", "4222", "-j", "DROP")
+    subprocess.run(cluster.plane_host.inside("iptables", "-I", *rule), check=True, timeout=10)
+    try:
+        done = _serve(cluster.client_host, tmp_path, *cluster.join_line()[3:])
+    finally:
+        subprocess.run(cluster.plane_host.inside("iptables", "-D", *rule), check=True, timeout=10)
+    assert done.returncode == 1
+    assert f"NATS at {cluster.plane_host.address}:4222 cannot be reached" in done.stderr
+    assert "TCP port 4222" in done.stderr
+
+
+def _serve(host: Host, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = host.inside(SKREI, "serve", "--compute", "--data-dir", str(folder / "data"), *options)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=SECONDS, check=False, env=os.environ | {"COLUMNS": "300"}
+    )
