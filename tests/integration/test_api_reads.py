@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from skrei_domain.node import Absent, Gpu, NodeInfo, Plugin
 from skrei_orchestrator_api import queries
 from skrei_orchestrator_api.routes.results import MOST_RESULTS
 from tests.support.api import INTERNAL_TOKEN, JOBS, NODES, Api, listening, running_api
@@ -209,6 +210,32 @@ async def test_nodes_show_what_they_have_and_what_is_free(api: Api) -> None:
     assert second["ConnectionState"]["DisconnectedSince"] == "0001-01-01T00:00:00Z"
     one = (await api.http.get(f"{NODES}/n-2")).json()
     assert one["Node"]["Info"]["NodeID"] == "n-2"
+
+
+async def test_a_node_tells_what_happened_to_it_and_what_it_cannot_use(api: Api) -> None:
+    info = NodeInfo(
+        node_id="n-1",
+        engines=(Plugin(name="wasm", version="50.0"),),
+        absent=(Absent(kind="engine", name="docker", reason="no socket"),),
+        gpus=(Gpu(index=0, name="Tesla T4", vendor="NVIDIA", memory_bytes=15360 * 2**20, pci_address="0000:00:1e.0"),),
+    )
+    await api.rows.node("n-1")
+    await api.rows.link.execute("UPDATE nodes SET info = $1", info.model_dump_json())
+    await api.rows.link.execute(
+        "INSERT INTO node_events VALUES ('n-1', 1, now(), 'Joined', 'joined'), ('n-1', 2, now(), 'Changed', 'changed')"
+    )
+    node = (await api.http.get(f"{NODES}/n-1")).json()["Node"]
+    assert [(event["Topic"], event["Message"]) for event in node["Events"]] == [
+        ("Changed", "changed"),
+        ("Joined", "joined"),
+    ]
+    assert node["Info"]["Plugins"] == [
+        {"Kind": "engine", "Name": "wasm", "Version": "50.0", "Available": True},
+        {"Kind": "engine", "Name": "docker", "Available": False, "Reason": "no socket"},
+    ]
+    assert node["Info"]["ComputeNodeInfo"]["MaxCapacity"]["GPUs"] == [
+        {"Index": 0, "Name": "Tesla T4", "Vendor": "NVIDIA", "Memory": 15360, "PCIAddress": "0000:00:1e.0"}
+    ]
 
 
 async def test_nodes_are_filtered_and_ordered(api: Api) -> None:

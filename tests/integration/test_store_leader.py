@@ -19,6 +19,7 @@ from skrei_scheduling.changes import (
     HistoryNew,
     JobChange,
     Locked,
+    NodeEventNew,
     Observed,
     Position,
     ResultNew,
@@ -26,6 +27,7 @@ from skrei_scheduling.changes import (
 from skrei_store import bulk, leases
 from skrei_store.db import leader_pool
 from skrei_store.leader import CommitRefused, LeaderRecord
+from skrei_store.parts import NODE_EVENTS_KEPT
 from skrei_store.stop import stop_job
 from tests.support.builders import a_node, an_execution
 from tests.support.record import blocked, leading, moved, placing, put_jobs, told
@@ -412,3 +414,17 @@ async def test_a_nodes_info_is_written_when_it_changes(postgres_url: str, db: as
         other = replace(node, confirmed=6, info=a_node("n-1", labels={"a": "2"}).info)
         await record.commit([], [], lambda _: Changes(nodes=(other,)))
     assert tuple(await db.fetchrow('SELECT confirmed, info LIKE \'%"a":"2"%\' FROM nodes')) == (6, True)
+
+
+async def test_events_of_a_node_are_numbered_within_it_and_only_the_latest_are_kept(
+    postgres_url: str, db: asyncpg.Connection
+) -> None:
+    async with leading(postgres_url) as record:
+        for first in range(0, NODE_EVENTS_KEPT + 20, 10):
+            events = [NodeEventNew("n-1", "Changed", f"change {first + number}\x00") for number in range(10)]
+            events += [NodeEventNew("n-2", "Joined", "once")] if first == 0 else []
+            await record.commit([], [], lambda _, events=events: Changes(node_events=tuple(events)))  # type: ignore[misc]
+    rows = await db.fetch("SELECT seq, message FROM node_events WHERE node_id = 'n-1' ORDER BY seq")
+    assert [row["seq"] for row in rows] == list(range(11, NODE_EVENTS_KEPT + 21))
+    assert rows[-1]["message"] == f"change {NODE_EVENTS_KEPT + 19}\N{REPLACEMENT CHARACTER}"
+    assert await db.fetchval("SELECT count(*) FROM node_events WHERE node_id = 'n-2'") == 1

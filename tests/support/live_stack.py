@@ -52,7 +52,7 @@ def sleeper_job(seconds: float, *, cpu: str = "20m", count: int = 1) -> dict[str
 class LiveStack:
     """`skrei serve` as a user would start it."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.log = folder / "serve.log"
         data = folder / "data"
@@ -74,7 +74,7 @@ class LiveStack:
                 ],
                 stdout=out,
                 stderr=out,
-                env=os.environ | {"SKREI_LOG_LEVEL": "info"},
+                env=os.environ | {"SKREI_LOG_LEVEL": "info"} | (env or {}),
             )
         self._state = data / "stack.json"
         self.keys = data / "keys"
@@ -172,11 +172,11 @@ class LiveStack:
 
 
 @contextlib.contextmanager
-def live_stack(*options: str) -> Iterator[LiveStack]:
+def live_stack(*options: str, env: dict[str, str] | None = None) -> Iterator[LiveStack]:
     """Start a stack, and stop it whatever happens."""
     folder = Path(tempfile.mkdtemp(prefix="skrei-live-", dir="/tmp"))
     folder.chmod(0o711)
-    stack = LiveStack(folder, *options)
+    stack = LiveStack(folder, *options, env=env)
     try:
         yield stack
     finally:

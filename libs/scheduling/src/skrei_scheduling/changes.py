@@ -125,6 +125,15 @@ class AuditNew:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeEventNew:
+    """Something that happened to a node, for people; only the latest of each node are kept."""
+
+    node_id: str
+    topic: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """All that one commit writes. Empty parts cost nothing."""
 
@@ -141,6 +150,7 @@ class Changes:
     results_stored: tuple[tuple[str, str], ...] = ()  # (execution id, digest): finalised by the publisher
     results_dropped: tuple[str, ...] = ()
     audit: tuple[AuditNew, ...] = ()
+    node_events: tuple[NodeEventNew, ...] = ()
 
     @property
     def empty(self) -> bool:

@@ -21,6 +21,7 @@ from skrei_scheduling.changes import (
     Position,
     ResultNew,
 )
+from skrei_scheduling.node_events import node_events
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Unit
 from skrei_scheduling.view import ClusterView
 
@@ -235,6 +236,9 @@ class CommitDraft:
             nodes=tuple(self._nodes.values()),
             position=self._position,
             audit=tuple(self._audit),
+            node_events=tuple(
+                event for node in self._nodes.values() for event in node_events(self.view.nodes.get(node.id), node)
+            ),
         )
 
     def draft(self, job_id: str) -> JobDraft | None:

@@ -35,6 +35,7 @@ SELECT e.*, coalesce(r.committed, false) AS committed, r.stored_at IS NOT NULL A
        r.inline IS NOT NULL OR r.stored_at IS NOT NULL AS result_kept
 FROM executions e LEFT JOIN results r ON r.execution_id = e.id
 """
+_NODE_EVENTS = "SELECT at, topic, message FROM node_events WHERE node_id = $1 ORDER BY seq DESC LIMIT 100"
 _NODE = """
 SELECT n.*, coalesce(h.cpu_milli, 0) AS cpu_milli, coalesce(h.memory_bytes, 0) AS memory_bytes,
        coalesce(h.disk_bytes, 0) AS disk_bytes, coalesce(h.gpu, 0) AS gpu, coalesce(h.running, 0) AS running
@@ -190,6 +191,12 @@ async def inline_results(pool: asyncpg.Pool, execution_ids: Sequence[str]) -> di
 async def nodes(pool: asyncpg.Pool) -> list[Row]:
     """Return every node with the sums of what is reserved on it."""
     return list(await pool.fetch(f"{_NODE} ORDER BY n.id"))
+
+
+async def node_events(pool: asyncpg.Pool, node_id: str) -> list[Row]:
+    """Return what happened to a node lately, the latest first."""
+    found: list[Row] = await pool.fetch(_NODE_EVENTS, node_id)
+    return found
 
 
 async def find_node(pool: asyncpg.Pool, key: str) -> Row:

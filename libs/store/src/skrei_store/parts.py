@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from skrei_domain.messages import RunOutput, Step
@@ -201,6 +202,30 @@ AUDIT = Part(
     "INSERT INTO audit (at, {names}) SELECT {at}, new.* FROM {new}",
 )
 
+NODE_EVENTS_KEPT = 100
+"""Events kept of each node: days of an ordinary one, and a bound on one whose engine comes and goes each minute."""
+
+NODE_EVENTS = Part(
+    "node_events_told",
+    ("node_id text", "place int8", "topic text", "message text"),
+    """
+    INSERT INTO node_events (node_id, seq, at, topic, message)
+    SELECT node_id, place + coalesce((SELECT max(e.seq) FROM node_events e WHERE e.node_id = new.node_id), 0), {at},
+           topic, message
+    FROM {new}
+    """,
+)
+
+NODE_EVENTS_OLD = Part(
+    "node_events_dropped",
+    ("node_id text", "kept int8"),
+    """
+    DELETE FROM node_events AS e USING {new}
+    WHERE e.node_id = new.node_id AND e.node_id = ANY ({ids})
+      AND e.seq <= (SELECT max(x.seq) FROM node_events x WHERE x.node_id = new.node_id) - new.kept
+    """,
+)
+
 _NOTHING = (None,) * 8
 
 
@@ -273,7 +298,19 @@ def parts_of(changes: Changes, node_json: Callable[[NodeRow], str]) -> list[tupl
         (EXECUTIONS_NEW, [_execution_new(row) for row in changes.executions_new]),
         (RESULTS_DROPPED, [(id_,) for id_ in changes.results_dropped]),
         (AUDIT, [(storable(new.actor), new.action, storable(new.object), dump(new.details)) for new in changes.audit]),
+        (NODE_EVENTS, _node_events(changes)),
+        (NODE_EVENTS_OLD, [(node_id, NODE_EVENTS_KEPT) for node_id in {new.node_id for new in changes.node_events}]),
     ]
+
+
+def _node_events(changes: Changes) -> list[tuple[object, ...]]:
+    """Return the events with their places after the last one of each node."""
+    places: Counter[str] = Counter()
+    rows: list[tuple[object, ...]] = []
+    for new in changes.node_events:
+        places[new.node_id] += 1
+        rows.append((new.node_id, places[new.node_id], new.topic, storable(new.message)))
+    return rows
 
 
 def _execution(change: ExecutionChange) -> tuple[object, ...]:

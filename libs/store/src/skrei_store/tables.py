@@ -296,6 +296,18 @@ class History(Base):
     node_time: Mapped[datetime | None]  # by the node's clock
 
 
+class NodeEvent(Base):
+    """What happened to a node, numbered within it; the latest are kept."""
+
+    __tablename__ = "node_events"
+
+    node_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    topic: Mapped[str]
+    message: Mapped[str]
+
+
 class Audit(Base):
     """Who did what; never changed."""
 

@@ -190,6 +190,10 @@ class Record:
         """Return one node. Raises NotFound or Ambiguous."""
         return NodeView.of(await lookups.find_node(self._pool, key))
 
+    async def node_events(self, node_id: str) -> list[dict[str, Any]]:
+        """Return what happened to a node lately, the latest first."""
+        return [views.node_event(row) for row in await lookups.node_events(self._pool, node_id)]
+
     async def blob(self, digest: str) -> bytes | None:
         """Return the bytes under a digest."""
         return await lookups.blob(self._pool, digest)

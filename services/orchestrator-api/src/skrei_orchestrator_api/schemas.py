@@ -180,6 +180,25 @@ def resources(amount: Resources) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value}
 
 
+def node_event(*, at: datetime, topic: str, message: str) -> dict[str, Any]:
+    """Return something that happened to a node."""
+    return {"Time": rfc3339(at), "Topic": topic, "Message": message}
+
+
+def plugins(info: NodeInfo) -> list[dict[str, Any]]:
+    """Return what works on a node and what does not, with version and reason: a field that is ours alone."""
+    found = [
+        {"Kind": kind, "Name": plugin.name, "Version": plugin.version, "Available": True, "Reason": plugin.note}
+        for kind, some in (("engine", info.engines), ("storage", info.storages), ("publisher", info.publishers))
+        for plugin in some
+    ]
+    found += [
+        {"Kind": each.kind, "Name": each.name, "Version": "", "Available": False, "Reason": each.reason}
+        for each in info.absent
+    ]
+    return [{name: value for name, value in item.items() if value != ""} for item in found]
+
+
 def node(
     *,
     info: NodeInfo,
@@ -225,6 +244,7 @@ def node(
                 "address": "",
             },
             "BacalhauVersion": build(info.version, info.os, info.arch),
+            "Plugins": plugins(info),
         },
         "Membership": membership,
         "Connection": connection,

@@ -189,6 +189,11 @@ class NodeView:
         )
 
 
+def node_event(row: Row) -> dict[str, Any]:
+    """Return a row of `node_events` as clients know it."""
+    return schemas.node_event(at=row["at"], topic=row["topic"], message=row["message"])
+
+
 def history(row: Row) -> dict[str, Any]:
     """Return a row of `history` as clients know it."""
     return schemas.history(

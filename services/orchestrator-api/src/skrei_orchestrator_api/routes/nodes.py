@@ -43,9 +43,10 @@ async def list_nodes(request: Request) -> Response:
 
 
 async def get_node(request: Request) -> Response:
-    """Return the node that an id or the beginning of one names."""
-    node = await deps_of(request).record.find_node(request.path_params["node_id"])
-    return answer(request, {"Node": node.document()})
+    """Return the node that an id or the beginning of one names, and what happened to it lately."""
+    record = deps_of(request).record
+    node = await record.find_node(request.path_params["node_id"])
+    return answer(request, {"Node": node.document() | {"Events": await record.node_events(node.id)}})
 
 
 async def change_node(request: Request) -> Response:
