@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.support.docker_daemon import DockerDaemon, running_docker, why_no_docker
 from tests.support.servers import Database, SecuredNats, running_nats, running_postgres, running_secured_nats
 
 
@@ -43,6 +44,15 @@ def nats_url() -> Iterator[str]:
 def secured_nats() -> Iterator[SecuredNats]:
     """A nats-server for the session in operator mode."""
     with running_secured_nats() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[DockerDaemon]:
+    """A dockerd for the session; tests leave nothing of Skrei's in it."""
+    if reason := why_no_docker():
+        pytest.skip(reason)
+    with running_docker() as running:
         yield running
 
 

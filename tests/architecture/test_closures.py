@@ -54,6 +54,8 @@ def test_the_closure_follows_dependencies_of_dependencies_and_extras() -> None:
     ("package", "unwanted"),
     [
         ("skrei-compute-agent", {"sqlalchemy", "asyncpg", "alembic", "fastapi", "starlette", "uvicorn", "numpy"}),
+        ("skrei-compute-agent", {"skrei-plugin-docker", "aiodocker", "skrei-plugin-wasm", "wasmtime"}),
+        ("skrei-plugin-docker", {"wasmtime", "nats-py", "sqlalchemy", "numpy"}),
         ("skrei-publisher", {"sqlalchemy", "asyncpg", "alembic", "fastapi", "numpy", "wasmtime"}),
         ("skrei-scheduler", {"fastapi", "starlette", "uvicorn", "aiohttp", "wasmtime"}),
         ("skrei-orchestrator-api", {"wasmtime", "psutil"}),
@@ -63,6 +65,18 @@ def test_the_closure_follows_dependencies_of_dependencies_and_extras() -> None:
 )
 def test_a_package_does_not_bring_what_belongs_to_others(package: str, unwanted: set[str]) -> None:
     assert closure(package) & unwanted == set()
+
+
+@pytest.mark.parametrize(
+    ("extra", "brings", "not_this"), [("docker", "aiodocker", "wasmtime"), ("wasm", "wasmtime", "aiodocker")]
+)
+def test_a_nodes_image_brings_the_engines_that_it_names(extra: str, brings: str, not_this: str) -> None:
+    found = closure("skrei-compute-agent", frozenset({extra}))
+    assert (brings in found, not_this in found) == (True, False)
+
+
+def test_the_whole_stack_has_every_engine() -> None:
+    assert {"aiodocker", "wasmtime"} <= closure("skrei", frozenset({"serve"}))
 
 
 def test_the_domain_brings_pydantic_alone() -> None:

@@ -24,6 +24,7 @@ LAYOUT = {
     "libs/kit": "skrei_kit",
     "libs/plugin-api": "skrei_plugin_api",
     "libs/plugins/basic": "skrei_plugin_basic",
+    "libs/plugins/docker": "skrei_plugin_docker",
     "libs/plugins/wasm": "skrei_plugin_wasm",
     "libs/scheduling": "skrei_scheduling",
     "libs/store": "skrei_store",

@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from skrei_compute_agent.events import (
+    Adopt,
     Begun,
     DropFiles,
     Event,
@@ -19,7 +20,9 @@ from skrei_compute_agent.events import (
     HelloDue,
     Instruction,
     Kill,
+    NotAdopted,
     Publish,
+    Release,
     RepeatDue,
     Replied,
     RunEngine,
@@ -47,6 +50,7 @@ class Node(RuleBasedStateMachine):
     """A node with a scripted leader that keeps every fact that it was ever sent, in order."""
 
     executions = Bundle("executions")
+    adopting: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,6 +68,9 @@ class Node(RuleBasedStateMachine):
         self.here = DEVICES  # the devices that this machine has now
         self.moved: set[str] = set()  # those that were away for a while
         self.devices: dict[str, tuple[str, ...]] = {}
+        self.containers: dict[str, int] = {}  # what outlives the process: the start of each
+        self.done: set[str] = set()  # their programs have ended
+        self.concluded: set[str] = set()  # the end of these is durable
 
     # ------------------------------------------------------------ the shell
 
@@ -81,6 +88,8 @@ class Node(RuleBasedStateMachine):
             self.durable.append(row)
             if isinstance(row, PutKnown) and row.known.want.value == "stop":
                 self.stopped.add(row.known.execution_id)
+            if isinstance(row, PutKnown) and not row.known.live:
+                self.concluded.add(row.known.execution_id)
         for instruction in turn.instructions:
             self.carry_out(instruction)
 
@@ -102,12 +111,25 @@ class Node(RuleBasedStateMachine):
                 assert execution_id not in self.dropped
                 earlier.append(start)
                 self.running.add(execution_id)
+                if self.adopting:
+                    assert execution_id not in self.containers, "two containers of one execution"
+                    self.containers[execution_id] = start
+            case Adopt(execution_id, start):
+                if self.containers.get(execution_id) == start:
+                    self.running.add(execution_id)
+                else:
+                    self.post(NotAdopted(execution_id))
+            case Release(execution_id):
+                assert execution_id in self.concluded, "removed before its end was durable"
+                self.containers.pop(execution_id, None)
+                self.done.discard(execution_id)
             case Kill(execution_id):
                 if execution_id in self.staging:
                     self.staging.discard(execution_id)
                     self.post(StageFailed(execution_id, Problem(code="cancelled", message="")))
                 elif execution_id in self.running:
                     self.running.discard(execution_id)
+                    self.done.add(execution_id)
                     self.post(Exited(execution_id, problem=Problem(code="killed", message="")))
             case Publish(batches):
                 for batch in batches:
@@ -133,7 +155,9 @@ class Node(RuleBasedStateMachine):
         self.queue.clear()
         self.staging.clear()
         self.running.clear()
-        self.agent = AgentDriver(replay(Meta(NODE), self.durable), boot_id=f"b-{self.boots}", gpus=self.here)
+        self.agent = AgentDriver(
+            replay(Meta(NODE), self.durable), boot_id=f"b-{self.boots}", gpus=self.here, adopting=self.adopting
+        )
         self.post(Begun())
         self.post(HelloDue())
 
@@ -199,6 +223,7 @@ class Node(RuleBasedStateMachine):
     def the_engine_ends(self, data: st.DataObject, works: bool) -> None:
         execution_id = data.draw(st.sampled_from(sorted(self.running)))
         self.running.discard(execution_id)
+        self.done.add(execution_id)
         self.post(Exited(execution_id, exit_code=0) if works else Exited(execution_id, problem=TROUBLE))
 
     @rule(execution_id=executions, timer=st.sampled_from(Timer))
@@ -235,6 +260,19 @@ class Node(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         self.boot()
+
+    @rule()
+    def the_machine_reboots(self) -> None:
+        """What outlived the agent is gone, too."""
+        self.containers.clear()
+        self.boot()
+
+    def sweep(self) -> None:
+        """What `service` does each minute: the engine removes what the machine does not hold."""
+        for execution_id in list(self.containers):
+            if self.agent.machine.held(execution_id) is None:
+                assert execution_id in self.concluded, "swept before its end was durable"
+                del self.containers[execution_id]
 
     # ------------------------------------------------------------ what must hold
 
@@ -278,10 +316,27 @@ class Node(RuleBasedStateMachine):
         assert not memory.outbox, "facts were never sent"
         assert not [known for known in memory.known.values() if known.live], "something never ended"
         assert self.agent.machine.reserved.cpu_milli == 0
+        self.sweep()
+        assert not self.containers, "a container was left"
         told = {fact.execution_id for fact in self.log.values() if isinstance(fact, ExecutionObserved)}
         assert told >= memory.known.keys(), "an execution was taken and never spoken of"
         assert replay(Meta(NODE), self.durable).known == memory.known, "the journal and the memory differ"
 
 
+class AdoptingNode(Node):
+    """A node whose engine's programs outlive the agent."""
+
+    adopting = frozenset({"scripted"})
+
+    @invariant()
+    def what_runs_is_what_the_journal_counts(self) -> None:
+        for execution_id in self.running:
+            known = self.agent.machine.node.known(execution_id)
+            assert known is not None
+            assert self.containers[execution_id] == known.starts, "an earlier start was taken for this one"
+
+
 Node.TestCase.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
 TestNode = Node.TestCase
+AdoptingNode.TestCase.settings = Node.TestCase.settings
+TestAdoptingNode = AdoptingNode.TestCase

@@ -84,9 +84,11 @@ class AgentDriver:
         cpu: int = 4,
         boot_id: str = "b-1",
         gpus: tuple[Gpu, ...] = (),
+        adopting: frozenset[str] = frozenset(),
     ) -> None:
         self.seconds = 0.0
-        self.machine = AgentMachine(NodeSide(memory or NodeMemory(Meta(NODE)), boot_id), an_info(cpu, gpus=gpus))
+        side = NodeSide(memory or NodeMemory(Meta(NODE)), boot_id)
+        self.machine = AgentMachine(side, an_info(cpu, gpus=gpus), adopting=adopting)
 
     def moment(self) -> Moment:
         return Moment(START + timedelta(seconds=self.seconds), self.seconds)

@@ -3,12 +3,12 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skrei_compute_agent.events import Exited, Stage
+from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.service import Tools, serve
 from skrei_compute_agent.settings import Settings
@@ -65,6 +65,15 @@ class ScriptedWork:
             raise
         return Exited(execution_id, exit_code=script.exit_code)
 
+    async def adopt(self, wanted: Adopt) -> Exited | NotAdopted:
+        return NotAdopted(wanted.execution_id)
+
+    def leave(self) -> None:
+        pass
+
+    def release(self, execution_id: str, engine: str) -> None:
+        pass
+
     async def has_dropped(self, count: int) -> None:
         """Return once so many executions' files were dropped."""
         event = asyncio.Event()
@@ -84,6 +93,8 @@ class ScriptedWork:
 class ScriptedTools:
     """Tools over scripted work."""
 
+    adopting: frozenset[str] = frozenset()
+
     def __init__(self, work: ScriptedWork) -> None:
         self.work = work
 
@@ -91,6 +102,9 @@ class ScriptedTools:
         return an_info().model_copy(update={"node_id": node_id})
 
     def told(self, reply: HelloReply) -> None:
+        pass
+
+    async def sweep(self, owned: Callable[[str], bool]) -> None:
         pass
 
     async def close(self) -> None:

@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from skrei_compute_agent.events import (
+    Adopt,
     ArmTimer,
     DisarmTimers,
     DropFiles,
     Event,
     Exited,
     Kill,
+    NotAdopted,
+    Release,
     RunEngine,
     Stage,
     Staged,
@@ -47,6 +50,9 @@ class Bench:
         self.gate.set()
         self.begun = asyncio.Event()
         self.dropped: list[str] = []
+        self.released: list[tuple[str, str]] = []
+        self.alive = True
+        self.left = False
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.failures: asyncio.Queue[BaseException] = asyncio.Queue()
         self.cleans_up = False
@@ -62,6 +68,16 @@ class Bench:
                 raise
             return Exited(execution_id, problem=Problem(code="killed", message="by the engine"))
         return Exited(execution_id, exit_code=start)
+
+    async def adopt(self, wanted: Adopt) -> Exited | NotAdopted:
+        await self._work()
+        return Exited(wanted.execution_id, exit_code=0) if self.alive else NotAdopted(wanted.execution_id)
+
+    def leave(self) -> None:
+        self.left = True
+
+    def release(self, execution_id: str, engine: str) -> None:
+        self.released.append((execution_id, engine))
 
     def drop(self, execution_id: str) -> None:
         self.dropped.append(execution_id)
@@ -173,3 +189,36 @@ async def test_closing_ends_work_without_a_word(bench: Bench, runner: Runner) ->
     await bench.begun.wait()
     await runner.close()
     assert bench.events.empty()
+
+
+def an_adopt() -> Adopt:
+    wanted = a_stage()
+    return Adopt(wanted.execution_id, 1, wanted.order, wanted.task, wanted.needs)
+
+
+@pytest.mark.parametrize(("alive", "answer"), [(True, Exited("e-1", exit_code=0)), (False, NotAdopted("e-1"))])
+async def test_an_adoption_is_answered_by_the_end_or_by_nothing_there(
+    bench: Bench, runner: Runner, alive: bool, answer: Event
+) -> None:
+    bench.alive = alive
+    runner.carry_out(an_adopt())
+    assert await bench.next() == answer
+
+
+async def test_an_adoption_that_the_node_cannot_make_is_an_interruption(bench: Bench, runner: Runner) -> None:
+    bench.error = Passing("no daemon")
+    runner.carry_out(an_adopt())
+    assert await bench.next() == Exited("e-1", problem=Problem(code="interrupted", message="no daemon"))
+
+
+async def test_what_an_engine_kept_goes_on_the_machines_word_alone(bench: Bench, runner: Runner) -> None:
+    runner.carry_out(RunEngine("e-1", 1))
+    await bench.next()
+    assert bench.released == []
+    runner.carry_out(Release("e-1", "docker"))
+    assert bench.released == [("e-1", "docker")]
+
+
+async def test_closing_says_first_that_the_agent_leaves(bench: Bench, runner: Runner) -> None:
+    await runner.close()
+    assert bench.left

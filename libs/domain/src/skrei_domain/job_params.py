@@ -5,6 +5,7 @@ Nodes check theirs again, and know more; what is told here costs no placement. O
 
 from collections.abc import Mapping
 
+from skrei_domain.docker_params import docker_problems
 from skrei_domain.job_blobs import decode_data_url
 from skrei_domain.job_reading import Reading
 
@@ -15,8 +16,15 @@ _CREATE_AS = ("dir", "file", "nocreate")
 
 def engine_params(reading: Reading, kind: str, params: Params, path: str) -> None:
     """Note every wrong parameter of an engine of the type `kind`."""
-    if kind.lower() != "wasm":
-        return
+    match kind.lower():
+        case "wasm":
+            _wasm(reading, params, path)
+        case "docker":
+            found = docker_problems(params)
+            reading.problems += [problem._replace(path=f"{path}.{problem.path}") for problem in found]
+
+
+def _wasm(reading: Reading, params: Params, path: str) -> None:
     module = _given(params, "EntryModule")
     if module is not None and not (isinstance(module, str) and module):
         reading.wrong(f"{path}.EntryModule", module, "the target of the input that brings the module")

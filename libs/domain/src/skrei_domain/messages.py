@@ -112,6 +112,8 @@ class ExecutionObserved(Message):
     problem: Problem | None = None
     output: RunOutput | None = None
     result: ResultRef | None = None
+    image_digest: str | None = None
+    """What exactly ran, where the engine knows."""
 
 
 class NodeChanged(Message):

@@ -6,11 +6,11 @@ there as they come (they are read live), and `outputs/<name>` for each output. W
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from skrei_domain.node import Gpu
 from skrei_domain.resources import Resources
@@ -78,6 +78,14 @@ class FailureCode(StrEnum):
     ENGINE_LOST = "engine-lost"
     """What ran the program died; no doing of the program is known. The run may be tried again."""
     OUTPUT_TOO_LARGE = "output-too-large"
+    IMAGE_UNAVAILABLE = "image-unavailable"
+    """The program's image cannot be had."""
+    EXECUTABLE_INVALID = "executable-invalid"
+    """The image has no such program, or it cannot be executed here."""
+    NETWORK_UNSUPPORTED = "network-unsupported"
+    """The engine does not have that kind of network."""
+    CONTAINER_REFUSED = "container-refused"
+    """What runs containers refuses this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,8 @@ class RunOutcome:
     stdout_head: StreamHead = NO_OUTPUT
     stderr_head: StreamHead = NO_OUTPUT
     result: PackedResult | None = None
+    image_digest: str = ""
+    """What exactly ran, where the engine knows: `repository@sha256:…`, or an image's id."""
 
 
 class RunEvents(Protocol):
@@ -111,8 +121,25 @@ class RunEvents(Protocol):
         """The engine got to work on the program; called at most once."""
 
 
+Tell = Callable[[str], None]
+"""Takes a line about how far something is."""
+
+
 class Engine(Plugin):
-    """Runs programs. Many runs go on at once; none of them can hold up the event loop or another run."""
+    """Runs programs. Many runs go on at once; none of them can hold up the event loop or another run.
+
+    What an engine keeps of a run after its end (a container) stays until `release`: by then the end is durable.
+    """
+
+    adopts: ClassVar[bool] = False
+    """Whether programs live on without the agent, to be taken up by `adopt` in its next process."""
+
+    async def prepare(self, params: Params, tell: Tell) -> None:
+        """Make ready what a run with these params needs and what may take long, like an image; before each run.
+
+        Raises SkreiError, a retryable one where another node or a later time may do better.
+        """
+        return
 
     @abstractmethod
     async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
@@ -121,3 +148,27 @@ class Engine(Plugin):
         Raises only for what is wrong with the node (no room on its disk, the engine is not available): the run may
         then be tried elsewhere. Cancelling ends the program and returns only when it is gone.
         """
+
+    async def adopt(self, request: RunRequest, events: RunEvents) -> RunOutcome | None:
+        """Take up the run that an earlier process began with the same request, and return how it ended.
+
+        None when there is no such run: it never began, or is gone without a trace; then nothing has happened.
+        Output that is in the workdir already is continued. Otherwise like `run`.
+        """
+        return None
+
+    def leave(self) -> None:
+        """The agent ends: a run that is cancelled from now on lives on where the engine adopts."""
+        return
+
+    async def release(self, execution_id: str) -> None:
+        """Remove what is left of an execution's runs, also one that still goes on. Raises SkreiError when it cannot."""
+        return
+
+    async def sweep(self, owned: Callable[[str], bool]) -> int:
+        """Remove what this node's earlier runs left of executions that are not `owned`; return how many things.
+
+        `owned` is asked after what is there was listed, so that a run which begins meanwhile is never swept away.
+        Never touches what is not this node's. Raises SkreiError when it cannot.
+        """
+        return 0

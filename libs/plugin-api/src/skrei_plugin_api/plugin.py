@@ -26,6 +26,8 @@ class PluginContext:
     allow_local: tuple[str, ...] = ()
     """Host paths that may be handed to jobs, `<glob>[:rw|:ro]`."""
     options: Mapping[str, str] = field(default_factory=dict)
+    node_id: str = ""
+    """Whose plugin this is: what is made outside of this process is marked with it."""
 
 
 @dataclass(frozen=True, slots=True)

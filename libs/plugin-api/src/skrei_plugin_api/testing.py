@@ -114,6 +114,10 @@ class EngineContract:
 
     invalid: ClassVar[Mapping[str, Params]] = {}
     """Params that are wrong, by the path of the field that is."""
+    trap_code: ClassVar[FailureCode] = FailureCode.TRAP
+    """How an engine calls it that a program was ended for what it did; where any end is an exit code, the nearest."""
+    surroundings: ClassVar[frozenset[str]] = frozenset()
+    """Variables that what runs the program sets besides those that it was given."""
 
     @abstractmethod
     def program(self, behaviour: Behaviour, folder: Path) -> Program:
@@ -149,14 +153,15 @@ class EngineContract:
         outcome = await engine.run(self.request(Behaviour(say="before\n", trap=True), tmp_path), Running())
         assert outcome.exit_code is None
         assert outcome.failure is not None
-        assert outcome.failure.code is FailureCode.TRAP
+        assert outcome.failure.code is self.trap_code
         assert outcome.failure.message
         assert contents(outcome)["stdout"] == b"before\n"
 
     async def test_the_environment_is_exactly_what_was_given(self, engine: Engine, tmp_path: Path) -> None:
         env = {"BACALHAU_PARTITION_INDEX": "3", "A": "1", "TEXT": "with = and 'ø'"}
         outcome = await engine.run(self.request(Behaviour(print_env=True), tmp_path, env=env), Running())
-        said = outcome.stdout_head.data.decode().split("\0")
+        found = outcome.stdout_head.data.decode().split("\0")
+        said = [entry for entry in found if entry.partition("=")[0] not in self.surroundings]
         assert sorted(said) == sorted(["", *(f"{name}={value}" for name, value in env.items())])
 
     async def test_an_input_is_at_its_target(self, engine: Engine, tmp_path: Path) -> None:

@@ -119,6 +119,14 @@ class Exited:
     problem: Problem | None = None
     output: RunOutput | None = None
     result: ResultRef | None = None
+    image_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAdopted:
+    """Nothing is there of a start that an earlier process began: it may be started again."""
+
+    execution_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +145,8 @@ class Halted:
     reason: str = ""
 
 
-Answer: TypeAlias = Staged | StageFailed | Exited
-"""What Stage and RunEngine are answered with."""
+Answer: TypeAlias = Staged | StageFailed | Exited | NotAdopted
+"""What Stage, RunEngine and Adopt are answered with."""
 ExecutionEvent: TypeAlias = Answer | TimerFired | Halted
 Event: TypeAlias = (
     Begun
@@ -152,6 +160,7 @@ Event: TypeAlias = (
     | Staged
     | StageFailed
     | Exited
+    | NotAdopted
     | TimerFired
 )
 
@@ -179,8 +188,27 @@ class RunEngine:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """Take up the n-th start, which an earlier process began. Answered by Exited when it ends, or by NotAdopted."""
+
+    execution_id: str
+    start: int
+    order: RunOrder
+    task: TaskSpec
+    needs: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The end of an execution is durable: what its engine kept of it may go, running or not."""
+
+    execution_id: str
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
-    """End what Stage or RunEngine began; they still answer. Nothing to do when they have."""
+    """End what Stage, RunEngine or Adopt began; they still answer. Nothing to do when they have."""
 
     execution_id: str
     reason: str
@@ -243,7 +271,19 @@ class Refused:
 
 
 Instruction: TypeAlias = (
-    Stage | RunEngine | Kill | ArmTimer | DisarmTimers | DropFiles | Publish | RepeatAt | TidyMore | SendHello | Refused
+    Stage
+    | RunEngine
+    | Adopt
+    | Release
+    | Kill
+    | ArmTimer
+    | DisarmTimers
+    | DropFiles
+    | Publish
+    | RepeatAt
+    | TidyMore
+    | SendHello
+    | Refused
 )
 
 

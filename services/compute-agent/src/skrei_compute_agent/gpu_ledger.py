@@ -54,6 +54,13 @@ class GpuLedger:
         self._holder.update((gpu.key, execution_id) for gpu in chosen)
         return chosen
 
+    def keep(self, execution_id: str, keys: Iterable[str]) -> None:
+        """Let an execution go on with the devices (by key) that it held before this process, here now or not."""
+        kept = tuple(self._devices.get(key) or Gpu(index=0, uuid=key) for key in keys if key not in self._holder)
+        if kept:
+            self._held[execution_id] = kept
+            self._holder.update((gpu.key, execution_id) for gpu in kept)
+
     def give(self, execution_id: str) -> None:
         """Take an execution's devices back; nothing happens where it holds none."""
         for gpu in self._held.pop(execution_id, ()):

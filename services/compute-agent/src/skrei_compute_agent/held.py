@@ -19,6 +19,7 @@ class Phase(StrEnum):
 
     STAGING = "staging"
     RUNNING = "running"
+    ADOPTING = "adopting"  # an earlier process started it: it runs, unless nothing of it is found
     STOPPING = "stopping"  # told to end because a stop is wanted
     EXPIRING = "expiring"  # told to end because its time is over
     ENDED = "ended"  # its end is in the log; its files stay until that is confirmed
@@ -43,6 +44,8 @@ class Held:
     needs: Resources
     started_early: bool = False
     """Its start was journaled together with its reception."""
+    engine: str = ""
+    """The engine that keeps something of it until its end is durable; empty: none does."""
     phase: Phase = Phase.STAGING
     worth_telling: bool = False
     """It has lived long enough that each further step is told at once."""

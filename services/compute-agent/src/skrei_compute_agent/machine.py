@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar, TypeAlias
 
 from skrei_compute_agent.events import (
+    Adopt,
     ArmTimer,
     Begun,
     Commanded,
@@ -24,8 +25,10 @@ from skrei_compute_agent.events import (
     Instruction,
     Kill,
     Moment,
+    NotAdopted,
     Publish,
     Refused,
+    Release,
     RepeatAt,
     RepeatDue,
     Replied,
@@ -43,7 +46,15 @@ from skrei_compute_agent.events import (
 from skrei_compute_agent.gpu_ledger import GpuLedger
 from skrei_compute_agent.held import Held, IllegalEvent, Phase
 from skrei_compute_agent.task import InvalidTask, read_task, stages_at_once, why_not
-from skrei_compute_agent.verdicts import REFUSED, expiry, start_again, told_steps, verdict
+from skrei_compute_agent.verdicts import (
+    REFUSED,
+    expiry,
+    remaining,
+    start_again,
+    steps_so_far,
+    told_steps,
+    verdict,
+)
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, Heartbeat, Problem, RunOrder, Step
 from skrei_domain.node import Gpu, NodeInfo
@@ -72,11 +83,15 @@ _Handler: TypeAlias = "Callable[[AgentMachine, Held, ExecutionEvent], None]"
 
 
 class AgentMachine:
-    """One node. `handle` takes an event and the time, and returns the turn it comes to."""
+    """One node. `handle` takes an event and the time, and returns the turn it comes to.
 
-    def __init__(self, node: NodeSide, info: NodeInfo) -> None:
+    `adopting` names the engines (in lower case) whose programs outlive the agent.
+    """
+
+    def __init__(self, node: NodeSide, info: NodeInfo, *, adopting: frozenset[str] = frozenset()) -> None:
         self.node = node
         self.info = info
+        self._adopting = adopting
         self._held: dict[str, Held] = {}
         self._reserved = Resources()
         self._gpus = GpuLedger(info.gpus)
@@ -139,7 +154,7 @@ class AgentMachine:
                 self._do(self.node.on_commands(batch, moment.wall))
             case Confirmed(confirm):
                 self._do(self.node.on_confirm(confirm, moment.wall))
-            case Staged() | StageFailed() | Exited() | TimerFired():
+            case Staged() | StageFailed() | Exited() | NotAdopted() | TimerFired():
                 self._execution_event(event)
             case Replied(reply):
                 self._do(self.node.on_reply(reply, moment.wall))
@@ -151,10 +166,7 @@ class AgentMachine:
                     self._gpus.update(info.gpus)
                     self._do(self.node.changed(info))
             case Begun():
-                steps = told_steps(self.node.memory.outbox)
-                unfinished = self.node.unfinished()  # first those whose GPUs are here: nobody else may be given them
-                for known in sorted(unfinished, key=lambda known: not self._gpus.has(known.devices)):
-                    self._take_up(known, steps.get(known.execution_id, ()))
+                self._begin()
             case TidyDue():
                 self._tidy()
             case RepeatDue():
@@ -163,6 +175,14 @@ class AgentMachine:
         turn = Turn(tuple(self._rows), tuple(self._out))
         self._rows, self._out = [], []
         return turn
+
+    def _begin(self) -> None:
+        """Take up what the journal left unfinished; first what still runs, since that has its room already."""
+        steps = told_steps(self.node.memory.outbox)
+        gone = [known for known in self.node.unfinished() if not self._adopt(known, steps.get(known.execution_id, ()))]
+        # Then those whose GPUs are here: nobody else may be given them.
+        for known in sorted(gone, key=lambda known: not self._gpus.has(known.devices)):
+            self._take_up(known, steps.get(known.execution_id, ()))
 
     def _execution_event(self, event: ExecutionEvent) -> None:
         held = self._held.get(event.execution_id)
@@ -227,7 +247,8 @@ class AgentMachine:
         if reason := self._refusal(task, needs):
             self._conclude(execution_id, ExecutionState.REFUSED, Problem(code=REFUSED, message=reason))
             return
-        held = Held(execution_id, order, needs, started_early=stages_at_once(task), steps=steps)
+        engine = self._keeper(task)
+        held = Held(execution_id, order, needs, started_early=stages_at_once(task), engine=engine, steps=steps)
         self._held[execution_id] = held
         self._reserved += needs
         gpus = self._give_gpus(execution_id, needs.gpu)
@@ -254,6 +275,42 @@ class AgentMachine:
         free = self.info.capacity - self._reserved
         return why_not(task, needs, self.info, free.model_copy(update={"gpu": len(self._gpus.free)}))
 
+    def _adopt(self, known: Known, steps: tuple[Step, ...]) -> bool:
+        """Go on after a restart of the agent with a program that may have outlived it; whether this is such a one."""
+        order, now = known.order, self._moment.wall
+        if order is None or not known.starts:
+            return False
+        try:
+            task, needs = read_task(order.task_json)
+        except InvalidTask:
+            return False
+        engine = self._keeper(task)
+        if not engine:
+            return False
+        if known.want is Want.STOP:
+            self._conclude(known.execution_id, ExecutionState.STOPPED, steps=steps)
+            self._out.append(Release(known.execution_id, engine))
+            return True
+        held = Held(known.execution_id, order, needs, started_early=True, engine=engine, phase=Phase.ADOPTING)
+        held.steps = steps_so_far(known, steps, now)
+        self._held[known.execution_id] = held
+        self._reserved += needs
+        self._gpus.keep(known.execution_id, known.devices)
+        self._out.append(Adopt(known.execution_id, known.starts, order, task, needs))
+        self._out.append(ArmTimer(known.execution_id, Timer.REPORT, REPORT_SECONDS))
+        for timer, limit in (
+            (Timer.TOTAL, order.total_timeout_seconds),
+            (Timer.EXECUTION, order.execution_timeout_seconds),
+        ):
+            if (seconds := remaining(limit, known, now)) is not None:
+                self._out.append(ArmTimer(known.execution_id, timer, seconds))
+        return True
+
+    def _keeper(self, task: TaskSpec) -> str:
+        """Return the task's engine if its programs outlive the agent, else nothing."""
+        engine = task.engine.type.casefold()
+        return engine if engine in self._adopting else ""
+
     def _take_up(self, known: Known, steps: tuple[Step, ...]) -> None:
         """Go on after a restart of the agent: whatever ran in a child of the last process has died with it."""
         if known.want is Want.STOP:
@@ -278,6 +335,16 @@ class AgentMachine:
             self._out.append(ArmTimer(held.execution_id, Timer.EXECUTION, held.order.execution_timeout_seconds))
         if held.worth_telling:
             self._report(held)
+
+    def _not_adopted(self, held: Held, event: ExecutionEvent) -> None:
+        """Nothing of it runs any more: start it again if that is allowed."""
+        del self._held[held.execution_id]
+        self._reserved -= held.needs
+        self._gpus.give(held.execution_id)
+        self._out.append(DisarmTimers(held.execution_id))
+        known = self.node.known(held.execution_id)
+        assert known is not None
+        self._take_up(known, held.steps)
 
     def _ring(self, held: Held, event: ExecutionEvent) -> None:
         assert isinstance(event, TimerFired)
@@ -311,9 +378,12 @@ class AgentMachine:
             problem=problem,
             output=ended.output,
             result=ended.result,
+            image_digest=ended.image_digest or None,
         )
         self._do(self.node.observe(fact, self._moment.wall))
         self._out.append(DisarmTimers(held.execution_id))
+        if held.engine and fact.steps[-1].start:
+            self._out.append(Release(held.execution_id, held.engine))
         if held.dropped:
             self._forget(held.execution_id)
 
@@ -368,14 +438,20 @@ class AgentMachine:
         (Phase.RUNNING, Exited): _end,
         (Phase.RUNNING, TimerFired): _ring,
         (Phase.RUNNING, Halted): _halt,
+        (Phase.ADOPTING, Exited): _end,
+        (Phase.ADOPTING, NotAdopted): _not_adopted,
+        (Phase.ADOPTING, TimerFired): _ring,
+        (Phase.ADOPTING, Halted): _halt,
         (Phase.STOPPING, Staged): _end,
         (Phase.STOPPING, StageFailed): _end,
         (Phase.STOPPING, Exited): _end,
+        (Phase.STOPPING, NotAdopted): _end,
         (Phase.STOPPING, TimerFired): _nothing,
         (Phase.STOPPING, Halted): _nothing,
         (Phase.EXPIRING, Staged): _end,
         (Phase.EXPIRING, StageFailed): _end,
         (Phase.EXPIRING, Exited): _end,
+        (Phase.EXPIRING, NotAdopted): _end,
         (Phase.EXPIRING, TimerFired): _nothing,
         (Phase.EXPIRING, Halted): _halt,
         (Phase.ENDED, TimerFired): _nothing,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from skrei_compute_agent.events import (
+    Adopt,
     Answer,
     ArmTimer,
     DisarmTimers,
@@ -12,6 +13,8 @@ from skrei_compute_agent.events import (
     Event,
     Exited,
     Kill,
+    NotAdopted,
+    Release,
     RunEngine,
     Stage,
     Staged,
@@ -38,12 +41,21 @@ class Work(Protocol):
     async def run(self, execution_id: str, start: int) -> Exited:
         """Run a staged execution to its end. Cancelled: end it, then return or raise."""
 
+    async def adopt(self, wanted: Adopt) -> Exited | NotAdopted:
+        """See a start to its end that an earlier process began; NotAdopted when nothing is there of it."""
+
+    def leave(self) -> None:
+        """The agent ends: what can live on without it does, although its task is cancelled."""
+
+    def release(self, execution_id: str, engine: str) -> None:
+        """Remove what an engine kept of an execution, without waiting for it."""
+
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left."""
 
 
 class Runner:
-    """Carries out what is about one execution; every Stage and RunEngine is answered by exactly one event."""
+    """Carries out what is about one execution; every Stage, RunEngine and Adopt is answered by exactly one event."""
 
     def __init__(self, work: Work, post: Callable[[Event], None], fail: Callable[[BaseException], None]) -> None:
         self._work = work
@@ -52,7 +64,9 @@ class Runner:
         self._tasks: dict[str, asyncio.Task[Answer]] = {}
         self._timers: dict[tuple[str, Timer], asyncio.TimerHandle] = {}
 
-    def carry_out(self, instruction: Stage | RunEngine | Kill | ArmTimer | DisarmTimers | DropFiles) -> None:
+    def carry_out(
+        self, instruction: Stage | RunEngine | Adopt | Release | Kill | ArmTimer | DisarmTimers | DropFiles
+    ) -> None:
         """Begin what is asked; never waits."""
         log.debug("instruction", kind=type(instruction).__name__, execution_id=instruction.execution_id)
         match instruction:
@@ -60,6 +74,10 @@ class Runner:
                 self._begin(execution_id, self._stage(instruction), self._not_staged)
             case RunEngine(execution_id, start):
                 self._begin(execution_id, self._run(execution_id, start), self._not_run)
+            case Adopt(execution_id):
+                self._begin(execution_id, self._adopt(instruction), self._not_run)
+            case Release(execution_id, engine):
+                self._work.release(execution_id, engine)
             case Kill(execution_id, reason):
                 if (task := self._tasks.get(execution_id)) is not None:
                     task.cancel(reason)
@@ -79,7 +97,8 @@ class Runner:
         return len(self._tasks)
 
     async def close(self) -> None:
-        """End everything that runs, without events: the journal says what to do about it at the next start."""
+        """End everything that runs (or leave it, where it lives on), without events: the journal says how to go on."""
+        self._work.leave()
         for handle in self._timers.values():
             handle.cancel()
         self._timers.clear()
@@ -132,6 +151,9 @@ class Runner:
 
     async def _run(self, execution_id: str, start: int) -> Answer:
         return await self._work.run(execution_id, start)
+
+    async def _adopt(self, wanted: Adopt) -> Answer:
+        return await self._work.adopt(wanted)
 
     def _not_staged(self, execution_id: str, problem: Problem, passing: bool) -> Answer:
         return StageFailed(execution_id, problem, passing)

@@ -31,6 +31,8 @@ log = get_logger()
 
 TIDY_EVERY = timedelta(minutes=1)
 """How often what is due is forgotten: at 1,000 executions a second their cap is passed within two minutes."""
+SWEEP_EVERY = timedelta(minutes=1)
+"""How often what nobody owns is looked for at the engines: it is removed at once unless something went wrong."""
 
 
 class Tools(Protocol):
@@ -40,11 +42,18 @@ class Tools(Protocol):
     def work(self) -> Work:
         """What is done for executions."""
 
+    @property
+    def adopting(self) -> frozenset[str]:
+        """The engines whose programs outlive the agent."""
+
     async def fingerprint(self, node_id: str) -> NodeInfo:
         """Return what this node can do now."""
 
     def told(self, reply: HelloReply) -> None:
         """Hear where the control plane says that its doors are."""
+
+    async def sweep(self, owned: Callable[[str], bool]) -> None:
+        """Remove what engines kept of executions that nobody owns."""
 
     async def close(self) -> None:
         """Give back what the tools hold."""
@@ -63,9 +72,10 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         folders = Folders(settings.data_dir / "executions")
         folders.open(memory.known.listed)
         stack.callback(folders.close)
-        tools = make_tools(settings, folders)
+        tools = make_tools(settings.model_copy(update={"node_id": node_id}), folders)
         stack.push_async_callback(tools.close)
-        machine = AgentMachine(NodeSide(memory, uuid.uuid4().hex), await tools.fingerprint(node_id))
+        info = await tools.fingerprint(node_id)
+        machine = AgentMachine(NodeSide(memory, uuid.uuid4().hex), info, adopting=tools.adopting)
         agent = Agent(machine, journal)
         journal.start(agent.fail)
         runner = Runner(tools.work, agent.post, agent.fail)
@@ -101,6 +111,9 @@ async def _run(
     async def tidy() -> None:
         agent.post(TidyDue())
 
+    async def sweep() -> None:
+        await tools.sweep(lambda execution_id: agent.machine.held(execution_id) is not None)
+
     async def talk() -> None:
         await _persist(lambda: link.connect(settings.nats_url, settings.nats_creds), clock)
         async with asyncio.TaskGroup() as group:
@@ -115,6 +128,7 @@ async def _run(
             link=talk(),
             fingerprint=every(timedelta(seconds=settings.probe_seconds), look_again, name="fingerprint", clock=clock),
             tidy=every(TIDY_EVERY, tidy, name="tidy", clock=clock),
+            sweep=every(SWEEP_EVERY, sweep, name="sweep", clock=clock),
             failure=_raise(agent.failed),
         )
     finally:

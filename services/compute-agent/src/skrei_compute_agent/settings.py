@@ -45,6 +45,9 @@ class Settings(KitSettings):
     allow_env: tuple[str, ...] = ()
     """Host variables that a task may ask for with `env:NAME` (`*` and `?`): nothing unless named."""
 
+    plugin_options: dict[str, str] = Field(default_factory=dict)
+    """What plugins are told, `docker_staging=volume,docker_pids=500`; docs/ENGINES.md lists the options."""
+
     capacity_cpu: str = ""
     """Cores to hand out; empty: all."""
 
@@ -69,7 +72,7 @@ class Settings(KitSettings):
     parallel_stages: int = 8
     """How many executions fetch inputs at once: more only share the same link and disk."""
 
-    @field_validator("labels", mode="before")
+    @field_validator("labels", "plugin_options", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
         if not isinstance(value, str):

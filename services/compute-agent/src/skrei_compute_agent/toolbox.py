@@ -1,7 +1,7 @@
 """The plugins of this node, found by entry point, and what they are worked with."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +15,7 @@ from skrei_compute_agent.settings import Settings
 from skrei_compute_agent.staging import Stager
 from skrei_compute_agent.work import Workshop
 from skrei_domain import node
+from skrei_domain.errors import SkreiError
 from skrei_domain.messages import HelloReply
 from skrei_domain.node import Absent, NodeInfo
 from skrei_kit.observability import get_logger
@@ -66,6 +67,20 @@ class Toolbox:
             for plugin in {*engines_.values(), *storages_.values()}
         }
 
+    @property
+    def adopting(self) -> frozenset[str]:
+        """The engines whose programs outlive the agent."""
+        return frozenset(name for name, engine in self._engines.items() if engine.adopts)
+
+    async def sweep(self, owned: Callable[[str], bool]) -> None:
+        """Let engines remove what earlier runs of this node left; one that cannot now is asked again later."""
+        for engine in {*self._engines.values()}:
+            try:
+                if removed := await engine.sweep(owned):
+                    log.info("left_overs_removed", engine=engine.name, count=removed)
+            except SkreiError as error:
+                log.debug("sweep_failed", engine=engine.name, problem=error.message)
+
     async def fingerprint(self, node_id: str) -> NodeInfo:
         """Return what this node can do now: the plugins that find what they need, why others do not, and the amounts.
 
@@ -97,6 +112,7 @@ class Toolbox:
 
     async def close(self) -> None:
         """End what plugins started, and close connections."""
+        await self.work.close()
         await self._gpus.close()
         for plugin, probe in self._probes.items():
             await probe.close()
@@ -140,7 +156,14 @@ def _make(registry: PluginRegistry[P], settings: Settings, kind: str, broken: li
             continue
         if found not in by_class:
             state = settings.data_dir / "plugins" / f"{kind}s" / name
-            by_class[found] = found(PluginContext(state_dir=state, allow_local=settings.allow_local))
+            by_class[found] = found(
+                PluginContext(
+                    state_dir=state,
+                    allow_local=settings.allow_local,
+                    options=settings.plugin_options,
+                    node_id=settings.node_id,
+                )
+            )
         made[name] = by_class[found]
     return made
 

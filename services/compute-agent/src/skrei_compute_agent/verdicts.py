@@ -48,10 +48,21 @@ def start_again(known: Known, now: datetime) -> RunOrder | Problem:
             code=INTERRUPTED,
             message=f"the node's agent ended during start {known.starts}; no further start is allowed on this node",
         )
-    if order.total_timeout_seconds is None or known.changed_at is None:
-        return order
-    spent = max((now - known.changed_at).total_seconds(), 0.0)
-    return order.model_copy(update={"total_timeout_seconds": max(order.total_timeout_seconds - spent, 0.0)})
+    return order.model_copy(update={"total_timeout_seconds": remaining(order.total_timeout_seconds, known, now)})
+
+
+def remaining(seconds: float | None, known: Known, now: datetime) -> float | None:
+    """Return what is left of a limit since the execution last changed: by the wall, as this is another process."""
+    if seconds is None or known.changed_at is None:
+        return seconds
+    return max(seconds - max((now - known.changed_at).total_seconds(), 0.0), 0.0)
+
+
+def steps_so_far(known: Known, steps: tuple[Step, ...], now: datetime) -> tuple[Step, ...]:
+    """Return the steps of a start that an earlier process began: those it told, and that it runs."""
+    if any(step.state is ExecutionState.RUNNING and step.start == known.starts for step in steps):
+        return steps
+    return (*steps, Step(state=ExecutionState.RUNNING, at=known.changed_at or now, start=known.starts))
 
 
 def told_steps(outbox: Mapping[int, Fact]) -> dict[str, tuple[Step, ...]]:

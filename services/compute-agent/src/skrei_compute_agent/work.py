@@ -3,17 +3,19 @@
 import asyncio
 import base64
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from skrei_compute_agent.env import environment
-from skrei_compute_agent.events import Exited, Stage
+from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage
 from skrei_compute_agent.folders import Folders, Places
 from skrei_compute_agent.runner import KILLED
 from skrei_compute_agent.staging import Inputs, Stager
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import Problem, ResultRef, RunOutput
+from skrei_kit.observability import get_logger
 from skrei_plugin_api.engine import (
     INLINE_RESULT_BYTES,
     Engine,
@@ -24,6 +26,13 @@ from skrei_plugin_api.engine import (
     RunRequest,
 )
 from skrei_plugin_api.packing import HEAD_BYTES, PackedResult, StreamHead, pack_result, stream_head
+
+log = get_logger()
+
+PARALLEL_RELEASES = 4
+"""Removals at once: each is disk work of the daemon, and the next run's start is more urgent."""
+RELEASE_SECONDS = 2.0
+"""How long an agent that ends waits for removals that are under way."""
 
 
 class InvalidParams(SkreiError):
@@ -65,6 +74,9 @@ class Workshop:
         self._host_env = dict(os.environ) if host_env is None else host_env
         self._allow_env = allow_env
         self._staged: dict[str, _Staged] = {}
+        self._leaving = False
+        self._releases: set[asyncio.Task[None]] = set()
+        self._releasing = asyncio.Semaphore(PARALLEL_RELEASES)
 
     async def stage(self, wanted: Stage) -> None:
         """Make everything ready that the engine will look for. Raises SkreiError where that cannot be."""
@@ -74,20 +86,72 @@ class Workshop:
         env = environment(wanted.execution_id, wanted.order, task.env, host=self._host_env, allow=self._allow_env)
         places = self._folders.make(wanted.execution_id, len(task.input_sources))
         inputs = await self._stager.stage(wanted, places.inputs)
-        self._staged[wanted.execution_id] = _Staged(wanted, places, inputs, env)
+        staged = _Staged(wanted, places, inputs, env)
+        try:
+            await self._engine(wanted).prepare(task.engine.params, partial(_told, wanted.execution_id))
+        except BaseException:
+            self._stager.release(inputs)
+            raise
+        self._staged[wanted.execution_id] = staged
 
     async def run(self, execution_id: str, start: int) -> Exited:
         """Run what was staged to its end, and return what it left; a cancellation ends it and returns that too."""
         staged = self._staged.pop(execution_id)
         try:
-            outcome = await self._engine(staged.wanted).run(_request(staged, start), _Unheard())
+            outcome = await self._see(staged, self._engine(staged.wanted).run(_request(staged, start), _Unheard()))
+        finally:
+            self._stager.release(staged.inputs)
+        assert outcome is not None
+        return outcome
+
+    async def adopt(self, wanted: Adopt) -> Exited | NotAdopted:
+        """See a start to its end that an earlier process began, in the folder where that one had staged it."""
+        execution_id = wanted.execution_id
+        places = self._folders.latest(execution_id)
+        engine = self._engines.get(wanted.task.engine.type.casefold())
+        if places is None or engine is None:
+            return NotAdopted(execution_id)
+        staged = _Staged(Stage(execution_id, wanted.order, wanted.task, wanted.needs), places, Inputs(), {})
+        found = await self._see(staged, engine.adopt(_request(staged, wanted.start), _Unheard()))
+        return found or NotAdopted(execution_id)
+
+    def leave(self) -> None:
+        """The agent ends: programs of engines that adopt live on."""
+        self._leaving = True
+        for engine in {*self._engines.values()}:
+            engine.leave()
+
+    def release(self, execution_id: str, engine: str) -> None:
+        """Let an engine remove what it kept of an execution; what fails is swept up later."""
+        if (found := self._engines.get(engine)) is not None:
+            task = asyncio.get_running_loop().create_task(self._release(found, execution_id))
+            self._releases.add(task)
+            task.add_done_callback(self._releases.discard)
+
+    async def close(self) -> None:
+        """Wait for removals that are under way, not for long: what stays is swept up by the next process."""
+        if self._releases:
+            await asyncio.wait(self._releases, timeout=RELEASE_SECONDS)
+
+    async def _release(self, engine: Engine, execution_id: str) -> None:
+        async with self._releasing:
+            try:
+                await engine.release(execution_id)
+            except SkreiError as error:
+                log.debug("release_failed", execution_id=execution_id, problem=error.message)
+
+    async def _see(self, staged: _Staged, run: Awaitable[RunOutcome | None]) -> Exited | None:
+        """Return what a run comes to; None when it is none."""
+        execution_id = staged.wanted.execution_id
+        try:
+            outcome = await run
         except asyncio.CancelledError:
+            if self._leaving:
+                raise
             return await asyncio.to_thread(_left_behind, staged)
         except SkreiError as error:
             return Exited(execution_id, problem=Problem(code=INTERRUPTED, message=error.message))
-        finally:
-            self._stager.release(staged.inputs)
-        return _exited(execution_id, outcome)
+        return None if outcome is None else _exited(execution_id, outcome)
 
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left."""
@@ -97,6 +161,11 @@ class Workshop:
 
     def _engine(self, wanted: Stage) -> Engine:
         return self._engines[wanted.task.engine.type.casefold()]
+
+
+def _told(execution_id: str, line: str) -> None:
+    """Progress of what is prepared, for whoever reads this node's log."""
+    log.info("preparing", execution_id=execution_id, progress=line)
 
 
 def _request(staged: _Staged, start: int) -> RunRequest:
@@ -138,6 +207,7 @@ def _exited(execution_id: str, outcome: RunOutcome) -> Exited:
         problem=problem,
         output=_output(outcome.stdout_head, outcome.stderr_head),
         result=result,
+        image_digest=outcome.image_digest,
     )
 
 

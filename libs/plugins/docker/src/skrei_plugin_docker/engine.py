@@ -1,0 +1,208 @@
+"""The docker engine as the agent sees it: a run is a container that lives on without the agent."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from skrei_domain.docker_params import docker_problems
+from skrei_domain.errors import SkreiError
+from skrei_domain.job_reading import FieldProblem
+from skrei_domain.node import Gpu
+from skrei_plugin_api.engine import Engine, EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest, Tell
+from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
+from skrei_plugin_docker import layout as layouts
+from skrei_plugin_docker.create import EXECUTION, NODE, ROLE, START, WHOLE, Role, container_name, create_body, network
+from skrei_plugin_docker.daemon import Container, Daemon
+from skrei_plugin_docker.failures import DISK_FULL, DaemonAway, ImageUnavailable, Refusal, disk_full, start_failed
+from skrei_plugin_docker.images import Images
+from skrei_plugin_docker.params import read_params
+from skrei_plugin_docker.reaper import Reaper
+from skrei_plugin_docker.run import Run, failed
+from skrei_plugin_docker.settings import DockerSettings
+from skrei_plugin_docker.sight import Sight
+
+ASK_AGAIN_SECONDS = 0.5
+"""Between two questions to a daemon that is away when an agent starts."""
+
+
+class DockerEngine(Engine):
+    """Runs images in containers of this node's Docker daemon, with limits and few rights."""
+
+    plugin_api = PLUGIN_API
+    name = "docker"
+    version = "0.1.0"
+    adopts = True
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._settings = DockerSettings.from_options(context.options)
+        self._node = context.node_id or str(context.state_dir)
+        self._daemon = Daemon(self._settings)
+        self._images = Images(self._daemon, self._settings)
+        self._sight = Sight(self._daemon, context.state_dir, self._node)
+        self._reaper = Reaper(self._daemon, self._node)
+        self._leaving = False
+
+    async def describe(self) -> PluginInfo:
+        """Ask the daemon for its version, not for long."""
+        if reason := self._daemon.missing():
+            return PluginInfo(available=False, reason=reason)
+        try:
+            version = await self._daemon.version(self._settings.describe_seconds)
+        except (SkreiError, Refusal) as error:
+            return PluginInfo(available=False, reason=str(error))
+        return PluginInfo(available=True, version=version)
+
+    def validate(self, params: Params) -> list[FieldProblem]:
+        """Name every wrong parameter."""
+        return docker_problems(params)
+
+    async def prepare(self, params: Params, tell: Tell) -> None:
+        """Have the image here, as `Pull` says."""
+        await self._images.prepare(read_params(params), tell)
+
+    async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
+        """Run a container to its end; cancelled, it is stopped, unless the agent leaves."""
+        began = time.monotonic()
+        try:
+            container = await self._create(request)
+        except layouts.LayoutFailed as error:
+            return failed(request, error.failure, began)
+        except ImageUnavailable as error:
+            message = f"{error.message} ({error.hint})"
+            return failed(request, EngineFailure(FailureCode.IMAGE_UNAVAILABLE, message), began)
+        except Refusal as refusal:
+            return failed(request, start_failed(refusal), began)
+        except _NetworkUnsupported as error:
+            return failed(request, EngineFailure(FailureCode.NETWORK_UNSUPPORTED, str(error)), began)
+        return await self._see(request, container, lambda run: run.begin(events))
+
+    async def adopt(self, request: RunRequest, events: RunEvents) -> RunOutcome | None:
+        """Take up the container of this execution and start; None when there is none that was started."""
+        found = await self._patiently_find(request)
+        if found is None:
+            return None
+        if found["State"] == "created":  # the agent ended just before it was started
+            if found["Labels"].get(WHOLE) != "true":
+                return None
+            return await self._see(request, found["Id"], lambda run: run.begin(events))
+        events.running()
+        return await self._see(request, found["Id"], lambda run: run.take_up())
+
+    def leave(self) -> None:
+        """From now on containers live on when their run is cancelled."""
+        self._leaving = True
+
+    async def release(self, execution_id: str) -> None:
+        """Remove every container and volume of an execution."""
+        await self._reaper.release(execution_id)
+
+    async def sweep(self, owned: Callable[[str], bool]) -> int:
+        """Remove containers and volumes of this node whose execution nobody holds."""
+        return await self._reaper.sweep(lambda execution_id: execution_id == self._sight.probing or owned(execution_id))
+
+    async def close(self) -> None:
+        """Close the connections; containers live on."""
+        await self._daemon.close()
+
+    # ------------------------------------------------------------ beginnings
+
+    async def _see(
+        self, request: RunRequest, container: str, how: Callable[[Run], Awaitable[RunOutcome]]
+    ) -> RunOutcome:
+        run = Run(
+            request,
+            container,
+            daemon=self._daemon,
+            images=self._images,
+            settings=self._settings,
+            left=lambda: self._leaving,
+        )
+        try:
+            return await how(run)
+        except Refusal as refusal:
+            if DISK_FULL.search(refusal.message):
+                raise disk_full(refusal.message) from refusal
+            raise DaemonAway(f"the Docker daemon does not do what it is asked: {refusal.message}") from refusal
+
+    async def _create(self, request: RunRequest) -> str:
+        """Make the container of a run; its image is fetched when it turns out not to be here."""
+        params = read_params(request.params)
+        mode = network(request.network)
+        if mode is None:
+            raise _NetworkUnsupported(request.network)
+        if request.start_number > 1:  # an earlier start of it must not run beside this one
+            await self._reaper.release(request.execution_id)
+        for last in (False, True):
+            try:
+                plan = await layouts.lay_out(request, params.image, self._sight, self._settings.staging)
+                body = create_body(
+                    request,
+                    params,
+                    plan.places,
+                    self._settings,
+                    node=self._node,
+                    mode=mode,
+                    render_node=_render_node,
+                )
+                body["Labels"][WHOLE] = str(plan.whole).lower()
+                await layouts.make_volumes(self._daemon, request, params.image, plan, self._node)
+                container = await self._create_named(body, request)
+                await layouts.fill(self._daemon, container, plan)
+            except Refusal as refusal:
+                if last or not refusal.image_missing:
+                    raise
+                await self._images.fetch(params, _nobody)
+            else:
+                return container
+        raise AssertionError("not reached")
+
+    async def _create_named(self, body: dict[str, object], request: RunRequest) -> str:
+        name = container_name(request)
+        try:
+            return await self._daemon.create(body, name)
+        except Refusal as refusal:
+            if refusal.status != 409:
+                raise
+        await self._reaper.release(request.execution_id)  # what a killed agent had begun, and never started
+        return await self._daemon.create(body, name)
+
+    async def _patiently_find(self, request: RunRequest) -> Container | None:
+        """Return the container of a start. A daemon that is away is waited for. Raises DaemonAway."""
+        until = time.monotonic() + self._settings.away_seconds
+        wanted = {
+            NODE: self._node,
+            EXECUTION: request.execution_id,
+            START: str(request.start_number),
+            ROLE: Role.RUN.value,
+        }
+        while True:
+            try:
+                found = await self._daemon.containers(wanted)
+            except DaemonAway:
+                if time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(ASK_AGAIN_SECONDS)
+            else:
+                return next((one for one in found if one["State"] in _LIVES_ON), None)
+
+
+_LIVES_ON = ("created", "running", "paused", "exited")
+
+
+class _NetworkUnsupported(Exception):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the docker engine has no network of type {name!r} yet: use Bridge for an open one, None for none"
+        )
+
+
+def _render_node(gpu: Gpu) -> str:
+    """The device file by which programs use a GPU that is not NVIDIA's."""
+    by_path = Path(f"/dev/dri/by-path/pci-{gpu.pci_address}-render")
+    return str(by_path.resolve()) if gpu.pci_address and by_path.exists() else f"/dev/dri/renderD{128 + gpu.index}"
+
+
+def _nobody(_: str) -> None:
+    """Progress that nobody waits for."""

@@ -1,0 +1,204 @@
+"""What goes wrong with images and containers, from the daemon's words to a code, a cause and what to do. Pure."""
+
+import re
+from dataclasses import dataclass
+
+from skrei_domain.errors import SkreiError
+from skrei_plugin_api.engine import EngineFailure, FailureCode
+
+DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+
+
+class DaemonAway(SkreiError):
+    """The Docker daemon cannot be reached, or does not answer."""
+
+    code = "docker-away"
+    retryable = True
+
+
+class DiskFull(SkreiError):
+    """The daemon has no room left on its disk."""
+
+    code = "docker-disk-full"
+    retryable = True
+
+
+class RegistryTrouble(SkreiError):
+    """A registry does not serve now, or not this node: another node, or a later time, may do better."""
+
+    code = "registry-unavailable"
+    retryable = True
+
+
+class ImageUnavailable(SkreiError):
+    """The image cannot be had, whoever asks."""
+
+    code = "image-unavailable"
+
+
+class Refusal(Exception):
+    """The daemon says no to a request: its status and its words."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = " ".join(message.split())
+
+    @property
+    def image_missing(self) -> bool:
+        """Whether a container cannot be made because its image is not here."""
+        return self.status == 404 and "no such image" in self.message.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    pattern: re.Pattern[str]
+    what: str
+    hint: str
+    passing: bool = False
+
+
+def _rule(pattern: str, what: str, hint: str, *, passing: bool = False) -> _Rule:
+    return _Rule(re.compile(pattern, re.IGNORECASE), what, hint, passing)
+
+
+_PULL = (
+    _rule(
+        r"toomanyrequests|too many requests|rate limit|\b429\b",
+        "the registry serves this node no more for now (429)",
+        "it is tried again; with credentials (`docker login` on the node) most registries allow more",
+        passing=True,
+    ),
+    _rule(
+        r"unauthorized|authentication required|no basic auth|\b401\b|\b403\b|forbidden|denied: |incorrect username",
+        "the registry refuses this node (401)",
+        "log in on the node with `docker login`, or correct the credentials there",
+    ),
+    _rule(
+        r"pull access denied|may require 'docker login'",
+        "there is no such repository, or this node may not read it",
+        "check the name; for a private one log in on the node with `docker login`",
+    ),
+    _rule(
+        r"manifest unknown|manifest for .* not found|not found|\b404\b|name unknown|repository .* does not exist",
+        "the registry has no such image (404)",
+        "check the name and the tag; `docker pull` on any machine tells whether it can be had",
+    ),
+    _rule(
+        r"no matching manifest|does not match the specified platform",
+        "the registry has the image, but not for this node's platform",
+        "constrain the job to nodes of the image's platform (os_arch), or name an image for this one",
+    ),
+    _rule(
+        r"http response to https client|certificate|x509",
+        "the registry cannot be spoken to safely",
+        "the node's daemon must trust its certificate (/etc/docker/certs.d), or list it as insecure",
+    ),
+)
+
+
+def pull_failed(image: str, said: str) -> SkreiError:
+    """Return what a pull that failed is; the daemon's words stand in it."""
+    said = " ".join(said.split())
+    if DISK_FULL.search(said):
+        return disk_full(said)
+    for rule in _PULL:
+        if rule.pattern.search(said):
+            error = RegistryTrouble if rule.passing else ImageUnavailable
+            return error(f"image not available: {image}: {rule.what}: {said}", hint=rule.hint)
+    return RegistryTrouble(
+        f"image not available: {image}: it cannot be pulled: {said}",
+        hint="it is tried again; `docker pull` on the node shows the same, and `Pull: never` asks no registry",
+    )
+
+
+def not_here(image: str) -> ImageUnavailable:
+    """Return the failure of `Pull: never` where the image is not on the node."""
+    return ImageUnavailable(
+        f"image not available: {image} is not on this node, and `Pull: never` asks no registry",
+        hint="load it there (`docker pull`, `docker load`), or leave `Pull` out",
+    )
+
+
+def disk_full(said: str) -> DiskFull:
+    """Return the trouble of a daemon without room."""
+    return DiskFull(
+        f"the node's Docker daemon has no room left on its disk: {said}",
+        hint="make room on the node: `docker system prune` removes what nothing uses",
+    )
+
+
+_START = (
+    (
+        r"executable file not found|exec: \"[^\"]*\": stat [^:]*: no such file or directory"
+        r"|^exec .*: no such file or directory$",
+        FailureCode.EXECUTABLE_INVALID,
+        "the image has no such program (127)",
+        "check Entrypoint, Parameters and the image's PATH",
+    ),
+    (
+        r"exec format error",
+        FailureCode.EXECUTABLE_INVALID,
+        "the program is none that this machine can run (126)",
+        "the image is for another platform (compare os_arch of the node), or a script lacks its first `#!` line",
+    ),
+    (
+        r"exec: \"[^\"]*\": (?:is a directory|permission denied)|starting container process caused.*permission denied"
+        r"|^exec .*: permission denied$",
+        FailureCode.EXECUTABLE_INVALID,
+        "the program may not be executed (126)",
+        "give the file its execute bit in the image, or name another one in Entrypoint",
+    ),
+    (
+        r"no command specified",
+        FailureCode.EXECUTABLE_INVALID,
+        "the image names no program to run",
+        "name one in Parameters (or Entrypoint)",
+    ),
+    (
+        r"minimum memory limit",
+        FailureCode.CONTAINER_REFUSED,
+        "Resources.Memory is below what a container needs",
+        "ask for 6mb or more",
+    ),
+    (
+        r"duplicate mount point",
+        FailureCode.INPUT_INVALID,
+        "two inputs or outputs want to be at the same place",
+        "give each its own Target or Path",
+    ),
+    (
+        r"mkdir .*: not a directory|not a directory: unknown|Are you trying to mount a directory onto a file",
+        FailureCode.INPUT_INVALID,
+        "an input or output lies where the image has a file",
+        "choose another Target or Path",
+    ),
+    (
+        r"chdir to cwd|working directory",
+        FailureCode.CONTAINER_REFUSED,
+        "the WorkingDirectory cannot be entered",
+        "name a directory of the image that its user may enter",
+    ),
+)
+
+_NOT_EXECUTED = re.compile(r"exec [^\n]*: (?:exec format error|permission denied|no such file or directory)\n?")
+
+
+def never_ran(code: int, stderr: bytes) -> EngineFailure | None:
+    """Return why a program that "ended" was never executed: what starts it says so in the program's own stderr."""
+    said = stderr.decode("utf-8", errors="replace")
+    if code in (1, 126, 127, 255) and _NOT_EXECUTED.fullmatch(said):
+        return start_failed(Refusal(0, said))
+    return None
+
+
+def start_failed(refusal: Refusal) -> EngineFailure:
+    """Return why a container could not be made or started. Raises DiskFull, which is the node's doing."""
+    if DISK_FULL.search(refusal.message):
+        raise disk_full(refusal.message)
+    for pattern, code, what, hint in _START:
+        if re.search(pattern, refusal.message, re.IGNORECASE):
+            return EngineFailure(code, f"failed to start container: {what}: {refusal.message} ({hint})")
+    return EngineFailure(
+        FailureCode.CONTAINER_REFUSED, f"failed to start container: the daemon refuses it: {refusal.message}"
+    )

@@ -1,0 +1,80 @@
+"""Images onto this node: the one that is here first, a registry only when it must be."""
+
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from skrei_plugin_docker.credentials import credentials
+from skrei_plugin_docker.daemon import Daemon
+from skrei_plugin_docker.failures import Refusal, not_here, pull_failed
+from skrei_plugin_docker.params import DockerParams, Pull
+from skrei_plugin_docker.reference import digest_of, parse
+from skrei_plugin_docker.settings import DockerSettings
+
+TELL_SECONDS = 2.0
+"""How often a pull tells how far it is: enough for a person who watches."""
+REMEMBERED = 256
+"""Images whose digest is kept in memory: a node's jobs repeat the same few."""
+
+Tell = Callable[[str], None]
+
+
+class Images:
+    """What the daemon has and pulls. Remembers what images are called by digest, by their ids."""
+
+    def __init__(self, daemon: Daemon, settings: DockerSettings) -> None:
+        self._daemon = daemon
+        self._settings = settings
+        self._digests: OrderedDict[str, str] = OrderedDict()
+
+    async def prepare(self, params: DockerParams, tell: Tell) -> None:
+        """Have the image here as `Pull` says. Raises SkreiError: it cannot be had, or not now."""
+        if params.pull is not Pull.ALWAYS and (image := await self._daemon.image(params.image)) is not None:
+            self._remember(image, params.image)
+            return
+        await self.fetch(params, tell)
+
+    async def fetch(self, params: DockerParams, tell: Tell) -> None:
+        """Pull the image, unless that is ruled out. Raises SkreiError."""
+        if params.pull is Pull.NEVER:
+            raise not_here(params.image)
+        reference = parse(params.image)
+        auth = await credentials(reference, self._settings.config)
+        try:
+            async for line in progress(self._daemon.pull(str(reference), auth), params.image):
+                tell(line)
+        except Refusal as refusal:
+            raise pull_failed(params.image, refusal.message) from refusal
+
+    async def digest(self, image_id: str, name: str) -> str:
+        """Return what the image of a container is known by: see `reference.digest_of`."""
+        if image_id not in self._digests:
+            image = await self._daemon.image(image_id)
+            self._remember(image or {"Id": image_id}, name)
+        return self._digests[image_id]
+
+    def _remember(self, image: dict[str, Any], name: str) -> None:
+        self._digests[str(image.get("Id"))] = digest_of(image, name)
+        self._digests.move_to_end(str(image.get("Id")))
+        while len(self._digests) > REMEMBERED:
+            self._digests.popitem(last=False)
+
+
+async def progress(
+    items: AsyncIterator[dict[str, Any]], name: str, now: Callable[[], float] = time.monotonic
+) -> AsyncIterator[str]:
+    """Yield a line now and then, and at the end, of how far a pull is."""
+    layers: dict[str, tuple[int, int]] = {}
+    told = -TELL_SECONDS
+    async for item in items:
+        detail = item.get("progressDetail") or {}
+        if item.get("status") in ("Downloading", "Download complete") and "id" in item:
+            done, size = layers.get(item["id"], (0, 0))
+            size = int(detail.get("total") or size)
+            layers[item["id"]] = (int(detail.get("current") or (size if "complete" in item["status"] else done)), size)
+        if now() - told >= TELL_SECONDS and layers:
+            told = now()
+            done, size = (sum(part) for part in zip(*layers.values(), strict=True))
+            yield f"pulling {name}: {len(layers)} layers, {done / 1e6:.1f} of {size / 1e6:.1f} MB"
+    yield f"pulled {name}"
