@@ -247,3 +247,8 @@ def running_registry(folder: Path, port: int, *, login: bool) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(STOP_SECONDS)
+
+
+def why_no_registry() -> str:
+    """Why no registry can be had here; empty when it can."""
+    return "" if shutil.which("docker-registry") else "not installed: docker-registry (a Debian package of that name)"

@@ -1,5 +1,7 @@
 """Images onto this node: the one that is here first, a registry only when it must be."""
 
+import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +29,7 @@ class Images:
         self._daemon = daemon
         self._settings = settings
         self._digests: OrderedDict[str, str] = OrderedDict()
+        self._pulling: dict[str, asyncio.Lock] = {}
 
     async def prepare(self, params: DockerParams, tell: Tell) -> None:
         """Have the image here as `Pull` says. Raises SkreiError: it cannot be had, or not now."""
@@ -36,9 +39,21 @@ class Images:
         await self.fetch(params, tell)
 
     async def fetch(self, params: DockerParams, tell: Tell) -> None:
-        """Pull the image, unless that is ruled out. Raises SkreiError."""
+        """Pull the image, unless that is ruled out. Raises SkreiError.
+
+        Who wants an image that is being pulled waits for that, and looks again.
+        """
         if params.pull is Pull.NEVER:
             raise not_here(params.image)
+        lock = self._pulling.setdefault(params.image, asyncio.Lock())
+        waits = lock.locked()
+        async with lock:
+            if not (waits and await self._daemon.image(params.image) is not None):
+                await self._pull(params, tell)
+        if not lock.locked():
+            self._pulling.pop(params.image, None)
+
+    async def _pull(self, params: DockerParams, tell: Tell) -> None:
         reference = parse(params.image)
         auth = await credentials(reference, self._settings.config)
         try:
@@ -66,15 +81,16 @@ async def progress(
 ) -> AsyncIterator[str]:
     """Yield a line now and then, and at the end, of how far a pull is."""
     layers: dict[str, tuple[int, int]] = {}
-    told = -TELL_SECONDS
+    told = -math.inf
     async for item in items:
         detail = item.get("progressDetail") or {}
         if item.get("status") in ("Downloading", "Download complete") and "id" in item:
             done, size = layers.get(item["id"], (0, 0))
             size = int(detail.get("total") or size)
             layers[item["id"]] = (int(detail.get("current") or (size if "complete" in item["status"] else done)), size)
-        if now() - told >= TELL_SECONDS and layers:
-            told = now()
+        moment = now()
+        if moment - told >= TELL_SECONDS and layers:
+            told = moment
             done, size = (sum(part) for part in zip(*layers.values(), strict=True))
             yield f"pulling {name}: {len(layers)} layers, {done / 1e6:.1f} of {size / 1e6:.1f} MB"
     yield f"pulled {name}"

@@ -6,12 +6,13 @@ paths through that container's mounts, and then shows by a file of its own that 
 """
 
 import asyncio
+import posixpath
 import re
 import secrets
 import tarfile
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from skrei_plugin_docker.create import EXECUTION, NODE, ROLE, Place, Role, unstarted_body
@@ -42,8 +43,8 @@ def translate(path: str, mounts: Mounts) -> str | None:
             best = (here, there)
     if best is None:
         return None
-    rest = path[len(best[0].rstrip("/")) :]
-    return str(PurePosixPath(best[1] + rest))
+    rest = path[len(best[0].rstrip("/")) :].lstrip("/")
+    return posixpath.join(best[1], rest) if rest else best[1]
 
 
 class Sight:
