@@ -352,3 +352,17 @@ async def test_a_paging_token_with_half_a_character_is_400(api: Api) -> None:
     token = queries.token_out("jobs", "created_at", 0, 10, 5, "\ud800")
     answer = await api.http.get(JOBS, params={"next_token": token})
     assert (answer.status_code, answer.json()["Code"]) == (400, "ValidationError")
+
+
+async def test_a_queued_job_tells_its_place_in_line_by_priority_and_age_as_of_now(api: Api) -> None:
+    async def place(job_id: str) -> str | None:
+        state = (await api.http.get(f"{JOBS}/{job_id}")).json()["Job"]["State"]
+        return (state.get("Details") or {}).get("Position")  # type: ignore[no-any-return]
+
+    jobs = [await api.submit() for _ in range(3)] + [await api.submit(Priority=5)]
+    for job_id in jobs:
+        assert await place(job_id) is None
+        await api.rows.state(job_id, "Queued", details='{"Reasons":"none"}')
+    assert [await place(job_id) for job_id in jobs] == ["2", "3", "4", "1"]
+    await api.rows.state(jobs[0], "Running")
+    assert [await place(job_id) for job_id in jobs] == [None, "2", "3", "1"]

@@ -21,6 +21,10 @@ SHOWN_GROUPS = 10
 """Reason lines in a text: more is a table, not a sentence."""
 
 
+HELD = "held"
+"""Not a filter of its own: a node that is held for another job."""
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """One reason, and the nodes that gave it. `sample` is the first of them by id."""
@@ -75,8 +79,12 @@ def explain(
     requested: int,
     now: datetime,
     keep: timedelta = memory.KEPT,
+    closed: tuple[str, str] | None = None,
 ) -> Explanation:
-    """Say, for every known node, the first filter that refuses `requirement`."""
+    """Say, for every known node, the first filter that refuses `requirement`.
+
+    `closed` is a node that could run it and may not, with the reason.
+    """
     rows = matrix.rows
     open_rows = matrix.known[:rows].copy()
     known = int(open_rows.sum())
@@ -96,6 +104,10 @@ def explain(
                 return check.reason(requirement, nodes[name], matrix.room(name)) + hoped.get(name, "")
 
             groups += _groups(check.name, names, reason)
+    if closed is not None and open_rows[matrix.row_of[closed[0]]]:
+        open_rows[matrix.row_of[closed[0]]] = False
+        refused[HELD] = 1
+        groups.append(Group(HELD, closed[1], 1, closed[0]))
     good = {check.name for check in FOR_GOOD}
     hopeless = known > 0 and sum(count for name, count in refused.items() if name in good) == known
     return Explanation(

@@ -49,6 +49,7 @@ class Plan:
 
     decisions: tuple[JobPlan, ...]
     unknown: tuple[str, ...] = ()
+    held_for: str = ""  # the job that a node was held for: once it waits no more, others may have that node
     view: ClusterView = field(default_factory=ClusterView, repr=False, compare=False)
     ids: IdSource = field(default=lambda prefix: prefix, repr=False, compare=False)
 

@@ -14,6 +14,8 @@ from skrei_scheduling import memory, ranking, texts
 from skrei_scheduling.changes import EvaluationNew
 from skrei_scheduling.explain import Explanation, explain, refused_for_good
 from skrei_scheduling.feasibility import ClassMask
+from skrei_scheduling.held import HOLD_AFTER, Held, held
+from skrei_scheduling.labels import Mask
 from skrei_scheduling.nodes import Trial
 from skrei_scheduling.plan import JobPlan, Plan, Waits
 from skrei_scheduling.reconcile import STOPS_A_LOOK, Difference, Failure, Missing, reconcile, replaced
@@ -36,10 +38,12 @@ def schedule(
     *,
     pack: bool = False,
     keep: timedelta = memory.KEPT,
+    hold_after: timedelta = HOLD_AFTER,
 ) -> Plan:
     """Return what brings each evaluated job to what it wants, and why not more.
 
-    `keep` is how long a capability that a node lost is waited for.
+    `keep` is how long a capability that a node lost is waited for, `hold_after` how long the first in line is overtaken
+    before a node is held for it.
 
     Jobs that came with their evaluations are taken into the view first, as they were read from the record; nothing
     else of the view changes. Jobs of other types than batch are answered with nothing.
@@ -59,10 +63,11 @@ def schedule(
         else:
             jobs.append(job)
     jobs.sort(key=turn)
+    kept_back = held(view, now, grouped, after=hold_after) if view.waiting else None
     with view.matrix.trial() as trial:
-        planner = _Planner(view, now, seed, ids, trial, pack=pack, keep=keep)
+        planner = _Planner(view, now, seed, ids, trial, pack=pack, keep=keep, kept_back=kept_back)
         decisions = tuple(planner.decide(job, tuple(grouped[job.id])) for job in jobs)
-    return Plan(decisions, tuple(unknown), view, ids)
+    return Plan(decisions, tuple(unknown), kept_back.job_id if kept_back else "", view, ids)
 
 
 class _Planner:
@@ -78,6 +83,7 @@ class _Planner:
         *,
         pack: bool,
         keep: timedelta,
+        kept_back: Held | None,
     ) -> None:
         self._view = view
         self._now = now
@@ -86,9 +92,10 @@ class _Planner:
         self._trial = trial
         self._pack = pack
         self._keep = keep
+        self._kept_back = kept_back
         self._hopeless: dict[Requirement, bool] = {}
         self._stops = STOPS_A_LOOK  # what this plan may still stop
-        self._explained: dict[Requirement, tuple[int, Explanation]] = {}
+        self._explained: dict[tuple[Requirement, bool], tuple[int, Explanation]] = {}
 
     def decide(self, job: JobRow, evaluations: tuple[Evaluation, ...]) -> JobPlan:
         """Decide for one job."""
@@ -140,19 +147,23 @@ class _Planner:
             missing = [each for each in difference.missing if each.unit[0] == task.name]
             if not missing:
                 continue
-            chosen = self._choose(task, missing)
+            chosen = self._choose(task, missing, closed=self._closed(job))
             rows += [self._offer(job, task, each, node, evaluation_id) for each, node in chosen]
             placed = {each.unit for each, _ in chosen}
             unplaced += [each for each in missing if each.unit not in placed]
         return rows, unplaced
 
-    def _choose(self, task: TaskPlan, missing: list[Missing]) -> list[tuple[Missing, str]]:
+    def _closed(self, job: JobRow) -> Held | None:
+        """The node that is held for somebody before `job` in line."""
+        return self._kept_back if self._kept_back is not None and self._kept_back.closed_to(job) else None
+
+    def _choose(self, task: TaskPlan, missing: list[Missing], *, closed: Held | None) -> list[tuple[Missing, str]]:
         """Choose nodes: first for units that have nothing to avoid, all at once, then for the others one by one."""
         work = self._view.feasibility.of(task.requirement)
         free = [each for each in missing if not each.avoid]
         chosen: list[tuple[Missing, str]] = []
         while free:
-            nodes = self._round(work, len(free))
+            nodes = self._round(work, len(free), closed)
             if not nodes:
                 break
             for each, node in zip(free, nodes, strict=False):
@@ -161,29 +172,36 @@ class _Planner:
             free = free[len(nodes) :]
         for each in missing:
             if each.avoid:
-                found = self._apart(work, each.avoid)
+                found = self._apart(work, each.avoid, closed)
                 if found is not None:
                     self._trial.reserve(found, task.requirement.resources)
                     chosen.append((each, found))
         return chosen
 
-    def _round(self, work: ClassMask, count: int) -> list[str]:
+    def _open(self, work: ClassMask, closed: Held | None) -> Mask:
+        """The nodes that have room for one more unit and are not held for another job."""
+        mask = work.with_room(self._view.matrix)
+        if closed is not None:
+            mask[self._view.matrix.row_of[closed.node_id]] = False
+        return mask
+
+    def _round(self, work: ClassMask, count: int, closed: Held | None) -> list[str]:
         """The best nodes that have room, each once: spreading goes round by round, packing node by node."""
         matrix = self._view.matrix
-        mask = work.with_room(matrix)
+        mask = self._open(work, closed)
         key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus)
         if count == 1 or self._pack:
             row = ranking.best(mask, key)
             return [] if row is None else [matrix.ids[row]]
         return [matrix.ids[row] for row in ranking.best_of(mask, key, count)]
 
-    def _apart(self, work: ClassMask, avoid: frozenset[str]) -> str | None:
+    def _apart(self, work: ClassMask, avoid: frozenset[str], closed: Held | None) -> str | None:
         """The best node that is not among `avoid`; one of those again only where no other could ever take the unit."""
         matrix = self._view.matrix
         avoided = [row for row in (matrix.row_of.get(node) for node in avoid) if row is not None]
         others = work.candidates.copy()
         others[avoided] = False
-        mask = work.with_room(matrix)
+        mask = self._open(work, closed)
         if others.any():
             mask &= others
         key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus, failures=avoid)
@@ -216,16 +234,25 @@ class _Planner:
         task = next(task for task in job.tasks if task.name == unplaced[0].unit[0])
         requirement = task.requirement
         units = len(unplaced) + beyond
-        explanation = self._explain(requirement, units)
+        explanation = self._explain(requirement, units, self._closed(job))
         return Waits(units, explanation, self._view.waiting.position(job, requirement))
 
-    def _explain(self, requirement: Requirement, requested: int) -> Explanation:
+    def _explain(self, requirement: Requirement, requested: int, closed: Held | None) -> Explanation:
         """Explain once per class for as long as nothing else was promised in between."""
-        promised, found = self._explained.get(requirement, (-1, None))
+        key = (requirement, closed is not None)
+        promised, found = self._explained.get(key, (-1, None))
         if found is None or promised != self._trial.count:
             view = self._view
-            found = explain(requirement, view.matrix, view.nodes, requested=requested, now=self._now, keep=self._keep)
-            self._explained[requirement] = (self._trial.count, found)
+            found = explain(
+                requirement,
+                view.matrix,
+                view.nodes,
+                requested=requested,
+                now=self._now,
+                keep=self._keep,
+                closed=None if closed is None else (closed.node_id, closed.reason),
+            )
+            self._explained[key] = (self._trial.count, found)
         return replace(found, requested=requested)
 
     def _cannot_wait(self, job: JobRow, waits: Waits) -> Failure | None:

@@ -7,6 +7,7 @@ asked only about the nodes that changed, and only as many of its jobs are woken 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from heapq import nsmallest
 from typing import TypeAlias
 
 from skrei_scheduling.feasibility import accepts
@@ -66,6 +67,11 @@ class WaitingLine:
         """Return the job's place in its class's line, from 1, whether it stands there yet or not."""
         return bisect_left(self._classes.get(requirement, []), turn(job)) + 1
 
+    def firsts(self, most: int) -> list[tuple[Requirement, str]]:
+        """Return the first job of each class, first in line first, of at most so many classes."""
+        first = nsmallest(most, ((line[0], requirement) for requirement, line in self._classes.items()), key=_place)
+        return [(requirement, job_id) for (_, _, job_id), requirement in first]
+
     def lines(self) -> Iterator[tuple[Requirement, Iterator[str]]]:
         """Yield every class with its jobs, in their order; the line may not change meanwhile."""
         return ((requirement, (job_id for _, _, job_id in line)) for requirement, line in self._classes.items())
@@ -104,6 +110,10 @@ class WaitingLine:
                     _take(need, self._places[job_id][2], open_rows, room)
                 woken.append(job_id)
         return woken
+
+
+def _place(first: tuple[Turn, Requirement]) -> Turn:
+    return first[0]
 
 
 def _fits(need: tuple[int, int, int, int], rows: list[int], room: dict[int, list[int]]) -> bool:

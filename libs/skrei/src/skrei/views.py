@@ -56,6 +56,11 @@ class Job:
         """Whether nothing more will happen to this version."""
         return self.state in _JOB_TERMINAL
 
+    @property
+    def position(self) -> str:
+        """Its place in line while it waits, by priority and age."""
+        return str(((self.document.get("State") or {}).get("Details") or {}).get("Position") or "")
+
     @classmethod
     def parse(cls, document: Document) -> "Job":
         """Read the API's job object."""

@@ -18,6 +18,8 @@ FULL_JOB_ID = 38
 """Characters of `j-` and a uuid: such a key is looked up as an id first."""
 LAST = "\U0010ffff"
 """Sorts after every id that begins with what stands before it, in the C collation."""
+FURTHEST = 10_000
+"""The last place in line that is counted: an index read of some 10 ms."""
 NAMED_IDS = 3
 """Ids that a message about an ambiguous prefix names."""
 
@@ -47,6 +49,17 @@ FROM nodes n LEFT JOIN LATERAL (
 ) h ON true
 """
 
+_POSITION = f"""
+SELECT 1 + (
+    SELECT count(*) FROM (
+        SELECT FROM jobs w WHERE w.state = 'Queued'
+        AND (w.priority > j.priority OR w.priority = j.priority AND (w.created_at, w.id) < (j.created_at, j.id))
+        LIMIT {FURTHEST} - 1
+    ) AS before
+)
+FROM jobs j WHERE j.id = $1 AND j.state = 'Queued'
+"""
+
 
 async def find_job(pool: asyncpg.Pool, key: str, namespace: str) -> Row:
     """Return the job that `key` names: its name in the namespace, its id, or a beginning of an id alone.
@@ -68,6 +81,15 @@ async def find_job(pool: asyncpg.Pool, key: str, namespace: str) -> Row:
     if len(rows) > 1 and rows[0]["id"] != key:
         raise Ambiguous(f"multiple jobs found for id {key}: {_named(rows)}", hint="use the full id", ids=_named(rows))
     return rows[0]
+
+
+async def position(pool: asyncpg.Pool, job_id: str) -> int | None:
+    """Return a queued job's place among all that are queued, by priority and age, from 1; None for any other job.
+
+    Counted up to `FURTHEST`: further back the number says no more than that it takes long.
+    """
+    place: int | None = await pool.fetchval(_POSITION, job_id)
+    return place
 
 
 async def list_jobs(

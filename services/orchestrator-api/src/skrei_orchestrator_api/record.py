@@ -13,6 +13,7 @@ import asyncpg
 from skrei_domain.constraints import Constraint
 from skrei_domain.job import decode, encode, references, restore_blobs
 from skrei_domain.job_blobs import PREFIX
+from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import HintedEvaluation
 from skrei_orchestrator_api import views
 from skrei_orchestrator_api.settings import Settings
@@ -91,6 +92,11 @@ class Record:
     async def find_job(self, key: str, namespace: str) -> JobView:
         """Return the job that a name, an id or the beginning of one names. Raises NotFound or Ambiguous."""
         return JobView.of(await lookups.find_job(self._pool, key, namespace))
+
+    async def in_line(self, job: JobView) -> JobView:
+        """Return the job with its place in line as of now, where it waits."""
+        place = await lookups.position(self._pool, job.id) if job.state is JobState.QUEUED else None
+        return job if place is None else job.at_place(place)
 
     async def whole_json(self, job: JobView) -> str:
         """Return a job as JSON, with the inline data that was cut out of its spec put back."""

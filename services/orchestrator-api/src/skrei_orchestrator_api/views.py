@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,6 +50,10 @@ class JobView:
     def is_terminal(self) -> bool:
         """Whether only a new version can follow."""
         return self.state.is_terminal
+
+    def at_place(self, place: int) -> "JobView":
+        """Return the job with its place in line among what explains its state."""
+        return replace(self, details=schemas.dump(json.loads(self.details or "{}") | {"Position": str(place)}))
 
     def json(self, spec_json: str = "") -> str:
         """Return the job as clients know it; `spec_json` replaces the stored text (with its blobs put back)."""

@@ -39,6 +39,7 @@ from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, Repor
 from skrei_scheduling import memory
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked, Position
+from skrei_scheduling.held import HOLD_AFTER
 from skrei_scheduling.membership import (
     disconnect_into,
     half_silent,
@@ -106,6 +107,7 @@ class Core:
         heartbeat_seconds: float = 5.0,
         missed_heartbeats: int = 3,
         keep: timedelta = memory.KEPT,
+        hold_after: timedelta = HOLD_AFTER,
         piece: int = A_PIECE,
     ) -> None:
         self.view = view
@@ -113,6 +115,7 @@ class Core:
         self.side = LeaderSide(timeline, epoch, heartbeat_seconds=heartbeat_seconds, missed=missed_heartbeats)
         self._ids = ids
         self._keep = keep
+        self._hold_after = hold_after
         self._piece = piece
         self._inbox = _Inbox()
         self._welcomes: dict[str, Welcome] = {}  # nodes that are being taken in
@@ -546,7 +549,9 @@ class Core:
         for evaluation in chosen:
             if evaluation.job is not None:
                 self.view.upsert_job(evaluation.job)
-        plan = schedule(self.view, chosen, now, next(self._seeds), self._ids, keep=self._keep)
+        plan = schedule(
+            self.view, chosen, now, next(self._seeds), self._ids, keep=self._keep, hold_after=self._hold_after
+        )
         ids = frozenset(evaluation.id for evaluation in chosen if evaluation.id)
         rows: list[Locked] = []
 
@@ -557,6 +562,9 @@ class Core:
         def after(changes: Changes, now: float) -> list[Outgoing]:
             out = self._advance(changes, now)
             self.view.heed(rows[-1])
+            if plan.held_for and plan.held_for not in self.view.waiting:  # what is left of its node is for all now
+                for job_id in self.view.sweep():
+                    self._wake(job_id, "capacity")
             return out
 
         return Commit("plan", frozenset(plan.jobs), ids, decide, after)

@@ -114,6 +114,7 @@ class Leader:
             heartbeat_seconds=self._settings.heartbeat_seconds,
             missed_heartbeats=self._settings.missed_heartbeats,
             keep=timedelta(seconds=self._settings.capability_seconds),
+            hold_after=timedelta(seconds=self._settings.hold_after_seconds),
         )
         token = timedelta(hours=self._settings.token_hours)
         doors = Doors(self._settings.api_url, self._settings.publisher_url)

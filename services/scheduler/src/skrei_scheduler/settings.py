@@ -29,6 +29,12 @@ class SchedulerSettings(Settings):
         description="How long an engine, storage, label or size that a node lost is waited for: a daemon is upgraded, "
         "a machine rebooted, in less.",
     )
+    hold_after_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="How long the first in line is overtaken by smaller jobs before a node is held for it: most of "
+        "what runs ends within that.",
+    )
     lease_seconds: float = Field(
         3.0, ge=1, description="How long leadership outlives its last renewal; a takeover takes at most 2 s more."
     )

@@ -68,6 +68,7 @@ def describe(found: JobDetails) -> None:
         "Type": job.type,
         "State": job.state,
         "Message": job.message,
+        "Position": f"{job.position} of those that wait" if job.state == "Queued" and job.position else "",
         "Count": str(job.count),
         "Engine": job.engine,
         "Version": str(job.version),

@@ -37,7 +37,7 @@ async def get_job(request: Request) -> Response:
     """Return a job, and beside it what `include` asks for."""
     record = deps_of(request).record
     job = await record.find_job(request.path_params["job_id"], request.query_params.get("namespace", ""))
-    text = f'{{"Job":{await record.whole_json(job)}'
+    text = f'{{"Job":{await record.whole_json(await record.in_line(job))}'
     if wanted := {word for word in request.query_params.get("include", "").split(",") if word}:
         if unknown := wanted - {"history", "executions"}:
             raise Invalid(f"include: {', '.join(sorted(unknown))!r}; allowed: history, executions")
