@@ -36,7 +36,8 @@ from skrei_domain.sync import (
     digest,
     node,
 )
-from skrei_domain.sync.leader import CHALLENGE_SECONDS, Answer, Greeting
+from skrei_domain.sync.judging import Greeting
+from skrei_domain.sync.leader import CHALLENGE_SECONDS, Answer
 from skrei_domain.sync.node import BATCH_BYTES, HELLO_PAGE, REPEAT_SECONDS, WINDOW_BATCHES
 from tests.support.protocol import Row
 

@@ -7,8 +7,9 @@ the rules with the scenario that each one closes.
 
 from skrei_domain.sync.acts import Act, Denied, Drop, Halt, Run, SayHello, Write
 from skrei_domain.sync.digest import digest
+from skrei_domain.sync.judging import Greeting, NodeLog, Recorded
 from skrei_domain.sync.known import Known, KnownExecutions
-from skrei_domain.sync.leader import Answer, Greeting, LeaderSide, NodeLog, Recorded
+from skrei_domain.sync.leader import Answer, LeaderSide
 from skrei_domain.sync.memory import (
     DropFacts,
     DropKnown,

@@ -6,9 +6,8 @@ may be lost at any time: a new leader asks every node to say hello.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from skrei_domain.lifecycle import ORDER, ExecutionState, Want
+from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import (
     PROTOCOL,
     Confirm,
@@ -24,52 +23,11 @@ from skrei_domain.messages import (
     Wanted,
 )
 from skrei_domain.sync.digest import digest
+from skrei_domain.sync.judging import Greeting, NodeLog, Recorded, compare, contradicts, is_restored
 
 OLDEST_PROTOCOL = 1
 CHALLENGE_SECONDS = 1.0  # how long the process that held a node id has to answer before another may take it
 WANTED_IN_REPLY = 1_000  # about 85 KiB; what is beyond goes as commands, and orphans with the next hello
-
-
-class Recorded(Protocol):
-    """An execution as the record holds it; `observed` is the last state that a fact told."""
-
-    @property
-    def id(self) -> str:
-        """Execution id."""
-
-    @property
-    def revision(self) -> int:
-        """Revision of what is wanted."""
-
-    @property
-    def seen_revision(self) -> int:
-        """Highest revision that the node is known to have applied."""
-
-    @property
-    def incarnation(self) -> int:
-        """The node's incarnation that it was offered to."""
-
-    @property
-    def want(self) -> Want:
-        """What is wanted."""
-
-    @property
-    def state(self) -> ExecutionState:
-        """State in the record."""
-
-    @property
-    def observed(self) -> ExecutionState:
-        """Last state that a fact told."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeLog:
-    """How far a node's log is applied, who wrote the last fact of it, and which process speaks for the node."""
-
-    incarnation: int
-    confirmed: int
-    boot_id: str
-    confirmed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +37,6 @@ class Answer:
     facts: tuple[Fact, ...] = ()
     first: int = 0
     confirm: Confirm | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Greeting:
-    """What a hello comes to. `reply` goes out after the record has taken the rest.
-
-    `log` is the node's log from now on (None: refused, or to be said again). `lost` are executions that the node
-    will never run; `orphans` those that the record does not know; `unseen` those whose command never arrived;
-    `restored` means that the record itself is older than what the node was told.
-    """
-
-    reply: HelloReply
-    log: NodeLog | None = None
-    listed: Mapping[str, HelloExecution] = field(default_factory=dict)
-    lost: tuple[str, ...] = ()
-    orphans: tuple[str, ...] = ()
-    unseen: tuple[str, ...] = ()
-    restored: bool = False
-    challenge: Confirm | None = None
 
 
 @dataclass(slots=True)
@@ -223,9 +162,9 @@ class LeaderSide:
             return Greeting(HelloReply(timeline=self.timeline, epoch=self.epoch, more=True))
         if (contest := self._contest(voice, log, hello, now)) is not None:
             return contest
-        if self._restored(log, hello):
+        if is_restored(log, hello, self.timeline, self.epoch):
             return Greeting(self._busy("restored", "the record was restored; say hello again"), restored=True)
-        if self._contradicts(log, rows, listed, hello):
+        if contradicts(log, rows, listed, hello, self.timeline):
             after = max(hello.incarnation, log.incarnation if log else 0) + 1
             return Greeting(self._reply(incarnation=after, confirmed=0))
         same = log is not None and log.incarnation == hello.incarnation
@@ -239,30 +178,17 @@ class LeaderSide:
         return self._greeting(taken, rows, listed)
 
     def _greeting(self, log: NodeLog, rows: Mapping[str, Recorded], listed: Mapping[str, HelloExecution]) -> Greeting:
-        wanted: list[Wanted] = []
-        orphans: list[str] = []
-        for item in listed.values():
-            row = rows.get(item.execution_id)
-            if row is None:
-                # Unknown, or ended in the record: nobody wants it to run. Its own revision is the base.
-                if not item.state.is_terminal:
-                    orphans.append(item.execution_id)
-                    wanted.append(Wanted(execution_id=item.execution_id, revision=item.revision + 1, want=Want.STOP))
-            elif row.revision > item.revision:
-                wanted.append(Wanted(execution_id=row.id, revision=row.revision, want=row.want))
-        missing = [row for row in rows.values() if row.id not in listed and not row.state.is_terminal]
+        found = compare(log, rows, listed)
+        wanted = found.wanted
+        reply = self._reply(incarnation=log.incarnation, confirmed=log.confirmed, wanted=wanted[:WANTED_IN_REPLY])
+        beyond = (each.execution_id for each in wanted[WANTED_IN_REPLY:] if each.execution_id in rows)
         return Greeting(
-            reply=self._reply(
-                incarnation=log.incarnation, confirmed=log.confirmed, wanted=tuple(wanted[:WANTED_IN_REPLY])
-            ),
+            reply=reply,
             log=log,
             listed=listed,
-            lost=tuple(row.id for row in missing if row.incarnation != log.incarnation),
-            unseen=(
-                *(row.id for row in missing if row.incarnation == log.incarnation),
-                *(each.execution_id for each in wanted[WANTED_IN_REPLY:] if each.execution_id in rows),
-            ),
-            orphans=tuple(orphans),
+            lost=found.lost,
+            unseen=(*found.unseen, *beyond),
+            orphans=found.orphans,
         )
 
     def _gather(self, voice: _Voice, hello: Hello) -> dict[str, HelloExecution] | None:
@@ -304,45 +230,6 @@ class LeaderSide:
             return Greeting(self._busy("busy", "another process may hold this node id; asking it"))
         return None
 
-    def _restored(self, log: NodeLog | None, hello: Hello) -> bool:
-        """Whether the node was told what this record does not hold: the record comes from a backup."""
-        if hello.timeline != self.timeline:
-            return hello.timeline > self.timeline
-        if hello.epoch > self.epoch:
-            return True
-        if log is None or hello.confirmed == 0:
-            return False
-        return hello.incarnation > log.incarnation or (
-            hello.incarnation == log.incarnation and hello.confirmed > log.confirmed
-        )
-
-    def _contradicts(
-        self,
-        log: NodeLog | None,
-        rows: Mapping[str, Recorded],
-        listed: Mapping[str, HelloExecution],
-        hello: Hello,
-    ) -> bool:
-        """Whether the journal is not the one that led to the record: then only a new incarnation is safe."""
-        if hello.timeline != self.timeline or hello.incarnation == 0:
-            return True
-        if log is None or hello.incarnation > log.incarnation:
-            return hello.confirmed != 0  # with 0 it has just been opened, and nothing of it was ever applied
-        if hello.incarnation < log.incarnation or hello.sequence < log.confirmed:
-            return True
-        if log.confirmed and _writer_of(hello, log.confirmed) != log.confirmed_by:
-            return True  # rolled back, and written on since: what stands there now was never applied
-        for row in rows.values():
-            if row.state.is_terminal or row.incarnation > hello.incarnation or row.seen_revision == 0:
-                continue
-            item = listed.get(row.id)
-            if item is None:
-                return True
-            behind = item.revision < row.seen_revision or ORDER[item.state] < ORDER[row.observed]
-            if behind:
-                return True
-        return False
-
     # ------------------------------------------------------------ replies
 
     def _reply(self, *, incarnation: int, confirmed: int, wanted: tuple[Wanted, ...] = ()) -> HelloReply:
@@ -365,8 +252,3 @@ class LeaderSide:
         voice = self._voices.setdefault(node_id, _Voice())
         voice.boot_id = log.boot_id
         return voice
-
-
-def _writer_of(hello: Hello, sequence: int) -> str:
-    """Return who wrote the fact `sequence` of the log that a hello tells of; empty when it does not say."""
-    return next((writer for start, writer in reversed(hello.writers) if start <= sequence), "")
