@@ -5,9 +5,14 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.docker_daemon import DockerDaemon, running_docker, why_no_docker
 from tests.support.servers import Database, SecuredNats, running_nats, running_postgres, running_secured_nats
+
+# No property is judged by how long it takes: what runs beside a test decides that.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
