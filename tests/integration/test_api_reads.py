@@ -139,6 +139,16 @@ async def test_the_internal_route_gives_results_to_the_publisher_alone(api: Api)
         assert answer.status_code == 404
 
 
+async def test_the_supervisor_alone_learns_how_busy_the_api_is(api: Api) -> None:
+    assert (await api.http.get("/internal/activity")).status_code == 401
+    before = (await api.http.get("/internal/activity", headers=INTERNAL)).json()
+    await api.http.get("/api/v1/agent/alive")
+    assert (await api.http.get("/internal/activity", headers=INTERNAL)).json() == before
+    await api.submit()
+    after = (await api.http.get("/internal/activity", headers=INTERNAL)).json()
+    assert after == {"Requests": before["Requests"] + 1, "OpenJobs": before["OpenJobs"] + 1}
+
+
 async def test_the_internal_route_gives_many_results_at_once_in_exact_bytes(api: Api) -> None:
     job_id = await api.submit(Count=4)
     held = {await api.rows.execution(job_id, partition=n): bytes([n, 10, 0, 255]) * (n + 1) for n in range(3)}

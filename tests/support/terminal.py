@@ -30,9 +30,9 @@ class Terminal:
             os.waitpid(self._pid, 0)
         os.close(self._screen)
 
-    def until(self, text: str) -> str:
+    def until(self, text: str, seconds: float = SECONDS) -> str:
         """Read until the program has said that; return all that it has said."""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + seconds
         while text.encode() not in self.seen:
             assert self._read(end), f"ended without {text!r}: {self.text}"
         return self.text

@@ -38,7 +38,7 @@ def test_an_attempt_that_was_replaced_does_not_count() -> None:
         ("total-timeout", 124),
         ("export-unknown", 125),
         ("input-denied", 125),
-        ("image-not-found", 125),
+        ("image-unavailable", 125),
         ("trap", 1),
         ("out-of-memory", 1),
     ],

@@ -1,10 +1,13 @@
-"""What a supervisor asks of the API that it started: whether it answers, and which nodes are connected."""
+"""What a supervisor asks of the API that it started: whether it answers, which nodes are connected, who uses it."""
 
 import http.client
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
+
+from skrei_embedded.idle import Activity
 
 ANSWER_SECONDS = 2.0
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is beside us: no proxy is on the way
@@ -22,9 +25,18 @@ def connected_nodes(url: str) -> set[str]:
     return {str(node["Info"]["NodeID"]) for node in nodes if node.get("Connection") == "CONNECTED"}
 
 
-def _get(url: str) -> dict[str, Any] | None:
+def activity(url: str, token: str) -> Activity | None:
+    """Return what the API tells of its use at `url`, to whoever shows the stack's own token; None without an answer."""
+    document = _get(url, {"Authorization": f"Bearer {token}"})
+    if document is None:
+        return None
+    return Activity(int(document.get("Requests") or 0), int(document.get("OpenJobs") or 0))
+
+
+def _get(url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any] | None:
     try:
-        with _OPENER.open(url, timeout=ANSWER_SECONDS) as answer:
+        request = urllib.request.Request(url, headers=dict(headers or {}))
+        with _OPENER.open(request, timeout=ANSWER_SECONDS) as answer:
             document = json.load(answer)
     except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError):
         return None

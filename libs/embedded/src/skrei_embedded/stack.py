@@ -12,19 +12,21 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 
 from skrei_domain.errors import Invalid, Unavailable
 from skrei_embedded import join
 from skrei_embedded import keys as keys_of
 from skrei_embedded.doors import check_free, near_host
 from skrei_embedded.environment import Addresses, for_child
+from skrei_embedded.idle import IdleClock
 from skrei_embedded.keys import Keys
 from skrei_embedded.nats import START_SECONDS as NATS_START_SECONDS
 from skrei_embedded.nats import NatsOptions, NatsServer, free_port
 from skrei_embedded.place import AlreadyRunning, Place, StackState, default_data_dir
 from skrei_embedded.postgres import START_SECONDS, Postgres
-from skrei_embedded.probe import answers, connected_nodes
+from skrei_embedded.probe import activity, answers, connected_nodes
 from skrei_embedded.processes import Process, Spawner, end_strangers, started_at
 from skrei_embedded.supervised import Supervised
 from skrei_embedded.whereabouts import StackOptions, Whereabouts, check_ports
@@ -39,12 +41,20 @@ MIGRATE_SECONDS = 300.0  # an upgrade of a large record; a first one takes a sec
 LOOK_SECONDS = 0.05
 LONGEST_LOOK_SECONDS = 1.0
 STRANGERS_SECONDS = 5.0
+IDLE_LOOK_SECONDS = 30.0  # a stack that nobody uses may as well live half a minute longer
 # The sum of what stopping may take stays below the 10 s that are promised.
 AGENT_STOP, SCHEDULER_STOP, PUBLISHER_STOP, API_STOP, NATS_STOP, POSTGRES_STOP = 2.0, 2.0, 1.0, 1.5, 0.8, 1.0
 
 
-def run(options: StackOptions) -> None:
-    """Serve until SIGTERM or SIGINT. Raises SkreiError when the start is refused."""
+Ready = Callable[[Path, StackState], None]
+"""Gets the data folder, and what is told of the stack in it."""
+
+
+def run(options: StackOptions, on_ready: Ready | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, or until idle. Raises SkreiError when the start is refused.
+
+    `on_ready` is called once, in a thread, when a job could be run.
+    """
     configure_logs(options.log_level, service="serve")
     if os.environ.get(PARENT_PIPE):  # asked for by whoever started us; a shell did not
         die_with_parent()
@@ -52,7 +62,7 @@ def run(options: StackOptions) -> None:
     async def serve() -> None:
         stop = asyncio.Event()
         stop_on_signals(stop)
-        await Stack(options).serve(stop)
+        await Stack(options, on_ready).serve(stop)
 
     asyncio.run(serve())
 
@@ -60,9 +70,10 @@ def run(options: StackOptions) -> None:
 class Stack:
     """One supervisor and its children. `ready` is set once the API answers and, with a node, that is connected."""
 
-    def __init__(self, options: StackOptions) -> None:
+    def __init__(self, options: StackOptions, on_ready: Ready | None = None) -> None:
         self.options = options
         self.ready = asyncio.Event()
+        self._on_ready = on_ready
         self.place = Place(options.data_dir or default_data_dir())
         self._spawner = Spawner()
         self._children: list[Supervised] = []
@@ -80,7 +91,7 @@ class Stack:
             await asyncio.to_thread(self._end_strangers)
             asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._child_ended.set)
             try:
-                await self._until(stop, self._run())
+                await self._until(stop, self._run(stop))
             finally:
                 await asyncio.shield(self._stop())
                 self.place.forget()
@@ -129,7 +140,7 @@ class Stack:
                 task.cancel()
             await asyncio.gather(running, stopping, return_exceptions=True)
 
-    async def _run(self) -> None:
+    async def _run(self, stop: asyncio.Event) -> None:
         options = self.options
         if not options.orchestrator:
             token = options.token or os.environ.get("SKREI_JOIN_TOKEN")
@@ -150,7 +161,7 @@ class Stack:
         if options.orchestrator:
             await self._migrate()
         self._spawner.gate.open()
-        await asyncio.gather(self._supervise(), self._announce())
+        await asyncio.gather(self._supervise(), self._announce(), self._watch_idle(stop))
 
     def _embedded(self) -> tuple[Postgres | None, NatsServer | None]:
         """Return the servers that nobody named, with their addresses, not started yet."""
@@ -262,7 +273,7 @@ class Stack:
         addresses = self._addresses
         assert addresses is not None, "chosen before anything starts"
         if self.options.orchestrator:
-            near = f"http://{near_host(addresses.api_host)}:{addresses.api_port}/api/v1"
+            near = f"{self._near()}/api/v1"
             for ready in (
                 lambda: answers(f"{near}/agent/alive"),
                 lambda: (
@@ -280,23 +291,47 @@ class Stack:
         if addresses.join_url and self._keys is not None:
             told["join"] = join.line(addresses.join_url, self._keys.join_token.read_text("ascii"))
         log.info("stack_ready", **told, nats=addresses.nats_url, data_dir=str(self.place.folder))
+        if self._on_ready is not None:
+            await asyncio.to_thread(self._on_ready, self.place.folder, self._state())
+
+    async def _watch_idle(self, stop: asyncio.Event) -> None:
+        """Stop a stack that nobody uses, where that was asked for."""
+        if not (self.options.idle_minutes and self._keys is not None):
+            return
+        await self.ready.wait()
+        token = self._keys.internal_token.read_text("ascii").strip()
+        limit_seconds = self.options.idle_minutes * 60
+        clock = IdleClock(limit_seconds, time.monotonic())
+        while True:
+            await _moment(min(IDLE_LOOK_SECONDS, limit_seconds / 4))
+            seen = await asyncio.to_thread(activity, f"{self._near()}/internal/activity", token)
+            if clock.is_over(seen, time.monotonic()):
+                log.info("stack_idle", minutes=self.options.idle_minutes)
+                stop.set()
+                return
+
+    def _near(self) -> str:
+        """How this process reaches the API."""
+        assert self._addresses is not None, "the servers are up"
+        return f"http://{near_host(self._addresses.api_host)}:{self._addresses.api_port}"
 
     def _tell(self) -> None:
+        self.place.write(self._state())
+
+    def _state(self) -> StackState:
         running = {child.name: child.process.pid for child in self._children if child.process is not None}
         addresses = self._addresses
-        self.place.write(
-            StackState(
-                pid=os.getpid(),
-                ready=self.ready.is_set(),
-                api_url=addresses.api_url if addresses and self.options.orchestrator else "",
-                publisher_url=addresses.publisher_url if addresses and self.options.orchestrator else "",
-                nats_url=addresses.nats_url if addresses else "",
-                join_url=addresses.join_url if addresses else "",
-                node_id=self._whereabouts.node_id,
-                children=running,
-                born={"serve": started_at(os.getpid())}
-                | {child.name: child.born for child in self._children if child.process is not None},
-            )
+        return StackState(
+            pid=os.getpid(),
+            ready=self.ready.is_set(),
+            api_url=addresses.api_url if addresses and self.options.orchestrator else "",
+            publisher_url=addresses.publisher_url if addresses and self.options.orchestrator else "",
+            nats_url=addresses.nats_url if addresses else "",
+            join_url=addresses.join_url if addresses else "",
+            node_id=self._whereabouts.node_id,
+            children=running,
+            born={"serve": started_at(os.getpid())}
+            | {child.name: child.born for child in self._children if child.process is not None},
         )
 
     async def _stop(self) -> None:

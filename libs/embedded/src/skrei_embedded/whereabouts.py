@@ -35,6 +35,8 @@ class StackOptions:
     allow_local: tuple[str, ...] = ()
     config: Path | None = None
     log_level: str = "info"
+    idle_minutes: float = 0.0
+    """Stop after so long without a request and without a job that has not ended; 0 never."""
 
     def to_json(self) -> str:
         """Return the options as text, for another process; without the token, which is not to be an argument."""

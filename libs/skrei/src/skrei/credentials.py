@@ -1,14 +1,13 @@
 """Who we are for an API: the token that was given, else that of an own stack on this machine."""
 
 import contextlib
-import json
 import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from skrei.endpoint import is_loopback
-from skrei.state import data_folders
+from skrei.state import data_folders, stack_state
 
 API_KEY = "SKREI_API_KEY"
 
@@ -38,27 +37,6 @@ def own_stack(endpoint: str) -> tuple[Path, dict[str, Any]] | None:
         if state is not None and _port(str(state.get("api_url", ""))) == _port(endpoint):
             return folder, state
     return None
-
-
-def stack_state(folder: Path) -> dict[str, Any] | None:
-    """Return what the supervisor of a data folder tells of itself; None where none runs (or none that we may read)."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads((folder / "stack.json").read_text("utf-8"))
-        if isinstance(found, dict) and _runs(found.get("pid")):
-            return found
-    return None
-
-
-def _runs(pid: object) -> bool:
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _port(url: str) -> int:

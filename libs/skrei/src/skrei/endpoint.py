@@ -7,12 +7,14 @@ from skrei.errors import Rejected
 
 DEFAULT = "http://127.0.0.1:1234"
 API = "/api/v1"
+NAMING = ("SKREI_API_URL", "BACALHAU_API_HOST", "BACALHAU_API_PORT")
 
 
 def resolve(given: str | None, environ: Mapping[str, str]) -> str:
     """Return the endpoint's base URL: `given`, else SKREI_API_URL, else BACALHAU_API_HOST and _PORT, else the default.
 
-    A host may also be a full URL, as Bacalhau's clients allow.
+    A host may also be a full URL, as Bacalhau's clients allow. The default is the API of this user's own stack where
+    one runs, since it may have another port than the usual one.
     """
     if given:
         return _checked(given)
@@ -25,7 +27,18 @@ def resolve(given: str | None, environ: Mapping[str, str]) -> str:
             return _checked(host)
         bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
         return _checked(f"http://{bracketed}:{port or 1234}")
-    return DEFAULT
+    return _own() or DEFAULT
+
+
+def is_named(given: str | None, environ: Mapping[str, str]) -> bool:
+    """Return whether anybody said which API is meant."""
+    return bool(given) or any(environ.get(name) for name in NAMING)
+
+
+def _own() -> str:
+    from skrei.state import stack_state, usual_folder
+
+    return str((stack_state(usual_folder()) or {}).get("api_url") or "")
 
 
 def is_loopback(url: str) -> bool:

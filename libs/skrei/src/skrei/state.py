@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 MOST_REMEMBERED = 50
 """APIs and folders in one file: the latest; more than a person uses, little enough to be read in no time."""
@@ -29,11 +30,39 @@ def remember_job(endpoint: str, job_id: str) -> None:
     _keep("last-jobs.json", endpoint, job_id)
 
 
+def usual_folder() -> Path:
+    """Return where a stack of this user lies unless it is told otherwise; `skrei serve` says the same."""
+    named = os.environ.get("SKREI_DATA_DIR", "")
+    if named:
+        return Path(named).expanduser().absolute()
+    return Path("/var/lib/skrei") if os.geteuid() == 0 else Path("~/.skrei").expanduser()
+
+
 def data_folders() -> tuple[Path, ...]:
     """Return where stacks of this user may lie: the usual place first, then others that were started."""
-    usual = Path("/var/lib/skrei") if os.geteuid() == 0 else Path("~/.skrei").expanduser()
     others = (Path(path) for path in reversed(_read("data-folders.json")))
-    return tuple(dict.fromkeys((usual, *others)))
+    return tuple(dict.fromkeys((usual_folder(), *others)))
+
+
+def stack_state(folder: Path) -> dict[str, Any] | None:
+    """Return what the supervisor of a data folder tells of itself; None where none runs (or none that we may read)."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((folder / "stack.json").read_text("utf-8"))
+        if isinstance(found, dict) and _runs(found.get("pid")):
+            return found
+    return None
+
+
+def _runs(pid: object) -> bool:
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def remember_folder(path: Path) -> None:

@@ -11,6 +11,7 @@ import asyncpg
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.errors import Ambiguous, NotFound
+from skrei_domain.lifecycle import JobState
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -30,6 +31,8 @@ FROM jobs j JOIN job_versions v ON v.job_id = j.id AND v.version = j.version
 _JOB_BY_ID = f"{_JOB} WHERE j.id = $1"
 _JOB_BY_NAME = f"{_JOB} WHERE j.namespace = $1 AND j.name = $2"
 _JOB_BY_PREFIX = f"{_JOB} WHERE j.id >= $1 AND j.id < $2 ORDER BY j.id LIMIT {NAMED_IDS}"
+
+_OPEN = ", ".join(f"'{state.value}'" for state in JobState if not state.is_terminal)
 
 _EXECUTION = """
 SELECT e.*, coalesce(r.committed, false) AS committed, r.stored_at IS NOT NULL AS stored,
@@ -122,6 +125,11 @@ async def list_jobs(
     clause = f" WHERE {' AND '.join(where)}" if where else ""
     sql = f"{_JOB}{clause} ORDER BY j.{order}{down}, j.id{down} LIMIT {given(limit)}"
     return list(await pool.fetch(sql, *values))
+
+
+async def open_jobs(pool: asyncpg.Pool) -> int:
+    """Return how many jobs have not ended."""
+    return int(await pool.fetchval(f"SELECT count(*) FROM jobs WHERE state IN ({_OPEN})"))
 
 
 async def history(

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from skrei_orchestrator_api import problems
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.frame import Frame, RateLimit
-from skrei_orchestrator_api.routes import agent, blobs, executions, jobs, join, nodes, results, streams
+from skrei_orchestrator_api.routes import activity, agent, blobs, executions, jobs, join, nodes, results, streams
 
 ROUTES: list[BaseRoute] = [
     *jobs.ROUTES,
@@ -21,6 +21,7 @@ ROUTES: list[BaseRoute] = [
     *blobs.ROUTES,
     *join.ROUTES,
     *agent.ROUTES,
+    *activity.ROUTES,
 ]
 """In the order in which they are looked at: what is asked most comes first."""
 
@@ -31,6 +32,7 @@ def build(deps: Deps) -> ASGIApp:
 
     async def with_deps(scope: Scope, receive: Receive, send: Send) -> None:
         scope["deps"] = deps
+        deps.activity.note(scope["path"])
         await router(scope, receive, send)
 
     return Frame(

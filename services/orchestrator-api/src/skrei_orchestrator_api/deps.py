@@ -8,6 +8,7 @@ from skrei_kit.bus import Bus
 from skrei_kit.nats_auth import Signer
 from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_orchestrator_api.access import Caller
+from skrei_orchestrator_api.activity import Activity
 from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
@@ -29,6 +30,7 @@ class Deps:
     join_token: str = field(default="", repr=False)
     node_signer: Signer | None = field(default=None, repr=False)
     token_public_key: str = ""
+    activity: Activity = field(default_factory=Activity)
 
 
 def deps_of(connection: HTTPConnection) -> Deps:

@@ -1,5 +1,6 @@
 """Reading a request's JSON and writing an answer's: bytes in, bytes out, indented on request."""
 
+import hmac
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -47,6 +48,15 @@ def parse_json(body: bytes) -> Any:
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number in JSON")
+
+
+def check_internal(request: Request, internal_token: str) -> None:
+    """Refuse whoever does not show the token of this stack's own processes. Raises HttpProblem 401."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), internal_token.encode()):
+        raise HttpProblem(
+            401, "this route is for the stack's own processes", code="Unauthorized", component="Authorizer"
+        )
 
 
 def fields(body: object, *names: str) -> dict[str, Any]:

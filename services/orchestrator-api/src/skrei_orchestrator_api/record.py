@@ -147,6 +147,10 @@ class Record:
             more = ((rows[-1][order] - _EPOCH) // timedelta(microseconds=1), str(rows[-1]["id"]))
         return [JobView.of(row) for row in rows], more
 
+    async def open_jobs(self) -> int:
+        """Return how many jobs have not ended."""
+        return await lookups.open_jobs(self._pool)
+
     async def history(self, job_id: str, **which: Any) -> list[dict[str, Any]]:
         """Return history items; see `lookups.history` for what may be asked."""
         return [views.history(row) for row in await lookups.history(self._pool, job_id, **which)]

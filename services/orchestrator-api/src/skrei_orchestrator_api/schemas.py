@@ -240,6 +240,10 @@ def node(
                 "AvailableCapacity": resources(info.capacity - reserved),
                 "MaxJobRequirements": resources(info.capacity),
                 "RunningExecutions": running,
+                "Engines": [
+                    {"Name": plugin.name, "Version": plugin.version, "Note": plugin.note} for plugin in info.engines
+                ],
+                "Absent": [{"Kind": one.kind, "Name": one.name, "Reason": one.reason} for one in info.absent],
                 "EnqueuedExecutions": 0,
                 "address": "",
             },

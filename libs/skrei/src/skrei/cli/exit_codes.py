@@ -22,17 +22,9 @@ JOB_TIMEOUT = "Job Timeout"
 """The topic of a whole job's timeout in its history."""
 NEVER_RAN = frozenset(
     {
-        *(
-            "module-invalid",
-            "export-unknown",
-            "invalid-params",
-            "invalid-task",
-            "env-denied",
-            "refused",
-            "start-failed",
-        ),
+        *("module-invalid", "export-unknown", "invalid-params", "invalid-task", "env-denied", "refused"),
         *("input-invalid", "input-denied", "input-corrupt", "input-too-large", "input-unavailable"),
-        *("image-invalid", "image-not-found", "image-denied", "image-unavailable", "command-not-found"),
+        *("image-unavailable", "executable-invalid", "network-unsupported", "container-refused"),
     }
 )
 """Error codes of attempts in which no line of the program was run."""

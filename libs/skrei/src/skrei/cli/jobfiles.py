@@ -7,6 +7,7 @@ from pathlib import Path
 
 from skrei.cli import render, render_jobs, render_progress, render_run
 from skrei.cli.ask import Ask
+from skrei.cli.autostart import api_for_a_run
 from skrei.cli.flags import API, flag, text
 from skrei.cli.grammar import Argument, Command, Option, Values
 from skrei.cli.looks import executions_of, looks
@@ -63,7 +64,7 @@ def run(values: Values) -> int:
     job = renamed(_load(values.text("FILE")), values.text("name"))
     if values.flag("dry-run") or values.flag("id-only") or values.flag("detach") or not values.flag("wait"):
         return run_job(values, job)
-    with Ask(values.text("api")) as ask:
+    with Ask(api_for_a_run(values.text("api"))) as ask:
         submitted = submit(ask, job, force=values.flag("force"))
         for warning in submitted.warnings:
             render.note(f"Warning: {warning}")

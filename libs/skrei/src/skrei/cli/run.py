@@ -6,6 +6,7 @@ from http import HTTPStatus
 from skrei import state
 from skrei.cli import render, render_run
 from skrei.cli.ask import Ask
+from skrei.cli.autostart import api_for_a_run
 from skrei.cli.exit_codes import NOT_RUN
 from skrei.cli.grammar import Values
 from skrei.errors import ApiError, CommandFailed
@@ -21,7 +22,11 @@ def run(values: Values, job: Document) -> int:
     if values.flag("dry-run"):
         render.job_file(job, values.text("format"))
         return 0
-    with Ask(values.text("api")) as ask:
+    try:
+        endpoint = api_for_a_run(values.text("api"))
+    except SkreiError as error:
+        raise not_run(error) from error
+    with Ask(endpoint) as ask:
         try:
             submitted = submit(ask, job, force=values.flag("force"))
         except SkreiError as error:

@@ -1,5 +1,6 @@
 """`skrei serve`: the stack of this machine, with an embedded Postgres and nats-server unless others are named."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,17 +22,33 @@ def serve(
     *,
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data-dir", help="Where everything lies; else /var/lib/skrei for root, ~/.skrei for others."),
+        typer.Option(
+            "--data-dir",
+            envvar="SKREI_DATA_DIR",
+            help="Where everything lies; else /var/lib/skrei for root, ~/.skrei for others.",
+        ),
     ] = None,
     listen: Annotated[
         str | None,
         typer.Option("--listen", metavar="ADDR", help="Let other machines in at this address; else this one alone."),
     ] = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The API's port; 0 takes a free one.")] = 1234,
+    port: Annotated[
+        int,
+        typer.Option("--port", envvar="SKREI_API_PORT", min=0, max=65535, help="The API's port; 0 takes a free one."),
+    ] = 1234,
     publisher_port: Annotated[
-        int, typer.Option("--publisher-port", min=0, max=65535, help="The port of the publisher's door.")
+        int,
+        typer.Option(
+            "--publisher-port",
+            envvar="SKREI_PUBLISHER_PORT",
+            min=0,
+            max=65535,
+            help="The port of the publisher's door.",
+        ),
     ] = 1235,
-    nats_port: Annotated[int, typer.Option("--nats-port", min=0, max=65535, help="The embedded server's port.")] = 4222,
+    nats_port: Annotated[
+        int, typer.Option("--nats-port", envvar="SKREI_NATS_PORT", min=0, max=65535, help="The embedded server's port.")
+    ] = 4222,
     database_url: Annotated[
         str | None, typer.Option("--database-url", help="A Postgres to use instead of the embedded one.")
     ] = None,
@@ -58,9 +75,16 @@ def serve(
         typer.Option("--allow-local", metavar="GLOB", help="Host paths that jobs may read, GLOB:rw to write; repeat."),
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A YAML file with settings.")] = None,
-    log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        str, typer.Option("--log-level", help="debug, info, warning or error; else info, and warning on a terminal.")
+    ] = "",
+    idle_minutes: Annotated[
+        float,
+        typer.Option("--idle-minutes", min=0, help="Stop after so long without requests and jobs; 0 never."),
+    ] = 0,
 ) -> None:
     """Start the stack and keep it running until Ctrl+C or SIGTERM."""
+    log_level = log_level or ("warning" if sys.stderr.isatty() else "info")
     _check(log_level, database_url, nats_creds)
     orchestrator, compute = roles(orchestrator, compute, join=join, listen=listen, nats_url=nats_url)
     try:
@@ -88,6 +112,7 @@ def serve(
             allow_local=tuple(allow_local or ()),
             config=config,
             log_level=log_level,
+            idle_minutes=idle_minutes,
         )
     )
 

@@ -2,11 +2,13 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from skrei_domain.errors import SkreiError
 
 if TYPE_CHECKING:
+    from skrei_embedded.place import StackState
     from skrei_embedded.whereabouts import StackOptions
 
 
@@ -24,13 +26,24 @@ def main() -> None:
     from skrei_embedded.stack import StackOptions, run
 
     try:
-        run(StackOptions.from_json(sys.argv[1]))
+        run(StackOptions.from_json(sys.argv[1]), _ready)
     except SkreiError as error:
         _fail(error.message, error.hint)
     except OSError as error:
         _fail(str(error), "")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _ready(folder: Path, stack: "StackState") -> None:
+    """Remember where the stack lies, for who asks for it without its address; greet who sits before it."""
+    from skrei import state
+
+    state.remember_folder(folder)
+    if sys.stdout.isatty():
+        from skrei.cli.greeting import greet
+
+        greet(folder, stack)
 
 
 def _fail(what: str, todo: str) -> NoReturn:

@@ -24,6 +24,7 @@ COMMANDS = {
     "node list": "skrei.cli.nodes:LIST",
     "node describe": "skrei.cli.nodes:DESCRIBE",
     "node join-line": "skrei.cli.nodes:JOIN_LINE",
+    "down": "skrei.cli.down:DOWN",
     "version": "skrei.cli.probe:VERSION",
 }
 """What is read by `skrei.cli.grammar`."""

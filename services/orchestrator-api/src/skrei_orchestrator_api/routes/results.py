@@ -1,6 +1,5 @@
 """What jobs leave: addresses for people, and the inline results themselves for the publisher."""
 
-import hmac
 import json
 from datetime import timedelta
 from urllib.parse import quote
@@ -12,7 +11,7 @@ from starlette.routing import Route
 from skrei_domain.errors import NotFound
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
-from skrei_orchestrator_api.http import answer, read_json
+from skrei_orchestrator_api.http import answer, check_internal, read_json
 from skrei_orchestrator_api.joining import seen_from
 from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.record import ResultView
@@ -66,7 +65,7 @@ def _address(deps: Deps, result: ResultView, asked: str) -> dict[str, object]:
 async def inline_result(request: Request) -> Response:
     """Return a result that the record still holds, to the publisher alone."""
     deps = deps_of(request)
-    _only_publisher(request, deps.internal_token)
+    check_internal(request, deps.internal_token)
     execution_id = request.path_params["execution_id"]
     data = await deps.record.inline_result(execution_id)
     if data is None:
@@ -77,19 +76,13 @@ async def inline_result(request: Request) -> Response:
 async def inline_results(request: Request) -> Response:
     """Return many results at once, to the publisher alone: a line of JSON `[[id, size], …]`, then their bytes."""
     deps = deps_of(request)
-    _only_publisher(request, deps.internal_token)
+    check_internal(request, deps.internal_token)
     asked = await read_json(request)
     if not isinstance(asked, list) or len(asked) > MOST_RESULTS or not all(isinstance(each, str) for each in asked):
         raise HttpProblem(400, f"a list of at most {MOST_RESULTS} execution ids is needed", code="BadRequest")
     found = await deps.record.inline_results(asked)
     head = json.dumps([[each, len(data)] for each, data in found.items()]).encode()
     return Response(b"".join([head, b"\n", *found.values()]), media_type="application/octet-stream")
-
-
-def _only_publisher(request: Request, internal_token: str) -> None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), internal_token.encode()):
-        raise HttpProblem(401, "this route is the publisher's alone", code="Unauthorized", component="Authorizer")
 
 
 ROUTES = [

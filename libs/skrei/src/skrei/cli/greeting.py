@@ -1,0 +1,71 @@
+"""What `skrei serve` says on a terminal once a job could be run: six lines."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skrei import __version__
+from skrei.cli import render
+from skrei.cli.ask import Ask
+from skrei.errors import ApiError, Unreachable
+from skrei.views import Document
+
+if TYPE_CHECKING:
+    from skrei_embedded.place import StackState
+
+REMEDIES = {
+    "docker": "start it (`sudo systemctl start docker`), let this user reach its socket, or install Docker Engine",
+    "wasm": "install Skrei again with its extra: skrei[serve]",
+}
+"""What to do about an engine that is not there."""
+
+
+def greet(folder: Path, stack: "StackState") -> None:
+    """Print the greeting of a stack that is ready."""
+    node: Document = {}
+    if stack.node_id and stack.api_url:
+        try:
+            with Ask(stack.api_url) as ask:
+                node = ask.get(f"/orchestrator/nodes/{stack.node_id}").get("Node") or {}
+        except (ApiError, Unreachable):
+            node = {}  # an orchestrator alone has no node to tell of
+    for line in lines(stack.api_url, str(folder), node, str(getattr(stack, "join_url", ""))):
+        render.line(line)
+
+
+def lines(api_url: str, folder: str, node: Document, join_url: str) -> Sequence[str]:
+    """Return the six lines."""
+    others = (
+        "`skrei node join-line` prints the command that makes another machine a node of this one"
+        if join_url
+        else "this machine alone is let in; `skrei serve --listen ADDRESS` opens it to others"
+    )
+    return (
+        f"Skrei {__version__} is ready. In another terminal: {_first_command(node)}",
+        f"  API      {api_url}" if api_url else "  API      none here: this is a node alone",
+        f"  Data     {folder} (logs in {folder}/logs)",
+        f"  Engines  {_engines(node)}",
+        f"  Others   {others}",
+        "  Stop     Ctrl+C, or `skrei down`; what runs is taken up again at the next start",
+    )
+
+
+def _first_command(node: Document) -> str:
+    engines = {one.get("Name") for one in _told(node).get("Engines") or ()}
+    return "skrei docker run ubuntu echo hello" if "docker" in engines else "skrei node list"
+
+
+def _told(node: Document) -> Document:
+    told: Document = (node.get("Info") or {}).get("ComputeNodeInfo") or {}
+    return told
+
+
+def _engines(node: Document) -> str:
+    told = _told(node)
+    found = [" ".join(f"{one.get('Name')} {one.get('Version') or ''}".split()) for one in told.get("Engines") or ()]
+    missing = [
+        f"no {one.get('Name')}: {one.get('Reason')}; {REMEDIES.get(str(one.get('Name')), 'see its documentation')}"
+        for one in told.get("Absent") or ()
+        if one.get("Kind") == "engine"
+    ]
+    return " · ".join([", ".join(found) or "none on this machine", *missing])
