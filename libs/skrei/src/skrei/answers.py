@@ -65,7 +65,7 @@ def not_skrei(endpoint: str, said: str, status: int = 0) -> NotSkrei:
 
 def said_of(status: int, reason: str, headers: Mapping[str, str]) -> str:
     """Return an answer in a few words: its status, and what the server calls itself."""
-    server = headers.get("server", "")
+    server = headers.get("server", "").strip()
     return " ".join(f"{status} {reason}".split()) + (f" from {server}" if server else "")
 
 

@@ -41,7 +41,10 @@ def parse(text: str, *, name: str, folder: Path) -> Document:
     job = _object(text, name)
     problems = _key_problems(job)
     if problems:
-        raise Rejected(f"{name} is not a job:\n" + "\n".join(f"  {problem}" for problem in problems))
+        raise Rejected(
+            f"{name} is not a job:\n" + "\n".join(f"  {problem}" for problem in problems),
+            hint="Correct the file; `skrei job validate FILE` reads it without an API.",
+        )
     return resolve_paths(job, folder)
 
 
@@ -120,7 +123,9 @@ def _yaml(text: str, name: str) -> Any:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         told = ", ".join(text for text in (error.context, error.problem) if text)
-        raise Rejected(f"{name} is not YAML{where}: {told}.") from error
+        raise Rejected(
+            f"{name} is not YAML{where}: {told}.", hint="Look at the indentation and the quotes there and above."
+        ) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise Rejected(f"{name} is not YAML: {error}.") from error
 

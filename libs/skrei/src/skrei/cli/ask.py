@@ -39,6 +39,8 @@ class Ask:
 
     def __init__(self, endpoint: str | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self.endpoint = resolve(endpoint, os.environ)
+        self.date = ""
+        """When the last answer was given, by the API's clock, as HTTP writes it."""
         self._timeout_seconds = timeout_seconds
         self._headers = {"Accept": "application/json", **headers_for(self.endpoint)}
         self._connection: http.client.HTTPConnection | None = None
@@ -126,6 +128,7 @@ class Ask:
         response = self._connection.getresponse()
         told = response.read(MOST_BYTES)
         lowered = {name.lower(): value for name, value in response.getheaders()}
+        self.date = lowered.get("date", "")
         if response.will_close:
             self.close()
         return response.status, lowered, told, response.reason

@@ -43,17 +43,18 @@ def run(values: Values) -> int:
     from skrei.cli.run import run as run_job
 
     try:
-        job = job_of(values, engine_of(values))
+        engine = engine_of(values)
+        job = job_of(values, engine)
     except SkreiError as error:
-        raise not_run(error) from error
-    return run_job(values, job)
+        raise not_run(error, "docker run") from error
+    return run_job(values, job, "docker run")
 
 
 def engine_of(values: Values) -> dict[str, object]:
     """Return the engine part of the job. Raises Misuse for what only a terminal could do."""
-    if values.flag("interactive") or values.flag("tty"):
+    if values.flag("interactive") or values.flag("tty") or "t" in values.texts("input"):  # -it is -i t
         raise Misuse(
-            "skrei docker run: a job has no terminal and no standard input (-t).",
+            "skrei docker run: a job has no terminal and no standard input (-it).",
             hint="Leave -it out and name a command: skrei docker run ubuntu ls /",
             exit_code=NOT_RUN,
         )

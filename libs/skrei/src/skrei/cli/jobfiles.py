@@ -59,11 +59,11 @@ def run(values: Values) -> int:
         try:
             job = renamed(_load(values.text("FILE")), values.text("name"))
         except SkreiError as error:
-            raise not_run(error) from error
-        return run_job(values, job)
+            raise not_run(error, "job run") from error
+        return run_job(values, job, "job run")
     job = renamed(_load(values.text("FILE")), values.text("name"))
     if values.flag("dry-run") or values.flag("id-only") or values.flag("detach") or not values.flag("wait"):
-        return run_job(values, job)
+        return run_job(values, job, "job run")
     with Ask(api_for_a_run(values.text("api"))) as ask:
         submitted = submit(ask, job, force=values.flag("force"))
         for warning in submitted.warnings:
@@ -129,6 +129,8 @@ def _load(file: str) -> Document:
     from skrei.jobfile import load, parse
 
     if file != "-":
+        if not Path(file).suffix and not Path(file).exists():
+            raise Rejected(f"{file} is no file here.", hint=f"Name a job file; a container: skrei docker run {file}")
         return load(Path(file))
     if sys.stdin.isatty():
         raise Rejected(

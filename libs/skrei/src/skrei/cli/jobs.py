@@ -1,11 +1,14 @@
 """`skrei list`, `describe`, `stop` and what else looks at jobs: reads that start at once."""
 
+from http import HTTPStatus
+
 from skrei.cli import render, render_jobs
 from skrei.cli.ask import Ask, job_path
 from skrei.cli.flags import API, JOB, LAST, NAMESPACE, OUTPUT, flag, integer, text, texts
 from skrei.cli.grammar import Command, Option, Values
 from skrei.cli.references import job_named
 from skrei.cli.texts import short
+from skrei.errors import ApiError
 from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, Page, items
 
 LIST = Command(
@@ -156,7 +159,12 @@ def history(values: Values) -> None:
 def stop(values: Values) -> None:
     """Stop a job."""
     with Ask(values.text("api")) as ask:
-        answer = stop_job(ask, job_named(values.text("JOB"), ask.endpoint), values.text("reason"), values)
+        try:
+            answer = stop_job(ask, job_named(values.text("JOB"), ask.endpoint), values.text("reason"), values)
+        except ApiError as error:
+            if error.status == HTTPStatus.CONFLICT and not error.hint:
+                error.hint = f"It has ended: skrei describe {_typed(values)}"
+            raise
     if values.flag("quiet"):
         return
     evaluation = answer.get("EvaluationID")

@@ -6,6 +6,7 @@ from skrei.cli.flags import API, LAST, NAMESPACE, flag, text
 from skrei.cli.grammar import Command, Values
 from skrei.cli.log_frames import LogQuery, frames
 from skrei.cli.references import job_named
+from skrei.errors import LogsFailed
 from skrei.views import Job
 
 LOGS = Command(
@@ -36,9 +37,13 @@ def logs(values: Values) -> None:
             tail=values.flag("tail"),
             namespace=values.text("namespace"),
         )
-        for said in frames(ask.endpoint, query):
-            if said is not None:
-                render.output_text(said.text, said.stream)
+        try:
+            for said in frames(ask.endpoint, query):
+                if said is not None:
+                    render.output_text(said.text, said.stream)
+        except LogsFailed as error:
+            error.hint = error.hint or f"skrei describe {typed} tells how it stands, and its executions."
+            raise
     render.next_step(f"skrei describe {typed}", "how it stands")
 
 

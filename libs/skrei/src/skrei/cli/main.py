@@ -64,7 +64,12 @@ def _run(words: list[str]) -> int:
         error.exit_code = command.misuse_code
         raise
     module, _, function = command.does.partition(":")
-    return int(getattr(import_module(module), function)(values) or 0)
+    try:
+        return int(getattr(import_module(module), function)(values) or 0)
+    except SkreiError as error:
+        from skrei.cli.remedies import with_remedy
+
+        raise with_remedy(error, name) from error
 
 
 def _before_command(words: list[str]) -> tuple[str, list[str]]:

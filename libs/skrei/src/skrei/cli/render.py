@@ -36,7 +36,7 @@ def problem(what: str, todo: str) -> None:
     """Print what went wrong and, when it is known, what to do."""
     note(f"Error: {what}")
     if todo:
-        note(todo)
+        note(todo if todo.startswith("skrei ") else todo[0].upper() + todo[1:])
 
 
 def grey(text: str) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from skrei.progress import Progress
     from skrei.views import Execution, Job
 
+NO_DOCKER = "does not support docker"
+"""How a node without Docker refuses."""
 SHORTEST_WAIT_SECONDS = 0.4
 """Before a waiting line appears: a short job never shows one."""
 
@@ -70,4 +72,5 @@ def failure(job: Job, executions: Iterable[Execution]) -> None:
     """Say why a job did not complete: what its attempt says, else what the job says."""
     said = next((one.message for one in executions if one.message and one.state in {"Failed", "Refused"}), job.message)
     told = f": {with_next_step(said)}" if said else "."
-    render.problem(f"job {short(job.id)} {job.state.lower()}{told}", f"More: skrei describe {short(job.id)}")
+    first = "No node can run containers: `skrei doctor` tells how to get Docker here. " if NO_DOCKER in said else ""
+    render.problem(f"job {short(job.id)} {job.state.lower()}{told}", f"{first}More: skrei describe {short(job.id)}")

@@ -9,12 +9,13 @@ from skrei.cli.ask import Ask
 from skrei.cli.autostart import api_for_a_run
 from skrei.cli.exit_codes import NOT_RUN
 from skrei.cli.grammar import Values
+from skrei.cli.remedies import with_remedy
 from skrei.errors import ApiError, CommandFailed
 from skrei.views import Document, Submitted
 from skrei_domain.errors import SkreiError
 
 
-def run(values: Values, job: Document) -> int:
+def run(values: Values, job: Document, command: str) -> int:
     """Submit `job` and do what `values` (of `run_options.STAYING`) say; return the exit code.
 
     Raises CommandFailed with 125 where it could not even be submitted.
@@ -25,12 +26,12 @@ def run(values: Values, job: Document) -> int:
     try:
         endpoint = api_for_a_run(values.text("api"))
     except SkreiError as error:
-        raise not_run(error) from error
+        raise not_run(error, command) from error
     with Ask(endpoint) as ask:
         try:
             submitted = submit(ask, job, force=values.flag("force"))
         except SkreiError as error:
-            raise not_run(error) from error
+            raise not_run(error, command) from error
         if values.flag("id-only") or values.flag("detach") or not values.flag("wait"):
             render.line(submitted.job_id)
             return 0
@@ -66,6 +67,6 @@ def submit(ask: Ask, job: Document, *, force: bool = False) -> Submitted:
     return submitted
 
 
-def not_run(error: SkreiError) -> CommandFailed:
+def not_run(error: SkreiError, command: str) -> CommandFailed:
     """Return `error` as the end of a command whose program never ran."""
-    return CommandFailed(error.message, hint=error.hint, exit_code=NOT_RUN)
+    return CommandFailed(error.message, hint=with_remedy(error, command).hint, exit_code=NOT_RUN)

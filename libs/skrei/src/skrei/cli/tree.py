@@ -25,6 +25,7 @@ COMMANDS = {
     "node describe": "skrei.cli.nodes:DESCRIBE",
     "node join-line": "skrei.cli.nodes:JOIN_LINE",
     "down": "skrei.cli.down:DOWN",
+    "doctor": "skrei.cli.doctor:DOCTOR",
     "version": "skrei.cli.probe:VERSION",
 }
 """What is read by `skrei.cli.grammar`."""

@@ -44,8 +44,8 @@ def run(values: Values) -> int:
     try:
         job = wasm_job(values)
     except SkreiError as error:
-        raise not_run(error) from error
-    return run_job(values, job)
+        raise not_run(error, "wasm run") from error
+    return run_job(values, job, "wasm run")
 
 
 def wasm_job(values: Values) -> Document:
