@@ -1,5 +1,7 @@
 from skrei.cli.greeting import lines
 
+JOIN = "skrei serve --compute --join http://10.0.0.1:1234 --token secret"
+
 
 def node(*engines: tuple[str, str], absent: tuple[tuple[str, str], ...] = ()) -> dict[str, object]:
     told = {
@@ -10,12 +12,12 @@ def node(*engines: tuple[str, str], absent: tuple[tuple[str, str], ...] = ()) ->
 
 
 def test_the_greeting_is_six_lines_with_what_was_found_and_how_to_stop() -> None:
-    told = lines("http://127.0.0.1:1234", "/data", node(("docker", "24.0"), ("wasm", "50.0")), "http://10.0.0.1:1234")
+    told = lines("http://127.0.0.1:1234", "/data", node(("docker", "24.0"), ("wasm", "50.0")), JOIN)
     assert len(told) == 6
     assert told[0].endswith("skrei docker run ubuntu echo hello")
     assert told[1] == "  API      http://127.0.0.1:1234"
     assert told[3] == "  Engines  docker 24.0, wasm 50.0"
-    assert "skrei node join-line" in told[4]
+    assert told[4] == f"  Join     on another machine: {JOIN}"
     assert "skrei down" in told[5]
 
 

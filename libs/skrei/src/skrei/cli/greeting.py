@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from skrei import __version__
 from skrei.cli import render
 from skrei.cli.ask import Ask
+from skrei.cli.join_line import join_command
 from skrei.errors import ApiError, Unreachable
 from skrei.views import Document
 
@@ -29,15 +30,15 @@ def greet(folder: Path, stack: "StackState") -> None:
                 node = ask.get(f"/orchestrator/nodes/{stack.node_id}").get("Node") or {}
         except (ApiError, Unreachable):
             node = {}  # an orchestrator alone has no node to tell of
-    for line in lines(stack.api_url, str(folder), node, str(getattr(stack, "join_url", ""))):
+    for line in lines(stack.api_url, str(folder), node, join_command(folder) if stack.join_url else ""):
         render.line(line)
 
 
-def lines(api_url: str, folder: str, node: Document, join_url: str) -> Sequence[str]:
+def lines(api_url: str, folder: str, node: Document, join: str) -> Sequence[str]:
     """Return the six lines."""
     others = (
-        "`skrei node join-line` prints the command that makes another machine a node of this one"
-        if join_url
+        f"on another machine: {join}"
+        if join
         else "this machine alone is let in; `skrei serve --listen ADDRESS` opens it to others"
     )
     return (
@@ -45,7 +46,7 @@ def lines(api_url: str, folder: str, node: Document, join_url: str) -> Sequence[
         f"  API      {api_url}" if api_url else "  API      none here: this is a node alone",
         f"  Data     {folder} (logs in {folder}/logs)",
         f"  Engines  {_engines(node)}",
-        f"  Others   {others}",
+        f"  Join     {others}",
         "  Stop     Ctrl+C, or `skrei down`; what runs is taken up again at the next start",
     )
 
