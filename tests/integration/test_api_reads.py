@@ -75,6 +75,13 @@ async def test_an_ended_execution_tells_what_it_said(api: Api) -> None:
     }
 
 
+async def test_an_execution_tells_which_image_it_ran(api: Api) -> None:
+    job_id = await api.submit()
+    await api.rows.execution(job_id, state="completed", observed="completed", image_digest="app@sha256:1")
+    (shown,) = (await api.http.get(f"{JOBS}/{job_id}/executions")).json()["Items"]
+    assert shown["ImageDigest"] == "app@sha256:1"
+
+
 async def test_an_execution_that_never_ran_has_exit_code_minus_one_and_its_problem(api: Api) -> None:
     job_id = await api.submit()
     problem = {"problem_code": "input", "problem_message": "no such file", "message": "no such file"}

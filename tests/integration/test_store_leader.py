@@ -60,7 +60,7 @@ async def test_a_commit_writes_every_part_of_its_changes(postgres_url: str, db: 
         await record.commit([], [], lambda _: Changes(evaluations_new=(EvaluationNew("v-1", "j-1", "default", "x"),)))
         ended = row.evolve(state=COMPLETED, observed=COMPLETED, holds=False, seen_revision=1, starts=1)
         seen = Observed(
-            (Step(state=RUNNING, at=at, start=1),), 3, Problem(code="c", message="m"), RunOutput(stdout="o")
+            (Step(state=RUNNING, at=at, start=1),), 3, Problem(code="c", message="m"), RunOutput(stdout="o"), "i"
         )
         changes = await record.commit(
             ["j-1"],
@@ -83,6 +83,7 @@ async def test_a_commit_writes_every_part_of_its_changes(postgres_url: str, db: 
     execution = await db.fetchrow("SELECT * FROM executions")
     assert (execution["state"], execution["holds"], execution["changes"]) == ("completed", False, 2)
     assert (execution["exit_code"], execution["stdout"], execution["problem_code"]) == (3, "o", "c")
+    assert execution["image_digest"] == "i"
     assert '"running"' in execution["steps"]
     job = await db.fetchrow("SELECT * FROM jobs")
     assert (job["state"], job["units_won"], job["message"], job["details"]) == ("Running", 1, "half", '{"a":"b"}')
@@ -111,7 +112,7 @@ async def test_what_a_change_does_not_say_stays(postgres_url: str, db: asyncpg.C
     row = an_execution("e-1", job_id="j-1")
     async with leading(postgres_url) as record:
         await record.commit(["j-1"], [], placing(row))
-        said = Observed((), 1, None, RunOutput(stdout="kept", stdout_truncated=True))
+        said = Observed((), 1, None, RunOutput(stdout="kept", stdout_truncated=True), "image")
         await record.commit([], [], lambda _: Changes(executions=(ExecutionChange(row.evolve(state=RUNNING), said),)))
         await record.commit([], [], lambda _: Changes(executions=(ExecutionChange(row.evolve(starts=2)),)))
         await record.commit(["j-1"], [], lambda locked: Changes(jobs=(replace(moved(locked, "j-1", None)),)))
@@ -120,6 +121,7 @@ async def test_what_a_change_does_not_say_stays(postgres_url: str, db: asyncpg.C
 
     execution = await db.fetchrow("SELECT * FROM executions")
     assert (execution["stdout"], execution["stdout_truncated"], execution["exit_code"]) == ("kept", True, 1)
+    assert execution["image_digest"] == "image"
     assert await db.fetchval("SELECT state FROM jobs") == "Running"
     assert tuple(await db.fetchrow("SELECT timeline, facts_created FROM cluster")) == (2, "p")
 

@@ -149,6 +149,14 @@ def test_describe_tells_why_a_job_waits(run: Run, api: FakeApi) -> None:
     assert "Waiting 1" in out
 
 
+def test_describe_tells_each_image_that_ran_once(run: Run, api: FakeApi) -> None:
+    ran = [execution(number, number - 1, ImageDigest="app@sha256:1") for number in (1, 2)]
+    api.answers |= answers_of_a_job("Completed", *ran)
+    _, out, _ = run("job", "describe", ID)
+    assert out.count("app@sha256:1") == 1
+    assert "Image     = app@sha256:1" in out
+
+
 def test_an_unknown_job_is_one_line_and_exit_one(run: Run, api: FakeApi) -> None:
     api.answers[f"GET {JOBS}/x"] = error(404, "job not found: x", Hint="skrei job list")
     assert run("job", "describe", "x") == (1, "", "Error: job not found: x\nskrei job list\n")

@@ -7,8 +7,8 @@ from skrei_domain.job_reading import FieldProblem, show
 
 PULLS = ("missing", "always", "never")
 """When a registry is asked: only for an image that is not on the node, each time, or not at all."""
-MAX_IMAGE = 4_096
-"""Characters of an image's name: above what any registry takes."""
+MAX_IMAGE = 600
+"""Characters of an image's name: a repository has at most 255, a tag 128, a digest about as many."""
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\[[0-9a-fA-F:]+\])"

@@ -43,6 +43,7 @@ class Observed:
     exit_code: int | None = None
     problem: Problem | None = None
     output: RunOutput | None = None
+    image_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

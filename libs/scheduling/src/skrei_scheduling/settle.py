@@ -220,4 +220,10 @@ def _step(fact: ExecutionObserved, state: ExecutionState) -> Step | None:
 
 
 def _told(fact: ExecutionObserved) -> Observed:
-    return Observed(steps=fact.steps, exit_code=fact.exit_code, problem=fact.problem, output=fact.output)
+    return Observed(
+        steps=fact.steps,
+        exit_code=fact.exit_code,
+        problem=fact.problem,
+        output=fact.output,
+        image_digest=fact.image_digest,
+    )

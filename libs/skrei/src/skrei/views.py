@@ -104,6 +104,11 @@ class Execution:
     document: Document
 
     @property
+    def image_digest(self) -> str:
+        """What exactly ran, `repository@sha256:…` or an image's id; empty where the API does not say."""
+        return str(self.document.get("ImageDigest") or "")
+
+    @property
     def has_result(self) -> bool:
         """Whether what it left is stored, its whole output included."""
         return bool((self.document.get("PublishedResult") or {}).get("Type"))

@@ -35,6 +35,7 @@ EXECUTIONS = Part(
         "stderr_truncated bool",
         "problem_code text",
         "problem_message text",
+        "image_digest text",
     ),
     """
     UPDATE executions AS e
@@ -46,7 +47,8 @@ EXECUTIONS = Part(
         stdout_truncated = coalesce(new.stdout_truncated, e.stdout_truncated),
         stderr_truncated = coalesce(new.stderr_truncated, e.stderr_truncated),
         problem_code = coalesce(new.problem_code, e.problem_code),
-        problem_message = coalesce(new.problem_message, e.problem_message)
+        problem_message = coalesce(new.problem_message, e.problem_message),
+        image_digest = coalesce(new.image_digest, e.image_digest)
     FROM {new} WHERE e.id = new.id AND e.id = ANY ({ids})
     """,
     counted=True,
@@ -226,7 +228,7 @@ NODE_EVENTS_OLD = Part(
     """,
 )
 
-_NOTHING = (None,) * 8
+_NOTHING = (None,) * 9
 
 
 def parts_of(changes: Changes, node_json: Callable[[NodeRow], str]) -> list[tuple[Part, Rows]]:
@@ -341,6 +343,7 @@ def _observed(told: Observed) -> tuple[object, ...]:
         told.exit_code,
         *(_output(output) if output is not None else (None, None, None, None)),
         *((storable(told.problem.code), storable(told.problem.message)) if told.problem else (None, None)),
+        storable(told.image_digest) if told.image_digest else None,
     )
 
 

@@ -176,6 +176,7 @@ class Execution(Base):
     stderr_truncated: Mapped[bool | None]
     problem_code: Mapped[str | None]
     problem_message: Mapped[str | None]
+    image_digest: Mapped[str | None]  # what exactly ran, where the engine knows
 
     __table_args__ = (
         Index("ix_executions_job_id", "job_id"),

@@ -82,6 +82,7 @@ def execution(
     exit_code: int | None,
     problem: str,
     output: RunOutput | None,
+    image_digest: str,
     published: dict[str, Any],
     revision: int,
     created: datetime,
@@ -116,6 +117,8 @@ def execution(
     }
     if partition:
         answer["PartitionIndex"] = partition
+    if image_digest:
+        answer["ImageDigest"] = image_digest
     return answer
 
 

@@ -136,6 +136,7 @@ class ExecutionView:
             exit_code=row["exit_code"],
             problem=row["problem_message"] or "",
             output=self.output,
+            image_digest=row["image_digest"] or "",
             published=_published(row, self.left),
             revision=row["changes"],
             created=row["created_at"],

@@ -74,6 +74,7 @@ def describe(found: JobDetails) -> None:
         "Version": str(job.version),
         "Created": f"{job.created.astimezone():%Y-%m-%d %H:%M:%S}",
         "Modified": f"{job.modified.astimezone():%Y-%m-%d %H:%M:%S}",
+        "Image": "\n".join(dict.fromkeys(one.image_digest for one in found.executions if one.image_digest)),
         "Results": _kept(found.executions),
     }
     for key, value in pairs.items():
