@@ -181,6 +181,12 @@ _START = (
     ),
 )
 
+_LAYERS = re.compile(
+    r"(?:failed to create (?:shim )?task(?: for container)?: |OCI runtime create failed: |runc create failed: "
+    r"|unable to start container process: |container_linux\.go:\d+: starting container process caused: "
+    r"|error during container init: )"
+)
+"""The programs below the daemon, each of which puts its name before what the last one says."""
 _NOT_EXECUTED = re.compile(r"exec [^\n]*: (?:exec format error|permission denied|no such file or directory)\n?")
 
 
@@ -196,9 +202,12 @@ def start_failed(refusal: Refusal) -> EngineFailure:
     """Return why a container could not be made or started. Raises DiskFull, which is the node's doing."""
     if DISK_FULL.search(refusal.message):
         raise disk_full(refusal.message)
+    said = _LAYERS.sub("", refusal.message).strip().removesuffix(": unknown")
     for pattern, code, what, hint in _START:
         if re.search(pattern, refusal.message, re.IGNORECASE):
-            return EngineFailure(code, f"failed to start container: {what}: {refusal.message} ({hint})")
+            return EngineFailure(code, f"failed to start container: {what}: {said} ({hint})")
     return EngineFailure(
-        FailureCode.CONTAINER_REFUSED, f"failed to start container: the daemon refuses it: {refusal.message}"
+        FailureCode.CONTAINER_REFUSED,
+        f"failed to start container: the node's Docker daemon refuses it: {said} (the job's Engine.Params and the "
+        "daemon's log on the node tell more)",
     )
