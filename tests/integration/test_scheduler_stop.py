@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from skrei_embedded.nats import free_port
-from skrei_kit.tokens import new_key
+from skrei_kit.signing_keys import new_key
 from skrei_scheduler.lease import LeaseKeeper
 from tests.support.record import connection
 from tests.support.servers import SecuredNats

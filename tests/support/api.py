@@ -17,7 +17,8 @@ from skrei_domain.node import NodeInfo, Plugin
 from skrei_domain.resources import Resources
 from skrei_kit.bus import Bus
 from skrei_kit.nats_auth import Signer
-from skrei_kit.tokens import TokenSigner, TokenVerifier, new_key
+from skrei_kit.signing_keys import new_key
+from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_orchestrator_api.__main__ import bind, new_server, serve_http
 from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps

@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from skrei_kit.signing_keys import new_key, public_of
 from skrei_kit.tokens import (
     Receipt,
     TokenExpired,
@@ -15,8 +16,6 @@ from skrei_kit.tokens import (
     TokenVerifier,
     TokenWrongKind,
     UploadGrant,
-    new_key,
-    public_of,
 )
 
 PRIVATE, PUBLIC = new_key()

@@ -6,7 +6,8 @@ import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 
-from skrei_kit.tokens import TokenSigner, TokenVerifier, new_key
+from skrei_kit.signing_keys import new_key
+from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.source import ApiSource, SourceAway

@@ -11,7 +11,8 @@ from aiohttp import ClientError
 from aiohttp.test_utils import TestClient, TestServer
 
 from skrei_domain.uploads import UploadAnswer
-from skrei_kit.tokens import TokenSigner, TokenVerifier, UploadGrant, new_key
+from skrei_kit.signing_keys import new_key
+from skrei_kit.tokens import TokenSigner, TokenVerifier, UploadGrant
 from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.testing import parcel, pieces
 from skrei_publisher.app import build

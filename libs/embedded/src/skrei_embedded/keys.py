@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from skrei_domain.ids import new_node_id
-from skrei_kit import nats_auth
+from skrei_kit import nats_auth, signing_keys
 from skrei_kit.nats_auth import Authority, Permissions
 
 OWNER_TOKEN, JOIN_TOKEN = "owner.token", "join.token"
@@ -106,11 +106,9 @@ def load_or_make(data_dir: Path) -> Keys:
 
 
 def _make_signing_keys(private: Path, public: Path) -> None:
-    from skrei_kit import tokens  # cryptography: needed once in the life of a data folder
-
     if not private.exists():
-        write_secret(private, tokens.new_key()[0].decode())
-    write_secret(public, tokens.public_of(private.read_bytes()).decode())
+        write_secret(private, signing_keys.new_key()[0].decode())
+    write_secret(public, signing_keys.public_of(private.read_bytes()).decode())
 
 
 def node_creds(keys: Keys, node_id: str) -> str:

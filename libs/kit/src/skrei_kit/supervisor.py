@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -112,6 +113,7 @@ def die_with_parent() -> None:
 
 def await_start() -> None:
     """Wait, with everything imported, until our supervisor says that the servers are up; nobody else makes us wait."""
+    gc.freeze()  # what was imported stays: no collection looks through it again
     fd = os.environ.pop(GATE, None)
     if fd is not None:
         os.read(int(fd), 1)

@@ -13,10 +13,6 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
     load_pem_public_key,
 )
@@ -88,19 +84,6 @@ class Receipt:
     size: int
     publisher: str
     place: str
-
-
-def new_key() -> tuple[bytes, bytes]:
-    """Return a fresh (private, public) key pair as PEM."""
-    key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return private, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-def public_of(private_pem: bytes) -> bytes:
-    """Return the public half of a private key."""
-    key = load_pem_private_key(private_pem, password=None)
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 class TokenSigner:

@@ -68,8 +68,9 @@ class Settings(BaseSettings):
     log_level: str = "info"
     """The least level that is logged."""
 
-    api_pool_size: int = 8
-    """Connections to the record: reads take under a millisecond each, and submissions share one commit."""
+    api_pool_size: int = 4
+    """Connections to the record, each a process of 4 MB there: reads take under a millisecond, and submissions share
+    one commit."""
 
     max_body_bytes: int = 10 * MIB
     """The largest request: room for a module inline; larger inputs have storages of their own."""

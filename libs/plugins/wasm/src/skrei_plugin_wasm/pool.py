@@ -37,6 +37,7 @@ class Pool:
         self._closed = False
         self._growing = False
         self._freed = 0
+        self._eased = 0.0
         self._waiting: deque[_Waiter] = deque()
         self._numbers = itertools.count(1)
         self._tidy: asyncio.TimerHandle | None = None
@@ -141,19 +142,18 @@ class Pool:
     async def _grow(self) -> None:
         """Fork children while runs wait: at once up to the warm ones, then as many again whenever none became free.
 
-        Children that become free in time are enough: more of them would only share the same cores.
+        Children that become free in time are enough: more of them would only share the same cores. Where some do and
+        a run still waits for long, one more is added, and then waited for.
         """
-        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                if len(self._children) >= self._settings.warm_children:
+                more = self._settings.warm_children
+                if len(self._children) >= more:
                     freed = self._freed
                     await asyncio.sleep(self._settings.grow_seconds)
-                    overdue = self._waiting and loop.time() - self._waiting[0].since > self._settings.overdue_seconds
-                    if self._freed != freed and not overdue:
-                        continue
+                    more = len(self._children) if self._freed == freed else self._overdue()
                 room = self._settings.most_children - len(self._children)
-                for _ in range(min(len(self._waiting), room, max(1, len(self._children)))):
+                for _ in range(min(len(self._waiting), room, more)):
                     if not self._waiting:
                         break
                     self.give(await self._new_child())
@@ -163,6 +163,15 @@ class Pool:
                     waiter.child.set_exception(error)
         finally:
             self._growing = False
+
+    def _overdue(self) -> int:
+        """Return 1 where the oldest run has waited too long, also since the last child was added for that."""
+        now = asyncio.get_running_loop().time()
+        since = max(self._waiting[0].since if self._waiting else now, self._eased)
+        if now - since <= self._settings.overdue_seconds:
+            return 0
+        self._eased = now
+        return 1
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="wasm pool")

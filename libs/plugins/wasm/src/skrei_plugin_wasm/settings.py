@@ -11,11 +11,12 @@ class WasmSettings:
     most_children: int = 512
     """Children at once, each with one run: far above what a node's cores feed, below a user's process limit."""
     warm_children: int = 2
-    """Kept while the zygote lives, so that the next job finds one: 4 MB each, beyond what all share."""
-    grow_seconds: float = 0.02
-    """When no child became free for so long while runs wait, more are forked: most small runs end sooner."""
+    """Kept while the zygote lives, so that the next job finds one: 5 MB each, beyond what all share."""
+    grow_seconds: float = 0.05
+    """When no child became free for so long while runs wait, more are forked: most small runs end sooner, also on a
+    machine that is busy with other things."""
     overdue_seconds: float = 1.0
-    """A run that has waited this long gets more children even though some become free."""
+    """When a run has waited this long although children become free, there is one more of them, each time."""
     idle_seconds: float = 60.0
     """After this long without work children end, and without any work the zygote too."""
     most_runs: int = 1_000
