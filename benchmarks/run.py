@@ -22,6 +22,7 @@ from typing import Any
 HERE = Path(__file__).parent
 QUICK = bool(os.environ.get("QUICK"))
 START_SECONDS = 60.0
+RESTARTS = 3  # the best of them counts: what else the machine does is no part of it
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ def processes(root: int) -> list[int]:
     return found
 
 
-def pss_mb(root: int) -> dict[str, float]:
-    """Return proportional memory by program, in MB."""
-    sums: dict[str, float] = {}
+def pss_mb(root: int) -> dict[str, list[float]]:
+    """Return the proportional memory of each process by program, in MB."""
+    found: dict[str, list[float]] = {}
     for pid in processes(root):
         try:
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -79,8 +80,8 @@ def pss_mb(root: int) -> dict[str, float]:
         words = [word.decode(errors="replace") for word in argv if word]
         name = next((w for w in words if w.startswith("skrei_")), Path(words[0]).name if words else "?")
         kb = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-        sums[name] = sums.get(name, 0.0) + kb / 1024
-    return sums
+        found.setdefault(name, []).append(kb / 1024)
+    return found
 
 
 class Stack:
@@ -91,7 +92,9 @@ class Stack:
         self.process: subprocess.Popen[bytes] | None = None
         self.base = ""
 
-    def start(self) -> None:
+    def start(self) -> float:
+        """Start it, and return how long it took to be ready, in seconds."""
+        began = time.monotonic()
         skrei = Path(sys.executable).with_name("skrei")
         ports = ["--port", "0", "--publisher-port", "0", "--nats-port", "0"]
         log = (self.folder / "log").open("wb")
@@ -105,10 +108,10 @@ class Stack:
                 state = json.loads((data / "stack.json").read_text())
                 if state.get("ready"):
                     self.base = state["api_url"]
-                    return
+                    return time.monotonic() - began
             except (OSError, ValueError):
                 pass
-            time.sleep(0.05)
+            time.sleep(0.01)
         raise SystemExit(f"the stack did not start:\n{(self.folder / 'log').read_text()[-3000:]}")
 
     def stop(self) -> None:
@@ -117,9 +120,21 @@ class Stack:
             self.process.wait(20)
 
 
+def restart(stack: Stack) -> float:
+    """Start a stack that has run before, stop it again, and return how long it took to be ready."""
+    seconds = stack.start()
+    stack.stop()
+    return seconds
+
+
 def measure(stack: Stack, scale: float) -> list[Figure]:
     assert stack.process is not None
-    base, n = stack.base, lambda count: max(10, int(count * scale))
+    base = stack.base
+
+    def n(count: int) -> int:
+        return max(10, int(count * scale))
+
+    idle_agent = sum(pss_mb(stack.process.pid)["skrei_compute_agent"])
     load(base, "serial", n=10)  # warm: zygote, compiled module, statements
     print("serial", flush=True)
     serial = load(base, "serial", n=n(100))
@@ -131,10 +146,11 @@ def measure(stack: Stack, scale: float) -> list[Figure]:
     more = load(base, "burst", n=n(6_900), c=32)
     memory = pss_mb(stack.process.pid)
     late = load(base, "serial", n=n(100))
-    for name, mb in sorted(memory.items(), key=lambda item: -item[1]):
-        print(f"   {mb:7.1f} MB  {name}")
+    for name, each in sorted(memory.items(), key=lambda item: -sum(item[1])):
+        print(f"   {sum(each):7.1f} MB  {name} ({len(each)})")
     units = fan["jobs_per_s"] * 100 if fan["jobs_per_s"] else None
-    total = sum(memory.values())
+    total = sum(map(sum, memory.values()))
+    child = max(memory["skrei_plugin_wasm.zygote"])
     ratio = late["p50_ms"] / serial["p50_ms"]
     bad = sum(
         found.get("bad", 0) + found.get("other", 0) + found.get("left", 0) for found in (serial, burst, fan, more, late)
@@ -154,6 +170,8 @@ def measure(stack: Stack, scale: float) -> list[Figure]:
         ),
         Figure("serial p50 after 10,000 jobs, against before", round(ratio, 2), "x", "<= 1.25", ratio <= 1.25),
         Figure("memory of the whole stack then (PSS)", round(total, 0), "MB", "<= 350", total <= 350),
+        Figure("agent, idle (PSS)", round(idle_agent, 1), "MB", "<= 60", idle_agent <= 60),
+        Figure("the largest of wasm's processes (PSS)", round(child, 1), "MB", "<= 20", child <= 20),
         Figure("jobs that did not complete", bad, "", "0", bad == 0),
     ]
 
@@ -175,8 +193,15 @@ def main() -> None:
             Path(folder).chmod(0o711)  # the database's user passes through
             stack = Stack(Path(folder))
             try:
+                first = stack.start()
+                stack.stop()
+                again = min(restart(stack) for _ in range(RESTARTS))
                 stack.start()
-                show(measure(stack, given.scale))
+                starts = [
+                    Figure("ready, the first time", round(first, 2), "s", "<= 3", first <= 3),
+                    Figure("ready, later", round(again, 2), "s", "<= 1.5", again <= 1.5),
+                ]
+                show([*starts, *measure(stack, given.scale)])
             finally:
                 stack.stop()
 
