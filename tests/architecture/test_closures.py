@@ -44,7 +44,7 @@ def _needed(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
 
 def test_the_closure_follows_dependencies_of_dependencies_and_extras() -> None:
     """So that the tests below can fail."""
-    assert {"skrei-kit", "nats-py", "nkeys", "cryptography"} <= closure("skrei-compute-agent")
+    assert {"skrei-kit", "nats-py", "nkeys", "pynacl"} <= closure("skrei-compute-agent")
     assert {"fastapi", "sqlalchemy", "greenlet"} <= closure("skrei-orchestrator-api")
     assert "skrei-embedded" not in closure("skrei")
     assert "skrei-embedded" in closure("skrei", frozenset({"serve"}))
@@ -121,7 +121,6 @@ INTERFACE_OF = {
     "pydantic": {"pydantic-core", "typing-extensions"},
     "fastapi": {"starlette"},
     "typer": {"click"},
-    "pyjwt": {"cryptography"},
     "nats-py": {"nkeys"},
 }
 

@@ -5,9 +5,18 @@ import time
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 
-from skrei_kit.signing_keys import new_key, public_of
+from skrei_kit import signed
+from skrei_kit.signing_keys import new_key, public_of, signing_key
 from skrei_kit.tokens import (
     Receipt,
     TokenExpired,
@@ -93,3 +102,44 @@ def test_a_receipt_says_what_its_publisher_holds_and_nobody_else_can_write_one()
         TokenVerifier(PUBLIC).receipt(TokenSigner(new_key()[0]).receipt(receipt))
     with pytest.raises(TokenWrongKind):
         TokenVerifier(PUBLIC).receipt(TokenSigner(PRIVATE).run("e-1", "n-1", [], seconds=60))
+
+
+def test_tokens_are_what_other_programs_call_jwts() -> None:
+    token = TokenSigner(PRIVATE).download("e-1", seconds=60)
+    claims = jwt.decode(token, load_pem_public_key(PUBLIC), algorithms=["EdDSA"])  # type: ignore[arg-type]
+    assert (claims["kind"], claims["sub"]) == ("download", "e-1")
+    theirs = jwt.encode(claims, load_pem_private_key(PRIVATE, password=None), algorithm="EdDSA")  # type: ignore[arg-type]
+    TokenVerifier(PUBLIC).download(theirs, "e-1")
+
+
+def test_a_changed_token_is_refused_wherever_it_was_changed() -> None:
+    """Each character counts, but for the bits that fill the last one of a part."""
+    token = TokenSigner(PRIVATE).download("e-1", seconds=60)
+    for index, old in enumerate(token):
+        if index + 1 == len(token):
+            continue
+        changed = token[:index] + ("A" if old != "A" else "B") + token[index + 1 :]
+        with pytest.raises(TokenInvalid):
+            TokenVerifier(PUBLIC).download(changed, "e-1")
+
+
+@pytest.mark.parametrize(
+    "claims", [{}, {"exp": 2**40}, {"sub": 1, "exp": 2**40}, {"sub": "e-1"}, {"sub": "e-1", "exp": "x"}]
+)
+def test_a_token_without_subject_or_end_is_refused(claims: dict[str, object]) -> None:
+    token = signed.sign({"kind": "download", **claims}, signing_key(PRIVATE))
+    with pytest.raises(TokenInvalid):
+        TokenVerifier(PUBLIC).download(token, "e-1")
+
+
+RUBBISH = (
+    st.text()
+    | st.binary().map(lambda data: data.decode("latin-1"))
+    | st.from_regex(r"[A-Za-z0-9_=-]*[.][A-Za-z0-9_-]*[.][A-Za-z0-9_-]*")
+)
+
+
+@given(RUBBISH)
+def test_rubbish_is_refused(token: str) -> None:
+    with pytest.raises(TokenInvalid):
+        TokenVerifier(PUBLIC).download(token, "e-1")

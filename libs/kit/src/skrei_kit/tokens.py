@@ -10,16 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    load_pem_private_key,
-    load_pem_public_key,
-)
-
 from skrei_domain.errors import SkreiError
+from skrei_kit import signed
+from skrei_kit.signing_keys import signing_key, verify_key
 
-ALGORITHM = "EdDSA"
 RUN = "run"
 DOWNLOAD = "download"
 RECEIPT = "receipt"
@@ -90,10 +84,12 @@ class TokenSigner:
     """Signs tokens with the control plane's key; `now` gives seconds since the epoch."""
 
     def __init__(self, private_pem: bytes, *, now: Callable[[], float] = time.time) -> None:
-        key = load_pem_private_key(private_pem, password=None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise TokenInvalid("the token key is not an Ed25519 key; remove it and start again to make a new one")
-        self._key = key
+        try:
+            self._key = signing_key(private_pem)
+        except ValueError as error:
+            raise TokenInvalid(
+                "the token key is not an Ed25519 key; remove it and start again to make a new one"
+            ) from error
         self._now = now
 
     def run(
@@ -139,14 +135,17 @@ class TokenSigner:
         return int(self._now() + seconds)
 
     def _sign(self, claims: dict[str, object]) -> str:
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM)
+        return signed.sign(claims, self._key)
 
 
 class TokenVerifier:
     """Verifies tokens with the control plane's public key."""
 
     def __init__(self, public_pem: bytes, *, now: Callable[[], float] = time.time) -> None:
-        self._key = load_pem_public_key(public_pem)
+        try:
+            self._key = verify_key(public_pem)
+        except ValueError as error:
+            raise TokenInvalid("the public key of tokens is not an Ed25519 key") from error
         self._now = now
 
     def run(self, token: str) -> RunToken:
@@ -190,17 +189,18 @@ class TokenVerifier:
 
     def _claims(self, token: str, kind: str, *, expires: bool = True) -> dict[str, Any]:
         try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self._key,  # type: ignore[arg-type]  # any public key type loads; another algorithm fails to verify
-                algorithms=[ALGORITHM],
-                leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "sub"] if expires else ["sub"], "verify_exp": expires},
-            )
-        except jwt.ExpiredSignatureError as error:
-            raise TokenExpired("the token has expired; ask for a fresh one") from error
-        except jwt.InvalidTokenError as error:
+            claims = signed.verify(token, self._key)
+        except signed.NotSigned as error:
             raise TokenInvalid(f"the token is not valid: {error}") from error
+        if not isinstance(claims.get("sub"), str):
+            raise TokenInvalid("the token is not valid: it names no subject")
+        if expires and not self._is_fresh(claims.get("exp")):
+            raise TokenExpired("the token has expired; ask for a fresh one")
         if claims.get("kind") != kind:
             raise TokenWrongKind(f"a {kind} token is needed here, this is one for {claims.get('kind')!r}")
         return claims
+
+    def _is_fresh(self, until: object) -> bool:
+        if not isinstance(until, int | float):
+            raise TokenInvalid("the token is not valid: it has no end")
+        return self._now() <= until + LEEWAY_SECONDS
