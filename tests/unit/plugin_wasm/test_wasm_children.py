@@ -1,6 +1,7 @@
 """Zygote and children: who lives, who is reused, and what is left when something dies."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import pytest
 
 from skrei_plugin_api.testing import Behaviour, Running, contents, eventually
 from skrei_plugin_wasm.engine import EngineClosed
+from skrei_plugin_wasm.process import runnable
 from tests.support.wasm_engine import Bench, alive, failure, kill
 from tests.support.wat import behaving
 
@@ -163,6 +165,7 @@ import asyncio, sys
 from pathlib import Path
 from skrei_plugin_api.testing import Running, eventually
 from skrei_plugin_wasm.engine import EngineClosed
+from skrei_plugin_wasm.process import runnable
 from tests.support.wasm_engine import Bench
 
 async def main():
@@ -192,3 +195,14 @@ async def test_the_parents_death_leaves_no_child_and_it_never_imports_wasmtime(t
         assert alive(*pids)
         parent.kill()
     await eventually(lambda: not alive(*pids))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells which processes compute")
+async def test_who_computes_is_told_from_who_waits() -> None:
+    waiting = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
+    try:
+        await eventually(lambda: runnable([waiting.pid]) == 0 and psutil.Process(waiting.pid).status() == "sleeping")
+        assert runnable([os.getpid(), waiting.pid]) == 1
+    finally:
+        await waiting.communicate(b"\n")
+    assert runnable([waiting.pid]) == 0

@@ -6,14 +6,19 @@ reaps. When the zygote dies its children die with it; the next run starts anothe
 
 import asyncio
 import itertools
+import os
 import socket
 from collections import deque
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import NamedTuple
 
-from skrei_plugin_wasm.process import Child, Zygote
+from skrei_plugin_wasm.process import Child, Zygote, runnable
 from skrei_plugin_wasm.settings import WasmSettings
+
+_CORES = os.cpu_count() or 1
+CROWD = 4
+"""Children for each core that are added while others end: what waits then waits for the cores, not for a child."""
 
 
 class PoolClosed(Exception):
@@ -140,18 +145,14 @@ class Pool:
     # ------------------------------------------------------------ growing
 
     async def _grow(self) -> None:
-        """Fork children while runs wait: at once up to the warm ones, then as many again whenever none became free.
-
-        Children that become free in time are enough: more of them would only share the same cores. Where some do and
-        a run still waits for long, one more is added, and then waited for.
-        """
+        """Fork children while runs wait: at once up to the warm ones, then as many as `_too_few` says."""
         try:
             while self._waiting:
                 more = self._settings.warm_children
                 if len(self._children) >= more:
                     freed = self._freed
                     await asyncio.sleep(self._settings.grow_seconds)
-                    more = len(self._children) if self._freed == freed else self._overdue()
+                    more = self._too_few(turning=self._freed != freed)
                 room = self._settings.most_children - len(self._children)
                 for _ in range(min(len(self._waiting), room, more)):
                     if not self._waiting:
@@ -164,14 +165,24 @@ class Pool:
         finally:
             self._growing = False
 
-    def _overdue(self) -> int:
-        """Return 1 where the oldest run has waited too long, also since the last child was added for that."""
+    def _too_few(self, *, turning: bool) -> int:
+        """Return how many children to add: as many again where all are stuck in runs that leave cores idle.
+
+        Children that become free in time (`turning`), or that keep the cores busy, are enough: more would only share
+        them. Whoever waits for long all the same gets company, one at a time, and behind runs that do not end, more.
+        """
         now = asyncio.get_running_loop().time()
-        since = max(self._waiting[0].since if self._waiting else now, self._eased)
-        if now - since <= self._settings.overdue_seconds:
+        waited = now - max(self._waiting[0].since if self._waiting else now, self._eased)
+        patient = waited <= self._settings.overdue_seconds
+        if turning:
+            if patient or len(self._children) >= CROWD * _CORES:
+                return 0
+            self._eased = now
+            return 1
+        if patient and runnable(self.pids) >= _CORES:
             return 0
         self._eased = now
-        return 1
+        return len(self._children)
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="wasm pool")

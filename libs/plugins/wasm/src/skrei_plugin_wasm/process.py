@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +180,15 @@ class Zygote:
                 answer.set_exception(OSError(f"no process can be forked: {message['why']}"))
             else:
                 answer.set_result(message["pid"])
+
+
+def runnable(pids: Iterable[int]) -> int:
+    """Return how many of these processes compute, or would if a core were free; 0 where the kernel does not tell."""
+    count = 0
+    for pid in pids:
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
+        except OSError:  # gone, or no Linux
+            continue
+        count += text.rpartition(") ")[2].startswith("R")
+    return count
