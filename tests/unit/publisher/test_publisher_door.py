@@ -20,7 +20,7 @@ PRIVATE, PUBLIC = new_key()
 DOOR = SignedDoor(TokenVerifier(PUBLIC))
 
 
-def token(execution_id: str, *, seconds: float = 60, key: bytes = PRIVATE) -> str:
+def token(execution_id: str, *, seconds: float = 3_600, key: bytes = PRIVATE) -> str:
     return TokenSigner(key).download(execution_id, seconds=seconds)
 
 
@@ -88,7 +88,7 @@ STRANGER, _ = new_key()
         (f"/results/e-1.tar.gz?token={token('e-1', seconds=-60)}", 401, "Unauthorized", "The address has expired."),
         (f"/results/e-1.tar.gz?token={token('e-2')}", 403, "Forbidden", "The token is for another result."),
         (
-            f"/results/e-1.tar.gz?token={TokenSigner(PRIVATE).run('e-1', 'n-1', (), seconds=60)}",
+            f"/results/e-1.tar.gz?token={TokenSigner(PRIVATE).run('e-1', 'n-1', (), seconds=3_600)}",
             403,
             "Forbidden",
             "The token is for another door.",
