@@ -33,7 +33,7 @@ async def test_a_submitted_job_reads_back_as_clients_know_it(api: Api) -> None:
     assert (job["Namespace"], job["Type"], job["Count"], job["Priority"]) == ("default", "batch", 1, 0)
     assert (job["State"], job["Version"], job["Revision"]) == ({"StateType": "Pending"}, 1, 1)
     assert job["Tasks"][0]["Publisher"] == {"Type": "", "Params": {}}
-    assert job["Tasks"][0]["Engine"] == {"Type": "wasm", "Params": {}}
+    assert job["Tasks"][0]["Engine"] == {"Type": "wasm", "Params": {"EntryModule": "m"}}
     assert (job["Labels"], job["Cuont"], job["Constraints"]) == ({"team": "x"}, 2, [])
     assert isinstance(job["CreateTime"], int)
     assert job["CreateTime"] <= job["ModifyTime"]
@@ -86,7 +86,7 @@ async def test_an_unknown_job_is_404_everywhere(api: Api, method: str, path: str
             "Count: -1; allowed: a whole number from 0 to 10,000",
         ),
         (
-            b'{"Job":{"Type":"batch","Name":"a\\u0000","Labels":{"k":"\\ud800"},"Tasks":[{"Name":"m","Engine":{"Type":"wasm"}}]}}',
+            b'{"Job":{"Type":"batch","Name":"a\\u0000","Labels":{"k":"\\ud800"},"Tasks":[{"Name":"m","Engine":{"Type":"wasm","Params":{"EntryModule":"m"}}}]}}',
             400,
             "ValidationError",
             'Name: "a\\u0000"; allowed: text without NUL characters\n'

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from skrei_embedded.keys import load_or_make, node_creds
 from skrei_embedded.nats import free_port
 from tests.support.servers import server_folder
 
@@ -25,9 +26,10 @@ CONTROL_PLANE = {"postgres", "nats", "api", "publisher", "scheduler"}
 
 
 class Served:
-    """A `skrei serve --orchestrator` in its own process."""
+    """A `skrei serve --orchestrator` (or another role) in its own process."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, role: str = "--orchestrator") -> None:
+        folder.mkdir(mode=0o711, exist_ok=True)
         self.data = folder / "data"
         self.log = folder / "serve.log"
         self.ports = [free_port() for _ in range(3)]
@@ -36,7 +38,7 @@ class Served:
         ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, "serve", "--orchestrator", f"--data-dir={self.data}", *named, *options],
+                [sys.executable, "-c", SERVE, "serve", role, f"--data-dir={self.data}", *named, *options],
                 stdout=log,
                 stderr=log,
             )
@@ -181,3 +183,33 @@ def test_a_node_alone_must_be_told_where_the_control_plane_is(folder: Path) -> N
     )
     assert done.returncode == 1
     assert "--nats-url" in done.stderr
+
+
+def test_a_node_alone_is_ready_when_it_was_greeted_and_says_what_it_waits_for() -> None:
+    with server_folder() as folder:
+        nowhere = f"nats://127.0.0.1:{free_port()}"
+        alone = Served(folder, f"--nats-url={nowhere}", role="--compute")
+        try:
+            alone.until(lambda: "node_waits" in alone.log.read_text())
+            assert "NATS does not listen" in alone.log.read_text()
+            assert not alone.state().get("ready")
+        finally:
+            alone.process.terminate()
+            assert alone.process.wait(20) == 0
+        control = Served(folder / "control").ready()
+        try:
+            keys = load_or_make(control.data)
+            creds = folder / "node.creds"
+            creds.write_text(node_creds(keys, "n-alone"))
+            alone = Served(
+                folder / "second",
+                f"--nats-url={control.state()['nats_url']}",
+                f"--nats-creds={creds}",
+                role="--compute",
+            ).ready()
+            assert "greeted" in alone.log.read_text()
+            alone.process.terminate()
+            assert alone.process.wait(20) == 0
+        finally:
+            control.process.terminate()
+            control.process.wait(30)

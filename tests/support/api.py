@@ -33,7 +33,10 @@ INTERNAL_TOKEN = "internal-token"
 OWNER_TOKEN = "owner-token"
 JOIN_TOKEN = "join-token"
 
-HELLO: dict[str, Any] = {"Type": "batch", "Tasks": [{"Name": "main", "Engine": {"Type": "wasm"}}]}
+HELLO: dict[str, Any] = {
+    "Type": "batch",
+    "Tasks": [{"Name": "main", "Engine": {"Type": "wasm", "Params": {"EntryModule": "m"}}}],
+}
 
 
 @dataclass

@@ -8,7 +8,10 @@ from skrei_domain.job import decode
 from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.submit import digest, read_submission, to_store, traceparent
 
-JOB: dict[str, Any] = {"Type": "batch", "Tasks": [{"Name": "main", "Engine": {"Type": "wasm"}}]}
+JOB: dict[str, Any] = {
+    "Type": "batch",
+    "Tasks": [{"Name": "main", "Engine": {"Type": "wasm", "Params": {"EntryModule": "m"}}}],
+}
 
 
 def body(**fields: Any) -> bytes:

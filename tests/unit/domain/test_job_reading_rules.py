@@ -13,7 +13,7 @@ def a_job(**changes: Any) -> dict[str, Any]:
 
 
 def a_task(**changes: Any) -> dict[str, Any]:
-    return {"Name": "main", "Engine": {"Type": "wasm"}} | changes
+    return {"Name": "main", "Engine": {"Type": "wasm", "Params": {"EntryModule": "m"}}} | changes
 
 
 def with_task(**changes: Any) -> dict[str, Any]:
@@ -29,6 +29,7 @@ DOMAIN = "a domain such as `example.com` or `.example.com`, or an IP"
 OPERATOR = "one of in, notin, exists, !, =, ==, !=, gt, lt"
 
 T = "Tasks[0]"
+MODULE = "missing; allowed: the target of the input that brings the module"
 
 WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("no type", {"Tasks": [a_task()]}, ["Type: missing job type; allowed: batch, service, daemon, ops"]),
@@ -81,7 +82,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "params no object",
         with_task(Engine={"Type": "wasm", "Params": []}),
-        [f"{T}.Engine.Params: []; allowed: an object"],
+        [f"{T}.Engine.Params: []; allowed: an object", f"{T}.Engine.Params.EntryModule: {MODULE}"],
     ),
     ("an environment name in lower case", with_task(Env={"path": "x"}), [f'{T}.Env.path: "path"; allowed: {ENV}']),
     (
@@ -242,6 +243,11 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         ],
     ),
     (
+        "a wasm engine without its module",
+        with_task(Engine={"Type": "wasm", "Params": {"Parameters": ["a"]}}),
+        [f"{T}.Engine.Params.EntryModule: {MODULE}"],
+    ),
+    (
         "a wasm engine with nothing right",
         with_task(
             Engine={
@@ -302,7 +308,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     (
         "a NUL deep in what only the engine reads",
-        with_task(Engine={"Type": "wasm", "Params": {"Parameters": ["a", "\0"]}}),
+        with_task(Engine={"Type": "wasm", "Params": {"EntryModule": "m", "Parameters": ["a", "\0"]}}),
         [f'{T}.Engine.Params.Parameters[1]: "\\u0000"; allowed: text without NUL characters'],
     ),
 ]
@@ -346,7 +352,7 @@ def test_nesting_beyond_reason_is_a_problem_and_not_a_crash() -> None:
     for _ in range(500):
         deep = [deep]
     with pytest.raises(InvalidJob, match="nested too deeply; allowed: at most 64 levels"):
-        parse_job(with_task(Engine={"Type": "wasm", "Params": {"x": deep}}))
+        parse_job(with_task(Engine={"Type": "wasm", "Params": {"EntryModule": "m", "x": deep}}))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,10 @@ from skrei_domain.job import (
 )
 from skrei_domain.resources import Resources
 
-HELLO: dict[str, Any] = {"Type": "batch", "Tasks": [{"Name": "main", "Engine": {"Type": "wasm"}}]}
+HELLO: dict[str, Any] = {
+    "Type": "batch",
+    "Tasks": [{"Name": "main", "Engine": {"Type": "wasm", "Params": {"EntryModule": "m"}}}],
+}
 
 
 def spec_of(**changes: Any) -> JobSpec:
@@ -151,9 +154,11 @@ def test_a_stored_spec_reads_back_as_it_was() -> None:
 
 
 def test_engine_and_publisher_are_never_null_in_what_is_stored() -> None:
-    text = encode(spec_of(Tasks=[{"Name": "m", "Engine": {"Type": "wasm"}, "Publisher": None}]))
+    text = encode(
+        spec_of(Tasks=[{"Name": "m", "Engine": {"Type": "wasm", "Params": {"EntryModule": "m"}}, "Publisher": None}])
+    )
     assert '"Publisher":{"Type":"","Params":{}}' in text
-    assert '"Engine":{"Type":"wasm","Params":{}}' in text
+    assert '"Engine":{"Type":"wasm","Params":{"EntryModule":"m"}}' in text
 
 
 def test_a_spec_over_its_limit_is_refused_and_one_at_it_is_not() -> None:

@@ -62,7 +62,7 @@ def test_a_spec_becomes_a_compact_requirement() -> None:
 
 
 def test_what_a_spec_leaves_out_is_no_limit_and_no_amount() -> None:
-    job = compiled({"Tasks": [{"Name": "main", "Engine": {"Type": "wasm"}}]})
+    job = compiled({"Tasks": [{"Name": "main", "Engine": {"Type": "wasm", "Params": {"EntryModule": "m"}}}]})
     assert (job.queue_timeout, job.total_timeout, job.tasks[0].execution_timeout) == (None, None, None)
     assert job.tasks[0].requirement.resources.vector() == (0, 0, 0, 0)
     assert job.offline.wait == timedelta(minutes=5)

@@ -221,6 +221,22 @@ def test_validate_names_every_wrong_field_without_an_api(run: Run, tmp_path: Pat
     assert {"Type", "Count", "Tasks[0].Name"} <= {word.rstrip(":") for word in err.replace("\n", " ").split()}
 
 
+def test_validate_tells_what_is_wrong_with_the_file_and_with_the_job_at_once(run: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(
+        "Type: batch\nCount: -3\nBogus: 1\nTasks:\n- Name: main\n  Engine: {Type: wasm}\n  InputSources:\n"
+        "  - {Target: /in, Source: {Type: inline, Params: {File: nowhere.bin}}}\n"
+    )
+    code, _, err = run("job", "validate", str(bad))
+    assert code == 1
+    assert err.splitlines()[1:-1] == [
+        "  unknown field: 'Bogus' in 'Job'",
+        f"  {tmp_path}/nowhere.bin cannot be read: No such file or directory.",
+        "  Count: -3; allowed: a whole number from 0 to 10,000",
+        "  Tasks[0].Engine.Params.EntryModule: missing; allowed: the target of the input that brings the module",
+    ]
+
+
 def test_a_stop_tells_its_evaluation_and_a_second_one_that_it_was_stopped(run: Run, api: FakeApi) -> None:
     api.answers[f"DELETE {JOBS}/x"] = [{"EvaluationID": "ev"}, {"EvaluationID": ""}]
     assert run("job", "stop", "x")[1] == "Job stop successfully submitted with evaluation ID: ev\n"
@@ -271,7 +287,11 @@ def test_a_name_that_is_taken_ends_with_the_flag_for_another(run: Run, api: Fake
     [
         (("--log-level", "zz"), 2, "debug, info, warning, error"),
         (("--database-url", "foo"), 1, "--database-url needs the form postgresql://"),
-        (("--compute", "--nats-url", "nats://127.0.0.1:1", "--nats-creds", "/nope"), 1, "/nope cannot be read"),
+        (
+            ("--compute", "--nats-url", "nats://127.0.0.1:1", "--nats-creds", "/nope"),
+            1,
+            "/nope (--nats-creds) cannot be read",
+        ),
     ],
 )
 def test_serve_refuses_a_flag_that_cannot_work_before_it_starts(

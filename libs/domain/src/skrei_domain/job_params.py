@@ -26,7 +26,9 @@ def engine_params(reading: Reading, kind: str, params: Params, path: str) -> Non
 
 def _wasm(reading: Reading, params: Params, path: str) -> None:
     module = _given(params, "EntryModule")
-    if module is not None and not (isinstance(module, str) and module):
+    if module is None:
+        reading.missing(f"{path}.EntryModule", "the target of the input that brings the module")
+    elif not (isinstance(module, str) and module):
         reading.wrong(f"{path}.EntryModule", module, "the target of the input that brings the module")
     entrypoint = _given(params, "Entrypoint")
     if not isinstance(entrypoint, str | None):

@@ -1,11 +1,13 @@
-"""What a supervisor asks of the API that it started: whether it answers, which nodes are connected, who uses it."""
+"""What a supervisor asks of what it started: the API, the nodes, who uses it, and how its own node stands."""
 
 import http.client
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from skrei_embedded.idle import Activity
 
@@ -23,6 +25,26 @@ def connected_nodes(url: str) -> set[str]:
     document = _get(url)
     nodes: list[dict[str, Any]] = (document or {}).get("Nodes") or []
     return {str(node["Info"]["NodeID"]) for node in nodes if node.get("Connection") == "CONNECTED"}
+
+
+class NodeStanding(NamedTuple):
+    """`greeted`, `waiting` with a reason and what to do, or nothing yet."""
+
+    state: str = ""
+    reason: str = ""
+    hint: str = ""
+
+
+def read_standing(folder: Path) -> NodeStanding:
+    """Return what the agent whose data lies in `folder` said last; that of a process that has ended greets nobody."""
+    try:
+        told = json.loads((folder / "standing.json").read_text("utf-8"))
+        standing = NodeStanding(str(told["state"]), str(told["reason"]), str(told["hint"]))
+        if not standing.reason:
+            os.kill(int(told["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return NodeStanding()
+    return standing
 
 
 def activity(url: str, token: str) -> Activity | None:

@@ -26,7 +26,7 @@ from skrei_embedded.nats import START_SECONDS as NATS_START_SECONDS
 from skrei_embedded.nats import NatsOptions, NatsServer, free_port
 from skrei_embedded.place import AlreadyRunning, Place, StackState, default_data_dir
 from skrei_embedded.postgres import START_SECONDS, Postgres
-from skrei_embedded.probe import activity, answers, connected_nodes
+from skrei_embedded.probe import activity, answers, connected_nodes, read_standing
 from skrei_embedded.processes import Process, Spawner, end_strangers, started_at
 from skrei_embedded.supervised import Supervised
 from skrei_embedded.whereabouts import StackOptions, Whereabouts, check_ports
@@ -68,7 +68,7 @@ def run(options: StackOptions, on_ready: Ready | None = None) -> None:
 
 
 class Stack:
-    """One supervisor and its children. `ready` is set once the API answers and, with a node, that is connected."""
+    """One supervisor and its children. `ready` is set once the API answers and, with a node, that was greeted."""
 
     def __init__(self, options: StackOptions, on_ready: Ready | None = None) -> None:
         self.options = options
@@ -285,6 +285,8 @@ class Stack:
                 while not await asyncio.to_thread(ready):
                     await _moment(pause)
                     pause = min(pause * 1.2, LONGEST_LOOK_SECONDS)
+        else:
+            await self._greeted()
         self.ready.set()
         self._tell()
         told = {"api": addresses.api_url} if self.options.orchestrator else {}
@@ -314,6 +316,17 @@ class Stack:
         """How this process reaches the API."""
         assert self._addresses is not None, "the servers are up"
         return f"http://{near_host(self._addresses.api_host)}:{self._addresses.api_port}"
+
+    async def _greeted(self) -> None:
+        """Return once the node has been greeted by a leader; until then say what it waits for, once for each cause."""
+        told = ""
+        pause = LOOK_SECONDS
+        while (standing := read_standing(self.place.folder / "agent")).state != "greeted":
+            if standing.reason and standing.reason != told:
+                told = standing.reason
+                log.warning("node_waits", reason=standing.reason, hint=standing.hint)
+            await _moment(pause)
+            pause = min(pause * 1.2, LONGEST_LOOK_SECONDS)
 
     def _tell(self) -> None:
         self.place.write(self._state())

@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from skrei_domain.errors import Unavailable
 from skrei_embedded.doors import Listen, bracketed, check_free, near_host, read_listen
 from skrei_embedded.environment import Addresses, config_settings
 from skrei_embedded.join import Joined
@@ -72,6 +73,26 @@ class Whereabouts:
         if given or self.keys is None:
             return Path(given).absolute() if given else None
         return self.keys.creds(user)
+
+    def check_creds(self) -> None:
+        """Raise Unavailable, saying who named it, when the credentials file that was named cannot be used."""
+        flag = str(self._options.nats_creds) if self._options.nats_creds else None
+        given = self.given(flag, "nats_creds")
+        if not given:
+            return
+        named = (
+            "--nats-creds" if flag else "SKREI_NATS_CREDS" if os.environ.get("SKREI_NATS_CREDS") else "the config file"
+        )
+        hint = "name the file that the orchestrator's operator gave you for this node"
+        try:
+            text = Path(given).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            what = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise Unavailable(f"{given} ({named}) cannot be read: {what}", hint=hint) from error
+        try:
+            nats_auth.name_in_creds(text)
+        except ValueError as error:
+            raise Unavailable(f"{given} ({named}) is no credentials file", hint=hint) from error
 
     @property
     def node_id(self) -> str:

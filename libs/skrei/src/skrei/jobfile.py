@@ -24,37 +24,59 @@ LOCAL_TYPES = frozenset({"local", "localdirectory"})
 
 def load(path: Path) -> Document:
     """Return the job in a file, ready to be submitted. Raises Rejected with every problem of the file at once."""
+    return parse(read(path), name=str(path), folder=path.absolute().parent)
+
+
+def read(path: Path) -> str:
+    """Return the text of a job file. Raises Rejected for one that is too large, no text, or not there."""
     try:
         size = path.stat().st_size
         if size > MOST_FILE_BYTES:
             raise Rejected(f"{path} has {size} bytes; a job file has at most {MOST_FILE_BYTES}.")
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise Rejected(f"{path} cannot be read: {error.strerror}.", hint="Name a YAML or JSON file.") from error
     except UnicodeDecodeError as error:
         raise Rejected(f"{path} is not text in UTF-8.", hint="Name a YAML or JSON file.") from error
-    return parse(text, name=str(path), folder=path.absolute().parent)
 
 
 def parse(text: str, *, name: str, folder: Path) -> Document:
     """Return the job in `text`; relative paths in it start at `folder`."""
     job = _object(text, name)
-    problems = _key_problems(job)
-    if problems:
-        raise Rejected(
-            f"{name} is not a job:\n" + "\n".join(f"  {problem}" for problem in problems),
-            hint="Correct the file; `skrei job validate FILE` reads it without an API.",
-        )
+    if problems := _key_problems(job):
+        raise not_a_job(name, problems)
     return resolve_paths(job, folder)
 
 
-def resolve_paths(job: Document, folder: Path) -> Document:
-    """Return the job with local paths made absolute and inline files carried as data URLs."""
+def examine(text: str, *, name: str, folder: Path) -> tuple[Document, list[str]]:
+    """Return the job in `text` and every problem of the file; a file that cannot be carried is left out as empty.
+
+    Raises Rejected only where there is no job to look at.
+    """
+    job = _object(text, name)
+    problems = _key_problems(job)
+    known = {key: value for key, value in job.items() if str(key).lower() in {each.lower() for each in ALLOWED}}
+    return resolve_paths(known, folder, problems), problems
+
+
+def not_a_job(name: str, problems: list[str]) -> Rejected:
+    """Return the error that tells all problems of a file at once."""
+    return Rejected(
+        f"{name} is not a job:\n" + "\n".join(f"  {problem}" for problem in problems),
+        hint="Correct the file; `skrei job validate FILE` reads it without an API.",
+    )
+
+
+def resolve_paths(job: Document, folder: Path, problems: list[str] | None = None) -> Document:
+    """Return the job with local paths made absolute and inline files carried as data URLs.
+
+    A file that cannot be carried is refused; with `problems`, it is noted there and carried as empty.
+    """
     resolved = dict(job)
     tasks_key = _find(job, "Tasks")
     tasks = job.get(tasks_key) if tasks_key else None
     if tasks_key and isinstance(tasks, list):
-        resolved[tasks_key] = [_resolve_task(task, folder) for task in tasks]
+        resolved[tasks_key] = [_resolve_task(task, folder, problems) for task in tasks]
     return resolved
 
 
@@ -63,14 +85,14 @@ def renamed(job: Document, name: str) -> Document:
     return job | {_find(job, "Name") or "Name": name} if name else job
 
 
-def _resolve_task(task: Any, folder: Path) -> Any:
+def _resolve_task(task: Any, folder: Path, problems: list[str] | None) -> Any:
     key = _find(task, "InputSources") if isinstance(task, dict) else None
     if not key or not isinstance(task[key], list):
         return task
-    return task | {key: [_resolve_input(source, folder) for source in task[key]]}
+    return task | {key: [_resolve_input(source, folder, problems) for source in task[key]]}
 
 
-def _resolve_input(entry: Any, folder: Path) -> Any:
+def _resolve_input(entry: Any, folder: Path, problems: list[str] | None) -> Any:
     key = _find(entry, "Source") if isinstance(entry, dict) else None
     source = entry.get(key) if key else None
     if not isinstance(source, dict):
@@ -85,8 +107,18 @@ def _resolve_input(entry: Any, folder: Path) -> Any:
         changed = params | {path_key: str(_absolute(str(params[path_key]), folder))}
     elif kind == "inline" and (file_key := _find(params, "File")):
         rest = {name: value for name, value in params.items() if name != file_key}
-        changed = rest | {"URL": data_url(_absolute(str(params[file_key]), folder))}
+        changed = rest | {"URL": _carried(_absolute(str(params[file_key]), folder), problems)}
     return entry | {key: source | {params_key: changed}}
+
+
+def _carried(path: Path, problems: list[str] | None) -> str:
+    try:
+        return data_url(path)
+    except Rejected as error:
+        if problems is None:
+            raise
+        problems.append(str(error))
+        return "data:,"
 
 
 def _absolute(path: str, folder: Path) -> Path:

@@ -18,6 +18,12 @@ AGAIN_SECONDS = 0.25
 AGAIN_MAX_SECONDS = 5.0
 FINAL = frozenset({"duplicate-node", "protocol"})
 """Refusals that no second try can change."""
+REFUSED_HINTS = {
+    "duplicate-node": "stop the other process, or give this one its own --data-dir and credentials",
+    "protocol": "install a version of Skrei that the orchestrator knows",
+    "node-rejected": "ask the orchestrator's operator to approve this node",
+}
+"""What to do about a refusal."""
 HELLO_TYPE = "skrei.hello.v1"
 
 
@@ -35,7 +41,10 @@ class Ask(Protocol):
 
 
 class Greeter:
-    """Says the last hello that it was given. `answered` gets the reply; `again` asks for fresh pages."""
+    """Says the last hello that it was given. `answered` gets the reply; `again` asks for fresh pages.
+
+    `unheard` is told why the node has not been greeted, and what to do about it.
+    """
 
     def __init__(
         self,
@@ -44,12 +53,14 @@ class Greeter:
         *,
         answered: Callable[[HelloReply], None],
         again: Callable[[], None],
+        unheard: Callable[[str, str], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self._node_id = node_id
         self._ask = ask
         self._answered = answered
         self._again = again
+        self._unheard = unheard
         self._fail = fail
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -63,6 +74,7 @@ class Greeter:
 
     def refused(self, problem: Problem) -> None:
         """Take a refusal: end the process, or say hello again after a while."""
+        self._unheard(problem.message, REFUSED_HINTS.get(problem.code, "it tries again by itself"))
         if problem.code in FINAL:
             self._fail(NodeRefused(problem.message, node_id=self._node_id))
             return
@@ -87,6 +99,9 @@ class Greeter:
                 reply = unwrap(HelloReply, await self._ask(payload, ANSWER_SECONDS))
             except Unavailable as error:
                 log.debug("hello_unanswered", reason=error.message)
+                self._unheard(
+                    "NATS is there, but no scheduler answers", "start the orchestrator; it tries again by itself"
+                )
                 self._later()
                 return
             if reply.refusal is not None:

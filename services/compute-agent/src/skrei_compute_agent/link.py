@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from skrei_compute_agent.agent import Agent
 from skrei_compute_agent.events import Commanded, Confirmed, HelloDue, Replied
 from skrei_compute_agent.greeter import Greeter
+from skrei_compute_agent.standing import Standing
 from skrei_domain import subjects
 from skrei_domain.envelope import unwrap, wrap
 from skrei_domain.messages import CommandBatch, Confirm, FactBatch, Hello, HelloReply, Problem
@@ -32,9 +33,12 @@ OUTGOING = 256
 class Link:
     """Speaks for one agent over one connection. `told` hears what the control plane says of itself with each hello."""
 
-    def __init__(self, node_id: str, agent: Agent, told: Callable[[HelloReply], None] | None = None) -> None:
+    def __init__(
+        self, node_id: str, agent: Agent, standing: Standing, told: Callable[[HelloReply], None] | None = None
+    ) -> None:
         self._node_id = node_id
         self._agent = agent
+        self._standing = standing
         self._told = told
         self._bus: Bus | None = None
         self._commands: PullReader
@@ -47,6 +51,7 @@ class Link:
             self._ask,
             answered=self._answered,
             again=self._hello_due,
+            unheard=standing.waiting,
             fail=agent.fail,
         )
 
@@ -159,6 +164,7 @@ class Link:
                 self._told(reply)
             self._interval = reply.heartbeat_seconds
             self._greeted.set()
+            self._standing.greeted()
             self._beat.set()
             log.info("greeted", timeline=reply.timeline, epoch=reply.epoch, incarnation=reply.incarnation)
 

@@ -5,7 +5,7 @@ import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from skrei_compute_agent.agent import Agent
 from skrei_compute_agent.events import Begun, Fingerprinted, TidyDue
@@ -17,6 +17,7 @@ from skrei_compute_agent.logs import LogServer
 from skrei_compute_agent.machine import AgentMachine
 from skrei_compute_agent.runner import Runner, Work
 from skrei_compute_agent.settings import Settings
+from skrei_compute_agent.standing import Standing
 from skrei_domain.clock import Clock, SystemClock
 from skrei_domain.ids import new_node_id
 from skrei_domain.messages import HelloReply
@@ -81,11 +82,14 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         runner = Runner(tools.work, agent.post, agent.fail)
         stack.push_async_callback(runner.close)
         stack.callback(agent.close)
-        link = Link(node_id, agent, tools.told)
+        standing = Standing(settings.data_dir)
+        link = Link(node_id, agent, standing, tools.told)
         agent.connect(runner, link)
         log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()), **_offered(machine.info))
         agent.post(Begun())  # before the link is there: a cut-off node goes on from its journal
-        await _run(settings, stop, agent, link=link, folders=folders, tools=tools, clock=clock or SystemClock())
+        work = _Work(link, folders, tools, standing)
+        await _run(settings, stop, agent, work, clock or SystemClock())
+        standing.forget()
         log.info("node_stopped", node_id=node_id)
 
 
@@ -93,12 +97,10 @@ async def _run(
     settings: Settings,
     stop: asyncio.Event,
     agent: Agent,
-    *,
-    link: Link,
-    folders: Folders,
-    tools: Tools,
+    work: "_Work",
     clock: Clock,
 ) -> None:
+    link, folders, tools, standing = work
     node_id = agent.machine.node.memory.meta.node_id
     logs = LogServer(node_id, folders, live=lambda key: _live(agent, key), known=lambda key: _known(agent, key))
 
@@ -115,12 +117,12 @@ async def _run(
         await tools.sweep(lambda execution_id: agent.machine.held(execution_id) is not None)
 
     async def talk() -> None:
-        await _persist(lambda: link.connect(settings.nats_url, settings.nats_creds), clock)
+        await _persist(lambda: link.connect(settings.nats_url, settings.nats_creds), clock, standing)
         async with asyncio.TaskGroup() as group:
             group.create_task(link.send(), name="sender")
             group.create_task(link.beat(), name="heartbeat")
             group.create_task(link.take_commands(), name="commands")
-            group.create_task(_persist(lambda: logs.connect(settings.nats_url, settings.nats_creds), clock))
+            group.create_task(_persist(lambda: logs.connect(settings.nats_url, settings.nats_creds), clock, standing))
 
     try:
         await run_until_stopped(
@@ -145,13 +147,23 @@ def _offered(info: NodeInfo) -> dict[str, object]:
     }
 
 
-async def _persist(connect: Callable[[], Awaitable[None]], clock: Clock) -> None:
+class _Work(NamedTuple):
+    """Who works for a node."""
+
+    link: Link
+    folders: Folders
+    tools: Tools
+    standing: Standing
+
+
+async def _persist(connect: Callable[[], Awaitable[None]], clock: Clock, standing: Standing) -> None:
     """Connect, however long it takes: a node that cannot reach anybody keeps working from its journal."""
     while True:
         try:
             await connect()
         except BusUnavailable as error:
             log.warning("link_away", problem=error.message, hint=error.hint)
+            standing.waiting(error.message, error.hint)
             await clock.sleep(timedelta(seconds=1))
         else:
             return

@@ -79,10 +79,20 @@ def run(values: Values) -> int:
 
 
 def validate(values: Values) -> None:
-    """Check a job file."""
+    """Check a job file: what is wrong with the file and with the job in it, all at once."""
+    from skrei.jobfile import examine, not_a_job
+    from skrei_domain.errors import Invalid
     from skrei_domain.job import parse_job
 
-    _, warnings = parse_job(_load(values.text("FILE")))
+    warnings: tuple[str, ...] = ()
+    text, name, folder = _read(values.text("FILE"))
+    job, problems = examine(text, name=name, folder=folder)
+    try:
+        _, warnings = parse_job(job)
+    except Invalid as error:
+        problems += error.message.splitlines()
+    if problems:
+        raise not_a_job(name, problems)
     for warning in warnings:
         render.note(f"Warning: {warning}")
     render.line("OK")
@@ -126,14 +136,22 @@ def _watch(ask: Ask, job_id: str, timeout_seconds: float) -> Progress:
 
 
 def _load(file: str) -> Document:
-    from skrei.jobfile import load, parse
+    from skrei.jobfile import parse
+
+    text, name, folder = _read(file)
+    return parse(text, name=name, folder=folder)
+
+
+def _read(file: str) -> tuple[str, str, Path]:
+    """Return a job file's text, what to call it, and the folder that its paths start at."""
+    from skrei.jobfile import read
 
     if file != "-":
         if not Path(file).suffix and not Path(file).exists():
             raise Rejected(f"{file} is no file here.", hint=f"Name a job file; a container: skrei docker run {file}")
-        return load(Path(file))
+        return read(Path(file)), file, Path(file).absolute().parent
     if sys.stdin.isatty():
         raise Rejected(
             "No job file is named.", hint="skrei run FILE, or pipe one in; a container: skrei docker run IMAGE."
         )
-    return parse(sys.stdin.read(), name="standard input", folder=Path.cwd())
+    return sys.stdin.read(), "standard input", Path.cwd()

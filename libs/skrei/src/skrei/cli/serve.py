@@ -85,36 +85,36 @@ def serve(
 ) -> None:
     """Start the stack and keep it running until Ctrl+C or SIGTERM."""
     log_level = log_level or ("warning" if sys.stderr.isatty() else "info")
-    _check(log_level, database_url, nats_creds)
+    _check(log_level, database_url)
     orchestrator, compute = roles(orchestrator, compute, join=join, listen=listen, nats_url=nats_url)
     try:
-        from skrei_embedded.whereabouts import StackOptions
+        from skrei_embedded.whereabouts import StackOptions, Whereabouts
     except ModuleNotFoundError as error:
         raise Rejected(
             f"The services are not installed here ({error.name} is missing).", hint="Install `skrei[serve]`."
         ) from error
-    supervise.become(
-        StackOptions(
-            orchestrator=orchestrator,
-            compute=compute,
-            data_dir=data_dir,
-            listen=listen,
-            port=port,
-            publisher_port=publisher_port,
-            nats_port=nats_port,
-            database_url=database_url,
-            nats_url=nats_url,
-            nats_creds=nats_creds,
-            join=join.rstrip("/") if join else None,
-            token=token,
-            take_over=take_over,
-            schedulers=schedulers,
-            allow_local=tuple(allow_local or ()),
-            config=config,
-            log_level=log_level,
-            idle_minutes=idle_minutes,
-        )
+    options = StackOptions(
+        orchestrator=orchestrator,
+        compute=compute,
+        data_dir=data_dir,
+        listen=listen,
+        port=port,
+        publisher_port=publisher_port,
+        nats_port=nats_port,
+        database_url=database_url,
+        nats_url=nats_url,
+        nats_creds=nats_creds,
+        join=join.rstrip("/") if join else None,
+        token=token,
+        take_over=take_over,
+        schedulers=schedulers,
+        allow_local=tuple(allow_local or ()),
+        config=config,
+        log_level=log_level,
+        idle_minutes=idle_minutes,
     )
+    Whereabouts(options).check_creds()
+    supervise.become(options)
 
 
 def roles(
@@ -145,17 +145,9 @@ def roles(
     return False, True
 
 
-def _check(log_level: str, database_url: str | None, nats_creds: Path | None) -> None:
+def _check(log_level: str, database_url: str | None) -> None:
     """Refuse flags that cannot work before anything is started. Raises BadParameter or Rejected."""
     if log_level.lower() not in LOG_LEVELS:
         raise typer.BadParameter(f"{log_level!r} is not one of {', '.join(LOG_LEVELS)}", param_hint="--log-level")
     if database_url and not database_url.startswith(POSTGRES_SCHEMES):
         raise Rejected("--database-url needs the form postgresql://USER:PASSWORD@HOST:5432/DATABASE.")
-    if nats_creds is None:
-        return
-    try:
-        nats_creds.read_bytes()
-    except OSError as error:
-        raise Rejected(
-            f"{nats_creds} cannot be read: {error.strerror}.", hint="Name a file with --nats-creds."
-        ) from error
