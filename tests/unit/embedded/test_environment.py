@@ -82,3 +82,11 @@ def test_lists_and_pairs_of_a_config_file_reach_services_as_they_read_them(tmp_p
         "allow_local": "/a,/b:rw",
         "heartbeat_seconds": "2",
     }
+
+
+def test_only_a_node_beside_its_control_plane_trusts_the_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKREI_OWNER_PATHS", "true")
+    places = {"data_dir": Path("/data"), "log_level": "info", "settings": {"owner_paths": "true"}, "creds": None}
+    assert "SKREI_OWNER_PATHS" not in for_child("agent", ADDRESSES, None, **places)
+    assert for_child("agent", ADDRESSES, None, **places, owner_paths=True)["SKREI_OWNER_PATHS"] == "true"
+    assert "SKREI_OWNER_PATHS" not in for_child("api", ADDRESSES, None, **places, owner_paths=True)

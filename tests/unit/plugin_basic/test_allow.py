@@ -1,6 +1,7 @@
 """The allow-list of local paths: what a glob takes, and that links lead nowhere else."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,35 @@ def test_writing_and_creating_need_an_entry_that_says_so(tmp_path: Path) -> None
 def test_what_is_allowed_but_not_there_says_so(tmp_path: Path) -> None:
     error = refusal(tmp_path, tmp_path / "none", f"{tmp_path}/**")
     assert (error.code, "none is not on this node" in error.message) == (StageProblem.MISSING, True)
+
+
+def owners(tmp_path: Path, path: Path, *allowed: str, node: bool = True, job: bool = True, **params: object) -> Path:
+    storage = LocalStorage(PluginContext(tmp_path, allow_local=allowed, owner_paths=node))
+    source = SourceSpec("local", {"SourcePath": str(path)} | params, "/in", owner_reads=job)
+    return asyncio.run(storage.stage(source, tmp_path, StageLimits(), NoBlobs())).source
+
+
+def test_the_owner_reads_what_no_entry_names_on_a_node_of_his_own(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert owners(tmp_path, tmp_path / "data") == tmp_path.resolve() / "data"
+    for node, job in ((False, True), (True, False), (False, False)):
+        with pytest.raises(StageFailed) as raised:
+            owners(tmp_path, tmp_path / "data", node=node, job=job)
+        assert raised.value.code is StageProblem.DENIED
+
+
+def test_the_owner_writes_and_creates_by_entries_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for params in ({"ReadWrite": True}, {"CreateAs": "dir"}):
+        with pytest.raises(StageFailed) as raised:
+            owners(tmp_path, tmp_path / ("data" if "ReadWrite" in params else "new"), **params)
+        assert raised.value.code is StageProblem.DENIED
+    assert owners(tmp_path, tmp_path / "data", CreateAs="dir").name == "data"  # it is there: nothing is created
+    assert owners(tmp_path, tmp_path / "data", f"{tmp_path}/data:rw", ReadWrite=True).name == "data"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_what_the_nodes_user_cannot_read_the_owner_does_not_either(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o000)
+    with pytest.raises(StageFailed, match="cannot read it"):
+        owners(tmp_path, tmp_path / "closed")

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from skrei_domain.job import JobSpec
 from skrei_domain.lifecycle import JobState
+from skrei_domain.paths import LocalPath
 from skrei_scheduling.compile import compile_job
 from skrei_scheduling.rows import JobRow, OnReturn
 from tests.support.builders import NOW
@@ -30,7 +31,7 @@ SPEC = {
 }
 
 
-def compiled(spec: dict[str, object]) -> JobRow:
+def compiled(spec: dict[str, object], submitter: str = "anonymous") -> JobRow:
     return compile_job(
         JobSpec.model_validate(spec),
         id="j-1",
@@ -40,6 +41,7 @@ def compiled(spec: dict[str, object]) -> JobRow:
         version=1,
         state=JobState.PENDING,
         created_at=NOW,
+        submitter=submitter,
     )
 
 
@@ -73,3 +75,19 @@ def test_equal_specs_are_one_class_of_work() -> None:
     assert first == second
     assert hash(first) == hash(second)
     assert len({first, second}) == 1
+
+
+def with_paths(*sources: dict[str, object]) -> dict[str, object]:
+    inputs = [{"Source": {"Type": "local", "Params": params}, "Target": "/in"} for params in sources]
+    return {"Tasks": [{"Name": "main", "Engine": {"Type": "wasm"}, "InputSources": inputs}]}
+
+
+def test_the_owners_paths_are_part_of_what_a_node_must_have_and_others_are_not() -> None:
+    spec = with_paths({"SourcePath": "/b", "ReadWrite": True}, {"sourcepath": "/a"}, {"SourcePath": "/a"}, {})
+    owners = compiled(spec, "owner")
+    assert owners.owner
+    assert owners.tasks[0].requirement.local == (LocalPath("/a"), LocalPath("/b", writes=True))
+    for submitter in ("anonymous", "joining", "", "Owner"):
+        others = compiled(spec, submitter)
+        assert (others.owner, others.tasks[0].requirement.local) == (False, ())
+    assert owners.tasks[0].requirement != compiled(spec).tasks[0].requirement

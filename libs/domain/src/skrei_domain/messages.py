@@ -32,7 +32,10 @@ class Problem(Message):
 
 
 class RunOrder(Message):
-    """All that a node needs to run an execution; the task's spec is JSON text, parsed once where it is used."""
+    """All that a node needs to run an execution; the task's spec is JSON text, parsed once where it is used.
+
+    `owner`: the control plane's owner submitted the job, proven by token when it was.
+    """
 
     job_id: str
     job_version: int
@@ -49,6 +52,7 @@ class RunOrder(Message):
     execution_timeout_seconds: float | None = None
     total_timeout_seconds: float | None = None
     traceparent: str = ""
+    owner: bool = False
 
 
 class ExecutionWanted(Message):
@@ -323,3 +327,4 @@ class HintedEvaluation(Message):
     spec_json: str
     traceparent: str = ""
     actor: str = ""
+    submitter: str = ""  # of the job; `actor` is who asked for this evaluation

@@ -44,7 +44,10 @@ class Absent(BaseModel):
 
 
 class NodeInfo(BaseModel):
-    """What a node says it can do; a fact, renewed when it changes."""
+    """What a node says it can do; a fact, renewed when it changes.
+
+    `local_paths` are the entries of its allow-list; `owner_paths`: what the owner submitted may read others too.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -58,5 +61,7 @@ class NodeInfo(BaseModel):
     storages: tuple[Plugin, ...] = ()
     publishers: tuple[Plugin, ...] = ()
     absent: tuple[Absent, ...] = ()
+    local_paths: tuple[str, ...] = ()
+    owner_paths: bool = False
     capacity: Resources = Resources()
     gpus: tuple[Gpu, ...] = ()

@@ -13,7 +13,7 @@
 | SKREI_PUBLISHER_HOST, SKREI_PUBLISHER_PORT | | | x | |
 | SKREI_PUBLISHER_URL | x | x | x | |
 | SKREI_DATA_DIR (a folder of its own) | | | x | x |
-| SKREI_NODE_ID, SKREI_ALLOW_LOCAL (`glob[:rw],glob`) | | | | x |
+| SKREI_NODE_ID, SKREI_ALLOW_LOCAL (`glob[:rw],glob`), SKREI_OWNER_PATHS (hybrid only) | | | | x |
 
 SKREI_* variables of the supervisor's own environment and the settings of its config file reach every child that may
 have them; what is listed here wins. Nothing secret is an argument, and what is not marked is taken away.
@@ -53,6 +53,7 @@ _GUARDED = {
     "NODE_SIGNER": {"api"},
     "API_KEY": set(),  # of clients
     "NODE_ID": {"agent"},
+    "OWNER_PATHS": {"agent"},
     "PARENT_PIPE": set(),
     "START_GATE": set(),
     "CONFIG": set(),  # its settings are handed on one by one: a service refuses keys of another
@@ -86,6 +87,7 @@ def for_child(
     creds: Path | None,
     node_id: str = "",
     allow_local: tuple[str, ...] = (),
+    owner_paths: bool = False,
 ) -> dict[str, str]:
     """Return the environment of `api`, `scheduler`, `publisher` or `agent`."""
     told: dict[str, str] = {"NATS_URL": addresses.nats_url, "LOG_LEVEL": log_level, "API_URL": addresses.api_url}
@@ -114,6 +116,7 @@ def for_child(
         told["DATA_DIR"] = str(data_dir / service)
     if service == "agent":
         told["NODE_ID"] = node_id
+        told["OWNER_PATHS"] = "true" if owner_paths else ""  # nothing else may say it: the owner is ours, or nobody's
         if allow_local:
             told["ALLOW_LOCAL"] = ",".join(allow_local)
     inherited = {f"{_PREFIX}{name.upper()}": value for name, value in settings.items()} | dict(os.environ)

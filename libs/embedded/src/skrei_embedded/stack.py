@@ -249,6 +249,7 @@ class Stack:
             creds=self._whereabouts.creds("node" if service == "agent" else service),
             node_id=self._whereabouts.node_id,
             allow_local=self.options.allow_local,
+            owner_paths=self.options.orchestrator,
         )
         return self._spawner.start(
             [sys.executable, "-P", "-m", module], environment=environment, watches_pipe=True, waits=waits

@@ -25,6 +25,8 @@ class PluginContext:
     state_dir: Path
     allow_local: tuple[str, ...] = ()
     """Host paths that may be handed to jobs, `<glob>[:rw|:ro]`."""
+    owner_paths: bool = False
+    """Whether what the node's owner submitted may read whatever the node's user can."""
     options: Mapping[str, str] = field(default_factory=dict)
     node_id: str = ""
     """Whose plugin this is: what is made outside of this process is marked with it."""

@@ -13,12 +13,13 @@ from skrei_plugin_api.plugin import Params, Plugin
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """One input as the task names it."""
+    """One input as the task names it; `owner_reads`: the node's owner submitted it, and may read what it names."""
 
     type: str
     params: Params = field(default_factory=dict)
     target: str = ""
     alias: str = ""
+    owner_reads: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,13 @@ from datetime import datetime, timedelta
 
 from skrei_domain.job import JobSpec, TaskSpec
 from skrei_domain.lifecycle import JobState
+from skrei_domain.paths import LocalPath
 from skrei_scheduling.rows import JobRow, Offline, OnReturn, Requirement, TaskPlan, Unit
 
-STORAGE_ALIASES = {"localdirectory": "local"}
+OWNER = "owner"
+"""The submitter whose token was shown: what the API calls the actor."""
+LOCAL = "local"
+STORAGE_ALIASES = {"localdirectory": LOCAL}
 """Names of a storage that specs use for another: nodes report the one on the right."""
 
 
@@ -22,11 +26,13 @@ def compile_job(
     state: JobState,
     created_at: datetime,
     traceparent: str = "",
+    submitter: str = "",
     won: frozenset[Unit] = frozenset(),
     attempts: Mapping[Unit, int] | None = None,
     refused_by: Mapping[Unit, frozenset[str]] | None = None,
 ) -> JobRow:
     """Return the planner's row of a job: its spec's requirements beside what its row in the record says."""
+    owner = submitter == OWNER
     timeouts = [task.timeouts for task in spec.tasks]
     return JobRow(
         id=id,
@@ -38,7 +44,7 @@ def compile_job(
         version=version,
         state=state,
         created_at=created_at,
-        tasks=tuple(_task(spec, task) for task in spec.tasks),
+        tasks=tuple(_task(spec, task, owner=owner) for task in spec.tasks),
         offline=Offline(
             wait=timedelta(seconds=spec.offline.wait),
             replace=spec.offline.replace,
@@ -47,14 +53,19 @@ def compile_job(
         queue_timeout=_seconds(max((each.queue_timeout for each in timeouts), default=0)),
         total_timeout=_seconds(max((each.total_timeout for each in timeouts), default=0)),
         traceparent=traceparent,
+        owner=owner,
         won=won,
         attempts=dict(attempts or {}),
         refused_by=dict(refused_by or {}),
     )
 
 
-def requirement(spec: JobSpec, task: TaskSpec) -> Requirement:
-    """Return what one unit of a task needs of a node."""
+def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requirement:
+    """Return what one unit of a task needs of a node.
+
+    Whom the owner's paths are handed to is known beforehand, so they are part of what a node must have; others' paths
+    are looked at by the node that is asked, which alone knows where its links lead.
+    """
     storages = (source.source.type.lower() for source in task.input_sources)
     return Requirement(
         engine=task.engine.type.lower(),
@@ -62,14 +73,26 @@ def requirement(spec: JobSpec, task: TaskSpec) -> Requirement:
         publisher=task.publisher.type.lower(),
         constraints=tuple(spec.constraints),
         resources=task.resources.amounts(),
+        local=local_paths(task) if owner else (),
     )
 
 
-def _task(spec: JobSpec, task: TaskSpec) -> TaskPlan:
+def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:
+    """Return the node's own paths that a task wants, in order, each once."""
+    found: set[LocalPath] = set()
+    for source in task.input_sources:
+        name = source.source.type.lower()
+        path = source.source.param("SourcePath")
+        if STORAGE_ALIASES.get(name, name) == LOCAL and isinstance(path, str):
+            found.add(LocalPath(path, bool(source.source.param("ReadWrite"))))
+    return tuple(sorted(found))
+
+
+def _task(spec: JobSpec, task: TaskSpec, *, owner: bool) -> TaskPlan:
     return TaskPlan(
         name=task.name,
         count=spec.count,
-        requirement=requirement(spec, task),
+        requirement=requirement(spec, task, owner=owner),
         execution_timeout=_seconds(task.timeouts.effective_execution_timeout),
     )
 

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skrei_domain.constraints import Constraint, satisfied
+from skrei_domain.paths import hands_out
 from skrei_domain.resources import Resources
 from skrei_scheduling import reasons
 from skrei_scheduling.labels import Mask, meeting_absent
-from skrei_scheduling.nodes import NodeMatrix
+from skrei_scheduling.nodes import NodeMatrix, Said
 from skrei_scheduling.ranking import FAVOUR_POINTS, favour, hardened, is_soft
 from skrei_scheduling.rows import ANY_PUBLISHER, NodeRow, Requirement
 
@@ -73,6 +74,16 @@ def _capacity(requirement: Requirement, matrix: NodeMatrix) -> Mask:
     return _fitting(requirement.resources, matrix.capacity, matrix.rows)
 
 
+def _local(requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    if not requirement.local:
+        return np.ones(matrix.rows, dtype=np.bool_)
+    return np.fromiter((_hands_out(requirement, said) for said in matrix.said), dtype=np.bool_, count=matrix.rows)
+
+
+def _hands_out(requirement: Requirement, said: Said) -> bool:
+    return all(hands_out(path, said.local, owner_paths=said.owner_paths) for path in requirement.local)
+
+
 # ---------------------------------------------------------------- what a node is doing
 
 
@@ -93,6 +104,7 @@ FOR_GOOD = (
     Filter("storages", True, _storages, reasons.storages),
     Filter("publisher", True, _publisher, reasons.publisher),
     Filter("labels", True, _labels, reasons.labels),
+    Filter("local", True, _local, reasons.local),
     Filter("capacity", True, _capacity, reasons.capacity),
 )
 
@@ -197,6 +209,7 @@ def accepts(requirement: Requirement, matrix: NodeMatrix, row: int) -> bool:
         requirement.engine in said.engines
         and requirement.storages <= said.storages
         and (requirement.publisher in ANY_PUBLISHER or requirement.publisher in said.publishers)
+        and (not requirement.local or _hands_out(requirement, said))
         and all(satisfied(each, said.labels) for each in requirement.constraints if not is_soft(each))
         and all(
             amount <= room

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skrei_domain.lifecycle import Connection, Membership
+from skrei_domain.paths import Entry, read_entries
 from skrei_domain.resources import Resources
 from skrei_scheduling.labels import LabelColumn, Mask
 from skrei_scheduling.rows import NodeRow
@@ -38,6 +39,8 @@ class Said(NamedTuple):
     storages: frozenset[str] = frozenset()
     publishers: frozenset[str] = frozenset()
     labels: Mapping[str, str] = {}
+    local: tuple[Entry, ...] = ()
+    owner_paths: bool = False
 
 
 class NodeMatrix:
@@ -148,6 +151,8 @@ class NodeMatrix:
             frozenset(plugin.name.lower() for plugin in info.storages),
             frozenset(plugin.name.lower() for plugin in info.publishers),
             dict(info.labels),
+            read_entries(info.local_paths),
+            info.owner_paths,
         )
         self._mark(self.engines, row, old.engines, new.engines)
         self._mark(self.storages, row, old.storages, new.storages)

@@ -1,6 +1,7 @@
 """Why one node refuses a class of work, in words: one function for each filter."""
 
 from skrei_domain.constraints import Constraint
+from skrei_domain.paths import hands_out, read_entries
 from skrei_domain.resources import Resources
 from skrei_scheduling.ranking import is_soft
 from skrei_scheduling.rows import NodeRow, Requirement
@@ -26,6 +27,17 @@ def publisher(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
 def labels(requirement: Requirement, _node: NodeRow, _free: Resources) -> str:
     """Its labels do not match."""
     return f"labels do not match {selector(requirement)}"
+
+
+def local(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+    """It does not hand out a path."""
+    entries = read_entries(node.info.local_paths)
+    refused = next(
+        each for each in requirement.local if not hands_out(each, entries, owner_paths=node.info.owner_paths)
+    )
+    entry = f"{refused.path}:rw" if refused.writes else refused.path
+    doing = " to be written" if refused.writes else ""
+    return f"does not hand out {refused.path}{doing}; `skrei serve --allow-local '{entry}'` on that node would allow it"
 
 
 def capacity(requirement: Requirement, node: NodeRow, _free: Resources) -> str:

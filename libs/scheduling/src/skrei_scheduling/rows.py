@@ -12,6 +12,7 @@ from enum import StrEnum
 from skrei_domain.constraints import Constraint
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
 from skrei_domain.node import NodeInfo
+from skrei_domain.paths import LocalPath
 from skrei_domain.resources import Resources
 
 Unit = tuple[str, int]
@@ -41,18 +42,22 @@ class Offline:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a unit needs of a node: the class of work it belongs to (equal requirements are one class)."""
+    """What a unit needs of a node: the class of work it belongs to (equal requirements are one class).
+
+    `local` are the paths that the owner wants, which only some nodes hand to him.
+    """
 
     engine: str
     storages: frozenset[str] = frozenset()
     publisher: str = ""
     constraints: tuple[Constraint, ...] = ()
     resources: Resources = Resources()
+    local: tuple[LocalPath, ...] = ()
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
-        # The class is the key of every cache on the hot path; hashing five fields there costs more than the lookup.
-        parts = (self.engine, self.storages, self.publisher, self.constraints, self.resources.vector())
+        # The class is the key of every cache on the hot path; hashing six fields there costs more than the lookup.
+        parts = (self.engine, self.storages, self.publisher, self.constraints, self.resources.vector(), self.local)
         object.__setattr__(self, "_hash", hash(parts))
 
     def __hash__(self) -> int:
@@ -87,6 +92,7 @@ class JobRow:
     queue_timeout: timedelta | None = None
     total_timeout: timedelta | None = None
     traceparent: str = ""
+    owner: bool = False  # the control plane's owner submitted it
     won: frozenset[Unit] = frozenset()
     attempts: dict[Unit, int] = field(default_factory=dict)  # executions ever made of a unit
     refused_by: dict[Unit, frozenset[str]] = field(default_factory=dict)  # nodes that refused, or failed, a unit

@@ -29,9 +29,9 @@ WITH stopped AS (
     INSERT INTO evaluations (id, job_id, namespace, trigger, run_after)
     SELECT $6, id, namespace, '{texts.TRIGGER_CANCEL}', modified_at FROM stopped
 )
-SELECT id, namespace, name, type, generation, version, priority, created_at, traceparent,
-       (SELECT spec FROM job_versions WHERE job_id = stopped.id AND version = stopped.version) AS spec
-FROM stopped
+SELECT stopped.id, namespace, name, type, generation, stopped.version, priority, created_at, traceparent,
+       v.spec, v.submitter
+FROM stopped JOIN job_versions AS v ON v.job_id = stopped.id AND v.version = stopped.version
 """
 
 
@@ -72,4 +72,5 @@ async def stop_job(connection: Connection, job_id: str, *, reason: str, actor: s
         spec_json=row["spec"],
         traceparent=row["traceparent"],
         actor=actor,
+        submitter=row["submitter"],
     )

@@ -304,6 +304,7 @@ def _submitted(submission: Submission, created_at: datetime) -> Submitted:
             spec_json=submission.spec_json,
             traceparent=submission.traceparent,
             actor=submission.actor,
+            submitter=submission.actor,
         ),
     )
 

@@ -9,7 +9,7 @@ from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_scheduling.changes import Position
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Unit
 from skrei_store.db import Connection
-from skrei_store.values import EXECUTION_COLUMNS, NODE_COLUMNS, execution_row, node_row, planned_job
+from skrei_store.values import EXECUTION_COLUMNS, NODE_COLUMNS, SUBMITTER, execution_row, node_row, planned_job
 from skrei_store.work import HELD, in_pages, specs
 
 OPEN = ", ".join(f"'{state.value}'" for state in JobState if not state.is_terminal)
@@ -53,7 +53,7 @@ async def load(connection: Connection) -> Loaded:
 
 
 async def _jobs(connection: Connection, held: set[str]) -> list[JobRow]:
-    columns = "id, namespace, name, generation, version, state, created_at, traceparent"
+    columns = f"id, namespace, name, generation, version, state, created_at, traceparent, {SUBMITTER}"
     rows = list(await connection.fetch(f"SELECT {columns} FROM jobs WHERE state IN ({OPEN})"))
     missing = held - {row["id"] for row in rows}
     async for page in in_pages(missing):

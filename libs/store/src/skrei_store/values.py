@@ -111,6 +111,12 @@ def node_row(row: Mapping[str, Any]) -> NodeRow:
     )
 
 
+SUBMITTER = (
+    "(SELECT v.submitter FROM job_versions v WHERE v.job_id = jobs.id AND v.version = jobs.version) AS submitter"
+)
+"""Who submitted the current version of a row of `jobs`, which `planned_job` needs."""
+
+
 def planned_job(
     row: Mapping[str, Any],
     spec: str,
@@ -130,6 +136,7 @@ def planned_job(
         state=JobState(row["state"]),
         created_at=row["created_at"],
         traceparent=row["traceparent"],
+        submitter=row["submitter"],
         won=won,
         attempts=attempts,
         refused_by=refused_by,

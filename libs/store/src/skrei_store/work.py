@@ -13,7 +13,7 @@ from skrei_domain.lifecycle import LIVE, ExecutionState
 from skrei_domain.messages import PublisherCommand, ResultHeld
 from skrei_scheduling.rows import Evaluation, ExecutionRow
 from skrei_store.db import Connection
-from skrei_store.values import EXECUTION_COLUMNS, execution_row, planned_job
+from skrei_store.values import EXECUTION_COLUMNS, SUBMITTER, execution_row, planned_job
 
 T = TypeVar("T")
 
@@ -28,14 +28,14 @@ HANDED_OVER = 500
 async def due(connection: Connection, limit: int) -> list[Evaluation]:
     """Return evaluations that are due, oldest first, each with its job as it is now."""
     rows = await connection.fetch(
-        """
+        f"""
         SELECT e.id AS evaluation_id, e.trigger, e.comment, j.*
         FROM (
             SELECT id, job_id, trigger, comment, run_after FROM evaluations
             WHERE run_after <= now() ORDER BY run_after, id LIMIT $1
         ) AS e
         CROSS JOIN LATERAL (
-            SELECT id, namespace, name, generation, version, state, created_at, traceparent
+            SELECT id, namespace, name, generation, version, state, created_at, traceparent, {SUBMITTER}
             FROM jobs WHERE jobs.id = e.job_id OFFSET 0
         ) AS j
         ORDER BY e.run_after, e.id

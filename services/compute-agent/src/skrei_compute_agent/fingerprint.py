@@ -43,6 +43,8 @@ def fingerprint(
         engines=tuple(sorted(engines, key=lambda plugin: plugin.name)),
         storages=tuple(sorted(storages, key=lambda plugin: plugin.name)),
         absent=tuple(sorted(absent, key=lambda each: (each.kind, each.name))),
+        local_paths=settings.allow_local,
+        owner_paths=settings.owner_paths,
         capacity=room.model_copy(update={"gpu": len(gpus)}),
         gpus=gpus,
     )

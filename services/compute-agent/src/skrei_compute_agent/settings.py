@@ -42,6 +42,10 @@ class Settings(KitSettings):
     allow_local: tuple[str, ...] = ()
     """Host paths that the `local` storage may hand out, `/data/**,/mnt/x:rw`: nothing unless named."""
 
+    owner_paths: bool = False
+    """Whether what the control plane's owner submits may read whatever this node's user can: on his own machine alone,
+    so `skrei serve` says it to the node that it runs beside the control plane, and to no other."""
+
     allow_env: tuple[str, ...] = ()
     """Host variables that a task may ask for with `env:NAME` (`*` and `?`): nothing unless named."""
 

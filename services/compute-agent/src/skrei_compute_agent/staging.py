@@ -21,9 +21,10 @@ class Inputs:
 
 
 class _TokenReader:
-    """Brings blobs with the token of one run command, and remembers which it pinned in the cache."""
+    """What one run command entitles to: its token brings blobs (pinned here), its owner may read the node's paths."""
 
-    def __init__(self, cache: InputCache, token: str) -> None:
+    def __init__(self, cache: InputCache, token: str, *, owner: bool) -> None:
+        self.owner = owner
         self._cache = cache
         self._token = token
         self.pinned: list[str] = []
@@ -51,7 +52,7 @@ class Stager:
         sources = wanted.task.input_sources
         if not sources:
             return Inputs()
-        reader = _TokenReader(self._cache, wanted.order.token)
+        reader = _TokenReader(self._cache, wanted.order.token, owner=wanted.order.owner)
         try:
             async with self._gate:
                 mounts = await self._stage_all(sources, folders, reader)
@@ -81,7 +82,9 @@ class Stager:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _stage_one(self, source: InputSource, folder: Path, reader: _TokenReader) -> Mount:
-        spec = SourceSpec(source.source.type, source.source.params, source.target, source.alias)
+        spec = SourceSpec(
+            source.source.type, source.source.params, source.target, source.alias, owner_reads=reader.owner
+        )
         storage = self._storages[source.source.type.casefold()]
         return await storage.stage(spec, folder, self._limits, reader)
 

@@ -160,6 +160,7 @@ def _make(registry: PluginRegistry[P], settings: Settings, kind: str, broken: li
                 PluginContext(
                     state_dir=state,
                     allow_local=settings.allow_local,
+                    owner_paths=settings.owner_paths,
                     options=settings.plugin_options,
                     node_id=settings.node_id,
                 )

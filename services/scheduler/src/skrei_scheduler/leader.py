@@ -240,6 +240,7 @@ class Leader:
             state=JobState(hinted.state),
             created_at=hinted.created_at,
             traceparent=hinted.traceparent,
+            submitter=hinted.submitter,
         )
         return Evaluation(hinted.evaluation_id, hinted.job_id, hinted.trigger, job)
 

@@ -105,6 +105,7 @@ def order(
         execution_timeout_seconds=task.execution_timeout_seconds,
         total_timeout_seconds=left,
         traceparent=job.traceparent,
+        owner=job.owner,
     )
 
 

@@ -24,6 +24,7 @@ class LocalStorage(Storage):
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
         self._entries = [parse_entry(text) for text in context.allow_local]
+        self._owner_paths = context.owner_paths
 
     async def describe(self) -> PluginInfo:
         """Say which allowed paths are not there; it is away itself when all are, and none may be created.
@@ -33,7 +34,11 @@ class LocalStorage(Storage):
         missing = await aside(self._missing, name="local-paths")  # a network file system may hang
         if not missing:
             return PluginInfo(available=True, version=self.version)
-        away = len(missing) == len(self._entries) and not any(entry.access is Access.WRITE for entry in self._entries)
+        away = (
+            len(missing) == len(self._entries)
+            and not self._owner_paths
+            and not any(entry.access is Access.WRITE for entry in self._entries)
+        )
         reason = f"not on this node: {', '.join(missing)}"
         return PluginInfo(available=not away, version=self.version, reason=reason)
 
@@ -71,7 +76,9 @@ class LocalStorage(Storage):
         create_as = _create_as(source.params)
         path = Path(os.path.realpath(asked))
         writes = bool(param(source.params, "ReadWrite"))
-        self._check(asked, path, writes=writes, creates=create_as != "noCreate" and not path.exists())
+        creates = create_as != "noCreate" and not path.exists()
+        if not (source.owner_reads and self._owner_paths) or writes or creates:
+            self._check(asked, path, writes=writes, creates=creates)
         if not path.exists():
             if create_as == "noCreate":
                 raise StageFailed(StageProblem.MISSING, f"{asked} is not on this node", path=asked)
@@ -81,7 +88,7 @@ class LocalStorage(Storage):
         if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0) | (os.W_OK if writes else 0)):
             raise StageFailed(
                 StageProblem.DENIED,
-                f"{asked} is allowed, but the node's user cannot {'write' if writes else 'read'} it",
+                f"{asked} may be had, but the node's user cannot {'write' if writes else 'read'} it",
                 hint="change its permissions",
                 path=asked,
             )

@@ -1,0 +1,78 @@
+"""Where work goes that wants paths which only the owner's own node hands out."""
+
+from dataclasses import replace
+
+import pytest
+
+from skrei_domain.paths import LocalPath
+from skrei_scheduling.explain import explain
+from skrei_scheduling.feasibility import accepts, compute
+from skrei_scheduling.plan import Plan
+from skrei_scheduling.rows import JobRow, NodeRow
+from skrei_scheduling.schedule import schedule
+from skrei_scheduling.view import ClusterView
+from tests.support.builders import NOW, a_job, a_node, a_requirement, an_evaluation, counting_ids
+
+
+def node(id_: str, *entries: str, owner: bool = False) -> NodeRow:
+    made = a_node(id_)
+    return replace(made, info=made.info.model_copy(update={"local_paths": entries, "owner_paths": owner}))
+
+
+def job(*paths: LocalPath, count: int = 1) -> JobRow:
+    made = a_job(count=count)
+    task = replace(made.tasks[0], requirement=replace(a_requirement(), local=paths))
+    return replace(made, tasks=(task,), owner=True)
+
+
+def plan(view: ClusterView, wanted: JobRow) -> Plan:
+    return schedule(view, [an_evaluation(wanted)], NOW, 0, counting_ids())
+
+
+def view_of(*nodes: NodeRow) -> ClusterView:
+    return ClusterView.load(nodes, [], [])
+
+
+HOME = LocalPath("/srv/mine/data")
+
+
+def test_it_goes_to_the_node_that_hands_them_out_however_full_that_is() -> None:
+    view = view_of(node("n-1"), node("n-2", "/data/**"), node("n-3", owner=True))
+    placed = plan(view, job(HOME, count=3)).placements
+    assert {row.node_id for row in placed} == {"n-3"}
+
+
+def test_an_entry_of_a_joined_node_is_as_good() -> None:
+    view = view_of(node("n-1"), node("n-2", "/srv/mine/**"))
+    assert [row.node_id for row in plan(view, job(HOME)).placements] == ["n-2"]
+
+
+def test_where_no_node_does_the_reason_names_path_and_command() -> None:
+    view = view_of(node("n-1"), node("n-2", "/data/**"))
+    assert plan(view, job(HOME)).placements == ()
+    told = explain(job(HOME).tasks[0].requirement, view.matrix, view.nodes, requested=1, now=NOW)
+    assert told.for_good
+    assert "does not hand out /srv/mine/data; `skrei serve --allow-local '/srv/mine/data'`" in told.text
+
+
+@pytest.mark.parametrize(
+    ("made", "path", "good"),
+    [
+        (node("n", owner=True), HOME, True),
+        (node("n", owner=True), LocalPath("/srv/mine/out", writes=True), False),
+        (node("n", "/srv/mine/out:rw", owner=True), LocalPath("/srv/mine/out", writes=True), True),
+        (node("n"), HOME, False),
+    ],
+)
+def test_one_row_and_all_rows_say_the_same(made: NodeRow, path: LocalPath, good: bool) -> None:
+    view = view_of(made)
+    requirement = job(path).tasks[0].requirement
+    assert bool(compute(requirement, view.matrix).possible[0]) is accepts(requirement, view.matrix, 0) is good
+
+
+def test_a_node_that_changes_its_list_is_looked_at_anew() -> None:
+    view = view_of(node("n-1"))
+    requirement = job(HOME).tasks[0].requirement
+    assert not view.feasibility.of(requirement).possible.any()
+    view.matrix.set(node("n-1", "/srv/mine/data"), old=view.nodes["n-1"])
+    assert view.feasibility.of(requirement).possible.all()
