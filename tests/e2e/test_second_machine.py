@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -129,19 +130,32 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def node(cluster: Cluster) -> Iterator[tuple[Started, str]]:
+def node(cluster: Cluster) -> Iterator["Node"]:
     """The second machine, joined by the line that the first one prints; a job waits for it."""
     job_id = cluster.api("PUT", "/jobs", json.dumps(waiting_job()))["JobID"]
     cluster.until(lambda: cluster.state_of(job_id) == "Queued", cluster.plane)
+    told = str(cluster.api("GET", f"/jobs/{job_id}")["Job"]["State"]["Message"])
+    local = f"http://127.0.0.1:1234/api/v1/orchestrator/jobs/{job_id}"
+    told_others = cluster.ask("GET", local, at=cluster.plane_host)[1].decode()
     skrei, serve, *options = cluster.join_line()
     assert (skrei, serve) == ("skrei", "serve")
     started = Started(cluster.node_host, cluster.folder / "node", *options)
     try:
         cluster.until(cluster.connected, cluster.plane, started)
         cluster.until(lambda: cluster.state_of(job_id) == "Completed", cluster.plane, started)
-        yield started, job_id
+        yield Node(started, job_id, told, told_others)
     finally:
         started.stop()
+
+
+@dataclass(frozen=True)
+class Node:
+    """The second machine, and what the job that waited for it was told by the API before."""
+
+    started: Started
+    job_id: str
+    told_owner: str
+    told_others: str
 
 
 def waiting_job() -> dict[str, Any]:
@@ -156,9 +170,9 @@ def waiting_job() -> dict[str, Any]:
 
 
 def test_a_job_that_waited_for_a_first_node_ran_there_and_its_result_is_the_owners(
-    cluster: Cluster, node: tuple[Started, str]
+    cluster: Cluster, node: "Node"
 ) -> None:
-    job_id = node[1]
+    job_id = node.job_id
     (item,) = cluster.api("GET", f"/jobs/{job_id}/results")["Items"]
     address = item["Params"]["URL"]
     assert address.startswith(f"http://{cluster.plane_host.address}:1235/")
@@ -173,6 +187,15 @@ def test_a_job_that_waited_for_a_first_node_ran_there_and_its_result_is_the_owne
     assert [execution["NodeID"]] == cluster.connected()
 
 
+def test_a_job_that_waits_for_a_first_node_shows_the_line_whole_to_the_owner_alone(
+    cluster: Cluster, node: "Node"
+) -> None:
+    token = cluster.join_line()[-1]
+    assert f"on another machine run: skrei serve --compute --join {cluster.url} --token {token}" in node.told_owner
+    assert f"--join {cluster.url} --token TOKEN" in node.told_others
+    assert token not in node.told_others
+
+
 @pytest.mark.parametrize("path", ["/orchestrator/nodes", "/orchestrator/jobs", "/agent/version", "/orchestrator/join"])
 def test_without_the_owner_token_another_machine_sees_nothing(cluster: Cluster, path: str) -> None:
     for machine in (cluster.client_host, cluster.node_host):
@@ -181,8 +204,8 @@ def test_without_the_owner_token_another_machine_sees_nothing(cluster: Cluster, 
     assert cluster.ask("GET", f"http://127.0.0.1:1234/api/v1{path}", at=cluster.plane_host)[0] == 200
 
 
-def test_a_node_starts_again_without_the_token(cluster: Cluster, node: tuple[Started, str]) -> None:
-    node[0].stop()
+def test_a_node_starts_again_without_the_token(cluster: Cluster, node: "Node") -> None:
+    node.started.stop()
     cluster.until(lambda: not cluster.connected(), cluster.plane)
     again = Started(cluster.node_host, cluster.folder / "node", "--compute")
     try:

@@ -5,8 +5,17 @@ from typing import Any
 import pytest
 
 from skrei_domain.errors import Invalid
+from skrei_domain.lifecycle import JobState
 from skrei_kit import nats_auth
-from skrei_orchestrator_api.joining import CLOCK_SECONDS, MAX_NODE_NAME, JoinRequest, read_join, seen_from
+from skrei_orchestrator_api.joining import (
+    CLOCK_SECONDS,
+    MAX_NODE_NAME,
+    JoinRequest,
+    nobody_joined,
+    read_join,
+    seen_from,
+    waits_for_any_node,
+)
 
 NOW = 1_800_000_000.0
 NODE = "n-0b9f3c1e-7a44-4a54-9d7e-0c8f3f1f2a10"
@@ -95,3 +104,30 @@ def test_an_address_of_this_machine_alone_is_told_by_the_name_that_the_caller_us
     url: str, asked: str, told: str
 ) -> None:
     assert seen_from(url, asked) == told
+
+
+WAITS = "not enough nodes to run job. requested: 1, available: 0, suitable: 0."
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "expected"),
+    [
+        (JobState.QUEUED, WAITS, True),
+        (JobState.QUEUED, f"{WAITS}\n\N{BULLET} Node n-1: node is disconnected", False),
+        (JobState.QUEUED, "1 of 2 executions queued.", False),
+        (JobState.STOPPED, WAITS, False),
+        (JobState.PENDING, "", False),
+    ],
+)
+def test_only_a_job_that_waits_for_any_node_at_all_is_told_how_to_add_one(
+    state: JobState, message: str, expected: bool
+) -> None:
+    assert waits_for_any_node(state, message) is expected
+
+
+def test_the_line_is_told_whole_to_the_owner_alone() -> None:
+    whole = nobody_joined("http://10.0.0.1:1234", "secret")
+    assert whole.endswith("run: skrei serve --compute --join http://10.0.0.1:1234 --token secret")
+    assert "--token TOKEN" in nobody_joined("http://10.0.0.1:1234", "")
+    assert "--listen ADDR" in nobody_joined("", "secret")
+    assert "secret" not in nobody_joined("", "secret")

@@ -306,6 +306,6 @@ def test_serve_refuses_a_flag_that_cannot_work_before_it_starts(
 def test_a_job_without_any_node_says_how_to_start_one(run: Run, api: FakeApi) -> None:
     reason = "not enough nodes to run job. requested: 1, available: 0, suitable: 0."
     api.answers |= answers_of_a_job("Queued", message=reason)
-    assert "No node has joined yet; start one: skrei serve --compute" in run("job", "describe", ID)[1]
+    assert "`skrei node join-line` prints the command" in run("job", "describe", ID)[1]
     api.answers |= answers_of_a_job("Queued", message=f"{reason}\n• 1 of 1 nodes: not connected")
-    assert "No node has joined" not in run("job", "describe", ID)[1]
+    assert "skrei node join-line" not in run("job", "describe", ID)[1]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from skrei_domain.errors import Invalid
 from skrei_domain.job_reading import printable
+from skrei_domain.lifecycle import JobState
 from skrei_kit import nats_auth
 from skrei_orchestrator_api.access import is_loopback
 from skrei_orchestrator_api.gate import hostname
@@ -17,6 +18,11 @@ CLOCK_SECONDS = 300.0
 """How far a joining machine's clock may be off: signed addresses live for minutes, and people compare times."""
 MAX_NODE_NAME = 256
 """Characters of a node's name: it stands in tables that people read."""
+
+HIDDEN_TOKEN = "TOKEN"
+"""What stands in the place of the join token for whoever did not prove to be the owner."""
+NO_NODE = "available: 0, suitable: 0."
+"""How the reason of a job ends that waits while no node is known."""
 
 _NODE_ID = re.compile(r"n-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,255}")
@@ -74,6 +80,25 @@ def seen_from(url: str, asked: str) -> str:
         return url
     bracketed = f"[{host}]" if ":" in host else host
     return urlunsplit(parts._replace(netloc=f"{bracketed}:{parts.port}" if parts.port else bracketed))
+
+
+def waits_for_any_node(state: JobState, message: str) -> bool:
+    """Whether a job waits because there is no node at all: of any that is known, its reason would tell."""
+    return state is JobState.QUEUED and message.endswith(NO_NODE)
+
+
+def nobody_joined(url: str, token: str) -> str:
+    """Return how to add the first node to a control plane that others reach at `url` (empty: none do).
+
+    `token` is empty for a caller who is not to see it.
+    """
+    if not url:
+        return (
+            "no node has joined yet; start the control plane with `skrei serve --listen ADDR`, which prints the line "
+            "for another machine, or run a node beside it: `skrei serve`"
+        )
+    told = f"no node has joined yet; on another machine run: {join_line(url, token or HIDDEN_TOKEN)}"
+    return told if token else f"{told} (`skrei node join-line` tells the owner the token)"
 
 
 def join_line(url: str, token: str) -> str:

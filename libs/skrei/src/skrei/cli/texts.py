@@ -7,14 +7,17 @@ _CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if code no
 
 
 NO_NODE = "available: 0, suitable: 0."
-"""How the API's reason ends when no node is known: of a known one it would tell why not, in lines below."""
+"""How a reason ends when no node was known: of a known one it would tell why not, in lines below."""
 
 
 def with_next_step(reason: str) -> str:
-    """Return why a job waits and, when that is for want of any node, how to start one."""
+    """Return why a job waits or waited and, when that is for want of any node, where to find how to start one.
+
+    A job that is asked about while it waits so brings the command itself with it.
+    """
     if not reason.endswith(NO_NODE):
         return reason
-    return f"{reason}\nNo node has joined yet; start one: skrei serve --compute --nats-url URL --nats-creds FILE"
+    return f"{reason}\nNo node had joined; `skrei node join-line` prints the command that makes another machine one."
 
 
 def clean(text: str) -> str:

@@ -1,5 +1,7 @@
 """Jobs: submit, read, list, stop, and what happened to them."""
 
+from dataclasses import replace
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -8,7 +10,9 @@ from skrei_domain.errors import Invalid, Unsupported
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import caller_of, deps_of
 from skrei_orchestrator_api.http import answer, fields, read_json
+from skrei_orchestrator_api.joining import waits_for_any_node
 from skrei_orchestrator_api.routes.executions import executions_of
+from skrei_orchestrator_api.routes.join import first_node_for
 
 JOBS = "/api/v1/orchestrator/jobs"
 
@@ -37,7 +41,10 @@ async def get_job(request: Request) -> Response:
     """Return a job, and beside it what `include` asks for."""
     record = deps_of(request).record
     job = await record.find_job(request.path_params["job_id"], request.query_params.get("namespace", ""))
-    text = f'{{"Job":{await record.whole_json(await record.in_line(job))}'
+    job = await record.in_line(job)
+    if waits_for_any_node(job.state, job.message):
+        job = replace(job, message=f"{job.message}\n{first_node_for(deps_of(request), caller_of(request))}")
+    text = f'{{"Job":{await record.whole_json(job)}'
     if wanted := {word for word in request.query_params.get("include", "").split(",") if word}:
         if unknown := wanted - {"history", "executions"}:
             raise Invalid(f"include: {', '.join(sorted(unknown))!r}; allowed: history, executions")

@@ -12,14 +12,11 @@ from skrei_kit.observability import get_logger
 from skrei_orchestrator_api.access import JOIN_PATH, Caller
 from skrei_orchestrator_api.deps import Deps, caller_of, deps_of
 from skrei_orchestrator_api.http import answer, fields, read_json
-from skrei_orchestrator_api.joining import join_line, read_join, seen_from
+from skrei_orchestrator_api.joining import HIDDEN_TOKEN, join_line, nobody_joined, read_join, seen_from
 from skrei_orchestrator_api.routes.agent import VERSION
 from skrei_store.joining import Joining
 
 log = get_logger()
-
-HIDDEN_TOKEN = "TOKEN"
-"""What stands in the place of the join token for whoever did not prove to be the owner."""
 
 
 async def join(request: Request) -> Response:
@@ -63,6 +60,11 @@ def line_for(deps: Deps, caller: Caller) -> str:
             component="NodeManager",
         )
     return join_line(url, deps.join_token if caller is Caller.OWNER else HIDDEN_TOKEN)
+
+
+def first_node_for(deps: Deps, caller: Caller) -> str:
+    """Return how to add the first node, as this caller may see it."""
+    return nobody_joined(_url(deps) if deps.join_token else "", deps.join_token if caller is Caller.OWNER else "")
 
 
 def _url(deps: Deps) -> str:
