@@ -166,9 +166,14 @@ def test_each_answer_is_told_in_a_line_with_what_to_do(
     assert read_kept(folder(tmp_path)) is None
 
 
-def test_what_speaks_another_language_is_not_skrei(tmp_path: Path) -> None:
-    with speaking(b"SSH-2.0-OpenSSH_9.2\r\n") as port, pytest.raises(NotSkrei, match="not in HTTP"):
+@pytest.mark.parametrize(
+    "greeting", [b"SSH-2.0-OpenSSH_9.2\r\n", b'INFO {"x":"' + b"y" * 900 + b'"}\r\n', b"\x1b[2J\x00"]
+)
+def test_what_speaks_another_language_is_not_skrei_and_is_quoted_within_bounds(tmp_path: Path, greeting: bytes) -> None:
+    with speaking(greeting) as port, pytest.raises(NotSkrei, match="not in HTTP") as caught:
         settle(folder(tmp_path), f"http://127.0.0.1:{port}", TOKEN)
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 120
 
 
 @pytest.mark.parametrize("url", ["10.0.0.1:1234", "ftp://x", "http://", "http://x:0", "http://x:99999", "http://[::1"])

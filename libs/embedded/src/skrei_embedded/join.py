@@ -32,6 +32,8 @@ GREETING_SECONDS = 3.0
 """How long the transport may take to greet: a firewall that drops silently shows in this."""
 PAUSE_SECONDS = 0.5
 ANSWER_BYTES = 256 * 1024
+MOST_SAID = 60
+"""Characters of what a foreign server said: enough to recognise it."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}")
 
 
@@ -188,7 +190,7 @@ def _read(url: str, status: int, raw: bytes) -> dict[str, Any]:
         return told
     if status == 404 or not isinstance(message, str) or "Component" not in told:
         raise NotSkrei(f"{url} answers ({status}), but it is not Skrei's API", hint=_RIGHT_ADDRESS)
-    raise Refused(f"{url} refuses: {message}", hint=hint if isinstance(hint, str) else "")
+    raise Refused(f"{url} refuses: {message}", hint=hint if isinstance(hint, str) and hint else _RIGHT_ADDRESS)
 
 
 def _greeted(nats_url: str) -> None:
@@ -209,7 +211,10 @@ def _greeted(nats_url: str) -> None:
 
 
 def _said(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    """Return an error in a few printable words: what a stranger's server sent may be anything, and long."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    printable = "".join(each if each.isprintable() else " " for each in text).strip()
+    return printable if len(printable) <= MOST_SAID else f"{printable[:MOST_SAID]}…"
 
 
 _RIGHT_ADDRESS = "`skrei node join-line` on the control plane's machine prints the whole command with the right address"
