@@ -1,23 +1,16 @@
-"""Migrations are one line: two that were written side by side must be put one after the other before they land."""
+"""Migrations form one line, in the order of their files: two written side by side are put one after the other."""
 
 import re
 from pathlib import Path
 
-import skrei_store.migrations
+VERSIONS = Path(__file__).resolve().parents[2] / "libs/store/src/skrei_store/migrations/versions"
+NAMED = re.compile(r'^(revision|down_revision) = (?:"(\d{4})"|None)$', re.MULTILINE)
 
-VERSIONS = Path(skrei_store.migrations.__file__).parent / "versions"
 
-
-def test_migrations_follow_each_other_by_number() -> None:
-    found = []
-    for path in sorted(VERSIONS.glob("[0-9]*.py")):
-        text = path.read_text("utf-8")
-        revision, down = (
-            re.search(rf'^{name} = (?:"(\d+)"|None)', text, re.MULTILINE) for name in ("revision", "down_revision")
-        )
-        assert revision is not None, f"{path.name} names no revision"
-        assert down is not None, f"{path.name} does not say what it follows"
-        assert path.name.startswith(f"{revision.group(1)}_"), f"{path.name} is revision {revision.group(1)}"
-        found.append((revision.group(1), down.group(1)))
-    numbers = [f"{number:04d}" for number in range(1, len(found) + 1)]
-    assert found == list(zip(numbers, [None, *numbers], strict=False)), "renumber the later one"
+def test_each_migration_follows_the_one_before_it() -> None:
+    files = sorted(VERSIONS.glob("[0-9]*.py"))
+    told = [dict(NAMED.findall(path.read_text("utf-8"))) for path in files]
+    numbers = [path.name[:4] for path in files]
+    assert numbers == [f"{number:04d}" for number in range(1, len(files) + 1)]
+    assert [each["revision"] for each in told] == numbers
+    assert [each["down_revision"] for each in told] == ["", *numbers[:-1]]
