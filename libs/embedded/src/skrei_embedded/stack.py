@@ -26,7 +26,7 @@ from skrei_embedded.nats import START_SECONDS as NATS_START_SECONDS
 from skrei_embedded.nats import NatsOptions, NatsServer, free_port
 from skrei_embedded.place import AlreadyRunning, Place, StackState, default_data_dir
 from skrei_embedded.postgres import START_SECONDS, Postgres
-from skrei_embedded.probe import activity, answers, connected_nodes, read_standing
+from skrei_embedded.probe import LONGEST_LOOK_SECONDS, LOOK_SECONDS, activity, read_standing, until_ready
 from skrei_embedded.processes import Process, Spawner, end_strangers, started_at
 from skrei_embedded.supervised import Supervised
 from skrei_embedded.whereabouts import StackOptions, Whereabouts, check_ports
@@ -38,8 +38,6 @@ log = get_logger()
 
 MEET_SECONDS = 90.0  # how long a second start waits for the first to be ready
 MIGRATE_SECONDS = 300.0  # an upgrade of a large record; a first one takes a second
-LOOK_SECONDS = 0.05
-LONGEST_LOOK_SECONDS = 1.0
 STRANGERS_SECONDS = 5.0
 IDLE_LOOK_SECONDS = 30.0  # a stack that nobody uses may as well live half a minute longer
 # The sum of what stopping may take stays below the 10 s that are promised.
@@ -273,19 +271,9 @@ class Stack:
     async def _announce(self) -> None:
         addresses = self._addresses
         assert addresses is not None, "chosen before anything starts"
-        if self.options.orchestrator:
-            near = f"{self._near()}/api/v1"
-            for ready in (
-                lambda: answers(f"{near}/agent/alive"),
-                lambda: (
-                    not self.options.compute
-                    or self._whereabouts.node_id in connected_nodes(f"{near}/orchestrator/nodes")
-                ),
-            ):
-                pause = LOOK_SECONDS
-                while not await asyncio.to_thread(ready):
-                    await _moment(pause)
-                    pause = min(pause * 1.2, LONGEST_LOOK_SECONDS)
+        if self.options.orchestrator and self._keys is not None:
+            node_id = self._whereabouts.node_id if self.options.compute else ""
+            await until_ready(f"{self._near()}/api/v1", self._keys.owner_token.read_text("ascii"), node_id)
         else:
             await self._greeted()
         self.ready.set()
@@ -293,6 +281,8 @@ class Stack:
         told = {"api": addresses.api_url} if self.options.orchestrator else {}
         if addresses.join_url and self._keys is not None:
             told["join"] = join.line(addresses.join_url, self._keys.join_token.read_text("ascii"))
+        if self._whereabouts.joined is not None:
+            told = {"node": self._whereabouts.node_id, "control_plane": self._whereabouts.joined.control_plane}
         log.info("stack_ready", **told, nats=addresses.nats_url, data_dir=str(self.place.folder))
         if self._on_ready is not None:
             await asyncio.to_thread(self._on_ready, self.place.folder, self._state())
