@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import nats
@@ -16,6 +17,7 @@ from skrei_domain import subjects
 from skrei_domain.envelope import unwrap, wrap
 from skrei_domain.messages import LogChunk, LogRequest, Problem
 from tests.support.api import JOBS, Api, listening, running_api
+from tests.support.log_keeper import LogKeeper, a_log_keeper
 from tests.support.servers import running_nats
 
 Say = Callable[..., Any]
@@ -190,6 +192,68 @@ async def test_without_a_result_the_beginning_that_the_record_keeps_is_shown(api
     await api.rows.execution(job_id, state="failed", observed="failed", **said)
     frames, code = await read(api, f"{JOBS}/{job_id}/logs")
     assert (frames, code) == ([value(1, "out"), value(2, "err")], 1000)
+
+
+@asynccontextmanager
+async def with_log_keeper(postgres_url: str, nats_url: str, folder: Path) -> AsyncIterator[tuple[Api, LogKeeper]]:
+    """An API whose publisher keeps at most 1,000 bytes of what runs, on each stream."""
+    async with (
+        a_log_keeper(folder, stream_bytes=1000) as keeper,
+        running_api(postgres_url, nats_url, publisher_url=keeper.url) as api,
+    ):
+        keeper.verifier.known = api.deps.verifier
+        yield api, keeper
+
+
+UNTIL = "this is what it had sent until 20"
+
+
+async def test_what_a_silent_node_had_sent_is_shown_and_that_it_is_no_more(
+    postgres_url: str, nats_url: str, tmp_path: Path
+) -> None:
+    async with with_log_keeper(postgres_url, nats_url, tmp_path) as (api, keeper):
+        job_id = await api.submit()
+        await api.rows.node("n-away", "DISCONNECTED")
+        execution_id = await api.rows.execution(job_id, node_id="n-away", state="unknown")
+        keeper.book.append(execution_id, 1, "stdout", 0, "grüße\n".encode())
+        keeper.book.append(execution_id, 1, "stderr", 0, b"oh")
+        frames, code = await read(api, f"{JOBS}/{job_id}/logs")
+        assert (frames[:-1], code) == ([value(1, "grüße\n"), value(2, "oh")], 1000)
+        assert frames[-1]["error"].startswith(f"node n-away does not answer: {UNTIL}")
+        frames, _ = await read(api, f"{JOBS}/{job_id}/logs?follow=true")
+        assert frames[0] == value(1, "grüße\n")
+        frames, _ = await read(api, f"{JOBS}/{job_id}/logs?tail=true")
+        assert frames == [problem("node n-away does not answer (0.3 s)")]
+
+
+async def test_what_a_lost_node_had_sent_is_what_is_left_of_its_execution(
+    postgres_url: str, nats_url: str, tmp_path: Path
+) -> None:
+    async with with_log_keeper(postgres_url, nats_url, tmp_path) as (api, keeper):
+        job_id = await api.submit()
+        lost = await api.rows.execution(job_id, node_id="n-away", state="lost")
+        keeper.book.append(lost, 1, "stdout", 0, b"half")
+        frames, _ = await read(api, f"{JOBS}/{job_id}/logs?execution_id={lost}")
+        assert frames[0] == value(1, "half")
+        assert UNTIL in frames[1]["error"]
+
+
+async def test_last_words_take_the_place_of_a_beginning_and_are_whole(
+    postgres_url: str, nats_url: str, tmp_path: Path
+) -> None:
+    async with with_log_keeper(postgres_url, nats_url, tmp_path) as (api, keeper):
+        job_id = await api.submit()
+        said = {"stdout": "be", "stderr": "", "stdout_truncated": True, "stderr_truncated": False}
+        killed = await api.rows.execution(job_id, state="failed", observed="failed", **said)
+        keeper.book.append(killed, 1, "stdout", 0, b"beginning", end=True)
+        assert (await read(api, f"{JOBS}/{job_id}/logs"))[0] == [value(1, "beginning")]
+        keeper.book.append(killed, 1, "stdout", 9, b"x" * 2000)
+        frames, _ = await read(api, f"{JOBS}/{job_id}/logs")
+        assert frames[-1] == problem("only the beginning of so long an output is kept of what left no result yet")
+        keeper.book.drop([killed])
+        frames, _ = await read(api, f"{JOBS}/{job_id}/logs")
+        told = problem("only the beginning of its output is kept: it left no result that is stored")
+        assert frames == [value(1, "be"), told]
 
 
 async def test_an_execution_that_is_named_is_the_one_that_is_read(api: Api) -> None:

@@ -38,8 +38,12 @@ SLEEPER = """
 
 def sleeper_job(seconds: float, *, cpu: str = "20m", count: int = 1) -> dict[str, Any]:
     """A job whose module sleeps, then says so."""
-    module = wasmtime.wat2wasm(SLEEPER.format(nanoseconds=int(seconds * 1e9)))
-    url = "data:application/wasm;base64," + base64.b64encode(bytes(module)).decode()
+    return module_job(bytes(wasmtime.wat2wasm(SLEEPER.format(nanoseconds=int(seconds * 1e9)))), cpu=cpu, count=count)
+
+
+def module_job(module: bytes, *, cpu: str = "20m", count: int = 1) -> dict[str, Any]:
+    """A job that runs a module."""
+    url = "data:application/wasm;base64," + base64.b64encode(module).decode()
     task = {
         "Name": "main",
         "Engine": {"Type": "wasm", "Params": {"EntryModule": "main.wasm", "Entrypoint": "_start"}},

@@ -1,11 +1,8 @@
-import io
-import tarfile
-
 import pytest
 from starlette.requests import Request
 
-from skrei_domain.errors import Invalid, Unavailable
-from skrei_orchestrator_api import outputs, queries
+from skrei_domain.errors import Invalid
+from skrei_orchestrator_api import queries
 
 
 def request(query: str) -> Request:
@@ -56,31 +53,3 @@ def test_a_paging_token_comes_back_as_it_went_out() -> None:
 def test_a_token_that_was_not_given_out_here_is_refused(token: str) -> None:
     with pytest.raises(Invalid, match="next_token: not one that this server gave out"):
         queries.token_in(token, "jobs", int, int)
-
-
-def archive(**members: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def test_a_results_output_is_read_from_its_archive() -> None:
-    data = archive(exitCode=b"0", stderr=b"warned", stdout="grüße".encode() + b"\xff")
-    assert outputs.unpack(data) == [(1, "grüße�"), (2, "warned")]
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"nonsense", archive(stdout=b"x" * 100_000)[:50]], ids=["empty", "nonsense", "cut short"]
-)
-def test_an_archive_that_cannot_be_read_is_said_so(data: bytes) -> None:
-    with pytest.raises(Unavailable, match="the stored result cannot be read"):
-        outputs.unpack(data)
-
-
-def test_an_archive_that_claims_more_than_it_should_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "MAX_OUTPUT_BYTES", 10)
-    assert outputs.unpack(archive(stdout=b"x" * 1_000)) == [(1, "x" * 10)]

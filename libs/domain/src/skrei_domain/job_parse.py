@@ -39,7 +39,8 @@ _JOB = Keys(
     *("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime"),
 )
 _TASK = Keys(
-    *("Name", "Engine", "Publisher", "Env", "Meta", "InputSources", "ResultPaths", "Resources", "Network", "Timeouts")
+    *("Name", "Engine", "Publisher", "Env", "Meta", "InputSources", "ResultPaths", "Resources", "Network", "Timeouts"),
+    "Logs",
 )
 _CONFIG = Keys("Type", "Params")
 _INPUT = Keys("Source", "Target", "Alias")
@@ -48,12 +49,14 @@ _RESOURCES = Keys("CPU", "Memory", "Disk", "GPU")
 _NETWORK = Keys("Type", "Domains", "Ports")
 _PORT = Keys("Name", "Static", "Target", "HostNetwork")
 _TIMEOUTS = Keys("ExecutionTimeout", "QueueTimeout", "TotalTimeout")
+_LOGS = Keys("Ship")
 _OFFLINE = Keys("Wait", "Replace", "OnReturn")
 _CONSTRAINT = Keys("Key", "Operator", "Values")
 _STATE = Keys("StateType", "Message", "Details")
 
 _TYPES = {word: word for word in ("batch", "service", "daemon", "ops")}
 _NETWORKS = {word.lower(): word for word in ("Default", "None", "Host", "Full", "HTTP", "Bridge")}
+_SHIP = {word: word for word in ("live", "end")}
 _ON_RETURN = {word: word for word in ("keep-first", "keep-original", "stop")}
 _RESERVED_RESULTS = ("stdout", "stderr", "exitcode")
 
@@ -198,6 +201,7 @@ def _task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     task["Resources"] = _resources(reading, task.get("Resources"), f"{path}.Resources")
     task["Network"] = _network(reading, task.get("Network"), f"{path}.Network")
     task["Timeouts"] = _timeouts(reading, task.get("Timeouts"), f"{path}.Timeouts")
+    task["Logs"] = _logs(reading, task.get("Logs"), f"{path}.Logs")
     return task
 
 
@@ -280,6 +284,12 @@ def _timeouts(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     if 0 < found["TotalTimeout"] < parts:
         allowed = f"at least ExecutionTimeout + QueueTimeout ({parts}), or 0 for none"
         reading.wrong(f"{path}.TotalTimeout", found["TotalTimeout"], allowed)
+    return found
+
+
+def _logs(reading: Reading, raw: object, path: str) -> dict[str, Any]:
+    found = reading.record(raw, path, _LOGS)
+    found["Ship"] = reading.choice(found.get("Ship"), f"{path}.Ship", _SHIP, "live")
     return found
 
 

@@ -124,6 +124,12 @@ class Offline(Part):
     on_return: Literal["keep-first", "keep-original", "stop"] = "keep-first"
 
 
+class LogsConfig(Part):
+    """When output leaves the node: `live` while the task runs, `end` only with its result."""
+
+    ship: Literal["live", "end"] = "live"
+
+
 class TaskSpec(Part):
     """One program: what runs it, what it reads, what it leaves, what it needs."""
 
@@ -137,6 +143,7 @@ class TaskSpec(Part):
     resources: ResourcesConfig = ResourcesConfig()
     network: NetworkConfig = NetworkConfig()
     timeouts: Timeouts = Timeouts()
+    logs: LogsConfig = LogsConfig()
 
 
 def _constraint(raw: object) -> object:

@@ -94,7 +94,7 @@ def for_child(
     told["NATS_CREDS"] = str(creds) if creds else ""
     if service in ("api", "scheduler"):
         told["DATABASE_URL"] = addresses.database_url
-    if service != "agent":
+    if service != "agent":  # it is told with its hello
         told["PUBLISHER_URL"] = addresses.publisher_url
     if service == "scheduler":  # what it tells nodes, which may be elsewhere
         told["API_URL"] = addresses.join_url or addresses.api_url

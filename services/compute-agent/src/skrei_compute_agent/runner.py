@@ -54,11 +54,56 @@ class Work(Protocol):
         """Remove what an execution left."""
 
 
+class Listener(Protocol):
+    """Who wants to know of starts; it never waits."""
+
+    def staged(self, wanted: Stage) -> None:
+        """An execution is staged."""
+
+    def begun(self, execution_id: str, start: int) -> None:
+        """A staged execution is about to run."""
+
+    def adopted(self, wanted: Adopt) -> None:
+        """A start that an earlier process began is about to be taken up."""
+
+    def ended(self, execution_id: str, answer: "Answer | None") -> None:
+        """A start has ended; None where it ended with an error."""
+
+    def dropped(self, execution_id: str) -> None:
+        """What an execution left is about to go."""
+
+
+class Nobody:
+    """A listener that does not."""
+
+    def staged(self, wanted: Stage) -> None:
+        """Nothing hangs on it."""
+
+    def begun(self, execution_id: str, start: int) -> None:
+        """Nothing hangs on it."""
+
+    def adopted(self, wanted: Adopt) -> None:
+        """Nothing hangs on it."""
+
+    def ended(self, execution_id: str, answer: "Answer | None") -> None:
+        """Nothing hangs on it."""
+
+    def dropped(self, execution_id: str) -> None:
+        """Nothing hangs on it."""
+
+
 class Runner:
     """Carries out what is about one execution; every Stage, RunEngine and Adopt is answered by exactly one event."""
 
-    def __init__(self, work: Work, post: Callable[[Event], None], fail: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        work: Work,
+        post: Callable[[Event], None],
+        fail: Callable[[BaseException], None],
+        listener: Listener | None = None,
+    ) -> None:
         self._work = work
+        self._listener = listener or Nobody()
         self._post = post
         self._fail = fail
         self._tasks: dict[str, asyncio.Task[Answer]] = {}
@@ -89,6 +134,7 @@ class Runner:
                     if (handle := self._timers.pop((execution_id, timer), None)) is not None:
                         handle.cancel()
             case DropFiles(execution_id):
+                self._listener.dropped(execution_id)
                 self._work.drop(execution_id)
 
     @property
@@ -147,13 +193,24 @@ class Runner:
 
     async def _stage(self, wanted: Stage) -> Answer:
         await self._work.stage(wanted)
+        self._listener.staged(wanted)
         return Staged(wanted.execution_id)
 
     async def _run(self, execution_id: str, start: int) -> Answer:
-        return await self._work.run(execution_id, start)
+        self._listener.begun(execution_id, start)
+        return await self._heard(execution_id, self._work.run(execution_id, start))
 
     async def _adopt(self, wanted: Adopt) -> Answer:
-        return await self._work.adopt(wanted)
+        self._listener.adopted(wanted)
+        return await self._heard(wanted.execution_id, self._work.adopt(wanted))
+
+    async def _heard(self, execution_id: str, start: Coroutine[Any, Any, Answer]) -> Answer:
+        answer: Answer | None = None
+        try:
+            answer = await start
+            return answer
+        finally:
+            self._listener.ended(execution_id, answer)
 
     def _not_staged(self, execution_id: str, problem: Problem, passing: bool) -> Answer:
         return StageFailed(execution_id, problem, passing)

@@ -17,6 +17,7 @@ from skrei_compute_agent.logs import LogServer
 from skrei_compute_agent.machine import AgentMachine
 from skrei_compute_agent.runner import Runner, Work
 from skrei_compute_agent.settings import Settings
+from skrei_compute_agent.shipper import LOOK_SECONDS, Shipper, Shipping
 from skrei_compute_agent.standing import Standing
 from skrei_domain.clock import Clock, SystemClock
 from skrei_domain.ids import new_node_id
@@ -79,15 +80,23 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         machine = AgentMachine(NodeSide(memory, uuid.uuid4().hex), info, adopting=tools.adopting)
         agent = Agent(machine, journal)
         journal.start(agent.fail)
-        runner = Runner(tools.work, agent.post, agent.fail)
+        shipper = Shipper(folders, bytes_per_second=settings.log_ship_bytes_per_second)
+        shipper.door(settings.publisher_url)
+        stack.push_async_callback(shipper.close)
+        runner = Runner(tools.work, agent.post, agent.fail, Shipping(shipper))
         stack.push_async_callback(runner.close)
         stack.callback(agent.close)
         standing = Standing(settings.data_dir)
-        link = Link(node_id, agent, standing, tools.told)
+
+        def told(reply: HelloReply) -> None:
+            tools.told(reply)
+            shipper.door(settings.publisher_url or reply.publisher_url)
+
+        link = Link(node_id, agent, standing, told)
         agent.connect(runner, link)
         log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()), **_offered(machine.info))
         agent.post(Begun())  # before the link is there: a cut-off node goes on from its journal
-        work = _Work(link, folders, tools, standing)
+        work = _Work(link, folders, tools, standing, shipper)
         await _run(settings, stop, agent, work, clock or SystemClock())
         standing.forget()
         log.info("node_stopped", node_id=node_id)
@@ -100,7 +109,7 @@ async def _run(
     work: "_Work",
     clock: Clock,
 ) -> None:
-    link, folders, tools, standing = work
+    link, folders, tools, standing, shipper = work
     node_id = agent.machine.node.memory.meta.node_id
     logs = LogServer(node_id, folders, live=lambda key: _live(agent, key), known=lambda key: _known(agent, key))
 
@@ -129,6 +138,7 @@ async def _run(
             stop,
             link=talk(),
             fingerprint=every(timedelta(seconds=settings.probe_seconds), look_again, name="fingerprint", clock=clock),
+            shipping=every(timedelta(seconds=LOOK_SECONDS), shipper.run_once, name="shipping", clock=clock),
             tidy=every(TIDY_EVERY, tidy, name="tidy", clock=clock),
             sweep=every(SWEEP_EVERY, sweep, name="sweep", clock=clock),
             failure=_raise(agent.failed),
@@ -154,6 +164,7 @@ class _Work(NamedTuple):
     folders: Folders
     tools: Tools
     standing: Standing
+    shipper: Shipper
 
 
 async def _persist(connect: Callable[[], Awaitable[None]], clock: Clock, standing: Standing) -> None:

@@ -24,6 +24,9 @@ class Settings(KitSettings):
     api_url: str = ""
     """Where blobs are fetched; empty: where the control plane says that its API is."""
 
+    publisher_url: str = ""
+    """The publisher's door, where output is sent while it comes; empty: where the leader says that it is."""
+
     data_dir: Path = Path("~/.skrei/agent")
     """Journal, cache and the executions' folders."""
 
@@ -75,6 +78,10 @@ class Settings(KitSettings):
 
     parallel_stages: int = 8
     """How many executions fetch inputs at once: more only share the same link and disk."""
+
+    log_ship_bytes_per_second: int = MIB
+    """Of what running executions say, sent to the publisher by the whole node: what an ordinary link does not notice.
+    0 sends nothing before an execution has ended."""
 
     @field_validator("labels", "plugin_options", mode="before")
     @classmethod

@@ -1,4 +1,7 @@
-"""An execution's output for one reader: from its node while it runs, from its result once it has ended."""
+"""An execution's output for one reader: from its node while it runs, from its result once it has ended.
+
+Where neither can be had, it is what the node had sent while it ran, and the reader is told that.
+"""
 
 import asyncio
 import contextlib
@@ -16,9 +19,8 @@ from skrei_domain.errors import NotFound, SkreiError, Unavailable
 from skrei_domain.lifecycle import Connection, ExecutionState
 from skrei_domain.messages import LogChunk, LogRequest
 from skrei_kit.bus import BusUnavailable, Message
-from skrei_orchestrator_api import outputs
+from skrei_orchestrator_api import kept_output
 from skrei_orchestrator_api.deps import Deps
-from skrei_orchestrator_api.routes.results import download_url
 from skrei_orchestrator_api.views import ExecutionView, JobView
 
 QUEUE_CHUNKS = 16
@@ -28,6 +30,8 @@ LOOKED_AT = 100
 """Executions that are looked at for the one whose output is meant: the newest."""
 LOOK_SECONDS = 0.25
 """How often a reader that came before the output looks whether it has begun."""
+QUICK_SECONDS = 1.0
+"""How long a node that is held for silent already is waited for: it may be back, and nobody has noticed yet."""
 BEGIN_SECONDS = 60.0
 """How long such a reader waits for an execution that nobody has started: then it is told so."""
 
@@ -52,6 +56,12 @@ class NodeSilent(Unavailable):
     code = "node-silent"
 
 
+class TransportAway(Unavailable):
+    """Nobody can be asked."""
+
+    code = "transport-away"
+
+
 async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int, str]]:
     """Yield (stream, text) until the end: stream 1 is stdout, 2 stderr. Raises SkreiError with what went wrong."""
     job = await deps.record.find_job(selection.job_id, selection.namespace)
@@ -71,6 +81,12 @@ async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int
                 told = True
                 yield chunk.stream, chunk.data
             return
+        except (NodeSilent, TransportAway) as error:
+            if told or selection.tail:
+                raise
+            async for piece in _sent_instead(deps, execution, error):
+                yield piece
+            return
         except _NotThere as error:
             # It may have ended and been forgotten between our look and the question.
             execution = await deps.record.find_execution(job.id, execution.id)
@@ -78,8 +94,8 @@ async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int
                 raise Unavailable(error.message) from error
     if selection.tail and not selection.follow:
         return
-    for stream, text in await _ended(deps, execution):
-        yield stream, text
+    async for piece in kept_output.ended(deps, execution):
+        yield piece
 
 
 class _NotThere(SkreiError):
@@ -99,15 +115,15 @@ async def _choose(deps: Deps, job: JobView, execution_id: str) -> ExecutionView:
     return next((execution for execution in found if execution.state not in _DISCARDED), found[0])
 
 
-async def _ended(deps: Deps, execution: ExecutionView) -> list[tuple[int, str]]:
-    """Return what an ended execution said: from its result, else the beginning that its last fact carried."""
-    archive = await deps.record.inline_result(execution.id)
-    if archive is None and execution.stored:
-        archive = await outputs.fetch(download_url(deps, execution.id))
-    if archive is not None:
-        return outputs.unpack(archive)
-    said = execution.output
-    return [] if said is None else [(1, said.stdout), (2, said.stderr)]
+async def _sent_instead(deps: Deps, execution: ExecutionView, why: Unavailable) -> AsyncIterator[tuple[int, str]]:
+    """Yield what a node that cannot be asked had sent before; raises `why` where that was nothing."""
+    try:
+        async for piece in kept_output.sent(deps, execution):
+            yield piece
+    except kept_output.NotAll:
+        raise
+    except (NotFound, Unavailable):
+        raise why from None
 
 
 async def _live(deps: Deps, execution: ExecutionView, selection: Selection) -> AsyncIterator[LogChunk]:
@@ -115,14 +131,17 @@ async def _live(deps: Deps, execution: ExecutionView, selection: Selection) -> A
     request = LogRequest(
         request_id=str(uuid.uuid4()), execution_id=execution.id, follow=selection.follow, tail=selection.tail
     )
+    silence = deps.settings.log_silence_seconds
+    if execution.state is ExecutionState.UNKNOWN:
+        silence = min(silence, QUICK_SECONDS)
     async with _listening(deps, execution.node_id, request) as queue:
         expected = 1
         while True:
             try:
-                async with asyncio.timeout(deps.settings.log_silence_seconds):
+                async with asyncio.timeout(silence):
                     chunk = await queue.get()
             except TimeoutError:
-                if await _still_runs(deps, execution, request, answered=expected > 1):
+                if await _still_runs(deps, execution, request, silence, answered=expected > 1):
                     continue
                 if expected == 1:
                     raise _NotThere(f"execution {execution.id} has ended") from None
@@ -138,7 +157,9 @@ async def _live(deps: Deps, execution: ExecutionView, selection: Selection) -> A
                 return
 
 
-async def _still_runs(deps: Deps, execution: ExecutionView, request: LogRequest, *, answered: bool) -> bool:
+async def _still_runs(
+    deps: Deps, execution: ExecutionView, request: LogRequest, silence: float, *, answered: bool
+) -> bool:
     """Look whether more can come after a silence: a quiet program says nothing, a node that is away never will.
 
     An unanswered question is asked again: it may have been lost. Raises NodeSilent.
@@ -150,7 +171,7 @@ async def _still_runs(deps: Deps, execution: ExecutionView, request: LogRequest,
     away = current.state is ExecutionState.UNKNOWN or node.connection is not Connection.CONNECTED
     if away or not (answered or request.follow):
         raise NodeSilent(
-            f"node {execution.node_id} does not answer ({deps.settings.log_silence_seconds:g} s)",
+            f"node {execution.node_id} does not answer ({silence:g} s)",
             hint="the output is kept: ask again once the node is back",
         )
     if not answered:
@@ -162,7 +183,7 @@ async def _still_runs(deps: Deps, execution: ExecutionView, request: LogRequest,
 async def _listening(deps: Deps, node_id: str, request: LogRequest) -> AsyncIterator["asyncio.Queue[LogChunk]"]:
     """Subscribe, ask the node, and tell it when the reader has gone."""
     if not deps.bus.connected:
-        raise Unavailable("the transport is away: live logs cannot be read now", hint="try again in a moment")
+        raise TransportAway("the transport is away: live logs cannot be read now", hint="try again in a moment")
     queue: asyncio.Queue[LogChunk] = asyncio.Queue(QUEUE_CHUNKS)
 
     async def take(message: Message) -> None:

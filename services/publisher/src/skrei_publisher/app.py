@@ -10,6 +10,7 @@ from skrei_domain.errors import Invalid
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.publisher import PublishError
 from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
+from skrei_publisher.log_door import LogDoor
 from skrei_publisher.source import SourceAway
 from skrei_publisher.store import SUFFIX, ResultStore, digest_of
 from skrei_publisher.uploads import UploadDoor, status_of
@@ -34,6 +35,7 @@ def build(
     *,
     healthy: Callable[[], bool],
     uploads: UploadDoor | None = None,
+    logs: LogDoor | None = None,
 ) -> web.Application:
     """Return the door. GET also answers HEAD; Range works on what is stored. Without `uploads` it only gives."""
 
@@ -70,6 +72,8 @@ def build(
     app.router.add_get("/healthz", health)
     if uploads is not None:
         app.add_routes(uploads.routes())
+    if logs is not None:
+        app.add_routes(logs.routes())
     return app
 
 

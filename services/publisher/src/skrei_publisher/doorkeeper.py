@@ -30,6 +30,9 @@ class Doorkeeper(Protocol):
     def upload(self, token: str, execution_id: str) -> UploadRight:
         """Return what the run token of an execution allows at this door; raises TokenRefused."""
 
+    def logs(self, token: str, execution_id: str) -> None:
+        """Return when it is a run token of the execution, whose node may say what it says; raises TokenRefused."""
+
 
 class SignedDoor:
     """Lets in whom the control plane signed for."""
@@ -70,6 +73,19 @@ class SignedDoor:
                     "The token is for another execution.", status=HTTPStatus.FORBIDDEN, hint=UPLOAD_HINT
                 ) from error
             raise TokenRefused("The token is not valid.", status=HTTPStatus.UNAUTHORIZED, hint=UPLOAD_HINT) from error
+
+    def logs(self, token: str, execution_id: str) -> None:
+        """Return when it is a run token of the execution, whose node may say what it says; raises TokenRefused."""
+        if not token:
+            raise TokenRefused("The request carries no token.", status=HTTPStatus.UNAUTHORIZED, hint=UPLOAD_HINT)
+        try:
+            self._verifier.logs(token, execution_id)
+        except TokenExpired as error:
+            raise TokenRefused("The token has expired.", status=HTTPStatus.UNAUTHORIZED) from error
+        except TokenInvalid as error:
+            raise TokenRefused(
+                "The token does not open this log.", status=HTTPStatus.FORBIDDEN, hint=UPLOAD_HINT
+            ) from error
 
 
 def bearer_of(headers: Mapping[str, str]) -> str:

@@ -20,6 +20,8 @@ from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_plugin_api.plugin import PluginContext
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
+from skrei_publisher.log_door import LogDoor
+from skrei_publisher.logbook import LogBook
 from skrei_publisher.retention import Retention
 from skrei_publisher.settings import Settings
 from skrei_publisher.source import ApiSource, read_token
@@ -71,20 +73,33 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         await bus.subscribe(subjects.PUBLISHER_COMMAND, _into(worker))
         doorkeeper = SignedDoor(TokenVerifier(settings.token_public_key.read_bytes()))
+        book = LogBook(
+            settings.data_dir.expanduser() / "logs",
+            stream_bytes=settings.log_stream_bytes,
+            quota_bytes=settings.log_quota_bytes,
+        )
+        book.open()
+        logs = LogDoor(book, doorkeeper)
         door = build(
             store,
             source,
             doorkeeper,
             healthy=lambda: bus.connected,
             uploads=_uploads(settings, publisher, doorkeeper),
+            logs=logs,
         )
         await stack.enter_async_context(_listening(door, settings.publisher_host, settings.publisher_port))
         log.info("publisher_started", port=settings.publisher_port, used_bytes=store.used_bytes)
         interval = timedelta(seconds=settings.retention_interval_seconds)
+
+        async def tidy_logs() -> None:
+            await logs.tidy(store, settings.retention)
+
         await run_until_stopped(
             stop,
             worker=worker.run(),
             retention=every(interval, retention.run_once, name="retention", clock=SystemClock()),
+            logs=every(interval, tidy_logs, name="logs", clock=SystemClock()),
         )
 
 

@@ -59,6 +59,12 @@ class Settings(Base):
     open_upload_hours: float = Field(default=24.0, gt=0)
     """How long an upload that nobody goes on with is kept: a node that was away for a night goes on where it was."""
 
+    log_stream_bytes: int = Field(default=10 * MIB, ge=0)
+    """Of what a running execution says, on each of its two streams: the beginning, so that a flood has an end."""
+
+    log_quota_bytes: int = Field(default=2 * GIB, ge=0)
+    """Of all such logs: those of 100 floods at once; above it nodes are told to come again later."""
+
     retention_interval_seconds: float = 300.0
     """How often expired results are looked for: a walk over the store, cheap beside the days it is about."""
 

@@ -30,6 +30,13 @@ def download_url(deps: Deps, execution_id: str, asked: str = "") -> str:
     return f"{base}/results/{quote(execution_id, safe='')}.tar.gz?token={quote(token, safe='')}"
 
 
+def log_url(deps: Deps, execution_id: str, stream: str) -> str:
+    """Return an address of what was sent of one stream while an execution ran."""
+    token = deps.signer.download(execution_id, seconds=deps.settings.download_seconds)
+    base = deps.settings.publisher_url.rstrip("/")
+    return f"{base}/logs/{quote(execution_id, safe='')}/{stream}?token={quote(token, safe='')}"
+
+
 async def list_results(request: Request) -> Response:
     """Return one address for each unit that has a committed result, in the order of partitions.
 

@@ -1,0 +1,157 @@
+"""What running executions have said so far, appended piece by piece: it outlives the node that heard it.
+
+One folder for each execution, one file for each stream of the latest start that said anything. A piece names its
+offset, so that a repeat changes nothing and a gap is refused with how much is here. Nothing is synced: a power cut
+here while the node lives costs nothing, since the node goes on from what is here.
+"""
+
+import contextlib
+import hashlib
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from skrei_domain.errors import Invalid, SkreiError
+
+STREAMS = ("stdout", "stderr")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_END = "end"
+
+
+class LogGap(SkreiError):
+    """A piece that does not go on where the log ends; `have` says where it does."""
+
+    code: ClassVar[str] = "log-gap"
+
+    def __init__(self, have: int) -> None:
+        super().__init__(f"The log has {have} bytes so far: go on there.")
+        self.have = have
+
+
+class LogOver(SkreiError):
+    """A piece of a start that a later one has followed."""
+
+    code: ClassVar[str] = "log-over"
+
+
+class LogsFull(SkreiError):
+    """There is no room for more logs until some expire."""
+
+    code: ClassVar[str] = "logs-full"
+    retryable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """How many bytes of a stream are here, and whether no more of it is taken (`cut`)."""
+
+    have: int
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One stream as it is kept: `complete` once its node has said that there is no more."""
+
+    path: Path
+    start: int
+    cut: bool
+    complete: bool
+
+
+class LogBook:
+    """A folder of logs with one writer, the process that holds the result store's lock."""
+
+    def __init__(self, root: Path, *, stream_bytes: int, quota_bytes: int) -> None:
+        self.root = root
+        self.used_bytes = 0
+        self._stream_bytes = stream_bytes
+        self._quota_bytes = quota_bytes
+
+    def open(self) -> None:
+        """Make the folder, and count what is there."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.used_bytes = sum(size for _, size, _ in self.entries())
+
+    def append(
+        self, execution_id: str, start: int, stream: str, offset: int, data: bytes, *, end: bool = False
+    ) -> Appended:
+        """Append what goes beyond what is here; `end` says that the stream ends with it.
+
+        Of a stream `stream_bytes` and one byte more are kept, which tells a stream that was cut from one that was just
+        so long. Raises LogGap, LogOver and LogsFull.
+        """
+        folder = self._folder(execution_id)
+        latest = _latest(folder)
+        if start < latest:
+            raise LogOver(f"Start {latest} of {execution_id} has begun to speak.")
+        path = folder / f"{start}.{stream}"
+        have = path.stat().st_size if path.exists() else 0
+        if offset > have:
+            raise LogGap(have)
+        fresh = data[have - offset :][: self._stream_bytes + 1 - have]
+        if self.used_bytes + len(fresh) > self._quota_bytes:
+            raise LogsFull("The publisher keeps no more logs until some expire.")
+        if fresh or end:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if start > latest:
+                self._clear(folder)
+            with path.open("ab") as file:
+                file.write(fresh)
+            self.used_bytes += len(fresh)
+        if end and offset + len(data) == have + len(fresh):
+            (folder / f"{start}.{stream}.{_END}").touch()
+        return Appended(have + len(fresh), have + len(fresh) > self._stream_bytes)
+
+    def find(self, execution_id: str, stream: str) -> Kept | None:
+        """Return a stream of the latest start that said anything; None when nothing of it was ever sent."""
+        folder = self._folder(execution_id)
+        start = _latest(folder)
+        path = folder / f"{start}.{stream}"
+        if not path.is_file():
+            return None
+        complete = (folder / f"{start}.{stream}.{_END}").exists()
+        return Kept(path, start, path.stat().st_size > self._stream_bytes, complete)
+
+    def drop(self, execution_ids: Iterable[str]) -> None:
+        """Delete logs; those that are not there are gone already."""
+        for execution_id in execution_ids:
+            folder = self._folder(execution_id)
+            self._clear(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def entries(self) -> Iterator[tuple[str, int, float]]:
+        """Yield execution id, bytes and when something was last appended (seconds since the epoch), in no order."""
+        for shard in self.root.iterdir():
+            for folder in shard.iterdir():
+                facts = []
+                with contextlib.suppress(FileNotFoundError):  # a later start has cleared it meanwhile
+                    facts = [path.stat() for path in folder.iterdir()]
+                if facts:
+                    yield folder.name, sum(one.st_size for one in facts), max(one.st_mtime for one in facts)
+
+    def expired(self, keep_seconds: float, *, now: float | None = None) -> list[str]:
+        """Return the executions that have said nothing for so long."""
+        before = (time.time() if now is None else now) - keep_seconds
+        return [execution_id for execution_id, _, changed in self.entries() if changed < before]
+
+    def _clear(self, folder: Path) -> None:
+        for path in folder.glob("*"):
+            self.used_bytes -= path.stat().st_size
+            path.unlink()
+
+    def _folder(self, execution_id: str) -> Path:
+        if not _ID.fullmatch(execution_id):
+            raise Invalid("That is not the id of an execution.")
+        return self.root / hashlib.sha256(execution_id.encode()).hexdigest()[:2] / execution_id
+
+
+def _latest(folder: Path) -> int:
+    """Return the highest start that has said anything; 0 when none has."""
+    if not folder.is_dir():
+        return 0
+    return max((int(path.name.partition(".")[0]) for path in folder.iterdir()), default=0)
