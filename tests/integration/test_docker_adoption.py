@@ -118,11 +118,10 @@ async def test_a_container_that_was_killed_while_nobody_watched_may_be_tried_aga
     await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"on\n")
     await left_behind(bench, run)
     docker.cli("kill", f"skrei-{request.execution_id}-1")
-    outcome = await bench.engine.adopt(request, Running())
-    assert outcome is not None
-    code, message = failure(outcome)
-    assert code == "engine-lost"
-    assert "137" in message
+    assert await bench.engine.adopt(request, Running()) is None
+    second = bench.request("echo again", name=request.execution_id, start=2)
+    assert (await bench.engine.run(second, Running())).stdout_head.data == b"again\n"
+    assert [one["Names"] for one in docker.named()] == [f"skrei-{request.execution_id}-2"]
 
 
 async def test_a_container_that_was_removed_by_hand_is_an_interruption(bench: Bench, docker: DockerDaemon) -> None:
@@ -230,6 +229,31 @@ async def test_an_agent_that_comes_back_takes_its_container_up_and_it_is_gone_af
     assert fact.output is not None
     assert fact.output.stdout == "".join(f"line {number}\n" for number in range(1, 101)) + "end"
     assert fact.image_digest == docker.cli("image", "inspect", "--format", "{{.Id}}", BUSYBOX).strip()
+
+
+async def test_a_node_that_was_restarted_starts_its_container_again_by_itself(
+    docker: DockerDaemon, nats: NatsServer, leader: ScriptedLeader, tmp_path: Path
+) -> None:
+    """A machine that went down takes containers along: on the edge nobody else may be there to place them anew."""
+    options = {"SKREI_PLUGIN_OPTIONS": f"docker_host={docker.url}"}
+    script = "if [ -e /state/began ]; then echo second; else touch /state/began; echo first; sleep 30; fi"
+    (tmp_path / "state").mkdir()
+    source = {"Type": "local", "Params": {"SourcePath": str(tmp_path / "state"), "ReadWrite": True}}
+    task = docker_task(script) | {"InputSources": [{"Source": source, "Target": "/state"}]}
+    options |= {"SKREI_ALLOW_LOCAL": f"{tmp_path}/state:rw"}
+    async with a_process(nats, tmp_path / "node", **options) as process:
+        await leader.greeted()
+        await leader.run("e-1", an_order(task, local_restarts=1))
+        await eventually((tmp_path / "state" / "began").exists)
+        process.kill()
+        await process.wait()
+    docker.cli("kill", docker.named()[0]["ID"])
+    async with a_process(nats, tmp_path / "node", **options):
+        fact = await leader.ended("e-1")
+        await eventually(lambda: docker.left() == [])
+    assert (fact.state, fact.exit_code, fact.starts) == (ExecutionState.COMPLETED, 0, 2), fact.problem
+    assert fact.output is not None
+    assert fact.output.stdout == "second\n"
 
 
 async def test_a_container_that_is_stopped_while_its_agent_is_away_goes_with_its_return(

@@ -152,7 +152,9 @@ class Engine(Plugin):
     async def adopt(self, request: RunRequest, events: RunEvents) -> RunOutcome | None:
         """Take up the run that an earlier process began with the same request, and return how it ended.
 
-        None when there is no such run: it never began, or is gone without a trace; then nothing has happened.
+        None when there is no such run: it never began, or it ended with its machine or without a trace, by no doing of
+        its own. It may then be run again, under the next number.
+
         Output that is in the workdir already is continued. Otherwise like `run`.
         """
         return None

@@ -252,6 +252,36 @@ class EngineContract:
         for change in (str, str.lower, str.upper):
             assert engine.validate({change(key): value for key, value in params.items()}) == []
 
+    async def test_nothing_is_adopted_that_never_began(self, engine: Engine, tmp_path: Path) -> None:
+        assert await engine.adopt(self.request(Behaviour(say="x"), tmp_path, "never"), Running()) is None
+
+    async def test_what_was_released_and_what_never_was_may_be_released(self, engine: Engine, tmp_path: Path) -> None:
+        await engine.run(self.request(Behaviour(say="x"), tmp_path), Running())
+        for _ in range(2):
+            await engine.release("e-1")
+        await engine.release("e-never")
+        assert await engine.sweep(lambda _: True) == 0
+
+    async def test_a_run_that_is_left_goes_on_where_the_engine_adopts_and_ends_where_it_does_not(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        request = self.request(Behaviour(say="live\n", forever=True), tmp_path)
+        run = asyncio.ensure_future(engine.run(request, Running()))
+        stdout = request.workdir / "stdout"
+        await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"live\n")
+        engine.leave()
+        run.cancel()
+        await asyncio.wait([run])
+        assert run.cancelled()
+        adoption = asyncio.ensure_future(engine.adopt(request, events := Running()))
+        if engine.adopts:
+            await eventually(lambda: events.times == 1)
+            adoption.cancel()
+            await asyncio.wait([adoption])
+            await engine.release(request.execution_id)
+        else:
+            assert await adoption is None
+
     async def test_closing_twice_is_closing_once(self, engine: Engine) -> None:
         await engine.close()
         await engine.close()

@@ -19,6 +19,7 @@ from skrei_plugin_docker.settings import DockerSettings
 
 if TYPE_CHECKING:
     import aiodocker
+    from aiodocker.stream import Stream
 
 SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "~/.docker/run/docker.sock")
 """Where daemons of this machine listen when nobody says otherwise."""
@@ -160,7 +161,7 @@ class Daemon:
         """Give the output of a container from now to its end; what is not taken holds the program back."""
         with self._speaking():
             async with asyncio.timeout(self._settings.answer_seconds):
-                stream = self._connected().containers.container(container).attach(stdout=True, stderr=True)
+                stream = _attach(self._connected(), container)
                 await stream.__aenter__()
 
             async def frames() -> AsyncIterator[tuple[int, bytes]]:
@@ -275,6 +276,18 @@ class Daemon:
 
     def _away(self, said: str) -> str:
         return f"the Docker daemon of this node cannot be reached: {said}"
+
+
+def _attach(docker: "aiodocker.Docker", container: str) -> "Stream":
+    """Attach as aiodocker does, without asking first whether there is a terminal: ours never have one."""
+    from aiodocker.stream import Stream
+    from yarl import URL
+
+    async def setup() -> tuple[URL, bytes | None, bool]:
+        query: dict[str, str | int] = {"detachKeys": "", "logs": 0, "stdin": 0, "stdout": 1, "stderr": 1, "stream": 1}
+        return URL(f"containers/{container}/attach").with_query(query), None, False
+
+    return Stream(docker, setup)
 
 
 def _label_filter(labels: Mapping[str, str]) -> str:

@@ -79,7 +79,10 @@ class DockerEngine(Engine):
         return await self._see(request, container, lambda run: run.begin(events))
 
     async def adopt(self, request: RunRequest, events: RunEvents) -> RunOutcome | None:
-        """Take up the container of this execution and start; None when there is none that was started."""
+        """Take up the container of this execution and start; None when there is none that was started.
+
+        One that ended together with its machine or daemon is none, too: the node may start it again by itself.
+        """
         found = await self._patiently_find(request)
         if found is None:
             return None
@@ -88,7 +91,9 @@ class DockerEngine(Engine):
                 return None
             return await self._see(request, found["Id"], lambda run: run.begin(events))
         events.running()
-        return await self._see(request, found["Id"], lambda run: run.take_up())
+        outcome = await self._see(request, found["Id"], lambda run: run.take_up())
+        lost = outcome.failure is not None and outcome.failure.code is FailureCode.ENGINE_LOST
+        return None if lost else outcome
 
     def leave(self) -> None:
         """From now on containers live on when their run is cancelled."""
