@@ -1,22 +1,17 @@
 """Installing as a newcomer does, from a folder of wheels, far away from any checkout, with no index to ask."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scripts import environment, pip_settings
 from scripts.environment import ROOT
 from skrei_plugin_api.testing import Behaviour
-from tests.support.servers import server_folder
+from tests.support.newcomer import Newcomer, newcomers
 from tests.support.wat import behaving
 
 pytestmark = pytest.mark.timeout(180)
@@ -24,60 +19,10 @@ START_SECONDS = 60
 STOP_SECONDS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Newcomer:
-    """A home folder that nothing was installed into yet, and the wheels beside it."""
-
-    home: Path
-    wheels: Path
-    words: Mapping[str, str]
-
-    def run(self, *command: str, **words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as this user, who stands in the own home folder."""
-        return subprocess.run(
-            command,
-            cwd=self.home,
-            env=self.words | words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    def install(self, **words: str) -> subprocess.CompletedProcess[str]:
-        return self.run("sh", str(self.wheels / "install.sh"), **words)
-
-    @property
-    def skrei(self) -> str:
-        return str(self.home / ".local/bin/skrei")
-
-
 @pytest.fixture(scope="module")
 def newcomer() -> Iterator[Newcomer]:
-    """The wheels of this checkout, taken somewhere else; what they depend on is where the set-up has it from."""
-    settings = pip_settings.read()
-    own = environment.uv_environment(settings, os.environ)
-    uv = environment.find_uv(settings, own)
-    cache = subprocess.run([uv, "cache", "dir"], env=own, capture_output=True, text=True, check=True).stdout.strip()
-    with server_folder() as folder:
-        built = subprocess.run(
-            [sys.executable, "-m", "scripts.dist", str(folder / "wheels")], cwd=ROOT, check=False, capture_output=True
-        )
-        assert built.returncode == 0, built.stderr.decode()
-        home = folder / "home"
-        (home / ".local/share/skrei").mkdir(parents=True)
-        # What the installer would fetch, where it would put it: here there may be no index at all.
-        if (fetched := ROOT / ".cache" / Path(uv).parent.name).is_dir():
-            shutil.copytree(fetched, home / ".local/share/skrei" / fetched.name)
-        words = {
-            "HOME": str(home),
-            "PATH": f"{Path(sys.base_prefix) / 'bin'}:{os.environ['PATH']}",
-            "UV_OFFLINE": "1",
-            "UV_CACHE_DIR": cache,
-            "LANG": "C.UTF-8",
-        }
-        yield Newcomer(home, folder / "wheels", words)
+    with newcomers("home") as (made,):
+        yield made
 
 
 def test_one_script_installs_everything_and_tells_how_to_undo_it(newcomer: Newcomer) -> None:
