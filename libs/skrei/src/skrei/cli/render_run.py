@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from skrei.progress import Progress
-    from skrei.views import Execution, Job
+    from skrei.views import Execution, HistoryItem, Job
 
 NO_DOCKER = "does not support docker"
 """How a node without Docker refuses."""
@@ -33,15 +33,19 @@ class Status:
         self._shown = ""
         self._done = False
         self._reason = ""
+        self._setbacks: list[HistoryItem] = []
+        """Attempts that failed: told once the job has gone on in spite of them; else they are why it failed."""
 
     def show(self, look: Progress) -> None:
         """Show a look."""
         if self._quiet:
             return
-        for item in look.events:
-            if item.execution_id and item.is_error and not look.job.is_terminal:
-                self.clear(for_good=False)
-                render.note(event_line(item))
+        if look.job.is_terminal:
+            return
+        for item in self._setbacks:
+            self.clear(for_good=False)
+            render.note(event_line(item))
+        self._setbacks = [item for item in look.events if item.execution_id and item.is_error]
         reason = look.job.message if look.job.state == "Queued" else ""
         if reason and reason != self._reason:
             self.clear(for_good=False)
