@@ -32,7 +32,9 @@ class Nothing:
         return None
 
 
-def token(execution_id: str = "e-1", *, most: int = 1 << 30, seconds: float = 60, to: str = "store") -> dict[str, str]:
+def token(
+    execution_id: str = "e-1", *, most: int = 1 << 30, seconds: float = 3_600, to: str = "store"
+) -> dict[str, str]:
     grant = UploadGrant(to, most, seconds)
     return {"Authorization": f"Bearer {TokenSigner(PRIVATE).run(execution_id, 'n-1', (), seconds=-60, upload=grant)}"}
 
@@ -114,10 +116,10 @@ async def test_of_two_senders_of_a_part_the_later_one_counts(store: StorePublish
     await store.stage(parcel(CONTENT))
 
 
-OTHER = {"Authorization": f"Bearer {TokenSigner(PRIVATE).run('e-1', 'n-1', (), seconds=60)}"}
+OTHER = {"Authorization": f"Bearer {TokenSigner(PRIVATE).run('e-1', 'n-1', (), seconds=3_600)}"}
 STRANGER = {
     "Authorization": "Bearer "
-    + TokenSigner(new_key()[0]).run("e-1", "n-1", (), seconds=60, upload=UploadGrant("store", 1, 60))
+    + TokenSigner(new_key()[0]).run("e-1", "n-1", (), seconds=3_600, upload=UploadGrant("store", 1, 3_600))
 }
 PARCEL = parcel(CONTENT).model_dump_json()
 
