@@ -33,15 +33,19 @@ from skrei_compute_agent.events import (
     Timer,
     TimerFired,
     Turn,
+    Upload,
+    Uploaded,
+    UploadFailed,
 )
 from skrei_domain.lifecycle import ExecutionState
-from skrei_domain.messages import ExecutionObserved, Fact, HelloReply, Problem
+from skrei_domain.messages import ExecutionObserved, Fact, HelloReply, Problem, ResultRef
 from skrei_domain.node import Gpu
 from skrei_domain.sync import JournalRow, Meta, PutKnown, replay
-from tests.support.agent_machine import NODE, AgentDriver, a_run, a_stop, a_task, an_info
+from tests.support.agent_machine import NODE, AgentDriver, a_forget, a_run, a_stop, a_task, an_info
 
 LOCAL = {"Source": {"Type": "local", "Params": {"SourcePath": "/data"}}, "Target": "/in"}
-TIMEOUTS = {"execution_timeout_seconds": 5.0, "total_timeout_seconds": 50.0}
+LARGE = ResultRef(digest=f"sha256:{'0' * 64}", size=1_000_000)
+TIMEOUTS = {"token": "t", "execution_timeout_seconds": 5.0, "total_timeout_seconds": 50.0}
 DEVICES = tuple(Gpu(index=number, uuid=f"GPU-{number}", vendor="NVIDIA") for number in range(3))
 TROUBLE = Problem(code="trap", message="unreachable")
 
@@ -64,6 +68,8 @@ class Node(RuleBasedStateMachine):
         self.stopped: set[str] = set()
         self.staging: set[str] = set()
         self.running: set[str] = set()
+        self.uploading: set[str] = set()
+        self.ended: set[str] = set()  # whose program's end is durable, while its result is not uploaded
         self.dropped: set[str] = set()
         self.here = DEVICES  # the devices that this machine has now
         self.moved: set[str] = set()  # those that were away for a while
@@ -88,8 +94,10 @@ class Node(RuleBasedStateMachine):
             self.durable.append(row)
             if isinstance(row, PutKnown) and row.known.want.value == "stop":
                 self.stopped.add(row.known.execution_id)
-            if isinstance(row, PutKnown) and not row.known.live:
+            if isinstance(row, PutKnown) and (not row.known.live or row.known.ended is not None):
                 self.concluded.add(row.known.execution_id)
+            if isinstance(row, PutKnown) and row.known.ended is not None:
+                self.ended.add(row.known.execution_id)
         for instruction in turn.instructions:
             self.carry_out(instruction)
 
@@ -97,6 +105,7 @@ class Node(RuleBasedStateMachine):
         match instruction:
             case Stage(execution_id, needs=needs, gpus=gpus):
                 assert execution_id not in self.stopped, "staged after a durable stop"
+                assert execution_id not in self.ended, "a program that has ended is run again"
                 assert len(gpus) == needs.gpu
                 taken = {key for other in self.staging | self.running for key in self.devices.get(other, ())}
                 assert not taken & {gpu.key for gpu in gpus}, "a device was handed out twice"
@@ -131,14 +140,24 @@ class Node(RuleBasedStateMachine):
                     self.running.discard(execution_id)
                     self.done.add(execution_id)
                     self.post(Exited(execution_id, problem=Problem(code="killed", message="")))
+                elif execution_id in self.uploading:
+                    self.uploading.discard(execution_id)
+                    self.post(UploadFailed(execution_id, Problem(code="killed", message="")))
+            case Upload(parcel):
+                assert parcel.execution_id in self.ended, "an upload began before the end was durable"
+                assert parcel.execution_id not in self.uploading | self.running | self.dropped
+                self.uploading.add(parcel.execution_id)
             case Publish(batches):
                 for batch in batches:
                     self.receive(batch.first, batch.facts)
             case SendHello(pages):
                 incarnation = pages[0].incarnation or 1
-                self.post(Replied(HelloReply(timeline=1, epoch=1, incarnation=incarnation, confirmed=self.confirmed)))
+                reply = HelloReply(timeline=1, epoch=1, incarnation=incarnation, confirmed=self.confirmed)
+                self.post(Replied(reply.model_copy(update={"publisher_url": "http://publisher"})))
             case DropFiles(execution_id):
-                assert execution_id not in self.staging | self.running, "files went under a running execution"
+                assert execution_id not in self.staging | self.running | self.uploading, (
+                    "files went under a running execution"
+                )
                 self.dropped.add(execution_id)
             case _:
                 pass
@@ -155,6 +174,7 @@ class Node(RuleBasedStateMachine):
         self.queue.clear()
         self.staging.clear()
         self.running.clear()
+        self.uploading.clear()
         self.agent = AgentDriver(
             replay(Meta(NODE), self.durable), boot_id=f"b-{self.boots}", gpus=self.here, adopting=self.adopting
         )
@@ -219,12 +239,26 @@ class Node(RuleBasedStateMachine):
         self.settle()
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), works=st.booleans())
-    def the_engine_ends(self, data: st.DataObject, works: bool) -> None:
+    @rule(data=st.data(), works=st.booleans(), result=st.sampled_from([None, LARGE]))
+    def the_engine_ends(self, data: st.DataObject, works: bool, result: ResultRef | None) -> None:
         execution_id = data.draw(st.sampled_from(sorted(self.running)))
         self.running.discard(execution_id)
         self.done.add(execution_id)
-        self.post(Exited(execution_id, exit_code=0) if works else Exited(execution_id, problem=TROUBLE))
+        problem = None if works else TROUBLE
+        self.post(Exited(execution_id, exit_code=0 if works else None, problem=problem, result=result))
+
+    @precondition(lambda self: self.uploading)
+    @rule(data=st.data(), works=st.booleans())
+    def an_upload_ends(self, data: st.DataObject, works: bool) -> None:
+        execution_id = data.draw(st.sampled_from(sorted(self.uploading)))
+        self.uploading.discard(execution_id)
+        self.post(Uploaded(execution_id, "receipt") if works else UploadFailed(execution_id, TROUBLE))
+
+    @rule(execution_id=executions)
+    def forget(self, execution_id: str) -> None:
+        known = self.agent.machine.node.known(execution_id)
+        if known is not None and known.state.is_terminal and not known.forgotten:
+            self.queue.append(self.agent.command(a_forget(execution_id, known.revision + 1)))
 
     @rule(execution_id=executions, timer=st.sampled_from(Timer))
     def a_timer_fires(self, execution_id: str, timer: Timer) -> None:
@@ -302,6 +336,9 @@ class Node(RuleBasedStateMachine):
             for execution_id in sorted(self.running):
                 self.running.discard(execution_id)
                 self.post(Exited(execution_id, exit_code=0))
+            for execution_id in sorted(self.uploading):
+                self.uploading.discard(execution_id)
+                self.post(Uploaded(execution_id, "receipt"))
             self.settle()
             self.confirmed = len(self.log)
             self.queue.append(self.agent.confirm(self.confirmed))
@@ -311,6 +348,12 @@ class Node(RuleBasedStateMachine):
             if not self.queue and not memory.outbox:
                 break
         self.settle()
+        for known in list(memory.known.listed.values()):
+            assert known.ended is not None, "only what was uploaded is kept until it is to be forgotten"
+            assert known.execution_id not in self.dropped, "it was kept, and its files are gone"
+            self.queue.append(self.agent.command(a_forget(known.execution_id, known.revision + 1)))
+        self.settle()
+        assert not memory.known.listed
         self.agent.machine.validate()
         memory = self.agent.machine.node.memory
         assert not memory.outbox, "facts were never sent"

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
-from skrei_domain.messages import ExecutionObserved
-from skrei_scheduling.changes import Changes, Locked
+from skrei_domain.messages import ExecutionObserved, Problem, PublisherFact, PublishRefused, ResultRef
+from skrei_scheduler.published import Said
+from skrei_scheduling.builder import ChangesBuilder
+from skrei_scheduling.changes import Changes, Locked, Place
 from skrei_scheduling.membership import lose, revive, silence, unanswered
 from skrei_scheduling.plan import Plan
 from skrei_scheduling.rows import Evaluation, Offline, OnReturn
@@ -18,6 +20,8 @@ from skrei_scheduling.settle import jobs_of, settle
 from tests.support.builders import a_fact, a_job, a_node, a_requirement, counting_ids
 from tests.support.ledger import Ledger
 
+UPLOADED = "uploaded"  # its result, which its fact names with a receipt
+PLACE = Place("store", "there")
 FACT_STATES = st.sampled_from(
     [
         (ExecutionState.STAGING, ""),
@@ -25,6 +29,9 @@ FACT_STATES = st.sampled_from(
         (ExecutionState.PUBLISHING, ""),
         (ExecutionState.COMPLETED, ""),
         (ExecutionState.COMPLETED, ""),
+        (ExecutionState.COMPLETED, UPLOADED),
+        (ExecutionState.COMPLETED, UPLOADED),
+        (ExecutionState.FAILED, UPLOADED),
         (ExecutionState.FAILED, "trap"),
         (ExecutionState.FAILED, "interrupted"),
         (ExecutionState.REFUSED, "refused"),
@@ -116,9 +123,15 @@ class Cluster(RuleBasedStateMachine):
         if not rows:
             return
         observed: list[tuple[str, ExecutionObserved]] = []
+        places: dict[str, Place] = {}
         for pick, (state, problem) in picks:
             row = rows[-1 - pick % len(rows)]
-            observed.append((row.node_id, a_fact(row.id, state, problem=problem, revision=row.revision)))
+            fact = a_fact(row.id, state, problem="" if problem == UPLOADED else problem, revision=row.revision)
+            if problem == UPLOADED:
+                uploaded = ResultRef(digest=f"of {row.id}", size=10**6, receipt="signed")
+                fact = fact.model_copy(update={"result": uploaded})
+                places[row.id] = PLACE
+            observed.append((row.node_id, fact))
         observed.append(("n-1", a_fact("e-nobody-knows")))
         names = [fact.execution_id for _, fact in observed]
         late = {
@@ -126,7 +139,34 @@ class Cluster(RuleBasedStateMachine):
             for id in names
             if id in self.ledger.executions and id not in self.view.executions
         }
-        self._commit(names, lambda locked: settle(self.view, observed, locked, self.ids, late=late), late)
+        self._commit(
+            names, lambda locked: settle(self.view, observed, locked, self.ids, late=late, places=places), late
+        )
+
+    # ------------------------------------------------------------ the publisher
+
+    @rule(pick=PICK, end=st.sampled_from(["final", "final", "final", "publish-failed", "result-lost"]))
+    def the_publisher_speaks(self, pick: int, end: str) -> None:
+        """Of what is staged, or of anything that it spoke of before."""
+        known = sorted({*self.ledger.staged, *self.ledger.readable})
+        if known:
+            self._published(known[pick % len(known)], end)
+
+    def _published(self, execution_id: str, end: str) -> None:
+        digest = f"of {execution_id}"
+        problem = Problem(code=end, message="no")
+        refused = (PublishRefused(execution_id=execution_id, digest=digest, problem=problem),)
+        said = Said.of(
+            [PublisherFact(finalised=((execution_id, digest),)) if end == "final" else PublisherFact(refused=refused)]
+        )
+        late = {execution_id: self.ledger.executions[execution_id]}
+
+        def decide(locked: Locked) -> Changes:
+            builder = ChangesBuilder(self.view, locked, self.ids, late=late)
+            said.settle_into(builder)
+            return said.stored_with(builder.build())
+
+        self._commit([execution_id], decide, late)
 
     @rule(pick=PICK)
     def no_answer(self, pick: int) -> None:
@@ -204,9 +244,13 @@ class Cluster(RuleBasedStateMachine):
         for row in self.ledger.executions.values():
             if row.state is ExecutionState.COMPLETED:
                 assert not row.revoked
+                assert row.id not in self.ledger.staged, "Completed, and its result cannot be read"
+            if row.staged:
+                assert (row.state, row.revoked, row.holds) == (ExecutionState.PUBLISHING, False, False)
+                assert row.id in self.ledger.staged
             if row.want is Want.STOP:
                 assert row.revoked
-            assert row.holds or not row.live
+            assert row.holds or not row.live or row.staged
 
     @invariant()
     def whoever_waits_is_known_to_wait(self) -> None:
@@ -229,6 +273,8 @@ class Cluster(RuleBasedStateMachine):
         for _ in range(3 * JOBS + 12):  # one unit a round at worst, after a round for each kind of timer
             self.ledger.at += timedelta(seconds=61)
             self.plan_and_commit(0, False)
+            for execution_id in sorted(self.ledger.staged):
+                self._published(execution_id, "final")
             for row in list(self.view.executions.values()):
                 state = ExecutionState.STOPPED if row.want is Want.STOP else ExecutionState.COMPLETED
                 if not row.holds:

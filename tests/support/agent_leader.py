@@ -47,6 +47,7 @@ class Row:
     order: RunOrder | None
     revision: int = 1
     seen_revision: int = 0
+    staged: bool = False
     want: Want = Want.RUN
     state: ExecutionState = ExecutionState.OFFERED
     observed: ExecutionState = ExecutionState.OFFERED

@@ -63,6 +63,11 @@ def a_stop(execution_id: str = "e-1", revision: int = 2) -> ExecutionWanted:
     return ExecutionWanted(execution_id=execution_id, revision=revision, want=Want.STOP, incarnation=1)
 
 
+def a_forget(execution_id: str = "e-1", revision: int = 2) -> ExecutionWanted:
+    """A command to forget."""
+    return ExecutionWanted(execution_id=execution_id, revision=revision, want=Want.FORGET, incarnation=1)
+
+
 def an_info(cpu: int = 4, *, gpus: tuple[Gpu, ...] = ()) -> NodeInfo:
     """A node with a scripted engine and some room."""
     return NodeInfo(
@@ -89,6 +94,7 @@ class AgentDriver:
         self.seconds = 0.0
         side = NodeSide(memory or NodeMemory(Meta(NODE)), boot_id)
         self.machine = AgentMachine(side, an_info(cpu, gpus=gpus), adopting=adopting)
+        self.publisher_url = "http://publisher"
 
     def moment(self) -> Moment:
         return Moment(START + timedelta(seconds=self.seconds), self.seconds)
@@ -102,7 +108,13 @@ class AgentDriver:
         if self.machine.node.memory.meta.incarnation == 0:
             turns.append(self.turn(Replied(HelloReply(timeline=1, epoch=1, incarnation=1))))
         meta = self.machine.node.memory.meta
-        reply = HelloReply(timeline=1, epoch=1, incarnation=meta.incarnation, confirmed=meta.confirmed)
+        reply = HelloReply(
+            timeline=1,
+            epoch=1,
+            incarnation=meta.incarnation,
+            confirmed=meta.confirmed,
+            publisher_url=self.publisher_url,
+        )
         turns.append(self.turn(Replied(reply)))
         return turns
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage
+from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Upload
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.service import Tools, serve
 from skrei_compute_agent.settings import Settings
@@ -39,6 +39,7 @@ class ScriptedWork:
         self.starts: list[tuple[str, int]] = []
         self.killed: list[str] = []
         self.dropped: list[str] = []
+        self.doors: list[str] = []
         self.folders: Folders
         self._waiting: list[tuple[int, asyncio.Event]] = []
 
@@ -81,6 +82,12 @@ class ScriptedWork:
         if len(self.dropped) < count:
             async with asyncio.timeout(15):
                 await event.wait()
+
+    async def upload(self, wanted: Upload) -> str:
+        return f"receipt of {wanted.execution_id}"
+
+    def door(self, url: str) -> None:
+        self.doors.append(url)
 
     def drop(self, execution_id: str) -> None:
         self.dropped.append(execution_id)

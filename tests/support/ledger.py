@@ -32,6 +32,9 @@ class Ledger:
         self.history: list[HistoryNew] = []
         self.results: list[ResultNew] = []
         self.won: dict[str, set[Unit]] = {}
+        self.claimed: dict[str, tuple[object, ...]] = {}  # execution -> its unit, won once its result is final
+        self.staged: dict[str, str] = {}  # execution -> digest of a result that is not final yet
+        self.readable: set[str] = set()  # executions whose uploaded result is final
         self.evaluations: dict[str, Waiting] = {}
 
     @property
@@ -128,7 +131,19 @@ class Ledger:
             self._check_unit(row)
         for result in changes.results:
             assert result.execution_id not in {each.execution_id for each in self.results}
-            if result.committed:
+            if result.committed and result.staged is not None:
+                row = self.executions[result.execution_id]
+                unit = (result.task, result.partition)
+                assert row.staged, "a result is staged, and its execution does not say so"
+                assert unit not in self.won[result.job_id], "a unit was won twice"
+                claim = (row.job_id, row.job_version, *unit)
+                assert claim not in self.claimed.values(), "a unit was claimed twice"
+                assert not row.revoked, "a revoked execution claimed its unit"
+                self.claimed[row.id] = claim
+                self.staged[row.id] = result.result.digest
+            elif result.staged is not None:
+                self.staged[result.execution_id] = result.result.digest
+            elif result.committed:
                 unit = (result.task, result.partition)
                 row = self.executions[result.execution_id]
                 assert unit not in self.won[result.job_id], "a unit was won twice"
@@ -136,6 +151,7 @@ class Ledger:
                 assert not locked.jobs[result.job_id].state.is_terminal, "a job that has ended won a unit"
                 self.won[result.job_id].add(unit)
             self.results.append(result)
+        self._write_ends(changes, locked)
         for entry in changes.history:
             self.history_seq[entry.job_id] += 1
             assert entry.seq == self.history_seq[entry.job_id], "history has a gap"
@@ -159,6 +175,27 @@ class Ledger:
         for node in changes.nodes:
             self.nodes[node.id] = node
 
+    def _write_ends(self, changes: Changes, locked: Locked) -> None:
+        """What became of staged results: a winner counts from here on, and can be read."""
+        for execution_id, digest in changes.results_finalised:
+            if self.staged.get(execution_id) != digest:
+                continue  # it was final already, or never there
+            del self.staged[execution_id]
+            self.readable.add(execution_id)
+            if execution_id in self.claimed and execution_id not in changes.results_withdrawn:
+                del self.claimed[execution_id]
+                row = self.executions[execution_id]
+                assert row.state is ExecutionState.COMPLETED, "what it left is final, and it is not Completed"
+                assert not locked.jobs[row.job_id].state.is_terminal, "a job that has ended won a unit"
+                self.won[row.job_id].add(row.unit)
+        for execution_id, _ in changes.results_refused:
+            self.staged.pop(execution_id, None)
+            self.claimed.pop(execution_id, None)
+        for execution_id in changes.results_withdrawn:
+            self.claimed.pop(execution_id, None)
+        for row in self.executions.values():
+            assert row.staged == (row.id in self.claimed), f"{row.id}: staged {row.staged}, claims {self.claimed}"
+
     def _check_unit(self, row: ExecutionRow) -> None:
         """The partial unique index, checked row by row as the real one is."""
         live = [
@@ -167,6 +204,7 @@ class Ledger:
             if (each.job_id, each.job_version, each.unit) == (row.job_id, row.job_version, row.unit)
             and each.live
             and not each.revoked
+            and not each.staged
             and each.state is not ExecutionState.UNKNOWN
         ]
         assert len(live) <= 1, f"two live executions of {row.unit}: {live}"

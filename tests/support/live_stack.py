@@ -36,6 +36,32 @@ SLEEPER = """
 """
 
 
+NOISE = """
+(module
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 17)
+  (func (export "_start") (local $left i32)
+    (local.set $left (i32.const {mebibytes}))
+    (i32.store (i32.const 0) (i32.const 65536))
+    (i32.store (i32.const 4) (i32.const 1048576))
+    (loop $more
+      (drop (call $random (i32.const 65536) (i32.const 1048576)))
+      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+      (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+      (br_if $more (local.get $left)))))
+"""
+
+
+def noise_job(mebibytes: int, *, count: int = 1) -> dict[str, Any]:
+    """A job whose module says so much that nobody can pack smaller."""
+    job = sleeper_job(0, cpu="100m", count=count)
+    module = wasmtime.wat2wasm(NOISE.format(mebibytes=mebibytes))
+    url = "data:application/wasm;base64," + base64.b64encode(bytes(module)).decode()
+    job["Job"]["Tasks"][0]["InputSources"][0]["Source"]["Params"]["URL"] = url
+    return job
+
+
 def sleeper_job(seconds: float, *, cpu: str = "20m", count: int = 1) -> dict[str, Any]:
     """A job whose module sleeps, then says so."""
     return module_job(bytes(wasmtime.wat2wasm(SLEEPER.format(nanoseconds=int(seconds * 1e9)))), cpu=cpu, count=count)

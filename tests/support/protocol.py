@@ -53,6 +53,7 @@ class Row:
     incarnation: int
     revision: int = 1
     seen_revision: int = 0
+    staged: bool = False
     want: Want = Want.RUN
     state: ExecutionState = ExecutionState.OFFERED
     observed: ExecutionState = ExecutionState.OFFERED

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from skrei_domain.job import JobSpec
 from skrei_domain.lifecycle import JobState
-from skrei_domain.messages import CommandBatch, Confirm, Heartbeat, Hello, HelloReply
+from skrei_domain.messages import CommandBatch, Confirm, Heartbeat, Hello, HelloReply, PublisherCommand, PublisherFact
 from skrei_domain.node import NodeInfo
 from skrei_domain.spec import encode
 from skrei_scheduler.specs import SpecCache
@@ -25,6 +25,7 @@ from tests.support.sim.agenda import Agenda
 from tests.support.sim.leader import SimLeader
 from tests.support.sim.network import Network, Weather
 from tests.support.sim.node import SimNode
+from tests.support.sim.publisher import SimPublisher
 from tests.support.sim.record import SimRecord
 
 STORY_LINES = 120
@@ -47,7 +48,9 @@ class Cluster:
         self.specs = SpecCache()
         self.hints_lost = self.rng.choice([0.0, 0.0, 0.3, 1.0])
         self.scene = scenery.choose(self.rng)
+        self.publisher = SimPublisher(self.agenda, self.rng, self.tell)
         self.nodes = [SimNode(info, self.agenda, self.network, self.rng, self.tell) for info in self.scene.nodes]
+        door = self.rng.choice(["", *["http://publisher"] * 9])
         self.leaders = [
             SimLeader(
                 name,
@@ -59,10 +62,13 @@ class Cluster:
                 ids=self.ids,
                 rng=self.rng,
                 tell=self.tell,
+                publisher_url=door,
             )
             for name in ("scheduler-a", "scheduler-b")
         ]
         self._by_id = {node.id: node for node in self.nodes}
+        self.publisher.answer = self.published
+        self.record.final = self.publisher.final
 
     def tell(self, line: str) -> None:
         self.story.append(f"{self.agenda.now:9.3f} {line}")
@@ -76,6 +82,18 @@ class Cluster:
     def heartbeat(self, beat: Heartbeat) -> None:
         for leader in self.leaders:
             leader.heartbeat(beat)
+
+    def publish(self, command: PublisherCommand) -> None:
+        if self.rng.random() >= self.weather_of_publisher():
+            self.publisher.command(command)
+
+    def published(self, fact: PublisherFact) -> None:
+        for leader in self.leaders:
+            leader.published(fact)
+
+    def weather_of_publisher(self) -> float:
+        """How often a message to or from the publisher is lost."""
+        return self.network.weather.drop
 
     def facts_came(self) -> None:
         for leader in self.leaders:
@@ -136,6 +154,7 @@ class Cluster:
         """Live through the faults, then through the calm, and check what must be true in the end."""
         for node in self.nodes:
             node.plane = self
+            node.publisher = self.publisher
             node.flaky = self.scene.flaky
             self.agenda.after(self.rng.uniform(0.0, 2.0), node.start)
         for leader in self.leaders:
@@ -149,6 +168,10 @@ class Cluster:
         end = self.agenda.now + CALM_SECONDS
         while self.agenda.now < end and self.unsettled():
             self.agenda.run_until(self.agenda.now + LOOK_SECONDS)
+        for node in self.nodes:  # `forget` is said once; a hello repeats it
+            if node.process is not None:
+                node.process.reconnected()
+        self.agenda.run_until(self.agenda.now + LOOK_SECONDS)
         self.check_end()
 
     def strike(self, fault: str) -> None:
@@ -177,6 +200,16 @@ class Cluster:
                     self.cut(each, seconds)
             case "shift":
                 self.shift(node)
+            case "publisher-away":
+                self.publisher.die(self.rng.choice([0.5, 3.0, 20.0, 60.0]))
+            case "publisher-loses":
+                self.publisher.lose()
+            case "publisher-no":
+                self.publisher.refuses = self.rng.choice([0.3, 1.0])
+                self.agenda.after(seconds, lambda: setattr(self.publisher, "refuses", 0.0))
+            case "publisher-slow":
+                self.publisher.slow_seconds = self.rng.choice([2.0, 10.0])
+                self.publisher.facts_lost = 0.3
             case "freeze":
                 leader.freeze(self.rng.choice([0.5, 2.0, 4.0, 9.0, 40.0]))
             case "kill":
@@ -219,6 +252,7 @@ class Cluster:
         self.tell("all faults stop")
         self.network.heal()
         self.hints_lost = 0.0
+        self.publisher.heal()
         for leader in self.leaders:
             leader.heal()
         for node in self.nodes:
@@ -246,6 +280,8 @@ class Cluster:
                 return f"{node.id} is not greeted"
             if process.working:
                 return f"{node.id} runs {sorted(process.working)}, which nobody wants"
+            if process.machine.node.memory.known.listed and self.record.staged:
+                return f"{sorted(self.record.staged)} are staged, and nobody makes them final"
             if process.machine.node.memory.outbox:
                 return f"{node.id} has facts that nobody confirmed"
         return ""
@@ -253,6 +289,11 @@ class Cluster:
     def check_end(self) -> None:
         problem = self.unsettled()
         assert not problem, problem
+        assert not self.record.staged, f"{sorted(self.record.staged)} are neither final nor refused"
+        for node in self.nodes:
+            if node.process is not None and not node.gone:
+                kept = sorted(node.process.machine.node.memory.known.listed)
+                assert not kept, f"{node.id} still keeps {kept}"
         self.record.check_history()
         assert len(self.record.jobs) == len(self.scene.jobs), "a job is missing"
 

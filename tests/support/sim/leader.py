@@ -8,15 +8,26 @@ from typing import Protocol, cast
 from skrei_domain.errors import LeadershipLost
 from skrei_domain.ids import IdSource
 from skrei_domain.lifecycle import Want
-from skrei_domain.messages import CommandBatch, Confirm, ExecutionWanted, Heartbeat, Hello, HelloReply, RunOrder
+from skrei_domain.messages import (
+    CommandBatch,
+    Confirm,
+    ExecutionWanted,
+    Heartbeat,
+    Hello,
+    HelloReply,
+    PublisherCommand,
+    PublisherFact,
+    RunOrder,
+)
 from skrei_kit.tokens import TokenSigner
 from skrei_scheduler.core import Core
 from skrei_scheduler.specs import SpecCache, order
-from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, SendCommands, SendConfirm
+from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, SendCommands, SendConfirm, SendPublisher
 from skrei_scheduling.changes import Changes, Position
 from skrei_scheduling.rows import Evaluation, ExecutionRow
 from tests.support.sim.agenda import Agenda
 from tests.support.sim.network import FactStream
+from tests.support.sim.publisher import verify
 from tests.support.sim.record import SimRecord
 
 DUE_PAGE = 256
@@ -29,12 +40,14 @@ class Nodes(Protocol):
 
     def confirm(self, node_id: str, confirm: Confirm) -> None: ...
 
+    def publish(self, command: PublisherCommand) -> None: ...
+
 
 class _NoTokens:
-    """Run tokens open blobs, of which there are none here."""
+    """Run tokens open blobs and doors, which nobody checks here."""
 
     def run(self, *_: object, **__: object) -> str:
-        return ""
+        return "token"
 
 
 class SimLeader:
@@ -52,7 +65,9 @@ class SimLeader:
         ids: IdSource,
         rng: random.Random,
         tell: Callable[[str], None],
+        publisher_url: str = "",
     ) -> None:
+        self._publisher_url = publisher_url
         self.name = name
         self.core: Core | None = None
         self.epoch = 0
@@ -154,6 +169,7 @@ class SimLeader:
             epoch=epoch,
             now=self.mono,
             ids=self._ids,
+            verify=verify,
             piece=self._rng.choice([1, 2, 500]),  # as if nodes held thousands
         )
         position = self._record.position
@@ -201,6 +217,14 @@ class SimLeader:
     def facts_came(self) -> None:
         self._take(self._read_facts)
 
+    def published(self, fact: PublisherFact) -> None:
+        def take() -> None:
+            assert self.core is not None
+            self.core.on_publisher_fact(fact)
+            self._pump()
+
+        self._take(take)
+
     def _take(self, act: Callable[[], None]) -> None:
         if self.core is not None and not self.deaf:
             self._later(0.0, act)
@@ -223,6 +247,8 @@ class SimLeader:
         self._send(self.core.on_tick(self.mono))
         self._read_due()
         self._read_facts()
+        if not self.deaf:
+            self._nodes.publish(self._record.publisher_work())
         self._later(1.0, self._tick)
 
     def _read_due(self) -> None:
@@ -293,10 +319,14 @@ class SimLeader:
             match each:
                 case SendCommands(node_id, rows):
                     self._command(node_id, rows)
+                case SendPublisher(command) if not self.deaf:
+                    self._nodes.publish(command)
                 case SendConfirm(node_id, confirm) if not self.deaf:
                     self._nodes.confirm(node_id, confirm)
-                case Reply(to, reply):
+                case Reply(to, reply, node_id):
                     answer = self._answers.pop(to)
+                    if node_id:
+                        reply = reply.model_copy(update={"publisher_url": self._publisher_url})
                     if not self.deaf:
                         answer(reply)
                 case ReadSoon(seconds) if seconds <= 1.0:

@@ -1,5 +1,6 @@
 """A node: a journal, the real machine of the agent over it, and a shell that carries its instructions out."""
 
+import hashlib
 import random
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from skrei_compute_agent.events import (
     Commanded,
     Confirmed,
     DisarmTimers,
+    Door,
     DropFiles,
     Event,
     Exited,
@@ -34,6 +36,9 @@ from skrei_compute_agent.events import (
     TidyMore,
     TimerFired,
     Turn,
+    Upload,
+    Uploaded,
+    UploadFailed,
 )
 from skrei_compute_agent.greeter import AGAIN_MAX_SECONDS, AGAIN_SECONDS, ANSWER_SECONDS, FINAL
 from skrei_compute_agent.machine import AgentMachine
@@ -41,9 +46,11 @@ from skrei_domain.messages import CommandBatch, Confirm, Heartbeat, Hello, Hello
 from skrei_domain.node import NodeInfo
 from skrei_domain.spec import TaskSpec
 from skrei_domain.sync import JournalRow, Meta, NodeSide, replay
+from skrei_domain.uploads import Parcel
 from tests.support.builders import a_digest
 from tests.support.sim.agenda import Agenda
 from tests.support.sim.network import Network
+from tests.support.sim.publisher import SimPublisher
 
 HEARTBEAT_SECONDS = 5.0
 
@@ -72,11 +79,13 @@ class SimNode:
         self.tell = tell
         self.rows: list[JournalRow] = []
         self.begun: set[tuple[str, int]] = set()  # (execution, start) that this journal has begun
+        self.ended: set[str] = set()  # executions whose program has ended, as this journal knows
         self.flaky = 0.0  # how often it refuses what it was given
         self.boots = 0
         self.gone = False  # for good
         self.process: SimProcess | None = None
         self.plane: ControlPlane
+        self.publisher: SimPublisher
 
     def start(self) -> None:
         if self.process is None and not self.gone:
@@ -94,6 +103,7 @@ class SimNode:
         if wipe:
             self.rows.clear()
             self.begun.clear()
+            self.ended.clear()
 
     def become(self, info: NodeInfo) -> None:
         """Be able to do something else from now on; the process notices with its next fingerprint."""
@@ -171,6 +181,10 @@ class SimProcess:
                 self._stage(instruction)
             case RunEngine(execution_id, start):
                 self._run(execution_id, start)
+            case Upload(parcel):
+                self._upload(parcel)
+            case Door():
+                pass
             case Kill(execution_id):
                 self._kill(execution_id)
             case ArmTimer(execution_id, timer, seconds):
@@ -209,6 +223,7 @@ class SimProcess:
     def _stage(self, stage: Stage) -> None:
         execution_id = stage.execution_id
         assert execution_id not in self.working, f"{execution_id} is staged twice"
+        assert execution_id not in self.node.ended, f"{execution_id} has ended, and is run again"
         self._tasks[execution_id] = stage.task
         answer: Answer = Staged(execution_id)
         if self.rng.random() < self.node.flaky:
@@ -238,8 +253,30 @@ class SimProcess:
         if token is None:
             return
         problem = Problem(code="killed", message="it was told to end")
-        answer = StageFailed(execution_id, problem) if what == "stage" else Exited(execution_id, problem=problem)
+        answer: Answer = Exited(execution_id, problem=problem)
+        if what == "stage":
+            answer = StageFailed(execution_id, problem)
+        elif what == "upload":
+            answer = UploadFailed(execution_id, problem)
         self.later(self.rng.choice([0.001, 0.1, 2.0]), lambda: self._answer(execution_id, token, answer))
+
+    def _upload(self, parcel: Parcel) -> None:
+        execution_id = parcel.execution_id
+        assert execution_id not in self.working, f"{execution_id} is uploaded twice, or while it runs"
+        self.node.ended.add(execution_id)
+        self.working[execution_id] = ("upload", token := object())
+
+        def attempt() -> None:
+            if self.working.get(execution_id, ("", None))[1] is not token:
+                return
+            cut = self.node.network.is_cut(self.node.id)
+            receipt = None if cut else self.node.publisher.stage(execution_id, parcel.digest, parcel.size)
+            if receipt is None:
+                self.later(self.rng.uniform(0.2, 5.0), attempt)
+            else:
+                self._answer(execution_id, token, Uploaded(execution_id, receipt))
+
+        self.later(self.rng.choice([0.01, 0.5, 5.0, 20.0]), attempt)
 
     def _ring(self, execution_id: str, event: TimerFired, token: object) -> None:
         late = self.rng.random() < 0.1  # a timer that was no longer needed may still come
@@ -325,6 +362,13 @@ def _end(execution_id: str, end: str) -> Exited:
             return Exited(
                 execution_id, exit_code=3, result=ResultRef(digest=a_digest(execution_id), size=9, inline="AA==")
             )
+        case "large":
+            digest = f"sha256:{hashlib.sha256(execution_id.encode()).hexdigest()}"
+            return Exited(execution_id, exit_code=0, result=ResultRef(digest=digest, size=1_000_000))
+        case "large-trap":
+            problem = Problem(code="trap", message="it ended with a trap")
+            digest = f"sha256:{hashlib.sha256(execution_id.encode()).hexdigest()}"
+            return Exited(execution_id, problem=problem, result=ResultRef(digest=digest, size=1_000_000))
         case "trap" | "result-too-large":
             return Exited(execution_id, problem=Problem(code=end, message=f"it ended with {end}"))
         case _:

@@ -1,21 +1,23 @@
 """The record with its lease: it refuses what Postgres refuses, and checks after every commit what must always hold."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from skrei_domain.errors import LeadershipLost
 from skrei_domain.lifecycle import ORDER, Connection, ExecutionState, JobState
+from skrei_domain.messages import PublisherCommand
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
 from skrei_scheduler.quarantine import FACT_QUARANTINED
-from skrei_scheduling.changes import Changes, Decide, Position
+from skrei_scheduling.changes import Changes, Decide, Position, ResultNew
 from skrei_scheduling.feasibility import accepts
 from skrei_scheduling.memory import KEPT
 from skrei_scheduling.rows import ExecutionRow, NodeRow
 from skrei_scheduling.view import ClusterView
 from tests.support.ledger import Ledger
 from tests.support.sim.agenda import Agenda
+from tests.support.sim.publisher import staged_results
 
 LEASE_SECONDS = 3.0
 NOT_ENOUGH = "not enough nodes to run job"
@@ -32,6 +34,8 @@ class SimRecord(Ledger):
         self.position: Position | None = None
         self.commits = 0
         self._lease_until = 0.0
+        self.final: Mapping[str, str] = {}  # what the publisher holds: whoever sees Completed can read the result
+        self._staged_at: dict[str, tuple[datetime, ResultNew]] = {}
         self._infos: defaultdict[str, list[tuple[datetime, NodeInfo]]] = defaultdict(list)
 
     @property
@@ -77,6 +81,9 @@ class SimRecord(Ledger):
             self.timeline = changes.timeline
         for change in changes.executions:
             self._check_step(before[change.row.id], change.row)
+        for new in changes.results:
+            if new.staged is not None:
+                self._staged_at[new.execution_id] = (self.now, new)
         for node in changes.nodes:
             _check_log(nodes.get(node.id), node)
             self._note_info(node)
@@ -117,6 +124,9 @@ class SimRecord(Ledger):
             assert ORDER[new.state] > ORDER[old.state], f"{old.state} became {new.state}"
         if new.state is ExecutionState.COMPLETED:
             assert not old.revoked, "a revoked execution completed"
+            if new.id in self._staged_at:
+                digest = self._staged_at[new.id][1].result.digest
+                assert self.final.get(new.id) == digest, f"{new.id} is Completed, and nobody can read its result"
 
     def check_room(self, node_ids: Iterable[str]) -> None:
         """What is reserved fits what the node has, at every step."""
@@ -127,6 +137,18 @@ class SimRecord(Ledger):
         for node_id in node_ids:
             capacity = self.nodes[node_id].info.capacity
             assert held[node_id].fits(capacity), f"{held[node_id]} are reserved of {capacity} on {node_id}"
+
+    def publisher_work(self) -> PublisherCommand:
+        """What the leader's sweep finds: staged for a second, and neither final nor refused."""
+        left = [
+            (new, new.execution_id in self.claimed)
+            for execution_id, (at, new) in self._staged_at.items()
+            if execution_id in self.staged and at <= self.now - timedelta(seconds=1)
+        ]
+        return PublisherCommand(
+            finalise=staged_results((n.execution_id, n.result.digest, n.result.size) for n, counts in left if counts),
+            keep=staged_results((n.execution_id, n.result.digest, n.result.size) for n, counts in left if not counts),
+        )
 
     # ------------------------------------------------------------ the leader's view
 

@@ -10,7 +10,8 @@ from tests.support.builders import amounts, selector
 
 FAULTS = (
     "crash", "crash", "wipe", "leave", "gone", "cut", "cut", "cut-all", "freeze", "freeze", "kill", "deafen", "doom",
-    "wipe-streams", "storm", "shift", "shift",
+    "wipe-streams", "storm", "shift", "shift", "publisher-away", "publisher-away", "publisher-loses", "publisher-no",
+    "publisher-slow",
 )  # fmt: skip
 
 
@@ -47,13 +48,15 @@ def _islands(rng: random.Random) -> Scene:
     seconds = 180.0
     cuts = [rng.uniform(5.0, seconds * 0.7) for _ in range(rng.randint(3, 9))]
     others = [
-        (rng.uniform(5.0, seconds), rng.choice(["freeze", "kill", "doom", "crash", "storm", "storm"]))
+        (rng.uniform(5.0, seconds), rng.choice(["freeze", "kill", "doom", "crash", "storm", "storm", "publisher-away"]))
         for _ in range(rng.randint(0, 6))
     ]
     jobs = []
     for number in range(rng.randint(3, 6)):
         job, task = _job(rng, number), _job(rng, number).tasks[0]
-        engine = SpecConfig(type="wasm", params={"seconds": rng.choice([20.0, 35.0, 60.0]), "end": "ok"})
+        engine = SpecConfig(
+            type="wasm", params={"seconds": rng.choice([20.0, 35.0, 60.0]), "end": rng.choice(["ok", "large"])}
+        )
         small = ResourcesConfig(cpu="100m", memory="64Mb")
         task = task.model_copy(update={"engine": engine, "resources": small, "timeouts": Timeouts()})
         offline = Offline(wait=rng.choice([1, 3, 8]), on_return=rng.choice([job.offline.on_return, "keep-original"]))
@@ -82,7 +85,7 @@ def _node(rng: random.Random, number: int) -> NodeInfo:
 
 
 def _job(rng: random.Random, number: int) -> JobSpec:
-    end = rng.choice(["ok", "ok", "ok", "ok", "ok", "exit", "trap", "result-too-large"])
+    end = rng.choice(["ok", "ok", "ok", "large", "large", "large", "large-trap", "exit", "trap"])
     seconds = rng.choice([0.01, 0.2, 2.0, 8.0, 30.0, 1e9])
     endless = seconds > 1e6
     return JobSpec(

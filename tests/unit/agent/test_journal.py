@@ -113,7 +113,8 @@ async def test_a_journal_of_a_later_version_is_refused(journal: Journal, tmp_pat
 
 async def test_a_journal_of_an_earlier_version_is_lifted_and_keeps_what_it_holds(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "journal.sqlite")
-    database.executescript(f"{TABLES} ALTER TABLE executions DROP COLUMN devices; PRAGMA user_version=1;")
+    younger = "ALTER TABLE executions DROP COLUMN devices; ALTER TABLE executions DROP COLUMN ended;"
+    database.executescript(f"{TABLES} {younger} PRAGMA user_version=1;")
     database.execute("INSERT INTO meta VALUES (1, 'n-old', 1, 1, 1, 0, '')")
     database.execute("INSERT INTO executions VALUES ('e-1', 1, 'run', 'running', 1, 1, NULL, 0, NULL)")
     database.commit()
@@ -194,6 +195,7 @@ KNOWN = st.builds(
     order=st.none() | st.just(an_order()),
     forgotten=st.booleans(),
     changed_at=st.none() | st.datetimes(timezones=st.just(UTC)),
+    ended=st.none() | st.just(a_fact(1).fact),
 )
 ROWS = st.one_of(
     st.builds(PutKnown, KNOWN),

@@ -1,5 +1,6 @@
 """The agent's machine: what each event comes to, without a loop, a socket or a file."""
 
+import copy
 from collections.abc import Iterator
 
 import pytest
@@ -26,12 +27,15 @@ from skrei_compute_agent.events import (
     Timer,
     TimerFired,
     Turn,
+    Upload,
+    Uploaded,
+    UploadFailed,
 )
 from skrei_compute_agent.held import IllegalEvent
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, HelloReply, NodeChanged, Problem, ResultRef
 from skrei_domain.sync import PRUNE_ROWS, JournalRow, Known, Meta, PutFact, PutKnown, replay
-from tests.support.agent_machine import NODE, START, AgentDriver, a_run, a_stage, a_stop, a_task, an_info
+from tests.support.agent_machine import NODE, START, AgentDriver, a_forget, a_run, a_stage, a_stop, a_task, an_info
 
 
 @pytest.fixture
@@ -376,3 +380,127 @@ def test_a_hello_lists_what_is_known_when_it_is_due(agent: AgentDriver) -> None:
     turn = agent.turn(Replied(HelloReply(timeline=1, epoch=1, incarnation=0)))
     (hello,) = [instruction for instruction in turn.instructions if isinstance(instruction, SendHello)]
     assert [item.execution_id for item in hello.pages[0].executions] == ["e-1"]
+
+
+# ---------------------------------------------------------------- uploads
+
+LARGE = ResultRef(digest=f"sha256:{'a' * 64}", size=200_000_000)
+
+
+def publishing(agent: AgentDriver, **exited: object) -> Turn:
+    """Run an execution up to the end of its program, which leaves a large result."""
+    agent.command(a_run(token="t", total_timeout_seconds=50.0))
+    agent.turn(Staged("e-1"))
+    return agent.turn(Exited("e-1", result=LARGE, **({"exit_code": 3} | exited)))  # type: ignore[arg-type]
+
+
+def test_the_end_of_a_program_is_durable_before_its_upload_begins(agent: AgentDriver) -> None:
+    turn = publishing(agent)
+    (known,) = [row.known for row in turn.rows if isinstance(row, PutKnown)]
+    assert known.state is ExecutionState.PUBLISHING
+    assert known.ended is not None
+    assert (known.ended.state, known.ended.exit_code) == (ExecutionState.COMPLETED, 3)
+    assert states(turn) == [ExecutionState.PUBLISHING]
+    assert facts(turn)[0].exit_code == 3
+    assert agent.machine.reserved.cpu_milli == 0
+    upload = next(each for each in turn.instructions if isinstance(each, Upload))
+    assert (upload.parcel.execution_id, upload.parcel.digest, upload.parcel.size, upload.token) == (
+        "e-1",
+        LARGE.digest,
+        LARGE.size,
+        "t",
+    )
+
+
+def test_the_receipt_goes_into_the_fact_of_the_end_and_the_files_stay_until_they_are_to_be_forgotten(
+    agent: AgentDriver,
+) -> None:
+    publishing(agent)
+    turn = agent.turn(Uploaded("e-1", "signed"))
+    (fact,) = facts(turn)
+    assert (fact.state, fact.exit_code, fact.result) == (
+        ExecutionState.COMPLETED,
+        3,
+        LARGE.model_copy(update={"receipt": "signed"}),
+    )
+    assert [step.state.value for step in fact.steps] == ["staging", "running", "publishing", "completed"]
+    assert DropFiles("e-1") not in agent.confirm(2).instructions
+    page = agent.machine.node.hello(agent.machine.info)[0]
+    assert [(item.execution_id, item.kept) for item in page.executions] == [("e-1", True)]
+    agent.greet()
+    assert agent.command(a_forget("e-1")).instructions == (DropFiles("e-1"),)
+
+
+def test_a_new_process_goes_on_with_the_upload_and_runs_nothing_again(agent: AgentDriver) -> None:
+    publishing(agent)
+    successor = AgentDriver(copy.deepcopy(agent.machine.node.memory), boot_id="b-2")
+    successor.seconds = 20.0
+    turn = successor.turn(Begun())
+    assert kinds(turn) == [ArmTimer, Upload]
+    assert turn.instructions[0] == ArmTimer("e-1", Timer.TOTAL, 30.0)
+    successor.turn(Replied(HelloReply(timeline=1, epoch=1, incarnation=1)))
+    (fact,) = facts(successor.turn(Uploaded("e-1", "signed")))
+    assert (fact.state, fact.exit_code) == (ExecutionState.COMPLETED, 3)
+    successor.machine.validate()
+
+
+def test_a_stop_cancels_the_upload(agent: AgentDriver) -> None:
+    publishing(agent)
+    assert Kill in kinds(agent.command(a_stop()))
+    (fact,) = facts(agent.turn(UploadFailed("e-1", Problem(code="killed", message=""))))
+    assert (fact.state, fact.problem, fact.result) == (ExecutionState.STOPPED, None, None)
+    assert DropFiles("e-1") in agent.confirm(2).instructions
+
+
+def test_an_upload_that_takes_longer_than_the_job_may_fails_it(agent: AgentDriver) -> None:
+    publishing(agent)
+    assert kinds(agent.turn(TimerFired("e-1", Timer.TOTAL))) == [Kill]
+    (fact,) = facts(agent.turn(UploadFailed("e-1", Problem(code="killed", message=""))))
+    assert fact.problem is not None
+    assert (fact.state, fact.problem.code) == (ExecutionState.FAILED, "total-timeout")
+
+
+def test_a_timer_of_the_program_means_nothing_to_its_upload(agent: AgentDriver) -> None:
+    publishing(agent)
+    assert agent.turn(TimerFired("e-1", Timer.EXECUTION)) == Turn()
+
+
+def test_a_result_that_nobody_takes_fails_what_was_completed(agent: AgentDriver) -> None:
+    publishing(agent)
+    problem = Problem(code="publish-failed", message="denied")
+    (fact,) = facts(agent.turn(UploadFailed("e-1", problem)))
+    assert (fact.state, fact.problem, fact.result) == (ExecutionState.FAILED, problem, None)
+    assert DropFiles("e-1") in agent.confirm(2).instructions
+
+
+def test_what_a_failed_execution_left_is_uploaded_for_a_while_and_changes_nothing(agent: AgentDriver) -> None:
+    trap = Problem(code="trap", message="unreachable")
+    turn = publishing(agent, exit_code=None, problem=trap)
+    assert ArmTimer("e-1", Timer.UPLOAD, 30.0) in turn.instructions
+    assert kinds(agent.turn(TimerFired("e-1", Timer.UPLOAD))) == [Kill]
+    (fact,) = facts(agent.turn(UploadFailed("e-1", Problem(code="killed", message=""))))
+    assert (fact.state, fact.problem, fact.result) == (ExecutionState.FAILED, trap, None)
+
+
+@pytest.mark.parametrize("missing", ["door", "token"])
+def test_without_a_door_a_large_result_fails_by_name_and_size(missing: str) -> None:
+    agent = AgentDriver()
+    agent.publisher_url = "" if missing == "door" else agent.publisher_url
+    agent.greet()
+    agent.command(a_run(token="" if missing == "token" else "t"))
+    agent.turn(Staged("e-1"))
+    (fact,) = facts(agent.turn(Exited("e-1", exit_code=0, result=LARGE)))
+    assert fact.problem is not None
+    assert (fact.state, fact.problem.code, fact.result) == (ExecutionState.FAILED, "result-too-large", None)
+    assert "200000000 bytes" in fact.problem.message
+    agent.machine.validate()
+
+
+def test_a_new_incarnation_tells_of_what_was_uploaded_before_with_its_receipt(agent: AgentDriver) -> None:
+    publishing(agent)
+    agent.turn(Uploaded("e-1", "signed"))
+    agent.confirm(2)
+    turn = agent.turn(Replied(HelloReply(timeline=2, epoch=1, incarnation=2)))
+    (fact,) = facts(turn)
+    assert fact.result is not None
+    assert (fact.state, fact.result.receipt) == (ExecutionState.COMPLETED, "signed")

@@ -21,6 +21,7 @@ from skrei_compute_agent.events import (
     StageFailed,
     Timer,
     TimerFired,
+    Upload,
 )
 from skrei_compute_agent.runner import KILLED, Runner
 from skrei_domain.errors import SkreiError
@@ -53,6 +54,7 @@ class Bench:
         self.released: list[tuple[str, str]] = []
         self.alive = True
         self.left = False
+        self.doors: list[str] = []
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.failures: asyncio.Queue[BaseException] = asyncio.Queue()
         self.cleans_up = False
@@ -78,6 +80,13 @@ class Bench:
 
     def release(self, execution_id: str, engine: str) -> None:
         self.released.append((execution_id, engine))
+
+    async def upload(self, wanted: Upload) -> str:
+        await self._work()
+        return "receipt"
+
+    def door(self, url: str) -> None:
+        self.doors.append(url)
 
     def drop(self, execution_id: str) -> None:
         self.dropped.append(execution_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import io
 import tarfile
@@ -227,19 +228,18 @@ async def test_an_engine_that_is_lost_counts_as_an_interruption(bench: Bench, ho
     assert exited.problem == Problem(code="interrupted", message="the child died")
 
 
-async def test_a_result_that_is_too_large_names_size_and_limit(bench: Bench) -> None:
-    noise = hashlib.shake_128(b"noise").digest(100_000)
-    bench.engine.stdout = noise
+async def test_a_large_result_is_named_and_lies_ready_for_its_upload(bench: Bench) -> None:
+    bench.engine.stdout = noise = hashlib.shake_128(b"noise").digest(100_000)
     await bench.work.stage(a_stage())
     exited = await bench.work.run("e-1", 1)
-    assert exited.problem is not None
-    assert exited.problem.code == "result-too-large"
-    assert "the result is too large" in exited.problem.message
-    assert "the limit is 65536 bytes" in exited.problem.message
-    assert "Only the first 2048 bytes of each stream are kept: write less" in exited.problem.message
-    assert exited.result is None
-    assert exited.output is not None
-    assert exited.output.stdout_truncated
+    assert (exited.exit_code, exited.problem) == (0, None)
+    assert exited.result is not None
+    assert exited.result.inline is None
+    places = bench.folders.latest("e-1")
+    assert places is not None
+    packed = (places.work / "result.tar.gz").read_bytes()
+    assert (len(packed), f"sha256:{hashlib.sha256(packed).hexdigest()}") == (exited.result.size, exited.result.digest)
+    assert noise in gzip.decompress(packed)
 
 
 async def test_one_that_is_ended_leaves_what_it_had_said(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from skrei_domain.messages import (
     FactBatch,
     HelloReply,
     Problem,
+    ResultRef,
     RunOrder,
     RunOutput,
     Wanted,
@@ -22,6 +23,7 @@ from skrei_domain.node import NodeInfo
 from skrei_domain.sync import (
     PRUNE_ROWS,
     Act,
+    Drop,
     DropKnown,
     Halt,
     Known,
@@ -573,3 +575,61 @@ def test_a_text_that_utf8_cannot_say_is_made_storable() -> None:
     an_observation(side, "e-1", "bad \udc80 byte")
     (batch,) = side.batches(0.0)
     assert "bad ? byte" in batch.model_dump_json()
+
+
+# ---------------------------------------------------------------- uploads
+
+UPLOADED = ResultRef(digest="sha256:a", size=1_000_000, receipt="signed")
+
+
+def an_uploaded_end(side: NodeSide) -> ExecutionObserved:
+    """The node has run e-1, has uploaded what it left, and its end is confirmed."""
+    told(side, a_run())
+    end = ExecutionObserved(execution_id="e-1", revision=0, state=ExecutionState.COMPLETED, result=UPLOADED)
+    side.withhold(end.model_copy(update={"result": UPLOADED.model_copy(update={"receipt": None})}), NOW)
+    side.observe(end, NOW)
+    side.on_confirm(Confirm(timeline=1, epoch=1, incarnation=1, confirmed=2), NOW)
+    return end
+
+
+def test_an_end_is_remembered_before_its_upload_and_told_after() -> None:
+    side = a_side()
+    told(side, a_run())
+    end = ExecutionObserved(execution_id="e-1", revision=0, state=ExecutionState.COMPLETED, result=UPLOADED)
+    (write,) = side.withhold(end, NOW)
+    assert isinstance(write, Write)
+    known = side.known("e-1")
+    assert known is not None
+    assert (known.state, known.ended and known.ended.state) == (ExecutionState.PUBLISHING, ExecutionState.COMPLETED)
+    assert [fact.state for fact in side.memory.outbox.values()] == [ExecutionState.PUBLISHING]  # type: ignore[union-attr]
+
+
+def test_what_was_uploaded_is_kept_until_it_is_to_be_forgotten() -> None:
+    side = a_side()
+    an_uploaded_end(side)
+    (page,) = side.hello(INFO)
+    assert [(item.execution_id, item.kept) for item in page.executions] == [("e-1", True)]
+    forget = Wanted(execution_id="e-1", revision=2, want=Want.FORGET)
+    acts = side.on_reply(HelloReply(timeline=1, epoch=1, incarnation=1, confirmed=2, wanted=(forget,)), NOW)
+    assert Drop("e-1") in acts
+    (page,) = side.hello(INFO)
+    assert page.executions == ()
+
+
+def test_a_new_incarnation_tells_again_of_what_was_uploaded() -> None:
+    side = a_side()
+    an_uploaded_end(side)
+    side.on_reply(HelloReply(timeline=2, epoch=1, incarnation=2), NOW)
+    (fact,) = side.memory.outbox.values()
+    assert isinstance(fact, ExecutionObserved)
+    assert (fact.state, fact.result) == (ExecutionState.COMPLETED, UPLOADED)
+
+
+def test_a_staged_execution_is_not_lost_with_its_journal() -> None:
+    leader = LeaderSide(1, 1)
+    staged = Row("e-1", 0, NODE, 1, seen_revision=1, state=ExecutionState.PUBLISHING, staged=True)
+    fresh = NodeSide(NodeMemory(Meta(NODE, 1, 1, 2)), "boot-2")
+    (page,) = fresh.hello(INFO)
+    greeting = leader.greet(NodeLog(2, 0, "boot-2"), {"e-1": staged}, page, 0.0)
+    assert greeting.log is not None
+    assert (greeting.lost, greeting.unseen) == ((), ())

@@ -83,7 +83,7 @@ POISON = {
     "number": a_fact("e-2", revision=2**63),
     "exit-code": a_fact("e-2", exit_code=-(2**70)),
     "result": a_fact("e-2").model_copy(update={"result": ResultRef(digest="d", size=1, inline="a")}),
-    "size": a_fact("e-2").model_copy(update={"result": ResultRef(digest="d", size=2**64)}),
+    "size": a_fact("e-2").model_copy(update={"result": ResultRef(digest="d", size=2**64, inline="")}),
     "time": a_fact("e-2").model_copy(update={"steps": (Step(state=RUNNING, at=EARLY),)}),
 }
 

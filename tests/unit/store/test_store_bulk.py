@@ -86,6 +86,9 @@ def test_every_part_of_changes_has_a_bulk_write() -> None:
         "nodes_written",
         "cluster_moved",  # position, timeline
         "results_stored",
+        "results_finalised",
+        "results_refused",
+        "results_withdrawn",
         "results_dropped",
         "audited",
         "node_events_told",

@@ -96,11 +96,15 @@ class RunOutput(Message):
 
 
 class ResultRef(Message):
-    """What an execution left: digest and size (bytes) of its tar.gz, and the bytes themselves (base64) when small."""
+    """What an execution left: digest and size (bytes) of its tar.gz, and the bytes themselves (base64) when small.
+
+    One that was uploaded has the publisher's signed `receipt` instead.
+    """
 
     digest: str
     size: int
     inline: str | None = None
+    receipt: str | None = None
 
 
 class ExecutionObserved(Message):
@@ -183,6 +187,7 @@ class HelloExecution(Message):
     revision: int
     state: ExecutionState
     starts: int = 0
+    kept: bool = False  # its end is confirmed, and what it uploaded is kept here until it is to be forgotten
 
 
 class Hello(Message):
@@ -284,20 +289,46 @@ class ResultHeld(Message):
     expires_at: datetime
 
 
+class StagedResult(Message):
+    """A result that was uploaded, and where its publisher put it; `place` is the publisher's own word."""
+
+    execution_id: str
+    digest: str
+    size: int
+    publisher: str
+    place: str = ""
+
+
 class PublisherCommand(Message):
-    """Leader to publisher, in bulk: results to take over, and stored ones to drop."""
+    """Leader to publisher, in bulk: inline results to take over, and stored ones to drop.
+
+    Of staged ones those that have won are to be finalised; those that never count are to be kept for reading where
+    that is possible, else dropped.
+    """
 
     type: Literal["skrei.publisher.command.v1"] = "skrei.publisher.command.v1"
     take: tuple[ResultHeld, ...] = ()
     drop: tuple[str, ...] = ()
+    finalise: tuple[StagedResult, ...] = ()
+    keep: tuple[StagedResult, ...] = ()
+
+
+class PublishRefused(Message):
+    """A staged result that will never be final: the destination's last word, or it is not there any more."""
+
+    execution_id: str
+    digest: str
+    problem: Problem
 
 
 class PublisherFact(Message):
-    """Publisher to leader, in bulk: results that are durably stored, as (execution id, digest)."""
+    """Publisher to leader, in bulk: results that are durably stored, or final, as (execution id, digest)."""
 
     type: Literal["skrei.publisher.fact.v1"] = "skrei.publisher.fact.v1"
     stored: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
+    finalised: tuple[tuple[str, str], ...] = ()
+    refused: tuple[PublishRefused, ...] = ()
 
 
 # ---------------------------------------------------------------- hints

@@ -31,10 +31,14 @@ class UploadRequest(Message):
 
 
 class UploadPlan(Message):
-    """What is still to be sent of a parcel, in any order, at most `parallel` requests at once."""
+    """What is still to be sent of a parcel, in any order, at most `parallel` requests at once.
+
+    `more`: there is more to be sent than these; ask again when they are done.
+    """
 
     requests: tuple[UploadRequest, ...] = ()
     parallel: int = Field(default=4, ge=1)
+    more: bool = False
 
 
 class UploadAnswer(Message):

@@ -9,7 +9,7 @@ from skrei_domain.ids import short
 from skrei_domain.lifecycle import ExecutionState, JobState, Want
 from skrei_domain.messages import ResultRef
 from skrei_scheduling import texts
-from skrei_scheduling.changes import ResultNew
+from skrei_scheduling.changes import Place, ResultNew
 from skrei_scheduling.draft import CommitDraft
 from skrei_scheduling.rows import ExecutionRow
 
@@ -59,6 +59,9 @@ class ChangesBuilder(CommitDraft):
         """Revoke a live execution and want it stopped. `lost` ends it at once (its reservation counts on)."""
         if row.revoked or not row.live:
             return
+        if row.staged:
+            self._withdraw_staged(row, reason)
+            return
         self.put(
             row.evolve(
                 want=Want.STOP,
@@ -71,20 +74,52 @@ class ChangesBuilder(CommitDraft):
         )
         self.history(row.job_id, texts.SCHEDULING, reason, row=row, details={texts.REASON: reason})
 
-    def win(self, row: ExecutionRow, result: ResultRef) -> bool:
+    def _withdraw_staged(self, row: ExecutionRow, reason: str) -> None:
+        """End an execution that had won its unit before its result was final: nothing of it is left on its node."""
+        ended = row.evolve(
+            state=ExecutionState.STOPPED, want=Want.STOP, revoked=True, staged=False, reason=reason, message=reason
+        )
+        self.put(ended)
+        self.withdraw(row.id)
+        self.history(row.job_id, texts.SCHEDULING, reason, row=ended, details={texts.REASON: reason})
+
+    def may_win(self, row: ExecutionRow) -> bool:
+        """Whether an execution's unit is still to be won, and it may."""
+        return (
+            self.counts(row)
+            and self.job(row.job_id) is not None
+            and not self.won(row)
+            and not any(other.staged and other.id != row.id for other in self.rows_of_unit(row.job_id, row.unit))
+        )
+
+    def win(self, row: ExecutionRow, result: ResultRef, place: Place | None = None) -> bool:
         """Let an execution win its unit, or keep its result beside the winner's; returns whether it won."""
-        wins = self.counts(row) and self.job(row.job_id) is not None and not self.won(row)
-        self.result(row, result, committed=wins)
-        if not wins:
-            return False
+        wins = place is None and self.may_win(row)
+        self.result(row, result, committed=wins, place=place)
+        if wins:
+            self._has_won(row)
+            self._stop_others(row)
+        return wins
+
+    def claim(self, row: ExecutionRow, result: ResultRef, place: Place) -> None:
+        """Let an execution that may win have its unit; it has won once its result is final (`finish`)."""
+        self.result(row, result, committed=True, place=place)
+        self._stop_others(row)
+
+    def finish(self, row: ExecutionRow) -> None:
+        """Let an execution that has its unit have won it."""
+        self._has_won(row)
+
+    def _has_won(self, row: ExecutionRow) -> None:
         draft = self.draft(row.job_id)
         assert draft is not None  # `counts` has looked
         draft.won.append(row.unit)
         draft.changed = True
+
+    def _stop_others(self, row: ExecutionRow) -> None:
         for other in list(self.rows_of_unit(row.job_id, row.unit)):
             if other.id != row.id and other.live and not other.revoked:
                 self.stop(other, texts.STOP_NOT_NEEDED, lost=other.state is ExecutionState.UNKNOWN)
-        return True
 
     def complete(self, job_id: str) -> None:
         """Let a job whose last unit was won by this commit be Completed."""
@@ -94,9 +129,9 @@ class ChangesBuilder(CommitDraft):
         if draft.locked.units_won + len(draft.won) >= job.units:
             self.set_state(job_id, JobState.COMPLETED)
 
-    def result(self, row: ExecutionRow, result: ResultRef, *, committed: bool) -> None:
+    def result(self, row: ExecutionRow, result: ResultRef, *, committed: bool, place: Place | None = None) -> None:
         """Keep what an execution left."""
-        self.keep(ResultNew(row.id, row.job_id, row.job_version, row.task, row.partition, committed, result))
+        self.keep(ResultNew(row.id, row.job_id, row.job_version, row.task, row.partition, committed, result, place))
 
 
 def _rivals(row: ExecutionRow, other: ExecutionRow) -> bool:

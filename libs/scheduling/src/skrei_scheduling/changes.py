@@ -55,8 +55,19 @@ class ExecutionChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where an uploaded result is staged: with which publisher, and its own word for where."""
+
+    publisher: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResultNew:
-    """A result that an execution left; `committed` on the winner of its unit alone."""
+    """A result that an execution left; `committed` on the winner of its unit alone.
+
+    One with a place was uploaded, and is not to be seen before its publisher has made it final.
+    """
 
     execution_id: str
     job_id: str
@@ -65,6 +76,7 @@ class ResultNew:
     partition: int
     committed: bool
     result: ResultRef
+    staged: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +160,10 @@ class Changes:
     nodes: tuple[NodeRow, ...] = ()
     position: Position | None = None
     timeline: int | None = None
-    results_stored: tuple[tuple[str, str], ...] = ()  # (execution id, digest): finalised by the publisher
+    results_stored: tuple[tuple[str, str], ...] = ()  # (execution id, digest): inline ones that the publisher has now
+    results_finalised: tuple[tuple[str, str], ...] = ()  # staged ones that are final now
+    results_refused: tuple[tuple[str, str], ...] = ()  # staged ones that never will be
+    results_withdrawn: tuple[str, ...] = ()  # executions whose result counts no more
     results_dropped: tuple[str, ...] = ()
     audit: tuple[AuditNew, ...] = ()
     node_events: tuple[NodeEventNew, ...] = ()

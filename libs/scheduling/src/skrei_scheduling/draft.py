@@ -18,6 +18,7 @@ from skrei_scheduling.changes import (
     Locked,
     LockedJob,
     Observed,
+    Place,
     Position,
     ResultNew,
 )
@@ -51,12 +52,16 @@ class CommitDraft:
         self.skipped = 0  # facts about executions that neither the view nor the record knows
         self._ids = ids
         self._late = late or {}
+        self.places: dict[str, Place] = {}  # of the uploads that facts of this commit name, by execution
         self._jobs: dict[str, JobDraft] = {}
         self._new: dict[str, ExecutionRow] = {}
         self._new_of: dict[tuple[str, Unit], list[str]] = {}
         self._changed: dict[str, tuple[ExecutionRow, Observed | None]] = {}
         self._nodes: dict[str, NodeRow] = {}
         self._results: list[ResultNew] = []
+        self._finalised: list[tuple[str, str]] = []
+        self._refused: list[tuple[str, str]] = []
+        self._withdrawn: dict[str, None] = {}
         self._history: list[HistoryNew] = []
         self._evaluations: list[EvaluationNew] = []
         self._done: dict[str, None] = {}
@@ -207,6 +212,22 @@ class CommitDraft:
         """Write a result."""
         self._results.append(result)
 
+    def withdraw(self, execution_id: str) -> None:
+        """Let a result count no more."""
+        for index, new in enumerate(self._results):
+            if new.execution_id == execution_id:
+                self._results[index] = replace(new, committed=False)
+                return
+        self._withdrawn[execution_id] = None
+
+    def finalised(self, execution_id: str, digest: str) -> None:
+        """A staged result is final."""
+        self._finalised.append((execution_id, digest))
+
+    def refused(self, execution_id: str, digest: str) -> None:
+        """A staged result will never be final, and counts no more."""
+        self._refused.append((execution_id, digest))
+
     def done(self, *evaluation_ids: str) -> None:
         """These evaluations are answered by this commit."""
         self._done.update(dict.fromkeys(evaluation_ids))
@@ -229,6 +250,9 @@ class CommitDraft:
             executions_new=tuple(self._new.values()),
             executions=tuple(ExecutionChange(row, observed) for row, observed in self._changed.values()),
             results=tuple(self._results),
+            results_finalised=tuple(self._finalised),
+            results_refused=tuple(self._refused),
+            results_withdrawn=tuple(self._withdrawn),
             jobs=tuple(_job_change(draft) for draft in self._jobs.values() if draft.changed),
             history=tuple(self._history),
             evaluations_new=tuple(self._evaluations),

@@ -52,7 +52,7 @@ def quiet_into(builder: ChangesBuilder, execution_ids: Iterable[str]) -> None:
     waits: dict[str, tuple[str, float]] = {}
     for execution_id in execution_ids:
         row = builder.row(execution_id)
-        if row is None or not row.live:
+        if row is None or not row.live or row.staged:
             continue
         if row.state is not ExecutionState.UNKNOWN:
             builder.put(row.evolve(state=ExecutionState.UNKNOWN))
@@ -68,14 +68,16 @@ def quiet_into(builder: ChangesBuilder, execution_ids: Iterable[str]) -> None:
 
 
 def live_on(view: ClusterView, node_id: str) -> list[str]:
-    """Return the live executions on a node: what its silence makes Unknown."""
-    return [row.id for row in view.of_node(node_id) if row.live]
+    """Return the live executions on a node: what its silence makes Unknown. One that is staged needs it no more."""
+    return [row.id for row in view.of_node(node_id) if row.live and not row.staged]
 
 
 def half_silent(view: ClusterView) -> dict[str, list[str]]:
     """Return the disconnected nodes with their live executions that are not Unknown yet: their silence is half told."""
     left = {
-        node.id: [row.id for row in view.of_node(node.id) if row.live and row.state is not ExecutionState.UNKNOWN]
+        node.id: [
+            row_id for row_id in live_on(view, node.id) if view.executions[row_id].state is not ExecutionState.UNKNOWN
+        ]
         for node in view.nodes.values()
         if node.connection is Connection.DISCONNECTED
     }
@@ -127,7 +129,9 @@ def to_revive(view: ClusterView, node_id: str, listed: Listed) -> list[str]:
 def gone_from(view: ClusterView, node_id: str, listed: Listed, incarnation: int) -> list[str]:
     """Return the live executions that a node's journal of `incarnation` does not know, and never will."""
     return [
-        row.id for row in view.of_node(node_id) if row.live and row.incarnation != incarnation and row.id not in listed
+        row_id
+        for row_id in live_on(view, node_id)
+        if view.executions[row_id].incarnation != incarnation and row_id not in listed
     ]
 
 
@@ -149,7 +153,7 @@ def lose_into(builder: ChangesBuilder, execution_ids: Iterable[str], reason: str
     """The executions are gone from their node: they hold no room, and their units are tried again."""
     for execution_id in execution_ids:
         row = builder.row(execution_id)
-        if row is None:
+        if row is None or row.staged:  # what it left is not on its node any more
             continue
         if not row.live:
             builder.put(row.evolve(holds=False, seen_revision=row.revision))

@@ -133,6 +133,7 @@ class ExecutionRow:
     message: str = ""
     evaluation_id: str = ""
     reason: str = ""  # why it is wanted stopped
+    staged: bool = False  # it has ended on its node and won its unit; what it left is being made final
 
     @property
     def unit(self) -> Unit:

@@ -13,7 +13,8 @@ from skrei_domain.lifecycle import ORDER, ExecutionState, advance
 from skrei_domain.messages import ExecutionObserved, Problem, ResultRef, Step
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
-from skrei_scheduling.changes import AuditNew, Changes, Locked, Observed
+from skrei_scheduling.changes import AuditNew, Changes, Locked, Observed, Place
+from skrei_scheduling.publishing import stage_into
 from skrei_scheduling.retry import backoff_seconds, by_own_doing
 from skrei_scheduling.rows import ExecutionRow
 from skrei_scheduling.view import ClusterView
@@ -37,9 +38,13 @@ def settle(
     ids: IdSource,
     *,
     late: Mapping[str, ExecutionRow] | None = None,
+    places: Mapping[str, Place] | None = None,
 ) -> Changes:
-    """Return what these facts, in order, change: (node id, fact) each. `late` holds rows that the view let go."""
+    """Return what these facts, in order, change: (node id, fact) each. `late` holds rows that the view let go, `places`
+    where the uploads lie that facts name, by execution.
+    """
     builder = ChangesBuilder(view, locked, ids, late=late)
+    builder.places.update(places or {})
     settle_into(builder, observed)
     return builder.build()
 
@@ -50,6 +55,8 @@ def settle_into(builder: ChangesBuilder, observed: Iterable[tuple[str, Execution
         row = builder.row(fact.execution_id)
         if row is None or row.node_id != node_id:
             builder.skipped += 1
+        elif row.staged:
+            _while_staged(builder, row, fact)
         elif row.state.is_terminal:
             _after_the_end(builder, row, fact)
         elif fact.state.is_terminal:
@@ -100,21 +107,34 @@ def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) ->
     )
     counts = builder.counts(row)
     won = False
+    place = builder.places.get(row.id) if fact.result is not None and fact.result.inline is None else None
+    if fact.state is ExecutionState.COMPLETED and fact.result is not None and place and builder.may_win(row):
+        stage_into(builder, new, fact.result, place)
+        builder.put(builder.row(new.id) or new, _told(fact))
+        _tell_steps(builder, row, new, fact)
+        return
     if fact.state is ExecutionState.COMPLETED:
-        won = builder.win(new, fact.result or NO_RESULT)
+        won = builder.win(new, fact.result or NO_RESULT, place)
     elif fact.result is not None:
-        builder.result(new, fact.result, committed=False)
+        builder.result(new, fact.result, committed=False, place=place)
     builder.put(new, _told(fact))
     _tell_steps(builder, row, new, fact)
     _tell_end(builder, new, fact, revoked=row.revoked, won=won)
     if row.revoked and fact.state is not ExecutionState.STOPPED:
         _audit_late(builder, new, fact)
     if counts and not builder.won(new):
-        _follow_up(builder, new, fact.problem)
+        follow_up(builder, new, fact.problem)
     builder.complete(row.job_id)
 
 
-def _follow_up(builder: ChangesBuilder, row: ExecutionRow, problem: Problem | None) -> None:
+def _while_staged(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:
+    """A fact about an execution whose end is known: it can only be a repeat, whatever it says."""
+    if fact.revision > row.seen_revision:
+        builder.put(row.evolve(seen_revision=fact.revision))
+
+
+def follow_up(builder: ChangesBuilder, row: ExecutionRow, problem: Problem | None) -> None:
+    """Ask for what an execution's bad end calls for: another attempt, or the end of its job."""
     if by_own_doing(row.state, problem):
         builder.evaluate(row, texts.TRIGGER_FAILURE, comment=row.message)
     elif row.state is not ExecutionState.COMPLETED:

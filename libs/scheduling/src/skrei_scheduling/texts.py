@@ -29,6 +29,9 @@ STOP_ORIGINAL_BACK = "Execution stop requested because the original returned"
 STOP_NO_ANSWER = "Execution stop requested because its node did not answer the offer"
 
 STOPPED = "Stopped"
+PUBLISHING = "Publishing: its result of {size} bytes is uploaded and being made final"
+PUBLISH_FAILED = "Its result could not be published: {reason}"
+RECEIPT_REFUSED = "what its node reported as uploaded is not what the publisher has signed for"
 NOT_COUNTED = "Completed, not counted: its unit was won, or its job had ended, before"
 LATE = "{state} after it was revoked: not counted"
 LATE_TERMINAL = "{state} after it was already {held}: not counted"
@@ -52,8 +55,13 @@ REFUSED_CODE = "refused"
 LOST_CODE = "lost"
 NO_ANSWER_CODE = "no-answer"
 INTERRUPTED_CODE = "interrupted"
-RETRIED = frozenset({REFUSED_CODE, LOST_CODE, NO_ANSWER_CODE, INTERRUPTED_CODE})
+RESULT_LOST_CODE = "result-lost"
+RECEIPT_REFUSED_CODE = "receipt-refused"
+RETRIED = frozenset({REFUSED_CODE, LOST_CODE, NO_ANSWER_CODE, INTERRUPTED_CODE, RESULT_LOST_CODE, RECEIPT_REFUSED_CODE})
 """Problem codes of attempts that did not end by their own doing: the unit is placed again."""
+
+BAD_RECEIPT = "receipt.refused"
+"""What the audit calls a receipt that its publisher has not signed, or for something else."""
 
 LATE_REPORT = "execution.late"
 """What the audit calls the end that a revoked execution reported."""

@@ -27,6 +27,7 @@ EXECUTIONS = Part(
         "changes int8",
         "message text",
         "reason text",
+        "staged bool",
         "steps text",
         "exit_code int8",
         "stdout text",
@@ -41,7 +42,8 @@ EXECUTIONS = Part(
     UPDATE executions AS e
     SET state = new.state, observed = new.observed, want = new.want, incarnation = new.incarnation,
         revision = new.revision, seen_revision = new.seen_revision, revoked = new.revoked, holds = new.holds,
-        starts = new.starts, changes = new.changes, message = new.message, reason = new.reason, modified_at = {at},
+        starts = new.starts, changes = new.changes, message = new.message, reason = new.reason,
+        staged = new.staged, modified_at = {at},
         steps = coalesce(new.steps, e.steps), exit_code = coalesce(new.exit_code, e.exit_code),
         stdout = coalesce(new.stdout, e.stdout), stderr = coalesce(new.stderr, e.stderr),
         stdout_truncated = coalesce(new.stdout_truncated, e.stdout_truncated),
@@ -100,6 +102,9 @@ RESULTS = Part(
         "digest text",
         "size int8",
         "inline bytea",
+        "staged bool",
+        "publisher text",
+        "place text",
     ),
     "INSERT INTO results ({names}, created_at) SELECT new.*, {at} FROM {new}",
 )
@@ -191,6 +196,34 @@ RESULTS_STORED = Part(
     """,
 )
 
+RESULTS_FINALISED = Part(
+    "results_finalised",
+    ("execution_id text", "digest text"),
+    """
+    UPDATE results AS r SET staged = false, stored_at = coalesce(r.stored_at, {at})
+    FROM {new} WHERE r.execution_id = new.execution_id AND r.digest = new.digest AND r.staged
+        AND r.execution_id = ANY ({ids})
+    """,
+)
+
+RESULTS_REFUSED = Part(
+    "results_refused",
+    ("execution_id text", "digest text"),
+    """
+    UPDATE results AS r SET staged = false, committed = false
+    FROM {new} WHERE r.execution_id = new.execution_id AND r.digest = new.digest AND r.staged
+        AND r.execution_id = ANY ({ids})
+    """,
+    after=frozenset({"results_finalised"}),
+)
+
+RESULTS_WITHDRAWN = Part(
+    "results_withdrawn",
+    ("execution_id text",),
+    "UPDATE results SET committed = false WHERE execution_id = ANY ({ids})",
+    after=frozenset({"results_finalised"}),
+)
+
 RESULTS_DROPPED = Part(
     "results_dropped",
     ("execution_id text",),
@@ -252,6 +285,9 @@ def parts_of(changes: Changes, node_json: Callable[[NodeRow], str]) -> list[tupl
                     new.result.digest,
                     new.result.size,
                     None if new.result.inline is None else base64.b64decode(new.result.inline),
+                    new.staged is not None,
+                    "" if new.staged is None else storable(new.staged.publisher),
+                    "" if new.staged is None else storable(new.staged.place),
                 )
                 for new in changes.results
             ],
@@ -297,6 +333,9 @@ def parts_of(changes: Changes, node_json: Callable[[NodeRow], str]) -> list[tupl
         (NODES, [_node(node, node_json) for node in changes.nodes]),
         (CLUSTER, cluster),
         (RESULTS_STORED, changes.results_stored),
+        (RESULTS_FINALISED, changes.results_finalised),
+        (RESULTS_REFUSED, changes.results_refused),
+        (RESULTS_WITHDRAWN, [(id_,) for id_ in changes.results_withdrawn]),
         (EXECUTIONS_NEW, [_execution_new(row) for row in changes.executions_new]),
         (RESULTS_DROPPED, [(id_,) for id_ in changes.results_dropped]),
         (AUDIT, [(storable(new.actor), new.action, storable(new.object), dump(new.details)) for new in changes.audit]),
@@ -331,6 +370,7 @@ def _execution(change: ExecutionChange) -> tuple[object, ...]:
         row.changes,
         storable(row.message),
         storable(row.reason),
+        row.staged,
         *(_NOTHING if change.observed is None else _observed(change.observed)),
     )
 

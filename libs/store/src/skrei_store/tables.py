@@ -47,8 +47,10 @@ def one_of(column: str, values: Iterable[str]) -> str:
 
 LIVE_EXECUTION = one_of("state", (state.value for state in ExecutionState if state in LIVE))
 """Whether an execution can still change."""
-STANDING_EXECUTION = f"NOT revoked AND {one_of('state', (s for s in ExecutionState if s in LIVE and s != 'unknown'))}"
-"""Whether an execution stands for its unit: there is at most one."""
+STANDING_EXECUTION = (
+    f"NOT revoked AND NOT staged AND {one_of('state', (s for s in ExecutionState if s in LIVE and s != 'unknown'))}"
+)
+"""Whether an execution stands for its unit: there is at most one. A staged one has its unit by its result."""
 
 
 class Base(DeclarativeBase):
@@ -164,6 +166,7 @@ class Execution(Base):
     changes: Mapped[int]
     message: Mapped[str]
     reason: Mapped[str]
+    staged: Mapped[bool] = mapped_column(server_default=text("false"))
     evaluation_id: Mapped[str] = mapped_column(ID)
     created_at: Mapped[datetime]
     modified_at: Mapped[datetime]
@@ -200,7 +203,10 @@ class Execution(Base):
 
 
 class Result(Base):
-    """What an execution left. Exactly one is committed for a unit; inline bytes stay until the publisher has them."""
+    """What an execution left. Exactly one is committed for a unit; inline bytes stay until the publisher has them.
+
+    One that was uploaded is staged until its publisher has made it final: it can be read since `stored_at`.
+    """
 
     __tablename__ = "results"
 
@@ -215,6 +221,9 @@ class Result(Base):
     inline: Mapped[bytes | None]
     created_at: Mapped[datetime]
     stored_at: Mapped[datetime | None]  # since when the publisher has it; null again once it was dropped
+    staged: Mapped[bool] = mapped_column(server_default=text("false"))
+    publisher: Mapped[str] = mapped_column(server_default="")
+    place: Mapped[str] = mapped_column(server_default="")  # where it was uploaded to, in its publisher's words
 
     __table_args__ = (
         Index(
@@ -227,6 +236,7 @@ class Result(Base):
             postgresql_where=text("committed"),
         ),
         Index("ix_results_inline", "created_at", postgresql_where=text("inline IS NOT NULL")),
+        Index("ix_results_staged", "created_at", postgresql_where=text("staged")),
         Index("ix_results_stored", "created_at", postgresql_where=text("stored_at IS NOT NULL")),
         {"postgresql_with": UPDATED_IN_PLACE},
     )

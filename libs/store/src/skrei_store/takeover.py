@@ -82,7 +82,8 @@ async def _count(connection: Connection, jobs: Iterable[Any]) -> dict[str, _Coun
     counted: defaultdict[str, _Counted] = defaultdict(lambda: _Counted(set(), {}, {}))
     async for page in in_pages(version):
         for row in await connection.fetch(
-            "SELECT job_id, job_version, task, partition FROM results WHERE committed AND job_id = ANY ($1::text[])",
+            "SELECT job_id, job_version, task, partition FROM results"
+            " WHERE committed AND NOT staged AND job_id = ANY ($1::text[])",
             page,
         ):
             if row["job_version"] == version[row["job_id"]]:

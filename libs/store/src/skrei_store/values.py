@@ -15,7 +15,7 @@ from skrei_scheduling.rows import ExecutionRow, Gone, JobRow, NodeRow, Unit
 EXECUTION_COLUMNS = (
     "id, job_id, job_version, namespace, task, partition, attempt, node_id, incarnation, state, observed, want, "
     "revision, seen_revision, cpu_milli, memory_bytes, disk_bytes, gpu, revoked, holds, starts, changes, message, "
-    "reason, evaluation_id"
+    "reason, evaluation_id, staged"
 )
 """What `execution_row` needs."""
 
@@ -79,6 +79,7 @@ def execution_row(row: Mapping[str, Any]) -> ExecutionRow:
         changes=row["changes"],
         message=row["message"],
         reason=row["reason"],
+        staged=row["staged"],
         evaluation_id=row["evaluation_id"],
     )
 

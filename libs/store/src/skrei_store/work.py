@@ -5,12 +5,12 @@ rows to the many (`LATERAL … OFFSET 0`), whatever the statistics say.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from skrei_domain.lifecycle import LIVE, ExecutionState
-from skrei_domain.messages import PublisherCommand, ResultHeld
+from skrei_domain.messages import PublisherCommand, ResultHeld, StagedResult
 from skrei_scheduling.rows import Evaluation, ExecutionRow
 from skrei_store.db import Connection
 from skrei_store.values import EXECUTION_COLUMNS, SUBMITTER, execution_row, planned_job
@@ -71,12 +71,21 @@ async def specs(connection: Connection, keys: Collection[tuple[str, int]]) -> di
 
 
 async def publisher_work(connection: Connection, *, older_than_seconds: float, ttl_hours: float) -> PublisherCommand:
-    """Return what the publisher is to take over, and what of it has expired."""
+    """Return what the publisher is to take over, what it is to make final or keep, and what has expired."""
     keep = timedelta(hours=ttl_hours)
     held = await connection.fetch(
         """
         SELECT execution_id, digest, size, created_at FROM results
         WHERE inline IS NOT NULL AND created_at <= now() - make_interval(secs => $1)
+        ORDER BY created_at LIMIT $2
+        """,
+        older_than_seconds,
+        HANDED_OVER,
+    )
+    staged = await connection.fetch(
+        """
+        SELECT execution_id, digest, size, publisher, place, committed FROM results
+        WHERE staged AND created_at <= now() - make_interval(secs => $1)
         ORDER BY created_at LIMIT $2
         """,
         older_than_seconds,
@@ -102,6 +111,18 @@ async def publisher_work(connection: Connection, *, older_than_seconds: float, t
             for row in held
         ),
         drop=tuple(row["execution_id"] for row in expired),
+        finalise=tuple(_staged(row) for row in staged if row["committed"]),
+        keep=tuple(_staged(row) for row in staged if not row["committed"]),
+    )
+
+
+def _staged(row: Mapping[str, Any]) -> StagedResult:
+    return StagedResult(
+        execution_id=row["execution_id"],
+        digest=row["digest"],
+        size=row["size"],
+        publisher=row["publisher"],
+        place=row["place"],
     )
 
 

@@ -23,6 +23,7 @@ from skrei_domain.node import Gpu, NodeInfo
 from skrei_domain.resources import Resources
 from skrei_domain.spec import TaskSpec
 from skrei_domain.sync import JournalRow
+from skrei_domain.uploads import Parcel
 
 
 class Moment(NamedTuple):
@@ -38,6 +39,7 @@ class Timer(StrEnum):
     REPORT = "report"  # it has lived long enough to be worth a fact before its end
     EXECUTION = "execution"  # its engine may not run longer
     TOTAL = "total"  # its job may not take longer
+    UPLOAD = "upload"  # what can never count is not uploaded for longer
 
 
 # ---------------------------------------------------------------- events
@@ -112,7 +114,10 @@ class StageFailed:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The engine is done with an execution: an exit code, or the problem that kept it from having one."""
+    """The engine is done with an execution: an exit code, or the problem that kept it from having one.
+
+    A result without its bytes lies in the execution's folder, and is to be uploaded.
+    """
 
     execution_id: str
     exit_code: int | None = None
@@ -127,6 +132,22 @@ class NotAdopted:
     """Nothing is there of a start that an earlier process began: it may be started again."""
 
     execution_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The publisher holds what an execution left, and has signed for it."""
+
+    execution_id: str
+    receipt: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFailed:
+    """What an execution left cannot be uploaded, now or ever, or was not to be any more."""
+
+    execution_id: str
+    problem: Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +166,8 @@ class Halted:
     reason: str = ""
 
 
-Answer: TypeAlias = Staged | StageFailed | Exited | NotAdopted
-"""What Stage, RunEngine and Adopt are answered with."""
+Answer: TypeAlias = Staged | StageFailed | Exited | NotAdopted | Uploaded | UploadFailed
+"""What Stage, RunEngine, Adopt and Upload are answered with."""
 ExecutionEvent: TypeAlias = Answer | TimerFired | Halted
 Event: TypeAlias = (
     Begun
@@ -161,6 +182,8 @@ Event: TypeAlias = (
     | StageFailed
     | Exited
     | NotAdopted
+    | Uploaded
+    | UploadFailed
     | TimerFired
 )
 
@@ -207,8 +230,28 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """Bring what an execution left to the publisher, however long that takes. Answered by Uploaded or UploadFailed."""
+
+    parcel: Parcel
+    token: str
+
+    @property
+    def execution_id(self) -> str:
+        """Whose result it is."""
+        return self.parcel.execution_id
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The publisher's door is there from now on; empty: there is none, and uploads that wait for one fail."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
-    """End what Stage, RunEngine or Adopt began; they still answer. Nothing to do when they have."""
+    """End what Stage, RunEngine, Adopt or Upload began; they still answer. Nothing to do when they have."""
 
     execution_id: str
     reason: str
@@ -275,6 +318,8 @@ Instruction: TypeAlias = (
     | RunEngine
     | Adopt
     | Release
+    | Upload
+    | Door
     | Kill
     | ArmTimer
     | DisarmTimers

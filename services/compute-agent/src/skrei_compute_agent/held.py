@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from skrei_domain.errors import SkreiError
 from skrei_domain.lifecycle import ExecutionState
-from skrei_domain.messages import Problem, RunOrder, Step
+from skrei_domain.messages import ExecutionObserved, Problem, RunOrder, Step
 from skrei_domain.resources import Resources
 
 STORY_LINES = 32
@@ -22,6 +22,7 @@ class Phase(StrEnum):
     ADOPTING = "adopting"  # an earlier process started it: it runs, unless nothing of it is found
     STOPPING = "stopping"  # told to end because a stop is wanted
     EXPIRING = "expiring"  # told to end because its time is over
+    PUBLISHING = "publishing"  # its program has ended; what it left is on its way to the publisher
     ENDED = "ended"  # its end is in the log; its files stay until that is confirmed
 
 
@@ -52,6 +53,8 @@ class Held:
     dropped: bool = False
     """It is forgotten already: its files go as soon as it has ended."""
     problem: Problem | None = None
+    ended: ExecutionObserved | None = None
+    """How its program ended, while its result is being uploaded."""
     steps: tuple[Step, ...] = ()
     story: deque[str] = field(default_factory=lambda: deque(maxlen=STORY_LINES))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from skrei_domain.errors import SkreiError
 
-VERSION = 2
+VERSION = 3
 BUSY_SECONDS = 5.0
 """How long to wait for another reader of the file (a backup): the folder's lock keeps other agents away."""
 CHECKPOINT_PAGES = 1_000
@@ -31,7 +31,8 @@ CREATE TABLE executions (
     run TEXT,
     forgotten INTEGER NOT NULL,
     changed_at TEXT,
-    devices TEXT
+    devices TEXT,
+    ended TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE facts (
     sequence INTEGER PRIMARY KEY,
@@ -39,7 +40,10 @@ CREATE TABLE facts (
     writer TEXT NOT NULL
 ) STRICT;
 """
-LIFTS = {1: "ALTER TABLE executions ADD COLUMN devices TEXT;"}
+LIFTS = {
+    1: "ALTER TABLE executions ADD COLUMN devices TEXT;",
+    2: "ALTER TABLE executions ADD COLUMN ended TEXT;",
+}
 """What a journal of that version needs to become the next one."""
 
 

@@ -15,6 +15,7 @@ from skrei_compute_agent.events import (
     Commanded,
     Confirmed,
     DisarmTimers,
+    Door,
     DropFiles,
     Event,
     ExecutionEvent,
@@ -42,18 +43,23 @@ from skrei_compute_agent.events import (
     Timer,
     TimerFired,
     Turn,
+    Upload,
+    Uploaded,
+    UploadFailed,
 )
 from skrei_compute_agent.gpu_ledger import GpuLedger
 from skrei_compute_agent.held import Held, IllegalEvent, Phase
 from skrei_compute_agent.task import InvalidTask, read_task, stages_at_once, why_not
 from skrei_compute_agent.verdicts import (
     REFUSED,
+    after_upload,
     expiry,
     remaining,
     start_again,
     steps_so_far,
     told_steps,
     verdict,
+    without_upload,
 )
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, Heartbeat, Problem, RunOrder, Step
@@ -72,12 +78,18 @@ from skrei_domain.sync import (
     SayHello,
     Write,
 )
+from skrei_domain.uploads import Parcel
 
 REPORT_SECONDS = 0.05
 """An execution that ends sooner is reported once: three facts a small job cost a third of the throughput."""
 JOURNAL_FACTS = 10_000
 """Unconfirmed facts beyond which nothing new is begun: with inline results of a few KiB some tens of megabytes of
 memory and journal. The first link of back-pressure; what runs already is still told."""
+
+KEEP_SECONDS = 30.0
+"""How long a failed or stopped execution may go on uploading what never counts: its room is held until then."""
+TOO_LARGE = "result-too-large"
+INLINE_BYTES = 64 * 1024  # what engines pack inline: see `skrei_plugin_api.engine`
 
 _Handler: TypeAlias = "Callable[[AgentMachine, Held, ExecutionEvent], None]"
 
@@ -99,6 +111,7 @@ class AgentMachine:
         self._out: list[Instruction] = []
         self._repeat_at: float | None = None
         self._moment: Moment
+        self._door: str | None = None  # the publisher's; empty: there is none; None: no hello was answered yet
 
     # ------------------------------------------------------------ reading
 
@@ -130,7 +143,8 @@ class AgentMachine:
             if held.phase is Phase.ENDED:
                 assert execution_id not in live, f"ended, yet the journal does not say so: {story}"
                 continue
-            needs += held.needs
+            if held.ended is None:
+                needs += held.needs
             assert execution_id in live or held.dropped, f"runs, yet the journal has it ended: {story}"
             if held.phase is Phase.RUNNING:
                 assert held.steps[-1].start == self._starts(execution_id), f"another start runs: {story}"
@@ -154,10 +168,13 @@ class AgentMachine:
                 self._do(self.node.on_commands(batch, moment.wall))
             case Confirmed(confirm):
                 self._do(self.node.on_confirm(confirm, moment.wall))
-            case Staged() | StageFailed() | Exited() | NotAdopted() | TimerFired():
+            case Staged() | StageFailed() | Exited() | NotAdopted() | Uploaded() | UploadFailed() | TimerFired():
                 self._execution_event(event)
             case Replied(reply):
                 self._do(self.node.on_reply(reply, moment.wall))
+                if reply.refusal is None and self.node.greeted and reply.publisher_url != self._door:
+                    self._door = reply.publisher_url
+                    self._out.append(Door(self._door))
             case HelloDue():
                 self._say_hello()
             case Fingerprinted(info):
@@ -276,9 +293,14 @@ class AgentMachine:
         return why_not(task, needs, self.info, free.model_copy(update={"gpu": len(self._gpus.free)}))
 
     def _adopt(self, known: Known, steps: tuple[Step, ...]) -> bool:
-        """Go on after a restart of the agent with a program that may have outlived it; whether this is such a one."""
+        """Go on after a restart of the agent with a program that may have outlived it, or has ended before; whether
+        this is such a one.
+        """
         order, now = known.order, self._moment.wall
-        if order is None or not known.starts:
+        if known.ended is not None and known.want is not Want.STOP:
+            self._upload_again(known, known.ended)
+            return True
+        if order is None or not known.starts or known.ended is not None:
             return False
         try:
             task, needs = read_task(order.task_json)
@@ -322,6 +344,16 @@ class AgentMachine:
         else:
             self._admit(known.execution_id, again, steps)
 
+    def _upload_again(self, known: Known, ended: ExecutionObserved) -> None:
+        """Go on with an upload: the program has ended, and is not run again."""
+        assert known.order is not None, "what is live has its order"
+        order = known.order
+        held = Held(known.execution_id, order, Resources(), phase=Phase.PUBLISHING, ended=ended, steps=ended.steps)
+        self._held[known.execution_id] = held
+        if (seconds := remaining(order.total_timeout_seconds, known, self._moment.wall)) is not None:
+            self._out.append(ArmTimer(known.execution_id, Timer.TOTAL, seconds))
+        self._upload(held, ended)
+
     # ------------------------------------------------------------ transitions
 
     def _run(self, held: Held, event: ExecutionEvent) -> None:
@@ -348,6 +380,10 @@ class AgentMachine:
 
     def _ring(self, held: Held, event: ExecutionEvent) -> None:
         assert isinstance(event, TimerFired)
+        if held.phase is Phase.PUBLISHING and event.timer is not Timer.TOTAL:
+            if event.timer is Timer.UPLOAD:
+                self._out.append(Kill(held.execution_id, "what can never count is not uploaded for longer"))
+            return
         if event.timer is Timer.REPORT:
             held.worth_telling = True
             self._report(held)
@@ -365,27 +401,67 @@ class AgentMachine:
         """What was staging or running is over: tell the whole of it, once."""
         ended = event if isinstance(event, Exited) else Exited(held.execution_id)
         state, problem = verdict(held, event)
-        held.phase = Phase.ENDED
         self._reserved -= held.needs
         self._gpus.give(held.execution_id)
-        held.reach(state, self._moment.wall, self._starts(held.execution_id))
         fact = ExecutionObserved(
             execution_id=held.execution_id,
             revision=0,  # NodeSide fills in the journal's
             state=state,
-            steps=held.steps,
             exit_code=ended.exit_code,
             problem=problem,
             output=ended.output,
             result=ended.result,
             image_digest=ended.image_digest or None,
         )
-        self._do(self.node.observe(fact, self._moment.wall))
+        if fact.result is None or fact.result.inline is not None:
+            self._finish(held, fact)
+            return
+        held.ended = fact
+        if held.dropped or self._door == "" or not held.order.token:
+            self._finish(held, without_upload(held, _too_large(fact.result.size)))
+        else:
+            self._publish_result(held, fact)
+
+    def _publish_result(self, held: Held, fact: ExecutionObserved) -> None:
+        """Have what it left uploaded before its end is told; the journal holds the end meanwhile."""
+        held.phase = Phase.PUBLISHING
+        held.reach(ExecutionState.PUBLISHING, self._moment.wall, self._starts(held.execution_id))
+        held.ended = fact.model_copy(update={"steps": held.steps})
+        self._do(self.node.withhold(held.ended, self._moment.wall))
+        self._release(held)
+        self._upload(held, held.ended)
+
+    def _upload(self, held: Held, ended: ExecutionObserved) -> None:
+        result = ended.result
+        assert result is not None, "there is something to upload"
+        parcel = Parcel(execution_id=held.execution_id, digest=result.digest, size=result.size)
+        self._out.append(Upload(parcel, held.order.token))
+        if ended.state is not ExecutionState.COMPLETED:
+            self._out.append(ArmTimer(held.execution_id, Timer.UPLOAD, KEEP_SECONDS))
+
+    def _uploaded(self, held: Held, event: ExecutionEvent) -> None:
+        assert isinstance(event, Uploaded)
+        self._finish(held, after_upload(held, event.receipt))
+
+    def _not_uploaded(self, held: Held, event: ExecutionEvent) -> None:
+        assert isinstance(event, UploadFailed)
+        self._finish(held, without_upload(held, event.problem))
+
+    def _finish(self, held: Held, fact: ExecutionObserved) -> None:
+        """Tell the end of an execution, of which nothing is done here any more."""
+        held.phase = Phase.ENDED
+        held.reach(fact.state, self._moment.wall, self._starts(held.execution_id))
+        self._do(self.node.observe(fact.model_copy(update={"steps": held.steps}), self._moment.wall))
         self._out.append(DisarmTimers(held.execution_id))
-        if held.engine and fact.steps[-1].start:
-            self._out.append(Release(held.execution_id, held.engine))
+        self._release(held)
         if held.dropped:
             self._forget(held.execution_id)
+
+    def _release(self, held: Held) -> None:
+        """The end of its program is durable with this turn: what its engine kept of it may go."""
+        if held.engine and held.steps[-1].start:
+            self._out.append(Release(held.execution_id, held.engine))
+            held.engine = ""
 
     def _nothing(self, held: Held, event: ExecutionEvent) -> None:
         """What came changes nothing: it is on its way to its end, or there."""
@@ -454,5 +530,24 @@ class AgentMachine:
         (Phase.EXPIRING, NotAdopted): _end,
         (Phase.EXPIRING, TimerFired): _nothing,
         (Phase.EXPIRING, Halted): _halt,
+        (Phase.PUBLISHING, Uploaded): _uploaded,
+        (Phase.PUBLISHING, UploadFailed): _not_uploaded,
+        (Phase.PUBLISHING, TimerFired): _ring,
+        (Phase.PUBLISHING, Halted): _halt,
+        (Phase.STOPPING, Uploaded): _uploaded,
+        (Phase.STOPPING, UploadFailed): _not_uploaded,
+        (Phase.EXPIRING, Uploaded): _uploaded,
+        (Phase.EXPIRING, UploadFailed): _not_uploaded,
         (Phase.ENDED, TimerFired): _nothing,
     }
+
+
+def _too_large(size: int) -> Problem:
+    return Problem(
+        code=TOO_LARGE,
+        message=(
+            f"the result is too large: packed (stdout, stderr, result paths) it has {size} bytes; {INLINE_BYTES} may "
+            "travel with the report, and this control plane has no publisher that takes uploads. Write less, or read "
+            "the output with `skrei job logs --follow` while it runs"
+        ),
+    )

@@ -9,6 +9,7 @@ from skrei_compute_agent.events import (
     Answer,
     ArmTimer,
     DisarmTimers,
+    Door,
     DropFiles,
     Event,
     Exited,
@@ -21,6 +22,9 @@ from skrei_compute_agent.events import (
     StageFailed,
     Timer,
     TimerFired,
+    Upload,
+    Uploaded,
+    UploadFailed,
 )
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
@@ -49,6 +53,12 @@ class Work(Protocol):
 
     def release(self, execution_id: str, engine: str) -> None:
         """Remove what an engine kept of an execution, without waiting for it."""
+
+    async def upload(self, wanted: Upload) -> str:
+        """Bring what an execution left to the publisher; return its receipt. Raises SkreiError where it cannot be."""
+
+    def door(self, url: str) -> None:
+        """Say where the publisher's door is; empty: there is none."""
 
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left."""
@@ -93,7 +103,7 @@ class Nobody:
 
 
 class Runner:
-    """Carries out what is about one execution; every Stage, RunEngine and Adopt is answered by exactly one event."""
+    """Carries out what is about one execution; Stage, RunEngine, Adopt and Upload are each answered by one event."""
 
     def __init__(
         self,
@@ -110,11 +120,17 @@ class Runner:
         self._timers: dict[tuple[str, Timer], asyncio.TimerHandle] = {}
 
     def carry_out(
-        self, instruction: Stage | RunEngine | Adopt | Release | Kill | ArmTimer | DisarmTimers | DropFiles
+        self,
+        instruction: Stage | RunEngine | Adopt | Release | Upload | Door | Kill | ArmTimer | DisarmTimers | DropFiles,
     ) -> None:
         """Begin what is asked; never waits."""
-        log.debug("instruction", kind=type(instruction).__name__, execution_id=instruction.execution_id)
+        execution_id = "" if isinstance(instruction, Door) else instruction.execution_id
+        log.debug("instruction", kind=type(instruction).__name__, execution_id=execution_id)
         match instruction:
+            case Door(url):
+                self._work.door(url)
+            case Upload():
+                self._begin(execution_id, self._upload(instruction), self._not_uploaded)
             case Stage(execution_id):
                 self._begin(execution_id, self._stage(instruction), self._not_staged)
             case RunEngine(execution_id, start):
@@ -130,9 +146,7 @@ class Runner:
                 loop = asyncio.get_running_loop()
                 self._timers[execution_id, timer] = loop.call_later(seconds, self._ring, execution_id, timer)
             case DisarmTimers(execution_id):
-                for timer in Timer:
-                    if (handle := self._timers.pop((execution_id, timer), None)) is not None:
-                        handle.cancel()
+                self._disarm(execution_id)
             case DropFiles(execution_id):
                 self._listener.dropped(execution_id)
                 self._work.drop(execution_id)
@@ -212,6 +226,14 @@ class Runner:
         finally:
             self._listener.ended(execution_id, answer)
 
+    async def _upload(self, wanted: Upload) -> Answer:
+        return Uploaded(wanted.execution_id, await self._work.upload(wanted))
+
+    def _not_uploaded(self, execution_id: str, problem: Problem, passing: bool) -> Answer:
+        if passing:
+            problem = Problem(code=INTERRUPTED, message=problem.message)
+        return UploadFailed(execution_id, problem)
+
     def _not_staged(self, execution_id: str, problem: Problem, passing: bool) -> Answer:
         return StageFailed(execution_id, problem, passing)
 
@@ -219,6 +241,11 @@ class Runner:
         if passing:
             problem = Problem(code=INTERRUPTED, message=problem.message)
         return Exited(execution_id, problem=problem)
+
+    def _disarm(self, execution_id: str) -> None:
+        for timer in Timer:
+            if (handle := self._timers.pop((execution_id, timer), None)) is not None:
+                handle.cancel()
 
     def _ring(self, execution_id: str, timer: Timer) -> None:
         self._timers.pop((execution_id, timer), None)

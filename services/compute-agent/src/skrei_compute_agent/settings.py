@@ -83,6 +83,9 @@ class Settings(KitSettings):
     """Of what running executions say, sent to the publisher by the whole node: what an ordinary link does not notice.
     0 sends nothing before an execution has ended."""
 
+    store_full_seconds: float = Field(default=600.0, ge=0)
+    """How long a full result store is asked again: results expire, people make room. Then the execution fails."""
+
     @field_validator("labels", "plugin_options", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:

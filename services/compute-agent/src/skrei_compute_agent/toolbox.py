@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
+from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.fingerprint import capacity, fingerprint
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.gpu_probe import Found, GpuProbe
@@ -59,7 +60,8 @@ class Toolbox:
         cache.open()
         limits = StageLimits(max_bytes=settings.input_bytes)
         stager = Stager(storages_, cache, limits=limits, parallel=settings.parallel_stages)
-        self.work = Workshop(folders, stager, engines_, allow_env=settings.allow_env)
+        self._delivery = Delivery(full_seconds=settings.store_full_seconds)
+        self.work = Workshop(folders, stager, engines_, allow_env=settings.allow_env, delivery=self._delivery)
         gpus = GpuProbe()
         self._gpus: Probe[Found] = Probe(gpus.look, lambda _: gpus.found, limit_seconds=settings.probe_limit_seconds)
         self._probes: dict[Plugin, Probe[PluginInfo]] = {
@@ -119,6 +121,7 @@ class Toolbox:
             await plugin.close()
         if self._blobs is not None:
             await self._blobs.close()
+        await self._delivery.close()
 
     @asynccontextmanager
     async def _open_blob(self, digest: str, token: str) -> AsyncIterator[AsyncIterator[bytes]]:

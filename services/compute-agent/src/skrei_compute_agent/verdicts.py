@@ -40,6 +40,32 @@ def expiry(order: RunOrder, timer: Timer) -> Problem:
     return Problem(code="total-timeout", message="the job took longer than its total timeout")
 
 
+def after_upload(held: Held, receipt: str) -> ExecutionObserved:
+    """Return how an execution ended whose result the publisher holds."""
+    ended = _overruled(held)
+    assert ended.result is not None, "what is uploaded is a result"
+    return ended.model_copy(update={"result": ended.result.model_copy(update={"receipt": receipt})})
+
+
+def without_upload(held: Held, problem: Problem) -> ExecutionObserved:
+    """Return how an execution ended whose result could not be uploaded: what never counts ends as it did without."""
+    ended = _overruled(held)
+    changes: dict[str, object] = {"result": None}
+    if ended.state is ExecutionState.COMPLETED:
+        changes |= {"state": ExecutionState.FAILED, "problem": problem}
+    return ended.model_copy(update=changes)
+
+
+def _overruled(held: Held) -> ExecutionObserved:
+    """Return the end of its program, unless the execution was told to end meanwhile."""
+    assert held.ended is not None, "its program has ended"
+    if held.phase is Phase.STOPPING:
+        return held.ended.model_copy(update={"state": ExecutionState.STOPPED, "problem": None})
+    if held.phase is Phase.EXPIRING:
+        return held.ended.model_copy(update={"state": ExecutionState.FAILED, "problem": held.problem})
+    return held.ended
+
+
 def start_again(known: Known, now: datetime) -> RunOrder | Problem:
     """Return the order under which a new process takes an execution up, or why it may not."""
     order = known.order

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.env import environment
-from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage
+from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Upload
 from skrei_compute_agent.folders import Folders, Places
 from skrei_compute_agent.runner import KILLED
 from skrei_compute_agent.staging import Inputs, Stager
@@ -25,7 +26,7 @@ from skrei_plugin_api.engine import (
     RunOutcome,
     RunRequest,
 )
-from skrei_plugin_api.packing import HEAD_BYTES, PackedResult, StreamHead, pack_result, stream_head
+from skrei_plugin_api.packing import RESULT_FILE, PackedResult, StreamHead, pack_result, stream_head
 
 log = get_logger()
 
@@ -67,12 +68,14 @@ class Workshop:
         *,
         host_env: Mapping[str, str] | None = None,
         allow_env: Sequence[str] = (),
+        delivery: Delivery | None = None,
     ) -> None:
         self._folders = folders
         self._stager = stager
         self._engines = engines
         self._host_env = dict(os.environ) if host_env is None else host_env
         self._allow_env = allow_env
+        self._delivery = delivery or Delivery()
         self._staged: dict[str, _Staged] = {}
         self._leaving = False
         self._releases: set[asyncio.Task[None]] = set()
@@ -153,8 +156,21 @@ class Workshop:
             return Exited(execution_id, problem=Problem(code=INTERRUPTED, message=error.message))
         return None if outcome is None else _exited(execution_id, outcome)
 
+    async def upload(self, wanted: Upload) -> str:
+        """Bring the packed result of the last start to the publisher, and return its receipt."""
+        places = self._folders.latest(wanted.execution_id)
+        if places is None:
+            raise FileNotFoundError("the packed result is gone from its disk")
+        with self._folders.reading(wanted.execution_id):
+            return await self._delivery.upload(places.work / RESULT_FILE, wanted.parcel, wanted.token)
+
+    def door(self, url: str) -> None:
+        """Say where the publisher's door is; empty: there is none."""
+        self._delivery.door(url)
+
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left."""
+        self._delivery.drop(execution_id)
         if (staged := self._staged.pop(execution_id, None)) is not None:
             self._stager.release(staged.inputs)
         self._folders.drop(execution_id)
@@ -187,27 +203,13 @@ def _request(staged: _Staged, start: int) -> RunRequest:
 
 def _exited(execution_id: str, outcome: RunOutcome) -> Exited:
     problem = _problem(outcome.failure)
-    result: ResultRef | None = None
-    if outcome.result is not None:
-        if outcome.result.data is not None:
-            result = _inline(outcome.result)
-        elif problem is None:
-            problem = Problem(
-                code="result-too-large",
-                message=(
-                    f"the result is too large: packed (stdout, stderr and result paths) it has {outcome.result.size} "
-                    f"bytes; the limit is {INLINE_RESULT_BYTES} bytes. Only the first {HEAD_BYTES} bytes of each "
-                    "stream are kept: write less, or read the output with `skrei job logs --follow` while it runs; "
-                    "larger results cannot be uploaded yet"
-                ),
-            )
     return Exited(
         execution_id,
         exit_code=outcome.exit_code,
         problem=problem,
         output=_output(outcome.stdout_head, outcome.stderr_head),
-        result=result,
         image_digest=outcome.image_digest,
+        result=None if outcome.result is None else _ref(outcome.result),
     )
 
 
@@ -231,13 +233,14 @@ def _left_behind(staged: _Staged) -> Exited:
         staged.wanted.execution_id,
         problem=KILLED,
         output=_output(stream_head(places.stdout), stream_head(places.stderr)),
-        result=_inline(packed) if packed.data is not None else None,
+        result=_ref(packed),
     )
 
 
-def _inline(packed: PackedResult) -> ResultRef:
-    assert packed.data is not None
-    return ResultRef(digest=packed.digest, size=packed.size, inline=base64.b64encode(packed.data).decode("ascii"))
+def _ref(packed: PackedResult) -> ResultRef:
+    """What is told of a packed result; one without its bytes lies in the folder of its start, to be uploaded."""
+    inline = base64.b64encode(packed.data).decode("ascii") if packed.data is not None else None
+    return ResultRef(digest=packed.digest, size=packed.size, inline=inline)
 
 
 def _output(stdout: StreamHead, stderr: StreamHead) -> RunOutput:

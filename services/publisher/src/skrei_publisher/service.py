@@ -20,6 +20,7 @@ from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_plugin_api.plugin import PluginContext
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
+from skrei_publisher.finaliser import Finaliser
 from skrei_publisher.log_door import LogDoor
 from skrei_publisher.logbook import LogBook
 from skrei_publisher.retention import Retention
@@ -70,6 +71,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             tell=speaker.tell,
             batch=settings.store_batch,
             most_pending=settings.most_pending,
+            finaliser=Finaliser({publisher.name: publisher}),
         )
         await bus.subscribe(subjects.PUBLISHER_COMMAND, _into(worker))
         doorkeeper = SignedDoor(TokenVerifier(settings.token_public_key.read_bytes()))

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 PARALLEL_PARTS = 4
 """Parts of one upload at once: enough to fill a link whose answers take their time."""
+PLAN_PARTS = 512
+"""Parts in one plan: 4 GiB, and half a megabyte of answer; then the next plan is asked for."""
 WRITE_BYTES = 1024 * 1024
 """Gathered before it is written: a trip to a thread for each piece of a socket would cost more than the disk."""
 WRITERS = 8
@@ -82,8 +84,11 @@ class StorePublisher(Publisher):
             upload = await self._do(self.staging.begin, parcel)
         if upload is None:
             return UploadPlan()
+        missing = upload.missing()
         return UploadPlan(
-            requests=tuple(_request(upload, number, headers) for number in upload.missing()), parallel=PARALLEL_PARTS
+            requests=tuple(_request(upload, number, headers) for number in missing[:PLAN_PARTS]),
+            parallel=PARALLEL_PARTS,
+            more=len(missing) > PLAN_PARTS,
         )
 
     async def receive(self, execution_id: str, number: int, size: int, content: AsyncIterator[bytes]) -> None:

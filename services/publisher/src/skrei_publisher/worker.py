@@ -1,17 +1,24 @@
-"""Taking inline results over in bulk, and dropping what the leader says; every command may come twice or not at all."""
+"""Taking inline results over in bulk, making staged ones final, dropping what the leader says.
+
+Every command may come twice or not at all.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from skrei_domain.messages import PublisherCommand, PublisherFact, ResultHeld
+from skrei_domain.messages import PublisherCommand, PublisherFact, ResultHeld, StagedResult
 from skrei_kit.observability import get_logger
+from skrei_publisher.finaliser import Finaliser
 from skrei_publisher.retention import Retention
 from skrei_publisher.source import SourceAway
 from skrei_publisher.store import Item, ResultStore, digest_of
 
 log = get_logger()
+
+FINALISED_AT_ONCE = 16
+"""Staged results made final side by side: a rename each in Skrei's own store, a call to a destination elsewhere."""
 
 T = TypeVar("T")
 Tell = Callable[[PublisherFact], Awaitable[None]]
@@ -39,6 +46,7 @@ class Worker:
         tell: Tell,
         batch: int,
         most_pending: int,
+        finaliser: Finaliser | None = None,
     ) -> None:
         self._store = store
         self._source = source
@@ -46,6 +54,8 @@ class Worker:
         self._tell = tell
         self._batch = batch
         self._most_pending = most_pending
+        self._finaliser = finaliser
+        self._staged: dict[str, tuple[StagedResult, bool]] = {}  # and whether it counts
         self._take: dict[str, ResultHeld] = {}
         self._drop: dict[str, None] = {}
         self._work = asyncio.Event()
@@ -53,8 +63,8 @@ class Worker:
 
     @property
     def pending(self) -> int:
-        """How many results wait to be taken over or dropped."""
-        return len(self._take) + len(self._drop)
+        """How many results wait to be taken over, made final or dropped."""
+        return len(self._take) + len(self._drop) + len(self._staged)
 
     def accept(self, command: PublisherCommand) -> None:
         """Remember what a command asks; the later word on an execution counts."""
@@ -64,6 +74,11 @@ class Worker:
                 continue
             self._drop.pop(held.execution_id, None)
             self._take[held.execution_id] = held
+        for staged, counts in [*((each, True) for each in command.finalise), *((each, False) for each in command.keep)]:
+            if self.pending < self._most_pending or staged.execution_id in self._staged:
+                self._staged[staged.execution_id] = (staged, counts)
+            else:
+                self.left_out += 1
         for execution_id in command.drop:
             self._take.pop(execution_id, None)
             if self.pending < self._most_pending:
@@ -83,10 +98,13 @@ class Worker:
         """Carry one batch out and tell the leader what is durably done."""
         taken = _first(self._take, self._batch)
         dropped = _first(self._drop, self._batch)
+        staged = _first(self._staged, FINALISED_AT_ONCE)
         if not self.pending:
             self._work.clear()
         if dropped:
             await asyncio.to_thread(self._store.drop, list(dropped))
+        if staged and self._finaliser is not None and (fact := await self._finaliser.run(list(staged.values()))):
+            await self._tell(fact)
         stored = await self._take_over(list(taken.values())) if taken else []
         if stored or dropped:
             await self._tell(PublisherFact(stored=tuple(stored), dropped=tuple(dropped)))

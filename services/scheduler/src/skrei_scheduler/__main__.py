@@ -13,9 +13,10 @@ from skrei_kit.bus import Bus
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
 from skrei_kit.supervisor import await_start, die_with_parent, stop_on_signals, unless_stopped
-from skrei_kit.tokens import TokenSigner
+from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_scheduler.leader import Leader
 from skrei_scheduler.lease import LeaseKeeper
+from skrei_scheduler.receipts import trust_nobody
 from skrei_scheduler.settings import SchedulerSettings
 from skrei_store.db import leader_pool
 from skrei_store.leader import LeaderRecord
@@ -30,6 +31,8 @@ class Scheduler:
         self._settings = settings
         self._clock = SystemClock()
         self._signer = TokenSigner(settings.token_key.read_bytes())
+        key = settings.receipt_public_key
+        self._verify = trust_nobody if key is None else TokenVerifier(key.read_bytes()).receipt
         self._epoch: int | None = None
         self._changed = asyncio.Event()
         self._leader: Leader | None = None
@@ -81,7 +84,9 @@ class Scheduler:
         try:
             async with leader_pool(url) as pool:
                 record = LeaderRecord(pool, epoch)
-                leader = Leader(record, bus, self._signer, self._settings, self._clock, epoch=epoch)
+                leader = Leader(
+                    record, bus, self._signer, self._settings, self._clock, epoch=epoch, verify=self._verify
+                )
                 self._leader = leader
                 await leader.run(term)
         except* LeadershipLost as lost:

@@ -8,11 +8,10 @@ The cycle, which the shell (`leader.py`) and the simulation both drive:
 4. `work.after` advances the view by what was written and returns what to send.
 
 Nothing else changes the view, and one commit is under way at a time, so that plans and facts are one order. What the
-kinds of commits are made of lies beside this: `hellos`, `facts`, `silence`, `offers`, `planning`.
+kinds of commits are made of lies beside this: `hellos`, `facts`, `published`, `silence`, `offers`, `planning`.
 """
 
 import itertools
-from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
@@ -24,6 +23,8 @@ from skrei_scheduler.hellos import Hellos
 from skrei_scheduler.lead import A_PIECE, Lead
 from skrei_scheduler.offers import Offers
 from skrei_scheduler.planning import Planning
+from skrei_scheduler.published import Published
+from skrei_scheduler.receipts import Verify, trust_nobody
 from skrei_scheduler.silence import Silence
 from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, SendCommands, SendConfirm
 from skrei_scheduling import memory
@@ -49,16 +50,18 @@ class Core:
         keep: timedelta = memory.KEPT,
         hold_after: timedelta = HOLD_AFTER,
         piece: int = A_PIECE,
+        verify: Verify = trust_nobody,
     ) -> None:
         side = LeaderSide(timeline, epoch, heartbeat_seconds=heartbeat_seconds, missed=missed_heartbeats)
-        self._lead = lead = Lead(view, side, epoch, ids, keep, piece, self._advance)
+        self._lead = lead = Lead(view, side, epoch, ids, keep, piece, self._advance, verify)
         self._offers = Offers(lead)
         self._silence = Silence(lead, now)
         self._hellos = Hellos(lead, self._silence, self._offers)
         self._facts = Facts(lead)
         self._planning = Planning(lead, now, hold_after)
-        self._stored: deque[PublisherFact] = deque()
+        self._published = Published(lead)
         self._facts_had_a_turn = True
+        self._publisher_is_due = False  # facts had a turn since: what it said must not starve behind them
         for row in view.executions.values():
             self._offers.note(row, now)
         for job_id in view.jobs:
@@ -118,7 +121,7 @@ class Core:
 
     def on_publisher_fact(self, fact: PublisherFact) -> None:
         """The publisher holds results, or has dropped them."""
-        self._stored.append(fact)
+        self._published.take(fact)
 
     def backlog(self) -> int:
         """How much waits for a commit; the shell lingers for company only while this is high."""
@@ -153,30 +156,26 @@ class Core:
         if self._hellos.welcoming and (self._facts_had_a_turn or not self._facts):
             self._facts_had_a_turn = False
             return self._hellos.take_in()
+        if self._published and self._publisher_is_due:
+            self._publisher_is_due = False
+            return self._published.next()
         if self._facts:
-            self._facts_had_a_turn = True
+            self._facts_had_a_turn = self._publisher_is_due = True
             return self._facts.next(now)
         if self._silence.pending:
             for node_id in self._silence.leaving:
                 self._hellos.forget(node_id)
             return self._silence.disconnect()
-        if self._stored:
-            return self._take_stored()
+        if self._published:
+            return self._published.next()
         if self._offers.overdue:
             return self._offers.give_up()
         return self._planning.next(wall)
 
     def fetched(self, asked: Iterable[str], rows: Mapping[str, ExecutionRow]) -> None:
         """Take what a `Fetch` read."""
-        self._facts.fetched(asked, rows)
-
-    def _take_stored(self) -> Commit:
-        facts = [self._stored.popleft() for _ in range(min(len(self._stored), 16))]
-        changes = Changes(
-            results_stored=tuple(pair for fact in facts for pair in fact.stored),
-            results_dropped=tuple(i for fact in facts for i in fact.dropped),
-        )
-        return Commit("results", frozenset(), frozenset(), lambda _: changes, lambda _changes, _now: [])
+        for reader in (self._facts, self._published):
+            reader.fetched(asked, rows)
 
     # ------------------------------------------------------------ after a commit
 

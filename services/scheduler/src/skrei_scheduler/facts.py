@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from skrei_domain.messages import Confirm, ExecutionObserved, Fact, FactBatch, NodeChanged, Unreadable
 from skrei_domain.sync import NodeLog
 from skrei_scheduler.lead import Lead
+from skrei_scheduler.published import publish_now
 from skrei_scheduler.quarantine import FACT_QUARANTINED, keep_unreadable, settle_apart
+from skrei_scheduler.receipts import check
 from skrei_scheduler.work import Commit, Fetch, Outgoing, Report, SendConfirm
 from skrei_scheduling import memory
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked, Position
 from skrei_scheduling.rows import ExecutionRow
 from skrei_scheduling.settle import jobs_of
+from skrei_scheduling.texts import BAD_RECEIPT
 
 FACTS_A_COMMIT = 1_000
 """About 30 ms of bulk write; more only delays the confirmations of the first."""
@@ -105,12 +108,16 @@ class Facts:
     ) -> Commit:
         lead = self._lead
         observed = [(n, fact) for n, facts in taken.items() for fact in facts if isinstance(fact, ExecutionObserved)]
+        checked = check(observed, lead.verify)
 
         def decide(locked: Locked) -> Changes:
             builder = ChangesBuilder(lead.view, locked, lead.ids, late=late)
+            builder.places = checked.places
+            for entry in checked.audit:
+                builder.audit(entry)
             for node_id, facts in taken.items():
                 self._move(builder, node_id, logs[node_id], facts)
-            settle_apart(builder, observed)
+            settle_apart(builder, checked.observed)
             if position is not None:
                 builder.read_to(position)
             return builder.build()
@@ -120,9 +127,9 @@ class Facts:
             out += [SendConfirm(n, confirm) for n, confirm in said.items() if n not in logs]
             for node_id, facts in taken.items():
                 lead.side.applied(node_id, facts)
-            kept = (each for each in changes.audit if each.action == FACT_QUARANTINED)
-            out += [Report(FACT_QUARANTINED, each.details, error=True) for each in kept]
-            return out + lead.advance(changes, now)
+            kept = (each for each in changes.audit if each.action in {FACT_QUARANTINED, BAD_RECEIPT})
+            out += [Report(each.action, each.details, error=True) for each in kept]
+            return out + publish_now(changes) + lead.advance(changes, now)
 
         ended = (fact.ended for facts in taken.values() for fact in facts if isinstance(fact, Unreadable))
         jobs = jobs_of(lead.view, (*(fact.execution_id for _, fact in observed), *ended), late)

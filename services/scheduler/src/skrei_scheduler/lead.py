@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from skrei_domain.ids import IdSource
 from skrei_domain.sync import LeaderSide, NodeLog
+from skrei_scheduler.receipts import Verify, trust_nobody
 from skrei_scheduler.work import Commit, Outgoing, SendConfirm
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked
@@ -29,6 +30,7 @@ class Lead:
     keep: timedelta
     piece: int
     advance: After
+    verify: Verify = trust_nobody
 
     def log_of(self, node_id: str) -> NodeLog | None:
         """Return how far a node's log is applied; None for one that nobody knows."""

@@ -24,10 +24,21 @@ from skrei_kit.supervisor import every, run_until_stopped
 from skrei_kit.tokens import TokenSigner
 from skrei_scheduler.core import Core
 from skrei_scheduler.quarantine import read_batch
+from skrei_scheduler.receipts import Verify, trust_nobody
 from skrei_scheduler.sender import Doors, Sender
 from skrei_scheduler.settings import SchedulerSettings
 from skrei_scheduler.specs import SpecCache
-from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm
+from skrei_scheduler.work import (
+    Commit,
+    Fetch,
+    Outgoing,
+    ReadSoon,
+    Reply,
+    Report,
+    SendCommands,
+    SendConfirm,
+    SendPublisher,
+)
 from skrei_scheduling.changes import Changes, Locked, Position
 from skrei_scheduling.compile import compile_job
 from skrei_scheduling.rows import Evaluation
@@ -78,8 +89,11 @@ class Leader:
         clock: Clock,
         *,
         epoch: int,
+        verify: Verify = trust_nobody,
     ) -> None:
+        """Lead. `verify` reads receipts of uploads; without it nodes are told of no publisher."""
         self._record = record
+        self._verify = verify
         self._bus = bus
         self._signer = signer
         self._settings = settings
@@ -115,11 +129,17 @@ class Leader:
             missed_heartbeats=self._settings.missed_heartbeats,
             keep=timedelta(seconds=self._settings.capability_seconds),
             hold_after=timedelta(seconds=self._settings.hold_after_seconds),
+            verify=self._verify,
         )
-        token = timedelta(hours=self._settings.token_hours)
-        doors = Doors(self._settings.api_url, self._settings.publisher_url)
         self._sender = Sender(
-            self._bus, self._core, specs=self._specs, signer=self._signer, clock=self._clock, token=token, doors=doors
+            self._bus,
+            self._core,
+            specs=self._specs,
+            signer=self._signer,
+            clock=self._clock,
+            token=timedelta(hours=self._settings.token_hours),
+            upload=self._settings.upload_grant,
+            doors=Doors(self._settings.api_url, self._settings.door),
         )
         log.info("leading", epoch=self._epoch, nodes=len(view.nodes), jobs=len(view.jobs))
         reader = StreamReader(
@@ -340,7 +360,7 @@ class Leader:
         command = await self._record.publisher_work(
             older_than_seconds=self._settings.take_over_after_seconds, ttl_hours=self._settings.result_ttl_hours
         )
-        if command.take or command.drop:
+        if command.take or command.drop or command.finalise or command.keep:
             await self._sender.publisher(command)
 
     # ------------------------------------------------------------ what leaves
@@ -354,6 +374,8 @@ class Leader:
             match each:
                 case SendCommands(node_id, wanted):
                     await self._sender.commands(node_id, wanted)
+                case SendPublisher(command):
+                    await self._sender.publisher(command)
                 case SendConfirm(node_id, confirm):
                     await self._sender.confirm(node_id, confirm)
                 case Reply(to, reply, node_id):

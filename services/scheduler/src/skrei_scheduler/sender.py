@@ -22,7 +22,7 @@ from skrei_domain.messages import (
 from skrei_kit import topology
 from skrei_kit.bus import Bus, BusUnavailable
 from skrei_kit.observability import get_logger
-from skrei_kit.tokens import TokenSigner
+from skrei_kit.tokens import TokenSigner, UploadGrant
 from skrei_scheduler.core import Core
 from skrei_scheduler.specs import SpecCache, order
 from skrei_scheduling.rows import ExecutionRow
@@ -56,6 +56,7 @@ class Sender:
         clock: Clock,
         token: timedelta,
         doors: Doors = NOWHERE,
+        upload: UploadGrant | None = None,
     ) -> None:
         self._bus = bus
         self._core = core
@@ -64,6 +65,7 @@ class Sender:
         self._clock = clock
         self._token = token
         self._doors = doors
+        self._upload = upload
         self._consumers: set[str] = set()
 
     async def commands(self, node_id: str, rows: Iterable[ExecutionRow]) -> None:
@@ -91,7 +93,8 @@ class Sender:
             job, spec = self._core.view.jobs.get(row.job_id), self._specs.get(row.job_id, row.job_version)
             if job is None or spec is None:
                 return None  # ended meanwhile, or to be sent with the next sweep, which reads the spec
-            run = order(row, job, spec, signer=self._signer, now=self._clock.now(), token=self._token)
+            now = self._clock.now()
+            run = order(row, job, spec, signer=self._signer, now=now, token=self._token, upload=self._upload)
         return ExecutionWanted(
             execution_id=row.id,
             revision=row.revision,

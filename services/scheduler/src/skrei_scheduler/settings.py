@@ -5,6 +5,9 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 
 from skrei_kit.settings import Settings
+from skrei_kit.tokens import UploadGrant
+
+STORE = "store"  # the publisher of results that name none: Skrei's own
 
 
 class SchedulerSettings(Settings):
@@ -47,8 +50,29 @@ class SchedulerSettings(Settings):
     result_ttl_hours: float = Field(
         7 * 24, gt=0, description="How long a stored result is kept; a week covers a holiday and bounds the disk."
     )
+    receipt_public_key: Path | None = Field(
+        None, description="PEM file of the key that the publisher signs receipts with, its public half."
+    )
+    most_upload_bytes: int = Field(
+        64 * 2**30, gt=0, description="The largest result that may be uploaded: what clients unpack at most."
+    )
+    upload_hours: float = Field(
+        7 * 24,
+        gt=0,
+        description="How long a run token opens the publisher's door: a node that was cut off brings its results late.",
+    )
     token_hours: float = Field(
         24.0,
         gt=0,
         description="How long a run token opens its blobs: an edge node may fetch inputs long after it was told.",
     )
+
+    @property
+    def door(self) -> str:
+        """Where nodes bring results; empty where receipts of it could not be verified."""
+        return self.publisher_url if self.receipt_public_key is not None else ""
+
+    @property
+    def upload_grant(self) -> UploadGrant | None:
+        """What a run token allows at the publisher's door."""
+        return UploadGrant(STORE, self.most_upload_bytes, self.upload_hours * 3600) if self.door else None

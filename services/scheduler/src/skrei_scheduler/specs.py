@@ -12,7 +12,7 @@ from skrei_domain.job import JobSpec
 from skrei_domain.job_blobs import parse_reference
 from skrei_domain.messages import RunOrder
 from skrei_domain.spec import TaskSpec, decode
-from skrei_kit.tokens import TokenSigner
+from skrei_kit.tokens import TokenSigner, UploadGrant
 from skrei_scheduling.rows import ExecutionRow, JobRow
 
 CACHE_BYTES = 32 * 1024 * 1024  # of spec text: 500 of the largest, or some ten thousand usual ones
@@ -83,7 +83,14 @@ class SpecCache:
 
 
 def order(
-    row: ExecutionRow, job: JobRow, spec: Spec, *, signer: TokenSigner, now: datetime, token: timedelta
+    row: ExecutionRow,
+    job: JobRow,
+    spec: Spec,
+    *,
+    signer: TokenSigner,
+    now: datetime,
+    token: timedelta,
+    upload: UploadGrant | None = None,
 ) -> RunOrder:
     """Return all that a node needs to run an execution."""
     task = spec.tasks[row.task]
@@ -101,7 +108,7 @@ def order(
         partition_count=next((each.count for each in job.tasks if each.name == row.task), 1),
         attempt=row.attempt,
         task_json=task.json,
-        token=signer.run(row.id, row.node_id, task.blobs, seconds=token.total_seconds()),
+        token=signer.run(row.id, row.node_id, task.blobs, seconds=token.total_seconds(), upload=upload),
         execution_timeout_seconds=task.execution_timeout_seconds,
         total_timeout_seconds=left,
         traceparent=job.traceparent,

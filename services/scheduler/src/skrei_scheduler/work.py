@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from skrei_domain.messages import Confirm, HelloReply
+from skrei_domain.messages import Confirm, HelloReply, PublisherCommand
 from skrei_scheduling.changes import Changes, Decide
 from skrei_scheduling.rows import ExecutionRow
 
@@ -35,6 +35,13 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class SendPublisher:
+    """Tell the publisher what it is to do; the sweep repeats what is not done."""
+
+    command: PublisherCommand
+
+
+@dataclass(frozen=True, slots=True)
 class ReadSoon:
     """Evaluations will be due in the record in so many seconds."""
 
@@ -50,7 +57,7 @@ class Report:
     error: bool = False
 
 
-Outgoing: TypeAlias = SendCommands | SendConfirm | Reply | ReadSoon | Report
+Outgoing: TypeAlias = SendCommands | SendConfirm | SendPublisher | Reply | ReadSoon | Report
 
 
 @dataclass(frozen=True, slots=True)

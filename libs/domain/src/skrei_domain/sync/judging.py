@@ -42,6 +42,10 @@ class Recorded(Protocol):
     def observed(self) -> ExecutionState:
         """Last state that a fact told."""
 
+    @property
+    def staged(self) -> bool:
+        """Whether it has ended on its node, and what it left is being finalised: the node has no more say in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeLog:
@@ -93,9 +97,11 @@ def compare(log: NodeLog, rows: Mapping[str, Recorded], listed: Mapping[str, Hel
             if not item.state.is_terminal:
                 orphans.append(item.execution_id)
                 wanted.append(Wanted(execution_id=item.execution_id, revision=item.revision + 1, want=Want.STOP))
+            elif item.kept:
+                wanted.append(Wanted(execution_id=item.execution_id, revision=item.revision + 1, want=Want.FORGET))
         elif row.revision > item.revision:
             wanted.append(Wanted(execution_id=row.id, revision=row.revision, want=row.want))
-    missing = [row for row in rows.values() if row.id not in listed and not row.state.is_terminal]
+    missing = [row for row in rows.values() if row.id not in listed and not row.state.is_terminal and not row.staged]
     return Differences(
         wanted=tuple(wanted),
         lost=tuple(row.id for row in missing if row.incarnation != log.incarnation),
@@ -134,7 +140,7 @@ def contradicts(
     if log.confirmed and _writer_of(hello, log.confirmed) != log.confirmed_by:
         return True  # rolled back, and written on since: what stands there now was never applied
     for row in rows.values():
-        if row.state.is_terminal or row.incarnation > hello.incarnation or row.seen_revision == 0:
+        if row.state.is_terminal or row.staged or row.incarnation > hello.incarnation or row.seen_revision == 0:
             continue
         item = listed.get(row.id)
         if item is None:

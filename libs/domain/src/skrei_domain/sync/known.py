@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from skrei_domain.lifecycle import ExecutionState, Want
-from skrei_domain.messages import RunOrder
+from skrei_domain.messages import ExecutionObserved, RunOrder
 
 STALE = 64  # entries of the heap that may be stale whatever else it holds: too few to be worth a walk
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -18,7 +18,8 @@ class Known:
 
     `devices` are the keys of the GPUs that it was given here, so that a restarted agent knows whose they are.
 
-    A forgotten one is a tombstone: only its revision is kept, so that a late command cannot start it again.
+    A forgotten one is a tombstone: only its revision is kept, so that a late command cannot start it again. `ended`
+    is how it ended where its result is uploaded: from the end of its program on, until it is to be forgotten.
     """
 
     execution_id: str
@@ -31,6 +32,7 @@ class Known:
     forgotten: bool = False
     changed_at: datetime | None = None
     devices: tuple[str, ...] = ()
+    ended: ExecutionObserved | None = None
 
     @property
     def live(self) -> bool:

@@ -89,9 +89,18 @@ class NodeSide:
         """Return the pages of a hello. Until its reply is taken, commands are not obeyed and facts are held."""
         self.greeted = False
         meta = self.memory.meta
+        untold = {
+            fact.execution_id
+            for fact in self.memory.outbox.values()
+            if isinstance(fact, ExecutionObserved) and fact.state.is_terminal
+        }
         listed = [
             HelloExecution(
-                execution_id=known.execution_id, revision=known.revision, state=known.state, starts=known.starts
+                execution_id=known.execution_id,
+                revision=known.revision,
+                state=known.state,
+                starts=known.starts,
+                kept=known.state.is_terminal and known.execution_id not in untold,
             )
             for known in self.memory.known.listed.values()
         ]
@@ -168,8 +177,13 @@ class NodeSide:
         self._weights.clear()
         rows: list[JournalRow] = [DropFacts(None), PutMeta(self.memory.meta)]
         for known in list(self.memory.known.listed.values()):
-            fact = latest.get(known.execution_id) or ExecutionObserved(
-                execution_id=known.execution_id, revision=known.revision, state=known.state, starts=known.starts
+            ended = known.ended if known.state.is_terminal else None
+            fact = (
+                latest.get(known.execution_id)
+                or ended
+                or ExecutionObserved(
+                    execution_id=known.execution_id, revision=known.revision, state=known.state, starts=known.starts
+                )
             )
             rows.append(self._put(replace(known, told=known.revision, changed_at=now)))
             rows.append(self._append(fact.model_copy(update={"revision": known.revision})))
@@ -232,7 +246,7 @@ class NodeSide:
     def _apply_forget(self, command: ExecutionWanted | Wanted, known: Known | None, now: datetime) -> list[Act]:
         if known is None:
             return []
-        gone = replace(known, revision=command.revision, want=Want.FORGET, order=None, forgotten=True, changed_at=now)
+        gone = replace(_forgotten(known), revision=command.revision, want=Want.FORGET, changed_at=now)
         halt: list[Act] = [Halt(known.execution_id)] if known.live else []
         return [Write((self._put(gone),)), *halt, Drop(known.execution_id)]
 
@@ -259,7 +273,21 @@ class NodeSide:
         if known is None or not known.live:
             return []
         said = storable(fact).model_copy(update={"revision": known.revision, "starts": known.starts})
-        told = replace(known, state=fact.state, told=known.revision, changed_at=now)
+        kept = said if fact.state.is_terminal and fact.result is not None and fact.result.receipt else None
+        told = replace(known, state=fact.state, told=known.revision, changed_at=now, ended=kept)
+        return [Write((self._put(told), self._append(said)))]
+
+    def withhold(self, fact: ExecutionObserved, now: datetime) -> list[Act]:
+        """Remember the end of an execution whose result is still to be uploaded; the log tells that it publishes.
+
+        Like `observe`, it has nothing to say of what is not known, forgotten or terminal.
+        """
+        known = self.memory.known.get(fact.execution_id)
+        if known is None or not known.live:
+            return []
+        end = storable(fact).model_copy(update={"revision": known.revision, "starts": known.starts})
+        said = end.model_copy(update={"state": ExecutionState.PUBLISHING, "problem": None, "result": None})
+        told = replace(known, state=said.state, told=known.revision, changed_at=now, ended=end)
         return [Write((self._put(told), self._append(said)))]
 
     def changed(self, info: NodeInfo) -> list[Act]:
@@ -338,8 +366,8 @@ class NodeSide:
             if not isinstance(fact, ExecutionObserved) or not fact.state.is_terminal:
                 continue
             known = self.memory.known.get(fact.execution_id)
-            if known is not None and not known.forgotten:
-                gone = replace(known, order=None, forgotten=True, changed_at=now)
+            if known is not None and not known.forgotten and known.ended is None:  # else it is kept until `forget`
+                gone = replace(_forgotten(known), changed_at=now)
                 rows.append(self._put(gone))
                 dropped.append(Drop(fact.execution_id))
         self._in_flight = [batch for batch in self._in_flight if batch[0] > confirmed]
@@ -381,6 +409,10 @@ class NodeSide:
         self._in_flight = []
         if not keep_pace:
             self._repeat_seconds = REPEAT_SECONDS
+
+
+def _forgotten(known: Known) -> Known:
+    return replace(known, order=None, ended=None, forgotten=True)
 
 
 def _later(earlier: ExecutionObserved, later: ExecutionObserved) -> ExecutionObserved:

@@ -1,0 +1,44 @@
+"""The way to the publisher, built when the first result is too large for a fact: most nodes never need it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skrei_domain.uploads import Parcel
+
+if TYPE_CHECKING:
+    from skrei_compute_agent.uploader import Uploader
+
+
+class Delivery:
+    """An `Uploader` that is imported (8 MB with its client) and made with the first upload."""
+
+    def __init__(self, *, full_seconds: float = 600.0) -> None:
+        self._full_seconds = full_seconds
+        self._door: str | None = None
+        self._uploader: Uploader | None = None
+
+    def door(self, url: str) -> None:
+        """Say where the publisher's door is; empty: there is none."""
+        self._door = url
+        if self._uploader is not None:
+            self._uploader.door(url)
+
+    async def upload(self, path: Path, parcel: Parcel, token: str) -> str:
+        """Return the publisher's receipt for a file; see `Uploader.upload`."""
+        if self._uploader is None:
+            from skrei_compute_agent.uploader import Uploader
+
+            self._uploader = Uploader(full_seconds=self._full_seconds)
+            if self._door is not None:
+                self._uploader.door(self._door)
+        return await self._uploader.upload(path, parcel, token)
+
+    def drop(self, execution_id: str) -> None:
+        """Nothing more of an execution comes."""
+        if self._uploader is not None:
+            self._uploader.drop(execution_id)
+
+    async def close(self) -> None:
+        """Wait for what is being told to the publisher."""
+        if self._uploader is not None:
+            await self._uploader.close()

@@ -1,0 +1,225 @@
+"""An uploaded result on its way to be seen: what the leader believes, tells the publisher, and lets nodes forget."""
+
+import pytest
+
+from skrei_domain.lifecycle import ExecutionState, JobState, Want
+from skrei_domain.messages import (
+    ExecutionObserved,
+    FactBatch,
+    Hello,
+    HelloExecution,
+    Problem,
+    PublisherFact,
+    PublishRefused,
+    ResultRef,
+    StagedResult,
+)
+from skrei_kit.signing_keys import new_key
+from skrei_kit.tokens import Receipt, TokenSigner, TokenVerifier
+from skrei_scheduler.core import Core
+from skrei_scheduler.work import Commit, Fetch, Outgoing, Reply, SendCommands, SendPublisher
+from skrei_scheduling.changes import AuditNew
+from tests.support.builders import NOW, a_fact, a_job, a_node, an_execution, counting_ids
+from tests.support.ledger import Ledger
+
+PRIVATE, PUBLIC = new_key()
+DIGEST = f"sha256:{'a' * 64}"
+SIZE = 200_000_000
+
+
+def receipt(execution_id: str = "e-0", *, digest: str = DIGEST, size: int = SIZE, key: bytes = PRIVATE) -> str:
+    return TokenSigner(key).receipt(Receipt(execution_id, digest, size, "store", "there"))
+
+
+def uploaded(signed: str | None, state: ExecutionState = ExecutionState.COMPLETED, **given: str) -> ExecutionObserved:
+    fact = a_fact("e-0", state, **given)  # type: ignore[arg-type]
+    return fact.model_copy(update={"result": ResultRef(digest=DIGEST, size=SIZE, receipt=signed)})
+
+
+class Bench:
+    """A leader of one node that runs the one unit of one job."""
+
+    def __init__(self) -> None:
+        self.record = Ledger()
+        self.node = a_node("n-1")
+        job = a_job("j-1", state=JobState.RUNNING)
+        self.record.submit(job, "v-1")
+        self.record.evaluations.clear()
+        self.record.nodes["n-1"] = self.node
+        self.record.executions["e-0"] = an_execution("e-0", job=job, seen_revision=1)
+        self.audit: list[AuditNew] = []
+        self.sequence = 0
+        self.lead()
+        self.hello(HelloExecution(execution_id="e-0", revision=1, state=ExecutionState.OFFERED))
+
+    def lead(self) -> None:
+        """A leader takes over."""
+        self.core = Core(
+            self.record.view(),
+            timeline=1,
+            epoch=1,
+            now=0.0,
+            ids=counting_ids(),
+            verify=TokenVerifier(PUBLIC).receipt,
+        )
+
+    def hello(self, *listed: HelloExecution) -> list[Outgoing]:
+        hello = Hello(
+            node_id="n-1",
+            boot_id=self.node.boot_id,
+            timeline=1,
+            epoch=1,
+            incarnation=1,
+            sequence=self.sequence,
+            confirmed=self.sequence,
+            executions=listed,
+            info=self.node.info,
+        )
+        self.core.on_hello(hello, "inbox")
+        return self.work()
+
+    def work(self) -> list[Outgoing]:
+        out: list[Outgoing] = []
+        while (work := self.core.next_work(0.0, NOW)) is not None:
+            if isinstance(work, Commit):
+                changes = self.record.commit(work.lock, work.evaluations, work.decide)
+                self.audit += changes.audit
+                out += work.after(changes, 0.0)
+            elif isinstance(work, Fetch):
+                known = self.record.executions
+                self.core.fetched(work.executions, {each: known[each] for each in work.executions if each in known})
+            else:
+                out += work
+        return out
+
+    def tell(self, *facts: ExecutionObserved) -> list[Outgoing]:
+        batch = FactBatch(node_id="n-1", boot_id=self.node.boot_id, incarnation=1, first=self.sequence + 1, facts=facts)
+        self.sequence += len(facts)
+        self.core.on_facts(batch, None)
+        return self.work()
+
+    def published(self, fact: PublisherFact) -> list[Outgoing]:
+        self.core.on_publisher_fact(fact)
+        return self.work()
+
+    def refuse(self, code: str) -> list[Outgoing]:
+        problem = Problem(code=code, message="no such bucket")
+        refused = PublishRefused(execution_id="e-0", digest=DIGEST, problem=problem)
+        return self.published(PublisherFact(refused=(refused,)))
+
+    @property
+    def state(self) -> tuple[str, str]:
+        return self.record.executions["e-0"].state.value, self.record.jobs["j-1"].state.value
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def forgotten(out: list[Outgoing]) -> list[tuple[str, int]]:
+    rows = [row for each in out if isinstance(each, SendCommands) for row in each.rows if row.want is Want.FORGET]
+    return [(row.id, row.revision) for row in rows]
+
+
+def test_a_winner_is_publishing_until_its_result_is_final(bench: Bench) -> None:
+    out = bench.tell(uploaded(receipt()))
+    assert bench.state == ("publishing", "Running")
+    asked = [each.command.finalise for each in out if isinstance(each, SendPublisher)]
+    wanted = StagedResult(execution_id="e-0", digest=DIGEST, size=SIZE, publisher="store", place="there")
+    assert asked == [(wanted,)]
+    out = bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))
+    assert bench.state == ("completed", "Completed")
+    assert forgotten(out) == [("e-0", 2)]
+
+
+def test_what_the_publisher_says_twice_or_late_changes_nothing(bench: Bench) -> None:
+    bench.tell(uploaded(receipt()))
+    for _ in range(2):
+        bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))
+    bench.refuse("publish-failed")
+    assert bench.state == ("completed", "Completed")
+
+
+def test_a_new_leader_goes_on_with_what_is_staged(bench: Bench) -> None:
+    bench.tell(uploaded(receipt()))
+    bench.lead()
+    bench.hello()  # the node has lost its journal: what it uploaded is not lost with it
+    assert bench.state == ("publishing", "Running")
+    bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))
+    assert bench.state == ("completed", "Completed")
+
+
+def test_a_silent_node_makes_nothing_of_a_staged_execution_unknown(bench: Bench) -> None:
+    bench.tell(uploaded(receipt()))
+    for second in range(60):
+        bench.core.on_tick(float(second))
+        bench.work()
+    assert bench.state == ("publishing", "Running")
+
+
+@pytest.mark.parametrize(
+    "signed",
+    [
+        None,
+        "no.receipt.at-all",
+        receipt(key=new_key()[0]),
+        receipt("e-other"),
+        receipt(digest=f"sha256:{'b' * 64}"),
+        receipt(size=SIZE - 1),
+        TokenSigner(PRIVATE).run("e-0", "n-1", (), seconds=60),
+    ],
+    ids=["none", "nonsense", "forged", "another-execution", "another-digest", "another-size", "a-run-token"],
+)
+def test_a_receipt_that_is_not_for_this_result_is_refused_audited_and_tried_again(
+    bench: Bench, signed: str | None
+) -> None:
+    bench.tell(uploaded(signed))
+    assert bench.state == ("failed", "Running")
+    assert [(entry.action, entry.object, entry.actor) for entry in bench.audit] == [("receipt.refused", "e-0", "n-1")]
+    assert [each.evaluation.trigger for each in bench.record.evaluations.values()] == ["exec-retry"]
+    assert bench.record.results == []
+
+
+def test_a_destination_s_last_word_withdraws_the_winner_and_fails_the_job(bench: Bench) -> None:
+    bench.tell(uploaded(receipt()))
+    out = bench.refuse("publish-failed")
+    assert bench.state == ("failed", "Failed")
+    assert "no such bucket" in bench.record.messages["j-1"]
+    assert forgotten(out) == [("e-0", 2)]
+
+
+def test_a_result_that_was_lost_before_it_was_final_is_made_again(bench: Bench) -> None:
+    bench.tell(uploaded(receipt()))
+    bench.refuse("result-lost")
+    assert bench.state == ("failed", "Running")
+    assert [each.evaluation.trigger for each in bench.record.evaluations.values()] == ["exec-retry"]
+
+
+def test_a_stop_withdraws_a_winner_whose_result_is_not_final(bench: Bench) -> None:
+    bench.tell(uploaded(receipt()))
+    bench.record.stop("j-1", "v-stop")
+    bench.core.on_evaluations(bench.record.due())
+    bench.work()
+    assert bench.state == ("stopped", "Stopped")
+    out = bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))
+    assert bench.state == ("stopped", "Stopped")
+    assert forgotten(out) == [("e-0", 2)]
+
+
+def test_what_a_failed_execution_left_is_kept_and_counts_for_nothing(bench: Bench) -> None:
+    out = bench.tell(uploaded(receipt(), ExecutionState.FAILED, problem="trap"))
+    assert bench.state == ("failed", "Failed")
+    kept = [each.command for each in out if isinstance(each, SendPublisher)]
+    assert [(command.finalise, [each.execution_id for each in command.keep]) for command in kept] == [((), ["e-0"])]
+    assert forgotten(bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))) == [("e-0", 2)]
+
+
+def test_a_hello_repeats_what_is_to_be_forgotten(bench: Bench) -> None:
+    kept = HelloExecution(execution_id="e-0", revision=1, state=ExecutionState.COMPLETED, kept=True)
+    bench.tell(uploaded(receipt()))
+    (reply,) = [each.reply for each in bench.hello(kept) if isinstance(each, Reply)]
+    assert reply.wanted == ()
+    bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))
+    (reply,) = [each.reply for each in bench.hello(kept) if isinstance(each, Reply)]
+    assert [(each.execution_id, each.revision, each.want) for each in reply.wanted] == [("e-0", 2, Want.FORGET)]
