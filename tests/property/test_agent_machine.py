@@ -21,6 +21,7 @@ from skrei_compute_agent.events import (
     Instruction,
     Kill,
     NotAdopted,
+    Noted,
     Publish,
     Release,
     RepeatDue,
@@ -229,6 +230,11 @@ class Node(RuleBasedStateMachine):
         execution_id = data.draw(st.sampled_from(sorted(self.staging)))
         self.staging.discard(execution_id)
         self.post(Staged(execution_id) if works else StageFailed(execution_id, TROUBLE))
+
+    @precondition(lambda self: self.staging)
+    @rule(data=st.data(), text=st.sampled_from(["pulling: 1 of 2 MB", "pulling: 2 of 2 MB"]))
+    def staging_is_told_of(self, data: st.DataObject, text: str) -> None:
+        self.post(Noted(data.draw(st.sampled_from(sorted(self.staging))), text))
 
     @rule()
     def everything_staged_runs(self) -> None:

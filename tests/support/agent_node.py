@@ -15,6 +15,7 @@ from skrei_compute_agent.settings import Settings
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import HelloReply
 from skrei_domain.node import NodeInfo
+from skrei_plugin_api.engine import Tell
 from tests.support.agent_leader import NatsServer
 from tests.support.agent_machine import NODE, an_info
 
@@ -46,7 +47,7 @@ class ScriptedWork:
     def script(self, execution_id: str) -> Script:
         return self.scripts.setdefault(execution_id, Script())
 
-    async def stage(self, wanted: Stage) -> None:
+    async def stage(self, wanted: Stage, tell: Tell) -> None:
         script = self.script(wanted.execution_id)
         if script.problem is not None:
             raise script.problem

@@ -14,6 +14,7 @@ from skrei_compute_agent.events import (
     Fingerprinted,
     Instruction,
     Kill,
+    Noted,
     Publish,
     Refused,
     Replied,
@@ -32,6 +33,7 @@ from skrei_compute_agent.events import (
     UploadFailed,
 )
 from skrei_compute_agent.held import IllegalEvent
+from skrei_compute_agent.machine import NOTED_FACTS
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, HelloReply, NodeChanged, Problem, ResultRef
 from skrei_domain.sync import PRUNE_ROWS, JournalRow, Known, Meta, PutFact, PutKnown, replay
@@ -504,3 +506,36 @@ def test_a_new_incarnation_tells_of_what_was_uploaded_before_with_its_receipt(ag
     (fact,) = facts(turn)
     assert fact.result is not None
     assert (fact.state, fact.result.receipt) == (ExecutionState.COMPLETED, "signed")
+
+
+# ---------------------------------------------------------------- how far a preparation is
+
+
+def test_a_note_is_told_while_an_execution_stages_and_each_only_once(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    (fact,) = facts(agent.turn(Noted("e-1", "pulling: 1 of 2 MB")))
+    assert (fact.state, fact.note) == (ExecutionState.STAGING, "pulling: 1 of 2 MB")
+    assert facts(agent.turn(Noted("e-1", "pulling: 1 of 2 MB"))) == []
+    agent.turn(TimerFired("e-1", Timer.REPORT))
+    (running,) = facts(agent.turn(Staged("e-1")))
+    assert (running.state, running.note) == (ExecutionState.RUNNING, None)
+    assert facts(agent.turn(Noted("e-1", "pulling: 2 of 2 MB"))) == []
+    agent.turn(Exited("e-1", exit_code=0))
+
+
+def test_a_note_of_what_is_being_stopped_or_is_unknown_says_nothing(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    agent.command(a_stop())
+    assert facts(agent.turn(Noted("e-1", "pulling"))) == []
+    assert facts(agent.turn(Noted("e-2", "pulling"))) == []
+    agent.turn(StageFailed("e-1", Problem(code="cancelled", message="")))
+
+
+def test_a_node_that_is_cut_off_does_not_fill_its_journal_with_notes(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    told = [facts(agent.turn(Noted("e-1", f"pulling: {number}"))) for number in range(2 * NOTED_FACTS)]
+    assert sum(map(len, told)) == NOTED_FACTS
+    agent.confirm(NOTED_FACTS)
+    (fact,) = facts(agent.turn(Noted("e-1", "pulling: more")))
+    assert fact.note == "pulling: more"
+    agent.turn(StageFailed("e-1", Problem(code="gone", message="")))

@@ -14,6 +14,7 @@ from skrei_compute_agent.events import (
     Exited,
     Kill,
     NotAdopted,
+    Noted,
     Release,
     RunEngine,
     Stage,
@@ -26,6 +27,7 @@ from skrei_compute_agent.events import (
 from skrei_compute_agent.runner import KILLED, Runner
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import Problem
+from skrei_plugin_api.engine import Tell
 from tests.support.agent_machine import a_stage
 
 
@@ -58,8 +60,11 @@ class Bench:
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.failures: asyncio.Queue[BaseException] = asyncio.Queue()
         self.cleans_up = False
+        self.lines: list[str] = []
 
-    async def stage(self, wanted: Stage) -> None:
+    async def stage(self, wanted: Stage, tell: Tell) -> None:
+        for line in self.lines:
+            tell(line)
         await self._work()
 
     async def run(self, execution_id: str, start: int) -> Exited:
@@ -231,3 +236,10 @@ async def test_what_an_engine_kept_goes_on_the_machines_word_alone(bench: Bench,
 async def test_closing_says_first_that_the_agent_leaves(bench: Bench, runner: Runner) -> None:
     await runner.close()
     assert bench.left
+
+
+async def test_what_a_preparation_tells_comes_before_its_answer(bench: Bench, runner: Runner) -> None:
+    bench.lines = ["pulling: 1 of 2 MB", "pulling: 2 of 2 MB"]
+    runner.carry_out(a_stage())
+    assert await bench.next() == Noted("e-1", "pulling: 1 of 2 MB")
+    assert await bench.next() == Staged("e-1")

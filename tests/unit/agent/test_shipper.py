@@ -19,6 +19,7 @@ from skrei_domain.resources import Resources
 from skrei_domain.spec import LogsConfig, TaskSpec
 from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import TokenSigner, TokenVerifier
+from skrei_plugin_api.engine import Tell
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.log_door import LogDoor
@@ -225,7 +226,7 @@ class Work:
         self.bench = bench
         self.end = end
 
-    async def stage(self, wanted: Stage) -> None:
+    async def stage(self, wanted: Stage, tell: Tell) -> None:
         pass
 
     async def run(self, execution_id: str, start: int) -> Any:

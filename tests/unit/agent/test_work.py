@@ -140,6 +140,10 @@ def an_input(target: str, **params: str) -> dict[str, object]:
     return {"Source": {"Type": "Inline", "Params": params}, "Target": target}
 
 
+def nobody(line: str) -> None:
+    """Who hears how far a preparation is, and does nothing with it."""
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
@@ -155,7 +159,7 @@ async def test_an_engine_is_given_all_that_the_task_says(bench: Bench) -> None:
         ResultPaths=[{"Name": "out", "Path": "/out"}],
         Network={"Type": "Host"},
     )
-    await bench.work.stage(a_stage(task=task, token="the-token"))
+    await bench.work.stage(a_stage(task=task, token="the-token"), nobody)
     exited = await bench.work.run("e-1", 2)
     (request,) = bench.engine.requests
     assert (request.execution_id, request.start_number, request.params) == ("e-1", 2, {"Entry": "main"})
@@ -175,14 +179,14 @@ async def test_an_engine_is_given_all_that_the_task_says(bench: Bench) -> None:
 
 
 async def test_a_blob_is_kept_while_it_is_used_and_given_back_at_the_end(bench: Bench) -> None:
-    await bench.work.stage(a_stage(task=a_task(InputSources=[an_input("/b", digest=DIGEST)])))
+    await bench.work.stage(a_stage(task=a_task(InputSources=[an_input("/b", digest=DIGEST)])), nobody)
     assert bench.cache.size_bytes == len(BLOB)
     await bench.work.run("e-1", 1)
     assert bench.cache.size_bytes == 0  # the cache of this bench keeps nothing that is not used
 
 
 async def test_a_staged_one_that_is_never_run_gives_everything_back(bench: Bench) -> None:
-    await bench.work.stage(a_stage(task=a_task(InputSources=[an_input("/b", digest=DIGEST)])))
+    await bench.work.stage(a_stage(task=a_task(InputSources=[an_input("/b", digest=DIGEST)])), nobody)
     bench.work.drop("e-1")
     assert bench.cache.size_bytes == 0
 
@@ -190,7 +194,7 @@ async def test_a_staged_one_that_is_never_run_gives_everything_back(bench: Bench
 async def test_an_input_that_is_denied_fails_with_the_storages_words_and_gives_everything_back(bench: Bench) -> None:
     task = a_task(InputSources=[an_input("/b", digest=DIGEST), an_input("/x", deny="yes")])
     with pytest.raises(SkreiError, match="not for you") as raised:
-        await bench.work.stage(a_stage(task=task))
+        await bench.work.stage(a_stage(task=task), nobody)
     assert raised.value.code == "input-denied"
     assert bench.cache.size_bytes == 0
 
@@ -198,20 +202,20 @@ async def test_an_input_that_is_denied_fails_with_the_storages_words_and_gives_e
 async def test_params_that_the_engine_refuses_are_named(bench: Bench) -> None:
     task = a_task(Engine={"Type": "scripted", "Params": {"Entry": 7}})
     with pytest.raises(InvalidParams, match="Entry: 7; allowed: text") as raised:
-        await bench.work.stage(a_stage(task=task))
+        await bench.work.stage(a_stage(task=task), nobody)
     assert raised.value.code == "invalid-params"
 
 
 async def test_a_host_variable_that_is_not_allowed_fails_before_anything_is_fetched(bench: Bench) -> None:
     task = a_task(Env={"S": "env:SECRET"}, InputSources=[an_input("/b", digest=DIGEST)])
     with pytest.raises(HostVariableDenied):
-        await bench.work.stage(a_stage(task=task))
+        await bench.work.stage(a_stage(task=task), nobody)
     assert bench.tokens == []
 
 
 async def test_a_trap_keeps_what_was_said_until_then(bench: Bench) -> None:
     bench.engine.failure = EngineFailure(FailureCode.TRAP, "unreachable")
-    await bench.work.stage(a_stage())
+    await bench.work.stage(a_stage(), nobody)
     exited = await bench.work.run("e-1", 1)
     assert (exited.exit_code, exited.problem) == (None, Problem(code="trap", message="unreachable"))
     assert exited.result is not None
@@ -223,14 +227,14 @@ async def test_an_engine_that_is_lost_counts_as_an_interruption(bench: Bench, ho
         bench.engine.failure = EngineFailure(FailureCode.ENGINE_LOST, "the child died")
     else:
         bench.engine.trouble = SkreiError("the child died")
-    await bench.work.stage(a_stage())
+    await bench.work.stage(a_stage(), nobody)
     exited = await bench.work.run("e-1", 1)
     assert exited.problem == Problem(code="interrupted", message="the child died")
 
 
 async def test_a_large_result_is_named_and_lies_ready_for_its_upload(bench: Bench) -> None:
     bench.engine.stdout = noise = hashlib.shake_128(b"noise").digest(100_000)
-    await bench.work.stage(a_stage())
+    await bench.work.stage(a_stage(), nobody)
     exited = await bench.work.run("e-1", 1)
     assert (exited.exit_code, exited.problem) == (0, None)
     assert exited.result is not None
@@ -244,7 +248,7 @@ async def test_a_large_result_is_named_and_lies_ready_for_its_upload(bench: Benc
 
 async def test_one_that_is_ended_leaves_what_it_had_said(bench: Bench) -> None:
     bench.engine.gate.clear()
-    await bench.work.stage(a_stage())
+    await bench.work.stage(a_stage(), nobody)
     running = asyncio.create_task(bench.work.run("e-1", 1))
     await bench.engine.begun.wait()
     running.cancel()
@@ -259,7 +263,7 @@ async def test_one_that_is_ended_leaves_what_it_had_said(bench: Bench) -> None:
 
 async def test_output_that_is_no_text_is_made_into_some(bench: Bench) -> None:
     bench.engine.stdout = b"a\x00b\xff"
-    await bench.work.stage(a_stage())
+    await bench.work.stage(a_stage(), nobody)
     exited = await bench.work.run("e-1", 1)
     assert exited.output is not None
     assert exited.output.stdout == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"

@@ -323,8 +323,8 @@ async def test_progress_is_told_now_and_then_and_at_the_end() -> None:
 
     moments = iter([10.0, 11.0, 13.0, 13.5])
     assert [line async for line in progress(items(), "img", lambda: next(moments))] == [
-        "pulling img: 1 layers, 1.0 of 4.0 MB",
-        "pulling img: 1 layers, 4.0 of 4.0 MB",
+        "pulling img: 1.0 of 4.0 MB",
+        "pulling img: 4.0 of 4.0 MB",
         "pulled img",
     ]
 

@@ -266,6 +266,7 @@ SPOILED: dict[str, tuple[str, Any]] = {
     "steps": ("steps", [{"state": "running", "at": "2026-01-01T00:00:00Z", "start": 1}] * 1_001),
     "problem": ("code", {"code": "x" * 201, "message": ""}),
     "output": ("text", {"stdout": "x" * 16_385}),
+    "note": ("note", "x" * 513),
 }
 RESULTS: dict[str, tuple[str, Any]] = {
     "digest": ("digest", "sha256:" + "A" * 64),

@@ -355,3 +355,32 @@ def test_a_unit_that_is_won_is_not_won_again_even_by_one_that_nobody_revoked() -
     changes = settled(a_view(job, an_execution(job=job, state=S.RUNNING)), a_fact())
     assert [result.committed for result in changes.results] == [False]
     assert not any(change.won or change.state for change in changes.jobs)
+
+
+# ---------------------------------------------------------------- how far a preparation is
+
+
+def a_note(text: str | None, state: S = S.STAGING) -> ExecutionObserved:
+    return ExecutionObserved(execution_id="e-1", revision=1, state=state, note=text)
+
+
+def test_while_it_stages_a_note_is_an_executions_message_and_no_history() -> None:
+    job = running()
+    view = a_view(job, an_execution(job=job))
+    for text in ("pulling: 1 of 2 MB", "pulling: 2 of 2 MB"):
+        changes = settled(view, a_note(text))
+        assert [(change.row.state, change.row.message) for change in changes.executions] == [(S.STAGING, text)]
+        assert changes.history == ()
+        view.apply(changes)
+    assert settled(view, a_note("pulling: 2 of 2 MB")).executions == (), "a repeat changes nothing"
+    assert settled(view, a_note(None)).executions == ()
+    view.apply(settled(view, a_note(None, S.RUNNING)))
+    assert (view.executions["e-1"].state, view.executions["e-1"].message) == (S.RUNNING, "")
+    assert settled(view, a_note("pulling: late")).executions == (), "an older fact takes nothing back"
+
+
+def test_a_note_does_not_hide_why_an_execution_is_revoked() -> None:
+    job = running()
+    row = an_execution(job=job, state=S.STAGING, observed=S.STAGING, revoked=True, want=Want.STOP)
+    changes = settled(a_view(job, replace(row, message="stopped")), a_note("pulling"))
+    assert [change.row.message for change in changes.executions] == ["stopped"]

@@ -95,3 +95,17 @@ def test_a_partition_is_told_by_the_attempt_that_counts() -> None:
     assert [one.state for one in best_attempts(executions)] == ["Completed", "Running", "Refused"]
     look = Progress(Job.parse(job(count=4)), (), executions)
     assert look.partitions == {"Completed": 1, "Running": 1, "Refused": 1, "Waiting": 1}
+
+
+async def test_how_far_a_preparation_is_is_told_although_it_makes_no_history() -> None:
+    staging = [execution(1, state=5, ComputeState={"StateType": 5, "Message": f"pulling: {done}"}) for done in (1, 2)]
+    api = FakeApi(
+        {
+            f"GET {BASE}/x": [{"Job": job("Running")}] * 3 + [{"Job": job("Completed")}],
+            f"GET {BASE}/{ID}/history": [page("a", event(1, "one")), page("a"), page("a"), page("", event(2, "end"))],
+            f"GET {BASE}/{ID}/executions": [
+                {"NextToken": "", "Items": [each]} for each in (staging[0], staging[1], staging[1], execution(1))
+            ],
+        }
+    )
+    assert [look.notes for look in await looks(api)] == [("pulling: 1",), ("pulling: 2",), ()]

@@ -35,6 +35,9 @@ MOST_CODE = 200
 MOST_IMAGE = 1_024
 """Characters of what ran: twice what a node sends."""
 
+MOST_NOTE = 512
+"""Characters of how far a preparation is: twice what a node sends."""
+
 INLINE_BYTES = 64 * 1024
 """An inline result: larger ones are uploaded."""
 
@@ -88,6 +91,8 @@ def wrong_with_fact(fact: ExecutionObserved) -> str:
         texts += [fact.output.stdout, fact.output.stderr]
     if fact.image_digest is not None and len(fact.image_digest) > MOST_IMAGE:
         return f"its image digest has {len(fact.image_digest)} characters, of {MOST_IMAGE} at most"
+    if fact.note is not None and len(fact.note) > MOST_NOTE:
+        return f"its note has {len(fact.note)} characters, of {MOST_NOTE} at most"
     if any(len(text) > MOST_TEXT for text in texts):
         return f"a text of it has more than {MOST_TEXT} characters"
     return next((wrong for wrong in map(_wrong_with_step, fact.steps) if wrong), "") or (

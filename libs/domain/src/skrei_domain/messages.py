@@ -122,6 +122,8 @@ class ExecutionObserved(Message):
     result: ResultRef | None = None
     image_digest: str | None = None
     """What exactly ran, where the engine knows."""
+    note: str | None = None
+    """How far the preparation is, in words for people, while it stages."""
 
 
 class NodeChanged(Message):

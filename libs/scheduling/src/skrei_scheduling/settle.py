@@ -73,11 +73,25 @@ def _progress(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserve
     state = _live_state(builder, row, seen)
     revision = max(row.seen_revision, fact.revision)
     starts = max(row.starts, fact.starts)
-    if (state, seen, revision, starts) == (row.state, row.observed, row.seen_revision, row.starts):
+    message = _noted(row, seen, fact)
+    if (state, seen, revision, starts, message) == (
+        row.state,
+        row.observed,
+        row.seen_revision,
+        row.starts,
+        row.message,
+    ):
         return
-    new = row.evolve(state=state, observed=seen, seen_revision=revision, starts=starts)
+    new = row.evolve(state=state, observed=seen, seen_revision=revision, starts=starts, message=message)
     builder.put(new, _told(fact))
     _tell_steps(builder, row, new, fact)
+
+
+def _noted(row: ExecutionRow, seen: ExecutionState, fact: ExecutionObserved) -> str:
+    """While an execution stages its message is how far that is; no history is made of it."""
+    if seen is ExecutionState.STAGING:
+        return row.message if fact.note is None or row.revoked else fact.note
+    return "" if row.observed is ExecutionState.STAGING and not row.revoked else row.message
 
 
 def _live_state(builder: ChangesBuilder, row: ExecutionRow, seen: ExecutionState) -> ExecutionState:

@@ -12,6 +12,7 @@ from skrei.progress import (
     PATIENCE_SECONDS,
     WIDEST,
     Progress,
+    stages,
 )
 from skrei.views import Execution, HistoryItem
 
@@ -29,8 +30,9 @@ async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
     while True:
         try:
             job = await client.job(job_id)
+            before = executions
             token, events = await _news(client, job.id, token, seen)
-            if (events or not started) and job.count <= WIDEST:
+            if (events or not started or stages(executions)) and job.count <= WIDEST:
                 executions = (await client.executions(job.id)).items
         except (Unreachable, ApiError) as error:
             passing = isinstance(error, Unreachable) or error.may_pass
@@ -40,7 +42,7 @@ async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
             await asyncio.sleep(LONGEST_PAUSE_SECONDS)
             continue
         away = 0.0
-        if events or not started or job.is_terminal:
+        if events or not started or job.is_terminal or executions != before:
             yield Progress(job, events, executions)
         if job.is_terminal:
             return

@@ -27,6 +27,11 @@ class Progress:
     executions: tuple[Execution, ...]
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """How far the executions that are being prepared are, each saying once."""
+        return tuple(dict.fromkeys(one.message for one in self.executions if one.state == "Staging" and one.message))
+
+    @property
     def partitions(self) -> Counter[str]:
         """How many partitions are in which state, each told by its best attempt.
 
@@ -37,6 +42,11 @@ class Progress:
         if waiting > 0:
             states["Unplaced" if self.job.is_terminal else "Waiting"] = waiting
         return states
+
+
+def stages(executions: Iterable[Execution]) -> bool:
+    """Whether an execution is being prepared: how far that is stands in its message, and makes no history."""
+    return any(execution.state == "Staging" for execution in executions)
 
 
 def best_attempts(executions: Iterable[Execution]) -> tuple[Execution, ...]:

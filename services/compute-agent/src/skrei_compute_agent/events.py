@@ -101,6 +101,14 @@ class Staged:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """How far the preparation of an execution is, in words for people."""
+
+    execution_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class StageFailed:
     """An execution cannot be prepared (or was stopped while it was).
 
@@ -179,6 +187,7 @@ Event: TypeAlias = (
     | TidyDue
     | Fingerprinted
     | Staged
+    | Noted
     | StageFailed
     | Exited
     | NotAdopted

@@ -52,6 +52,8 @@ class Held:
     """It has lived long enough that each further step is told at once."""
     dropped: bool = False
     """It is forgotten already: its files go as soon as it has ended."""
+    note: str = ""
+    """How far its preparation is."""
     problem: Problem | None = None
     ended: ExecutionObserved | None = None
     """How its program ended, while its result is being uploaded."""

@@ -27,6 +27,7 @@ from skrei_compute_agent.events import (
     Kill,
     Moment,
     NotAdopted,
+    Noted,
     Publish,
     Refused,
     Release,
@@ -82,6 +83,8 @@ from skrei_domain.uploads import Parcel
 
 REPORT_SECONDS = 0.05
 """An execution that ends sooner is reported once: three facts a small job cost a third of the throughput."""
+NOTED_FACTS = 64
+"""Unconfirmed facts beyond which no progress is noted: a node that is cut off does not fill its journal with it."""
 JOURNAL_FACTS = 10_000
 """Unconfirmed facts beyond which nothing new is begun: with inline results of a few KiB some tens of megabytes of
 memory and journal. The first link of back-pressure; what runs already is still told."""
@@ -170,6 +173,8 @@ class AgentMachine:
                 self._do(self.node.on_confirm(confirm, moment.wall))
             case Staged() | StageFailed() | Exited() | NotAdopted() | Uploaded() | UploadFailed() | TimerFired():
                 self._execution_event(event)
+            case Noted(execution_id, text):
+                self._note(execution_id, text)
             case Replied(reply):
                 self._do(self.node.on_reply(reply, moment.wall))
                 if reply.refusal is None and self.node.greeted and reply.publisher_url != self._door:
@@ -368,6 +373,15 @@ class AgentMachine:
         if held.worth_telling:
             self._report(held)
 
+    def _note(self, execution_id: str, text: str) -> None:
+        """Tell how far a preparation is; nothing hangs on it, so it gives way to all else."""
+        held = self._held.get(execution_id)
+        if held is None or held.phase is not Phase.STAGING or held.note == text:
+            return
+        held.note = text
+        if len(self.node.memory.outbox) < NOTED_FACTS:
+            self._report(held)
+
     def _not_adopted(self, held: Held, event: ExecutionEvent) -> None:
         """Nothing of it runs any more: start it again if that is allowed."""
         del self._held[held.execution_id]
@@ -470,7 +484,11 @@ class AgentMachine:
 
     def _report(self, held: Held) -> None:
         fact = ExecutionObserved(
-            execution_id=held.execution_id, revision=0, state=held.steps[-1].state, steps=held.steps
+            execution_id=held.execution_id,
+            revision=0,
+            state=held.steps[-1].state,
+            steps=held.steps,
+            note=held.note or None if held.phase is Phase.STAGING else None,
         )
         self._do(self.node.observe(fact, self._moment.wall))
 

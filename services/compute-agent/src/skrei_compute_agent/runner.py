@@ -15,6 +15,7 @@ from skrei_compute_agent.events import (
     Exited,
     Kill,
     NotAdopted,
+    Noted,
     Release,
     RunEngine,
     Stage,
@@ -26,10 +27,12 @@ from skrei_compute_agent.events import (
     Uploaded,
     UploadFailed,
 )
+from skrei_compute_agent.notes import Notes
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import Problem
 from skrei_kit.observability import get_logger
+from skrei_plugin_api.engine import Tell
 
 log = get_logger()
 
@@ -39,8 +42,8 @@ KILLED = Problem(code="killed", message="ended before it was done")
 class Work(Protocol):
     """What is done for executions: the part that touches plugins, disk and network."""
 
-    async def stage(self, wanted: Stage) -> None:
-        """Prepare an execution. Raises SkreiError where it cannot be."""
+    async def stage(self, wanted: Stage, tell: Tell) -> None:
+        """Prepare an execution, and say how far that is. Raises SkreiError where it cannot be."""
 
     async def run(self, execution_id: str, start: int) -> Exited:
         """Run a staged execution to its end. Cancelled: end it, then return or raise."""
@@ -206,7 +209,8 @@ class Runner:
             self._fail(error)
 
     async def _stage(self, wanted: Stage) -> Answer:
-        await self._work.stage(wanted)
+        with Notes(lambda line: self._post(Noted(wanted.execution_id, line))) as notes:
+            await self._work.stage(wanted, notes.tell)
         self._listener.staged(wanted)
         return Staged(wanted.execution_id)
 

@@ -25,6 +25,7 @@ from skrei_plugin_api.engine import (
     Output,
     RunOutcome,
     RunRequest,
+    Tell,
 )
 from skrei_plugin_api.packing import RESULT_FILE, PackedResult, StreamHead, pack_result, stream_head
 
@@ -81,8 +82,11 @@ class Workshop:
         self._releases: set[asyncio.Task[None]] = set()
         self._releasing = asyncio.Semaphore(PARALLEL_RELEASES)
 
-    async def stage(self, wanted: Stage) -> None:
-        """Make everything ready that the engine will look for. Raises SkreiError where that cannot be."""
+    async def stage(self, wanted: Stage, tell: Tell) -> None:
+        """Make everything ready that the engine will look for, and `tell` how far that is.
+
+        Raises SkreiError where that cannot be.
+        """
         task = wanted.task
         if problems := self._engine(wanted).validate(task.engine.params):
             raise InvalidParams("; ".join(str(problem) for problem in problems))
@@ -91,7 +95,7 @@ class Workshop:
         inputs = await self._stager.stage(wanted, places.inputs)
         staged = _Staged(wanted, places, inputs, env)
         try:
-            await self._engine(wanted).prepare(task.engine.params, partial(_told, wanted.execution_id))
+            await self._engine(wanted).prepare(task.engine.params, partial(_told, wanted.execution_id, tell))
         except BaseException:
             self._stager.release(inputs)
             raise
@@ -179,9 +183,10 @@ class Workshop:
         return self._engines[wanted.task.engine.type.casefold()]
 
 
-def _told(execution_id: str, line: str) -> None:
-    """Progress of what is prepared, for whoever reads this node's log."""
+def _told(execution_id: str, tell: Tell, line: str) -> None:
+    """Progress of what is prepared: for whoever watches the job, and for whoever reads this node's log."""
     log.info("preparing", execution_id=execution_id, progress=line)
+    tell(line)
 
 
 def _request(staged: _Staged, start: int) -> RunRequest:

@@ -6,6 +6,7 @@ CODE_CHARACTERS = 200  # of a problem's code, which is a word
 PROBLEM_CHARACTERS = 4_096  # of a problem's text; a character takes at most six bytes in JSON
 HEAD_CHARACTERS = 4_096  # of an output's head, which is 2 KiB where it is read
 IMAGE_CHARACTERS = 512  # of what ran: a repository has at most 255, a digest about 70
+NOTE_CHARACTERS = 256  # of how far a preparation is: a line
 KEPT_STEPS = 100  # of one execution: the first, and the last ones; a service may start again for years
 
 
@@ -34,6 +35,8 @@ def storable(fact: ExecutionObserved) -> ExecutionObserved:
             changes["output"] = output
     if fact.image_digest is not None and fact.image_digest != (image := _text(fact.image_digest, IMAGE_CHARACTERS)):
         changes["image_digest"] = image
+    if fact.note is not None and fact.note != (note := _text(fact.note, NOTE_CHARACTERS)):
+        changes["note"] = note
     if len(fact.steps) > KEPT_STEPS:
         changes["steps"] = (fact.steps[0], *fact.steps[1 - KEPT_STEPS :])
     return fact.model_copy(update=changes) if changes else fact

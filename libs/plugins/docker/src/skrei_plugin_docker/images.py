@@ -47,6 +47,8 @@ class Images:
             raise not_here(params.image)
         lock = self._pulling.setdefault(params.image, asyncio.Lock())
         waits = lock.locked()
+        if waits:
+            tell(f"waiting for {params.image}: it is being pulled for another job")
         async with lock:
             if not (waits and await self._daemon.image(params.image) is not None):
                 await self._pull(params, tell)
@@ -92,5 +94,5 @@ async def progress(
         if moment - told >= TELL_SECONDS and layers:
             told = moment
             done, size = (sum(part) for part in zip(*layers.values(), strict=True))
-            yield f"pulling {name}: {len(layers)} layers, {done / 1e6:.1f} of {size / 1e6:.1f} MB"
+            yield f"pulling {name}: {done / 1e6:.1f} of {size / 1e6:.1f} MB"
     yield f"pulled {name}"

@@ -47,5 +47,5 @@ class LiveProgress:
             description=clean(f"{progress.job.name} {progress.job.state}"),
             total=max(progress.job.count, 1),
             completed=progress.partitions["Completed"],
-            states=progress_states(progress),
+            states=" · ".join((progress_states(progress), *map(clean, progress.notes[:1]))),
         )

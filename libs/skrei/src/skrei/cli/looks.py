@@ -12,6 +12,7 @@ from skrei.progress import (
     PATIENCE_SECONDS,
     WIDEST,
     Progress,
+    stages,
 )
 from skrei.views import Execution, HistoryItem, Job, items
 
@@ -29,7 +30,7 @@ def looks(ask: Ask, job_id: str) -> Iterator[Progress]:
         try:
             job = Job.parse(ask.get(job_path(job_id)).get("Job") or {})
             token, events = _news(ask, job.id, token, seen)
-            if (events or not started) and job.count <= WIDEST:
+            if (events or not started or stages(executions)) and job.count <= WIDEST:
                 executions = executions_of(ask, job.id)
         except (Unreachable, ApiError) as error:
             passing = isinstance(error, Unreachable) or error.may_pass

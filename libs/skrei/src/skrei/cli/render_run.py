@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ NO_DOCKER = "does not support docker"
 """How a node without Docker refuses."""
 SHORTEST_WAIT_SECONDS = 0.4
 """Before a waiting line appears: a short job never shows one."""
+
+MOST_NOTES = 2
+"""Preparations told in the waiting line: more do not fit beside each other."""
 
 
 class Status:
@@ -54,7 +58,9 @@ class Status:
         waited = time.monotonic() - self._began
         if self._passing and not self._done and waited > SHORTEST_WAIT_SECONDS:
             states = ", ".join(f"{state} {number}" for state, number in sorted(look.partitions.items()))
-            self._shown = clean(f"{self._job} {states} · {waited:.0f} s")
+            notes = "".join(f" · {note}" for note in look.notes[:MOST_NOTES])
+            room = shutil.get_terminal_size().columns - 1  # a line that wraps could not be taken away again
+            self._shown = clean(f"{self._job} {states} · {waited:.0f} s{notes}")[:room]
             print(f"\r\x1b[K{render.GREY}{self._shown}{render.PLAIN}", end="", file=sys.stderr, flush=True)
 
     def clear(self, *, for_good: bool = True) -> None:
