@@ -20,16 +20,17 @@ async def test_without_an_allow_list_it_is_there_to_say_so(tmp_path: Path) -> No
 async def test_it_goes_when_every_allowed_path_has_gone(tmp_path: Path) -> None:
     info = await told(tmp_path, f"{tmp_path}/a/**", f"{tmp_path}/b/*.csv")
     assert (info.available, info.reason) == (False, f"not on this node: {tmp_path}/a, {tmp_path}/b")
+    assert info.missing_paths == (f"{tmp_path}/a", f"{tmp_path}/b")
 
 
 async def test_it_stays_and_names_what_is_missing_while_one_is_there(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     info = await told(tmp_path, f"{tmp_path}/a/**", f"{tmp_path}/b")
-    assert (info.available, info.reason) == (True, f"not on this node: {tmp_path}/b")
+    assert (info.available, info.reason, info.missing_paths) == (True, "", (f"{tmp_path}/b",))
 
 
 async def test_a_path_that_jobs_may_create_need_not_be_there(tmp_path: Path) -> None:
-    assert (await told(tmp_path, f"{tmp_path}/out/**:rw")).available
+    assert await told(tmp_path, f"{tmp_path}/out/**:rw") == PluginInfo(available=True, version="0.1.0")
 
 
 @pytest.mark.parametrize(

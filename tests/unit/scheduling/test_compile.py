@@ -82,12 +82,13 @@ def with_paths(*sources: dict[str, object]) -> dict[str, object]:
     return {"Tasks": [{"Name": "main", "Engine": {"Type": "wasm"}, "InputSources": inputs}]}
 
 
-def test_the_owners_paths_are_part_of_what_a_node_must_have_and_others_are_not() -> None:
+def test_whom_a_node_hands_paths_to_matters_for_the_owner_alone() -> None:
     spec = with_paths({"SourcePath": "/b", "ReadWrite": True}, {"sourcepath": "/a"}, {"SourcePath": "/a"}, {})
     owners = compiled(spec, "owner")
     assert owners.owner
     assert owners.tasks[0].requirement.local == (LocalPath("/a"), LocalPath("/b", writes=True))
     for submitter in ("anonymous", "joining", "", "Owner"):
         others = compiled(spec, submitter)
-        assert (others.owner, others.tasks[0].requirement.local) == (False, ())
+        assert (others.owner, others.tasks[0].requirement.owner) == (False, False)
+        assert others.tasks[0].requirement.local == owners.tasks[0].requirement.local
     assert owners.tasks[0].requirement != compiled(spec).tasks[0].requirement

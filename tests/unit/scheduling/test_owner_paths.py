@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from skrei_domain.node import PATH, Absent
 from skrei_domain.paths import LocalPath
 from skrei_scheduling.explain import explain
 from skrei_scheduling.feasibility import accepts, compute
@@ -21,7 +22,7 @@ def node(id_: str, *entries: str, owner: bool = False) -> NodeRow:
 
 def job(*paths: LocalPath, count: int = 1) -> JobRow:
     made = a_job(count=count)
-    task = replace(made.tasks[0], requirement=replace(a_requirement(), local=paths))
+    task = replace(made.tasks[0], requirement=replace(a_requirement(), local=paths, owner=True))
     return replace(made, tasks=(task,), owner=True)
 
 
@@ -76,3 +77,26 @@ def test_a_node_that_changes_its_list_is_looked_at_anew() -> None:
     assert not view.feasibility.of(requirement).possible.any()
     view.matrix.set(node("n-1", "/srv/mine/data"), old=view.nodes["n-1"])
     assert view.feasibility.of(requirement).possible.all()
+
+
+@pytest.mark.parametrize(
+    ("path", "here"),
+    [
+        (LocalPath("/mnt/late"), False),
+        (LocalPath("/mnt/late/part/1"), False),
+        (LocalPath("/mnt/late/../late/part"), False),
+        (LocalPath("/mnt/later"), True),
+        (LocalPath("/mnt"), True),
+        (LocalPath("/mnt/late/new", writes=True, creates=True), True),
+    ],
+)
+@pytest.mark.parametrize("owner", [True, False])
+def test_a_path_that_a_node_misses_now_is_not_looked_for_there(path: LocalPath, here: bool, owner: bool) -> None:
+    made = node("n-1", "/mnt/late/**:rw" if path.writes else "/mnt/late/**", owner=True)
+    away = made.info.model_copy(update={"absent": (Absent(kind=PATH, name="/mnt/late", reason="it is not there"),)})
+    view = view_of(replace(made, info=away))
+    requirement = replace(a_requirement(), local=(path,), owner=owner)
+    assert bool(compute(requirement, view.matrix).possible[0]) is accepts(requirement, view.matrix, 0) is here
+    if not here:
+        told = explain(requirement, view.matrix, view.nodes, requested=1, now=NOW)
+        assert f"{path.path} is not on this node now" in told.text

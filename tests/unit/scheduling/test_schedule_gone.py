@@ -1,10 +1,13 @@
 """A capability that went away is waited for, for a while, with a reason that says so."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from skrei_domain.lifecycle import JobState
+from skrei_domain.node import PATH, Absent
+from skrei_domain.paths import LocalPath
 from skrei_scheduling.memory import KEPT, renewed
 from skrei_scheduling.rows import Evaluation, JobRow, NodeRow
 from skrei_scheduling.schedule import schedule
@@ -17,6 +20,12 @@ LOSSES = {
     "storage": (a_requirement(storages=["s3"]), a_node("n-1", labels={"disk": "ssd"}, gpu=2)),
     "label": (a_requirement(constraints="disk=ssd"), a_node("n-1", labels={"disk": "hdd"}, gpu=2)),
     "absent label": (a_requirement(constraints="!cpu"), a_node("n-1", labels={"disk": "ssd", "cpu": "arm"}, gpu=2)),
+    "path": (
+        replace(a_requirement(), local=(LocalPath("/mnt/disk/a"),)),
+        replace(
+            BEFORE, info=BEFORE.info.model_copy(update={"absent": (Absent(kind=PATH, name="/mnt/disk", reason=""),)})
+        ),
+    ),
     "device": (a_requirement(gpu=2), a_node("n-1", labels={"disk": "ssd"}, gpu=1)),
 }
 

@@ -33,8 +33,12 @@ class Plugin(BaseModel):
     note: str = ""
 
 
+PATH = "path"
+"""The kind of a path that a node would hand out, were it there."""
+
+
 class Absent(BaseModel):
-    """What a node might have and cannot use now, and why: an `engine`, a `storage` or a vendor's `gpu`."""
+    """What a node might have and cannot use now, and why: an `engine`, a `storage`, a vendor's `gpu` or a `path`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -65,3 +69,8 @@ class NodeInfo(BaseModel):
     owner_paths: bool = False
     capacity: Resources = Resources()
     gpus: tuple[Gpu, ...] = ()
+
+    @property
+    def missing_paths(self) -> frozenset[str]:
+        """The paths of its allow-list that are not there now."""
+        return frozenset(each.name for each in self.absent if each.kind == PATH)

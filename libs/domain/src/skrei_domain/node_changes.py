@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from skrei_domain.node import Absent, Gpu, NodeInfo, Plugin
+from skrei_domain.node import PATH, Absent, Gpu, NodeInfo, Plugin
 
 
 def changes(old: NodeInfo, new: NodeInfo) -> list[str]:
@@ -15,6 +15,7 @@ def changes(old: NodeInfo, new: NodeInfo) -> list[str]:
         *_plugins("engine", old.engines, new.engines, reasons),
         *_plugins("storage", old.storages, new.storages, reasons),
         *_plugins("publisher", old.publishers, new.publishers, reasons),
+        *_paths(old, new),
         *_gpus(old.gpus, new.gpus),
         *_absent(old, new),
     ]
@@ -48,6 +49,11 @@ def _plugins(kind: str, old: Sequence[Plugin], new: Sequence[Plugin], reasons: d
     return told
 
 
+def _paths(old: NodeInfo, new: NodeInfo) -> list[str]:
+    back = [f"path {path} is here" for path in sorted(old.missing_paths - new.missing_paths)]
+    return [*back, *(f"path {path} is gone" for path in sorted(new.missing_paths - old.missing_paths))]
+
+
 def _gpus(old: Sequence[Gpu], new: Sequence[Gpu]) -> list[str]:
     was, now = {gpu.key: gpu for gpu in old}, {gpu.key: gpu for gpu in new}
     gone = [f"GPU {gpu.index} is gone ({gpu.name})" for key, gpu in was.items() if key not in now]
@@ -64,7 +70,7 @@ def _absent(old: NodeInfo, new: NodeInfo) -> list[str]:
     return [
         f"{each.kind} {each.name} cannot be used: {each.reason}"
         for each in new.absent
-        if before.get(_key(each)) != each.reason and _key(each) not in had
+        if each.kind != PATH and before.get(_key(each)) != each.reason and _key(each) not in had
     ]
 
 

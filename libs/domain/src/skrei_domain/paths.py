@@ -37,10 +37,11 @@ class Entry(NamedTuple):
 
 
 class LocalPath(NamedTuple):
-    """A path of a node that a task wants, and whether to write there."""
+    """A path of a node that a task wants, whether to write there, and whether to make it where it is not there."""
 
     path: str
     writes: bool = False
+    creates: bool = False
 
 
 def parse_entry(text: str) -> Entry:
@@ -80,6 +81,14 @@ def hands_out(wanted: LocalPath, entries: Sequence[Entry], *, owner_paths: bool)
         return True
     given = granted(wanted.path, entries)
     return given is Access.WRITE or (given is Access.READ and not wanted.writes)
+
+
+def missing_root(wanted: LocalPath, missing: Iterable[str]) -> str:
+    """Return which of the `missing` paths of a node a task wants, or wants something of; empty for none of them."""
+    if wanted.creates:
+        return ""
+    plain = posixpath.normpath(wanted.path)
+    return next((root for root in missing if plain == root or plain.startswith(f"{root.rstrip('/')}/")), "")
 
 
 @lru_cache(maxsize=256)

@@ -34,11 +34,15 @@ class PluginContext:
 
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
-    """Whether a plugin works on this machine, and why not; of one that works, `reason` tells what of it does not."""
+    """Whether a plugin works on this machine, and why not; of one that works, `reason` tells what of it does not.
+
+    `missing_paths` are paths of this machine that it would hand out, were they there.
+    """
 
     available: bool
     version: str = ""
     reason: str = ""
+    missing_paths: tuple[str, ...] = ()
 
 
 class Plugin(ABC):

@@ -63,9 +63,10 @@ def compile_job(
 def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requirement:
     """Return what one unit of a task needs of a node.
 
-    Whom the owner's paths are handed to is known beforehand, so they are part of what a node must have; others' paths
-    are looked at by the node that is asked, which alone knows where its links lead.
+    Whom the owner's paths are handed to is known beforehand, so it is part of what a node must have. Others' paths are
+    only known not to be there; the node that is asked looks at them, since it alone knows where its links lead.
     """
+    local = local_paths(task)
     storages = (source.source.type.lower() for source in task.input_sources)
     return Requirement(
         engine=task.engine.type.lower(),
@@ -73,7 +74,8 @@ def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requir
         publisher=task.publisher.type.lower(),
         constraints=tuple(spec.constraints),
         resources=task.resources.amounts(),
-        local=local_paths(task) if owner else (),
+        local=local,
+        owner=owner and bool(local),
     )
 
 
@@ -84,7 +86,8 @@ def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:
         name = source.source.type.lower()
         path = source.source.param("SourcePath")
         if STORAGE_ALIASES.get(name, name) == LOCAL and isinstance(path, str):
-            found.add(LocalPath(path, bool(source.source.param("ReadWrite"))))
+            creates = str(source.source.param("CreateAs") or "noCreate").lower() != "nocreate"
+            found.add(LocalPath(path, bool(source.source.param("ReadWrite")), creates))
     return tuple(sorted(found))
 
 

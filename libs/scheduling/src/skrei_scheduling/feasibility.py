@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skrei_domain.constraints import Constraint, satisfied
-from skrei_domain.paths import hands_out
+from skrei_domain.paths import hands_out, missing_root
 from skrei_domain.resources import Resources
 from skrei_scheduling import reasons
 from skrei_scheduling.labels import Mask, meeting_absent
@@ -81,7 +81,11 @@ def _local(requirement: Requirement, matrix: NodeMatrix) -> Mask:
 
 
 def _hands_out(requirement: Requirement, said: Said) -> bool:
-    return all(hands_out(path, said.local, owner_paths=said.owner_paths) for path in requirement.local)
+    if said.missing_paths and any(missing_root(path, said.missing_paths) for path in requirement.local):
+        return False
+    return not requirement.owner or all(
+        hands_out(path, said.local, owner_paths=said.owner_paths) for path in requirement.local
+    )
 
 
 # ---------------------------------------------------------------- what a node is doing

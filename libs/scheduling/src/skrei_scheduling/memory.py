@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from skrei_domain.constraints import Constraint, satisfied
-from skrei_domain.node import NodeInfo
+from skrei_domain.node import PATH, NodeInfo
+from skrei_domain.paths import LocalPath, missing_root
 from skrei_scheduling.ranking import is_soft
 from skrei_scheduling.rows import ANY_PUBLISHER, Gone, NodeRow, Requirement
 
@@ -69,6 +70,8 @@ def _times(requirement: Requirement, node: NodeRow) -> Iterator[datetime | None]
     for constraint in requirement.constraints:
         if not is_soft(constraint):
             yield _label(constraint, node)
+    for path in requirement.local:
+        yield _path(path, node)
     for name, need, have in zip(AMOUNTS, requirement.resources.vector(), info.capacity.vector(), strict=True):
         if need > have and need:
             yield _latest(each.at for each in node.gone if each.kind == name and each.amount >= need)
@@ -78,6 +81,13 @@ def _plugin(kind: str, name: str, node: NodeRow) -> datetime | None:
     if name in _names(node.info, kind):
         return ALWAYS
     return _latest(each.at for each in node.gone if each.kind == kind and each.name == name)
+
+
+def _path(path: LocalPath, node: NodeRow) -> datetime | None:
+    root = missing_root(path, node.info.missing_paths)
+    if not root:
+        return ALWAYS
+    return _latest(each.at for each in node.gone if each.kind == PATH and each.name == root)
 
 
 def _label(constraint: Constraint, node: NodeRow) -> datetime | None:
@@ -100,6 +110,8 @@ def _lost(old: NodeInfo, new: NodeInfo, now: datetime) -> Iterator[Gone]:
     for kind in (ENGINE, STORAGE, PUBLISHER):
         for name in sorted(_names(old, kind) - _names(new, kind)):
             yield Gone(kind, name, now)
+    for path in sorted(new.missing_paths - old.missing_paths):
+        yield Gone(PATH, path, now)
     for key in sorted(old.labels.keys() | new.labels.keys()):
         if old.labels.get(key) != new.labels.get(key):
             yield Gone(LABEL, key, now, value=old.labels.get(key))
@@ -114,6 +126,8 @@ def _has(info: NodeInfo, gone: Gone) -> bool:
         return info.labels.get(gone.name) == gone.value
     if gone.kind in AMOUNTS:
         return info.capacity.vector()[AMOUNTS.index(gone.kind)] >= gone.amount
+    if gone.kind == PATH:
+        return gone.name not in info.missing_paths
     return gone.name in _names(info, gone.kind)
 
 

@@ -41,6 +41,7 @@ class Said(NamedTuple):
     labels: Mapping[str, str] = {}
     local: tuple[Entry, ...] = ()
     owner_paths: bool = False
+    missing_paths: frozenset[str] = frozenset()
 
 
 class NodeMatrix:
@@ -153,6 +154,7 @@ class NodeMatrix:
             dict(info.labels),
             read_entries(info.local_paths),
             info.owner_paths,
+            info.missing_paths,
         )
         self._mark(self.engines, row, old.engines, new.engines)
         self._mark(self.storages, row, old.storages, new.storages)

@@ -1,7 +1,7 @@
 """Why one node refuses a class of work, in words: one function for each filter."""
 
 from skrei_domain.constraints import Constraint
-from skrei_domain.paths import hands_out, read_entries
+from skrei_domain.paths import hands_out, missing_root, read_entries
 from skrei_domain.resources import Resources
 from skrei_scheduling.ranking import is_soft
 from skrei_scheduling.rows import NodeRow, Requirement
@@ -30,7 +30,10 @@ def labels(requirement: Requirement, _node: NodeRow, _free: Resources) -> str:
 
 
 def local(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
-    """It does not hand out a path."""
+    """A path is not there, or it does not hand it out."""
+    missing = node.info.missing_paths
+    if away := next((each for each in requirement.local if missing_root(each, missing)), None):
+        return f"{away.path} is not on this node now"
     entries = read_entries(node.info.local_paths)
     refused = next(
         each for each in requirement.local if not hands_out(each, entries, owner_paths=node.info.owner_paths)

@@ -44,7 +44,8 @@ class Offline:
 class Requirement:
     """What a unit needs of a node: the class of work it belongs to (equal requirements are one class).
 
-    `local` are the paths that the owner wants, which only some nodes hand to him.
+    `local` are the node's own paths that it wants; `owner`: for the control plane's owner, whom only some nodes hand
+    them to.
     """
 
     engine: str
@@ -53,6 +54,7 @@ class Requirement:
     constraints: tuple[Constraint, ...] = ()
     resources: Resources = Resources()
     local: tuple[LocalPath, ...] = ()
+    owner: bool = False
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:

@@ -102,7 +102,7 @@ class Toolbox:
             version=version("skrei-compute-agent"),
             room=self._room,
             gpus=found.gpus,
-            absent=(*no_engines, *no_storages, *found.absent, *self._broken),
+            absent=(*no_engines, *no_storages, *_missing_paths(told), *found.absent, *self._broken),
         )
 
     def told(self, reply: HelloReply) -> None:
@@ -170,6 +170,11 @@ def _make(registry: PluginRegistry[P], settings: Settings, kind: str, broken: li
             )
         made[name] = by_class[found]
     return made
+
+
+def _missing_paths(told: Iterable[PluginInfo]) -> list[Absent]:
+    paths = sorted({path for info in told for path in info.missing_paths})
+    return [Absent(kind=node.PATH, name=path, reason="it is not there") for path in paths]
 
 
 def _unknown(reason: str) -> PluginInfo:

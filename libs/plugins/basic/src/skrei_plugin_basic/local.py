@@ -27,25 +27,21 @@ class LocalStorage(Storage):
         self._owner_paths = context.owner_paths
 
     async def describe(self) -> PluginInfo:
-        """Say which allowed paths are not there; it is away itself when all are, and none may be created.
+        """Say which allowed paths are not there, of those that no job may create; it is away itself when all are.
 
         A node that allows nothing still has it, and tells jobs so by name.
         """
         missing = await aside(self._missing, name="local-paths")  # a network file system may hang
         if not missing:
             return PluginInfo(available=True, version=self.version)
-        away = (
-            len(missing) == len(self._entries)
-            and not self._owner_paths
-            and not any(entry.access is Access.WRITE for entry in self._entries)
-        )
-        reason = f"not on this node: {', '.join(missing)}"
-        return PluginInfo(available=not away, version=self.version, reason=reason)
+        away = len(missing) == len(self._entries) and not self._owner_paths
+        reason = f"not on this node: {', '.join(missing)}" if away else ""
+        return PluginInfo(available=not away, version=self.version, reason=reason, missing_paths=missing)
 
-    def _missing(self) -> list[str]:
-        """Return the plain beginnings of allowed paths that are not there."""
-        roots = dict.fromkeys(root(entry.glob) for entry in self._entries)
-        return [path for path in roots if not Path(path).exists()]
+    def _missing(self) -> tuple[str, ...]:
+        """Return the plain beginnings of paths that may be read only, and are not there."""
+        roots = dict.fromkeys(root(entry.glob) for entry in self._entries if entry.access is Access.READ)
+        return tuple(path for path in roots if not Path(path).exists())
 
     def validate(self, params: Params) -> list[FieldProblem]:
         """Name every wrong parameter."""
