@@ -99,10 +99,11 @@ async def a_door(root: Path, limits: StagingLimits = DEFAULTS) -> AsyncIterator[
 class Proxy:
     """Passes bytes on to a port; `cut_after` bytes of what comes in, every connection breaks, once.
 
-    With `hold_after`, nothing more comes in after so many bytes, until it is set higher.
+    With `hold_after`, nothing more comes in after so many bytes, until it is set higher. With `crumbs`, bytes go on in
+    pieces of at most so many, both ways, as over a network whose packets are small.
     """
 
-    def __init__(self, to_port: int, *, cut_after: int | None = None) -> None:
+    def __init__(self, to_port: int, *, cut_after: int | None = None, crumbs: int = 256 * 1024) -> None:
         self.passed = 0
         self.hold_after = 1 << 62
         self.cuts = 0
@@ -111,6 +112,7 @@ class Proxy:
         self.ended: asyncio.Event
         self._to_port = to_port
         self._cut_after = cut_after
+        self._crumbs = crumbs
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -147,7 +149,7 @@ class Proxy:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, count: bool = False) -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(256 * 1024):
+            while data := await reader.read(self._crumbs):
                 if count:
                     while self.passed >= self.hold_after:  # noqa: ASYNC110 - another thread sets it
                         await asyncio.sleep(0.01)
@@ -158,6 +160,7 @@ class Proxy:
                         return
                 writer.write(data)
                 await writer.drain()
+                await asyncio.sleep(0)  # the other side, in this same loop, takes each piece by itself
         writer.close()
 
 

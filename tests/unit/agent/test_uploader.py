@@ -78,6 +78,17 @@ async def test_a_link_that_is_cut_at_half_costs_only_the_parts_that_were_on_it(d
     assert proxy.passed < parcel(result).size + (module.PARALLEL_PARTS + 1) * PART_BYTES
 
 
+async def test_what_comes_in_small_packets_is_read_to_its_end(door: Door, tmp_path: Path) -> None:
+    proxy = Proxy(int(door.url.rsplit(":", 1)[1]), crumbs=100)
+    small = tmp_path / "small.tar.gz"
+    small.write_bytes(b"no larger than a parcel's own words" * 10)
+    try:
+        receipt = door.read(await upload(await proxy.start(), door, small))
+    finally:
+        await proxy.stop()
+    assert receipt.size == small.stat().st_size
+
+
 async def test_a_publisher_that_is_killed_and_comes_back_gets_the_rest(door: Door, result: Path) -> None:
     proxy = Proxy(int(door.url.rsplit(":", 1)[1]), cut_after=parcel(result).size // 2)
     url = await proxy.start()

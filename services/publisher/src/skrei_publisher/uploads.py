@@ -93,11 +93,13 @@ class UploadDoor:
 
 
 async def _parcel(request: web.Request, right: UploadRight) -> Parcel:
-    if (request.content_length or 0) > PARCEL_BYTES:
-        raise Invalid("That is no parcel.")
-    body = await request.content.read(PARCEL_BYTES)
+    body = bytearray()
     try:
-        parcel = Parcel.model_validate_json(body)
+        async for piece in _pieces(request.content.iter_any()):
+            body += piece  # in as many pieces as the network makes of it
+            if len(body) > PARCEL_BYTES:
+                raise Invalid("That is no parcel.")
+        parcel = Parcel.model_validate_json(bytes(body))
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise Invalid(f"The parcel cannot be read: {fields}.") from error
