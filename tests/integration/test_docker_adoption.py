@@ -124,6 +124,23 @@ async def test_a_container_that_was_killed_while_nobody_watched_may_be_tried_aga
     assert [one["Names"] for one in docker.named()] == [f"skrei-{request.execution_id}-2"]
 
 
+@pytest.mark.parametrize("code", [137, 143, 255])
+async def test_whatever_code_a_program_ends_with_before_our_eyes_is_its_own(bench: Bench, code: int) -> None:
+    gate = "until [ -e /out/go ]; do sleep 0.05; done"
+    request = bench.request(f"echo on; {gate}; exit {code}", outputs={"made": "/out"})
+    stdout = request.workdir / "stdout"
+    run = asyncio.ensure_future(bench.engine.run(request, Running()))
+    await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"on\n")
+    await left_behind(bench, run)
+    seen = Running()
+    again = asyncio.ensure_future(bench.engine.adopt(request, seen))
+    await eventually(lambda: seen.times == 1)
+    (request.workdir / "outputs" / "made" / "go").touch()
+    outcome = await again
+    assert outcome is not None, "it would be run a second time"
+    assert (outcome.exit_code, outcome.failure) == (code, None)
+
+
 async def test_a_container_that_was_removed_by_hand_is_an_interruption(bench: Bench, docker: DockerDaemon) -> None:
     request = bench.request("echo on; sleep 30")
     run = asyncio.ensure_future(bench.engine.run(request, Running()))

@@ -165,8 +165,10 @@ class Run:
             return _gone()
         if running:  # a followed log may end before its last words
             await self._catch_up(follow=False)
-        ended = await self._daemon.inspect(self._container)
-        if code in FROM_OUTSIDE and not (ended or found)["State"].get("OOMKilled"):
+            if code in SIGNALLED and not await self._daemon_stays():
+                raise DaemonAway("the Docker daemon went away with its containers")
+            return Ending(code)
+        if code in FROM_OUTSIDE and not found["State"].get("OOMKilled"):
             return _lost(f"its container was ended from outside (exit code {code}) while nobody watched it")
         return Ending(code)
 
