@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,12 @@ from skrei_scheduler import quarantine
 from skrei_scheduler.core import Core
 from skrei_scheduler.quarantine import KEPT_CHARACTERS, settle_apart
 from skrei_scheduler.work import Commit, Fetch, Outgoing, Report, SendConfirm
+from skrei_scheduling import draft
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import AuditNew, Changes, Position
 from skrei_scheduling.settle import settle
-from tests.support.builders import NOW, a_fact, a_job, a_node, an_execution, counting_ids
+from skrei_scheduling.view import ClusterView
+from tests.support.builders import NOW, a_fact, a_job, a_node, an_execution, counting_ids, locked
 from tests.support.ledger import Ledger
 
 COMPLETED, RUNNING = ExecutionState.COMPLETED, ExecutionState.RUNNING
@@ -149,6 +152,33 @@ def test_what_a_failing_settlement_had_begun_is_not_written(monkeypatch: pytest.
     assert bench.record.won["j-1"] == {("main", number) for number in (0, 1, 3, 4)}
     assert bench.audit[0].details["error"] == "ZeroDivisionError: half-way"
     assert bench.record.jobs["j-1"].state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["out-of-bounds", "settlement-raises"])
+def test_a_thousand_poison_facts_do_not_cost_their_square(ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are looked at inside a transaction, which Postgres ends after a second, and the leader with it."""
+    many = 1_000
+    jobs = [a_job(f"j-{number}", state=JobState.RUNNING) for number in range(many)]
+    rows = [an_execution(f"e-{number}", job=job) for number, job in enumerate(jobs)]
+    builder = ChangesBuilder(ClusterView.load([a_node("n-1")], jobs, rows), locked(*jobs), counting_ids())
+    copied: list[object] = []
+
+    def counting(value: Any, **changes: Any) -> Any:
+        copied.append(value)
+        return real(value, **changes)
+
+    def broken(_: object, observed: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    real = draft.replace
+    monkeypatch.setattr(draft, "replace", counting)
+    if ours:
+        monkeypatch.setattr(quarantine, "settle_into", broken)
+    settle_apart(builder, [("n-1", a_fact(row.id, revision=1 if ours else 2**63)) for row in rows])
+    assert len(copied) <= many * (1 + many.bit_length())
+    changes = builder.build()
+    assert [kept.object for kept in changes.audit] == [row.id for row in rows]
+    assert all(change.row.state is ExecutionState.LOST for change in changes.executions)
 
 
 def test_facts_without_poison_are_settled_as_they_always_were() -> None:

@@ -1,6 +1,7 @@
 """What one commit collects: rows as it leaves them, history without a gap, and one `Changes` in the end."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -70,9 +71,19 @@ class CommitDraft:
 
     # ------------------------------------------------------------ going back
 
-    def saved(self) -> dict[str, Any]:
-        """Return a point to go back to, once."""
-        return {name: _copied(value) for name, value in vars(self).items() if name not in {"view", "locked"}}
+    def saved(self, job_ids: Iterable[str]) -> dict[str, Any]:
+        """Return a point to go back to, once, where these jobs alone and their executions change meanwhile.
+
+        What a commit holds of others is shared, not copied: going back costs what is gone back over.
+        """
+        kept: dict[str, Any] = {
+            name: copy(value) for name, value in vars(self).items() if isinstance(value, (dict, list))
+        }
+        kept["_new_of"] = {unit: list(ids) for unit, ids in self._new_of.items()}
+        for job_id in job_ids:
+            if (draft := self._jobs.get(job_id)) is not None:
+                kept["_jobs"][job_id] = replace(draft, won=list(draft.won))
+        return {**kept, "skipped": self.skipped, "_position": self._position}
 
     def back_to(self, saved: dict[str, Any]) -> None:
         """Forget what was added since."""
@@ -274,15 +285,6 @@ class CommitDraft:
                 return None
             draft = self._jobs[job_id] = JobDraft(locked, locked.history_seq, locked.state)
         return draft
-
-
-def _copied(value: Any) -> Any:
-    """Return a value of a draft that later changes of it do not reach; what is frozen is shared."""
-    if isinstance(value, dict):
-        return {key: _copied(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return list(value)
-    return replace(value, won=list(value.won)) if isinstance(value, JobDraft) else value
 
 
 def _job_change(draft: JobDraft) -> JobChange:

@@ -108,15 +108,31 @@ def keep_unreadable(builder: ChangesBuilder, node_id: str, facts: Sequence[Fact]
 
 
 def settle_apart(builder: ChangesBuilder, observed: Sequence[tuple[str, ExecutionObserved]]) -> None:
-    """Settle facts in order, leaving out those that raise: they go to the audit.
+    """Settle facts in order, leaving out those that are out of bounds, or raise: they go to the audit.
 
-    Halves are tried until single facts are left, so that one among a thousand costs ten more tries. An execution whose
-    end was left out is lost, and its unit is tried again: nobody would tell of it any more.
+    An execution whose end was left out is lost, and its unit is tried again: nobody would tell of it any more. All of
+    this happens under the locks of one commit, which Postgres ends after a second: a thousand poison facts may not
+    cost their square.
     """
-    saved = builder.saved()
+    fine: list[tuple[str, ExecutionObserved]] = []
+    for node_id, fact in observed:
+        # What the record's own refusal would come to: there it would end the leader.
+        if wrong := wrong_with_fact(fact):
+            _settle(builder, fine)
+            fine = []
+            _keep_aside(builder, node_id, fact, Invalid(f"a fact is out of bounds: {wrong}"))
+        else:
+            fine.append((node_id, fact))
+    _settle(builder, fine)
+
+
+def _settle(builder: ChangesBuilder, observed: Sequence[tuple[str, ExecutionObserved]]) -> None:
+    """Settle facts that are within bounds; where that raises, halves of them, until single facts are left."""
+    if not observed:
+        return
+    rows = (builder.row(fact.execution_id) for _, fact in observed)
+    saved = builder.saved({row.job_id for row in rows if row is not None})
     try:
-        for _, fact in observed:
-            _check(fact)
         settle_into(builder, observed)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not end this leader and the next
         builder.back_to(saved)
@@ -124,14 +140,8 @@ def settle_apart(builder: ChangesBuilder, observed: Sequence[tuple[str, Executio
             _keep_aside(builder, *observed[0], error)
             return
         half = len(observed) // 2
-        settle_apart(builder, observed[:half])
-        settle_apart(builder, observed[half:])
-
-
-def _check(fact: ExecutionObserved) -> None:
-    """Raise what the record's own refusal would come to: there it would end the leader."""
-    if wrong := wrong_with_fact(fact):
-        raise Invalid(f"a fact is out of bounds: {wrong}", execution_id=fact.execution_id)
+        _settle(builder, observed[:half])
+        _settle(builder, observed[half:])
 
 
 def _keep_aside(builder: ChangesBuilder, node_id: str, fact: ExecutionObserved, error: Exception) -> None:
@@ -151,7 +161,7 @@ def _lose(builder: ChangesBuilder, node_id: str, execution_id: str) -> Exception
     row = builder.row(execution_id)
     if row is None or row.node_id != node_id:
         return None
-    saved = builder.saved()
+    saved = builder.saved([row.job_id])
     try:
         lose_into(builder, [row.id], LOST_BY_QUARANTINE)
     except Exception as error:  # noqa: BLE001 - the execution itself is what cannot be settled
