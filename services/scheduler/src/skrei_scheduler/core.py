@@ -4,6 +4,7 @@ The cycle, which the shell (`leader.py`) and the simulation both drive:
 
 1. The shell hands in what arrived (`on_*`), with the monotonic time.
 2. `next_work()` names the most urgent commit: a hello, facts, silence, unanswered offers, evaluations; or a read.
+   What is less urgent has a turn now and then all the same.
 3. The shell commits it: the record locks lease and rows, calls `work.decide`, writes, commits.
 4. `work.after` advances the view by what was written and returns what to send.
 
@@ -33,6 +34,10 @@ from skrei_scheduling.held import HOLD_AFTER
 from skrei_scheduling.rows import Evaluation, ExecutionRow
 from skrei_scheduling.view import ClusterView
 
+IN_A_ROW = 8
+"""Turns of what is more urgent before the rest has one: some 50 ms, in which a plan or a silence can wait. Without it,
+nodes that always have something to say would keep every job from being placed."""
+
 
 class Core:
     """The leader of one epoch over its view of the cluster."""
@@ -60,8 +65,8 @@ class Core:
         self._facts = Facts(lead)
         self._planning = Planning(lead, now, hold_after)
         self._published = Published(lead)
-        self._facts_had_a_turn = True
         self._publisher_is_due = False  # facts had a turn since: what it said must not starve behind them
+        self._said_in_a_row = self._greeted_in_a_row = 0
         for row in view.executions.values():
             self._offers.note(row, now)
         for job_id in view.jobs:
@@ -149,25 +154,39 @@ class Core:
     def next_work(self, now: float, wall: datetime) -> Commit | Fetch | list[Outgoing] | None:
         """Return the next commit, a read that it needs, or messages that need no commit; None when idle.
 
-        `now` is monotonic seconds, `wall` the record's time: what waits and timeouts are compared with.
+        `now` is monotonic seconds, `wall` the record's time: what waits and timeouts are compared with. What nodes say
+        comes first, but not for ever: after `IN_A_ROW` turns of it everything else has one.
         """
-        if self._hellos.said:
-            return self._hellos.greet(now)
-        if self._hellos.welcoming and (self._facts_had_a_turn or not self._facts):
-            self._facts_had_a_turn = False
-            return self._hellos.take_in()
-        if self._published and self._publisher_is_due:
+        if self._said_in_a_row < IN_A_ROW and (work := self._said(now)) is not None:
+            self._said_in_a_row += 1
+            return work
+        self._said_in_a_row = 0
+        return self._own(wall) or self._said(now)
+
+    def _said(self, now: float) -> Commit | Fetch | list[Outgoing] | None:
+        """What nodes said: a hello before facts, since facts of whoever was not greeted count for nothing.
+
+        What the publisher said goes by turns with facts: by it uploads end.
+        """
+        turns = IN_A_ROW if self._hellos.said else 1
+        if self._hellos and (self._greeted_in_a_row < turns or not self._facts):
+            self._greeted_in_a_row += 1
+            return self._hellos.next(now)
+        self._greeted_in_a_row = 0
+        if self._published and (self._publisher_is_due or not self._facts):
             self._publisher_is_due = False
             return self._published.next()
         if self._facts:
-            self._facts_had_a_turn = self._publisher_is_due = True
+            self._publisher_is_due = True
             return self._facts.next(now)
+        return None
+
+    def _own(self, wall: datetime) -> Commit | None:
+        """What follows from silence and time, and what users want."""
         if self._silence.pending:
             for node_id in self._silence.leaving:
                 self._hellos.forget(node_id)
             return self._silence.disconnect()
-        if self._published:
-            return self._published.next()
         if self._offers.overdue:
             return self._offers.give_up()
         return self._planning.next(wall)

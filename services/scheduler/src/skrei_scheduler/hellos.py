@@ -13,6 +13,9 @@ from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes
 from skrei_scheduling.membership import lose_into
 
+WAITING_HELLOS = 4
+"""Hellos of one node that wait for an answer, the newest: a node says one page at a time, and has one process."""
+
 
 class Hellos:
     """Hellos that wait for an answer, and nodes that are being taken in."""
@@ -21,22 +24,30 @@ class Hellos:
         self._lead = lead
         self._silence = silence
         self._offers = offers
-        self._said: dict[tuple[str, str, int], tuple[Hello, str]] = {}  # the latest of each page
+        self._said: dict[str, dict[tuple[str, int], tuple[Hello, str]]] = {}  # of each node the latest of each page
         self._welcomes: dict[str, Welcome] = {}
+        self._greeted_last = False
+
+    def __bool__(self) -> bool:
+        """Whether somebody is at the door."""
+        return bool(self._said or self._welcomes)
 
     @property
     def said(self) -> bool:
         """Whether a hello waits for an answer."""
         return bool(self._said)
 
-    @property
-    def welcoming(self) -> bool:
-        """Whether a node is being taken in."""
-        return bool(self._welcomes)
-
     def take(self, hello: Hello, reply_to: str) -> None:
         """A node introduces itself; what it said before and was not answered is replaced."""
-        self._said[hello.node_id, hello.boot_id, hello.page] = (hello, reply_to)
+        pages = self._said.setdefault(hello.node_id, {})
+        pages[hello.boot_id, hello.page] = (hello, reply_to)
+        if len(pages) > WAITING_HELLOS:
+            del pages[next(iter(pages))]
+
+    def next(self, now: float) -> Commit | list[Outgoing]:
+        """Return the next answer, or the next piece of taking a node in: by turns where both wait."""
+        self._greeted_last = bool(self._said) and not (self._greeted_last and self._welcomes)
+        return self._greet(now) if self._greeted_last else self._take_in(next(iter(self._welcomes.values())))
 
     def forget(self, node_id: str) -> None:
         """The node is gone: it is not taken in any further."""
@@ -51,9 +62,18 @@ class Hellos:
 
     # ------------------------------------------------------------ answers
 
-    def greet(self, now: float) -> Commit | list[Outgoing]:
+    def _next_said(self) -> tuple[Hello, str]:
+        """Take one hello of the node whose turn it is; what else it said waits until all others had theirs."""
+        node_id = next(iter(self._said))
+        pages = self._said.pop(node_id)
+        found = pages.pop(next(iter(pages)))
+        if pages:
+            self._said[node_id] = pages
+        return found
+
+    def _greet(self, now: float) -> Commit | list[Outgoing]:
         """Look at the next hello; returns its answer, or the first commit of taking the node in."""
-        hello, reply_to = self._said.pop(next(iter(self._said)))
+        hello, reply_to = self._next_said()
         lead = self._lead
         node = lead.view.nodes.get(hello.node_id)
         if node is not None and node.membership is Membership.REJECTED:
@@ -92,10 +112,6 @@ class Hellos:
         return Commit("timeline", frozenset(), frozenset(), lambda _: Changes(timeline=timeline), after)
 
     # ------------------------------------------------------------ pieces
-
-    def take_in(self) -> Commit:
-        """Return the next piece of taking a node in."""
-        return self._take_in(next(iter(self._welcomes.values())))
 
     def _take_in(self, welcome: Welcome) -> Commit:
         if welcome.answered:
