@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrei_domain.lifecycle import JobState
+from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_scheduling.held import HOLD_AFTER, Held, held
 from skrei_scheduling.rows import Evaluation, JobRow
 from skrei_scheduling.schedule import schedule
@@ -19,6 +19,7 @@ from tests.support.ledger import Ledger
 LARGE = a_requirement(cpu="4")
 SMALL = a_requirement(cpu="1")
 STEP = 5  # seconds
+EARLIER = NOW - timedelta(hours=1)
 
 
 def queued(id: str, *, age: float, requirement=LARGE, **more: object) -> JobRow:  # type: ignore[no-untyped-def]
@@ -52,6 +53,16 @@ def test_the_node_that_lacks_least_is_held_for_the_first_that_waited_long_enough
     assert held(fits, NOW) == Held("n-1", "j-large", turn(large)), "it will be woken; nobody may take it before"
     assert held(fits, NOW, {"j-large"}) is None, "it is placed first"
     assert held(busy(queued("j-huge", age=61, requirement=a_requirement(cpu="5"))), NOW) is None, "no node is so large"
+
+
+def test_no_node_is_held_for_a_job_that_gets_on() -> None:
+    """On a laptop, one job of many large partitions would keep every small one out until its last partition."""
+    many = a_job("j-many", count=100, requirement=a_requirement(cpu="3"), state=JobState.RUNNING, created_at=EARLIER)
+    runs = an_execution(job=many, node_id="n-0", state=ExecutionState.RUNNING)
+    view = ClusterView.load([a_node("n-0", cpu="4")], [many], [runs])
+    assert "j-many" in view.waiting
+    small = a_job("j-small", requirement=SMALL, created_at=NOW)
+    assert placed(view, small) == [("j-small", "n-0")]
 
 
 def test_who_stands_behind_is_not_placed_there_and_is_told_why() -> None:

@@ -2,8 +2,9 @@
 
 What fits is placed, whoever stands before it; so a job that needs most of a node could wait for as long as smaller ones
 keep coming. Once the first in line has waited `HOLD_AFTER`, one node is held for it: nobody behind it in line is placed
-there, so what runs there ends and nothing takes its place. At any time one node of the cluster is held at most: that is
-what this rule can cost.
+there, so what runs there ends and nothing takes its place. For a job of which a unit runs none is held: it gets on, one
+unit after the other, and small jobs may have what is left beside it. At any time one node of the cluster is held at
+most: that is what this rule can cost.
 
 The node is the one that lacks the least. That is worked out anew for every plan and needs no memory: on a held node
 the lack only shrinks, and another one is chosen only where it lacks less still, so some node comes to have room.
@@ -16,11 +17,12 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from skrei_domain.ids import short
+from skrei_domain.lifecycle import ExecutionState
 from skrei_scheduling.feasibility import ClassMask
 from skrei_scheduling.labels import Mask
 from skrei_scheduling.nodes import TIE_BITS, NodeMatrix
 from skrei_scheduling.rows import JobRow
-from skrei_scheduling.view import ClusterView
+from skrei_scheduling.view import ClusterView, covers
 from skrei_scheduling.waiting import Turn, turn
 
 HOLD_AFTER = timedelta(minutes=1)
@@ -59,7 +61,7 @@ def held(
     """
     for requirement, job_id in view.waiting.firsts(LINES_READ):
         job = view.jobs[job_id]
-        if now - job.created_at < after:
+        if now - job.created_at < after or _gets_on(view, job):
             continue
         work = view.feasibility.of(requirement)
         open_rows = _open(work, view.matrix, job)
@@ -67,6 +69,11 @@ def held(
         if open_rows.any() and not (fits and job_id in evaluated):
             return Held(view.matrix.ids[_nearest(work, view.matrix, open_rows)], job.id, turn(job))
     return None
+
+
+def _gets_on(view: ClusterView, job: JobRow) -> bool:
+    """Whether a unit of the job runs: when it ends, its room is there for the next one, whoever stands behind."""
+    return any(covers(row, job) and row.state is not ExecutionState.UNKNOWN for row in view.of_job(job.id))
 
 
 def _open(work: ClassMask, matrix: NodeMatrix, job: JobRow) -> Mask:
