@@ -3,9 +3,12 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
+from skrei_scheduling import waiting
 from skrei_scheduling.changes import Changes, EvaluationNew, ExecutionChange, JobChange
-from skrei_scheduling.rows import JobRow
+from skrei_scheduling.rows import JobRow, Requirement
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import NOW, a_job, a_node, a_requirement, an_execution, locked
 
@@ -74,6 +77,19 @@ def test_a_node_that_only_confirmed_more_facts_wakes_nobody() -> None:
 def test_the_sweep_finds_a_waiting_job_that_has_room() -> None:
     view = full(queued("j-1"), queued("j-docker", requirement=a_requirement("docker")), cpu="4")
     assert view.sweep() == ["j-1"]
+
+
+def test_classes_for_which_nobody_has_room_cost_a_look_at_four_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of jobs that each ask for another amount of memory are thousands of classes."""
+    classes = [queued(f"j-{n}", requirement=a_requirement(cpu="1", memory=f"{n}Mb")) for n in range(2, 100)]
+    view = full(queued("j-small", requirement=a_requirement(cpu="500m")), *classes, cpu="2500m")
+    asked: list[Requirement] = []
+    monkeypatch.setattr(waiting, "accepts", lambda requirement, *_: asked.append(requirement) or True)
+    real = view.feasibility.of
+    monkeypatch.setattr(view.feasibility, "of", lambda requirement: asked.append(requirement) or real(requirement))
+    assert view.sweep() == ["j-small"]
+    assert view.waiting.woken(view.matrix, {"n-1"}, picky=lambda _: False) == ["j-small"]
+    assert asked == [view.jobs["j-small"].tasks[0].requirement] * 2
 
 
 def test_a_change_of_capacity_keeps_what_is_reserved() -> None:

@@ -104,6 +104,11 @@ class NodeMatrix:
         cpu, memory, disk, gpu = self._free[self._row(node_id)]
         return Resources.model_construct(cpu_milli=cpu, memory_bytes=memory, disk_bytes=disk, gpu=gpu)
 
+    def most_free(self) -> tuple[int, ...]:
+        """The most that is free of each kind of resource on any node that may take work, each kind for itself."""
+        ready = self.free[:, : self.rows][:, self.ready[: self.rows]]
+        return tuple(ready.max(axis=1).tolist()) if ready.size else (0, 0, 0, 0)
+
     @contextmanager
     def trial(self) -> Iterator["Trial"]:
         """Reserve for as long as the block lasts: what a plan would take is taken back at its end."""

@@ -17,7 +17,7 @@ from skrei_scheduling.explain import refused_for_good
 from skrei_scheduling.feasibility import Feasibility
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
-from skrei_scheduling.waiting import WaitingLine
+from skrei_scheduling.waiting import WaitingLine, fits
 
 LOADED_AT_ONCE = 500
 """Rows of the record taken in between two breaths: about 10 ms."""
@@ -176,10 +176,12 @@ class ClusterView:
 
     def sweep(self) -> list[str]:
         """Return the first waiting jobs of every class that has room somewhere now: what wake-ups may have missed."""
+        most = self.matrix.most_free()
         return [
             job_id
             for requirement, heads in self.waiting.heads(self._picky)
-            if self.feasibility.of(requirement).with_room(self.matrix).any()
+            if fits(requirement.resources.vector(), most)  # else no node has room: there may be thousands of classes
+            and self.feasibility.of(requirement).with_room(self.matrix).any()
             for job_id in heads
         ]
 

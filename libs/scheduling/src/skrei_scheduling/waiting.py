@@ -5,7 +5,7 @@ asked only about the nodes that changed, and only as many of its jobs are woken 
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from heapq import nsmallest
 from typing import TypeAlias
@@ -101,8 +101,11 @@ class WaitingLine:
             return []
         woken: list[str] = []
         for requirement, line in self._in_order():
-            open_rows = [row for row in room if accepts(requirement, matrix, row)]
             need = requirement.resources.vector()
+            # Room is asked for first: there may be thousands of classes, and mostly none for any of them.
+            open_rows = [row for row, free in room.items() if fits(need, free) and accepts(requirement, matrix, row)]
+            if not open_rows:
+                continue
             for _, _, job_id in line:
                 if not _fits(need, open_rows, room):
                     break
@@ -112,16 +115,17 @@ class WaitingLine:
         return woken
 
 
+def fits(need: Sequence[int], free: Sequence[int]) -> bool:
+    """Whether so much is free of each kind of resource; what is not needed may even be overdrawn."""
+    return not any(amount > have and amount for amount, have in zip(need, free, strict=True))
+
+
 def _place(first: tuple[Turn, Requirement]) -> Turn:
     return first[0]
 
 
 def _fits(need: tuple[int, int, int, int], rows: list[int], room: dict[int, list[int]]) -> bool:
-    return any(_one_fits(need, room[row]) for row in rows)
-
-
-def _one_fits(need: tuple[int, int, int, int], free: list[int]) -> bool:
-    return all(amount <= have for amount, have in zip(need, free, strict=True) if amount)
+    return any(fits(need, room[row]) for row in rows)
 
 
 def _take(need: tuple[int, int, int, int], units: int, rows: list[int], room: dict[int, list[int]]) -> None:
@@ -129,7 +133,7 @@ def _take(need: tuple[int, int, int, int], units: int, rows: list[int], room: di
     left = units if any(need) else 0
     for row in rows:
         free = room[row]
-        while left and _one_fits(need, free):
+        while left and fits(need, free):
             left -= 1
             for kind, amount in enumerate(need):
                 free[kind] -= amount
