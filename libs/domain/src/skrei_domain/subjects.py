@@ -85,7 +85,12 @@ def answer(node: str, request_id: str) -> str:
 
 def inbox(node: str) -> str:
     """The inbox prefix of a node."""
-    return f"_INBOX_{token(node)}"
+    return inbox_of(token(node))
+
+
+def inbox_of(node_token: str) -> str:
+    """The same, by the node's token."""
+    return f"_INBOX_{node_token}"
 
 
 def consumer(node: str) -> str:

@@ -219,13 +219,19 @@ class Leader:
             await self._clock.sleep(timedelta(milliseconds=5))
 
     async def _on_hello(self, message: Message) -> None:
+        node = subjects.node_of(message.subject)
+        if not message.reply.startswith(f"{subjects.inbox_of(node)}."):
+            # A node may not publish elsewhere, so it may not have us do it either: an answer in another node's
+            # branch would confirm facts that were never committed.
+            log.warning("message_skipped", subject=message.subject, error="it asks for an answer in a foreign inbox")
+            return
         try:
             hello = envelope.unwrap(Hello, message.data)
         except ValidationError as error:
-            if message.reply:  # else it would say the same again and again, and never learn why nobody answers
-                await self._send([Reply(message.reply, self._core.refusal(str(error).splitlines()[0]))])
+            # Else it would say the same again and again, and never learn why nobody answers.
+            await self._send([Reply(message.reply, self._core.refusal(str(error).splitlines()[0]))])
             raise
-        if message.reply and subjects.token(hello.node_id) == subjects.node_of(message.subject):
+        if subjects.token(hello.node_id) == node:
             self._core.on_hello(hello, message.reply)
             self._wake.set()
 
