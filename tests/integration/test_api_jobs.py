@@ -13,6 +13,7 @@ import pytest
 from skrei_domain import subjects
 from skrei_domain.envelope import unwrap
 from skrei_domain.messages import EvaluationHint
+from skrei_orchestrator_api.queries import token_out
 from tests.support.api import HELLO, JOBS, Api, running_api
 
 
@@ -260,7 +261,9 @@ async def test_history_is_filtered_by_level_execution_and_time(api: Api) -> None
     assert (await api.http.get(f"{JOBS}/{job_id}/history?execution_id=e-nope")).status_code == 404
 
 
-@pytest.mark.parametrize("query", ["since=-1", "event_type=node", "next_token=nonsense", "limit=x"])
+@pytest.mark.parametrize(
+    "query", ["since=-1", "since=1099511627776", "event_type=node", "next_token=nonsense", "limit=x"]
+)
 async def test_bad_history_queries_are_400(api: Api, query: str) -> None:
     job_id = await api.submit()
     assert (await api.http.get(f"{JOBS}/{job_id}/history?{query}")).status_code == 400
@@ -298,7 +301,15 @@ async def test_jobs_are_listed_by_labels_and_namespace(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["order_by=id", "labels=a+in+(", "next_token=Ok46MTA6Nw", "reverse=maybe", "limit=-1"]
+    "query",
+    [
+        "order_by=id",
+        "labels=a+in+(",
+        "next_token=Ok46MTA6Nw",
+        f"next_token={token_out('jobs', 'created_at', 0, 10, 2**62, 'j-1')}",
+        "reverse=maybe",
+        "limit=-1",
+    ],
 )
 async def test_bad_list_queries_are_400(api: Api, query: str) -> None:
     assert (await api.http.get(f"{JOBS}?{query}")).status_code == 400

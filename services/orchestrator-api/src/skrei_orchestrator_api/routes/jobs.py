@@ -22,6 +22,8 @@ MAX_JOBS = 1_000
 """Jobs in one answer: with the largest specs that is 64 MiB, and a page of the usual ones takes 20 ms."""
 INCLUDED_HISTORY = 100
 """History items beside a job; more are paged through its own list."""
+LAST_SECOND = 253_402_300_799
+"""Of the year 9999, since 1970: the last that a time of the record can name."""
 
 _ORDERS = {
     "created_at": "created_at",
@@ -67,7 +69,7 @@ async def list_jobs(request: Request) -> Response:
     if token is not None:
         order, reverse, limit = str(token[0]), bool(token[1]), min(int(token[2]), MAX_JOBS)
         after = (int(token[3]), str(token[4]))
-        if order not in _ORDERS.values() or limit < 1:
+        if order not in _ORDERS.values() or limit < 1 or after[0] > LAST_SECOND * 1_000_000:
             raise Invalid("next_token: not one that this server gave out")
     found, more = await deps_of(request).record.list_jobs(
         namespace="" if namespace == "*" else namespace,
@@ -104,7 +106,7 @@ async def history(request: Request) -> Response:
     """
     record = deps_of(request).record
     kind = queries.choice(request, "event_type", ("all", "job", "execution"), "all")
-    since = queries.number(request, "since", high=2**40)
+    since = queries.number(request, "since", high=LAST_SECOND)
     token = queries.token_in(request.query_params.get("next_token", ""), "history", int, int)
     asked = queries.limit(request)
     first = int(token[0]) if token else 1
