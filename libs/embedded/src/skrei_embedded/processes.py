@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, Protocol
 
 from skrei_kit.supervisor import GATE, PARENT_PIPE
 
@@ -19,7 +19,24 @@ _PR_SET_PDEATHSIG = 1
 _ON_LINUX: bool = sys.platform.startswith("linux")
 _LOOK_SECONDS = 0.01  # between two looks at a process that should end
 
-Process: TypeAlias = subprocess.Popen[bytes]
+
+class Process(Protocol):
+    """A child, however it was started: what is used of `subprocess.Popen`."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | Any:
+        """Its exit code, negative for a signal, as far as somebody looked."""
+
+    def poll(self) -> int | None:
+        """Look whether it has ended, and how."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code once it has ended. Raises subprocess.TimeoutExpired."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal, unless it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +82,11 @@ class Spawner:
         os.close(self._read)
         os.close(self._write)
         self.gate.open()
+
+    def held(self) -> dict[str, int]:
+        """The descriptors that a child which watches us and waits at the gate inherits, by what names them to it."""
+        gate = self.gate.held
+        return {PARENT_PIPE: self._read} | ({GATE: gate} if gate is not None else {})
 
     def start(
         self,

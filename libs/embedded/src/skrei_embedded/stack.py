@@ -18,6 +18,7 @@ from pathlib import Path
 from skrei_domain.errors import Invalid, Unavailable
 from skrei_embedded import join
 from skrei_embedded import keys as keys_of
+from skrei_embedded.births import Birth, Nursery
 from skrei_embedded.doors import check_free, near_host
 from skrei_embedded.environment import Addresses, for_child
 from skrei_embedded.idle import IdleClock
@@ -48,10 +49,11 @@ Ready = Callable[[Path, StackState], None]
 """Gets the data folder, and what is told of the stack in it."""
 
 
-def run(options: StackOptions, on_ready: Ready | None = None) -> None:
+def run(options: StackOptions, on_ready: Ready | None = None, nursery: Nursery | None = None) -> None:
     """Serve until SIGTERM or SIGINT, or until idle. Raises SkreiError when the start is refused.
 
-    `on_ready` is called once, in a thread, when a job could be run.
+    `on_ready` is called once, in a thread, when a job could be run. The services come from the `nursery`, where there
+    is one; what of them is started again later is a program of its own.
     """
     configure_logs(options.log_level, service="serve")
     if os.environ.get(PARENT_PIPE):  # asked for by whoever started us; a shell did not
@@ -60,7 +62,7 @@ def run(options: StackOptions, on_ready: Ready | None = None) -> None:
     async def serve() -> None:
         stop = asyncio.Event()
         stop_on_signals(stop)
-        await Stack(options, on_ready).serve(stop)
+        await Stack(options, on_ready, nursery).serve(stop)
 
     asyncio.run(serve())
 
@@ -68,12 +70,13 @@ def run(options: StackOptions, on_ready: Ready | None = None) -> None:
 class Stack:
     """One supervisor and its children. `ready` is set once the API answers and, with a node, that was greeted."""
 
-    def __init__(self, options: StackOptions, on_ready: Ready | None = None) -> None:
+    def __init__(self, options: StackOptions, on_ready: Ready | None = None, nursery: Nursery | None = None) -> None:
         self.options = options
         self.ready = asyncio.Event()
         self._on_ready = on_ready
         self.place = Place(options.data_dir or default_data_dir())
         self._spawner = Spawner()
+        self._nursery = nursery
         self._children: list[Supervised] = []
         self._child_ended = asyncio.Event()
         self._keys: Keys | None = None
@@ -96,6 +99,8 @@ class Stack:
         finally:
             self.place.let_go()
             self._spawner.close()
+            if self._nursery is not None:
+                await asyncio.to_thread(self._nursery.close)
 
     # ---------------------------------------------------------------- start
 
@@ -154,10 +159,14 @@ class Stack:
         )
         if options.orchestrator:
             check_ports(self._addresses)
-        self._services()
-        await self._servers(postgres, nats)
-        if options.orchestrator:
-            await self._migrate()
+        services = asyncio.create_task(self._services())
+        try:
+            await self._servers(postgres, nats)
+            if options.orchestrator:
+                await self._migrate()
+            await services
+        finally:
+            services.cancel()
         self._spawner.gate.open()
         await asyncio.gather(self._supervise(), self._announce(), self._watch_idle(stop))
 
@@ -218,26 +227,47 @@ class Stack:
         if process.returncode != 0:
             raise Unavailable("the record could not be migrated; its own words are above")
 
-    def _services(self) -> None:
-        """Start the services: they import, a second of work, while the servers start, and wait at the gate."""
+    async def _services(self) -> None:
+        """Start the services: they import while the servers start, and wait at the gate. The agent, who is told the
+        fewest secrets, is the first."""
         plan: list[tuple[str, str, str, float]] = []
+        if self.options.compute:
+            plan.append(("agent", "agent", "skrei_compute_agent", AGENT_STOP))
         if self.options.orchestrator:
             plan.append(("api", "api", "skrei_orchestrator_api", API_STOP))
-            plan.append(("publisher", "publisher", "skrei_publisher", PUBLISHER_STOP))
             for number in range(1, self.options.schedulers + 1):
                 name = "scheduler" if number == 1 else f"scheduler-{number}"
                 plan.append((name, "scheduler", "skrei_scheduler", SCHEDULER_STOP))
-        if self.options.compute:
-            plan.append(("agent", "agent", "skrei_compute_agent", AGENT_STOP))
-        for name, service, module, stop_seconds in plan:
-            child = Supervised(name, functools.partial(self._start, service, module), stop_seconds)
-            self._children.append(child)
+            plan.append(("publisher", "publisher", "skrei_publisher", PUBLISHER_STOP))
+        children = [
+            Supervised(name, functools.partial(self._start, service, module), stop_seconds)
+            for name, service, module, stop_seconds in plan
+        ]
+        if self._nursery is not None:
+            held = self._spawner.held()
+            births = [Birth(module, self._environment(service), held) for _, service, module, _ in plan]
+            try:
+                born = await asyncio.to_thread(self._nursery.bear, births)
+            except OSError as error:
+                raise Unavailable(f"the services could not be started: {error}") from error
+            for child, process in zip(children, born, strict=True):
+                child.adopt(process, time.monotonic())
+        self._children.extend(children)
+        for child in children:
             child.look(time.monotonic())
 
     def _start(self, service: str, module: str, *, waits: bool = True) -> Process:
         """Start one of our own programs; -P: the folder that somebody stands in is no place for modules."""
+        return self._spawner.start(
+            [sys.executable, "-P", "-m", module],
+            environment=self._environment(service),
+            watches_pipe=True,
+            waits=waits,
+        )
+
+    def _environment(self, service: str) -> dict[str, str]:
         assert self._addresses is not None, "chosen before anything starts"
-        environment = for_child(
+        return for_child(
             service,
             self._addresses,
             self._keys,
@@ -248,9 +278,6 @@ class Stack:
             node_id=self._whereabouts.node_id,
             allow_local=self.options.allow_local,
             owner_paths=self.options.orchestrator,
-        )
-        return self._spawner.start(
-            [sys.executable, "-P", "-m", module], environment=environment, watches_pipe=True, waits=waits
         )
 
     # ---------------------------------------------------------------- keep

@@ -33,6 +33,10 @@ class Supervised:
     _backoff: float = FIRST_BACKOFF_SECONDS
     _due: float = 0.0
 
+    def adopt(self, process: Process, now: float) -> None:
+        """Have one that was started already; only its successors are spawned."""
+        self.process, self._started = process, now
+
     def look(self, now: float) -> float | None:
         """Start it when it is due; return when to look again, None while it runs."""
         if self.process is not None:

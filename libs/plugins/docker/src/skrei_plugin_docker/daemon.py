@@ -226,8 +226,6 @@ class Daemon:
             import aiohttp
 
             logging.getLogger("aiodocker").setLevel(logging.WARNING)
-            if reason := self.missing():
-                raise DaemonAway(reason, hint="install Docker on the node, or start it")
             timeout = aiohttp.ClientTimeout(connect=self._settings.answer_seconds)
             self._client = aiodocker.Docker(url=self._settings.host or None, timeout=timeout)
             # Each run holds a connection or two as long as it runs: their number is the scheduler's affair.
@@ -260,6 +258,8 @@ class Daemon:
     @contextmanager
     def _speaking(self) -> Iterator[None]:
         """Say in our words what went wrong on the way to the daemon, and what it refused."""
+        if self._client is None and (reason := self.missing()):  # before anything is imported for it
+            raise DaemonAway(reason, hint="install Docker on the node, or start it")
         import aiodocker
         import aiohttp
 

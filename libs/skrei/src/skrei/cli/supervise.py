@@ -23,10 +23,13 @@ def become(options: "StackOptions") -> NoReturn:
 
 def main() -> None:
     """Serve until told to stop; exit 1 with a reason, 130 for Ctrl+C, as every command."""
+    from skrei_embedded.births import Nursery
+
+    nursery = Nursery.begin()  # it imports while we do
     from skrei_embedded.stack import StackOptions, run
 
     try:
-        run(StackOptions.from_json(sys.argv[1]), _ready)
+        run(StackOptions.from_json(sys.argv[1]), _ready, nursery)
     except SkreiError as error:
         _fail(error.message, error.hint)
     except OSError as error:
