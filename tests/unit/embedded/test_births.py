@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from skrei_embedded.births import Birth, Forked, Nursery
+from skrei_embedded.processes import Gate
+from skrei_kit.supervisor import GATE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets us adopt what a child forked")
 
@@ -58,7 +60,7 @@ def nursery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nursery
 
 
 def births(tmp_path: Path, pipe: tuple[int, int], *names: str, **more: str) -> list[Birth]:
-    return [Birth("born", {"TELL": str(tmp_path / name)} | more, {"A_PIPE": pipe[0]}) for name in names]
+    return [Birth("born.__main__", {"TELL": str(tmp_path / name)} | more, {"A_PIPE": pipe[0]}) for name in names]
 
 
 def test_each_is_our_child_and_is_told_what_we_say_alone(
@@ -89,8 +91,32 @@ def test_it_is_signalled_and_reaped_as_any_other(nursery: Nursery, tmp_path: Pat
     assert child.poll() == child.returncode == -signal.SIGKILL
 
 
+PLAIN = """
+import os, pathlib, sys
+
+def main():
+    told = f"{os.getppid()} {'colorsys' in sys.modules}"
+    pathlib.Path(os.environ["TELL"]).write_text(told)
+"""
+
+
+def test_a_program_that_knows_no_gate_is_held_with_what_it_will_need(nursery: Nursery, tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(PLAIN)
+    told = tmp_path / "told"
+    gate = Gate()
+    assert gate.held is not None
+    environment, imports = {"TELL": str(told)}, ("colorsys",)
+    (child,) = nursery.bear([Birth("plain", environment, {GATE: gate.held}, imports, held=True)])
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(0.1)
+    assert not told.exists()
+    gate.open()
+    assert child.wait(20) == 0
+    assert told.read_text() == f"{os.getpid()} True"
+
+
 def test_one_that_cannot_import_ends_alone(nursery: Nursery, tmp_path: Path, pipe: tuple[int, int]) -> None:
-    broken, whole = nursery.bear([Birth("unborn", {}, {}), *births(tmp_path, pipe, "whole")])
+    broken, whole = nursery.bear([Birth("unborn.__main__", {}, {}), *births(tmp_path, pipe, "whole")])
     assert broken.wait(20) == 1
     os.write(pipe[1], b"x")
     assert whole.wait(20) == 7
@@ -99,14 +125,14 @@ def test_one_that_cannot_import_ends_alone(nursery: Nursery, tmp_path: Path, pip
 def test_a_nursery_that_cannot_begin_is_an_error_not_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(OSError, match=r"has ended|[Bb]roken pipe|reset|not connected"):
-        Nursery().bear([Birth("born", {}, {})])
+        Nursery().bear([Birth("born.__main__", {}, {})])
 
 
 def test_one_that_is_not_needed_ends_when_it_is_closed(nursery: Nursery) -> None:
     nursery.close()
     nursery.close()
     with pytest.raises(OSError, match=r"."):
-        nursery.bear([Birth("born", {}, {})])
+        nursery.bear([Birth("born.__main__", {}, {})])
 
 
 def test_orphans_are_no_longer_ours_afterwards(nursery: Nursery, tmp_path: Path, pipe: tuple[int, int]) -> None:

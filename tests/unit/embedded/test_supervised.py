@@ -82,8 +82,8 @@ async def test_a_child_that_ignores_the_request_is_killed_in_time(stubborn: Proc
 
 
 def test_a_stranger_is_ended_only_if_it_is_still_the_one_we_knew() -> None:
-    ours: Process = subprocess.Popen(["/bin/sleep", "60"])
-    other: Process = subprocess.Popen(["/bin/sleep", "60"])
+    ours = subprocess.Popen(["/bin/sleep", "60"])
+    other = subprocess.Popen(["/bin/sleep", "60"])
     try:
         end_strangers({ours.pid: started_at(ours.pid), other.pid: "another birth"}, wait_seconds=5)
         assert ours.wait(5) == -signal.SIGTERM

@@ -54,11 +54,15 @@ class Forked:
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """A service to fork: its package, its environment, and descriptors by the variables that name them to it."""
+    """A program to fork: a module with a `main`, its environment, descriptors by the variables that name them to it."""
 
     module: str
     environment: Mapping[str, str]
     descriptors: Mapping[str, int]
+    imports: tuple[str, ...] = ()
+    """What it will need, so that it has it when its time comes."""
+    held: bool = False
+    """It knows nothing of supervisors: waiting at the gate, and dying with us, is done for it."""
 
 
 class Nursery:
@@ -105,7 +109,13 @@ class Nursery:
             self._process.wait()
 
     def _ask(self, birth: Birth) -> int:
-        request = {"module": birth.module, "environment": birth.environment, "told": list(birth.descriptors)}
+        request = {
+            "module": birth.module,
+            "environment": birth.environment,
+            "told": list(birth.descriptors),
+            "imports": " ".join(birth.imports),
+            "held": birth.held,
+        }
         socket.send_fds(self._control, [json.dumps(request).encode()], list(birth.descriptors.values()))
         answer = self._control.recv(64)
         if not answer:

@@ -29,7 +29,7 @@ SHARED = (
 )
 """What every service imports anyway, by the names that bring it all; a test compares the two."""
 MOST_BYTES = 1_000_000  # of one request, an environment: the kernel takes fewer
-MOST_DESCRIPTORS = 2  # the pipe to the supervisor and the gate
+_MOST_DESCRIPTORS = 2  # the pipe to the supervisor and the gate
 _ARG_START, _ARG_END = 45, 46  # among the fields of /proc/self/stat that follow the command
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     gc.freeze()  # a collection in a child would touch, and so copy, every page that it shares with its siblings
     nursery = os.getpid()
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, MOST_BYTES, MOST_DESCRIPTORS)
+        message, descriptors, _, _ = socket.recv_fds(control, MOST_BYTES, _MOST_DESCRIPTORS)
         if not message:
             return
         child = os.fork()
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _become(request: Mapping[str, object], descriptors: Sequence[int], nursery: int) -> None:
-    """Run the service asked for: the package `module`, told `environment`, with descriptors by the names in `told`."""
+    """Run the program asked for, told `environment`, with descriptors by the names in `told`."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -66,12 +66,16 @@ def _become(request: Mapping[str, object], descriptors: Sequence[int], nursery: 
     assert isinstance(told, list), "the supervisor wrote it"
     os.environ.clear()
     os.environ.update(environment | {name: str(number) for name, number in zip(told, descriptors, strict=True)})
-    show_as([sys.executable, "-P", "-m", module])
+    show_as([sys.executable, "-P", "-m", module.removesuffix(".__main__")])
     sys.argv[:] = [module]
-    program = importlib.import_module(f"{module}.__main__")
+    program, *_ = [importlib.import_module(name) for name in (module, *str(request["imports"]).split())]
     while os.getppid() == nursery:  # it only has to end; the kernel's word on a parent's death is tied to the next one
         time.sleep(0.001)
     gc.enable()
+    if request["held"]:
+        supervisor = importlib.import_module("skrei_kit.supervisor")
+        supervisor.die_with_parent()
+        supervisor.await_start()
     program.main()
 
 

@@ -83,10 +83,9 @@ class Spawner:
         os.close(self._write)
         self.gate.open()
 
-    def held(self) -> dict[str, int]:
-        """The descriptors that a child which watches us and waits at the gate inherits, by what names them to it."""
-        gate = self.gate.held
-        return {PARENT_PIPE: self._read} | ({GATE: gate} if gate is not None else {})
+    def held(self, gate: Gate) -> dict[str, int]:
+        """The descriptors that a child which watches us and waits at a gate inherits, by what names them to it."""
+        return {PARENT_PIPE: self._read} | ({GATE: gate.held} if gate.held is not None else {})
 
     def start(
         self,

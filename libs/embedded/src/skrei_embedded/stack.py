@@ -28,7 +28,8 @@ from skrei_embedded.nats import NatsOptions, NatsServer, free_port
 from skrei_embedded.place import AlreadyRunning, Place, StackState, default_data_dir
 from skrei_embedded.postgres import START_SECONDS, Postgres
 from skrei_embedded.probe import LONGEST_LOOK_SECONDS, LOOK_SECONDS, activity, read_standing, until_ready
-from skrei_embedded.processes import Process, Spawner, end_strangers, started_at
+from skrei_embedded.processes import Gate, Process, Spawner, end_strangers, started_at
+from skrei_embedded.roster import API_STOP, roster
 from skrei_embedded.supervised import Supervised
 from skrei_embedded.whereabouts import StackOptions, Whereabouts, check_ports
 from skrei_kit import nats_auth
@@ -41,8 +42,9 @@ MEET_SECONDS = 90.0  # how long a second start waits for the first to be ready
 MIGRATE_SECONDS = 300.0  # an upgrade of a large record; a first one takes a second
 STRANGERS_SECONDS = 5.0
 IDLE_LOOK_SECONDS = 30.0  # a stack that nobody uses may as well live half a minute longer
-# The sum of what stopping may take stays below the 10 s that are promised.
-AGENT_STOP, SCHEDULER_STOP, PUBLISHER_STOP, API_STOP, NATS_STOP, POSTGRES_STOP = 2.0, 2.0, 1.0, 1.5, 0.8, 1.0
+# The sum of what stopping may take, that of the services (`roster`) with it, stays below the 10 s that are promised.
+NATS_STOP, POSTGRES_STOP = 0.8, 1.0
+MIGRATION, MIGRATION_STEPS = "skrei_store.migrate", "skrei_store.alembic_steps"
 
 
 Ready = Callable[[Path, StackState], None]
@@ -77,6 +79,9 @@ class Stack:
         self.place = Place(options.data_dir or default_data_dir())
         self._spawner = Spawner()
         self._nursery = nursery
+        self._served = Gate()  # of the migration, which needs the servers alone
+        start_migration = functools.partial(self._start, "api", MIGRATION, waits=False)
+        self._migration = Supervised("migrate", start_migration, API_STOP)
         self._children: list[Supervised] = []
         self._child_ended = asyncio.Event()
         self._keys: Keys | None = None
@@ -99,6 +104,7 @@ class Stack:
         finally:
             self.place.let_go()
             self._spawner.close()
+            self._served.open()
             if self._nursery is not None:
                 await asyncio.to_thread(self._nursery.close)
 
@@ -159,12 +165,12 @@ class Stack:
         )
         if options.orchestrator:
             check_ports(self._addresses)
-        services = asyncio.create_task(self._services())
+        services = asyncio.create_task(self._services(new=postgres is not None and postgres.is_new))
         try:
             await self._servers(postgres, nats)
+            await services
             if options.orchestrator:
                 await self._migrate()
-            await services
         finally:
             services.cancel()
         self._spawner.gate.open()
@@ -214,44 +220,46 @@ class Stack:
             await asyncio.sleep(LOOK_SECONDS / 5)
 
     async def _migrate(self) -> None:
-        process = self._start("api", "skrei_store.migrate", waits=False)
-        child = Supervised("migrate", lambda: process, API_STOP, process=process)
-        self._children.append(child)
+        """Bring the record to this version's schema, by a process that may have been waiting to."""
+        child = self._migration
+        if child.process is None:
+            child.look(time.monotonic())
+        self._served.open()
+        assert child.process is not None, "started above"
         until = time.monotonic() + MIGRATE_SECONDS
-        while process.poll() is None and time.monotonic() < until:
+        while (code := child.process.poll()) is None and time.monotonic() < until:
             await _moment(LOOK_SECONDS / 5)
         self._children.remove(child)
-        if process.poll() is None:
+        if code is None:
             await child.stop(API_STOP)
             raise Unavailable(f"the record was not migrated within {MIGRATE_SECONDS:g} s")
-        if process.returncode != 0:
+        if code != 0:
             raise Unavailable("the record could not be migrated; its own words are above")
 
-    async def _services(self) -> None:
-        """Start the services: they import while the servers start, and wait at the gate. The agent, who is told the
-        fewest secrets, is the first."""
-        plan: list[tuple[str, str, str, float]] = []
-        if self.options.compute:
-            plan.append(("agent", "agent", "skrei_compute_agent", AGENT_STOP))
+    async def _services(self, *, new: bool) -> None:
+        """Start the services: they import while the servers start, and wait at the gate."""
         if self.options.orchestrator:
-            plan.append(("api", "api", "skrei_orchestrator_api", API_STOP))
-            for number in range(1, self.options.schedulers + 1):
-                name = "scheduler" if number == 1 else f"scheduler-{number}"
-                plan.append((name, "scheduler", "skrei_scheduler", SCHEDULER_STOP))
-            plan.append(("publisher", "publisher", "skrei_publisher", PUBLISHER_STOP))
+            self._children.append(self._migration)
+        wanted = roster(self.options)
         children = [
-            Supervised(name, functools.partial(self._start, service, module), stop_seconds)
-            for name, service, module, stop_seconds in plan
+            Supervised(each.name, functools.partial(self._start, each.kind, each.module), each.stop_seconds)
+            for each in wanted
         ]
         if self._nursery is not None:
-            held = self._spawner.held()
-            births = [Birth(module, self._environment(service), held) for _, service, module, _ in plan]
+            held = self._spawner.held(self._spawner.gate)
+            births = [Birth(f"{each.module}.__main__", self._environment(each.kind), held) for each in wanted]
+            if self.options.orchestrator:
+                at_servers = self._spawner.held(self._served)
+                imports = (MIGRATION_STEPS,) if new else ()
+                births.append(Birth(MIGRATION, self._environment("api"), at_servers, imports, held=True))
             try:
                 born = await asyncio.to_thread(self._nursery.bear, births)
             except OSError as error:
                 raise Unavailable(f"the services could not be started: {error}") from error
-            for child, process in zip(children, born, strict=True):
+            for child, process in zip(children, born, strict=False):
                 child.adopt(process, time.monotonic())
+            if self.options.orchestrator:
+                self._migration.adopt(born[-1], time.monotonic())
         self._children.extend(children)
         for child in children:
             child.look(time.monotonic())
