@@ -27,7 +27,7 @@ from skrei_scheduling.changes import (
 from skrei_store import bulk, leases
 from skrei_store.db import leader_pool
 from skrei_store.leader import CommitRefused, LeaderRecord
-from skrei_store.parts import NODE_EVENTS_KEPT
+from skrei_store.parts_nodes import NODE_EVENTS_KEPT
 from skrei_store.stop import stop_job
 from tests.support.builders import a_node, an_execution
 from tests.support.record import blocked, leading, moved, placing, put_jobs, told
