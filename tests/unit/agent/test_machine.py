@@ -33,7 +33,7 @@ from skrei_compute_agent.events import (
     UploadFailed,
 )
 from skrei_compute_agent.held import IllegalEvent
-from skrei_compute_agent.machine import NOTED_FACTS
+from skrei_compute_agent.transitions import NOTED_FACTS
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, HelloReply, NodeChanged, Problem, ResultRef
 from skrei_domain.sync import PRUNE_ROWS, JournalRow, Known, Meta, PutFact, PutKnown, replay
@@ -175,7 +175,7 @@ def test_room_is_handed_out_exactly_and_given_back_at_the_end(agent: AgentDriver
 def test_nothing_new_is_begun_while_too_much_is_unconfirmed(
     agent: AgentDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("skrei_compute_agent.machine.JOURNAL_FACTS", 1)
+    monkeypatch.setattr("skrei_compute_agent.beginnings.JOURNAL_FACTS", 1)
     agent.command(a_run())
     agent.turn(Staged("e-1"))
     agent.turn(Exited("e-1", exit_code=0))

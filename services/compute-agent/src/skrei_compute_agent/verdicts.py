@@ -13,6 +13,8 @@ REFUSED = "refused"
 """The problem code of what this node would not take, or cannot do now: the leader places it again."""
 INTERRUPTED = "interrupted"
 """The problem code of what ended by no doing of its own: the leader places it again."""
+TOO_LARGE = "result-too-large"
+INLINE_BYTES = 64 * 1024  # what engines pack inline: see `skrei_plugin_api.engine`
 
 
 def verdict(held: Held, event: ExecutionEvent) -> tuple[ExecutionState, Problem | None]:
@@ -54,6 +56,18 @@ def without_upload(held: Held, problem: Problem) -> ExecutionObserved:
     if ended.state is ExecutionState.COMPLETED:
         changes |= {"state": ExecutionState.FAILED, "problem": problem}
     return ended.model_copy(update=changes)
+
+
+def too_large(size: int) -> Problem:
+    """Return the problem of a result that cannot travel with its fact, where nobody takes uploads."""
+    return Problem(
+        code=TOO_LARGE,
+        message=(
+            f"the result is too large: packed (stdout, stderr, result paths) it has {size} bytes; {INLINE_BYTES} may "
+            "travel with the report, and this control plane has no publisher that takes uploads. Write less, or read "
+            "the output with `skrei job logs --follow` while it runs"
+        ),
+    )
 
 
 def _overruled(held: Held) -> ExecutionObserved:
