@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 import aiohttp
 
-from skrei_compute_agent.shipper import LogDoorAway, LogRefused
+from skrei_compute_agent.shipping import LogDoorAway, LogRefused
 
 CONNECT_SECONDS = 5.0
 """How long the publisher may take to accept a connection."""

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from skrei_compute_agent.events import Adopt, Answer, Exited, NotAdopted, Stage
 from skrei_compute_agent.folders import Folders
-from skrei_compute_agent.shipping import PIECE_BYTES, Backoff, Budget, Piece, Stream, in_turn
+from skrei_compute_agent.shipping import PIECE_BYTES, Backoff, Budget, LogDoorAway, LogRefused, Piece, Stream, in_turn
 from skrei_kit.observability import get_logger
 
 if TYPE_CHECKING:
@@ -37,14 +37,6 @@ ENDING_SECONDS = 120.0
 ROUNDS = 32
 """Rounds of pieces before files are looked at again: 64 MiB, more than any usual budget lets through in a second."""
 NAMES = ("stdout", "stderr")
-
-
-class LogDoorAway(Exception):
-    """The publisher cannot be asked now."""
-
-
-class LogRefused(Exception):
-    """The publisher will take nothing more of this start."""
 
 
 @dataclass(slots=True)

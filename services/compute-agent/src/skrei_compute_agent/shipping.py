@@ -14,6 +14,14 @@ EVERY_SECONDS = 5.0
 """How long output waits for more of it: what a dead node has taken with it at most, where the budget allows."""
 
 
+class LogDoorAway(Exception):
+    """The publisher cannot be asked now."""
+
+
+class LogRefused(Exception):
+    """The publisher will take nothing more of this start."""
+
+
 class Piece(NamedTuple):
     """Bytes to send now: `length` of them from `offset`; `last` says that the stream ends with them."""
 
