@@ -16,7 +16,7 @@ from sqlalchemy import CheckConstraint
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from skrei_domain.errors import Unavailable
-from skrei_store import migrate
+from skrei_store import alembic_steps, migrate, schema
 from skrei_store.tables import Base
 from skrei_store.work import HELD
 from tests.support.record import blocked
@@ -96,19 +96,19 @@ async def test_migrating_again_and_side_by_side_changes_nothing(empty_postgres_u
     assert [each.returncode for each in runs] == [0, 0, 0], outputs
     async with connected(empty_postgres_url) as db:
         assert await db.fetchval("SELECT count(*) FROM cluster") == 1
-        await migrate.check(db)
+        await schema.check(db)
 
 
 async def test_a_migration_waits_for_another_one(empty_postgres_url: str) -> None:
     async with connected(empty_postgres_url) as holder, connected(empty_postgres_url) as watcher:
-        await holder.execute(f"SELECT pg_advisory_lock({migrate.ADVISORY_LOCK})")
+        await holder.execute(f"SELECT pg_advisory_lock({alembic_steps.ADVISORY_LOCK})")
         waiting = asyncio.create_task(asyncio.to_thread(migrate.upgrade, empty_postgres_url))
         await blocked(watcher)
-        with pytest.raises(migrate.Behind, match="schema none"):
-            await migrate.check(holder)
-        await holder.execute(f"SELECT pg_advisory_unlock({migrate.ADVISORY_LOCK})")
+        with pytest.raises(schema.Behind, match="schema none"):
+            await schema.check(holder)
+        await holder.execute(f"SELECT pg_advisory_unlock({alembic_steps.ADVISORY_LOCK})")
         await waiting
-        await migrate.check(holder)
+        await schema.check(holder)
 
 
 async def test_a_database_that_is_away_is_said_to_be_away() -> None:
@@ -124,7 +124,7 @@ async def test_the_command_needs_a_database() -> None:
 
 
 def test_the_newest_migration_is_known_without_alembic() -> None:
-    assert migrate.newest() == ScriptDirectory(str(migrate.MIGRATIONS)).get_current_head()
+    assert schema.newest() == ScriptDirectory(str(schema.MIGRATIONS)).get_current_head()
 
 
 def test_every_migration_can_be_read_back_in_order() -> None:

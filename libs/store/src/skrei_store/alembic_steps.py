@@ -13,7 +13,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from skrei_store.migrate import ADVISORY_LOCK, CONNECT_SECONDS, LOCK_MILLISECONDS, MIGRATIONS
+from skrei_store.schema import CONNECT_SECONDS, MIGRATIONS
+
+LOCK_MILLISECONDS = 5_000
+"""How long one statement may wait for a table: whoever came after it waits as long."""
+ADVISORY_LOCK = 0x5_6B_72_65_69
+"""One migration at a time; the number spells the name."""
 
 
 def upgrade(url: str) -> None:
