@@ -4,8 +4,8 @@ from skrei_domain.clock import ManualClock
 from skrei_domain.lifecycle import Connection, ExecutionState
 from skrei_domain.messages import Hello, HelloExecution
 from skrei_scheduler.core import Core
-from skrei_scheduler.leader import RecordClock
 from skrei_scheduler.offers import ASK_AFTER_SECONDS, GIVE_UP_AFTER_SECONDS
+from skrei_scheduler.record_clock import RecordClock
 from skrei_scheduler.silence import SELF_SUSPICION_SECONDS
 from skrei_scheduler.work import Commit, Reply, SendCommands
 from skrei_scheduling.rows import NodeRow

@@ -7,41 +7,30 @@ then, a commit waits a few milliseconds for company; specs are kept at hand betw
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from collections.abc import Collection
+from datetime import timedelta
 
-from pydantic import ValidationError
-
-from skrei_domain import envelope, subjects
+from skrei_domain import subjects
 from skrei_domain.clock import Clock
 from skrei_domain.ids import new_evaluation_id, new_id
-from skrei_domain.lifecycle import JobState, Want
-from skrei_domain.messages import EvaluationHint, Heartbeat, Hello, HintedEvaluation, PublisherFact
 from skrei_kit import topology
-from skrei_kit.bus import Arrival, Bus, BusUnavailable, Message, StreamReader
+from skrei_kit.bus import Bus, BusUnavailable, StreamReader
 from skrei_kit.observability import get_logger
 from skrei_kit.supervisor import every, run_until_stopped
 from skrei_kit.tokens import TokenSigner
+from skrei_scheduler.arrivals import Arrivals
 from skrei_scheduler.core import Core
-from skrei_scheduler.quarantine import read_batch
+from skrei_scheduler.departures import Departures
 from skrei_scheduler.receipts import Verify, trust_nobody
+from skrei_scheduler.record_clock import RecordClock
 from skrei_scheduler.sender import Doors, Sender
 from skrei_scheduler.settings import SchedulerSettings
 from skrei_scheduler.specs import SpecCache
 from skrei_scheduler.work import (
     Commit,
     Fetch,
-    Outgoing,
-    ReadSoon,
-    Reply,
-    Report,
-    SendCommands,
-    SendConfirm,
-    SendPublisher,
 )
-from skrei_scheduling.changes import Changes, Locked, Position
-from skrei_scheduling.compile import compile_job
-from skrei_scheduling.rows import Evaluation
+from skrei_scheduling.changes import Changes, Locked
 from skrei_scheduling.view import ClusterView
 from skrei_store.leader import LeaderRecord
 
@@ -50,31 +39,6 @@ log = get_logger()
 DUE_PAGE = 256  # evaluations read at once: one plan's worth
 BUSY_BACKLOG = 4  # so much company in the last commit means load
 FULL_BACKLOG = 256  # so much waiting fills a commit: no reason to linger
-QUEUED_BATCHES = 8_192  # fact batches in memory; beyond it the reader of the stream waits
-
-
-class RecordClock:
-    """The record's time: what waits and timeouts are compared with, whatever this machine's clock says."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._ahead = timedelta()
-
-    def set(self, now: datetime) -> None:
-        """Learn the record's time; every commit tells it."""
-        self._ahead = now - self._clock.now()
-
-    def now(self) -> datetime:
-        """Return the record's time, as far as this machine can tell."""
-        return self._clock.now() + self._ahead
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-        return self._clock.monotonic()
-
-    async def sleep(self, delay: timedelta) -> None:
-        """Wait for `delay`."""
-        await self._clock.sleep(delay)
 
 
 class Leader:
@@ -105,16 +69,15 @@ class Leader:
         self._commands_stream = ""
         self._last_company = 0
         self._more_due = False  # a page of due evaluations was full
-        self._timers: set[asyncio.TimerHandle] = set()
         self._core: Core
         self._sender: Sender
+        self._departures: Departures
 
     async def run(self, stop: asyncio.Event) -> None:
         """Rebuild the view, take over, lead."""
         await self._record.commit((), (), self._read_clock)
         loaded = await self._record.load()
-        for key, text in (await self._record.specs({(job.id, job.version) for job in loaded.jobs})).items():
-            self._specs.put(*key, text)
+        await self._fetch_specs({(job.id, job.version) for job in loaded.jobs})
         view = ClusterView()
         for _ in view.loading(loaded.nodes, loaded.jobs, loaded.executions):
             await asyncio.sleep(0)
@@ -141,39 +104,45 @@ class Leader:
             upload=self._settings.upload_grant,
             doors=Doors(self._settings.api_url, self._settings.door),
         )
+        self._departures = Departures(self._sender, self._specs, fetch_specs=self._fetch_specs, look=self._read_due.set)
+        arrivals = Arrivals(
+            self._core,
+            self._specs,
+            self._clock,
+            send=self._departures.send,
+            work=self._wake.set,
+            look=self._read_due.set,
+        )
         log.info("leading", epoch=self._epoch, nodes=len(view.nodes), jobs=len(view.jobs))
         reader = StreamReader(
             self._bus,
             topology.facts(),
-            self._on_facts,
+            arrivals.on_facts,
             created=loaded.position.created if loaded.position else "",
             sequence=loaded.position.sequence if loaded.position else 0,
         )
-        subscriptions = [
-            await self._bus.subscribe(subjects.ALL_HELLOS, self._guard(self._on_hello)),
-            await self._bus.subscribe(subjects.ALL_HEARTBEATS, self._guard(self._on_heartbeat)),
-            await self._bus.subscribe(subjects.HINT_EVALUATION, self._guard(self._on_hint)),
-            await self._bus.subscribe(subjects.PUBLISHER_FACT, self._guard(self._on_publisher)),
-        ]
-        self._wake.set()
-        self._read_due.set()
         second = timedelta(seconds=1)
         try:
-            await run_until_stopped(
-                stop,
-                facts=reader.run(),
-                work=self._work(),
-                due=self._due(),
-                takeover=self._take_over(),
-                tick=every(second, self._tick, name="tick", clock=self._clock),
-                results=every(second, self._hand_over, name="results", clock=self._clock),
-            )
+            async with arrivals.listening(self._bus):
+                self._wake.set()
+                self._read_due.set()
+                await run_until_stopped(
+                    stop,
+                    facts=reader.run(),
+                    work=self._work(),
+                    due=self._due(),
+                    takeover=self._take_over(),
+                    tick=every(second, self._tick, name="tick", clock=self._clock),
+                    results=every(second, self._hand_over, name="results", clock=self._clock),
+                )
         finally:
-            for subscription in subscriptions:
-                await subscription.unsubscribe()
-            for timer in self._timers:
-                timer.cancel()
+            self._departures.close()
             gc.unfreeze()
+
+    async def _fetch_specs(self, missing: Collection[tuple[str, int]]) -> None:
+        """Have the specs of these versions of jobs at hand."""
+        for key, text in (await self._record.specs(missing)).items() if missing else ():
+            self._specs.put(*key, text)
 
     def _read_clock(self, locked: Locked) -> Changes:
         self._clock.set(locked.now)
@@ -192,83 +161,8 @@ class Leader:
             except BusUnavailable as error:
                 log.warning("streams_not_made", error=error.message)
                 await self._clock.sleep(timedelta(seconds=1))
-        await self._send(self._core.takeover())
+        await self._departures.send(self._core.takeover())
         await asyncio.get_running_loop().create_future()
-
-    # ------------------------------------------------------------ what arrives
-
-    def _guard(self, handler: Callable[[Message], Awaitable[None]]) -> Callable[[Message], Awaitable[None]]:
-        async def guarded(message: Message) -> None:
-            try:
-                await handler(message)
-            except ValidationError as error:
-                # Unknown or broken messages are skipped, and told of: a newer node must not stop an older leader.
-                log.warning("message_skipped", subject=message.subject, error=str(error).splitlines()[0])
-
-        return guarded
-
-    async def _on_facts(self, arrival: Arrival) -> None:
-        try:
-            batch = read_batch(arrival.data, subjects.node_of(arrival.subject))
-        except ValueError as error:
-            log.warning("facts_skipped", sequence=arrival.sequence, error=str(error).splitlines()[0])
-            return
-        self._core.on_facts(batch, Position(arrival.created, arrival.sequence))
-        self._wake.set()
-        while self._core.waiting_facts > QUEUED_BATCHES:
-            await self._clock.sleep(timedelta(milliseconds=5))
-
-    async def _on_hello(self, message: Message) -> None:
-        node = subjects.node_of(message.subject)
-        if not message.reply.startswith(f"{subjects.inbox_of(node)}."):
-            # A node may not publish elsewhere, so it may not have us do it either: an answer in another node's
-            # branch would confirm facts that were never committed.
-            log.warning("message_skipped", subject=message.subject, error="it asks for an answer in a foreign inbox")
-            return
-        try:
-            hello = envelope.unwrap(Hello, message.data)
-        except ValidationError as error:
-            # Else it would say the same again and again, and never learn why nobody answers.
-            await self._send([Reply(message.reply, self._core.refusal(str(error).splitlines()[0]))])
-            raise
-        if subjects.token(hello.node_id) == node:
-            self._core.on_hello(hello, message.reply)
-            self._wake.set()
-
-    async def _on_heartbeat(self, message: Message) -> None:
-        beat = envelope.unwrap(Heartbeat, message.data)
-        if subjects.token(beat.node_id) == subjects.node_of(message.subject):
-            await self._send(self._core.on_heartbeat(beat, self._clock.monotonic()))
-            if beat.leaving:
-                self._wake.set()
-
-    async def _on_hint(self, message: Message) -> None:
-        hint = envelope.unwrap(EvaluationHint, message.data)
-        if not hint.evaluations:
-            self._read_due.set()
-            return
-        self._core.on_evaluations([self._evaluation(hinted) for hinted in hint.evaluations])
-        self._wake.set()
-
-    async def _on_publisher(self, message: Message) -> None:
-        self._core.on_publisher_fact(envelope.unwrap(PublisherFact, message.data))
-        self._wake.set()
-
-    def _evaluation(self, hinted: HintedEvaluation) -> Evaluation:
-        spec = self._specs.put(hinted.job_id, hinted.version, hinted.spec_json)
-        job = compile_job(
-            spec.parsed,
-            id=hinted.job_id,
-            namespace=hinted.namespace,
-            name=hinted.job_name,
-            generation=hinted.generation,
-            version=hinted.version,
-            state=JobState(hinted.state),
-            created_at=hinted.created_at,
-            traceparent=hinted.traceparent,
-            submitter=hinted.submitter,
-        )
-        return Evaluation(hinted.evaluation_id, hinted.job_id, hinted.trigger, job)
 
     # ------------------------------------------------------------ the loops
 
@@ -285,7 +179,7 @@ class Leader:
                     case Fetch(executions):
                         self._core.fetched(executions, await self._record.executions(executions))
                     case _:
-                        await self._send(work)
+                        await self._departures.send(work)
 
     async def _commit(self, work: Commit) -> None:
         self._last_company = len(work.lock) + len(work.evaluations)
@@ -296,7 +190,7 @@ class Leader:
 
         changes = await self._record.commit(work.lock, work.evaluations, decide)
         self._tell_ends(changes)
-        await self._send(work.after(changes, self._clock.monotonic()))
+        await self._departures.send(work.after(changes, self._clock.monotonic()))
         if self._more_due and self._core.waiting_evaluations < DUE_PAGE // 2:
             self._more_due = False
             self._read_due.set()
@@ -336,15 +230,14 @@ class Leader:
             missing = {
                 (e.job.id, e.job.version) for e in found if e.job and not self._specs.get(e.job.id, e.job.version)
             }
-            for key, text in (await self._record.specs(missing)).items() if missing else ():
-                self._specs.put(*key, text)
+            await self._fetch_specs(missing)
             self._core.on_evaluations(found)
             self._more_due = len(found) == DUE_PAGE
             if found:
                 self._wake.set()
 
     async def _tick(self) -> None:
-        await self._send(self._core.on_tick(self._clock.monotonic()))
+        await self._departures.send(self._core.on_tick(self._clock.monotonic()))
         self._wake.set()
         self._read_due.set()
         try:
@@ -368,37 +261,6 @@ class Leader:
         )
         if command.take or command.drop or command.finalise or command.keep:
             await self._sender.publisher(command)
-
-    # ------------------------------------------------------------ what leaves
-
-    async def _send(self, out: list[Outgoing]) -> None:
-        rows = [row for each in out if isinstance(each, SendCommands) for row in each.rows if row.want is Want.RUN]
-        if missing := self._specs.missing(rows):
-            for key, text in (await self._record.specs(missing)).items():
-                self._specs.put(*key, text)
-        for each in out:
-            match each:
-                case SendCommands(node_id, wanted):
-                    await self._sender.commands(node_id, wanted)
-                case SendPublisher(command):
-                    await self._sender.publisher(command)
-                case SendConfirm(node_id, confirm):
-                    await self._sender.confirm(node_id, confirm)
-                case Reply(to, reply, node_id):
-                    await self._sender.reply(to, reply, node_id)
-                case ReadSoon(seconds):
-                    self._call_later(seconds)
-                case Report(event, fields, error):
-                    (log.error if error else log.info)(event, **fields)
-
-    def _call_later(self, seconds: float) -> None:
-        """Read due evaluations then; the sweep of each second covers what is further away."""
-        if seconds > 1.0:
-            return
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(seconds + 0.01, self._read_due.set)
-        self._timers.add(timer)
-        self._timers = {each for each in self._timers if not each.cancelled() and each.when() > loop.time()}
 
 
 def _ids(prefix: str) -> str:

@@ -1,0 +1,63 @@
+"""What the core wants done besides commits: what is sent to nodes and the publisher, looked at later, and reported."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+from skrei_domain.lifecycle import Want
+from skrei_kit.observability import get_logger
+from skrei_scheduler.sender import Sender
+from skrei_scheduler.specs import SpecCache
+from skrei_scheduler.work import Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm, SendPublisher
+
+log = get_logger()
+
+
+class Departures:
+    """Carries out what the core asks for. `look` is called when evaluations are due."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        specs: SpecCache,
+        *,
+        fetch_specs: Callable[[Collection[tuple[str, int]]], Awaitable[None]],
+        look: Callable[[], None],
+    ) -> None:
+        self._sender = sender
+        self._specs = specs
+        self._fetch_specs = fetch_specs
+        self._look = look
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    def close(self) -> None:
+        """Look at nothing later."""
+        for timer in self._timers:
+            timer.cancel()
+
+    async def send(self, out: Sequence[Outgoing]) -> None:
+        """Carry all of it out, in order."""
+        rows = [row for each in out if isinstance(each, SendCommands) for row in each.rows if row.want is Want.RUN]
+        await self._fetch_specs(self._specs.missing(rows))
+        for each in out:
+            match each:
+                case SendCommands(node_id, wanted):
+                    await self._sender.commands(node_id, wanted)
+                case SendPublisher(command):
+                    await self._sender.publisher(command)
+                case SendConfirm(node_id, confirm):
+                    await self._sender.confirm(node_id, confirm)
+                case Reply(to, reply, node_id):
+                    await self._sender.reply(to, reply, node_id)
+                case ReadSoon(seconds):
+                    self._call_later(seconds)
+                case Report(event, fields, error):
+                    (log.error if error else log.info)(event, **fields)
+
+    def _call_later(self, seconds: float) -> None:
+        """Read due evaluations then; the sweep of each second covers what is further away."""
+        if seconds > 1.0:
+            return
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(seconds + 0.01, self._look)
+        self._timers.add(timer)
+        self._timers = {each for each in self._timers if not each.cancelled() and each.when() > loop.time()}
