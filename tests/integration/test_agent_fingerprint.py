@@ -74,20 +74,21 @@ async def test_an_allowed_path_comes_and_goes_and_the_storage_with_it(
     first, second = tmp_path / "first", tmp_path / "second"
     allowed = {"SKREI_ALLOW_LOCAL": f"{first}/**,{second}/**"}
 
-    def local(info: NodeInfo) -> str | None:
-        return next((plugin.note for plugin in info.storages if plugin.name == "local"), None)
+    def has_local(info: NodeInfo) -> bool:
+        return any(plugin.name == "local" for plugin in info.storages)
 
     async with a_process(nats, tmp_path / "node", **allowed, **QUICK):
         await leader.greeted()
-        assert local(leader.infos[-1]) is None
+        assert not has_local(leader.infos[-1])
         assert reason(leader.infos[-1], "storage", "local") == f"not on this node: {first}, {second}"
         first.mkdir()
-        await leader.until(lambda: local(leader.infos[-1]) == f"not on this node: {second}")
+        await leader.until(lambda: leader.infos[-1].missing_paths == {f"{second}"})
+        assert has_local(leader.infos[-1])
         second.mkdir()
-        await leader.until(lambda: local(leader.infos[-1]) == "")
+        await leader.until(lambda: not leader.infos[-1].missing_paths)
         first.rmdir()
         second.rmdir()
-        await leader.until(lambda: local(leader.infos[-1]) is None)
+        await leader.until(lambda: not has_local(leader.infos[-1]))
 
 
 async def test_gpus_appear_are_handed_out_whole_and_are_the_same_after_a_crash(

@@ -13,6 +13,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,8 +197,9 @@ def _end_left_overs(folder: Path) -> None:
 
 def _make_bridge() -> str:
     """A bridge of our own, so that nothing of the machine's network changes; empty where none can be made."""
-    number = os.getpid() % 200 + 20
-    name = f"skd{os.getpid()}"[:15]
+    tag = uuid.uuid4().hex[:8]  # a worker may run several daemons at once
+    number = int(tag[:2], 16) % 200 + 20
+    name = f"skd{tag}"
     commands = (
         ["ip", "link", "add", name, "type", "bridge"],
         ["ip", "address", "add", f"10.213.{number}.1/24", "dev", name],
