@@ -124,18 +124,25 @@ async def test_a_container_that_was_killed_while_nobody_watched_may_be_tried_aga
     assert [one["Names"] for one in docker.named()] == [f"skrei-{request.execution_id}-2"]
 
 
+@pytest.mark.parametrize("watched", [True, False])
 @pytest.mark.parametrize("code", [137, 143, 255])
-async def test_whatever_code_a_program_ends_with_before_our_eyes_is_its_own(bench: Bench, code: int) -> None:
+async def test_whatever_code_a_program_ends_with_of_itself_is_its_own(
+    bench: Bench, docker: DockerDaemon, code: int, watched: bool
+) -> None:
     gate = "until [ -e /out/go ]; do sleep 0.05; done"
     request = bench.request(f"echo on; {gate}; exit {code}", outputs={"made": "/out"})
     stdout = request.workdir / "stdout"
     run = asyncio.ensure_future(bench.engine.run(request, Running()))
     await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"on\n")
     await left_behind(bench, run)
+    go = request.workdir / "outputs" / "made" / "go"
+    if not watched:
+        go.touch()
+        docker.cli("wait", f"skrei-{request.execution_id}-1")
     seen = Running()
     again = asyncio.ensure_future(bench.engine.adopt(request, seen))
     await eventually(lambda: seen.times == 1)
-    (request.workdir / "outputs" / "made" / "go").touch()
+    go.touch()
     outcome = await again
     assert outcome is not None, "it would be run a second time"
     assert (outcome.exit_code, outcome.failure) == (code, None)

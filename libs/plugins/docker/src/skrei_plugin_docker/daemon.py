@@ -156,6 +156,16 @@ class Daemon:
         found = await self._json("containers/json", params={"all": 1, "filters": _label_filter(labels)})
         return list(found)
 
+    async def acts(self, container: str, until: int) -> set[str]:
+        """Return what the daemon has seen of a container since it runs itself (`start`, `kill`, `die`, …).
+
+        `until` (seconds since 1970) is waited for. It remembers the last 256 acts of all containers.
+        """
+        params = {"since": "1", "until": str(until), "filters": json.dumps({"container": [container]})}
+        async with asyncio.timeout(self._settings.answer_seconds):
+            said = b"".join([chunk async for chunk in self._stream("events", params)])
+        return {str(json.loads(line)["Action"]) for line in said.splitlines()}
+
     @asynccontextmanager
     async def attached(self, container: str) -> AsyncIterator[AsyncIterator[tuple[int, bytes]]]:
         """Give the output of a container from now to its end; what is not taken holds the program back."""

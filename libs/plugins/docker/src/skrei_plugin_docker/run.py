@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from skrei_plugin_api.engine import EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest
 from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
@@ -168,9 +170,15 @@ class Run:
             if code in SIGNALLED and not await self._daemon_stays():
                 raise DaemonAway("the Docker daemon went away with its containers")
             return Ending(code)
-        if code in FROM_OUTSIDE and not found["State"].get("OOMKilled"):
+        if code in FROM_OUTSIDE and not found["State"].get("OOMKilled") and not await self._of_itself(found):
             return _lost(f"its container was ended from outside (exit code {code}) while nobody watched it")
         return Ending(code)
+
+    async def _of_itself(self, found: Container) -> bool:
+        """Whether the daemon that started the program has seen it end, and nobody had told it to."""
+        ended = datetime.fromisoformat(found["State"]["FinishedAt"][:19]).replace(tzinfo=UTC)  # it says nanoseconds
+        acts = await self._daemon.acts(self._container, math.ceil(ended.timestamp()) + 1)
+        return {"start", "die"} <= acts and "kill" not in acts
 
     async def _catch_up(self, *, follow: bool) -> None:
         restored = Restored(self._spool.sizes)
