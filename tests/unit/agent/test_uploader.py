@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from skrei_compute_agent import uploader as module
-from skrei_compute_agent.uploader import PublishFailed, ResultDamaged, ResultTooLarge, Uploader
+from skrei_compute_agent.upload_attempt import PARALLEL_PARTS, PublishFailed, ResultDamaged, ResultTooLarge
+from skrei_compute_agent.uploader import Uploader
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.testing import eventually
 from skrei_publisher import store_publisher
@@ -75,7 +76,7 @@ async def test_a_link_that_is_cut_at_half_costs_only_the_parts_that_were_on_it(d
         await proxy.stop()
     assert proxy.cuts == 2  # the one in the middle, and the end
     assert door.parts() == PARTS, "a part that had come was sent again"
-    assert proxy.passed < parcel(result).size + (module.PARALLEL_PARTS + 1) * PART_BYTES
+    assert proxy.passed < parcel(result).size + (PARALLEL_PARTS + 1) * PART_BYTES
 
 
 async def test_what_comes_in_small_packets_is_read_to_its_end(door: Door, tmp_path: Path) -> None:

@@ -1,0 +1,229 @@
+"""One try to bring a result to the publisher, over fresh connections: which parts are missing, those, the receipt.
+
+Nothing here knows what stands behind an address. Memory is bounded by parts at once times what is read at once,
+whatever a result's size.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable
+from http import HTTPStatus
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+from yarl import URL
+
+from skrei_domain.errors import SkreiError
+from skrei_domain.uploads import Parcel, UploadAnswer, UploadPlan, UploadRequest
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 10.0
+"""How long the other side may take to accept a connection."""
+SILENCE_SECONDS = 60.0
+"""How long it may take for an answer once all is sent, and between two pieces: a link that says less is gone."""
+STAGE_SECONDS = 900.0
+"""How long the publisher may take to verify and sync the whole: 64 GiB at the pace of a slow disk."""
+READ_BYTES = 512 * 1024
+"""Read at once of a file: enough that threads are rarely asked, times the parts at once a bound on memory."""
+PARALLEL_PARTS = 4
+"""Parts of one result at once, whatever a plan allows."""
+ANSWER_BYTES = 4 * 1024 * 1024
+"""The longest answer that is read: a plan has some hundred requests of less than a kilobyte."""
+ERROR_BYTES = 4 * 1024
+"""Read of an answer that is an error: a sentence and a hint."""
+
+
+class PublishFailed(SkreiError):
+    """The publisher will not take the result, now or later."""
+
+    code = "publish-failed"
+
+
+class ResultTooLarge(SkreiError):
+    """The result is larger than what may be uploaded."""
+
+    code = "result-too-large"
+
+
+class ResultDamaged(SkreiError):
+    """The packed result is not what its digest says: the disk lost some of it. Another run makes it anew."""
+
+    code = "result-damaged"
+    retryable = True
+
+
+class Away(SkreiError):
+    """This try failed; the next may not. `full`: there is no room over there."""
+
+    code = "publisher-away"
+    retryable = True
+
+    def __init__(self, message: str, *, full: bool = False) -> None:
+        super().__init__(message)
+        self.full = full
+
+
+class Differs(SkreiError):
+    """What came is not what was announced."""
+
+
+class Attempt:
+    """Asks what is missing, sends it, asks for the receipt; `sent` counts the parts that came through."""
+
+    def __init__(self, door: URL, path: Path, parcel: Parcel, token: str) -> None:
+        self.sent = 0
+        self._door = door
+        self._path = path
+        self._parcel = parcel
+        self._headers = bearer(token)
+        self._session: aiohttp.ClientSession
+
+    async def run(self) -> str:
+        """Return the receipt. Raises Away and Differs where another try may succeed, what is final otherwise."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+        connector = aiohttp.TCPConnector(limit=PARALLEL_PARTS + 1)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+            self._session = session
+            answer = await self._ask("")
+            while answer.plan is not None and answer.plan.requests:
+                await self._carry_out(answer.plan)
+                if not answer.plan.more:
+                    break
+                answer = await self._ask("")
+            if not answer.receipt:
+                answer = await self._ask("receipt")
+        if not answer.receipt:
+            raise Away("the publisher gave no receipt")
+        return answer.receipt
+
+    async def _ask(self, what: str) -> UploadAnswer:
+        url = self._door / "uploads" / self._parcel.execution_id
+        body = self._parcel.model_dump_json().encode()
+        headers = self._headers | {"Content-Type": "application/json"}
+        timeout = aiohttp.ClientTimeout(total=STAGE_SECONDS, sock_connect=CONNECT_SECONDS)
+
+        async def once() -> UploadAnswer:
+            async with self._session.post(
+                url / what if what else url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                await _check(response)
+                return _parse(UploadAnswer, await _body(response, ANSWER_BYTES))
+
+        return await _connected(once())
+
+    async def _carry_out(self, plan: UploadPlan) -> None:
+        """Send every part, some at once; the first that fails ends the others, which the next try finds missing."""
+        waiting = iter(plan.requests)
+
+        async def work(file: int) -> None:
+            for request in waiting:
+                await _connected(self._send(request, file))
+                self.sent += 1
+
+        file = await asyncio.to_thread(os.open, self._path, os.O_RDONLY)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(plan.parallel, PARALLEL_PARTS, len(plan.requests))):
+                    group.create_task(work(file))
+        except* SkreiError as failed:
+            raise _worst(failed) from None
+        finally:
+            os.close(file)
+
+    async def _send(self, request: UploadRequest, file: int) -> None:
+        url = URL(request.url, encoded=True)  # as it was signed
+        if not url.is_absolute():
+            url = URL(f"{self._door}/").join(url)
+        headers = request.headers | {"Content-Length": str(request.size), "Content-Type": "application/octet-stream"}
+        async with self._session.request(
+            request.method,
+            url,
+            data=_range(file, request.first, request.size),
+            headers=headers,
+            allow_redirects=False,
+        ) as response:
+            await _check(response)
+
+
+async def _range(file: int, first: int, size: int) -> AsyncIterator[bytes]:
+    end = first + size
+    while first < end:
+        piece = await asyncio.to_thread(os.pread, file, min(READ_BYTES, end - first), first)
+        if not piece:
+            raise ResultDamaged("the packed result is shorter than it was")
+        first += len(piece)
+        yield piece
+
+
+async def _connected(call: Awaitable[T]) -> T:
+    """Return what a call returns; whatever the connection did instead is worth another try."""
+    try:
+        return await call
+    except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+        raise Away(f"the publisher cannot be reached: {error or type(error).__name__}") from error
+
+
+async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Return what an answer says, up to so many bytes: it comes in as many pieces as the network makes of it."""
+    said = bytearray()
+    while len(said) < most and (piece := await response.content.read(most - len(said))):
+        said += piece
+    return bytes(said)
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    """Raise what an answer that is not 2xx means for the upload."""
+    if response.status < HTTPStatus.MULTIPLE_CHOICES:
+        return
+    code, message = _told(await _body(response, ERROR_BYTES))
+    said = f"{message or response.reason} ({response.status})"
+    match response.status:
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            raise ResultTooLarge(said)
+        case HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise Differs(said)
+        case HTTPStatus.INSUFFICIENT_STORAGE:
+            raise Away(said, full=True)
+        case HTTPStatus.CONFLICT | HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
+            raise Away(said)
+        case HTTPStatus.NOT_FOUND if code == "upload-unknown":
+            raise Away(said)  # it was dropped over there: the next plan begins anew
+        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Away(said)
+    raise PublishFailed(f"the publisher refuses the result: {said}")
+
+
+class _Problem(BaseModel):
+    Code: str = ""
+    Message: str = ""
+    Hint: str = ""
+
+
+def _told(body: bytes) -> tuple[str, str]:
+    """Return the code and the sentence of an error's body, whoever wrote it."""
+    try:
+        problem = _Problem.model_validate_json(body)
+    except ValidationError:
+        return "", body[:200].decode("utf-8", "replace").strip()
+    return problem.Code, " ".join(filter(None, (problem.Message, problem.Hint)))
+
+
+def _parse(kind: type[UploadAnswer], body: bytes) -> UploadAnswer:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise Away("the publisher's answer cannot be read") from error
+
+
+def _worst(failed: ExceptionGroup[SkreiError]) -> BaseException:
+    """Return the error that decides: one that no further try mends, if there is one."""
+    errors = [error for error in failed.exceptions if isinstance(error, SkreiError)]
+    return next((error for error in errors if not isinstance(error, Away)), errors[0])
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Return the headers that show a token."""
+    return {"Authorization": f"Bearer {token}"}
