@@ -40,7 +40,8 @@ from skrei_store import leases, migrate
 from skrei_store.admission import Admission
 from skrei_store.db import connect, leader_pool, open_pool
 from skrei_store.leader import LeaderRecord
-from skrei_store.submit import Submission, submit_many
+from skrei_store.submission import Submission
+from skrei_store.submit import submit_many
 
 Work: TypeAlias = tuple[list[Submission], list[ExecutionRow]]
 Step: TypeAlias = Callable[[LeaderRecord, list[Submission], list[ExecutionRow]], Awaitable[None]]

@@ -12,7 +12,9 @@ from skrei_domain.job import Blob
 from skrei_domain.spec import JobSpec, SpecConfig, TaskSpec, encode
 from skrei_store.admission import Admission
 from skrei_store.db import connect
-from skrei_store.submit import Submission, Submitted, purge_tokens, submit_many
+from skrei_store.idempotency import purge_tokens
+from skrei_store.submission import Submission, Submitted
+from skrei_store.submit import submit_many
 from tests.support.record import blocked
 from tests.support.record import connection as connected
 

@@ -6,24 +6,19 @@ a whole is tried again in halves.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
 
 from skrei_domain.errors import Conflict, Invalid, SkreiError, Unavailable
-from skrei_domain.job import Blob, JobSpec
 from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import HintedEvaluation
 from skrei_scheduling import texts
 from skrei_store.admission import Admission
 from skrei_store.db import AWAY, Connection, away
+from skrei_store.idempotency import TOKEN_HOURS, known
+from skrei_store.submission import Submission, Submitted
 from skrei_store.values import storable
-
-TOKEN_HOURS = 24
-"""How long a token brings the same answer: longer than any client goes on retrying."""
-PURGED = 1_000
-"""Expired tokens deleted at once."""
 
 ERRORS = (*AWAY, asyncpg.PostgresError, UnicodeError)
 """All that asking the record can raise."""
@@ -76,35 +71,6 @@ SELECT id, created_at FROM made
 SUBMIT_WITH_BLOBS = SUBMIT[: SUBMIT.rindex("SELECT id, created_at")].rstrip() + _KEEP
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A job on its way into the record. `digest` is that of the body that came with `token`."""
-
-    job_id: str
-    evaluation_id: str
-    spec: JobSpec
-    spec_json: str
-    blobs: tuple[Blob, ...] = ()
-    token: str = ""
-    digest: str = ""
-    traceparent: str = ""
-    actor: str = ""
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What its token is unique within."""
-        return (self.spec.namespace, self.actor, self.token)
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """What became of a submission; `hinted` is None for one that was stored before, under the same token."""
-
-    job_id: str
-    evaluation_id: str
-    hinted: HintedEvaluation | None
-
-
 async def submit_many(
     connection: Connection, batch: Sequence[Submission], admission: Admission | None = None
 ) -> list[Submitted | Exception]:
@@ -116,7 +82,7 @@ async def submit_many(
     answers: dict[int, Submitted | Exception] = {}
     later: list[int] = []  # those whose token came twice in this batch: the first is answered first
     try:
-        answers.update(await _known(connection, dict(enumerate(batch))))
+        answers.update(await known(connection, dict(enumerate(batch))))
         tokens: set[tuple[str, str, str]] = set()
         fresh: list[int] = []
         for index, submission in enumerate(batch):
@@ -144,59 +110,6 @@ async def submit_many(
     if later:
         answers.update(zip(later, await submit_many(connection, [batch[i] for i in later], admission), strict=True))
     return [answers[index] for index in range(len(batch))]
-
-
-async def purge_tokens(connection: Connection) -> int:
-    """Delete tokens that have expired, a bounded number at once; return how many."""
-    status = await connection.execute(
-        """
-        DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM idempotency WHERE expires_at <= now() ORDER BY expires_at LIMIT $1
-        ))
-        """,
-        PURGED,
-    )
-    return int(status.rpartition(" ")[2])
-
-
-async def _known(connection: Connection, batch: dict[int, Submission]) -> dict[int, Submitted | Exception]:
-    """Answer submissions whose token was answered before."""
-    with_token = {index: submission for index, submission in batch.items() if submission.token}
-    if not with_token:
-        return {}
-    keys = list(zip(*(submission.key for submission in with_token.values()), strict=True))
-    rows = await connection.fetch(
-        """
-        SELECT known.* FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (namespace, caller, token)
-        CROSS JOIN LATERAL (
-            SELECT * FROM idempotency AS i
-            WHERE i.namespace = asked.namespace AND i.caller = asked.caller AND i.token = asked.token OFFSET 0
-        ) AS known
-        """,
-        *keys,
-    )
-    now = await connection.fetchval("SELECT now()") if rows else None
-    found = {(row["namespace"], row["caller"], row["token"]): row for row in rows if row["expires_at"] > now}
-    expired = [row for row in rows if row["expires_at"] <= now]
-    for row in expired:  # rare: the housekeeping deletes them in bulk
-        await connection.execute(
-            "DELETE FROM idempotency WHERE namespace = $1 AND caller = $2 AND token = $3 AND expires_at <= now()",
-            *(row["namespace"], row["caller"], row["token"]),
-        )
-    answers: dict[int, Submitted | Exception] = {}
-    for index, submission in with_token.items():
-        row = found.get(submission.key)
-        if row is None:
-            continue
-        if row["digest"] == submission.digest:
-            answers[index] = Submitted(row["job_id"], row["evaluation_id"], None)
-        else:
-            answers[index] = Conflict(
-                f"the idempotency token was used for another body, which made job {row['job_id']}",
-                hint="send a fresh token with each new job",
-                job_id=row["job_id"],
-            )
-    return answers
 
 
 async def _store(connection: Connection, batch: Sequence[Submission]) -> list[Submitted | Exception]:
@@ -274,7 +187,7 @@ async def _refusal(connection: Connection, submission: Submission, error: Except
     if isinstance(error, asyncpg.UniqueViolationError) and submission.token:
         # Another process stored the same token between our look and our write.
         try:
-            answered = await _known(connection, {0: submission})
+            answered = await known(connection, {0: submission})
         except AWAY as gone:
             return gone
         if 0 in answered:

@@ -21,9 +21,11 @@ from skrei_orchestrator_api.views import ExecutionView, JobView, NodeView
 from skrei_store import lookups
 from skrei_store.admission import Admission
 from skrei_store.db import CONNECT_SECONDS, open_pool
+from skrei_store.idempotency import purge_tokens
 from skrei_store.joining import Joining, join_node
 from skrei_store.stop import stop_job
-from skrei_store.submit import Submission, Submitted, purge_tokens, submit_many
+from skrei_store.submission import Submission, Submitted
+from skrei_store.submit import submit_many
 
 RESTORED_BYTES = 16 * 1024 * 1024
 """Texts of specs with their blobs put back, kept for clients that poll a job with large inputs."""

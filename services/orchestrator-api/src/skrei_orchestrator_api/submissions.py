@@ -12,7 +12,7 @@ from skrei_orchestrator_api.group_commit import GroupCommit
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submit import digest, read_submission, to_store, traceparent
-from skrei_store.submit import Submission, Submitted
+from skrei_store.submission import Submission, Submitted
 
 log = get_logger()
 
