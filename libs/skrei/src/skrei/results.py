@@ -4,26 +4,22 @@ Whatever goes wrong, the caller's folder holds either the whole result or what i
 """
 
 import asyncio
-import contextlib
-import errno
 import re
-import shutil
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from skrei.archive import Caps, Unpacked, folds_case, unpack
 from skrei.client import AsyncClient
 from skrei.download import Download, Gone, Result
 from skrei.errors import NoPlace, ResultGone
 from skrei.layout import Laid, Part, in_the_way, lay_out, move
-from skrei.views import Document, local_time
+from skrei.result_list import address_of, kept_words, maker_of, read_results, say_gone
+from skrei.result_place import aside_of, told_plainly
+from skrei.views import Document
 
 PARALLEL = 4
 """Downloads at once: enough to hide the latency, few enough for one publisher."""
@@ -32,8 +28,6 @@ RAW_FOLDER = "raw"
 T = TypeVar("T")
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +95,17 @@ async def fetch(
     Raises SkreiError with what to do; then `target` is as it was.
     """
     found = (await client.results(job_id, execution_id=wish.execution_id)).items
-    results = await _read(client, job_id, [item for item in found if _address(item)])
-    unknown = tuple(item for item in found if not _address(item))
+    results = await read_results(client, job_id, [item for item in found if address_of(item)])
+    unknown = tuple(item for item in found if not address_of(item))
     if not results:
         if not unknown:
-            await _say_gone(client, job_id, wish.execution_id)
+            await say_gone(client, job_id, wish.execution_id)
         return Fetched(target, {}, 0, 0, unknown)
     meter = meter or NoMeter()
     sizes = [result.size for result in results]
     total = sum(size for size in sizes if size is not None) if None not in sizes else None
     meter.expect(total, len(results))
-    with _told(target), _aside(target, total) as (place, aside):
+    with told_plainly(target), aside_of(target, total) as (place, aside):
         _refuse_early(place, wish)
         fetched = _Fetching(client, job_id, aside, wish, meter)
         unpacked = await fetched.all(results)
@@ -157,7 +151,7 @@ class _Fetching:
                 await download.run()
             except Gone as error:
                 raise ResultGone(
-                    f"The result of partition {result.partition} is not there any more{_until(result.kept_until)}.",
+                    f"The result of partition {result.partition} is not there any more{kept_words(result.kept_until)}.",
                     hint=f"Run the job again: skrei job run. What became of it: skrei job describe {self._job_id}",
                     execution_id=result.execution_id,
                 ) from error
@@ -174,8 +168,8 @@ class _Fetching:
         """Return a fresh address of a result whose own has expired."""
         page = await self._client.results(self._job_id, execution_id=result.execution_id)
         for item in page.items:
-            if _made_by(item) == result.execution_id and _address(item):
-                return _address(item)
+            if maker_of(item) == result.execution_id and address_of(item):
+                return address_of(item)
         raise Gone
 
 
@@ -237,64 +231,6 @@ def _part_names(results: Sequence[Result]) -> dict[str, str]:
     return {result.execution_id: _file_part(result.execution_id) for result in results}
 
 
-# ---------------------------------------------------------------- the place
-
-
-@contextmanager
-def _aside(target: Path, total_bytes: int | None) -> Iterator[tuple[Path, Path]]:
-    """Yield the target's real place and a private folder on its file system; what is in it goes, whatever happens."""
-    place = target.resolve()
-    made = _make_parents(place.parent)
-    base = place if place.is_dir() else place.parent
-    if place.exists() and not place.is_dir():
-        raise NoPlace(f"{target} is a file.", hint="Name a folder with --output-dir.")
-    try:
-        free = shutil.disk_usage(base).free
-        if total_bytes is not None and total_bytes > free:
-            raise NoPlace(
-                f"There is no room in {base}: the results have {total_bytes:,} bytes, {free:,} are free.",
-                hint="Free some, or name another place with --output-dir.",
-            )
-        aside = Path(tempfile.mkdtemp(prefix=".skrei-get-", dir=base))
-        try:
-            yield place, aside
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    except BaseException:
-        for folder in made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
-
-
-def _make_parents(folder: Path) -> list[Path]:
-    """Make a folder; returns those that were made, the deepest first."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
-@contextmanager
-def _told(target: Path) -> Iterator[None]:
-    """Tell what a disk refuses in a sentence."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or target
-        if error.errno in _FULL:
-            raise NoPlace(
-                f"The disk under {target} is full.", hint="Free some space, or name another place with --output-dir."
-            ) from error
-        if error.errno in _DENIED:
-            raise NoPlace(
-                f"{where} cannot be written: {error.strerror}.",
-                hint="Name a folder that you may write with --output-dir.",
-            ) from error
-        raise NoPlace(
-            f"{where} cannot be written: {error.strerror or error}.", hint="Name another place with --output-dir."
-        ) from error
-
-
 async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
     """Run `work` in a thread; a cancellation tells it that it is not wanted any more, and waits until it has seen it.
 
@@ -310,73 +246,6 @@ async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
         if not running.cancelled():
             running.exception()
         raise
-
-
-# ---------------------------------------------------------------- what the API says
-
-
-async def _read(client: AsyncClient, job_id: str, items: Sequence[Document]) -> list[Result]:
-    """Return what is to be fetched, in the order of partitions."""
-    partitions = await _partitions(client, job_id, items)
-    found = []
-    for item, partition in zip(items, partitions, strict=True):
-        params = item.get("Params") or {}
-        size = params.get("Size")
-        found.append(
-            Result(
-                url=_address(item),
-                execution_id=_made_by(item),
-                partition=partition,
-                size=size if isinstance(size, int) and size >= 0 else None,
-                digest=digest if (digest := str(params.get("Digest") or "")).startswith("sha256:") else "",
-                kept_until=str(params.get("KeptUntil") or ""),
-            )
-        )
-    return sorted(found, key=lambda result: result.partition)
-
-
-async def _partitions(client: AsyncClient, job_id: str, items: Sequence[Document]) -> list[int]:
-    """Return the partition that each result belongs to.
-
-    Skrei says it; where nobody does, the file is named after the execution that made it.
-    """
-    told = [(item.get("Params") or {}).get("PartitionIndex") for item in items]
-    if None not in told:
-        return [int(str(partition)) for partition in told]
-    executions = {execution.id: execution for execution in (await client.executions(job_id)).items}
-    return [
-        executions[made_by].partition if (made_by := _made_by(item)) in executions else number
-        for number, item in enumerate(items)
-    ]
-
-
-async def _say_gone(client: AsyncClient, job_id: str, execution_id: str) -> None:
-    """Raise ResultGone when there were results once."""
-    for execution in (await client.executions(job_id)).items:
-        meant = execution.id.startswith(execution_id) if execution_id else execution.has_result
-        if meant and execution.result_kept is False:
-            raise ResultGone(
-                f"The results of this job are not kept any more{_until(execution.result_kept_until)}.",
-                hint="Run the job again; how long results are kept is the server's setting SKREI_RESULT_TTL_HOURS.",
-                execution_id=execution.id,
-            )
-
-
-def _until(moment: str) -> str:
-    return f": they were kept until {local_time(moment)}" if moment else ""
-
-
-def _address(item: Document) -> str:
-    """Return where a result can be fetched over HTTP; empty where it cannot."""
-    params = item.get("Params") or {}
-    url = str(params.get("URL") or params.get("PreSignedURL") or "")
-    return url if url.startswith(("http://", "https://", "/")) else ""
-
-
-def _made_by(item: Document) -> str:
-    """Return the execution that made a result: as Skrei says it, else as its file is named."""
-    told = (item.get("Params") or {}).get("ExecutionID")
-    return str(told) if told else unquote(urlsplit(_address(item)).path.rsplit("/", 1)[-1]).removesuffix(".tar.gz")
 
 
 def _file_part(text: str) -> str:
