@@ -69,6 +69,7 @@ class Leader:
         self._commands_stream = ""
         self._last_company = 0
         self._more_due = False  # a page of due evaluations was full
+        self._listening = False
         self._core: Core
         self._sender: Sender
         self._departures: Departures
@@ -94,6 +95,7 @@ class Leader:
             hold_after=timedelta(seconds=self._settings.hold_after_seconds),
             verify=self._verify,
         )
+        self._listening = True
         self._sender = Sender(
             self._bus,
             self._core,
@@ -149,8 +151,9 @@ class Leader:
         return Changes()
 
     def on_reconnect(self) -> None:
-        """The bus is back after it was away: nobody was silent meanwhile."""
-        self._core.on_reconnect(self._clock.monotonic())
+        """The bus is back after it was away: nobody was silent meanwhile; before the view is read nobody was heard."""
+        if self._listening:
+            self._core.on_reconnect(self._clock.monotonic())
 
     async def _take_over(self) -> None:
         """Make the streams, ask everyone to say hello; try until NATS is there. Then rest until stopped."""
