@@ -1,6 +1,7 @@
 """`skrei doctor`: what is missing on this machine, and how to get it."""
 
 import os
+from collections.abc import Sequence
 
 from skrei.cli import render
 from skrei.cli.flags import API, OUTPUT
@@ -35,8 +36,15 @@ def doctor(values: Values) -> int:
         names = ", ".join(one.name for one in wrong)
         render.problem(f"not ready yet: {names}.", "What to do stands behind each arrow.")
         return 1
-    render.next_step("skrei docker run ubuntu echo hello", "a first job")
+    render.next_step(*first_step(found))
     return 0
+
+
+def first_step(found: Sequence[Finding]) -> tuple[str, str]:
+    """Return a command that works with what was found here, and what it does."""
+    if any(one.name == "docker" and one.verdict is not Verdict.FINE for one in found):
+        return "skrei demo", "a first job; no containers are needed for it"
+    return "skrei docker run ubuntu echo hello", "a first job"
 
 
 def look(url: str, *, named: bool) -> list[Finding]:
