@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from skrei_embedded.births import Birth, Forked, Nursery
@@ -126,6 +127,14 @@ def test_a_nursery_that_cannot_begin_is_an_error_not_a_wait(monkeypatch: pytest.
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(OSError, match=r"has ended|[Bb]roken pipe|reset|not connected"):
         Nursery().bear([Birth("born.__main__", {}, {})])
+
+
+def test_nobody_lives_on_when_not_all_are_born(nursery: Nursery, tmp_path: Path, pipe: tuple[int, int]) -> None:
+    closed = os.dup(pipe[0])
+    os.close(closed)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        nursery.bear([*births(tmp_path, pipe, "one", "two"), Birth("born.__main__", {}, {"A_PIPE": closed})])
+    assert not [child for child in psutil.Process().children() if "born" in child.cmdline()]
 
 
 def test_one_that_is_not_needed_ends_when_it_is_closed(nursery: Nursery) -> None:

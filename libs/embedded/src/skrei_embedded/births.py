@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -87,16 +88,24 @@ class Nursery:
     def bear(self, wanted: list[Birth]) -> list[Forked]:
         """Return one child for each that is wanted, in order, and end. It takes as long as the imports.
 
-        Raises OSError when that fails. Those that were born until then end with the pipe to us.
+        Raises OSError when that fails, or when `close` is called meanwhile: nobody was born then.
         """
-        self._control.settimeout(ANSWER_SECONDS)
+        born: list[Forked] = []
         _adopt_orphans(True)
         try:
-            return [Forked(pid) for pid in [self._ask(birth) for birth in wanted]]
+            self._control.settimeout(ANSWER_SECONDS)
+            born.extend(Forked(self._ask(birth)) for birth in wanted)
+        except OSError:
+            self.close()  # from here on they are ours to end
+            for child in born:
+                child.send_signal(signal.SIGKILL)
+                child.wait(END_SECONDS)
+            raise
         finally:
             self.close()
             _adopt_orphans(False)
             self._control.close()
+        return born
 
     def close(self) -> None:
         """End it, if it still runs; who waits for it in `bear`, in another thread, is told."""

@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -30,11 +31,13 @@ SHARED = (
 """What every service imports anyway, by the names that bring it all; a test compares the two."""
 MOST_BYTES = 1_000_000  # of one request, an environment: the kernel takes fewer
 _MOST_DESCRIPTORS = 2  # the pipe to the supervisor and the gate
+_PR_SET_PDEATHSIG = 1
 _ARG_START, _ARG_END = 45, 46  # among the fields of /proc/self/stat that follow the command
 
 
 def main() -> None:
     """Serve requests until there are no more; in a child, be what was asked for."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # its children do not inherit this
     control = socket.socket(fileno=os.dup(0))
     gc.disable()  # importing makes nothing but what stays
     for name in SHARED:
@@ -52,7 +55,12 @@ def main() -> None:
             return
         for descriptor in descriptors:
             os.close(descriptor)
-        control.send(str(child).encode())
+        try:
+            control.send(str(child).encode())
+        except OSError:  # the supervisor stops already: nobody would know of this one
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return
 
 
 def _become(request: Mapping[str, object], descriptors: Sequence[int], nursery: int) -> None:

@@ -168,11 +168,13 @@ class Stack:
         services = asyncio.create_task(self._services(new=postgres is not None and postgres.is_new))
         try:
             await self._servers(postgres, nats)
-            await services
+            await asyncio.shield(services)  # a stop must not forget whom it bears
             if options.orchestrator:
                 await self._migrate()
         finally:
-            services.cancel()
+            if self._nursery is not None:
+                await asyncio.to_thread(self._nursery.close)
+            await asyncio.gather(services, return_exceptions=True)  # who was born is known, and stopped with us
         self._spawner.gate.open()
         await asyncio.gather(self._supervise(), self._announce(), self._watch_idle(stop))
 
