@@ -317,3 +317,12 @@ def test_a_hello_out_of_bounds_is_refused_with_the_field_that_is(field: str) -> 
     assert reply.reply.refusal is not None
     assert reply.reply.refusal.code == "bad-hello"
     assert reply.reply.refusal.message == f"this hello is not taken: {wrong_with_hello(hello, 1)}"
+
+
+def test_what_a_node_claims_to_have_applied_is_never_taken_back() -> None:
+    data = a_hello_dict()
+    data["executions"][3]["revision"] = 2  # the leader has never wanted a second one
+    bench = Bench()
+    bench.says_hello(envelope_of(data))
+    bench.hears(envelope_of(a_batch()))  # it ends the job, and e-3 with it
+    assert all(row.seen_revision >= 2 for row in bench.record.executions.values() if row.id == "e-3")

@@ -113,7 +113,7 @@ def revive_rows_into(builder: ChangesBuilder, node: NodeRow, listed: Listed, exe
         if row.live:
             _returned(builder, row)
         elif row.id not in listed and (row.seen_revision >= row.revision or row.incarnation < node.incarnation):
-            builder.put(row.evolve(holds=False, seen_revision=row.revision))
+            builder.put(row.evolve(holds=False, seen_revision=max(row.seen_revision, row.revision)))
 
 
 def to_revive(view: ClusterView, node_id: str, listed: Listed) -> list[str]:
@@ -156,7 +156,7 @@ def lose_into(builder: ChangesBuilder, execution_ids: Iterable[str], reason: str
         if row is None or row.staged:  # what it left is not on its node any more
             continue
         if not row.live:
-            builder.put(row.evolve(holds=False, seen_revision=row.revision))
+            builder.put(row.evolve(holds=False, seen_revision=max(row.seen_revision, row.revision)))
             continue
         counts = builder.counts(row) and not builder.won(row)
         lost = row.evolve(
@@ -164,7 +164,7 @@ def lose_into(builder: ChangesBuilder, execution_ids: Iterable[str], reason: str
             want=Want.STOP,
             revoked=True,
             holds=False,
-            seen_revision=row.revision,
+            seen_revision=max(row.seen_revision, row.revision),
             message=row.reason if row.revoked else texts.LOST.format(reason=reason),
             reason=row.reason or reason,
         )

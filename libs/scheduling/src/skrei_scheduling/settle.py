@@ -114,7 +114,7 @@ def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) ->
     new = row.evolve(
         state=state,
         observed=fact.state,
-        seen_revision=max(row.revision, fact.revision),  # nothing is left to be told to the node
+        seen_revision=max(row.seen_revision, row.revision, fact.revision),  # nothing is left to be told to the node
         starts=max(row.starts, fact.starts),
         holds=False,
         message=row.reason if row.revoked else _message(fact),
