@@ -28,6 +28,8 @@ SECONDS = 'whole seconds from 0 to 9,223,372,036, or a duration such as "5m"'
 DOMAIN = "a domain such as `example.com` or `.example.com`, or an IP"
 OPERATOR = "one of in, notin, exists, !, =, ==, !=, gt, lt"
 
+DOCKER = {"Type": "docker", "Params": {"Image": "ubuntu"}}
+
 T = "Tasks[0]"
 MODULE = "missing; allowed: the target of the input that brings the module"
 
@@ -361,10 +363,27 @@ def test_nesting_beyond_reason_is_a_problem_and_not_a_crash() -> None:
         (a_job(Type="service"), "Type 'service' (only 'batch' yet)"),
         (a_job(Type="ops"), "Type 'ops' (only 'batch' yet)"),
         (a_job(Tasks=[a_task(), a_task(Name="other")]), "2 Tasks (only one yet)"),
-        (with_task(Network={"Type": "bridge"}), "Tasks[0].Network.Type 'Bridge' (only 'Default' and 'None' yet)"),
+        (
+            with_task(Network={"Type": "bridge"}),
+            "Tasks[0].Network.Type 'Bridge' (only 'Default' and 'None' yet for wasm)",
+        ),
+        (
+            with_task(Engine=DOCKER, Network={"Type": "http", "Domains": ["example.com"]}),
+            "Tasks[0].Network.Type 'HTTP' (a network that is filtered by domain)",
+        ),
+        (
+            with_task(Engine=DOCKER, Network={"Type": "host", "Ports": [{"Name": "web"}]}),
+            "Tasks[0].Network.Ports",
+        ),
     ],
 )
 def test_what_later_versions_bring_is_refused_by_name(raw: dict[str, Any], named: str) -> None:
     with pytest.raises(Unsupported) as raised:
         parse_job(raw)
     assert raised.value.message == f"not supported yet: {named}"
+
+
+@pytest.mark.parametrize("kind", ["Host", "Full", "Bridge", "None", "Default"])
+def test_a_container_may_have_every_network_that_its_engine_makes(kind: str) -> None:
+    spec, _ = parse_job(with_task(Engine=DOCKER, Network={"Type": kind.lower()}))
+    assert spec.tasks[0].network.type == kind

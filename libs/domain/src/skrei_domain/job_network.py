@@ -13,7 +13,7 @@ _PORT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,236}")
 _DOMAIN = re.compile(r"\.?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")
 
 
-def read_network(reading: Reading, raw: object, path: str) -> dict[str, Any]:
+def read_network(reading: Reading, raw: object, path: str, engine: str) -> dict[str, Any]:
     """Return the network part with its defaults; `path` is where it stands."""
     found = reading.record(raw, path, _NETWORK)
     kind = found["Type"] = reading.choice(found.get("Type"), f"{path}.Type", _NETWORKS, "Default")
@@ -36,8 +36,12 @@ def read_network(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     for key in ("Name", "Static", "Target"):
         values = [(f"{path}.Ports[{i}].{key}", str(port[key] or "")) for i, port in enumerate(found["Ports"])]
         reading.unique(values, key.lower())
-    if kind not in ("Default", "None"):
-        reading.later.append(f"{path}.Type {kind!r} (only 'Default' and 'None' yet)")
+    if kind == "HTTP":
+        reading.later.append(f"{path}.Type 'HTTP' (a network that is filtered by domain)")
+    elif kind not in ("Default", "None") and engine.casefold() == "wasm":
+        reading.later.append(f"{path}.Type {kind!r} (only 'Default' and 'None' yet for wasm)")
+    if ports:
+        reading.later.append(f"{path}.Ports")
     return found
 
 

@@ -45,7 +45,7 @@ def read_task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     task["InputSources"] = _inputs(reading, task.get("InputSources"), f"{path}.InputSources")
     task["ResultPaths"] = _results(reading, task.get("ResultPaths"), f"{path}.ResultPaths")
     task["Resources"] = _resources(reading, task.get("Resources"), f"{path}.Resources")
-    task["Network"] = read_network(reading, task.get("Network"), f"{path}.Network")
+    task["Network"] = read_network(reading, task.get("Network"), f"{path}.Network", task["Engine"]["Type"])
     task["Timeouts"] = _timeouts(reading, task.get("Timeouts"), f"{path}.Timeouts")
     task["Logs"] = _logs(reading, task.get("Logs"), f"{path}.Logs")
     return task
