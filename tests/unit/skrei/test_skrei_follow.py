@@ -104,8 +104,9 @@ async def test_how_far_a_preparation_is_is_told_although_it_makes_no_history() -
             f"GET {BASE}/x": [{"Job": job("Running")}] * 3 + [{"Job": job("Completed")}],
             f"GET {BASE}/{ID}/history": [page("a", event(1, "one")), page("a"), page("a"), page("", event(2, "end"))],
             f"GET {BASE}/{ID}/executions": [
-                {"NextToken": "", "Items": [each]} for each in (staging[0], staging[1], staging[1], execution(1))
+                {"NextToken": "", "Items": [each]}
+                for each in (execution(1, state=2), staging[0], staging[1], execution(1))
             ],
         }
     )
-    assert [look.notes for look in await looks(api)] == [("pulling: 1",), ("pulling: 2",), ()]
+    assert [look.notes for look in await looks(api)] == [(), ("pulling: 1",), ("pulling: 2",), ()]

@@ -1,7 +1,7 @@
 """How far a job is: one look at it, and which attempt speaks for a partition."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from skrei.views import Execution, HistoryItem, Job
@@ -16,6 +16,8 @@ PAGE = 200
 """History items for one request: small enough to be fast, large enough that a wide job is read in a few."""
 WIDEST = 500
 """Jobs with more partitions are followed by their history alone: their executions are too much for each look."""
+MOST_STAGING = 32
+"""Executions that are read with each look while one is being prepared; of more, nobody reads how far each is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,9 @@ class Progress:
         return states
 
 
-def stages(executions: Iterable[Execution]) -> bool:
-    """Whether an execution is being prepared: how far that is stands in its message, and makes no history."""
-    return any(execution.state == "Staging" for execution in executions)
+def stages(executions: Collection[Execution]) -> bool:
+    """Whether to read executions again although nothing happened: how far a preparation is makes no history."""
+    return len(executions) <= MOST_STAGING and any(one.state in {"Offered", "Staging"} for one in executions)
 
 
 def best_attempts(executions: Iterable[Execution]) -> tuple[Execution, ...]:
