@@ -7,6 +7,7 @@ import pytest
 from skrei_domain.errors import Invalid, Unavailable
 from skrei_embedded import doors
 from skrei_embedded.doors import Listen, check_free, near_host, read_listen
+from skrei_embedded.join import Joined
 from skrei_embedded.whereabouts import StackOptions, Whereabouts
 
 
@@ -64,11 +65,20 @@ def test_how_this_machine_reaches_itself(host: str, near: str) -> None:
 
 
 def test_children_use_loopback_and_nodes_are_told_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SKREI_API_URL", "SKREI_PUBLISHER_URL", "SKREI_API_HOST"):
+    for name in ("SKREI_PUBLISHER_URL", "SKREI_API_HOST"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SKREI_API_URL", "http://somewhere.else:1234")  # a client's: it names no server of ours
     addresses = Whereabouts(StackOptions(listen="10.0.0.7")).addresses("db", "nats://10.0.0.7:4222")
     assert (addresses.api_host, addresses.api_url) == ("127.0.0.1,10.0.0.7", "http://127.0.0.1:1234")
     assert addresses.join_url == "http://10.0.0.7:1234"
     assert addresses.public_publisher_url == "http://10.0.0.7:1235"
     alone = Whereabouts(StackOptions()).addresses("db", "nats://127.0.0.1:4222")
     assert (alone.join_url, alone.public_publisher_url) == ("", "")
+
+
+def test_a_node_asks_the_api_that_it_joined_whatever_its_owners_shell_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKREI_API_URL", "http://somewhere.else:1234")
+    node = Whereabouts(StackOptions(orchestrator=False))
+    assert node.addresses("", "nats://a:4222").api_url == "http://somewhere.else:1234", "nobody else says it"
+    node.joined = Joined("n-1", "http://a:1234", "nats://a:4222", "/creds", "http://a:1234", "http://a:1235")
+    assert node.addresses("", "nats://a:4222").api_url == "http://a:1234"

@@ -15,8 +15,9 @@
 | SKREI_DATA_DIR (a folder of its own) | | | x | x |
 | SKREI_NODE_ID, SKREI_ALLOW_LOCAL (`glob[:rw],glob`), SKREI_OWNER_PATHS (hybrid only) | | | | x |
 
-SKREI_* variables of the supervisor's own environment and the settings of its config file reach every child that may
-have them; what is listed here wins. Nothing secret is an argument, and what is not marked is taken away.
+SKREI_* variables of the supervisor's own environment (SKREI_API_URL aside, which names a client's server) and the
+settings of its config file reach every child that may have them; what is listed here wins. Nothing secret is an
+argument, and what is not marked is taken away.
 """
 
 import os

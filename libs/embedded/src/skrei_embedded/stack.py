@@ -365,7 +365,7 @@ class Stack:
         return StackState(
             pid=os.getpid(),
             ready=self.ready.is_set(),
-            api_url=addresses.api_url if addresses and self.options.orchestrator else "",
+            api_url=self._near() if addresses and self.options.orchestrator else "",
             publisher_url=addresses.publisher_url if addresses and self.options.orchestrator else "",
             nats_url=addresses.nats_url if addresses else "",
             join_url=addresses.join_url if addresses else "",

@@ -67,6 +67,16 @@ class Whereabouts:
         found = flag or os.environ.get(f"SKREI_{name.upper()}", "") or self.settings.get(name, "")
         return found or (getattr(self.joined, name, "") if self.joined is not None else "")
 
+    def _api_url(self) -> str:
+        """Return where the API is, as far as that was said.
+
+        SKREI_API_URL says to clients which control plane they talk to: it names neither the one that is started here
+        nor the one that this node has joined.
+        """
+        if self._options.orchestrator:
+            return self.settings.get("api_url", "")
+        return self.joined.api_url if self.joined is not None else self.given(None, "api_url")
+
     def creds(self, user: str) -> Path | None:
         """Return a user's credentials file: the one that was named, else our own."""
         given = self.given(str(self._options.nats_creds) if self._options.nats_creds else None, "nats_creds")
@@ -111,7 +121,7 @@ class Whereabouts:
         port = options.port or free_port()
         publisher_port = options.publisher_port or free_port()
         near = near_host(host)
-        api_url = self.given(None, "api_url") or (f"http://{near}:{port}" if options.orchestrator else "")
+        api_url = self._api_url() or (f"http://{near}:{port}" if options.orchestrator else "")
         publisher_url = self.given(None, "publisher_url")
         return Addresses(
             database_url=database_url,
