@@ -78,7 +78,9 @@ def test_the_demo_shows_a_real_job_and_leaves_nothing_but_its_results(place: Pat
     assert re.search(r"^  the +\d+  #+$", out, re.MULTILINE)
     assert len(list(results(place))) == 4
     assert "State     = Completed" in out
-    assert len(re.findall(r"^  \S.*skrei'? (?:serve|job) .*$", out.split("Try next:")[1], re.MULTILINE)) == 3
+    assert (
+        len(re.findall(r"^  \S.*skrei'? (?:docker run|serve|doctor) .*$", out.split("Try next:")[1], re.MULTILINE)) == 3
+    )
     assert nothing_is_left(place)
     assert list(place.glob("skrei-demo-*")) == []
 

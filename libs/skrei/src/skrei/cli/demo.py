@@ -83,7 +83,7 @@ async def _demo(*, keep: bool) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     if not keep:
         render.line(f"\nEverything that was started is stopped again, after {time.monotonic() - started:.0f} s.")
-    _next_steps(stack.endpoint if keep else "", example)
+    _next_steps(stack.endpoint if keep else "")
 
 
 def _stack(example: Path, keep: bool) -> tuple[StackProcess, Path]:
@@ -161,23 +161,28 @@ def _shown(path: Path) -> str:
     return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
-def _next_steps(endpoint: str, example: Path) -> None:
-    program, file = _shown(Path(sys.executable).parent / "skrei"), _shown(example / "job.yaml")
+def _next_steps(endpoint: str) -> None:
+    program = _program()
     if endpoint:
         commands = [
-            (f"{program} job list --api {endpoint}", "every job"),
-            (f"{program} job run {file} --name again --api {endpoint}", "the same job again"),
-            (f"{program} node list --api {endpoint}", "who runs them"),
+            (f"{program} docker run --api {endpoint} ubuntu echo hello", "a container"),
+            (f"{program} list --api {endpoint}", "every job"),
+            (f"{program} describe wordcount --api {endpoint}", "everything about this one"),
         ]
     else:
-        texts = shlex.quote(f"{example / 'texts'}")
         commands = [
-            (f"{program} serve --allow-local {texts}", "the stack, until Ctrl+C"),
-            (f"{program} job run {file}", "the same job, from a second terminal"),
-            (f"{program} job describe wordcount", "everything about it"),
+            (f"{program} docker run ubuntu echo hello", "a container; starts the stack where none runs"),
+            (f"{program} serve", "the stack, until Ctrl+C"),
+            (f"{program} doctor", "what is missing here, and how to get it"),
         ]
     render.line("\nTry next:")
     render.hints(commands)
+
+
+def _program() -> str:
+    """Return how one calls this program: by its name where that finds it."""
+    own, found = Path(sys.executable).parent / "skrei", shutil.which("skrei")
+    return "skrei" if found is not None and Path(found).resolve() == own.resolve() else _shown(own)
 
 
 def _cancel_on_termination() -> None:
