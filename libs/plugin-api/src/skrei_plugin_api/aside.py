@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -40,3 +40,15 @@ async def aside(work: Callable[[], T], *, name: str = "aside") -> T:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await done
+
+
+async def apart(ask: Callable[[], Awaitable[T]], *, name: str = "apart") -> T:
+    """Return what `ask()` comes to, awaited in a thread of its own, on an event loop of its own.
+
+    For coroutines of others, which may block. They cannot use what belongs to the caller's loop, a session say.
+    """
+
+    async def whole() -> T:
+        return await ask()
+
+    return await aside(lambda: asyncio.run(whole()), name=name)

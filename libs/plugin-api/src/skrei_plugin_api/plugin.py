@@ -63,8 +63,9 @@ class Plugin(ABC):
     async def describe(self) -> PluginInfo:
         """Return whether this machine has what the plugin needs. Never raises for a missing part.
 
-        Asked every few seconds, on the event loop: cheap, and what may hang goes through `aside`. An answer that takes
-        longer than the node's limit counts as away until it comes.
+        Asked every few seconds, in a thread and on an event loop of its own, so that one that blocks or hangs holds
+        nobody else up: use nothing that belongs to the loop of the other methods (a session, a lock). An answer that
+        takes longer than the node's limit counts as away until it comes.
         """
 
     @abstractmethod

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
+from skrei_plugin_api.aside import apart
 from skrei_plugin_api.engine import (
     Engine,
     FailureCode,
@@ -133,7 +134,7 @@ class EngineContract:
 
     async def test_it_says_who_it_is(self, engine: Engine) -> None:
         assert engine.plugin_api == PLUGIN_API
-        info = await engine.describe()
+        info = await apart(engine.describe)
         assert (info.available, bool(info.version)) == (True, True)
 
     async def test_a_return_is_exit_code_0_and_leaves_what_was_said(self, engine: Engine, tmp_path: Path) -> None:
@@ -311,7 +312,7 @@ class StorageContract:
 
     async def test_it_says_who_it_is(self, storage: Storage) -> None:
         assert storage.plugin_api == PLUGIN_API
-        assert (await storage.describe()).available
+        assert (await apart(storage.describe)).available
 
     async def test_what_was_named_is_staged(self, storage: Storage, tmp_path: Path) -> None:
         files = {"a.txt": b"A", "deep/er/b": b"B" * 100_000, "deep/empty": b""}

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +21,7 @@ from skrei_domain.errors import SkreiError
 from skrei_domain.messages import HelloReply
 from skrei_domain.node import Absent, NodeInfo
 from skrei_kit.observability import get_logger
+from skrei_plugin_api.aside import apart
 from skrei_plugin_api.engine import Engine
 from skrei_plugin_api.plugin import Plugin, PluginContext, PluginInfo
 from skrei_plugin_api.registry import PluginError, PluginRegistry, engines, storages
@@ -65,7 +67,11 @@ class Toolbox:
         gpus = GpuProbe()
         self._gpus: Probe[Found] = Probe(gpus.look, lambda _: gpus.found, limit_seconds=settings.probe_limit_seconds)
         self._probes: dict[Plugin, Probe[PluginInfo]] = {
-            plugin: Probe(plugin.describe, _unknown, limit_seconds=settings.probe_limit_seconds)
+            plugin: Probe(
+                partial(apart, plugin.describe, name=f"probe {plugin.name}"),
+                _unknown,
+                limit_seconds=settings.probe_limit_seconds,
+            )
             for plugin in {*engines_.values(), *storages_.values()}
         }
 

@@ -48,10 +48,13 @@ class DockerEngine(Engine):
         """Ask the daemon for its version, not for long."""
         if reason := self._daemon.missing():
             return PluginInfo(available=False, reason=reason)
+        caller = Daemon(self._settings)  # our own connections belong to another loop
         try:
-            version = await self._daemon.version(self._settings.describe_seconds)
+            version = await caller.version(self._settings.describe_seconds)
         except (SkreiError, Refusal) as error:
             return PluginInfo(available=False, reason=str(error))
+        finally:
+            await caller.close()
         return PluginInfo(available=True, version=version)
 
     def validate(self, params: Params) -> list[FieldProblem]:
