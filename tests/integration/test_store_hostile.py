@@ -12,6 +12,7 @@ from skrei_domain import envelope
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import Hello
 from skrei_scheduler.core import Core
+from skrei_scheduler.published import read_fact
 from skrei_scheduler.quarantine import read_batch
 from skrei_scheduler.work import Commit, Fetch
 from skrei_scheduling.changes import Changes, Position
@@ -58,6 +59,17 @@ HELLO_FIELDS: list[tuple[tuple[Any, ...], list[Any]]] = [
     (("info", "name"), TEXTS[:2]),
     (("info", "labels"), [{text: text} for text in TEXTS[:4]]),
     (("info", "capacity", "gpu"), HUGE),
+]
+PUBLISHER_FIELDS: list[tuple[tuple[Any, ...], list[Any]]] = [
+    (("stored", 0, 0), TEXTS),
+    (("stored", 0, 1), TEXTS),
+    (("dropped", 0), TEXTS),
+    (("finalised", 0, 0), TEXTS),
+    (("finalised", 0, 1), TEXTS),
+    (("refused", 0, "execution_id"), TEXTS),
+    (("refused", 0, "digest"), TEXTS),
+    (("refused", 0, "problem"), [{"code": text, "message": text} for text in TEXTS]),
+    (("dropped",), [["e-1"] * 100_000, ["e-1"] * 1_000]),
 ]
 
 
@@ -168,3 +180,29 @@ async def test_no_hello_of_a_hostile_node_ends_a_leader(record: LeaderRecord) ->
     core.on_hello(Hello.model_validate(a_hello(core, "boot-n-1")), "inbox")
     await work(core, record)
     assert (await record.load()).nodes[0].boot_id == "boot-n-1"
+
+
+async def test_no_fact_of_a_hostile_publisher_ends_a_leader(record: LeaderRecord, postgres_url: str) -> None:
+    core = await a_core(record)
+    core.on_hello(Hello.model_validate(a_hello(core, "boot-n-1")), "inbox")
+    await work(core, record)
+    sound = {
+        "stored": [["e-1", a_digest("e-1")]],
+        "dropped": ["e-2"],
+        "finalised": [["e-3", a_digest("e-3")]],
+        "refused": [
+            {"execution_id": "e-4", "digest": a_digest("e-4"), "problem": {"code": "publish-failed", "message": "no"}}
+        ],
+    }
+    for path, values in PUBLISHER_FIELDS:
+        for value in values:
+            try:
+                core.on_publisher_fact(read_fact(spoiled(sound, path, value)))
+            except ValueError:
+                continue
+            await work(core, record)
+    async with connection(postgres_url) as db:
+        row = next(row for row in core.view.of_node("n-1") if row.live)
+        core.on_facts(read_batch(spoiled(a_batch(row.id, 1), ("incarnation",), 1), "n-1"), Position("stream", 1))
+        await work(core, record)
+        assert await db.fetchval("SELECT state FROM executions WHERE id = $1", row.id) == ExecutionState.COMPLETED.value

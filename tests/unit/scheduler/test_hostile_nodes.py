@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +14,10 @@ from pydantic import ValidationError
 from skrei_domain import envelope
 from skrei_domain.bounds import HIGHEST, wrong_with_fact, wrong_with_hello
 from skrei_domain.lifecycle import ExecutionState, JobState
-from skrei_domain.messages import ExecutionObserved, Heartbeat, Hello, HelloExecution
+from skrei_domain.messages import ExecutionObserved, Heartbeat, Hello, HelloExecution, PublisherFact
+from skrei_scheduler import published
 from skrei_scheduler.core import Core
+from skrei_scheduler.published import FACTS_WAITING, read_fact
 from skrei_scheduler.quarantine import MOST_FACTS, read_batch
 from skrei_scheduler.work import Commit, Fetch, Outgoing, Reply, SendConfirm
 from skrei_scheduling.changes import Changes, Position
@@ -138,6 +141,13 @@ class Bench:
             self.core.on_hello(hello, "inbox")
         return self.work()
 
+    def publishes(self, payload: bytes) -> list[Outgoing]:
+        try:
+            self.core.on_publisher_fact(read_fact(payload))
+        except ValueError:
+            return []
+        return self.work()
+
     def beats(self, payload: bytes) -> list[Outgoing]:
         try:
             beat = envelope.unwrap(Heartbeat, payload)
@@ -229,6 +239,89 @@ def test_nothing_else_ends_it_either(data: Any, garbage: bytes) -> None:
         bench.beats(payload)
     out = bench.hears(envelope_of(a_batch()))
     assert any(isinstance(each, SendConfirm) and each.confirm.confirmed == 4 for each in out)
+
+
+def a_publisher_fact() -> Any:
+    problem = {"code": "publish-failed", "message": "no such bucket"}
+    return {
+        "stored": [["e-1", a_digest("e-1")], ["e-2", a_digest("e-2")]],
+        "dropped": ["e-3"],
+        "finalised": [["e-0", a_digest("e-0")], ["e-0", a_digest("e-1")]],
+        "refused": [{"execution_id": "e-0", "digest": a_digest("e-0"), "problem": problem}],
+    }
+
+
+@settings(max_examples=200, deadline=None)
+@given(spoiled(a_publisher_fact))
+def test_no_fact_of_a_publisher_ends_a_leader(data: Any) -> None:
+    bench = Bench()
+    bench.publishes(envelope_of(data))
+    bench.hears(envelope_of(a_batch()))
+    assert bench.core.view.nodes["n-1"].confirmed == 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(TEXTS, TEXTS)
+def test_no_refusal_of_a_staged_result_ends_a_leader(code: str, message: str) -> None:
+    bench, digest = Bench(), a_digest("e-0")
+    row = replace(bench.record.executions["e-0"], state=ExecutionState.PUBLISHING, staged=True)
+    bench.record.executions["e-0"] = row
+    bench.record.claimed["e-0"], bench.record.staged["e-0"] = (row.job_id, row.job_version, *row.unit), digest
+    bench.core = Core(bench.record.view(), timeline=1, epoch=1, now=0.0, ids=counting_ids())
+    bench.says_hello(envelope_of(a_hello_dict()))
+    problem = {"code": code, "message": message}
+    bench.publishes(envelope_of({"refused": [{"execution_id": "e-0", "digest": digest, "problem": problem}]}))
+    assert bench.record.executions["e-0"].state in {ExecutionState.FAILED, ExecutionState.PUBLISHING}
+    bench.hears(envelope_of(a_batch()))
+    assert bench.core.view.nodes["n-1"].confirmed == 4
+
+
+def test_what_cannot_be_settled_is_left_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    settled: list[str] = []
+
+    def finish(builder: object, execution_id: str, digest: str) -> None:
+        if execution_id == "e-2":
+            raise RuntimeError("nobody thought of this")
+        settled.append(execution_id)
+
+    monkeypatch.setattr(published, "finish_into", finish)
+    bench = Bench()
+    bench.publishes(envelope_of({"finalised": [[f"e-{n}", a_digest("e")] for n in range(UNITS)]}))
+    assert {*settled} == {"e-0", "e-1", "e-3"}
+    assert bench.core.next_work(0.0, NOW) is None
+
+
+def test_what_a_publisher_says_that_cannot_be_is_left_out_and_the_rest_is_taken() -> None:
+    data = a_publisher_fact()
+    data["stored"] += [["e\0", a_digest("e-1")], ["../../etc", a_digest("e-1")], ["e-1", "sha256:short"]]
+    data["dropped"] += ["", "x" * 129, "e 1"]
+    data["refused"] += [data["refused"][0] | {"problem": {"code": "x" * 201, "message": ""}}]
+    assert read_fact(envelope_of(data)) == read_fact(envelope_of(a_publisher_fact()))
+
+
+@pytest.mark.parametrize("field", ["stored", "finalised", "dropped"])
+def test_a_fact_of_a_publisher_about_100_000_results_is_not_looked_at(field: str) -> None:
+    each = "e-1" if field == "dropped" else ["e-1", a_digest("e-1")]
+    with pytest.raises(ValueError, match="100000 results"):
+        read_fact(envelope_of({field: [each] * 100_000}))
+
+
+def test_a_publisher_that_talks_without_end_fills_no_memory() -> None:
+    bench = Bench()
+    for number in range(2 * FACTS_WAITING):
+        bench.core.on_publisher_fact(PublisherFact(dropped=(f"e-{number}",)))
+    assert sum(isinstance(bench.core.next_work(0.0, NOW), Commit) for _ in range(100)) <= FACTS_WAITING / 16
+
+
+def test_a_node_that_claims_the_future_again_and_again_opens_one_timeline() -> None:
+    bench = Bench()
+    refusals = []
+    for ahead in range(1, 20):
+        timeline = bench.core.side.timeline + ahead
+        out = bench.says_hello(envelope_of(a_hello_dict() | {"timeline": timeline}))
+        refusals += [each.reply.refusal.code for each in out if isinstance(each, Reply) and each.reply.refusal]
+    assert bench.core.side.timeline == 3
+    assert refusals == ["from-the-future"] * 18
 
 
 def test_a_batch_of_more_facts_than_a_node_sends_is_not_looked_at() -> None:

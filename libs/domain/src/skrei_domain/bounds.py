@@ -1,4 +1,4 @@
-"""What a node may say: the bounds of every field of its facts and hellos.
+"""What a node, and a publisher, may say: the bounds of every field of facts and hellos.
 
 A node is not believed further than its own branch of subjects. What it says ends in the record, and a record that
 refuses a commit ends a leader, and the next one by the same words. So each field is looked at before it is used: a
@@ -9,9 +9,19 @@ Nodes keep well inside (`sync.facts.storable`); only a broken or hostile one eve
 import base64
 import binascii
 import re
+from collections.abc import Sized
 from datetime import UTC
 
-from skrei_domain.messages import ExecutionObserved, Hello, ResultRef, Step
+from skrei_domain.messages import (
+    ExecutionObserved,
+    Hello,
+    PublisherCommand,
+    PublisherFact,
+    ResultHeld,
+    ResultRef,
+    StagedResult,
+    Step,
+)
 from skrei_domain.node import NodeInfo
 
 HIGHEST = 2**53
@@ -62,7 +72,13 @@ INFO_BYTES = 64 * 1024
 MOST_AMOUNT = 2**60
 """Bytes, or thousandths of a core, of one node: the sum over a cluster still fits a column."""
 
-_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:-]{{0,{ID_CHARACTERS - 1}}}")
+MOST_RESULTS = 1_024
+"""Results that one message between leader and publisher names: neither sends more than 500."""
+
+MOST_PLACE = 4_096
+"""Characters of a publisher's own word for where a result is staged."""
+
+_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{ID_CHARACTERS - 1}}}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _INLINE_CHARACTERS = 4 * -(-INLINE_BYTES // 3)
 
@@ -124,6 +140,59 @@ def _wrong_with_result(result: ResultRef) -> str:
     except (binascii.Error, ValueError):
         return "its inline result is not base64"
     return ""
+
+
+def sound_fact(fact: PublisherFact) -> PublisherFact:
+    """Return a fact of the publisher without what cannot be; raises ValueError where it names too much.
+
+    What is left out is nobody's loss: the leader asks again for all that it has not heard of.
+    """
+    _count(fact.stored, fact.dropped, fact.finalised, fact.refused)
+    return fact.model_copy(
+        update={
+            "stored": tuple(pair for pair in fact.stored if _names_result(*pair)),
+            "dropped": tuple(each for each in fact.dropped if is_id(each)),
+            "finalised": tuple(pair for pair in fact.finalised if _names_result(*pair)),
+            "refused": tuple(
+                each
+                for each in fact.refused
+                if _names_result(each.execution_id, each.digest)
+                and len(each.problem.code) <= MOST_CODE
+                and len(each.problem.message) <= MOST_TEXT
+            ),
+        }
+    )
+
+
+def sound_command(command: PublisherCommand) -> PublisherCommand:
+    """Return a command to the publisher without what cannot be; raises ValueError where it names too much."""
+    _count(command.take, command.drop, command.finalise, command.keep)
+    return command.model_copy(
+        update={
+            "take": tuple(filter(_is_held, command.take)),
+            "drop": tuple(filter(is_id, command.drop)),
+            "finalise": tuple(filter(_is_staged, command.finalise)),
+            "keep": tuple(filter(_is_staged, command.keep)),
+        }
+    )
+
+
+def _count(*named: Sized) -> None:
+    if (count := sum(map(len, named))) > MOST_RESULTS:
+        raise ValueError(f"a message about {count} results, of {MOST_RESULTS} at most")
+
+
+def _names_result(execution_id: str, digest: str) -> bool:
+    return is_id(execution_id) and _DIGEST.fullmatch(digest) is not None
+
+
+def _is_held(held: ResultHeld) -> bool:
+    return _names_result(held.execution_id, held.digest) and 0 <= held.size <= LARGEST
+
+
+def _is_staged(staged: StagedResult) -> bool:
+    fits = is_name(staged.publisher) and len(staged.place) <= MOST_PLACE and "\0" not in staged.place
+    return fits and _names_result(staged.execution_id, staged.digest) and 0 <= staged.size <= LARGEST
 
 
 def wrong_with_hello(hello: Hello, timeline: int) -> str:

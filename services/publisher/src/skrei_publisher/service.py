@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import aiohttp
 from aiohttp import web
-from pydantic import ValidationError
 
 from skrei_domain import envelope, subjects
+from skrei_domain.bounds import sound_command
 from skrei_domain.clock import SystemClock
 from skrei_domain.messages import PublisherCommand, PublisherFact
 from skrei_kit.bus import Bus, BusUnavailable, Message
@@ -131,9 +131,9 @@ class _Speaker:
 def _into(worker: Worker) -> Callable[[Message], Awaitable[None]]:
     async def handle(message: Message) -> None:
         try:
-            command = envelope.unwrap(PublisherCommand, message.data)
-        except ValidationError as error:
-            log.error("publisher_command_unreadable", reason=str(error))
+            command = sound_command(envelope.unwrap(PublisherCommand, message.data))
+        except ValueError as error:
+            log.error("publisher_command_unreadable", reason=str(error).splitlines()[0])
             return
         worker.accept(command)
 

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from skrei_domain import envelope, subjects
 from skrei_domain.clock import Clock
 from skrei_domain.lifecycle import JobState
-from skrei_domain.messages import EvaluationHint, Heartbeat, Hello, HintedEvaluation, PublisherFact
+from skrei_domain.messages import EvaluationHint, Heartbeat, Hello, HintedEvaluation
 from skrei_kit.bus import Arrival, Bus, Message
 from skrei_kit.observability import get_logger
 from skrei_scheduler.core import Core
+from skrei_scheduler.published import read_fact
 from skrei_scheduler.quarantine import read_batch
 from skrei_scheduler.specs import SpecCache
 from skrei_scheduler.work import Outgoing, Reply
@@ -115,7 +116,12 @@ class Arrivals:
         self._work()
 
     async def _on_publisher(self, message: Message) -> None:
-        self._core.on_publisher_fact(envelope.unwrap(PublisherFact, message.data))
+        try:
+            fact = read_fact(message.data)
+        except ValueError as error:
+            log.warning("publisher_fact_skipped", error=str(error).splitlines()[0])
+            return
+        self._core.on_publisher_fact(fact)
         self._work()
 
     def _evaluation(self, hinted: HintedEvaluation) -> Evaluation:

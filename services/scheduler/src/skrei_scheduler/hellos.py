@@ -16,6 +16,13 @@ from skrei_scheduling.membership import lose_into
 WAITING_HELLOS = 4
 """Hellos of one node that wait for an answer, the newest: a node says one page at a time, and has one process."""
 
+TWICE_FROM_THE_FUTURE = Problem(
+    code="from-the-future",
+    message="this node was told of a new timeline for what it says it was told, and says so again; a record that is "
+    "restored once more has a new leader, and a node whose journal is broken needs a new data folder",
+)
+"""A sound node takes the new timeline; one that does not must not make every other node begin a new log each time."""
+
 
 class Hellos:
     """Hellos that wait for an answer, and nodes that are being taken in."""
@@ -25,6 +32,7 @@ class Hellos:
         self._silence = silence
         self._offers = offers
         self._said: dict[str, dict[tuple[str, int], tuple[Hello, str]]] = {}  # of each node the latest of each page
+        self._showed: set[str] = set()  # nodes that have shown this leader a record from the future
         self._welcomes: dict[str, Welcome] = {}
         self._greeted_last = False
 
@@ -86,6 +94,8 @@ class Hellos:
             del self._welcomes[hello.node_id]  # it speaks anew: what is left of this one is found again
         mine = {row.id: row for row in lead.view.of_node(hello.node_id)}
         greeting = lead.side.greet(lead.log_of(hello.node_id), mine, hello, now)
+        if greeting.restored and hello.node_id in self._showed:
+            return [Reply(reply_to, self._no(TWICE_FROM_THE_FUTURE))]
         if greeting.restored:
             return self._new_timeline(hello)
         if greeting.log is None:
@@ -100,6 +110,7 @@ class Hellos:
     def _new_timeline(self, hello: Hello) -> Commit:
         lead = self._lead
         timeline = max(lead.side.timeline, hello.timeline) + 1
+        self._showed.add(hello.node_id)
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
             lead.view.apply(changes)

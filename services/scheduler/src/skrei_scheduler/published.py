@@ -2,11 +2,15 @@
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from skrei_domain import envelope
+from skrei_domain.bounds import sound_fact
 from skrei_domain.lifecycle import Want
 from skrei_domain.messages import PublisherCommand, PublisherFact, PublishRefused, StagedResult
+from skrei_kit.observability import get_logger
 from skrei_scheduler.lead import Lead
 from skrei_scheduler.work import Commit, Fetch, Outgoing, SendCommands, SendPublisher
 from skrei_scheduling.builder import ChangesBuilder
@@ -15,8 +19,17 @@ from skrei_scheduling.publishing import finish_into, refuse_into
 from skrei_scheduling.rows import ExecutionRow
 from skrei_scheduling.settle import follow_up, jobs_of
 
+log = get_logger()
+
+FACTS_WAITING = 256
+"""Facts of the publisher that wait for their commit; what does not fit is said again when the sweep asks again."""
 PUBLISHER_FACTS_A_COMMIT = 16
 """Each names at most some hundred results: about 20 ms of bulk write."""
+
+
+def read_fact(payload: bytes) -> PublisherFact:
+    """Return what can be of a fact of the publisher. Raises ValueError where it cannot be read, or names too much."""
+    return sound_fact(envelope.unwrap(PublisherFact, payload))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +58,14 @@ class Said:
         return list(dict.fromkeys(named))
 
     def settle_into(self, builder: ChangesBuilder) -> None:
-        """Add what this does to executions and their jobs."""
-        for execution_id, digest in self.finalised:
-            finish_into(builder, execution_id, digest)
-        for each in self.refused:
-            failed = refuse_into(builder, each.execution_id, each.digest, each.problem)
-            if failed is not None:
-                follow_up(builder, failed, each.problem)
+        """Add what this does to executions and their jobs; what raises is left out: it must not end this leader."""
+        _settle_apart(
+            builder,
+            [
+                *((pair[0], partial(finish_into, builder, *pair)) for pair in self.finalised),
+                *((each.execution_id, partial(_refuse, builder, each)) for each in self.refused),
+            ],
+        )
 
     def stored_with(self, changes: Changes) -> Changes:
         """Return `changes` with what became of inline results."""
@@ -71,6 +85,8 @@ class Published:
 
     def take(self, fact: PublisherFact) -> None:
         """The publisher holds results, has made them final, or has dropped them."""
+        if len(self._waiting) >= FACTS_WAITING:
+            return
         self._waiting.append(fact)
 
     def fetched(self, asked: Iterable[str], rows: Mapping[str, ExecutionRow]) -> None:
@@ -101,6 +117,29 @@ class Published:
 
         jobs = frozenset(jobs_of(lead.view, said.ended, late))
         return Commit("results", jobs, frozenset(), decide, after)
+
+
+def _settle_apart(builder: ChangesBuilder, steps: Sequence[tuple[str, Callable[[], None]]]) -> None:
+    """Take steps, of an execution each, in order; halves are tried until what raises is left out alone."""
+    rows = (builder.row(execution_id) for execution_id, _ in steps)
+    saved = builder.saved({row.job_id for row in rows if row is not None})
+    try:
+        for _, step in steps:
+            step()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not end this leader; the sweep asks again
+        builder.back_to(saved)
+        if len(steps) == 1:
+            log.error("publisher_fact_left_out", execution_id=steps[0][0], error=f"{type(error).__name__}: {error}")
+            return
+        half = len(steps) // 2
+        _settle_apart(builder, steps[:half])
+        _settle_apart(builder, steps[half:])
+
+
+def _refuse(builder: ChangesBuilder, each: PublishRefused) -> None:
+    failed = refuse_into(builder, each.execution_id, each.digest, each.problem)
+    if failed is not None:
+        follow_up(builder, failed, each.problem)
 
 
 def publish_now(changes: Changes) -> list[Outgoing]:
