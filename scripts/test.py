@@ -67,10 +67,10 @@ def suite_steps() -> list[Step]:
     """The suites, quick ones first. Two workers where tests share nothing; one where they kill or time processes."""
     return [
         _suite("unit", 60, "-n", "2"),
-        _suite("property", 90, "-n", "2"),
-        _suite("architecture", 30),
-        _suite("conformance", 120),
-        _suite("integration", 180, "-n", "2"),
+        _suite("property", 75, "-n", "2"),
+        _suite("architecture", 45),
+        _suite("conformance", 60),
+        _suite("integration", 240, "-n", "2"),
         _suite("simulation", 120),
         _suite("faults", 420),
         _suite("e2e", 300),

@@ -132,8 +132,8 @@ class Stay:
 def leave(ask: Ask, job_id: str) -> int:
     """Ctrl+C: the job goes on, unless it is pressed again while the way back stands on the screen."""
     job = short(job_id)
-    render.note(f"\nLeft the job; it goes on. Come back: skrei logs -f {job}. Ctrl+C again stops it.")
-    try:
+    try:  # a second one may come while the words are still being written
+        render.note(f"\nLeft the job; it goes on. Come back: skrei logs -f {job}. Ctrl+C again stops it.")
         time.sleep(GRACE_SECONDS)
     except KeyboardInterrupt:
         with Ask(ask.endpoint) as fresh:
