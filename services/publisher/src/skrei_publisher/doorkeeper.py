@@ -1,6 +1,8 @@
 """Who may come in: a download token opens one execution's result, a run token takes one execution's result in."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import ClassVar, Protocol
 
@@ -19,6 +21,35 @@ class TokenRefused(SkreiError):
     def __init__(self, message: str, *, status: HTTPStatus, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What a door says to whom it does not open."""
+
+    none: str
+    expired: str
+    kind: str
+    other: str
+    hint: str
+    expired_hint: str = ""
+
+
+_DOWNLOAD = _Words(
+    none="The address carries no token.",
+    expired="The address has expired.",
+    kind="The token is for another door.",
+    other="The token is for another result.",
+    hint=HINT,
+    expired_hint=HINT,
+)
+_UPLOAD = _Words(
+    none="The request carries no token.",
+    expired="The right to upload has expired.",
+    kind="The token opens no upload.",
+    other="The token is for another execution.",
+    hint=UPLOAD_HINT,
+)
 
 
 class Doorkeeper(Protocol):
@@ -42,37 +73,13 @@ class SignedDoor:
 
     def check(self, token: str, execution_id: str) -> None:
         """Return when the token opens this execution's result; raises TokenRefused."""
-        if not token:
-            raise TokenRefused("The address carries no token.", status=HTTPStatus.UNAUTHORIZED, hint=HINT)
-        try:
+        with _refusing(token, _DOWNLOAD):
             self._verifier.download(token, execution_id)
-        except TokenExpired as error:
-            raise TokenRefused("The address has expired.", status=HTTPStatus.UNAUTHORIZED, hint=HINT) from error
-        except TokenWrongKind as error:
-            raise TokenRefused("The token is for another door.", status=HTTPStatus.FORBIDDEN, hint=HINT) from error
-        except TokenInvalid as error:
-            if error.details.get("execution_id"):
-                raise TokenRefused(
-                    "The token is for another result.", status=HTTPStatus.FORBIDDEN, hint=HINT
-                ) from error
-            raise TokenRefused("The token is not valid.", status=HTTPStatus.UNAUTHORIZED, hint=HINT) from error
 
     def upload(self, token: str, execution_id: str) -> UploadRight:
         """Return what the run token of an execution allows at this door; raises TokenRefused."""
-        if not token:
-            raise TokenRefused("The request carries no token.", status=HTTPStatus.UNAUTHORIZED, hint=UPLOAD_HINT)
-        try:
+        with _refusing(token, _UPLOAD):
             return self._verifier.upload(token, execution_id)
-        except TokenExpired as error:
-            raise TokenRefused("The right to upload has expired.", status=HTTPStatus.UNAUTHORIZED) from error
-        except TokenWrongKind as error:
-            raise TokenRefused("The token opens no upload.", status=HTTPStatus.FORBIDDEN, hint=UPLOAD_HINT) from error
-        except TokenInvalid as error:
-            if error.details.get("execution_id"):
-                raise TokenRefused(
-                    "The token is for another execution.", status=HTTPStatus.FORBIDDEN, hint=UPLOAD_HINT
-                ) from error
-            raise TokenRefused("The token is not valid.", status=HTTPStatus.UNAUTHORIZED, hint=UPLOAD_HINT) from error
 
     def logs(self, token: str, execution_id: str) -> None:
         """Return when it is a run token of the execution, whose node may say what it says; raises TokenRefused."""
@@ -86,6 +93,23 @@ class SignedDoor:
             raise TokenRefused(
                 "The token does not open this log.", status=HTTPStatus.FORBIDDEN, hint=UPLOAD_HINT
             ) from error
+
+
+@contextmanager
+def _refusing(token: str, words: _Words) -> Iterator[None]:
+    """Turn what a verifier says of a token into the refusal of a door."""
+    if not token:
+        raise TokenRefused(words.none, status=HTTPStatus.UNAUTHORIZED, hint=words.hint)
+    try:
+        yield
+    except TokenExpired as error:
+        raise TokenRefused(words.expired, status=HTTPStatus.UNAUTHORIZED, hint=words.expired_hint) from error
+    except TokenWrongKind as error:
+        raise TokenRefused(words.kind, status=HTTPStatus.FORBIDDEN, hint=words.hint) from error
+    except TokenInvalid as error:
+        if error.details.get("execution_id"):
+            raise TokenRefused(words.other, status=HTTPStatus.FORBIDDEN, hint=words.hint) from error
+        raise TokenRefused("The token is not valid.", status=HTTPStatus.UNAUTHORIZED, hint=words.hint) from error
 
 
 def bearer_of(headers: Mapping[str, str]) -> str:
