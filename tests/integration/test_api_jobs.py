@@ -23,6 +23,7 @@ async def api(postgres_url: str, nats_url: str) -> AsyncIterator[Api]:
         yield running
 
 
+@pytest.mark.row("1.1/success-is-200", "1.1/unknown-keys", "1.4/put")
 async def test_a_submitted_job_reads_back_as_clients_know_it(api: Api) -> None:
     answer = await api.http.put(JOBS, json={"Job": HELLO | {"Labels": {"team": "x"}, "Cuont": 2}})
     told = answer.json()
@@ -40,11 +41,13 @@ async def test_a_submitted_job_reads_back_as_clients_know_it(api: Api) -> None:
     assert job["CreateTime"] <= job["ModifyTime"]
 
 
+@pytest.mark.row("1.1/success-is-200", "1.4/put")
 async def test_no_warnings_are_null_and_post_is_put(api: Api) -> None:
     answer = await api.http.post(JOBS, json={"Job": HELLO})
     assert (answer.status_code, answer.json()["Warnings"]) == (200, None)
 
 
+@pytest.mark.row("1.7/by-name-id-or-prefix")
 async def test_a_job_answers_to_its_name_its_id_and_any_beginning_of_it(api: Api) -> None:
     job_id = await api.submit(Name="my job")
     for key in (job_id, "my%20job", job_id[:10], job_id[:3]):
@@ -52,6 +55,7 @@ async def test_a_job_answers_to_its_name_its_id_and_any_beginning_of_it(api: Api
         assert (answer.status_code, answer.json()["Job"]["ID"]) == (200, job_id), key
 
 
+@pytest.mark.row("1.7/ambiguous")
 async def test_a_beginning_that_several_share_is_answered_with_their_ids(api: Api) -> None:
     first, second = sorted([await api.submit(), await api.submit()])
     answer = await api.http.get(f"{JOBS}/j-")
@@ -65,6 +69,7 @@ async def test_a_beginning_that_several_share_is_answered_with_their_ids(api: Ap
     [("GET", ""), ("DELETE", ""), ("GET", "/history"), ("GET", "/executions"), ("GET", "/results")],
 )
 @pytest.mark.parametrize("key", ["j-1234", "nope", "j-00000000-0000-0000-0000-000000000000", "a%00b", "%ff"])
+@pytest.mark.row("1.7/unknown")
 async def test_an_unknown_job_is_404_everywhere(api: Api, method: str, path: str, key: str) -> None:
     answer = await api.http.request(method, f"{JOBS}/{key}{path}")
     assert (answer.status_code, answer.json()["Code"], answer.json()["Component"]) == (404, "NotFound", "JobStore")
@@ -113,6 +118,7 @@ async def test_an_unknown_job_is_404_everywhere(api: Api, method: str, path: str
         ),
     ],
 )
+@pytest.mark.row("1.1/validation-errors")
 async def test_bad_submissions_are_answered_by_what_is_wrong(
     api: Api, body: bytes, status: int, code: str, message: str | None
 ) -> None:
@@ -125,6 +131,7 @@ async def test_bad_submissions_are_answered_by_what_is_wrong(
     assert (await api.http.get(JOBS)).json() == {"NextToken": "", "Items": []}
 
 
+@pytest.mark.row("1.1/body-limit")
 async def test_an_oversized_body_is_413(api: Api) -> None:
     answer = await api.http.put(JOBS, content=b" " * (10 * 1024 * 1024 + 1))
     assert (answer.status_code, answer.json()["Message"]) == (
@@ -133,6 +140,7 @@ async def test_an_oversized_body_is_413(api: Api) -> None:
     )
 
 
+@pytest.mark.row("1.4/unchanged-spec")
 async def test_a_name_in_use_is_a_conflict_and_other_submissions_of_the_group_are_not_hurt(api: Api) -> None:
     answers = await asyncio.gather(
         *(api.http.put(JOBS, json={"Job": HELLO | {"Name": name}}) for name in ("a", "b", "a", "c", "a"))
@@ -144,6 +152,7 @@ async def test_a_name_in_use_is_a_conflict_and_other_submissions_of_the_group_ar
     assert other.status_code == 200
 
 
+@pytest.mark.row("1.4/idempotency-token")
 async def test_the_same_token_and_body_get_the_same_answer_and_another_body_is_a_conflict(api: Api) -> None:
     body = {"Job": HELLO, "IdempotencyToken": "t-1"}
     first, again = [(await api.http.put(JOBS, json=body)).json() for _ in range(2)]
@@ -193,6 +202,7 @@ async def test_the_scheduler_is_told_with_all_it_needs_while_it_is_small(api: Ap
     await client.close()
 
 
+@pytest.mark.row("1.4/stop")
 async def test_stopping_writes_the_reason_and_asks_the_scheduler_once(api: Api) -> None:
     job_id = await api.submit()
     first = await api.http.request("DELETE", f"{JOBS}/{job_id}", json={"reason": "enough"})
@@ -204,6 +214,7 @@ async def test_stopping_writes_the_reason_and_asks_the_scheduler_once(api: Api) 
     assert (job["State"]["StateType"], job["State"]["Message"]) == ("Stopped", "enough")
 
 
+@pytest.mark.row("1.4/stop-reason")
 async def test_the_reason_is_read_from_the_query_where_the_body_has_none(api: Api) -> None:
     job_id = await api.submit()
     await api.http.request("DELETE", f"{JOBS}/{job_id}?reason=from+the+query", content=b"{}")
@@ -211,6 +222,7 @@ async def test_the_reason_is_read_from_the_query_where_the_body_has_none(api: Ap
 
 
 @pytest.mark.parametrize("state", ["Completed", "Failed"])
+@pytest.mark.row("1.4/stop-ended")
 async def test_what_has_ended_cannot_be_stopped(api: Api, state: str) -> None:
     job_id = await api.submit()
     await api.rows.state(job_id, state, units_won=1 if state == "Completed" else 0)
@@ -221,6 +233,7 @@ async def test_what_has_ended_cannot_be_stopped(api: Api, state: str) -> None:
     )
 
 
+@pytest.mark.row("1.5/history-token")
 async def test_history_goes_on_until_the_job_is_terminal_and_drained(api: Api) -> None:
     job_id = await api.submit()
     page = (await api.http.get(f"{JOBS}/{job_id}/history")).json()
@@ -242,6 +255,7 @@ async def test_history_goes_on_until_the_job_is_terminal_and_drained(api: Api) -
     assert rest["NextToken"] == ""
 
 
+@pytest.mark.row("1.4/history")
 async def test_history_is_filtered_by_level_execution_and_time(api: Api) -> None:
     job_id = await api.submit()
     first, second = await api.rows.execution(job_id), await api.rows.execution(job_id, partition=1, state="failed")
@@ -264,11 +278,13 @@ async def test_history_is_filtered_by_level_execution_and_time(api: Api) -> None
 @pytest.mark.parametrize(
     "query", ["since=-1", "since=1099511627776", "event_type=node", "next_token=nonsense", "limit=x"]
 )
+@pytest.mark.row("1.4/history")
 async def test_bad_history_queries_are_400(api: Api, query: str) -> None:
     job_id = await api.submit()
     assert (await api.http.get(f"{JOBS}/{job_id}/history?{query}")).status_code == 400
 
 
+@pytest.mark.row("1.4/list", "1.5/jobs-token")
 async def test_jobs_are_listed_in_pages_that_miss_none_and_repeat_none(api: Api) -> None:
     ids = [await api.submit(Labels={"n": str(number)}) for number in range(5)]
     seen: list[str] = []
@@ -283,6 +299,7 @@ async def test_jobs_are_listed_in_pages_that_miss_none_and_repeat_none(api: Api)
     assert [job["ID"] for job in (await api.http.get(JOBS)).json()["Items"]] == ids
 
 
+@pytest.mark.row("1.4/list")
 async def test_jobs_are_listed_by_labels_and_namespace(api: Api) -> None:
     eu = await api.submit(Labels={"region": "eu", "size": "9"})
     us = await api.submit(Labels={"region": "us"}, Namespace="team")
@@ -311,10 +328,12 @@ async def test_jobs_are_listed_by_labels_and_namespace(api: Api) -> None:
         "limit=-1",
     ],
 )
+@pytest.mark.row("1.5/order")
 async def test_bad_list_queries_are_400(api: Api, query: str) -> None:
     assert (await api.http.get(f"{JOBS}?{query}")).status_code == 400
 
 
+@pytest.mark.row("1.4/get")
 async def test_a_job_comes_with_what_include_asks_for(api: Api) -> None:
     job_id = await api.submit()
     execution_id = await api.rows.execution(job_id)

@@ -155,6 +155,7 @@ async def test_what_a_node_has_no_output_of_is_told_by_the_node(api: Api, nats_u
     assert frames == [problem("not on this node (any more)")]
 
 
+@pytest.mark.row("1.8/ended")
 async def test_an_ended_executions_output_is_its_results(api: Api) -> None:
     job_id = await api.submit()
     execution_id = await api.rows.execution(job_id, state="completed", observed="completed", stdout="beginn")
@@ -186,6 +187,7 @@ async def test_what_was_taken_over_is_fetched_from_the_publisher(postgres_url: s
     assert served[0].startswith(f"/results/{execution_id}.tar.gz?token=")
 
 
+@pytest.mark.row("1.8/failed")
 async def test_without_a_result_the_beginning_that_the_record_keeps_is_shown(api: Api) -> None:
     job_id = await api.submit()
     said = {"stdout": "out", "stderr": "err", "stdout_truncated": False, "stderr_truncated": False}
@@ -208,6 +210,7 @@ async def with_log_keeper(postgres_url: str, nats_url: str, folder: Path) -> Asy
 UNTIL = "this is what it had sent until 20"
 
 
+@pytest.mark.row("1.8/silent-node")
 async def test_what_a_silent_node_had_sent_is_shown_and_that_it_is_no_more(
     postgres_url: str, nats_url: str, tmp_path: Path
 ) -> None:
@@ -277,6 +280,7 @@ async def test_an_execution_that_is_named_is_the_one_that_is_read(api: Api) -> N
         (f"{JOBS}/{{job}}/logs?follow=maybe", "follow: 'maybe'; allowed: true, false"),
     ],
 )
+@pytest.mark.row("1.8/frames")
 async def test_after_the_upgrade_every_error_is_a_frame_and_the_close_is_normal(
     api: Api, path: str, expected: str
 ) -> None:
@@ -292,5 +296,6 @@ async def test_a_job_that_failed_before_it_was_placed_says_so(api: Api) -> None:
     assert (frames, code) == ([problem(f"no execution of job {job_id} ever ran; it is Failed: no node fits")], 1000)
 
 
+@pytest.mark.row("1.8/plain-get")
 async def test_a_plain_request_for_logs_is_400(api: Api) -> None:
     assert (await api.http.get(f"{JOBS}/{await api.submit()}/logs")).status_code == 400

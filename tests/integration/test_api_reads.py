@@ -23,6 +23,7 @@ async def api(postgres_url: str, nats_url: str) -> AsyncIterator[Api]:
         yield running
 
 
+@pytest.mark.row("1.4/executions", "3.2/revision")
 async def test_a_running_execution_shows_numbers_and_no_output_yet(api: Api) -> None:
     job_id = await api.submit(Count=2)
     execution_id = await api.rows.execution(job_id, partition=1)
@@ -51,6 +52,7 @@ async def test_a_running_execution_shows_numbers_and_no_output_yet(api: Api) -> 
         ({"state": "lost", "observed": "running"}, 10, 2),
     ],
 )
+@pytest.mark.row("3.2/states-as-numbers")
 async def test_states_are_the_numbers_that_clients_know(
     api: Api, columns: dict[str, str], compute: int, desired: int
 ) -> None:
@@ -60,6 +62,7 @@ async def test_states_are_the_numbers_that_clients_know(
     assert (shown["ComputeState"]["StateType"], shown["DesiredState"]["StateType"]) == (compute, desired)
 
 
+@pytest.mark.row("1.4/executions")
 async def test_an_ended_execution_tells_what_it_said(api: Api) -> None:
     job_id = await api.submit()
     said = {"stdout": "15\n", "stderr": "", "stdout_truncated": True, "stderr_truncated": False, "exit_code": 3}
@@ -91,6 +94,7 @@ async def test_an_execution_that_never_ran_has_exit_code_minus_one_and_its_probl
     assert shown["ComputeState"] == {"StateType": 10, "Message": "no such file"}
 
 
+@pytest.mark.row("1.4/results")
 async def test_results_are_signed_addresses_of_the_winners_in_the_order_of_partitions(api: Api) -> None:
     job_id = await api.submit(Count=3)
     winners = {
@@ -210,6 +214,7 @@ async def test_a_run_token_opens_its_own_blobs_and_nothing_else(api: Api) -> Non
     assert answer.status_code == 403
 
 
+@pytest.mark.row("1.6/node-state")
 async def test_nodes_show_what_they_have_and_what_is_free(api: Api) -> None:
     await api.rows.node("n-1", region="eu")
     await api.rows.node("n-2", "DISCONNECTED", region="us")
@@ -255,6 +260,7 @@ async def test_a_node_tells_what_happened_to_it_and_what_it_cannot_use(api: Api)
     ]
 
 
+@pytest.mark.row("1.6/list")
 async def test_nodes_are_filtered_and_ordered(api: Api) -> None:
     for node_id, connection, region in (
         ("n-a", "CONNECTED", "eu"),
@@ -276,6 +282,7 @@ async def test_nodes_are_filtered_and_ordered(api: Api) -> None:
         assert (await api.http.get(f"{NODES}?{bad}")).status_code == 400
 
 
+@pytest.mark.row("1.6/get", "1.6/put")
 async def test_an_unknown_node_is_404_an_ambiguous_one_409_and_changing_one_501(api: Api) -> None:
     await api.rows.node("n-1a")
     await api.rows.node("n-1b")
@@ -287,6 +294,7 @@ async def test_an_unknown_node_is_404_an_ambiguous_one_409_and_changing_one_501(
     assert (change.status_code, change.json()["Code"]) == (501, "NotImplemented")
 
 
+@pytest.mark.row("1.1/redirects", "1.2/alive", "1.2/node", "1.2/version")
 async def test_the_server_tells_that_it_lives_and_what_it_is(api: Api) -> None:
     assert (await api.http.get("/api/v1/agent/alive")).json() == {"Status": "OK"}
     version = (await api.http.get("/api/v1/agent/version")).json()
@@ -297,6 +305,7 @@ async def test_the_server_tells_that_it_lives_and_what_it_is(api: Api) -> None:
         assert (answer.status_code, answer.headers["location"]) == (301, f"/api/v1/agent/{target}")
 
 
+@pytest.mark.row("1.1/unknown-route")
 async def test_an_unknown_route_is_answered_in_the_known_words(api: Api) -> None:
     answer = await api.http.get("/api/v2/everything")
     assert (answer.status_code, answer.json()["Message"]) == (404, "The requested resource/URL was not found.")
@@ -305,6 +314,7 @@ async def test_an_unknown_route_is_answered_in_the_known_words(api: Api) -> None
     assert head.status_code == 404
 
 
+@pytest.mark.row("1.1/record-away")
 async def test_with_the_record_away_the_door_says_try_again(postgres_url: str, nats_url: str) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

@@ -60,6 +60,7 @@ JOBS = "/api/v1/orchestrator/jobs"
         (Door.OPEN, THERE, True, Shown.OTHER, Caller.ANYBODY),
     ],
 )
+@pytest.mark.row("1.1/listen", "9.1/who-is-let-in")
 def test_who_is_let_in(door: Door, peer: str, passed_on: bool, shown: Shown, expected: Caller | Refusal) -> None:
     assert decide(Knock(door, peer, passed_on, shown)) is expected
 
@@ -88,6 +89,7 @@ def test_each_header_of_a_proxy_is_known(header: str) -> None:
     assert not was_passed_on(["host", "accept", "authorization"])
 
 
+@pytest.mark.row("9.1/who-is-let-in")
 def test_every_route_but_health_and_those_with_tokens_of_their_own_is_the_owners() -> None:
     doors = {(route.path, door_of("GET", route.path)) for route in ROUTES if hasattr(route, "path")}
     assert {path for path, door in doors if door is Door.OPEN} == {"/api/v1/agent/alive", "/livez"}
@@ -154,6 +156,7 @@ async def test_an_empty_secret_is_nobodys() -> None:
     assert gate._shown("Bearer") is Shown.OTHER
 
 
+@pytest.mark.row("9.1/origin")
 async def test_a_page_that_rebinds_its_name_to_this_machine_is_refused() -> None:
     async with door(HERE) as api:
         assert (await api.get(JOBS, headers={"Host": "evil.example:1234"})).status_code == 403
@@ -163,6 +166,7 @@ async def test_a_page_that_rebinds_its_name_to_this_machine_is_refused() -> None
         assert (await api.get(JOBS, headers=forwarded)).status_code == 401
 
 
+@pytest.mark.row("1.2/alive")
 async def test_health_is_open_and_tokens_of_routes_are_theirs() -> None:
     async with door() as api:
         assert (await api.get("/livez")).text == "anybody"

@@ -49,6 +49,7 @@ def client(
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=frame), base_url="http://localhost:1234")
 
 
+@pytest.mark.row("1.1/request-id", "1.1/version-headers")
 async def test_every_answer_carries_a_request_id_and_the_servers_version() -> None:
     async with client() as api:
         answer = await api.get("/echo", headers={"X-Request-Id": "mine-1"})
@@ -80,12 +81,14 @@ async def test_a_local_or_configured_name_is_served(host: str) -> None:
         {"Origin": "http://[::1"},
     ],
 )
+@pytest.mark.row("9.1/origin")
 async def test_a_foreign_origin_or_host_is_refused_on_loopback(headers: dict[str, str]) -> None:
     async with client() as api:
         answer = await api.get("/echo", headers=headers)
     assert (answer.status_code, answer.json()["Code"]) == (403, "Forbidden")
 
 
+@pytest.mark.row("1.1/body-limit")
 async def test_a_body_over_the_limit_is_refused_announced_or_not() -> None:
     async def streamed() -> AsyncIterator[bytes]:
         for _ in range(11):
@@ -101,12 +104,14 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not() -> None:
         assert (answer.json()["Code"], answer.json()["Component"]) == ("BadRequest", "APIServer")
 
 
+@pytest.mark.row("1.1/rate-limit")
 async def test_more_requests_than_the_limit_are_told_to_wait() -> None:
     async with client(rate=1) as api:
         statuses = {(await api.get("/echo")).status_code for _ in range(5)}
     assert 429 in statuses
 
 
+@pytest.mark.row("1.1/handler-timeout")
 async def test_a_handler_that_takes_too_long_is_cut_off() -> None:
     async with client(seconds=0.01) as api:
         answer = await api.get("/hang")
@@ -114,17 +119,20 @@ async def test_a_handler_that_takes_too_long_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("version", ["", "v0.0.0", "v0.0.0-abc1234", "v1.4.0", "v1.9.3", "v1.6.0-rc1"])
+@pytest.mark.row("1.1/version-gate")
 async def test_known_client_versions_pass(version: str) -> None:
     async with client() as api:
         assert (await api.get("/echo", headers={"X-Bacalhau-Git-Version": version})).status_code == 200
 
 
+@pytest.mark.row("1.1/version-gate")
 async def test_a_client_version_that_is_none_is_refused() -> None:
     async with client() as api:
         answer = await api.get("/echo", headers={"X-Bacalhau-Git-Version": "yesterday"})
     assert (answer.status_code, answer.json()) == (400, {"Error": "Invalid client version 'yesterday'"})
 
 
+@pytest.mark.row("1.1/version-gate")
 async def test_a_client_too_old_is_told_the_oldest_that_works() -> None:
     async with client() as api:
         answer = await api.get("/echo", headers={"X-Bacalhau-Git-Version": "v1.3.9"})
@@ -152,6 +160,7 @@ async def test_a_client_too_old_is_told_the_oldest_that_works() -> None:
         (RuntimeError("secret"), 500, "InternalError"),
     ],
 )
+@pytest.mark.row("1.1/error-codes", "1.1/untyped-errors")
 async def test_an_error_is_answered_by_the_table(error: Exception, status: int, code: str) -> None:
     async with client(error=error) as api:
         answer = await api.get("/fail", headers={"X-Request-Id": "r-1"})
@@ -161,6 +170,7 @@ async def test_an_error_is_answered_by_the_table(error: Exception, status: int, 
     assert ("retry-after" in answer.headers) is (status in (429, 503))
 
 
+@pytest.mark.row("1.1/error-body")
 async def test_details_and_hint_are_left_out_when_empty() -> None:
     async with client(error=NotFound("job not found: x", hint="look again", job_id="x")) as api:
         full = (await api.get("/fail")).json()
@@ -170,6 +180,7 @@ async def test_details_and_hint_are_left_out_when_empty() -> None:
     assert set(bare) == {"Status", "Message", "RequestID", "Code", "Component"}
 
 
+@pytest.mark.row("1.1/pretty")
 async def test_pretty_indents_answers_and_errors() -> None:
     async with client(error=NotFound("none")) as api:
         assert (await api.get("/echo?pretty")).text == json.dumps({"size": 0}, indent=2)
@@ -177,6 +188,7 @@ async def test_pretty_indents_answers_and_errors() -> None:
         assert "\n" not in (await api.get("/echo")).text
 
 
+@pytest.mark.row("1.1/framework-errors")
 async def test_a_method_that_a_path_does_not_know_is_refused_in_the_same_body() -> None:
     async with client() as api:
         answer = await api.post("/echo")

@@ -13,6 +13,7 @@ def request(query: str) -> Request:
     ("text", "expected"),
     [("true", True), ("True", True), ("1", True), ("false", False), ("False", False), ("0", False), ("", False)],
 )
+@pytest.mark.row("1.4/flags-in-any-spelling")
 def test_truth_values_are_read_in_every_clients_spelling(text: str, expected: bool) -> None:
     assert queries.flag(request(f"reverse={text}"), "reverse") is expected
 
@@ -50,6 +51,7 @@ def test_a_paging_token_comes_back_as_it_went_out() -> None:
     ["x", "!", "\0", "é", "Ok46MTA6Nw", queries.token_out("history", 1, 2), queries.token_out("jobs", "a", "b"),
      queries.token_out("jobs", -1, 1), queries.token_out("jobs", 2**70, 1), queries.token_out("jobs", 1), "W" * 9_000],
 )  # fmt: skip
+@pytest.mark.row("1.5/bad-token")
 def test_a_token_that_was_not_given_out_here_is_refused(token: str) -> None:
     with pytest.raises(Invalid, match="next_token: not one that this server gave out"):
         queries.token_in(token, "jobs", int, int)

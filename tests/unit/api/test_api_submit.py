@@ -18,11 +18,13 @@ def body(**fields: Any) -> bytes:
     return json.dumps({"Job": JOB} | fields).encode()
 
 
+@pytest.mark.row("1.1/keys-in-any-case")
 def test_a_body_is_read_with_its_keys_in_any_case() -> None:
     spec, warnings, token = read_submission(json.dumps({"job": JOB, "idempotencytoken": "t-1", "FORCE": True}).encode())
     assert (spec.type, warnings, token) == ("batch", (), "t-1")
 
 
+@pytest.mark.row("1.4/cli-body")
 def test_the_whole_body_that_the_original_client_sends_is_accepted() -> None:
     zero = {"ID": "", "Name": "", "Namespace": "", "State": {"StateType": "Undefined"}, "Version": 0, "Meta": None}
     spec, warnings, _ = read_submission(

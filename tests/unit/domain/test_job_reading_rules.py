@@ -317,6 +317,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("raw", "lines"), [pytest.param(raw, lines, id=name) for name, raw, lines in WRONG])
+@pytest.mark.row("2.2/result-names")
 def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(raw: dict[str, Any], lines: list[str]) -> None:
     with pytest.raises(InvalidJob) as raised:
         parse_job(raw)

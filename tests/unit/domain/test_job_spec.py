@@ -34,6 +34,7 @@ def with_inline(url: str) -> JobSpec:
     return spec_of(Tasks=[HELLO["Tasks"][0] | {"InputSources": [source]}])
 
 
+@pytest.mark.row("2.1/count")
 def test_a_bare_job_gets_the_defaults() -> None:
     spec = spec_of()
     task = spec.tasks[0]
@@ -44,10 +45,27 @@ def test_a_bare_job_gets_the_defaults() -> None:
     assert (spec.offline.wait, spec.offline.replace, spec.offline.on_return) == (300, True, "keep-first")
 
 
+@pytest.mark.row("2.1/count")
 def test_an_explicit_count_of_zero_is_kept() -> None:
     assert spec_of(Count=0).count == 0
 
 
+@pytest.mark.row("2.2/result-paths")
+def test_what_a_task_leaves_needs_no_publisher() -> None:
+    left = [{"Name": "out", "Path": "/out"}]
+    spec, warnings = parse_job(HELLO | {"Tasks": [HELLO["Tasks"][0] | {"ResultPaths": left}]})
+    assert ([path.path for path in spec.tasks[0].result_paths], warnings) == (["/out"], ())
+
+
+@pytest.mark.row("2.3/amounts-as-numbers", "2.5/durations")
+def test_amounts_and_durations_may_be_numbers_and_durations_texts() -> None:
+    told = {"Resources": {"CPU": 2, "Memory": 1024}, "Timeouts": {"ExecutionTimeout": "5m", "QueueTimeout": 7}}
+    (task,) = parse_job(HELLO | {"Tasks": [HELLO["Tasks"][0] | told]})[0].tasks
+    assert task.resources.amounts() == Resources(cpu_milli=2000, memory_bytes=1024)
+    assert (task.timeouts.execution_timeout, task.timeouts.queue_timeout) == (300, 7)
+
+
+@pytest.mark.row("2.1/null-is-absent")
 def test_a_null_stands_for_an_absent_key_everywhere() -> None:
     nulls = dict.fromkeys(
         ["Name", "Namespace", "Count", "Constraints", "Meta", "Labels", "Offline", "State", "Version"]
@@ -89,6 +107,7 @@ def test_keys_match_in_any_case_but_not_inside_maps_that_are_the_users() -> None
     assert task.input_sources[0].source.type == "local"
 
 
+@pytest.mark.row("2.1/server-fields")
 def test_what_the_server_sets_is_ignored_with_the_warnings_that_clients_know() -> None:
     _, warnings = parse_job(
         HELLO
@@ -125,6 +144,7 @@ def test_zero_values_of_a_client_that_sends_everything_are_no_reason_to_warn() -
     assert parse_job(HELLO | zero)[1] == ()
 
 
+@pytest.mark.row("2.1/unknown-keys")
 def test_an_unknown_key_is_kept_and_answered_with_the_nearest_known_one() -> None:
     spec, warnings = parse_job(HELLO | {"Cuont": 3, "x": 1})
     assert warnings == (
@@ -153,6 +173,7 @@ def test_a_stored_spec_reads_back_as_it_was() -> None:
     assert spec.tasks[0].resources.amounts() == Resources(cpu_milli=2000, memory_bytes=1 << 20, gpu=1)
 
 
+@pytest.mark.row("2.2/never-null")
 def test_engine_and_publisher_are_never_null_in_what_is_stored() -> None:
     text = encode(
         spec_of(Tasks=[{"Name": "m", "Engine": {"Type": "wasm", "Params": {"EntryModule": "m"}}, "Publisher": None}])

@@ -73,6 +73,7 @@ async def test_several_results_lie_together_with_their_output_joined_in_order(tm
     assert not got.clashes
 
 
+@pytest.mark.row("6.3/names-of-several-partitions")
 async def test_what_cannot_lie_together_keeps_a_folder_for_each_partition(tmp_path: Path) -> None:
     api, _ = api_of(archive(stdout="0", words__top="a"), archive(stdout="1", words__top="b"), archive(stdout="2"))
     got = await fetched(api, tmp_path / "out")
