@@ -89,6 +89,15 @@ class Cluster(RuleBasedStateMachine):
         if self.ledger.jobs:
             self.ledger.stop(sorted(self.ledger.jobs)[pick % len(self.ledger.jobs)], self.ids("v"))
 
+    @rule(pick=PICK, count=st.integers(1, 3), cpu=st.sampled_from(["0", "1"]))
+    def update(self, pick: int, count: int, cpu: str) -> None:
+        """A new version, whatever the job is doing; the leader learns of it with what is due."""
+        if self.ledger.jobs:
+            old = self.ledger.jobs[sorted(self.ledger.jobs)[pick % len(self.ledger.jobs)]]
+            (task,) = old.tasks
+            task = replace(task, count=count, requirement=a_requirement(cpu=cpu))
+            self.ledger.update(replace(old, tasks=(task,)), self.ids("v"))
+
     @rule(seconds=st.sampled_from([1, 10, 60]))
     def time_passes(self, seconds: int) -> None:
         self.ledger.at += timedelta(seconds=seconds)
@@ -226,6 +235,8 @@ class Cluster(RuleBasedStateMachine):
             assert self.view.matrix.free[:, mine].tolist() == fresh.matrix.free[:, node_row].tolist()
             assert self.view.matrix.order[mine] == fresh.matrix.order[node_row]
         for id, job in self.view.jobs.items():
+            if job.version != self.ledger.jobs[id].version:
+                continue  # its user has changed it since
             assert job.won == frozenset(self.ledger.won[id])
             assert set(self.view.open_units(job)) == set(fresh.open_units(job))
             assert job.attempts == self.ledger.fresh(id).attempts

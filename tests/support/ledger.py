@@ -58,9 +58,26 @@ class Ledger:
         self.history.append(HistoryNew(job_id, self.history_seq[job_id], job.version, "Scheduling", "Job requested"))
         self._ask(EvaluationNew(evaluation_id, job_id, job.namespace, "job-cancel"))
 
+    def update(self, new: JobRow, evaluation_id: str, trigger: str = "job-update") -> None:
+        """What the API does for a new version: `new` is the job as its new spec makes it."""
+        old = self.jobs[new.id]
+        self.jobs[new.id] = replace(
+            new,
+            state=JobState.PENDING,
+            generation=old.generation + 1,
+            version=old.version + 1,
+            created_at=old.created_at,
+            asked_at=self.now,
+        )
+        self.won[new.id] = set()
+        self.history_seq[new.id] += 1
+        self.history.append(HistoryNew(new.id, self.history_seq[new.id], old.version + 1, "Submission", "Job updated"))
+        self._ask(EvaluationNew(evaluation_id, new.id, new.namespace, trigger))
+
     def fresh(self, job_id: str) -> JobRow:
         """The job as a reader finds it."""
-        rows = [row for row in self.executions.values() if row.job_id == job_id]
+        version = self.jobs[job_id].version
+        rows = [row for row in self.executions.values() if (row.job_id, row.job_version) == (job_id, version)]
         attempts: dict[Unit, int] = {}
         bad: dict[Unit, frozenset[str]] = {}
         for row in rows:
@@ -78,6 +95,7 @@ class Ledger:
                 each.evaluation.trigger,
                 self.fresh(each.evaluation.job_id),
                 each.evaluation.comment,
+                each.evaluation.version,
             )
             for each in self.evaluations.values()
             if each.due <= self.at
@@ -126,11 +144,14 @@ class Ledger:
         for row in changes.executions_new:
             assert row.id not in self.executions
             assert not self.jobs[row.job_id].state.is_terminal, "placed for a job that has ended"
+            assert row.job_version == self.jobs[row.job_id].version, "placed for a version that is over"
             assert row.unit not in self.won[row.job_id], "placed for a unit that is won"
             self.executions[row.id] = row
             self._check_unit(row)
         for result in changes.results:
             assert result.execution_id not in {each.execution_id for each in self.results}
+            current = result.job_version == self.jobs[result.job_id].version
+            assert current or not result.committed, "a result of a version that is over counts"
             if result.committed and result.staged is not None:
                 row = self.executions[result.execution_id]
                 unit = (result.task, result.partition)
@@ -187,6 +208,7 @@ class Ledger:
                 row = self.executions[execution_id]
                 assert row.state is ExecutionState.COMPLETED, "what it left is final, and it is not Completed"
                 assert not locked.jobs[row.job_id].state.is_terminal, "a job that has ended won a unit"
+                assert row.job_version == self.jobs[row.job_id].version, "a version that is over won a unit"
                 self.won[row.job_id].add(row.unit)
         for execution_id, _ in changes.results_refused:
             self.staged.pop(execution_id, None)

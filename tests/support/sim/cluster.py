@@ -128,6 +128,40 @@ class Cluster:
         self.hint(Evaluation(evaluation_id, job_id, "job-register", self.record.fresh(job_id)))
         if self.rng.random() < self.scene.stopped:
             self.agenda.after(self.rng.expovariate(1 / 10.0), lambda: self.stop(job_id))
+        for _ in range(self.rng.choice([1, 1, 2, 5]) if self.rng.random() < self.scene.changed else 0):
+            change = self.rng.choice([self.update, self.update, self.rerun])
+            self.agenda.after(self.rng.expovariate(1 / 10.0), lambda change=change: change(job_id, spec))  # type: ignore[misc]
+
+    def update(self, job_id: str, spec: JobSpec) -> None:
+        """A new spec under the same name, whatever the job is doing."""
+        spec = scenery.another(self.rng, spec)
+        self.next_version(job_id, spec, "job-update")
+
+    def rerun(self, job_id: str, spec: JobSpec) -> None:
+        """The spec it began with once more, unless it waits to begin."""
+        if self.record.jobs[job_id].state in (JobState.PENDING, JobState.QUEUED):
+            return
+        self.next_version(job_id, spec, "job-rerun")
+
+    def next_version(self, job_id: str, spec: JobSpec, trigger: str) -> None:
+        if self.agenda.now >= self.scene.seconds:
+            return
+        old, evaluation_id = self.record.jobs[job_id], self.ids("v")
+        job = compile_job(
+            spec,
+            id=job_id,
+            namespace="default",
+            name=spec.name,
+            generation=old.generation,
+            version=old.version,
+            state=old.state,
+            created_at=old.created_at,
+        )
+        self.tell(f"{job_id}, {old.state}, by {trigger}: {spec.count} of {spec.tasks[0].engine.params}")
+        self.specs.put(job_id, old.version + 1, encode(spec))
+        self.record.tick()
+        self.record.update(job, evaluation_id, trigger)
+        self.hint(Evaluation(evaluation_id, job_id, trigger, self.record.fresh(job_id)))
 
     def stop(self, job_id: str) -> None:
         if self.record.jobs[job_id].state.is_terminal:
@@ -307,7 +341,11 @@ class Cluster:
 
     def kept(self, job: JobRow, unit: tuple[str, int]) -> bool:
         """Whether a unit waits for a node that is gone, as its job wants it."""
-        rows = [row for row in self.record.executions.values() if row.job_id == job.id and row.unit == unit]
+        rows = [
+            row
+            for row in self.record.executions.values()
+            if (row.job_id, row.job_version, row.unit) == (job.id, job.version, unit)
+        ]
         return not job.offline.replace and any(row.live and not row.revoked for row in rows)
 
     def could_run(self, job: JobRow, info: NodeInfo) -> bool:

@@ -346,7 +346,7 @@ class SimLeader:
         run: RunOrder | None = None
         if row.want is Want.RUN:
             job, spec = self.core.view.jobs.get(row.job_id), self._specs.get(row.job_id, row.job_version)
-            if job is None or spec is None:
+            if job is None or spec is None or job.version != row.job_version:
                 return None
             signer = cast("TokenSigner", _NoTokens())
             now = self._agenda.wall + self._skew

@@ -24,6 +24,7 @@ class Scene:
     jobs: tuple[tuple[float, JobSpec], ...]
     faults: tuple[tuple[float, str], ...]
     stopped: float
+    changed: float
     flaky: float
 
 
@@ -39,6 +40,7 @@ def choose(rng: random.Random) -> Scene:
         jobs=tuple((rng.uniform(0.0, seconds * 0.8), _job(rng, number)) for number in range(rng.randint(3, 9))),
         faults=tuple((rng.uniform(1.0, seconds), rng.choice(kinds)) for _ in range(rng.randint(1, 12))),
         stopped=rng.choice([0.0, 0.2, 0.5]),
+        changed=rng.choice([0.0, 0.0, 0.3, 0.7]),
         flaky=rng.choice([0.0, 0.0, 0.2, 0.6]),
     )
 
@@ -68,8 +70,14 @@ def _islands(rng: random.Random) -> Scene:
         jobs=tuple(jobs),
         faults=(*((moment, "island") for moment in cuts), *others),
         stopped=rng.choice([0.0, 0.2]),
+        changed=rng.choice([0.0, 0.0, 0.5]),
         flaky=0.0,
     )
+
+
+def another(rng: random.Random, spec: JobSpec) -> JobSpec:
+    """Choose what a user makes of a job: all but its name may differ."""
+    return _job(rng, 0).model_copy(update={"name": spec.name})
 
 
 def _node(rng: random.Random, number: int) -> NodeInfo:

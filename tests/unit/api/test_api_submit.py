@@ -20,14 +20,23 @@ def body(**fields: Any) -> bytes:
 
 @pytest.mark.row("1.1/keys-in-any-case")
 def test_a_body_is_read_with_its_keys_in_any_case() -> None:
-    spec, warnings, token = read_submission(json.dumps({"job": JOB, "idempotencytoken": "t-1", "FORCE": True}).encode())
-    assert (spec.type, warnings, token) == ("batch", (), "t-1")
+    spec, warnings, token, force = read_submission(
+        json.dumps({"job": JOB, "idempotencytoken": "t-1", "FORCE": True}).encode()
+    )
+    assert (spec.type, warnings, token, force) == ("batch", (), "t-1", True)
+
+
+def test_force_is_a_truth_value() -> None:
+    assert not read_submission(body()).force
+    assert not read_submission(body(Force=None)).force
+    with pytest.raises(Invalid, match=r"^Force: \"yes\"; allowed: true or false$"):
+        read_submission(body(Force="yes"))
 
 
 @pytest.mark.row("1.4/cli-body")
 def test_the_whole_body_that_the_original_client_sends_is_accepted() -> None:
     zero = {"ID": "", "Name": "", "Namespace": "", "State": {"StateType": "Undefined"}, "Version": 0, "Meta": None}
-    spec, warnings, _ = read_submission(
+    spec, warnings, _, _ = read_submission(
         body(Job=JOB | zero, Force=False, Namespace="", IdempotencyToken="", Credential=None)
     )
     assert (spec.namespace, warnings) == ("default", ())

@@ -357,6 +357,7 @@ class HintedEvaluation(Message):
     state: str
     priority: int
     created_at: datetime
+    asked_at: datetime | None = None  # its current version; None: with the job
     spec_json: str
     traceparent: str = ""
     actor: str = ""

@@ -5,6 +5,8 @@ once, and a unit won early in the commit is won for everything that follows. It 
 what may not happen under the locked rows is left out or written as late.
 """
 
+from collections.abc import Iterator
+
 from skrei_domain.ids import short
 from skrei_domain.lifecycle import ExecutionState, JobState, Want
 from skrei_domain.messages import ResultRef
@@ -89,7 +91,7 @@ class ChangesBuilder(CommitDraft):
             self.counts(row)
             and self.job(row.job_id) is not None
             and not self.won(row)
-            and not any(other.staged and other.id != row.id for other in self.rows_of_unit(row.job_id, row.unit))
+            and not any(other.staged and other.id != row.id for other in self._siblings(row))
         )
 
     def win(self, row: ExecutionRow, result: ResultRef, place: Place | None = None) -> bool:
@@ -117,9 +119,13 @@ class ChangesBuilder(CommitDraft):
         draft.changed = True
 
     def _stop_others(self, row: ExecutionRow) -> None:
-        for other in list(self.rows_of_unit(row.job_id, row.unit)):
+        for other in list(self._siblings(row)):
             if other.id != row.id and other.live and not other.revoked:
                 self.stop(other, texts.STOP_NOT_NEEDED, lost=other.state is ExecutionState.UNKNOWN)
+
+    def _siblings(self, row: ExecutionRow) -> Iterator[ExecutionRow]:
+        """Yield the executions of the unit in its version; those of an older one are stopped by the plan of the new."""
+        return (each for each in self.rows_of_unit(row.job_id, row.unit) if each.job_version == row.job_version)
 
     def complete(self, job_id: str) -> None:
         """Let a job whose last unit was won by this commit be Completed."""

@@ -117,6 +117,7 @@ class EvaluationNew:
     delay_seconds: float = 0.0
     comment: str = ""
     unit: Unit | None = None  # the unit in backoff; the view alone needs it: nothing else places it before this is due
+    version: int = 0  # of the job, where what it asks is about one alone
 
 
 @dataclass(frozen=True, slots=True)

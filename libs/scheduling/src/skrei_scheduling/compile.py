@@ -25,6 +25,7 @@ def compile_job(
     version: int,
     state: JobState,
     created_at: datetime,
+    asked_at: datetime | None = None,
     traceparent: str = "",
     submitter: str = "",
     won: frozenset[Unit] = frozenset(),
@@ -44,6 +45,7 @@ def compile_job(
         version=version,
         state=state,
         created_at=created_at,
+        asked_at=asked_at,
         tasks=tuple(_task(spec, task, owner=owner) for task in spec.tasks),
         offline=Offline(
             wait=timedelta(seconds=spec.offline.wait),

@@ -208,6 +208,7 @@ class CommitDraft:
                 delay_seconds=delay_seconds,
                 comment=comment,
                 unit=row.unit if unit else None,
+                version=row.job_version,
             )
         )
 

@@ -145,7 +145,7 @@ def _returned(builder: ChangesBuilder, row: ExecutionRow) -> None:
         builder.history(row.job_id, texts.EXECUTION, message, row=row)
     elif job is not None and job.offline.on_return is OnReturn.KEEP_ORIGINAL:
         for other in list(builder.rows_of_unit(row.job_id, row.unit)):
-            if other.id != row.id:  # the original is what its next fact tells: see `had_rival`
+            if other.id != row.id and other.job_version == row.job_version:  # its next fact tells: see `had_rival`
                 builder.stop(other, texts.STOP_ORIGINAL_BACK, lost=other.state is ExecutionState.UNKNOWN)
 
 

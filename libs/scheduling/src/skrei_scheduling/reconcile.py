@@ -72,13 +72,14 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
     evaluations = tuple(evaluations)
     outdated = tuple((row, texts.STOP_JOB_UPDATED) for row in live if row.job_version != job.version)
     current = [row for row in live if row.job_version == job.version]
-    failure = _timed_out(job, now) or _failed(evaluations)
+    told = tuple(each for each in evaluations if each.about(job))
+    failure = _timed_out(job, now) or _failed(told)
     if failure is not None:
         return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
     missing, beyond, wait = _missing(view, job, current, evaluations, now)
     spent = next((each for each in missing if each.attempt > MAX_ATTEMPTS), None)
     if spent is not None:
-        failure = _worn_out(evaluations)
+        failure = _worn_out(told)
         return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
     return Difference(
         stop=outdated,
@@ -92,7 +93,7 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
 
 def _timed_out(job: JobRow, now: datetime) -> Failure | None:
     limit = job.total_timeout
-    if limit is None or now < job.created_at + limit:
+    if limit is None or now < job.since + limit:
         return None
     text = texts.TIMED_OUT.format(limit=texts.duration(limit))
     details = {texts.IS_ERROR: "true", texts.HINT: texts.TIMED_OUT_HINT}

@@ -90,6 +90,7 @@ class JobRow:
     state: JobState
     created_at: datetime
     tasks: tuple[TaskPlan, ...]
+    asked_at: datetime | None = None  # when its current version was asked for; None: with the job
     offline: Offline = Offline()
     queue_timeout: timedelta | None = None
     total_timeout: timedelta | None = None
@@ -98,6 +99,11 @@ class JobRow:
     won: frozenset[Unit] = frozenset()
     attempts: dict[Unit, int] = field(default_factory=dict)  # executions ever made of a unit
     refused_by: dict[Unit, frozenset[str]] = field(default_factory=dict)  # nodes that refused, or failed, a unit
+
+    @property
+    def since(self) -> datetime:
+        """Since when its current version is wanted: its timeouts and its place in line count from here."""
+        return self.asked_at or self.created_at
 
     @property
     def units(self) -> int:
@@ -190,7 +196,8 @@ class Evaluation:
     """A request to compare what a job wants with what there is.
 
     `id` is empty for one that lives in memory only (a wake-up); `job` is the job as freshly read from the record,
-    or None where the view's row is current. `comment` is what its maker knew: the cause of a failure or a retry.
+    or None where the view's row is current. `comment` is what its maker knew: the cause of a failure or a retry, of
+    `version` of the job alone (0: of any).
     """
 
     id: str
@@ -198,3 +205,8 @@ class Evaluation:
     trigger: str
     job: JobRow | None = None
     comment: str = ""
+    version: int = 0
+
+    def about(self, job: JobRow) -> bool:
+        """Whether what its maker knew is of the version that `job` is now."""
+        return self.version in (0, job.version)

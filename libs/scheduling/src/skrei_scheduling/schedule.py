@@ -260,7 +260,7 @@ class _Planner:
         text = waits.explanation.text
         details = {texts.IS_ERROR: "true", **waits.explanation.details}
         if job.queue_timeout is not None:
-            if self._now < job.created_at + job.queue_timeout:
+            if self._now < job.since + job.queue_timeout:
                 return None
             if job.state is not JobState.RUNNING:
                 return Failure(text, text, details=details)
@@ -290,12 +290,12 @@ class _Planner:
         fired = {evaluation.trigger for evaluation in evaluations}
         if job.total_timeout is not None and (job.state is JobState.PENDING or texts.TRIGGER_JOB_TIMEOUT in fired):
             yield self._timer(
-                job, texts.TRIGGER_JOB_TIMEOUT, (job.created_at + job.total_timeout - self._now).total_seconds()
+                job, texts.TRIGGER_JOB_TIMEOUT, (job.since + job.total_timeout - self._now).total_seconds()
             )
         starts = job.state is not JobState.QUEUED or texts.TRIGGER_QUEUE_TIMEOUT in fired
         if queued and starts and job.queue_timeout is not None and job.state is not JobState.RUNNING:
             yield self._timer(
-                job, texts.TRIGGER_QUEUE_TIMEOUT, (job.created_at + job.queue_timeout - self._now).total_seconds()
+                job, texts.TRIGGER_QUEUE_TIMEOUT, (job.since + job.queue_timeout - self._now).total_seconds()
             )
         if difference.unstopped or (difference.beyond and all_placed):
             yield self._continue(job)

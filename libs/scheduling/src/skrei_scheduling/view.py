@@ -201,7 +201,7 @@ class ClusterView:
                 job = self.jobs[job_id]
                 stands = len(self.open_units(job)) + len(job.won) < job.units
                 others = (task.requirement for task in job.tasks if task.requirement != requirement)
-                patient = job.queue_timeout is not None and now < job.created_at + job.queue_timeout
+                patient = job.queue_timeout is not None and now < job.since + job.queue_timeout
                 if not patient and not stands and all(self._hopeless(r, now, keep) for r in others):
                     found.append(job_id)
         return found

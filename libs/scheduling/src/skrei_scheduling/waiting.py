@@ -15,12 +15,12 @@ from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import JobRow, Requirement
 
 Turn: TypeAlias = tuple[int, datetime, str]
-"""Where a job stands in line: (-priority, created at, id)."""
+"""Where a job stands in line: (-priority, since when its version is wanted, id)."""
 
 
 def turn(job: JobRow) -> Turn:
     """Return where `job` stands in line."""
-    return (-job.priority, job.created_at, job.id)
+    return (-job.priority, job.since, job.id)
 
 
 class WaitingLine:

@@ -56,7 +56,7 @@ _POSITION = f"""
 SELECT 1 + (
     SELECT count(*) FROM (
         SELECT FROM jobs w WHERE w.state = 'Queued'
-        AND (w.priority > j.priority OR w.priority = j.priority AND (w.created_at, w.id) < (j.created_at, j.id))
+        AND (w.priority > j.priority OR w.priority = j.priority AND (w.asked_at, w.id) < (j.asked_at, j.id))
         LIMIT {FURTHEST} - 1
     ) AS before
 )

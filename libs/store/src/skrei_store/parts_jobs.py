@@ -34,10 +34,10 @@ HISTORY = Part(
 
 EVALUATIONS_NEW = Part(
     "evaluations_added",
-    ("id text", "job_id text", "namespace text", "trigger text", "comment text", "delay float8"),
+    ("id text", "job_id text", "namespace text", "trigger text", "comment text", "delay float8", "version int8"),
     """
-    INSERT INTO evaluations (id, job_id, namespace, trigger, comment, run_after)
-    SELECT id, job_id, namespace, trigger, comment, {at} + make_interval(secs => delay) FROM {new}
+    INSERT INTO evaluations (id, job_id, namespace, trigger, comment, run_after, version)
+    SELECT id, job_id, namespace, trigger, comment, {at} + make_interval(secs => delay), version FROM {new}
     """,
 )
 
@@ -72,4 +72,4 @@ def history_row(item: HistoryNew) -> tuple[object, ...]:
 
 def new_evaluation_row(new: EvaluationNew) -> tuple[object, ...]:
     """Return the row for EVALUATIONS_NEW."""
-    return (new.id, new.job_id, new.namespace, new.trigger, storable(new.comment), new.delay_seconds)
+    return (new.id, new.job_id, new.namespace, new.trigger, storable(new.comment), new.delay_seconds, new.version)

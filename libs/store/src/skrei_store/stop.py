@@ -29,8 +29,8 @@ WITH stopped AS (
     INSERT INTO evaluations (id, job_id, namespace, trigger, run_after)
     SELECT $6, id, namespace, '{texts.TRIGGER_CANCEL}', modified_at FROM stopped
 )
-SELECT stopped.id, namespace, name, type, generation, stopped.version, priority, created_at, traceparent,
-       v.spec, v.submitter
+SELECT stopped.id, namespace, name, type, generation, stopped.version, priority, stopped.created_at, asked_at,
+       traceparent, v.spec, v.submitter
 FROM stopped JOIN job_versions AS v ON v.job_id = stopped.id AND v.version = stopped.version
 """
 
@@ -69,6 +69,7 @@ async def stop_job(connection: Connection, job_id: str, *, reason: str, actor: s
         state=JobState.STOPPED.value,
         priority=row["priority"],
         created_at=row["created_at"],
+        asked_at=row["asked_at"],
         spec_json=row["spec"],
         traceparent=row["traceparent"],
         actor=actor,

@@ -8,7 +8,10 @@ from skrei_domain.messages import HintedEvaluation
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job on its way into the record. `digest` is that of the body that came with `token`."""
+    """A job on its way into the record, as a new one or as the next version of the one that has its name.
+
+    `digest` is that of the body that came with `token`.
+    """
 
     job_id: str
     evaluation_id: str
@@ -19,6 +22,7 @@ class Submission:
     digest: str = ""
     traceparent: str = ""
     actor: str = ""
+    force: bool = False  # a new version, also where nothing has changed
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -28,8 +32,17 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What became of a submission; `hinted` is None for one that was stored before, under the same token."""
+    """What became of a submission; `hinted` is None for one that was stored before, under the same token.
+
+    `job_id` is that of the job which has the name, also where another was proposed for it.
+    """
 
     job_id: str
     evaluation_id: str
     hinted: HintedEvaluation | None
+    version: int = 1
+
+
+def units_of(spec: JobSpec) -> int:
+    """Return how many units of work a version of the job has."""
+    return spec.count * len(spec.tasks)

@@ -1,27 +1,23 @@
 """Submissions into the record, many in one statement, which is their transaction: all of a job is there or nothing.
 
-One that the record refuses fails alone: a name in use is left out by the statement itself, and a batch that fails as
-a whole is tried again in halves.
+One whose name is in use is left out by the statement itself: it is the next version of the job that has the name (see
+`update`). One that the record refuses fails alone: a batch that fails as a whole is tried again in halves.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
-import asyncpg
-
-from skrei_domain.errors import Conflict, Invalid, SkreiError, Unavailable
 from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import HintedEvaluation
 from skrei_scheduling import texts
 from skrei_store.admission import Admission
-from skrei_store.db import AWAY, Connection, away
+from skrei_store.db import Connection, away
+from skrei_store.halves import ERRORS, in_halves, invalid, refusal
 from skrei_store.idempotency import TOKEN_HOURS, known
-from skrei_store.submission import Submission, Submitted
-from skrei_store.values import storable
-
-ERRORS = (*AWAY, asyncpg.PostgresError, UnicodeError)
-"""All that asking the record can raise."""
+from skrei_store.submission import Submission, Submitted, units_of
+from skrei_store.update import update_many
+from skrei_store.values import dump_labels
 
 SUBMIT = f"""
 WITH input AS MATERIALIZED (
@@ -32,22 +28,22 @@ WITH input AS MATERIALIZED (
                               evaluation_id, token, digest, actor, place)
 ), made AS (
     INSERT INTO jobs (id, namespace, name, type, priority, count, state, history_seq, units_total, labels, traceparent,
-                      created_at, modified_at)
+                      created_at, asked_at, modified_at)
     SELECT id, namespace, name, type, priority, count, '{JobState.PENDING}', 1, units, labels::jsonb, traceparent,
-           at, at
+           at, at, at
     FROM input ORDER BY place
     ON CONFLICT DO NOTHING
     RETURNING id, created_at
 ), accepted AS MATERIALIZED (
     SELECT input.* FROM input JOIN made USING (id)
 ), specs AS (
-    INSERT INTO job_versions (job_id, version, spec, submitter) SELECT id, 1, spec, actor FROM accepted
+    INSERT INTO job_versions (job_id, version, spec, submitter, created_at) SELECT id, 1, spec, actor, at FROM accepted
 ), asked AS (
     INSERT INTO evaluations (id, job_id, namespace, trigger, run_after)
     SELECT evaluation_id, id, namespace, '{texts.TRIGGER_REGISTER}', at FROM accepted
 ), told AS (
     INSERT INTO history (job_id, seq, job_version, execution_id, topic, message, details, at)
-    SELECT id, 1, 1, '', '{texts.SUBMISSION}', 'Job submitted', '{{}}', at FROM accepted
+    SELECT id, 1, 1, '', '{texts.SUBMISSION}', '{texts.SUBMITTED}', '{{}}', at FROM accepted
 ), audited AS (
     INSERT INTO audit (at, actor, action, object, details)
     SELECT at, actor, 'job.submit', id, '{{}}' FROM accepted ORDER BY place
@@ -76,8 +72,9 @@ async def submit_many(
 ) -> list[Submitted | Exception]:
     """Store submissions and return, in order, what became of each.
 
-    `connection` has no transaction open: what is answered is committed. A refused one gets Conflict (its name or its
-    token is in use), Invalid, Exhausted or Unavailable; where the record went away, what it raised.
+    `connection` has no transaction open: what is answered is committed. A refused one gets Conflict (it changes
+    nothing of the job that has its name, or its token is in use), Invalid, Exhausted or Unavailable; where the record
+    went away, what it raised.
     """
     answers: dict[int, Submitted | Exception] = {}
     later: list[int] = []  # those whose token came twice in this batch: the first is answered first
@@ -104,7 +101,7 @@ async def submit_many(
             half = len(batch) // 2
             first = await submit_many(connection, batch[:half], admission)
             return first + await submit_many(connection, batch[half:], admission)
-        return [_invalid(batch[0])]
+        return [invalid(batch[0])]
     stored = await _store(connection, [batch[index] for index in fresh])
     answers.update(zip(fresh, stored, strict=True))
     if later:
@@ -113,25 +110,20 @@ async def submit_many(
 
 
 async def _store(connection: Connection, batch: Sequence[Submission]) -> list[Submitted | Exception]:
-    """Store a batch; where it fails as a whole, its halves, so that only what is wrong fails."""
+    """Store new jobs first, then versions of those whose names are in use."""
     if not batch:
         return []
-    try:
-        made = await _insert(connection, batch)
-        refused = [submission for submission in batch if submission.job_id not in made]
-        owners = await _owners(connection, refused) if refused else {}
-    except ERRORS as error:
-        if away(error):
-            return [error] * len(batch)
-        if len(batch) > 1:
-            half = len(batch) // 2
-            return await _store(connection, batch[:half]) + await _store(connection, batch[half:])
-        return [await _refusal(connection, batch[0], error)]
+    stored = await in_halves(batch, partial(_new_jobs, connection), partial(refusal, connection))
+    named = [submission for submission, answer in zip(batch, stored, strict=True) if answer is None]
+    updated = iter(await update_many(connection, named))
+    return [next(updated) if answer is None else answer for answer in stored]
+
+
+async def _new_jobs(connection: Connection, batch: Sequence[Submission]) -> list[Submitted | None]:
+    """Store those whose names are free; None for the others."""
+    made = await _insert(connection, batch)
     return [
-        _submitted(submission, made[submission.job_id])
-        if submission.job_id in made
-        else _in_use(submission, owners.get((submission.spec.namespace, submission.spec.name)))
-        for submission in batch
+        _submitted(submission, made[submission.job_id]) if submission.job_id in made else None for submission in batch
     ]
 
 
@@ -155,8 +147,8 @@ def _columns(submission: Submission) -> tuple[object, ...]:
         spec.type,
         spec.priority,
         spec.count,
-        spec.count * len(spec.tasks),
-        json.dumps(spec.labels, ensure_ascii=False) if spec.labels else "{}",
+        units_of(spec),
+        dump_labels(spec.labels),
         submission.traceparent,
         submission.spec_json,
         submission.evaluation_id,
@@ -164,37 +156,6 @@ def _columns(submission: Submission) -> tuple[object, ...]:
         submission.digest,
         submission.actor,
     )
-
-
-async def _owners(connection: Connection, refused: Sequence[Submission]) -> dict[tuple[str, str], str]:
-    """Return which jobs have the names that were refused."""
-    rows = await connection.fetch(
-        """
-        SELECT jobs.namespace, jobs.name, jobs.id FROM unnest($1::text[], $2::text[]) AS asked (namespace, name)
-        CROSS JOIN LATERAL (
-            SELECT namespace, name, id FROM jobs
-            WHERE jobs.namespace = asked.namespace AND jobs.name = asked.name OFFSET 0
-        ) AS jobs
-        """,
-        [submission.spec.namespace for submission in refused],
-        [submission.spec.name for submission in refused],
-    )
-    return {(row["namespace"], row["name"]): row["id"] for row in rows}
-
-
-async def _refusal(connection: Connection, submission: Submission, error: Exception) -> Submitted | Exception:
-    """Return what to answer for a submission that failed by itself."""
-    if isinstance(error, asyncpg.UniqueViolationError) and submission.token:
-        # Another process stored the same token between our look and our write.
-        try:
-            answered = await known(connection, {0: submission})
-        except AWAY as gone:
-            return gone
-        if 0 in answered:
-            return answered[0]
-    if isinstance(error, (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)):
-        return Unavailable("others were in the way", hint="try again in a moment")
-    return _invalid(submission)
 
 
 def _submitted(submission: Submission, created_at: datetime) -> Submitted:
@@ -219,22 +180,4 @@ def _submitted(submission: Submission, created_at: datetime) -> Submitted:
             actor=submission.actor,
             submitter=submission.actor,
         ),
-    )
-
-
-def _in_use(submission: Submission, owner: str | None) -> SkreiError:
-    name, namespace = submission.spec.name, submission.spec.namespace
-    if owner is None:
-        return Unavailable(f"the name {name!r} was in use a moment ago", hint="try again")
-    return Conflict(
-        f"a job named {name!r} exists in namespace {namespace!r}: {owner}",
-        hint="choose another name, or leave it out",
-        job_id=owner,
-    )
-
-
-def _invalid(submission: Submission) -> Invalid:
-    return Invalid(
-        f"the record cannot hold this job: {storable(submission.spec.name)!r}",
-        hint="texts may not hold NUL characters or lone surrogates; names and labels have limits",
     )

@@ -95,6 +95,7 @@ class Job(Base):
     stop_reason: Mapped[str] = mapped_column(server_default="")
     traceparent: Mapped[str] = mapped_column(server_default="")
     created_at: Mapped[datetime]
+    asked_at: Mapped[datetime] = mapped_column(server_default=text("now()"))  # the current version
     modified_at: Mapped[datetime]
 
     __table_args__ = (
@@ -111,7 +112,10 @@ class Job(Base):
 
 
 class JobVersion(Base):
-    """A spec as it was accepted, and from whom; never changed. `schema` says how to read it."""
+    """A spec as it was accepted, when and from whom; `schema` says how to read it.
+
+    Never changed, but for how it ended, which is written once: by the statement that makes the next version.
+    """
 
     __tablename__ = "job_versions"
 
@@ -120,6 +124,11 @@ class JobVersion(Base):
     spec: Mapped[str]
     schema: Mapped[int] = mapped_column(server_default="1")
     submitter: Mapped[str] = mapped_column(server_default="")  # what the owner submitted may read the owner's paths
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    state: Mapped[str | None]  # this and the three below once there is a newer one
+    message: Mapped[str | None]
+    details: Mapped[str | None]  # JSON
+    ended_at: Mapped[datetime | None]
 
 
 class Evaluation(Base):
@@ -133,6 +142,7 @@ class Evaluation(Base):
     trigger: Mapped[str]
     comment: Mapped[str] = mapped_column(server_default="")
     run_after: Mapped[datetime]
+    version: Mapped[int] = mapped_column(server_default="0")  # of the job that it is about; 0: any
 
     __table_args__ = (Index("ix_evaluations_run_after_id", "run_after", "id"), {"postgresql_with": QUEUE_LIKE})
 

@@ -53,7 +53,7 @@ async def load(connection: Connection) -> Loaded:
 
 
 async def _jobs(connection: Connection, held: set[str]) -> list[JobRow]:
-    columns = f"id, namespace, name, generation, version, state, created_at, traceparent, {SUBMITTER}"
+    columns = f"id, namespace, name, generation, version, state, created_at, asked_at, traceparent, {SUBMITTER}"
     rows = list(await connection.fetch(f"SELECT {columns} FROM jobs WHERE state IN ({OPEN})"))
     missing = held - {row["id"] for row in rows}
     async for page in in_pages(missing):

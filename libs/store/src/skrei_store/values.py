@@ -38,6 +38,11 @@ def dump(values: Mapping[str, str]) -> str:
     return json.dumps(dict(values), separators=(",", ":")) if values else "{}"
 
 
+def dump_labels(labels: Mapping[str, str]) -> str:
+    """Return labels as JSON, with their characters as they are; what no row can hold is refused by the record."""
+    return json.dumps(dict(labels), ensure_ascii=False) if labels else "{}"
+
+
 def dump_gone(gone: tuple[Gone, ...]) -> str:
     """Return what a node lost as JSON in plain ASCII."""
     if not gone:
@@ -136,6 +141,7 @@ def planned_job(
         version=row["version"],
         state=JobState(row["state"]),
         created_at=row["created_at"],
+        asked_at=row["asked_at"],
         traceparent=row["traceparent"],
         submitter=row["submitter"],
         won=won,

@@ -29,13 +29,13 @@ async def due(connection: Connection, limit: int) -> list[Evaluation]:
     """Return evaluations that are due, oldest first, each with its job as it is now."""
     rows = await connection.fetch(
         f"""
-        SELECT e.id AS evaluation_id, e.trigger, e.comment, j.*
+        SELECT e.id AS evaluation_id, e.trigger, e.comment, e.version AS about, j.*
         FROM (
-            SELECT id, job_id, trigger, comment, run_after FROM evaluations
+            SELECT id, job_id, trigger, comment, version, run_after FROM evaluations
             WHERE run_after <= now() ORDER BY run_after, id LIMIT $1
         ) AS e
         CROSS JOIN LATERAL (
-            SELECT id, namespace, name, generation, version, state, created_at, traceparent, {SUBMITTER}
+            SELECT id, namespace, name, generation, version, state, created_at, asked_at, traceparent, {SUBMITTER}
             FROM jobs WHERE jobs.id = e.job_id OFFSET 0
         ) AS j
         ORDER BY e.run_after, e.id
@@ -47,7 +47,7 @@ async def due(connection: Connection, limit: int) -> list[Evaluation]:
     async for page in in_pages(rows):
         for row in page:
             job = planned_job(row, texts[row["id"], row["version"]])
-            found.append(Evaluation(row["evaluation_id"], row["id"], row["trigger"], job, row["comment"]))
+            found.append(Evaluation(row["evaluation_id"], row["id"], row["trigger"], job, row["comment"], row["about"]))
     return found
 
 

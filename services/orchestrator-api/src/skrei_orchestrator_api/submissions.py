@@ -42,7 +42,7 @@ class Submissions:
 
     async def submit(self, raw: bytes, headers: Mapping[str, str], actor: str) -> dict[str, object]:
         """Return the answer to a submission's body. Raises SkreiError or HttpProblem, naming what is wrong."""
-        spec, warnings, token = read_submission(raw)
+        spec, warnings, token, force = read_submission(raw)
         job_id = ids.new_job_id()
         cut, text, blobs = to_store(spec, job_id)
         submission = Submission(
@@ -55,6 +55,7 @@ class Submissions:
             digest=digest(raw) if token else "",
             traceparent=traceparent(headers.get("traceparent", "")),
             actor=actor,
+            force=force,
         )
         done = await self._group.submit(submission, len(raw))
         return {"JobID": done.job_id, "EvaluationID": done.evaluation_id, "Warnings": list(warnings) or None}

@@ -4,11 +4,11 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from skrei_domain.errors import Invalid
 from skrei_domain.job import Blob, JobSpec, cut_blobs, parse_job, stored_text
-from skrei_domain.job_reading import Keys, Reading, bytes_of
+from skrei_domain.job_reading import Keys, Reading, bytes_of, show
 from skrei_orchestrator_api.http import parse_json
 from skrei_orchestrator_api.problems import HttpProblem
 
@@ -19,8 +19,17 @@ _BODY = Keys("Job", "Force", "Namespace", "IdempotencyToken", "Credential")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def read_submission(raw: bytes) -> tuple[JobSpec, tuple[str, ...], str]:
-    """Return spec, warnings and idempotency token of a submission's body.
+class Asked(NamedTuple):
+    """What a submission's body asks for; `force`: a new version, also where nothing has changed."""
+
+    spec: JobSpec
+    warnings: tuple[str, ...]
+    token: str
+    force: bool
+
+
+def read_submission(raw: bytes) -> Asked:
+    """Return what a submission's body asks for.
 
     Raises Invalid naming all that is wrong, Unsupported for what later versions bring, HttpProblem for no JSON.
     """
@@ -40,8 +49,11 @@ def read_submission(raw: bytes) -> tuple[JobSpec, tuple[str, ...], str]:
     token = found.get("IdempotencyToken") or ""
     if not isinstance(token, str) or "\0" in token or bytes_of(token) > MAX_TOKEN_BYTES or not token.isprintable():
         raise Invalid(f"IdempotencyToken: allowed: printable text of at most {MAX_TOKEN_BYTES} bytes")
+    force = found.get("Force") or False
+    if not isinstance(force, bool):
+        raise Invalid(f"Force: {show(force)}; allowed: true or false")
     spec, warnings = parse_job(job)
-    return spec, warnings, token
+    return Asked(spec, warnings, token, force)
 
 
 def to_store(spec: JobSpec, job_id: str) -> tuple[JobSpec, str, tuple[Blob, ...]]:

@@ -135,6 +135,7 @@ class Arrivals:
             version=hinted.version,
             state=JobState(hinted.state),
             created_at=hinted.created_at,
+            asked_at=hinted.asked_at,
             traceparent=hinted.traceparent,
             submitter=hinted.submitter,
         )

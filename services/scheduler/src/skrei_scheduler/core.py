@@ -211,7 +211,9 @@ class Core:
         out: list[Outgoing] = [SendCommands(node_id, tuple(rows)) for node_id, rows in by_node.items()]
         for new in changes.evaluations_new:
             if new.delay_seconds <= 0:
-                self._planning.take([Evaluation(new.id, new.job_id, new.trigger, comment=new.comment)])
+                self._planning.take(
+                    [Evaluation(new.id, new.job_id, new.trigger, comment=new.comment, version=new.version)]
+                )
             else:
                 out.append(ReadSoon(new.delay_seconds))
         return out

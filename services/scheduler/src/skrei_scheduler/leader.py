@@ -210,7 +210,7 @@ class Leader:
                 job_id=job.id,
                 state=change.state.value,
                 units=job.units,
-                seconds=round((self._clock.now() - job.created_at).total_seconds(), 3),
+                seconds=round((self._clock.now() - job.since).total_seconds(), 3),
                 reason=change.message or "",
             )
         for row in changes.executions_new:

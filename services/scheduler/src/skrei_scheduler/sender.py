@@ -91,8 +91,8 @@ class Sender:
         run: RunOrder | None = None
         if row.want is Want.RUN:
             job, spec = self._core.view.jobs.get(row.job_id), self._specs.get(row.job_id, row.job_version)
-            if job is None or spec is None:
-                return None  # ended meanwhile, or to be sent with the next sweep, which reads the spec
+            if job is None or spec is None or job.version != row.job_version:
+                return None  # ended or updated meanwhile, or to be sent with the next sweep, which reads the spec
             now = self._clock.now()
             run = order(row, job, spec, signer=self._signer, now=now, token=self._token, upload=self._upload)
         return ExecutionWanted(

@@ -96,7 +96,7 @@ def order(
     task = spec.tasks[row.task]
     left = None
     if job.total_timeout is not None:
-        left = max(0.0, (job.created_at + job.total_timeout - now).total_seconds())
+        left = max(0.0, (job.since + job.total_timeout - now).total_seconds())
     return RunOrder(
         job_id=row.job_id,
         job_version=row.job_version,
