@@ -229,7 +229,7 @@ async def test_what_has_ended_cannot_be_stopped(api: Api, state: str) -> None:
     answer = await api.http.request("DELETE", f"{JOBS}/{job_id}")
     assert (answer.status_code, answer.json()["Message"]) == (
         409,
-        f"cannot stop job {job_id} in state {state}",
+        f"cannot stop job in state {state} (job {job_id})",
     )
 
 

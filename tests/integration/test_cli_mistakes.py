@@ -156,7 +156,9 @@ WITH_AN_API = [
         1,
         "Error: execution not found: e-nope (job j-ID)\nskrei describe taken tells how it stands, and its executions.",
     ),
-    Mistake("stop taken", 1, "Error: cannot stop job j-ID in state Completed\nIt has ended: skrei describe taken"),
+    Mistake(
+        "stop taken", 1, "Error: cannot stop job in state Completed (job j-ID)\nIt has ended: skrei describe taken"
+    ),
     Mistake(
         "list",
         1,

@@ -162,7 +162,7 @@ async def test_a_stop_waits_for_the_commit_that_holds_its_job(postgres_url: str,
         await record.commit(["j-1"], [], decide)
     outcome = (await asyncio.gather(*stopping, return_exceptions=True))[0]
 
-    assert "cannot stop job j-1 in state Failed" in str(outcome)
+    assert "cannot stop job in state Failed (job j-1)" in str(outcome)
 
 
 # ---------------------------------------------------------------- fencing

@@ -61,7 +61,7 @@ async def test_a_second_stop_changes_nothing_and_keeps_the_first_reason(
 async def test_a_job_that_has_ended_cannot_be_stopped(postgres_url: str, db: asyncpg.Connection) -> None:
     await put_jobs(postgres_url, "j-1", state=JobState.FAILED)
 
-    with pytest.raises(Conflict, match="cannot stop job j-1 in state Failed"):
+    with pytest.raises(Conflict, match=r"cannot stop job in state Failed \(job j-1\)"):
         await stop_job(db, "j-1", reason="late", actor="me")
     assert await db.fetchval("SELECT count(*) FROM history WHERE seq > 1") == 0
 

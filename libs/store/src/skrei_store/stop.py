@@ -56,7 +56,7 @@ async def stop_job(connection: Connection, job_id: str, *, reason: str, actor: s
             raise NotFound(f"job not found: {job_id}", job_id=job_id)
         if state == JobState.STOPPED.value:
             return None
-        raise Conflict(f"cannot stop job {job_id} in state {state}", job_id=job_id, state=state)
+        raise Conflict(f"cannot stop job in state {state} (job {job_id})", job_id=job_id, state=state)
     return HintedEvaluation(
         evaluation_id=evaluation_id,
         trigger=texts.TRIGGER_CANCEL,
