@@ -39,6 +39,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with one_at_a_time(ROOT / ".cache"):
             set_up(profile)
+            if profile == "dev":
+                from scripts import clients
+
+                clients.set_up()
     except (SetUpError, fetch_uv.FetchError) as error:
         sys.stderr.write(f"Set-up failed: {error}\n")
         return 1
@@ -67,10 +71,10 @@ def one_at_a_time(cache: Path) -> Iterator[None]:
 def set_up(profile: str) -> None:
     """Bring `.venv` to the profile. The stamp is written last, so that an interrupted set-up is done again."""
     venv, stamp = ROOT / ".venv", ROOT / ".venv/skrei-stamp.json"
-    done = _read_stamp(stamp)
+    done = read_stamp(stamp)
     if done.get("profile") == "dev":
         profile = "dev"
-    wanted = {"profile": profile, "place": _place(), "digest": _digest(profile)}
+    wanted = {"profile": profile, "place": place(), "digest": _digest(profile)}
     if done == wanted and (venv / "bin/python").exists():
         return
     settings = pip_settings.read()
@@ -81,7 +85,7 @@ def set_up(profile: str) -> None:
         shutil.rmtree(venv, ignore_errors=True)
     stamp.unlink(missing_ok=True)
     if not venv.exists():
-        run([uv, "venv", "--quiet", "--python", _python(), ".venv"], environment)
+        run([uv, "venv", "--quiet", "--python", base_python(), ".venv"], environment)
     environment["VIRTUAL_ENV"] = str(venv)
     flags = ["--no-index"] if settings.no_index else []
     sys.stderr.write(f"Installing what requirements/{profile}.txt pins into .venv ...\n")
@@ -172,13 +176,14 @@ def run(command: list[str], environment: Mapping[str, str]) -> None:
         raise SetUpError(f"`uv {' '.join(command[1:3])}` ended with {done.returncode}; its message stands above.")
 
 
-def _python() -> str:
-    """The interpreter itself, when this runs inside some virtual environment."""
+def base_python() -> str:
+    """Return the interpreter itself when this runs inside some virtual environment."""
     return str(getattr(sys, "_base_executable", None) or sys.executable)
 
 
-def _place() -> str:
-    return f"{ROOT} with Python {sys.version.split()[0]} at {_python()}"
+def place(folder: Path = ROOT) -> str:
+    """Return which folder and which Python an environment was made for."""
+    return f"{folder} with Python {sys.version.split()[0]} at {base_python()}"
 
 
 def _is_ours(venv: Path) -> bool:
@@ -201,7 +206,8 @@ def _digest(profile: str) -> str:
     return digest.hexdigest()
 
 
-def _read_stamp(stamp: Path) -> dict[str, str]:
+def read_stamp(stamp: Path) -> dict[str, str]:
+    """Return what an environment was brought to last; empty for none, and for one that was interrupted."""
     try:
         read = json.loads(stamp.read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):

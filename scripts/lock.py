@@ -1,4 +1,4 @@
-"""Pin what is installed: `make lock` writes `requirements/{runtime,dev,build}.txt` from the pyproject files.
+"""Pin what is installed: `make lock` writes `requirements/{runtime,dev,build,clients}.txt` from the pyproject files.
 
 Versions that are pinned already stay, unless `UPGRADE=1` (or `UPGRADE=<package>`) asks for newer ones. The files name
 packages, versions and digests, never an index: that is for each user's pip settings to say.
@@ -16,7 +16,7 @@ HEADER = """\
 
 
 def main() -> int:
-    """Write the three files; 1 and a sentence on stderr when that fails."""
+    """Write the four files; 1 and a sentence on stderr when that fails."""
     settings = pip_settings.read()
     words = environment.uv_environment(settings, os.environ)
     words["UV_CUSTOM_COMPILE_COMMAND"] = "make lock"
@@ -32,6 +32,9 @@ def main() -> int:
         base = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
         base += ["--no-header", "--annotation-style", "line", *flags, *own]
         _compile(base, words, "build", "The build backends.", ["requirements/build.in"])
+        _compile(
+            [*base, "--no-deps"], words, "clients", "Other people's clients (`make test`).", ["requirements/clients.in"]
+        )
         _compile(
             base,
             words,
