@@ -41,8 +41,8 @@ lint: setup-dev  ## Ruff, mypy and import-linter, without tests
 fmt: setup-dev  ## Format, and fix what ruff can fix
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
 
-wasm: setup-dev  ## Compile examples/wordcount from C to WebAssembly
-	@PYTHON=.venv/bin/python sh examples/wordcount/build.sh
+wasm: setup-dev  ## Compile the examples' modules from C to WebAssembly
+	@PYTHON=.venv/bin/python sh examples/wordcount/build.sh && PYTHON=.venv/bin/python sh examples/wasm/build.sh
 
 lock:  ## Pin requirements/*.txt from the pyproject files (UPGRADE=1: newest, UPGRADE=name: that one)
 	@$(PYTHON) -m scripts.lock

@@ -1,6 +1,7 @@
 import httpx2
 import pytest
 
+from skrei import calls
 from skrei.answers import ATTEMPTS
 from skrei.client import AsyncClient
 from skrei.errors import ApiError, Unreachable
@@ -103,7 +104,7 @@ async def test_absent_query_values_are_not_sent() -> None:
         {f"GET {JOBS}": {"NextToken": "t", "Items": [job("Queued", State={"StateType": "Queued", "Message": "full"})]}}
     )
     async with client_of(api) as client:
-        page = await client.jobs(labels=("a=b", "c"))
+        page = await client.send(calls.jobs(labels=("a=b", "c")))
     assert dict(api.requests[0].url.params.multi_items()) == {
         "limit": "20",
         "reverse": "true",

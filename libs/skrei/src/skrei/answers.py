@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from skrei.errors import ApiError, LogsFailed, NotSkrei
+from skrei.errors import BY_STATUS, ApiError, LogsFailed, NotSkrei
 from skrei.views import Document, LogLine
 
 TIMEOUT_SECONDS = 35.0
@@ -42,7 +42,7 @@ def problem_of(status: int, body: bytes, endpoint: str, said: str) -> ApiError:
     if not isinstance(told, dict) or (not message and "Code" not in told):
         return not_skrei(endpoint, said, status)
     details = told.get("Details") or {}
-    error = ApiError(
+    error = BY_STATUS.get(status, ApiError)(
         str(message or f"The API answered {status}."),
         status=status,
         api_code=str(told.get("Code") or ""),

@@ -1,20 +1,22 @@
-"""The asynchronous client: one method for each thing that the API does.
+"""The asynchronous client: `client.jobs` and `client.nodes` for programs, one method below them for each call.
 
-Reads and submissions are asked again while the API says "a little later" (429, 503): a submission carries an
-idempotency token, so asking twice never makes two jobs.
+Whatever may be sent twice is sent again while the API says "a little later" (429, 503), and when the connection broke
+off after this client had once been answered (a restart of the API): a submission carries an idempotency token, so
+that asking twice never makes two jobs.
 """
 
 import asyncio
 import os
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, Self
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from urllib.parse import urlencode
 
 import httpx2
 
+from skrei import calls
 from skrei.answers import (
     ATTEMPTS,
     CONNECT_SECONDS,
@@ -26,34 +28,38 @@ from skrei.answers import (
     problem_of,
     said_of,
 )
+from skrei.calls import Call
 from skrei.credentials import headers_for
 from skrei.endpoint import API, is_loopback, resolve
-from skrei.errors import ApiError, LogsFailed, Unreachable
-from skrei.views import (
-    Document,
-    Execution,
-    HistoryItem,
-    Job,
-    JobDetails,
-    LogLine,
-    Node,
-    Page,
-    Submitted,
-    items,
-)
+from skrei.errors import LogsFailed, Unreachable
+from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, LogLine, Node, Page, Submitted
+from skrei_domain.errors import SkreiError
+
+if TYPE_CHECKING:
+    from skrei.jobs import AsyncJobs
+    from skrei.nodes import AsyncNodes
+
+T = TypeVar("T")
 
 
 class AsyncClient:
-    """Talks to one API. Use it as an async context manager, or call `close`."""
+    """Talks to one API. Use it as an async context manager, or call `close`.
+
+    `endpoint` and `token` are what the environment says where they are not given: SKREI_API_URL; SKREI_API_KEY, else
+    the file named in SKREI_API_KEY_FILE, else the owner's token of a stack of this user on this machine.
+    """
 
     def __init__(
         self,
         endpoint: str | None = None,
         *,
+        token: str = "",
         timeout_seconds: float = TIMEOUT_SECONDS,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.endpoint = resolve(endpoint, os.environ)
+        self._token = token
+        self._answered = False
         self._http = httpx2.AsyncClient(
             base_url=self.endpoint,
             timeout=httpx2.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
@@ -80,90 +86,67 @@ class AsyncClient:
         await self._http.aclose()
         await self._doors.aclose()
 
-    # -------------------------------------------------------------- agent
+    @cached_property
+    def jobs(self) -> "AsyncJobs":
+        """Jobs: run, get, list, diff."""
+        from skrei.jobs import AsyncJobs
+
+        return AsyncJobs(self)
+
+    @cached_property
+    def nodes(self) -> "AsyncNodes":
+        """Nodes: list, get, approve, reject, delete."""
+        from skrei.nodes import AsyncNodes
+
+        return AsyncNodes(self)
+
+    # -------------------------------------------------------------- one method for each call
 
     async def alive(self) -> bool:
         """Return whether the API says that it is well; raises Unreachable where nobody answers."""
-        return bool((await self.call("GET", "/agent/alive")).get("Status") == "OK")
+        return await self.send(calls.alive())
 
     async def version(self) -> Document:
         """Return what the API says of its build."""
-        return await self.call("GET", "/agent/version")
-
-    # -------------------------------------------------------------- jobs
+        return await self.send(calls.version())
 
     async def submit(
         self, job: Mapping[str, Any], *, force: bool = False, idempotency_token: str | None = None
     ) -> Submitted:
         """Submit a job; the same idempotency token (made here when none is given) never makes a second one."""
-        body = {"Job": dict(job), "Force": force, "IdempotencyToken": idempotency_token or str(uuid.uuid4())}
-        answer = await self.call("PUT", "/orchestrator/jobs", body=body, repeatable=True)
-        return Submitted(
-            job_id=str(answer.get("JobID", "")),
-            evaluation_id=str(answer.get("EvaluationID", "")),
-            warnings=tuple(str(text) for text in answer.get("Warnings") or ()),
-        )
+        return await self.send(calls.submit(job, force=force, idempotency_token=idempotency_token or ""))
 
     async def job(self, job_id: str) -> Job:
         """Return the job that `job_id` (an id, a name, or any prefix of an id) names."""
-        return Job.parse((await self.call("GET", _path(job_id))).get("Job") or {})
+        return await self.send(calls.job(job_id))
 
     async def describe(self, job_id: str) -> JobDetails:
         """Return a job with its executions and the beginning of its history."""
-        answer = await self.call("GET", _path(job_id), query={"include": "executions,history"})
-        return JobDetails(
-            job=Job.parse(answer.get("Job") or {}),
-            executions=tuple(map(Execution.parse, items((answer.get("Executions") or {}).get("Items")))),
-            history=tuple(map(HistoryItem.parse, items((answer.get("History") or {}).get("Items")))),
-            document=answer,
-        )
+        return await self.send(calls.describe(job_id))
 
-    async def jobs(
-        self,
-        *,
-        namespace: str = "",
-        labels: tuple[str, ...] = (),
-        limit: int = 20,
-        next_token: str = "",
-        reverse: bool = True,
-        order_by: str = "created_at",
-    ) -> Page[Job]:
-        """Return a page of jobs, newest first unless `reverse` is False."""
-        query = {
-            "namespace": namespace,
-            "limit": limit,
-            "next_token": next_token,
-            "reverse": _flag(reverse),
-            "order_by": order_by,
-            "labels": labels,
-        }
-        answer = await self.call("GET", "/orchestrator/jobs", query=query)
-        return Page(tuple(map(Job.parse, items(answer.get("Items")))), str(answer.get("NextToken") or ""), answer)
-
-    async def stop(self, job_id: str, *, reason: str = "Stopped at user request") -> str:
+    async def stop(self, job_id: str, *, reason: str = calls.STOPPED) -> str:
         """Stop a job; returns the evaluation's id, empty when it was stopped before."""
-        answer = await self.call("DELETE", _path(job_id), body={"reason": reason})
-        return str(answer.get("EvaluationID") or "")
+        return await self.send(calls.stop(job_id, reason=reason))
 
     async def history(
         self, job_id: str, *, next_token: str = "", limit: int = 100, event_type: str = "all", execution_id: str = ""
     ) -> Page[HistoryItem]:
         """Return a page of history; the token stays non-empty until the job is terminal and all of it was read."""
-        query = {"limit": limit, "next_token": next_token, "event_type": event_type, "execution_id": execution_id}
-        answer = await self.call("GET", f"{_path(job_id)}/history", query=query)
-        found = tuple(map(HistoryItem.parse, items(answer.get("Items"))))
-        return Page(found, str(answer.get("NextToken") or ""), answer)
+        return await self.send(
+            calls.history(job_id, next_token=next_token, limit=limit, event_type=event_type, execution_id=execution_id)
+        )
 
     async def executions(self, job_id: str, *, limit: int = 0) -> Page[Execution]:
         """Return a job's executions, oldest first; `limit` 0 is all."""
-        query = {"limit": limit} if limit else {}
-        answer = await self.call("GET", f"{_path(job_id)}/executions", query=query)
-        return Page(tuple(map(Execution.parse, items(answer.get("Items")))), str(answer.get("NextToken") or ""), answer)
+        return await self.send(calls.executions(job_id, limit=limit))
 
     async def results(self, job_id: str, *, execution_id: str = "") -> Page[Document]:
-        """Return where a job's committed results are, or what one execution left: documents of `Type` and `Params`."""
-        answer = await self.call("GET", f"{_path(job_id)}/results", query={"execution_id": execution_id})
-        return Page(items(answer.get("Items")), str(answer.get("NextToken") or ""), answer)
+        """Return where a job's results can be fetched; `execution_id` asks for what that execution left."""
+        return await self.send(calls.results(job_id, execution_id=execution_id))
+
+    async def node(self, node_id: str) -> Node:
+        """Return the node that an id or a prefix of one names."""
+        return await self.send(calls.node(node_id))
 
     async def logs(
         self, job_id: str, *, execution_id: str = "", follow: bool = False, tail: bool = False
@@ -172,8 +155,8 @@ class AsyncClient:
         from websockets.asyncio.client import connect
         from websockets.exceptions import ConnectionClosedError, InvalidHandshake
 
-        query = urlencode({"execution_id": execution_id, "follow": _flag(follow), "tail": _flag(tail)})
-        url = f"ws{self.endpoint.removeprefix('http')}{API}{_path(job_id)}/logs?{query}"
+        query = {"execution_id": execution_id, "follow": calls.flag(follow), "tail": calls.flag(tail)}
+        url = f"ws{self.endpoint.removeprefix('http')}{API}{calls.job_path(job_id)}/logs?{urlencode(query)}"
         proxy: Literal[True] | None = None if is_loopback(self.endpoint) else True
         try:
             async with connect(
@@ -181,7 +164,7 @@ class AsyncClient:
                 max_size=LOG_FRAME_BYTES,
                 proxy=proxy,
                 open_timeout=CONNECT_SECONDS,
-                additional_headers=headers_for(self.endpoint),
+                additional_headers=self._headers(),
             ) as stream:
                 async for frame in stream:
                     yield log_line_of(frame)
@@ -192,18 +175,6 @@ class AsyncClient:
         except OSError as error:
             raise self._unreachable() from error
 
-    # -------------------------------------------------------------- nodes
-
-    async def nodes(self, *, labels: tuple[str, ...] = ()) -> Page[Node]:
-        """Return every node."""
-        answer = await self.call("GET", "/orchestrator/nodes", query={"labels": labels})
-        return Page(tuple(map(Node.parse, items(answer.get("Nodes")))), str(answer.get("NextToken") or ""), answer)
-
-    async def node(self, node_id: str) -> Node:
-        """Return the node that an id or a prefix of one names."""
-        answer = await self.call("GET", f"/orchestrator/nodes/{quote(node_id, safe='')}")
-        return Node.parse(answer.get("Node") or {})
-
     # -------------------------------------------------------------- transport
 
     def download(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[httpx2.Response]:
@@ -213,6 +184,12 @@ class AsyncClient:
         """
         address = httpx2.URL(self.endpoint).join(url)
         return self._doors.stream("GET", address, headers={"Accept-Encoding": "identity", **headers})
+
+    async def send(self, call: Call[T]) -> T:
+        """Send a call and return what it answers. Raises ApiError (and its kinds), NotSkrei or Unreachable."""
+        return call.read(
+            await self.call(call.method, call.path, query=call.query, body=call.body, repeatable=call.repeatable)
+        )
 
     async def call(
         self,
@@ -227,23 +204,38 @@ class AsyncClient:
         again = method == "GET" if repeatable is None else repeatable
         wanted = {key: value for key, value in (query or {}).items() if value not in ("", ())}
         for attempt in range(1, ATTEMPTS + 1):
+            problem: SkreiError
+            retry_after = ""
             try:
                 response = await self._http.request(
-                    method, API + path, params=wanted, json=body, headers=headers_for(self.endpoint)
+                    method, API + path, params=wanted, json=body, headers=self._headers()
                 )
-            except httpx2.TimeoutException as error:
-                raise Unreachable(
-                    f"The API at {self.endpoint} did not answer in time.", hint="Look at the log of `skrei serve`."
-                ) from error
             except httpx2.TransportError as error:
-                raise self._unreachable() from error
-            if response.status_code == httpx2.codes.OK:
-                return _document(response, self.endpoint)
-            problem = _problem(response, self.endpoint)
-            if not (again and problem.may_pass and attempt < ATTEMPTS):
-                raise problem
-            await asyncio.sleep(pause_seconds(response.headers.get("Retry-After", ""), attempt))
+                problem = self._silent(error)
+                # Who never answered may not be there at all: that is told at once.
+                passing = self._answered
+                cause: Exception | None = error
+            else:
+                self._answered = True
+                if response.status_code == httpx2.codes.OK:
+                    return document_of(response.content, self.endpoint, _said(response))
+                refused = problem_of(response.status_code, response.content, self.endpoint, _said(response))
+                problem, passing, cause = refused, refused.may_pass, None
+                retry_after = response.headers.get("Retry-After", "")
+            if not (again and passing and attempt < ATTEMPTS):
+                raise problem from cause
+            await asyncio.sleep(pause_seconds(retry_after, attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else headers_for(self.endpoint)
+
+    def _silent(self, error: httpx2.TransportError) -> Unreachable:
+        if isinstance(error, httpx2.TimeoutException):
+            return Unreachable(
+                f"The API at {self.endpoint} did not answer in time.", hint="Look at the log of `skrei serve`."
+            )
+        return self._unreachable()
 
     def _unreachable(self) -> Unreachable:
         return Unreachable(
@@ -251,22 +243,6 @@ class AsyncClient:
             hint="Start one with `skrei serve`, or name another with --api URL (or SKREI_API_URL).",
             endpoint=self.endpoint,
         )
-
-
-def _path(job_id: str) -> str:
-    return f"/orchestrator/jobs/{quote(job_id, safe='')}"
-
-
-def _flag(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _document(response: httpx2.Response, endpoint: str) -> Document:
-    return document_of(response.content, endpoint, _said(response))
-
-
-def _problem(response: httpx2.Response, endpoint: str) -> ApiError:
-    return problem_of(response.status_code, response.content, endpoint, _said(response))
 
 
 def _said(response: httpx2.Response) -> str:

@@ -1,4 +1,4 @@
-"""Who we are for an API: the token that was given, else that of an own stack on this machine."""
+"""Who we are for an API: the token that was given, or the file that holds it, else that of an own stack here."""
 
 import contextlib
 import os
@@ -7,15 +7,40 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from skrei.endpoint import is_loopback
+from skrei.errors import Rejected
 from skrei.state import data_folders, stack_state
 
 API_KEY = "SKREI_API_KEY"
+API_KEY_FILE = "SKREI_API_KEY_FILE"
+"""A file that holds the token: what secret stores of CI systems mount, and what no process list shows."""
+MOST_TOKEN_BYTES = 64 * 1024
+"""Of such a file: far above any token, far below what one reads by mistake."""
 
 
 def headers_for(endpoint: str) -> dict[str, str]:
-    """Return the headers that authenticate a request to `endpoint`; none where there is nothing to show."""
-    token = os.environ.get(API_KEY, "").strip() or owner_token(endpoint)
+    """Return the headers that authenticate a request to `endpoint`; none where there is nothing to show.
+
+    Raises Rejected where a token's file is named that holds none: asking as nobody would be told as something else.
+    """
+    token = os.environ.get(API_KEY, "").strip() or _token_in_file() or owner_token(endpoint)
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _token_in_file() -> str:
+    named = os.environ.get(API_KEY_FILE, "")
+    if not named:
+        return ""
+    hint = f"--token-file and {API_KEY_FILE} name a file with nothing but the token in it."
+    try:
+        with Path(named).expanduser().open("rb") as file:
+            token = file.read(MOST_TOKEN_BYTES).decode("ascii").strip()
+    except OSError as error:
+        raise Rejected(f"The token's file {named} cannot be read: {error.strerror}.", hint=hint) from error
+    except UnicodeDecodeError as error:
+        raise Rejected(f"{named} holds no token.", hint=hint) from error
+    if not token or any(not "!" <= letter <= "~" for letter in token):
+        raise Rejected(f"{named} holds no token.", hint=hint)
+    return token
 
 
 def owner_token(endpoint: str) -> str:

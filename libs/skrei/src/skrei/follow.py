@@ -1,6 +1,7 @@
 """Following a job: what happened since the last look, until it is terminal and all of its history was told."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 from skrei.client import AsyncClient
@@ -24,7 +25,8 @@ async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
     Raises Unreachable when the API stays away for PATIENCE_SECONDS; an API that is away at the first look raises
     at once.
     """
-    token, seen, pause, away = "", 0, FIRST_LOOK_SECONDS, 0.0
+    token, seen, pause = "", 0, FIRST_LOOK_SECONDS
+    answered = time.monotonic()
     executions: tuple[Execution, ...] = ()
     started = False
     while True:
@@ -36,12 +38,11 @@ async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
                 executions = (await client.executions(job.id)).items
         except (Unreachable, ApiError) as error:
             passing = isinstance(error, Unreachable) or error.may_pass
-            if not (started and passing and away < PATIENCE_SECONDS):
+            if not (started and passing and time.monotonic() - answered < PATIENCE_SECONDS):
                 raise
-            away += LONGEST_PAUSE_SECONDS
             await asyncio.sleep(LONGEST_PAUSE_SECONDS)
             continue
-        away = 0.0
+        answered = time.monotonic()
         if events or not started or job.is_terminal or executions != before:
             yield Progress(job, events, executions)
         if job.is_terminal:

@@ -1,18 +1,25 @@
-"""The blocking client: the same calls for scripts and notebooks, run on a loop of its own in a thread."""
+"""The blocking client: the same calls for scripts and notebooks, run on a loop of its own in a thread.
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+Everything here and in `skrei.sync_jobs` has the name, the arguments and the promises of its asynchronous twin.
+"""
+
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
+from skrei import calls
+from skrei.calls import Call
 from skrei.client import AsyncClient
 from skrei.follow import follow
+from skrei.loop import Loop
 from skrei.progress import Progress
 from skrei.results import Fetched, Wish, fetch
+from skrei.sync_jobs import Jobs, Nodes
 from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, LogLine, Node, Page, Submitted
 
 T = TypeVar("T")
@@ -23,7 +30,8 @@ class Client:
 
     def __init__(self, endpoint: str | None = None, **options: Any) -> None:
         self._stack = ExitStack()
-        self._portal = self._stack.enter_context(start_blocking_portal())
+        portal = self._stack.enter_context(start_blocking_portal())
+        self._loop = Loop(portal)
         try:
             self._client = AsyncClient(endpoint, **options)
         except BaseException:
@@ -46,76 +54,86 @@ class Client:
     def close(self) -> None:
         """Close the connections and end the thread."""
         with self._stack:
-            self._portal.call(self._client.close)
+            self._loop.do(self._client.close)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Jobs: run, get, list, diff."""
+        return Jobs(self._loop, self._client.jobs)
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        """Nodes: list, get, approve, reject, delete."""
+        return Nodes(self._loop, self._client.nodes)
 
     def alive(self) -> bool:
         """See `AsyncClient.alive`."""
-        return self._portal.call(self._client.alive)
+        return self._loop.do(self._client.alive)
 
     def version(self) -> Document:
         """See `AsyncClient.version`."""
-        return self._portal.call(self._client.version)
+        return self._loop.do(self._client.version)
 
     def submit(self, job: Mapping[str, Any], *, force: bool = False, idempotency_token: str | None = None) -> Submitted:
         """See `AsyncClient.submit`."""
-        return self._portal.call(partial(self._client.submit, job, force=force, idempotency_token=idempotency_token))
+        return self._loop.do(self._client.submit, job, force=force, idempotency_token=idempotency_token)
 
     def job(self, job_id: str) -> Job:
         """See `AsyncClient.job`."""
-        return self._portal.call(self._client.job, job_id)
+        return self._loop.do(self._client.job, job_id)
 
     def describe(self, job_id: str) -> JobDetails:
         """See `AsyncClient.describe`."""
-        return self._portal.call(self._client.describe, job_id)
+        return self._loop.do(self._client.describe, job_id)
 
-    def jobs(self, **query: Any) -> Page[Job]:
-        """See `AsyncClient.jobs`."""
-        return self._portal.call(partial(self._client.jobs, **query))
-
-    def stop(self, job_id: str, *, reason: str = "Stopped at user request") -> str:
+    def stop(self, job_id: str, *, reason: str = calls.STOPPED) -> str:
         """See `AsyncClient.stop`."""
-        return self._portal.call(partial(self._client.stop, job_id, reason=reason))
+        return self._loop.do(self._client.stop, job_id, reason=reason)
 
-    def history(self, job_id: str, **query: Any) -> Page[HistoryItem]:
+    def history(
+        self, job_id: str, *, next_token: str = "", limit: int = 100, event_type: str = "all", execution_id: str = ""
+    ) -> Page[HistoryItem]:
         """See `AsyncClient.history`."""
-        return self._portal.call(partial(self._client.history, job_id, **query))
+        return self._loop.do(
+            self._client.history,
+            job_id,
+            next_token=next_token,
+            limit=limit,
+            event_type=event_type,
+            execution_id=execution_id,
+        )
 
     def executions(self, job_id: str, *, limit: int = 0) -> Page[Execution]:
         """See `AsyncClient.executions`."""
-        return self._portal.call(partial(self._client.executions, job_id, limit=limit))
+        return self._loop.do(self._client.executions, job_id, limit=limit)
 
-    def results(self, job_id: str) -> Page[Document]:
+    def results(self, job_id: str, *, execution_id: str = "") -> Page[Document]:
         """See `AsyncClient.results`."""
-        return self._portal.call(self._client.results, job_id)
+        return self._loop.do(self._client.results, job_id, execution_id=execution_id)
 
     def fetch(self, job_id: str, target: Path, wish: Wish | None = None) -> Fetched:
         """Download a job's results below `target`; see `skrei.results.fetch`."""
-        return self._portal.call(fetch, self._client, job_id, target, wish or Wish())
+        return self._loop.do(fetch, self._client, job_id, target, wish or Wish())
 
     def follow(self, job_id: str) -> Iterator[Progress]:
         """Yield progress until the job is terminal; see `skrei.follow.follow`."""
-        return self._each(follow(self._client, job_id))
+        return self._loop.each(follow(self._client, job_id))
 
     def wait(self, job_id: str) -> Job:
         """Return the job once it is terminal."""
         *_, last = self.follow(job_id)
         return last.job
 
-    def logs(self, job_id: str, *, execution_id: str = "", follow: bool = False) -> Iterator[LogLine]:
+    def logs(
+        self, job_id: str, *, execution_id: str = "", follow: bool = False, tail: bool = False
+    ) -> Iterator[LogLine]:
         """See `AsyncClient.logs`."""
-        return self._each(self._client.logs(job_id, execution_id=execution_id, follow=follow))
-
-    def nodes(self, **query: Any) -> Page[Node]:
-        """See `AsyncClient.nodes`."""
-        return self._portal.call(partial(self._client.nodes, **query))
+        return self._loop.each(self._client.logs(job_id, execution_id=execution_id, follow=follow, tail=tail))
 
     def node(self, node_id: str) -> Node:
         """See `AsyncClient.node`."""
-        return self._portal.call(self._client.node, node_id)
+        return self._loop.do(self._client.node, node_id)
 
-    def _each(self, source: AsyncIterator[T]) -> Iterator[T]:
-        async def following() -> tuple[T, ...]:
-            return (item,) if (item := await anext(source, None)) is not None else ()
-
-        while got := self._portal.call(following):
-            yield got[0]
+    def send(self, call: Call[T]) -> T:
+        """See `AsyncClient.send`."""
+        return self._loop.do(self._client.send, call)

@@ -32,6 +32,8 @@ class Submitted:
     job_id: str
     evaluation_id: str
     warnings: tuple[str, ...]
+    version: int = 0
+    """Of a rerun; 0 where the API does not say."""
 
 
 @dataclass(frozen=True, slots=True)
