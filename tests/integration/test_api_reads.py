@@ -85,6 +85,14 @@ async def test_an_execution_tells_which_image_it_ran(api: Api) -> None:
     assert shown["ImageDigest"] == "app@sha256:1"
 
 
+async def test_an_execution_tells_where_its_ports_are_reached(api: Api) -> None:
+    job_id = await api.submit()
+    ports = '[{"name":"web","host":"node-7","port":20000,"target":80}]'
+    await api.rows.execution(job_id, state="running", observed="running", ports=ports)
+    (shown,) = (await api.http.get(f"{JOBS}/{job_id}/executions")).json()["Items"]
+    assert shown["Ports"] == [{"Name": "web", "Host": "node-7", "Port": 20_000, "Target": 80}]
+
+
 async def test_an_execution_that_never_ran_has_exit_code_minus_one_and_its_problem(api: Api) -> None:
     job_id = await api.submit()
     problem = {"problem_code": "input", "problem_message": "no such file", "message": "no such file"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skrei_domain.resources import Resources
-from skrei_plugin_api.engine import Mount, Output, RunOutcome, RunRequest
+from skrei_plugin_api.engine import Mount, Output, PortBinding, RunOutcome, RunRequest
 from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.testing import Running
 from skrei_plugin_docker.engine import DockerEngine
@@ -48,6 +48,8 @@ class Bench:
         memory_bytes: int = 0,
         cpu_milli: int = 0,
         network: str = "None",
+        domains: Sequence[str] = (),
+        ports: Sequence[PortBinding] = (),
         timeout_seconds: float | None = None,
         max_output_bytes: int = 1 << 20,
         **params: Any,
@@ -68,6 +70,8 @@ class Bench:
             outputs=tuple(Output(output, at) for output, at in (outputs or {}).items()),
             resources=Resources(memory_bytes=memory_bytes, cpu_milli=cpu_milli),
             network=network,
+            domains=tuple(domains),
+            ports=tuple(ports),
             timeout_seconds=timeout_seconds,
             max_output_bytes=max_output_bytes,
         )

@@ -2,7 +2,8 @@
 
 import pytest
 
-from skrei_compute_agent.env import HostVariableDenied, environment
+from skrei_compute_agent.env import HostVariableDenied, environment, port_variables
+from skrei_plugin_api.engine import PortBinding
 from tests.support.agent_machine import an_order
 
 ORDER = an_order(partition=2, partition_count=4, job_type="batch")
@@ -37,3 +38,14 @@ def test_a_host_variable_is_handed_out_by_allow_list_only() -> None:
 
 def test_another_prefix_is_plain_text() -> None:
     assert made({"R": "http://x"})["R"] == "http://x"
+
+
+@pytest.mark.row("2.7/port-variables")
+def test_a_program_is_told_where_it_listens_and_how_it_is_reached() -> None:
+    ports = (PortBinding("web", "127.0.0.1", 20_001, 80), PortBinding("dns", "127.0.0.1", 20_002, 20_002))
+    assert port_variables(ports) == {
+        "BACALHAU_PORT_web": "80",
+        "BACALHAU_HOST_PORT_web": "20001",
+        "BACALHAU_PORT_dns": "20002",
+        "BACALHAU_HOST_PORT_dns": "20002",
+    }

@@ -14,7 +14,7 @@ from skrei_compute_agent.journal import GROUP_ROWS, Journal, JournalBroken, Jour
 from skrei_compute_agent.journal_rows import Tables, load_memory
 from skrei_compute_agent.journal_schema import TABLES, JournalTooNew, open_database
 from skrei_domain.lifecycle import ExecutionState, Want
-from skrei_domain.messages import ExecutionObserved, Problem, ResultRef
+from skrei_domain.messages import ExecutionObserved, PortObserved, Problem, ResultRef
 from skrei_domain.sync import (
     DropFacts,
     DropKnown,
@@ -81,7 +81,10 @@ async def test_a_new_journal_makes_a_node_id_and_keeps_it(tmp_path: Path) -> Non
 async def test_what_was_submitted_is_there_after_a_restart(journal: Journal, tmp_path: Path) -> None:
     start(journal)
     known = Known(
-        "e-1", 3, Want.STOP, ExecutionState.RUNNING, 2, 1, an_order(), changed_at=AT, devices=("GPU-1", "GPU-2")
+        *("e-1", 3, Want.STOP, ExecutionState.RUNNING, 2, 1, an_order()),
+        changed_at=AT,
+        devices=("GPU-1", "GPU-2"),
+        ports=(PortObserved(name="web", host="127.0.0.1", port=20_000, target=80),),
     )
     rows = (PutMeta(Meta("n-made", 1, 2, 3, 4, "b-1")), PutKnown(known), a_fact(5))
     await write(journal, *rows)
@@ -113,7 +116,7 @@ async def test_a_journal_of_a_later_version_is_refused(journal: Journal, tmp_pat
 
 async def test_a_journal_of_an_earlier_version_is_lifted_and_keeps_what_it_holds(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "journal.sqlite")
-    younger = "ALTER TABLE executions DROP COLUMN devices; ALTER TABLE executions DROP COLUMN ended;"
+    younger = "".join(f"ALTER TABLE executions DROP COLUMN {name};" for name in ("devices", "ended", "ports"))
     database.executescript(f"{TABLES} {younger} PRAGMA user_version=1;")
     database.execute("INSERT INTO meta VALUES (1, 'n-old', 1, 1, 1, 0, '')")
     database.execute("INSERT INTO executions VALUES ('e-1', 1, 'run', 'running', 1, 1, NULL, 0, NULL)")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from skrei_compute_agent.events import (
+    Adopt,
     ArmTimer,
     Begun,
     DisarmTimers,
@@ -35,7 +36,7 @@ from skrei_compute_agent.events import (
 from skrei_compute_agent.held import IllegalEvent
 from skrei_compute_agent.transitions import NOTED_FACTS
 from skrei_domain.lifecycle import ExecutionState, Want
-from skrei_domain.messages import ExecutionObserved, HelloReply, NodeChanged, Problem, ResultRef
+from skrei_domain.messages import ExecutionObserved, HelloReply, NodeChanged, PortObserved, Problem, ResultRef
 from skrei_domain.sync import PRUNE_ROWS, JournalRow, Known, Meta, PutFact, PutKnown, replay
 from tests.support.agent_machine import NODE, START, AgentDriver, a_forget, a_run, a_stage, a_stop, a_task, an_info
 
@@ -102,6 +103,30 @@ def test_a_running_one_is_reported_as_running_when_it_has_lived_50_ms(agent: Age
     agent.command(a_run())
     agent.turn(Staged("e-1"))
     assert states(agent.turn(TimerFired("e-1", Timer.REPORT))) == [ExecutionState.RUNNING]
+
+
+PORTS = (PortObserved(name="web", host="127.0.0.1", port=20_000, target=80),)
+
+
+def test_ports_are_journaled_before_the_start_and_told_while_it_runs(agent: AgentDriver) -> None:
+    agent.command(a_run())
+    turn = agent.turn(Staged("e-1", PORTS))
+    assert [row.known.ports for row in turn.rows if isinstance(row, PutKnown)] == [PORTS]
+    (fact,) = facts(agent.turn(TimerFired("e-1", Timer.REPORT)))
+    assert fact.ports == PORTS
+
+
+def test_a_new_process_adopts_a_program_with_its_ports_and_tells_them() -> None:
+    first = AgentDriver(adopting=frozenset({"scripted"}))
+    first.greet()
+    first.command(a_run())
+    first.turn(Staged("e-1", PORTS))
+    second = AgentDriver(first.machine.node.memory, boot_id="b-2", adopting=frozenset({"scripted"}))
+    turns = second.greet()
+    (adopt,) = [each for turn in turns for each in turn.instructions if isinstance(each, Adopt)]
+    assert adopt.ports == PORTS
+    (fact,) = facts(second.turn(TimerFired("e-1", Timer.REPORT)))
+    assert fact.ports == PORTS
 
 
 def test_an_exit_code_that_is_not_zero_completes(agent: AgentDriver) -> None:

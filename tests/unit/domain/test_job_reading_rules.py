@@ -6,6 +6,7 @@ import pytest
 
 from skrei_domain.errors import Unsupported
 from skrei_domain.job import InvalidJob, parse_job
+from skrei_domain.spec import Port
 
 
 def a_job(**changes: Any) -> dict[str, Any]:
@@ -204,13 +205,41 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     (
         "ports of every wrong kind",
-        with_task(Network={"Type": "host", "Ports": [{"Name": "1", "Static": 80, "Target": 5, "HostNetwork": "x"}]}),
+        with_task(
+            Engine=DOCKER,
+            Network={"Type": "host", "Ports": [{"Name": "1", "Static": 80, "Target": 5, "HostNetwork": "x"}]},
+        ),
         [
             f'{T}.Network.Ports[0].Name: "1"; allowed: letters, digits and `_`, not starting with a digit, at most 237',
             f"{T}.Network.Ports[0].Static: 80; allowed: 0 (any free port) or 1024 to 65535",
             f"{T}.Network.Ports[0].Target: 5; allowed: 0 with Network.Type Host",
             f'{T}.Network.Ports[0].HostNetwork: "x"; allowed: an IP address',
         ],
+    ),
+    (
+        "ports that are somebody else's",
+        with_task(
+            Engine=DOCKER,
+            Network={
+                "Type": "bridge",
+                "Ports": [{"Name": "a", "Static": 8000, "Target": 80}, {"Name": "a", "Static": 8000, "Target": 80}],
+            },
+        ),
+        [
+            f'{T}.Network.Ports[1].Name: "a"; allowed: a name that is not also at {T}.Network.Ports[0].Name',
+            f'{T}.Network.Ports[1].Static: "8000"; allowed: a static that is not also at {T}.Network.Ports[0].Static',
+            f'{T}.Network.Ports[1].Target: "80"; allowed: a target that is not also at {T}.Network.Ports[0].Target',
+        ],
+    ),
+    (
+        "more ports than a task may have",
+        with_task(Engine=DOCKER, Network={"Type": "bridge", "Ports": [{"Name": f"p{number}"} for number in range(33)]}),
+        [f"{T}.Network.Ports: 33 ports; allowed: at most 32 ports"],
+    ),
+    (
+        "ports for a program that cannot listen",
+        with_task(Network={"Type": "host", "Ports": [{"Name": "web"}]}),
+        [f"{T}.Network.Ports: 1 ports; allowed: none for wasm: its programs cannot listen"],
     ),
     (
         "constraints of every wrong kind",
@@ -317,7 +346,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("raw", "lines"), [pytest.param(raw, lines, id=name) for name, raw, lines in WRONG])
-@pytest.mark.row("2.2/result-names")
+@pytest.mark.row("2.2/result-names", "2.4/ports")
 def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(raw: dict[str, Any], lines: list[str]) -> None:
     with pytest.raises(InvalidJob) as raised:
         parse_job(raw)
@@ -372,16 +401,22 @@ def test_nesting_beyond_reason_is_a_problem_and_not_a_crash() -> None:
             with_task(Engine=DOCKER, Network={"Type": "http", "Domains": ["example.com"]}),
             "Tasks[0].Network.Type 'HTTP' (a network that is filtered by domain)",
         ),
-        (
-            with_task(Engine=DOCKER, Network={"Type": "host", "Ports": [{"Name": "web"}]}),
-            "Tasks[0].Network.Ports",
-        ),
     ],
 )
 def test_what_later_versions_bring_is_refused_by_name(raw: dict[str, Any], named: str) -> None:
     with pytest.raises(Unsupported) as raised:
         parse_job(raw)
     assert raised.value.message == f"not supported yet: {named}"
+
+
+@pytest.mark.row("2.4/ports")
+def test_ports_are_read_with_what_is_not_said() -> None:
+    ports = [{"name": "web", "target": 80}, {"Name": "own", "Static": 8080, "HostNetwork": "127.0.0.1"}]
+    spec, _ = parse_job(with_task(Engine=DOCKER, Network={"Type": "bridge", "Ports": ports}))
+    assert spec.tasks[0].network.ports == (
+        Port(name="web", static=0, target=80, host_network=""),
+        Port(name="own", static=8080, target=0, host_network="127.0.0.1"),
+    )
 
 
 @pytest.mark.parametrize("kind", ["Host", "Full", "Bridge", "None", "Default"])

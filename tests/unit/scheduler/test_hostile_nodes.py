@@ -351,6 +351,7 @@ def test_progress_that_cannot_be_read_leaves_its_execution_alone() -> None:
     assert bench.record.executions["e-2"].state is ExecutionState.OFFERED
 
 
+PORT = {"name": "web", "host": "127.0.0.1", "port": 20_000, "target": 80}
 SPOILED: dict[str, tuple[str, Any]] = {
     "execution_id": ("execution id", "e-1\0"),
     "revision": ("revision", HIGHEST + 1),
@@ -360,7 +361,10 @@ SPOILED: dict[str, tuple[str, Any]] = {
     "problem": ("code", {"code": "x" * 201, "message": ""}),
     "output": ("text", {"stdout": "x" * 16_385}),
     "note": ("note", "x" * 513),
+    "ports": ("ports", [PORT] * 65),
 }
+WRONG_PORTS = [{"name": ""}, {"name": "a\nb"}, {"host": ""}, {"host": "h" * 254}, {"port": 0}, {"target": 65_536}]
+
 RESULTS: dict[str, tuple[str, Any]] = {
     "digest": ("digest", "sha256:" + "A" * 64),
     "size": ("size", -1),
@@ -374,6 +378,13 @@ def test_each_field_of_a_fact_has_its_bounds(field: str) -> None:
     sound = a_fact("e-1").model_dump(mode="json")
     assert wrong_with_fact(ExecutionObserved.model_validate(sound)) == ""
     assert named in wrong_with_fact(ExecutionObserved.model_validate(sound | {field: value}))
+
+
+@pytest.mark.parametrize("wrong", WRONG_PORTS)
+def test_each_part_of_a_port_has_its_bounds(wrong: dict[str, Any]) -> None:
+    fact = a_fact("e-1").model_dump(mode="json")
+    assert wrong_with_fact(ExecutionObserved.model_validate(fact | {"ports": [PORT]})) == ""
+    assert "ports" in wrong_with_fact(ExecutionObserved.model_validate(fact | {"ports": [PORT | wrong]}))
 
 
 @pytest.mark.parametrize("field", RESULTS)

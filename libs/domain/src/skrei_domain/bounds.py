@@ -15,6 +15,7 @@ from datetime import UTC
 from skrei_domain.messages import (
     ExecutionObserved,
     Hello,
+    PortObserved,
     PublisherCommand,
     PublisherFact,
     ResultHeld,
@@ -47,6 +48,18 @@ MOST_IMAGE = 1_024
 
 MOST_NOTE = 512
 """Characters of how far a preparation is: twice what a node sends."""
+
+MOST_PORTS = 64
+"""Ports of one execution: twice what a task may have."""
+
+MOST_HOST = 253
+"""Characters of where a port is reached: an address, or a name of the longest kind."""
+
+LOWEST_PORT = 1_024
+"""The lowest port that jobs get: those below are the system's."""
+
+HIGHEST_PORT = 65_535
+"""The highest port of TCP."""
 
 INLINE_BYTES = 64 * 1024
 """An inline result: larger ones are uploaded."""
@@ -111,9 +124,24 @@ def wrong_with_fact(fact: ExecutionObserved) -> str:
         return f"its note has {len(fact.note)} characters, of {MOST_NOTE} at most"
     if any(len(text) > MOST_TEXT for text in texts):
         return f"a text of it has more than {MOST_TEXT} characters"
+    if wrong := _wrong_with_ports(fact.ports or ()):
+        return wrong
     return next((wrong for wrong in map(_wrong_with_step, fact.steps) if wrong), "") or (
         "" if fact.result is None else _wrong_with_result(fact.result)
     )
+
+
+def _wrong_with_ports(ports: tuple[PortObserved, ...]) -> str:
+    if len(ports) > MOST_PORTS:
+        return f"it has {len(ports)} ports, of {MOST_PORTS} at most"
+    for port in ports:
+        if not 0 < len(port.name) <= NAME_CHARACTERS or not 0 < len(port.host) <= MOST_HOST:
+            return "a name or host of its ports is out of bounds"
+        if "\0" in port.name + port.host or not (port.name + port.host).isprintable():
+            return "a name or host of its ports is no printable text"
+        if not (0 < port.port <= HIGHEST_PORT and 0 < port.target <= HIGHEST_PORT):
+            return f"its ports are out of bounds: {port.port}, {port.target}"
+    return ""
 
 
 def _wrong_with_step(step: Step) -> str:

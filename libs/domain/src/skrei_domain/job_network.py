@@ -5,12 +5,13 @@ import re
 from typing import Any
 
 from skrei_domain.job_reading import Keys, Reading
+from skrei_domain.spec import MAX_PORTS
 
 _NETWORK = Keys("Type", "Domains", "Ports")
 _PORT = Keys("Name", "Static", "Target", "HostNetwork")
 _NETWORKS = {word.lower(): word for word in ("Default", "None", "Host", "Full", "HTTP", "Bridge")}
 _PORT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,236}")
-_DOMAIN = re.compile(r"\.?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")
+_DOMAIN = re.compile(r"(?:\*?\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+(?:[a-z]{2,}|xn--[a-z0-9-]*[a-z0-9])")
 
 
 def read_network(reading: Reading, raw: object, path: str, engine: str) -> dict[str, Any]:
@@ -32,7 +33,11 @@ def read_network(reading: Reading, raw: object, path: str, engine: str) -> dict[
     ports = reading.items(found.get("Ports"), f"{path}.Ports")
     if ports and kind not in ("Host", "Full", "Bridge"):
         reading.missing(f"{path}.Ports", "none unless Network.Type is Host or Bridge", f"{len(ports)} ports")
-    found["Ports"] = [_port(reading, port, f"{path}.Ports[{i}]", kind) for i, port in enumerate(ports)]
+    elif ports and engine.casefold() == "wasm":
+        reading.missing(f"{path}.Ports", "none for wasm: its programs cannot listen", f"{len(ports)} ports")
+    elif len(ports) > MAX_PORTS:
+        reading.missing(f"{path}.Ports", f"at most {MAX_PORTS} ports", f"{len(ports)} ports")
+    found["Ports"] = [_port(reading, port, f"{path}.Ports[{i}]", kind) for i, port in enumerate(ports[:MAX_PORTS])]
     for key in ("Name", "Static", "Target"):
         values = [(f"{path}.Ports[{i}].{key}", str(port[key] or "")) for i, port in enumerate(found["Ports"])]
         reading.unique(values, key.lower())
@@ -40,8 +45,6 @@ def read_network(reading: Reading, raw: object, path: str, engine: str) -> dict[
         reading.later.append(f"{path}.Type 'HTTP' (a network that is filtered by domain)")
     elif kind not in ("Default", "None") and engine.casefold() == "wasm":
         reading.later.append(f"{path}.Type {kind!r} (only 'Default' and 'None' yet for wasm)")
-    if ports:
-        reading.later.append(f"{path}.Ports")
     return found
 
 

@@ -95,6 +95,15 @@ class RunOutput(Message):
     stderr_truncated: bool = False
 
 
+class PortObserved(Message):
+    """A port of a task as its node opened it: others reach it at `host:port`, the program listens on `target`."""
+
+    name: str
+    host: str
+    port: int
+    target: int
+
+
 class ResultRef(Message):
     """What an execution left: digest and size (bytes) of its tar.gz, and the bytes themselves (base64) when small.
 
@@ -124,6 +133,8 @@ class ExecutionObserved(Message):
     """What exactly ran, where the engine knows."""
     note: str | None = None
     """How far the preparation is, in words for people, while it stages."""
+    ports: tuple[PortObserved, ...] | None = None
+    """The task's ports on its node, from its first report while it runs."""
 
 
 class NodeChanged(Message):

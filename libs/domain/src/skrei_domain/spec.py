@@ -22,6 +22,8 @@ MAX_LABEL_BYTES = 256
 """A label's key, and its value: both are indexed and matched against every node."""
 MAX_ENV = 1_000
 """Environment entries: far below what a process can be started with."""
+MAX_PORTS = 32
+"""Ports of a task: each is a listener of its node, and told in facts."""
 MAX_NAME_BYTES = 256
 """Names are index keys and stand in tables that people read."""
 

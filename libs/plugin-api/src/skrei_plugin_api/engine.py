@@ -41,6 +41,19 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class PortBinding:
+    """A port of the node that is the run's alone: what comes to `address:port` goes to the program's `target`.
+
+    In the node's own network the program itself listens: `target` is `port` then, and `address` a wish.
+    """
+
+    name: str
+    address: str
+    port: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunRequest:
     """One start of one execution. `env` is given to the program exactly as it is here."""
 
@@ -58,6 +71,9 @@ class RunRequest:
     timeout_seconds: float | None = None
     """Wall-clock time from the moment that the engine gets to work on it; None: no limit."""
     network: str = "None"
+    domains: tuple[str, ...] = ()
+    """What a network of the kind `HTTP` reaches."""
+    ports: tuple[PortBinding, ...] = ()
     max_output_bytes: int = MAX_OUTPUT_BYTES
     inline_result_limit: int = INLINE_RESULT_BYTES
 

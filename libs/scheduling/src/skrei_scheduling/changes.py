@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from skrei_domain.lifecycle import JobState
-from skrei_domain.messages import Problem, ResultRef, RunOutput, Step
+from skrei_domain.messages import PortObserved, Problem, ResultRef, RunOutput, Step
 from skrei_scheduling.rows import ExecutionRow, NodeRow, Unit
 
 
@@ -44,6 +44,7 @@ class Observed:
     problem: Problem | None = None
     output: RunOutput | None = None
     image_digest: str | None = None
+    ports: tuple[PortObserved, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

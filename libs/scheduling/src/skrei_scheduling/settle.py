@@ -260,4 +260,5 @@ def _told(fact: ExecutionObserved) -> Observed:
         problem=fact.problem,
         output=fact.output,
         image_digest=fact.image_digest,
+        ports=fact.ports,
     )

@@ -35,6 +35,7 @@ EXECUTIONS = Part(
         "problem_code text",
         "problem_message text",
         "image_digest text",
+        "ports text",
     ),
     """
     UPDATE executions AS e
@@ -48,7 +49,7 @@ EXECUTIONS = Part(
         stderr_truncated = coalesce(new.stderr_truncated, e.stderr_truncated),
         problem_code = coalesce(new.problem_code, e.problem_code),
         problem_message = coalesce(new.problem_message, e.problem_message),
-        image_digest = coalesce(new.image_digest, e.image_digest)
+        image_digest = coalesce(new.image_digest, e.image_digest), ports = coalesce(new.ports, e.ports)
     FROM {new} WHERE e.id = new.id AND e.id = ANY ({ids})
     """,
     counted=True,
@@ -88,7 +89,7 @@ EXECUTIONS_NEW = Part(
     after=frozenset({"executions_changed"}),
 )
 
-_NOTHING = (None,) * 9
+_NOTHING = (None,) * 10
 
 
 def execution_row(change: ExecutionChange) -> tuple[object, ...]:
@@ -122,6 +123,7 @@ def _observed(told: Observed) -> tuple[object, ...]:
         *(_output(output) if output is not None else (None, None, None, None)),
         *((storable(told.problem.code), storable(told.problem.message)) if told.problem else (None, None)),
         storable(told.image_digest) if told.image_digest else None,
+        json.dumps([port.model_dump() for port in told.ports], separators=(",", ":")) if told.ports else None,
     )
 
 

@@ -190,6 +190,7 @@ class Execution(Base):
     problem_code: Mapped[str | None]
     problem_message: Mapped[str | None]
     image_digest: Mapped[str | None]  # what exactly ran, where the engine knows
+    ports: Mapped[str | None]  # JSON: the task's ports on its node, as the node told them
 
     __table_args__ = (
         Index("ix_executions_job_id", "job_id"),

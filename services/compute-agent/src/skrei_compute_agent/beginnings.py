@@ -125,11 +125,11 @@ class Beginnings:
             self._draft.instruct(Release(known.execution_id, engine))
             return True
         held = Held(known.execution_id, order, needs, started_early=True, engine=engine, phase=Phase.ADOPTING)
-        held.steps = steps_so_far(known, steps, now)
+        held.steps, held.ports = steps_so_far(known, steps, now), known.ports
         self._room.add(held)
         self._room.gpus.keep(known.execution_id, known.devices)
         self._draft.instruct(
-            Adopt(known.execution_id, known.starts, order, task, needs),
+            Adopt(known.execution_id, known.starts, order, task, needs, known.ports),
             ArmTimer(known.execution_id, Timer.REPORT, REPORT_SECONDS),
         )
         for timer, limit in (

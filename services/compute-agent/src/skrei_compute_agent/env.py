@@ -1,10 +1,11 @@
 """What a program finds in its environment: the task's variables, host variables by allow-list, and ours on top."""
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import RunOrder
+from skrei_plugin_api.engine import PortBinding
 
 HOST_PREFIX = "env:"
 """A value `env:NAME` asks for the host's variable NAME."""
@@ -46,6 +47,15 @@ def system_variables(execution_id: str, order: RunOrder) -> dict[str, str]:
         "BACALHAU_PARTITION_INDEX": str(order.partition),
         "BACALHAU_PARTITION_COUNT": str(order.partition_count),
     }
+
+
+def port_variables(ports: Iterable[PortBinding]) -> dict[str, str]:
+    """Return what a program is told of its ports: where it listens, and by which port of the node it is reached."""
+    found: dict[str, str] = {}
+    for one in ports:
+        found[f"BACALHAU_PORT_{one.name}"] = str(one.target)
+        found[f"BACALHAU_HOST_PORT_{one.name}"] = str(one.port)
+    return found
 
 
 def _value(name: str, text: str, host: Mapping[str, str], allow: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from skrei_domain.messages import (
     FactBatch,
     Hello,
     HelloReply,
+    PortObserved,
     Problem,
     ResultRef,
     RunOrder,
@@ -95,9 +96,10 @@ class Fingerprinted:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Everything that an execution needs lies where it will look."""
+    """Everything that an execution needs lies where it will look, and these ports are its own."""
 
     execution_id: str
+    ports: tuple[PortObserved, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,7 @@ class Adopt:
     order: RunOrder
     task: TaskSpec
     needs: Resources
+    ports: tuple[PortObserved, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

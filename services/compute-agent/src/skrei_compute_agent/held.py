@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from skrei_domain.errors import SkreiError
 from skrei_domain.lifecycle import ExecutionState
-from skrei_domain.messages import ExecutionObserved, Problem, RunOrder, Step
+from skrei_domain.messages import ExecutionObserved, PortObserved, Problem, RunOrder, Step
 from skrei_domain.resources import Resources
 
 STORY_LINES = 32
@@ -58,6 +58,8 @@ class Held:
     ended: ExecutionObserved | None = None
     """How its program ended, while its result is being uploaded."""
     steps: tuple[Step, ...] = ()
+    ports: tuple[PortObserved, ...] = ()
+    """Its ports on this node, while it runs."""
     story: deque[str] = field(default_factory=lambda: deque(maxlen=STORY_LINES))
 
     def reach(self, state: ExecutionState, at: datetime, start: int) -> None:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from pydantic import TypeAdapter
 
 from skrei_domain.lifecycle import ExecutionState, Want
-from skrei_domain.messages import ExecutionObserved, Fact, RunOrder
+from skrei_domain.messages import ExecutionObserved, Fact, PortObserved, RunOrder
 from skrei_domain.sync import (
     DropFacts,
     DropKnown,
@@ -23,6 +23,7 @@ from skrei_domain.sync import (
 )
 
 _FACT: TypeAdapter[Fact] = TypeAdapter(Fact)
+_PORTS = TypeAdapter(tuple[PortObserved, ...])
 
 _Values: TypeAlias = tuple[str | int | None, ...]
 
@@ -33,16 +34,17 @@ ON CONFLICT (one) DO UPDATE SET node_id = excluded.node_id, timeline = excluded.
 """
 _GET_META = "SELECT node_id, timeline, epoch, incarnation, confirmed, confirmed_by FROM meta"
 _PUT_KNOWN = """
-INSERT INTO executions (execution_id, revision, want, state, starts, told, forgotten, changed_at, devices, ended, run)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO executions
+    (execution_id, revision, want, state, starts, told, forgotten, changed_at, devices, ended, ports, run)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (execution_id) DO UPDATE SET revision = excluded.revision, want = excluded.want, state = excluded.state,
     starts = excluded.starts, told = excluded.told, forgotten = excluded.forgotten,
     changed_at = excluded.changed_at, devices = excluded.devices, ended = excluded.ended,
-    run = excluded.run
+    ports = excluded.ports, run = excluded.run
 """
 _MOVE_KNOWN = """
 UPDATE executions SET revision = ?2, want = ?3, state = ?4, starts = ?5, told = ?6, forgotten = ?7, changed_at = ?8,
-    devices = ?9, ended = ?10
+    devices = ?9, ended = ?10, ports = ?11
 WHERE execution_id = ?1
 """
 _DROP_KNOWN = "DELETE FROM executions WHERE execution_id = ?"
@@ -131,6 +133,7 @@ def _known(known: Known) -> _Values:
         known.changed_at.isoformat() if known.changed_at is not None else None,
         json.dumps(known.devices) if known.devices else None,
         known.ended.model_dump_json(exclude_none=True) if known.ended is not None else None,
+        _PORTS.dump_json(known.ports).decode() if known.ports else None,
     )
 
 
@@ -148,4 +151,5 @@ def _read_known(row: sqlite3.Row) -> Known:
         changed_at=datetime.fromisoformat(changed_at) if changed_at is not None else None,
         devices=tuple(json.loads(row["devices"] or "[]")),
         ended=ExecutionObserved.model_validate_json(row["ended"]) if row["ended"] is not None else None,
+        ports=_PORTS.validate_json(row["ports"]) if row["ports"] is not None else (),
     )

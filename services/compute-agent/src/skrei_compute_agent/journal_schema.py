@@ -5,7 +5,7 @@ from pathlib import Path
 
 from skrei_domain.errors import SkreiError
 
-VERSION = 3
+VERSION = 4
 BUSY_SECONDS = 5.0
 """How long to wait for another reader of the file (a backup): the folder's lock keeps other agents away."""
 CHECKPOINT_PAGES = 1_000
@@ -32,7 +32,8 @@ CREATE TABLE executions (
     forgotten INTEGER NOT NULL,
     changed_at TEXT,
     devices TEXT,
-    ended TEXT
+    ended TEXT,
+    ports TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE facts (
     sequence INTEGER PRIMARY KEY,
@@ -43,6 +44,7 @@ CREATE TABLE facts (
 LIFTS = {
     1: "ALTER TABLE executions ADD COLUMN devices TEXT;",
     2: "ALTER TABLE executions ADD COLUMN ended TEXT;",
+    3: "ALTER TABLE executions ADD COLUMN ports TEXT;",
 }
 """What a journal of that version needs to become the next one."""
 

@@ -1,9 +1,11 @@
 """What a node is told before it starts: one frozen object, read from `SKREI_*` variables, passed down."""
 
+import ipaddress
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from skrei_domain.bounds import LOWEST_PORT
 from skrei_domain.resources import parse_bytes, parse_cpu
 from skrei_kit.settings import Settings as KitSettings
 
@@ -52,6 +54,20 @@ class Settings(KitSettings):
     allow_env: tuple[str, ...] = ()
     """Host variables that a task may ask for with `env:NAME` (`*` and `?`): nothing unless named."""
 
+    port_range: str = "20000-32000"
+    """Ports of this node that are given to jobs which ask for any: above those of known services, below those that
+    systems give to outgoing connections."""
+
+    port_address: str = "127.0.0.1"
+    """Where jobs' ports are opened: on this machine alone unless an address of it is named (`0.0.0.0`: every one)."""
+
+    port_host: str = ""
+    """What others call this node where its ports are told; empty: the address, or this machine's name if that is every
+    address."""
+
+    reject_networked_jobs: bool = False
+    """Whether jobs get no network here: those that ask for one are refused, `Default` means none."""
+
     plugin_options: dict[str, str] = Field(default_factory=dict)
     """What plugins are told, `docker_staging=volume,docker_pids=500`; docs/ENGINES.md lists the options."""
 
@@ -93,6 +109,25 @@ class Settings(KitSettings):
             return value
         pairs = dict(item.partition("=")[::2] for item in _items(value))
         return {key.strip(): text.strip() for key, text in pairs.items()}
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The first and the last port that is given out."""
+        first, _, last = self.port_range.partition("-")
+        return int(first), int(last)
+
+    @field_validator("port_range")
+    @classmethod
+    def _range(cls, value: str) -> str:
+        first, dash, last = value.partition("-")
+        if not (dash and first.isdecimal() and last.isdecimal() and LOWEST_PORT <= int(first) <= int(last) <= 65_535):
+            raise ValueError(f"must be two ports from {LOWEST_PORT} to 65535, the lower first: 20000-32000")
+        return value
+
+    @field_validator("port_address")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        return str(ipaddress.ip_address(value))
 
     @field_validator("allow_local", "allow_env", mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from skrei_compute_agent.fingerprint import capacity, fingerprint
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.gpu_probe import Found, GpuProbe
 from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.probes import Probe
 from skrei_compute_agent.settings import Settings
 from skrei_compute_agent.staging import Stager
@@ -63,7 +64,14 @@ class Toolbox:
         limits = StageLimits(max_bytes=settings.input_bytes)
         stager = Stager(storages_, cache, limits=limits, parallel=settings.parallel_stages)
         self._delivery = Delivery(full_seconds=settings.store_full_seconds)
-        self.work = Workshop(folders, stager, engines_, allow_env=settings.allow_env, delivery=self._delivery)
+        self.work = Workshop(
+            folders,
+            stager,
+            engines_,
+            allow_env=settings.allow_env,
+            delivery=self._delivery,
+            networks=Networks(network_policy(settings)),
+        )
         gpus = GpuProbe()
         self._gpus: Probe[Found] = Probe(gpus.look, lambda _: gpus.found, limit_seconds=settings.probe_limit_seconds)
         self._probes: dict[Plugin, Probe[PluginInfo]] = {
@@ -138,6 +146,12 @@ class Toolbox:
             self._blobs = Blobs(self._api_url)
         async with self._blobs.open(digest, token) as chunks:
             yield chunks
+
+
+def network_policy(settings: Settings) -> NetworkPolicy:
+    """Return what jobs may do with this node's network."""
+    first, last = settings.ports
+    return NetworkPolicy(first, last, settings.port_address, settings.port_host, not settings.reject_networked_jobs)
 
 
 def make_tools(settings: Settings, folders: Folders) -> Toolbox:

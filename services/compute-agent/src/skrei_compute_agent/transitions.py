@@ -78,6 +78,9 @@ class Transitions:
             self._forget(execution_id)
 
     def _run(self, held: Held, event: ExecutionEvent) -> None:
+        assert isinstance(event, Staged)
+        held.ports = event.ports
+        self._draft.write(self._draft.node.opened(held.execution_id, event.ports, self._draft.now))
         if not held.started_early:
             self._draft.started(held.execution_id)
         held.phase = Phase.RUNNING
@@ -184,6 +187,7 @@ class Transitions:
                 state=held.steps[-1].state,
                 steps=held.steps,
                 note=held.note or None if held.phase is Phase.STAGING else None,
+                ports=held.ports or None,
             )
         )
 

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from skrei_compute_agent.delivery import Delivery
-from skrei_compute_agent.env import environment
+from skrei_compute_agent.env import environment, port_variables
 from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Upload
 from skrei_compute_agent.folders import Folders, Places
+from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.runner import KILLED
 from skrei_compute_agent.staging import Inputs, Stager
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
-from skrei_domain.messages import Problem, ResultRef, RunOutput
+from skrei_domain.messages import PortObserved, Problem, ResultRef, RunOutput
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.engine import (
     INLINE_RESULT_BYTES,
@@ -23,6 +24,7 @@ from skrei_plugin_api.engine import (
     EngineFailure,
     FailureCode,
     Output,
+    PortBinding,
     RunOutcome,
     RunRequest,
     Tell,
@@ -49,6 +51,8 @@ class _Staged:
     places: Places
     inputs: Inputs
     env: dict[str, str]
+    network: str = "None"
+    ports: tuple[PortBinding, ...] = ()
 
 
 class _Unheard:
@@ -70,6 +74,7 @@ class Workshop:
         host_env: Mapping[str, str] | None = None,
         allow_env: Sequence[str] = (),
         delivery: Delivery | None = None,
+        networks: Networks | None = None,
     ) -> None:
         self._folders = folders
         self._stager = stager
@@ -77,29 +82,33 @@ class Workshop:
         self._host_env = dict(os.environ) if host_env is None else host_env
         self._allow_env = allow_env
         self._delivery = delivery or Delivery()
+        self._networks = networks or Networks(NetworkPolicy())
         self._staged: dict[str, _Staged] = {}
         self._leaving = False
         self._releases: set[asyncio.Task[None]] = set()
         self._releasing = asyncio.Semaphore(PARALLEL_RELEASES)
 
-    async def stage(self, wanted: Stage, tell: Tell) -> None:
-        """Make everything ready that the engine will look for, and `tell` how far that is.
+    async def stage(self, wanted: Stage, tell: Tell) -> tuple[PortObserved, ...]:
+        """Make everything ready that the engine will look for, and `tell` how far that is; return the task's ports.
 
         Raises SkreiError where that cannot be.
         """
         task = wanted.task
+        kind = self._networks.kind(task.network)
         if problems := self._engine(wanted).validate(task.engine.params):
             raise InvalidParams("; ".join(str(problem) for problem in problems))
         env = environment(wanted.execution_id, wanted.order, task.env, host=self._host_env, allow=self._allow_env)
         places = self._folders.make(wanted.execution_id, len(task.input_sources))
         inputs = await self._stager.stage(wanted, places.inputs)
-        staged = _Staged(wanted, places, inputs, env)
         try:
             await self._engine(wanted).prepare(task.engine.params, partial(_told, wanted.execution_id, tell))
+            ports = self._networks.open(wanted.execution_id, task.network)
         except BaseException:
             self._stager.release(inputs)
             raise
-        self._staged[wanted.execution_id] = staged
+        env |= port_variables(ports)
+        self._staged[wanted.execution_id] = _Staged(wanted, places, inputs, env, kind, ports)
+        return self._networks.observed(ports)
 
     async def run(self, execution_id: str, start: int) -> Exited:
         """Run what was staged to its end, and return what it left; a cancellation ends it and returns that too."""
@@ -108,6 +117,7 @@ class Workshop:
             outcome = await self._see(staged, self._engine(staged.wanted).run(_request(staged, start), _Unheard()))
         finally:
             self._stager.release(staged.inputs)
+            self._networks.close(execution_id)
         assert outcome is not None
         return outcome
 
@@ -118,8 +128,13 @@ class Workshop:
         engine = self._engines.get(wanted.task.engine.type.casefold())
         if places is None or engine is None:
             return NotAdopted(execution_id)
-        staged = _Staged(Stage(execution_id, wanted.order, wanted.task, wanted.needs), places, Inputs(), {})
-        found = await self._see(staged, engine.adopt(_request(staged, wanted.start), _Unheard()))
+        stage = Stage(execution_id, wanted.order, wanted.task, wanted.needs)
+        staged = _Staged(stage, places, Inputs(), {}, wanted.task.network.type)
+        self._networks.keep(execution_id, wanted.ports)
+        try:
+            found = await self._see(staged, engine.adopt(_request(staged, wanted.start), _Unheard()))
+        finally:
+            self._networks.close(execution_id)
         return found or NotAdopted(execution_id)
 
     def leave(self) -> None:
@@ -177,6 +192,7 @@ class Workshop:
         self._delivery.drop(execution_id)
         if (staged := self._staged.pop(execution_id, None)) is not None:
             self._stager.release(staged.inputs)
+        self._networks.close(execution_id)
         self._folders.drop(execution_id)
 
     def _engine(self, wanted: Stage) -> Engine:
@@ -202,7 +218,9 @@ def _request(staged: _Staged, start: int) -> RunRequest:
         outputs=tuple(Output(result.name, result.path) for result in task.result_paths),
         resources=staged.wanted.needs,
         gpus=staged.wanted.gpus,
-        network=task.network.type,
+        network=staged.network,
+        domains=task.network.domains,
+        ports=staged.ports,
     )
 
 

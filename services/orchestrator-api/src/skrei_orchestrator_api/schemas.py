@@ -83,6 +83,7 @@ def execution(
     problem: str,
     output: RunOutput | None,
     image_digest: str,
+    ports: list[dict[str, Any]],
     published: dict[str, Any],
     revision: int,
     created: datetime,
@@ -119,6 +120,8 @@ def execution(
         answer["PartitionIndex"] = partition
     if image_digest:
         answer["ImageDigest"] = image_digest
+    if ports:
+        answer["Ports"] = ports
     return answer
 
 

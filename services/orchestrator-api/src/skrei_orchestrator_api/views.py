@@ -137,11 +137,20 @@ class ExecutionView:
             problem=row["problem_message"] or "",
             output=self.output,
             image_digest=row["image_digest"] or "",
+            ports=_ports(row),
             published=_published(row, self.left),
             revision=row["changes"],
             created=row["created_at"],
             modified=row["modified_at"],
         )
+
+
+def _ports(row: Row) -> list[dict[str, Any]]:
+    """Return an execution's ports on its node: others reach each at `Host:Port`."""
+    return [
+        {"Name": port["name"], "Host": port["host"], "Port": port["port"], "Target": port["target"]}
+        for port in json.loads(row["ports"] or "[]")
+    ]
 
 
 def _left(row: Row, keep: timedelta) -> Left | None:

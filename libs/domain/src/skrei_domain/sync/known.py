@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from skrei_domain.lifecycle import ExecutionState, Want
-from skrei_domain.messages import ExecutionObserved, RunOrder
+from skrei_domain.messages import ExecutionObserved, PortObserved, RunOrder
 
 STALE = 64  # entries of the heap that may be stale whatever else it holds: too few to be worth a walk
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -16,7 +16,8 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 class Known:
     """An execution in the journal. `told` is the revision that facts or a hello carried (0: never told).
 
-    `devices` are the keys of the GPUs that it was given here, so that a restarted agent knows whose they are.
+    `devices` are the keys of the GPUs that it was given here, and `ports` the ports, so that a restarted agent knows
+    whose they are.
 
     A forgotten one is a tombstone: only its revision is kept, so that a late command cannot start it again. `ended`
     is how it ended where its result is uploaded: from the end of its program on, until it is to be forgotten.
@@ -33,6 +34,7 @@ class Known:
     changed_at: datetime | None = None
     devices: tuple[str, ...] = ()
     ended: ExecutionObserved | None = None
+    ports: tuple[PortObserved, ...] = ()
 
     @property
     def live(self) -> bool:

@@ -20,6 +20,7 @@ from skrei_domain.messages import (
     HelloExecution,
     HelloReply,
     NodeChanged,
+    PortObserved,
     Wanted,
 )
 from skrei_domain.node import NodeInfo
@@ -182,7 +183,11 @@ class NodeSide:
                 latest.get(known.execution_id)
                 or ended
                 or ExecutionObserved(
-                    execution_id=known.execution_id, revision=known.revision, state=known.state, starts=known.starts
+                    execution_id=known.execution_id,
+                    revision=known.revision,
+                    state=known.state,
+                    starts=known.starts,
+                    ports=known.ports or None,
                 )
             )
             rows.append(self._put(replace(known, told=known.revision, changed_at=now)))
@@ -263,6 +268,13 @@ class NodeSide:
         if known.devices == devices:
             return []
         return [Write((self._put(replace(known, devices=devices, changed_at=now)),))]
+
+    def opened(self, execution_id: str, ports: tuple[PortObserved, ...], now: datetime) -> list[Act]:
+        """Note which ports an execution was given; nothing where that is noted already."""
+        known = self.memory.known[execution_id]
+        if known.ports == ports:
+            return []
+        return [Write((self._put(replace(known, ports=ports, changed_at=now)),))]
 
     def observe(self, fact: ExecutionObserved, now: datetime) -> list[Act]:
         """Append the whole observed state of an execution to the log, at the revision that the journal holds.
@@ -412,7 +424,7 @@ class NodeSide:
 
 
 def _forgotten(known: Known) -> Known:
-    return replace(known, order=None, ended=None, forgotten=True)
+    return replace(known, order=None, ended=None, ports=(), forgotten=True)
 
 
 def _later(earlier: ExecutionObserved, later: ExecutionObserved) -> ExecutionObserved:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from skrei_domain.node import Gpu
-from skrei_plugin_api.engine import RunRequest
+from skrei_plugin_api.engine import PortBinding, RunRequest
 from skrei_plugin_docker.params import DockerParams
 from skrei_plugin_docker.settings import DockerSettings
 
@@ -114,10 +114,12 @@ def create_body(
         "AttachStderr": True,
         "OpenStdin": False,
         "Tty": False,
+        "ExposedPorts": {port: {} for port in published(request.ports)} if mode is Network.BRIDGE else {},
         "HostConfig": {
             "Mounts": [mount(place) for place in places],
             "NetworkMode": mode.value,
             "ExtraHosts": [] if mode is Network.NONE else [HOST_NAME],
+            "PortBindings": published(request.ports) if mode is Network.BRIDGE else {},
             "LogConfig": log_config(request.max_output_bytes),
             "RestartPolicy": {"Name": "no"},
             "AutoRemove": False,
@@ -147,6 +149,14 @@ def unstarted_body(image: str, places: Sequence[Place], marks: Mapping[str, str]
             "LogConfig": {"Type": "none"},
         },
     }
+
+
+def published(ports: Sequence[PortBinding]) -> dict[str, list[dict[str, str]]]:
+    """Return which ports of the node lead to which of the container; in the node's own network all do by themselves."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for one in ports:
+        found.setdefault(f"{one.target}/tcp", []).append({"HostIp": one.address, "HostPort": str(one.port)})
+    return found
 
 
 def environment(env: Mapping[str, str], params: DockerParams) -> list[str]:

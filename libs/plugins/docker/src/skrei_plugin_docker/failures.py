@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from skrei_domain.errors import SkreiError
 from skrei_plugin_api.engine import EngineFailure, FailureCode
 
+PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
 DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 
 
@@ -34,6 +35,13 @@ class ImageUnavailable(SkreiError):
     """The image cannot be had, whoever asks."""
 
     code = "image-unavailable"
+
+
+class PortTaken(SkreiError):
+    """A port that was free when it was chosen has been taken meanwhile: another try gets another."""
+
+    code = "port-taken"
+    retryable = True
 
 
 class Refusal(Exception):
@@ -199,9 +207,11 @@ def never_ran(code: int, stderr: bytes) -> EngineFailure | None:
 
 
 def start_failed(refusal: Refusal) -> EngineFailure:
-    """Return why a container could not be made or started. Raises DiskFull, which is the node's doing."""
+    """Return why a container could not be made or started. Raises DiskFull or PortTaken, which are the node's doing."""
     if DISK_FULL.search(refusal.message):
         raise disk_full(refusal.message)
+    if PORT_TAKEN.search(refusal.message):
+        raise PortTaken(f"a port of the node was taken just before the container began: {refusal.message}")
     said = _LAYERS.sub("", refusal.message).strip().removesuffix(": unknown")
     for pattern, code, what, hint in _START:
         if re.search(pattern, refusal.message, re.IGNORECASE):
