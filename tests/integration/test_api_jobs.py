@@ -66,7 +66,14 @@ async def test_a_beginning_that_several_share_is_answered_with_their_ids(api: Ap
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ""), ("DELETE", ""), ("GET", "/history"), ("GET", "/executions"), ("GET", "/results")],
+    [
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/history"),
+        ("GET", "/executions"),
+        ("GET", "/results"),
+        ("GET", "/versions"),
+    ],
 )
 @pytest.mark.parametrize("key", ["j-1234", "nope", "j-00000000-0000-0000-0000-000000000000", "a%00b", "%ff"])
 @pytest.mark.row("1.7/unknown")
@@ -343,17 +350,6 @@ async def test_a_job_comes_with_what_include_asks_for(api: Api) -> None:
     assert whole["History"]["NextToken"] == ""
     assert set((await api.http.get(f"{JOBS}/{job_id}?include=")).json()) == {"Job"}
     assert (await api.http.get(f"{JOBS}/{job_id}?include=dreams")).status_code == 400
-
-
-@pytest.mark.parametrize("path", ["rerun", "versions"])
-async def test_what_later_versions_bring_is_501_by_name(api: Api, path: str) -> None:
-    job_id = await api.submit()
-    answer = await api.http.put(f"{JOBS}/{job_id}/{path}")
-    assert (answer.status_code, answer.json()["Code"], path in answer.json()["Message"]) == (
-        501,
-        "NotImplemented",
-        True,
-    )
 
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

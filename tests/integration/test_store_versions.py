@@ -74,7 +74,7 @@ async def test_a_new_version_is_spec_state_generation_history_audit_and_evaluati
     assert (hinted.spec_json, hinted.asked_at, hinted.state) == (changed.spec_json, job["asked_at"], "Pending")
 
 
-@pytest.mark.row("1.4/update")
+@pytest.mark.row("3.1/rerun-of-an-ended-job", "1.4/update")
 @pytest.mark.parametrize("state", ["Completed", "Failed", "Stopped"])
 async def test_what_has_ended_begins_again_and_how_it_ended_is_kept(db: asyncpg.Connection, state: str) -> None:
     await submit_many(db, [named(1)])

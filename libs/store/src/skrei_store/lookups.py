@@ -21,15 +21,36 @@ LAST = "\U0010ffff"
 """Sorts after every id that begins with what stands before it, in the C collation."""
 FURTHEST = 10_000
 """The last place in line that is counted: an index read of some 10 ms."""
+DEFAULT = "default"
+"""The namespace of whoever names none."""
 NAMED_IDS = 3
 """Ids that a message about an ambiguous prefix names."""
 
 _JOB = """
-SELECT j.id, j.namespace, j.state, j.message, j.details, j.version, j.history_seq, j.created_at, j.modified_at, v.spec
+SELECT j.id, j.namespace, j.state, j.message, j.details, j.version, j.history_seq, j.created_at, j.modified_at, v.spec,
+       true AS current
 FROM jobs j JOIN job_versions v ON v.job_id = j.id AND v.version = j.version
 """
+_VERSION = """
+SELECT j.id, j.namespace, coalesce(v.state, j.state) AS state, coalesce(v.message, j.message) AS message,
+       coalesce(v.details, j.details) AS details, v.version, j.history_seq, v.created_at,
+       coalesce(v.ended_at, j.modified_at) AS modified_at, v.spec, v.version = j.version AS current
+FROM job_versions v JOIN jobs j ON j.id = v.job_id
+"""
+EVERYWHERE = "*"
+"""The namespace that stands for all of them."""
 _JOB_BY_ID = f"{_JOB} WHERE j.id = $1"
 _JOB_BY_NAME = f"{_JOB} WHERE j.namespace = $1 AND j.name = $2"
+_JOB_BY_NAME_ALONE = f"""
+WITH RECURSIVE space AS (  -- from one namespace to the next, by the index of names: there are few
+    (SELECT namespace FROM jobs ORDER BY namespace LIMIT 1)
+    UNION ALL
+    SELECT (SELECT namespace FROM jobs WHERE namespace > space.namespace ORDER BY namespace LIMIT 1)
+    FROM space WHERE space.namespace IS NOT NULL
+)
+SELECT job.* FROM space CROSS JOIN LATERAL ({_JOB_BY_NAME.replace("$1", "space.namespace").replace("$2", "$1")}) AS job
+LIMIT {NAMED_IDS}
+"""
 _JOB_BY_PREFIX = f"{_JOB} WHERE j.id >= $1 AND j.id < $2 ORDER BY j.id LIMIT {NAMED_IDS}"
 
 _OPEN = ", ".join(f"'{state.value}'" for state in JobState if not state.is_terminal)
@@ -67,15 +88,17 @@ FROM jobs j WHERE j.id = $1 AND j.state = 'Queued'
 async def find_job(pool: asyncpg.Pool, key: str, namespace: str) -> Row:
     """Return the job that `key` names: its name in the namespace, its id, or a beginning of an id alone.
 
-    Raises NotFound, or Ambiguous for a beginning that several share.
+    In the namespace `*` a name is looked for in all of them. Raises NotFound, or Ambiguous for what several share.
     """
     missing = NotFound(f"job not found: {key}", hint="`skrei job list` shows what there is")
     if not _storable(key) or not _storable(namespace):
         raise missing
     full = len(key) == FULL_JOB_ID and key.startswith("j-")
     row: Row | None = await pool.fetchrow(_JOB_BY_ID, key) if full else None
-    if row is None:
-        row = await pool.fetchrow(_JOB_BY_NAME, namespace or "default", key)
+    if row is None and namespace == EVERYWHERE:
+        row = await _named_anywhere(pool, key)
+    elif row is None:
+        row = await pool.fetchrow(_JOB_BY_NAME, namespace or DEFAULT, key)
     if row is not None:
         return row
     rows: list[Row] = [] if full else await pool.fetch(_JOB_BY_PREFIX, key, key + LAST)
@@ -84,6 +107,37 @@ async def find_job(pool: asyncpg.Pool, key: str, namespace: str) -> Row:
     if len(rows) > 1 and rows[0]["id"] != key:
         raise Ambiguous(f"multiple jobs found for id {key}: {_named(rows)}", hint="use the full id", ids=_named(rows))
     return rows[0]
+
+
+async def _named_anywhere(pool: asyncpg.Pool, name: str) -> Row | None:
+    rows: list[Row] = await pool.fetch(_JOB_BY_NAME_ALONE, name)
+    if len(rows) > 1:
+        known = ", ".join(f"{row['namespace']} ({row['id']})" for row in rows)
+        hint = "say which namespace, or use the id"
+        raise Ambiguous(f"multiple jobs found for name {name} in namespaces {known}", hint=hint, ids=_named(rows))
+    return rows[0] if rows else None
+
+
+async def find_named(pool: asyncpg.Pool, name: str, namespace: str) -> Row | None:
+    """Return the job that has a name in a namespace."""
+    row: Row | None = await pool.fetchrow(_JOB_BY_NAME, namespace, name)
+    return row
+
+
+async def find_version(pool: asyncpg.Pool, job_id: str, version: int) -> Row:
+    """Return a job as one of its versions was or is. Raises NotFound where it has no such version."""
+    row: Row | None = await pool.fetchrow(f"{_VERSION} WHERE v.job_id = $1 AND v.version = $2", job_id, version)
+    if row is None:
+        raise NotFound(
+            f"job version not found: {version} (job {job_id})", hint="`skrei job versions` shows which there are"
+        )
+    return row
+
+
+async def versions(pool: asyncpg.Pool, job_id: str, *, after: int, limit: int) -> list[Row]:
+    """Return the versions of a job, oldest first."""
+    sql = f"{_VERSION} WHERE v.job_id = $1 AND v.version > $2 ORDER BY v.version LIMIT $3"
+    return list(await pool.fetch(sql, job_id, after, limit))
 
 
 async def position(pool: asyncpg.Pool, job_id: str) -> int | None:
@@ -141,16 +195,21 @@ async def history(
     kind: str = "all",
     execution_id: str = "",
     since: int = 0,
+    version: int | None = None,
 ) -> list[Row]:
-    """Return transitions from number `first` on, of the job (`job`), its executions (`execution`) or both (`all`)."""
+    """Return transitions from number `first` on, of the job (`job`), its executions (`execution`) or both (`all`).
+
+    `version`: of that version of the job alone.
+    """
     if not _storable(execution_id):
         return []
     return list(
         await pool.fetch(
             "SELECT * FROM history WHERE job_id = $1 AND seq >= $2"
             " AND ($3 = 'all' OR ($3 = 'job') = (execution_id = ''))"
-            " AND starts_with(execution_id, $4) AND at >= $5 ORDER BY seq LIMIT $6",
-            *(job_id, min(first, 2**31 - 1), kind, execution_id, datetime.fromtimestamp(since, tz=UTC), limit),
+            " AND starts_with(execution_id, $4) AND at >= $5 AND ($6::bigint IS NULL OR job_version = $6)"
+            " ORDER BY seq LIMIT $7",
+            *(job_id, min(first, 2**31 - 1), kind, execution_id, datetime.fromtimestamp(since, tz=UTC), version, limit),
         )
     )
 

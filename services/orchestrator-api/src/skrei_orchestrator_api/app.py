@@ -10,10 +10,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from skrei_orchestrator_api import problems
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.frame import Frame, RateLimit
-from skrei_orchestrator_api.routes import activity, agent, blobs, executions, jobs, join, nodes, results, streams
+from skrei_orchestrator_api.routes import (
+    activity,
+    agent,
+    blobs,
+    executions,
+    jobs,
+    join,
+    nodes,
+    results,
+    streams,
+    versions,
+)
 
 ROUTES: list[BaseRoute] = [
     *jobs.ROUTES,
+    *versions.ROUTES,
     *executions.ROUTES,
     *results.ROUTES,
     *streams.ROUTES,

@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,12 @@ from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from skrei_domain.errors import Invalid
 from skrei_domain.job_reading import Keys, Reading
 from skrei_orchestrator_api.problems import HttpProblem
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""What no text of the record has: NULs and half characters."""
 
 
 def answer(request: Request, body: bytes | str | Mapping[str, Any]) -> Response:
@@ -48,6 +53,16 @@ def parse_json(body: bytes) -> Any:
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number in JSON")
+
+
+def text_in(body: Mapping[str, Any], name: str) -> str:
+    """Return a text of a body, empty where it is absent or null. Raises Invalid for what no row could hold."""
+    value = body.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or _UNSTORABLE.search(value):
+        raise Invalid(f"{name.lower()}: allowed: text without NUL characters and lone surrogates")
+    return value
 
 
 def check_internal(request: Request, internal_token: str) -> None:

@@ -41,13 +41,18 @@ _DISCARDED = frozenset({ExecutionState.FAILED, ExecutionState.STOPPED, Execution
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which output is asked for, and whether to wait for more (`follow`) or to skip what was said before (`tail`)."""
+    """Which output is asked for, and whether to wait for more (`follow`) or to skip what was said before (`tail`).
+
+    It is that of the version (0: the current one) unless an execution is named, or `all_versions` are meant.
+    """
 
     job_id: str
     namespace: str = ""
     execution_id: str = ""
     follow: bool = False
     tail: bool = False
+    version: int = 0
+    all_versions: bool = False
 
 
 class NodeSilent(Unavailable):
@@ -64,8 +69,8 @@ class TransportAway(Unavailable):
 
 async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int, str]]:
     """Yield (stream, text) until the end: stream 1 is stdout, 2 stderr. Raises SkreiError with what went wrong."""
-    job = await deps.record.find_job(selection.job_id, selection.namespace)
-    execution = await _choose(deps, job, selection.execution_id)
+    job = await deps.record.find_job(selection.job_id, selection.namespace, selection.version)
+    execution = await _choose(deps, job, selection)
     deadline = time.monotonic() + BEGIN_SECONDS
     while execution.state in _NOT_STARTED:
         if not selection.follow:
@@ -73,7 +78,7 @@ async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int
         if time.monotonic() > deadline:
             raise Unavailable(f"execution {execution.id} has not started within {BEGIN_SECONDS:.0f} s")
         await asyncio.sleep(LOOK_SECONDS)
-        execution = await _choose(deps, job, selection.execution_id)
+        execution = await _choose(deps, job, selection)
     if not execution.state.is_terminal:
         told = False
         try:
@@ -102,11 +107,12 @@ class _NotThere(SkreiError):
     """The node answered that it has no such output."""
 
 
-async def _choose(deps: Deps, job: JobView, execution_id: str) -> ExecutionView:
+async def _choose(deps: Deps, job: JobView, asked: Selection) -> ExecutionView:
     """Return the execution that is named, else the one that changed last; those that failed come after the others."""
-    if execution_id:
-        return await deps.record.find_execution(job.id, execution_id)
-    found = await deps.record.executions(job.id, order="modified_at", reverse=True, limit=LOOKED_AT, version=None)
+    if asked.execution_id:
+        return await deps.record.find_execution(job.id, asked.execution_id)
+    version = None if asked.all_versions else job.version
+    found = await deps.record.executions(job.id, order="modified_at", reverse=True, limit=LOOKED_AT, version=version)
     if not found:
         if job.is_terminal:
             said = f": {job.message}" if job.message else ""

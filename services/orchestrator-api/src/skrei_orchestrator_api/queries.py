@@ -14,6 +14,8 @@ from skrei_domain.errors import Invalid
 MAX_PAGE = 10_000
 """Rows in one answer: what the web UI of other clients asks for; a page of specs stays near 10 MB."""
 DEFAULT_HISTORY_PAGE = 100
+MAX_VERSION = 2**31 - 1
+"""The highest number of a version that can be asked for."""
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """What no text of the record has: NULs and half characters."""
@@ -39,6 +41,11 @@ def number(request: HTTPConnection, name: str, *, high: int, default: int = 0) -
     if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) > high:
         raise Invalid(f"{name}: {text!r}; allowed: a whole number from 0 to {high:,}")
     return int(text)
+
+
+def version(request: HTTPConnection) -> int:
+    """Return which version of a job is asked for; 0 is the current one. Raises Invalid."""
+    return number(request, "job_version", high=MAX_VERSION)
 
 
 def limit(request: HTTPConnection) -> int:

@@ -23,6 +23,7 @@ from skrei_store.admission import Admission
 from skrei_store.db import CONNECT_SECONDS, open_pool
 from skrei_store.idempotency import purge_tokens
 from skrei_store.joining import Joining, join_node
+from skrei_store.rerun import rerun_job
 from skrei_store.stop import stop_job
 from skrei_store.submission import Submission, Submitted
 from skrei_store.submit import submit_many
@@ -79,6 +80,11 @@ class Record:
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
             return await stop_job(connection, job_id, reason=reason, actor=actor)
 
+    async def rerun_job(self, job_id: str, **how: Any) -> Submitted:
+        """Run a version of a job once more; see `rerun.rerun_job` for what may be said and what is raised."""
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            return await rerun_job(connection, job_id, admission=self._admission, **how)
+
     async def join_node(self, wanted: Joining) -> None:
         """Let a node in. Raises Conflict where another key speaks for it."""
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
@@ -91,9 +97,24 @@ class Record:
 
     # ---------------------------------------------------------------- jobs
 
-    async def find_job(self, key: str, namespace: str) -> JobView:
-        """Return the job that a name, an id or the beginning of one names. Raises NotFound or Ambiguous."""
-        return JobView.of(await lookups.find_job(self._pool, key, namespace))
+    async def find_job(self, key: str, namespace: str, version: int = 0) -> JobView:
+        """Return the job that a name, an id or the beginning of one names, as a version of it was (0: as it is).
+
+        Raises NotFound or Ambiguous.
+        """
+        job = JobView.of(await lookups.find_job(self._pool, key, namespace))
+        if version in (0, job.version):
+            return job
+        return JobView.of(await lookups.find_version(self._pool, job.id, version))
+
+    async def find_named(self, name: str, namespace: str) -> JobView | None:
+        """Return the job that has a name in a namespace."""
+        row = await lookups.find_named(self._pool, name, namespace)
+        return None if row is None else JobView.of(row)
+
+    async def versions(self, job_id: str, *, after: int, limit: int) -> list[JobView]:
+        """Return a job as each of its versions after one was or is, oldest first."""
+        return [JobView.of(row) for row in await lookups.versions(self._pool, job_id, after=after, limit=limit)]
 
     async def in_line(self, job: JobView) -> JobView:
         """Return the job with its place in line as of now, where it waits."""

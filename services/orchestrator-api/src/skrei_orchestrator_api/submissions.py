@@ -70,6 +70,22 @@ class Submissions:
         self._hint([evaluation])
         return evaluation.evaluation_id
 
+    async def rerun(
+        self, key: str, namespace: str, *, version: int, reason: str, headers: Mapping[str, str], actor: str
+    ) -> dict[str, object]:
+        """Run a version (0: the current one) of the job that `key` names once more; return the answer."""
+        job = await self._record.find_job(key, namespace)
+        done = await self._record.rerun_job(
+            job.id, version=version, reason=reason, actor=actor, traceparent=traceparent(headers.get("traceparent", ""))
+        )
+        self._after((), [done])
+        return {
+            "EvaluationID": done.evaluation_id,
+            "JobID": done.job_id,
+            "JobVersion": done.version,
+            "Warnings": None,
+        }
+
     def _after(self, items: Sequence[Submission], results: Sequence[Submitted | Exception]) -> None:
         self._hint([result.hinted for result in results if isinstance(result, Submitted) and result.hinted is not None])
 

@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job and the spec of its current version."""
+    """A job as one of its versions is or was: that one's spec, and how it went with it."""
 
     id: str
     namespace: str
@@ -29,6 +29,7 @@ class JobView:
     created_at: datetime
     modified_at: datetime
     spec_json: str
+    current: bool = True  # whether there is no newer version
 
     @classmethod
     def of(cls, row: Row) -> "JobView":
@@ -44,6 +45,7 @@ class JobView:
             created_at=row["created_at"],
             modified_at=row["modified_at"],
             spec_json=row["spec"],
+            current=row["current"],
         )
 
     @property

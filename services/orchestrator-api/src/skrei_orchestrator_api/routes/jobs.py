@@ -6,12 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from skrei_domain.errors import Invalid, Unsupported
+from skrei_domain.errors import Invalid
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import caller_of, deps_of
-from skrei_orchestrator_api.http import answer, fields, read_json
+from skrei_orchestrator_api.http import answer, fields, read_json, text_in
 from skrei_orchestrator_api.joining import waits_for_any_node
-from skrei_orchestrator_api.routes.executions import executions_of
+from skrei_orchestrator_api.routes.executions import executions_of, job_of
 from skrei_orchestrator_api.routes.join import first_node_for
 
 JOBS = "/api/v1/orchestrator/jobs"
@@ -42,8 +42,7 @@ async def submit(request: Request) -> Response:
 async def get_job(request: Request) -> Response:
     """Return a job, and beside it what `include` asks for."""
     record = deps_of(request).record
-    job = await record.find_job(request.path_params["job_id"], request.query_params.get("namespace", ""))
-    job = await record.in_line(job)
+    job = await record.in_line(await job_of(request))
     if waits_for_any_node(job.state, job.message):
         job = replace(job, message=f"{job.message}\n{first_node_for(deps_of(request), caller_of(request))}")
     text = f'{{"Job":{await record.whole_json(job)}'
@@ -51,7 +50,7 @@ async def get_job(request: Request) -> Response:
         if unknown := wanted - {"history", "executions"}:
             raise Invalid(f"include: {', '.join(sorted(unknown))!r}; allowed: history, executions")
         if "history" in wanted:
-            items = await record.history(job.id, first=1, limit=INCLUDED_HISTORY)
+            items = await record.history(job.id, first=1, limit=INCLUDED_HISTORY, version=job.version)
             text += f',"History":{schemas.page([schemas.dump(item) for item in items], "")}'
         if "executions" in wanted:
             text += f',"Executions":{schemas.page(await executions_of(record, job), "")}'
@@ -88,21 +87,18 @@ async def list_jobs(request: Request) -> Response:
 async def stop_job(request: Request) -> Response:
     """Stop a job; the reason is read from the body, else from the query."""
     body = fields(await read_json(request), "Reason", "Namespace")
-    reason = body.get("Reason") or request.query_params.get("reason", "")
-    if not isinstance(reason, str) or "\0" in reason or not _encodable(reason):
-        raise Invalid("reason: allowed: text without NUL characters and lone surrogates")
-    deps = deps_of(request)
-    namespace = request.query_params.get("namespace", "")
-    evaluation_id = await deps.submissions.stop(
+    reason = text_in(body, "Reason") or queries.text(request, "reason")
+    namespace = text_in(body, "Namespace") or queries.text(request, "namespace")
+    evaluation_id = await deps_of(request).submissions.stop(
         request.path_params["job_id"], namespace, reason[:MAX_REASON] or "Stopped at user request", caller_of(request)
     )
     return answer(request, {"EvaluationID": evaluation_id})
 
 
 async def history(request: Request) -> Response:
-    """Return a page of a job's history.
+    """Return a page of the history of a job's current version (or another, or all).
 
-    The token stays non-empty until the job (or the execution that is named) is terminal and all of it was read.
+    The token stays non-empty until the version (or the execution that is named) has ended and all of it was read.
     """
     record = deps_of(request).record
     kind = queries.choice(request, "event_type", ("all", "job", "execution"), "all")
@@ -112,12 +108,15 @@ async def history(request: Request) -> Response:
     first = int(token[0]) if token else 1
     limit = asked or (min(int(token[1]), queries.MAX_PAGE) if token else 0) or queries.DEFAULT_HISTORY_PAGE
     # The state is read before the items: once terminal, all that led there is already in the history.
-    job = await record.find_job(request.path_params["job_id"], request.query_params.get("namespace", ""))
+    job = await job_of(request)
+    version = None if queries.flag(request, "all_job_versions") else job.version
     over = job.is_terminal
     execution_id = queries.text(request, "execution_id")
     if execution_id:
         over = over or (await record.find_execution(job.id, execution_id)).state.is_terminal
-    items = await record.history(job.id, first=first, limit=limit, kind=kind, execution_id=execution_id, since=since)
+    items = await record.history(
+        job.id, first=first, limit=limit, kind=kind, execution_id=execution_id, since=since, version=version
+    )
     following = int(items[-1]["SeqNum"]) + 1 if items else first
     if len(items) == limit:
         over = False
@@ -125,36 +124,10 @@ async def history(request: Request) -> Response:
     return answer(request, schemas.page([schemas.dump(item) for item in items], next_token))
 
 
-def later(what: str) -> Route:
-    """A path that a later version serves."""
-
-    async def refuse(request: Request) -> Response:
-        job = await deps_of(request).record.find_job(request.path_params["job_id"], "")
-        raise Unsupported(f"{what} of jobs is not supported yet (job {job.id})", component="APIServer")
-
-    return Route(f"{JOBS}/{{job_id}}/{what}", refuse, methods=["GET", "PUT"])
-
-
-async def refuse_diff(request: Request) -> Response:
-    """Refuse what a later version serves."""
-    raise Unsupported("diff of jobs is not supported yet", component="APIServer")
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 ROUTES = [
-    Route(f"{JOBS}/diff", refuse_diff, methods=["PUT"]),
     Route(f"{JOBS}/{{job_id}}", get_job, methods=["GET"]),
     Route(JOBS, submit, methods=["PUT", "POST"]),
     Route(f"{JOBS}/{{job_id}}", stop_job, methods=["DELETE"]),
     Route(JOBS, list_jobs, methods=["GET"]),
     Route(f"{JOBS}/{{job_id}}/history", history),
-    later("rerun"),
-    later("versions"),
 ]

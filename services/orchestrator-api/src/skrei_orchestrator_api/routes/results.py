@@ -15,6 +15,7 @@ from skrei_orchestrator_api.http import answer, check_internal, read_json
 from skrei_orchestrator_api.joining import seen_from
 from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.record import ResultView
+from skrei_orchestrator_api.routes.executions import job_of
 
 MOST_RESULTS = 256
 """Inline results in one answer: 16 MiB at most, and four times what a publisher asks for at once."""
@@ -38,12 +39,12 @@ def log_url(deps: Deps, execution_id: str, stream: str) -> str:
 
 
 async def list_results(request: Request) -> Response:
-    """Return one address for each unit that has a committed result, in the order of partitions.
+    """Return one address for each unit of a job's version that has a committed result, in the order of partitions.
 
     `execution_id` (an id or the beginning of one) asks for what that execution left, whether it counts or not.
     """
     deps = deps_of(request)
-    job = await deps.record.find_job(request.path_params["job_id"], request.query_params.get("namespace", ""))
+    job = await job_of(request)
     if key := queries.text(request, "execution_id"):
         execution = await deps.record.find_execution(job.id, key)
         one = await deps.record.result_of(job.id, execution.id)

@@ -51,6 +51,8 @@ async def _send(socket: WebSocket) -> None:
                 execution_id=queries.text(socket, "execution_id"),
                 follow=queries.flag(socket, "follow"),
                 tail=queries.flag(socket, "tail"),
+                version=queries.version(socket),
+                all_versions=queries.flag(socket, "all_job_versions"),
             )
             async for stream, text in read_logs(deps_of(socket), selection):
                 for start in range(0, len(text), FRAME_CHARACTERS):
