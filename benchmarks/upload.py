@@ -38,7 +38,7 @@ MB = 1_000_000
 ROUNDS = 3
 TARGET_SHARE = 0.70
 TARGET_MEMORY_MIB = 32
-LIMITS = StagingLimits(quota_bytes=1 << 50, uploads=8, open_seconds=1e6, staged_seconds=1e6)
+LIMITS = StagingLimits(1 << 50, uploads=8, open_seconds=1e6, staged_seconds=1e6, node_share_percent=100)
 
 
 class _Nothing:

@@ -14,7 +14,7 @@ from skrei_compute_agent.uploader import Uploader
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.testing import eventually
 from skrei_publisher import store_publisher
-from skrei_publisher.staging import PART_BYTES
+from skrei_publisher.upload_folder import PART_BYTES
 from skrei_publisher.store_publisher import DEFAULTS
 from tests.support.publisher_door import Door, Proxy, a_door
 

@@ -23,8 +23,9 @@ from skrei_publisher.store import Item, ResultStore, digest_of
 PRIVATE, PUBLIC = new_key()
 
 
-def a_book(folder: Path, *, stream_bytes: int = 100, quota_bytes: int = 10_000) -> LogBook:
-    book = LogBook(folder / "logs", stream_bytes=stream_bytes, quota_bytes=quota_bytes)
+def a_book(folder: Path, *, stream_bytes: int = 100, quota_bytes: int = 10_000, share: int = 100) -> LogBook:
+    limits = {"stream_bytes": stream_bytes, "quota_bytes": quota_bytes, "node_share_percent": share}
+    book = LogBook(folder / "logs", **limits)
     book.open()
     return book
 
@@ -90,6 +91,22 @@ def test_above_the_quota_nothing_is_taken_and_what_is_dropped_makes_room(tmp_pat
     book.drop(["e-1", "e-3"])
     assert book.used_bytes == 0
     book.append("e-2", 1, "stdout", 0, b"x" * 51)
+
+
+def test_a_node_that_floods_leaves_room_for_the_logs_of_others_also_after_a_restart(tmp_path: Path) -> None:
+    book = a_book(tmp_path, quota_bytes=400, share=50)
+    for number in (1, 2):
+        book.append(f"e-{number}", 1, "stdout", 0, b"x" * 100, node_id="n-1")
+    for again in (book, a_book(tmp_path, quota_bytes=400, share=50)):
+        with pytest.raises(LogsFull, match="node n-1"):
+            again.append("e-3", 1, "stdout", 0, b"x", node_id="n-1")
+        assert again.used_bytes == 200
+    book.append("e-4", 1, "stdout", 0, b"x" * 100, node_id="n-2")
+    with pytest.raises(LogsFull, match="node n-2"):
+        book.append("e-4", 1, "stdout", 100, b"x", node_id="n-2")
+    book.drop(["e-2"])
+    book.append("e-1", 2, "stdout", 0, b"y" * 10, node_id="n-1")
+    assert book.append("e-3", 1, "stdout", 0, b"x" * 100, node_id="n-1") == Appended(100, cut=False)
 
 
 def test_what_says_nothing_for_long_is_over(tmp_path: Path) -> None:

@@ -5,14 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skrei_plugin_api.publisher import DigestDiffers, StagedGone, StoreFull, TooManyUploads
 from skrei_plugin_api.testing import parcel
 from skrei_publisher import staging as module
-from skrei_publisher.staging import PART_BYTES, Staging, StagingLimits
+from skrei_publisher.shares import Share
+from skrei_publisher.staging import Staging, StagingLimits
 from skrei_publisher.store import ResultStore
+from skrei_publisher.upload_folder import PART_BYTES
 
-LIMITS = StagingLimits(quota_bytes=100 * PART_BYTES, uploads=2, open_seconds=100.0, staged_seconds=1000.0)
+LIMITS = StagingLimits(100 * PART_BYTES, 2, open_seconds=100.0, staged_seconds=1000.0, node_share_percent=100)
 CONTENT = bytes(range(256)) * (PART_BYTES // 256) + b"and a short last part"
 
 
@@ -31,14 +35,14 @@ class Place:
         self.staging = Staging(self.store, self.limits, now=lambda: self.now)
         self.staging.open()
 
-    def send(self, content: bytes, *numbers: int, name: str = "e-1") -> None:
-        upload = self.staging.begin(parcel(content, name))
+    def send(self, content: bytes, *numbers: int, name: str = "e-1", node: str = "n-1") -> None:
+        upload = self.staging.begin(parcel(content, name), node)
         assert upload is not None
         for number in numbers or range(upload.parts):
             first, size = upload.span(number)
-            self.staging.write(upload, first, [content[first : first + size]])
+            upload.write(first, [content[first : first + size]])
             self.staging.note(upload, number)
-            self.staging.hash_on(upload)
+            upload.hash_on()
 
     def files(self) -> set[str]:
         return {str(each.relative_to(self.root)) for each in self.root.rglob("*") if each.is_file()} - {"lock"}
@@ -117,6 +121,51 @@ def test_only_so_many_uploads_are_open(place: Place) -> None:
     with pytest.raises(TooManyUploads, match="2 uploads"):
         place.staging.begin(parcel(CONTENT, "e-3"))
     assert place.staging.begin(parcel(CONTENT, "e-1")) is not None
+
+
+def test_a_node_that_announces_all_that_it_can_leaves_the_next_one_half(place: Place) -> None:
+    place.limits = replace(LIMITS, quota_bytes=8 * len(CONTENT), uploads=100, node_share_percent=50)
+    place.again()
+    for number in range(4):
+        place.send(CONTENT, 0, name=f"e-{number}")
+    with pytest.raises(StoreFull, match=r"keeps room for other nodes.* node n-1") as error:
+        place.staging.begin(parcel(CONTENT, "e-4"), "n-1")
+    assert "SKREI_NODE_SHARE_PERCENT" in error.value.hint
+    place.again()
+    with pytest.raises(StoreFull, match="node n-1"):
+        place.staging.begin(parcel(CONTENT, "e-4"), "n-1")
+    place.send(CONTENT, name="e-5", node="n-2")
+    place.send(CONTENT, name="e-6", node="n-2")
+    place.staging.stage(parcel(CONTENT, "e-6"))
+    with pytest.raises(StoreFull, match="node n-2"):
+        place.staging.begin(parcel(CONTENT, "e-7"), "n-2")
+    place.staging.finalise(parcel(CONTENT, "e-6"))
+    place.staging.abort("e-0")
+    assert place.staging.begin(parcel(CONTENT, "e-7"), "n-2") is not None, "what is final is nobody's any more"
+
+
+def test_a_node_has_half_of_the_uploads_that_the_others_leave_and_one_at_least(place: Place) -> None:
+    place.limits = replace(LIMITS, uploads=4, node_share_percent=50)
+    place.again()
+    for number in range(2):
+        place.send(CONTENT, 0, name=f"e-{number}")
+    with pytest.raises(TooManyUploads, match="2 uploads of node n-1"):
+        place.staging.begin(parcel(CONTENT, "e-2"), "n-1")
+    place.send(CONTENT, 0, name="e-3", node="n-2")
+    with pytest.raises(TooManyUploads, match="1 uploads of node n-2"):
+        place.staging.begin(parcel(CONTENT, "e-4"), "n-2")
+    place.send(CONTENT, 0, name="e-5", node="n-3")
+    with pytest.raises(TooManyUploads, match="4 uploads are under way"):
+        place.staging.begin(parcel(CONTENT, "e-6"), "n-4")
+
+
+@given(st.lists(st.integers(1, 300), max_size=40), st.integers(1, 99), st.integers(0, 2_000))
+def test_whatever_nodes_take_there_is_room_for_the_next(asked: list[int], percent: int, total: int) -> None:
+    share, held = Share(total, percent), 0
+    for more in asked:  # by a node each
+        held += min(more, share.most(others=held))
+    assert held <= total
+    assert share.most(others=held) >= 1 or total - held <= 100 / percent, "until not even a percent of a byte is left"
 
 
 def test_uploads_that_nobody_goes_on_with_are_dropped_and_so_are_staged_ones_that_nobody_wants(place: Place) -> None:

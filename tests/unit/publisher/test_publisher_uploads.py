@@ -17,14 +17,15 @@ from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.testing import parcel, pieces
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
-from skrei_publisher.staging import PART_BYTES, StagingLimits
+from skrei_publisher.staging import StagingLimits
 from skrei_publisher.store_publisher import StorePublisher
+from skrei_publisher.upload_folder import PART_BYTES
 from skrei_publisher.uploads import UploadDoor
 
 PRIVATE, PUBLIC = new_key()
 RECEIPTS, RECEIPTS_PUBLIC = new_key()
 CONTENT = bytes(range(256)) * (PART_BYTES // 256) + b"and a short last part"
-LIMITS = StagingLimits(quota_bytes=3 * len(CONTENT), uploads=8, open_seconds=100.0, staged_seconds=100.0)
+LIMITS = StagingLimits(6 * len(CONTENT), uploads=8, open_seconds=100.0, staged_seconds=100.0)
 
 
 class Nothing:
@@ -142,6 +143,13 @@ PARCEL = parcel(CONTENT).model_dump_json()
             507,
             "store-full",
             "The result store is full",
+        ),
+        (
+            token(),
+            parcel(CONTENT).model_copy(update={"size": 4 * len(CONTENT)}).model_dump_json(),
+            507,
+            "store-full",
+            f"The result store keeps room for other nodes: of {3 * len(CONTENT)} bytes that node n-1 may upload now",
         ),
     ],
 )

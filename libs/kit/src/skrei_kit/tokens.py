@@ -173,8 +173,11 @@ class TokenVerifier:
             raise TokenExpired("the right to upload has expired")
         return UploadRight(execution_id, str(claims["node"]), str(right["to"]), int(right["most"]))
 
-    def logs(self, token: str, execution_id: str) -> None:
-        """Accept a run token of this execution, as long as any of its rights lives. Raises TokenInvalid & co."""
+    def logs(self, token: str, execution_id: str) -> str:
+        """Return the node of a run token of this execution, as long as any of its rights lives.
+
+        Raises TokenInvalid, TokenExpired or TokenWrongKind.
+        """
         claims = self._claims(token, RUN, expires=False)
         if claims["sub"] != execution_id:
             raise TokenInvalid("the token is for another execution", execution_id=execution_id)
@@ -182,6 +185,7 @@ class TokenVerifier:
         until = max(float(claims.get("exp", 0)), float(right["until"]) if isinstance(right, dict) else 0.0)
         if until + LEEWAY_SECONDS < self._now():
             raise TokenExpired("the token has expired")
+        return str(claims["node"])
 
     def receipt(self, text: str) -> Receipt:
         """Return what a publisher signed. Raises TokenInvalid or TokenWrongKind."""

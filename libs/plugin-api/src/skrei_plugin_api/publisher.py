@@ -82,12 +82,13 @@ class Publisher(Plugin):
     """Whether results that never count (failed, stopped, beaten) are kept for reading; else they are aborted."""
 
     @abstractmethod
-    async def plan(self, parcel: Parcel, headers: Mapping[str, str]) -> UploadPlan:
+    async def plan(self, parcel: Parcel, headers: Mapping[str, str], *, node_id: str = "") -> UploadPlan:
         """Return what is still to be sent of a parcel; nothing when all of it has come.
 
         Requests for the publisher's own door have a relative address, `uploads/<execution>/parts/<number>`, and carry
-        `headers`. A parcel with another digest replaces what had come for its execution before. Raises StoreFull,
-        TooManyUploads or PublishDenied.
+        `headers`. A parcel with another digest replaces what had come for its execution before. `node_id` is whose
+        upload it is: where nodes share a limit none may take all of it. Raises StoreFull, TooManyUploads or
+        PublishDenied.
         """
 
     async def receive(self, execution_id: str, number: int, size: int, content: AsyncIterator[bytes]) -> None:

@@ -61,8 +61,8 @@ class Doorkeeper(Protocol):
     def upload(self, token: str, execution_id: str) -> UploadRight:
         """Return what the run token of an execution allows at this door; raises TokenRefused."""
 
-    def logs(self, token: str, execution_id: str) -> None:
-        """Return when it is a run token of the execution, whose node may say what it says; raises TokenRefused."""
+    def logs(self, token: str, execution_id: str) -> str:
+        """Return whose run token of the execution it is: that node may say what it says. Raises TokenRefused."""
 
 
 class SignedDoor:
@@ -81,12 +81,12 @@ class SignedDoor:
         with _refusing(token, _UPLOAD):
             return self._verifier.upload(token, execution_id)
 
-    def logs(self, token: str, execution_id: str) -> None:
-        """Return when it is a run token of the execution, whose node may say what it says; raises TokenRefused."""
+    def logs(self, token: str, execution_id: str) -> str:
+        """Return whose run token of the execution it is: that node may say what it says. Raises TokenRefused."""
         if not token:
             raise TokenRefused("The request carries no token.", status=HTTPStatus.UNAUTHORIZED, hint=UPLOAD_HINT)
         try:
-            self._verifier.logs(token, execution_id)
+            return self._verifier.logs(token, execution_id)
         except TokenExpired as error:
             raise TokenRefused("The token has expired.", status=HTTPStatus.UNAUTHORIZED) from error
         except TokenInvalid as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 
 import structlog
@@ -55,21 +56,21 @@ class LogDoor:
     async def _append(self, request: web.Request) -> web.Response:
         """Append a piece at `offset` (with `end=1` the last); answer how much is here, also where it does not fit."""
         execution_id = request.match_info["execution_id"]
-        self._doorkeeper.logs(bearer_of(request.headers), execution_id)
+        node_id = self._doorkeeper.logs(bearer_of(request.headers), execution_id)
         start, stream = int(request.match_info["start"]), request.match_info["stream"]
         offset = _offset(request)
         data = await _piece(request)
         try:
             async with self._writing:
-                done = await asyncio.to_thread(
-                    self._book.append, execution_id, start, stream, offset, data, end=request.query.get("end") == "1"
-                )
+                end = request.query.get("end") == "1"
+                append = partial(self._book.append, execution_id, start, stream, offset, data, end=end, node_id=node_id)
+                done = await asyncio.to_thread(append)
         except LogGap as error:
             return _answer(HTTPStatus.CONFLICT, error.have, error.message)
         except LogOver as error:
             return _answer(HTTPStatus.GONE, 0, error.message)
         except (LogsFull, OSError) as error:
-            log.warning("log_not_kept", reason=str(error), used_bytes=self._book.used_bytes)
+            log.warning("log_not_kept", reason=str(error), node_id=node_id, used_bytes=self._book.used_bytes)
             response = _answer(HTTPStatus.INSUFFICIENT_STORAGE, 0, "There is no room for more logs now.")
             response.headers["Retry-After"] = str(FULL_SECONDS)
             return response

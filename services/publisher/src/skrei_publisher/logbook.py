@@ -1,8 +1,8 @@
 """What running executions have said so far, appended piece by piece: it outlives the node that heard it.
 
-One folder for each execution, one file for each stream of the latest start that said anything. A piece names its
-offset, so that a repeat changes nothing and a gap is refused with how much is here. Nothing is synced: a power cut
-here while the node lives costs nothing, since the node goes on from what is here.
+One folder for each execution: one file for each stream of the latest start that said anything, and its node's id. A
+piece names its offset, so that a repeat changes nothing and a gap is refused with how much is here. Nothing is synced:
+a power cut here while the node lives costs nothing, since the node goes on from what is here.
 """
 
 import contextlib
@@ -10,16 +10,19 @@ import hashlib
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from skrei_domain.errors import Invalid, SkreiError
+from skrei_publisher.shares import Share
 
 STREAMS = ("stdout", "stderr")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _END = "end"
+_NODE = "0.node"  # starts count from 1
 
 
 class LogGap(SkreiError):
@@ -66,19 +69,29 @@ class Kept:
 class LogBook:
     """A folder of logs with one writer, the process that holds the result store's lock."""
 
-    def __init__(self, root: Path, *, stream_bytes: int, quota_bytes: int) -> None:
+    def __init__(self, root: Path, *, stream_bytes: int, quota_bytes: int, node_share_percent: int = 100) -> None:
         self.root = root
         self.used_bytes = 0
         self._stream_bytes = stream_bytes
-        self._quota_bytes = quota_bytes
+        self._share = Share(quota_bytes, node_share_percent)
+        self._of_node: Counter[str] = Counter()
 
     def open(self) -> None:
         """Make the folder, and count what is there."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.used_bytes = sum(size for _, size, _ in self.entries())
+        for execution_id, size, _ in self.entries():
+            self._count(_node_of(self._folder(execution_id)), size)
 
     def append(
-        self, execution_id: str, start: int, stream: str, offset: int, data: bytes, *, end: bool = False
+        self,
+        execution_id: str,
+        start: int,
+        stream: str,
+        offset: int,
+        data: bytes,
+        *,
+        end: bool = False,
+        node_id: str = "",
     ) -> Appended:
         """Append what goes beyond what is here; `end` says that the stream ends with it.
 
@@ -94,15 +107,15 @@ class LogBook:
         if offset > have:
             raise LogGap(have)
         fresh = data[have - offset :][: self._stream_bytes + 1 - have]
-        if self.used_bytes + len(fresh) > self._quota_bytes:
-            raise LogsFull("The publisher keeps no more logs until some expire.")
+        self._check_room(len(fresh), node_id)
         if fresh or end:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if start > latest:
                 self._clear(folder)
+                (folder / _NODE).write_text(node_id, "utf-8")
             with path.open("ab") as file:
                 file.write(fresh)
-            self.used_bytes += len(fresh)
+            self._count(node_id, len(fresh))
         if end and offset + len(data) == have + len(fresh):
             (folder / f"{start}.{stream}.{_END}").touch()
         return Appended(have + len(fresh), have + len(fresh) > self._stream_bytes)
@@ -130,7 +143,7 @@ class LogBook:
             for folder in shard.iterdir():
                 facts = []
                 with contextlib.suppress(FileNotFoundError):  # a later start has cleared it meanwhile
-                    facts = [path.stat() for path in folder.iterdir()]
+                    facts = [path.stat() for path in folder.iterdir() if path.name != _NODE]
                 if facts:
                     yield folder.name, sum(one.st_size for one in facts), max(one.st_mtime for one in facts)
 
@@ -139,15 +152,36 @@ class LogBook:
         before = (time.time() if now is None else now) - keep_seconds
         return [execution_id for execution_id, _, changed in self.entries() if changed < before]
 
+    def _check_room(self, size: int, node_id: str) -> None:
+        if self.used_bytes + size > self._share.total:
+            raise LogsFull("The publisher keeps no more logs until some expire.")
+        own = self._of_node[node_id]
+        if own + size > self._share.most(others=self.used_bytes - own):
+            raise LogsFull(f"The publisher keeps no more logs of node {node_id} until some of them expire.")
+
+    def _count(self, node_id: str, size: int) -> None:
+        self.used_bytes += size
+        self._of_node[node_id] += size
+        if not self._of_node[node_id]:
+            del self._of_node[node_id]
+
     def _clear(self, folder: Path) -> None:
+        node_id = _node_of(folder)
         for path in folder.glob("*"):
-            self.used_bytes -= path.stat().st_size
+            if path.name != _NODE:
+                self._count(node_id, -path.stat().st_size)
             path.unlink()
 
     def _folder(self, execution_id: str) -> Path:
         if not _ID.fullmatch(execution_id):
             raise Invalid("That is not the id of an execution.")
         return self.root / hashlib.sha256(execution_id.encode()).hexdigest()[:2] / execution_id
+
+
+def _node_of(folder: Path) -> str:
+    """Return whose log a folder holds; nobody's, where a crash left it without its beginning."""
+    path = folder / _NODE
+    return path.read_text("utf-8", errors="replace") if path.is_file() else ""
 
 
 def _latest(folder: Path) -> int:

@@ -79,6 +79,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             settings.data_dir.expanduser() / "logs",
             stream_bytes=settings.log_stream_bytes,
             quota_bytes=settings.log_quota_bytes,
+            node_share_percent=settings.node_share_percent,
         )
         book.open()
         logs = LogDoor(book, doorkeeper)

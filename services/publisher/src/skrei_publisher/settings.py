@@ -53,6 +53,10 @@ class Settings(Base):
     """What the store may hold, uploads that are under way included; above it nothing is taken over (it stays in the
     record) and no upload begins (its node waits, then says so) until something expires."""
 
+    node_share_percent: int = Field(default=50, ge=1, le=100)
+    """What one node may take, of the room, the uploads under way and the logs, of what the others have left: half, so
+    that whatever it announces there is room for the next. A result is its node's until it is final."""
+
     open_uploads: int = Field(default=256, ge=1)
     """Uploads under way at once: each has a file and a few connections; more are told to come again."""
 
@@ -94,4 +98,5 @@ class Settings(Base):
             uploads=self.open_uploads,
             open_seconds=self.open_upload_hours * 3600,
             staged_seconds=self.retention.total_seconds(),
+            node_share_percent=self.node_share_percent,
         )

@@ -1,7 +1,7 @@
-"""Where uploads lie until they are results: parts into one file, verified, durable, then moved into the store.
+"""Which uploads there are, and whether there is room for another: begun, then staged, then moved into the store.
 
 ```
-<root>/uploads/<execution>/   parcel.json, content (holes where parts are missing), parts (numbers that have come)
+<root>/uploads/<execution>/   an upload that is under way (see `upload_folder`)
 <root>/staged/<execution>/    the same, once all of it is verified and on disk
 ```
 
@@ -11,16 +11,11 @@ thread at a time, which `StorePublisher` sees to.
 """
 
 import contextlib
-import errno
-import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-
-from pydantic import ValidationError
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.publisher import (
@@ -31,16 +26,16 @@ from skrei_plugin_api.publisher import (
     UploadIncomplete,
     UploadUnknown,
 )
-from skrei_publisher.store import ResultStore, sync_folder
+from skrei_publisher.shares import Share
+from skrei_publisher.store import ResultStore
+from skrei_publisher.upload_folder import FULL_HINT, Upload, begin_upload, read_upload
 
-PART_BYTES = 8 * 1024 * 1024
-"""One part: what a cut link costs at most, and small enough that four at once keep a link busy to the end."""
-READ_BYTES = 1024 * 1024
-"""Read at once while hashing: enough that the thread rarely comes up for air, little memory."""
 SPARE_BYTES = 64 * 1024 * 1024
 """What is left free on the disk: the store is not alone there, and a full disk stops more than uploads."""
-FULL_HINT = "Drop results that nobody needs, give the store more room (SKREI_QUOTA_BYTES), or a larger disk."
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+SHARE_HINT = (
+    "It is tried again as soon as earlier results of that node are final. A cluster of few nodes may give each more: "
+    "SKREI_NODE_SHARE_PERCENT, or SKREI_QUOTA_BYTES, of the publisher."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +46,7 @@ class StagingLimits:
     uploads: int
     open_seconds: float
     staged_seconds: float
-
-
-@dataclass(slots=True)
-class Upload:
-    """One upload that has begun. `hashed` bytes from its start have gone into the digest."""
-
-    parcel: Parcel
-    folder: Path
-    part_bytes: int
-    came: set[int] = field(default_factory=set)
-    touched: float = 0.0
-    hashed: int = 0
-    hasher: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-
-    @property
-    def content(self) -> Path:
-        """The bytes that have come."""
-        return self.folder / "content"
-
-    @property
-    def parts(self) -> int:
-        """How many parts there are."""
-        return -(-self.parcel.size // self.part_bytes)
-
-    @property
-    def left_bytes(self) -> int:
-        """How much is still to come."""
-        return sum(self.span(number)[1] for number in self.missing())
-
-    def span(self, number: int) -> tuple[int, int]:
-        """Return where a part begins and how many bytes it has."""
-        first = number * self.part_bytes
-        return first, min(self.part_bytes, self.parcel.size - first)
-
-    def missing(self) -> list[int]:
-        """Return the numbers of the parts that have not come."""
-        return [number for number in range(self.parts) if number not in self.came]
+    node_share_percent: int = 50
 
 
 class Staging:
@@ -100,29 +59,29 @@ class Staging:
         self._uploads = store.root / "uploads"
         self._staged = store.root / "staged"
         self._open: dict[str, Upload] = {}
-        self._ready: dict[str, Parcel] = {}
+        self._ready: dict[str, Upload] = {}
 
     def open(self) -> None:
         """Find again what was there when the last process ended; what cannot be read goes."""
         for folder in (self._uploads, self._staged):
             folder.mkdir(mode=0o700, exist_ok=True)
         for folder in list(self._uploads.iterdir()):
-            upload = _read_upload(folder)
+            upload = read_upload(folder)
             if upload is None:
                 shutil.rmtree(folder, ignore_errors=True)
             else:
                 self._open[upload.parcel.execution_id] = upload
         for folder in list(self._staged.iterdir()):
-            upload = _read_upload(folder)
+            upload = read_upload(folder)
             if upload is None or upload.missing():
                 shutil.rmtree(folder, ignore_errors=True)
             else:
-                self._ready[upload.parcel.execution_id] = upload.parcel
+                self._ready[upload.parcel.execution_id] = upload
 
     @property
     def held_bytes(self) -> int:
         """What uploads take of the quota: all that was announced, whether it has come or not."""
-        return sum(parcel.size for parcel in self._parcels())
+        return sum(upload.parcel.size for upload in self._all())
 
     @property
     def open_uploads(self) -> int:
@@ -131,20 +90,21 @@ class Staging:
 
     # ------------------------------------------------------------ steps
 
-    def begin(self, parcel: Parcel) -> Upload | None:
-        """Return the upload of a parcel, begun now or before; None when it is staged already.
+    def begin(self, parcel: Parcel, node_id: str = "") -> Upload | None:
+        """Return a node's upload of a parcel, begun now or before; None when it is staged already.
 
         Another parcel of the same execution is replaced. Raises StoreFull, TooManyUploads.
         """
         execution_id = parcel.execution_id
         self._store.path(execution_id)  # an id, not a path
-        if self._ready.get(execution_id) == parcel:
+        if self.staged(execution_id) == parcel:
             return None
         upload = self._open.get(execution_id)
         if upload is None or upload.parcel != parcel:
             self.abort(execution_id)
-            self._check_room(parcel)
-            upload = self._begin(parcel)
+            self._check_turn(node_id)
+            self._check_room(parcel, node_id)
+            upload = self._open[execution_id] = begin_upload(self._uploads / execution_id, parcel, node_id)
         upload.touched = self._now()
         return upload
 
@@ -157,80 +117,42 @@ class Staging:
 
     def staged(self, execution_id: str) -> Parcel | None:
         """Return the parcel that is staged for an execution."""
-        return self._ready.get(execution_id)
-
-    def write(self, upload: Upload, position: int, pieces: Sequence[bytes]) -> None:
-        """Put bytes where they belong. Raises StoreFull."""
-        try:
-            file = os.open(upload.content, os.O_WRONLY)
-            try:
-                for piece in pieces:
-                    view = memoryview(piece)
-                    while view:
-                        done = os.pwrite(file, view, position)
-                        view, position = view[done:], position + done
-            finally:
-                os.close(file)
-        except FileNotFoundError as error:
-            raise UploadUnknown("The upload was dropped.", execution_id=upload.parcel.execution_id) from error
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise StoreFull("The disk of the result store is full.", hint=FULL_HINT) from error
-            raise
+        upload = self._ready.get(execution_id)
+        return None if upload is None else upload.parcel
 
     def note(self, upload: Upload, number: int) -> None:
         """Remember that a part has come whole."""
-        if number not in upload.came:
-            with (upload.folder / "parts").open("a", encoding="ascii") as file:
-                file.write(f"{number}\n")
-            upload.came.add(number)
+        upload.note(number)
         upload.touched = self._now()
-
-    def hash_on(self, upload: Upload) -> None:
-        """Take into the digest what has come without a gap since the last time."""
-        end = upload.hashed
-        while end < upload.parcel.size and end // upload.part_bytes in upload.came:
-            end = min((end // upload.part_bytes + 1) * upload.part_bytes, upload.parcel.size)
-        if end == upload.hashed:
-            return
-        buffer = memoryview(bytearray(READ_BYTES))
-        with upload.content.open("rb", buffering=0) as file:
-            file.seek(upload.hashed)
-            while upload.hashed < end:
-                got = file.readinto(buffer[: min(READ_BYTES, end - upload.hashed)])
-                if not got:
-                    break  # shorter than it was: the digest will say so
-                upload.hasher.update(buffer[:got])
-                upload.hashed += got
 
     def stage(self, parcel: Parcel) -> None:
         """Verify a parcel whose parts have come, and make it durable. Twice is once.
 
         Raises UploadUnknown, UploadIncomplete, DigestDiffers, StoreFull.
         """
-        if self._ready.get(parcel.execution_id) == parcel:
+        if self.staged(parcel.execution_id) == parcel:
             return
         upload = self.find(parcel.execution_id)
         if upload.parcel != parcel:
             raise UploadUnknown("Another result of that execution is being uploaded.", execution_id=parcel.execution_id)
         if missing := upload.missing():
             raise UploadIncomplete(f"{len(missing)} parts have not come yet.", execution_id=parcel.execution_id)
-        self.hash_on(upload)
-        if f"sha256:{upload.hasher.hexdigest()}" != parcel.digest or upload.hashed != parcel.size:
+        upload.hash_on()
+        if upload.digest != parcel.digest or upload.hashed != parcel.size:
             self.abort(parcel.execution_id)
             raise DigestDiffers(
-                f"What came for execution {parcel.execution_id} is not what was announced: sha256:"
-                f"{upload.hasher.hexdigest()} instead of {parcel.digest}.",
+                f"What came for execution {parcel.execution_id} is not what was announced: {upload.digest} instead of "
+                f"{parcel.digest}.",
                 hint="The upload begins anew.",
             )
-        self._make_durable(upload)
-        self._ready[parcel.execution_id] = parcel
+        upload.make_durable(self._staged / parcel.execution_id)
+        self._ready[parcel.execution_id] = upload
         del self._open[parcel.execution_id]
 
     def finalise(self, parcel: Parcel) -> None:
         """Move what is staged into the store. Twice is once. Raises StagedGone."""
         folder = self._staged / parcel.execution_id
-        if self._ready.get(parcel.execution_id) == parcel:
+        if self.staged(parcel.execution_id) == parcel:
             self._store.adopt(parcel.execution_id, parcel.digest, folder / "content")
             del self._ready[parcel.execution_id]
             shutil.rmtree(folder, ignore_errors=True)
@@ -264,21 +186,39 @@ class Staging:
             self.abort(execution_id)
         return stale
 
-    # ------------------------------------------------------------ helpers
+    # ------------------------------------------------------------ room
 
-    def _parcels(self) -> Iterable[Parcel]:
-        yield from [upload.parcel for upload in list(self._open.values())]  # other threads add and remove
+    def _all(self) -> Iterator[Upload]:
+        yield from list(self._open.values())  # other threads add and remove
         yield from list(self._ready.values())
 
-    def _check_room(self, parcel: Parcel) -> None:
-        if len(self._open) >= self._limits.uploads:
-            raise TooManyUploads(f"{len(self._open)} uploads are under way; more have to wait.")
+    def _check_turn(self, node_id: str) -> None:
+        """Raise TooManyUploads while all, or this node, have as many uploads under way as they may."""
+        limits = self._limits
+        uploads = list(self._open.values())
+        if len(uploads) >= limits.uploads:
+            raise TooManyUploads(f"{len(uploads)} uploads are under way; more have to wait.")
+        own = sum(upload.node_id == node_id for upload in uploads)
+        share = Share(limits.uploads, limits.node_share_percent)
+        if own >= max(1, share.most(others=len(uploads) - own)):
+            raise TooManyUploads(f"{own} uploads of node {node_id} are under way; more of it have to wait.")
+
+    def _check_room(self, parcel: Parcel, node_id: str) -> None:
+        """Raise StoreFull where the quota, this node's share of it, or the disk has no room for a parcel."""
+        limits, own = self._limits, sum(upload.parcel.size for upload in self._all() if upload.node_id == node_id)
         used = self._store.used_bytes + self.held_bytes
-        if used + parcel.size > self._limits.quota_bytes:
+        if used + parcel.size > limits.quota_bytes:
             raise StoreFull(
-                f"The result store is full: it holds {used} of {self._limits.quota_bytes} bytes, and this result has "
+                f"The result store is full: it holds {used} of {limits.quota_bytes} bytes, and this result has "
                 f"{parcel.size}.",
                 hint=FULL_HINT,
+            )
+        most = Share(limits.quota_bytes, limits.node_share_percent).most(others=used - own)
+        if own + parcel.size > most:
+            raise StoreFull(
+                f"The result store keeps room for other nodes: of {most} bytes that node {node_id} may upload now, "
+                f"{own} are announced, and this result has {parcel.size}.",
+                hint=SHARE_HINT,
             )
         disk = os.statvfs(self._uploads)
         coming = sum(upload.left_bytes for upload in list(self._open.values()))
@@ -289,51 +229,3 @@ class Staging:
                 f"{parcel.size}.",
                 hint=FULL_HINT,
             )
-
-    def _begin(self, parcel: Parcel) -> Upload:
-        folder = self._uploads / parcel.execution_id
-        upload = Upload(parcel, folder, PART_BYTES)
-        try:
-            folder.mkdir(mode=0o700)
-            (folder / "parcel.json").write_text(f"{PART_BYTES}\n{parcel.model_dump_json()}\n", "utf-8")
-            with upload.content.open("wb") as file:
-                file.truncate(parcel.size)
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if error.errno in _NO_ROOM:
-                raise StoreFull("The disk of the result store is full.", hint=FULL_HINT) from error
-            raise
-        self._open[parcel.execution_id] = upload
-        return upload
-
-    def _make_durable(self, upload: Upload) -> None:
-        for path in (upload.content, upload.folder / "parcel.json", upload.folder / "parts"):
-            with path.open("rb") as file:
-                try:
-                    os.fsync(file.fileno())
-                except OSError as error:
-                    if error.errno in _NO_ROOM:
-                        raise StoreFull("The disk of the result store is full.", hint=FULL_HINT) from error
-                    raise
-        sync_folder(upload.folder)
-        place = self._staged / upload.parcel.execution_id
-        shutil.rmtree(place, ignore_errors=True)
-        upload.folder.rename(place)
-        place.touch()  # its age counts from here
-        sync_folder(self._uploads)
-        sync_folder(self._staged)
-
-
-def _read_upload(folder: Path) -> Upload | None:
-    """Return what lies in an upload's folder; None when a crash left it without its beginning."""
-    try:
-        part_bytes, text = (folder / "parcel.json").read_text("utf-8").splitlines()
-        upload = Upload(Parcel.model_validate_json(text), folder, int(part_bytes))
-        if upload.content.stat().st_size != upload.parcel.size or folder.name != upload.parcel.execution_id:
-            return None
-        upload.touched = folder.stat().st_mtime
-        notes = (folder / "parts").read_text("ascii").split("\n") if (folder / "parts").exists() else [""]
-        upload.came.update(int(note) for note in notes[:-1])  # the last one ends with its line, or is torn
-    except (OSError, ValueError, ValidationError):
-        return None
-    return upload if all(0 <= number < upload.parts for number in upload.came) else None

@@ -13,8 +13,9 @@ from skrei_domain.job_reading import FieldProblem
 from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
 from skrei_plugin_api.publisher import Opened, Publisher, UploadIncomplete
-from skrei_publisher.staging import Staging, StagingLimits, Upload
+from skrei_publisher.staging import Staging, StagingLimits
 from skrei_publisher.store import ResultStore
+from skrei_publisher.upload_folder import Upload
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,10 +79,10 @@ class StorePublisher(Publisher):
 
     # ------------------------------------------------------------ the contract
 
-    async def plan(self, parcel: Parcel, headers: Mapping[str, str]) -> UploadPlan:
+    async def plan(self, parcel: Parcel, headers: Mapping[str, str], *, node_id: str = "") -> UploadPlan:
         """Return the parts that have not come, to be put to the publisher's own door."""
         async with self._lock(parcel.execution_id):
-            upload = await self._do(self.staging.begin, parcel)
+            upload = await self._do(self.staging.begin, parcel, node_id)
         if upload is None:
             return UploadPlan()
         missing = upload.missing()
@@ -143,7 +144,7 @@ class StorePublisher(Publisher):
                 if self.staging.find(upload.parcel.execution_id) is not upload or not holds():
                     raise UploadIncomplete("Another sender of this part has taken over.")
                 if number not in upload.came:  # what has come, and is hashed, nobody changes any more
-                    await self._do(self.staging.write, upload, position, pieces)
+                    await self._do(upload.write, position, pieces)
                 position += gathered
                 if position == end:
                     await self._do(self.staging.note, upload, number)
@@ -175,7 +176,7 @@ class StorePublisher(Publisher):
 
     async def _hash_on(self, upload: Upload) -> None:
         with contextlib.suppress(FileNotFoundError):  # aborted meanwhile
-            await asyncio.get_running_loop().run_in_executor(self._hashing, self.staging.hash_on, upload)
+            await asyncio.get_running_loop().run_in_executor(self._hashing, upload.hash_on)
 
     def _under_way(self, parcel: Parcel) -> Upload | None:
         if self.staging.staged(parcel.execution_id) == parcel:

@@ -55,7 +55,8 @@ class UploadDoor:
         """Answer a parcel with what is still to be sent of it; asked again after a cut, the rest."""
         right = self._right(request)
         parcel = await _parcel(request, right)
-        plan = await self._publisher(right).plan(parcel, {"Authorization": request.headers["Authorization"]})
+        headers = {"Authorization": request.headers["Authorization"]}
+        plan = await self._publisher(right).plan(parcel, headers, node_id=right.node_id)
         return _json(UploadAnswer(plan=plan))
 
     async def _part(self, request: web.Request) -> web.Response:
