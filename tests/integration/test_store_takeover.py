@@ -1,6 +1,7 @@
 """What a new leader reads: all that a view needs, and nothing that has ended."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_domain.messages import ResultRef
 from skrei_scheduling import memory
-from skrei_scheduling.changes import Changes, EvaluationNew, Position, ResultNew
+from skrei_scheduling.changes import Changes, EvaluationNew, ExecutionChange, Place, Position, ResultNew
 from skrei_scheduling.view import ClusterView
 from skrei_store import work
 from tests.support.builders import NOW, a_node, an_execution
@@ -53,6 +54,19 @@ async def test_a_takeover_reads_back_what_was_committed(postgres_url: str) -> No
     assert loaded.nodes == [node]
     assert sorted(loaded.executions, key=lambda row: row.id) == list(rows)
     ClusterView.load(loaded.nodes, loaded.jobs, loaded.executions)
+
+
+async def test_what_is_staged_comes_with_the_digest_that_alone_makes_it_final(postgres_url: str) -> None:
+    await put_jobs(postgres_url, "j-1")
+    row = an_execution("e-1", job_id="j-1", state=ExecutionState.RUNNING)
+    staged = row.evolve(state=ExecutionState.PUBLISHING, staged=True, digest="d")
+    result = replace(won("e-1", "j-1", 0), staged=Place("store", "there"))
+    async with leading(postgres_url) as record:
+        await record.commit([], [], lambda _: Changes(executions_new=(row,)))
+        await record.commit([], [], lambda _: Changes(executions=(ExecutionChange(staged),), results=(result,)))
+        loaded = await record.load()
+        assert loaded.executions == [staged]
+        assert await record.executions(["e-1"]) == {"e-1": staged}
 
 
 async def test_open_jobs_come_with_what_their_units_have_been_through(

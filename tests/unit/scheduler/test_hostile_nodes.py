@@ -264,7 +264,7 @@ def test_no_fact_of_a_publisher_ends_a_leader(data: Any) -> None:
 @given(TEXTS, TEXTS)
 def test_no_refusal_of_a_staged_result_ends_a_leader(code: str, message: str) -> None:
     bench, digest = Bench(), a_digest("e-0")
-    row = replace(bench.record.executions["e-0"], state=ExecutionState.PUBLISHING, staged=True)
+    row = replace(bench.record.executions["e-0"], state=ExecutionState.PUBLISHING, staged=True, digest=digest)
     bench.record.executions["e-0"] = row
     bench.record.claimed["e-0"], bench.record.staged["e-0"] = (row.job_id, row.job_version, *row.unit), digest
     bench.core = Core(bench.record.view(), timeline=1, epoch=1, now=0.0, ids=counting_ids())

@@ -141,6 +141,17 @@ def test_what_the_publisher_says_twice_or_late_changes_nothing(bench: Bench) -> 
     assert bench.state == ("completed", "Completed")
 
 
+def test_a_publisher_that_names_another_result_than_is_staged_makes_nothing_final(bench: Bench) -> None:
+    other = f"sha256:{'b' * 64}"
+    bench.tell(uploaded(receipt()))
+    problem = Problem(code="publish-failed", message="no such bucket")
+    refused = PublishRefused(execution_id="e-0", digest=other, problem=problem)
+    for fact in (PublisherFact(finalised=(("e-0", other),)), PublisherFact(refused=(refused,))):
+        assert forgotten(bench.published(fact)) == []
+        assert bench.state == ("publishing", "Running")
+    assert len(forgotten(bench.published(PublisherFact(finalised=(("e-0", DIGEST),))))) == 1
+
+
 def test_a_new_leader_goes_on_with_what_is_staged(bench: Bench) -> None:
     bench.tell(uploaded(receipt()))
     bench.lead()

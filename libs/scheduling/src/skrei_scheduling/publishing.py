@@ -15,7 +15,7 @@ from skrei_scheduling.rows import ExecutionRow
 
 def stage_into(builder: ChangesBuilder, row: ExecutionRow, result: ResultRef, place: Place) -> None:
     """Let an execution that may win have its unit. `row` is as its node's last fact leaves it, without room."""
-    publishing = row.evolve(state=ExecutionState.PUBLISHING, staged=True)
+    publishing = row.evolve(state=ExecutionState.PUBLISHING, staged=True, digest=result.digest)
     builder.claim(publishing, result, place)
     builder.put(publishing)
     builder.history(row.job_id, texts.EXECUTION, texts.PUBLISHING.format(size=result.size), row=publishing)

@@ -142,6 +142,7 @@ class ExecutionRow:
     evaluation_id: str = ""
     reason: str = ""  # why it is wanted stopped
     staged: bool = False  # it has ended on its node and won its unit; what it left is being made final
+    digest: str = ""  # of what is staged: nothing else makes it final
 
     @property
     def unit(self) -> Unit:

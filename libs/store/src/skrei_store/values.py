@@ -15,9 +15,10 @@ from skrei_scheduling.rows import ExecutionRow, Gone, JobRow, NodeRow, Unit
 EXECUTION_COLUMNS = (
     "id, job_id, job_version, namespace, task, partition, attempt, node_id, incarnation, state, observed, want, "
     "revision, seen_revision, cpu_milli, memory_bytes, disk_bytes, gpu, revoked, holds, starts, changes, message, "
-    "reason, evaluation_id, staged"
+    "reason, evaluation_id, staged, "
+    "CASE WHEN staged THEN (SELECT r.digest FROM results r WHERE r.execution_id = executions.id) END AS digest"
 )
-"""What `execution_row` needs."""
+"""What `execution_row` needs of a row of `executions`."""
 
 NODE_COLUMNS = (
     "id, info, membership, connection, boot_id, incarnation, confirmed, confirmed_by, connected_since, "
@@ -85,6 +86,7 @@ def execution_row(row: Mapping[str, Any]) -> ExecutionRow:
         message=row["message"],
         reason=row["reason"],
         staged=row["staged"],
+        digest=row["digest"] or "",
         evaluation_id=row["evaluation_id"],
     )
 

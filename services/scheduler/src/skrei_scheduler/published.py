@@ -57,6 +57,22 @@ class Said:
         named = [each for each, _ in self.finalised] + [each.execution_id for each in self.refused]
         return list(dict.fromkeys(named))
 
+    def believed(self, rows: Mapping[str, ExecutionRow]) -> "Said":
+        """Return what was said without what names another result than is staged: that makes nothing final."""
+
+        def is_of(execution_id: str, digest: str) -> bool:
+            row = rows.get(execution_id)
+            fits = row is None or not row.staged or row.digest == digest
+            if not fits:
+                log.warning("publisher_fact_of_another_result", execution_id=execution_id, digest=digest)
+            return fits
+
+        return replace(
+            self,
+            finalised=tuple(pair for pair in self.finalised if is_of(*pair)),
+            refused=tuple(each for each in self.refused if is_of(each.execution_id, each.digest)),
+        )
+
     def settle_into(self, builder: ChangesBuilder) -> None:
         """Add what this does to executions and their jobs; what raises is left out: it must not end this leader."""
         _settle_apart(
@@ -105,6 +121,7 @@ class Published:
             self._waiting.popleft()
         late = {i: row for i, row in self._read.items() if row is not None}
         self._read = {}
+        said = said.believed({**late, **{i: lead.view.executions[i] for i in said.ended if i in lead.view.executions}})
         rows = [row for i in said.ended if (row := lead.view.executions.get(i) or late.get(i)) is not None]
 
         def decide(locked: Locked) -> Changes:
