@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from skrei_domain.lifecycle import JobState, Membership
 from skrei_domain.node import NodeInfo
+from skrei_scheduling.changes import Changes
 from skrei_scheduling.explain import explain, refused_for_good
-from skrei_scheduling.feasibility import accepts
+from skrei_scheduling.feasibility import accepts, compute
+from skrei_scheduling.hope import HopelessRound
 from skrei_scheduling.memory import ALWAYS, KEPT, MOST_GONE, last_seen, renewed, waited_for
 from skrei_scheduling.rows import Evaluation, NodeRow, Requirement
 from skrei_scheduling.schedule import schedule
@@ -117,6 +119,34 @@ def a_node_of(life: Life) -> NodeRow:
     return NodeRow("n-0", node.info, fresh.membership, fresh.connection, "b", 1, gone=node.gone)
 
 
+@given(clusters(), st.lists(requirements(), min_size=1, max_size=4), st.data())
+def test_what_is_remembered_of_a_class_is_what_a_look_at_all_nodes_finds(
+    nodes: list[NodeRow], classes: list[Requirement], data: st.DataObject
+) -> None:
+    view = ClusterView.load(nodes, [], [])
+    for changed in data.draw(st.lists(clusters(), max_size=3)):
+        asked = data.draw(st.sets(st.sampled_from(range(len(classes)))))
+        for number in asked:
+            could = bool(compute(classes[number], view.matrix).possible.any())
+            assert view.feasibility.could(classes[number]) == could
+        view.apply(Changes(nodes=tuple(changed)))
+    for requirement in classes:
+        assert view.feasibility.could(requirement) == bool(compute(requirement, view.matrix).possible.any())
+
+
+@given(clusters(), st.lists(requirements(), max_size=8))
+def test_a_round_finds_in_small_looks_what_one_look_would(nodes: list[NodeRow], classes: list[Requirement]) -> None:
+    jobs = [a_job(f"j-{n}", requirement=each, state=JobState.QUEUED) for n, each in enumerate(classes)]
+    view = ClusterView.load(nodes, jobs, [])
+    whole = HopelessRound(view).look(NOW, most=100)
+    looks, found = HopelessRound(view), list[str]()
+    while looks:
+        found += looks.look(NOW, most=1)
+        for job_id in found:
+            view.waiting.drop(job_id)
+    assert sorted(found) == sorted(whole)
+
+
 @given(lives(), requirements(), st.sampled_from([0, 14, 15]))
 def test_a_waiting_job_is_found_once_nothing_can_come_and_not_before(
     life: Life, requirement: Requirement, minutes: int
@@ -127,5 +157,7 @@ def test_a_waiting_job_is_found_once_nothing_can_come_and_not_before(
     patient = a_job("j-2", requirement=requirement, state=JobState.QUEUED, queue_timeout=timedelta(hours=9))
     view = ClusterView.load([node], [job, patient], [])
     good = refused_for_good(requirement, view.matrix, view.feasibility, view.nodes, now)
-    assert view.hopeless(now, most=10) == (["j-1"] if good else [])
-    assert view.hopeless(now, most=0) == []
+    looks = HopelessRound(view)
+    assert looks.look(now, most=0) == []
+    assert bool(looks) == good, "what was not taken is left"
+    assert HopelessRound(view).look(now, most=10) == (["j-1"] if good else [])

@@ -145,7 +145,7 @@ def refused_for_good(
     """
     rows = matrix.rows
     known, ready = matrix.known[:rows], matrix.ready[:rows]
-    if not known.any() or (known & ~ready).any() or feasibility.of(requirement).possible.any():
+    if not known.any() or (known & ~ready).any() or feasibility.could(requirement):
         return False
     return not any(_waited_for(requirement, nodes[node_id], now, keep) for node_id in matrix.fading)
 

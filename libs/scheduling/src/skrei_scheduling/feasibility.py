@@ -25,6 +25,9 @@ from skrei_scheduling.rows import ANY_PUBLISHER, NodeRow, Requirement
 CLASSES_KEPT = 1024
 """Masks kept, least recently used first out: at 10,000 nodes one class costs about 100 KB."""
 
+CLASSES_SEEN = 50_000
+"""Classes of which one node is remembered that could run them: 150 bytes each. More than that are looked at afresh."""
+
 REFRESH_ROWS = 32
 """With more changed rows than this, computing a mask anew is cheaper than row by row."""
 
@@ -149,8 +152,13 @@ class Feasibility:
     """The masks of the classes of work, each computed once and then only for the rows that changed."""
 
     def __init__(self, matrix: NodeMatrix) -> None:
+        self.computed = 0
+        """How often all nodes were looked at for one class."""
         self._matrix = matrix
         self._classes: OrderedDict[Requirement, ClassMask] = OrderedDict()
+        self._seen: OrderedDict[Requirement, tuple[int, int]] = (
+            OrderedDict()
+        )  # (a row that can, else -1; as of version)
 
     def of(self, requirement: Requirement) -> ClassMask:
         """Return the class's masks as of now."""
@@ -160,12 +168,43 @@ class Feasibility:
             return found
         fresh = self._refreshed(found) if found is not None else None
         if fresh is None:
+            self.computed += 1
             fresh = compute(requirement, self._matrix)
+        self._note(requirement, _first(fresh.possible))
         self._classes[requirement] = fresh
         self._classes.move_to_end(requirement)
         if len(self._classes) > CLASSES_KEPT:
             self._classes.popitem(last=False)
         return fresh
+
+    def could(self, requirement: Requirement) -> bool:
+        """Whether some node can run the class some day: what `of(requirement).possible` says, for many more classes.
+
+        Asked again it costs a look at one node that could, or at those that have changed since none could.
+        """
+        matrix = self._matrix
+        row, version = self._seen.get(requirement, (-1, -1))
+        if version == matrix.version:
+            return row >= 0
+        if row >= 0 and self._can(requirement, row):
+            self._note(requirement, row)
+            return True
+        if row < 0 <= version:
+            changed = np.flatnonzero(matrix.changed[: matrix.rows] > version)
+            if len(changed) <= REFRESH_ROWS:
+                row = next((each for each in changed.tolist() if self._can(requirement, each)), -1)
+                self._note(requirement, row)
+                return row >= 0
+        return bool(self.of(requirement).possible.any())
+
+    def _can(self, requirement: Requirement, row: int) -> bool:
+        return bool(self._matrix.known[row]) and accepts(requirement, self._matrix, row)
+
+    def _note(self, requirement: Requirement, row: int) -> None:
+        self._seen[requirement] = (row, self._matrix.version)
+        self._seen.move_to_end(requirement)
+        if len(self._seen) > CLASSES_SEEN:
+            self._seen.popitem(last=False)
 
     def _refreshed(self, found: ClassMask) -> ClassMask | None:
         """Bring `found` up to date row by row, or return None where computing anew is cheaper."""
@@ -183,6 +222,12 @@ class Feasibility:
                 found.bonus[row] = favour(found.requirement, matrix.said[row].labels)
         found.version = matrix.version
         return found
+
+
+def _first(mask: Mask) -> int:
+    """Return the first row of a mask; -1 where there is none."""
+    row = int(mask.argmax()) if len(mask) else 0
+    return row if len(mask) and mask[row] else -1
 
 
 def compute(requirement: Requirement, matrix: NodeMatrix) -> ClassMask:

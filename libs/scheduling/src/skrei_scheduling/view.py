@@ -8,12 +8,9 @@ never what the cluster holds.
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 from skrei_domain.lifecycle import ExecutionState, JobState
-from skrei_scheduling import memory
 from skrei_scheduling.changes import Changes, EvaluationNew, JobChange, Locked
-from skrei_scheduling.explain import refused_for_good
 from skrei_scheduling.feasibility import Feasibility
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
@@ -184,30 +181,6 @@ class ClusterView:
             and self.feasibility.of(requirement).with_room(self.matrix).any()
             for job_id in heads
         ]
-
-    def hopeless(self, now: datetime, *, most: int, keep: timedelta = memory.KEPT) -> list[str]:
-        """Return waiting jobs that every known node refuses for good by now: to be looked at, and failed.
-
-        Nobody wakes them otherwise: a node that lost what they need, and the end of the time for which that was
-        waited for, make no room anywhere. Jobs with a queue timeout wait for that, each job while a unit of it runs.
-        """
-        found: list[str] = []
-        for requirement, line in self.waiting.lines():
-            if not self._hopeless(requirement, now, keep):
-                continue
-            for job_id in line:
-                if len(found) >= most:
-                    return found
-                job = self.jobs[job_id]
-                stands = len(self.open_units(job)) + len(job.won) < job.units
-                others = (task.requirement for task in job.tasks if task.requirement != requirement)
-                patient = job.queue_timeout is not None and now < job.since + job.queue_timeout
-                if not patient and not stands and all(self._hopeless(r, now, keep) for r in others):
-                    found.append(job_id)
-        return found
-
-    def _hopeless(self, requirement: Requirement, now: datetime, keep: timedelta) -> bool:
-        return refused_for_good(requirement, self.matrix, self.feasibility, self.nodes, now, keep=keep)
 
     def _picky(self, job_id: str) -> bool:
         """Whether a waiting job has nodes to avoid, so that room that it does not want must not count as handed out."""

@@ -72,9 +72,13 @@ class WaitingLine:
         first = nsmallest(most, ((line[0], requirement) for requirement, line in self._classes.items()), key=_place)
         return [(requirement, job_id) for (_, _, job_id), requirement in first]
 
-    def lines(self) -> Iterator[tuple[Requirement, Iterator[str]]]:
-        """Yield every class with its jobs, in their order; the line may not change meanwhile."""
-        return ((requirement, (job_id for _, _, job_id in line)) for requirement, line in self._classes.items())
+    def classes(self) -> list[Requirement]:
+        """Return every class that something waits of."""
+        return list(self._classes)
+
+    def line(self, requirement: Requirement) -> list[str]:
+        """Return the jobs of one class, in their order; none where nothing of it waits."""
+        return [job_id for _, _, job_id in self._classes.get(requirement, ())]
 
     def heads(self, picky: Callable[[str], bool]) -> Iterator[tuple[Requirement, list[str]]]:
         """Yield every class with its first jobs, in order: up to the first that is not picky."""

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from skrei_scheduler.lead import Lead
 from skrei_scheduler.work import Commit, Outgoing
 from skrei_scheduling.changes import Changes, Locked
+from skrei_scheduling.hope import HopelessRound
 from skrei_scheduling.rows import Evaluation
 from skrei_scheduling.schedule import schedule
 
@@ -31,6 +32,7 @@ class Planning:
         self._hold_after = hold_after
         self._evaluations: dict[str, Evaluation] = {}  # by id, or by job for a wake-up
         self._swept = now
+        self._hopeless: HopelessRound | None = None
         self._look_for_hopeless = False
         self._seeds = itertools.count(1)
 
@@ -50,8 +52,9 @@ class Planning:
         """Wake the heads of the line now and then: a wake-up that was missed must not keep a job waiting for ever."""
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now
-            self._look_for_hopeless = True
+            self._hopeless = self._hopeless or HopelessRound(self._lead.view)
             self._sweep()
+        self._look_for_hopeless = bool(self._hopeless)
 
     def next(self, wall: datetime) -> Commit | None:
         """Return the next plan's commit, if there is anything to plan."""
@@ -64,13 +67,10 @@ class Planning:
 
     def _wake_hopeless(self, wall: datetime) -> None:
         """Let waiting jobs fail that nothing can come for any more; nothing else looks at them again."""
-        if self._look_for_hopeless:
-            self._look_for_hopeless = False
-            hopeless = self._lead.view.hopeless(wall, most=HOPELESS_A_LOOK, keep=self._lead.keep)
-            for job_id in hopeless:
+        if self._look_for_hopeless and self._hopeless:
+            for job_id in self._hopeless.look(wall, most=HOPELESS_A_LOOK, keep=self._lead.keep):
                 self.wake(job_id)
-            if len(hopeless) == HOPELESS_A_LOOK:
-                self._swept = float("-inf")  # the rest with the next tick
+        self._look_for_hopeless = False  # the rest with the next tick
 
     def _choose(self) -> list[Evaluation]:
         chosen: list[Evaluation] = []
