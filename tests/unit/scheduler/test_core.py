@@ -1,16 +1,18 @@
 from datetime import UTC, datetime, timedelta
 
 from skrei_domain.clock import ManualClock
-from skrei_domain.lifecycle import Connection, ExecutionState
+from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_domain.messages import Hello, HelloExecution
 from skrei_scheduler.core import Core
 from skrei_scheduler.offers import ASK_AFTER_SECONDS, GIVE_UP_AFTER_SECONDS
 from skrei_scheduler.record_clock import RecordClock
 from skrei_scheduler.silence import SELF_SUSPICION_SECONDS
 from skrei_scheduler.work import Commit, Reply, SendCommands
-from skrei_scheduling.rows import NodeRow
+from skrei_scheduling.rows import Evaluation, NodeRow
+from skrei_scheduling.schedule import schedule
+from skrei_scheduling.settle import settle
 from skrei_scheduling.view import ClusterView
-from tests.support.builders import NOW, a_job, a_node, an_execution, counting_ids, locked
+from tests.support.builders import NOW, a_fact, a_job, a_node, an_execution, counting_ids, locked
 
 
 def a_core(nodes: list[NodeRow], *, now: float = 0.0) -> Core:
@@ -109,6 +111,34 @@ def test_the_records_time_is_told_whatever_this_machines_clock_says() -> None:
     clock.set(datetime(2026, 1, 1, 0, 10, tzinfo=UTC))
     assert clock.now() == datetime(2026, 1, 1, 0, 10, tzinfo=UTC)
     assert clock.now() - datetime(2026, 1, 1, tzinfo=UTC) == timedelta(minutes=10)
+
+
+def test_nothing_of_a_job_is_planned_before_the_failure_that_the_record_knows_of_was_read() -> None:
+    """Its unit is open: whoever looked at the job alone would place it once more."""
+    job = a_job("j-1", count=2, state=JobState.RUNNING)
+    rows = [an_execution("e-0", job=job, seen_revision=1)]
+    view = ClusterView.load([a_node("n-1")], [job], rows)
+    core = Core(view, timeline=1, epoch=1, now=0.0, ids=counting_ids(), failing={"j-1"})
+    assert run(core, 0.0) == []
+    core.on_evaluations([Evaluation("v-1", "j-1", "exec-failure", job, "it trapped")])
+    assert run(core, 1.0) == ["plan"]
+    assert [row.id for row in view.executions.values()] == ["e-0"]
+
+
+def test_a_unit_that_failed_waits_for_its_judgement_whatever_else_is_looked_at() -> None:
+    core = a_core([a_node("n-1")])
+    core.on_hello(hello(a_node("n-1"), boot_id="boot-n-1"), "inbox")
+    run(core, 0.0)
+    (row,) = core.view.executions.values()
+    locks = locked(*core.view.jobs.values())
+    failed = a_fact(row.id, ExecutionState.FAILED, problem="trap")
+    changes = settle(core.view, [("n-1", failed)], locks, counting_ids())
+    core.view.apply(changes)
+    again = schedule(core.view, [Evaluation("", row.job_id, "capacity")], NOW, 1, counting_ids())
+    assert not any(decision.place for decision in again.decisions)
+    (asked,) = changes.evaluations_new
+    end = schedule(core.view, [Evaluation(asked.id, row.job_id, asked.trigger)], NOW, 1, counting_ids())
+    assert end.decisions[0].failure is not None
 
 
 def test_a_new_leader_commands_a_node_only_after_its_hello() -> None:

@@ -150,7 +150,7 @@ def _while_staged(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObs
 def follow_up(builder: ChangesBuilder, row: ExecutionRow, problem: Problem | None) -> None:
     """Ask for what an execution's bad end calls for: another attempt, or the end of its job."""
     if by_own_doing(row.state, problem):
-        builder.evaluate(row, texts.TRIGGER_FAILURE, comment=row.message)
+        builder.evaluate(row, texts.TRIGGER_FAILURE, comment=row.message, unit=True)
     elif row.state is not ExecutionState.COMPLETED:
         ask_retry(builder, row)
 

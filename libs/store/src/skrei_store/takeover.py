@@ -8,6 +8,7 @@ from typing import Any
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_scheduling.changes import Position
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Unit
+from skrei_scheduling.texts import TRIGGER_FAILURE
 from skrei_store.db import Connection
 from skrei_store.values import EXECUTION_COLUMNS, NODE_COLUMNS, SUBMITTER, execution_row, node_row, planned_job
 from skrei_store.work import HELD, in_pages, specs
@@ -25,6 +26,7 @@ class Loaded:
     nodes: list[NodeRow]
     jobs: list[JobRow]
     executions: list[ExecutionRow]
+    failing: frozenset[str] = frozenset()  # jobs of which an attempt has failed, and nobody has decided on that yet
 
 
 @dataclass(slots=True)
@@ -48,8 +50,9 @@ async def load(connection: Connection) -> Loaded:
             )
         ]
         jobs = await _jobs(connection, {row.job_id for row in held})
+        failing = await connection.fetch("SELECT DISTINCT job_id FROM evaluations WHERE trigger = $1", TRIGGER_FAILURE)
     position = Position(cluster["facts_created"], cluster["facts_sequence"]) if cluster["facts_created"] else None
-    return Loaded(cluster["timeline"], position, nodes, jobs, held)
+    return Loaded(cluster["timeline"], position, nodes, jobs, held, frozenset(row["job_id"] for row in failing))
 
 
 async def _jobs(connection: Connection, held: set[str]) -> list[JobRow]:

@@ -13,12 +13,13 @@ kinds of commits are made of lies beside this: `hellos`, `facts`, `published`, `
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from skrei_domain.ids import IdSource
-from skrei_domain.messages import FactBatch, Heartbeat, Hello, HelloReply, PublisherFact
+from skrei_domain.messages import Heartbeat, Hello, HelloReply, PublisherFact
 from skrei_domain.sync import LeaderSide
+from skrei_domain.sync.received import AnyBatch
 from skrei_scheduler.facts import Facts
 from skrei_scheduler.hellos import Hellos
 from skrei_scheduler.lead import A_PIECE, Lead
@@ -56,7 +57,11 @@ class Core:
         hold_after: timedelta = HOLD_AFTER,
         piece: int = A_PIECE,
         verify: Verify = trust_nobody,
+        failing: Collection[str] = (),
     ) -> None:
+        """Lead. `failing` are jobs of which an attempt has failed and nobody has decided on yet: the evaluation that
+        says so is in the record, and nothing of them is planned before it was read.
+        """
         side = LeaderSide(timeline, epoch, heartbeat_seconds=heartbeat_seconds, missed=missed_heartbeats)
         self._lead = lead = Lead(view, side, epoch, ids, keep, piece, self._advance, verify)
         self._offers = Offers(lead)
@@ -70,7 +75,8 @@ class Core:
         for row in view.executions.values():
             self._offers.note(row, now)
         for job_id in view.jobs:
-            self._planning.wake(job_id, "takeover")
+            if job_id not in failing:
+                self._planning.wake(job_id, "takeover")
 
     @property
     def view(self) -> ClusterView:
@@ -105,9 +111,9 @@ class Core:
         """Return the answer to a hello that says what cannot be."""
         return self._hellos.refusal(wrong)
 
-    def on_facts(self, batch: FactBatch, position: Position | None) -> None:
-        """A stretch of a node's log."""
-        self._facts.take(batch, position)
+    def on_facts(self, batch: AnyBatch, position: Position | None, size: int = 0) -> None:
+        """A stretch of a node's log; `size` bytes of it came."""
+        self._facts.take(batch, position, size)
 
     def on_heartbeat(self, beat: Heartbeat, now: float) -> list[Outgoing]:
         """A node lives, or says that it leaves."""
@@ -136,6 +142,11 @@ class Core:
     def waiting_facts(self) -> int:
         """How many batches of facts wait; evaluations must never hold them up."""
         return len(self._facts)
+
+    @property
+    def waiting_fact_bytes(self) -> int:
+        """How many bytes those batches had."""
+        return self._facts.bytes
 
     @property
     def waiting_evaluations(self) -> int:

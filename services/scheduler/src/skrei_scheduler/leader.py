@@ -94,6 +94,7 @@ class Leader:
             keep=timedelta(seconds=self._settings.capability_seconds),
             hold_after=timedelta(seconds=self._settings.hold_after_seconds),
             verify=self._verify,
+            failing=loaded.failing,
         )
         self._listening = True
         self._sender = Sender(
