@@ -13,7 +13,7 @@ from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import Hello
 from skrei_scheduler.core import Core
 from skrei_scheduler.published import read_fact
-from skrei_scheduler.quarantine import read_batch
+from skrei_scheduler.reading import read_batch
 from skrei_scheduler.work import Commit, Fetch
 from skrei_scheduling.changes import Changes, Position
 from skrei_scheduling.view import ClusterView

@@ -52,7 +52,7 @@ def settling(*facts: ExecutionObserved, apart: bool) -> Decide:
         if not apart:
             return settle(view, observed, locked, counting_ids())
         builder = ChangesBuilder(view, locked, counting_ids())
-        settle_apart(builder, observed)
+        settle_apart(builder, observed, builder.audit)
         return builder.build()
 
     return decide

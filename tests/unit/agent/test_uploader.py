@@ -14,8 +14,8 @@ from skrei_compute_agent.uploader import Uploader
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.testing import eventually
 from skrei_publisher import store_publisher
-from skrei_publisher.upload_folder import PART_BYTES
 from skrei_publisher.store_publisher import DEFAULTS
+from skrei_publisher.upload_folder import PART_BYTES
 from tests.support.publisher_door import Door, Proxy, a_door
 
 PARTS = 6

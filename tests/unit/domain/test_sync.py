@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import (
@@ -12,6 +14,7 @@ from skrei_domain.messages import (
     ExecutionObserved,
     ExecutionWanted,
     FactBatch,
+    HelloExecution,
     HelloReply,
     Problem,
     ResultRef,
@@ -38,9 +41,12 @@ from skrei_domain.sync import (
     digest,
     node,
 )
+from skrei_domain.sync import leader as leader_module
+from skrei_domain.sync import told as told_module
 from skrei_domain.sync.judging import Greeting
 from skrei_domain.sync.leader import CHALLENGE_SECONDS, Answer
 from skrei_domain.sync.node import BATCH_BYTES, HELLO_PAGE, REPEAT_SECONDS, WINDOW_BATCHES
+from skrei_domain.sync.told import Told
 from tests.support.protocol import Row
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -455,6 +461,45 @@ def test_a_digest_that_differs_at_one_sequence_calls_for_a_hello() -> None:
     leader.applied(NODE, side.memory.outbox.values())
     assert leader.heartbeat(level, side.heartbeat(), 1.0) is None
     assert log.confirmed < side.sequence
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3), st.sampled_from([*ExecutionState, None]))))
+def test_the_digest_that_is_kept_is_that_of_what_was_told(told: list[tuple[str, int, ExecutionState | None]]) -> None:
+    kept, plain = Told(most=3), dict[str, tuple[int, ExecutionState]]()
+    for execution_id, revision, state in told:
+        plain.pop(execution_id, None)
+        if state is None:
+            kept.drop(execution_id)
+        else:
+            kept.put(execution_id, revision, state)
+            if len(plain) < 3:
+                plain[execution_id] = (revision, state)
+    assert (kept.digest, len(kept)) == (digest((each, *of) for each, of in plain.items()), len(plain))
+
+
+def test_a_node_that_tells_of_more_executions_than_any_has_is_not_listened_to_before_its_hello(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(told_module, "MOST_TOLD", 2)
+    leader, log = a_greeted_leader()
+    leader.applied(NODE, a_batch(1, 2).facts)
+    assert leader.greeted(NODE)
+    leader.applied(NODE, a_batch(3, 1).facts)
+    assert not leader.greeted(NODE)
+    answer = leader.receive(log, a_batch(1, 1), 1.0)
+    assert (answer.facts, answer.confirm) == ((), leader.ask_hello("boot-1"))
+
+
+def test_a_hello_of_more_executions_than_a_leader_can_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leader_module, "MOST_LISTED", 2)
+    leader, side = a_leader(), a_side()
+    page = side.hello(INFO)[0]
+    listed = tuple(HelloExecution(execution_id=f"e-{n}", revision=1, state=ExecutionState.RUNNING) for n in range(3))
+    endless = page.model_copy(update={"executions": listed, "pages": 1_000})
+    refusal = leader.greet(None, {}, endless, 0.0).reply.refusal
+    assert refusal is not None
+    assert refusal.code == "bad-hello"
+    assert leader.greet(None, {}, page, 0.0).log is not None, "nothing of it is kept"
 
 
 def test_digests_are_not_compared_while_facts_are_on_their_way() -> None:

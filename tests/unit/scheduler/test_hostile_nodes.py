@@ -18,7 +18,7 @@ from skrei_domain.messages import ExecutionObserved, Heartbeat, Hello, HelloExec
 from skrei_scheduler import published
 from skrei_scheduler.core import Core
 from skrei_scheduler.published import FACTS_WAITING, read_fact
-from skrei_scheduler.quarantine import MOST_FACTS, read_batch
+from skrei_scheduler.reading import MOST_FACTS, read_batch
 from skrei_scheduler.work import Commit, Fetch, Outgoing, Reply, SendConfirm
 from skrei_scheduling.changes import Changes, Position
 from skrei_store.parts import parts_of

@@ -4,8 +4,9 @@ import pytest
 
 from skrei_domain.envelope import wrap
 from skrei_domain.lifecycle import ExecutionState
-from skrei_domain.messages import ExecutionObserved, FactBatch, Unreadable
-from skrei_scheduler.quarantine import read_batch
+from skrei_domain.messages import ExecutionObserved, FactBatch
+from skrei_domain.sync.received import Unreadable
+from skrei_scheduler.reading import read_batch
 
 
 def a_batch() -> FactBatch:

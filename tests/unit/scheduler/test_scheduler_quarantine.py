@@ -9,12 +9,14 @@ import pytest
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_domain.messages import ExecutionObserved, FactBatch, Hello, HelloExecution, ResultRef, Step
 from skrei_scheduler import quarantine
+from skrei_scheduler.audit_budget import A_MINUTE, AT_ONCE, AuditBudget
 from skrei_scheduler.core import Core
-from skrei_scheduler.quarantine import KEPT_CHARACTERS, settle_apart
+from skrei_scheduler.quarantine import settle_apart
+from skrei_scheduler.reading import KEPT_CHARACTERS
 from skrei_scheduler.work import Commit, Fetch, Outgoing, Report, SendConfirm
 from skrei_scheduling import draft
 from skrei_scheduling.builder import ChangesBuilder
-from skrei_scheduling.changes import AuditNew, Changes, Position
+from skrei_scheduling.changes import AuditNew, Changes, Locked, Position
 from skrei_scheduling.settle import settle
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import NOW, a_fact, a_job, a_node, an_execution, counting_ids, locked
@@ -174,11 +176,30 @@ def test_a_thousand_poison_facts_do_not_cost_their_square(ours: bool, monkeypatc
     monkeypatch.setattr(draft, "replace", counting)
     if ours:
         monkeypatch.setattr(quarantine, "settle_into", broken)
-    settle_apart(builder, [("n-1", a_fact(row.id, revision=1 if ours else 2**63)) for row in rows])
+    settle_apart(builder, [("n-1", a_fact(row.id, revision=1 if ours else 2**63)) for row in rows], builder.audit)
     assert len(copied) <= many * (1 + many.bit_length())
     changes = builder.build()
     assert [kept.object for kept in changes.audit] == [row.id for row in rows]
     assert all(change.row.state is ExecutionState.LOST for change in changes.executions)
+
+
+def test_a_node_that_says_the_same_poison_for_ever_does_not_fill_the_audit() -> None:
+    bench = Bench()
+    jobs = [a_job(f"j-{number}", state=JobState.RUNNING) for number in range(3)]
+    budget = AuditBudget()
+
+    def told(node_id: str, rows: int, minutes: float) -> list[AuditNew]:
+        at = Locked(NOW + timedelta(minutes=minutes), locked(*jobs).jobs, frozenset())
+        builder = ChangesBuilder(bench.core.view, at, counting_ids())
+        for _ in range(rows):
+            budget.add(builder, AuditNew(node_id, "fact-quarantined", "e-0", {}))
+        return list(builder.build().audit)
+
+    assert len(told("n-1", 5_000, 0)) == AT_ONCE
+    assert len(told("n-2", 1, 0)) == 1, "it costs nobody else"
+    later = told("n-1", 5_000, 1)
+    assert [row.details.get("left_out") for row in later] == ["4900", *[None] * (A_MINUTE - 1)]
+    assert len(told("n-1", 5_000, 60)) == AT_ONCE
 
 
 def test_facts_without_poison_are_settled_as_they_always_were() -> None:
@@ -188,7 +209,7 @@ def test_facts_without_poison_are_settled_as_they_always_were() -> None:
 
     def both(locked):  # type: ignore[no-untyped-def]
         builder = ChangesBuilder(bench.core.view, locked, counting_ids())
-        settle_apart(builder, observed)
+        settle_apart(builder, observed, builder.audit)
         seen.append((builder.build(), settle(bench.core.view, observed, locked, counting_ids())))
         return Changes()
 

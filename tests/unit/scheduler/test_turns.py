@@ -2,11 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
+import pytest
+
+from skrei_domain import subjects
+from skrei_domain.clock import ManualClock
+from skrei_domain.envelope import wrap
 from skrei_domain.lifecycle import Connection, ExecutionState, Membership
 from skrei_domain.messages import FactBatch, Heartbeat, HelloExecution, NodeChanged
+from skrei_kit.bus import Arrival
+from skrei_scheduler import arrivals
+from skrei_scheduler.arrivals import Arrivals
 from skrei_scheduler.core import IN_A_ROW, Core
 from skrei_scheduler.hellos import WAITING_HELLOS
+from skrei_scheduler.specs import SpecCache
 from skrei_scheduler.work import Commit, Reply
 from skrei_scheduling.rows import Evaluation, NodeRow
 from skrei_scheduling.view import ClusterView
@@ -117,6 +127,38 @@ def test_only_the_newest_hellos_of_a_node_wait() -> None:
         assert isinstance(work, list)
         replies += [each.to for each in work if isinstance(each, Reply)]
     assert replies == [f"inbox-{number}" for number in range(50 - WAITING_HELLOS, 50)]
+
+
+async def test_the_stream_is_read_no_further_while_what_waits_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    core, payload = a_core(a_node("n-1")), a_payload("n-1")
+    monkeypatch.setattr(arrivals, "QUEUED_BYTES", 2 * len(payload))
+    reader = Arrivals(core, SpecCache(), Committing(core), send=nothing, work=lambda: None, look=lambda: None)
+    for number in range(1, 4):
+        await reader.on_facts(Arrival(payload, "made", number, subjects.fact("n-1")))
+        assert core.waiting_fact_bytes == (number % 3) * len(payload), "the third waits until they are taken"
+
+
+class Committing(ManualClock):
+    """Whoever waits sees what waits committed."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(NOW)
+        self._core = core
+
+    async def sleep(self, delay: timedelta) -> None:
+        run(self._core, 0.0)
+
+
+async def nothing(_: object) -> None:
+    return None
+
+
+def a_payload(node_id: str) -> bytes:
+    node = a_node(node_id)
+    batch = FactBatch(
+        node_id=node_id, boot_id=node.boot_id, incarnation=1, first=1, facts=(NodeChanged(info=node.info),)
+    )
+    return wrap(batch, type_="skrei.facts.v1", source=node_id, id_="1")
 
 
 def a_beat(node: NodeRow) -> Heartbeat:

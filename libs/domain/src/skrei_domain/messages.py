@@ -144,18 +144,7 @@ class NodeChanged(Message):
     info: NodeInfo
 
 
-class Unreadable(Message):
-    """What stands in a log where the reader could make nothing of a fact: its JSON, to be kept aside and confirmed.
-
-    `ended` is the execution whose end it told, as far as that can be read: nobody will tell of it again.
-    """
-
-    type: Literal["skrei.fact.unreadable.v1"] = "skrei.fact.unreadable.v1"
-    raw: str
-    ended: str = ""
-
-
-Fact: TypeAlias = Annotated[ExecutionObserved | NodeChanged | Unreadable, Field(discriminator="type")]
+Fact: TypeAlias = Annotated[ExecutionObserved | NodeChanged, Field(discriminator="type")]
 
 
 class FactBatch(Message):

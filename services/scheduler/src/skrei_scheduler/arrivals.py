@@ -14,7 +14,7 @@ from skrei_kit.bus import Arrival, Bus, Message
 from skrei_kit.observability import get_logger
 from skrei_scheduler.core import Core
 from skrei_scheduler.published import read_fact
-from skrei_scheduler.quarantine import read_batch
+from skrei_scheduler.reading import read_batch
 from skrei_scheduler.specs import SpecCache
 from skrei_scheduler.work import Outgoing, Reply
 from skrei_scheduling.changes import Position
@@ -23,7 +23,10 @@ from skrei_scheduling.rows import Evaluation
 
 log = get_logger()
 
-QUEUED_BATCHES = 8_192  # fact batches in memory; beyond it the reader of the stream waits
+QUEUED_BATCHES = 8_192
+"""Fact batches in memory; beyond it the reader of the stream waits."""
+QUEUED_BYTES = 64 * 1024 * 1024
+"""Of what waits, as it came: the same, for batches that are large. Read, it takes several times that."""
 
 
 class Arrivals:
@@ -68,9 +71,9 @@ class Arrivals:
         except ValueError as error:
             log.warning("facts_skipped", sequence=arrival.sequence, error=str(error).splitlines()[0])
             return
-        self._core.on_facts(batch, Position(arrival.created, arrival.sequence))
+        self._core.on_facts(batch, Position(arrival.created, arrival.sequence), len(arrival.data))
         self._work()
-        while self._core.waiting_facts > QUEUED_BATCHES:
+        while self._core.waiting_facts > QUEUED_BATCHES or self._core.waiting_fact_bytes > QUEUED_BYTES:
             await self._clock.sleep(timedelta(milliseconds=5))
 
     def _guard(self, handler: Callable[[Message], Awaitable[None]]) -> Callable[[Message], Awaitable[None]]:

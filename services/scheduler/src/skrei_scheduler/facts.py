@@ -3,12 +3,15 @@
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
-from skrei_domain.messages import Confirm, ExecutionObserved, Fact, FactBatch, NodeChanged, Unreadable
+from skrei_domain.messages import Confirm, ExecutionObserved, NodeChanged
 from skrei_domain.sync import NodeLog
+from skrei_domain.sync.received import AnyBatch, ReadFact, Unreadable
+from skrei_scheduler.audit_budget import AuditBudget
 from skrei_scheduler.lead import Lead
 from skrei_scheduler.published import publish_now
-from skrei_scheduler.quarantine import FACT_QUARANTINED, keep_unreadable, settle_apart
+from skrei_scheduler.quarantine import FACT_QUARANTINED, Audit, keep_unreadable, settle_apart
 from skrei_scheduler.receipts import check
 from skrei_scheduler.work import Commit, Fetch, Outgoing, Report, SendConfirm
 from skrei_scheduling import memory
@@ -26,8 +29,9 @@ FACTS_A_COMMIT = 1_000
 class _Arrived:
     """A batch of facts, and where the stream stood behind it."""
 
-    batch: FactBatch
+    batch: AnyBatch
     position: Position | None
+    size: int
 
 
 class Facts:
@@ -37,13 +41,17 @@ class Facts:
         self._lead = lead
         self._waiting: deque[_Arrived] = deque()
         self._late: dict[str, ExecutionRow | None] = {}  # read for the facts at hand; None: the record has no such
+        self._budget = AuditBudget()
+        self.bytes = 0
+        """What waits, as it came."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take(self, batch: FactBatch, position: Position | None) -> None:
-        """A stretch of a node's log."""
-        self._waiting.append(_Arrived(batch, position))
+    def take(self, batch: AnyBatch, position: Position | None, size: int = 0) -> None:
+        """A stretch of a node's log; `size` bytes of it came."""
+        self._waiting.append(_Arrived(batch, position, size))
+        self.bytes += size
 
     def fetched(self, asked: Iterable[str], rows: Mapping[str, ExecutionRow]) -> None:
         """Take what a `Fetch` read."""
@@ -62,7 +70,7 @@ class Facts:
         if strangers := self._strangers(chosen):
             return Fetch(strangers)
         for _ in chosen:
-            self._waiting.popleft()
+            self.bytes -= self._waiting.popleft().size
         return self._accept(chosen, now)
 
     def _strangers(self, chosen: Iterable[_Arrived]) -> tuple[str, ...]:
@@ -79,7 +87,7 @@ class Facts:
     def _accept(self, chosen: list[_Arrived], now: float) -> Commit | list[Outgoing]:
         lead = self._lead
         logs: dict[str, NodeLog] = {}
-        taken: dict[str, list[Fact]] = {}
+        taken: dict[str, list[ReadFact]] = {}
         said: dict[str, Confirm] = {}
         for arrived in chosen:
             node_id = arrived.batch.node_id
@@ -101,7 +109,7 @@ class Facts:
     def _commit(
         self,
         logs: Mapping[str, NodeLog],
-        taken: Mapping[str, list[Fact]],
+        taken: Mapping[str, list[ReadFact]],
         said: Mapping[str, Confirm],
         late: Mapping[str, ExecutionRow],
         position: Position | None,
@@ -113,11 +121,12 @@ class Facts:
         def decide(locked: Locked) -> Changes:
             builder = ChangesBuilder(lead.view, locked, lead.ids, late=late)
             builder.places = checked.places
+            audit = partial(self._budget.add, builder)
             for entry in checked.audit:
-                builder.audit(entry)
+                audit(entry)
             for node_id, facts in taken.items():
-                self._move(builder, node_id, logs[node_id], facts)
-            settle_apart(builder, checked.observed)
+                self._move(builder, node_id, logs[node_id], facts, audit)
+            settle_apart(builder, checked.observed, audit)
             if position is not None:
                 builder.read_to(position)
             return builder.build()
@@ -135,7 +144,7 @@ class Facts:
         jobs = jobs_of(lead.view, (*(fact.execution_id for _, fact in observed), *ended), late)
         return Commit("facts", frozenset(jobs), frozenset(), decide, after)
 
-    def _move(self, builder: ChangesBuilder, node_id: str, log: NodeLog, facts: list[Fact]) -> None:
+    def _move(self, builder: ChangesBuilder, node_id: str, log: NodeLog, facts: list[ReadFact], audit: Audit) -> None:
         """Move a node's row: how far its log is applied, and what it can do."""
         node = self._lead.view.nodes[node_id]
         node = replace(node, confirmed=log.confirmed, confirmed_by=log.confirmed_by)
@@ -143,4 +152,4 @@ class Facts:
             if isinstance(fact, NodeChanged):
                 node = memory.renewed(node, fact.info, builder.locked.now, keep=self._lead.keep)
         builder.put_node(node)
-        keep_unreadable(builder, node_id, facts)
+        keep_unreadable(builder, node_id, facts, audit)

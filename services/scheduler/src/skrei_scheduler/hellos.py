@@ -15,6 +15,8 @@ from skrei_scheduling.membership import lose_into
 
 WAITING_HELLOS = 4
 """Hellos of one node that wait for an answer, the newest: a node says one page at a time, and has one process."""
+SHOWN_ORPHANS = 20
+"""Executions that one log line names of those that the record does not know."""
 
 TWICE_FROM_THE_FUTURE = Problem(
     code="from-the-future",
@@ -149,7 +151,8 @@ class Hellos:
             if unseen:
                 out.append(SendCommands(node_id, tuple(unseen)))
             if greeting.orphans:
-                report = {"node_id": node_id, "executions": ",".join(greeting.orphans)}
+                some = ",".join(greeting.orphans[:SHOWN_ORPHANS])
+                report = {"node_id": node_id, "count": str(len(greeting.orphans)), "executions": some}
                 out.append(Report("orphans_stopped", report))
             return out
 

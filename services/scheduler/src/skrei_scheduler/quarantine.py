@@ -5,15 +5,13 @@ nothing else of any node would ever be settled again.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from pydantic import TypeAdapter, ValidationError
-
-from skrei_domain import envelope, subjects
-from skrei_domain.bounds import HIGHEST, is_id, wrong_with_fact, wrong_with_info
+from skrei_domain.bounds import wrong_with_fact
 from skrei_domain.errors import Invalid
-from skrei_domain.lifecycle import TERMINAL
-from skrei_domain.messages import ExecutionObserved, Fact, FactBatch, NodeChanged, Unreadable
+from skrei_domain.messages import ExecutionObserved
+from skrei_domain.sync.received import ReadFact, Unreadable
+from skrei_scheduler.reading import KEPT_CHARACTERS
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import AuditNew
 from skrei_scheduling.membership import lose_into
@@ -21,77 +19,13 @@ from skrei_scheduling.settle import settle_into
 
 FACT_QUARANTINED = "fact-quarantined"
 """The action in the audit, and the event in the log."""
-KEPT_CHARACTERS = 64 * 1024
-"""Of a fact's JSON: all but the inline result, which is what makes a fact large."""
-MOST_FACTS = 1_024
-"""Of one batch: a node sends 256. A message of empty ones would be a commit of a hundred thousand."""
-ENDS = frozenset(state.value for state in TERMINAL)
-_FACT: TypeAdapter[Fact] = TypeAdapter(Fact)
 LOST_BY_QUARANTINE = "its last fact could not be settled"
 
-
-def read_batch(payload: bytes, node: str) -> FactBatch:
-    """Return a batch of facts that came on the subject of `node` (its token).
-
-    A fact of a newer type, or a broken one, takes its place in the log as `Unreadable`: it must not keep the rest of
-    its node's log from being applied. Raises ValueError (pydantic's ValidationError among them) where not even the
-    batch can be read, or is not one that a node may send.
-    """
-    try:
-        batch = envelope.unwrap(FactBatch, payload)
-    except ValidationError:
-        batch = _read_apart(payload)
-    if subjects.token(batch.node_id) != node:
-        raise ValueError("a batch of facts in the name of another node")
-    if len(batch.facts) > MOST_FACTS:
-        raise ValueError(f"a batch of {len(batch.facts)} facts, of {MOST_FACTS} at most")
-    if not (1 <= batch.first <= HIGHEST and is_id(batch.boot_id) and (not batch.writer or is_id(batch.writer))):
-        raise ValueError("a batch of facts whose place or writer is none")
-    if all(_is_fine(fact) for fact in batch.facts):
-        return batch
-    facts = (fact if _is_fine(fact) else _unreadable(fact.model_dump(mode="json")) for fact in batch.facts)
-    return batch.model_copy(update={"facts": tuple(facts)})
+Audit = Callable[[AuditNew], None]
+"""Takes a row for the audit; one that counts (see `audit_budget`) may leave it out."""
 
 
-def _read_apart(payload: bytes) -> FactBatch:
-    """Read fact by fact."""
-    try:
-        data = json.loads(payload)["data"]
-        raw = data.pop("facts")
-        batch = FactBatch.model_validate({**data, "facts": ()})
-        facts = [_read_fact(fact) for fact in raw[: MOST_FACTS + 1]]
-    except (TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise ValueError(f"this is no batch of facts: {type(error).__name__}") from error
-    return batch.model_copy(update={"facts": tuple(facts)})
-
-
-def _read_fact(raw: object) -> Fact:
-    try:
-        return _FACT.validate_python(raw)
-    except ValidationError:
-        return _unreadable(raw)
-
-
-def _unreadable(raw: object) -> Unreadable:
-    ended = ""
-    if isinstance(raw, dict) and raw.get("state") in ENDS:
-        execution_id = raw.get("execution_id")
-        ended = execution_id if isinstance(execution_id, str) and is_id(execution_id) else ""
-    return Unreadable(raw=json.dumps(raw)[:KEPT_CHARACTERS], ended=ended)
-
-
-def _is_fine(fact: Fact) -> bool:
-    """Whether a fact may be looked at; what is wrong inside an execution's own fact is found when it is settled."""
-    match fact:
-        case ExecutionObserved():
-            return is_id(fact.execution_id)
-        case NodeChanged():
-            return not wrong_with_info(fact.info)
-        case Unreadable():
-            return len(fact.raw) <= KEPT_CHARACTERS and (not fact.ended or is_id(fact.ended))
-
-
-def keep_unreadable(builder: ChangesBuilder, node_id: str, facts: Sequence[Fact]) -> None:
+def keep_unreadable(builder: ChangesBuilder, node_id: str, facts: Sequence[ReadFact], audit: Audit) -> None:
     """Write what could not be read into the audit; an execution whose end it told is lost, and tried again."""
     for fact in facts:
         if isinstance(fact, Unreadable):
@@ -102,12 +36,10 @@ def keep_unreadable(builder: ChangesBuilder, node_id: str, facts: Sequence[Fact]
                 "error": "the fact cannot be read" if error is None else f"{type(error).__name__}: {error}",
                 "fact": fact.raw,
             }
-            builder.audit(
-                AuditNew(actor=node_id, action=FACT_QUARANTINED, object=fact.ended or node_id, details=details)
-            )
+            audit(AuditNew(actor=node_id, action=FACT_QUARANTINED, object=fact.ended or node_id, details=details))
 
 
-def settle_apart(builder: ChangesBuilder, observed: Sequence[tuple[str, ExecutionObserved]]) -> None:
+def settle_apart(builder: ChangesBuilder, observed: Sequence[tuple[str, ExecutionObserved]], audit: Audit) -> None:
     """Settle facts in order, leaving out those that are out of bounds, or raise: they go to the audit.
 
     An execution whose end was left out is lost, and its unit is tried again: nobody would tell of it any more. All of
@@ -118,15 +50,15 @@ def settle_apart(builder: ChangesBuilder, observed: Sequence[tuple[str, Executio
     for node_id, fact in observed:
         # What the record's own refusal would come to: there it would end the leader.
         if wrong := wrong_with_fact(fact):
-            _settle(builder, fine)
+            _settle(builder, fine, audit)
             fine = []
-            _keep_aside(builder, node_id, fact, Invalid(f"a fact is out of bounds: {wrong}"))
+            _keep_aside(builder, node_id, fact, Invalid(f"a fact is out of bounds: {wrong}"), audit)
         else:
             fine.append((node_id, fact))
-    _settle(builder, fine)
+    _settle(builder, fine, audit)
 
 
-def _settle(builder: ChangesBuilder, observed: Sequence[tuple[str, ExecutionObserved]]) -> None:
+def _settle(builder: ChangesBuilder, observed: Sequence[tuple[str, ExecutionObserved]], audit: Audit) -> None:
     """Settle facts that are within bounds; where that raises, halves of them, until single facts are left."""
     if not observed:
         return
@@ -137,14 +69,14 @@ def _settle(builder: ChangesBuilder, observed: Sequence[tuple[str, ExecutionObse
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not end this leader and the next
         builder.back_to(saved)
         if len(observed) == 1:
-            _keep_aside(builder, *observed[0], error)
+            _keep_aside(builder, *observed[0], error, audit)
             return
         half = len(observed) // 2
-        _settle(builder, observed[:half])
-        _settle(builder, observed[half:])
+        _settle(builder, observed[:half], audit)
+        _settle(builder, observed[half:], audit)
 
 
-def _keep_aside(builder: ChangesBuilder, node_id: str, fact: ExecutionObserved, error: Exception) -> None:
+def _keep_aside(builder: ChangesBuilder, node_id: str, fact: ExecutionObserved, error: Exception, audit: Audit) -> None:
     again = _lose(builder, node_id, fact.execution_id) if fact.state.is_terminal else None
     error = again or error
     details = {
@@ -153,7 +85,7 @@ def _keep_aside(builder: ChangesBuilder, node_id: str, fact: ExecutionObserved, 
         "error": f"{type(error).__name__}: {error}",
         "fact": json.dumps(fact.model_dump(mode="json"))[:KEPT_CHARACTERS],
     }
-    builder.audit(AuditNew(actor=node_id, action=FACT_QUARANTINED, object=fact.execution_id, details=details))
+    audit(AuditNew(actor=node_id, action=FACT_QUARANTINED, object=fact.execution_id, details=details))
 
 
 def _lose(builder: ChangesBuilder, node_id: str, execution_id: str) -> Exception | None:

@@ -7,34 +7,33 @@ may be lost at any time: a new leader asks every node to say hello.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import (
     PROTOCOL,
     Confirm,
     ExecutionObserved,
-    Fact,
-    FactBatch,
     Heartbeat,
     Hello,
     HelloExecution,
     HelloReply,
     Problem,
-    Unreadable,
     Wanted,
 )
-from skrei_domain.sync.digest import digest
 from skrei_domain.sync.judging import Greeting, NodeLog, Recorded, compare, contradicts, is_restored
+from skrei_domain.sync.received import AnyBatch, ReadFact, Unreadable
+from skrei_domain.sync.told import Told
 
 OLDEST_PROTOCOL = 1
 CHALLENGE_SECONDS = 1.0  # how long the process that held a node id has to answer before another may take it
 WANTED_IN_REPLY = 1_000  # about 85 KiB; what is beyond goes as commands, and orphans with the next hello
+MOST_LISTED = 250_000
+"""Executions in one hello, all its pages together: above what a journal remembers, below what a leader cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a batch of facts comes to: those to apply (from `first` on), or what to tell the node instead."""
 
-    facts: tuple[Fact, ...] = ()
+    facts: tuple[ReadFact, ...] = ()
     first: int = 0
     confirm: Confirm | None = None
 
@@ -45,7 +44,7 @@ class _Voice:
 
     boot_id: str = ""
     heard: float = float("-inf")
-    told: dict[str, tuple[int, ExecutionState]] | None = None  # None: no hello under this leader yet
+    told: Told | None = None  # None: no hello under this leader yet
     pages: dict[int, tuple[HelloExecution, ...]] = field(default_factory=dict)
     pages_of: tuple[str, int, int] | None = None
     challenger: str = ""  # the boot id that asks for a name which another process holds
@@ -95,7 +94,7 @@ class LeaderSide:
 
     # ------------------------------------------------------------ facts
 
-    def receive(self, log: NodeLog | None, batch: FactBatch, now: float) -> Answer:
+    def receive(self, log: NodeLog | None, batch: AnyBatch, now: float) -> Answer:
         """Accept exactly what follows `confirmed`; a repeat is confirmed again, a gap asked for, a stranger greeted."""
         if log is None or batch.boot_id != log.boot_id or batch.incarnation != log.incarnation:
             return Answer(confirm=self.ask_hello(batch.boot_id))
@@ -110,19 +109,24 @@ class LeaderSide:
         first = log.confirmed + 1
         return Answer(facts=batch.facts[first - batch.first :], first=first)
 
-    def applied(self, node_id: str, facts: Iterable[Fact]) -> None:
-        """Remember what committed facts told, for the comparison with the node's digest."""
+    def applied(self, node_id: str, facts: Iterable[ReadFact]) -> None:
+        """Remember what committed facts told, for the comparison with the node's digest.
+
+        A node that tells of more executions than any has says hello anew.
+        """
         voice = self._voices.get(node_id)
         if voice is None or voice.told is None:
             return
         for fact in facts:
             if isinstance(fact, Unreadable):
-                voice.told.pop(fact.ended, None)
+                voice.told.drop(fact.ended)
             elif isinstance(fact, ExecutionObserved):
                 if fact.state.is_terminal:
-                    voice.told.pop(fact.execution_id, None)
+                    voice.told.drop(fact.execution_id)
                 else:
-                    voice.told[fact.execution_id] = (fact.revision, fact.state)
+                    voice.told.put(fact.execution_id, fact.revision, fact.state)
+        if voice.told.full:
+            voice.told = None
 
     def confirm(self, log: NodeLog, *, resend_from: int | None = None) -> Confirm:
         """Return the confirmation of what the record holds of a node's log."""
@@ -147,8 +151,7 @@ class LeaderSide:
             return self.ask_hello(beat.boot_id)
         if beat.sequence > log.confirmed:
             return None  # facts are on their way; the node repeats them
-        told = digest((execution, revision, state) for execution, (revision, state) in voice.told.items())
-        return None if told == beat.digest else self.ask_hello(beat.boot_id)
+        return None if voice.told.digest == beat.digest else self.ask_hello(beat.boot_id)
 
     # ------------------------------------------------------------ hello
 
@@ -160,6 +163,8 @@ class LeaderSide:
         listed = self._gather(voice, hello)
         if listed is None:
             return Greeting(HelloReply(timeline=self.timeline, epoch=self.epoch, more=True))
+        if len(listed) > MOST_LISTED:
+            return self._refuse("bad-hello", f"it lists more than {MOST_LISTED} executions")
         if (contest := self._contest(voice, log, hello, now)) is not None:
             return contest
         if is_restored(log, hello, self.timeline, self.epoch):
@@ -172,9 +177,8 @@ class LeaderSide:
         if voice.boot_id != hello.boot_id:
             voice.challenger = ""
         voice.boot_id, voice.heard = hello.boot_id, now
-        voice.told = {
-            item.execution_id: (item.revision, item.state) for item in listed.values() if not item.state.is_terminal
-        }
+        live = (item for item in listed.values() if not item.state.is_terminal)
+        voice.told = Told((item.execution_id, item.revision, item.state) for item in live)
         return self._greeting(taken, rows, listed)
 
     def _greeting(self, log: NodeLog, rows: Mapping[str, Recorded], listed: Mapping[str, HelloExecution]) -> Greeting:
@@ -197,7 +201,7 @@ class LeaderSide:
         if voice.pages_of != key or hello.page == 0:
             voice.pages, voice.pages_of = {}, key
         voice.pages[hello.page] = hello.executions
-        if len(voice.pages) < hello.pages:
+        if len(voice.pages) < hello.pages and sum(map(len, voice.pages.values())) <= MOST_LISTED:
             return None
         pages, voice.pages, voice.pages_of = voice.pages, {}, None
         return {item.execution_id: item for number in sorted(pages) for item in pages[number]}
