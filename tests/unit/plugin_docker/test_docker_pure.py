@@ -295,7 +295,11 @@ async def test_a_file_that_was_named_has_to_be_there(tmp_path: Path) -> None:
         ("manifest for a:b not found: manifest unknown", "image-unavailable", False, "404"),
         ("no matching manifest for linux/arm64 in the manifest list", "image-unavailable", False, "platform"),
         ("Get https://r/v2/: http: server gave HTTP response to HTTPS client", "image-unavailable", False, "trust"),
-        ("Get https://r/v2/: dial tcp: lookup r: no such host", "registry-unavailable", True, "tried again"),
+        ("Get https://r/v2/: dial tcp: lookup r: no such host", "registry-not-found", True, "DNS"),
+        ("Get https://r/v2/: dial tcp: lookup r on 1.1.1.1:53: server misbehaving", "registry-not-found", True, "DNS"),
+        ("dial tcp: lookup r on [::1]:53: read udp [::1]:9->[::1]:53: refused", "registry-not-found", True, "DNS"),
+        ("Temporary failure in name resolution", "registry-not-found", True, "DNS"),
+        ("Get https://r/v2/: dial tcp 1.2.3.4:443: i/o timeout", "registry-unavailable", True, "tried again"),
         ("write /var/lib/x: no space left on device", "docker-disk-full", True, "prune"),
     ],
 )

@@ -445,6 +445,28 @@ def test_a_refused_unit_is_placed_again_after_its_backoff_and_not_by_a_wake_up_b
     assert [(each.attempt, each.node_id) for each in again] == [(2, "n-1")]
 
 
+def test_a_registry_that_nobody_finds_is_given_up_after_a_few_attempts() -> None:
+    view, ids = a_view(*(a_node(f"n-{number}") for number in range(6))), counting_ids()
+    asked = Evaluation("v-1", "j-1", "job-register", a_job())
+    seconds, nodes = 0.0, set[str]()
+    while True:
+        plan = schedule(view, [asked], NOW, 0, ids)
+        view.apply(changes := committed(plan, view.jobs["j-1"]))
+        (row,) = changes.executions_new
+        nodes.add(row.node_id)
+        fact = a_fact(row.id, ExecutionState.REFUSED, problem="registry-not-found")
+        changes = settle(view, [(row.node_id, fact)], locked(view.jobs["j-1"]), ids)
+        view.apply(changes)
+        (new,) = changes.evaluations_new
+        asked = Evaluation(new.id, "j-1", new.trigger, comment=new.comment)
+        if new.trigger == "exec-failure":
+            break
+        seconds += new.delay_seconds
+    assert (len(nodes), seconds) == (4, 7.0), "on another node each time"
+    (ended,) = committed(schedule(view, [asked], NOW, 0, ids), view.jobs["j-1"]).jobs
+    assert (ended.state, ended.message) == (JobState.FAILED, "it was registry-not-found")
+
+
 def test_backoff_doubles_to_a_minute() -> None:
     assert [backoff_seconds(attempt) for attempt in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
 

@@ -7,6 +7,12 @@ from skrei_scheduling import texts
 MAX_ATTEMPTS = 10
 """Attempts of one unit. Refusals and losses are the cluster's doing; ten in a row is no longer bad luck."""
 
+ATTEMPTS_WITHOUT_REGISTRY = 4
+"""Attempts of one unit whose image's registry leads nowhere: on other nodes where there are some. It is a typo, or a
+cluster without DNS, and who waits for it wants to know in seconds."""
+
+_GIVEN_UP_AFTER = {texts.REGISTRY_NOT_FOUND_CODE: ATTEMPTS_WITHOUT_REGISTRY}
+
 FIRST_DELAY_SECONDS = 1.0
 """After the first bad end: long enough for a node to say that it is full, short enough not to be noticed."""
 
@@ -19,6 +25,11 @@ def backoff_seconds(attempt: int) -> float:
     if attempt >= MAX_ATTEMPTS:
         return 0.0
     return min(FIRST_DELAY_SECONDS * 2.0 ** (attempt - 1), MAX_DELAY_SECONDS)
+
+
+def given_up(attempt: int, problem: Problem | None) -> bool:
+    """Whether the n-th attempt ended in what a few more would hardly end otherwise."""
+    return problem is not None and attempt >= _GIVEN_UP_AFTER.get(problem.code, MAX_ATTEMPTS + 1)
 
 
 def by_own_doing(state: ExecutionState, problem: Problem | None) -> bool:

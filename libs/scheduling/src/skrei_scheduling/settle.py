@@ -15,7 +15,7 @@ from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import AuditNew, Changes, Locked, Observed, Place
 from skrei_scheduling.publishing import stage_into
-from skrei_scheduling.retry import backoff_seconds, by_own_doing
+from skrei_scheduling.retry import backoff_seconds, by_own_doing, given_up
 from skrei_scheduling.rows import ExecutionRow
 from skrei_scheduling.view import ClusterView
 
@@ -149,7 +149,7 @@ def _while_staged(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObs
 
 def follow_up(builder: ChangesBuilder, row: ExecutionRow, problem: Problem | None) -> None:
     """Ask for what an execution's bad end calls for: another attempt, or the end of its job."""
-    if by_own_doing(row.state, problem):
+    if by_own_doing(row.state, problem) or given_up(row.attempt, problem):
         builder.evaluate(row, texts.TRIGGER_FAILURE, comment=row.message, unit=True)
     elif row.state is not ExecutionState.COMPLETED:
         ask_retry(builder, row)

@@ -62,6 +62,8 @@ NO_ANSWER_CODE = "no-answer"
 INTERRUPTED_CODE = "interrupted"
 RESULT_LOST_CODE = "result-lost"
 RECEIPT_REFUSED_CODE = "receipt-refused"
+REGISTRY_NOT_FOUND_CODE = "registry-not-found"
+"""Of an engine that pulls images: the registry's name leads nowhere."""
 RETRIED = frozenset({REFUSED_CODE, LOST_CODE, NO_ANSWER_CODE, INTERRUPTED_CODE, RESULT_LOST_CODE, RECEIPT_REFUSED_CODE})
 """Problem codes of attempts that did not end by their own doing: the unit is placed again."""
 

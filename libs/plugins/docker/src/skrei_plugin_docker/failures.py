@@ -31,6 +31,12 @@ class RegistryTrouble(SkreiError):
     retryable = True
 
 
+class RegistryNotFound(RegistryTrouble):
+    """The registry's name leads nowhere on this node: a typo, or a node without DNS. Soon given up."""
+
+    code = "registry-not-found"
+
+
 class ImageUnavailable(SkreiError):
     """The image cannot be had, whoever asks."""
 
@@ -63,19 +69,26 @@ class _Rule:
     pattern: re.Pattern[str]
     what: str
     hint: str
-    passing: bool = False
+    error: type[SkreiError] = ImageUnavailable
 
 
-def _rule(pattern: str, what: str, hint: str, *, passing: bool = False) -> _Rule:
-    return _Rule(re.compile(pattern, re.IGNORECASE), what, hint, passing)
+def _rule(pattern: str, what: str, hint: str, error: type[SkreiError] = ImageUnavailable) -> _Rule:
+    return _Rule(re.compile(pattern, re.IGNORECASE), what, hint, error)
 
 
 _PULL = (
     _rule(
+        r"\blookup \S+(?: on \S+)?: |name resolution|no such host",
+        "this node finds no registry of that name",
+        "check the image's name, and this node's DNS (`docker pull` there shows the same); an image that lies on the "
+        "node needs no registry; it is tried a few times, on other nodes where there are some",
+        RegistryNotFound,
+    ),
+    _rule(
         r"toomanyrequests|too many requests|rate limit|\b429\b",
         "the registry serves this node no more for now (429)",
         "it is tried again; with credentials (`docker login` on the node) most registries allow more",
-        passing=True,
+        RegistryTrouble,
     ),
     _rule(
         r"unauthorized|authentication required|no basic auth|\b401\b|\b403\b|forbidden|denied: |incorrect username",
@@ -112,8 +125,7 @@ def pull_failed(image: str, said: str) -> SkreiError:
         return disk_full(said)
     for rule in _PULL:
         if rule.pattern.search(said):
-            error = RegistryTrouble if rule.passing else ImageUnavailable
-            return error(f"image not available: {image}: {rule.what}: {said}", hint=rule.hint)
+            return rule.error(f"image not available: {image}: {rule.what}: {said}", hint=rule.hint)
     return RegistryTrouble(
         f"image not available: {image}: it cannot be pulled: {said}",
         hint="it is tried again; `docker pull` on the node shows the same, and `Pull: never` asks no registry",
