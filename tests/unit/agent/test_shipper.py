@@ -208,7 +208,7 @@ async def test_a_link_in_the_place_of_a_stream_is_not_followed(bench: Bench, tmp
 # ---------------------------------------------------------------- as the runner tells
 
 
-TOKEN = TokenSigner(PRIVATE).run("e-1", "n-1", (), seconds=60)
+TOKEN = TokenSigner(PRIVATE).run("e-1", "n-1", (), seconds=3_600)
 
 
 def an_order() -> RunOrder:
