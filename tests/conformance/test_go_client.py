@@ -1,0 +1,286 @@
+"""What Bacalhau's command line sends, and what it does with the answers (sections 1.1, 1.4 to 1.8, 1.10 and 1.11).
+
+Its binary cannot be had from a registry, so `tests.support.go_client` sends what it sends and reads as strictly.
+"""
+
+import gzip
+import json
+import tarfile
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support import go_shapes
+from tests.support.go_client import GoClient, put_body
+from tests.support.live_stack import LiveStack, sleeper_job
+
+pytestmark = pytest.mark.timeout(60)
+SECONDS = 30.0
+JOBS, NODES = "/orchestrator/jobs", "/orchestrator/nodes"
+
+
+@pytest.fixture(scope="module")
+def go(stack: LiveStack) -> Iterator[GoClient]:
+    client = GoClient(stack.state()["api_url"])
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def done(go: GoClient, stack: LiveStack) -> str:
+    """A job that has completed."""
+    return completed(go, stack)
+
+
+def completed(go: GoClient, stack: LiveStack, **job: Any) -> str:
+    answer = go.ask("put job", "PUT", JOBS, put_body(sleeper_job(0)["Job"] | job))
+    assert stack.wait_for([answer["JobID"]], SECONDS) == {answer["JobID"]: "Completed"}
+    return str(answer["JobID"])
+
+
+def drained(go: GoClient, job_id: str) -> list[str]:
+    """What the progress printer does: ten items at once, again and again until the token is empty."""
+    token, told = "", []
+    end = time.monotonic() + SECONDS
+    while True:
+        page = go.ask(
+            "job history", "GET", f"{JOBS}/{job_id}/history", event_type="all", limit=10, next_token=token,
+            namespace="",
+        )  # fmt: skip
+        told += [item["Event"]["Message"] for item in page["Items"]]
+        token = page["NextToken"]
+        if not token:
+            return told
+        assert time.monotonic() < end, f"the token of {job_id} does not empty: {told}"
+
+
+# ------------------------------------------------------------------ one run, as `bacalhau docker run` does it
+
+
+def test_a_submission_with_every_zero_value_and_its_query_is_taken(go: GoClient, stack: LiveStack) -> None:
+    body = put_body(sleeper_job(0)["Job"] | {"Name": "go-zeroes"})
+    answer = go.ask("put job", "PUT", JOBS, body, namespace="", idempotencyToken="")
+    # The state, version and times of the struct are its zero values: nobody set them, nobody is warned of them.
+    assert not answer["Warnings"]
+    stack.wait_for([answer["JobID"]], SECONDS)
+
+
+def test_the_progress_printer_ends_with_the_job_and_has_seen_it_all(go: GoClient) -> None:
+    job_id = go.ask("put job", "PUT", JOBS, put_body(sleeper_job(0.3)["Job"]))["JobID"]
+    told = drained(go, job_id)
+    assert told[0] == "Job submitted"
+    assert told[-1] == "Completed"
+    assert [text for text in told if text.startswith("Requested execution on n-")]
+    assert "Completed successfully" in told
+
+
+def test_while_it_runs_the_token_stays_and_the_page_may_be_empty(go: GoClient, stack: LiveStack) -> None:
+    job_id = go.ask("put job", "PUT", JOBS, put_body(sleeper_job(60)["Job"]))["JobID"]
+    stack.wait_until(lambda: stack.state_of(job_id) == "Running", SECONDS, "it runs")
+    pages, token = [], ""
+    for _ in range(3):
+        page = go.ask("job history", "GET", f"{JOBS}/{job_id}/history", limit=10, next_token=token, event_type="all")
+        token = page["NextToken"]
+        assert token
+        pages.append(page["Items"])
+    assert pages[-1] == []
+    go.ask("stop job", "DELETE", f"{JOBS}/{job_id}", {"reason": "enough"}, namespace="")
+    assert "Job requested to stop before completion" in drained(go, job_id)
+
+
+def test_the_result_is_fetched_from_the_address_and_is_an_archive_of_folders_and_files(go: GoClient, done: str) -> None:
+    (item,) = go.ask("job results", "GET", f"{JOBS}/{done}/results", namespace="")["Items"]
+    assert item["Type"] == "urlDownload"
+    fetched = httpx2.get(item["Params"]["URL"])
+    assert fetched.status_code == 200
+    with tarfile.open(fileobj=BytesIO(gzip.decompress(fetched.content))) as archive:
+        names = archive.getnames()
+    assert {"stdout", "stderr", "exitCode"} <= {name.removeprefix("./") for name in names}
+
+
+# ------------------------------------------------------------------ reads
+
+
+@pytest.mark.parametrize(
+    ("shape", "path", "query"),
+    [
+        ("get job", "", {"namespace": "", "include": "executions,history", "job_version": 0, "limit": 0}),
+        ("get job", "", {"include": "", "namespace": "default"}),
+        ("job history", "/history", {"event_type": "all", "limit": 100, "next_token": "", "since": 0}),
+        ("job history", "/history", {"event_type": "execution", "execution_id": ""}),
+        ("job history", "/history", {"event_type": "job", "all_job_versions": "false", "job_version": 0}),
+        (
+            "job executions",
+            "/executions",
+            {"limit": 20, "next_token": "", "order_by": "create_time", "reverse": "true"},
+        ),
+        ("job executions", "/executions", {"order_by": "", "all_job_versions": "false", "job_version": 0}),
+        ("job executions", "/executions", {"order_by": "no-such-column"}),
+        ("job results", "/results", {"namespace": ""}),
+    ],
+)
+def test_a_job_is_read_with_the_queries_that_are_sent(
+    shape: str, path: str, query: dict[str, Any], go: GoClient, done: str
+) -> None:
+    go.ask(shape, "GET", f"{JOBS}/{done}{path}", **query)
+
+
+def test_describe_has_what_its_printer_dereferences(go: GoClient, done: str) -> None:
+    answer = go.ask("get job", "GET", f"{JOBS}/{done}", include="executions,history")
+    job, (execution,) = answer["Job"], answer["Executions"]["Items"]
+    assert job["Tasks"][0]["Publisher"]["Type"] == ""
+    assert job["Tasks"][0]["Network"]["Type"] == "Default"
+    assert (job["State"]["StateType"], execution["ComputeState"]["StateType"]) == ("Completed", 9)
+    assert execution["RunOutput"]["Stdout"] == "slept\n"
+    assert "PartitionIndex" not in execution
+    assert answer["History"]["NextToken"] == ""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"limit": 10, "order_by": "created_at", "reverse": "false", "namespace": "default", "next_token": ""},
+        {"limit": 5, "order_by": "", "reverse": "true", "namespace": "*"},
+        {"limit": 1, "labels": ["team", "stage in (test,prod)"]},
+        {"order_by": "modified_at", "namespace": ""},
+    ],
+)
+def test_jobs_are_listed_with_the_queries_that_are_sent(query: dict[str, Any], go: GoClient, done: str) -> None:
+    page = go.ask("list jobs", "GET", JOBS, **query)
+    if "labels" in query:
+        assert page == {"NextToken": "", "Items": []}
+    else:
+        assert page["Items"]
+
+
+def test_a_job_is_found_by_its_name_and_by_its_short_id(go: GoClient, stack: LiveStack) -> None:
+    job_id = completed(go, stack, Name="go name with spaces")
+    for key in ("go%20name%20with%20spaces", job_id[:10], job_id):
+        assert go.ask("get job", "GET", f"{JOBS}/{key}", namespace="default")["Job"]["ID"] == job_id
+
+
+@pytest.mark.parametrize(
+    ("shape", "path", "query"),
+    [
+        ("list nodes", NODES, {}),
+        ("list nodes", NODES, {"filter__approval": "approved", "filter__status": "connected", "limit": 0}),
+        ("list nodes", NODES, {"order_by": "available_cpu", "reverse": "true", "labels": ["os_type=linux"]}),
+        ("agent alive", "/agent/alive", {}),
+        ("agent version", "/agent/version", {}),
+        ("agent node", "/agent/node", {}),
+    ],
+)
+def test_nodes_and_the_agent_answer_what_is_read(shape: str, path: str, query: dict[str, Any], go: GoClient) -> None:
+    answer = go.ask(shape, "GET", path, **query)
+    if shape == "list nodes":
+        assert answer["Nodes"]
+        node_id = answer["Nodes"][0]["Info"]["NodeID"]
+        assert go.ask("get node", "GET", f"{NODES}/{node_id[:8]}")["Node"]["Info"]["NodeID"] == node_id
+
+
+# ------------------------------------------------------------------ logs
+
+
+def test_logs_are_text_frames_and_end_with_a_normal_close(go: GoClient, done: str) -> None:
+    frames = list(go.logs(f"{JOBS}/{done}/logs", follow="true", tail="false", execution_id="", namespace=""))
+    assert "".join(frame["value"]["Line"] for frame in frames if frame["value"]["Type"] == 1) == "slept\n"
+
+
+def test_logs_of_an_unknown_job_are_an_error_frame_and_a_normal_close(go: GoClient) -> None:
+    (frame,) = go.logs(f"{JOBS}/j-1234/logs", follow="true")
+    assert frame["error"] == "job not found: j-1234"
+    assert frame["value"] == {"Type": 0, "Line": ""}
+
+
+def test_logs_without_an_upgrade_are_refused(go: GoClient, done: str) -> None:
+    go.refused(400, "GET", f"{JOBS}/{done}/logs")
+
+
+# ------------------------------------------------------------------ refusals and the frame
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (("GET", f"{JOBS}/j-1234"), 404, "NotFound"),
+        (("GET", f"{JOBS}/j-1234/history"), 404, "NotFound"),
+        (("GET", f"{JOBS}/j-1234/executions"), 404, "NotFound"),
+        (("GET", f"{JOBS}/j-1234/results"), 404, "NotFound"),
+        (("DELETE", f"{JOBS}/j-1234", {"reason": "x"}), 404, "NotFound"),
+        (("GET", f"{NODES}/n-nobody"), 404, "NotFound"),
+        (("GET", "/no/such/route"), 404, "NotFound"),
+        (("PUT", JOBS, {"Job": None, "Force": False}), 400, "ValidationError"),
+        (("PUT", JOBS, put_body({"Tasks": []})), 400, "ValidationError"),
+        (("GET", f"{JOBS}?next_token=rubbish"), 400, ""),
+        (("GET", f"{JOBS}?labels=a+in+("), 400, ""),
+        (("GET", f"{NODES}?order_by=colour"), 400, ""),
+    ],
+)
+def test_a_refusal_has_the_form_that_is_read(sent: tuple[Any, ...], status: int, code: str, go: GoClient) -> None:
+    answer = go.refused(status, *sent)
+    assert answer["Message"]
+    assert code in ("", answer["Code"])
+
+
+def test_a_head_request_is_answered_as_a_get_without_its_body(go: GoClient) -> None:
+    found, missing = go.send("HEAD", "/agent/alive"), go.send("HEAD", f"{JOBS}/j-1234")
+    assert (found.status_code, found.content, missing.status_code, missing.content) == (200, b"", 404, b"")
+
+
+def test_every_answer_tells_the_server_s_build_and_the_request_s_id(go: GoClient) -> None:
+    for answer in (go.send("GET", "/agent/alive"), go.send("GET", f"{JOBS}/j-1234")):
+        for name in ("Git-Version", "Git-Commit", "Build-Date", "Build-OS", "Arch"):
+            assert f"X-Bacalhau-{name}" in answer.headers
+        assert answer.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [
+        ("v1.9.3", 200),
+        ("v1.4.0", 200),
+        ("", 200),
+        ("v0.0.0", 200),
+        ("v0.0.0-xxxxxxx", 200),
+        ("v1.3.9", 403),
+        ("x", 400),
+    ],
+)
+def test_the_version_gate(version: str, status: int, go: GoClient) -> None:
+    answer = httpx2.get(f"{go.api_url}/api/v1/agent/alive", headers={"X-Bacalhau-Git-Version": version})
+    assert answer.status_code == status
+    if status == 403:
+        assert set(answer.json()) == {"Error", "MinVersion", "ClientVersion", "ServerVersion"}
+
+
+def test_a_submission_is_pretty_on_request(go: GoClient) -> None:
+    answer = go.send("GET", "/agent/version", pretty="")
+    assert answer.text.startswith("{\n")
+    assert go_shapes.BUILD(json.loads(answer.text), "version") == []
+
+
+# ------------------------------------------------------------------ the reader itself
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "told"),
+    [
+        (go_shapes.whole, "1", "is no whole number"),
+        (go_shapes.whole, 1.0, "is no whole number"),
+        (go_shapes.whole, True, "is no whole number"),
+        (go_shapes.text, 1, "is no text"),
+        (go_shapes.time, "2026-01-02 03:04:05", "is no time"),
+        (go_shapes.STRINGS, {"a": 1}, "is no text"),
+        (go_shapes.page(go_shapes.JOB), {"NextToken": "", "Items": None}, "Items is missing"),
+        (go_shapes.JOB, {"id": 1}, "ID is missing"),
+        (go_shapes.JOB, {"tasks": [{"Name": "main", "Engine": None}]}, "Engine is missing"),
+        (go_shapes.TASK, {"Network": {"Type": "Fishnet"}}, "'Fishnet' is none of"),
+        (go_shapes.EXECUTION, {"ComputeState": {"StateType": "Completed"}}, "is no whole number"),
+    ],
+)
+def test_the_strict_reader_sees_what_go_would_refuse(shape: go_shapes.Shape, value: Any, told: str) -> None:
+    assert any(told in problem for problem in shape(value, "answer"))
