@@ -89,18 +89,18 @@ WITHOUT_AN_API = [
     ),
     Mistake("wasm run nope.wasm", 125, "Error: nope.wasm is not a file.\nName a .wasm file of this machine."),
     Mistake(
-        "run nope.yaml", 1, "Error: nope.yaml cannot be read: No such file or directory.\nName a YAML or JSON file."
+        "run nope.yaml", 125, "Error: nope.yaml cannot be read: No such file or directory.\nName a YAML or JSON file."
     ),
-    Mistake("run ubuntu", 1, "Error: ubuntu is no file here.\nName a job file; a container: skrei docker run ubuntu"),
+    Mistake("run ubuntu", 125, "Error: ubuntu is no file here.\nName a job file; a container: skrei docker run ubuntu"),
     Mistake(
         "run bad.yaml",
-        1,
+        125,
         "Error: bad.yaml is not YAML, line 4, column 4: while parsing a block collection, expected <block end>, but found "
         "'<block mapping start>'.\nLook at the indentation and the quotes there and above.",
     ),
     Mistake(
         "run key.yaml",
-        1,
+        125,
         "Error: key.yaml is not a job:\n  unknown field: 'Typ' in 'Job' (did you mean Type?)\n"
         "Correct the file; `skrei job validate FILE` reads it without an API.",
     ),
@@ -174,8 +174,8 @@ WITH_AN_API = [
     Mistake(
         "wasm run --name taken hello.wasm",
         125,
-        "Error: a job named 'taken' exists in namespace 'default': j-ID\n"
-        "Choose another name, or leave it out; `--name OTHER` runs it under another name",
+        "Error: no changes detected for new job spec. Job Name: 'taken'; its job j-ID is at version 1\n"
+        "Use the --force flag to override this warning; `--name OTHER` runs it under another name",
     ),
     Mistake(
         "wasm run -q --memory lots hello.wasm",

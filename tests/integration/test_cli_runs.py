@@ -55,6 +55,16 @@ def test_the_job_s_streams_and_exit_code_are_ours_and_the_rest_is_on_stderr(skre
     done = skrei("wasm", "run", module(Say(b"hello\n"), Say(b"oh\n", 2), Exit(7)))
     assert (done.stdout, done.returncode) == (b"hello\n", 7)
     assert re.fullmatch(rb"Job j-[0-9a-f-]{36}\noh\n", done.stderr)
+    assert b"Completed (exit 7)" in skrei("list", "-n", "1").stdout
+    assert skrei("job", "wait", "-").returncode == 7
+
+
+def test_an_exit_code_is_a_failure_where_the_job_says_so_and_still_ours(skrei: Skrei, module: Module) -> None:
+    done = skrei("wasm", "run", "-q", "--fail-on", "exit-code", module(Say(b"hello\n"), Exit(7)))
+    assert (done.stdout, done.returncode) == (b"hello\n", 7)
+    assert b"the program ended with exit code 7 (FailOn: exit-code)" in done.stderr
+    assert b"State     = Failed" in skrei("describe", "-").stdout
+    assert skrei("job", "cat", "-", "stdout").returncode == 1  # what failed counts for nobody
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.8])

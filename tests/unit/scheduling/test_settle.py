@@ -58,6 +58,19 @@ def test_the_last_win_completes_the_job_in_the_same_commit() -> None:
     assert not view.executions
 
 
+def test_a_non_zero_exit_code_fails_the_job_that_says_so_and_is_not_tried_again() -> None:
+    job = replace(running(), fails_on_exit=True)
+    view = a_view(job, an_execution(job=job))
+    changes = settled(view, a_fact(exit_code=3))
+    told = changes.executions[0]
+    assert (told.row.state, told.observed and told.observed.exit_code) == (S.FAILED, 3)
+    assert told.row.message == "the program ended with exit code 3 (FailOn: exit-code)"
+    assert [(each.trigger, each.delay_seconds) for each in changes.evaluations_new] == [("exec-failure", 0)]
+    assert [result.committed for result in changes.results] == [False]
+    view = a_view(job, an_execution(job=job))
+    assert settled(view, a_fact(exit_code=0)).executions[0].row.state is S.COMPLETED
+
+
 def test_a_non_zero_exit_code_completes() -> None:
     job = running()
     changes = settled(a_view(job, an_execution(job=job)), a_fact(exit_code=3))

@@ -104,10 +104,15 @@ def test_a_job_is_submitted_followed_and_its_output_shown(run: Run, api: FakeApi
     assert "Warning: job ID is ignored" in err
 
 
-def test_a_job_that_does_not_complete_is_exit_one_with_its_reason(run: Run, api: FakeApi, job_file: Path) -> None:
+def test_a_job_that_does_not_complete_exits_as_docker_run_does_with_its_reason(
+    run: Run, api: FakeApi, job_file: Path
+) -> None:
     api.answers |= answers_of_a_job("Failed", execution(1, state=10), message="unreachable executed")
     code, _, err = run("job", "run", str(job_file))
-    assert code == 1
+    assert code == 125  # no line of it was run
+    ran = {"NextToken": "", "Items": [event(1, "Job submitted"), event(2, "Running", execution(1)["ID"])]}
+    api.answers[f"GET {JOBS}/{ID}/history"] = ran
+    assert run("job", "run", str(job_file))[0] == 1
     assert f"Error: job {ID[:10]} failed: unreachable executed" in err
 
 
@@ -278,7 +283,7 @@ def test_getting_no_results_is_exit_one_and_leaves_no_folder(run: Run, api: Fake
 def test_a_name_that_is_taken_ends_with_the_flag_for_another(run: Run, api: FakeApi, job_file: Path) -> None:
     api.answers[f"PUT {JOBS}"] = error(409, "there is a job of this name")
     code, _, err = run("job", "run", str(job_file))
-    assert code == 1
+    assert code == 125
     assert err.rstrip().endswith("`--name OTHER` runs it under another name")
 
 

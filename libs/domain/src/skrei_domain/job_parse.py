@@ -25,6 +25,7 @@ MAX_OFFLINE_SECONDS = 366 * 86_400
 
 _JOB = Keys(
     *("Name", "Namespace", "Type", "Priority", "Count", "Constraints", "Meta", "Labels", "Tasks", "Offline"),
+    "FailOn",
     *("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime"),
 )
 _OFFLINE = Keys("Wait", "Replace", "OnReturn")
@@ -32,6 +33,7 @@ _CONSTRAINT = Keys("Key", "Operator", "Values")
 _STATE = Keys("StateType", "Message", "Details")
 
 _TYPES = {word: word for word in ("batch", "service", "daemon", "ops")}
+_FAIL_ON = {word: word for word in ("never", "exit-code")}
 _ON_RETURN = {word: word for word in ("keep-first", "keep-original", "stop")}
 
 _ID = re.compile(r"j-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -92,6 +94,7 @@ def _job(reading: Reading, raw: object) -> dict[str, Any]:
     job["Tasks"] = [read_task(reading, task, f"Tasks[{index}]") for index, task in enumerate(tasks[:MAX_TASKS])]
     reading.unique([(f"Tasks[{i}].Name", task["Name"]) for i, task in enumerate(job["Tasks"])], "name")
     job["Offline"] = _offline(reading, job.get("Offline"))
+    job["FailOn"] = reading.choice(job.get("FailOn"), "FailOn", _FAIL_ON, "never")
     return job
 
 

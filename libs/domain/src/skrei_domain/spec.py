@@ -174,6 +174,7 @@ class JobSpec(Part):
     labels: dict[str, str] = {}
     tasks: tuple[TaskSpec, ...] = ()
     offline: Offline = Offline()
+    fail_on: Literal["never", "exit-code"] = "never"
 
 
 def encode(spec: JobSpec) -> str:

@@ -56,6 +56,7 @@ def compile_job(
         total_timeout=_seconds(max((each.total_timeout for each in timeouts), default=0)),
         traceparent=traceparent,
         owner=owner,
+        fails_on_exit=spec.fail_on == "exit-code",
         won=won,
         attempts=dict(attempts or {}),
         refused_by=dict(refused_by or {}),

@@ -96,6 +96,7 @@ class JobRow:
     total_timeout: timedelta | None = None
     traceparent: str = ""
     owner: bool = False  # the control plane's owner submitted it
+    fails_on_exit: bool = False  # an exit code that is not 0 is a failure
     won: frozenset[Unit] = frozenset()
     attempts: dict[Unit, int] = field(default_factory=dict)  # executions ever made of a unit
     refused_by: dict[Unit, frozenset[str]] = field(default_factory=dict)  # nodes that refused, or failed, a unit

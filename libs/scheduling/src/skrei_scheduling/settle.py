@@ -60,7 +60,7 @@ def settle_into(builder: ChangesBuilder, observed: Iterable[tuple[str, Execution
         elif row.state.is_terminal:
             _after_the_end(builder, row, fact)
         elif fact.state.is_terminal:
-            _end(builder, row, fact)
+            _end(builder, row, _judged(builder, row, fact))
         else:
             _progress(builder, row, fact)
 
@@ -107,6 +107,15 @@ def _further(held: ExecutionState, told: ExecutionState) -> ExecutionState:
 
 
 # ---------------------------------------------------------------- the end
+
+
+def _judged(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> ExecutionObserved:
+    """Return the fact as its job counts it: with `FailOn: exit-code` a program that says it failed has failed."""
+    job = builder.job(row.job_id)
+    if fact.state is not ExecutionState.COMPLETED or not fact.exit_code or job is None or not job.fails_on_exit:
+        return fact
+    problem = Problem(code=texts.EXIT_CODE, message=texts.EXITED.format(code=fact.exit_code))
+    return fact.model_copy(update={"state": ExecutionState.FAILED, "problem": problem})
 
 
 def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:

@@ -1,16 +1,20 @@
-"""Who we are for an API: the token that was given, or the file that holds it, else that of an own stack here."""
+"""Who we are for an API: the token that was given, or the file that holds it, or its profile, or an own stack's."""
 
 import contextlib
 import os
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from skrei.endpoint import is_loopback
 from skrei.errors import Rejected
+from skrei.profiles import of_endpoint
 from skrei.state import data_folders, stack_state
 
 API_KEY = "SKREI_API_KEY"
+API_KEYS = (API_KEY, "BACALHAU_API_KEY")
+USER_NAMES = ("BACALHAU_API_USERNAME", "BACALHAU_API_PASSWORD")
 API_KEY_FILE = "SKREI_API_KEY_FILE"
 """A file that holds the token: what secret stores of CI systems mount, and what no process list shows."""
 MOST_TOKEN_BYTES = 64 * 1024
@@ -22,12 +26,18 @@ def headers_for(endpoint: str) -> dict[str, str]:
 
     Raises Rejected where a token's file is named that holds none: asking as nobody would be told as something else.
     """
-    token = os.environ.get(API_KEY, "").strip() or _token_in_file() or owner_token(endpoint)
+    said = next((os.environ[name].strip() for name in API_KEYS if os.environ.get(name, "").strip()), "")
+    token = said or token_in_file(os.environ.get(API_KEY_FILE, ""))
+    user, password = (os.environ.get(name, "") for name in USER_NAMES)
+    if not token and user:
+        return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
+    profile = of_endpoint(endpoint)
+    token = token or (profile.token if profile is not None else "") or owner_token(endpoint)
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _token_in_file() -> str:
-    named = os.environ.get(API_KEY_FILE, "")
+def token_in_file(named: str) -> str:
+    """Return the token in a file; no name is no token. Raises Rejected for a file that holds none."""
     if not named:
         return ""
     hint = f"--token-file and {API_KEY_FILE} name a file with nothing but the token in it."

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from skrei import profiles
 from skrei.errors import Rejected
 
 DEFAULT = "http://127.0.0.1:1234"
@@ -11,28 +12,30 @@ NAMING = ("SKREI_API_URL", "BACALHAU_API_HOST", "BACALHAU_API_PORT")
 
 
 def resolve(given: str | None, environ: Mapping[str, str]) -> str:
-    """Return the endpoint's base URL: `given`, else SKREI_API_URL, else BACALHAU_API_HOST and _PORT, else the default.
+    """Return the endpoint's base URL: `given`, SKREI_API_URL, BACALHAU_API_HOST and _PORT, a profile, or the default.
 
-    A host may also be a full URL, as Bacalhau's clients allow. The default is the API of this user's own stack where
-    one runs, since it may have another port than the usual one.
+    A host may also be a full URL, as Bacalhau's clients allow. The profile is the one that SKREI_PROFILE names, else
+    the current one. The default is the API of this user's own stack where one runs, since it may have another port
+    than the usual one.
     """
     if given:
-        return _checked(given)
+        return checked(given)
     if url := environ.get("SKREI_API_URL"):
-        return _checked(url)
+        return checked(url)
     host, port = environ.get("BACALHAU_API_HOST"), environ.get("BACALHAU_API_PORT")
     if host or port:
         host = host or "127.0.0.1"
         if "://" in host:
-            return _checked(host)
+            return checked(host)
         bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        return _checked(f"http://{bracketed}:{port or 1234}")
-    return _own() or DEFAULT
+        return checked(f"http://{bracketed}:{port or 1234}")
+    profile = profiles.meant(environ)
+    return checked(profile.endpoint) if profile is not None else _own() or DEFAULT
 
 
 def is_named(given: str | None, environ: Mapping[str, str]) -> bool:
-    """Return whether anybody said which API is meant."""
-    return bool(given) or any(environ.get(name) for name in NAMING)
+    """Return whether anybody said which API is meant: a call, a variable, or a profile."""
+    return bool(given) or any(environ.get(name) for name in NAMING) or profiles.meant(environ) is not None
 
 
 def _own() -> str:
@@ -47,7 +50,7 @@ def is_loopback(url: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
-def _checked(url: str) -> str:
+def checked(url: str) -> str:
     """Return `url` without a trailing slash; a bare `host:port` gets `http://`."""
     full = url if "://" in url else f"http://{url}"
     try:

@@ -17,7 +17,19 @@ from skrei.views import Document
 
 MOST_FILE_BYTES = 10 * 1024 * 1024
 """The API takes no larger spec (413)."""
-ALLOWED = ("Name", "Namespace", "Type", "Priority", "Count", "Constraints", "Meta", "Labels", "Tasks", "Offline")
+ALLOWED = (
+    "Name",
+    "Namespace",
+    "Type",
+    "Priority",
+    "Count",
+    "Constraints",
+    "Meta",
+    "Labels",
+    "Tasks",
+    "Offline",
+    "FailOn",
+)
 RESERVED = ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime")
 LOCAL_TYPES = frozenset({"local", "localdirectory"})
 

@@ -61,7 +61,16 @@ class Job:
     @property
     def position(self) -> str:
         """Its place in line while it waits, by priority and age."""
-        return str(((self.document.get("State") or {}).get("Details") or {}).get("Position") or "")
+        return self._detail("Position")
+
+    @property
+    def exit_code(self) -> int:
+        """The highest exit code of its programs once it is Completed; 0 where all ended well, or none is known."""
+        said = self._detail("ExitCode")
+        return int(said) if said.isdigit() else 0
+
+    def _detail(self, name: str) -> str:
+        return str(((self.document.get("State") or {}).get("Details") or {}).get(name) or "")
 
     @classmethod
     def parse(cls, document: Document) -> "Job":

@@ -26,15 +26,22 @@ DEFAULT = "default"
 NAMED_IDS = 3
 """Ids that a message about an ambiguous prefix names."""
 
-_JOB = """
+_EXIT_CODE = """(
+    SELECT max(e.exit_code) FROM executions e
+    WHERE e.job_id = j.id AND e.job_version = v.version AND e.state = 'completed' AND e.exit_code > 0
+) AS exit_code
+"""
+"""The highest exit code above 0 of what was completed: an index holds the few that there are."""
+_JOB = f"""
 SELECT j.id, j.namespace, j.state, j.message, j.details, j.version, j.history_seq, j.created_at, j.modified_at, v.spec,
-       true AS current
+       true AS current, {_EXIT_CODE}
 FROM jobs j JOIN job_versions v ON v.job_id = j.id AND v.version = j.version
 """
-_VERSION = """
+_VERSION = f"""
 SELECT j.id, j.namespace, coalesce(v.state, j.state) AS state, coalesce(v.message, j.message) AS message,
        coalesce(v.details, j.details) AS details, v.version, j.history_seq, v.created_at,
-       coalesce(v.ended_at, j.modified_at) AS modified_at, v.spec, v.version = j.version AS current
+       coalesce(v.ended_at, j.modified_at) AS modified_at, v.spec, v.version = j.version AS current,
+       {_EXIT_CODE}
 FROM job_versions v JOIN jobs j ON j.id = v.job_id
 """
 EVERYWHERE = "*"

@@ -194,6 +194,8 @@ class Execution(Base):
 
     __table_args__ = (
         Index("ix_executions_job_id", "job_id"),
+        # A list of jobs says which of them ended with an exit code: hardly any row is in here.
+        Index("ix_executions_exit_code", "job_id", postgresql_where=text("exit_code > 0")),
         # What the leader holds in its view.
         Index("ix_executions_held", "node_id", postgresql_where=text(f"holds OR {LIVE_EXECUTION}")),
         Index(

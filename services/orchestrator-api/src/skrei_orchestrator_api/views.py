@@ -30,6 +30,7 @@ class JobView:
     modified_at: datetime
     spec_json: str
     current: bool = True  # whether there is no newer version
+    exit_code: int | None = None  # the highest that its programs were completed with, above 0
 
     @classmethod
     def of(cls, row: Row) -> "JobView":
@@ -46,6 +47,7 @@ class JobView:
             modified_at=row["modified_at"],
             spec_json=row["spec"],
             current=row["current"],
+            exit_code=row["exit_code"],
         )
 
     @property
@@ -55,7 +57,14 @@ class JobView:
 
     def at_place(self, place: int) -> "JobView":
         """Return the job with its place in line among what explains its state."""
-        return replace(self, details=schemas.dump(json.loads(self.details or "{}") | {"Position": str(place)}))
+        return replace(self, details=self._details(Position=str(place)))
+
+    def _details(self, **more: str) -> str:
+        return schemas.dump(json.loads(self.details or "{}") | more)
+
+    @property
+    def _tells_exit(self) -> bool:
+        return self.state is JobState.COMPLETED and bool(self.exit_code)
 
     def json(self, spec_json: str = "") -> str:
         """Return the job as clients know it; `spec_json` replaces the stored text (with its blobs put back)."""
@@ -64,7 +73,7 @@ class JobView:
             spec_json=spec_json or self.spec_json,
             state=self.state.value,
             message=self.message,
-            details_json=self.details,
+            details_json=self._details(ExitCode=str(self.exit_code)) if self._tells_exit else self.details,
             version=self.version,
             revision=self.history_seq,
             created=self.created_at,

@@ -26,6 +26,7 @@ from skrei.answers import (
 from skrei.credentials import headers_for
 from skrei.endpoint import API, is_loopback, resolve
 from skrei.errors import Unreachable
+from skrei.profiles import of_endpoint
 from skrei.views import Document
 
 MOST_BYTES = 256 * 1024 * 1024
@@ -41,7 +42,9 @@ class Ask:
         self.endpoint = resolve(endpoint, os.environ)
         self.date = ""
         """When the last answer was given, by the API's clock, as HTTP writes it."""
-        self._timeout_seconds = timeout_seconds
+        self._profile = of_endpoint(self.endpoint)
+        wanted = self._profile.timeout_seconds if self._profile is not None else 0.0
+        self._timeout_seconds = wanted or timeout_seconds
         self._headers = {"Accept": "application/json", **headers_for(self.endpoint)}
         self._connection: http.client.HTTPConnection | None = None
 
@@ -120,8 +123,7 @@ class Ask:
     def _exchange(self, method: str, target: str, content: bytes | None, headers: dict[str, str]) -> Answer:
         parts = urlsplit(self.endpoint)
         if self._connection is None:
-            kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-            self._connection = kind(parts.hostname or "", parts.port, timeout=CONNECT_SECONDS)
+            self._connection = self._fresh(parts.scheme, parts.hostname or "", parts.port)
             self._connection.connect()
             self._connection.sock.settimeout(self._timeout_seconds)
         self._connection.request(method, parts.path + target, content, headers)
@@ -132,6 +134,17 @@ class Ask:
         if response.will_close:
             self.close()
         return response.status, lowered, told, response.reason
+
+    def _fresh(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+        if scheme != "https":
+            return http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+        import ssl
+
+        context = ssl.create_default_context()
+        if self._profile is not None and self._profile.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return http.client.HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=context)
 
     def _unreachable(self, error: OSError) -> Unreachable:
         import ssl

@@ -14,11 +14,9 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from skrei.cli import render, render_jobs
+from skrei.cli.grammar import Values
 from skrei.cli.stack_process import StackProcess
 from skrei.cli.submit import watch
 from skrei.client import AsyncClient
@@ -33,19 +31,12 @@ JOB_SECONDS = 45.0
 TOP_WORDS = 10
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-
-@app.command()
-def demo(
-    *,
-    keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the stack running.")] = False,
-) -> None:
+def demo(values: Values) -> None:
     """Start the real stack, run a word count over it, show its results, stop everything again."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # in a pipe too, what is told comes in order
     try:
-        asyncio.run(_demo(keep=keep))
+        asyncio.run(_demo(keep=values.flag("keep")))
     except SkreiError as error:
         render.problem(error.message, error.hint)
         sys.exit(1)
@@ -195,4 +186,7 @@ def _cancel_on_termination() -> None:
 
 
 if __name__ == "__main__":
-    app(prog_name="skrei demo")
+    from skrei.cli.main import main
+
+    sys.argv[1:1] = ["demo"]
+    main()

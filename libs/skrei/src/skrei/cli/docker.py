@@ -1,56 +1,33 @@
 """`skrei docker run`: a container as a job, called as `docker run` is."""
 
 from skrei.cli.exit_codes import NOT_RUN
-from skrei.cli.flags import flag, text, texts
-from skrei.cli.grammar import Argument, Command, Misuse, Option, Values
-from skrei.cli.run_options import OPTIONS, filled, job_of
-from skrei_domain.errors import SkreiError
+from skrei.cli.flags import flag, one_of, text, texts
+from skrei.cli.grammar import Argument, Misuse, Values
+from skrei.cli.run_options import filled, job_of, run_command, run_engine
+from skrei.views import Document
 
-RUN = Command(
+RUN = run_command(
     "docker run",
     "Run a container: its output is this program's output, its exit code this program's exit code.",
-    "skrei.cli.docker:run",
     (
         texts("--entrypoint", "PROGRAM", "Instead of the image's; repeat for its words."),
         text("--workdir", "PATH", "The folder to start in.", "-w"),
-        Option(
-            ("--pull",),
-            "When to ask the registry; the node's default is missing.",
-            choices=("missing", "always", "never"),
-            default="",
-            metavar="missing|always|never",
-        ),
-        *OPTIONS,
+        one_of("--pull", "When to ask the registry; the node's default is missing.", "missing", "always", "never"),
         flag("--rm", "Accepted and meaningless: no container is left behind.", hidden=True),
         flag("--interactive", "", "-t", hidden=True),
         flag("--tty", "", hidden=True),
     ),
-    (
-        Argument("IMAGE", "the image to run"),
-        Argument("COMMAND", "what to run in it, with its own options", rest=True),
-    ),
-    misuse_code=NOT_RUN,
-    more=(
-        "Exit code: the program's (of several partitions the highest); 1 the job failed otherwise, 124 timeout,\n"
-        "125 could not be run, 130 Ctrl+C, which leaves the job running; a second Ctrl+C stops it."
-    ),
+    Argument("IMAGE", "the image to run"),
+    Argument("COMMAND", "the program in it and its arguments", rest=True),
 )
 
 
 def run(values: Values) -> int:
     """Run a container."""
-    from skrei.cli.run import not_run
-    from skrei.cli.run import run as run_job
-
-    try:
-        engine = engine_of(values)
-        job = job_of(values, engine)
-    except SkreiError as error:
-        raise not_run(error, "docker run") from error
-    return run_job(values, job, "docker run")
+    return run_engine(values, "docker run", lambda told: job_of(told, engine_of(told)))
 
 
-def engine_of(values: Values) -> dict[str, object]:
+def engine_of(values: Values) -> Document:
     """Return the engine part of the job. Raises Misuse for what only a terminal could do."""
     if values.flag("interactive") or values.flag("tty") or "t" in values.texts("input"):  # -it is -i t
         raise Misuse(

@@ -4,16 +4,17 @@ import os
 from collections.abc import Sequence
 
 from skrei.cli import render
-from skrei.cli.flags import API, OUTPUT
+from skrei.cli.flags import TABLE
 from skrei.cli.grammar import Command, Values
 from skrei.cli.health import Finding, Verdict
+from skrei.cli.shape import Shape
 from skrei.endpoint import is_named, resolve
 
 DOCTOR = Command(
     "doctor",
     "Tell what is missing on this machine, and how to get it. Exits 1 when something that is needed is.",
     "skrei.cli.doctor:doctor",
-    (OUTPUT, API),
+    TABLE,
 )
 _SHOWN = {Verdict.FINE: "ok", Verdict.OPTIONAL: "-", Verdict.NEEDED: "MISSING"}
 
@@ -23,9 +24,14 @@ def doctor(values: Values) -> int:
     named = is_named(values.text("api"), os.environ)
     found = look(resolve(values.text("api"), os.environ), named=named)
     wrong = [one for one in found if one.verdict is Verdict.NEEDED]
-    if values.text("output") != "table":
+    shape = Shape.of(values)
+    if shape.output == "csv":
+        rows = [(one.name, one.verdict.value, one.found, one.todo) for one in found]
+        render.table(("NAME", "VERDICT", "FOUND", "TODO"), rows, shape)
+        return 1 if wrong else 0
+    if not shape.is_rows:
         told = [{"Name": one.name, "Verdict": one.verdict.value, "Found": one.found, "Todo": one.todo} for one in found]
-        render.document({"Findings": told, "Ready": not wrong}, values.text("output"))
+        render.document({"Findings": told, "Ready": not wrong}, shape)
         return 1 if wrong else 0
     width = max(len(one.name) for one in found)
     for one in found:

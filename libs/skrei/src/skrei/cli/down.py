@@ -9,7 +9,7 @@ from typing import Any
 from skrei import credentials, state
 from skrei.cli import render
 from skrei.cli.ask import Ask
-from skrei.cli.flags import API, text
+from skrei.cli.flags import text
 from skrei.cli.grammar import Command, Values
 from skrei.endpoint import is_named, resolve
 from skrei.errors import ApiError, Rejected, Unreachable
@@ -19,7 +19,7 @@ DOWN = Command(
     "down",
     "Stop the stack of this machine, whoever of this user's commands started it.",
     "skrei.cli.down:down",
-    (text("--data-dir", "FOLDER", "The stack in this folder, instead of the usual one."), API),
+    (text("--data-dir", "FOLDER", "The stack in this folder, instead of the usual one.", completes="file"),),
 )
 STOP_SECONDS = 15.0
 """The stack stops within 10 s by its own promise."""

@@ -28,6 +28,8 @@ NEVER_RAN = frozenset(
     }
 )
 """Error codes of attempts in which no line of the program was run."""
+EXITED = "exit-code"
+"""The error code of attempts whose job says that an exit code is a failure (`FailOn: exit-code`)."""
 _HIGHEST = 255
 
 
@@ -61,6 +63,8 @@ class Ends:
         )
         if self._timed_out or codes & TIMEOUTS:
             return TIMED_OUT
+        if EXITED in codes:
+            return max((min(one.exit_code or 0, _HIGHEST) for one in best), default=FAILED) or FAILED
         failed = [one for one in best if one.state in {"Failed", "Refused", "Lost"}]
         if not best or codes & NEVER_RAN or (failed and not any(one.id in self._ran for one in failed)):
             return NOT_RUN

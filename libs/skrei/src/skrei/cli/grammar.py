@@ -8,6 +8,7 @@ follows belongs to the program that it runs.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from types import MappingProxyType
 
 from skrei_domain.errors import SkreiError
 
@@ -50,7 +51,12 @@ class Option:
     metavar: str = "TEXT"
     choices: tuple[str, ...] = ()
     least: int | None = None
+    most: int | None = None
     hidden: bool = False
+    completes: str = ""
+    """What its value is, for completion: `file`, or a word of `skrei.cli.completion`."""
+    variable: str = ""
+    """The environment variable that says it where the call does not."""
 
     @property
     def key(self) -> str:
@@ -71,6 +77,8 @@ class Argument:
     help: str
     default: str | None = None
     rest: bool = False
+    completes: str = ""
+    """See `Option.completes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +136,22 @@ class Values:
         value = self.found.get(name)
         return value if isinstance(value, int) else 0
 
+    def with_(self, **more: object) -> "Values":
+        """Return the values with others instead; names are those of options, with `_` for `-`."""
+        return Values({**self.found, **{name.replace("_", "-"): value for name, value in more.items()}}, self.given)
+
     def seconds(self, name: str) -> float:
         """Return seconds; 0 when there are none."""
         value = self.found.get(name)
         return float(value) if isinstance(value, int | float) else 0.0
 
 
-def read(command: Command, words: Sequence[str]) -> Values:
-    """Return what `words` (all that stood after the command's name) say. Raises Misuse or HelpWanted."""
-    reading = _Reading(command)
+def read(command: Command, words: Sequence[str], environ: Mapping[str, str] = MappingProxyType({})) -> Values:
+    """Return what `words` (all that stood after the command's name) say, and the variables that options name.
+
+    Raises Misuse or HelpWanted.
+    """
+    reading = _Reading(command, environ)
     left = list(words)
     while left:
         word = left.pop(0)
@@ -156,8 +171,9 @@ def read(command: Command, words: Sequence[str]) -> Values:
 class _Reading:
     """One reading on its way."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, environ: Mapping[str, str]) -> None:
         self.arguments: list[str] = []
+        self._environ = environ
         self._command = command
         self._named = {name: option for option in command.options for name in option.names}
         self._found: dict[str, object] = {}
@@ -223,6 +239,8 @@ class _Reading:
             raise self._misuse(f"{name} {value}: not {wanted}") from None
         if option.least is not None and not number >= option.least:
             raise self._misuse(f"{name} {value}: at least {option.least}")
+        if option.most is not None and not number <= option.most:
+            raise self._misuse(f"{name} {value}: at most {option.most}")
         return number
 
     def _set(self, option: Option, value: object) -> None:
@@ -236,6 +254,8 @@ class _Reading:
     def values(self) -> Values:
         """Return everything, with defaults. Raises Misuse for arguments that are missing or too many."""
         for option in self._command.options:
+            if option.key not in self._found and (said := self._environ.get(option.variable, "")):
+                self._take(option, option.variable, said, [])
             self._found.setdefault(option.key, () if option.kind is Kind.TEXTS else option.default)
         left = list(self.arguments)
         for argument in self._command.arguments:

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 
+from skrei.cli.flags import UNIVERSAL
 from skrei.cli.grammar import Command, Kind, Option
 
 _WIDTH = 100
@@ -16,7 +17,12 @@ def command_help(command: Command) -> str:
     if named:
         parts += ["", "Arguments:", *_rows(named)]
     shown = [(_names(option), _help(option)) for option in command.options if not option.hidden]
-    parts += ["", "Options:", *_rows([*shown, ("    --help", "Show this.")])]
+    if shown:
+        parts += ["", "Options:", *_rows(shown)]
+    own = {name for option in command.options for name in option.names}
+    universal = [one for one in UNIVERSAL if not one.hidden and not own & set(one.names)]
+    rows = [(_names(option), _help(option)) for option in universal]
+    parts += ["", "Options of every command:", *_rows([*rows, ("    --help", "Show this.")])]
     if command.more:
         parts += ["", command.more]
     return "\n".join(parts)
@@ -30,7 +36,7 @@ def group_help(title: str, usage: str, commands: Iterable[tuple[str, str]], more
 
 def _names(option: Option) -> str:
     short = next((name for name in option.names if not name.startswith("--")), "")
-    long = next((name for name in option.names if name.startswith("--")), "")
+    long = next((name for name in option.names if name.startswith("--")), "")  # the first: others are older spellings
     if option.kind is Kind.FLAG and option.default is True:
         long = f"--no-{option.key}"
     value = f" {option.metavar}" if option.takes_value else ""

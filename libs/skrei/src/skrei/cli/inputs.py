@@ -1,6 +1,7 @@
 """`--input`, `--output`, `--env` and what else says something in one word: from text to parts of a job. Pure."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -106,14 +107,20 @@ def publisher(text: str) -> Document:
 
 
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
-    """Read `KEY=VALUE` each. Raises Rejected."""
+    """Read `KEY=VALUE` each, or several of them joined by commas. Raises Rejected."""
     found = {}
-    for text in texts:
+    for text in _apart(texts):
         key, separator, value = text.partition("=")
         if not (key and separator):
             raise Rejected(f"{option} {text}: not KEY=VALUE.", hint=f"For example {option} region=eu")
         found[key] = value
     return found
+
+
+def _apart(texts: Iterable[str]) -> Iterable[str]:
+    """Yield `a=1` and `b=2` of `a=1,b=2`; a comma that no other `KEY=` follows belongs to the value."""
+    for text in texts:
+        yield from re.split(r",(?=[^,=]+=)", text)
 
 
 def environment(texts: Iterable[str], own: Mapping[str, str]) -> dict[str, str]:
@@ -126,6 +133,20 @@ def environment(texts: Iterable[str], own: Mapping[str, str]) -> dict[str, str]:
                 raise Rejected(f"--env {text}: no {key} is set here.", hint=f"Give it a value: --env {key}=VALUE")
             value = own[key]
         found[key] = value
+    return found
+
+
+def variables(patterns: Iterable[str], own: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of `own` whose whole name one of the regular expressions describes. Raises Rejected."""
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        try:
+            wanted = re.compile(".*" if pattern == "*" else pattern)
+        except re.error as error:
+            raise Rejected(
+                f"--template-envs {pattern}: not a regular expression: {error}.", hint="For example -E 'CI_.*'"
+            ) from error
+        found |= {name: value for name, value in own.items() if wanted.fullmatch(name)}
     return found
 
 

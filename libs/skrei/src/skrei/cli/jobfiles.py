@@ -1,81 +1,116 @@
 """`skrei job run FILE` and `skrei job validate FILE`: jobs from YAML or JSON."""
 
+import os
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from skrei.cli import render, render_jobs, render_progress, render_run
+from skrei.cli import inputs, render, render_jobs, render_progress, render_run
 from skrei.cli.ask import Ask
 from skrei.cli.autostart import api_for_a_run
-from skrei.cli.flags import API, flag, text
-from skrei.cli.grammar import Argument, Command, Option, Values
+from skrei.cli.exit_codes import NOT_RUN, TIMED_OUT, Ends
+from skrei.cli.flags import flag, one_of, text, texts
+from skrei.cli.grammar import Argument, Command, Values
 from skrei.cli.looks import executions_of, looks
-from skrei.cli.run_options import STAYING
+from skrei.cli.run_options import EXIT_CODES, FORCE, STAYING
 from skrei.cli.texts import short
-from skrei.errors import Rejected
+from skrei.errors import ApiError, CommandFailed, Rejected, Unreachable
 from skrei.progress import Progress, best_attempts
 from skrei.views import Document
 from skrei_domain.errors import SkreiError
 
 MOST_SHOWN = 4
 """Partitions whose output is printed when the job is done; `skrei logs` has all."""
-FILE = Argument("FILE", "YAML or JSON; `-` or nothing reads standard input", default="-")
+FILE = Argument("FILE", "YAML or JSON; `-` or nothing reads standard input", default="-", completes="file")
 
 NAME = text("--name", "NAME", "The job's name, instead of the file's.")
-FORCE = flag("--force", "Submit even when nothing has changed.")
-FOLLOW = flag("--follow", "Stay as `docker run` does: its output as it comes, its exit code.", "-f")
-OUTPUT = Option(
-    ("--format", "--output", "-o"),
-    "How --dry-run prints it.",
-    choices=("yaml", "json"),
-    default="yaml",
-    metavar="yaml|json",
+FOLLOW = flag("--follow", "Stay as `docker run` does: its output as it comes.", "-f")
+HIDE_WARNINGS = flag("--hide-warnings", "Print no warnings.")
+OUTPUT = replace(
+    one_of(
+        "--format", "How --dry-run prints it; else it tells what would change, where that is known.", "yaml", "json"
+    ),
+    names=("--format", "--output", "-o"),
+)
+TEMPLATE = (
+    flag("--no-template", "Read the file as it is: {{ }} means nothing in it."),
+    texts("--template-vars", "K=V", "What {{.K}} in the file stands for; repeat.", "-V"),
+    texts("--template-envs", "REGEX", "Variables of this environment that {{.NAME}} may stand for.", "-E"),
 )
 
 RUN = Command(
     "job run",
-    "Submit the job in a file and show its progress. Exits 1 when it does not complete.",
+    "Submit the job in a file, show its progress and its output, and exit with its program's exit code.",
     "skrei.cli.jobfiles:run",
-    (NAME, FOLLOW, FORCE, *(one for one in STAYING if one.key != "format"), OUTPUT, API),
+    (
+        NAME,
+        FOLLOW,
+        FORCE,
+        HIDE_WARNINGS,
+        *TEMPLATE,
+        *(one for one in STAYING if one.key not in ("format", "follow")),
+        OUTPUT,
+    ),
     (FILE,),
+    misuse_code=NOT_RUN,
+    more=EXIT_CODES,
 )
 VALIDATE = Command(
     "job validate",
     "Check a job file without an API: every wrong field at once.",
     "skrei.cli.jobfiles:validate",
-    (),
+    TEMPLATE,
     (FILE,),
 )
 
 
 def run(values: Values) -> int:
     """Submit the job in a file and stay with it."""
-    from skrei.cli.run import not_run, submit
+    from skrei.cli.run import leaves_at_once, not_run, submit
     from skrei.cli.run import run as run_job
-    from skrei.jobfile import renamed
 
-    if values.flag("follow"):
-        try:
-            job = renamed(_load(values.text("FILE")), values.text("name"))
-        except SkreiError as error:
-            raise not_run(error, "job run") from error
+    try:
+        job = _job(values)
+    except SkreiError as error:
+        raise not_run(error, "job run") from error
+    if values.flag("dry-run"):
+        return _tell(values, job)
+    if values.flag("follow") or leaves_at_once(values):
         return run_job(values, job, "job run")
-    job = renamed(_load(values.text("FILE")), values.text("name"))
-    if values.flag("dry-run") or values.flag("id-only") or values.flag("detach") or not values.flag("wait"):
-        return run_job(values, job, "job run")
-    with Ask(api_for_a_run(values.text("api"))) as ask:
+    try:
+        ask = Ask(api_for_a_run(values.text("api")))
         submitted = submit(ask, job, force=values.flag("force"))
-        for warning in submitted.warnings:
+    except SkreiError as error:
+        raise not_run(error, "job run") from error
+    with ask:
+        for warning in () if values.flag("hide-warnings") else submitted.warnings:
             render.note(f"Warning: {warning}")
         render.line(f"Job successfully submitted. Job ID: {submitted.job_id}")
+        ends = Ends()
         try:
-            last = _watch(ask, submitted.job_id, values.seconds("wait-timeout-secs"))
+            last = _watch(ask, submitted.job_id, values.seconds("wait-timeout-secs"), ends)
         except KeyboardInterrupt:
             from skrei.cli.stay import leave
 
             return leave(ask, submitted.job_id)
-    return finish(last)
+    finish(last)
+    return ends.exit_code(last.job, last.executions)
+
+
+def _tell(values: Values, job: Document) -> int:
+    """Print what a submission would change, where the API knows a job of this name; else the job itself."""
+    if not values.text("format") and job.get("Name"):
+        try:
+            with Ask(values.text("api")) as ask:
+                answer = ask.call("PUT", "/orchestrator/jobs/diff", body={"Job": job}, repeatable=False)
+        except (ApiError, Unreachable):
+            pass  # nobody knows a job of this name: all of it is new
+        else:
+            render.line(str(answer.get("Diff") or "").rstrip("\n") or "No diff detected.")
+            return 0
+    render.job_file(job, values.text("format") or "yaml")
+    return 0
 
 
 def validate(values: Values) -> None:
@@ -85,7 +120,7 @@ def validate(values: Values) -> None:
     from skrei_domain.job import parse_job
 
     warnings: tuple[str, ...] = ()
-    text, name, folder = _read(values.text("FILE"))
+    text, name, folder = _read(values)
     job, problems = examine(text, name=name, folder=folder)
     try:
         _, warnings = parse_job(job)
@@ -99,12 +134,12 @@ def validate(values: Values) -> None:
     render.next_step(f"skrei run {values.text('FILE')}", "run it")
 
 
-def finish(last: Progress) -> int:
-    """Print what a finished job said and what can be asked next; return the exit code."""
+def finish(last: Progress) -> None:
+    """Print what a finished job said and what can be asked next."""
     job = last.job
     if job.state != "Completed":
         render_run.failure(job, last.executions)
-        return 1
+        return
     if 0 < job.count <= MOST_SHOWN:
         render_jobs.job_output(last.executions)
     for one in best_attempts(last.executions):
@@ -117,33 +152,44 @@ def finish(last: Progress) -> int:
             (f"skrei get {short(job.id)}", "fetch its results"),
         ]
     )
-    return 0
 
 
-def _watch(ask: Ask, job_id: str, timeout_seconds: float) -> Progress:
+def _watch(ask: Ask, job_id: str, timeout_seconds: float, ends: Ends) -> Progress:
     until = time.monotonic() + timeout_seconds if timeout_seconds else None
     with render_progress.progress_view() as view:
         for look in looks(ask, job_id):
+            ends.take(look.events)
             view.show(look)
             if look.job.is_terminal:
                 return look if look.executions else replace(look, executions=executions_of(ask, job_id))
             if until is not None and time.monotonic() > until:
                 break
-    raise Rejected(
+    raise CommandFailed(
         f"The job is not done after {timeout_seconds:g} s; it goes on without this program.",
         hint=f"Come back: skrei logs -f {short(job_id)}",
+        exit_code=TIMED_OUT,
     )
 
 
-def _load(file: str) -> Document:
-    from skrei.jobfile import parse
+def _job(values: Values) -> Document:
+    from skrei.jobfile import parse, renamed
 
-    text, name, folder = _read(file)
-    return parse(text, name=name, folder=folder)
+    text, name, folder = _read(values)
+    return renamed(parse(text, name=name, folder=folder), values.text("name"))
 
 
-def _read(file: str) -> tuple[str, str, Path]:
-    """Return a job file's text, what to call it, and the folder that its paths start at."""
+def _read(values: Values) -> tuple[str, str, Path]:
+    """Return a job file's text with its template filled in, what to call it, and the folder that its paths start at."""
+    text, name, folder = _text(values.text("FILE"))
+    if values.flag("no-template") or "{{" not in text:
+        return text, name, folder
+    from skrei.template import filled
+
+    names = inputs.variables(values.texts("template-envs"), os.environ)
+    return filled(text, names | inputs.pairs(values.texts("template-vars"), "-V"), file=name), name, folder
+
+
+def _text(file: str) -> tuple[str, str, Path]:
     from skrei.jobfile import read
 
     if file != "-":

@@ -1,49 +1,40 @@
-"""`skrei list`, `describe`, `stop` and what else looks at jobs: reads that start at once."""
+"""`skrei describe`, `stop` and what else looks at one job: reads that start at once."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from skrei.cli import render, render_jobs
 from skrei.cli.ask import Ask, job_path
-from skrei.cli.flags import API, JOB, LAST, NAMESPACE, OUTPUT, flag, integer, text, texts
-from skrei.cli.grammar import Command, Option, Values
+from skrei.cli.flags import JOB, LAST, NAMESPACE, PRETTY, TABLE, VERSION, flag, one_of, page, text
+from skrei.cli.grammar import Command, Values
 from skrei.cli.references import job_named
+from skrei.cli.shape import Shape
 from skrei.cli.texts import short
+from skrei.cli.watch import WATCH, watched
 from skrei.errors import ApiError
-from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, Page, items
+from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, items
 
-LIST = Command(
-    "job list",
-    "List jobs, newest first.",
-    "skrei.cli.jobs:list_jobs",
-    (
-        integer("--limit", "Jobs to show; 0 is all.", "-n", default=20),
-        text("--next-token", "TOKEN", "Go on after an earlier page."),
-        text("--namespace", "NAME", "Only this namespace."),
-        texts("--labels", "SELECTOR", "Only jobs that meet this selector.", "-l"),
-        Option(
-            ("--order-by",),
-            "What to sort by.",
-            choices=("created_at", "modified_at"),
-            default="created_at",
-            metavar="FIELD",
-        ),
-        flag("--oldest-first", "Oldest first instead of newest."),
-        OUTPUT,
-        API,
-    ),
-)
+ALL_VERSIONS = flag("--all-versions", "Of every version of the job.")
+
 DESCRIBE = Command(
     "job describe",
     "Tell everything about a job: how it stands and why, its executions, its history, its output.",
     "skrei.cli.jobs:describe",
-    (NAMESPACE, OUTPUT, API),
+    (
+        VERSION,
+        NAMESPACE,
+        *WATCH,
+        one_of("--output", "Text for people, JSON and YAML for programs.", "text", "table", "json", "yaml",
+               default="text", short=("-o",)),
+        PRETTY,
+    ),
     (LAST,),
-)
+)  # fmt: skip
 EXECUTIONS = Command(
     "job executions",
     "List the executions of a job.",
     "skrei.cli.jobs:executions",
-    (integer("--limit", "Executions to show; 0 is all."), NAMESPACE, OUTPUT, API),
+    (VERSION, ALL_VERSIONS, NAMESPACE, *page(0, ("created_at", "modified_at")), *WATCH, *TABLE),
     (LAST,),
 )
 HISTORY = Command(
@@ -51,20 +42,21 @@ HISTORY = Command(
     "Tell what happened to a job, in order.",
     "skrei.cli.jobs:history",
     (
-        Option(
-            ("--event-type",),
-            "Which events.",
-            choices=("all", "job", "execution"),
-            default="all",
-            metavar="all|job|execution",
-        ),
+        one_of("--event-type", "Which events.", "all", "job", "execution", default="all"),
         text("--execution-id", "ID", "Only this execution."),
-        integer("--limit", "Events to show.", default=1000, least=1),
-        text("--next-token", "TOKEN", "Go on after an earlier page."),
+        VERSION,
+        ALL_VERSIONS,
         NAMESPACE,
-        OUTPUT,
-        API,
+        *page(1000, ()),
+        *TABLE,
     ),
+    (LAST,),
+)
+VERSIONS = Command(
+    "job versions",
+    "List the versions of a job: each update, rerun, scale and rollback made one.",
+    "skrei.cli.jobs:versions",
+    (NAMESPACE, *TABLE),
     (LAST,),
 )
 STOP = Command(
@@ -75,39 +67,23 @@ STOP = Command(
         text("--reason", "TEXT", "Why; it stands in the job's history.", default="Stopped at user request"),
         flag("--quiet", "Say nothing.", "-q"),
         NAMESPACE,
-        API,
     ),
     (JOB,),
 )
 
 
-def list_jobs(values: Values) -> None:
-    """List jobs."""
-    with Ask(values.text("api")) as ask:
-        answer = ask.get(
-            "/orchestrator/jobs",
-            namespace=values.text("namespace"),
-            labels=values.texts("labels"),
-            limit=values.integer("limit"),
-            next_token=values.text("next-token"),
-            order_by=values.text("order-by"),
-            reverse="false" if values.flag("oldest-first") else "true",
-        )
-    page = Page(tuple(map(Job.parse, items(answer.get("Items")))), str(answer.get("NextToken") or ""), answer)
-    render_jobs.jobs(page, values.text("output"))
-    if page.items:
-        render.next_step(f"skrei describe {short(page.items[0].id)}", "everything about one of them")
-    else:
-        render.next_step("skrei docker run ubuntu echo hello", "a first job")
-
-
 def describe(values: Values) -> None:
     """Describe a job."""
+    watched(values, _describe)
+
+
+def _describe(values: Values) -> bool:
     with Ask(values.text("api")) as ask:
-        found = details(ask, job_named(values.text("JOB"), ask.endpoint), values.text("namespace"))
-    if values.text("output") != "table":
-        render.document(found.document, values.text("output"))
-        return
+        named = job_named(values.text("JOB"), ask.endpoint)
+        found = details(ask, named, values.text("namespace"), values.integer("version"))
+    if values.text("output") in ("json", "yaml"):
+        render.document(found.document, Shape.of(values))
+        return found.job.is_terminal
     render_jobs.describe(found)
     job = short(found.job.id)
     if not found.job.is_terminal:
@@ -116,21 +92,36 @@ def describe(values: Values) -> None:
         render.next_step(f"skrei get {job}", "fetch its results")
     else:
         render.next_step(f"skrei logs {job}", "what it said")
+    return found.job.is_terminal
 
 
 def executions(values: Values) -> None:
     """List the executions of a job."""
+    watched(values, _executions)
+
+
+def _executions(values: Values) -> bool:
     with Ask(values.text("api")) as ask:
-        job = job_named(values.text("JOB"), ask.endpoint)
-        limit = values.integer("limit") or None
-        answer = ask.get(f"{job_path(job)}/executions", limit=limit, namespace=values.text("namespace"))
-    if values.text("output") != "table":
-        render.document(answer, values.text("output"))
-        return
+        answer = ask.get(
+            f"{job_path(job_named(values.text('JOB'), ask.endpoint))}/executions",
+            namespace=values.text("namespace"),
+            next_token=values.text("next-token"),
+            limit=values.integer("limit") or None,
+            order_by=values.text("order-by"),
+            reverse="true" if values.flag("order-reversed") else "",
+            job_version=values.integer("version") or None,
+            all_job_versions="true" if values.flag("all-versions") else "",
+        )
     found = tuple(map(Execution.parse, items(answer.get("Items"))))
-    render_jobs.executions(found)
-    if found:
+    if not Shape.of(values).is_rows:
+        render.document(answer, Shape.of(values))
+        return False
+    render_jobs.executions(found, Shape.of(values))
+    if answer.get("NextToken"):
+        render.note(f"More: skrei job executions {_typed(values)} --next-token {answer['NextToken']}")
+    elif found:
         render.next_step(f"skrei logs {_typed(values)} -e {found[-1].id}", "what one of them said")
+    return False
 
 
 def history(values: Values) -> None:
@@ -140,20 +131,36 @@ def history(values: Values) -> None:
         answer = ask.get(
             f"{job_path(job_named(values.text('JOB'), ask.endpoint))}/history",
             next_token=values.text("next-token"),
-            limit=limit,
+            limit=limit or None,
             event_type=values.text("event-type"),
             execution_id=values.text("execution-id"),
+            job_version=values.integer("version") or None,
+            all_job_versions="true" if values.flag("all-versions") else "",
             namespace=values.text("namespace"),
         )
-    if values.text("output") != "table":
-        render.document(answer, values.text("output"))
+    found: Sequence[HistoryItem] = tuple(map(HistoryItem.parse, items(answer.get("Items"))))
+    if not Shape.of(values).is_rows:
+        render.document(answer, Shape.of(values))
         return
-    found = tuple(map(HistoryItem.parse, items(answer.get("Items"))))
-    render_jobs.history(found)
+    render_jobs.history(found[::-1] if values.flag("order-reversed") else found, Shape.of(values))
     if len(found) == limit and answer.get("NextToken"):
         render.note(f"More: skrei job history {_typed(values)} --next-token {answer['NextToken']}")
     else:
         render.next_step(f"skrei describe {_typed(values)}", "how it stands now")
+
+
+def versions(values: Values) -> None:
+    """List the versions of a job."""
+    with Ask(values.text("api")) as ask:
+        named = job_named(values.text("JOB"), ask.endpoint)
+        answer = ask.get(f"{job_path(named)}/versions", namespace=values.text("namespace"))
+    if not Shape.of(values).is_rows:
+        render.document(answer, Shape.of(values))
+        return
+    found = tuple(map(Job.parse, items(answer.get("Items"))))
+    render_jobs.versions(found, Shape.of(values))
+    if len(found) > 1:
+        render.next_step(f"skrei job rollback {_typed(values)}", "go back to the one before the last")
 
 
 def stop(values: Values) -> None:
@@ -179,9 +186,10 @@ def stop_job(ask: Ask, job: str, reason: str, values: Values | None = None) -> D
     return ask.call("DELETE", job_path(job), query={"namespace": namespace}, body={"reason": reason})
 
 
-def details(ask: Ask, job: str, namespace: str = "") -> JobDetails:
-    """Return a job with its executions and the beginning of its history."""
-    answer = ask.get(job_path(job), include="executions,history", namespace=namespace)
+def details(ask: Ask, job: str, namespace: str = "", version: int = 0) -> JobDetails:
+    """Return a job with its executions and the beginning of its history; version 0 is the latest."""
+    query = {"namespace": namespace, "job_version": version or None}
+    answer = ask.get(job_path(job), include="executions,history", **query)
     return JobDetails(
         job=Job.parse(answer.get("Job") or {}),
         executions=tuple(map(Execution.parse, items((answer.get("Executions") or {}).get("Items")))),

@@ -1,51 +1,45 @@
-"""Progress on a terminal: one live line under the events that matter."""
+"""Progress on a terminal: a line for each stage, rewritten in place, under the events that matter."""
 
+import shutil
 import sys
+import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-
-from skrei.cli.render_jobs import event_line, progress_states
-from skrei.cli.texts import clean
+from skrei.cli import render
+from skrei.cli.render_jobs import event_line
+from skrei.cli.stages import lines_of
+from skrei.cli.texts import clean, short
 from skrei.progress import Progress
 
 
 class LiveProgress:
-    """A bar of completed partitions with the states of the others, and above it the job's events and every error."""
+    """The stages of a job, and above them the job's own events and every error."""
 
     def __init__(self) -> None:
-        console = Console(file=sys.stderr, highlight=False, markup=False)
-        self._bar = Bar(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[states]}", markup=False),
-            TimeElapsedColumn(),
-            console=console,
-        )
-        self._task = self._bar.add_task("waiting", total=1, states="")
+        self._began = time.monotonic()
+        self._shown = 0
 
     def __enter__(self) -> Self:
-        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        sys.stderr.flush()
 
     def show(self, progress: Progress) -> None:
-        """Move the bar, and say what is worth a line of its own."""
-        for item in progress.events:
-            if not item.execution_id or item.is_error:
-                self._bar.console.print(clean(event_line(item)), soft_wrap=True)
-        self._bar.update(
-            self._task,
-            description=clean(f"{progress.job.name} {progress.job.state}"),
-            total=max(progress.job.count, 1),
-            completed=progress.partitions["Completed"],
-            states=" · ".join((progress_states(progress), *map(clean, progress.notes[:1]))),
-        )
+        """Write the stages anew, and what is worth a line of its own above them."""
+        width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be rewritten
+        told = [event_line(item) for item in progress.events if item.is_error]
+        seconds = time.monotonic() - self._began
+        lines = list(lines_of(short(progress.job.id), progress, seconds, width=width))
+        back = f"\x1b[{self._shown}A\x1b[J" if self._shown else ""
+        sys.stderr.write(back + "".join(f"{clean(text)}\n" for text in told) + _grey(lines))
+        sys.stderr.flush()
+        self._shown = len(lines)
+
+
+def _grey(lines: list[str]) -> str:
+    text = "".join(f"{clean(line)}\n" for line in lines)
+    return f"{render.GREY}{text}{render.PLAIN}" if render.colours(sys.stderr) else text

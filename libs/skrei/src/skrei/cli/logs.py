@@ -2,7 +2,7 @@
 
 from skrei.cli import render
 from skrei.cli.ask import Ask, job_path
-from skrei.cli.flags import API, LAST, NAMESPACE, flag, text
+from skrei.cli.flags import LAST, NAMESPACE, flag, text
 from skrei.cli.grammar import Command, Values
 from skrei.cli.log_frames import LogQuery, frames
 from skrei.cli.references import job_named
@@ -18,7 +18,6 @@ LOGS = Command(
         flag("--tail", "Only what comes from now on.", "-t"),
         text("--execution-id", "ID", "The output of this execution.", "-e"),
         NAMESPACE,
-        API,
     ),
     (LAST,),
 )

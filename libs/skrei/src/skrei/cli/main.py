@@ -3,8 +3,12 @@
 import os
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from skrei_domain.errors import SkreiError
+
+if TYPE_CHECKING:
+    from skrei.cli.grammar import Command, Values
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -39,30 +43,17 @@ def main() -> None:
 
 def _run(words: list[str]) -> int:
     from skrei.cli import tree
-    from skrei.cli.grammar import HelpWanted, Misuse, read
+    from skrei.cli.universal import before_command
 
-    api, words = _before_command(words)
-    if words in (["--version"], ["-V"]):
-        words = ["version"]
+    said, words = before_command(words)
+    words = {"--version": ["version"], "-V": ["version"], "--help": [], "-h": []}.get(" ".join(words), words)
     name, left = tree.split(words)
-    if name in tree.OTHERS:
-        from skrei.cli.program import run
-
-        return run([*name.split(), *left], api)
     if name not in tree.COMMANDS:
         return _tell_group(name, asked=bool(left))
     command = tree.load(name)
-    try:
-        values = read(command, [*(["--api", api] if api else []), *left])
-    except HelpWanted:
-        from skrei.cli import render
-        from skrei.cli.help import command_help
-
-        render.line(command_help(command))
+    values = _read(command, [*said, *left])
+    if values is None:
         return 0
-    except Misuse as error:
-        error.exit_code = command.misuse_code
-        raise
     module, _, function = command.does.partition(":")
     try:
         return int(getattr(import_module(module), function)(values) or 0)
@@ -72,13 +63,29 @@ def _run(words: list[str]) -> int:
         raise with_remedy(error, name) from error
 
 
-def _before_command(words: list[str]) -> tuple[str, list[str]]:
-    """Return the endpoint that was given before the command's name (`skrei --api URL list`), and what follows."""
-    if words and words[0].startswith("--api="):
-        return words[0].partition("=")[2], words[1:]
-    if len(words) > 1 and words[0] == "--api":
-        return words[1], words[2:]
-    return "", words[1:] if words in (["--help"], ["-h"]) else words
+def _read(command: "Command", words: list[str]) -> "Values | None":
+    """Return what a call says; None where it asked for the help, which is printed."""
+    from skrei.cli.grammar import HelpWanted, Misuse, read
+    from skrei.cli.universal import settled, with_universal
+
+    try:
+        return settled(read(with_universal(command), words, os.environ))
+    except HelpWanted:
+        from skrei.cli import render
+        from skrei.cli.help import command_help
+
+        render.line(command_help(command))
+        return None
+    except Misuse as error:
+        error.exit_code = command.misuse_code
+        raise
+    except SkreiError as error:
+        from skrei.cli.exit_codes import NOT_RUN
+        from skrei.errors import CommandFailed
+
+        if command.misuse_code != NOT_RUN:
+            raise
+        raise CommandFailed(error.message, hint=error.hint, exit_code=NOT_RUN) from error
 
 
 def _tell_group(name: str, *, asked: bool) -> int:

@@ -1,54 +1,127 @@
-"""`skrei node …`: who can run jobs, and how much room they have."""
+"""`skrei node …`: who can run jobs, how much room they have, and who may be one."""
 
 from pathlib import Path
 from urllib.parse import quote
 
 from skrei.cli import render, render_nodes
 from skrei.cli.ask import Ask
-from skrei.cli.flags import API, FORMATS, OUTPUT, text, texts
-from skrei.cli.grammar import Argument, Command, Option, Values
+from skrei.cli.flags import OBJECT, TABLE, one_of, page, text, texts
+from skrei.cli.grammar import Argument, Command, Misuse, Option, Values
 from skrei.cli.join_line import join_command
+from skrei.cli.shape import Shape
+from skrei.cli.watch import WATCH, watched
 from skrei.views import Node, Page, items
 
+ORDERS = ("id", "type", "available_cpu", "available_memory", "available_disk", "available_gpu", "approval", "status")
+NODE = Argument("NODE", "a node's id, or a prefix of it", completes="node")
+_SHOW = Option(
+    ("--show",),
+    f"Columns beside the usual ones: {', '.join(render_nodes.GROUPS)}; joined by commas.",
+    default="",
+    metavar="GROUPS",
+)
 LIST = Command(
     "node list",
     "List nodes with what is free on them.",
     "skrei.cli.nodes:list_nodes",
-    (texts("--labels", "SELECTOR", "Only nodes that meet this selector.", "-l"), OUTPUT, API),
-)
-DESCRIBE = Command(
-    "node describe",
-    "Tell everything about a node.",
-    "skrei.cli.nodes:describe",
     (
-        Option(("--output", "-o"), "For programs.", choices=FORMATS[1:], default="yaml", metavar="json|yaml"),
-        API,
+        _SHOW,
+        texts("--labels", "SELECTOR", "Only nodes that meet this selector.", "-l"),
+        one_of("--filter-approval", "Only nodes that are so.", "approved", "pending", "rejected"),
+        one_of("--filter-status", "Only nodes that are so.", "connected", "disconnected"),
+        *page(0, ORDERS),
+        *WATCH,
+        *TABLE,
     ),
-    (Argument("NODE", "a node's id, or a prefix of it"),),
 )
+DESCRIBE = Command("node describe", "Tell everything about a node.", "skrei.cli.nodes:describe", OBJECT, (NODE,))
 JOIN_LINE = Command(
     "node join-line",
     "Print the command that makes another machine a node; it holds the join token.",
     "skrei.cli.nodes:join_line",
-    (text("--data-dir", "FOLDER", "Read it from the data folder of a control plane of this machine."), API),
+    (text("--data-dir", "FOLDER", "Read it from the data folder of a control plane of this machine."),),
 )
+
+
+def _change(action: str, summary: str) -> Command:
+    return Command(
+        f"node {action}",
+        summary,
+        f"skrei.cli.nodes:{action}",
+        (text("--message", "TEXT", "Why; it is kept with the node.", "-m"),),
+        (NODE,),
+    )
+
+
+APPROVE = _change("approve", "Let a node take work.")
+REJECT = _change("reject", "Let a node take no more work, and turn it away.")
+DELETE = _change("delete", "Forget a node; one that is still there says hello again.")
 
 
 def list_nodes(values: Values) -> None:
     """List nodes."""
+    watched(values, _list)
+
+
+def _list(values: Values) -> bool:
+    groups = render_nodes.groups_of(values.text("show"))
+    if isinstance(groups, str):
+        raise Misuse(
+            f"skrei node list: --show {groups}: allowed are {', '.join(render_nodes.GROUPS)}.",
+            hint="All options: skrei node list --help",
+        )
     with Ask(values.text("api")) as ask:
-        answer = ask.get("/orchestrator/nodes", labels=values.texts("labels"))
-    page = Page(tuple(map(Node.parse, items(answer.get("Nodes")))), str(answer.get("NextToken") or ""), answer)
-    render_nodes.nodes(page, values.text("output"))
-    if page.items:
-        render.next_step(f"skrei node describe {page.items[0].id}", "everything about one of them")
+        query = {
+            "filter-approval": values.text("filter-approval"),
+            "filter-status": values.text("filter-status"),
+            "limit": values.integer("limit") or None,
+            "next_token": values.text("next-token"),
+            "order_by": values.text("order-by"),
+            "reverse": "true" if values.flag("order-reversed") else "",
+        }
+        answer = ask.get("/orchestrator/nodes", labels=values.texts("labels"), **query)
+    found = Page(tuple(map(Node.parse, items(answer.get("Nodes")))), str(answer.get("NextToken") or ""), answer)
+    render_nodes.nodes(found, Shape.of(values), groups)
+    if found.next_token:
+        render.note(f"More: skrei node list --next-token {found.next_token}")
+    elif found.items:
+        render.next_step(f"skrei node describe {found.items[0].id}", "everything about one of them")
+    return False
 
 
 def describe(values: Values) -> None:
     """Describe a node."""
     with Ask(values.text("api")) as ask:
-        answer = ask.get(f"/orchestrator/nodes/{quote(values.text('NODE'), safe='')}")
-    render.document(answer.get("Node") or {}, values.text("output"))
+        answer = ask.get(_path(values))
+    render.document(answer.get("Node") or {}, Shape.of(values))
+
+
+def approve(values: Values) -> None:
+    """Let a node take work."""
+    _act(values, "approve")
+
+
+def reject(values: Values) -> None:
+    """Turn a node away."""
+    _act(values, "reject")
+
+
+def delete(values: Values) -> None:
+    """Forget a node."""
+    _act(values, "delete")
+
+
+def _act(values: Values, action: str) -> None:
+    body = {"Action": action, "Message": values.text("message"), "NodeID": values.text("NODE")}
+    with Ask(values.text("api")) as ask:
+        ask.call("PUT", _path(values), body=body)
+    render.line("Ok")
+    if action != "delete":
+        render.next_step(f"skrei node describe {values.text('NODE')}", "how it stands")
+
+
+def _path(values: Values) -> str:
+    return f"/orchestrator/nodes/{quote(values.text('NODE'), safe='')}"
 
 
 def join_line(values: Values) -> None:

@@ -3,12 +3,16 @@
 from skrei import __version__
 from skrei.cli import render
 from skrei.cli.ask import Ask
-from skrei.cli.flags import API, OUTPUT
+from skrei.cli.flags import TABLE, flag
 from skrei.cli.grammar import Command, Values
+from skrei.cli.shape import Shape
 from skrei.errors import ApiError, Unreachable
 
 VERSION = Command(
-    "version", "Tell the version of this program and of the API.", "skrei.cli.probe:version", (OUTPUT, API)
+    "version",
+    "Tell the version of this program and of the API.",
+    "skrei.cli.probe:version",
+    (flag("--client", "Only of this program; no API is asked."), *TABLE),
 )
 TIMEOUT_SECONDS = 2.0
 """A server that has not told its version by then is told as not reachable."""
@@ -16,8 +20,9 @@ TIMEOUT_SECONDS = 2.0
 
 def version(values: Values) -> None:
     """Print the version of this program and of the API."""
-    url, server, problem = server_version(values.text("api"))
-    render.version(__version__, server, url, problem, values.text("output"))
+    told = ("", "", "") if values.flag("client") else server_version(values.text("api"))
+    url, server, problem = told
+    render.version(__version__, server, url, problem, Shape.of(values))
 
 
 def server_version(given: str) -> tuple[str, str, str]:

@@ -16,3 +16,9 @@ def job_named(text: str, endpoint: str) -> str:
             f"`-` is the last job, and none was submitted to {endpoint} from here.", hint="skrei list shows every job."
         )
     return last
+
+
+def job_and_path(text: str) -> tuple[str, str]:
+    """Return the job and the path inside its results that `JOB/PATH` names; a job alone has no path."""
+    job, _, path = text.partition("/")
+    return job, path.strip("/")

@@ -9,7 +9,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from skrei.cli.texts import clean, columns, quantity
+from skrei.cli.shape import PLAIN_TABLE, Shape
+from skrei.cli.texts import clean, columns, harmless, quantity, separated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,7 +43,7 @@ def problem(what: str, todo: str) -> None:
 def grey(text: str) -> None:
     """Print one line beside the output that nobody has to read, in grey where that can be seen."""
     shown = clean(text)
-    print(f"{GREY}{shown}{PLAIN}" if _colours(sys.stderr) else shown, file=sys.stderr)
+    print(f"{GREY}{shown}{PLAIN}" if colours(sys.stderr) else shown, file=sys.stderr)
 
 
 def next_step(command: str, meaning: str) -> None:
@@ -52,17 +53,18 @@ def next_step(command: str, meaning: str) -> None:
         grey(f"Next: {command}  ({meaning})")
 
 
-def _colours(stream: TextIO) -> bool:
+def colours(stream: TextIO) -> bool:
+    """Return whether a stream shows colours: a terminal that can, of somebody who wants them (NO_COLOR)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def document(found: Document, output: str) -> None:
+def document(found: Document, shape: Shape) -> None:
     """Print a document of the API for a program, with the version of its shape."""
     shaped = {"apiVersion": API_VERSION} | found
-    if output == "yaml":
-        _print_yaml(shaped)
+    if shape.output == "yaml":
+        print(file_text(shaped), end="")
     else:
-        _print_json(shaped)
+        _print_json(shaped, pretty=shape.pretty)
 
 
 def job_file(job: Document, output: str) -> None:
@@ -70,33 +72,43 @@ def job_file(job: Document, output: str) -> None:
     if output == "json":
         _print_json(job)
     else:
-        _print_yaml(job)
+        print(file_text(job), end="")
 
 
-def _print_json(found: Document) -> None:
+def _print_json(found: Document, *, pretty: bool = True) -> None:
     import json
 
-    print(json.dumps(found, indent=2, ensure_ascii=False))
+    print(json.dumps(found, indent=2 if pretty else None, ensure_ascii=False))
 
 
-def _print_yaml(found: Document) -> None:
+def file_text(found: Document) -> str:
+    """Return a document as YAML."""
     import yaml
 
-    print(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), end="")
+    text: str = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
+    return text
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns under a header."""
-    for text in columns(headers, rows):
-        print(text)
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], shape: Shape = PLAIN_TABLE) -> None:
+    """Print columns under a header: aligned for people, or as CSV with every column."""
+    lines = separated(headers, rows) if shape.output == "csv" else columns(headers, rows)
+    for number, text in enumerate(lines):
+        if number or shape.header:
+            print(text)
 
 
-def version(client: str, server: str, url: str, problem: str, output: str) -> None:
-    """Print both versions."""
-    if output != "table":
-        document({"Client": client, "Server": server or None, "Endpoint": url}, output)
+def version(client: str, server: str, url: str, problem: str, shape: Shape) -> None:
+    """Print both versions; no endpoint means that none was asked."""
+    if not shape.is_rows:
+        told = {"Server": server or None, "Endpoint": url} if url else {}
+        document({"Client": client, **told}, shape)
+        return
+    if shape.output == "csv":
+        table(("CLIENT", "SERVER", "ENDPOINT"), [(client, server, url)], shape)
         return
     line(f"client  v{client.removeprefix('v')}")
+    if not url:
+        return
     if server:
         line(f"server  {server}  ({url})")
     else:
@@ -104,9 +116,9 @@ def version(client: str, server: str, url: str, problem: str, output: str) -> No
 
 
 def output_text(text: str, stream: int = 1) -> None:
-    """Print a program's own output verbatim, on the stream it came from: what it wrote is its user's business."""
+    """Print a program's own output on the stream it came from: exactly to a file or a pipe, harmless to a terminal."""
     out = sys.stderr if stream == 2 else sys.stdout
-    out.write(text)
+    out.write(harmless(text) if out.isatty() else text)
     out.flush()
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skrei.cli import render
-from skrei.cli.texts import ago, clock, indented, quantity, short, with_next_step
+from skrei.cli.shape import PLAIN_TABLE, Shape
+from skrei.cli.texts import ago, clock, indented, moment, quantity, short, with_next_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from skrei.progress import Progress
     from skrei.views import Execution, HistoryItem, Job, JobDetails, Page
@@ -17,43 +19,73 @@ MOST_REASONS = 10
 """Reasons of failed attempts in `describe`; the table above them has all."""
 
 
-def jobs(page: Page[Job], output: str) -> None:
+def jobs(page: Page[Job], shape: Shape) -> None:
     """Print a list of jobs."""
-    if output != "table":
-        render.document(page.document, output)
+    if not shape.is_rows:
+        render.document(page.document, shape)
         return
-    rows = ((ago(job.created), short(job.id), _name(job), job.engine, job.type, job.state) for job in page.items)
-    render.table(("CREATED", "ID", "NAME", "ENGINE", "TYPE", "STATE"), rows)
+    rows = (
+        (when(job.created, shape), whole(job.id, shape), _name(job), job.engine, job.type, job_state(job))
+        for job in page.items
+    )
+    render.table(("CREATED", "ID", "NAME", "ENGINE", "TYPE", "STATE"), rows, shape)
     if page.next_token:
         render.note(f"More: skrei job list --next-token {page.next_token}")
 
 
-def executions(found: Sequence[Execution]) -> None:
+def versions(found: Sequence[Job], shape: Shape) -> None:
+    """Print the versions of a job, each as it was described."""
+    rows = ((str(job.version), when(job.created, shape), job.type, str(job.count or ""), job.engine) for job in found)
+    render.table(("VERSION", "CREATED", "TYPE", "COUNT", "ENGINE"), rows, shape)
+
+
+def executions(found: Sequence[Execution], shape: Shape = PLAIN_TABLE) -> None:
     """Print executions as a table."""
-    if not found:
+    if not found and shape.output == "table":
         render.line("None so far.")
         return
     rows = (
         (
-            short(one.id),
+            whole(one.id, shape),
             str(one.partition),
-            short(one.node_id),
-            one.state,
+            whole(one.node_id, shape),
+            execution_state(one),
             one.desired,
             _exit_code(one),
-            ago(one.created),
+            when(one.created, shape),
             f"{max((one.modified - one.created).total_seconds(), 0):.2f} s" if one.is_terminal else "",
             one.message,
         )
         for one in found
     )
-    render.table(("ID", "PARTITION", "NODE", "STATE", "DESIRED", "EXIT", "CREATED", "TOOK", "MESSAGE"), rows)
+    render.table(("ID", "PARTITION", "NODE", "STATE", "DESIRED", "EXIT", "CREATED", "TOOK", "MESSAGE"), rows, shape)
 
 
-def history(found: Sequence[HistoryItem]) -> None:
+def history(found: Sequence[HistoryItem], shape: Shape = PLAIN_TABLE) -> None:
     """Print history as a table."""
-    rows = ((clock(item.at), item.level, short(item.execution_id), item.topic, item.message) for item in found)
-    render.table(("TIME", "LEVEL", "EXECUTION", "TOPIC", "EVENT"), rows)
+    rows = ((clock(item.at), item.level, whole(item.execution_id, shape), item.topic, item.message) for item in found)
+    render.table(("TIME", "LEVEL", "EXECUTION", "TOPIC", "EVENT"), rows, shape)
+
+
+def job_state(job: Job) -> str:
+    """Return a job's state, and how its program ended where that was not well: `Completed (exit 3)`."""
+    return f"{job.state} (exit {job.exit_code})" if job.exit_code else job.state
+
+
+def execution_state(execution: Execution) -> str:
+    """Return an execution's state, and how its program ended where that was not well."""
+    code = _exit_code(execution)
+    return f"{execution.state} (exit {code})" if code not in ("", "0") else execution.state
+
+
+def when(at: datetime, shape: Shape) -> str:
+    """Return how long ago that was for a person, the moment itself where rows are wide or read by programs."""
+    return moment(at) if shape.wide or shape.output == "csv" else ago(at)
+
+
+def whole(id_: str, shape: Shape) -> str:
+    """Return an id, short for a person."""
+    return id_ if shape.wide or shape.output == "csv" else short(id_)
 
 
 def describe(found: JobDetails) -> None:
@@ -66,7 +98,7 @@ def describe(found: JobDetails) -> None:
         "Name": job.name,
         "Namespace": job.namespace,
         "Type": job.type,
-        "State": job.state,
+        "State": job_state(job),
         "Message": job.message,
         "Position": f"{job.position} of those that wait" if job.state == "Queued" and job.position else "",
         "Count": str(job.count),

@@ -8,26 +8,79 @@ from skrei.cli import render
 from skrei.cli.texts import quantity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from skrei.cli.shape import Shape
     from skrei.views import Node, Page
 
 
-def nodes(page: Page[Node], output: str) -> None:
-    """Print a list of nodes."""
-    if output != "table":
-        render.document(page.document, output)
+def nodes(page: Page[Node], shape: Shape, groups: Sequence[str]) -> None:
+    """Print a list of nodes, with these groups of columns beside the usual ones."""
+    if not shape.is_rows:
+        render.document(page.document, shape)
         return
-    rows = (
-        (
-            node.id,
-            node.type,
-            node.membership,
-            node.connection,
-            ", ".join(node.engines),
-            f"{node.available['CPU']:g} / {node.capacity['CPU']:g}",
-            f"{quantity(node.available['Memory'])} / {quantity(node.capacity['Memory'])}",
-            str(node.running),
-            " ".join(f"{key}={value}" for key, value in sorted(node.labels.items())),
-        )
-        for node in page.items
-    )
-    render.table(("ID", "TYPE", "APPROVAL", "STATUS", "ENGINES", "CPU FREE", "MEMORY FREE", "RUNNING", "LABELS"), rows)
+    chosen = [*_USUAL, *(column for group in groups for column in GROUPS[group])]
+    rows = ([value(node) for _, value in chosen] for node in page.items)
+    render.table([name for name, _ in chosen], rows, shape)
+
+
+def groups_of(text: str) -> tuple[str, ...] | str:
+    """Return the groups that `a,b` names (nothing: the usual ones), or the first word that is none."""
+    if not text:
+        return USUAL
+    words = tuple(word.strip().lower() for word in text.split(","))
+    return next((word for word in words if word not in GROUPS), words)
+
+
+def _compute(node: Node) -> dict[str, object]:
+    found: dict[str, object] = (node.document.get("Info") or {}).get("ComputeNodeInfo") or {}
+    return found
+
+
+def _joined(name: str) -> Callable[[Node], str]:
+    def value(node: Node) -> str:
+        found = _compute(node).get(name)
+        return ", ".join(map(str, found)) if isinstance(found, list) else ""
+
+    return value
+
+
+def _version(name: str) -> Callable[[Node], str]:
+    return lambda node: str(((node.document.get("Info") or {}).get("BacalhauVersion") or {}).get(name) or "")
+
+
+def _amount(name: str) -> Callable[[Node], str]:
+    if name in ("CPU", "GPU"):
+        return lambda node: f"{node.available[name]:g} / {node.capacity[name]:g}"
+    return lambda node: f"{quantity(node.available[name])} / {quantity(node.capacity[name])}"
+
+
+_USUAL: list[tuple[str, Callable[[Node], str]]] = [
+    ("ID", lambda node: node.id),
+    ("TYPE", lambda node: node.type),
+    ("APPROVAL", lambda node: node.membership),
+    ("STATUS", lambda node: node.connection),
+]
+GROUPS: dict[str, list[tuple[str, Callable[[Node], str]]]] = {
+    "labels": [("LABELS", lambda node: " ".join(f"{key}={value}" for key, value in sorted(node.labels.items())))],
+    "version": [
+        ("VERSION", _version("GitVersion")),
+        ("ARCHITECTURE", _version("GOARCH")),
+        ("OS", _version("GOOS")),
+    ],
+    "features": [
+        ("ENGINES", _joined("ExecutionEngines")),
+        ("INPUTS FROM", _joined("StorageSources")),
+        ("OUTPUTS", _joined("Publishers")),
+    ],
+    "engines": [("ENGINES", lambda node: ", ".join(node.engines))],
+    "capacity": [
+        ("CPU FREE", _amount("CPU")),
+        ("MEMORY FREE", _amount("Memory")),
+        ("DISK FREE", _amount("Disk")),
+        ("GPU FREE", _amount("GPU")),
+        ("RUNNING", lambda node: str(node.running)),
+    ],
+}
+"""Groups of columns by the words of `--show`."""
+USUAL = ("engines", "capacity", "labels")

@@ -1,7 +1,8 @@
-"""The progress of a job that is waited for: a live bar on a terminal, lines elsewhere, on standard error."""
+"""The progress of a job that is waited for: a line for each stage on a terminal, lines elsewhere, on standard error."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -27,8 +28,8 @@ class ProgressView(Protocol):
 
 
 def progress_view() -> ProgressView:
-    """Return a live bar on a terminal, plain lines elsewhere. Both go to standard error: the answer is elsewhere."""
-    if sys.stderr.isatty():
+    """Return stages on a terminal, plain lines elsewhere. Both go to standard error: the answer is elsewhere."""
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         from skrei.cli.live import LiveProgress
 
         return LiveProgress()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from skrei.cli import render
 from skrei.cli.render_jobs import event_line
+from skrei.cli.stages import with_bar
 from skrei.cli.texts import clean, short, with_next_step
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Status:
         self._job = job
         self._quiet = quiet
         self._began = time.monotonic()
-        self._passing = sys.stderr.isatty() and not quiet
+        self._passing = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not quiet
         self._shown = ""
         self._done = False
         self._reason = ""
@@ -58,10 +60,11 @@ class Status:
         waited = time.monotonic() - self._began
         if self._passing and not self._done and waited > SHORTEST_WAIT_SECONDS:
             states = ", ".join(f"{state} {number}" for state, number in sorted(look.partitions.items()))
-            notes = "".join(f" · {note}" for note in look.notes[:MOST_NOTES])
+            notes = "".join(f" · {with_bar(note)}" for note in look.notes[:MOST_NOTES])
             room = shutil.get_terminal_size().columns - 1  # a line that wraps could not be taken away again
             self._shown = clean(f"{self._job} {states} · {waited:.0f} s{notes}")[:room]
-            print(f"\r\x1b[K{render.GREY}{self._shown}{render.PLAIN}", end="", file=sys.stderr, flush=True)
+            grey, plain = (render.GREY, render.PLAIN) if render.colours(sys.stderr) else ("", "")
+            print(f"\r\x1b[K{grey}{self._shown}{plain}", end="", file=sys.stderr, flush=True)
 
     def clear(self, *, for_good: bool = True) -> None:
         """Take the passing line away: the job speaks now."""

@@ -1,6 +1,7 @@
 """Running a job as one runs a program: submitted, stayed with, and its exit code passed on."""
 
 import uuid
+from collections.abc import Iterable
 from http import HTTPStatus
 
 from skrei import state
@@ -32,21 +33,35 @@ def run(values: Values, job: Document, command: str) -> int:
             submitted = submit(ask, job, force=values.flag("force"))
         except SkreiError as error:
             raise not_run(error, command) from error
-        if values.flag("id-only") or values.flag("detach") or not values.flag("wait"):
-            render.line(submitted.job_id)
-            return 0
-        if not values.flag("quiet"):
-            render_run.submitted(submitted.job_id, submitted.warnings)
-        from skrei.cli.stay import Stay
+        count = job.get("Count")
+        return stay_with(ask, values, submitted.job_id, 1 if count is None else int(count), submitted.warnings)
 
-        stay = Stay(
-            ask,
-            submitted.job_id,
-            count=int(job.get("Count") or 1),
-            quiet=values.flag("quiet"),
-            timeout_seconds=values.seconds("wait-timeout-secs"),
-        )
-        return stay.until_end()
+
+def stay_with(ask: Ask, values: Values, job_id: str, count: int, warnings: Iterable[str]) -> int:
+    """Do with a job that was submitted what `values` (of `run_options.STAYING`) say; return the exit code."""
+    if leaves_at_once(values):
+        for warning in warnings:
+            render.note(f"Warning: {warning}")
+        render.line(job_id)
+        return 0
+    if not values.flag("quiet"):
+        render_run.submitted(job_id, warnings)
+    from skrei.cli.stay import Stay
+
+    stay = Stay(
+        ask,
+        job_id,
+        count=count,
+        quiet=values.flag("quiet"),
+        timeout_seconds=values.seconds("wait-timeout-secs"),
+        tells_nodes=values.flag("node-details"),
+    )
+    return stay.until_end()
+
+
+def leaves_at_once(values: Values) -> bool:
+    """Whether the job's id is all that is wanted."""
+    return values.flag("id-only") or values.flag("detach") or not values.flag("wait")
 
 
 def submit(ask: Ask, job: Document, *, force: bool = False) -> Submitted:

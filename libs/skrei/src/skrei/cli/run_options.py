@@ -1,12 +1,15 @@
 """What `docker run` and `wasm run` share: their options, and the job that they make."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from skrei.cli import inputs
-from skrei.cli.flags import API, flag, integer, seconds, text, texts
-from skrei.cli.grammar import Kind, Option, Values
+from skrei.cli.exit_codes import NOT_RUN
+from skrei.cli.flags import flag, integer, one_of, seconds, text, texts
+from skrei.cli.grammar import Argument, Command, Kind, Option, Values
 from skrei.views import Document
+from skrei_domain.errors import SkreiError
 
 NETWORKS = {"default": "Default", "none": "None", "bridge": "Bridge", "host": "Host", "http": "HTTP", "full": "Full"}
 
@@ -16,29 +19,28 @@ STAYING = (
     flag("--id-only", "Print the job's id on standard output, and leave."),
     seconds("--wait-timeout-secs", "Stay at most so long; 0 is no limit."),
     flag("--quiet", "Say nothing beside the job's own output.", "-q"),
-    flag("--dry-run", "Print the job as it would be sent."),
-    Option(
-        ("--format",),
-        "How --dry-run prints it.",
-        choices=("yaml", "json"),
-        default="yaml",
-        metavar="yaml|json",
-    ),
+    flag("--dry-run", "Print the job as it would be sent, and send nothing."),
+    one_of("--format", "How --dry-run prints it.", "yaml", "json", default="yaml"),
+    flag("--node-details", "Say which node each partition runs on."),
+    flag("--follow", "Accepted and meaningless: the output is shown while it comes.", "-f", hidden=True),
+    flag("--group-events", "Accepted and meaningless: what happened is told by partition.", hidden=True),
 )
+FORCE = flag("--force", "Submit even when nothing has changed.")
 JOB = (
     text("--name", "NAME", "The job's name."),
     text("--namespace", "NAME", "The job's namespace."),
-    integer("--count", "How many partitions.", default=1, least=1),
+    FORCE,
+    Option(("--count", "--concurrency"), "How many partitions.", Kind.INTEGER, 1, "NUMBER", least=1),
     integer("--priority", "Higher goes first.", least=None),
-    texts("--labels", "K=V", "A label of the job; repeat.", "-l"),
-    text("--constraints", "SELECTOR", "Which nodes: `region=eu,disk in (ssd,nvme),!gpu`.", "-s"),
+    texts("--labels", "K=V", "A label of the job; repeat, or K=V,K=V.", "-l"),
     Option(
-        ("--target",),
-        "Any node that can, or all of them (an ops job).",
-        choices=("any", "all"),
-        default="any",
-        metavar="any|all",
+        ("--constraints", "--selector", "-s"),
+        "Which nodes: `region=eu,disk in (ssd,nvme),!gpu`.",
+        default="",
+        metavar="SELECTOR",
     ),
+    one_of("--target", "Any node that can, or all of them (an ops job).", "any", "all", default="any"),
+    one_of("--fail-on", "With exit-code, a program that ends with another code than 0 has failed.", "exit-code"),
 )
 TASK = (
     text("--task-name", "NAME", "The task's name.", default="main"),
@@ -58,13 +60,34 @@ TASK = (
         "What of the network the program may reach.",
         choices=tuple(NETWORKS),
         default="default",
-        metavar="none|bridge|host|http",
+        metavar="default|none|bridge|host|http",
     ),
     texts("--domain", "NAME", "With --network http: a domain that may be reached; repeat."),
     integer("--timeout", "Seconds for the whole job; 0 is no limit."),
     integer("--queue-timeout", "Seconds to wait for room; 0 is the default."),
 )
-OPTIONS = (*JOB, *TASK, *STAYING, API)
+OPTIONS = (*JOB, *TASK, *STAYING)
+EXIT_CODES = (
+    "Exit code: the program's (of several partitions the highest); 1 the job failed otherwise, 124 timeout,\n"
+    "125 could not be run, 130 Ctrl+C, which leaves the job running; a second Ctrl+C stops it."
+)
+
+
+def run_command(name: str, summary: str, own: tuple[Option, ...], what: Argument, rest: Argument) -> Command:
+    """Return the declaration of a command that runs `what` with the words of `rest`: both engines' are alike."""
+    module = f"skrei.cli.{name.partition(' ')[0]}"
+    return Command(name, summary, f"{module}:run", (*own, *OPTIONS), (what, rest), misuse_code=NOT_RUN, more=EXIT_CODES)
+
+
+def run_engine(values: Values, name: str, job: Callable[[Values], Document]) -> int:
+    """Submit the job that `job` makes of the values, and stay with it; what cannot be made of them is not run."""
+    from skrei.cli.run import not_run, run
+
+    try:
+        made = job(values)
+    except SkreiError as error:
+        raise not_run(error, name) from error
+    return run(values, made, name)
 
 
 def job_of(values: Values, engine: Document, extra_inputs: tuple[Document, ...] = ()) -> Document:
@@ -96,6 +119,7 @@ def job_of(values: Values, engine: Document, extra_inputs: tuple[Document, ...] 
         "Labels": inputs.pairs(values.texts("labels"), "--labels"),
         "Constraints": inputs.constraints(values.text("constraints")),
         "Tasks": [task],
+        **filled(FailOn=values.text("fail-on")),
     }
 
 

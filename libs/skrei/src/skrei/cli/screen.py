@@ -4,12 +4,14 @@ What is written is remembered by its length, so that an output is told once, whe
 the node, again after a broken connection, and the rest from the result.
 """
 
+import codecs
 import sys
 import threading
 from collections.abc import Callable
 from typing import BinaryIO
 
 from skrei.cli.lines import Lines
+from skrei.cli.texts import harmless
 
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 """Stands in text for bytes that are none: from there on only the result has the output as it was."""
@@ -73,6 +75,8 @@ class Screen:
         self._lock = threading.Lock()
         self._closed = False
         self._out = dict(zip(STREAMS, streams or (sys.stdout.buffer, sys.stderr.buffer), strict=True))
+        self._decoders = {stream: _decoder() for stream, out in self._out.items() if out.isatty()}
+        """Of streams that are terminals: what a program says there is shown, and cannot speak to the terminal."""
         self.broken: OSError | None = None
 
     def on_terminal(self, stream: int) -> bool:
@@ -91,13 +95,25 @@ class Screen:
             if self._closed or self.broken is not None:
                 return
             self._before()
-            try:
-                self._out[stream].write(data)
-                self._out[stream].flush()
-            except BrokenPipeError as error:
-                self.broken = error
+            self._put(stream, data)
+
+    def _put(self, stream: int, data: bytes, *, last: bool = False) -> None:
+        decoder = self._decoders.get(stream)
+        shown = data if decoder is None else harmless(decoder.decode(data, last)).encode()
+        try:
+            self._out[stream].write(shown)
+            self._out[stream].flush()
+        except BrokenPipeError as error:
+            self.broken = error
 
     def close(self) -> None:
         """Write no more: the program ends, and threads may still be on their way."""
         with self._lock:
+            if not self._closed and self.broken is None:
+                for stream in self._decoders:
+                    self._put(stream, b"", last=True)
             self._closed = True
+
+
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")("replace")

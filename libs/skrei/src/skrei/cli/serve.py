@@ -1,120 +1,157 @@
 """`skrei serve`: the stack of this machine, with an embedded Postgres and nats-server unless others are named."""
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from skrei.cli import supervise
+from skrei.cli.flags import flag, integer, one_of, text, texts
+from skrei.cli.grammar import Command, Kind, Misuse, Option, Values
 from skrei.errors import Rejected
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+CONFIG_FILE = "config.yaml"
+"""In the data folder: what `skrei config set` writes, and what is read where no other file is named."""
+PEER_KEYS = {
+    "api.host": "listen",
+    "api.port": "port",
+    "datadir": "data_dir",
+    "orchestrator.enabled": "orchestrator",
+    "compute.enabled": "compute",
+    "compute.allowlistedlocalpaths": "allow_local",
+    "compute.env.allowlist": "allow_env",
+    "labels": "labels",
+    "logging.level": "log_level",
+}
+"""Keys of Bacalhau's configuration that say what a setting here says, as `-c` takes them."""
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+def _port(name: str, help_: str, variable: str, default: int) -> Option:
+    return integer(name, help_, default=default, most=65535, variable=variable)
 
 
-@app.command()
-def serve(
-    orchestrator: Annotated[bool, typer.Option("--orchestrator", help="Run the control plane.")] = False,
-    compute: Annotated[bool, typer.Option("--compute", help="Run a node; neither flag is both.")] = False,
-    *,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir",
-            envvar="SKREI_DATA_DIR",
-            help="Where everything lies; else /var/lib/skrei for root, ~/.skrei for others.",
+SERVE = Command(
+    "serve",
+    "Start the stack of this machine, and keep it running until Ctrl+C or SIGTERM.",
+    "skrei.cli.serve:serve",
+    (
+        flag("--orchestrator", "Run the control plane."),
+        flag("--compute", "Run a node; neither flag is both."),
+        text("--name", "NAME", "The node's name for people; else the host's."),
+        text("--listen", "ADDR", "Let other machines in at this address; else this one alone."),
+        _port("--port", "The API's port; 0 takes a free one.", "SKREI_API_PORT", 1234),
+        _port("--publisher-port", "The port of the publisher's door.", "SKREI_PUBLISHER_PORT", 1235),
+        _port("--nats-port", "The embedded server's port.", "SKREI_NATS_PORT", 4222),
+        text("--database-url", "URL", "A Postgres to use instead of the embedded one."),
+        text("--nats-url", "URL", "A NATS server to use instead of the embedded one."),
+        text("--nats-creds", "FILE", "This node's credentials for that server.", completes="file"),
+        text("--join", "URL", "Become a node of the control plane at this address."),
+        text("--token", "TOKEN", "Its join token; needed once.", variable="SKREI_JOIN_TOKEN"),
+        flag("--take-over", "Join under this node's id although another key speaks for it."),
+        integer("--schedulers", "Schedulers; all but one stand by.", default=1, least=1, most=5),
+        texts("--allow-local", "GLOB", "Host paths that jobs may read, GLOB:rw to write; repeat."),
+        one_of("--log-level", "What is logged; else info, and warning on a terminal.", *LOG_LEVELS),
+        Option(
+            ("--idle-minutes",),
+            "Stop after so long without requests and jobs; 0 never.",
+            Kind.SECONDS,
+            0.0,
+            "MINUTES",
+            least=0,
         ),
-    ] = None,
-    listen: Annotated[
-        str | None,
-        typer.Option("--listen", metavar="ADDR", help="Let other machines in at this address; else this one alone."),
-    ] = None,
-    port: Annotated[
-        int,
-        typer.Option("--port", envvar="SKREI_API_PORT", min=0, max=65535, help="The API's port; 0 takes a free one."),
-    ] = 1234,
-    publisher_port: Annotated[
-        int,
-        typer.Option(
-            "--publisher-port",
-            envvar="SKREI_PUBLISHER_PORT",
-            min=0,
-            max=65535,
-            help="The port of the publisher's door.",
-        ),
-    ] = 1235,
-    nats_port: Annotated[
-        int, typer.Option("--nats-port", envvar="SKREI_NATS_PORT", min=0, max=65535, help="The embedded server's port.")
-    ] = 4222,
-    database_url: Annotated[
-        str | None, typer.Option("--database-url", help="A Postgres to use instead of the embedded one.")
-    ] = None,
-    nats_url: Annotated[
-        str | None, typer.Option("--nats-url", help="A NATS server to use instead of the embedded one.")
-    ] = None,
-    nats_creds: Annotated[
-        Path | None, typer.Option("--nats-creds", help="This node's credentials for that server.")
-    ] = None,
-    join: Annotated[
-        str | None, typer.Option("--join", metavar="URL", help="Become a node of the control plane at this address.")
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option("--token", envvar="SKREI_JOIN_TOKEN", help="Its join token; needed once.")
-    ] = None,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Join under this node's id although another key speaks for it.")
-    ] = False,
-    schedulers: Annotated[
-        int, typer.Option("--schedulers", min=1, max=5, help="Schedulers; all but one stand by.")
-    ] = 1,
-    allow_local: Annotated[
-        list[str] | None,
-        typer.Option("--allow-local", metavar="GLOB", help="Host paths that jobs may read, GLOB:rw to write; repeat."),
-    ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="A YAML file with settings.")] = None,
-    log_level: Annotated[
-        str, typer.Option("--log-level", help="debug, info, warning or error; else info, and warning on a terminal.")
-    ] = "",
-    idle_minutes: Annotated[
-        float,
-        typer.Option("--idle-minutes", min=0, help="Stop after so long without requests and jobs; 0 never."),
-    ] = 0,
-) -> None:
+    ),
+    more="Settings: skrei config list shows every one; -c NAME=VALUE says one for this run, -c FILE.yaml many.",
+)
+
+
+def serve(values: Values) -> None:
     """Start the stack and keep it running until Ctrl+C or SIGTERM."""
-    log_level = log_level or ("warning" if sys.stderr.isatty() else "info")
-    _check(log_level, database_url)
-    orchestrator, compute = roles(orchestrator, compute, join=join, listen=listen, nats_url=nats_url)
+    values, config = _settings(values)
+    database_url = values.text("database-url") or None
+    if database_url and not database_url.startswith(POSTGRES_SCHEMES):
+        raise Rejected("--database-url needs the form postgresql://USER:PASSWORD@HOST:5432/DATABASE.")
+    join, listen, nats_url = (values.text(name) or None for name in ("join", "listen", "nats-url"))
+    orchestrator, compute = roles(
+        values.flag("orchestrator"), values.flag("compute"), join=join, listen=listen, nats_url=nats_url
+    )
     try:
         from skrei_embedded.whereabouts import StackOptions, Whereabouts
     except ModuleNotFoundError as error:
         raise Rejected(
             f"The services are not installed here ({error.name} is missing).", hint="Install `skrei[serve]`."
         ) from error
+    from skrei.cli import supervise
+
+    folder, creds = os.environ.get("SKREI_DATA_DIR", ""), values.text("nats-creds")
     options = StackOptions(
         orchestrator=orchestrator,
         compute=compute,
-        data_dir=data_dir,
+        data_dir=Path(folder) if folder else None,
         listen=listen,
-        port=port,
-        publisher_port=publisher_port,
-        nats_port=nats_port,
+        port=values.integer("port"),
+        publisher_port=values.integer("publisher-port"),
+        nats_port=values.integer("nats-port"),
         database_url=database_url,
         nats_url=nats_url,
-        nats_creds=nats_creds,
+        nats_creds=Path(creds) if creds else None,
         join=join.rstrip("/") if join else None,
-        token=token,
-        take_over=take_over,
-        schedulers=schedulers,
-        allow_local=tuple(allow_local or ()),
+        token=values.text("token") or None,
+        take_over=values.flag("take-over"),
+        schedulers=values.integer("schedulers"),
+        allow_local=values.texts("allow-local"),
         config=config,
-        log_level=log_level,
-        idle_minutes=idle_minutes,
+        log_level=values.text("log-level") or ("warning" if sys.stderr.isatty() else "info"),
+        idle_minutes=values.seconds("idle-minutes"),
     )
     Whereabouts(options).check_creds()
     supervise.become(options)
+
+
+def _settings(values: Values) -> tuple[Values, Path | None]:
+    """Return the values with what `-c` says of options, and the config file that is meant; the rest goes to services.
+
+    A file that is named wins over SKREI_CONFIG, that over the one in the data folder. Raises Misuse or Rejected.
+    """
+    from skrei.config_files import client_settings, names_a_file
+
+    said = values.texts("config")
+    files = [Path(one) for one in said if names_a_file(one)]
+    if len(files) > 1:
+        raise Misuse("skrei serve: -c names more than one file.", hint="Put their settings into one.")
+    told = {PEER_KEYS.get(key, key): value for key, value in client_settings(set(said) - set(map(str, files))).items()}
+    options = {option.key.replace("-", "_"): option for option in SERVE.options}
+    if "data_dir" in told:
+        os.environ["SKREI_DATA_DIR"] = told.pop("data_dir")
+    values = _as_options(values, {key: told.pop(key) for key in list(told) if key in options}, options)
+    if name := values.text("name"):
+        told["name"] = name
+    for key, value in told.items():
+        if not key.isidentifier():
+            raise Misuse(f"skrei serve: there is no setting {key}.", hint="skrei config list shows every one.")
+        os.environ[f"SKREI_{key.upper()}"] = value
+    from skrei.state import usual_folder
+
+    own = usual_folder() / CONFIG_FILE
+    if files or os.environ.get("SKREI_CONFIG"):
+        return values, next(iter(files), None)
+    return values, own if own.is_file() else None
+
+
+def _as_options(values: Values, told: dict[str, str], options: dict[str, Option]) -> Values:
+    """Return the values with settings that have options of their own; what the call says stays. Raises Misuse."""
+    from skrei.cli.grammar import read
+
+    words: list[str] = []
+    for key, value in told.items():
+        option = options[key]
+        if option.key not in values.given:
+            parts: Sequence[str] = value.split(",") if option.kind is Kind.TEXTS else [value]
+            words += [f"{option.names[0]}={part}" for part in parts]
+    if not words:
+        return values
+    more = read(SERVE, words)
+    return values.with_(**{key: more.found[options[key].key] for key in told if options[key].key in more.given})
 
 
 def roles(
@@ -143,11 +180,3 @@ def roles(
         raise Rejected(f"--join {join}: an address begins with http:// or https://.",
                        hint="It looks like http://10.0.0.1:1234.")  # fmt: skip
     return False, True
-
-
-def _check(log_level: str, database_url: str | None) -> None:
-    """Refuse flags that cannot work before anything is started. Raises BadParameter or Rejected."""
-    if log_level.lower() not in LOG_LEVELS:
-        raise typer.BadParameter(f"{log_level!r} is not one of {', '.join(LOG_LEVELS)}", param_hint="--log-level")
-    if database_url and not database_url.startswith(POSTGRES_SCHEMES):
-        raise Rejected("--database-url needs the form postgresql://USER:PASSWORD@HOST:5432/DATABASE.")

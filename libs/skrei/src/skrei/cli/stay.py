@@ -39,9 +39,11 @@ class Stay:
     count: int
     quiet: bool = False
     timeout_seconds: float = 0.0
+    tells_nodes: bool = False
     ends: Ends = field(default_factory=Ends)
     _live: dict[str, "LiveLogs"] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
+    _placed: set[str] = field(default_factory=set)
     _partitions: dict[int, str] = field(default_factory=dict)
 
     def until_end(self) -> int:
@@ -82,6 +84,9 @@ class Stay:
 
     def _attend(self, execution: Execution) -> None:
         """Follow an execution that runs; show the rest of one that has ended when it is the only one of its job."""
+        if self.tells_nodes and execution.node_id and execution.id not in self._placed:
+            self._placed.add(execution.id)
+            render.note(f"Partition {execution.partition} is on {execution.node_id}.")
         if execution.is_terminal or execution.state != "Running" or execution.id in self._live:
             return
         if sum(thread.is_alive() for thread in self._live.values()) >= MOST_FOLLOWED:

@@ -3,6 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
+_LAYOUT = frozenset(b"\t\n\r")
+_SHOWN = {code: f"^{chr(code ^ 64)}" for code in [*range(32), 127] if code not in _LAYOUT}
+_SHOWN |= {code: f"\\x{code:02x}" for code in range(128, 160)}
+"""Control characters as `cat -v` shows them."""
 _CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if code not in {9, 10}}
 
 
@@ -25,6 +29,14 @@ def clean(text: str) -> str:
     return text.translate(_CONTROL)
 
 
+def harmless(text: str) -> str:
+    """Return a program's output for a terminal: a control character that could speak to it is shown (`^[`) instead.
+
+    Tabs, ends of lines and the return to a line's beginning stay: output is laid out with them.
+    """
+    return text.translate(_SHOWN)
+
+
 def short(id_: str) -> str:
     """Return the first ten characters of an id made by Skrei (`j-1a2b3c4d`); other names stay whole."""
     return id_[:10] if len(id_) == 38 and id_[1] == "-" else id_
@@ -39,6 +51,11 @@ def ago(at: datetime) -> str:
         if seconds < limit:
             return f"{seconds / size:.0f}{unit} ago"
     return f"{seconds / 86400:.0f}d ago"
+
+
+def moment(at: datetime) -> str:
+    """Return a time in UTC, to the second, as programs read it; an absent time is empty."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if at.timestamp() > 0 else ""
 
 
 def clock(at: datetime) -> str:
@@ -59,6 +76,16 @@ def quantity(size_bytes: float) -> str:
             break
         size, unit = size / 1024, larger
     return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+
+
+def separated(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield lines of CSV (RFC 4180, ended by a line feed), the headings first."""
+    for row in [headers, *rows]:
+        yield ",".join(_csv_cell(clean(cell)) for cell in row)
+
+
+def _csv_cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
 
 
 def columns(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -6,72 +6,97 @@ from importlib import import_module
 from skrei.cli.grammar import Command, Misuse, nearest
 
 COMMANDS = {
-    "docker run": "skrei.cli.docker:RUN",
-    "wasm run": "skrei.cli.wasm:RUN",
     "run": "skrei.cli.jobfiles:RUN",
-    "list": "skrei.cli.jobs:LIST",
+    "list": "skrei.cli.job_list:LIST",
     "describe": "skrei.cli.jobs:DESCRIBE",
     "logs": "skrei.cli.logs:LOGS",
+    "get": "skrei.cli.get:GET",
     "stop": "skrei.cli.jobs:STOP",
+    "serve": "skrei.cli.serve:SERVE",
+    "down": "skrei.cli.down:DOWN",
+    "doctor": "skrei.cli.doctor:DOCTOR",
+    "demo": "skrei.cli.tour:DEMO",
+    "version": "skrei.cli.probe:VERSION",
+    "docker run": "skrei.cli.docker:RUN",
+    "wasm run": "skrei.cli.wasm:RUN",
     "job run": "skrei.cli.jobfiles:RUN",
     "job validate": "skrei.cli.jobfiles:VALIDATE",
-    "job list": "skrei.cli.jobs:LIST",
+    "job list": "skrei.cli.job_list:LIST",
     "job describe": "skrei.cli.jobs:DESCRIBE",
     "job executions": "skrei.cli.jobs:EXECUTIONS",
     "job history": "skrei.cli.jobs:HISTORY",
+    "job versions": "skrei.cli.jobs:VERSIONS",
+    "job diff": "skrei.cli.acts:DIFF",
     "job logs": "skrei.cli.logs:LOGS",
+    "job get": "skrei.cli.get:GET",
+    "job ls": "skrei.cli.files:LS",
+    "job cat": "skrei.cli.files:CAT",
+    "job wait": "skrei.cli.acts:WAIT",
     "job stop": "skrei.cli.jobs:STOP",
+    "job rerun": "skrei.cli.acts:RERUN",
+    "job scale": "skrei.cli.acts:SCALE",
+    "job rollback": "skrei.cli.acts:ROLLBACK",
     "node list": "skrei.cli.nodes:LIST",
     "node describe": "skrei.cli.nodes:DESCRIBE",
+    "node approve": "skrei.cli.nodes:APPROVE",
+    "node reject": "skrei.cli.nodes:REJECT",
+    "node delete": "skrei.cli.nodes:DELETE",
     "node join-line": "skrei.cli.nodes:JOIN_LINE",
-    "down": "skrei.cli.down:DOWN",
-    "doctor": "skrei.cli.doctor:DOCTOR",
-    "version": "skrei.cli.probe:VERSION",
+    "agent alive": "skrei.cli.agents:ALIVE",
+    "agent node": "skrei.cli.agents:NODE",
+    "agent version": "skrei.cli.agents:VERSION",
+    "agent config": "skrei.cli.agents:CONFIG",
+    "auth info": "skrei.cli.auth:INFO",
+    "auth hash-password": "skrei.cli.auth:HASH_PASSWORD",
+    "auth sso login": "skrei.cli.auth:SSO_LOGIN",
+    "auth sso logout": "skrei.cli.auth:SSO_LOGOUT",
+    "auth sso token": "skrei.cli.auth:SSO_TOKEN",
+    "profile save": "skrei.cli.profile_commands:SAVE",
+    "profile list": "skrei.cli.profile_commands:LIST",
+    "profile show": "skrei.cli.profile_commands:SHOW",
+    "profile select": "skrei.cli.profile_commands:SELECT",
+    "profile delete": "skrei.cli.profile_commands:DELETE",
 }
-"""What is read by `skrei.cli.grammar`."""
-
-OTHERS = {
-    "get": "Fetch the results of a job.",
-    "job get": "Fetch the results of a job.",
-    "serve": "Start the stack of this machine.",
-    "demo": "Start the real stack, run a word count over it, show its results, stop everything again.",
-}
-"""What `skrei.cli.program` reads: commands that take long anyway. With what each does, for the help."""
+"""Where each command is declared, in the order in which the help lists them."""
 
 GROUPS = {
     "docker": "Run containers.",
     "wasm": "Run WebAssembly modules.",
-    "job": "Submit, watch and stop jobs; fetch their results.",
-    "node": "Look at nodes.",
+    "job": "Submit, watch, change and stop jobs; fetch their results.",
+    "node": "Look at nodes, and say which may take work.",
+    "agent": "Look at the server at the other end.",
+    "auth": "Look at who asks, and log in.",
+    "auth sso": "Logins of a whole organisation.",
+    "profile": "APIs that this user works with, by name.",
 }
 
 
 def split(words: Sequence[str]) -> tuple[str, list[str]]:
     """Return the command's or group's name that `words` begin with, and what follows it. Raises Misuse."""
-    if not words:
-        return "", []
-    for length in (2, 1):
+    for length in (3, 2, 1):
         name = " ".join(words[:length])
-        if len(words) >= length and (name in COMMANDS or name in OTHERS):
+        if len(words) >= length and name in COMMANDS:
             return name, list(words[length:])
-    first = words[0]
-    if first not in GROUPS:
-        raise _unknown(first, "", [name for name in [*COMMANDS, *OTHERS, *GROUPS] if " " not in name])
-    if len(words) == 1 or words[1] in ("--help", "-h"):
-        return first, list(words[1:])
-    raise _unknown(words[1], f"{first} ", [name.partition(" ")[2] for name in inside(first)])
+    group, left = "", list(words)
+    while left and f"{group} {left[0]}".strip() in GROUPS:
+        group = f"{group} {left.pop(0)}".strip()
+    if left and left[0] not in ("--help", "-h"):
+        prefix = f"{group} " if group else ""
+        raise _unknown(left[0], prefix, [name.removeprefix(prefix) for name in inside(group)])
+    return group, left
 
 
 def inside(group: str) -> list[str]:
-    """Return the full names of a group's commands; of the root, all commands of one word and all groups."""
-    names = [*COMMANDS, *OTHERS]
-    if group:
-        return [name for name in names if name.startswith(f"{group} ")]
-    return [*(name for name in names if " " not in name), *GROUPS]
+    """Return the full names of a group's commands and of the groups in it; of the root, those of one word."""
+    prefix = f"{group} " if group else ""
+    names = [*COMMANDS, *GROUPS]
+    return [
+        name for name in names if name.startswith(prefix) and " " not in name.removeprefix(prefix) and name != group
+    ]
 
 
 def load(name: str) -> Command:
-    """Return the declaration of one of COMMANDS, under the name that was typed."""
+    """Return the declaration of a command, under the name that was typed."""
     from dataclasses import replace
 
     module, _, attribute = COMMANDS[name].partition(":")
@@ -82,7 +107,7 @@ def load(name: str) -> Command:
 
 def summary(name: str) -> str:
     """Return what a command or group does, in a sentence."""
-    return OTHERS.get(name) or GROUPS.get(name) or load(name).summary
+    return GROUPS.get(name) or load(name).summary
 
 
 def _unknown(word: str, prefix: str, known: Sequence[str]) -> Misuse:

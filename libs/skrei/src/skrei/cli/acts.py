@@ -1,0 +1,231 @@
+"""`skrei job wait`, `rerun`, `scale`, `rollback`, `diff`: what is done with a job that is there.
+
+A rerun, a scale and a rollback make a new version of the job, as an update with a changed file does.
+"""
+
+import time
+from http import HTTPStatus
+from pathlib import Path
+
+from skrei import state
+from skrei.cli import render
+from skrei.cli.ask import Ask, job_path
+from skrei.cli.exit_codes import NOT_RUN, TIMED_OUT, Ends
+from skrei.cli.flags import JOB, NAMESPACE, flag, integer, one_of, seconds, text
+from skrei.cli.grammar import Argument, Command, Misuse, Values
+from skrei.cli.looks import executions_of, looks
+from skrei.cli.references import job_named
+from skrei.cli.run_options import EXIT_CODES, STAYING
+from skrei.cli.texts import short
+from skrei.errors import ApiError, CommandFailed, Rejected
+from skrei.views import Document, Job, items
+
+SERVERS = ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime")
+"""What of a job the server writes."""
+
+WAIT = Command(
+    "job wait",
+    "Wait until jobs have ended, and exit with the highest exit code of their programs.",
+    "skrei.cli.acts:wait",
+    (
+        one_of("--for", "What to wait for.", "end", "running", default="end"),
+        seconds("--timeout", "At most so long; 0 is no limit."),
+        flag("--quiet", "Say nothing.", "-q"),
+        NAMESPACE,
+    ),
+    (Argument("JOB", "jobs, by id, prefix or name; none is the last one", rest=True, completes="job"),),
+    more=EXIT_CODES,
+)
+RERUN = Command(
+    "job rerun",
+    "Run a job again: a new version of it, with the same description.",
+    "skrei.cli.acts:rerun",
+    (
+        integer("--version", "Of this version; 0 is the latest.", "-v"),
+        text("--reason", "TEXT", "Why; for whoever reads the job's history."),
+        NAMESPACE,
+        *(one for one in STAYING if one.key not in ("dry-run", "format")),
+    ),
+    (JOB,),
+    misuse_code=NOT_RUN,
+    more=EXIT_CODES,
+)
+SCALE = Command(
+    "job scale",
+    "Give a job another number of partitions (a service: of replicas): a new version of it.",
+    "skrei.cli.acts:scale",
+    (text("--task", "NAME", "Of this task, which has a count of its own."), NAMESPACE),
+    (JOB, Argument("COUNT", "how many")),
+)
+ROLLBACK = Command(
+    "job rollback",
+    "Go back to an earlier version of a job: a new version with its description.",
+    "skrei.cli.acts:rollback",
+    (integer("--to", "To this version; else the one before the last."), NAMESPACE),
+    (JOB,),
+)
+DIFF = Command(
+    "job diff",
+    "Tell what a job file would change in the job of its name, or what differs between two versions of a job.",
+    "skrei.cli.acts:diff",
+    (
+        integer("--version", "The newer of two versions; 0 is the latest.", "-v"),
+        integer("--to", "The older one; 0 is the one before."),
+        NAMESPACE,
+    ),
+    (Argument("FILE|JOB", "a job file, or a job", completes="job"),),
+)
+
+
+def wait(values: Values) -> int:
+    """Wait for each job; return the highest exit code."""
+    until = time.monotonic() + values.seconds("timeout") if values.seconds("timeout") else None
+    codes = []
+    with Ask(values.text("api")) as ask:
+        for typed in values.texts("JOB") or ("-",):
+            job = Job.parse(
+                ask.get(job_path(job_named(typed, ask.endpoint)), namespace=values.text("namespace")).get("Job") or {}
+            )
+            codes.append(_wait_for(ask, job.id, values, until))
+    return max(codes, default=0)
+
+
+def _wait_for(ask: Ask, job_id: str, values: Values, until: float | None) -> int:
+    ends = Ends()
+    for look in looks(ask, job_id):
+        ends.take(look.events)
+        if look.job.is_terminal:
+            from skrei.cli.render_jobs import job_state
+
+            code = ends.exit_code(look.job, look.executions or executions_of(ask, job_id))
+            if not values.flag("quiet"):
+                render.line(f"{short(job_id)} {job_state(look.job)}")
+            return code
+        if values.text("for") == "running" and look.job.state == "Running":
+            if not values.flag("quiet"):
+                render.line(f"{short(job_id)} {look.job.state}")
+            return 0
+        if until is not None and time.monotonic() > until:
+            raise CommandFailed(
+                f"{short(job_id)} is {look.job.state} after {values.seconds('timeout'):g} s.",
+                hint=f"Why: skrei describe {short(job_id)}",
+                exit_code=TIMED_OUT,
+            )
+    raise AssertionError("unreachable: looks end with a terminal one")
+
+
+def rerun(values: Values) -> int:
+    """Run a job again, and stay with it as `docker run` does."""
+    from skrei.cli.run import stay_with
+
+    body = {
+        "JobVersion": values.integer("version"),
+        "Reason": values.text("reason"),
+        "Namespace": values.text("namespace"),
+    }
+    with Ask(values.text("api")) as ask:
+        try:
+            path = job_path(job_named(values.text("JOB"), ask.endpoint))
+            answer = ask.call("PUT", f"{path}/rerun", body=body, query={"namespace": values.text("namespace")})
+            job = Job.parse(ask.get(job_path(str(answer.get("JobID")))).get("Job") or {})
+        except ApiError as error:
+            raise CommandFailed(error.message, hint=error.hint, exit_code=NOT_RUN) from error
+        state.remember_job(ask.endpoint, job.id)
+        return stay_with(ask, values, job.id, job.count, answer.get("Warnings") or ())
+
+
+def scale(values: Values) -> None:
+    """Change the count of a job."""
+    said = values.text("COUNT")
+    if not said.isdigit():
+        raise Misuse(f"skrei job scale: {said}: not a whole number.", hint="Usage: skrei job scale JOB COUNT")
+    with Ask(values.text("api")) as ask:
+        job = _document(ask, values)
+        task = values.text("task")
+        if task:
+            tasks = [one | {"Count": int(said)} if one.get("Name") == task else one for one in job.get("Tasks") or ()]
+            if tasks == job.get("Tasks") and task not in [one.get("Name") for one in tasks]:
+                named = ", ".join(str(one.get("Name")) for one in tasks)
+                raise Rejected(f"The job has no task {task!r}.", hint=f"Its tasks: {named}")
+            changed = job | {"Tasks": tasks}
+        else:
+            changed = job | {"Count": int(said)}
+        _update(ask, changed, f"scaled to {int(said)}")
+
+
+def rollback(values: Values) -> None:
+    """Submit an earlier version's description again."""
+    with Ask(values.text("api")) as ask:
+        named = job_named(values.text("JOB"), ask.endpoint)
+        answer = ask.get(f"{job_path(named)}/versions", namespace=values.text("namespace"))
+        known = {job.version: job for job in map(Job.parse, items(answer.get("Items")))}
+        wanted = values.integer("to") or (sorted(known)[-2] if len(known) > 1 else 0)
+        if wanted not in known:
+            there = ", ".join(map(str, sorted(known)))
+            what = f"There is no version {wanted}" if wanted else "There is no earlier version"
+            raise Rejected(f"{what} of {short(named)}.", hint=f"Its versions: {there}")
+        _update(ask, known[wanted].document, f"back to version {wanted}")
+
+
+def diff(values: Values) -> None:
+    """Print what differs."""
+    typed = values.text("FILE|JOB")
+    with Ask(values.text("api")) as ask:
+        if Path(typed).is_file():
+            from skrei.jobfile import load
+
+            told = ask.call("PUT", "/orchestrator/jobs/diff", body={"Job": load(Path(typed))}, repeatable=True)
+            text_, warnings = str(told.get("Diff") or ""), told.get("Warnings") or ()
+        else:
+            text_, warnings = _between(ask, job_named(typed, ask.endpoint), values), ()
+    for warning in warnings:
+        render.note(f"Warning: {warning}")
+    render.line(text_.rstrip("\n") or "No diff detected.")
+
+
+def _between(ask: Ask, job: str, values: Values) -> str:
+    """Return the difference of two versions, as `diff -u` tells it, of their descriptions as files."""
+    import difflib
+
+    from skrei.cli.render import file_text
+
+    answer = ask.get(f"{job_path(job)}/versions", namespace=values.text("namespace"))
+    known = {one.version: one for one in map(Job.parse, items(answer.get("Items")))}
+    newer = values.integer("version") or max(known, default=0)
+    older = values.integer("to") or max((one for one in known if one < newer), default=0)
+    missing = next((one for one in (newer, older) if one not in known), None)
+    if missing is not None:
+        there = ", ".join(map(str, sorted(known)))
+        what = f"There is no version {missing}" if missing else "There is no earlier version"
+        raise Rejected(f"{what} of {short(job)}.", hint=f"Its versions: {there}")
+    before, after = (file_text(bare(known[one].document)).splitlines(keepends=True) for one in (older, newer))
+    return "".join(difflib.unified_diff(before, after, f"version {older}", f"version {newer}"))
+
+
+def bare(job: Document) -> Document:
+    """Return a job's description without what the server writes: as it can be submitted."""
+    own = {key: value for key, value in job.items() if key not in SERVERS}
+    if meta := {key: value for key, value in (job.get("Meta") or {}).items() if not key.startswith("bacalhau.org/")}:
+        return own | {"Meta": meta}
+    return {key: value for key, value in own.items() if key != "Meta"}
+
+
+def _document(ask: Ask, values: Values) -> Document:
+    named = job_named(values.text("JOB"), ask.endpoint)
+    found: Document = ask.get(job_path(named), namespace=values.text("namespace")).get("Job") or {}
+    return found
+
+
+def _update(ask: Ask, job: Document, what: str) -> None:
+    from skrei.cli.run import submit
+
+    try:
+        submitted = submit(ask, bare(job))
+    except ApiError as error:
+        if error.status in (HTTPStatus.CONFLICT, HTTPStatus.INTERNAL_SERVER_ERROR) and "no changes" in error.message:
+            raise Rejected(f"The job is so already: {error.message}", hint="Nothing was changed.") from error
+        raise
+    for warning in submitted.warnings:
+        render.note(f"Warning: {warning}")
+    render.line(f"{short(submitted.job_id)} {what}.")
+    render.next_step(f"skrei describe {short(submitted.job_id)}", "how it goes")
