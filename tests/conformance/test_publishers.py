@@ -21,4 +21,4 @@ class TestStore(PublisherContract):
 
     async def read(self, publisher: Publisher, execution_id: str) -> bytes | None:
         opened = await publisher.open(execution_id)
-        return None if opened is None or opened.path is None else opened.path.read_bytes()
+        return None if opened is None else opened.data or (opened.path.read_bytes() if opened.path else None)

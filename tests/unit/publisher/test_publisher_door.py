@@ -10,8 +10,9 @@ from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
+from skrei_publisher.shelf import Item
 from skrei_publisher.source import ApiSource, SourceAway
-from skrei_publisher.store import Item, ResultStore, digest_of
+from skrei_publisher.store import ResultStore, digest_of
 
 CONTENT = b"0123456789" * 100
 
@@ -47,7 +48,10 @@ def record() -> Record:
 @pytest.fixture
 async def door(tmp_path: Path, record: Record) -> AsyncIterator[TestClient]:
     with ResultStore(tmp_path) as store:
-        store.put([Item("e-1", digest_of(CONTENT), CONTENT)])
+        upload = tmp_path / "upload"
+        upload.write_bytes(CONTENT)
+        store.adopt("e-1", digest_of(CONTENT), upload)
+        store.put([Item("e-5", digest_of(b"small"), b"small")])
         async with TestClient(TestServer(build(store, record, DOOR, healthy=lambda: True))) as client:
             yield client
 
@@ -63,6 +67,14 @@ async def test_a_stored_result_is_served_whole_in_part_and_by_its_head(door: Tes
     assert (part.status, await part.read()) == (206, CONTENT[990:])
     head = await door.head(url)
     assert (head.status, head.headers["Content-Length"], await head.read()) == (200, "1000", b"")
+
+
+async def test_a_small_result_is_served_whole_and_named_by_its_digest(door: TestClient) -> None:
+    answer = await door.get(address("e-5"), headers={"Range": "bytes=2-"})
+    assert (answer.status, await answer.read()) == (200, b"small")
+    assert answer.headers["ETag"] == f'"{digest_of(b"small")}"'
+    head = await door.head(address("e-5"))
+    assert (head.status, head.headers["Content-Length"]) == (200, "5")
 
 
 async def test_a_result_that_is_not_taken_over_yet_has_the_same_address(door: TestClient) -> None:

@@ -18,7 +18,8 @@ from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.log_door import LogDoor
 from skrei_publisher.logbook import Appended, LogBook, LogGap, LogOver, LogsFull
-from skrei_publisher.store import Item, ResultStore, digest_of
+from skrei_publisher.shelf import Item
+from skrei_publisher.store import ResultStore, digest_of
 
 PRIVATE, PUBLIC = new_key()
 

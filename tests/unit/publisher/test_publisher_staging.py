@@ -45,7 +45,8 @@ class Place:
             upload.hash_on()
 
     def files(self) -> set[str]:
-        return {str(each.relative_to(self.root)) for each in self.root.rglob("*") if each.is_file()} - {"lock"}
+        names = {str(each.relative_to(self.root)) for each in self.root.rglob("*") if each.is_file()}
+        return {name for name in names if name != "lock" and not name.startswith("small.db")}
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 import os
-import stat
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from skrei_domain.errors import Invalid
-from skrei_publisher.store import Item, ResultStore, StoreBusy, digest_of
+from skrei_publisher.shelf import Item
+from skrei_publisher.store import ResultStore, StoreBusy, digest_of
 
 
 def item(name: str, content: bytes = b"result") -> Item:
@@ -29,32 +30,57 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
         pass
 
 
-def test_a_name_appears_only_after_its_content_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    happened: list[str] = []
-    real, real_rename = os.fsync, Path.rename
+def test_all_of_a_batch_is_stored_or_nothing(tmp_path: Path) -> None:
+    with ResultStore(tmp_path) as store:
+        with sqlite3.connect(tmp_path / "small.db") as other:  # a full disk, as far as a test can have one
+            other.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON results WHEN new.execution_id = 'e-2'"
+                " BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+            )
+        with pytest.raises(OSError, match="disk full"):
+            store.put([item("e-1"), item("e-2")])
+        assert (store.find("e-1"), store.used_bytes) == (None, 0)
+        store.put([item("e-1")])
+        assert store.find("e-1") == b"result"
 
-    def noting(descriptor: int) -> None:
-        happened.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
-        real(descriptor)
 
-    monkeypatch.setattr(os, "fsync", noting)
-    monkeypatch.setattr(Path, "rename", lambda a, b: (happened.append("rename"), real_rename(a, b))[1])
+def test_what_is_put_was_synced_by_its_commit(tmp_path: Path) -> None:
     with ResultStore(tmp_path) as store:
         store.put([item("e-1")])
-    assert happened == ["content", "rename", "folder", "folder"]
+        shelf = store._shelf._open()
+        assert shelf.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert shelf.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: each commit is on disk before it returns
 
 
-def test_a_crash_in_the_middle_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_room_of_what_was_dropped_goes_back_to_the_disk(tmp_path: Path) -> None:
+    def size() -> int:
+        with sqlite3.connect(tmp_path / "small.db") as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return (tmp_path / "small.db").stat().st_size
+
     with ResultStore(tmp_path) as store:
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError("power cut")))
-            with pytest.raises(OSError, match="power cut"):
-                store.put([item("e-1")])
-        assert store.find("e-1") is None
-    with ResultStore(tmp_path) as store:
-        assert list((tmp_path / "aside").iterdir()) == []
+        store.put([item(f"e-{n}", os.urandom(60_000)) for n in range(10)])
+        full = size()
+        store.drop([f"e-{n}" for n in range(10)])
+        assert size() < full / 4
+
+
+def test_a_file_and_a_small_result_replace_each_other(tmp_path: Path) -> None:
+    with ResultStore(tmp_path / "store") as store:
+        (tmp_path / "upload").write_bytes(b"uploaded")
         store.put([item("e-1")])
-        assert store.find("e-1")
+        store.adopt("e-1", digest_of(b"uploaded"), tmp_path / "upload")
+        assert (store.find("e-1"), store.used_bytes) == (store.path("e-1"), len(b"uploaded"))
+        store.put([item("e-1")])
+        assert (store.find("e-1"), store.used_bytes) == (b"result", len(b"result"))
+        store.drop(["e-1"])
+        assert (store.find("e-1"), store.used_bytes) == (None, 0)
+
+
+def test_a_million_entries_are_listed_in_pages(tmp_path: Path) -> None:
+    with ResultStore(tmp_path) as store:
+        store.put([item(f"e-{n:04}") for n in range(2_500)])
+        assert [name for name, _, _ in store.entries()] == [f"e-{n:04}" for n in range(2_500)]
 
 
 def test_content_that_is_not_its_digest_is_not_stored(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -6,8 +7,9 @@ import pytest
 
 from skrei_domain.messages import PublisherCommand, PublisherFact, ResultHeld
 from skrei_publisher.retention import Retention
+from skrei_publisher.shelf import Item
 from skrei_publisher.source import SourceAway
-from skrei_publisher.store import Item, ResultStore, digest_of
+from skrei_publisher.store import ResultStore, digest_of
 from skrei_publisher.worker import Worker
 
 DAY = 86400.0
@@ -110,9 +112,10 @@ async def test_an_api_that_is_away_leaves_everything_to_the_next_command(bench: 
     assert (await bench.do(take(held("e-1", b"one")))).stored
 
 
-async def test_a_damaged_file_is_fetched_anew(bench: Bench) -> None:
+async def test_a_damaged_result_is_fetched_anew(bench: Bench) -> None:
     bench.store.put([Item("e-1", digest_of(b"one"), b"one")])
-    bench.store.path("e-1").write_bytes(b"xne")
+    with sqlite3.connect(bench.store.root / "small.db") as other:
+        other.execute("UPDATE results SET content = ?", (b"xne",))
     assert (await bench.do(take(held("e-1", b"one")))).stored
     assert bench.store.holds("e-1", digest_of(b"one"))
 
@@ -138,7 +141,7 @@ async def test_a_full_store_takes_nothing_and_drops_nothing(tmp_path: Path, reco
 
 
 async def test_a_disk_that_refuses_is_no_end_of_the_service(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(bench.store._shelf, "put", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert await bench.do(take(held("e-1", b"one"))) == PublisherFact()
 
 
@@ -161,7 +164,7 @@ async def test_a_long_command_is_carried_out_in_batches(tmp_path: Path) -> None:
 
 async def test_a_result_goes_when_its_time_is_over_and_the_leader_is_told(bench: Bench) -> None:
     await bench.do(take(held("e-1", b"one")))
-    stored_at = bench.store.path("e-1").stat().st_mtime
+    ((_, _, stored_at),) = bench.store.entries()
     bench.now = stored_at + 6 * DAY
     assert await bench.retention.run_once() == 0
     bench.now = stored_at + 8 * DAY

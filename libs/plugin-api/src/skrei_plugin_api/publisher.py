@@ -69,10 +69,11 @@ class StagedGone(PublishError):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Where a finalised result can be read: a file of this machine, or an address to send readers to."""
+    """Where a finalised result can be read: a file of this machine, an address to send readers to, or itself."""
 
     path: Path | None = None
     url: str = ""
+    data: bytes | None = None
 
 
 class Publisher(Plugin):

@@ -37,7 +37,7 @@ def build(
     uploads: UploadDoor | None = None,
     logs: LogDoor | None = None,
 ) -> web.Application:
-    """Return the door. GET also answers HEAD; Range works on what is stored. Without `uploads` it only gives."""
+    """Return the door. GET also answers HEAD; Range works on what is a file. Without `uploads` it only gives."""
 
     async def download(request: web.Request) -> web.StreamResponse:
         execution_id = request.match_info["execution_id"]
@@ -48,20 +48,17 @@ def build(
             "Cache-Control": "private, max-age=0",
             "X-Content-Type-Options": "nosniff",
         }
-        path = store.find(execution_id)
-        if path is not None:
-            return web.FileResponse(path, headers=headers)
-        content = await source.fetch(execution_id)
-        if content is None:
-            # It may have been taken over between the two looks.
-            if (path := store.find(execution_id)) is not None:
-                return web.FileResponse(path, headers=headers)
+        # It may be taken over between two looks, so the store has the last.
+        found = store.find(execution_id) or await source.fetch(execution_id) or store.find(execution_id)
+        if found is None:
             return problem(
                 HTTPStatus.NOT_FOUND,
                 f"There is no result of execution {execution_id}.",
                 "It was not published, or its time is over: `skrei job describe` tells which.",
             )
-        return web.Response(body=content, headers=headers | {"ETag": f'"{digest_of(content)}"'})
+        if isinstance(found, bytes):
+            return web.Response(body=found, headers=headers | {"ETag": f'"{digest_of(found)}"'})
+        return web.FileResponse(found, headers=headers)
 
     async def health(_: web.Request) -> web.Response:
         well = healthy()

@@ -50,7 +50,7 @@ class LogDoor:
 
     def _over(self, store: ResultStore, keep: timedelta) -> list[str]:
         old = self._book.expired(keep.total_seconds())
-        stored = [execution_id for execution_id, _, _ in self._book.entries() if store.find(execution_id) is not None]
+        stored = [execution_id for execution_id, _, _ in self._book.entries() if store.has(execution_id)]
         return [*old, *stored]
 
     async def _append(self, request: web.Request) -> web.Response:

@@ -124,9 +124,11 @@ class StorePublisher(Publisher):
             await self._do(self.staging.abort, execution_id)
 
     async def open(self, execution_id: str) -> Opened | None:
-        """Return the file."""
-        path = self.store.find(execution_id)
-        return None if path is None else Opened(path)
+        """Return the file, or what is too small to be one."""
+        found = self.store.find(execution_id)
+        if isinstance(found, bytes):
+            return Opened(data=found)
+        return None if found is None else Opened(found)
 
     # ------------------------------------------------------------ helpers
 

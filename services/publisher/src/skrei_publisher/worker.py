@@ -12,8 +12,9 @@ from skrei_domain.messages import PublisherCommand, PublisherFact, ResultHeld, S
 from skrei_kit.observability import get_logger
 from skrei_publisher.finaliser import Finaliser
 from skrei_publisher.retention import Retention
+from skrei_publisher.shelf import Item
 from skrei_publisher.source import SourceAway
-from skrei_publisher.store import Item, ResultStore, digest_of
+from skrei_publisher.store import ResultStore, digest_of
 
 log = get_logger()
 
