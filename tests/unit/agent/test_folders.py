@@ -48,6 +48,8 @@ def test_a_restart_keeps_what_the_journal_knows_and_sweeps_the_rest(tmp_path: Pa
     before = Folders(tmp_path)
     before.open([])
     known, unknown = before.make("e-known", inputs=1), before.make("e-unknown", inputs=1)
+    for places in (known, unknown):  # as a storage does that needs one
+        places.inputs[0].mkdir()
     before.close()
     after = Folders(tmp_path)
     after.open(["e-known"])

@@ -130,3 +130,27 @@ async def test_a_restart_finds_what_was_kept_and_drops_what_was_half_fetched(tmp
     assert (await again.get(wanted, "t")).read_bytes() == b"data set"
     assert len(source.opened) == 1
     assert len(files(tmp_path)) == 1
+
+
+async def test_what_is_at_hand_is_one_file_for_all_and_written_anew_where_it_is_not_itself(
+    tmp_path: Path, source: Source
+) -> None:
+    cache = a_cache(tmp_path, source)
+    (first, path), (again, same) = cache.keep(b"small"), cache.keep(b"small")
+    assert (first, path, path.read_bytes()) == (again, same, b"small")
+    assert first == digest(b"small")
+    path.write_bytes(b"")  # what a power cut may leave of it
+    assert cache.keep(b"small")[1].read_bytes() == b"small"
+    assert (cache.size_bytes, len(files(tmp_path))) == (5, 1)
+    assert source.opened == []
+
+
+async def test_many_small_files_are_bounded_by_their_number(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skrei_compute_agent.input_cache.MOST_FILES", 2)
+    cache = a_cache(tmp_path, source)
+    for text in (b"1", b"2", b"3"):
+        cache.release(cache.keep(text)[0])
+    assert (len(files(tmp_path)), cache.size_bytes) == (2, 2)
+    assert a_cache(tmp_path, source).size_bytes == 2

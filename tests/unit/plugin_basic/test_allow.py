@@ -53,7 +53,7 @@ def test_the_most_generous_entry_counts(tmp_path: Path) -> None:
 def stage(tmp_path: Path, path: Path, *allowed: str, **params: object) -> Path:
     storage = LocalStorage(PluginContext(tmp_path, allow_local=allowed))
     source = SourceSpec("local", {"SourcePath": str(path)} | params, "/in")
-    return asyncio.run(storage.stage(source, tmp_path, StageLimits(), NoBlobs())).source
+    return asyncio.run(storage.stage(source, tmp_path, StageLimits(), NoBlobs(tmp_path))).source
 
 
 def refusal(tmp_path: Path, path: Path, *allowed: str, **params: object) -> StageFailed:
@@ -108,7 +108,7 @@ def test_what_is_allowed_but_not_there_says_so(tmp_path: Path) -> None:
 def owners(tmp_path: Path, path: Path, *allowed: str, node: bool = True, job: bool = True, **params: object) -> Path:
     storage = LocalStorage(PluginContext(tmp_path, allow_local=allowed, owner_paths=node))
     source = SourceSpec("local", {"SourcePath": str(path)} | params, "/in", owner_reads=job)
-    return asyncio.run(storage.stage(source, tmp_path, StageLimits(), NoBlobs())).source
+    return asyncio.run(storage.stage(source, tmp_path, StageLimits(), NoBlobs(tmp_path))).source
 
 
 def test_the_owner_reads_what_no_entry_names_on_a_node_of_his_own(tmp_path: Path) -> None:

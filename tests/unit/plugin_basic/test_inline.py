@@ -25,10 +25,14 @@ class Blobs:
         assert digest == DIGEST
         return self.path
 
+    def keep(self, data: bytes) -> Path:
+        kept = self.path.parent / "kept"
+        kept.write_bytes(data)
+        return kept
+
 
 def stage(tmp_path: Path, url: str, limits: StageLimits | None = None, blob: Path | None = None) -> Mount:
     folder = tmp_path / "staged"
-    folder.mkdir()
     storage = InlineStorage(PluginContext(tmp_path))
     source = SourceSpec("inline", {"URL": url}, "/in")
     return asyncio.run(storage.stage(source, folder, limits or StageLimits(), Blobs(blob or tmp_path)))

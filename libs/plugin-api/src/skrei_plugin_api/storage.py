@@ -64,6 +64,9 @@ class BlobReader(Protocol):
         Raises SkreiError when they cannot be had.
         """
 
+    def keep(self, data: bytes) -> Path:
+        """Return a file with exactly these bytes, to be read only: one for all who bring the same. For small ones."""
+
 
 class Storage(Plugin):
     """Stages inputs of one type."""
@@ -76,7 +79,8 @@ class Storage(Plugin):
     async def stage(self, source: SourceSpec, folder: Path, limits: StageLimits, blobs: BlobReader) -> Mount:
         """Make the input available and return where it lies and where it belongs.
 
-        `folder` is empty and the input's own: what is made lies below it, and the caller removes it. What the mount
+        `folder` is the input's own and not there yet: what is made is it or lies below it, and the caller removes it;
+        making it is left to whoever needs it, since most of a small job's start are folders. What the mount
         names is not changed by anyone while the task runs, unless it is read-write. Raises StageFailed.
         """
 

@@ -289,11 +289,20 @@ class EngineContract:
 
 
 class NoBlobs:
-    """Has no blobs."""
+    """Has no blobs, and keeps what is small in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     async def fetch(self, digest: str) -> Path:
         """Refuse."""
         raise StageFailed(StageProblem.MISSING, f"there is no {digest}")
+
+    def keep(self, data: bytes) -> Path:
+        """Write it, once."""
+        path = self._folder / f"kept-{hashlib.sha256(data).hexdigest()}"
+        path.write_bytes(data)
+        return path
 
 
 class StorageContract:
@@ -354,9 +363,7 @@ class StorageContract:
         self, storage: Storage, source: SourceSpec, folder: Path, limits: StageLimits | None = None
     ) -> Mount:
         """Stage into a folder of its own."""
-        into = folder / "staged"
-        into.mkdir()
-        return await storage.stage(source, into, limits or StageLimits(), NoBlobs())
+        return await storage.stage(source, folder / "staged", limits or StageLimits(), NoBlobs(folder))
 
 
 class PublisherContract:

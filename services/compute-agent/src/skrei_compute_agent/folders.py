@@ -61,13 +61,13 @@ class Folders:
                 self._remove([path])
 
     def make(self, execution_id: str, inputs: int = 0) -> Places:
-        """Make fresh folders for a start; those of earlier ones stay until the execution is dropped."""
+        """Make a fresh work folder for a start, and name those of its inputs, which their storages make where they need
+        them; those of earlier starts stay until the execution is dropped."""
         start = self._starts[execution_id] = self._starts.get(execution_id, 0) + 1
         work = self._work(execution_id, start)
         places = Places(work, tuple(work.with_name(f"{work.name}.{number}") for number in range(inputs)))
-        for path in (work, *places.inputs):
-            path.mkdir()
-            self._paths.setdefault(execution_id, []).append(path)
+        work.mkdir()
+        self._paths.setdefault(execution_id, []).extend((work, *places.inputs))
         return places
 
     def latest(self, execution_id: str) -> Places | None:

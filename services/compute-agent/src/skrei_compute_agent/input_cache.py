@@ -13,6 +13,9 @@ from skrei_domain.errors import SkreiError
 Fetch = Callable[[str, str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 """Opens the bytes of (digest, token)."""
 
+MOST_FILES = 10_000
+"""Kept at once, however small: each takes an inode and a line in memory."""
+
 _DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
 
 
@@ -43,6 +46,7 @@ class InputCache:
         self._limit_bytes = limit_bytes
         self._blob_bytes = blob_bytes
         self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._total = 0
         self._pins: dict[str, int] = {}
         self._fetching: dict[str, asyncio.Future[None]] = {}
 
@@ -56,7 +60,8 @@ class InputCache:
                 continue
             status = path.stat()
             found.append((status.st_mtime, path.name.replace("-", ":", 1), status.st_size))
-        self._sizes = OrderedDict((digest, size) for _, digest, size in sorted(found))
+        for _, digest, size in sorted(found):
+            self._add(digest, size)
         self._shrink()
 
     def ready(self, digest: str) -> Path | None:
@@ -65,7 +70,7 @@ class InputCache:
             return None
         path = self._path(digest)
         if not path.exists():  # someone tidied up by hand: fetch it again
-            del self._sizes[digest]
+            self._total -= self._sizes.pop(digest)
             return None
         self._sizes.move_to_end(digest)
         self._pins[digest] = self._pins.get(digest, 0) + 1
@@ -93,6 +98,22 @@ class InputCache:
                 del self._fetching[digest]
                 mine.set_result(None)
 
+    def keep(self, data: bytes) -> tuple[str, Path]:
+        """Return digest and file of bytes that are at hand, pinned until `release`. Looks at what is there already, so
+        that what a power cut emptied is written anew."""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        path = self.ready(digest)
+        if path is None or path.read_bytes() != data:
+            partial = self._path(digest).with_suffix(".kept")
+            partial.write_bytes(data)
+            partial.replace(self._path(digest))
+            if path is None:
+                self._add(digest, len(data))
+                path = self.ready(digest)
+                self._shrink()
+        assert path is not None
+        return digest, path
+
     def release(self, digest: str) -> None:
         """Give back one pin; a blob without pins may be dropped when the cache is full."""
         left = self._pins.get(digest, 0) - 1
@@ -105,7 +126,7 @@ class InputCache:
     @property
     def size_bytes(self) -> int:
         """How much is kept."""
-        return sum(self._sizes.values())
+        return self._total
 
     async def _download(self, digest: str, token: str) -> None:
         final = self._path(digest)
@@ -128,18 +149,26 @@ class InputCache:
             partial.replace(final)
         finally:
             partial.unlink(missing_ok=True)
-        self._sizes[digest] = size
+        self._add(digest, size)
         self._shrink(keep=digest)
 
+    def _add(self, digest: str, size: int) -> None:
+        self._total += size - self._sizes.get(digest, 0)
+        self._sizes[digest] = size
+
     def _shrink(self, keep: str = "") -> None:
-        total = self.size_bytes
+        if self._fits():
+            return
         for digest in list(self._sizes):
-            if total <= self._limit_bytes:
-                return
             if digest in self._pins or digest == keep:
                 continue
-            total -= self._sizes.pop(digest)
+            self._total -= self._sizes.pop(digest)
             self._path(digest).unlink(missing_ok=True)
+            if self._fits():
+                return
+
+    def _fits(self) -> bool:
+        return self._total <= self._limit_bytes and len(self._sizes) <= MOST_FILES
 
     def _path(self, digest: str) -> Path:
         return self._folder / digest.replace(":", "-", 1)

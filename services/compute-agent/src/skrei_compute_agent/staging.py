@@ -35,6 +35,12 @@ class _TokenReader:
         self.pinned.append(digest)
         return path
 
+    def keep(self, data: bytes) -> Path:
+        """Return a shared file with exactly these bytes."""
+        digest, path = self._cache.keep(data)
+        self.pinned.append(digest)
+        return path
+
 
 class Stager:
     """Stages with the storages of this node, at most `parallel` executions at once."""

@@ -14,7 +14,8 @@ from skrei_plugin_basic.unpack import Stopped, unpack
 ARCHIVE = "application/gzip"
 """This media type is unpacked; every other one stays a file."""
 SMALL_BYTES = 64 * 1024
-"""Up to here a file is written at once: handing it to a thread would cost more."""
+"""Up to here the same bytes are one file for all executions that bring them, written at once: handing it to a thread
+would cost more."""
 _ALLOWED = "a data URL such as `data:text/plain;base64,aGVsbG8=`"
 
 
@@ -64,15 +65,22 @@ class InlineStorage(Storage):
                     StageProblem.TOO_LARGE,
                     f"the inline input at {source.target} has {len(data)} bytes; this node takes {limits.max_bytes}",
                 )
-            path = folder / "data"
             if len(data) <= SMALL_BYTES:
-                path.write_bytes(data)
+                path = blobs.keep(data)
             else:
-                await asyncio.to_thread(path.write_bytes, data)
+                path = await asyncio.to_thread(_write, folder, data)
             if not _is_archive(media):
                 return Mount(path, source.target)
-        await _unpack(path, folder / "unpacked", limits)
-        return Mount(folder / "unpacked", source.target)
+        unpacked = folder / "unpacked"
+        await _unpack(path, unpacked, limits)
+        return Mount(unpacked, source.target)
+
+
+def _write(folder: Path, data: bytes) -> Path:
+    folder.mkdir()
+    path = folder / "data"
+    path.write_bytes(data)
+    return path
 
 
 async def _unpack(archive: Path, folder: Path, limits: StageLimits) -> None:

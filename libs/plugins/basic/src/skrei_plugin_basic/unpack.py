@@ -29,7 +29,7 @@ def unpack(archive: Path, folder: Path, limits: StageLimits, stop: threading.Eve
     Only regular files and directories are taken, each name once, none outside the folder. What was unpacked before
     a refusal lies there still: the caller removes it.
     """
-    folder.mkdir()
+    folder.mkdir(parents=True)
     most = min(limits.max_bytes, FREE_BYTES + limits.max_ratio * archive.stat().st_size)
     try:
         with gzip.open(archive) as plain:
