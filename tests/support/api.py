@@ -26,6 +26,7 @@ from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submissions import Submissions
+from tests.support.promises import checked
 
 JOBS = "/api/v1/orchestrator/jobs"
 NODES = "/api/v1/orchestrator/nodes"
@@ -144,21 +145,27 @@ async def running_api(
     try:
         async with Record.open(settings) as record:
             submissions = Submissions(record, bus, settings)
+            verifier = TokenVerifier(public)
             deps = Deps(
                 settings,
                 record,
                 submissions,
                 bus,
                 TokenSigner(private),
-                TokenVerifier(public),
+                verifier,
                 INTERNAL_TOKEN,
-                Gate(hosts=settings.hosts, owner_token=OWNER_TOKEN, join_token=JOIN_TOKEN),
+                Gate(
+                    hosts=settings.hosts,
+                    owner_token=OWNER_TOKEN,
+                    join_token=JOIN_TOKEN,
+                    names_client=verifier.names_client,
+                ),
                 join_token=JOIN_TOKEN,
                 node_signer=node_signer_keys,
                 token_public_key=public.decode(),
             )
             storing = asyncio.create_task(submissions.run())
-            transport = httpx2.ASGITransport(app=build(deps))
+            transport = httpx2.ASGITransport(app=checked(build(deps)))
             try:
                 async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:1234") as client:
                     yield Api(client, deps, Rows(link))

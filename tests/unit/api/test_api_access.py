@@ -46,6 +46,10 @@ JOBS = "/api/v1/orchestrator/jobs"
         (Door.OWNER, "", False, Shown.NONE, Refusal.NEEDS_OWNER),
         # A wrong token is not the same as none, on this machine neither.
         (Door.OWNER, HERE, False, Shown.OTHER, Refusal.WRONG_OWNER),
+        (Door.OWNER, HERE, False, Shown.CLIENT, Caller.LOCAL),
+        (Door.OWNER, HERE, True, Shown.CLIENT, Refusal.NEEDS_OWNER),
+        (Door.OWNER, THERE, False, Shown.CLIENT, Refusal.NEEDS_OWNER),
+        (Door.JOIN, HERE, False, Shown.CLIENT, Refusal.WRONG_JOIN),
         (Door.OWNER, HERE, False, Shown.JOIN, Refusal.WRONG_OWNER),
         (Door.OWNER, THERE, False, Shown.JOIN, Refusal.WRONG_OWNER),
         # Joining takes its own token wherever it comes from, and that alone.
@@ -92,7 +96,15 @@ def test_each_header_of_a_proxy_is_known(header: str) -> None:
 @pytest.mark.row("9.1/who-is-let-in")
 def test_every_route_but_health_and_those_with_tokens_of_their_own_is_the_owners() -> None:
     doors = {(route.path, door_of("GET", route.path)) for route in ROUTES if hasattr(route, "path")}
-    assert {path for path, door in doors if door is Door.OPEN} == {"/api/v1/agent/alive", "/livez"}
+    assert {path for path, door in doors if door is Door.OPEN} == {
+        "/api/v1/agent/alive",
+        "/api/v1/agent/authconfig",
+        "/api/v1/auth",
+        "/api/v1/auth/{method}",
+        "/docs",
+        "/livez",
+        "/openapi.json",
+    }
     assert {path for path, door in doors if door is Door.OWN_TOKEN} == {
         "/api/v1/blobs/{digest}",
         "/internal/activity",

@@ -1,8 +1,9 @@
 """Capability tokens: short-lived JWTs (RFC 7519, EdDSA) that say what their bearer may do, and nothing more.
 
 The control plane signs; whoever serves a door only holds the public key. A run token opens the blobs of one
-execution for its node, and the publisher's door for its result; a download token opens one execution's result. A
-receipt goes the other way: the publisher signs, with a key of its own, what it holds of an execution.
+execution for its node, and the publisher's door for its result; a download token opens one execution's result; a
+client token names who proved to hold a key, and opens nothing. A receipt goes the other way: the publisher signs, with
+a key of its own, what it holds of an execution.
 """
 
 import time
@@ -17,6 +18,7 @@ from skrei_kit.signing_keys import signing_key, verify_key
 RUN = "run"
 DOWNLOAD = "download"
 RECEIPT = "receipt"
+CLIENT = "client"
 LEEWAY_SECONDS = 5  # clocks of one site differ by less; tokens live for minutes and more
 
 
@@ -118,6 +120,12 @@ class TokenSigner:
         """Return a token that opens one execution's result."""
         return self._sign({"kind": DOWNLOAD, "sub": execution_id, "exp": self._until(seconds)})
 
+    def client(self, client_id: str, *, server: str, seconds: float) -> str:
+        """Return a token that names a client to the server that made it, as other people's clients keep them."""
+        now = int(self._now())
+        claims = {"kind": CLIENT, "iss": server, "sub": client_id, "aud": [server], "iat": now}
+        return self._sign({**claims, "exp": self._until(seconds)})
+
     def receipt(self, receipt: Receipt) -> str:
         """Return a publisher's signed word. It does not expire: what it names may be gone, which its own door knows."""
         return self._sign(
@@ -157,6 +165,17 @@ class TokenVerifier:
         """Accept a token for this execution's result. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
         if self._claims(token, DOWNLOAD)["sub"] != execution_id:
             raise TokenInvalid("the token opens another execution's result", execution_id=execution_id)
+
+    def client(self, token: str) -> str:
+        """Return which client a token names. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
+        return str(self._claims(token, CLIENT)["sub"])
+
+    def names_client(self, token: str) -> bool:
+        """Whether a token names a client, and still does."""
+        try:
+            return bool(self.client(token))
+        except TokenInvalid:
+            return False
 
     def upload(self, token: str, execution_id: str) -> UploadRight:
         """Return what a run token allows at a publisher's door. Raises TokenInvalid, TokenExpired or TokenWrongKind.

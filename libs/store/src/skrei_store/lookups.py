@@ -289,6 +289,13 @@ async def nodes(pool: asyncpg.Pool) -> list[Row]:
     return list(await pool.fetch(f"{_NODE} ORDER BY n.id"))
 
 
+async def count_nodes(pool: asyncpg.Pool) -> dict[str, int]:
+    """Return how many nodes there are, and how many are connected."""
+    sql = "SELECT count(*) AS known, count(*) FILTER (WHERE connection = 'CONNECTED') AS connected FROM nodes"
+    row = await pool.fetchrow(sql)
+    return {"DiscoveredNodes": row["known"], "ConnectedNodes": row["connected"]}
+
+
 async def node_events(pool: asyncpg.Pool, node_id: str) -> list[Row]:
     """Return what happened to a node lately, the latest first."""
     found: list[Row] = await pool.fetch(_NODE_EVENTS, node_id)

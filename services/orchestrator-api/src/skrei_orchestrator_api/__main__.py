@@ -142,19 +142,21 @@ async def serve(settings: Settings) -> None:
             submissions = Submissions(record, bus, settings)
             join_token = _secret(settings.join_token_file)
             public_key = settings.token_public_key.read_bytes()
+            verifier = TokenVerifier(public_key)
             deps = Deps(
                 settings=settings,
                 record=record,
                 submissions=submissions,
                 bus=bus,
                 signer=TokenSigner(settings.token_key.read_bytes()),
-                verifier=TokenVerifier(public_key),
+                verifier=verifier,
                 internal_token=settings.internal_token_file.read_text("ascii").strip(),
                 gate=Gate(
                     hosts=settings.hosts,
                     owner_token=_secret(settings.owner_token_file),
                     join_token=join_token,
                     trust_loopback=settings.trust_loopback,
+                    names_client=verifier.names_client,
                 ),
                 join_token=join_token,
                 node_signer=_signer(settings.node_signer),

@@ -11,8 +11,12 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 JOIN_PATH = "/api/v1/orchestrator/join"
-OPEN_PATHS = frozenset({"/api/v1/agent/alive", "/livez"})
-"""What a load balancer asks: it says that the process serves, and nothing of what it serves."""
+OPEN_PATHS = frozenset(
+    {"/api/v1/agent/alive", "/livez", "/api/v1/agent/authconfig", "/api/v1/auth", "/openapi.json", "/docs"}
+)
+"""What says that the process serves, how to prove who one is, and how the API is spoken: nothing of what it serves."""
+AUTH_PREFIX = "/api/v1/auth/"
+"""Proving who one is: whoever could do it already had no need to."""
 OWN_TOKEN_PREFIXES = ("/api/v1/blobs/", "/internal/")
 """Routes that let nobody in without a token of their own: an execution's, or the publisher's."""
 PASSED_ON = frozenset(
@@ -40,6 +44,7 @@ class Shown(Enum):
     NONE = "none"
     OWNER = "owner"
     JOIN = "join"
+    CLIENT = "client"  # names who holds a key, and opens nothing that this machine may not do without it
     OTHER = "other"
 
 
@@ -74,7 +79,7 @@ class Knock:
 
 def door_of(method: str, path: str) -> Door:
     """Return what a path needs; one that nobody knows needs the owner, so that a new route is closed at first."""
-    if path in OPEN_PATHS and method in ("GET", "HEAD"):
+    if (path in OPEN_PATHS and method in ("GET", "HEAD")) or path.startswith(AUTH_PREFIX):
         return Door.OPEN
     if path.startswith(OWN_TOKEN_PREFIXES):
         return Door.OWN_TOKEN
@@ -97,7 +102,7 @@ def decide(knock: Knock, *, trust_loopback: bool = True) -> Caller | Refusal:
         case Door.OWNER:
             if knock.shown is Shown.OWNER:
                 return Caller.OWNER
-            if knock.shown is not Shown.NONE:
+            if knock.shown not in (Shown.NONE, Shown.CLIENT):
                 return Refusal.WRONG_OWNER  # a wrong token is never better than none, nor quietly the same
             return Caller.LOCAL if trust_loopback and is_local(knock) else Refusal.NEEDS_OWNER
 

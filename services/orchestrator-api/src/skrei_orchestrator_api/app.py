@@ -13,7 +13,9 @@ from skrei_orchestrator_api.frame import Frame, RateLimit
 from skrei_orchestrator_api.routes import (
     activity,
     agent,
+    auth,
     blobs,
+    description,
     executions,
     jobs,
     join,
@@ -33,6 +35,8 @@ ROUTES: list[BaseRoute] = [
     *blobs.ROUTES,
     *join.ROUTES,
     *agent.ROUTES,
+    *auth.ROUTES,
+    *description.ROUTES,
     *activity.ROUTES,
 ]
 """In the order in which they are looked at: what is asked most comes first."""

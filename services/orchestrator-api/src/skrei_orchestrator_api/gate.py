@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from skrei_orchestrator_api.access import Caller, Knock, Refusal, Shown, decide, door_of, is_local, was_passed_on
+from skrei_orchestrator_api.access import Caller, Door, Knock, Refusal, Shown, decide, door_of, is_local, was_passed_on
 from skrei_orchestrator_api.problems import HttpProblem
 
 FAILED_TOKENS = 20
@@ -76,7 +76,10 @@ class Gate:
         join_token: str = "",
         trust_loopback: bool = True,
         failures: Failures | None = None,
+        names_client: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        """Guard. `names_client` tells whether a token is one that this server gave to a client who proved a key."""
+        self._names_client = names_client
         self._hosts = hosts
         self._owner = owner_token.encode()
         self._join = join_token.encode()
@@ -110,7 +113,15 @@ class Gate:
         owner, join = hmac.compare_digest(token, self._owner), hmac.compare_digest(token, self._join)
         if token and owner:
             return Shown.OWNER
-        return Shown.JOIN if token and join else Shown.OTHER
+        if token and join:
+            return Shown.JOIN
+        return Shown.CLIENT if self._names_client(text.strip()) else Shown.OTHER
+
+    def is_local(self, scope: Scope, headers: Headers) -> bool:
+        """Whether a request comes from this machine, and this machine is let in without a token."""
+        client = scope.get("client")
+        knock = Knock(Door.OPEN, str(client[0]) if client else "", was_passed_on(headers.keys()), Shown.NONE)
+        return self._trust_loopback and is_local(knock)
 
     def _refused(self, refusal: Refusal, peer: str) -> HttpProblem:
         if refusal in (Refusal.WRONG_OWNER, Refusal.WRONG_JOIN):

@@ -219,6 +219,10 @@ class Record:
         """Return every node."""
         return [NodeView.of(row) for row in await lookups.nodes(self._pool)]
 
+    async def count_nodes(self) -> dict[str, int]:
+        """Return how many nodes there are, and how many of them are heard."""
+        return await lookups.count_nodes(self._pool)
+
     async def find_node(self, key: str) -> NodeView:
         """Return one node. Raises NotFound or Ambiguous."""
         return NodeView.of(await lookups.find_node(self._pool, key))

@@ -6,9 +6,11 @@ from starlette.routing import Route
 
 from skrei_domain.errors import NotFound
 from skrei_orchestrator_api.deps import deps_of
+from skrei_orchestrator_api.describing import described
 from skrei_orchestrator_api.problems import HttpProblem
 
 
+@described(answer="Bytes", media="application/octet-stream", refusals=(404,))
 async def get_blob(request: Request) -> Response:
     """Return a blob to the bearer of a run token that names it."""
     deps = deps_of(request)

@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import deps_of
+from skrei_orchestrator_api.describing import ALL_VERSIONS, LIMIT, NAMESPACE, REVERSE, VERSION, Query, described
 from skrei_orchestrator_api.http import answer
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.views import JobView
@@ -37,6 +38,18 @@ async def executions_of(
     return [schemas.dump(execution.document()) for execution in found]
 
 
+@described(
+    answer="Executions",
+    query=(
+        NAMESPACE,
+        LIMIT,
+        REVERSE,
+        VERSION,
+        ALL_VERSIONS,
+        Query("order_by", "`created_at` or `modified_at`.", example="created_at"),
+    ),
+    refusals=(404, 409),
+)
 async def list_executions(request: Request) -> Response:
     """Return the executions of a job's current version (or another, or all), oldest first unless asked otherwise."""
     record = deps_of(request).record

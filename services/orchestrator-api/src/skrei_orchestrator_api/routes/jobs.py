@@ -9,6 +9,17 @@ from starlette.routing import Route
 from skrei_domain.errors import Invalid
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import caller_of, deps_of
+from skrei_orchestrator_api.describing import (
+    ALL_VERSIONS,
+    LABELS,
+    LIMIT,
+    NAMESPACE,
+    NEXT_TOKEN,
+    REVERSE,
+    VERSION,
+    Query,
+    described,
+)
 from skrei_orchestrator_api.http import answer, fields, read_json, text_in
 from skrei_orchestrator_api.joining import waits_for_any_node
 from skrei_orchestrator_api.routes.executions import executions_of, job_of
@@ -33,12 +44,22 @@ _ORDERS = {
 }
 
 
+@described(answer="Submitted", body="Submit", refusals=(409, 501))
 async def submit(request: Request) -> Response:
     """Accept a job; it is answered once its transaction has committed."""
     accepted = await deps_of(request).submissions.submit(await request.body(), request.headers, caller_of(request))
     return answer(request, accepted)
 
 
+@described(
+    answer="JobAnswer",
+    query=(
+        NAMESPACE,
+        VERSION,
+        Query("include", "What is told beside it: `history`, `executions`.", example="history,executions"),
+    ),
+    refusals=(404, 409),
+)
 async def get_job(request: Request) -> Response:
     """Return a job, and beside it what `include` asks for."""
     record = deps_of(request).record
@@ -57,6 +78,17 @@ async def get_job(request: Request) -> Response:
     return answer(request, text + "}")
 
 
+@described(
+    answer="Jobs",
+    query=(
+        Query("namespace", "Only this one; empty or `*`: all.", example="default"),
+        LABELS,
+        Query("order_by", "Oldest first.", ("created_at", "modified_at", "create_time", "modify_time"), "created_at"),
+        REVERSE,
+        LIMIT,
+        NEXT_TOKEN,
+    ),
+)
 async def list_jobs(request: Request) -> Response:
     """Return a page of jobs; a token carries on with the order and size that it began with."""
     namespace = queries.text(request, "namespace")
@@ -84,6 +116,13 @@ async def list_jobs(request: Request) -> Response:
     return answer(request, schemas.page([job.json() for job in found], next_token))
 
 
+@described(
+    answer="Evaluation",
+    body="Stop",
+    body_required=False,
+    query=(NAMESPACE, Query("reason", "Why, where the body does not say it.", example="not needed")),
+    refusals=(404, 409),
+)
 async def stop_job(request: Request) -> Response:
     """Stop a job; the reason is read from the body, else from the query."""
     body = fields(await read_json(request), "Reason", "Namespace")
@@ -95,6 +134,20 @@ async def stop_job(request: Request) -> Response:
     return answer(request, {"EvaluationID": evaluation_id})
 
 
+@described(
+    answer="HistoryPage",
+    query=(
+        NAMESPACE,
+        Query("event_type", "Of the job, of its executions, or all.", ("all", "job", "execution"), "all"),
+        Query("execution_id", "Of executions whose id begins so."),
+        Query("since", "Not before this second since 1970.", "integer", 0),
+        VERSION,
+        ALL_VERSIONS,
+        LIMIT,
+        NEXT_TOKEN,
+    ),
+    refusals=(404, 409),
+)
 async def history(request: Request) -> Response:
     """Return a page of the history of a job's current version (or another, or all).
 

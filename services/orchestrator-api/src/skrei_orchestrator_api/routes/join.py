@@ -11,6 +11,7 @@ from skrei_kit import nats_auth
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api.access import JOIN_PATH, Caller
 from skrei_orchestrator_api.deps import Deps, caller_of, deps_of
+from skrei_orchestrator_api.describing import described
 from skrei_orchestrator_api.http import answer, fields, read_json
 from skrei_orchestrator_api.joining import HIDDEN_TOKEN, join_line, nobody_joined, read_join, seen_from
 from skrei_orchestrator_api.routes.agent import VERSION
@@ -19,6 +20,7 @@ from skrei_store.joining import Joining
 log = get_logger()
 
 
+@described(answer="Joined", body="Join", refusals=(409,))
 async def join(request: Request) -> Response:
     """Let a node in: its credentials, and where everything is. The same node with the same key may ask again."""
     deps = deps_of(request)
@@ -44,6 +46,7 @@ async def join(request: Request) -> Response:
     )
 
 
+@described(answer="JoinLine", refusals=(409,))
 async def tell_line(request: Request) -> Response:
     """Return the command for another machine; the join token stands in it for the owner alone."""
     deps = deps_of(request)

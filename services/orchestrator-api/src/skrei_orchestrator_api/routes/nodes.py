@@ -8,6 +8,7 @@ from skrei_domain import constraints
 from skrei_domain.errors import Unsupported
 from skrei_orchestrator_api import queries
 from skrei_orchestrator_api.deps import deps_of
+from skrei_orchestrator_api.describing import LABELS, LIMIT, NEXT_TOKEN, REVERSE, Query, described
 from skrei_orchestrator_api.http import answer, fields, read_json
 
 NODES = "/api/v1/orchestrator/nodes"
@@ -16,6 +17,18 @@ _ORDERS = ("id", "type", "available_cpu", "available_memory", "available_disk", 
 _AMOUNTS = {f"available_{name.lower()}": name for name in ("CPU", "Memory", "Disk", "GPU")}
 
 
+@described(
+    answer="Nodes",
+    query=(
+        LABELS,
+        Query("filter-approval", "Only nodes whose membership is this.", ("approved", "pending", "rejected")),
+        Query("filter-status", "Only nodes whose connection is this.", ("connected", "disconnected")),
+        Query("order_by", "Amounts descend.", _ORDERS, "id"),
+        REVERSE,
+        LIMIT,
+        NEXT_TOKEN,
+    ),
+)
 async def list_nodes(request: Request) -> Response:
     """Return nodes, by labels, approval and status, in the order asked for (amounts descend)."""
     labels = queries.selector(request)
@@ -42,6 +55,7 @@ async def list_nodes(request: Request) -> Response:
     return answer(request, {"NextToken": "", "Nodes": found[:limit]})
 
 
+@described(answer="NodeAnswer", refusals=(404, 409))
 async def get_node(request: Request) -> Response:
     """Return the node that an id or the beginning of one names, and what happened to it lately."""
     record = deps_of(request).record
@@ -49,6 +63,7 @@ async def get_node(request: Request) -> Response:
     return answer(request, {"Node": node.document() | {"Events": await record.node_events(node.id)}})
 
 
+@described(answer="NodeChanged", body="NodeChange", refusals=(404, 409, 501))
 async def change_node(request: Request) -> Response:
     """Refuse to approve, reject or delete a node: every node that holds credentials is approved yet."""
     body = fields(await read_json(request), "Action", "Message", "NodeID")

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from skrei_domain.errors import NotFound
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
+from skrei_orchestrator_api.describing import HIDDEN, NAMESPACE, Query, described
 from skrei_orchestrator_api.http import answer, check_internal, read_json
 from skrei_orchestrator_api.joining import seen_from
 from skrei_orchestrator_api.problems import HttpProblem
@@ -38,6 +39,11 @@ def log_url(deps: Deps, execution_id: str, stream: str) -> str:
     return f"{base}/logs/{quote(execution_id, safe='')}/{stream}?token={quote(token, safe='')}"
 
 
+@described(
+    answer="Results",
+    query=(NAMESPACE, Query("execution_id", "What this execution left, whether it counts or not.")),
+    refusals=(404, 409),
+)
 async def list_results(request: Request) -> Response:
     """Return one address for each unit of a job's version that has a committed result, in the order of partitions.
 
@@ -70,6 +76,7 @@ def _address(deps: Deps, result: ResultView, asked: str) -> dict[str, object]:
     }
 
 
+@described(HIDDEN)
 async def inline_result(request: Request) -> Response:
     """Return a result that the record still holds, to the publisher alone."""
     deps = deps_of(request)
@@ -81,6 +88,7 @@ async def inline_result(request: Request) -> Response:
     return Response(data, media_type="application/gzip")
 
 
+@described(HIDDEN)
 async def inline_results(request: Request) -> Response:
     """Return many results at once, to the publisher alone: a line of JSON `[[id, size], …]`, then their bytes."""
     deps = deps_of(request)

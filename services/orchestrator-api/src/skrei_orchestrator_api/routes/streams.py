@@ -10,6 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api import problems, queries, schemas
 from skrei_orchestrator_api.deps import deps_of
+from skrei_orchestrator_api.describing import NAMESPACE, Query, described
 from skrei_orchestrator_api.logs import Selection, read_logs
 from skrei_orchestrator_api.problems import HttpProblem
 
@@ -74,8 +75,21 @@ async def _frame(socket: WebSocket, frame: dict[str, object]) -> None:
         await socket.send_text(schemas.dump(frame))
 
 
+@described(
+    status=101,
+    query=(
+        NAMESPACE,
+        Query("execution_id", "Of this execution; of the latest that says most where none is named."),
+        Query("follow", "Go on until it has ended.", "boolean", True),
+        Query("tail", "Only what is said from now on.", "boolean", False),
+    ),
+)
 async def not_upgraded(request: Request) -> Response:
-    """Refuse a plain GET: logs are a WebSocket."""
+    """Read output: a WebSocket (`Upgrade: websocket`); a plain GET is 400.
+
+    Each frame is JSON text: `{"value": {"Type": 1, "Line": "text"}}`, where `Type` is 1 for stdout and 2 for stderr.
+    An error is a frame too: `{"error": "message", "value": {"Type": 0, "Line": ""}}`. The close code is 1000.
+    """
     raise HttpProblem(400, "logs are a WebSocket: send `Upgrade: websocket`", code="BadRequest")
 
 

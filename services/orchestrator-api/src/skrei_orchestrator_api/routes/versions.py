@@ -9,11 +9,13 @@ from skrei_domain.job import decode
 from skrei_domain.job_diff import difference
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import caller_of, deps_of
+from skrei_orchestrator_api.describing import LIMIT, NAMESPACE, NEXT_TOKEN, described
 from skrei_orchestrator_api.http import answer, fields, read_json, text_in
 from skrei_orchestrator_api.routes.jobs import JOBS, MAX_JOBS, MAX_REASON
 from skrei_orchestrator_api.submit import read_submission, to_store
 
 
+@described(answer="Jobs", query=(NAMESPACE, LIMIT, NEXT_TOKEN), refusals=(404, 409))
 async def versions(request: Request) -> Response:
     """Return a page of a job's versions, oldest first, each as it was accepted and with how it went."""
     record = deps_of(request).record
@@ -28,6 +30,7 @@ async def versions(request: Request) -> Response:
     return answer(request, schemas.page([each.json() for each in found[:limit]], next_token))
 
 
+@described(answer="Diff", body="Submit", refusals=(404, 409, 501))
 async def diff(request: Request) -> Response:
     """Return what a submission would change of the job that has its name; empty text where that is nothing."""
     asked = read_submission(await request.body())
@@ -48,6 +51,7 @@ async def diff(request: Request) -> Response:
     return answer(request, {"Diff": difference(old, new), "Warnings": warnings})
 
 
+@described(answer="Rerun", body="RerunRequest", body_required=False, query=(NAMESPACE,), refusals=(404, 409))
 async def rerun(request: Request) -> Response:
     """Make the next version of a job from one of its versions, the current one unless another is named."""
     body = fields(await read_json(request), "JobVersion", "Reason", "Namespace", "IdempotencyToken", "Credential")

@@ -1,0 +1,115 @@
+"""Shapes of nodes, and of joining."""
+
+from skrei_orchestrator_api.openapi.building import (
+    MAP,
+    NUMBER,
+    TEXT,
+    TEXTS,
+    TIME,
+    WHOLE,
+    Schema,
+    page,
+    ref,
+    several,
+    thing,
+    word,
+)
+from skrei_orchestrator_api.openapi.shapes_jobs import NODE_ID
+
+AMOUNTS = thing(
+    "Amounts in numbers: cores, bytes, GPUs; what is 0 is left out.",
+    {},
+    {"CPU": NUMBER, "Memory": WHOLE, "Disk": WHOLE, "GPU": WHOLE, "GPUs": several({"type": "object"})},
+)
+COMPUTE = thing(
+    "What a machine can do, has, and has free.",
+    {
+        "ExecutionEngines": TEXTS,
+        "Publishers": TEXTS,
+        "StorageSources": TEXTS,
+        "MaxCapacity": ref("Amounts"),
+        "QueueCapacity": ref("Amounts"),
+        "AvailableCapacity": ref("Amounts"),
+        "MaxJobRequirements": ref("Amounts"),
+        "RunningExecutions": WHOLE,
+        "EnqueuedExecutions": WHOLE,
+    },
+)
+INFO = thing(
+    "A node as it describes itself.",
+    {
+        "NodeID": TEXT,
+        "NodeType": word("Compute", "Requester"),
+        "Labels": MAP,
+        "SupportedProtocols": TEXTS,
+        "BacalhauVersion": ref("Version"),
+    },
+    {"ComputeNodeInfo": ref("ComputeNodeInfo"), "Plugins": several({"type": "object"})},
+)
+CONNECTION = thing(
+    "Whether it is heard.",
+    {
+        "Status": word("CONNECTED", "DISCONNECTED"),
+        "LastHeartbeat": TIME,
+        "LastComputeSeqNum": WHOLE,
+        "LastOrchestratorSeqNum": WHOLE,
+        "ConnectedSince": TIME,
+        "DisconnectedSince": TIME,
+        "LastError": TEXT,
+    },
+)
+EVENT = thing("Something that happened to a node.", {"Time": TIME, "Topic": TEXT, "Message": TEXT})
+NODE = thing(
+    "A node: what it is, whether it may take work, and whether it is heard.",
+    {
+        "Info": ref("NodeInfo"),
+        "Membership": word("PENDING", "APPROVED", "REJECTED"),
+        "Connection": word("CONNECTED", "DISCONNECTED"),
+        "ConnectionState": ref("ConnectionState"),
+    },
+    {"Events": several(ref("NodeEvent"))},
+)
+
+SCHEMAS: dict[str, Schema] = {
+    "Amounts": AMOUNTS,
+    "ComputeNodeInfo": COMPUTE,
+    "NodeInfo": INFO,
+    "ConnectionState": CONNECTION,
+    "NodeEvent": EVENT,
+    "Node": NODE,
+    "Nodes": page("Nodes.", "Node", "Nodes"),
+    "NodeAnswer": thing("A node.", {"Node": ref("Node")}),
+    "NodeChange": thing(
+        "What is to become of a node.",
+        {"Action": word("approve", "reject", "delete")},
+        {"Message": TEXT, "NodeID": TEXT},
+        examples=[{"Action": "approve", "Message": "it is ours"}],
+    ),
+    "NodeChanged": thing("It is done.", {"Success": {"const": True}}, examples=[{"Success": True}]),
+    "Join": thing(
+        "A machine that wants to become a node; `Time` is its clock, in seconds since 1970.",
+        {"NodeID": TEXT, "PublicKey": TEXT, "Time": NUMBER},
+        {"Name": TEXT, "TakeOver": {"type": "boolean"}},
+        examples=[
+            {
+                "NodeID": NODE_ID,
+                "PublicKey": "UCK5N7N66OBOINFXAYC2ACJQYFSOD4VYNU6APEJTAVFZB2SVHLKGEW7L",
+                "Time": 1755600000,
+                "Name": "attic",
+            }
+        ],
+    ),
+    "Joined": thing(
+        "What lets a node in, and where everything is.",
+        {
+            "NodeID": TEXT,
+            "JWT": TEXT,
+            "NATSURL": TEXT,
+            "APIURL": TEXT,
+            "PublisherURL": TEXT,
+            "TokenPublicKey": TEXT,
+            "ServerVersion": TEXT,
+        },
+    ),
+    "JoinLine": thing("The command that makes another machine a node.", {"Command": TEXT, "URL": TEXT}),
+}
