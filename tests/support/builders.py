@@ -7,6 +7,7 @@ from itertools import count
 
 from skrei_domain.constraints import Constraint, parse
 from skrei_domain.ids import IdSource
+from skrei_domain.job_depends import Dependency
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
 from skrei_domain.messages import ExecutionObserved, Problem, ResultRef, Step
 from skrei_domain.node import NodeInfo, Plugin
@@ -76,6 +77,7 @@ def a_job(
     won: Iterable[Unit] = (),
     attempts: dict[Unit, int] | None = None,
     refused_by: dict[Unit, frozenset[str]] | None = None,
+    tasks: Iterable[TaskPlan] = (),
 ) -> JobRow:
     return JobRow(
         id=id,
@@ -87,13 +89,30 @@ def a_job(
         version=version,
         state=state,
         created_at=created_at,
-        tasks=(TaskPlan("main", count, requirement or a_requirement()),),
+        tasks=tuple(tasks) or (TaskPlan("main", count, requirement or a_requirement(), queue_timeout=queue_timeout),),
         offline=offline or Offline(),
         queue_timeout=queue_timeout,
         total_timeout=total_timeout,
         won=frozenset(won),
         attempts=dict(attempts or {}),
         refused_by=dict(refused_by or {}),
+    )
+
+
+def a_task_plan(
+    name: str,
+    *needs: str | Dependency,
+    count: int = 1,
+    requirement: Requirement | None = None,
+    queue_timeout: timedelta | None = None,
+) -> TaskPlan:
+    """A task; a name stands for all partitions of what it waits for."""
+    return TaskPlan(
+        name,
+        count,
+        requirement or a_requirement(),
+        needs=tuple(Dependency(each) if isinstance(each, str) else each for each in needs),
+        queue_timeout=queue_timeout,
     )
 
 

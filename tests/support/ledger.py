@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_scheduling.changes import Changes, EvaluationNew, HistoryNew, Locked, LockedJob, ResultNew
@@ -32,6 +32,7 @@ class Ledger:
         self.history: list[HistoryNew] = []
         self.results: list[ResultNew] = []
         self.won: dict[str, set[Unit]] = {}
+        self.won_at: dict[str, dict[str, datetime]] = {}
         self.claimed: dict[str, tuple[object, ...]] = {}  # execution -> its unit, won once its result is final
         self.staged: dict[str, str] = {}  # execution -> digest of a result that is not final yet
         self.readable: set[str] = set()  # executions whose uploaded result is final
@@ -46,6 +47,7 @@ class Ledger:
         self.history_seq[job.id] = 1
         self.history.append(HistoryNew(job.id, 1, job.version, "Submission", "Job submitted"))
         self.won[job.id] = set()
+        self.won_at[job.id] = {}
         self._ask(EvaluationNew(evaluation_id, job.id, job.namespace, "job-register"))
 
     def stop(self, job_id: str, evaluation_id: str) -> None:
@@ -84,7 +86,13 @@ class Ledger:
             attempts[row.unit] = max(attempts.get(row.unit, 0), row.attempt)
             if row.state in {ExecutionState.FAILED, ExecutionState.REFUSED, ExecutionState.LOST}:
                 bad[row.unit] = bad.get(row.unit, frozenset()) | {row.node_id}
-        return replace(self.jobs[job_id], won=frozenset(self.won[job_id]), attempts=attempts, refused_by=bad)
+        return replace(
+            self.jobs[job_id],
+            won=frozenset(self.won[job_id]),
+            attempts=attempts,
+            refused_by=bad,
+            won_at=dict(self.won_at[job_id]),
+        )
 
     def due(self) -> list[Evaluation]:
         """The due evaluations, each with its job as freshly read."""
@@ -146,6 +154,7 @@ class Ledger:
             assert not self.jobs[row.job_id].state.is_terminal, "placed for a job that has ended"
             assert row.job_version == self.jobs[row.job_id].version, "placed for a version that is over"
             assert row.unit not in self.won[row.job_id], "placed for a unit that is won"
+            self._check_order(row)
             self.executions[row.id] = row
             self._check_unit(row)
         for result in changes.results:
@@ -181,6 +190,8 @@ class Ledger:
             assert changed.id in locked.jobs, "a job was changed that was not locked"
             assert changed.history_seq == self.history_seq[changed.id]
             job = self.jobs[changed.id]
+            if job.ordered and changed.won_at is not None:
+                self.won_at[job.id].update(dict.fromkeys((task for task, _ in changed.won), changed.won_at))
             if changed.state is not None:
                 assert not job.state.is_terminal, "a job left a terminal state"
                 job = replace(job, state=changed.state)
@@ -217,6 +228,14 @@ class Ledger:
             self.claimed.pop(execution_id, None)
         for row in self.executions.values():
             assert row.staged == (row.id in self.claimed), f"{row.id}: staged {row.staged}, claims {self.claimed}"
+
+    def _check_order(self, row: ExecutionRow) -> None:
+        """Nothing begins before what it waits for is on the record."""
+        job = self.jobs[row.job_id]
+        for need in job.task(row.task).needs:
+            partitions = [row.partition] if need.same else range(job.task(need.task).count)
+            left = [each for each in partitions if (need.task, each) not in self.won[job.id]]
+            assert not left, f"{row.id} of {row.unit} began before {need.task} {left} were won"
 
     def _check_unit(self, row: ExecutionRow) -> None:
         """The partial unique index, checked row by row as the real one is."""

@@ -261,7 +261,7 @@ def test_what_fits_runs_and_the_rest_waits() -> None:
     changes = committed(plan_for(view, job), job)
     assert len(changes.executions_new) == 2
     assert changes.jobs[0].state is JobState.RUNNING
-    assert changes.jobs[0].waiting == 1
+    assert changes.jobs[0].waiting == {a_requirement(cpu="1"): 1}
     assert changes.history[-1].message.startswith("1 of 3 executions queued. not enough nodes")
     view.apply(changes)
     woken = view.apply(

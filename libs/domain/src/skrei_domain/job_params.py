@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 from skrei_domain.docker_params import docker_problems
 from skrei_domain.job_blobs import decode_data_url
+from skrei_domain.job_depends import task_input_params
 from skrei_domain.job_reading import Reading
+from skrei_domain.job_reading import given as _given
 
 Params = Mapping[str, object]
 
@@ -46,6 +48,8 @@ def storage_params(reading: Reading, kind: str, params: Params, path: str) -> No
             _inline(reading, params, path)
         case "local" | "localdirectory":
             _local(reading, params, path)
+        case "task":
+            task_input_params(reading, params, path)
 
 
 def _inline(reading: Reading, params: Params, path: str) -> None:
@@ -72,10 +76,3 @@ def _local(reading: Reading, params: Params, path: str) -> None:
     create = _given(params, "CreateAs")
     if create not in (None, "") and not (isinstance(create, str) and create.lower() in _CREATE_AS):
         reading.wrong(f"{path}.CreateAs", create, "dir or file or noCreate")
-
-
-def _given(params: Params, name: str) -> object:
-    """Return the parameter called `name` as a node finds it: spelt like that, else the first in any case."""
-    if name in params:
-        return params[name]
-    return next((value for key, value in params.items() if key.lower() == name.lower()), None)

@@ -7,6 +7,7 @@ from typing import Any
 from skrei_domain import constraints
 from skrei_domain.constraints import Constraint
 from skrei_domain.errors import Unsupported
+from skrei_domain.job_depends import check_depends
 from skrei_domain.job_reading import InvalidJob, Keys, Reading, bytes_of
 from skrei_domain.job_task import read_task
 from skrei_domain.spec import (
@@ -86,16 +87,22 @@ def _job(reading: Reading, raw: object) -> dict[str, Any]:
     job["Meta"] = _meta(reading, reading.mapping(job.get("Meta"), "Meta"))
     job["Labels"] = reading.mapping(job.get("Labels"), "Labels", entries=MAX_LABELS, limit=MAX_LABEL_BYTES)
     tasks = reading.items(job.get("Tasks"), "Tasks")
-    if not 1 <= len(tasks) <= MAX_TASKS:
-        if not reading.problems or reading.problems[-1].path != "Tasks":
-            reading.missing("Tasks", f"1 to {MAX_TASKS} tasks", f"{len(tasks)} tasks")
-    elif len(tasks) > 1:
-        reading.later.append(f"{len(tasks)} Tasks (only one yet)")
+    if not 1 <= len(tasks) <= MAX_TASKS and (not reading.problems or reading.problems[-1].path != "Tasks"):
+        reading.missing("Tasks", f"1 to {MAX_TASKS} tasks", f"{len(tasks)} tasks")
     job["Tasks"] = [read_task(reading, task, f"Tasks[{index}]") for index, task in enumerate(tasks[:MAX_TASKS])]
     reading.unique([(f"Tasks[{i}].Name", task["Name"]) for i, task in enumerate(job["Tasks"])], "name")
+    check_depends(reading, job["Tasks"], job["Count"])
+    if len(job["Tasks"]) > 1:
+        _units(reading, job)
     job["Offline"] = _offline(reading, job.get("Offline"))
     job["FailOn"] = reading.choice(job.get("FailOn"), "FailOn", _FAIL_ON, "never")
     return job
+
+
+def _units(reading: Reading, job: dict[str, Any]) -> None:
+    units = sum(job["Count"] if task.get("Count") is None else task["Count"] for task in job["Tasks"])
+    if units > MAX_COUNT:
+        reading.missing("Tasks", f"at most {MAX_COUNT:,}", f"{units:,} partitions in all")
 
 
 def _ignored(reading: Reading, job: dict[str, Any]) -> None:

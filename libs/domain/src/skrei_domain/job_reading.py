@@ -249,6 +249,13 @@ class Reading:
                 seen[value] = path
 
 
+def given(params: Mapping[str, object], name: str) -> object:
+    """Return the parameter called `name` as a node finds it: spelt like that, else the first in any case."""
+    if name in params:
+        return params[name]
+    return next((value for key, value in params.items() if key.lower() == name.lower()), None)
+
+
 def bytes_of(text: str) -> int:
     """Return the length in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from skrei_domain.job_depends import read_depends
 from skrei_domain.job_network import read_network
 from skrei_domain.job_params import engine_params, storage_params
 from skrei_domain.job_reading import Keys, Reading
 from skrei_domain.resources import parse_bytes, parse_cpu, parse_gpu
-from skrei_domain.spec import MAX_ENV, MAX_NAME_BYTES
+from skrei_domain.spec import MAX_COUNT, MAX_ENV, MAX_NAME_BYTES
 
 DEFAULT_CPU = "500m"
 DEFAULT_MEMORY = "512Mb"
@@ -20,7 +21,7 @@ MAX_GPU = 10_000
 
 _TASK = Keys(
     *("Name", "Engine", "Publisher", "Env", "Meta", "InputSources", "ResultPaths", "Resources", "Network", "Timeouts"),
-    "Logs",
+    *("Logs", "Count", "DependsOn"),
 )
 _CONFIG = Keys("Type", "Params")
 _INPUT = Keys("Source", "Target", "Alias")
@@ -48,6 +49,9 @@ def read_task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     task["Network"] = read_network(reading, task.get("Network"), f"{path}.Network", task["Engine"]["Type"])
     task["Timeouts"] = _timeouts(reading, task.get("Timeouts"), f"{path}.Timeouts")
     task["Logs"] = _logs(reading, task.get("Logs"), f"{path}.Logs")
+    if task.get("Count") is not None:
+        task["Count"] = reading.integer(task["Count"], f"{path}.Count", 1, MAX_COUNT, default=1)
+    task["DependsOn"] = read_depends(reading, task.get("DependsOn"), path)
     return task
 
 

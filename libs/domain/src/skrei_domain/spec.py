@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.alias_generators import to_pascal
 
 from skrei_domain.constraints import Constraint
+from skrei_domain.job_depends import Dependency, all_needs, dependency
 from skrei_domain.resources import Resources, parse_bytes, parse_cpu, parse_gpu
 
 MAX_SPEC_BYTES = 64 * 1024
@@ -132,8 +133,11 @@ class LogsConfig(Part):
     ship: Literal["live", "end"] = "live"
 
 
+DependencyPart: TypeAlias = Annotated[Dependency, BeforeValidator(dependency), PlainSerializer(Dependency.document)]
+
+
 class TaskSpec(Part):
-    """One program: what runs it, what it reads, what it leaves, what it needs."""
+    """One program: what runs it, what it reads, what it leaves, what it needs; `count` partitions, else the job's."""
 
     name: str = ""
     engine: SpecConfig = SpecConfig()
@@ -146,6 +150,13 @@ class TaskSpec(Part):
     network: NetworkConfig = NetworkConfig()
     timeouts: Timeouts = Timeouts()
     logs: LogsConfig = LogsConfig()
+    count: int | None = None
+    depends_on: tuple[DependencyPart, ...] | None = None
+
+    @property
+    def needs(self) -> tuple[Dependency, ...]:
+        """The tasks that it waits for: those that it says, and those that its inputs come from."""
+        return all_needs(self.depends_on or (), [(each.source.type, each.source.params) for each in self.input_sources])
 
 
 def _constraint(raw: object) -> object:
@@ -175,6 +186,15 @@ class JobSpec(Part):
     tasks: tuple[TaskSpec, ...] = ()
     offline: Offline = Offline()
     fail_on: Literal["never", "exit-code"] = "never"
+
+    def count_of(self, task: TaskSpec) -> int:
+        """Return how many partitions a task has."""
+        return self.count if task.count is None else task.count
+
+    @property
+    def units(self) -> int:
+        """How many partitions all tasks have together."""
+        return sum(map(self.count_of, self.tasks))
 
 
 def encode(spec: JobSpec) -> str:

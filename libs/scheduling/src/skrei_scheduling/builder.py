@@ -11,7 +11,7 @@ from skrei_domain.ids import short
 from skrei_domain.lifecycle import ExecutionState, JobState, Want
 from skrei_domain.messages import ResultRef
 from skrei_scheduling import texts
-from skrei_scheduling.changes import Place, ResultNew
+from skrei_scheduling.changes import Changes, EvaluationNew, Place, ResultNew
 from skrei_scheduling.draft import CommitDraft
 from skrei_scheduling.rows import ExecutionRow
 
@@ -134,6 +134,16 @@ class ChangesBuilder(CommitDraft):
             return
         if draft.locked.units_won + len(draft.won) >= job.units:
             self.set_state(job_id, JobState.COMPLETED)
+
+    def build(self) -> Changes:
+        """Return all that was added; a task that waits no more by what this commit lets win is looked at at once."""
+        for draft in self._jobs.values():
+            if draft.many and draft.won and not draft.state.is_terminal:
+                job = self.job(draft.locked.id)
+                graph = None if job is None else self.view.graph(job)
+                if job is not None and graph is not None and graph.frees(draft.won):
+                    self.evaluation(EvaluationNew(self.new_id("v"), job.id, job.namespace, texts.TRIGGER_TASK_FREE))
+        return super().build()
 
     def result(self, row: ExecutionRow, result: ResultRef, *, committed: bool, place: Place | None = None) -> None:
         """Keep what an execution left."""

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import PortObserved, Problem, ResultRef, RunOutput, Step
-from skrei_scheduling.rows import ExecutionRow, NodeRow, Unit
+from skrei_scheduling.rows import ExecutionRow, NodeRow, Requirement, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,9 @@ class JobChange:
     message: str | None = None
     details: Mapping[str, str] | None = None  # reasons, position: what explains the state
     won: tuple[Unit, ...] = ()  # units won by this commit
-    waiting: int | None = None  # how many units wait for room; the view alone needs it (it is derived at load)
+    won_at: datetime | None = None  # when that was
+    waiting: Mapping[Requirement, int] | None = None
+    """How many units wait for room in each class; the view alone needs it (it is derived at load)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ def compile_job(
     won: frozenset[Unit] = frozenset(),
     attempts: Mapping[Unit, int] | None = None,
     refused_by: Mapping[Unit, frozenset[str]] | None = None,
+    won_at: Mapping[str, datetime] | None = None,
 ) -> JobRow:
     """Return the planner's row of a job: its spec's requirements beside what its row in the record says."""
     owner = submitter == OWNER
@@ -60,6 +61,7 @@ def compile_job(
         won=won,
         attempts=dict(attempts or {}),
         refused_by=dict(refused_by or {}),
+        won_at=dict(won_at or {}),
     )
 
 
@@ -97,9 +99,11 @@ def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:
 def _task(spec: JobSpec, task: TaskSpec, *, owner: bool) -> TaskPlan:
     return TaskPlan(
         name=task.name,
-        count=spec.count,
+        count=spec.count_of(task),
         requirement=requirement(spec, task, owner=owner),
         execution_timeout=_seconds(task.timeouts.effective_execution_timeout),
+        needs=task.needs,
+        queue_timeout=_seconds(task.timeouts.queue_timeout),
     )
 
 

@@ -24,7 +24,7 @@ from skrei_scheduling.changes import (
     ResultNew,
 )
 from skrei_scheduling.node_events import node_events
-from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Unit
+from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
 from skrei_scheduling.view import ClusterView
 
 
@@ -35,11 +35,12 @@ class JobDraft:
     locked: LockedJob
     history_seq: int
     state: JobState
+    many: bool = False  # it has several tasks: what is told of its executions names theirs
     changed: bool = False
     message: str | None = None
     details: Mapping[str, str] | None = None
     won: list[Unit] = field(default_factory=list)
-    waiting: int | None = None
+    waiting: Mapping[Requirement, int] | None = None
 
 
 class CommitDraft:
@@ -154,9 +155,14 @@ class CommitDraft:
         self.history(job_id, topic, text or state.value, details=told)
 
     def describe(
-        self, job_id: str, *, waiting: int, message: str | None = None, details: Mapping[str, str] | None = None
+        self,
+        job_id: str,
+        *,
+        waiting: Mapping[Requirement, int],
+        message: str | None = None,
+        details: Mapping[str, str] | None = None,
     ) -> None:
-        """Say how many units wait for room, and why; without a message the job's own stays."""
+        """Say how many units wait for room in each class, and why; without a message the job's own stays."""
         draft = self.draft(job_id)
         if draft is None or draft.state.is_terminal:
             return
@@ -180,6 +186,8 @@ class CommitDraft:
             return
         draft.history_seq += 1
         draft.changed = True
+        if row is not None and draft.many:
+            details = {texts.TASK: row.task, **(details or {})}
         self._history.append(
             HistoryNew(
                 job_id=job_id,
@@ -265,7 +273,7 @@ class CommitDraft:
             results_finalised=tuple(self._finalised),
             results_refused=tuple(self._refused),
             results_withdrawn=tuple(self._withdrawn),
-            jobs=tuple(_job_change(draft) for draft in self._jobs.values() if draft.changed),
+            jobs=tuple(_job_change(draft, self.locked.now) for draft in self._jobs.values() if draft.changed),
             history=tuple(self._history),
             evaluations_new=tuple(self._evaluations),
             evaluations_done=tuple(self._done),
@@ -284,11 +292,13 @@ class CommitDraft:
             locked = self.locked.jobs.get(job_id)
             if locked is None:
                 return None
-            draft = self._jobs[job_id] = JobDraft(locked, locked.history_seq, locked.state)
+            job = self.view.jobs.get(job_id)
+            many = job is not None and len(job.tasks) > 1
+            draft = self._jobs[job_id] = JobDraft(locked, locked.history_seq, locked.state, many)
         return draft
 
 
-def _job_change(draft: JobDraft) -> JobChange:
+def _job_change(draft: JobDraft, now: datetime) -> JobChange:
     return JobChange(
         id=draft.locked.id,
         history_seq=draft.history_seq,
@@ -296,5 +306,6 @@ def _job_change(draft: JobDraft) -> JobChange:
         message=draft.message,
         details=draft.details,
         won=tuple(draft.won),
+        won_at=now if draft.won else None,
         waiting=draft.waiting,
     )

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from skrei_scheduling import memory
 from skrei_scheduling.explain import refused_for_good
 from skrei_scheduling.rows import JobRow, Requirement
-from skrei_scheduling.view import ClusterView
+from skrei_scheduling.view import ClusterView, covers
 
 CLASSES_A_LOOK = 1_000
 """Classes of work asked about by one look: some 5 ms. The rest has its turn with the next."""
@@ -42,15 +42,18 @@ class HopelessRound:
                 if len(found) >= most:
                     self._left.appendleft(requirement)
                     return found
-                if self._given_up(self._view.jobs[job_id], requirement, now, keep):
+                if self._given_up(self._view.jobs[job_id], requirement, now):
                     found.append(job_id)
         return found
 
-    def _given_up(self, job: JobRow, requirement: Requirement, now: datetime, keep: timedelta) -> bool:
-        patient = job.queue_timeout is not None and now < job.since + job.queue_timeout
-        stands = len(self._view.open_units(job)) + len(job.won) < job.units
-        others = (task.requirement for task in job.tasks if task.requirement != requirement)
-        return not patient and not stands and all(self._hopeless(each, now, keep) for each in others)
+    def _given_up(self, job: JobRow, requirement: Requirement, now: datetime) -> bool:
+        """Whether nothing of the job runs, and it does not wait of its own will: a task of it can never complete."""
+        patient = any(
+            task.queue_timeout is not None and now < job.free_since(task) + task.queue_timeout
+            for task in job.tasks
+            if task.requirement == requirement
+        )
+        return not patient and not any(covers(row, job) for row in self._view.of_job(job.id))
 
     def _hopeless(self, requirement: Requirement, now: datetime, keep: timedelta) -> bool:
         view = self._view

@@ -9,22 +9,62 @@ from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, EvaluationNew, Locked
 from skrei_scheduling.explain import Explanation
 from skrei_scheduling.reconcile import Failure
-from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan
 from skrei_scheduling.view import ClusterView
+
+MOST_TOLD = 4
+"""Tasks of a job whose reasons are told at once: each may have ten lines."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
-    """What cannot be placed now, and why."""
+class TaskWaits:
+    """What of one task cannot be placed now, and why."""
 
+    task: TaskPlan
     units: int
     explanation: Explanation
     position: int
 
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What cannot be placed now, and why: by task, in their order. Of a job of several tasks each is `named`."""
+
+    tasks: tuple[TaskWaits, ...]
+    named: bool = False
+
+    @property
+    def units(self) -> int:
+        """How many units wait."""
+        return sum(each.units for each in self.tasks)
+
+    @property
+    def classes(self) -> dict[Requirement, int]:
+        """How many of them wait in each class of work."""
+        found: dict[Requirement, int] = {}
+        for each in self.tasks:
+            found[each.task.requirement] = found.get(each.task.requirement, 0) + each.units
+        return found
+
+    @property
+    def explanation(self) -> Explanation:
+        """Why the first of them waits."""
+        return self.tasks[0].explanation
+
+    @property
+    def text(self) -> str:
+        """Why they wait, as people read it."""
+        if not self.named:
+            return self.explanation.text
+        return "\n".join(
+            texts.OF_TASK.format(task=each.task.name, text=each.explanation.text) for each in self.tasks[:MOST_TOLD]
+        )
+
     @property
     def details(self) -> dict[str, str]:
         """Reasons and position, for the job's row."""
-        return {**self.explanation.details, texts.POSITION: str(self.position)}
+        told = {**self.explanation.details, texts.POSITION: str(self.tasks[0].position)}
+        return {**told, texts.TASKS: ", ".join(each.task.name for each in self.tasks)} if self.named else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +155,7 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
             topic=failure.topic,
             text=failure.text,
         )
+        _tell_skipped(builder, job)
         return
     for row in decision.replaced:
         _stop(builder, row, texts.STOP_REPLACED, lost=True)
@@ -126,6 +167,15 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
         _write_state(builder, decision, state)
 
 
+def _tell_skipped(builder: ChangesBuilder, job: JobRow) -> None:
+    """Say which tasks of a job that fails will not begin any more."""
+    names = [task.name for task in job.tasks if task.needs and not job.begun(task)] if job.ordered else []
+    if names:
+        told = ", ".join(names)
+        text = texts.SKIPPED.format(tasks=told)
+        builder.history(job.id, texts.SCHEDULING, text, details={texts.SKIPPED_KEY: told})
+
+
 def _stop(builder: ChangesBuilder, planned: ExecutionRow, reason: str, *, lost: bool = False) -> None:
     row = builder.row(planned.id)  # None: it ended since, and is let go
     if row is not None:
@@ -134,27 +184,27 @@ def _stop(builder: ChangesBuilder, planned: ExecutionRow, reason: str, *, lost: 
 
 def _write_state(builder: ChangesBuilder, decision: JobPlan, state: JobState) -> None:
     job, waits = decision.job, decision.waits
-    waited = builder.view.waiting.units(job.id)
+    waited = builder.view.waiting.of_job(job.id)
     runs = bool(decision.place) or decision.standing > 0
     if waits is None:
         if runs:
             builder.set_state(job.id, JobState.RUNNING)
         if waited:
-            builder.describe(job.id, waiting=0, message="", details={})
+            builder.describe(job.id, waiting={}, message="", details={})
         return
-    text = waits.explanation.text
+    text, classes = waits.text, waits.classes
     if runs:
         builder.set_state(job.id, JobState.RUNNING)
-        if waits.units != waited:
+        if classes != waited:
             if not waited:
                 told = texts.UNITS_QUEUED.format(waiting=waits.units, units=job.units, text=text)
                 builder.history(job.id, texts.QUEUEING, told, details=waits.details)
-            builder.describe(job.id, waiting=waits.units, message=text, details=waits.details)
+            builder.describe(job.id, waiting=classes, message=text, details=waits.details)
     elif state is not JobState.QUEUED:
         queued = texts.JOB_QUEUED.format(text=text)
         builder.set_state(
             job.id, JobState.QUEUED, message=text, details=waits.details, topic=texts.QUEUEING, text=queued
         )
-        builder.describe(job.id, waiting=waits.units)
-    elif waits.units != waited or any(each.id for each in decision.evaluations):
-        builder.describe(job.id, waiting=waits.units, message=text, details=waits.details)
+        builder.describe(job.id, waiting=classes)
+    elif classes != waited or any(each.id for each in decision.evaluations):
+        builder.describe(job.id, waiting=classes, message=text, details=waits.details)

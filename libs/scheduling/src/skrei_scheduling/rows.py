@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from skrei_domain.constraints import Constraint
+from skrei_domain.job_depends import Dependency
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
 from skrei_domain.node import NodeInfo
 from skrei_domain.paths import LocalPath
@@ -68,12 +69,14 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """One task of a job as the planner sees it."""
+    """One task of a job as the planner sees it. `needs` are those that it waits for."""
 
     name: str
     count: int
     requirement: Requirement
     execution_timeout: timedelta | None = None
+    needs: tuple[Dependency, ...] = ()
+    queue_timeout: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,24 @@ class JobRow:
     won: frozenset[Unit] = frozenset()
     attempts: dict[Unit, int] = field(default_factory=dict)  # executions ever made of a unit
     refused_by: dict[Unit, frozenset[str]] = field(default_factory=dict)  # nodes that refused, or failed, a unit
+    won_at: dict[str, datetime] = field(default_factory=dict)  # of an ordered job: when a unit of a task was won last
+
+    @property
+    def ordered(self) -> bool:
+        """Whether some of its tasks wait for others."""
+        return len(self.tasks) > 1 and any(task.needs for task in self.tasks)
+
+    def task(self, name: str) -> TaskPlan:
+        """Return the task of that name."""
+        return next(task for task in self.tasks if task.name == name)
+
+    def begun(self, task: TaskPlan) -> bool:
+        """Whether an execution of the task was ever made."""
+        return any(name == task.name for name, _ in self.attempts)
+
+    def free_since(self, task: TaskPlan) -> datetime:
+        """Return since when the task waits for room alone, given that it waits for no other."""
+        return max((self.won_at.get(need.task, self.since) for need in task.needs), default=self.since)
 
     @property
     def since(self) -> datetime:

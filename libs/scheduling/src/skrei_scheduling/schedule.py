@@ -4,6 +4,7 @@ No I/O, no clock, no randomness: time, seed and ids are arguments. Jobs are take
 one of them is promised is taken from the next one's room.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,10 +18,11 @@ from skrei_scheduling.feasibility import ClassMask
 from skrei_scheduling.held import HOLD_AFTER, Held, held
 from skrei_scheduling.labels import Mask
 from skrei_scheduling.nodes import Trial
-from skrei_scheduling.plan import JobPlan, Plan, Waits
+from skrei_scheduling.patience import ends_of_patience, failure_of, may_be_missing, out_of_patience
+from skrei_scheduling.plan import JobPlan, Plan, TaskWaits, Waits
 from skrei_scheduling.reconcile import STOPS_A_LOOK, Difference, Failure, Missing, reconcile, replaced
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan
-from skrei_scheduling.view import ClusterView
+from skrei_scheduling.view import ClusterView, covers
 from skrei_scheduling.waiting import turn
 
 BATCH = "batch"
@@ -112,13 +114,21 @@ class _Planner:
                 complete=difference.complete and not job.state.is_terminal,
                 follow_up=self._rest(job, difference),
             )
-        rows, unplaced = self._place(job, difference, next((each.id for each in evaluations if each.id), ""))
-        waits = self._waits(job, unplaced, difference.beyond) if unplaced else None
-        if waits is not None and not rows and not difference.standing:
+        many, failure = len(job.tasks) > 1, None
+        if many and not difference.standing:
+            failure = self._never(job)
+        rows: list[ExecutionRow] = []
+        unplaced: list[Missing] = []
+        waits: Waits | None = None
+        if failure is None:
+            rows, unplaced = self._place(job, difference, next((each.id for each in evaluations if each.id), ""))
+            waits = self._waits(job, unplaced, difference.beyond) if unplaced else None
+        if waits is not None and many:
+            failure = out_of_patience(job, waits, self._now)
+        elif waits is not None and not rows and not difference.standing:
             failure = self._cannot_wait(job, waits)
-            if failure is not None:
-                rest = self._rest(job, difference)
-                return JobPlan(job, evaluations, stop=difference.stop, failure=failure, follow_up=rest)
+        if failure is not None:
+            return self._failing(job, evaluations, difference, failure)
         taken = {row.unit for row in rows}
         originals = tuple(row for each in difference.missing if each.unit in taken for row in each.originals)
         return JobPlan(
@@ -131,10 +141,26 @@ class _Planner:
             waits=waits,
             follow_up=tuple(
                 self._follow_up(
-                    job, evaluations, difference, queued=bool(unplaced) and not rows, all_placed=not unplaced
+                    job,
+                    evaluations,
+                    difference,
+                    waits=waits,
+                    queued=bool(unplaced) and not rows,
+                    all_placed=not unplaced,
                 )
             ),
         )
+
+    def _failing(
+        self, job: JobRow, evaluations: tuple[Evaluation, ...], difference: Difference, failure: Failure
+    ) -> JobPlan:
+        """A job that fails, with the stop of what still runs of it."""
+        live = [row for row in self._view.of_job(job.id) if covers(row, job)] if len(job.tasks) > 1 else []
+        now = live[: max(self._stops, 0)]
+        self._stops -= len(now)
+        stop = (*difference.stop, *((row, texts.STOP_JOB_FAILED) for row in now))
+        rest = (self._continue(job),) if difference.unstopped or len(now) < len(live) else ()
+        return JobPlan(job, evaluations, stop=stop, failure=failure, follow_up=rest)
 
     # ------------------------------------------------------------ placing
 
@@ -231,11 +257,17 @@ class _Planner:
     # ------------------------------------------------------------ waiting
 
     def _waits(self, job: JobRow, unplaced: list[Missing], beyond: int) -> Waits:
-        task = next(task for task in job.tasks if task.name == unplaced[0].unit[0])
-        requirement = task.requirement
-        units = len(unplaced) + beyond
-        explanation = self._explain(requirement, units, self._closed(job))
-        return Waits(units, explanation, self._view.waiting.position(job, requirement))
+        """Why units wait; those that this look did not reach are of the last task that it did."""
+        if len(job.tasks) == 1:
+            return Waits((self._task_waits(job, job.tasks[0], len(unplaced) + beyond),))
+        units = Counter(each.unit[0] for each in unplaced)
+        units[unplaced[-1].unit[0]] += beyond
+        waiting = [task for task in job.tasks if units[task.name]]
+        return Waits(tuple(self._task_waits(job, task, units[task.name]) for task in waiting), named=True)
+
+    def _task_waits(self, job: JobRow, task: TaskPlan, units: int) -> TaskWaits:
+        explanation = self._explain(task.requirement, units, self._closed(job))
+        return TaskWaits(task, units, explanation, self._view.waiting.position(job, task.requirement))
 
     def _explain(self, requirement: Requirement, requested: int, closed: Held | None) -> Explanation:
         """Explain once per class for as long as nothing else was promised in between."""
@@ -264,9 +296,22 @@ class _Planner:
                 return None
             if job.state is not JobState.RUNNING:
                 return Failure(text, text, details=details)
-        if not all(self._refused_for_good(task.requirement) for task in job.tasks):
+        if not self._refused_for_good(job.tasks[0].requirement):
             return None
         return Failure(text, text, details=details)
+
+    def _never(self, job: JobRow) -> Failure | None:
+        """Why a job of several tasks can never complete: a task is left of it that every known node refuses for good.
+
+        Told before anything is placed, so that nobody waits hours for the task before it.
+        """
+        won = Counter(name for name, _ in job.won)
+        for task in job.tasks:
+            left = task.count - won[task.name]
+            waits_on = left <= 0 or may_be_missing(job, task, self._now)
+            if not waits_on and self._refused_for_good(task.requirement):
+                return failure_of(self._task_waits(job, task, left))
+        return None
 
     def _refused_for_good(self, requirement: Requirement) -> bool:
         found = self._hopeless.get(requirement)
@@ -283,6 +328,7 @@ class _Planner:
         evaluations: tuple[Evaluation, ...],
         difference: Difference,
         *,
+        waits: Waits | None,
         queued: bool,
         all_placed: bool,
     ) -> Iterable[EvaluationNew]:
@@ -293,7 +339,10 @@ class _Planner:
                 job, texts.TRIGGER_JOB_TIMEOUT, (job.since + job.total_timeout - self._now).total_seconds()
             )
         starts = job.state is not JobState.QUEUED or texts.TRIGGER_QUEUE_TIMEOUT in fired
-        if queued and starts and job.queue_timeout is not None and job.state is not JobState.RUNNING:
+        if len(job.tasks) > 1:
+            for due in ends_of_patience(job, waits, self._view.waiting.of_job(job.id), fired):
+                yield self._timer(job, texts.TRIGGER_QUEUE_TIMEOUT, (due - self._now).total_seconds())
+        elif queued and starts and job.queue_timeout is not None and job.state is not JobState.RUNNING:
             yield self._timer(
                 job, texts.TRIGGER_QUEUE_TIMEOUT, (job.since + job.queue_timeout - self._now).total_seconds()
             )

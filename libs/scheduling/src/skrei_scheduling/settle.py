@@ -159,7 +159,7 @@ def _while_staged(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObs
 def follow_up(builder: ChangesBuilder, row: ExecutionRow, problem: Problem | None) -> None:
     """Ask for what an execution's bad end calls for: another attempt, or the end of its job."""
     if by_own_doing(row.state, problem) or given_up(row.attempt, problem):
-        builder.evaluate(row, texts.TRIGGER_FAILURE, comment=row.message, unit=True)
+        builder.evaluate(row, texts.TRIGGER_FAILURE, comment=_cause(builder, row), unit=True)
     elif row.state is not ExecutionState.COMPLETED:
         ask_retry(builder, row)
 
@@ -169,7 +169,14 @@ def ask_retry(builder: ChangesBuilder, row: ExecutionRow) -> None:
     if builder.has_rival(row):
         return
     delay = backoff_seconds(row.attempt)
-    builder.evaluate(row, texts.TRIGGER_RETRY, delay_seconds=delay, comment=row.message, unit=True)
+    builder.evaluate(row, texts.TRIGGER_RETRY, delay_seconds=delay, comment=_cause(builder, row), unit=True)
+
+
+def _cause(builder: ChangesBuilder, row: ExecutionRow) -> str:
+    """Why an execution ended badly; of a job of several tasks, whose it was."""
+    draft = builder.draft(row.job_id)
+    named = draft is not None and draft.many and row.message
+    return texts.OF_TASK.format(task=row.task, text=row.message) if named else row.message
 
 
 def _after_the_end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:

@@ -6,12 +6,14 @@ never what the cluster holds.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_scheduling.changes import Changes, EvaluationNew, JobChange, Locked
 from skrei_scheduling.feasibility import Feasibility
+from skrei_scheduling.graph import Graph
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
 from skrei_scheduling.waiting import WaitingLine, fits
@@ -36,6 +38,7 @@ class ClusterView:
         self._of_node: dict[str, dict[str, None]] = {}
         self._line_moved = False  # a job left the line unplaced: room that it was woken for is there for the next
         self._open: dict[str, dict[Unit, None]] = {}
+        self._graphs: dict[str, Graph] = {}  # of jobs whose tasks have an order
         self._backoff: dict[str, dict[Unit, str]] = {}  # job -> unit -> the evaluation that ends its backoff
         self._backoff_of: dict[str, tuple[str, Unit]] = {}
 
@@ -70,7 +73,7 @@ class ClusterView:
             if job.state.is_terminal:
                 self._drop_if_done(job.id)
             elif job.state is not JobState.PENDING:
-                self._put_waiting(job, len(self.open_units(job)))
+                self._put_waiting(job, self._open_classes(job))
             if next(done) % LOADED_AT_ONCE == 0:
                 yield
 
@@ -89,19 +92,33 @@ class ClusterView:
         return (self.executions[each] for each in self._of_node.get(node_id, {}))
 
     def open_units(self, job: JobRow) -> Mapping[Unit, None]:
-        """Return the units that are not won and have no live unrevoked execution; those in backoff too.
+        """Return the units that are not won and have no live unrevoked execution; those in backoff too, but none that
+        waits for another task.
 
         Worked out once for each job and kept: a job of 10,000 units is looked at each time that one of them ends.
         """
         found = self._open.get(job.id)
         if found is None:
             found = {unit: None for unit in job.all_units() if unit not in job.won and not self._covered(job, unit)}
+            if (graph := self.graph(job)) is not None:
+                found = {unit: None for unit in found if graph.ready(unit)}
             if job.id in self.jobs:
                 self._open[job.id] = found
         return found
 
     def _covered(self, job: JobRow, unit: Unit) -> bool:
         return any(covers(row, job) for row in self.of_unit(job.id, unit))
+
+    def graph(self, job: JobRow) -> Graph | None:
+        """Return the order of the job's tasks, and how far they are; None for a job without an order."""
+        if not job.ordered:
+            return None
+        found = self._graphs.get(job.id)
+        if found is None:
+            found = Graph(job.tasks, job.won)
+            if job.id in self.jobs:
+                self._graphs[job.id] = found
+        return found
 
     def backoff(self, job_id: str) -> dict[Unit, str]:
         """Return the units that wait for an evaluation (its id) before they are placed again."""
@@ -121,6 +138,7 @@ class ClusterView:
             won=known.won | fresh.won,
             attempts={**fresh.attempts, **known.attempts},
             refused_by={**fresh.refused_by, **known.refused_by},
+            won_at={**fresh.won_at, **known.won_at},
         )
         # The record's state may be older than a commit of ours that the reader had not seen; terminal states are final.
         return replace(merged, state=known.state) if known.generation == fresh.generation else merged
@@ -135,6 +153,7 @@ class ClusterView:
         self.jobs[job.id] = merged = _own(self.latest(job))
         if known is None or (known.version, len(known.won)) != (merged.version, len(merged.won)):
             self._open.pop(job.id, None)
+            self._graphs.pop(job.id, None)
         self._drop_if_done(job.id)
 
     def apply(self, changes: Changes) -> list[str]:
@@ -254,6 +273,8 @@ class ClusterView:
             job = replace(job, won=job.won.union(change.won))
             for unit in change.won:
                 self._open.get(change.id, {}).pop(unit, None)
+            if job.ordered:
+                job = self._free(job, change)
         if change.state is not None:
             job = replace(job, state=change.state)
         self.jobs[change.id] = job
@@ -262,19 +283,30 @@ class ClusterView:
         elif change.waiting is not None:
             self._put_waiting(job, change.waiting)
 
-    def _put_waiting(self, job: JobRow, units: int) -> None:
-        if units:
-            self.waiting.put(job, self._waiting_class(job), units)
+    def _free(self, job: JobRow, change: JobChange) -> JobRow:
+        """Open the units that wait no more, now that others are won; return the job with when that was."""
+        graph, units = self.graph(job), self._open.get(job.id)
+        assert graph is not None, "asked for a job with an order"
+        for unit in graph.win(change.won):
+            if units is not None and unit not in job.won and not self._covered(job, unit):
+                units[unit] = None
+        if change.won_at is None:
+            return job
+        return replace(job, won_at={**job.won_at, **{task: change.won_at for task, _ in change.won}})
+
+    def _put_waiting(self, job: JobRow, classes: Mapping[Requirement, int]) -> None:
+        if classes:
+            self.waiting.put(job, classes)
         else:
             self.waiting.drop(job.id)
 
-    def _waiting_class(self, job: JobRow) -> Requirement:
-        if len(job.tasks) > 1:
-            first = next(iter(self.open_units(job)), None)
-            for task in job.tasks:
-                if first is not None and task.name == first[0]:
-                    return task.requirement
-        return job.tasks[0].requirement
+    def _open_classes(self, job: JobRow) -> dict[Requirement, int]:
+        """Return how many units of each class are open."""
+        units = self.open_units(job)
+        if len(job.tasks) == 1:
+            return {job.tasks[0].requirement: len(units)} if units else {}
+        of = {task.name: task.requirement for task in job.tasks}
+        return dict(Counter(of[name] for name, _ in units))
 
     def _put_backoff(self, evaluation: EvaluationNew) -> None:
         if evaluation.unit is not None and evaluation.job_id in self.jobs:
@@ -295,6 +327,7 @@ class ClusterView:
             return
         self._stand_down(job_id)
         self._open.pop(job_id, None)
+        self._graphs.pop(job_id, None)
         if job_id not in self._of_job:
             del self.jobs[job_id]
 

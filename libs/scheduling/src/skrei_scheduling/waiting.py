@@ -5,7 +5,7 @@ asked only about the nodes that changed, and only as many of its jobs are woken 
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import nsmallest
 from typing import TypeAlias
@@ -13,6 +13,8 @@ from typing import TypeAlias
 from skrei_scheduling.feasibility import accepts
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import JobRow, Requirement
+
+_NOTHING: Mapping[Requirement, int] = {}
 
 Turn: TypeAlias = tuple[int, datetime, str]
 """Where a job stands in line: (-priority, since when its version is wanted, id)."""
@@ -24,11 +26,13 @@ def turn(job: JobRow) -> Turn:
 
 
 class WaitingLine:
-    """The waiting jobs by class of work, each with how many of its units wait."""
+    """The waiting jobs by class of work, each with how many of its units wait. A job of several tasks may wait in the
+    lines of several classes.
+    """
 
     def __init__(self) -> None:
         self._classes: dict[Requirement, list[Turn]] = {}
-        self._places: dict[str, tuple[Requirement, Turn, int]] = {}
+        self._places: dict[str, tuple[Turn, dict[Requirement, int]]] = {}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -39,29 +43,36 @@ class WaitingLine:
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 
-    def put(self, job: JobRow, requirement: Requirement, units: int) -> None:
-        """Let `units` of the job wait as that class, in place of what waited of it before."""
-        place = (requirement, turn(job), units)
+    def put(self, job: JobRow, classes: Mapping[Requirement, int]) -> None:
+        """Let so many units of the job wait in each class, in place of what waited of it before."""
+        place = (turn(job), dict(classes))
         if self._places.get(job.id) == place:
             return
         self.drop(job.id)
-        insort(self._classes.setdefault(requirement, []), place[1])
-        self._places[job.id] = place
+        for requirement in classes:
+            insort(self._classes.setdefault(requirement, []), place[0])
+        if classes:
+            self._places[job.id] = place
 
     def drop(self, job_id: str) -> None:
         """The job waits no more."""
         place = self._places.pop(job_id, None)
         if place is None:
             return
-        line = self._classes[place[0]]
-        del line[bisect_left(line, place[1])]
-        if not line:
-            del self._classes[place[0]]
+        for requirement in place[1]:
+            line = self._classes[requirement]
+            del line[bisect_left(line, place[0])]
+            if not line:
+                del self._classes[requirement]
 
     def units(self, job_id: str) -> int:
         """How many units of the job wait."""
+        return sum(self.of_job(job_id).values())
+
+    def of_job(self, job_id: str) -> Mapping[Requirement, int]:
+        """How many units of the job wait in each class."""
         place = self._places.get(job_id)
-        return 0 if place is None else place[2]
+        return _NOTHING if place is None else place[1]
 
     def position(self, job: JobRow, requirement: Requirement) -> int:
         """Return the job's place in its class's line, from 1, whether it stands there yet or not."""
@@ -103,7 +114,7 @@ class WaitingLine:
         room = {row: matrix.free[:, row].tolist() for row in rows if matrix.ready[row]}
         if not room or not self._classes:
             return []
-        woken: list[str] = []
+        woken: dict[str, None] = {}
         for requirement, line in self._in_order():
             need = requirement.resources.vector()
             # Room is asked for first: there may be thousands of classes, and mostly none for any of them.
@@ -114,9 +125,9 @@ class WaitingLine:
                 if not _fits(need, open_rows, room):
                     break
                 if not picky(job_id):
-                    _take(need, self._places[job_id][2], open_rows, room)
-                woken.append(job_id)
-        return woken
+                    _take(need, self._places[job_id][1][requirement], open_rows, room)
+                woken[job_id] = None
+        return list(woken)
 
 
 def fits(need: Sequence[int], free: Sequence[int]) -> bool:

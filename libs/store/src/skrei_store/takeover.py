@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from skrei_domain.lifecycle import ExecutionState, JobState
@@ -36,6 +37,11 @@ class _Counted:
     won: set[Unit]
     attempts: dict[Unit, int]
     refused_by: dict[Unit, frozenset[str]]
+    won_at: dict[str, datetime]
+
+    def win(self, task: str, partition: int, at: datetime) -> None:
+        self.won.add((task, partition))
+        self.won_at[task] = max(at, self.won_at.get(task, at))
 
 
 async def load(connection: Connection) -> Loaded:
@@ -75,6 +81,7 @@ async def _jobs(connection: Connection, held: set[str]) -> list[JobRow]:
                     won=frozenset(sums.won),
                     attempts=sums.attempts,
                     refused_by=sums.refused_by,
+                    won_at=sums.won_at,
                 )
             )
     return found
@@ -82,15 +89,15 @@ async def _jobs(connection: Connection, held: set[str]) -> list[JobRow]:
 
 async def _count(connection: Connection, jobs: Iterable[Any]) -> dict[str, _Counted]:
     version = {row["id"]: row["version"] for row in jobs}
-    counted: defaultdict[str, _Counted] = defaultdict(lambda: _Counted(set(), {}, {}))
+    counted: defaultdict[str, _Counted] = defaultdict(lambda: _Counted(set(), {}, {}, {}))
     async for page in in_pages(version):
         for row in await connection.fetch(
-            "SELECT job_id, job_version, task, partition FROM results"
+            "SELECT job_id, job_version, task, partition, created_at FROM results"
             " WHERE committed AND NOT staged AND job_id = ANY ($1::text[])",
             page,
         ):
             if row["job_version"] == version[row["job_id"]]:
-                counted[row["job_id"]].won.add((row["task"], row["partition"]))
+                counted[row["job_id"]].win(row["task"], row["partition"], row["created_at"])
         for row in await connection.fetch(
             """
             SELECT job_id, job_version, task, partition, max(attempt) AS attempts,

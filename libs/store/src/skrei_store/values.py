@@ -132,6 +132,7 @@ def planned_job(
     won: frozenset[Unit] = frozenset(),
     attempts: Mapping[Unit, int] | None = None,
     refused_by: Mapping[Unit, frozenset[str]] | None = None,
+    won_at: Mapping[str, datetime] | None = None,
 ) -> JobRow:
     """Return the planner's row of a job, from its columns and the text of its spec."""
     return compile_job(
@@ -149,4 +150,5 @@ def planned_job(
         won=won,
         attempts=attempts,
         refused_by=refused_by,
+        won_at=won_at,
     )
