@@ -1,6 +1,8 @@
 """`client.jobs`, `client.nodes` and the values that jobs are made of, against an API in memory."""
 
 import inspect
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -411,6 +413,26 @@ def test_the_blocking_twin_does_the_same() -> None:
         assert c.nodes.list() == ()
         first = next(c.jobs.list())
         assert first.name == "a"
+
+
+def test_ctrl_c_ends_a_wait_and_what_it_waits_for() -> None:
+    api = followed("Running")
+    c = Client("http://127.0.0.1:9", transport=api.transport)
+    found = c.jobs.get("x")
+    timer = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        found.wait()
+    timer.join()
+    c.close()  # would wait for the job's end, which never comes
+
+
+def test_an_iterator_may_outlive_its_client() -> None:
+    api = FakeApi({f"GET {JOBS}": page("t", job(Name="a"), job(Name="b"))})
+    with Client("http://127.0.0.1:9", transport=api.transport) as c:
+        found = c.jobs.list()
+        next(found)
+    found.close()  # type: ignore[attr-defined]
 
 
 def test_every_public_name_is_there() -> None:

@@ -1,8 +1,10 @@
 """A loop in a thread of its own, for those who block: how they wait for what runs there."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from anyio.from_thread import BlockingPortal
 
@@ -16,9 +18,14 @@ class Loop:
     def __init__(self, portal: BlockingPortal) -> None:
         self._portal = portal
 
-    def do(self, work: Callable[P, Awaitable[T]], *positional: P.args, **named: P.kwargs) -> T:
-        """Return what `work` returns."""
-        return self._portal.call(partial(work, *positional, **named))
+    def do(self, work: Callable[P, Coroutine[Any, Any, T]], *positional: P.args, **named: P.kwargs) -> T:
+        """Return what `work` returns. Whoever stops waiting (Ctrl+C) cancels it."""
+        future: Future[T] = self._portal.start_task_soon(partial(work, *positional, **named))
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
 
     def each(self, source: AsyncIterator[T]) -> Iterator[T]:
         """Yield what `source` yields; it is closed with this iterator."""
@@ -31,7 +38,8 @@ class Loop:
                 await end()
 
         try:
-            while got := self._portal.call(following):
+            while got := self.do(following):
                 yield got[0]
         finally:
-            self._portal.call(close)
+            with contextlib.suppress(RuntimeError):  # the client was closed first, and its loop with it
+                self.do(close)
