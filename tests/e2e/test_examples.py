@@ -3,6 +3,7 @@
 import doctest
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ EXAMPLES = {
     "env/job.yaml": Example("GREETING=Good morning"),
     "results/job.yaml": Example("Hello, reader!"),
     "constraints/job.yaml": Example("Hello, chosen node!"),
+    "templates/job.yaml": Example("Ahoy, sailor!"),
     "updates/first.yaml": Example("Hello, first version!"),
     "updates/second.yaml": Example("Hello, second version!"),
 }
@@ -100,7 +102,7 @@ def test_an_example_runs_with_the_command_in_its_own_words(name: str, docker: Do
     if example.docker and docker is None:
         pytest.skip(why_no_docker())
     command = COMMAND.search((ROOT / "examples" / name).read_text())
-    words = command[1].split() if command else ["skrei", "job", "run", f"examples/{name}"]
+    words = shlex.split(command[1]) if command else ["skrei", "job", "run", f"examples/{name}"]
     done = subprocess.run(
         [SKREI, *words[1:], "--id-only"],
         capture_output=True,

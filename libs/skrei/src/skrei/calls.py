@@ -58,9 +58,10 @@ def job(job_id: str, *, namespace: str = "", version: int = 0) -> Call[Job]:
     return Call("GET", job_path(job_id), lambda answer: Job.parse(answer.get("Job") or {}), query)
 
 
-def describe(job_id: str, *, namespace: str = "") -> Call[JobDetails]:
-    """A job with its executions and the beginning of its history."""
-    return Call("GET", job_path(job_id), _details, {"include": "executions,history", "namespace": namespace})
+def describe(job_id: str, *, namespace: str = "", version: int = 0) -> Call[JobDetails]:
+    """A job with its executions and the beginning of its history; `version` 0 is its latest."""
+    query = {"include": "executions,history", "namespace": namespace, "job_version": version or ""}
+    return Call("GET", job_path(job_id), _details, query)
 
 
 def jobs(

@@ -1,6 +1,7 @@
-"""The API for commands: one connection of the standard library, blocking, so that a read starts at once.
+"""The client on a connection of the standard library, blocking, so that a command starts at once.
 
-`AsyncClient` is for programs; importing an HTTP library costs more than most commands take.
+It sends the same calls (`skrei.calls`) and reads the same answers (`skrei.answers`) as `AsyncClient`, whose HTTP
+library costs more to import than most commands take.
 """
 
 import http.client
@@ -10,9 +11,10 @@ import time
 from collections.abc import Mapping
 from email.message import Message
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, Self, TypeVar
+from urllib.parse import urlencode, urlsplit
 
+from skrei import calls
 from skrei.answers import (
     ATTEMPTS,
     CONNECT_SECONDS,
@@ -23,6 +25,7 @@ from skrei.answers import (
     problem_of,
     said_of,
 )
+from skrei.calls import Call
 from skrei.credentials import headers_for
 from skrei.endpoint import API, is_loopback, resolve
 from skrei.errors import Unreachable
@@ -32,6 +35,8 @@ from skrei.views import Document
 MOST_BYTES = 256 * 1024 * 1024
 """Of one answer: above the largest page of the largest specs."""
 
+T = TypeVar("T")
+job_path = calls.job_path
 Answer = tuple[int, Mapping[str, str], bytes, str]
 
 
@@ -65,6 +70,12 @@ class Ask:
     def get(self, path: str, **query: Any) -> Document:
         """Read something. An empty text, None and an empty tuple are not asked for."""
         return self.call("GET", path, query=query)
+
+    def send(self, call: Call[T]) -> T:
+        """Send a call and return what it answers. Raises what `call` raises."""
+        return call.read(
+            self.call(call.method, call.path, query=call.query, body=call.body, repeatable=call.repeatable)
+        )
 
     def call(
         self,
@@ -167,11 +178,6 @@ def unreachable(endpoint: str) -> Unreachable:
         hint="Start one with `skrei serve`, or name another with --api URL (or SKREI_API_URL).",
         endpoint=endpoint,
     )
-
-
-def job_path(job: str) -> str:
-    """Return the path of a job."""
-    return f"/orchestrator/jobs/{quote(job, safe='')}"
 
 
 def _proxied(endpoint: str) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from skrei import calls
 from skrei.cli import render, render_jobs
 from skrei.cli.ask import Ask, job_path
 from skrei.cli.flags import JOB, LAST, NAMESPACE, PRETTY, TABLE, VERSION, flag, one_of, page, text
@@ -12,7 +13,7 @@ from skrei.cli.shape import Shape
 from skrei.cli.texts import short
 from skrei.cli.watch import WATCH, watched
 from skrei.errors import ApiError
-from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, items
+from skrei.views import Execution, HistoryItem, Job, JobDetails, items
 
 ALL_VERSIONS = flag("--all-versions", "Of every version of the job.")
 
@@ -167,35 +168,26 @@ def stop(values: Values) -> None:
     """Stop a job."""
     with Ask(values.text("api")) as ask:
         try:
-            answer = stop_job(ask, job_named(values.text("JOB"), ask.endpoint), values.text("reason"), values)
+            evaluation = stop_job(ask, job_named(values.text("JOB"), ask.endpoint), values.text("reason"), values)
         except ApiError as error:
             if error.status == HTTPStatus.CONFLICT and not error.hint:
                 error.hint = f"It has ended: skrei describe {_typed(values)}"
             raise
     if values.flag("quiet"):
         return
-    evaluation = answer.get("EvaluationID")
     told = f"Job stop successfully submitted with evaluation ID: {evaluation}"
     render.line(told if evaluation else "The job was stopped before.")
     render.next_step(f"skrei describe {_typed(values)}", "how it ended")
 
 
-def stop_job(ask: Ask, job: str, reason: str, values: Values | None = None) -> Document:
-    """Ask for the stop of a job; the answer names the evaluation, and none when it was stopped before."""
-    namespace = values.text("namespace") if values else ""
-    return ask.call("DELETE", job_path(job), query={"namespace": namespace}, body={"reason": reason})
+def stop_job(ask: Ask, job: str, reason: str, values: Values | None = None) -> str:
+    """Ask for the stop of a job; returns the evaluation's id, empty when it was stopped before."""
+    return ask.send(calls.stop(job, namespace=values.text("namespace") if values else "", reason=reason))
 
 
 def details(ask: Ask, job: str, namespace: str = "", version: int = 0) -> JobDetails:
     """Return a job with its executions and the beginning of its history; version 0 is the latest."""
-    query = {"namespace": namespace, "job_version": version or None}
-    answer = ask.get(job_path(job), include="executions,history", **query)
-    return JobDetails(
-        job=Job.parse(answer.get("Job") or {}),
-        executions=tuple(map(Execution.parse, items((answer.get("Executions") or {}).get("Items")))),
-        history=tuple(map(HistoryItem.parse, items((answer.get("History") or {}).get("Items")))),
-        document=answer,
-    )
+    return ask.send(calls.describe(job, namespace=namespace, version=version))
 
 
 def _typed(values: Values) -> str:

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator
 
-from skrei.cli.ask import Ask, job_path
+from skrei import calls
+from skrei.cli.ask import Ask
 from skrei.errors import ApiError, Unreachable
 from skrei.progress import (
     FIRST_LOOK_SECONDS,
@@ -14,7 +15,7 @@ from skrei.progress import (
     Progress,
     stages,
 )
-from skrei.views import Execution, HistoryItem, Job, items
+from skrei.views import Execution, HistoryItem
 
 
 def looks(ask: Ask, job_id: str) -> Iterator[Progress]:
@@ -28,7 +29,7 @@ def looks(ask: Ask, job_id: str) -> Iterator[Progress]:
     started = False
     while True:
         try:
-            job = Job.parse(ask.get(job_path(job_id)).get("Job") or {})
+            job = ask.send(calls.job(job_id))
             token, events = _news(ask, job.id, token, seen)
             if (events or not started or stages(executions)) and job.count <= WIDEST:
                 executions = executions_of(ask, job.id)
@@ -51,16 +52,15 @@ def looks(ask: Ask, job_id: str) -> Iterator[Progress]:
 
 def executions_of(ask: Ask, job_id: str) -> tuple[Execution, ...]:
     """Return every execution of a job, oldest first."""
-    return tuple(map(Execution.parse, items(ask.get(f"{job_path(job_id)}/executions").get("Items"))))
+    return ask.send(calls.executions(job_id)).items
 
 
 def _news(ask: Ask, job_id: str, token: str, seen: int) -> tuple[str, tuple[HistoryItem, ...]]:
     """Return the token to go on from and the items above `seen`: pages until one is not full."""
     news: list[HistoryItem] = []
     while True:
-        page = ask.get(f"{job_path(job_id)}/history", next_token=token, limit=PAGE, event_type="all")
-        found = tuple(map(HistoryItem.parse, items(page.get("Items"))))
-        news += (item for item in found if item.sequence > seen)
-        token = str(page.get("NextToken") or "") or token
-        if len(found) < PAGE or not page.get("NextToken"):
+        page = ask.send(calls.history(job_id, next_token=token, limit=PAGE))
+        news += (item for item in page.items if item.sequence > seen)
+        token = page.next_token or token
+        if len(page.items) < PAGE or not page.next_token:
             return token, tuple(news)

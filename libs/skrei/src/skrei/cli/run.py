@@ -1,10 +1,9 @@
 """Running a job as one runs a program: submitted, stayed with, and its exit code passed on."""
 
-import uuid
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from skrei import state
+from skrei import calls, state
 from skrei.cli import render, render_run
 from skrei.cli.ask import Ask
 from skrei.cli.autostart import api_for_a_run
@@ -66,18 +65,12 @@ def leaves_at_once(values: Values) -> bool:
 
 def submit(ask: Ask, job: Document, *, force: bool = False) -> Submitted:
     """Submit a job, and remember it as the last one here. A repeat after a lost answer never makes a second job."""
-    body = {"Job": job, "Force": force, "IdempotencyToken": str(uuid.uuid4())}
     try:
-        answer = ask.call("PUT", "/orchestrator/jobs", body=body, repeatable=True)
+        submitted = ask.send(calls.submit(job, force=force))
     except ApiError as error:
         if error.status == HTTPStatus.CONFLICT:
             error.hint = f"{error.hint}; `--name OTHER` runs it under another name".removeprefix("; ")
         raise
-    submitted = Submitted(
-        job_id=str(answer.get("JobID", "")),
-        evaluation_id=str(answer.get("EvaluationID", "")),
-        warnings=tuple(str(text) for text in answer.get("Warnings") or ()),
-    )
     state.remember_job(ask.endpoint, submitted.job_id)
     return submitted
 
