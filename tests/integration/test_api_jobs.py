@@ -106,10 +106,10 @@ async def test_an_unknown_job_is_404_everywhere(api: Api, method: str, path: str
             'Labels.k: "\\ud800"; allowed: text without lone surrogates (U+D800 to U+DFFF)',
         ),
         (
-            json.dumps({"Job": HELLO | {"Type": "daemon"}}).encode(),
-            501,
-            "NotImplemented",
-            "not supported yet: Type 'daemon' (only 'batch' yet)",
+            json.dumps({"Job": HELLO | {"Type": "daemon", "Count": 2}}).encode(),
+            400,
+            "ValidationError",
+            "Count: 2; allowed: 0 or none with Type daemon: it runs once on every node that matches",
         ),
         (
             json.dumps({"Job": HELLO | {"Tasks": HELLO["Tasks"] * 2}}).encode(),

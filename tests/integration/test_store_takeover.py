@@ -9,7 +9,7 @@ import pytest
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_domain.messages import ResultRef
 from skrei_scheduling import memory
-from skrei_scheduling.changes import Changes, EvaluationNew, ExecutionChange, Place, Position, ResultNew
+from skrei_scheduling.changes import Changes, EvaluationNew, ExecutionChange, JobChange, Place, Position, ResultNew
 from skrei_scheduling.view import ClusterView
 from skrei_store import work
 from tests.support.builders import NOW, a_node, an_execution
@@ -160,3 +160,19 @@ async def test_reading_leaves_the_event_loop_room() -> None:
     pages = [page async for page in work.in_pages(list(range(work.PAGE * 2 + 1)))]
     assert [len(page) for page in pages] == [work.PAGE, work.PAGE, 1]
     assert [page async for page in work.in_pages([])] == []
+
+
+async def test_a_job_that_runs_once_a_node_comes_back_with_its_nodes_and_where_they_gave_up(
+    postgres_url: str, db: asyncpg.Connection
+) -> None:
+    await put_jobs(postgres_url, "j-1")
+    first = JobChange("j-1", 2, targets=(("n-1", 0), ("n-2", 1)), version=1, units=2)
+    second = JobChange("j-1", 3, failed=((("main", 1), "it was a trap\0"),), version=1)
+    other = JobChange("j-1", 4, targets=(("n-9", 0),), version=7)
+    async with leading(postgres_url) as record:
+        for change in (first, second, other):
+            await record.commit(["j-1"], [], lambda _, change=change: Changes(jobs=(change,)))  # type: ignore[misc]
+        (job,) = (await record.load()).jobs
+    assert job.targets == {"n-1": 0, "n-2": 1}
+    assert job.failed == {("main", 1): "it was a trap\ufffd"}
+    assert await db.fetchval("SELECT units_total FROM jobs") == 2

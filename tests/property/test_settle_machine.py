@@ -70,8 +70,9 @@ class Cluster(RuleBasedStateMachine):
         priority=st.integers(0, 1),
         total=st.sampled_from([None, None, 100]),
         queue=st.sampled_from([None, 40]),
+        kind=st.sampled_from(["batch", "batch", "batch", "ops", "daemon", "service"]),
     )
-    def submit(self, *, count, cpu, engine, on_return, wait, priority, total, queue) -> None:
+    def submit(self, *, count, cpu, engine, on_return, wait, priority, total, queue, kind) -> None:
         job = a_job(
             self.ids("j"),
             count=count,
@@ -79,7 +80,8 @@ class Cluster(RuleBasedStateMachine):
             offline=Offline(wait=timedelta(seconds=wait), on_return=on_return),
             priority=priority,
             created_at=self.ledger.now,
-            total_timeout=None if total is None else timedelta(seconds=total),
+            type=kind,
+            total_timeout=None if total is None or kind in ("daemon", "service") else timedelta(seconds=total),
             queue_timeout=None if queue is None else timedelta(seconds=queue),
         )
         self.ledger.submit(job, self.ids("v"))
@@ -239,6 +241,7 @@ class Cluster(RuleBasedStateMachine):
                 continue  # its user has changed it since
             assert job.won == frozenset(self.ledger.won[id])
             assert set(self.view.open_units(job)) == set(fresh.open_units(job))
+            assert (job.targets, job.failed) == (self.ledger.jobs[id].targets, self.ledger.jobs[id].failed)
             assert job.attempts == self.ledger.fresh(id).attempts
             assert job.refused_by == self.ledger.fresh(id).refused_by
 
@@ -264,6 +267,16 @@ class Cluster(RuleBasedStateMachine):
             assert row.holds or not row.live or row.staged
 
     @invariant()
+    def each_kind_runs_as_often_as_it_says(self) -> None:
+        for id, job in self.ledger.jobs.items():
+            if job.kind.endless:
+                assert job.state not in (JobState.COMPLETED, JobState.FAILED) or job.kind.value == "service"
+                assert not self.ledger.won[id], "what runs until it is stopped has a result that counts"
+            if job.kind.value == "ops" and job.state is JobState.COMPLETED:
+                assert not job.failed
+                assert len(self.ledger.won[id]) == len(job.targets) > 0
+
+    @invariant()
     def whoever_waits_is_known_to_wait(self) -> None:
         for id, job in self.ledger.jobs.items():
             if (
@@ -281,6 +294,9 @@ class Cluster(RuleBasedStateMachine):
         for node in list(self.ledger.nodes.values()):
             rows = {row.id: (row.observed, row.revision) for row in self.view.of_node(node.id) if row.live}
             self._revive(node, rows)
+        for id, job in list(self.ledger.jobs.items()):
+            if job.kind.endless:
+                self.ledger.stop(id, self.ids("v"))
         for _ in range(3 * JOBS + 12):  # one unit a round at worst, after a round for each kind of timer
             self.ledger.at += timedelta(seconds=61)
             self.plan_and_commit(0, False)

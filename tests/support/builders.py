@@ -75,6 +75,8 @@ def a_job(
     queue_timeout: timedelta | None = None,
     total_timeout: timedelta | None = None,
     won: Iterable[Unit] = (),
+    targets: dict[str, int] | None = None,
+    failed: dict[Unit, str] | None = None,
     attempts: dict[Unit, int] | None = None,
     refused_by: dict[Unit, frozenset[str]] | None = None,
     tasks: Iterable[TaskPlan] = (),
@@ -94,6 +96,8 @@ def a_job(
         queue_timeout=queue_timeout,
         total_timeout=total_timeout,
         won=frozenset(won),
+        targets=dict(targets or {}),
+        failed=dict(failed or {}),
         attempts=dict(attempts or {}),
         refused_by=dict(refused_by or {}),
     )

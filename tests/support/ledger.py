@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState, JobState
-from skrei_scheduling.changes import Changes, EvaluationNew, HistoryNew, Locked, LockedJob, ResultNew
+from skrei_scheduling.changes import Changes, EvaluationNew, HistoryNew, JobChange, Locked, LockedJob, ResultNew
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, NodeRow, Unit
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import NOW
@@ -84,7 +85,8 @@ class Ledger:
         bad: dict[Unit, frozenset[str]] = {}
         for row in rows:
             attempts[row.unit] = max(attempts.get(row.unit, 0), row.attempt)
-            if row.state in {ExecutionState.FAILED, ExecutionState.REFUSED, ExecutionState.LOST}:
+            ended_badly = row.state in {ExecutionState.FAILED, ExecutionState.REFUSED, ExecutionState.LOST}
+            if ended_badly and self.jobs[job_id].kind is Kind.BATCH:
                 bad[row.unit] = bad.get(row.unit, frozenset()) | {row.node_id}
         return replace(
             self.jobs[job_id],
@@ -155,6 +157,7 @@ class Ledger:
             assert row.job_version == self.jobs[row.job_id].version, "placed for a version that is over"
             assert row.unit not in self.won[row.job_id], "placed for a unit that is won"
             self._check_order(row)
+            assert row.unit not in self.jobs[row.job_id].failed, "placed for a unit that was given up"
             self.executions[row.id] = row
             self._check_unit(row)
         for result in changes.results:
@@ -195,17 +198,41 @@ class Ledger:
             if changed.state is not None:
                 assert not job.state.is_terminal, "a job left a terminal state"
                 job = replace(job, state=changed.state)
+            job = self._write_targets(job, changed)
             if changed.message is not None:
                 self.messages[changed.id] = changed.message
             self.jobs[changed.id] = job
             if job.state is JobState.COMPLETED:
+                assert not job.kind.endless, "what runs until it is stopped has completed"
                 assert len(self.won[job.id]) == job.units
+        self._check_targets(changes)
         for asked in changes.evaluations_new:
             self._ask(asked)
         for id in changes.evaluations_done:
             del self.evaluations[id]
         for node in changes.nodes:
             self.nodes[node.id] = node
+
+    def _write_targets(self, job: JobRow, changed: JobChange) -> JobRow:
+        """Each node once, each with a number of its own; what was given up has no result."""
+        targets = dict(job.targets)
+        for node_id, partition in changed.targets:
+            assert node_id not in targets, f"{node_id} is a target twice"
+            assert partition not in targets.values(), f"partition {partition} was given twice"
+            targets[node_id] = partition
+        failed = dict(changed.failed)
+        assert not failed.keys() & self.won[job.id], "a unit was given up that is won"
+        assert not failed.keys() & job.failed.keys(), "a unit was given up twice"
+        if changed.units is not None:
+            assert changed.units == len(targets) * len(job.tasks)
+        return replace(job, targets=targets, failed={**job.failed, **failed})
+
+    def _check_targets(self, changes: Changes) -> None:
+        """What runs once a node runs on the node whose number it has."""
+        for row in changes.executions_new:
+            job = self.jobs[row.job_id]
+            if job.kind.per_node:
+                assert job.targets[row.node_id] == row.partition, f"{row.id} runs on another's node"
 
     def _write_ends(self, changes: Changes, locked: Locked) -> None:
         """What became of staged results: a winner counts from here on, and can be read."""

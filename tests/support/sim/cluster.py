@@ -10,7 +10,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from skrei_domain.job import JobSpec
-from skrei_domain.lifecycle import JobState
+from skrei_domain.job_kinds import Kind
+from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_domain.messages import CommandBatch, Confirm, Heartbeat, Hello, HelloReply, PublisherCommand, PublisherFact
 from skrei_domain.node import NodeInfo
 from skrei_domain.spec import encode
@@ -31,6 +32,7 @@ from tests.support.sim.record import SimRecord
 STORY_LINES = 120
 CALM_SECONDS = 1_500.0  # ten attempts with their pauses, a wait for a silent node, and two minutes of self-suspicion
 LOOK_SECONDS = 15.0
+KEPT_SECONDS = 400.0  # after all faults, within which what runs until it is stopped must run again everywhere
 
 
 class Cluster:
@@ -199,6 +201,7 @@ class Cluster:
             self.agenda.after(moment, lambda fault=fault: self.strike(fault))  # type: ignore[misc]
         self.agenda.run_until(self.scene.seconds)
         self.calm()
+        self.keeps_alive()
         end = self.agenda.now + CALM_SECONDS
         while self.agenda.now < end and self.unsettled():
             self.agenda.run_until(self.agenda.now + LOOK_SECONDS)
@@ -293,6 +296,44 @@ class Cluster:
             node.flaky = 0.0
             self.agenda.after(1.0, node.start)
 
+    def keeps_alive(self) -> None:
+        """What runs until it is stopped runs as often as it should once nothing goes wrong; then it is stopped."""
+        endless = [job.id for job in self.record.jobs.values() if job.kind.endless and not job.state.is_terminal]
+        end = self.agenda.now + KEPT_SECONDS
+        missing = self.not_kept(endless)
+        while missing and self.agenda.now < end:
+            self.agenda.run_until(self.agenda.now + LOOK_SECONDS)
+            missing = self.not_kept(endless)
+        assert not missing, missing
+        for job_id in endless:
+            self.stop(job_id)
+
+    def not_kept(self, job_ids: list[str]) -> str:
+        """Return which of these jobs do not run where they should, and could."""
+        for job in (self.record.jobs[each] for each in job_ids):
+            if job.state.is_terminal or job.tasks[0].requirement.resources.cpu_milli > 500:
+                continue  # it failed before it ever ran, or may rightly wait for room
+            engine = self.specs.get(job.id, job.version)
+            assert engine is not None
+            if engine.parsed.tasks[0].engine.params["seconds"] < 1e6:
+                continue  # it ends again and again
+            rows = [row for row in self.record.executions.values() if row.job_id == job.id and row.live]
+            runs = {row.partition for row in rows if row.state is ExecutionState.RUNNING and not row.revoked}
+            there = [node.id for node in self.nodes if not node.gone and self.could_run(job, node.info)]
+            busy = {row.node_id for row in self.record.executions.values() if row.holds and row.job_id != job.id}
+            if job.kind is Kind.DAEMON:
+                lacks = [each for each in there if job.targets.get(each) not in runs and each not in busy]
+                if lacks:
+                    return f"{job.id} does not run on {lacks}"
+            elif (
+                there
+                and not busy
+                and len(runs) < job.units
+                and not any(r.state is ExecutionState.UNKNOWN for r in rows)
+            ):
+                return f"{job.id} runs {len(runs)} times, not {job.units}"
+        return ""
+
     # ------------------------------------------------------------ the end
 
     def unsettled(self) -> str:
@@ -333,7 +374,7 @@ class Cluster:
 
     def may_wait(self, job: JobRow) -> bool:
         """Whether what is left of a job can rightly wait: none that is there could run it, and one is away."""
-        left = [unit for unit in job.all_units() if unit not in self.record.won[job.id]]
+        left = [unit for unit in job.all_units() if unit not in self.record.won[job.id] and unit not in job.failed]
         return any(node.gone for node in self.nodes) and (
             all(self.kept(job, unit) for unit in left)
             or not any(self.could_run(job, node.info) for node in self.nodes if not node.gone)

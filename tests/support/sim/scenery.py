@@ -96,9 +96,11 @@ def _job(rng: random.Random, number: int) -> JobSpec:
     end = rng.choice(["ok", "ok", "ok", "large", "large", "large", "large-trap", "exit", "trap"])
     seconds = rng.choice([0.01, 0.2, 2.0, 8.0, 30.0, 1e9])
     endless = seconds > 1e6
+    kind = rng.choice(["batch", "batch", "batch", "ops", "daemon", "service"])
     return JobSpec(
         name=f"job {number}",
-        count=rng.choice([1, 1, 2, 3, 5, 8]),
+        type=kind,
+        count=0 if kind in ("ops", "daemon") else rng.choice([1, 1, 2, 3, 5, 8]),
         priority=rng.choice([0, 0, 10]),
         constraints=selector(rng.choice(["", "", "", "zone=a", "zone!=a"])),
         offline=Offline(

@@ -390,8 +390,6 @@ def test_nesting_beyond_reason_is_a_problem_and_not_a_crash() -> None:
 @pytest.mark.parametrize(
     ("raw", "named"),
     [
-        (a_job(Type="service"), "Type 'service' (only 'batch' yet)"),
-        (a_job(Type="ops"), "Type 'ops' (only 'batch' yet)"),
         (
             with_task(Network={"Type": "bridge"}),
             "Tasks[0].Network.Type 'Bridge' (only 'Default' and 'None' yet for wasm)",
@@ -422,3 +420,32 @@ def test_ports_are_read_with_what_is_not_said() -> None:
 def test_a_container_may_have_every_network_that_its_engine_makes(kind: str) -> None:
     spec, _ = parse_job(with_task(Engine=DOCKER, Network={"Type": kind.lower()}))
     assert spec.tasks[0].network.type == kind
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        (
+            a_job(Type="ops", Count=2),
+            "Count: 2; allowed: 0 or none with Type ops: it runs once on every node that matches",
+        ),
+        (
+            a_job(Type="daemon", Tasks=[a_task(Count=1)]),
+            "Tasks[0].Count: 1; allowed: none with Type daemon: it runs once on every node that matches",
+        ),
+        (
+            a_job(Type="service", Tasks=[a_task(), a_task(Name="other", DependsOn=["main"])]),
+            'Tasks[1].DependsOn[0]: "main"; allowed: none with Type service: only the tasks of a batch have an order',
+        ),
+    ],
+)
+def test_what_a_kind_of_job_does_not_take_is_named(raw: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidJob) as raised:
+        parse_job(raw)
+    assert raised.value.message == named
+
+
+@pytest.mark.parametrize(("kind", "count"), [("batch", 1), ("service", 1), ("ops", 0), ("daemon", 0)])
+def test_every_kind_of_job_has_its_own_count(kind: str, count: int) -> None:
+    spec, _ = parse_job(a_job(Type=kind.title()))
+    assert (spec.type, spec.count) == (kind, count)

@@ -8,6 +8,7 @@ from skrei_domain import constraints
 from skrei_domain.constraints import Constraint
 from skrei_domain.errors import Unsupported
 from skrei_domain.job_depends import check_depends
+from skrei_domain.job_kinds import check_tasks, read_count
 from skrei_domain.job_reading import InvalidJob, Keys, Reading, bytes_of
 from skrei_domain.job_task import read_task
 from skrei_domain.spec import (
@@ -72,14 +73,12 @@ def _job(reading: Reading, raw: object) -> dict[str, Any]:
     kind = job["Type"] = reading.choice(job.get("Type"), "Type", _TYPES, "")
     if not kind and not (isinstance(raw, Mapping) and reading.problems and reading.problems[-1].path == "Type"):
         reading.missing("Type", ", ".join(_TYPES), "missing job type")
-    if kind not in ("batch", ""):
-        reading.later.append(f"Type {kind!r} (only 'batch' yet)")
     job["Name"] = reading.text(job.get("Name"), "Name", limit=MAX_NAME_BYTES).strip()
     if _ID.fullmatch(job["Name"]):
         reading.wrong("Name", job["Name"], "a name that does not look like a job's id")
     job["Namespace"] = _namespace(reading, job.get("Namespace"))
     job["Priority"] = reading.integer(job.get("Priority"), "Priority", -MAX_PRIORITY, MAX_PRIORITY)
-    job["Count"] = reading.integer(job.get("Count"), "Count", 0, MAX_COUNT, default=1)
+    job["Count"] = read_count(reading, job.get("Count"), kind)
     job["Constraints"] = [
         _constraint(reading, item, f"Constraints[{index}]")
         for index, item in enumerate(reading.items(job.get("Constraints"), "Constraints"))
@@ -92,6 +91,7 @@ def _job(reading: Reading, raw: object) -> dict[str, Any]:
     job["Tasks"] = [read_task(reading, task, f"Tasks[{index}]") for index, task in enumerate(tasks[:MAX_TASKS])]
     reading.unique([(f"Tasks[{i}].Name", task["Name"]) for i, task in enumerate(job["Tasks"])], "name")
     check_depends(reading, job["Tasks"], job["Count"])
+    check_tasks(reading, job["Tasks"], kind)
     if len(job["Tasks"]) > 1:
         _units(reading, job)
     job["Offline"] = _offline(reading, job.get("Offline"))

@@ -5,15 +5,16 @@ once, and a unit won early in the commit is won for everything that follows. It 
 what may not happen under the locked rows is left out or written as late.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from skrei_domain.ids import short
+from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState, JobState, Want
 from skrei_domain.messages import ResultRef
 from skrei_scheduling import texts
 from skrei_scheduling.changes import Changes, EvaluationNew, Place, ResultNew
-from skrei_scheduling.draft import CommitDraft
-from skrei_scheduling.rows import ExecutionRow
+from skrei_scheduling.draft import CommitDraft, JobDraft
+from skrei_scheduling.rows import ExecutionRow, JobRow, Unit
 
 
 class ChangesBuilder(CommitDraft):
@@ -45,6 +46,31 @@ class ChangesBuilder(CommitDraft):
         """Whether the execution's unit has a winner."""
         job, draft = self.job(row.job_id), self.draft(row.job_id)
         return (job is not None and row.unit in job.won) or (draft is not None and row.unit in draft.won)
+
+    def closed(self, row: ExecutionRow) -> bool:
+        """Whether the execution's unit has a winner, or was given up."""
+        job, draft = self.job(row.job_id), self.draft(row.job_id)
+        given_up = (job is not None and row.unit in job.failed) or (
+            draft is not None and any(unit == row.unit for unit, _ in draft.failed)
+        )
+        return given_up or self.won(row)
+
+    def set_targets(self, job: JobRow, new: Sequence[tuple[str, int]]) -> None:
+        """Give nodes their partitions in a job that runs once a node."""
+        draft = self.draft(job.id)
+        if draft is not None and new:
+            draft.targets += new
+            draft.units = (len(job.targets) + len(new)) * len(job.tasks)
+            draft.changed = True
+
+    def give_up(self, job_id: str, unit: Unit, reason: str) -> None:
+        """Let nothing more run of a unit, though it has no result; once is enough."""
+        job, draft = self.job(job_id), self.draft(job_id)
+        if job is None or draft is None or job.closed(unit) or unit in draft.won:
+            return
+        if all(unit != given_up for given_up, _ in draft.failed):
+            draft.failed.append((unit, reason))
+            draft.changed = True
 
     def place(self, row: ExecutionRow) -> None:
         """Add a new execution."""
@@ -128,12 +154,38 @@ class ChangesBuilder(CommitDraft):
         return (each for each in self.rows_of_unit(row.job_id, row.unit) if each.job_version == row.job_version)
 
     def complete(self, job_id: str) -> None:
-        """Let a job whose last unit was won by this commit be Completed."""
+        """Let a job whose last unit was won (or, on every node, given up) by this commit end."""
         job, draft = self.job(job_id), self.draft(job_id)
-        if job is None or draft is None or not draft.won:
+        if job is None or draft is None or job.kind.endless:
+            return
+        if job.kind is Kind.OPS:
+            self._complete_ops(job, draft)
+            return
+        if not draft.won:
             return
         if draft.locked.units_won + len(draft.won) >= job.units:
             self.set_state(job_id, JobState.COMPLETED)
+
+    def _complete_ops(self, job: JobRow, draft: JobDraft) -> None:
+        """A job that runs once on every node ends when each has ended: as Failed if it was given up on any."""
+        failed = {**job.failed, **dict(draft.failed)}
+        if not (draft.won or draft.failed) or draft.locked.units_won + len(draft.won) + len(failed) < job.units:
+            return
+        if not failed:
+            self.set_state(job.id, JobState.COMPLETED)
+            return
+        (task, partition), reason = min(failed.items())
+        node = next((node for node, number in job.targets.items() if number == partition), task)
+        message = texts.NODES_FAILED.format(failed=len(failed), targets=job.units, node=short(node), reason=reason)
+        details = {texts.IS_ERROR: "true", texts.REASON: message}
+        self.set_state(
+            job.id,
+            JobState.FAILED,
+            message=message,
+            details=details,
+            topic=texts.SCHEDULING,
+            text=texts.EXECUTIONS_FAILED,
+        )
 
     def build(self) -> Changes:
         """Return all that was added; a task that waits no more by what this commit lets win is looked at at once."""

@@ -93,6 +93,10 @@ class JobChange:
     won_at: datetime | None = None  # when that was
     waiting: Mapping[Requirement, int] | None = None
     """How many units wait for room in each class; the view alone needs it (it is derived at load)."""
+    failed: tuple[tuple[Unit, str], ...] = ()  # units given up by this commit, and why
+    targets: tuple[tuple[str, int], ...] = ()  # nodes that the version has from this commit on, and their partitions
+    version: int = 0  # of which these nodes and given up units are
+    units: int | None = None  # how many units that makes
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class EvaluationNew:
     comment: str = ""
     unit: Unit | None = None  # the unit in backoff; the view alone needs it: nothing else places it before this is due
     version: int = 0  # of the job, where what it asks is about one alone
+    streak: int = 0  # bad ends of it in a row; the view alone needs it, too
 
 
 @dataclass(frozen=True, slots=True)

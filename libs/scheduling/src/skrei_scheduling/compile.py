@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from skrei_domain.job import JobSpec, TaskSpec
+from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import JobState
 from skrei_domain.paths import LocalPath
 from skrei_scheduling.rows import JobRow, Offline, OnReturn, Requirement, TaskPlan, Unit
@@ -29,13 +30,17 @@ def compile_job(
     traceparent: str = "",
     submitter: str = "",
     won: frozenset[Unit] = frozenset(),
+    targets: Mapping[str, int] | None = None,
+    failed: Mapping[Unit, str] | None = None,
     attempts: Mapping[Unit, int] | None = None,
     refused_by: Mapping[Unit, frozenset[str]] | None = None,
     won_at: Mapping[str, datetime] | None = None,
 ) -> JobRow:
     """Return the planner's row of a job: its spec's requirements beside what its row in the record says."""
     owner = submitter == OWNER
-    timeouts = [task.timeouts for task in spec.tasks]
+    kind = KINDS.get(spec.type.lower(), Kind.BATCH)
+    timeouts = [] if kind is Kind.DAEMON else [task.timeouts for task in spec.tasks]
+    total = 0 if kind.endless else max((each.total_timeout for each in timeouts), default=0)
     return JobRow(
         id=id,
         namespace=namespace,
@@ -47,18 +52,20 @@ def compile_job(
         state=state,
         created_at=created_at,
         asked_at=asked_at,
-        tasks=tuple(_task(spec, task, owner=owner) for task in spec.tasks),
+        tasks=tuple(_task(spec, task, owner=owner, kind=kind) for task in spec.tasks),
         offline=Offline(
             wait=timedelta(seconds=spec.offline.wait),
             replace=spec.offline.replace,
             on_return=OnReturn(spec.offline.on_return),
         ),
         queue_timeout=_seconds(max((each.queue_timeout for each in timeouts), default=0)),
-        total_timeout=_seconds(max((each.total_timeout for each in timeouts), default=0)),
+        total_timeout=_seconds(total),
         traceparent=traceparent,
         owner=owner,
         fails_on_exit=spec.fail_on == "exit-code",
         won=won,
+        targets=dict(targets or {}),
+        failed=dict(failed or {}),
         attempts=dict(attempts or {}),
         refused_by=dict(refused_by or {}),
         won_at=dict(won_at or {}),
@@ -96,14 +103,14 @@ def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:
     return tuple(sorted(found))
 
 
-def _task(spec: JobSpec, task: TaskSpec, *, owner: bool) -> TaskPlan:
+def _task(spec: JobSpec, task: TaskSpec, *, owner: bool, kind: Kind) -> TaskPlan:
     return TaskPlan(
         name=task.name,
-        count=spec.count_of(task),
+        count=0 if kind.per_node else spec.count_of(task),
         requirement=requirement(spec, task, owner=owner),
-        execution_timeout=_seconds(task.timeouts.effective_execution_timeout),
+        execution_timeout=None if kind.endless else _seconds(task.timeouts.effective_execution_timeout),
         needs=task.needs,
-        queue_timeout=_seconds(task.timeouts.queue_timeout),
+        queue_timeout=None if kind is Kind.DAEMON else _seconds(task.timeouts.queue_timeout),
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from skrei_domain.ids import IdSource
+from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import JobState
 from skrei_scheduling import texts
 from skrei_scheduling.changes import (
@@ -40,6 +41,9 @@ class JobDraft:
     message: str | None = None
     details: Mapping[str, str] | None = None
     won: list[Unit] = field(default_factory=list)
+    failed: list[tuple[Unit, str]] = field(default_factory=list)
+    targets: list[tuple[str, int]] = field(default_factory=list)
+    units: int | None = None
     waiting: Mapping[Requirement, int] | None = None
 
 
@@ -83,7 +87,9 @@ class CommitDraft:
         kept["_new_of"] = {unit: list(ids) for unit, ids in self._new_of.items()}
         for job_id in job_ids:
             if (draft := self._jobs.get(job_id)) is not None:
-                kept["_jobs"][job_id] = replace(draft, won=list(draft.won))
+                kept["_jobs"][job_id] = replace(
+                    draft, won=list(draft.won), failed=list(draft.failed), targets=list(draft.targets)
+                )
         return {**kept, "skipped": self.skipped, "_position": self._position}
 
     def back_to(self, saved: dict[str, Any]) -> None:
@@ -108,6 +114,11 @@ class CommitDraft:
     def job(self, job_id: str) -> JobRow | None:
         """Return the job as the view knows it."""
         return self.view.jobs.get(job_id)
+
+    def kind(self, job_id: str) -> Kind:
+        """Return what kind of job it is; one that the view does not know counts as a batch."""
+        job = self.view.jobs.get(job_id)
+        return Kind.BATCH if job is None else job.kind
 
     def node(self, node_id: str) -> NodeRow | None:
         """Return a node as this commit leaves it."""
@@ -204,7 +215,14 @@ class CommitDraft:
     # ------------------------------------------------------------ everything else
 
     def evaluate(
-        self, row: ExecutionRow, trigger: str, *, delay_seconds: float = 0.0, comment: str = "", unit: bool = False
+        self,
+        row: ExecutionRow,
+        trigger: str,
+        *,
+        delay_seconds: float = 0.0,
+        comment: str = "",
+        unit: bool = False,
+        streak: int = 0,
     ) -> None:
         """Ask for an evaluation of the execution's job; with `unit`, its unit is in backoff until then."""
         self.evaluation(
@@ -217,6 +235,7 @@ class CommitDraft:
                 comment=comment,
                 unit=row.unit if unit else None,
                 version=row.job_version,
+                streak=streak,
             )
         )
 
@@ -307,5 +326,9 @@ def _job_change(draft: JobDraft, now: datetime) -> JobChange:
         details=draft.details,
         won=tuple(draft.won),
         won_at=now if draft.won else None,
+        failed=tuple(draft.failed),
+        targets=tuple(draft.targets),
+        version=draft.locked.version,
+        units=draft.units,
         waiting=draft.waiting,
     )

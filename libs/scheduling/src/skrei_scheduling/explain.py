@@ -9,7 +9,7 @@ import numpy as np
 
 from skrei_domain.ids import short
 from skrei_domain.lifecycle import Membership
-from skrei_scheduling import memory
+from skrei_scheduling import memory, texts
 from skrei_scheduling.feasibility import FILTERS, FOR_GOOD, Feasibility, Filter
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import NodeRow, Requirement
@@ -47,6 +47,8 @@ class Explanation:
     refused: Mapping[str, int]  # filter -> nodes
     groups: tuple[Group, ...]
 
+    no_match: bool = False  # of a job that runs on every node that matches, and none does
+
     @property
     def text(self) -> str:
         """The sentence that people read, and its reasons line by line."""
@@ -54,6 +56,8 @@ class Explanation:
             f"not enough nodes to run job. requested: {self.requested}, available: {self.available}, "
             f"suitable: {self.suitable}."
         )
+        if self.no_match:
+            head = texts.NO_MATCH.format(available=self.available)
         lines = [_line(group, self.known) for group in self.groups[:SHOWN_GROUPS]]
         rest = sum(group.nodes for group in self.groups[SHOWN_GROUPS:])
         if rest:

@@ -48,6 +48,8 @@ class HopelessRound:
 
     def _given_up(self, job: JobRow, requirement: Requirement, now: datetime) -> bool:
         """Whether nothing of the job runs, and it does not wait of its own will: a task of it can never complete."""
+        if job.kind.per_node or (job.kind.endless and job.attempts):
+            return False  # looked at with every sweep, or kept alive until it is stopped
         patient = any(
             task.queue_timeout is not None and now < job.free_since(task) + task.queue_timeout
             for task in job.tasks

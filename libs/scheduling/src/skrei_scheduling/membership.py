@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from skrei_domain.ids import IdSource
+from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, Want
+from skrei_domain.messages import Problem
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, EvaluationNew, Locked
+from skrei_scheduling.kinds import follow_up
 from skrei_scheduling.rows import ExecutionRow, NodeRow, OnReturn
-from skrei_scheduling.settle import ask_retry
 from skrei_scheduling.view import ClusterView
 
 HEARTBEAT_TIMEOUT = "heartbeat timeout"
@@ -59,7 +61,8 @@ def quiet_into(builder: ChangesBuilder, execution_ids: Iterable[str]) -> None:
             details = {texts.NODE_ID: row.node_id}
             builder.history(row.job_id, texts.EXECUTION, texts.SILENT, row=row, details=details)
         job = builder.job(row.job_id)
-        if job is not None and not row.revoked and builder.counts(row) and job.offline.replace:
+        waits_for_it = job is not None and job.offline.replace and job.kind is not Kind.DAEMON
+        if job is not None and waits_for_it and not row.revoked and builder.counts(row):
             waits[job.id] = (job.namespace, job.offline.wait.total_seconds())
     for job_id, (namespace, wait) in waits.items():
         builder.evaluation(
@@ -158,7 +161,7 @@ def lose_into(builder: ChangesBuilder, execution_ids: Iterable[str], reason: str
         if not row.live:
             builder.put(row.evolve(holds=False, seen_revision=max(row.seen_revision, row.revision)))
             continue
-        counts = builder.counts(row) and not builder.won(row)
+        counts = builder.counts(row) and not builder.closed(row)
         lost = row.evolve(
             state=ExecutionState.STOPPED if row.revoked else ExecutionState.LOST,
             want=Want.STOP,
@@ -177,7 +180,7 @@ def unanswered_into(builder: ChangesBuilder, execution_ids: Iterable[str]) -> No
         row = builder.row(execution_id)
         if row is None or not row.live or row.revoked:
             continue
-        counts = builder.counts(row) and not builder.won(row)
+        counts = builder.counts(row) and not builder.closed(row)
         lost = row.evolve(
             state=ExecutionState.LOST,
             want=Want.STOP,
@@ -196,7 +199,7 @@ def _give_up(builder: ChangesBuilder, old: ExecutionRow, new: ExecutionRow, code
         new.job_id, texts.EXECUTION, texts.STOPPED if old.revoked else new.message, row=new, details=details
     )
     if retry:
-        ask_retry(builder, new)
+        follow_up(builder, new, Problem(code=code, message=new.message), kind=builder.kind(new.job_id))
 
 
 # ---------------------------------------------------------------- commits of their own

@@ -3,13 +3,15 @@
 from dataclasses import dataclass, field
 
 from skrei_domain.ids import IdSource
+from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import JobState
+from skrei_domain.messages import Problem
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
-from skrei_scheduling.changes import Changes, EvaluationNew, Locked
+from skrei_scheduling.changes import Changes, EvaluationNew, Locked, Observed
 from skrei_scheduling.explain import Explanation
 from skrei_scheduling.reconcile import Failure
-from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan, Unit
 from skrei_scheduling.view import ClusterView
 
 MOST_TOLD = 4
@@ -81,6 +83,9 @@ class JobPlan:
     standing: int = 0
     waits: Waits | None = None
     follow_up: tuple[EvaluationNew, ...] = ()
+    targets: tuple[tuple[str, int], ...] = ()
+    lost: tuple[tuple[ExecutionRow, str], ...] = ()
+    given_up: tuple[tuple[Unit, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +164,15 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
         return
     for row in decision.replaced:
         _stop(builder, row, texts.STOP_REPLACED, lost=True)
+    builder.set_targets(job, decision.targets)
     for row in decision.place:
         builder.place(row)
+    for row, reason in decision.lost:
+        _lose(builder, row, reason)
+    for unit, reason in decision.given_up:
+        builder.give_up(job.id, unit, reason)
+    if decision.given_up:
+        builder.complete(job.id)
     if decision.complete:
         builder.set_state(job.id, JobState.COMPLETED)
     elif not job.state.is_terminal:
@@ -182,10 +194,21 @@ def _stop(builder: ChangesBuilder, planned: ExecutionRow, reason: str, *, lost: 
         builder.stop(row, reason, lost=lost)
 
 
+def _lose(builder: ChangesBuilder, planned: ExecutionRow, reason: str) -> None:
+    """Give an execution up with its silent node; what it still does there is recorded, and never counts."""
+    row = builder.row(planned.id)
+    if row is not None and row.live and not row.revoked and not row.staged:
+        builder.stop(row, reason, lost=True)
+        stopped = builder.row(planned.id)
+        assert stopped is not None
+        builder.put(stopped, Observed(problem=Problem(code=texts.NODE_LOST_CODE, message=reason)))
+
+
 def _write_state(builder: ChangesBuilder, decision: JobPlan, state: JobState) -> None:
     job, waits = decision.job, decision.waits
     waited = builder.view.waiting.of_job(job.id)
-    runs = bool(decision.place) or decision.standing > 0
+    asleep = job.kind is Kind.SERVICE and not job.units  # scaled to nothing, as it was asked
+    runs = bool(decision.place) or decision.standing > 0 or asleep
     if waits is None:
         if runs:
             builder.set_state(job.id, JobState.RUNNING)

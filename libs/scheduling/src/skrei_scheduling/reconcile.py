@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
-from skrei_scheduling import texts
+from skrei_scheduling import targets, texts
 from skrei_scheduling.retry import MAX_ATTEMPTS
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, OnReturn, Unit
 from skrei_scheduling.view import ClusterView
@@ -41,6 +41,7 @@ class Missing:
     attempt: int
     avoid: frozenset[str] = frozenset()
     originals: tuple[ExecutionRow, ...] = ()
+    node: str = ""  # the only node that it may run on
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ class Difference:
     standing: int = 0  # units that an execution stands for
     look_again_seconds: float | None = None  # when the next silent node will have been silent long enough
     complete: bool = False
+    targets: tuple[tuple[str, int], ...] = ()  # nodes that are the job's from now on, with their partitions
+    lost: tuple[tuple[ExecutionRow, str], ...] = ()  # executions that are given up with their silent node
+    given_up: tuple[tuple[Unit, str], ...] = ()  # units that end without a result, and why
     unstopped: bool = False  # there is more to stop than this look may
 
 
@@ -76,9 +80,10 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
     failure = _timed_out(job, now) or _failed(told)
     if failure is not None:
         return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
+    if job.kind.per_node:
+        return _per_node(view, job, outdated, evaluations, now)
     missing, beyond, wait = _missing(view, job, current, evaluations, now)
-    spent = next((each for each in missing if each.attempt > MAX_ATTEMPTS), None)
-    if spent is not None:
+    if not job.kind.endless and any(each.attempt > MAX_ATTEMPTS for each in missing):
         failure = _worn_out(told)
         return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
     return Difference(
@@ -87,7 +92,30 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
         standing=len({row.unit for row in current}) - sum(1 for each in missing if each.originals),
         beyond=beyond,
         look_again_seconds=wait,
-        complete=len(job.won) >= job.units,
+        complete=not job.kind.endless and len(job.won) >= job.units,
+    )
+
+
+def _per_node(
+    view: ClusterView,
+    job: JobRow,
+    outdated: tuple[tuple[ExecutionRow, str], ...],
+    evaluations: Iterable[Evaluation],
+    now: datetime,
+) -> Difference:
+    work = targets.look(view, job, evaluations, now)
+    missing = [
+        Missing(unit, job.attempts.get(unit, 0) + 1, node=node_id) for unit, node_id in work.missing[:UNITS_A_LOOK]
+    ]
+    return Difference(
+        stop=(*outdated, *work.stop),
+        missing=tuple(missing),
+        beyond=len(work.missing) - len(missing),
+        standing=work.standing,
+        look_again_seconds=None if work.soonest is None else work.soonest.total_seconds(),
+        targets=work.new,
+        lost=tuple(work.lost),
+        given_up=tuple(work.given_up),
     )
 
 
@@ -130,7 +158,7 @@ def _missing(
         if wait > timedelta():
             soonest = wait if soonest is None else min(soonest, wait)
         elif len(missing) < UNITS_A_LOOK:
-            missing.append(_one(job, unit, tuple(originals)))
+            missing.append(_one(view, job, unit, tuple(originals)))
         else:
             beyond += 1
     due, backoff = {evaluation.id for evaluation in evaluations}, view.backoff(job.id)
@@ -141,7 +169,7 @@ def _missing(
             break
         looked += 1
         if unit not in backoff or backoff[unit] in due:
-            missing.append(_one(job, unit))
+            missing.append(_one(view, job, unit))
     return missing, beyond + len(open_units) - looked, None if soonest is None else soonest.total_seconds()
 
 
@@ -153,8 +181,8 @@ def _silent(current: Iterable[ExecutionRow]) -> dict[Unit, list[ExecutionRow]]:
     return {unit: rows for unit, rows in units.items() if any(row.state is ExecutionState.UNKNOWN for row in rows)}
 
 
-def _one(job: JobRow, unit: Unit, originals: tuple[ExecutionRow, ...] = ()) -> Missing:
-    return Missing(unit, job.attempts.get(unit, 0) + 1, job.refused_by.get(unit, frozenset()), originals)
+def _one(view: ClusterView, job: JobRow, unit: Unit, originals: tuple[ExecutionRow, ...] = ()) -> Missing:
+    return Missing(unit, job.attempts.get(unit, 0) + 1, view.avoided(job, unit), originals)
 
 
 def _wait(view: ClusterView, job: JobRow, rows: Iterable[ExecutionRow], now: datetime) -> timedelta | None:

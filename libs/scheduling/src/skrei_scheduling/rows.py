@@ -4,13 +4,14 @@ They are values: a change is a new row. The record's tables hold more (what only
 decisions need.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.job_depends import Dependency
+from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
 from skrei_domain.node import NodeInfo
 from skrei_domain.paths import LocalPath
@@ -81,7 +82,10 @@ class TaskPlan:
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A job as the leader sees it; `won` holds the units that have a committed result."""
+    """A job as the leader sees it; `won` holds the units that have a committed result.
+
+    A job that runs once a node has `targets` in place of counts, and `failed` holds the units that were given up.
+    """
 
     id: str
     namespace: str
@@ -101,6 +105,8 @@ class JobRow:
     owner: bool = False  # the control plane's owner submitted it
     fails_on_exit: bool = False  # an exit code that is not 0 is a failure
     won: frozenset[Unit] = frozenset()
+    targets: Mapping[str, int] = field(default_factory=dict)  # node -> its partition in this version
+    failed: Mapping[Unit, str] = field(default_factory=dict)  # and why
     attempts: dict[Unit, int] = field(default_factory=dict)  # executions ever made of a unit
     refused_by: dict[Unit, frozenset[str]] = field(default_factory=dict)  # nodes that refused, or failed, a unit
     won_at: dict[str, datetime] = field(default_factory=dict)  # of an ordered job: when a unit of a task was won last
@@ -128,13 +134,26 @@ class JobRow:
         return self.asked_at or self.created_at
 
     @property
+    def kind(self) -> Kind:
+        """What kind of job it is."""
+        return KINDS.get(self.type, Kind.BATCH)
+
+    @property
     def units(self) -> int:
-        """How many units the version has."""
+        """How many units the version has, as far as that is known."""
+        if self.kind.per_node:
+            return len(self.targets) * len(self.tasks)
         return sum(task.count for task in self.tasks)
 
     def all_units(self) -> Iterator[Unit]:
         """Yield the units of the version, in order."""
+        if self.kind.per_node:
+            return ((task.name, partition) for task in self.tasks for partition in self.targets.values())
         return ((task.name, partition) for task in self.tasks for partition in range(task.count))
+
+    def closed(self, unit: Unit) -> bool:
+        """Whether nothing more is to run of a unit: it has its result, or was given up."""
+        return unit in self.won or unit in self.failed
 
 
 @dataclass(frozen=True, slots=True)

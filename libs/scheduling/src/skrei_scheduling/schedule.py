@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from skrei_domain.ids import IdSource
+from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState, JobState, Want
 from skrei_scheduling import memory, ranking, texts
 from skrei_scheduling.changes import EvaluationNew
@@ -24,8 +25,6 @@ from skrei_scheduling.reconcile import STOPS_A_LOOK, Difference, Failure, Missin
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan
 from skrei_scheduling.view import ClusterView, covers
 from skrei_scheduling.waiting import turn
-
-BATCH = "batch"
 
 SOONEST_SECONDS = 0.05
 """A timer that fired early (two clocks) is set again for at least this long, so that it cannot spin."""
@@ -48,7 +47,7 @@ def schedule(
     before a node is held for it.
 
     Jobs that came with their evaluations are taken into the view first, as they were read from the record; nothing
-    else of the view changes. Jobs of other types than batch are answered with nothing.
+    else of the view changes.
     """
     for evaluation in evaluations:
         if evaluation.job is not None:
@@ -101,8 +100,6 @@ class _Planner:
 
     def decide(self, job: JobRow, evaluations: tuple[Evaluation, ...]) -> JobPlan:
         """Decide for one job."""
-        if job.type != BATCH:
-            return JobPlan(job, evaluations)
         difference = reconcile(self._view, job, evaluations, self._now, stops=self._stops)
         self._stops -= len(difference.stop)
         if job.state.is_terminal or difference.failure is not None or difference.complete:
@@ -115,6 +112,7 @@ class _Planner:
                 follow_up=self._rest(job, difference),
             )
         many, failure = len(job.tasks) > 1, None
+        nowhere = job.kind.per_node and not job.targets and not difference.targets
         if many and not difference.standing:
             failure = self._never(job)
         rows: list[ExecutionRow] = []
@@ -123,7 +121,8 @@ class _Planner:
         if failure is None:
             rows, unplaced = self._place(job, difference, next((each.id for each in evaluations if each.id), ""))
             waits = self._waits(job, unplaced, difference.beyond) if unplaced else None
-        if waits is not None and many:
+            waits = self._no_match(job) if nowhere else waits
+        if waits is not None and many and not nowhere:
             failure = out_of_patience(job, waits, self._now)
         elif waits is not None and not rows and not difference.standing:
             failure = self._cannot_wait(job, waits)
@@ -145,10 +144,13 @@ class _Planner:
                     evaluations,
                     difference,
                     waits=waits,
-                    queued=bool(unplaced) and not rows,
+                    queued=waits is not None and not rows,
                     all_placed=not unplaced,
                 )
             ),
+            targets=difference.targets,
+            lost=difference.lost,
+            given_up=difference.given_up,
         )
 
     def _failing(
@@ -173,7 +175,10 @@ class _Planner:
             missing = [each for each in difference.missing if each.unit[0] == task.name]
             if not missing:
                 continue
-            chosen = self._choose(task, missing, closed=self._closed(job))
+            if job.kind.per_node:
+                chosen = self._pinned(task, missing, closed=self._closed(job))
+            else:
+                chosen = self._choose(task, missing, closed=self._closed(job), again=job.kind.endless)
             rows += [self._offer(job, task, each, node, evaluation_id) for each, node in chosen]
             placed = {each.unit for each, _ in chosen}
             unplaced += [each for each in missing if each.unit not in placed]
@@ -183,8 +188,21 @@ class _Planner:
         """The node that is held for somebody before `job` in line."""
         return self._kept_back if self._kept_back is not None and self._kept_back.closed_to(job) else None
 
-    def _choose(self, task: TaskPlan, missing: list[Missing], *, closed: Held | None) -> list[tuple[Missing, str]]:
-        """Choose nodes: first for units that have nothing to avoid, all at once, then for the others one by one."""
+    def _pinned(self, task: TaskPlan, missing: list[Missing], *, closed: Held | None) -> list[tuple[Missing, str]]:
+        """Return those units whose own node has room for them; each node has one of a task."""
+        mask = self._open(self._view.feasibility.of(task.requirement), closed)
+        chosen = [(each, each.node) for each in missing if mask[self._view.matrix.row_of[each.node]]]
+        for _, node in chosen:
+            self._trial.reserve(node, task.requirement.resources)
+        return chosen
+
+    def _choose(
+        self, task: TaskPlan, missing: list[Missing], *, closed: Held | None, again: bool = False
+    ) -> list[tuple[Missing, str]]:
+        """Choose nodes: first for units that have nothing to avoid, all at once, then for the others one by one.
+
+        `again`: what is to be avoided is only liked less.
+        """
         work = self._view.feasibility.of(task.requirement)
         free = [each for each in missing if not each.avoid]
         chosen: list[tuple[Missing, str]] = []
@@ -198,7 +216,7 @@ class _Planner:
             free = free[len(nodes) :]
         for each in missing:
             if each.avoid:
-                found = self._apart(work, each.avoid, closed)
+                found = self._apart(work, each.avoid, closed, again=again)
                 if found is not None:
                     self._trial.reserve(found, task.requirement.resources)
                     chosen.append((each, found))
@@ -221,14 +239,17 @@ class _Planner:
             return [] if row is None else [matrix.ids[row]]
         return [matrix.ids[row] for row in ranking.best_of(mask, key, count)]
 
-    def _apart(self, work: ClassMask, avoid: frozenset[str], closed: Held | None) -> str | None:
-        """The best node that is not among `avoid`; one of those again only where no other could ever take the unit."""
+    def _apart(self, work: ClassMask, avoid: frozenset[str], closed: Held | None, *, again: bool = False) -> str | None:
+        """The best node that is not among `avoid`; one of those again only where no other could ever take the unit.
+
+        With `again` also where no other has room now: what never ends would have failed everywhere one day.
+        """
         matrix = self._view.matrix
         avoided = [row for row in (matrix.row_of.get(node) for node in avoid) if row is not None]
         others = work.candidates.copy()
         others[avoided] = False
         mask = self._open(work, closed)
-        if others.any():
+        if (mask & others).any() if again else others.any():
             mask &= others
         key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus, failures=avoid)
         row = ranking.best(mask, key)
@@ -269,6 +290,11 @@ class _Planner:
         explanation = self._explain(task.requirement, units, self._closed(job))
         return TaskWaits(task, units, explanation, self._view.waiting.position(job, task.requirement))
 
+    def _no_match(self, job: JobRow) -> Waits:
+        """Why a job that runs on every node that matches has none: it stands in line, with nobody knows how many."""
+        each = self._task_waits(job, job.tasks[0], 1)
+        return Waits((replace(each, explanation=replace(each.explanation, no_match=True)),))
+
     def _explain(self, requirement: Requirement, requested: int, closed: Held | None) -> Explanation:
         """Explain once per class for as long as nothing else was promised in between."""
         key = (requirement, closed is not None)
@@ -289,6 +315,8 @@ class _Planner:
 
     def _cannot_wait(self, job: JobRow, waits: Waits) -> Failure | None:
         """Why a job that nothing could be placed of fails: its queue timeout is over, or nothing can ever come."""
+        if job.kind is Kind.DAEMON or (job.kind.endless and job.attempts):
+            return None  # it is kept alive until it is stopped
         text = waits.explanation.text
         details = {texts.IS_ERROR: "true", **waits.explanation.details}
         if job.queue_timeout is not None:
@@ -296,6 +324,8 @@ class _Planner:
                 return None
             if job.state is not JobState.RUNNING:
                 return Failure(text, text, details=details)
+        if waits.explanation.no_match and job.kind is Kind.OPS:
+            return Failure(text, text, details=details)
         if not self._refused_for_good(job.tasks[0].requirement):
             return None
         return Failure(text, text, details=details)
@@ -305,6 +335,8 @@ class _Planner:
 
         Told before anything is placed, so that nobody waits hours for the task before it.
         """
+        if job.kind.endless and job.attempts:
+            return None  # it is kept alive until it is stopped
         won = Counter(name for name, _ in job.won)
         for task in job.tasks:
             left = task.count - won[task.name]

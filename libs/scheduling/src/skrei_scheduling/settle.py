@@ -14,8 +14,8 @@ from skrei_domain.messages import ExecutionObserved, Problem, ResultRef, Step
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import AuditNew, Changes, Locked, Observed, Place
+from skrei_scheduling.kinds import as_counted, follow_up, ran_well
 from skrei_scheduling.publishing import stage_into
-from skrei_scheduling.retry import backoff_seconds, by_own_doing, given_up
 from skrei_scheduling.rows import ExecutionRow
 from skrei_scheduling.view import ClusterView
 
@@ -51,11 +51,13 @@ def settle(
 
 def settle_into(builder: ChangesBuilder, observed: Iterable[tuple[str, ExecutionObserved]]) -> None:
     """Add what these facts change to a commit. Facts about what nobody knows, or another node's, are counted."""
-    for node_id, fact in observed:
-        row = builder.row(fact.execution_id)
+    for node_id, told in observed:
+        row = builder.row(told.execution_id)
         if row is None or row.node_id != node_id:
             builder.skipped += 1
-        elif row.staged:
+            continue
+        fact = as_counted(builder.kind(row.job_id), told)
+        if row.staged:
             _while_staged(builder, row, fact)
         elif row.state.is_terminal:
             _after_the_end(builder, row, fact)
@@ -145,8 +147,8 @@ def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) ->
     _tell_end(builder, new, fact, revoked=row.revoked, won=won)
     if row.revoked and fact.state is not ExecutionState.STOPPED:
         _audit_late(builder, new, fact)
-    if counts and not builder.won(new):
-        follow_up(builder, new, fact.problem)
+    if counts and not builder.closed(new):
+        follow_up(builder, new, fact.problem, kind=builder.kind(row.job_id), well=ran_well(fact))
     builder.complete(row.job_id)
 
 
@@ -154,29 +156,6 @@ def _while_staged(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObs
     """A fact about an execution whose end is known: it can only be a repeat, whatever it says."""
     if fact.revision > row.seen_revision:
         builder.put(row.evolve(seen_revision=fact.revision))
-
-
-def follow_up(builder: ChangesBuilder, row: ExecutionRow, problem: Problem | None) -> None:
-    """Ask for what an execution's bad end calls for: another attempt, or the end of its job."""
-    if by_own_doing(row.state, problem) or given_up(row.attempt, problem):
-        builder.evaluate(row, texts.TRIGGER_FAILURE, comment=_cause(builder, row), unit=True)
-    elif row.state is not ExecutionState.COMPLETED:
-        ask_retry(builder, row)
-
-
-def ask_retry(builder: ChangesBuilder, row: ExecutionRow) -> None:
-    """Ask for another attempt of the execution's unit, after its backoff, unless another one stands for it."""
-    if builder.has_rival(row):
-        return
-    delay = backoff_seconds(row.attempt)
-    builder.evaluate(row, texts.TRIGGER_RETRY, delay_seconds=delay, comment=_cause(builder, row), unit=True)
-
-
-def _cause(builder: ChangesBuilder, row: ExecutionRow) -> str:
-    """Why an execution ended badly; of a job of several tasks, whose it was."""
-    draft = builder.draft(row.job_id)
-    named = draft is not None and draft.many and row.message
-    return texts.OF_TASK.format(task=row.task, text=row.message) if named else row.message
 
 
 def _after_the_end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_scheduling.changes import Changes, EvaluationNew, JobChange, Locked
 from skrei_scheduling.feasibility import Feasibility
@@ -41,6 +42,9 @@ class ClusterView:
         self._graphs: dict[str, Graph] = {}  # of jobs whose tasks have an order
         self._backoff: dict[str, dict[Unit, str]] = {}  # job -> unit -> the evaluation that ends its backoff
         self._backoff_of: dict[str, tuple[str, Unit]] = {}
+        self._streaks: dict[str, dict[Unit, int]] = {}  # job -> unit -> bad ends in a row, of what never ends
+        self._last_bad: dict[str, dict[Unit, str]] = {}  # job -> unit -> where that was last
+        self._per_node: dict[str, None] = {}  # open jobs that run once a node: a change of any node concerns them
 
     @classmethod
     def load(
@@ -64,7 +68,7 @@ class ClusterView:
         for node in nodes:
             self._put_node(node)
         for job in jobs:
-            self.jobs[job.id] = _own(job)
+            self._put_job(_own(job))
         for execution in executions:
             self._put_execution(execution)
             if next(done) % LOADED_AT_ONCE == 0:
@@ -99,7 +103,7 @@ class ClusterView:
         """
         found = self._open.get(job.id)
         if found is None:
-            found = {unit: None for unit in job.all_units() if unit not in job.won and not self._covered(job, unit)}
+            found = {unit: None for unit in job.all_units() if not job.closed(unit) and not self._covered(job, unit)}
             if (graph := self.graph(job)) is not None:
                 found = {unit: None for unit in found if graph.ready(unit)}
             if job.id in self.jobs:
@@ -124,6 +128,21 @@ class ClusterView:
         """Return the units that wait for an evaluation (its id) before they are placed again."""
         return self._backoff.get(job_id, {})
 
+    def streak(self, job_id: str, unit: Unit) -> int:
+        """Return how often in a row a unit of what never ends has ended; a new leader begins to count."""
+        return self._streaks.get(job_id, {}).get(unit, 0)
+
+    def avoided(self, job: JobRow, unit: Unit) -> frozenset[str]:
+        """Return the nodes that a unit is better not placed on again."""
+        if job.kind.endless:
+            last = self._last_bad.get(job.id, {}).get(unit)
+            return frozenset() if last is None else frozenset({last})
+        return job.refused_by.get(unit, frozenset())
+
+    def per_node(self) -> list[str]:
+        """Return the open jobs that run once a node."""
+        return list(self._per_node)
+
     def latest(self, fresh: JobRow) -> JobRow:
         """Return `fresh` with what only the view counts (wins, attempts), where it is of the same version."""
         known = self.jobs.get(fresh.id)
@@ -136,6 +155,8 @@ class ClusterView:
         merged = replace(
             fresh,
             won=known.won | fresh.won,
+            failed={**fresh.failed, **known.failed},
+            targets={**fresh.targets, **known.targets},
             attempts={**fresh.attempts, **known.attempts},
             refused_by={**fresh.refused_by, **known.refused_by},
             won_at={**fresh.won_at, **known.won_at},
@@ -150,7 +171,8 @@ class ClusterView:
         known = self.jobs.get(job.id)
         if known is not None and known.version < job.version:
             self._stand_down(job.id)
-        self.jobs[job.id] = merged = _own(self.latest(job))
+        merged = _own(self.latest(job))
+        self._put_job(merged)
         if known is None or (known.version, len(known.won)) != (merged.version, len(merged.won)):
             self._open.pop(job.id, None)
             self._graphs.pop(job.id, None)
@@ -159,9 +181,11 @@ class ClusterView:
     def apply(self, changes: Changes) -> list[str]:
         """Advance by one commit (once for each), and return the ids of the waiting jobs worth waking, in order."""
         touched: set[str] = set()
+        version = self.matrix.version
         for node in changes.nodes:
             if self._put_node(node):
                 touched.add(node.id)
+        moved = list(self._per_node) if self.matrix.version != version else []
         for row in changes.executions_new:
             self._put_execution(row)
             self._count_attempt(row)
@@ -180,7 +204,7 @@ class ClusterView:
         if self._line_moved:
             self._line_moved = False
             woken = list(dict.fromkeys((*woken, *self.sweep())))
-        return woken
+        return list(dict.fromkeys((*woken, *moved))) if moved else woken
 
     def heed(self, locked: Locked) -> None:
         """Let go of jobs that had ended when their rows were locked: a hint that came late brought them back."""
@@ -202,9 +226,11 @@ class ClusterView:
         ]
 
     def _picky(self, job_id: str) -> bool:
-        """Whether a waiting job has nodes to avoid, so that room that it does not want must not count as handed out."""
+        """Whether a waiting job has nodes to avoid, or one of its own, so that room that it does not want must not
+        count as handed out.
+        """
         job = self.jobs.get(job_id)
-        return job is not None and bool(job.refused_by)
+        return job is not None and (bool(job.refused_by) or job.kind.per_node)
 
     def _put_node(self, node: NodeRow) -> bool:
         old = self.nodes.get(node.id)
@@ -237,7 +263,7 @@ class ClusterView:
         units, job = self._open.get(row.job_id), self.jobs.get(row.job_id)
         if units is None or job is None or job.version != row.job_version:
             return
-        if row.unit in job.won or self._covered(job, row.unit):
+        if job.closed(row.unit) or self._covered(job, row.unit):
             units.pop(row.unit, None)
         else:
             units[row.unit] = None
@@ -262,7 +288,11 @@ class ClusterView:
 
     def _count_bad_end(self, row: ExecutionRow) -> None:
         job = self.jobs.get(row.job_id)
-        if job is not None and job.version == row.job_version:
+        if job is None or job.version != row.job_version or job.kind.per_node:
+            return  # what has a node of its own avoids none
+        if job.kind.endless:  # it would have failed everywhere one day
+            self._last_bad.setdefault(row.job_id, {})[row.unit] = row.node_id
+        else:
             job.refused_by[row.unit] = job.refused_by.get(row.unit, frozenset()) | {row.node_id}
 
     def _put_change(self, change: JobChange) -> None:
@@ -275,6 +305,13 @@ class ClusterView:
                 self._open.get(change.id, {}).pop(unit, None)
             if job.ordered:
                 job = self._free(job, change)
+        if change.failed:
+            job = replace(job, failed={**job.failed, **dict(change.failed)})
+            for unit, _ in change.failed:
+                self._open.get(change.id, {}).pop(unit, None)
+        if change.targets:
+            job = replace(job, targets={**job.targets, **dict(change.targets)})
+            self._open.pop(change.id, None)
         if change.state is not None:
             job = replace(job, state=change.state)
         self.jobs[change.id] = job
@@ -308,7 +345,14 @@ class ClusterView:
         of = {task.name: task.requirement for task in job.tasks}
         return dict(Counter(of[name] for name, _ in units))
 
+    def _put_job(self, job: JobRow) -> None:
+        self.jobs[job.id] = job
+        if job.kind.per_node and not job.state.is_terminal:
+            self._per_node[job.id] = None
+
     def _put_backoff(self, evaluation: EvaluationNew) -> None:
+        if evaluation.streak and evaluation.unit is not None and evaluation.job_id in self.jobs:
+            self._streaks.setdefault(evaluation.job_id, {})[evaluation.unit] = evaluation.streak
         if evaluation.unit is not None and evaluation.job_id in self.jobs:
             self._backoff.setdefault(evaluation.job_id, {})[evaluation.unit] = evaluation.id
             self._backoff_of[evaluation.id] = (evaluation.job_id, evaluation.unit)
@@ -335,13 +379,17 @@ class ClusterView:
         if job_id in self.waiting:
             self._line_moved = True
         self.waiting.drop(job_id)
+        self._streaks.pop(job_id, None)
+        self._last_bad.pop(job_id, None)
+        self._per_node.pop(job_id, None)
         for evaluation_id in list(self._backoff.get(job_id, {}).values()):
             self._end_backoff(evaluation_id)
 
 
 def _own(job: JobRow) -> JobRow:
     """Return the row with counters that are the view's alone: it counts in place."""
-    return replace(job, attempts=dict(job.attempts), refused_by=dict(job.refused_by))
+    refused_by = dict(job.refused_by) if job.kind is Kind.BATCH else {}
+    return replace(job, attempts=dict(job.attempts), refused_by=refused_by)
 
 
 def covers(row: ExecutionRow, job: JobRow) -> bool:

@@ -32,6 +32,7 @@ from skrei_store.parts_results import (
     RESULTS_WITHDRAWN,
     new_result_row,
 )
+from skrei_store.parts_targets import TARGETS_FAILED, TARGETS_NEW, failed_rows, target_rows
 from skrei_store.values import dump, storable
 
 CLUSTER = Part(
@@ -65,6 +66,8 @@ def parts_of(changes: Changes, node_json: Callable[[NodeRow], str]) -> list[tupl
         (RESULTS, [new_result_row(new) for new in changes.results]),
         (JOBS, [job_row(job) for job in changes.jobs]),
         (HISTORY, [history_row(item) for item in changes.history]),
+        (TARGETS_NEW, [row for job in changes.jobs for row in target_rows(job)]),
+        (TARGETS_FAILED, [row for job in changes.jobs for row in failed_rows(job)]),
         (EVALUATIONS_NEW, [new_evaluation_row(new) for new in changes.evaluations_new]),
         (EVALUATIONS_DONE, [(id_,) for id_ in changes.evaluations_done]),
         (NODES, [node_row(node, node_json) for node in changes.nodes]),

@@ -6,12 +6,12 @@ from skrei_store.values import dump, storable
 
 JOBS = Part(
     "jobs_changed",
-    ("id text", "history_seq int8", "state text", "message text", "details text", "won int8"),
+    ("id text", "history_seq int8", "state text", "message text", "details text", "won int8", "units int8"),
     """
     UPDATE jobs AS j
     SET history_seq = new.history_seq, state = coalesce(new.state, j.state),
         message = coalesce(new.message, j.message), details = coalesce(new.details, j.details),
-        units_won = j.units_won + new.won, modified_at = {at}
+        units_won = j.units_won + new.won, units_total = coalesce(new.units, j.units_total), modified_at = {at}
     FROM {new} WHERE j.id = new.id AND j.id = ANY ({ids})
     """,
     counted=True,
@@ -53,6 +53,7 @@ def job_row(job: JobChange) -> tuple[object, ...]:
         None if job.message is None else storable(job.message),
         None if job.details is None else dump(job.details),
         len(job.won),
+        job.units,
     )
 
 

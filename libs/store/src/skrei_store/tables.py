@@ -8,7 +8,17 @@ keys: the writers of a row and of what it refers to are the same statement (see 
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, LargeBinary, MetaData, Text, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -129,6 +139,23 @@ class JobVersion(Base):
     message: Mapped[str | None]
     details: Mapped[str | None]  # JSON
     ended_at: Mapped[datetime | None]
+
+
+class Target(Base):
+    """A node of a version of a job that runs once a node, with its number: the partition of what runs there.
+
+    `failed` is JSON: the tasks that were given up on the node, each with the reason.
+    """
+
+    __tablename__ = "targets"
+
+    job_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    job_version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    node_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    partition: Mapped[int]
+    failed: Mapped[str] = mapped_column(server_default="{}")
+
+    __table_args__ = (UniqueConstraint("job_id", "job_version", "partition"),)
 
 
 class Evaluation(Base):

@@ -11,6 +11,7 @@ from skrei_scheduling.changes import Position
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Unit
 from skrei_scheduling.texts import TRIGGER_FAILURE
 from skrei_store.db import Connection
+from skrei_store.parts_targets import failed_units
 from skrei_store.values import EXECUTION_COLUMNS, NODE_COLUMNS, SUBMITTER, execution_row, node_row, planned_job
 from skrei_store.work import HELD, in_pages, specs
 
@@ -35,6 +36,8 @@ class _Counted:
     """What a job's executions and results add up to."""
 
     won: set[Unit]
+    failed: dict[Unit, str]
+    targets: dict[str, int]
     attempts: dict[Unit, int]
     refused_by: dict[Unit, frozenset[str]]
     won_at: dict[str, datetime]
@@ -79,6 +82,8 @@ async def _jobs(connection: Connection, held: set[str]) -> list[JobRow]:
                     row,
                     texts[row["id"], row["version"]],
                     won=frozenset(sums.won),
+                    targets=sums.targets,
+                    failed=sums.failed,
                     attempts=sums.attempts,
                     refused_by=sums.refused_by,
                     won_at=sums.won_at,
@@ -89,8 +94,14 @@ async def _jobs(connection: Connection, held: set[str]) -> list[JobRow]:
 
 async def _count(connection: Connection, jobs: Iterable[Any]) -> dict[str, _Counted]:
     version = {row["id"]: row["version"] for row in jobs}
-    counted: defaultdict[str, _Counted] = defaultdict(lambda: _Counted(set(), {}, {}, {}))
+    counted: defaultdict[str, _Counted] = defaultdict(lambda: _Counted(set(), {}, {}, {}, {}, {}))
     async for page in in_pages(version):
+        for row in await connection.fetch(
+            "SELECT job_id, job_version, node_id, partition, failed FROM targets WHERE job_id = ANY ($1::text[])", page
+        ):
+            if row["job_version"] == version[row["job_id"]]:
+                counted[row["job_id"]].targets[row["node_id"]] = row["partition"]
+                counted[row["job_id"]].failed |= failed_units(row["partition"], row["failed"])
         for row in await connection.fetch(
             "SELECT job_id, job_version, task, partition, created_at FROM results"
             " WHERE committed AND NOT staged AND job_id = ANY ($1::text[])",

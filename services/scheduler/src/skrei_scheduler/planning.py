@@ -62,7 +62,7 @@ class Planning:
         return self._plan(wall) if self._evaluations else None
 
     def _sweep(self) -> None:
-        for job_id in self._lead.view.sweep():
+        for job_id in (*self._lead.view.sweep(), *self._lead.view.per_node()):
             self.wake(job_id)
 
     def _wake_hopeless(self, wall: datetime) -> None:

@@ -15,9 +15,10 @@ from skrei_scheduler.lead import Lead
 from skrei_scheduler.work import Commit, Fetch, Outgoing, SendCommands, SendPublisher
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked, ResultNew
+from skrei_scheduling.kinds import follow_up
 from skrei_scheduling.publishing import finish_into, refuse_into
 from skrei_scheduling.rows import ExecutionRow
-from skrei_scheduling.settle import follow_up, jobs_of
+from skrei_scheduling.settle import jobs_of
 
 log = get_logger()
 
@@ -156,7 +157,7 @@ def _settle_apart(builder: ChangesBuilder, steps: Sequence[tuple[str, Callable[[
 def _refuse(builder: ChangesBuilder, each: PublishRefused) -> None:
     failed = refuse_into(builder, each.execution_id, each.digest, each.problem)
     if failed is not None:
-        follow_up(builder, failed, each.problem)
+        follow_up(builder, failed, each.problem, kind=builder.kind(failed.job_id))
 
 
 def publish_now(changes: Changes) -> list[Outgoing]:

@@ -16,6 +16,8 @@ from skrei_kit.tokens import TokenSigner, UploadGrant
 from skrei_scheduling.rows import ExecutionRow, JobRow
 
 CACHE_BYTES = 32 * 1024 * 1024  # of spec text: 500 of the largest, or some ten thousand usual ones
+ONE_RESTART = 1  # starts again on the node that a crash of its agent interrupted
+UNLIMITED_STARTS = 2**31 - 1  # of what runs until it is stopped: more than a start each second for a lifetime
 PARSED_SPECS = 1_024  # texts kept parsed: a burst is mostly one spec many times over
 
 
@@ -109,7 +111,8 @@ def order(
         attempt=row.attempt,
         task_json=task.json,
         token=signer.run(row.id, row.node_id, task.blobs, seconds=token.total_seconds(), upload=upload),
-        execution_timeout_seconds=task.execution_timeout_seconds,
+        execution_timeout_seconds=None if job.kind.endless else task.execution_timeout_seconds,
+        local_restarts=UNLIMITED_STARTS if job.kind.endless else ONE_RESTART,
         total_timeout_seconds=left,
         traceparent=job.traceparent,
         owner=job.owner,

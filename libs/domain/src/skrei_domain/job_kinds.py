@@ -1,0 +1,58 @@
+"""The kinds of job, and what sets them apart: who says how many run, and whether the end of a program is meant."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from skrei_domain.job_reading import Reading
+from skrei_domain.spec import MAX_COUNT
+
+
+class Kind(StrEnum):
+    """What a job's `Type` says; the value is the word that API clients write and read."""
+
+    BATCH = "batch"  # Count partitions, until each has completed
+    SERVICE = "service"  # Count partitions, kept alive until stopped
+    OPS = "ops"  # once on every node that matches when it is first planned
+    DAEMON = "daemon"  # on every node that matches, also those that join later, until stopped
+
+    @property
+    def per_node(self) -> bool:
+        """Whether nodes, not a Count, say how many run: the partition of a unit is its node's number."""
+        return self in (Kind.OPS, Kind.DAEMON)
+
+    @property
+    def endless(self) -> bool:
+        """Whether it runs until it is stopped: a program that ends is started again, and no timeout ends it."""
+        return self in (Kind.SERVICE, Kind.DAEMON)
+
+
+KINDS = {kind.value: kind for kind in Kind}
+
+_PER_NODE = "with Type {kind}: it runs once on every node that matches"
+
+
+def read_count(reading: Reading, raw: object, kind: str) -> int:
+    """Return a job's `Count`: 0 where nodes say how many run; clients that send 1 for that mean the same."""
+    if kind not in KINDS or not KINDS[kind].per_node:
+        return reading.integer(raw, "Count", 0, MAX_COUNT, default=1)
+    count = reading.integer(raw, "Count", 0, MAX_COUNT, default=0)
+    if count > 1:
+        reading.wrong("Count", count, f"0 or none {_PER_NODE.format(kind=kind)}")
+    return 0
+
+
+def check_tasks(reading: Reading, tasks: Sequence[Mapping[str, Any]], kind: str) -> None:
+    """Check what the kind of a job allows its tasks: counts of their own, and an order, which needs ends."""
+    if kind not in KINDS or kind == Kind.BATCH:
+        return
+    for index, task in enumerate(tasks):
+        if KINDS[kind].per_node and task.get("Count") is not None:
+            reading.wrong(f"Tasks[{index}].Count", task["Count"], f"none {_PER_NODE.format(kind=kind)}")
+        for place, each in enumerate(task.get("DependsOn") or ()):
+            where = f"Tasks[{index}].DependsOn[{place}]"
+            reading.wrong(where, each.task, f"none with Type {kind}: only the tasks of a batch have an order")
+        for place, source in enumerate(task.get("InputSources") or ()):
+            if str(source["Source"]["Type"]).lower() == "task":
+                where = f"Tasks[{index}].InputSources[{place}].Source.Type"
+                reading.wrong(where, "task", f"another type with Type {kind}: only the tasks of a batch have an order")

@@ -1,0 +1,85 @@
+"""What the end of an execution calls for, by the kind of its job: another attempt, the end of a unit, or of the job."""
+
+from datetime import timedelta
+
+from skrei_domain.job_kinds import Kind
+from skrei_domain.lifecycle import ExecutionState
+from skrei_domain.messages import ExecutionObserved, Problem
+from skrei_scheduling import texts
+from skrei_scheduling.builder import ChangesBuilder
+from skrei_scheduling.retry import (
+    MAX_ATTEMPTS,
+    STABLE_SECONDS,
+    backoff_seconds,
+    by_own_doing,
+    given_up,
+    restart_seconds,
+)
+from skrei_scheduling.rows import ExecutionRow
+
+
+def as_counted(kind: Kind, fact: ExecutionObserved) -> ExecutionObserved:
+    """Return what a fact counts as: of a job that runs until it is stopped, no program may just end."""
+    if not kind.endless or fact.state is not ExecutionState.COMPLETED:
+        return fact
+    exited = texts.EXITED_UNEXPECTEDLY.format(code=fact.exit_code) if fact.exit_code else texts.COMPLETED_UNEXPECTEDLY
+    problem = Problem(code=texts.COMPLETED_CODE, message=exited)
+    return fact.model_copy(update={"state": ExecutionState.FAILED, "problem": problem})
+
+
+def ran_well(fact: ExecutionObserved) -> bool:
+    """Whether the program's last start ran long enough to count as sound; by its node's own clock."""
+    began = next((step.at for step in reversed(fact.steps) if step.state is ExecutionState.RUNNING), None)
+    if began is None:
+        return False
+    return fact.steps[-1].at - began >= timedelta(seconds=STABLE_SECONDS)
+
+
+def follow_up(
+    builder: ChangesBuilder, row: ExecutionRow, problem: Problem | None, *, kind: Kind, well: bool = False
+) -> None:
+    """Ask for what an execution's bad end calls for. `well`: it had run well until then."""
+    if kind.endless:
+        ask_retry(builder, row, kind=kind, well=well)
+    elif kind is Kind.OPS:
+        _after_ops(builder, row, problem)
+    elif by_own_doing(row.state, problem) or given_up(row.attempt, problem):
+        builder.evaluate(row, texts.TRIGGER_FAILURE, comment=_cause(builder, row), unit=True)
+    elif row.state is not ExecutionState.COMPLETED:
+        ask_retry(builder, row, kind=kind)
+
+
+def ask_retry(builder: ChangesBuilder, row: ExecutionRow, *, kind: Kind, well: bool = False) -> None:
+    """Ask for another attempt of the execution's unit, after its backoff, unless another one stands for it.
+
+    What never ends backs off by how often it failed in a row, and is tried for ever; the rest by its attempt.
+    """
+    if builder.has_rival(row):
+        return
+    streak = 0
+    delay = backoff_seconds(row.attempt)
+    if kind.endless:
+        streak = 1 if well else builder.view.streak(row.job_id, row.unit) + 1
+        delay = restart_seconds(streak)
+    builder.evaluate(
+        row, texts.TRIGGER_RETRY, delay_seconds=delay, comment=_cause(builder, row), unit=True, streak=streak
+    )
+
+
+def _cause(builder: ChangesBuilder, row: ExecutionRow) -> str:
+    """Why an execution ended badly; of a job of several tasks, whose it was."""
+    draft = builder.draft(row.job_id)
+    named = draft is not None and draft.many and row.message
+    return texts.OF_TASK.format(task=row.task, text=row.message) if named else row.message
+
+
+def _after_ops(builder: ChangesBuilder, row: ExecutionRow, problem: Problem | None) -> None:
+    """A node is asked again while nothing has run there; what ran and failed is that node's answer."""
+    if row.state is ExecutionState.COMPLETED:
+        return
+    never_ran = row.state is ExecutionState.REFUSED or (problem is not None and problem.code in texts.NEVER_RAN)
+    if never_ran and row.attempt < MAX_ATTEMPTS and not given_up(row.attempt, problem):
+        ask_retry(builder, row, kind=Kind.OPS)
+        return
+    builder.give_up(row.job_id, row.unit, _cause(builder, row) or texts.NO_REASON)
+    builder.complete(row.job_id)
