@@ -29,6 +29,7 @@ NOT_LIMITS = {
     "KIB": "a unit",
     "MIB": "a unit",
     "NO_EXIT_CODE": "a mark",
+    "NOBODY": "a user",
     "OLDEST_POSTGRES": "a version",
     "OLDEST_PROTOCOL": "a version",
     "PLUGIN_API": "a version",

@@ -23,18 +23,34 @@ class Bench:
 
     _numbers = itertools.count(1)
 
-    def __init__(self, folder: Path, docker: DockerDaemon, *, node: str = NODE, **options: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        docker: DockerDaemon,
+        *,
+        node: str = NODE,
+        allow_addresses: Sequence[str] = (),
+        **options: str,
+    ) -> None:
         self.folder = folder
         self.docker = docker
         self._options = {"docker_stop_grace_seconds": "3", "docker_host": docker.url} | {
             f"docker_{name}": value for name, value in options.items()
         }
         self._node = node
+        self._allow_addresses = tuple(allow_addresses)
         self.engine = self.another()
 
     def another(self) -> DockerEngine:
         """An engine as the agent's next process makes it."""
-        return DockerEngine(PluginContext(self.folder / "state", options=self._options, node_id=self._node))
+        return DockerEngine(
+            PluginContext(
+                self.folder / "state",
+                options=self._options,
+                node_id=self._node,
+                allow_addresses=self._allow_addresses,
+            )
+        )
 
     def request(
         self,
@@ -89,9 +105,11 @@ class Bench:
 
 
 @asynccontextmanager
-async def a_bench(folder: Path, docker: DockerDaemon, **options: str) -> AsyncIterator[Bench]:
+async def a_bench(
+    folder: Path, docker: DockerDaemon, *, allow_addresses: Sequence[str] = (), **options: str
+) -> AsyncIterator[Bench]:
     """A bench that leaves nothing behind."""
-    bench = Bench(folder, docker, **options)
+    bench = Bench(folder, docker, allow_addresses=allow_addresses, **options)
     try:
         yield bench
     finally:

@@ -199,6 +199,11 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         [f'{T}.Network.Domains[0]: "not a domain"; allowed: {DOMAIN}'],
     ),
     (
+        "a filter that lets nobody through",
+        with_task(Engine=DOCKER, Network={"Type": "http"}),
+        [f"{T}.Network.Domains: none; allowed: at least one domain where Network.Type is HTTP"],
+    ),
+    (
         "ports without a network",
         with_task(Network={"Ports": [{"Name": "web"}]}),
         [f"{T}.Network.Ports: 1 ports; allowed: none unless Network.Type is Host or Bridge"],
@@ -346,7 +351,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("raw", "lines"), [pytest.param(raw, lines, id=name) for name, raw, lines in WRONG])
-@pytest.mark.row("2.2/result-names", "2.4/ports")
+@pytest.mark.row("2.2/result-names", "2.4/ports", "2.4/http-without-domains")
 def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(raw: dict[str, Any], lines: list[str]) -> None:
     with pytest.raises(InvalidJob) as raised:
         parse_job(raw)
@@ -394,16 +399,21 @@ def test_nesting_beyond_reason_is_a_problem_and_not_a_crash() -> None:
             with_task(Network={"Type": "bridge"}),
             "Tasks[0].Network.Type 'Bridge' (only 'Default' and 'None' yet for wasm)",
         ),
-        (
-            with_task(Engine=DOCKER, Network={"Type": "http", "Domains": ["example.com"]}),
-            "Tasks[0].Network.Type 'HTTP' (a network that is filtered by domain)",
-        ),
     ],
 )
 def test_what_later_versions_bring_is_refused_by_name(raw: dict[str, Any], named: str) -> None:
     with pytest.raises(Unsupported) as raised:
         parse_job(raw)
     assert raised.value.message == f"not supported yet: {named}"
+
+
+@pytest.mark.parametrize(
+    "domain", ["Example.com ", ".example.com", "*.example.com", "a-b.c.xn--p1ai", "192.0.2.1", "2001:db8::1"]
+)
+@pytest.mark.row("2.4/domains")
+def test_domains_of_every_form_are_kept_in_lower_case(domain: str) -> None:
+    spec, _ = parse_job(with_task(Engine=DOCKER, Network={"Type": "http", "Domains": [domain]}))
+    assert spec.tasks[0].network.domains == (domain.strip().lower(),)
 
 
 @pytest.mark.row("2.4/ports")

@@ -41,9 +41,9 @@ def read_network(reading: Reading, raw: object, path: str, engine: str) -> dict[
     for key in ("Name", "Static", "Target"):
         values = [(f"{path}.Ports[{i}].{key}", str(port[key] or "")) for i, port in enumerate(found["Ports"])]
         reading.unique(values, key.lower())
-    if kind == "HTTP":
-        reading.later.append(f"{path}.Type 'HTTP' (a network that is filtered by domain)")
-    elif kind not in ("Default", "None") and engine.casefold() == "wasm":
+    if kind == "HTTP" and not domains:
+        reading.missing(f"{path}.Domains", "at least one domain where Network.Type is HTTP", "none")
+    if kind not in ("Default", "None") and engine.casefold() == "wasm":
         reading.later.append(f"{path}.Type {kind!r} (only 'Default' and 'None' yet for wasm)")
     return found
 

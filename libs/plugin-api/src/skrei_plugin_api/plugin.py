@@ -27,6 +27,8 @@ class PluginContext:
     """Host paths that may be handed to jobs, `<glob>[:rw|:ro]`."""
     owner_paths: bool = False
     """Whether what the node's owner submitted may read whatever the node's user can."""
+    allow_addresses: tuple[str, ...] = ()
+    """Private networks that jobs with a filtered network may reach."""
     options: Mapping[str, str] = field(default_factory=dict)
     node_id: str = ""
     """Whose plugin this is: what is made outside of this process is marked with it."""

@@ -65,6 +65,10 @@ class Settings(KitSettings):
     """What others call this node where its ports are told; empty: the address, or this machine's name if that is every
     address."""
 
+    allow_addresses: tuple[str, ...] = ()
+    """Private addresses that the filter of networks lets jobs reach, `10.1.0.0/16,192.168.0.7`: none unless named, so
+    that no job looks around in the network that the node stands in."""
+
     reject_networked_jobs: bool = False
     """Whether jobs get no network here: those that ask for one are refused, `Default` means none."""
 
@@ -129,7 +133,12 @@ class Settings(KitSettings):
     def _address(cls, value: str) -> str:
         return str(ipaddress.ip_address(value))
 
-    @field_validator("allow_local", "allow_env", mode="before")
+    @field_validator("allow_addresses")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(item, strict=False)) for item in value)
+
+    @field_validator("allow_local", "allow_env", "allow_addresses", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         return _items(value) if isinstance(value, str) else value

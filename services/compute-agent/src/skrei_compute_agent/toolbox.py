@@ -184,6 +184,7 @@ def _make(registry: PluginRegistry[P], settings: Settings, kind: str, broken: li
                     state_dir=state,
                     allow_local=settings.allow_local,
                     owner_paths=settings.owner_paths,
+                    allow_addresses=settings.allow_addresses,
                     options=settings.plugin_options,
                     node_id=settings.node_id,
                 )

@@ -31,6 +31,7 @@ class Role(StrEnum):
 
     RUN = "run"
     STAGE = "stage"  # never started: the door through which files come into volumes
+    GATE = "gate"  # holds the filtered network of a run
     PROBE = "probe"  # never started: shows whether the daemon sees this node's files
 
 
@@ -40,6 +41,7 @@ class Network(StrEnum):
     NONE = "none"
     BRIDGE = "bridge"
     HOST = "host"
+    FILTERED = "filtered"  # of ours: a loopback that our filter listens on
 
 
 _NETWORKS = {
@@ -49,6 +51,7 @@ _NETWORKS = {
     "bridge": Network.BRIDGE,
     "host": Network.HOST,
     "full": Network.HOST,
+    "http": Network.FILTERED,
 }
 
 
@@ -103,11 +106,16 @@ def create_body(
     node: str,
     mode: Network,
     render_node: Callable[[Gpu], str],
+    holder: str = "",
+    more_env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the body of `POST /containers/create` for a run; `render_node` is the device file of a GPU."""
+    """Return the body of `POST /containers/create` for a run; `render_node` is the device file of a GPU.
+
+    `holder` is the container whose network a filtered one is; `more_env` wins over all other variables.
+    """
     body: dict[str, Any] = {
         "Image": params.image,
-        "Env": environment(request.env, params),
+        "Env": environment(request.env, params, more_env or {}),
         "Labels": labels(node, request),
         "AttachStdin": False,
         "AttachStdout": True,
@@ -117,8 +125,8 @@ def create_body(
         "ExposedPorts": {port: {} for port in published(request.ports)} if mode is Network.BRIDGE else {},
         "HostConfig": {
             "Mounts": [mount(place) for place in places],
-            "NetworkMode": mode.value,
-            "ExtraHosts": [] if mode is Network.NONE else [HOST_NAME],
+            "NetworkMode": f"container:{holder}" if mode is Network.FILTERED else mode.value,
+            "ExtraHosts": [HOST_NAME] if mode in (Network.BRIDGE, Network.HOST) else [],
             "PortBindings": published(request.ports) if mode is Network.BRIDGE else {},
             "LogConfig": log_config(request.max_output_bytes),
             "RestartPolicy": {"Name": "no"},
@@ -159,9 +167,9 @@ def published(ports: Sequence[PortBinding]) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def environment(env: Mapping[str, str], params: DockerParams) -> list[str]:
+def environment(env: Mapping[str, str], params: DockerParams, more: Mapping[str, str]) -> list[str]:
     """Return the variables as `NAME=value`, in order: the engine's own win over the task's, never over the node's."""
-    merged = dict(env) | dict(params.env)
+    merged = dict(env) | dict(params.env) | dict(more)
     return [f"{name}={value}" for name, value in sorted(merged.items())]
 
 

@@ -99,6 +99,22 @@ class Daemon:
                         return
                 yield item
 
+    async def import_image(self, name: str, root: bytes) -> None:
+        """Make an image of a root folder (tar); nothing changes where it is there."""
+        repository, _, tag = name.rpartition(":")
+        with self._speaking():
+            async with (
+                asyncio.timeout(self._settings.answer_seconds),
+                self._connected()._query(
+                    "images/create",
+                    "POST",
+                    params={"fromSrc": "-", "repo": repository, "tag": tag},
+                    data=root,
+                    headers={"Content-Type": "application/x-tar"},
+                ) as response,
+            ):
+                await response.read()
+
     # ------------------------------------------------------------ containers
 
     async def create(self, body: Mapping[str, Any], name: str) -> str:

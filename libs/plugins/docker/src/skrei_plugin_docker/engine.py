@@ -12,9 +12,21 @@ from skrei_domain.node import Gpu
 from skrei_plugin_api.engine import Engine, EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest, Tell
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
 from skrei_plugin_docker import layout as layouts
-from skrei_plugin_docker.create import EXECUTION, NODE, ROLE, START, WHOLE, Role, container_name, create_body, network
+from skrei_plugin_docker.create import (
+    EXECUTION,
+    NODE,
+    ROLE,
+    START,
+    WHOLE,
+    Network,
+    Role,
+    container_name,
+    create_body,
+    network,
+)
 from skrei_plugin_docker.daemon import Container, Daemon
 from skrei_plugin_docker.failures import DISK_FULL, DaemonAway, ImageUnavailable, Refusal, disk_full, start_failed
+from skrei_plugin_docker.filtered import FilteredNetworks, proxy_variables
 from skrei_plugin_docker.images import Images
 from skrei_plugin_docker.params import read_params
 from skrei_plugin_docker.reaper import Reaper
@@ -42,6 +54,7 @@ class DockerEngine(Engine):
         self._images = Images(self._daemon, self._settings)
         self._sight = Sight(self._daemon, context.state_dir, self._node)
         self._reaper = Reaper(self._daemon, self._node)
+        self._filtered = FilteredNetworks(self._daemon, self._node, context.allow_addresses)
         self._leaving = False
 
     async def describe(self) -> PluginInfo:
@@ -67,6 +80,12 @@ class DockerEngine(Engine):
 
     async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
         """Run a container to its end; cancelled, it is stopped, unless the agent leaves."""
+        try:
+            return await self._run(request, events)
+        finally:
+            self._filtered.shut(request)
+
+    async def _run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
         began = time.monotonic()
         try:
             container = await self._create(request)
@@ -89,6 +108,15 @@ class DockerEngine(Engine):
         found = await self._patiently_find(request)
         if found is None:
             return None
+        try:
+            served = network(request.network) is not Network.FILTERED or await self._filtered.take_up(request)
+            if found["State"] == "created" and not served:  # it would start without its network
+                return None
+            return await self._take_up(request, found, events)
+        finally:
+            self._filtered.shut(request)
+
+    async def _take_up(self, request: RunRequest, found: Container, events: RunEvents) -> RunOutcome | None:
         if found["State"] == "created":  # the agent ended just before it was started
             if found["Labels"].get(WHOLE) != "true":
                 return None
@@ -111,7 +139,8 @@ class DockerEngine(Engine):
         return await self._reaper.sweep(lambda execution_id: execution_id == self._sight.probing or owned(execution_id))
 
     async def close(self) -> None:
-        """Close the connections; containers live on."""
+        """Close the connections, and end the filter; containers live on."""
+        await self._filtered.close()
         await self._daemon.close()
 
     # ------------------------------------------------------------ beginnings
@@ -142,6 +171,8 @@ class DockerEngine(Engine):
             raise _NetworkUnsupported(request.network)
         if request.start_number > 1:  # an earlier start of it must not run beside this one
             await self._reaper.release(request.execution_id)
+        filtered = mode is Network.FILTERED
+        holder = await self._filtered.make(request) if filtered else ""
         for last in (False, True):
             try:
                 plan = await layouts.lay_out(request, params.image, self._sight, self._settings.staging)
@@ -153,6 +184,8 @@ class DockerEngine(Engine):
                     node=self._node,
                     mode=mode,
                     render_node=_render_node,
+                    holder=holder,
+                    more_env=proxy_variables() if filtered else None,
                 )
                 body["Labels"][WHOLE] = str(plan.whole).lower()
                 await layouts.make_volumes(self._daemon, request, params.image, plan, self._node)
@@ -173,7 +206,7 @@ class DockerEngine(Engine):
         except Refusal as refusal:
             if refusal.status != 409:
                 raise
-        await self._reaper.release(request.execution_id)  # what a killed agent had begun, and never started
+        await self._daemon.remove(name)  # what a killed agent had begun, and never started
         return await self._daemon.create(body, name)
 
     async def _patiently_find(self, request: RunRequest) -> Container | None:
@@ -202,7 +235,7 @@ _LIVES_ON = ("created", "running", "paused", "exited")
 class _NetworkUnsupported(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the docker engine has no network of type {name!r} yet: use Bridge for an open one, None for none"
+            f"the docker engine has no network of type {name!r}: use Bridge for an open one, None for none"
         )
 
 

@@ -1,0 +1,142 @@
+"""The network of a task that may reach the domains of its list alone: a loopback, and our filter listening on it.
+
+Nothing that a program sends leaves such a container but through the filter: there is no interface that leads anywhere,
+so no address, name or rule of the node's network matters. The network belongs to a container of its own, which does
+nothing but hold it: it is there before the program starts, and the filter listens before that, too.
+"""
+
+import asyncio
+import platform
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from skrei_domain.errors import SkreiError
+from skrei_plugin_api.engine import RunRequest
+from skrei_plugin_docker.create import EXECUTION, NODE, ROLE, START, Role, container_name, labels
+from skrei_plugin_docker.daemon import Container, Daemon
+from skrei_plugin_docker.failures import Refusal
+from skrei_plugin_docker.gate import holder
+from skrei_plugin_docker.gate.keeper import Keeper, Opening
+from skrei_plugin_docker.gate.namespace import NoEntry, listen
+
+PORT = 3128
+"""Where the filter listens in the container: what proxies are known by, and not what programs serve on."""
+MEMORY_BYTES = 16 * 1024 * 1024
+"""Of the container that holds the network: its program has a page."""
+REPOSITORY = "skrei/wait"
+"""The image of that container, made here from a few hundred bytes."""
+_MARK = "SKREI_GATE"
+
+
+class FilterUnavailable(SkreiError):
+    """This node cannot filter what containers reach: another node may."""
+
+    code = "filter-unavailable"
+    retryable = True
+
+
+class FilteredNetworks:
+    """Makes them, takes them up again after a restart of the agent, and shuts them."""
+
+    def __init__(self, daemon: Daemon, node: str, private: Sequence[str]) -> None:
+        self._daemon = daemon
+        self._node = node
+        self._keeper = Keeper(private)
+        self._image = f"{REPOSITORY}:{holder.tag()}" if holder.supported() else ""
+        self._importing = asyncio.Lock()
+
+    async def make(self, request: RunRequest) -> str:
+        """Return the id of a container whose network a run may use, filtered. Raises FilterUnavailable."""
+        if not self._image:
+            raise FilterUnavailable(
+                f"containers' networks are not filtered on machines of the kind {platform.machine()}"
+            )
+        mark = f"{_MARK}={secrets.token_hex(16)}"
+        made = await self._create(holder_body(self._image, labels(self._node, request, Role.GATE), mark), request)
+        await self._daemon.start(made)
+        found = await self._daemon.inspect(made)
+        if found is None:
+            raise FilterUnavailable("the container that held a filtered network was removed at once")
+        await self._serve(request, found)
+        return made
+
+    async def take_up(self, request: RunRequest) -> bool:
+        """Serve the network of a run that an earlier process began; whether it is there still."""
+        wanted = {
+            NODE: self._node,
+            EXECUTION: request.execution_id,
+            START: str(request.start_number),
+            ROLE: Role.GATE.value,
+        }
+        for one in await self._daemon.containers(wanted):
+            found = await self._daemon.inspect(str(one["Id"]))
+            if found is not None and found["State"].get("Running"):
+                await self._serve(request, found)
+                return True
+        return False
+
+    def shut(self, request: RunRequest) -> None:
+        """Let no more through; what holds the network goes with the rest of the run."""
+        self._keeper.shut(request.execution_id)
+
+    async def close(self) -> None:
+        """End the filtering process."""
+        await self._keeper.close()
+
+    async def _serve(self, request: RunRequest, found: Container) -> None:
+        mark = next(entry for entry in found["Config"]["Env"] if entry.startswith(f"{_MARK}="))
+        try:
+            listener = await asyncio.to_thread(listen, int(found["State"]["Pid"]), mark, PORT)
+        except NoEntry as error:
+            raise FilterUnavailable(
+                f"this node cannot filter what containers reach: {error}",
+                hint="run its agent as root on the machine of its Docker daemon, or constrain the job to another node",
+            ) from error
+        job = request.env.get("BACALHAU_JOB_ID")
+        extra = (("X-Bacalhau-Job-ID", job),) if job else ()
+        await self._keeper.open(request.execution_id, Opening(listener, request.domains, extra))
+
+    async def _create(self, body: Mapping[str, Any], request: RunRequest) -> str:
+        name = container_name(request, Role.GATE)
+        for _ in range(2):
+            try:
+                return await self._daemon.create(body, name)
+            except Refusal as refusal:
+                if refusal.image_missing:
+                    async with self._importing:
+                        await self._daemon.import_image(self._image, holder.image())
+                elif refusal.status == 409:  # what a killed agent had begun
+                    await self._daemon.remove(name)
+                else:
+                    raise
+        return await self._daemon.create(body, name)
+
+
+def proxy_variables() -> dict[str, str]:
+    """Return what tells programs of the filter."""
+    address = f"http://127.0.0.1:{PORT}"
+    found = {"http_proxy": address, "https_proxy": address, "no_proxy": "localhost,127.0.0.1,::1"}
+    return found | {name.upper(): value for name, value in found.items()}
+
+
+def holder_body(image: str, marks: Mapping[str, str], mark: str) -> dict[str, Any]:
+    """Return the body for the container that holds a network: a loopback, no rights, nothing to write to."""
+    return {
+        "Image": image,
+        "Entrypoint": [holder.PROGRAM],
+        "Env": [mark],
+        "Labels": dict(marks),
+        "HostConfig": {
+            "NetworkMode": "none",
+            "ReadonlyRootfs": True,
+            "Privileged": False,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "PidsLimit": 1,
+            "Memory": MEMORY_BYTES,
+            "MemorySwap": MEMORY_BYTES,
+            "LogConfig": {"Type": "none"},
+            "RestartPolicy": {"Name": "no"},
+        },
+    }

@@ -1,0 +1,134 @@
+"""The filtering process and who keeps it: it is nobody, serves what it is given, and is followed when it dies."""
+
+import asyncio
+import os
+import signal
+import socket
+import struct
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+
+import psutil
+import pytest
+
+from skrei_plugin_api.testing import eventually
+from skrei_plugin_docker.gate import holder
+from skrei_plugin_docker.gate.keeper import Keeper, Opening
+
+
+@pytest.fixture
+async def keeper() -> AsyncIterator[Keeper]:
+    made = Keeper(["127.0.0.0/8"])
+    yield made
+    await made.close()
+
+
+def a_listener() -> tuple[socket.socket, int]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    return listener, listener.getsockname()[1]
+
+
+async def said_to(port: int, target: str = "other.org:443") -> bytes:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return b""
+    try:
+        writer.write(f"CONNECT {target} HTTP/1.1\r\n\r\n".encode())
+        async with asyncio.timeout(20):
+            return await reader.read()
+    except OSError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_each_listener_has_its_own_list_until_it_is_shut(keeper: Keeper) -> None:
+    (one, first), (two, second) = a_listener(), a_listener()
+    await keeper.open("e-1", Opening(one, ["one.example"]))
+    await keeper.open("e-2", Opening(two, ["two.example"]))
+    assert b"lists one.example" in await said_to(first)
+    assert b"lists two.example" in await said_to(second)
+    keeper.shut("e-1")
+    async with asyncio.timeout(20):
+        while await said_to(first):
+            pass  # it was told to, and does so in a moment
+    assert b"lists two.example" in await said_to(second)
+
+
+async def test_it_runs_as_nobody_and_knows_nothing_of_the_agent(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKREI_SECRET", "of-the-agent")
+    listener, _ = a_listener()
+    await keeper.open("e-1", Opening(listener, []))
+    assert keeper.pid is not None
+    process = psutil.Process(keeper.pid)
+    assert process.uids().real == (65_534 if os.geteuid() == 0 else os.geteuid())
+    assert "SKREI_SECRET" not in process.environ()
+
+
+async def test_names_are_looked_up_without_rights_too(keeper: Keeper) -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    listener, port = a_listener()
+    await keeper.open("e-1", Opening(listener, ["localhost"]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"CONNECT localhost:{server.getsockname()[1]} HTTP/1.1\r\n\r\n".encode())
+    async with asyncio.timeout(20):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    writer.close()
+    server.close()
+
+
+async def test_one_that_dies_is_followed_by_another_with_all_listeners(keeper: Keeper) -> None:
+    listener, port = a_listener()
+    await keeper.open("e-1", Opening(listener, ["one.example"]))
+    first = keeper.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    await eventually(lambda: keeper.pid not in (None, first))
+    assert b"lists one.example" in await said_to(port)
+
+
+async def test_it_ends_with_its_agent(keeper: Keeper) -> None:
+    listener, _ = a_listener()
+    await keeper.open("e-1", Opening(listener, []))
+    assert keeper.pid is not None
+    process = psutil.Process(keeper.pid)
+    await keeper.close()
+    assert not process.is_running()
+    await keeper.close()
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_program_that_waits_is_a_whole_elf_file(machine: str) -> None:
+    data = holder.program(machine)
+    assert data[:7] == b"\x7fELF\x02\x01\x01"
+    entry, segment, size = (struct.unpack_from("<Q", data, at)[0] for at in (24, 64 + 16, 64 + 32))
+    assert size == len(data)
+    assert entry == segment + 64 + 56
+    with tarfile.open(fileobj=BytesIO(holder.image(machine))) as tar:
+        assert [(one.name, one.mode) for one in tar] == [("wait", 0o555)]
+
+
+def test_machines_without_such_a_program_are_known() -> None:
+    assert not holder.supported("riscv64")
+    assert holder.tag("x86_64") != holder.tag("aarch64")
+
+
+@pytest.mark.skipif(not holder.supported(), reason="no such program for this machine")
+def test_the_program_that_waits_waits(tmp_path: Path) -> None:
+    path = tmp_path / "wait"
+    path.write_bytes(holder.program())
+    path.chmod(0o755)
+    with subprocess.Popen([path]) as process:
+        status = psutil.Process(process.pid)
+        while status.cmdline() != [str(path)]:
+            assert process.poll() is None
+        while status.status() != psutil.STATUS_SLEEPING:
+            assert process.poll() is None
+        process.terminate()
+        assert process.wait(10) == -signal.SIGTERM
