@@ -15,7 +15,8 @@ import httpx2
 import pytest
 
 from tests.support import go_shapes
-from tests.support.go_client import GoClient, put_body
+from tests.support.client_key import proof
+from tests.support.go_client import HEADERS, GoClient, put_body
 from tests.support.live_stack import LiveStack, sleeper_job
 
 pytestmark = pytest.mark.timeout(60)
@@ -61,6 +62,7 @@ def drained(go: GoClient, job_id: str) -> list[str]:
 # ------------------------------------------------------------------ one run, as `bacalhau docker run` does it
 
 
+@pytest.mark.row("1.10/go-body", "1.11/warnings")
 def test_a_submission_with_every_zero_value_and_its_query_is_taken(go: GoClient, stack: LiveStack) -> None:
     body = put_body(sleeper_job(0)["Job"] | {"Name": "go-zeroes"})
     answer = go.ask("put job", "PUT", JOBS, body, namespace="", idempotencyToken="")
@@ -69,6 +71,7 @@ def test_a_submission_with_every_zero_value_and_its_query_is_taken(go: GoClient,
     stack.wait_for([answer["JobID"]], SECONDS)
 
 
+@pytest.mark.row("1.11/progress-printer")
 def test_the_progress_printer_ends_with_the_job_and_has_seen_it_all(go: GoClient) -> None:
     job_id = go.ask("put job", "PUT", JOBS, put_body(sleeper_job(0.3)["Job"]))["JobID"]
     told = drained(go, job_id)
@@ -78,20 +81,22 @@ def test_the_progress_printer_ends_with_the_job_and_has_seen_it_all(go: GoClient
     assert "Completed successfully" in told
 
 
+@pytest.mark.row("1.10/history-while-it-runs")
 def test_while_it_runs_the_token_stays_and_the_page_may_be_empty(go: GoClient, stack: LiveStack) -> None:
     job_id = go.ask("put job", "PUT", JOBS, put_body(sleeper_job(60)["Job"]))["JobID"]
     stack.wait_until(lambda: stack.state_of(job_id) == "Running", SECONDS, "it runs")
-    pages, token = [], ""
-    for _ in range(3):
-        page = go.ask("job history", "GET", f"{JOBS}/{job_id}/history", limit=10, next_token=token, event_type="all")
-        token = page["NextToken"]
-        assert token
-        pages.append(page["Items"])
-    assert pages[-1] == []
+    page: Any = {"Items": [None], "NextToken": ""}
+    end = time.monotonic() + SECONDS
+    while page["Items"]:
+        asked = {"limit": 10, "next_token": page["NextToken"], "event_type": "all"}
+        page = go.ask("job history", "GET", f"{JOBS}/{job_id}/history", **asked)
+        assert page["NextToken"]
+        assert time.monotonic() < end
     go.ask("stop job", "DELETE", f"{JOBS}/{job_id}", {"reason": "enough"}, namespace="")
     assert "Job requested to stop before completion" in drained(go, job_id)
 
 
+@pytest.mark.row("1.10/results")
 def test_the_result_is_fetched_from_the_address_and_is_an_archive_of_folders_and_files(go: GoClient, done: str) -> None:
     (item,) = go.ask("job results", "GET", f"{JOBS}/{done}/results", namespace="")["Items"]
     assert item["Type"] == "urlDownload"
@@ -105,6 +110,7 @@ def test_the_result_is_fetched_from_the_address_and_is_an_archive_of_folders_and
 # ------------------------------------------------------------------ reads
 
 
+@pytest.mark.row("1.11/exactly-200", "1.11/go-types")
 @pytest.mark.parametrize(
     ("shape", "path", "query"),
     [
@@ -129,6 +135,7 @@ def test_a_job_is_read_with_the_queries_that_are_sent(
     go.ask(shape, "GET", f"{JOBS}/{done}{path}", **query)
 
 
+@pytest.mark.row("1.11/never-null")
 def test_describe_has_what_its_printer_dereferences(go: GoClient, done: str) -> None:
     answer = go.ask("get job", "GET", f"{JOBS}/{done}", include="executions,history")
     job, (execution,) = answer["Job"], answer["Executions"]["Items"]
@@ -140,6 +147,7 @@ def test_describe_has_what_its_printer_dereferences(go: GoClient, done: str) -> 
     assert answer["History"]["NextToken"] == ""
 
 
+@pytest.mark.row("1.11/go-types")
 @pytest.mark.parametrize(
     "query",
     [
@@ -163,6 +171,7 @@ def test_a_job_is_found_by_its_name_and_by_its_short_id(go: GoClient, stack: Liv
         assert go.ask("get job", "GET", f"{JOBS}/{key}", namespace="default")["Job"]["ID"] == job_id
 
 
+@pytest.mark.row("1.10/agent-config", "1.11/exactly-200")
 @pytest.mark.parametrize(
     ("shape", "path", "query"),
     [
@@ -172,6 +181,9 @@ def test_a_job_is_found_by_its_name_and_by_its_short_id(go: GoClient, stack: Liv
         ("agent alive", "/agent/alive", {}),
         ("agent version", "/agent/version", {}),
         ("agent node", "/agent/node", {}),
+        ("agent debug", "/agent/debug", {}),
+        ("agent config", "/agent/config", {}),
+        ("agent authconfig", "/agent/authconfig", {}),
     ],
 )
 def test_nodes_and_the_agent_answer_what_is_read(shape: str, path: str, query: dict[str, Any], go: GoClient) -> None:
@@ -182,9 +194,64 @@ def test_nodes_and_the_agent_answer_what_is_read(shape: str, path: str, query: d
         assert go.ask("get node", "GET", f"{NODES}/{node_id[:8]}")["Node"]["Info"]["NodeID"] == node_id
 
 
+@pytest.mark.row("1.9/web-ui-limit")
+def test_the_web_ui_s_large_pages_are_taken(go: GoClient, done: str) -> None:
+    go.ask("list nodes", "GET", NODES, limit=10_000)
+    go.ask("job history", "GET", f"{JOBS}/{done}/history", limit=1_000, event_type="all")
+
+
+# ------------------------------------------------------------------ versions
+
+
+def test_a_job_is_updated_compared_and_run_again_by_its_name(go: GoClient, stack: LiveStack) -> None:
+    first = put_body(sleeper_job(0)["Job"] | {"Name": "go-versions"})
+    second = put_body(sleeper_job(0)["Job"] | {"Name": "go-versions", "Labels": {"stage": "second"}})
+    job_id = go.ask("put job", "PUT", JOBS, first)["JobID"]
+    stack.wait_for([job_id], SECONDS)
+    assert "second" in go.ask("diff job", "PUT", f"{JOBS}/diff", second)["Diff"]
+    assert go.ask("put job", "PUT", JOBS, second)["JobID"] == job_id
+    stack.wait_for([job_id], SECONDS)
+    assert go.ask("diff job", "PUT", f"{JOBS}/diff", second)["Diff"] == ""
+    again = go.ask("rerun job", "PUT", f"{JOBS}/{job_id}/rerun", {"JobVersion": 0, "Reason": "", "Namespace": ""})
+    assert (again["JobID"], again["JobVersion"]) == (job_id, 3)
+    stack.wait_for([job_id], SECONDS)
+    found = go.ask("job versions", "GET", f"{JOBS}/{job_id}/versions", namespace="")["Items"]
+    assert [(one["Version"], one["Labels"].get("stage")) for one in found] == [(1, None), (2, "second"), (3, "second")]
+    old = go.ask("get job", "GET", f"{JOBS}/go-versions", job_version=1, include="executions")
+    assert (old["Job"]["Version"], [one["JobVersion"] for one in old["Executions"]["Items"]]) == (1, [1])
+    every = go.ask("job executions", "GET", f"{JOBS}/{job_id}/executions", all_job_versions="true")["Items"]
+    assert [one["JobVersion"] for one in every] == [1, 2, 3]
+
+
+def test_a_submission_that_changes_nothing_is_refused_with_the_words_that_are_printed(
+    go: GoClient, stack: LiveStack
+) -> None:
+    body = put_body(sleeper_job(0)["Job"] | {"Name": "go-unchanged"})
+    stack.wait_for([go.ask("put job", "PUT", JOBS, body)["JobID"]], SECONDS)
+    refused = go.refused(409, "PUT", JOBS, body)
+    assert refused["Message"].startswith("no changes detected for new job spec. Job Name: 'go-unchanged'")
+    assert refused["Hint"] == "Use the --force flag to override this warning"
+    job_id = go.ask("put job", "PUT", JOBS, body | {"Force": True})["JobID"]
+    stack.wait_for([job_id], SECONDS)
+
+
+# ------------------------------------------------------------------ proving who one is
+
+
+@pytest.mark.row("1.11/only-auth-is-401")
+def test_without_a_credential_the_challenge_is_met_and_its_token_is_taken(go: GoClient) -> None:
+    methods = go.ask("auth methods", "GET", "/auth")["Methods"]
+    assert {name: method["type"] for name, method in methods.items()} == {"ClientKey": "challenge"}
+    body = proof(methods["ClientKey"]["params"]["InputPhrase"])
+    token = go.ask("authn", "POST", "/auth/ClientKey", body)["Authentication"]["token"]
+    answer = httpx2.get(f"{go.api_url}/api/v1{JOBS}", headers=HEADERS | {"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 200
+
+
 # ------------------------------------------------------------------ logs
 
 
+@pytest.mark.row("1.10/log-frames", "1.11/log-path")
 def test_logs_are_text_frames_and_end_with_a_normal_close(go: GoClient, done: str) -> None:
     frames = list(go.logs(f"{JOBS}/{done}/logs", follow="true", tail="false", execution_id="", namespace=""))
     assert "".join(frame["value"]["Line"] for frame in frames if frame["value"]["Type"] == 1) == "slept\n"
@@ -203,6 +270,7 @@ def test_logs_without_an_upgrade_are_refused(go: GoClient, done: str) -> None:
 # ------------------------------------------------------------------ refusals and the frame
 
 
+@pytest.mark.row("1.10/error", "1.11/only-auth-is-401")
 @pytest.mark.parametrize(
     ("sent", "status", "code"),
     [
@@ -224,6 +292,16 @@ def test_a_refusal_has_the_form_that_is_read(sent: tuple[Any, ...], status: int,
     answer = go.refused(status, *sent)
     assert answer["Message"]
     assert code in ("", answer["Code"])
+
+
+@pytest.mark.row("1.9/legacy-requester")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/requester/submit"), ("POST", "/requester/events"), ("POST", "/version"), ("GET", "/id")],
+)
+def test_routes_of_old_releases_are_unknown(method: str, path: str, go: GoClient) -> None:
+    refused = go.refused(404, method, path, {} if method == "POST" else None)
+    assert (refused["Code"], refused["Component"]) == ("NotFound", "APIServer")
 
 
 def test_a_head_request_is_answered_as_a_get_without_its_body(go: GoClient) -> None:
@@ -266,6 +344,7 @@ def test_a_submission_is_pretty_on_request(go: GoClient) -> None:
 # ------------------------------------------------------------------ the reader itself
 
 
+@pytest.mark.row("1.11/go-types")
 @pytest.mark.parametrize(
     ("shape", "value", "told"),
     [

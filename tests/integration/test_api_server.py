@@ -60,7 +60,7 @@ async def test_from_elsewhere_there_is_no_method_and_a_clients_token_opens_nothi
 
 @pytest.mark.row("1.3/post")
 async def test_a_proof_that_does_not_hold_is_401_and_what_is_none_400(api: Api) -> None:
-    wrong = await api.http.post(f"{AUTH}/ClientKey", json=proof("another phrase"))
+    wrong = await api.http.post(f"{AUTH}/ClientKey", json=proof("YW5vdGhlcg=="))
     assert (wrong.status_code, wrong.json()["Authentication"]) == (
         401,
         {"success": False, "reason": "the phrase was not signed by that key"},

@@ -51,7 +51,8 @@ def client_of(proof: Mapping[str, Any]) -> str:
         holder = RsaKey.from_der(key)
     except ValueError as error:
         raise NotProven(f"PublicKey: {error}") from error
-    if not holder.signed(PHRASE.encode(), signature):
+    # Base64 is only how bytes travel in JSON: clients decode the phrase and sign what it stands for.
+    if not holder.signed(SERVER_ID.encode(), signature):
         raise NotProven("the phrase was not signed by that key")
     return holder.fingerprint
 
