@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from skrei_domain.constraints import Constraint
-from skrei_domain.errors import Ambiguous, NotFound
+from skrei_domain.errors import Ambiguous, AmbiguousExecution, AmbiguousNode, NotFound
 from skrei_domain.lifecycle import JobState
 
 Row: TypeAlias = Mapping[str, Any]
@@ -228,7 +228,7 @@ async def find_execution(pool: asyncpg.Pool, job_id: str, key: str) -> Row:
     if not rows:
         raise NotFound(f"execution not found: {key} (job {job_id})")
     if len(rows) > 1 and rows[0]["id"] != key:
-        raise Ambiguous(
+        raise AmbiguousExecution(
             f"multiple executions found for id {key}: {_named(rows)}", hint="use the full id", ids=_named(rows)
         )
     return rows[0]
@@ -309,7 +309,7 @@ async def find_node(pool: asyncpg.Pool, key: str) -> Row:
     if not rows:
         raise NotFound(f"node not found: {key}", component="NodeManager")
     if len(rows) > 1 and rows[0]["id"] != key:
-        raise Ambiguous(
+        raise AmbiguousNode(
             f"multiple nodes found for id {key}: {_named(rows)}",
             hint="use the full id",
             ids=_named(rows),

@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     result_ttl_hours: float = 168.0
     """How long results are kept; the scheduler's setting of the same name, here to say so."""
 
+    node_change_seconds: float = 2.0
+    """How long the leader may take to carry out a change of a node before it is answered as written down."""
+
     log_silence_seconds: float = 10.0
     """How long a node may take to answer a log reader."""
 

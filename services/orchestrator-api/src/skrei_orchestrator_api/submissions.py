@@ -89,13 +89,20 @@ class Submissions:
     def _after(self, items: Sequence[Submission], results: Sequence[Submitted | Exception]) -> None:
         self._hint([result.hinted for result in results if isinstance(result, Submitted) and result.hinted is not None])
 
+    def hint_to_look(self) -> None:
+        """Tell the scheduler that the record holds something new for it."""
+        self._send(EvaluationHint(), ids.new_evaluation_id())
+
     def _hint(self, evaluations: Sequence[HintedEvaluation]) -> None:
         """Tell the scheduler to look now; nobody waits for it, and its own sweep covers the loss of a hint."""
         if not evaluations:
             return
         size = sum(len(evaluation.spec_json) + 512 for evaluation in evaluations)
         hint = EvaluationHint(evaluations=tuple(evaluations) if size <= self._hint_bytes else ())
-        payload = wrap(hint, type_=hint.type, source="skrei/api", id_=evaluations[0].evaluation_id)
+        self._send(hint, evaluations[0].evaluation_id)
+
+    def _send(self, hint: EvaluationHint, id_: str) -> None:
+        payload = wrap(hint, type_=hint.type, source="skrei/api", id_=id_)
         task = asyncio.create_task(self._publish(payload))
         self._hints.add(task)  # a task that nobody holds may be collected before it has run
         task.add_done_callback(self._hints.discard)

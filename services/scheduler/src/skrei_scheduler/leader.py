@@ -13,6 +13,7 @@ from datetime import timedelta
 from skrei_domain import subjects
 from skrei_domain.clock import Clock
 from skrei_domain.ids import new_evaluation_id, new_id
+from skrei_domain.lifecycle import Membership
 from skrei_kit import topology
 from skrei_kit.bus import Bus, BusUnavailable, StreamReader
 from skrei_kit.observability import get_logger
@@ -96,6 +97,7 @@ class Leader:
             keep=timedelta(seconds=self._settings.capability_seconds),
             hold_after=timedelta(seconds=self._settings.hold_after_seconds),
             verify=self._verify,
+            newcomers=Membership.PENDING if self._settings.manual_approval else Membership.APPROVED,
             failing=loaded.failing,
         )
         self._listening = True
@@ -244,7 +246,9 @@ class Leader:
             await self._fetch_specs(missing)
             self._core.on_evaluations(found)
             self._more_due = len(found) == DUE_PAGE
-            if found:
+            intents = await self._record.node_intents(DUE_PAGE)
+            self._core.on_node_intents(intents)
+            if found or intents:
                 self._wake.set()
 
     async def _tick(self) -> None:
