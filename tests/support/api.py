@@ -23,6 +23,7 @@ from skrei_orchestrator_api.__main__ import bind, new_server, serve_http
 from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.gate import Gate
+from skrei_orchestrator_api.listeners import Listeners
 from skrei_orchestrator_api.node_changes import NodeChanges
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
@@ -163,6 +164,7 @@ async def running_api(
                     names_client=verifier.names_client,
                 ),
                 NodeChanges(record, submissions, settings.node_change_seconds),
+                Listeners(bus, settings.event_listeners),
                 join_token=JOIN_TOKEN,
                 node_signer=node_signer_keys,
                 token_public_key=public.decode(),

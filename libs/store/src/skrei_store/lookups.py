@@ -165,8 +165,12 @@ async def list_jobs(
     reverse: bool,
     after: tuple[datetime, str] | None,
     limit: int,
+    skip: int = 0,
 ) -> list[Row]:
-    """Return jobs in the order of a time column and the id; an empty namespace means all of them."""
+    """Return jobs in the order of a time column and the id; an empty namespace means all of them.
+
+    `skip` passes over so many first: what clients that count ask for.
+    """
     if order not in ("created_at", "modified_at"):
         raise ValueError(f"{order!r} is not a column that jobs are listed by")
     values: list[Any] = []
@@ -185,6 +189,8 @@ async def list_jobs(
     down = " DESC" if reverse else ""
     clause = f" WHERE {' AND '.join(where)}" if where else ""
     sql = f"{_JOB}{clause} ORDER BY j.{order}{down}, j.id{down} LIMIT {given(limit)}"
+    if skip:
+        sql += f" OFFSET {given(skip)}"
     return list(await pool.fetch(sql, *values))
 
 

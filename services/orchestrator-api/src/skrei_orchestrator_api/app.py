@@ -9,14 +9,17 @@ from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from skrei_orchestrator_api import problems
+from skrei_orchestrator_api.cors import Cors
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.frame import Frame, RateLimit
 from skrei_orchestrator_api.routes import (
     activity,
     agent,
     auth,
+    batch,
     blobs,
     description,
+    events,
     executions,
     jobs,
     join,
@@ -29,12 +32,14 @@ from skrei_orchestrator_api.routes import (
 ROUTES: list[BaseRoute] = [
     *jobs.ROUTES,
     *versions.ROUTES,
+    *batch.ROUTES,
     *executions.ROUTES,
     *results.ROUTES,
     *streams.ROUTES,
     *nodes.ROUTES,
     *blobs.ROUTES,
     *join.ROUTES,
+    *events.ROUTES,
     *agent.ROUTES,
     *auth.ROUTES,
     *description.ROUTES,
@@ -64,6 +69,7 @@ def build(deps: Deps) -> ASGIApp:
         rate=RateLimit(deps.settings.requests_per_second),
         max_body_bytes=deps.settings.max_body_bytes,
         timeout_seconds=deps.settings.request_timeout_seconds,
+        cors=Cors(frozenset(deps.settings.api_cors_origins)),
     )
 
 

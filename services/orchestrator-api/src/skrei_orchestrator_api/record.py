@@ -163,6 +163,7 @@ class Record:
         reverse: bool,
         after: tuple[int, str] | None,
         limit: int,
+        skip: int = 0,
     ) -> tuple[list[JobView], tuple[int, str] | None]:
         """Return a page of jobs and, where there are more, the key of its last one (microseconds, id)."""
         rows = await lookups.list_jobs(
@@ -173,6 +174,7 @@ class Record:
             reverse=reverse,
             after=None if after is None else (_EPOCH + timedelta(microseconds=after[0]), after[1]),
             limit=limit + 1,
+            skip=skip,
         )
         more = None
         if len(rows) > limit:

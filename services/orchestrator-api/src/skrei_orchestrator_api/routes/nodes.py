@@ -39,6 +39,7 @@ _AMOUNTS = {f"available_{name.lower()}": name for name in ("CPU", "Memory", "Dis
         LIMIT,
         NEXT_TOKEN,
     ),
+    cached=True,
 )
 async def list_nodes(request: Request) -> Response:
     """Return a page of nodes, by labels, approval and status, in the order asked for (amounts descend).
@@ -70,7 +71,7 @@ async def list_nodes(request: Request) -> Response:
     next_token = ""
     if len(found) > limit:
         next_token = queries.token_out("nodes", order, int(reverse), limit, *_place(found[limit - 1], order))
-    return answer(request, {"NextToken": next_token, "Nodes": found[:limit]})
+    return answer(request, {"NextToken": next_token, "Nodes": found[:limit]}, cached=True)
 
 
 def _place(document: dict[str, Any], order: str) -> tuple[int, str, str]:
@@ -82,12 +83,12 @@ def _place(document: dict[str, Any], order: str) -> tuple[int, str, str]:
     return (0, str(document[_WORDS[order]]) if order in _WORDS else "", node_id)
 
 
-@described(answer="NodeAnswer", refusals=(404, 409))
+@described(answer="NodeAnswer", refusals=(404, 409), cached=True)
 async def get_node(request: Request) -> Response:
     """Return the node that an id or the beginning of one names, and what happened to it lately."""
     record = deps_of(request).record
     node = await record.find_node(request.path_params["node_id"])
-    return answer(request, {"Node": node.document() | {"Events": await record.node_events(node.id)}})
+    return answer(request, {"Node": node.document() | {"Events": await record.node_events(node.id)}}, cached=True)
 
 
 @described(answer="NodeChanged", body="NodeChange", refusals=(404, 409))
