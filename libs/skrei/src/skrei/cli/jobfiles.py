@@ -13,7 +13,7 @@ from skrei.cli.exit_codes import NOT_RUN, TIMED_OUT, Ends
 from skrei.cli.flags import flag, one_of, text, texts
 from skrei.cli.grammar import Argument, Command, Values
 from skrei.cli.looks import executions_of, looks
-from skrei.cli.run_options import EXIT_CODES, FORCE, STAYING
+from skrei.cli.run_options import EXIT_CODES, FORCE, ONCE, STAYING
 from skrei.cli.texts import short
 from skrei.errors import ApiError, CommandFailed, Rejected, Unreachable
 from skrei.progress import Progress, best_attempts
@@ -47,6 +47,7 @@ RUN = Command(
         NAME,
         FOLLOW,
         FORCE,
+        ONCE,
         HIDE_WARNINGS,
         *TEMPLATE,
         *(one for one in STAYING if one.key not in ("format", "follow")),
@@ -80,7 +81,7 @@ def run(values: Values) -> int:
         return run_job(values, job, "job run")
     try:
         ask = Ask(api_for_a_run(values.text("api")))
-        submitted = submit(ask, job, force=values.flag("force"))
+        submitted = submit(ask, job, values)
     except SkreiError as error:
         raise not_run(error, "job run") from error
     with ask:

@@ -29,7 +29,7 @@ def run(values: Values, job: Document, command: str) -> int:
         raise not_run(error, command) from error
     with Ask(endpoint) as ask:
         try:
-            submitted = submit(ask, job, force=values.flag("force"))
+            submitted = submit(ask, job, values)
         except SkreiError as error:
             raise not_run(error, command) from error
         count = job.get("Count")
@@ -63,10 +63,11 @@ def leaves_at_once(values: Values) -> bool:
     return values.flag("id-only") or values.flag("detach") or not values.flag("wait")
 
 
-def submit(ask: Ask, job: Document, *, force: bool = False) -> Submitted:
+def submit(ask: Ask, job: Document, values: Values | None = None) -> Submitted:
     """Submit a job, and remember it as the last one here. A repeat after a lost answer never makes a second job."""
+    force, token = (values.flag("force"), values.text("idempotency-token")) if values else (False, "")
     try:
-        submitted = ask.send(calls.submit(job, force=force))
+        submitted = ask.send(calls.submit(job, force=force, idempotency_token=token))
     except ApiError as error:
         if error.status == HTTPStatus.CONFLICT:
             error.hint = f"{error.hint}; `--name OTHER` runs it under another name".removeprefix("; ")

@@ -26,10 +26,12 @@ STAYING = (
     flag("--group-events", "Accepted and meaningless: what happened is told by partition.", hidden=True),
 )
 FORCE = flag("--force", "Submit even when nothing has changed.")
+ONCE = text("--idempotency-token", "TEXT", "Submit at most once under this token, for a day: a repeat is the same job.")
 JOB = (
     text("--name", "NAME", "The job's name."),
     text("--namespace", "NAME", "The job's namespace."),
     FORCE,
+    ONCE,
     Option(("--count", "--concurrency"), "How many partitions.", Kind.INTEGER, 1, "NUMBER", least=1),
     integer("--priority", "Higher goes first.", least=None),
     texts("--labels", "K=V", "A label of the job; repeat, or K=V,K=V.", "-l"),

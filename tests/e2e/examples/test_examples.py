@@ -1,21 +1,17 @@
-"""What a stranger copies: every example and every line of docs/SDK.md, as they stand, over one stack."""
+"""What a stranger copies first: every example, with the command in its own words."""
 
-import doctest
-import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from scripts.environment import ROOT
-from skrei import Client
-from tests.support.docker_daemon import DockerDaemon, busybox_root, running_docker, why_no_docker
-from tests.support.live_stack import LiveStack, live_stack
+from skrei import Client, JobHandle
+from tests.support.docker_daemon import DockerDaemon, why_no_docker
 
 pytestmark = pytest.mark.timeout(180)
 SKREI = str(Path(sys.executable).with_name("skrei"))
@@ -37,53 +33,15 @@ EXAMPLES = {
     "env/job.yaml": Example("GREETING=Good morning"),
     "results/job.yaml": Example("Hello, reader!"),
     "constraints/job.yaml": Example("Hello, chosen node!"),
+    "ops/job.yaml": Example("Hello, every node!"),
+    "daemon/job.yaml": Example("Hello, node!", endless=True),
+    "ports/job.yaml": Example("inside 8080, outside ", docker=True, endless=True),
     "templates/job.yaml": Example("Ahoy, sailor!"),
     "updates/first.yaml": Example("Hello, first version!"),
     "updates/second.yaml": Example("Hello, second version!"),
 }
 """By file; in the order of this table, so that the second version follows the first."""
 COMMAND = re.compile(r"^#   (skrei (?:job )?run .*)$", re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def docker() -> Iterator[DockerDaemon | None]:
-    """A daemon with the image that the examples name: no registry is asked for what is there."""
-    if why_no_docker():
-        yield None
-        return
-    with running_docker() as daemon:
-        daemon.cli("import", "--change", "ENV PATH=/bin", "-", "busybox:1.37", data=busybox_root())
-        yield daemon
-
-
-@pytest.fixture(scope="module")
-def stack(docker: DockerDaemon | None) -> Iterator[LiveStack]:
-    allowed = ROOT / "examples/wordcount/texts"
-    words = ["--allow-local", str(allowed), "--allow-local", f"{allowed}/**"]
-    with live_stack(*words, env={"DOCKER_HOST": docker.url if docker else "unix:///nowhere/docker.sock"}) as running:
-        yield running
-
-
-@pytest.fixture
-def here(stack: LiveStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The root of the checkout, with the stack as the API of whoever asks."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("SKREI_API_URL", stack.state()["api_url"])
-    for name in ("SKREI_API_KEY", "SKREI_API_KEY_FILE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.mark.usefixtures("here")
-def test_the_sdk_s_page_does_what_it_says() -> None:
-    found = doctest.testfile(
-        str(ROOT / "docs/SDK.md"),
-        module_relative=False,
-        optionflags=doctest.ELLIPSIS | doctest.REPORT_ONLY_FIRST_FAILURE,
-        encoding="utf-8",
-    )
-    assert found.attempted > 20
-    assert found.failed == 0
-    assert os.environ["SKREI_API_URL"]
 
 
 def job_files() -> set[str]:
@@ -93,6 +51,20 @@ def job_files() -> set[str]:
 
 def test_every_job_file_is_run() -> None:
     assert job_files() == set(EXAMPLES)
+
+
+def runs_until_it_is_stopped(job: JobHandle, says: str) -> None:
+    for look in job.follow():
+        if [one for one in look.executions if one.state == "Running"]:
+            break
+    said = ""
+    for line in job.logs(follow=True):
+        said += line.text
+        if says in said:
+            break
+    assert says in said
+    assert job.refresh().state == "Running"
+    assert job.stop().wait(timeout=30).state == "Stopped"
 
 
 @pytest.mark.usefixtures("here")
@@ -114,6 +86,9 @@ def test_an_example_runs_with_the_command_in_its_own_words(name: str, docker: Do
     assert done.returncode == 0, done.stderr
     with Client() as client:
         job = client.jobs.get(done.stdout.strip())
+        if example.endless:
+            runs_until_it_is_stopped(job, example.says)
+            return
         job.wait(timeout=60)
         assert (job.state, job.exit_code()) == ("Completed", 0), job.message
         assert example.says in "".join(one.stdout for one in job.executions())

@@ -1,0 +1,37 @@
+"""One stack, with a Docker daemon where one can be had, for what strangers copy."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.environment import ROOT
+from tests.support.docker_daemon import DockerDaemon, busybox_root, running_docker, why_no_docker
+from tests.support.live_stack import LiveStack, live_stack
+
+
+@pytest.fixture(scope="package")
+def docker() -> Iterator[DockerDaemon | None]:
+    """A daemon with the image that the examples name: no registry is asked for what is there."""
+    if why_no_docker():
+        yield None
+        return
+    with running_docker() as daemon:
+        daemon.cli("import", "--change", "ENV PATH=/bin", "-", "busybox:1.37", data=busybox_root())
+        yield daemon
+
+
+@pytest.fixture(scope="package")
+def stack(docker: DockerDaemon | None) -> Iterator[LiveStack]:
+    allowed = ROOT / "examples/wordcount/texts"
+    words = ["--allow-local", str(allowed), "--allow-local", f"{allowed}/**"]
+    with live_stack(*words, env={"DOCKER_HOST": docker.url if docker else "unix:///nowhere/docker.sock"}) as running:
+        yield running
+
+
+@pytest.fixture
+def here(stack: LiveStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root of the checkout, with the stack as the API of whoever asks."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SKREI_API_URL", stack.state()["api_url"])
+    for name in ("SKREI_API_KEY", "SKREI_API_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
