@@ -10,11 +10,13 @@ from typing import Any
 import nats
 import pytest
 
-from skrei_domain import subjects
+from skrei_domain import constraints, subjects
 from skrei_domain.envelope import unwrap
 from skrei_domain.messages import EvaluationHint
 from skrei_orchestrator_api.queries import token_out
 from tests.support.api import HELLO, JOBS, Api, running_api
+
+ORIGIN = {f"bacalhau.org/{name}.id" for name in ("requester", "orchestrator", "server.installation", "server.instance")}
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ async def api(postgres_url: str, nats_url: str) -> AsyncIterator[Api]:
         yield running
 
 
-@pytest.mark.row("1.1/success-is-200", "1.1/unknown-keys", "1.4/put")
+@pytest.mark.row("2.10/ids", "1.1/success-is-200", "1.1/unknown-keys", "1.4/put")
 async def test_a_submitted_job_reads_back_as_clients_know_it(api: Api) -> None:
     answer = await api.http.put(JOBS, json={"Job": HELLO | {"Labels": {"team": "x"}, "Cuont": 2}})
     told = answer.json()
@@ -37,8 +39,23 @@ async def test_a_submitted_job_reads_back_as_clients_know_it(api: Api) -> None:
     assert job["Tasks"][0]["Publisher"] == {"Type": "", "Params": {}}
     assert job["Tasks"][0]["Engine"] == {"Type": "wasm", "Params": {"EntryModule": "m"}}
     assert (job["Labels"], job["Cuont"], job["Constraints"]) == ({"team": "x"}, 2, [])
+    assert set(job["Meta"]) == ORIGIN
     assert isinstance(job["CreateTime"], int)
     assert job["CreateTime"] <= job["ModifyTime"]
+
+
+@pytest.mark.row("2.1/server-meta")
+async def test_the_server_writes_where_a_job_came_from_into_its_meta(api: Api) -> None:
+    sent = {"mine": "x", "bacalhau.org/requester.id": "n-of-another"}
+    headers = {"X-Bacalhau-InstallationID": "i-1", "X-Bacalhau-InstanceID": "x" * 65}
+    answer = await api.http.put(JOBS, json={"Job": HELLO | {"Meta": sent}}, headers=headers)
+    reserved = 'job meta key "bacalhau.org/requester.id" is reserved and will be ignored'
+    assert answer.json()["Warnings"] == [reserved]
+    meta = (await api.http.get(f"{JOBS}/{answer.json()['JobID']}")).json()["Job"]["Meta"]
+    assert set(meta) == {*ORIGIN, "mine", "bacalhau.org/client.installation.id"}
+    assert (meta["mine"], meta["bacalhau.org/client.installation.id"]) == ("x", "i-1")
+    assert meta["bacalhau.org/requester.id"] == meta["bacalhau.org/orchestrator.id"] == "skrei"
+    uuid.UUID(meta["bacalhau.org/server.installation.id"])
 
 
 @pytest.mark.row("1.1/success-is-200", "1.4/put")
@@ -47,7 +64,7 @@ async def test_no_warnings_are_null_and_post_is_put(api: Api) -> None:
     assert (answer.status_code, answer.json()["Warnings"]) == (200, None)
 
 
-@pytest.mark.row("1.7/by-name-id-or-prefix")
+@pytest.mark.row("2.10/ids", "1.7/by-name-id-or-prefix")
 async def test_a_job_answers_to_its_name_its_id_and_any_beginning_of_it(api: Api) -> None:
     job_id = await api.submit(Name="my job")
     for key in (job_id, "my%20job", job_id[:10], job_id[:3]):
@@ -322,6 +339,41 @@ async def test_jobs_are_listed_by_labels_and_namespace(api: Api) -> None:
     assert await ids("namespace=team") == [us]
     assert await ids("namespace=*") == [eu, us]
     assert await ids("namespace=none") == []
+
+
+SELECTORS = [
+    "region", "!region", "region=eu", "region==eu", "region!=eu", "region in (eu, us)", "region in (eu)",
+    "region in ()", "region notin (eu)", "region notin (eu,us)", "size>8", "size<8", "size > -1", "size<+100",
+    "size=9", "size!=", "empty", "empty=", "empty in (,x)", "!empty", "region=eu,size=9", "region,!size",
+    "not in (a)", "in notin (a)", "in=b", "team.io/stage=test", "team.io/stage in (test,prod),region",
+    "canary != true", "big>5", "big<99999999999999999999",
+]  # fmt: skip
+LABELS: list[dict[str, str]] = [
+    {},
+    {"region": "eu", "size": "9", "empty": ""},
+    {"region": "us", "size": "-2", "in": "b", "not": "a"},
+    {"region": "EU", "size": "9 ", "team.io/stage": "test", "canary": "true"},
+    {"size": "1e3", "big": "9999999999999999999", "team.io/stage": "prod", "in": "a"},
+]
+
+
+@pytest.mark.row("1.4/label-selectors")
+async def test_labels_select_jobs_as_they_select_nodes(api: Api) -> None:
+    names = [await api.submit(Labels=labels) for labels in LABELS]
+    told = []
+    for selector in SELECTORS:
+        try:
+            wanted = constraints.parse(selector)
+        except ValueError:
+            wanted = ()
+        answer = await api.http.get(JOBS, params={"labels": selector})
+        expected = [name for name, labels in zip(names, LABELS, strict=True) if constraints.matches(wanted, labels)]
+        if not wanted:
+            told.append(selector)
+            assert answer.status_code == 400, selector
+        else:
+            assert [job["ID"] for job in answer.json()["Items"]] == expected, selector
+    assert told == ["big<99999999999999999999"], "an integer has at most 19 digits"
 
 
 @pytest.mark.parametrize(

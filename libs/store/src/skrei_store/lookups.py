@@ -194,6 +194,11 @@ async def list_jobs(
     return list(await pool.fetch(sql, *values))
 
 
+async def installation_id(pool: asyncpg.Pool) -> str:
+    """Return the id that this record got when it was made."""
+    return str(await pool.fetchval("SELECT installation_id FROM cluster WHERE id"))
+
+
 async def open_jobs(pool: asyncpg.Pool) -> int:
     """Return how many jobs have not ended."""
     return int(await pool.fetchval(f"SELECT count(*) FROM jobs WHERE state IN ({_OPEN})"))

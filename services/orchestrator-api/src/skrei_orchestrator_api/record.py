@@ -59,6 +59,7 @@ class Record:
         self._admission = Admission()
         self._restored: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._restored_size = 0
+        self._installation_id = ""
 
     @classmethod
     @asynccontextmanager
@@ -67,6 +68,12 @@ class Record:
         url = settings.database_url.get_secret_value()
         async with open_pool(url, application_name="skrei-api", size=settings.api_pool_size) as pool:
             yield cls(pool, timedelta(hours=settings.result_ttl_hours))
+
+    async def installation_id(self) -> str:
+        """Return what this record calls itself, for ever; it is read once."""
+        if not self._installation_id:
+            self._installation_id = await lookups.installation_id(self._pool)
+        return self._installation_id
 
     # ---------------------------------------------------------------- intent
 

@@ -10,6 +10,7 @@ from skrei_domain.messages import EvaluationHint, HintedEvaluation
 from skrei_kit.bus import Bus, BusUnavailable
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api.group_commit import GroupCommit
+from skrei_orchestrator_api.origin import with_origin
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.schemas import dump
 from skrei_orchestrator_api.settings import Settings
@@ -70,6 +71,7 @@ class Submissions:
     async def _store(self, asked: Asked, raw: bytes, headers: Mapping[str, str], actor: str) -> dict[str, object]:
         spec, warnings, token, force = asked
         job_id = ids.new_job_id()
+        spec = with_origin(spec, headers, await self._record.installation_id())
         cut, text, blobs = to_store(spec, job_id)
         submission = Submission(
             job_id=job_id,

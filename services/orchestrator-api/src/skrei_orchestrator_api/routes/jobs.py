@@ -71,7 +71,8 @@ async def get_job(request: Request) -> Response:
     if waits_for_any_node(job.state, job.message):
         job = replace(job, message=f"{job.message}\n{first_node_for(deps_of(request), caller_of(request))}")
     text = f'{{"Job":{await record.whole_json(job)}'
-    if wanted := {word for word in request.query_params.get("include", "").split(",") if word}:
+    asked = (word.strip().lower() for word in request.query_params.get("include", "").split(","))
+    if wanted := {word for word in asked if word}:
         if unknown := wanted - {"history", "executions"}:
             raise Invalid(f"include: {', '.join(sorted(unknown))!r}; allowed: history, executions")
         if "history" in wanted:
