@@ -140,7 +140,7 @@ async def test_a_diff_needs_the_name_of_a_job_that_exists(api: Api) -> None:
     assert (broken.status_code, broken.json()["Code"]) == (400, "ValidationError")
 
 
-@pytest.mark.row("1.4/rerun", "2.9/rerun", "3.1/rerun-of-an-ended-job")
+@pytest.mark.row("3.5/submission", "1.4/rerun", "2.9/rerun", "3.1/rerun-of-an-ended-job")
 @pytest.mark.parametrize("state", ["Running", "Completed", "Failed", "Stopped"])
 async def test_what_has_begun_or_ended_runs_again_as_the_next_version(api: Api, state: str) -> None:
     job_id = await api.submit(Name="mine")

@@ -13,6 +13,7 @@ def made(task_env: dict[str, str], allow: tuple[str, ...] = ()) -> dict[str, str
     return environment("e-1", ORDER, task_env, host={"REGION": "north", "SECRET": "x"}, allow=allow)
 
 
+@pytest.mark.row("2.7/system-variables")
 def test_every_program_learns_which_part_of_which_job_it_is() -> None:
     assert made({"A": "1"}) == {
         "A": "1",
@@ -24,10 +25,12 @@ def test_every_program_learns_which_part_of_which_job_it_is() -> None:
     }
 
 
+@pytest.mark.row("2.7/system-variables")
 def test_what_the_node_sets_wins() -> None:
     assert made({"BACALHAU_PARTITION_INDEX": "9"})["BACALHAU_PARTITION_INDEX"] == "2"
 
 
+@pytest.mark.row("2.7/host-variables")
 def test_a_host_variable_is_handed_out_by_allow_list_only() -> None:
     assert made({"R": "env:REGION"}, allow=("REG*",))["R"] == "north"
     with pytest.raises(HostVariableDenied, match="R asks for this node's variable SECRET, which its allow-list"):

@@ -34,12 +34,12 @@ def with_inline(url: str) -> JobSpec:
     return spec_of(Tasks=[HELLO["Tasks"][0] | {"InputSources": [source]}])
 
 
-@pytest.mark.row("2.1/count")
+@pytest.mark.row("2.3/lower-case", "2.1/count")
 def test_a_bare_job_gets_the_defaults() -> None:
     spec = spec_of()
     task = spec.tasks[0]
     assert (spec.count, spec.namespace, spec.priority, spec.constraints) == (1, "default", 0, ())
-    assert (task.resources.cpu, task.resources.memory) == ("500m", "512Mb")
+    assert (task.resources.cpu, task.resources.memory) == ("500m", "512mb")
     assert task.resources.amounts() == Resources(cpu_milli=500, memory_bytes=512_000_000)
     assert (task.publisher.type, task.network.type) == ("", "Default")
     assert (spec.offline.wait, spec.offline.replace, spec.offline.on_return) == (300, True, "keep-first")
@@ -107,7 +107,7 @@ def test_keys_match_in_any_case_but_not_inside_maps_that_are_the_users() -> None
     assert task.input_sources[0].source.type == "local"
 
 
-@pytest.mark.row("2.1/server-fields")
+@pytest.mark.row("2.1/id", "2.1/server-fields")
 def test_what_the_server_sets_is_ignored_with_the_warnings_that_clients_know() -> None:
     _, warnings = parse_job(
         HELLO

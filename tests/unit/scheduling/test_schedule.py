@@ -95,6 +95,7 @@ def test_another_seed_breaks_ties_another_way() -> None:
     assert len({plan_for(view, a_job(), seed=seed).placements[0].node_id for seed in range(32)}) > 4
 
 
+@pytest.mark.row("2.6/favour")
 def test_a_wish_outweighs_fullness_and_forbids_nothing() -> None:
     busy = an_execution(job_id="j-0", node_id="n-1", reserved=a_requirement(cpu="1").resources)
     nodes = [a_node("n-1", labels={"disk": "ssd"}), a_node("n-2", labels={"disk": "hdd"})]
@@ -167,6 +168,7 @@ def test_a_job_that_is_not_locked_is_left_out() -> None:
 # ---------------------------------------------------------------- what waits, and what fails at once
 
 
+@pytest.mark.row("2.5/queue-timeout")
 def test_a_job_that_a_busy_node_could_run_waits_with_reasons_and_its_position() -> None:
     busy = an_execution(job_id="j-0", reserved=a_requirement(cpu="2").resources)
     view = ClusterView.load(
@@ -195,6 +197,7 @@ def test_a_job_that_waits_and_is_looked_at_again_writes_no_history() -> None:
     assert plan.decide(locked(queued)).empty
 
 
+@pytest.mark.row("2.5/queue-timeout")
 def test_a_job_that_every_known_node_refuses_for_good_fails_at_once_with_the_reasons() -> None:
     view = a_view(a_node("n-1"), a_node("n-2"), a_node("n-3", cpu="8", engines=["docker"]))
     job = a_job(requirement=a_requirement("docker", cpu="16"))

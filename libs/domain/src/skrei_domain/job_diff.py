@@ -11,7 +11,9 @@ RESERVED_META = "bacalhau.org/"
 
 
 def same(old: JobSpec, new: JobSpec) -> bool:
-    """Whether the two ask for the same: the order of keys, and what servers write into `Meta`, do not count."""
+    """Whether the two ask for the same: the order of keys, the letters of amounts, and what servers write into
+    `Meta`, do not count.
+    """
     return _text(old) == _text(new)
 
 
@@ -25,4 +27,7 @@ def difference(old: JobSpec, new: JobSpec) -> str:
 def _text(spec: JobSpec) -> str:
     values: dict[str, Any] = spec.model_dump(mode="json", exclude_none=True)
     values["Meta"] = {key: value for key, value in spec.meta.items() if not key.startswith(RESERVED_META)}
+    for task in values["Tasks"]:
+        amounts = task["Resources"]
+        task["Resources"] = {name: text.lower() if isinstance(text, str) else text for name, text in amounts.items()}
     return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False)

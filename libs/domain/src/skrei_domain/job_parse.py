@@ -28,7 +28,7 @@ MAX_OFFLINE_SECONDS = 366 * 86_400
 _JOB = Keys(
     *("Name", "Namespace", "Type", "Priority", "Count", "Constraints", "Meta", "Labels", "Tasks", "Offline"),
     "FailOn",
-    *("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime"),
+    silent=("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime"),
 )
 _OFFLINE = Keys("Wait", "Replace", "OnReturn")
 _CONSTRAINT = Keys("Key", "Operator", "Values")

@@ -55,12 +55,15 @@ def printable(text: str) -> str:
 
 
 class Keys:
-    """The keys of one kind of object, matched in any case; underscores do not count."""
+    """The keys of one kind of object, matched in any case; underscores do not count.
 
-    def __init__(self, *names: str) -> None:
+    `names` are what people may write; `silent` ones are known too, and nobody is told to write them.
+    """
+
+    def __init__(self, *names: str, silent: tuple[str, ...] = ()) -> None:
         self.names = names
-        self._exact = {name: name for name in names}
-        self._folded = {name.lower(): name for name in names}
+        self._exact = {name: name for name in (*names, *silent)}
+        self._folded = {name.lower(): name for name in (*names, *silent)}
 
     def find(self, key: str) -> str | None:
         """Return the name that `key` means, or None."""
@@ -79,14 +82,20 @@ class Reading:
     problems: list[FieldProblem] = field(default_factory=list)
     later: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    _whole: list[str] = field(default_factory=list)  # where something else than an object stands, with its dot
 
     def wrong(self, path: str, value: object, allowed: str) -> None:
-        """Note a wrong value."""
-        self.problems.append(FieldProblem(printable(path), show(value), allowed))
+        """Note a wrong value; what was said of the same place just before says enough."""
+        self._note(FieldProblem(printable(path), show(value), allowed))
 
     def missing(self, path: str, allowed: str, what: str = "missing") -> None:
-        """Note a value that is not there."""
-        self.problems.append(FieldProblem(printable(path), what, allowed))
+        """Note a value that is not there; of what cannot be there, since no object holds it, nothing is said."""
+        if not any(path.startswith(whole) for whole in self._whole):
+            self._note(FieldProblem(printable(path), what, allowed))
+
+    def _note(self, problem: FieldProblem) -> None:
+        if not self.problems or self.problems[-1].path != problem.path:
+            self.problems.append(problem)
 
     def texts_ok(self, value: object, path: str = "", depth: int = 0) -> None:
         """Note every text that no database and no process could hold: with a NUL, or with half a character."""
@@ -113,6 +122,7 @@ class Reading:
             return {}
         if not isinstance(value, Mapping):
             self.wrong(path or "Job", value, "an object with " + ", ".join(keys.names))
+            self._whole.append(f"{path}." if path else "")
             return {}
         found: dict[str, Any] = {}
         for key, item in value.items():
@@ -216,15 +226,20 @@ class Reading:
             if not isinstance(key, str):
                 self.wrong(path, key, "texts as keys")
             elif not isinstance(item, str):
-                self.wrong(f"{path}.{key}", item, "a text")
+                self.wrong(f"{path}.{key}", item, _quoted(item))
             else:
                 if limit and (bytes_of(key) > limit or bytes_of(item) > limit):
                     self.wrong(f"{path}.{key[:_SHOWN]}", item, f"at most {limit} bytes in key and in value")
                 found[key] = item
         return found
 
-    def amount(self, value: object, path: str, parse: Callable[[str], int], high: int, allowed: str) -> str:
-        """Return an amount in text, in lower case without spaces; a number counts as its text."""
+    def amount(
+        self, value: object, path: str, parse: Callable[[str], int], *, high: int, most: str, allowed: str
+    ) -> str:
+        """Return an amount in text, in lower case without spaces; a number counts as its text.
+
+        `most` is `high` as people write it.
+        """
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         before = len(self.problems)
@@ -234,7 +249,7 @@ class Reading:
             return ""
         try:
             if len(cleaned) > _SHOWN or parse(cleaned) > high:
-                self.wrong(path, text, f"{allowed}; no more than this cluster's limit of {high:,}")
+                self.wrong(path, text, f"{allowed}; at most {most}")
         except ValueError:
             self.wrong(path, text, allowed)
         return cleaned
@@ -244,7 +259,8 @@ class Reading:
         seen: dict[str, str] = {}
         for path, value in values:
             if value and value in seen:
-                self.wrong(path, value, f"a {what} that is not also at {seen[value]}")
+                article = "an" if what[0] in "aeiou" else "a"
+                self.wrong(path, value, f"{article} {what} that is not also at {seen[value]}")
             elif value:
                 seen[value] = path
 
@@ -254,6 +270,13 @@ def given(params: Mapping[str, object], name: str) -> object:
     if name in params:
         return params[name]
     return next((value for key, value in params.items() if key.lower() == name.lower()), None)
+
+
+def _quoted(value: object) -> str:
+    """Return what is allowed in place of a value that YAML reads as a number or a truth where a text is meant."""
+    if isinstance(value, bool | int | float):
+        return f'a text: in YAML, `"{json.dumps(value)}"` with its quotes'
+    return "a text"
 
 
 def bytes_of(text: str) -> int:

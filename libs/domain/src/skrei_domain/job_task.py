@@ -11,7 +11,9 @@ from skrei_domain.resources import parse_bytes, parse_cpu, parse_gpu
 from skrei_domain.spec import MAX_COUNT, MAX_ENV, MAX_NAME_BYTES
 
 DEFAULT_CPU = "500m"
-DEFAULT_MEMORY = "512Mb"
+DEFAULT_MEMORY = "512mb"
+
+ENV_NAME = "a name of upper case letters, digits and `_` that begins with a letter, and not with `BACALHAU_`"
 
 MAX_SECONDS = 2**63 // 10**9
 """The longest timeout that API clients can say: 63 bits of nanoseconds."""
@@ -73,7 +75,7 @@ def _env(reading: Reading, raw: object, path: str) -> dict[str, str]:
         where = f"{path}.{name}"
         letters = name.replace("_", "")
         if not (name[:1].isalpha() and letters.isalnum() and name == name.upper()) or name.startswith("BACALHAU_"):
-            reading.wrong(where, name, "a name of upper case letters, digits and `_`, not starting with `BACALHAU_`")
+            reading.wrong(where, name, ENV_NAME)
         if not value:
             reading.wrong(where, value, "a value that is not empty")
     return env
@@ -114,13 +116,14 @@ def _results(reading: Reading, raw: object, path: str) -> list[dict[str, Any]]:
 def _resources(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     found = reading.record(raw, path, _RESOURCES)
     size = "bytes such as `512Mb`, `1Gi` or plain digits"
-    for name, parse, high, allowed in (
-        ("CPU", parse_cpu, MAX_CPU_MILLI, "cores (`2`, `1.5`) or thousandths of a core (`500m`)"),
-        ("Memory", parse_bytes, MAX_BYTES, size),
-        ("Disk", parse_bytes, MAX_BYTES, size),
-        ("GPU", parse_gpu, MAX_GPU, "a whole number"),
+    cores = "cores (`2`, `1.5`) or thousandths of a core (`500m`)"
+    for name, parse, high, most, allowed in (
+        ("CPU", parse_cpu, MAX_CPU_MILLI, f"{MAX_CPU_MILLI // 1000:,} cores", cores),
+        ("Memory", parse_bytes, MAX_BYTES, f"{MAX_BYTES // 2**60} EiB", size),
+        ("Disk", parse_bytes, MAX_BYTES, f"{MAX_BYTES // 2**60} EiB", size),
+        ("GPU", parse_gpu, MAX_GPU, f"{MAX_GPU:,}", "a whole number"),
     ):
-        found[name] = reading.amount(found.get(name), f"{path}.{name}", parse, high, allowed)
+        found[name] = reading.amount(found.get(name), f"{path}.{name}", parse, high=high, most=most, allowed=allowed)
     found["CPU"] = found["CPU"] or DEFAULT_CPU
     found["Memory"] = found["Memory"] or DEFAULT_MEMORY
     return found

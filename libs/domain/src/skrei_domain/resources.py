@@ -1,7 +1,8 @@
 """Amounts: how much of a machine something needs or has, parsed from text and added exactly (integers only)."""
 
 import re
-from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from math import ceil, floor
 
 from pydantic import BaseModel, ConfigDict
 
@@ -46,9 +47,12 @@ class Resources(BaseModel):
         return (self.cpu_milli, self.memory_bytes, self.disk_bytes, self.gpu)
 
 
-_CPU = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)(m?)$")
-_BYTES = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)([a-z]*)$")
-_UNITS = {"": 1, "b": 1} | {
+_NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_CPU = re.compile(_NUMBER + r"(?:e([+-]?[0-9]{1,3})|([numk]?))")
+_CPU_POWERS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3}
+_BYTES = re.compile(_NUMBER + r"([a-z]*)")
+_COMMAS = re.compile(r"([0-9]{1,3}(?:,[0-9]{3})+)(\.[0-9]*)?([a-z]*)")
+_UNITS: dict[str, int] = {"": 1, "b": 1} | {
     unit + tail: base**power
     for power, unit in enumerate("kmgtpe", start=1)
     for base, tails in ((1000, ("", "b")), (1024, ("i", "ib")))
@@ -59,32 +63,35 @@ _UNITS = {"": 1, "b": 1} | {
 def parse_cpu(text: str) -> int:
     """Return thousandths of a core from a Kubernetes quantity (`500m`, `2`, `1.5`); finer than a thousandth rounds up.
 
-    Raises ValueError with what is allowed.
+    The rarer forms of a quantity count too (`250000u`, `1e3m` does not). Raises ValueError with what is allowed.
     """
-    match = _CPU.match(text.strip().lower().replace(" ", ""))
+    match = _CPU.fullmatch("".join(text.split()).lower())
     if match is None:
         raise ValueError(f"{text!r} is not an amount of CPU: use cores (`2`, `1.5`) or thousandths (`500m`)")
-    try:
-        amount = Decimal(match.group(1)) * (1 if match.group(2) else 1000)
-    except InvalidOperation as error:  # pragma: no cover - the pattern admits only digits
-        raise ValueError(str(error)) from error
-    return -int(-amount // 1) if amount == int(amount) else int(amount) + 1
+    number, exponent, unit = match.groups()
+    power = 3 + (int(exponent) if exponent else _CPU_POWERS[unit or ""])
+    scale: int = 10 ** abs(power)
+    cores = Fraction(number)
+    return ceil(cores * scale if power >= 0 else cores / scale)
 
 
 def parse_bytes(text: str) -> int:
-    """Return bytes from `512Mb` (10⁶), `1GiB` or `1Gi` (2³⁰), or plain digits; letters in any case.
+    """Return bytes from `512Mb` (10⁶), `1GiB` or `1Gi` (2³⁰), or plain digits (`1,024`); letters in any case.
 
-    Raises ValueError with what is allowed.
+    Less than a byte is left out. Raises ValueError with what is allowed.
     """
-    match = _BYTES.match(text.strip().lower().replace(" ", ""))
+    cleaned = "".join(text.split()).lower()
+    if _COMMAS.fullmatch(cleaned):
+        cleaned = cleaned.replace(",", "")
+    match = _BYTES.fullmatch(cleaned)
     if match is None or match.group(2) not in _UNITS:
         raise ValueError(f"{text!r} is not an amount of bytes: use digits with an optional unit (`512Mb`, `1GiB`)")
-    return int(Decimal(match.group(1)) * _UNITS[match.group(2)])
+    return floor(Fraction(match.group(1)) * _UNITS[match.group(2)])
 
 
 def parse_gpu(text: str) -> int:
     """Return a whole number of GPUs. Raises ValueError with what is allowed."""
     cleaned = text.strip()
-    if not cleaned.isdecimal():
+    if not (cleaned.isascii() and cleaned.isdecimal()):
         raise ValueError(f"{text!r} is not a number of GPUs: use a whole number (`1`)")
     return int(cleaned)
