@@ -6,7 +6,16 @@ from datetime import datetime, timedelta
 
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState, JobState
-from skrei_scheduling.changes import Changes, EvaluationNew, HistoryNew, JobChange, Locked, LockedJob, ResultNew
+from skrei_scheduling.changes import (
+    Changes,
+    EvaluationNew,
+    HistoryNew,
+    JobChange,
+    Locked,
+    LockedJob,
+    ResultNew,
+    Rollback,
+)
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, NodeRow, Unit
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import NOW
@@ -28,6 +37,7 @@ class Ledger:
         self.jobs: dict[str, JobRow] = {}
         self.messages: dict[str, str] = {}
         self.history_seq: dict[str, int] = {}
+        self.versions: dict[tuple[str, int], JobRow] = {}
         self.executions: dict[str, ExecutionRow] = {}
         self.nodes: dict[str, NodeRow] = {}
         self.history: list[HistoryNew] = []
@@ -45,6 +55,7 @@ class Ledger:
 
     def submit(self, job: JobRow, evaluation_id: str) -> None:
         self.jobs[job.id] = job
+        self.versions[job.id, job.version] = job
         self.history_seq[job.id] = 1
         self.history.append(HistoryNew(job.id, 1, job.version, "Submission", "Job submitted"))
         self.won[job.id] = set()
@@ -70,8 +81,10 @@ class Ledger:
             generation=old.generation + 1,
             version=old.version + 1,
             created_at=old.created_at,
+            good_version=old.good_version,
             asked_at=self.now,
         )
+        self.versions[new.id, old.version + 1] = self.jobs[new.id]
         self.won[new.id] = set()
         self.history_seq[new.id] += 1
         self.history.append(HistoryNew(new.id, self.history_seq[new.id], old.version + 1, "Submission", "Job updated"))
@@ -199,6 +212,10 @@ class Ledger:
                 assert not job.state.is_terminal, "a job left a terminal state"
                 job = replace(job, state=changed.state)
             job = self._write_targets(job, changed)
+            if changed.good_version is not None:
+                assert job.kind is Kind.SERVICE, "only a service is ready as a whole"
+                job = replace(job, good_version=changed.good_version)
+            job = replace(job, progress_at=changed.progress_at or job.progress_at)
             if changed.message is not None:
                 self.messages[changed.id] = changed.message
             self.jobs[changed.id] = job
@@ -206,12 +223,36 @@ class Ledger:
                 assert not job.kind.endless, "what runs until it is stopped has completed"
                 assert len(self.won[job.id]) == job.units
         self._check_targets(changes)
+        for rollback in changes.rollbacks:
+            self._roll_back(rollback)
         for asked in changes.evaluations_new:
             self._ask(asked)
         for id in changes.evaluations_done:
             del self.evaluations[id]
         for node in changes.nodes:
             self.nodes[node.id] = node
+
+    def _roll_back(self, rollback: Rollback) -> None:
+        """The next version is again what an earlier one was."""
+        old, good = self.jobs[rollback.job_id], self.versions[rollback.job_id, rollback.good]
+        assert not old.state.is_terminal
+        assert (old.good_version, old.version + 1) == (rollback.good, rollback.version)
+        new = replace(
+            good,
+            state=JobState.PENDING,
+            generation=old.generation + 1,
+            version=rollback.version,
+            good_version=rollback.version,
+            created_at=old.created_at,
+            asked_at=self.now,
+            progress_at=None,
+        )
+        self.jobs[old.id] = self.versions[old.id, new.version] = new
+        self.won[old.id], self.won_at[old.id] = set(), {}
+        self.rolled_back(old.id, rollback.good, rollback.version)
+
+    def rolled_back(self, job_id: str, good: int, version: int) -> None:
+        """Whoever keeps specs by version has one more."""
 
     def _write_targets(self, job: JobRow, changed: JobChange) -> JobRow:
         """Each node once, each with a number of its own; what was given up has no result."""

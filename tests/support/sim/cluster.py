@@ -48,6 +48,8 @@ class Cluster:
         self.network = Network(self.agenda, self.rng, self.weather)
         self.ids = counting_ids()
         self.specs = SpecCache()
+        self.texts: dict[tuple[str, int], str] = {}
+        self.record.rolled_back = self.went_back  # type: ignore[method-assign]
         self.hints_lost = self.rng.choice([0.0, 0.0, 0.3, 1.0])
         self.scene = scenery.choose(self.rng)
         self.publisher = SimPublisher(self.agenda, self.rng, self.tell)
@@ -111,6 +113,14 @@ class Cluster:
 
     # ------------------------------------------------------------ users
 
+    def keep(self, job_id: str, version: int, text: str) -> None:
+        self.texts[job_id, version] = text
+        self.specs.put(job_id, version, text)
+
+    def went_back(self, job_id: str, good: int, version: int) -> None:
+        self.tell(f"{job_id} goes back to version {good} as version {version}")
+        self.keep(job_id, version, self.texts[job_id, good])
+
     def submit(self, spec: JobSpec) -> None:
         job_id, evaluation_id = self.ids("j"), self.ids("v")
         job = compile_job(
@@ -123,7 +133,7 @@ class Cluster:
             state=JobState.PENDING,
             created_at=self.agenda.wall,
         )
-        self.specs.put(job_id, 1, encode(spec))
+        self.keep(job_id, 1, encode(spec))
         self.record.tick()
         self.record.submit(job, evaluation_id)
         self.tell(f"{job_id} is submitted: {spec.count} of {spec.tasks[0].engine.params}")
@@ -160,7 +170,7 @@ class Cluster:
             created_at=old.created_at,
         )
         self.tell(f"{job_id}, {old.state}, by {trigger}: {spec.count} of {spec.tasks[0].engine.params}")
-        self.specs.put(job_id, old.version + 1, encode(spec))
+        self.keep(job_id, old.version + 1, encode(spec))
         self.record.tick()
         self.record.update(job, evaluation_id, trigger)
         self.hint(Evaluation(evaluation_id, job_id, trigger, self.record.fresh(job_id)))
@@ -325,12 +335,12 @@ class Cluster:
                 lacks = [each for each in there if job.targets.get(each) not in runs and each not in busy]
                 if lacks:
                     return f"{job.id} does not run on {lacks}"
-            elif (
-                there
-                and not busy
-                and len(runs) < job.units
-                and not any(r.state is ExecutionState.UNKNOWN for r in rows)
-            ):
+                continue
+            cpu = job.tasks[0].requirement.resources.cpu_milli
+            capacities = (node.info.capacity.cpu_milli // cpu for node in self.nodes if node.id in there)
+            away = any(row.state is ExecutionState.UNKNOWN for row in rows)
+            fits = sum(capacities) >= job.units + job.update.surge
+            if fits and not busy and not away and len(runs) < job.units:
                 return f"{job.id} runs {len(runs)} times, not {job.units}"
         return ""
 

@@ -10,6 +10,7 @@ from skrei_compute_agent.events import (
     Answer,
     ArmTimer,
     Begun,
+    Checked,
     Commanded,
     Confirmed,
     DisarmTimers,
@@ -238,6 +239,8 @@ class SimProcess:
         params = self._tasks[execution_id].engine.params
         seconds = float(params["seconds"]) * self.rng.uniform(0.1, 1.5)
         self._begin(execution_id, "run", seconds, _end(execution_id, str(params["end"])))
+        if self._tasks[execution_id].check is not None and params.get("ready"):
+            self.later(self.rng.uniform(0.1, 8.0), lambda: self.post(Checked(execution_id, start, ready=True)))
 
     def _begin(self, execution_id: str, what: str, seconds: float, answer: Answer) -> None:
         self.working[execution_id] = (what, token := object())

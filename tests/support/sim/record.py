@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from skrei_domain.errors import LeadershipLost
+from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ORDER, Connection, ExecutionState, JobState
 from skrei_domain.messages import PublisherCommand
 from skrei_domain.node import NodeInfo
@@ -14,6 +15,7 @@ from skrei_scheduling.changes import Changes, Decide, Position, ResultNew
 from skrei_scheduling.feasibility import accepts
 from skrei_scheduling.memory import KEPT
 from skrei_scheduling.rows import ExecutionRow, NodeRow
+from skrei_scheduling.texts import STOP_ROLLED
 from skrei_scheduling.view import ClusterView
 from tests.support.ledger import Ledger
 from tests.support.sim.agenda import Agenda
@@ -79,6 +81,7 @@ class SimRecord(Ledger):
         if changes.timeline is not None:
             assert changes.timeline > self.timeline
             self.timeline = changes.timeline
+        self._check_rollouts(changes, before)
         for change in changes.executions:
             self._check_step(before[change.row.id], change.row)
         for new in changes.results:
@@ -94,6 +97,23 @@ class SimRecord(Ledger):
             assert change_of_job.state is not JobState.PENDING or states[change_of_job.id] is JobState.PENDING
         self.check_room({row.node_id for row in changes.executions_new} | {node.id for node in changes.nodes})
         return changes
+
+    def _check_rollouts(self, changes: Changes, before: dict[str, ExecutionRow]) -> None:
+        """An update never takes what is ready before its place is taken, and places no more than it may."""
+        rolled = {item.job_id for item in changes.history if item.message == STOP_ROLLED}
+        placed = {row.job_id for row in changes.executions_new}
+        for job_id in rolled | placed:
+            job = self.jobs[job_id]
+            if job.kind is not Kind.SERVICE or job.state.is_terminal:
+                continue
+            rows = [row for row in self.executions.values() if row.job_id == job_id and row.live and not row.revoked]
+            were = [row for row in before.values() if row.job_id == job_id and row.live and not row.revoked]
+            ready = sum(row.is_ready for row in rows)
+            assert ready >= min(job.units, sum(row.is_ready for row in were)), (
+                f"{job_id}: ready ones were stopped early"
+            )
+            unknown = sum(row.state is ExecutionState.UNKNOWN for row in rows)
+            assert len(rows) <= max(job.units + job.update.surge + unknown, len(were)), f"{job_id}: {len(rows)} at once"
 
     def _note_info(self, node: NodeRow) -> None:
         """Remember what each node could do, and until when."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from skrei_domain.job import JobSpec
 from skrei_domain.node import NodeInfo, Plugin
-from skrei_domain.spec import Offline, ResourcesConfig, SpecConfig, TaskSpec, Timeouts
+from skrei_domain.spec import Check, Offline, ResourcesConfig, SpecConfig, TaskSpec, TcpCheck, Timeouts, UpdateConfig
 from tests.support.builders import amounts, selector
 
 FAULTS = (
@@ -97,9 +97,11 @@ def _job(rng: random.Random, number: int) -> JobSpec:
     seconds = rng.choice([0.01, 0.2, 2.0, 8.0, 30.0, 1e9])
     endless = seconds > 1e6
     kind = rng.choice(["batch", "batch", "batch", "ops", "daemon", "service"])
+    check = Check(tcp=TcpCheck(port="web")) if kind != "batch" and rng.random() < 0.5 else None
     return JobSpec(
         name=f"job {number}",
         type=kind,
+        update=UpdateConfig(max_surge=rng.choice([1, 2]), progress_deadline=rng.choice([10, 60, 600])),
         count=0 if kind in ("ops", "daemon") else rng.choice([1, 1, 2, 3, 5, 8]),
         priority=rng.choice([0, 0, 10]),
         constraints=selector(rng.choice(["", "", "", "zone=a", "zone!=a"])),
@@ -112,8 +114,10 @@ def _job(rng: random.Random, number: int) -> JobSpec:
             TaskSpec(
                 name="main",
                 engine=SpecConfig(
-                    type=rng.choice(["wasm", "wasm", "wasm", "docker"]), params={"seconds": seconds, "end": end}
+                    type=rng.choice(["wasm", "wasm", "wasm", "docker"]),
+                    params={"seconds": seconds, "end": end, "ready": rng.random() < 0.7},
                 ),
+                check=check,
                 resources=ResourcesConfig(cpu=rng.choice(["100m", "500m", "1", "1", "3"]), memory="64Mb"),
                 timeouts=Timeouts(
                     execution_timeout=rng.choice([5, 40]) if endless else rng.choice([0, 0, 10]),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from skrei_domain.errors import Unsupported
-from skrei_domain.job import InvalidJob, parse_job
+from skrei_domain.job import InvalidJob, decode, encode, parse_job
 from skrei_domain.spec import Port
 
 
@@ -459,3 +459,44 @@ def test_what_a_kind_of_job_does_not_take_is_named(raw: dict[str, Any], named: s
 def test_every_kind_of_job_has_its_own_count(kind: str, count: int) -> None:
     spec, _ = parse_job(a_job(Type=kind.title()))
     assert (spec.type, spec.count) == (kind, count)
+
+
+WEB = {"Type": "host", "Ports": [{"Name": "web"}]}
+
+
+@pytest.mark.parametrize(
+    ("check", "named"),
+    [
+        ({}, "Tasks[0].Check: none of them; allowed: one of HTTP, TCP and Exec"),
+        ({"HTTP": {}, "TCP": {}}, "Tasks[0].Check: HTTP and TCP; allowed: one of HTTP, TCP and Exec"),
+        ({"TCP": {"Port": "x"}}, 'Tasks[0].Check.TCP.Port: "x"; allowed: the name of one of Network.Ports (web)'),
+        (
+            {"HTTP": {"Path": "a b"}},
+            'Tasks[0].Check.HTTP.Path: "a b"; allowed: a path that starts with `/`, as in a URL (no spaces)',
+        ),
+        ({"TCP": {}, "Interval": 0}, "Tasks[0].Check.Interval: 0; allowed: at least 1 second"),
+        ({"TCP": {}, "Healthy": 0}, "Tasks[0].Check.Healthy: 0; allowed: a whole number from 1 to 100"),
+    ],
+)
+def test_a_wrong_check_is_named(check: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidJob) as raised:
+        parse_job(with_task(Engine=DOCKER, Network=WEB, Check=check))
+    assert raised.value.message == named
+
+
+def test_a_check_has_defaults_and_takes_the_only_port() -> None:
+    spec, _ = parse_job(with_task(Engine=DOCKER, Network=WEB, Check={"http": {}, "interval": "2s"}))
+    check = spec.tasks[0].check
+    assert check is not None
+    assert check.http is not None
+    assert (check.http.port, check.http.path, check.interval, check.timeout) == ("web", "/", 2, 5)
+    assert decode(encode(spec)).tasks[0].check == check
+
+
+def test_how_a_service_is_updated_has_bounds() -> None:
+    with pytest.raises(InvalidJob) as raised:
+        parse_job(a_job(Type="service", Update={"MaxSurge": 0, "ProgressDeadline": "5s"}))
+    assert raised.value.message.splitlines() == [
+        "Update.MaxSurge: 0; allowed: a whole number from 1 to 100",
+        'Update.ProgressDeadline: "5s"; allowed: at least 10 seconds',
+    ]

@@ -51,6 +51,11 @@ class Cluster:
             )
         )
 
+    def runs(self, node_id: str, *, ready: bool | None = None) -> Changes:
+        """What runs on a node says so, and what its check finds."""
+        fact = a_fact(self.id_on(node_id), ExecutionState.RUNNING).model_copy(update={"ready": ready})
+        return self.says(fact)
+
     def silent(self, node_id: str) -> None:
         jobs = jobs_of(self.view, [row.id for row in self.view.of_node(node_id)])
         self.apply(self.ledger.commit(jobs, (), lambda locked: silence(self.view, [node_id], locked, self.ids)))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from skrei_domain.job_reading import Reading
+from skrei_domain.job_reading import Keys, Reading
 from skrei_domain.spec import MAX_COUNT
 
 
@@ -29,6 +29,13 @@ class Kind(StrEnum):
 
 KINDS = {kind.value: kind for kind in Kind}
 
+MAX_SURGE = 100
+"""More than a service needs, during an update: each takes room of its own."""
+MIN_DEADLINE_SECONDS = 10
+MAX_DEADLINE_SECONDS = 86_400
+"""Without anything getting ready: after a day nobody waits for it."""
+
+_UPDATE = Keys("MaxSurge", "ProgressDeadline")
 _PER_NODE = "with Type {kind}: it runs once on every node that matches"
 
 
@@ -40,6 +47,18 @@ def read_count(reading: Reading, raw: object, kind: str) -> int:
     if count > 1:
         reading.wrong("Count", count, f"0 or none {_PER_NODE.format(kind=kind)}")
     return 0
+
+
+def read_update(reading: Reading, raw: object) -> dict[str, Any]:
+    """Return how a service goes to its next version, with the defaults."""
+    found = reading.record(raw, "Update", _UPDATE)
+    found["MaxSurge"] = reading.integer(found.get("MaxSurge"), "Update.MaxSurge", 1, MAX_SURGE, default=1)
+    deadline, where = found.get("ProgressDeadline"), "Update.ProgressDeadline"
+    before = len(reading.problems)
+    found["ProgressDeadline"] = seconds = reading.seconds(deadline, where, MAX_DEADLINE_SECONDS, default=600)
+    if seconds < MIN_DEADLINE_SECONDS and len(reading.problems) == before:
+        reading.wrong(where, deadline, f"at least {MIN_DEADLINE_SECONDS} seconds")
+    return found
 
 
 def check_tasks(reading: Reading, tasks: Sequence[Mapping[str, Any]], kind: str) -> None:

@@ -8,7 +8,7 @@ from skrei_domain import constraints
 from skrei_domain.constraints import Constraint
 from skrei_domain.errors import Unsupported
 from skrei_domain.job_depends import check_depends
-from skrei_domain.job_kinds import check_tasks, read_count
+from skrei_domain.job_kinds import check_tasks, read_count, read_update
 from skrei_domain.job_reading import InvalidJob, Keys, Reading, bytes_of
 from skrei_domain.job_task import read_task
 from skrei_domain.spec import (
@@ -26,7 +26,7 @@ MAX_PRIORITY = 2**31 - 1
 MAX_OFFLINE_SECONDS = 366 * 86_400
 
 _JOB = Keys(
-    *("Name", "Namespace", "Type", "Priority", "Count", "Constraints", "Meta", "Labels", "Tasks", "Offline"),
+    *("Name", "Namespace", "Type", "Priority", "Count", "Constraints", "Meta", "Labels", "Tasks", "Offline", "Update"),
     "FailOn",
     silent=("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime"),
 )
@@ -95,6 +95,7 @@ def _job(reading: Reading, raw: object) -> dict[str, Any]:
     if len(job["Tasks"]) > 1:
         _units(reading, job)
     job["Offline"] = _offline(reading, job.get("Offline"))
+    job["Update"] = read_update(reading, job.get("Update"))
     job["FailOn"] = reading.choice(job.get("FailOn"), "FailOn", _FAIL_ON, "never")
     return job
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from skrei_domain.job_checks import read_check
 from skrei_domain.job_depends import read_depends
 from skrei_domain.job_network import read_network
 from skrei_domain.job_params import engine_params, storage_params
@@ -23,7 +24,7 @@ MAX_GPU = 10_000
 
 _TASK = Keys(
     *("Name", "Engine", "Publisher", "Env", "Meta", "InputSources", "ResultPaths", "Resources", "Network", "Timeouts"),
-    *("Logs", "Count", "DependsOn"),
+    *("Logs", "Count", "DependsOn", "Check"),
 )
 _CONFIG = Keys("Type", "Params")
 _INPUT = Keys("Source", "Target", "Alias")
@@ -51,6 +52,7 @@ def read_task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     task["Network"] = read_network(reading, task.get("Network"), f"{path}.Network", task["Engine"]["Type"])
     task["Timeouts"] = _timeouts(reading, task.get("Timeouts"), f"{path}.Timeouts")
     task["Logs"] = _logs(reading, task.get("Logs"), f"{path}.Logs")
+    task["Check"] = read_check(reading, task.get("Check"), f"{path}.Check", task["Network"])
     if task.get("Count") is not None:
         task["Count"] = reading.integer(task["Count"], f"{path}.Count", 1, MAX_COUNT, default=1)
     task["DependsOn"] = read_depends(reading, task.get("DependsOn"), path)

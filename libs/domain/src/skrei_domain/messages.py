@@ -135,6 +135,8 @@ class ExecutionObserved(Message):
     """How far the preparation is, in words for people, while it stages."""
     ports: tuple[PortObserved, ...] | None = None
     """The task's ports on its node, from its first report while it runs."""
+    ready: bool | None = None
+    """Whether its check finds it ready now; None where it has none."""
 
 
 class NodeChanged(Message):
@@ -362,4 +364,3 @@ class HintedEvaluation(Message):
     traceparent: str = ""
     actor: str = ""
     submitter: str = ""  # of the job; `actor` is who asked for this evaluation
-    history_seq: int = 0  # the number of the last row of the job's history; 0 where it is not told

@@ -127,6 +127,15 @@ class Offline(Part):
     on_return: Literal["keep-first", "keep-original", "stop"] = "keep-first"
 
 
+class UpdateConfig(Part):
+    """How a service goes to its next version: at most `max_surge` more than it needs run meanwhile, and it goes back
+    when nothing of it became ready for `progress_deadline` seconds.
+    """
+
+    max_surge: int = 1
+    progress_deadline: int = 600
+
+
 class LogsConfig(Part):
     """When output leaves the node: `live` while the task runs, `end` only with its result."""
 
@@ -134,6 +143,32 @@ class LogsConfig(Part):
 
 
 DependencyPart: TypeAlias = Annotated[Dependency, BeforeValidator(dependency), PlainSerializer(Dependency.document)]
+
+
+class HttpCheck(Part):
+    """Ready is what answers a GET with 200 to 399."""
+
+    port: str = ""
+    path: str = "/"
+
+
+class TcpCheck(Part):
+    """Ready is what takes a connection."""
+
+    port: str = ""
+
+
+class Check(Part):
+    """How it is found out whether a task is ready: asked each `interval`, `healthy` good answers in a row make it so,
+    `unhealthy` bad ones not. Times in seconds.
+    """
+
+    http: HttpCheck | None = Field(None, alias="HTTP")
+    tcp: TcpCheck | None = Field(None, alias="TCP")
+    interval: int = 10
+    timeout: int = 5
+    healthy: int = 1
+    unhealthy: int = 3
 
 
 class TaskSpec(Part):
@@ -152,6 +187,7 @@ class TaskSpec(Part):
     logs: LogsConfig = LogsConfig()
     count: int | None = None
     depends_on: tuple[DependencyPart, ...] | None = None
+    check: Check | None = None
 
     @property
     def needs(self) -> tuple[Dependency, ...]:
@@ -185,6 +221,7 @@ class JobSpec(Part):
     labels: dict[str, str] = {}
     tasks: tuple[TaskSpec, ...] = ()
     offline: Offline = Offline()
+    update: UpdateConfig = UpdateConfig()
     fail_on: Literal["never", "exit-code"] = "never"
 
     def count_of(self, task: TaskSpec) -> int:

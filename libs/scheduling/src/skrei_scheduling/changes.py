@@ -97,6 +97,8 @@ class JobChange:
     targets: tuple[tuple[str, int], ...] = ()  # nodes that the version has from this commit on, and their partitions
     version: int = 0  # of which these nodes and given up units are
     units: int | None = None  # how many units that makes
+    good_version: int | None = None  # a service's version that is ready as a whole
+    progress_at: datetime | None = None  # something of a service became ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,16 @@ class NodeEventNew:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollback:
+    """The next version of a service is again what version `good` was."""
+
+    job_id: str
+    good: int
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """All that one commit writes. Empty parts cost nothing."""
 
@@ -166,6 +178,7 @@ class Changes:
     history: tuple[HistoryNew, ...] = ()
     evaluations_new: tuple[EvaluationNew, ...] = ()
     evaluations_done: tuple[str, ...] = ()
+    rollbacks: tuple[Rollback, ...] = ()
     nodes: tuple[NodeRow, ...] = ()
     position: Position | None = None
     timeline: int | None = None
@@ -175,8 +188,6 @@ class Changes:
     results_withdrawn: tuple[str, ...] = ()  # executions whose result counts no more
     results_dropped: tuple[str, ...] = ()
     audit: tuple[AuditNew, ...] = ()
-    nodes_gone: tuple[str, ...] = ()
-    node_intents_done: tuple[int, ...] = ()
     node_events: tuple[NodeEventNew, ...] = ()
 
     @property

@@ -7,7 +7,7 @@ from skrei_domain.job import JobSpec, TaskSpec
 from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import JobState
 from skrei_domain.paths import LocalPath
-from skrei_scheduling.rows import JobRow, Offline, OnReturn, Requirement, TaskPlan, Unit
+from skrei_scheduling.rows import JobRow, Offline, OnReturn, Requirement, TaskPlan, Unit, Update
 
 OWNER = "owner"
 """The submitter whose token was shown: what the API calls the actor."""
@@ -30,6 +30,8 @@ def compile_job(
     traceparent: str = "",
     submitter: str = "",
     won: frozenset[Unit] = frozenset(),
+    good_version: int = 0,
+    progress_at: datetime | None = None,
     targets: Mapping[str, int] | None = None,
     failed: Mapping[Unit, str] | None = None,
     attempts: Mapping[Unit, int] | None = None,
@@ -58,6 +60,9 @@ def compile_job(
             replace=spec.offline.replace,
             on_return=OnReturn(spec.offline.on_return),
         ),
+        update=Update(spec.update.max_surge, timedelta(seconds=spec.update.progress_deadline)),
+        good_version=good_version,
+        progress_at=progress_at,
         queue_timeout=_seconds(max((each.queue_timeout for each in timeouts), default=0)),
         total_timeout=_seconds(total),
         traceparent=traceparent,

@@ -23,6 +23,7 @@ from skrei_scheduling.changes import (
     Place,
     Position,
     ResultNew,
+    Rollback,
 )
 from skrei_scheduling.node_events import node_events
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
@@ -44,6 +45,8 @@ class JobDraft:
     failed: list[tuple[Unit, str]] = field(default_factory=list)
     targets: list[tuple[str, int]] = field(default_factory=list)
     units: int | None = None
+    good_version: int | None = None
+    progress_at: datetime | None = None
     waiting: Mapping[Requirement, int] | None = None
 
 
@@ -63,9 +66,8 @@ class CommitDraft:
         self._new: dict[str, ExecutionRow] = {}
         self._new_of: dict[tuple[str, Unit], list[str]] = {}
         self._changed: dict[str, tuple[ExecutionRow, Observed | None]] = {}
+        self._rollbacks: list[Rollback] = []
         self._nodes: dict[str, NodeRow] = {}
-        self._nodes_gone: dict[str, None] = {}
-        self._intents: list[int] = []
         self._results: list[ResultNew] = []
         self._finalised: list[tuple[str, str]] = []
         self._refused: list[tuple[str, str]] = []
@@ -245,6 +247,14 @@ class CommitDraft:
         """Ask for an evaluation."""
         self._evaluations.append(evaluation)
 
+    def roll_back(self, rollback: Rollback) -> None:
+        """Make the next version of a service what an earlier one was; its history is told under that version."""
+        draft = self.draft(rollback.job_id)
+        assert draft is not None
+        self._rollbacks.append(rollback)
+        self.history(rollback.job_id, texts.SUBMISSION, rollback.reason, details={texts.REASON: rollback.reason})
+        self._history[-1] = replace(self._history[-1], job_version=rollback.version)
+
     def new_id(self, prefix: str) -> str:
         """Return a fresh id."""
         return self._ids(prefix)
@@ -277,15 +287,6 @@ class CommitDraft:
         """Write a node's new row."""
         self._nodes[node.id] = node
 
-    def remove_node(self, node_id: str) -> None:
-        """Forget a node: its executions are to be lost in the same commit or before."""
-        self._nodes.pop(node_id, None)
-        self._nodes_gone[node_id] = None
-
-    def carried_out(self, number: int) -> None:
-        """What was wanted of a node is done."""
-        self._intents.append(number)
-
     def read_to(self, position: Position) -> None:
         """The stream of facts was read this far."""
         self._position = position
@@ -307,11 +308,10 @@ class CommitDraft:
             history=tuple(self._history),
             evaluations_new=tuple(self._evaluations),
             evaluations_done=tuple(self._done),
+            rollbacks=tuple(self._rollbacks),
             nodes=tuple(self._nodes.values()),
             position=self._position,
             audit=tuple(self._audit),
-            nodes_gone=tuple(self._nodes_gone),
-            node_intents_done=tuple(self._intents),
             node_events=tuple(
                 event for node in self._nodes.values() for event in node_events(self.view.nodes.get(node.id), node)
             ),
@@ -343,5 +343,7 @@ def _job_change(draft: JobDraft, now: datetime) -> JobChange:
         targets=tuple(draft.targets),
         version=draft.locked.version,
         units=draft.units,
+        good_version=draft.good_version,
+        progress_at=draft.progress_at,
         waiting=draft.waiting,
     )

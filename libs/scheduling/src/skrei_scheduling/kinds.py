@@ -15,7 +15,8 @@ from skrei_scheduling.retry import (
     given_up,
     restart_seconds,
 )
-from skrei_scheduling.rows import ExecutionRow
+from skrei_scheduling.rows import ExecutionRow, JobRow
+from skrei_scheduling.view import ClusterView
 
 
 def as_counted(kind: Kind, fact: ExecutionObserved) -> ExecutionObserved:
@@ -47,6 +48,25 @@ def follow_up(
         builder.evaluate(row, texts.TRIGGER_FAILURE, comment=_cause(builder, row), unit=True)
     elif row.state is not ExecutionState.COMPLETED:
         ask_retry(builder, row, kind=kind)
+
+
+def readiness_into(builder: ChangesBuilder, old: ExecutionRow, new: ExecutionRow) -> None:
+    """A service is looked at when an execution becomes ready or ends while its version is not ready as a whole."""
+    job = builder.job(new.job_id)
+    if job is None or job.kind is not Kind.SERVICE or new.is_ready is old.is_ready or new.revoked:
+        return
+    draft = builder.draft(new.job_id)
+    if draft is None or draft.state.is_terminal:
+        return
+    if new.is_ready and new.job_version == draft.locked.version:
+        draft.progress_at, draft.changed = builder.locked.now, True
+    if job.good_version != job.version or rolls(builder.view, job):
+        builder.evaluate(new, texts.TRIGGER_READY)
+
+
+def rolls(view: ClusterView, job: JobRow) -> bool:
+    """Whether something of an older version is still wanted to run."""
+    return any(row.live and not row.revoked and row.job_version != job.version for row in view.of_job(job.id))
 
 
 def ask_retry(builder: ChangesBuilder, row: ExecutionRow, *, kind: Kind, well: bool = False) -> None:

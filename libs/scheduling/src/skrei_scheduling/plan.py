@@ -8,11 +8,14 @@ from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import Problem
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
-from skrei_scheduling.changes import Changes, EvaluationNew, Locked, Observed
+from skrei_scheduling.changes import Changes, EvaluationNew, Locked, Observed, Rollback
 from skrei_scheduling.explain import Explanation
 from skrei_scheduling.reconcile import Failure
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan, Unit
 from skrei_scheduling.view import ClusterView
+
+READ_SECONDS = 0.05
+"""After a version of our own: it is read from the record, as every new version is."""
 
 MOST_TOLD = 4
 """Tasks of a job whose reasons are told at once: each may have ten lines."""
@@ -86,6 +89,8 @@ class JobPlan:
     targets: tuple[tuple[str, int], ...] = ()
     lost: tuple[tuple[ExecutionRow, str], ...] = ()
     given_up: tuple[tuple[Unit, str], ...] = ()
+    good: bool = False  # the version is ready as a whole
+    roll_back: bool = False  # it had its time, and never was
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,8 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
     state = builder.state(job.id)
     if state is None or (state.is_terminal and not job.state.is_terminal):
         return  # it ended by a fact since; what that revoked is revoked
+    if _rolled(builder, decision):
+        return
     for row, reason in decision.stop:
         _stop(builder, row, reason)
     for evaluation in decision.follow_up:
@@ -177,6 +184,34 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
         builder.set_state(job.id, JobState.COMPLETED)
     elif not job.state.is_terminal:
         _write_state(builder, decision, state)
+
+
+def _rolled(builder: ChangesBuilder, decision: JobPlan) -> bool:
+    """Write how the update of a service has ended; whether it is gone back on, and nothing else is to be done."""
+    if decision.good:
+        _mark_good(builder, decision.job)
+    if decision.roll_back:
+        _roll_back(builder, decision.job)
+    return decision.roll_back
+
+
+def _mark_good(builder: ChangesBuilder, job: JobRow) -> None:
+    """A service's version is ready as a whole: it is what the job goes back to from now on."""
+    draft = builder.draft(job.id)
+    if draft is not None:
+        draft.good_version, draft.changed = job.version, True
+        ready = texts.VERSION_READY.format(version=job.version, units=job.units)
+        builder.history(job.id, texts.STATE_UPDATE, ready)
+
+
+def _roll_back(builder: ChangesBuilder, job: JobRow) -> None:
+    """Go back to the last version that was ready; what runs of any is the next plan's, as in every update."""
+    limit = texts.duration(job.update.deadline)
+    reason = texts.ROLLED_BACK.format(good=job.good_version, bad=job.version, limit=limit)
+    builder.roll_back(Rollback(job.id, job.good_version, job.version + 1, reason))
+    builder.evaluation(
+        EvaluationNew(builder.new_id("v"), job.id, job.namespace, texts.TRIGGER_ROLLBACK, delay_seconds=READ_SECONDS)
+    )
 
 
 def _tell_skipped(builder: ChangesBuilder, job: JobRow) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
-from skrei_scheduling import targets, texts
+from skrei_scheduling import rollout, targets, texts
 from skrei_scheduling.retry import MAX_ATTEMPTS
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, OnReturn, Unit
 from skrei_scheduling.view import ClusterView
@@ -55,6 +56,8 @@ class Difference:
     standing: int = 0  # units that an execution stands for
     look_again_seconds: float | None = None  # when the next silent node will have been silent long enough
     complete: bool = False
+    good: bool = False  # the version is ready as a whole, for the first time
+    roll_back: bool = False  # it had its time, and never was
     targets: tuple[tuple[str, int], ...] = ()  # nodes that are the job's from now on, with their partitions
     lost: tuple[tuple[ExecutionRow, str], ...] = ()  # executions that are given up with their silent node
     given_up: tuple[tuple[Unit, str], ...] = ()  # units that end without a result, and why
@@ -86,7 +89,20 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
     if not job.kind.endless and any(each.attempt > MAX_ATTEMPTS for each in missing):
         failure = _worn_out(told)
         return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
+    good = roll_back = False
+    if job.kind is Kind.SERVICE:
+        step = rollout.step(job, current, [row for row, _ in outdated])
+        allowed = step.allow([each.unit for each in missing if not each.originals]) if outdated else None
+        outdated = step.stop
+        if allowed is not None:
+            missing = [each for each in missing if each.originals or each.unit in allowed]
+            beyond = 0  # the rest comes as what was placed becomes ready
+        good = job.good_version != job.version and rollout.is_ready(job, current)
+        roll_back = not good and rollout.late(job, now)
+    if roll_back:
+        return Difference(standing=len(current), roll_back=True)
     return Difference(
+        good=good,
         stop=outdated,
         missing=tuple(missing),
         standing=len({row.unit for row in current}) - sum(1 for each in missing if each.originals),

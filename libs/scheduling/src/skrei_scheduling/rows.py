@@ -12,7 +12,7 @@ from enum import StrEnum
 from skrei_domain.constraints import Constraint
 from skrei_domain.job_depends import Dependency
 from skrei_domain.job_kinds import KINDS, Kind
-from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, NodeAction, Want
+from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
 from skrei_domain.node import NodeInfo
 from skrei_domain.paths import LocalPath
 from skrei_domain.resources import Resources
@@ -40,6 +40,14 @@ class Offline:
     wait: timedelta = timedelta(minutes=5)
     replace: bool = True
     on_return: OnReturn = OnReturn.KEEP_FIRST
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """How a service goes from one version to the next."""
+
+    surge: int = 1
+    deadline: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,9 @@ class JobRow:
     owner: bool = False  # the control plane's owner submitted it
     fails_on_exit: bool = False  # an exit code that is not 0 is a failure
     won: frozenset[Unit] = frozenset()
+    update: Update = Update()
+    good_version: int = 0  # the last one of a service that was ready as a whole
+    progress_at: datetime | None = None  # when something of the current one became ready last
     targets: Mapping[str, int] = field(default_factory=dict)  # node -> its partition in this version
     failed: Mapping[Unit, str] = field(default_factory=dict)  # and why
     attempts: dict[Unit, int] = field(default_factory=dict)  # executions ever made of a unit
@@ -182,6 +193,7 @@ class ExecutionRow:
     message: str = ""
     evaluation_id: str = ""
     reason: str = ""  # why it is wanted stopped
+    ready: bool | None = None  # what its check finds; None where it has none, or none was told
     staged: bool = False  # it has ended on its node and won its unit; what it left is being made final
     digest: str = ""  # of what is staged: nothing else makes it final
 
@@ -189,6 +201,11 @@ class ExecutionRow:
     def unit(self) -> Unit:
         """The unit that it is an attempt of."""
         return (self.task, self.partition)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it does now what it is there for."""
+        return self.state is ExecutionState.RUNNING and self.ready is not False
 
     @property
     def live(self) -> bool:
@@ -231,16 +248,6 @@ class NodeRow:
     disconnected_since: datetime | None = None
     error: str = ""
     gone: tuple[Gone, ...] = ()  # what it could do until a while ago
-
-
-@dataclass(frozen=True, slots=True)
-class NodeIntent:
-    """What a user wants of a node, by its number in the record; it is deleted by the commit that carries it out."""
-
-    number: int
-    node_id: str
-    action: NodeAction
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

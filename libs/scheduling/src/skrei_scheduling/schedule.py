@@ -22,6 +22,7 @@ from skrei_scheduling.nodes import Trial
 from skrei_scheduling.patience import ends_of_patience, failure_of, may_be_missing, out_of_patience
 from skrei_scheduling.plan import JobPlan, Plan, TaskWaits, Waits
 from skrei_scheduling.reconcile import STOPS_A_LOOK, Difference, Failure, Missing, reconcile, replaced
+from skrei_scheduling.rollout import deadline
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan
 from skrei_scheduling.view import ClusterView, covers
 from skrei_scheduling.waiting import turn
@@ -111,6 +112,8 @@ class _Planner:
                 complete=difference.complete and not job.state.is_terminal,
                 follow_up=self._rest(job, difference),
             )
+        if difference.roll_back:
+            return JobPlan(job, evaluations, stop=(), standing=difference.standing, roll_back=True)
         many, failure = len(job.tasks) > 1, None
         nowhere = job.kind.per_node and not job.targets and not difference.targets
         if many and not difference.standing:
@@ -151,6 +154,7 @@ class _Planner:
             targets=difference.targets,
             lost=difference.lost,
             given_up=difference.given_up,
+            good=difference.good,
         )
 
     def _failing(
@@ -378,6 +382,9 @@ class _Planner:
             yield self._timer(
                 job, texts.TRIGGER_QUEUE_TIMEOUT, (job.since + job.queue_timeout - self._now).total_seconds()
             )
+        ready_by = deadline(job)
+        if ready_by is not None and (job.state is JobState.PENDING or texts.TRIGGER_PROGRESS in fired):
+            yield self._timer(job, texts.TRIGGER_PROGRESS, (ready_by - self._now).total_seconds())
         if difference.unstopped or (difference.beyond and all_placed):
             yield self._continue(job)
         if difference.look_again_seconds is not None and texts.TRIGGER_NODE_LOST in fired:

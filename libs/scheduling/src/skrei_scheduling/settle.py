@@ -14,7 +14,7 @@ from skrei_domain.messages import ExecutionObserved, Problem, ResultRef, Step
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import AuditNew, Changes, Locked, Observed, Place
-from skrei_scheduling.kinds import as_counted, follow_up, ran_well
+from skrei_scheduling.kinds import as_counted, follow_up, ran_well, readiness_into
 from skrei_scheduling.publishing import stage_into
 from skrei_scheduling.rows import ExecutionRow
 from skrei_scheduling.view import ClusterView
@@ -76,16 +76,19 @@ def _progress(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserve
     revision = max(row.seen_revision, fact.revision)
     starts = max(row.starts, fact.starts)
     message = _noted(row, seen, fact)
-    if (state, seen, revision, starts, message) == (
+    ready = row.ready if fact.ready is None else fact.ready
+    if (state, seen, revision, starts, message, ready) == (
         row.state,
         row.observed,
         row.seen_revision,
         row.starts,
         row.message,
+        row.ready,
     ):
         return
-    new = row.evolve(state=state, observed=seen, seen_revision=revision, starts=starts, message=message)
+    new = row.evolve(state=state, observed=seen, seen_revision=revision, starts=starts, message=message, ready=ready)
     builder.put(new, _told(fact))
+    readiness_into(builder, row, new)
     _tell_steps(builder, row, new, fact)
 
 
@@ -145,6 +148,7 @@ def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) ->
     builder.put(new, _told(fact))
     _tell_steps(builder, row, new, fact)
     _tell_end(builder, new, fact, revoked=row.revoked, won=won)
+    readiness_into(builder, row, new)
     if row.revoked and fact.state is not ExecutionState.STOPPED:
         _audit_late(builder, new, fact)
     if counts and not builder.closed(new):

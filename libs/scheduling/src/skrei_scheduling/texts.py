@@ -36,13 +36,13 @@ STOP_JOB_STOPPED = "Execution stop requested because job has been stopped"
 STOP_JOB_FAILED = "Execution stopped due to job failure"
 STOP_JOB_UPDATED = "Execution stopped for job update"
 STOP_NOT_NEEDED = "Execution stop requested because there are more executions than needed"
+STOP_ROLLED = "Execution stopped for job update: enough of the new version is ready"
+VERSION_READY = "Version {version} is ready: {units} of {units}"
+ROLLED_BACK = "Job updated: back to version {good}, because nothing more of version {bad} became ready within {limit}"
 STOP_NO_MATCH = "Execution stop requested because its node does not match the job any more"
 STOP_REPLACED = "Execution stop requested because it was replaced while its node was silent"
 STOP_ORIGINAL_BACK = "Execution stop requested because the original returned"
 STOP_NO_ANSWER = "Execution stop requested because its node did not answer the offer"
-STOP_NODE_REJECTED = "Execution stop requested because node has been rejected"
-NODE_REJECTED = "its node was rejected"
-NODE_DELETED = "its node was deleted"
 
 STOPPED = "Stopped"
 PUBLISHING = "Publishing: its result of {size} bytes is uploaded and being made final"
@@ -79,23 +79,12 @@ NODE_LOST_CODE = "node-lost"
 REFUSED_CODE = "refused"
 LOST_CODE = "lost"
 NO_ANSWER_CODE = "no-answer"
-REJECTED_CODE = "node-rejected"
 INTERRUPTED_CODE = "interrupted"
 RESULT_LOST_CODE = "result-lost"
 RECEIPT_REFUSED_CODE = "receipt-refused"
 REGISTRY_NOT_FOUND_CODE = "registry-not-found"
 """Of an engine that pulls images: the registry's name leads nowhere."""
-RETRIED = frozenset(
-    {
-        REFUSED_CODE,
-        LOST_CODE,
-        NO_ANSWER_CODE,
-        REJECTED_CODE,
-        INTERRUPTED_CODE,
-        RESULT_LOST_CODE,
-        RECEIPT_REFUSED_CODE,
-    }
-)
+RETRIED = frozenset({REFUSED_CODE, LOST_CODE, NO_ANSWER_CODE, INTERRUPTED_CODE, RESULT_LOST_CODE, RECEIPT_REFUSED_CODE})
 """Problem codes of attempts that did not end by their own doing: the unit is placed again."""
 
 NEVER_RAN = frozenset({REFUSED_CODE, NO_ANSWER_CODE})
@@ -115,6 +104,13 @@ TRIGGER_JOB_TIMEOUT = "job-timeout"
 TRIGGER_QUEUE_TIMEOUT = "queue-timeout"
 TRIGGER_FAILURE = "exec-failure"
 TRIGGER_RETRY = "exec-retry"
+TRIGGER_READY = "exec-ready"
+TRIGGER_PROGRESS = "progress-deadline"
+TRIGGER_ROLLBACK = "job-rollback"
+ROLLBACK_ACTION = "job.rollback"
+"""What the audit calls a version that the scheduler made by itself."""
+ROLLBACK_ACTOR = "scheduler"
+
 TRIGGER_NODE_LOST = "node-lost"
 TRIGGER_TASK_FREE = "task-free"
 """Of a job of which a task waits for others no more."""

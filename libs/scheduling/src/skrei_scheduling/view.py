@@ -150,11 +150,14 @@ class ClusterView:
             return fresh
         if known.generation > fresh.generation:
             return known
+        good = max(known.good_version, fresh.good_version)
         if known.version != fresh.version:
-            return fresh
+            return replace(fresh, good_version=good)
         merged = replace(
             fresh,
             won=known.won | fresh.won,
+            good_version=good,
+            progress_at=known.progress_at or fresh.progress_at,
             failed={**fresh.failed, **known.failed},
             targets={**fresh.targets, **known.targets},
             attempts={**fresh.attempts, **known.attempts},
@@ -185,8 +188,6 @@ class ClusterView:
         for node in changes.nodes:
             if self._put_node(node):
                 touched.add(node.id)
-        for node_id in changes.nodes_gone:
-            self._remove_node(node_id)
         moved = list(self._per_node) if self.matrix.version != version else []
         for row in changes.executions_new:
             self._put_execution(row)
@@ -238,10 +239,6 @@ class ClusterView:
         old = self.nodes.get(node.id)
         self.nodes[node.id] = node
         return self.matrix.set(node, old=old)
-
-    def _remove_node(self, node_id: str) -> None:
-        if self.nodes.pop(node_id, None) is not None:
-            self.matrix.remove(node_id)
 
     def _put_execution(self, row: ExecutionRow) -> bool:
         """Store the row; returns whether it gave room back."""
@@ -318,6 +315,10 @@ class ClusterView:
         if change.targets:
             job = replace(job, targets={**job.targets, **dict(change.targets)})
             self._open.pop(change.id, None)
+        if change.good_version is not None:
+            job = replace(job, good_version=change.good_version)
+        if change.progress_at is not None:
+            job = replace(job, progress_at=change.progress_at)
         if change.state is not None:
             job = replace(job, state=change.state)
         self.jobs[change.id] = job

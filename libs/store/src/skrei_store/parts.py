@@ -17,12 +17,9 @@ from skrei_store.parts_jobs import (
 )
 from skrei_store.parts_nodes import (
     NODE_EVENTS,
-    NODE_EVENTS_GONE,
     NODE_EVENTS_KEPT,
     NODE_EVENTS_OLD,
-    NODE_INTENTS_DONE,
     NODES,
-    NODES_GONE,
     node_event_rows,
     node_row,
 )
@@ -35,6 +32,7 @@ from skrei_store.parts_results import (
     RESULTS_WITHDRAWN,
     new_result_row,
 )
+from skrei_store.parts_rollbacks import ROLLBACKS, rollback_row
 from skrei_store.parts_targets import TARGETS_FAILED, TARGETS_NEW, failed_rows, target_rows
 from skrei_store.values import dump, storable
 
@@ -71,6 +69,7 @@ def parts_of(changes: Changes, node_json: Callable[[NodeRow], str]) -> list[tupl
         (HISTORY, [history_row(item) for item in changes.history]),
         (TARGETS_NEW, [row for job in changes.jobs for row in target_rows(job)]),
         (TARGETS_FAILED, [row for job in changes.jobs for row in failed_rows(job)]),
+        *((part, [rollback_row(each) for each in changes.rollbacks]) for part in ROLLBACKS),
         (EVALUATIONS_NEW, [new_evaluation_row(new) for new in changes.evaluations_new]),
         (EVALUATIONS_DONE, [(id_,) for id_ in changes.evaluations_done]),
         (NODES, [node_row(node, node_json) for node in changes.nodes]),
@@ -82,9 +81,6 @@ def parts_of(changes: Changes, node_json: Callable[[NodeRow], str]) -> list[tupl
         (EXECUTIONS_NEW, [new_execution_row(row) for row in changes.executions_new]),
         (RESULTS_DROPPED, [(id_,) for id_ in changes.results_dropped]),
         (AUDIT, [(storable(new.actor), new.action, storable(new.object), dump(new.details)) for new in changes.audit]),
-        (NODES_GONE, [(node_id,) for node_id in changes.nodes_gone]),
-        (NODE_EVENTS_GONE, [(node_id,) for node_id in changes.nodes_gone]),
-        (NODE_INTENTS_DONE, [(number,) for number in changes.node_intents_done]),
         (NODE_EVENTS, node_event_rows(changes.node_events)),
         (NODE_EVENTS_OLD, [(node_id, NODE_EVENTS_KEPT) for node_id in {new.node_id for new in changes.node_events}]),
     ]

@@ -26,6 +26,7 @@ EXECUTIONS = Part(
         "message text",
         "reason text",
         "staged bool",
+        "ready bool",
         "steps text",
         "exit_code int8",
         "stdout text",
@@ -42,7 +43,7 @@ EXECUTIONS = Part(
     SET state = new.state, observed = new.observed, want = new.want, incarnation = new.incarnation,
         revision = new.revision, seen_revision = new.seen_revision, revoked = new.revoked, holds = new.holds,
         starts = new.starts, changes = new.changes, message = new.message, reason = new.reason,
-        staged = new.staged, modified_at = {at},
+        staged = new.staged, ready = new.ready, modified_at = {at},
         steps = coalesce(new.steps, e.steps), exit_code = coalesce(new.exit_code, e.exit_code),
         stdout = coalesce(new.stdout, e.stdout), stderr = coalesce(new.stderr, e.stderr),
         stdout_truncated = coalesce(new.stdout_truncated, e.stdout_truncated),
@@ -110,6 +111,7 @@ def execution_row(change: ExecutionChange) -> tuple[object, ...]:
         storable(row.message),
         storable(row.reason),
         row.staged,
+        row.ready,
         *(_NOTHING if change.observed is None else _observed(change.observed)),
     )
 

@@ -6,12 +6,24 @@ from skrei_store.values import dump, storable
 
 JOBS = Part(
     "jobs_changed",
-    ("id text", "history_seq int8", "state text", "message text", "details text", "won int8", "units int8"),
+    (
+        "id text",
+        "history_seq int8",
+        "state text",
+        "message text",
+        "details text",
+        "won int8",
+        "units int8",
+        "good int8",
+        "progress timestamptz",
+    ),
     """
     UPDATE jobs AS j
     SET history_seq = new.history_seq, state = coalesce(new.state, j.state),
         message = coalesce(new.message, j.message), details = coalesce(new.details, j.details),
-        units_won = j.units_won + new.won, units_total = coalesce(new.units, j.units_total), modified_at = {at}
+        units_won = j.units_won + new.won, units_total = coalesce(new.units, j.units_total),
+        good_version = coalesce(new.good, j.good_version), progress_at = coalesce(new.progress, j.progress_at),
+        modified_at = {at}
     FROM {new} WHERE j.id = new.id AND j.id = ANY ({ids})
     """,
     counted=True,
@@ -54,6 +66,8 @@ def job_row(job: JobChange) -> tuple[object, ...]:
         None if job.details is None else dump(job.details),
         len(job.won),
         job.units,
+        job.good_version,
+        job.progress_at,
     )
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from skrei_domain.lifecycle import LIVE, Connection, ExecutionState, JobState, Membership, NodeAction, Want
+from skrei_domain.lifecycle import LIVE, Connection, ExecutionState, JobState, Membership, Want
 
 ID = Text(collation="C")
 TIME = DateTime(timezone=True)
@@ -102,6 +102,8 @@ class Job(Base):
     units_total: Mapped[int]
     units_won: Mapped[int] = mapped_column(server_default="0")
     labels: Mapped[dict[str, str]] = mapped_column(JSONB)
+    good_version: Mapped[int] = mapped_column(server_default="0")  # of a service: the last that was ready as a whole
+    progress_at: Mapped[datetime | None]  # when something of a service became ready last
     stop_reason: Mapped[str] = mapped_column(server_default="")
     traceparent: Mapped[str] = mapped_column(server_default="")
     created_at: Mapped[datetime]
@@ -204,6 +206,7 @@ class Execution(Base):
     message: Mapped[str]
     reason: Mapped[str]
     staged: Mapped[bool] = mapped_column(server_default=text("false"))
+    ready: Mapped[bool | None]  # what its check finds; null where it has none
     evaluation_id: Mapped[str] = mapped_column(ID)
     created_at: Mapped[datetime]
     modified_at: Mapped[datetime]
@@ -357,20 +360,6 @@ class NodeEvent(Base):
     at: Mapped[datetime]
     topic: Mapped[str]
     message: Mapped[str]
-
-
-class NodeIntent(Base):
-    """What a user wants of a node; deleted by the commit that carries it out."""
-
-    __tablename__ = "node_intents"
-
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    node_id: Mapped[str] = mapped_column(ID)
-    action: Mapped[str]
-    message: Mapped[str]
-    at: Mapped[datetime]
-
-    __table_args__ = (CheckConstraint(one_of("action", NodeAction), name="action"),)
 
 
 class Audit(Base):

@@ -65,7 +65,10 @@ async def load(connection: Connection) -> Loaded:
 
 
 async def _jobs(connection: Connection, held: set[str]) -> list[JobRow]:
-    columns = f"id, namespace, name, generation, version, state, created_at, asked_at, traceparent, {SUBMITTER}"
+    columns = (
+        "id, namespace, name, generation, version, state, created_at, asked_at, traceparent, good_version, progress_at,"
+        + SUBMITTER
+    )
     rows = list(await connection.fetch(f"SELECT {columns} FROM jobs WHERE state IN ({OPEN})"))
     missing = held - {row["id"] for row in rows}
     async for page in in_pages(missing):

@@ -15,7 +15,7 @@ from skrei_scheduling.rows import ExecutionRow, Gone, JobRow, NodeRow, Unit
 EXECUTION_COLUMNS = (
     "id, job_id, job_version, namespace, task, partition, attempt, node_id, incarnation, state, observed, want, "
     "revision, seen_revision, cpu_milli, memory_bytes, disk_bytes, gpu, revoked, holds, starts, changes, message, "
-    "reason, evaluation_id, staged, "
+    "reason, evaluation_id, staged, ready, "
     "CASE WHEN staged THEN (SELECT r.digest FROM results r WHERE r.execution_id = executions.id) END AS digest"
 )
 """What `execution_row` needs of a row of `executions`."""
@@ -86,6 +86,7 @@ def execution_row(row: Mapping[str, Any]) -> ExecutionRow:
         message=row["message"],
         reason=row["reason"],
         staged=row["staged"],
+        ready=row["ready"],
         digest=row["digest"] or "",
         evaluation_id=row["evaluation_id"],
     )
@@ -147,6 +148,8 @@ def planned_job(
         state=JobState(row["state"]),
         created_at=row["created_at"],
         asked_at=row["asked_at"],
+        good_version=row["good_version"],
+        progress_at=row["progress_at"],
         traceparent=row["traceparent"],
         submitter=row["submitter"],
         won=won,

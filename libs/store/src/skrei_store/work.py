@@ -35,7 +35,8 @@ async def due(connection: Connection, limit: int) -> list[Evaluation]:
             WHERE run_after <= now() ORDER BY run_after, id LIMIT $1
         ) AS e
         CROSS JOIN LATERAL (
-            SELECT id, namespace, name, generation, version, state, created_at, asked_at, traceparent, {SUBMITTER}
+            SELECT id, namespace, name, generation, version, state, created_at, asked_at, good_version,
+                progress_at, traceparent, {SUBMITTER}
             FROM jobs WHERE jobs.id = e.job_id OFFSET 0
         ) AS j
         ORDER BY e.run_after, e.id

@@ -53,6 +53,7 @@ class Beginnings:
             return
         engine = self._keeper(task)
         held = Held(execution_id, order, needs, started_early=stages_at_once(task), engine=engine, steps=steps)
+        held.ready = None if task.check is None else False
         self._room.add(held)
         gpus = self._give_gpus(execution_id, needs.gpu)
         self._draft.reach(held, ExecutionState.STAGING)
@@ -126,6 +127,7 @@ class Beginnings:
             return True
         held = Held(known.execution_id, order, needs, started_early=True, engine=engine, phase=Phase.ADOPTING)
         held.steps, held.ports = steps_so_far(known, steps, now), known.ports
+        held.ready = None if task.check is None else False
         self._room.add(held)
         self._room.gpus.keep(known.execution_id, known.devices)
         self._draft.instruct(

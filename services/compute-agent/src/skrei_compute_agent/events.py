@@ -111,6 +111,15 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """What the check of a running start finds has changed."""
+
+    execution_id: str
+    start: int
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StageFailed:
     """An execution cannot be prepared (or was stopped while it was).
 
@@ -190,6 +199,7 @@ Event: TypeAlias = (
     | Fingerprinted
     | Staged
     | Noted
+    | Checked
     | StageFailed
     | Exited
     | NotAdopted

@@ -60,6 +60,8 @@ class Held:
     steps: tuple[Step, ...] = ()
     ports: tuple[PortObserved, ...] = ()
     """Its ports on this node, while it runs."""
+    ready: bool | None = None
+    """What its check finds; None where it has none."""
     story: deque[str] = field(default_factory=lambda: deque(maxlen=STORY_LINES))
 
     def reach(self, state: ExecutionState, at: datetime, start: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from skrei_compute_agent.beginnings import Beginnings
 from skrei_compute_agent.events import (
     Begun,
+    Checked,
     Commanded,
     Confirmed,
     Door,
@@ -116,8 +117,8 @@ class AgentMachine:
                 self._do(self.node.on_confirm(confirm, moment.wall))
             case Staged() | StageFailed() | Exited() | NotAdopted() | Uploaded() | UploadFailed() | TimerFired():
                 self._transitions.on(event)
-            case Noted(execution_id, text):
-                self._transitions.note(execution_id, text)
+            case Noted() | Checked():
+                self._transitions.told(event)
             case Replied(reply):
                 self._do(self.node.on_reply(reply, moment.wall))
                 if reply.refusal is None and self.node.greeted and reply.publisher_url != self._transitions.door:

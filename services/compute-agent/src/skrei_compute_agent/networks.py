@@ -50,6 +50,12 @@ class NetworkPolicy:
             return self.host
         return socket.gethostname() if address in ANYWHERE else address
 
+    def near(self, host: str) -> str:
+        """Return where this machine itself reaches a port that others are told of at `host`."""
+        if host != self.told(self.address):
+            return host
+        return "127.0.0.1" if self.address in ANYWHERE else self.address
+
     def may_open(self, address: str) -> bool:
         """Whether a job may ask for a port at this address: loopback, the owner's choice, or any if that is any."""
         return self.address in (address, *ANYWHERE) or ipaddress.ip_address(address).is_loopback

@@ -70,7 +70,7 @@ class Work(Protocol):
 class Listener(Protocol):
     """Who wants to know of starts; it never waits."""
 
-    def staged(self, wanted: Stage) -> None:
+    def staged(self, wanted: Stage, answer: Staged) -> None:
         """An execution is staged."""
 
     def begun(self, execution_id: str, start: int) -> None:
@@ -86,23 +86,36 @@ class Listener(Protocol):
         """What an execution left is about to go."""
 
 
-class Nobody:
-    """A listener that does not."""
+class Together:
+    """Several listeners, told in order."""
 
-    def staged(self, wanted: Stage) -> None:
-        """Nothing hangs on it."""
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def staged(self, wanted: Stage, answer: Staged) -> None:
+        """Tell them."""
+        for each in self._listeners:
+            each.staged(wanted, answer)
 
     def begun(self, execution_id: str, start: int) -> None:
-        """Nothing hangs on it."""
+        """Tell them."""
+        for each in self._listeners:
+            each.begun(execution_id, start)
 
     def adopted(self, wanted: Adopt) -> None:
-        """Nothing hangs on it."""
+        """Tell them."""
+        for each in self._listeners:
+            each.adopted(wanted)
 
     def ended(self, execution_id: str, answer: "Answer | None") -> None:
-        """Nothing hangs on it."""
+        """Tell them."""
+        for each in self._listeners:
+            each.ended(execution_id, answer)
 
     def dropped(self, execution_id: str) -> None:
-        """Nothing hangs on it."""
+        """Tell them."""
+        for each in self._listeners:
+            each.dropped(execution_id)
 
 
 class Runner:
@@ -116,7 +129,7 @@ class Runner:
         listener: Listener | None = None,
     ) -> None:
         self._work = work
-        self._listener = listener or Nobody()
+        self._listener = listener or Together()
         self._post = post
         self._fail = fail
         self._tasks: dict[str, asyncio.Task[Answer]] = {}
@@ -211,8 +224,9 @@ class Runner:
     async def _stage(self, wanted: Stage) -> Answer:
         with Notes(lambda line: self._post(Noted(wanted.execution_id, line))) as notes:
             ports = await self._work.stage(wanted, notes.tell)
-        self._listener.staged(wanted)
-        return Staged(wanted.execution_id, ports)
+        answer = Staged(wanted.execution_id, ports)
+        self._listener.staged(wanted, answer)
+        return answer
 
     async def _run(self, execution_id: str, start: int) -> Answer:
         self._listener.begun(execution_id, start)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from skrei_compute_agent.agent import Agent
+from skrei_compute_agent.checks import Checks
 from skrei_compute_agent.events import Begun, Fingerprinted, TidyDue
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.held import Phase
@@ -15,7 +16,8 @@ from skrei_compute_agent.journal import Journal
 from skrei_compute_agent.link import Link
 from skrei_compute_agent.logs import LogServer
 from skrei_compute_agent.machine import AgentMachine
-from skrei_compute_agent.runner import Runner, Work
+from skrei_compute_agent.networks import NetworkPolicy
+from skrei_compute_agent.runner import Runner, Together, Work
 from skrei_compute_agent.settings import Settings
 from skrei_compute_agent.shipper import LOOK_SECONDS, Shipper, Shipping
 from skrei_compute_agent.standing import Standing
@@ -83,7 +85,10 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         shipper = Shipper(folders, bytes_per_second=settings.log_ship_bytes_per_second)
         shipper.door(settings.publisher_url)
         stack.push_async_callback(shipper.close)
-        runner = Runner(tools.work, agent.post, agent.fail, Shipping(shipper))
+        policy = NetworkPolicy(address=settings.port_address, host=settings.port_host)
+        checks = Checks(agent.post, near=policy.near)
+        stack.push_async_callback(checks.close)
+        runner = Runner(tools.work, agent.post, agent.fail, Together(Shipping(shipper), checks))
         stack.push_async_callback(runner.close)
         stack.callback(agent.close)
         standing = Standing(settings.data_dir)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from skrei_compute_agent.events import Adopt, Answer, Exited, NotAdopted, Stage
+from skrei_compute_agent.events import Adopt, Answer, Exited, NotAdopted, Stage, Staged
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.shipping import PIECE_BYTES, Backoff, Budget, LogDoorAway, LogRefused, Piece, Stream, in_turn
 from skrei_kit.observability import get_logger
@@ -181,7 +181,7 @@ class Shipping:
         self._shipper = shipper
         self._tokens: dict[str, str] = {}
 
-    def staged(self, wanted: Stage) -> None:
+    def staged(self, wanted: Stage, answer: Staged) -> None:
         """See `Listener.staged`."""
         if _ships(wanted):
             self._tokens[wanted.execution_id] = wanted.order.token

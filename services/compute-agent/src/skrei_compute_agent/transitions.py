@@ -6,6 +6,7 @@ from typing import ClassVar, TypeAlias
 from skrei_compute_agent.beginnings import Beginnings
 from skrei_compute_agent.events import (
     ArmTimer,
+    Checked,
     DisarmTimers,
     DropFiles,
     ExecutionEvent,
@@ -13,6 +14,7 @@ from skrei_compute_agent.events import (
     Halted,
     Kill,
     NotAdopted,
+    Noted,
     Release,
     RunEngine,
     Staged,
@@ -60,7 +62,14 @@ class Transitions:
         held.tell(self._draft.now, event)
         handler(self, held, event)
 
-    def note(self, execution_id: str, text: str) -> None:
+    def told(self, event: Noted | Checked) -> None:
+        """Tell what is known of an execution that goes on."""
+        if isinstance(event, Noted):
+            self._note(event.execution_id, event.text)
+        else:
+            self._checked(event.execution_id, event.start, ready=event.ready)
+
+    def _note(self, execution_id: str, text: str) -> None:
         """Tell how far a preparation is; nothing hangs on it, so it gives way to all else."""
         held = self._room.held.get(execution_id)
         if held is None or held.phase is not Phase.STAGING or held.note == text:
@@ -68,6 +77,15 @@ class Transitions:
         held.note = text
         if len(self._draft.node.memory.outbox) < NOTED_FACTS:
             self._report(held)
+
+    def _checked(self, execution_id: str, start: int, *, ready: bool) -> None:
+        """Tell whether a start is ready; what came too late for that is nothing."""
+        held = self._room.held.get(execution_id)
+        running = held is not None and held.phase in (Phase.RUNNING, Phase.ADOPTING)
+        if held is None or not running or held.ready is ready or start != self._draft.starts(execution_id):
+            return
+        held.ready = ready
+        self._report(held)
 
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left, when nothing of it runs any more."""
@@ -188,6 +206,7 @@ class Transitions:
                 steps=held.steps,
                 note=held.note or None if held.phase is Phase.STAGING else None,
                 ports=held.ports or None,
+                ready=held.ready,
             )
         )
 
