@@ -380,7 +380,7 @@ PAIRS = [
     (client.AsyncClient, sync.Client),
 ]
 ONLY_BLOCKING = {sync.Client: {"fetch", "follow", "wait"}}
-ONLY_ASYNCHRONOUS = {client.AsyncClient: {"call", "download"}}
+ONLY_ASYNCHRONOUS = {client.AsyncClient: {"call", "download", "headers", "stream", "unreachable"}}
 
 
 @pytest.mark.parametrize(("asynchronous", "blocking"), PAIRS, ids=lambda kind: kind.__name__)

@@ -11,19 +11,16 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx2
 
-from skrei import calls
+from skrei import calls, streams
 from skrei.answers import (
     ATTEMPTS,
     CONNECT_SECONDS,
-    LOG_FRAME_BYTES,
     TIMEOUT_SECONDS,
     document_of,
-    log_line_of,
     pause_seconds,
     problem_of,
     said_of,
@@ -31,8 +28,8 @@ from skrei.answers import (
 from skrei.calls import Call
 from skrei.credentials import headers_for
 from skrei.endpoint import API, is_loopback, resolve
-from skrei.errors import LogsFailed, Unreachable
-from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, LogLine, Node, Page, Submitted
+from skrei.errors import Unreachable
+from skrei.views import Document, Event, Execution, HistoryItem, Job, JobDetails, LogLine, Node, Page, Submitted
 from skrei_domain.errors import SkreiError
 
 if TYPE_CHECKING:
@@ -59,7 +56,8 @@ class AsyncClient:
     ) -> None:
         self.endpoint = resolve(endpoint, os.environ)
         self._token = token
-        self._answered = False
+        self.answered = False
+        """Whether this API has answered once: then it is worth waiting for."""
         self._http = httpx2.AsyncClient(
             base_url=self.endpoint,
             timeout=httpx2.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
@@ -152,28 +150,17 @@ class AsyncClient:
         self, job_id: str, *, execution_id: str = "", follow: bool = False, tail: bool = False
     ) -> AsyncIterator[LogLine]:
         """Yield a job's output until its end (`follow` waits for more). Raises LogsFailed on an error frame."""
-        from websockets.asyncio.client import connect
-        from websockets.exceptions import ConnectionClosedError, InvalidHandshake
+        async for line in streams.logs(self, job_id, execution_id=execution_id, follow=follow, tail=tail):
+            yield line
 
-        query = {"execution_id": execution_id, "follow": calls.flag(follow), "tail": calls.flag(tail)}
-        url = f"ws{self.endpoint.removeprefix('http')}{API}{calls.job_path(job_id)}/logs?{urlencode(query)}"
-        proxy: Literal[True] | None = None if is_loopback(self.endpoint) else True
-        try:
-            async with connect(
-                url,
-                max_size=LOG_FRAME_BYTES,
-                proxy=proxy,
-                open_timeout=CONNECT_SECONDS,
-                additional_headers=self._headers(),
-            ) as stream:
-                async for frame in stream:
-                    yield log_line_of(frame)
-        except ConnectionClosedError as error:
-            raise LogsFailed("The log stream broke off.", hint="Ask again; the output is kept.") from error
-        except InvalidHandshake as error:
-            raise LogsFailed(f"The API did not open a log stream: {error}.") from error
-        except OSError as error:
-            raise self._unreachable() from error
+    async def events(self, job_id: str, *, after: int = 0, stay: bool = False) -> AsyncIterator[Event]:
+        """Yield what happens to a job as it happens, from its history's item after number `after` on.
+
+        Ends when the job has ended; with `stay` it waits for what a later version brings. A stream that breaks off is
+        taken up where it was. Raises NotFound, Unreachable or EventsFailed.
+        """
+        async for event in streams.events(self, job_id, after=after, stay=stay):
+            yield event
 
     # -------------------------------------------------------------- transport
 
@@ -208,15 +195,15 @@ class AsyncClient:
             retry_after = ""
             try:
                 response = await self._http.request(
-                    method, API + path, params=wanted, json=body, headers=self._headers()
+                    method, API + path, params=wanted, json=body, headers=self.headers()
                 )
             except httpx2.TransportError as error:
                 problem = self._silent(error)
                 # Who never answered may not be there at all: that is told at once.
-                passing = self._answered
+                passing = self.answered
                 cause: Exception | None = error
             else:
-                self._answered = True
+                self.answered = True
                 if response.status_code == httpx2.codes.OK:
                     return document_of(response.content, self.endpoint, _said(response))
                 refused = problem_of(response.status_code, response.content, self.endpoint, _said(response))
@@ -227,7 +214,14 @@ class AsyncClient:
             await asyncio.sleep(pause_seconds(retry_after, attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _headers(self) -> dict[str, str]:
+    def stream(
+        self, path: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[httpx2.Response]:
+        """Open an answer that goes on; whatever it is, it is the caller's to judge. Raises what HTTPX raises."""
+        return self._http.stream("GET", API + path, params=query, headers={**self.headers(), **headers})
+
+    def headers(self) -> dict[str, str]:
+        """Return what says who asks."""
         return {"Authorization": f"Bearer {self._token}"} if self._token else headers_for(self.endpoint)
 
     def _silent(self, error: httpx2.TransportError) -> Unreachable:
@@ -235,9 +229,10 @@ class AsyncClient:
             return Unreachable(
                 f"The API at {self.endpoint} did not answer in time.", hint="Look at the log of `skrei serve`."
             )
-        return self._unreachable()
+        return self.unreachable()
 
-    def _unreachable(self) -> Unreachable:
+    def unreachable(self) -> Unreachable:
+        """Return the error of an API that does not answer."""
         return Unreachable(
             f"No Skrei API answers at {self.endpoint}.",
             hint="Start one with `skrei serve`, or name another with --api URL (or SKREI_API_URL).",

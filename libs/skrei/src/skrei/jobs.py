@@ -12,7 +12,7 @@ from skrei.follow import follow
 from skrei.model import JobLike, document_of, replaced
 from skrei.progress import Progress, best_attempts
 from skrei.results import Fetched, NoMeter, Wish, fetch
-from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, LogLine
+from skrei.views import Document, Event, Execution, HistoryItem, Job, JobDetails, LogLine
 
 if TYPE_CHECKING:
     from skrei.client import AsyncClient
@@ -195,6 +195,13 @@ class AsyncJobHandle:
             token = page.next_token
             if not token or len(page.items) < PAGE:
                 return
+
+    def events(self, *, after: int = 0, stay: bool = False) -> AsyncIterator[Event]:
+        """Yield what happens as it happens, from the item after number `after` on, until the job has ended.
+
+        With `stay`, goes on with what a later version brings. A stream that breaks off is taken up where it was.
+        """
+        return self._client.events(self.id, after=after, stay=stay)
 
     def logs(self, *, follow: bool = False, execution_id: str = "", only_new: bool = False) -> AsyncIterator[LogLine]:
         """Yield the output; `follow` goes on until the program ends, `only_new` leaves out what was said before.

@@ -20,7 +20,7 @@ from skrei.loop import Loop
 from skrei.progress import Progress
 from skrei.results import Fetched, Wish, fetch
 from skrei.sync_jobs import Jobs, Nodes
-from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, LogLine, Node, Page, Submitted
+from skrei.views import Document, Event, Execution, HistoryItem, Job, JobDetails, LogLine, Node, Page, Submitted
 
 T = TypeVar("T")
 
@@ -129,6 +129,10 @@ class Client:
     ) -> Iterator[LogLine]:
         """See `AsyncClient.logs`."""
         return self._loop.each(self._client.logs(job_id, execution_id=execution_id, follow=follow, tail=tail))
+
+    def events(self, job_id: str, *, after: int = 0, stay: bool = False) -> Iterator[Event]:
+        """See `AsyncClient.events`."""
+        return self._loop.each(self._client.events(job_id, after=after, stay=stay))
 
     def node(self, node_id: str) -> Node:
         """See `AsyncClient.node`."""

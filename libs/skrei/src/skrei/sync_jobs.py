@@ -11,7 +11,7 @@ from skrei.model import JobLike
 from skrei.nodes import AsyncNodes
 from skrei.progress import Progress
 from skrei.results import Fetched, NoMeter
-from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, LogLine, Node
+from skrei.views import Document, Event, Execution, HistoryItem, Job, JobDetails, LogLine, Node
 
 
 class Jobs:
@@ -159,6 +159,13 @@ class JobHandle:
     def history(self, *, event_type: str = "all", execution_id: str = "") -> Iterator[HistoryItem]:
         """Yield what has happened until now, oldest first; `follow` goes on with what comes."""
         return self._loop.each(self._job.history(event_type=event_type, execution_id=execution_id))
+
+    def events(self, *, after: int = 0, stay: bool = False) -> Iterator[Event]:
+        """Yield what happens as it happens, from the item after number `after` on, until the job has ended.
+
+        With `stay`, goes on with what a later version brings. A stream that breaks off is taken up where it was.
+        """
+        return self._loop.each(self._job.events(after=after, stay=stay))
 
     def logs(self, *, follow: bool = False, execution_id: str = "", only_new: bool = False) -> Iterator[LogLine]:
         """Yield the output; `follow` goes on until the program ends, `only_new` leaves out what was said before.

@@ -212,6 +212,21 @@ class HistoryItem:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens to a job: an item of its history, or (`ended`) that a version of it has ended."""
+
+    item: HistoryItem | None
+    state: str
+    """What the version ended as; empty while it has not."""
+    version: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job's version has ended, and all of its history was told."""
+        return self.item is None
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A node as the control plane knows it."""
 
