@@ -31,6 +31,7 @@ from skrei import (
     WaitTimeout,
     Wasm,
     client,
+    job_results,
     jobs,
     nodes,
     sync,
@@ -157,6 +158,38 @@ async def test_a_wait_that_takes_too_long_says_that_the_job_goes_on() -> None:
     async with client_of(followed("Running")) as c:
         with pytest.raises(WaitTimeout, match=r"hello is Running after 0\.01 s; it goes on"):
             await (await c.jobs.get("x")).wait(timeout=0.01)
+
+
+def rolled(*items: object, version: int = 2) -> FakeApi:
+    return FakeApi(
+        {
+            f"GET {JOBS}/x": {"Job": job(Version=2)},
+            f"GET {JOBS}/{ID}": {"Job": job(Version=version)},
+            f"GET {JOBS}/{ID}/history": page("t", event(1, "Version 1 is ready", ReadyVersion="1"), *items),
+            f"GET {JOBS}/{ID}/executions": page("", execution(1, state=6)),
+        }
+    )
+
+
+async def test_a_version_of_a_service_is_waited_for_until_it_is_ready() -> None:
+    async with client_of(rolled(event(2, "Version 2 is ready", ReadyVersion="2"))) as c:
+        assert (await (await c.jobs.get("x")).wait_ready()).version == 2
+    async with client_of(rolled()) as c:
+        with pytest.raises(WaitTimeout):
+            await (await c.jobs.get("x")).wait_ready(timeout=0.01)
+
+
+@pytest.mark.parametrize(
+    ("items", "version", "told"),
+    [
+        ((event(2, "back to version 1", GoneBackFrom="2"),), 3, "back to version 1"),
+        ((), 3, "Version 2 was replaced by version 3 first"),
+    ],
+)
+async def test_a_version_that_will_not_be_ready_is_told(items: tuple[object, ...], version: int, told: str) -> None:
+    async with client_of(rolled(*items, version=version)) as c:
+        with pytest.raises(JobFailed, match=told):
+            await (await c.jobs.get("x")).wait_ready(timeout=5)
 
 
 @pytest.mark.parametrize(("codes", "highest"), [((0, 3), 3), ((0,), 0), ((0, None), None), ((), None)])
@@ -375,7 +408,7 @@ def public(kind: type) -> dict[str, Any]:
 PAIRS = [
     (jobs.AsyncJobs, sync_jobs.Jobs),
     (jobs.AsyncJobHandle, sync_jobs.JobHandle),
-    (jobs.AsyncResults, sync_jobs.Results),
+    (job_results.AsyncResults, sync_jobs.Results),
     (nodes.AsyncNodes, sync_jobs.Nodes),
     (client.AsyncClient, sync.Client),
 ]

@@ -1,18 +1,17 @@
 """`client.jobs`: jobs as things that one runs, waits for, reads and stops."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from skrei import calls
 from skrei.errors import JobFailed, WaitTimeout
 from skrei.follow import follow
+from skrei.job_results import AsyncResults
 from skrei.model import JobLike, document_of, replaced
 from skrei.progress import Progress, best_attempts
-from skrei.results import Fetched, NoMeter, Wish, fetch
-from skrei.views import Document, Event, Execution, HistoryItem, Job, JobDetails, LogLine
+from skrei.rollout import Rollout
+from skrei.views import Event, Execution, HistoryItem, Job, JobDetails, LogLine
 
 if TYPE_CHECKING:
     from skrei.client import AsyncClient
@@ -150,11 +149,7 @@ class AsyncJobHandle:
                 async for look in self.follow():
                     self.view = look.job
         except TimeoutError as error:
-            raise WaitTimeout(
-                f"{self.name} is {self.state} after {timeout:g} s; it goes on.",
-                hint=self.message or "wait() waits on, stop() stops it.",
-                job_id=self.id,
-            ) from error
+            raise _too_long(self, timeout) from error
         if check and self.state != "Completed":
             why = f": {self.message}" if self.message else "."
             raise JobFailed(
@@ -162,6 +157,32 @@ class AsyncJobHandle:
                 job_id=self.id,
                 state=self.state,
                 hint=f"What happened: history(), executions(), logs(); or skrei describe {self.id}",
+            )
+        return self
+
+    async def wait_ready(self, *, timeout: float | None = None) -> Self:
+        """Return itself once every replica of this version of a service is ready, as its checks say.
+
+        Raises JobFailed where the service ends, has gone back to an earlier version because this one was not ready in
+        time, or was updated meanwhile; WaitTimeout after `timeout` seconds.
+        """
+        rollout = Rollout(self.version)
+        try:
+            async with asyncio.timeout(timeout):
+                async for look in self.follow():
+                    self.view = look.job
+                    rollout.take(look.events)
+                    rollout.look(look.job.version)
+                    if rollout.settled:
+                        break
+        except TimeoutError as error:
+            raise _too_long(self, timeout) from error
+        if not rollout.ready:
+            raise JobFailed(
+                rollout.problem or f"{self.name} ended as {self.state}.",
+                job_id=self.id,
+                state=self.state,
+                hint="What happened: history(), executions(), logs().",
             )
         return self
 
@@ -230,31 +251,9 @@ class AsyncJobHandle:
         return await self.refresh()
 
 
-class AsyncResults:
-    """What a job left."""
-
-    def __init__(self, client: "AsyncClient", job_id: str, execution_id: str) -> None:
-        self._client = client
-        self._job_id = job_id
-        self._execution_id = execution_id
-
-    async def list(self) -> tuple[Document, ...]:
-        """Return where each result is: `Type` and `Params`, as the API tells it."""
-        return (await self._client.send(calls.results(self._job_id, execution_id=self._execution_id))).items
-
-    async def download(
-        self,
-        target: str | os.PathLike[str],
-        *,
-        overwrite: bool = False,
-        per_partition: bool = False,
-        raw: bool = False,
-        meter: NoMeter | None = None,
-    ) -> Fetched:
-        """Fetch everything below the folder `target`, which is made, checked by size and digest.
-
-        Several partitions lie together with their output joined in order; `per_partition` gives each a folder, `raw`
-        keeps the archives. Whatever goes wrong, `target` is as it was.
-        """
-        wish = Wish(execution_id=self._execution_id, raw=raw, apart=per_partition, overwrite=overwrite)
-        return await fetch(self._client, self._job_id, Path(target), wish, meter)
+def _too_long(job: AsyncJobHandle, timeout: float | None) -> WaitTimeout:
+    return WaitTimeout(
+        f"{job.name} is {job.state} after {timeout or 0:g} s; it goes on.",
+        hint=job.message or "wait() waits on, stop() stops it.",
+        job_id=job.id,
+    )

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Self
 
 from skrei import calls
-from skrei.jobs import AsyncJobHandle, AsyncJobs, AsyncResults
+from skrei.job_results import AsyncResults
+from skrei.jobs import AsyncJobHandle, AsyncJobs
 from skrei.loop import Loop
 from skrei.model import JobLike
 from skrei.nodes import AsyncNodes
@@ -138,6 +139,15 @@ class JobHandle:
         With `check`, raises JobFailed where it ended otherwise than Completed, as `subprocess.run` does.
         """
         self._loop.do(self._job.wait, timeout=timeout, check=check)
+        return self
+
+    def wait_ready(self, *, timeout: float | None = None) -> Self:
+        """Return itself once every replica of this version of a service is ready, as its checks say.
+
+        Raises JobFailed where the service ends, has gone back to an earlier version because this one was not ready in
+        time, or was updated meanwhile; WaitTimeout after `timeout` seconds.
+        """
+        self._loop.do(self._job.wait_ready, timeout=timeout)
         return self
 
     def follow(self) -> Iterator[Progress]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from skrei import state
 from skrei.cli import render
 from skrei.cli.ask import Ask, job_path
-from skrei.cli.exit_codes import NOT_RUN, TIMED_OUT, Ends
+from skrei.cli.exit_codes import FAILED, NOT_RUN, TIMED_OUT, Ends
 from skrei.cli.flags import JOB, NAMESPACE, flag, integer, one_of, seconds, text
 from skrei.cli.grammar import Argument, Command, Misuse, Values
 from skrei.cli.looks import executions_of, looks
@@ -18,6 +18,7 @@ from skrei.cli.references import job_named
 from skrei.cli.run_options import EXIT_CODES, STAYING
 from skrei.cli.texts import short
 from skrei.errors import ApiError, CommandFailed, Rejected
+from skrei.rollout import Rollout
 from skrei.views import Document, Job, items
 
 SERVERS = ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime")
@@ -28,7 +29,9 @@ WAIT = Command(
     "Wait until jobs have ended, and exit with the highest exit code of their programs.",
     "skrei.cli.acts:wait",
     (
-        one_of("--for", "What to wait for.", "end", "running", default="end"),
+        one_of(
+            "--for", "What to wait for; ready is a service's whole version.", "end", "running", "ready", default="end"
+        ),
         seconds("--timeout", "At most so long; 0 is no limit."),
         flag("--quiet", "Say nothing.", "-q"),
         NAMESPACE,
@@ -92,8 +95,15 @@ def wait(values: Values) -> int:
 
 def _wait_for(ask: Ask, job_id: str, values: Values, until: float | None) -> int:
     ends = Ends()
+    rollout: Rollout | None = None
     for look in looks(ask, job_id):
         ends.take(look.events)
+        if values.text("for") == "ready":
+            rollout = rollout or Rollout(look.job.version)
+            rollout.take(look.events)
+            rollout.look(look.job.version)
+            if rollout.settled:
+                return _tell_rollout(job_id, rollout, values)
         if look.job.is_terminal:
             from skrei.cli.render_jobs import job_state
 
@@ -112,6 +122,16 @@ def _wait_for(ask: Ask, job_id: str, values: Values, until: float | None) -> int
                 exit_code=TIMED_OUT,
             )
     raise AssertionError("unreachable: looks end with a terminal one")
+
+
+def _tell_rollout(job_id: str, rollout: Rollout, values: Values) -> int:
+    if not rollout.ready:
+        raise CommandFailed(
+            rollout.problem, hint=f"What each version did: skrei job history {short(job_id)}", exit_code=FAILED
+        )
+    if not values.flag("quiet"):
+        render.line(f"{short(job_id)} version {rollout.version} is ready")
+    return 0
 
 
 def rerun(values: Values) -> int:
