@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from skrei_plugin_api.engine import Engine, Mount
+from skrei_plugin_api.engine import Engine, Mount, RunRequest
 from skrei_plugin_api.plugin import Params, PluginContext
 from skrei_plugin_api.registry import engines
-from skrei_plugin_api.testing import Behaviour, EngineContract, Program, ScriptedEngine
+from skrei_plugin_api.testing import Behaviour, EngineContract, Program, Running, ScriptedEngine
+from tests.support.components import PROBE, words
 from tests.support.wat import behaving
 
 
@@ -32,6 +33,25 @@ class TestWasm(EngineContract):
         path = folder / f"{hash(module)}.wasm"
         path.write_bytes(module)
         return Program({"EntryModule": "main.wasm"}, (Mount(path, "main.wasm"),))
+
+
+class TestWasmComponent(TestWasm):
+    exit_code = 1  # WASI preview 2 knows but one
+
+    @pytest.fixture
+    async def engine(self, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+        state = tmp_path_factory.getbasetemp() / "component-state"  # compiled once: that takes longer than a run
+        engine = engines().load("wasm")(PluginContext(state))
+        (workdir := tmp_path_factory.mktemp("first")).chmod(0o700)
+        await engine.run(
+            RunRequest("e-first", 1, {"EntryModule": "m"}, workdir, mounts=(Mount(PROBE, "m"),)), Running()
+        )
+        yield engine
+        await engine.close()
+
+    def program(self, behaviour: Behaviour, folder: Path) -> Program:
+        params = {"EntryModule": "main.wasm", "Parameters": words(behaviour)}
+        return Program(params, (Mount(PROBE, "main.wasm"),))
 
 
 class TestScripted(EngineContract):

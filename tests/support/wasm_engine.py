@@ -17,12 +17,18 @@ from skrei_plugin_wasm.engine import WasmEngine
 class Bench:
     """An engine, and a folder for each run on it."""
 
-    def __init__(self, folder: Path, *, state: Path | None = None, **options: str) -> None:
+    def __init__(
+        self, folder: Path, *, state: Path | None = None, allow_addresses: Sequence[str] = (), **options: str
+    ) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.modules = (state or folder / "state") / "modules"
         self.engine = WasmEngine(
-            PluginContext(self.modules.parent, options={f"wasm_{name}": value for name, value in options.items()})
+            PluginContext(
+                self.modules.parent,
+                options={f"wasm_{name}": value for name, value in options.items()},
+                allow_addresses=tuple(allow_addresses),
+            )
         )
         self._runs = 0
 
@@ -34,6 +40,8 @@ class Bench:
         outputs: Mapping[str, str] | None = None,
         memory_bytes: int = 0,
         timeout_seconds: float | None = None,
+        network: str = "None",
+        domains: Sequence[str] = (),
         **params: Any,
     ) -> RunRequest:
         """Return a run of `module`, mounted at main.wasm."""
@@ -53,6 +61,8 @@ class Bench:
             outputs=tuple(Output(name, at) for name, at in (outputs or {}).items()),
             resources=Resources(memory_bytes=memory_bytes),
             timeout_seconds=timeout_seconds,
+            network=network,
+            domains=tuple(domains),
         )
 
     async def run(self, module: bytes | None, **given: Any) -> RunOutcome:

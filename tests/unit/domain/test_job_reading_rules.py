@@ -393,21 +393,6 @@ def test_nesting_beyond_reason_is_a_problem_and_not_a_crash() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "named"),
-    [
-        (
-            with_task(Network={"Type": "bridge"}),
-            "Tasks[0].Network.Type 'Bridge' (only 'Default' and 'None' yet for wasm)",
-        ),
-    ],
-)
-def test_what_later_versions_bring_is_refused_by_name(raw: dict[str, Any], named: str) -> None:
-    with pytest.raises(Unsupported) as raised:
-        parse_job(raw)
-    assert raised.value.message == f"not supported yet: {named}"
-
-
-@pytest.mark.parametrize(
     "domain", ["Example.com ", ".example.com", "*.example.com", "a-b.c.xn--p1ai", "192.0.2.1", "2001:db8::1"]
 )
 @pytest.mark.row("2.4/domains")
@@ -426,9 +411,10 @@ def test_ports_are_read_with_what_is_not_said() -> None:
     )
 
 
+@pytest.mark.parametrize("engine", [DOCKER, {"Type": "wasm", "Params": {"EntryModule": "m"}}])
 @pytest.mark.parametrize("kind", ["Host", "Full", "Bridge", "None", "Default"])
-def test_a_container_may_have_every_network_that_its_engine_makes(kind: str) -> None:
-    spec, _ = parse_job(with_task(Engine=DOCKER, Network={"Type": kind.lower()}))
+def test_a_task_may_have_every_network_that_its_engine_makes(engine: dict[str, Any], kind: str) -> None:
+    spec, _ = parse_job(with_task(Engine=engine, Network={"Type": kind.lower()}))
     assert spec.tasks[0].network.type == kind
 
 

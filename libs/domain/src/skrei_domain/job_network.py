@@ -43,8 +43,6 @@ def read_network(reading: Reading, raw: object, path: str, engine: str) -> dict[
         reading.unique(values, key.lower())
     if kind == "HTTP" and not domains:
         reading.missing(f"{path}.Domains", "at least one domain where Network.Type is HTTP", "none")
-    if kind not in ("Default", "None") and engine.casefold() == "wasm":
-        reading.later.append(f"{path}.Type {kind!r} (only 'Default' and 'None' yet for wasm)")
     return found
 
 

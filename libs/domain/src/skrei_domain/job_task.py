@@ -10,6 +10,7 @@ from skrei_domain.job_params import engine_params, storage_params
 from skrei_domain.job_reading import Keys, Reading
 from skrei_domain.resources import parse_bytes, parse_cpu, parse_gpu
 from skrei_domain.spec import MAX_COUNT, MAX_ENV, MAX_NAME_BYTES
+from skrei_domain.wasm_legacy import lift_wasm
 
 DEFAULT_CPU = "500m"
 DEFAULT_MEMORY = "512mb"
@@ -42,6 +43,7 @@ def read_task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     task = reading.record(raw, path, _TASK)
     task["Name"] = reading.needed(task.get("Name"), f"{path}.Name", limit=MAX_NAME_BYTES)
     task["Engine"] = _config(reading, task.get("Engine"), f"{path}.Engine", needed=True)
+    lift_wasm(task)
     engine_params(reading, task["Engine"]["Type"], task["Engine"]["Params"], f"{path}.Engine.Params")
     task["Publisher"] = _config(reading, task.get("Publisher"), f"{path}.Publisher", needed=False)
     task["Env"] = _env(reading, task.get("Env"), f"{path}.Env")

@@ -117,6 +117,8 @@ class EngineContract:
     """Params that are wrong, by the path of the field that is."""
     trap_code: ClassVar[FailureCode] = FailureCode.TRAP
     """How an engine calls it that a program was ended for what it did; where any end is an exit code, the nearest."""
+    exit_code: ClassVar[int] = 7
+    """How programs end that did not do what they should, by a number of their choice where they have one."""
     surroundings: ClassVar[frozenset[str]] = frozenset()
     """Variables that what runs the program sets besides those that it was given."""
 
@@ -146,9 +148,10 @@ class EngineContract:
         assert outcome.started_at <= outcome.ended_at
 
     async def test_an_exit_code_is_no_failure(self, engine: Engine, tmp_path: Path) -> None:
-        outcome = await engine.run(self.request(Behaviour(say="x", exit_code=7), tmp_path), Running())
-        assert (outcome.exit_code, outcome.failure) == (7, None)
-        assert contents(outcome)["exitCode"] == b"7"
+        request = self.request(Behaviour(say="x", exit_code=self.exit_code), tmp_path)
+        outcome = await engine.run(request, Running())
+        assert (outcome.exit_code, outcome.failure) == (self.exit_code, None)
+        assert contents(outcome)["exitCode"] == str(self.exit_code).encode()
 
     async def test_a_trap_is_a_failure_with_its_reason_and_keeps_the_logs(self, engine: Engine, tmp_path: Path) -> None:
         outcome = await engine.run(self.request(Behaviour(say="before\n", trap=True), tmp_path), Running())

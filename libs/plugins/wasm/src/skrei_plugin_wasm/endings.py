@@ -9,6 +9,9 @@ import wasmtime
 
 _PAGE_BYTES = 64 * 1024
 _TOO_SMALL = re.compile(r"memory minimum size of (\d+) pages exceeds memory limits")
+_INTERRUPTED = "wasm trap: interrupt"
+_UNREACHED = "wasm trap: "
+_MISSING = re.compile(r"component imports (\w+) `(.*?)`, but")
 _UNKNOWN_IMPORT = re.compile(r"unknown import: `(.*?)::(.*?)`")
 
 
@@ -27,16 +30,29 @@ def explain(error: wasmtime.Trap | wasmtime.WasmtimeError, order: dict[str, Any]
             return timeout(order)
         return Failed("trap", _cause(error))
     text = str(error)
+    if _INTERRUPTED in text:
+        return timeout(order)
+    if _UNREACHED in text:
+        return Failed("trap", _cause(error))
+    if found := _MISSING.search(text):
+        return Failed(
+            "module-invalid",
+            f"the component imports {found[1]} `{found[2]}`, which is not offered here: WASI preview 2 is, without its "
+            "sockets and without wasi:http",
+        )
     if found := _TOO_SMALL.search(text):
         return Failed(
             "out-of-memory",
             f"the module starts with {int(found[1]) * _PAGE_BYTES} bytes of memory; "
             f"Resources.Memory allows {order['memory']} bytes",
         )
+    if (found := _UNKNOWN_IMPORT.search(text)) and found[1] == "wasi:http/requests" and found[2] == "http_request":
+        message = "the module wants to use the web (wasi:http/requests), which Network.Type None does not give it"
+        return Failed("module-invalid", message)
     if found := _UNKNOWN_IMPORT.search(text):
         return Failed(
             "module-invalid", f"unknown module \"{found[1]}\": the module imports '{found[2]}' from it; "
-            "name the module that has it in ImportModules",
+            "name the input that has it in ImportModules, or give it that name as Target",
         )  # fmt: skip
     if "GC heap out of memory" in text:
         return Failed(

@@ -29,7 +29,7 @@ class EngineClosed(SkreiError):
 
 
 class WasmEngine(Engine):
-    """Runs WASI modules (preview 1), each in a child process that can be killed."""
+    """Runs WASI modules (preview 1) and components (preview 2), each in a child process that can be killed."""
 
     plugin_api = PLUGIN_API
     name = "wasm"
@@ -65,7 +65,7 @@ class WasmEngine(Engine):
 
     async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
         """Run a module in a child process of its own; cancelled, the child is killed."""
-        order = _order(request)
+        order = _order(request, self.context.allow_addresses)
         told = False
         while True:
             try:
@@ -131,7 +131,7 @@ class WasmEngine(Engine):
             raise
 
 
-def _order(request: RunRequest) -> dict[str, Any]:
+def _order(request: RunRequest, private: tuple[str, ...]) -> dict[str, Any]:
     params = request.params
     return {
         "workdir": str(request.workdir),
@@ -144,6 +144,9 @@ def _order(request: RunRequest) -> dict[str, Any]:
         "outputs": [(output.name, output.path) for output in request.outputs],
         "memory": request.resources.memory_bytes,
         "timeout": request.timeout_seconds,
+        "network": request.network,
+        "domains": request.domains,
+        "private": private,
         "max_output": request.max_output_bytes,
         "inline_limit": request.inline_result_limit,
     }

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import wasmtime
+    from wasmtime.component import Component
+
+    Kind: TypeAlias = type[wasmtime.Module] | type[Component]
 
 IN_MEMORY = 16
 """Modules kept ready in one child: a node's jobs repeat the same few; each costs its code's size."""
@@ -24,10 +27,11 @@ CONFIG = "epoch,no-threads,one-memory"
 """Names the settings of `sandbox.new_engine`; change it with them."""
 MAGIC = b"\x00asm"
 CORE_VERSION = b"\x01\x00\x00\x00"
+COMPONENT_VERSION = b"\x0d\x00\x01\x00"
 
 
 class InvalidModule(Exception):
-    """The bytes are no core WebAssembly module, or do not compile; the text says why."""
+    """The bytes are no WebAssembly, or do not compile; the text says why."""
 
 
 class Modules:
@@ -37,11 +41,11 @@ class Modules:
         self._engine = engine
         self._folder = folder
         self._disk_bytes = disk_bytes
-        self._ready: OrderedDict[bytes, wasmtime.Module] = OrderedDict()
+        self._ready: OrderedDict[bytes, wasmtime.Module | Component] = OrderedDict()
         self._salt = f"{version('wasmtime')} {platform.machine()} {CONFIG}".encode()
 
-    def get(self, wasm: bytes) -> "wasmtime.Module":
-        """Return the compiled module. Raises InvalidModule."""
+    def get(self, wasm: bytes) -> "wasmtime.Module | Component":
+        """Return the compiled module or component, as its header says. Raises InvalidModule."""
         key = hashlib.sha256(wasm).digest()
         module = self._ready.get(key)
         if module is not None:
@@ -53,34 +57,35 @@ class Modules:
             self._ready.popitem(last=False)
         return module
 
-    def _from_disk(self, key: bytes, wasm: bytes) -> "wasmtime.Module":
+    def _from_disk(self, key: bytes, wasm: bytes) -> "wasmtime.Module | Component":
+        kind = _kind(wasm)
         name = hashlib.sha256(key + self._salt).hexdigest()
         path = self._folder / f"{name}.cwasm"
-        module = self._load(path)
+        module = self._load(path, kind)
         if module is not None:
             return module
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._compiling(name):  # many partitions of one job start at once: one child compiles
-            module = self._load(path)
-            return self._compile(wasm, path) if module is None else module
+            module = self._load(path, kind)
+            return self._compile(wasm, path, kind) if module is None else module
 
-    def _load(self, path: Path) -> "wasmtime.Module | None":
+    def _load(self, path: Path, kind: "Kind") -> "wasmtime.Module | Component | None":
         import wasmtime
 
         try:
             os.utime(path)
-            return wasmtime.Module.deserialize_file(self._engine, str(path))
+            return kind.deserialize_file(self._engine, str(path))
         except FileNotFoundError:
             return None
         except wasmtime.WasmtimeError:  # cut short by a full disk, or another build: compiled again
             path.unlink(missing_ok=True)
             return None
 
-    def _compile(self, wasm: bytes, path: Path) -> "wasmtime.Module":
+    def _compile(self, wasm: bytes, path: Path, kind: "Kind") -> "wasmtime.Module | Component":
         import wasmtime
 
         try:
-            module = wasmtime.Module(self._engine, wasm)
+            module = kind(self._engine, wasm)
         except wasmtime.WasmtimeError as error:
             raise InvalidModule(f"the module does not compile: {error}") from error
         partial = path.with_suffix(f".{os.getpid()}.part")
@@ -121,8 +126,23 @@ class Modules:
                 total -= size
 
 
+def _kind(wasm: bytes) -> "Kind":
+    if is_component(wasm):
+        from wasmtime.component import Component  # only where there is one: most children never need it
+
+        return Component
+    import wasmtime
+
+    return wasmtime.Module
+
+
+def is_component(wasm: bytes) -> bool:
+    """Whether these bytes are a component of WASI preview 2, not a module of preview 1."""
+    return wasm[:8] == MAGIC + COMPONENT_VERSION
+
+
 def _refuse_others(wasm: bytes) -> None:
     if not wasm.startswith(MAGIC):
         raise InvalidModule(f"this is no WebAssembly module: {len(wasm)} bytes that start with {bytes(wasm[:8])!r}")
-    if wasm[4:8] != CORE_VERSION:
-        raise InvalidModule("this is a WebAssembly component; only core modules with WASI preview 1 are run here")
+    if wasm[4:8] not in (CORE_VERSION, COMPONENT_VERSION):
+        raise InvalidModule(f"this is WebAssembly of a version that is not run here: {wasm[4:8].hex()}")

@@ -8,15 +8,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import wasmtime
 
+from skrei_plugin_api.outbound import Outbound, networks
 from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
 from skrei_plugin_wasm.endings import Failed, explain, timeout, unknown_entrypoint
-from skrei_plugin_wasm.layout import File, LayoutError, Preopen, guest_path, lay_out
+from skrei_plugin_wasm.inputs import read
+from skrei_plugin_wasm.layout import File, LayoutError, Preopen, lay_out
+from skrei_plugin_wasm.linking import Linking, needs
 from skrei_plugin_wasm.modules import InvalidModule, Modules
+from skrei_plugin_wasm.web import Web
+from skrei_plugin_wasm.web_functions import MODULE as WEB
+from skrei_plugin_wasm.web_functions import define
+
+if TYPE_CHECKING:
+    from wasmtime.component import Component
+
+    from skrei_plugin_wasm.commands import Commands
+
+_Prepared: TypeAlias = "WeakKeyDictionary[wasmtime.Module, wasmtime.InstancePre]"
 
 WASI = "wasi_snapshot_preview1"
 INTERRUPT = signal.SIGUSR1
@@ -48,8 +61,11 @@ class Sandbox:
     def __init__(self, cache: Path, cache_bytes: int) -> None:
         self._engine = new_engine()
         self._modules = Modules(self._engine, cache, cache_bytes)
-        self._linker = self._wasi()
-        self._instances: WeakKeyDictionary[wasmtime.Module, wasmtime.InstancePre] = WeakKeyDictionary()
+        self._web: Web | None = None
+        self._linkers = (self._host(web=False), self._host(web=True))
+        self._instances: tuple[_Prepared, _Prepared] = (WeakKeyDictionary(), WeakKeyDictionary())
+        self._needed: WeakKeyDictionary[wasmtime.Module, frozenset[str]] = WeakKeyDictionary()
+        self._commands: Commands | None = None
         self._store: wasmtime.Store | None = None
         self._interrupted = False
         self._listen()
@@ -76,67 +92,85 @@ class Sandbox:
         workdir: str = order["workdir"]
         files = [File(*mount) for mount in order["mounts"]]
         preopens = lay_out(workdir, files, [(name, path) for name, path in order["outputs"]])
-        module = self._module(files, order["module"], "EntryModule")
+        module = self._modules.get(read(files, order["module"], "EntryModule"))
         store = self._store = wasmtime.Store(self._engine)
         store.set_limits(memory_size=order["memory"] or -1, table_elements=TABLE_ELEMENTS)
         store.set_epoch_deadline(1)
         store.set_wasi(_wasi_config(order, preopens))
         if self._interrupted:  # the epoch moved before the store could notice
             raise timeout(order)
+        self._web = _web(order)
         with _largest_file(order["max_output"]):
-            return self._call(store, module, files, order)
+            try:
+                if isinstance(module, wasmtime.Module):
+                    self._call(store, module, files, order)
+                    return 0
+                return self._command(store, module, order)
+            except _Exit as exit_:
+                return exit_.code
+            except wasmtime.ExitTrap as exit_:
+                return exit_.code
+            except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+                raise explain(error, order) from error
 
-    def _call(self, store: wasmtime.Store, module: wasmtime.Module, files: list[File], order: dict[str, Any]) -> int:
+    def _call(self, store: wasmtime.Store, module: wasmtime.Module, files: list[File], order: dict[str, Any]) -> None:
         entrypoint: str = order["entrypoint"]
-        try:
-            if order["imports"]:
-                instance = self._linked(store, files, order["imports"]).instantiate(store, module)
-            else:
-                instance = self._prepared(module).instantiate(store)
-            function = instance.exports(store).get(entrypoint)
-            if not isinstance(function, wasmtime.Func):
-                raise unknown_entrypoint(entrypoint, module)
-            if function.type(store).params:
-                raise Failed(
-                    "export-unknown",
-                    f"the entrypoint '{entrypoint}' of the WASM module takes parameters; an entrypoint takes none",
-                )
-            function(store)
-        except _Exit as exit_:
-            return exit_.code
-        except wasmtime.ExitTrap as exit_:  # pragma: no cover - our proc_exit comes first
-            return exit_.code
-        except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
-            raise explain(error, order) from error
-        return 0
+        instance = self._instance(store, module, files, order["imports"])
+        function = instance.exports(store).get(entrypoint)
+        if not isinstance(function, wasmtime.Func):
+            raise unknown_entrypoint(entrypoint, module)
+        if function.type(store).params:
+            raise Failed(
+                "export-unknown",
+                f"the entrypoint '{entrypoint}' of the WASM module takes parameters; an entrypoint takes none",
+            )
+        function(store)
 
-    def _module(self, files: list[File], target: str, what: str) -> wasmtime.Module:
-        """Return the module that an input brings, wherever the program sees it."""
-        wanted = guest_path(target)
-        for file in files:
-            at = guest_path(file.target)
-            if at == wanted or wanted.startswith(f"{at.rstrip('/')}/"):
-                path = Path(file.source + wanted[len(at.rstrip("/")) :]) if at != wanted else Path(file.source)
-                return self._modules.get(_read(path, target, what))
-        told = ", ".join(guest_path(file.target) for file in files) or "none"
-        raise Failed("module-invalid", f"{what} '{target}' is at no input's target; inputs: {told}")
+    def _command(self, store: wasmtime.Store, component: "Component", order: dict[str, Any]) -> int:
+        if order["imports"]:
+            raise Failed("module-invalid", "a component brings all that it needs: ImportModules is for modules")
+        if self._commands is None:
+            from skrei_plugin_wasm.commands import Commands  # 1.6 MB: most children never run a component
 
-    def _prepared(self, module: wasmtime.Module) -> wasmtime.InstancePre:
-        """Return the module linked with WASI alone, once for all its runs in this process."""
-        made = self._instances.get(module)
-        if made is None:
-            made = self._instances[module] = self._linker.instantiate_pre(module)
-        return made
+            self._commands = Commands(self._engine)
+        return self._commands.run(store, component, order["entrypoint"])
 
-    def _linked(self, store: wasmtime.Store, files: list[File], imports: list[str]) -> wasmtime.Linker:
-        """Return a linker that also offers the imported modules, each under its target path and its file's stem."""
-        linker = self._wasi()
+    # ------------------------------------------------------------ linking
+
+    def _instance(
+        self, store: wasmtime.Store, module: wasmtime.Module, files: list[File], imports: list[str]
+    ) -> wasmtime.Instance:
+        """Return the module with all that it imports: from us, from what the task lists, from inputs by name."""
+        offered = {WASI} if self._web is None else {WASI, WEB}
+        if not imports and self._needs(module) <= offered:
+            return self._prepared(module, web=self._web is not None).instantiate(store)
+        linker = self._host(web=self._web is not None)
+
+        def compiled(target: str) -> wasmtime.Module:
+            found = self._modules.get(read(files, target, "ImportModules"))
+            if not isinstance(found, wasmtime.Module):
+                raise Failed("module-invalid", f"ImportModules '{target}' is a component; only modules can be imported")
+            return found
+
+        linking = Linking(linker, store, files, compiled=compiled, offered=offered)
         for target in imports:
-            instance = linker.instantiate(store, self._module(files, target, "ImportModules"))
-            path = guest_path(target)
-            for name in dict.fromkeys((target, path, path.lstrip("/"), Path(path).stem)):
-                linker.define_instance(store, name, instance)
-        return linker
+            linking.load(target)
+        linking.satisfy(module)
+        return linker.instantiate(store, module)
+
+    def _needs(self, module: wasmtime.Module) -> frozenset[str]:
+        found = self._needed.get(module)
+        if found is None:
+            found = self._needed[module] = needs(module)
+        return found
+
+    def _prepared(self, module: wasmtime.Module, *, web: bool) -> wasmtime.InstancePre:
+        """Return the module linked with what we offer alone, once for all its runs in this process."""
+        known = self._instances[web]
+        made = known.get(module)
+        if made is None:
+            made = known[module] = self._linkers[web].instantiate_pre(module)
+        return made
 
     def _listen(self) -> None:
         """Let INTERRUPT move the epoch: the main thread is inside the program, so a thread of its own does it."""
@@ -152,13 +186,20 @@ class Sandbox:
 
         threading.Thread(target=interrupt, name="interrupt", daemon=True).start()
 
-    def _wasi(self) -> wasmtime.Linker:
+    def _host(self, *, web: bool) -> wasmtime.Linker:
+        """Return a linker with all that we offer: WASI, and the web where the task may use it."""
         linker = wasmtime.Linker(self._engine)
         linker.define_wasi()
         # wasmtime's own proc_exit takes 0 to 125 only; programs end with any number.
         linker.allow_shadowing = True
         linker.define_func(WASI, "proc_exit", wasmtime.FuncType([wasmtime.ValType.i32()], []), _proc_exit)
+        if web:
+            define(linker, self._the_web)
         return linker
+
+    def _the_web(self) -> Web:
+        assert self._web is not None, "only linked where there is one"
+        return self._web
 
 
 def pack(
@@ -222,8 +263,9 @@ def _wasi_config(order: dict[str, Any], preopens: list[Preopen]) -> wasmtime.Was
     return wasi
 
 
-def _read(path: Path, target: str, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise Failed("module-invalid", f"{what} '{target}' is no file in its input") from error
+def _web(order: dict[str, Any]) -> Web | None:
+    """Return the web as the task may use it; None where it has no network."""
+    kind = order["network"].casefold()
+    if kind == "none":
+        return None
+    return Web(Outbound(tuple(order["domains"]) if kind == "http" else None, networks(order["private"])))

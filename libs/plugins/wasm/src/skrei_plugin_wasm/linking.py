@@ -1,0 +1,61 @@
+"""Modules that import each other: those that the task lists, and those that are found by the name of an import."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import wasmtime
+
+from skrei_plugin_wasm.endings import Failed
+from skrei_plugin_wasm.inputs import locate
+from skrei_plugin_wasm.layout import File, guest_path
+
+MOST_MODULES = 64
+"""Modules of one program: each is compiled, and has its memory."""
+
+
+def needs(module: wasmtime.Module) -> frozenset[str]:
+    """Return the names of the modules that a module imports from."""
+    return frozenset(one.module for one in module.imports)
+
+
+class Linking:
+    """Fills a linker for one run. A module stands under its target, its path, and its file's name without suffix."""
+
+    def __init__(
+        self,
+        linker: wasmtime.Linker,
+        store: wasmtime.Store,
+        files: list[File],
+        *,
+        compiled: Callable[[str], wasmtime.Module],
+        offered: Iterable[str],
+    ) -> None:
+        self._linker = linker
+        self._store = store
+        self._files = files
+        self._compiled = compiled
+        self._known = set(offered)
+        self._under_way: list[str] = []
+
+    def load(self, target: str) -> None:
+        """Instantiate the module at `target`, after those that it imports. Raises Failed, and wasmtime's errors."""
+        path = guest_path(target)
+        if path in self._under_way:
+            circle = " → ".join([*self._under_way[self._under_way.index(path) :], path])
+            raise Failed("module-invalid", f"modules import each other in a circle: {circle}")
+        if len(self._known) > MOST_MODULES:
+            raise Failed("module-invalid", f"a program may be made of {MOST_MODULES} modules")
+        self._under_way.append(path)
+        module = self._compiled(target)
+        self.satisfy(module)
+        instance = self._linker.instantiate(self._store, module)
+        for name in dict.fromkeys((target, path, path.lstrip("/"), Path(path).stem)):
+            self._linker.define_instance(self._store, name, instance)
+            self._known.add(name)
+        self._under_way.pop()
+
+    def satisfy(self, module: wasmtime.Module) -> None:
+        """Load what a module imports and nobody offers yet, where an input has it under that name."""
+        for name in sorted(needs(module)):
+            if name not in self._known and (path := locate(self._files, name)) is not None and path.exists():
+                self.load(name)
