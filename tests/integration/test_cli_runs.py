@@ -77,6 +77,7 @@ def test_output_is_exact_to_its_last_byte_whatever_the_bytes_and_however_long_it
     assert (done.stderr, done.returncode) == (b"", 0)
 
 
+@pytest.mark.row("5.3/live-logs")
 def test_a_long_text_that_comes_live_is_whole(skrei: Skrei, module: Module) -> None:
     line = b"0123456789abcde\n"
     done = skrei("wasm", "run", "-q", module(Say(line, 1, 20_000), Sleep(0.6), Say(b"the end")))

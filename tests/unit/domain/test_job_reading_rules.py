@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from skrei_domain.errors import Unsupported
 from skrei_domain.job import InvalidJob, decode, encode, parse_job
 from skrei_domain.spec import Port
 

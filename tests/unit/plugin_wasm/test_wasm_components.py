@@ -25,6 +25,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await bench.engine.close()
 
 
+@pytest.mark.row("5.3/components")
 def test_the_header_tells() -> None:
     assert is_component(PROBE.read_bytes())
     assert is_component(wat("(component)"))
@@ -32,6 +33,7 @@ def test_the_header_tells() -> None:
     assert not is_component(b"")
 
 
+@pytest.mark.row("5.3/return", "5.3/components")
 async def test_modules_and_components_run_in_the_same_children(bench: Bench) -> None:
     program = PROBE.read_bytes()
     for _ in range(2):

@@ -55,6 +55,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 @pytest.mark.parametrize("code", [1, 125, 126, 200, 255, 1000, -1])
+@pytest.mark.row("5.3/exit-code")
 async def test_every_number_is_an_exit_code(bench: Bench, code: int) -> None:
     assert (await bench.run(behaving(Behaviour(exit_code=code)))).exit_code == code
 
@@ -63,11 +64,13 @@ async def test_proc_exit_0_is_exit_code_0(bench: Bench) -> None:
     assert (await bench.run(module("(call $proc_exit (i32.const 0))"))).exit_code == 0
 
 
+@pytest.mark.row("5.3/argv")
 async def test_parameters_follow_an_empty_program_name(bench: Bench) -> None:
     outcome = await bench.run(wat(ARGS), Entrypoint="run", Parameters=["one", "two words", "ø"])
     assert outcome.stdout_head.data.decode() == "\0one\0two words\0ø\0"
 
 
+@pytest.mark.row("5.3/trap")
 async def test_a_trap_names_its_reason_and_the_function(bench: Bench) -> None:
     text = '(module (memory (export "memory") 1) (func $dig (export "_start") (call $dig)))'
     code, message = failure(await bench.run(wat(text)))
@@ -106,6 +109,7 @@ async def test_the_entry_module_may_lie_in_a_directory(bench: Bench, tmp_path: P
     assert outcome.exit_code == 4
 
 
+@pytest.mark.row("5.3/entrypoint")
 async def test_an_unknown_entrypoint_names_the_exports(bench: Bench) -> None:
     code, message = failure(await bench.run(wat(ARGS), Entrypoint="main"))
     assert code == "export-unknown"
@@ -136,11 +140,13 @@ async def test_imported_modules_are_found_by_path_and_stem(bench: Bench, tmp_pat
     assert (outcome.exit_code, outcome.failure) == (42, None)
 
 
+@pytest.mark.row("5.3/memory")
 async def test_memory_grows_up_to_the_limit_and_no_further(bench: Bench) -> None:
     assert (await bench.run(wat(GROW), memory_bytes=10 * 65536)).exit_code == 10
     assert (await bench.run(wat(GROW), memory_bytes=20 * 65536)).exit_code == 20
 
 
+@pytest.mark.row("5.3/memory")
 async def test_a_module_that_starts_larger_than_its_limit_says_both_numbers(bench: Bench) -> None:
     text = '(module (memory (export "memory") 100) (func (export "_start")))'
     code, message = failure(await bench.run(wat(text), memory_bytes=655360))
@@ -200,6 +206,7 @@ async def test_a_file_below_a_mounted_directory_is_there(bench: Bench, tmp_path:
     assert (await bench.run(program, mounts=mounts)).stdout_head.data == b"one"
 
 
+@pytest.mark.row("5.3/outputs")
 async def test_an_output_is_reachable_by_its_name_too(bench: Bench) -> None:
     program = behaving(Behaviour(write={"named/a": "1"}), {"named": ROOT_FD + 2})  # /deep/path, /named
     outcome = await bench.run(program, outputs={"named": "/deep/path"})

@@ -19,8 +19,9 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
 SECONDS = 30.0
 """One request with all its redirects."""
 MOST_BYTES = 100 * 1024 * 1024
-"""Of an answer; never more than four fifths of the program's memory either, but 64 KiB always."""
+"""Of an answer; never more than four fifths of the program's memory either."""
 LEAST_BYTES = 64 * 1024
+"""What an answer may have however small that is."""
 MOST_REDIRECTS = 10
 """What browsers follow before they call it a loop is twice that; sites need two or three."""
 PIECE_BYTES = 256 * 1024
