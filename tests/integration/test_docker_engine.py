@@ -42,6 +42,7 @@ async def bench(tmp_path: Path, docker: DockerDaemon) -> AsyncIterator[Bench]:
         (BUSYBOX, None, ["echo", "from PATH"], "from PATH\n"),
     ],
 )
+@pytest.mark.row("5.1/entrypoint")
 async def test_entrypoint_and_parameters_are_dockers_own(
     bench: Bench, image: str, entrypoint: list[str] | None, parameters: list[str] | None, said: str
 ) -> None:
@@ -49,6 +50,7 @@ async def test_entrypoint_and_parameters_are_dockers_own(
     assert await bench.says(Image=image, **given) == said
 
 
+@pytest.mark.row("5.1/environment")
 async def test_the_engines_variables_win_over_the_tasks_and_both_over_the_images(bench: Bench) -> None:
     said = await bench.says(
         "env",
@@ -60,9 +62,16 @@ async def test_the_engines_variables_win_over_the_tasks_and_both_over_the_images
     assert {"A=task", "B=engine", "C==with = signs", "BACALHAU_JOB_ID=j-1", "FROM_IMAGE=yes"} <= set(lines)
 
 
+@pytest.mark.row("5.1/working-directory")
 async def test_the_working_directory_is_the_images_or_the_tasks(bench: Bench) -> None:
     assert await bench.says("pwd", Image=SPEAKING) == "/srv\n"
     assert await bench.says("pwd", Image=SPEAKING, WorkingDirectory="/tmp") == "/tmp\n"
+
+
+@pytest.mark.row("5.1/exit-code", "5.1/no-terminal")
+async def test_an_exit_code_is_the_programs_own_and_there_is_no_terminal(bench: Bench) -> None:
+    outcome = await bench.run("test -t 0 || test -t 1 || exit 42", Image=BUSYBOX)
+    assert (outcome.exit_code, outcome.failure) == (42, None)
 
 
 async def test_rights_are_few_also_for_root(bench: Bench) -> None:
@@ -78,6 +87,7 @@ async def test_a_node_may_take_the_last_rights_away(tmp_path: Path, docker: Dock
         assert (await bench.run("chown 1 /tmp")).exit_code == 1
 
 
+@pytest.mark.row("5.1/limits")
 async def test_limits_are_the_containers(bench: Bench, docker: DockerDaemon) -> None:
     request = bench.request("sleep 60", memory_bytes=64 * MIB, cpu_milli=1500)
     run = asyncio.ensure_future(bench.engine.run(request, running := Running()))
@@ -96,6 +106,7 @@ async def test_a_fork_bomb_meets_the_limit_of_processes(tmp_path: Path, docker: 
     assert outcome.exit_code not in (None, 0)
 
 
+@pytest.mark.row("5.1/oom")
 async def test_memory_beyond_the_limit_is_a_failure_that_names_it(bench: Bench) -> None:
     code, message = failure(await bench.run("echo before; exec tail /dev/zero", memory_bytes=16 * MIB))
     assert code == "out-of-memory"
@@ -124,6 +135,7 @@ async def test_an_unknown_network_is_refused_plainly(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("staging", ["bind", "volume"])
+@pytest.mark.row("5.1/inputs-and-outputs")
 async def test_an_input_cannot_be_written_and_an_output_can_by_any_user(
     tmp_path: Path, docker: DockerDaemon, staging: str
 ) -> None:
@@ -203,6 +215,7 @@ async def test_bytes_are_what_was_written_and_streams_are_apart(bench: Bench) ->
         ),
     ],
 )
+@pytest.mark.row("5.1/start-failure")
 async def test_what_cannot_start_says_why_and_what_to_do(
     bench: Bench, params: dict[str, Any], code: str, words: str
 ) -> None:
@@ -234,6 +247,7 @@ async def test_a_program_that_says_too_much_is_ended(bench: Bench) -> None:
     assert len(stdout) == 100_000
 
 
+@pytest.mark.row("5.1/stop")
 async def test_a_stop_is_polite_first(bench: Bench, docker: DockerDaemon) -> None:
     request = bench.request("trap 'echo asked; exit 3' TERM; echo ready; while true; do sleep 0.05; done")
     run = asyncio.ensure_future(bench.engine.run(request, Running()))
@@ -261,12 +275,14 @@ async def test_an_engine_without_a_daemon_says_so_at_once(tmp_path: Path) -> Non
     await engine.close()
 
 
+@pytest.mark.row("5.1/installed")
 async def test_the_daemon_that_answers_is_told_with_its_version(bench: Bench, docker: DockerDaemon) -> None:
     info = await bench.engine.describe()
     assert info.available
     assert info.version == docker.cli("version", "--format", "{{.Server.Version}}").strip()
 
 
+@pytest.mark.row("5.1/left-overs")
 async def test_others_containers_are_never_touched(bench: Bench, docker: DockerDaemon, tmp_path: Path) -> None:
     docker.cli("run", "--detach", "--name", "foreign", "--network", "none", BUSYBOX, "sleep", "60")
     neighbour = Bench(tmp_path / "neighbour", docker, node="n-neighbour")

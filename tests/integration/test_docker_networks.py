@@ -11,9 +11,8 @@ from skrei_embedded.nats import free_port
 from skrei_plugin_api.engine import PortBinding, RunOutcome, RunRequest
 from skrei_plugin_api.testing import Running, eventually
 from skrei_plugin_docker.failures import PortTaken
-from skrei_plugin_docker.filtered import FilterUnavailable
 from tests.support.docker_daemon import DockerDaemon
-from tests.support.docker_engine import LONGEST_SECONDS, Bench, a_bench
+from tests.support.docker_engine import LONGEST_SECONDS, Bench, a_bench, failure
 
 SERVE = "while true; do echo hello from $0 | nc -l -p {port}; done"
 
@@ -200,8 +199,7 @@ async def test_what_a_killed_agent_left_of_a_filtered_network_is_swept(filtering
 
 async def test_an_agent_that_cannot_enter_says_what_to_do(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("skrei_plugin_docker.gate.namespace._CLONE_NEWNET", 0x1234)
-    request = bench.request("true", network="HTTP", domains=["example.com"])
-    with pytest.raises(FilterUnavailable, match="cannot be entered") as raised:
-        await bench.engine.run(request, Running())
-    assert raised.value.retryable
-    assert "as root" in raised.value.hint
+    code, message = failure(await bench.run("true", network="HTTP", domains=["example.com"]))
+    assert code == "network-unsupported"
+    assert "cannot be entered" in message
+    assert "as root" in message

@@ -1,7 +1,9 @@
 """Images from a real registry on loopback: local first, credentials, and what is said when it will not give any."""
 
 import base64
+import io
 import json
+import tarfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,7 @@ async def test_a_private_image_is_pulled_with_the_nodes_login_and_told_by_its_di
     docker.cli("image", "rm", image)
 
 
+@pytest.mark.row("5.1/pull")
 async def test_an_image_that_is_here_is_run_although_its_registry_is_gone(docker: DockerDaemon, tmp_path: Path) -> None:
     image = f"127.0.0.1:{free_port()}/gone/app:1"
     docker.cli("tag", BUSYBOX, image)
@@ -137,3 +140,78 @@ async def test_a_registry_that_does_not_serve_now_may_do_so_later(
         error = await refused(bench, Image=f"{unwilling}/a:1")
     assert (error.code, error.retryable) == ("registry-unavailable", True), error.message
     assert words in error.message
+
+
+# ---------------------------------------------------------------- platforms
+
+OTHER = "linux/s390x"
+FOREIGN = "skrei-test/foreign:1"
+
+
+@pytest.fixture
+def foreign(docker: DockerDaemon) -> Iterator[str]:
+    """An image for machines of another kind."""
+    yield _load_foreign(docker)
+    docker.cli("image", "rm", "--force", FOREIGN)
+
+
+def _load_foreign(docker: DockerDaemon) -> str:
+    """Load an image of ours that says to be for other machines: no tool makes one without such a machine."""
+    packed = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(docker.cli_bytes("save", BUSYBOX))) as saved,
+        tarfile.open(fileobj=packed, mode="w") as changed,
+    ):
+        for entry in saved:
+            file = saved.extractfile(entry)
+            data = file.read() if file is not None else b""
+            if entry.name == "manifest.json":
+                data = data.replace(BUSYBOX.encode(), FOREIGN.encode())
+            elif entry.name.endswith(".json") and b'"rootfs"' in data:
+                config = json.loads(data)
+                config["os"], config["architecture"] = OTHER.split("/")
+                data = json.dumps(config).encode()
+            entry.size = len(data)
+            if entry.name != "repositories":
+                changed.addfile(entry, io.BytesIO(data))
+    docker.cli("load", data=packed.getvalue())
+    return FOREIGN
+
+
+@pytest.mark.parametrize("pull", ["missing", "never"])
+@pytest.mark.row("5.1/platform")
+async def test_an_image_for_other_machines_is_refused_where_it_is(
+    docker: DockerDaemon, foreign: str, tmp_path: Path, pull: str
+) -> None:
+    async with a_bench(tmp_path, docker) as bench:
+        error = await refused(bench, Image=foreign, Pull=pull)
+    assert error.retryable  # on another node
+    assert f"{foreign} is for {OTHER}, and this node is linux/" in error.message
+    assert "os_arch" in error.hint
+
+
+@pytest.mark.row("5.1/platform")
+async def test_a_node_that_emulates_others_takes_their_images(
+    docker: DockerDaemon, foreign: str, tmp_path: Path
+) -> None:
+    async with a_bench(tmp_path, docker, platforms=f"linux/riscv64 {OTHER}") as bench:
+        await bench.engine.prepare({"Image": foreign}, lambda _: None)
+
+
+@pytest.mark.row("5.1/platform")
+async def test_an_image_for_other_machines_is_refused_before_it_is_fetched(
+    docker: DockerDaemon, registry: str, foreign: str, tmp_path: Path
+) -> None:
+    image, login = f"{registry}/private/foreign:1", a_login(tmp_path, registry)
+    docker.cli("tag", foreign, image)
+    docker.cli("login", "--username", USER, "--password-stdin", registry, data=PASSWORD.encode())
+    docker.cli("push", "--quiet", image)
+    docker.cli("logout", registry)
+    docker.cli("image", "rm", image, foreign)
+    async with a_bench(tmp_path, docker, config=login) as bench:
+        told: list[str] = []
+        with pytest.raises(SkreiError, match=f"is for {OTHER}") as raised:
+            await bench.engine.prepare({"Image": image}, told.append)
+    assert raised.value.retryable
+    assert told == []  # nothing was pulled
+    _load_foreign(docker)  # for the fixture's end

@@ -104,7 +104,11 @@ class DockerDaemon:
             self.process = None
 
     def cli(self, *words: str, data: bytes | None = None) -> str:
-        """Run the docker command line."""
+        """Run the docker command line, and return what it says."""
+        return self.cli_bytes(*words, data=data).decode()
+
+    def cli_bytes(self, *words: str, data: bytes | None = None) -> bytes:
+        """Run the docker command line, and return what it writes."""
         done = subprocess.run(
             ["docker", "--host", self.url, *words],
             input=data,
@@ -114,7 +118,7 @@ class DockerDaemon:
             env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "DOCKER_CONFIG": str(self.folder / "config")},
         )
         assert done.returncode == 0, (words, done.stderr.decode())
-        return done.stdout.decode()
+        return done.stdout
 
     def make_images(self) -> None:
         """Import the images of this module."""

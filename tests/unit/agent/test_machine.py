@@ -105,6 +105,13 @@ def test_a_running_one_is_reported_as_running_when_it_has_lived_50_ms(agent: Age
     assert states(agent.turn(TimerFired("e-1", Timer.REPORT))) == [ExecutionState.RUNNING]
 
 
+@pytest.mark.parametrize(("code", "told"), [("image-platform", "image-platform"), ("disk-full", "refused")])
+def test_a_refusal_that_would_come_again_is_told_by_its_name(agent: AgentDriver, code: str, told: str) -> None:
+    agent.command(a_run())
+    (fact,) = facts(agent.turn(StageFailed("e-1", Problem(code=code, message="m"), passing=True)))
+    assert (fact.state, fact.problem) == (ExecutionState.REFUSED, Problem(code=told, message="m"))
+
+
 PORTS = (PortObserved(name="web", host="127.0.0.1", port=20_000, target=80),)
 
 

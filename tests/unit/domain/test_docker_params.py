@@ -52,6 +52,7 @@ def test_what_is_no_name_of_an_image_is_refused(image: object) -> None:
         ({"Entrypoint": None, "Parameters": [], "WorkingDirectory": "", "Pull": ""}, []),
     ],
 )
+@pytest.mark.row("5.1/params")
 def test_every_wrong_parameter_is_named(params: dict[str, Any], paths: list[str]) -> None:
     assert [problem.path for problem in docker_problems({"Image": "a"} | params)] == paths
 

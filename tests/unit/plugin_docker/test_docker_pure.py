@@ -74,6 +74,7 @@ def body(params: DockerParams | None = None, **given: Any) -> dict[str, Any]:
     return create_body(a_request(**given), made, (), SETTINGS, node="n-1", mode=mode, render_node=lambda _: "/dev/r")
 
 
+@pytest.mark.row("5.1/params-in-any-case")
 def test_params_are_read_in_any_case() -> None:
     found = read_params({"IMAGE": "a", "entrypoint": ["x"], "environmentvariables": ["A=b=c"], "PULL": "Never"})
     assert found == DockerParams("a", ("x",), None, (("A", "b=c"),), "", Pull.NEVER)
@@ -85,6 +86,7 @@ def test_what_is_not_said_is_left_to_the_image() -> None:
     assert (said["Entrypoint"], said["Cmd"], said["WorkingDir"]) == ([], ["b"], "/x")
 
 
+@pytest.mark.row("5.1/names-and-labels")
 def test_a_container_carries_whose_it_is() -> None:
     assert body(env={"BACALHAU_JOB_ID": "j-1"})["Labels"] == {
         "skrei.node": "n-1",
@@ -112,6 +114,7 @@ def test_nothing_in_a_request_gives_more_rights() -> None:
     assert host["AutoRemove"] is False
 
 
+@pytest.mark.row("5.1/gpus")
 def test_gpus_are_asked_for_as_their_vendor_wants() -> None:
     nvidia = [Gpu(index=0, vendor="NVIDIA", uuid="GPU-a"), Gpu(index=3, vendor="NVIDIA")]
     assert devices(nvidia, lambda _: "")["DeviceRequests"] == [
@@ -242,6 +245,7 @@ async def test_credentials_are_those_of_the_images_registry(tmp_path: Path) -> N
     assert await asked(config, "elsewhere.example/a", tmp_path) is None
 
 
+@pytest.mark.row("5.1/registry-auth")
 async def test_a_hubs_credentials_may_stand_in_the_environment(tmp_path: Path) -> None:
     environ = {"DOCKER_USERNAME": "u", "DOCKER_PASSWORD": "p"}
     assert await asked({}, "a/b", tmp_path, **environ) == {"username": "u", "password": "p"}
@@ -293,7 +297,7 @@ async def test_a_file_that_was_named_has_to_be_there(tmp_path: Path) -> None:
         ("Head https://r/v2/a: unauthorized: authentication required", "image-unavailable", False, "docker login"),
         ("pull access denied for a, repository does not exist", "image-unavailable", False, "docker login"),
         ("manifest for a:b not found: manifest unknown", "image-unavailable", False, "404"),
-        ("no matching manifest for linux/arm64 in the manifest list", "image-unavailable", False, "platform"),
+        ("no matching manifest for linux/arm64 in the manifest list", "image-platform", True, "platform"),
         ("Get https://r/v2/: http: server gave HTTP response to HTTPS client", "image-unavailable", False, "trust"),
         ("Get https://r/v2/: dial tcp: lookup r: no such host", "registry-not-found", True, "DNS"),
         ("Get https://r/v2/: dial tcp: lookup r on 1.1.1.1:53: server misbehaving", "registry-not-found", True, "DNS"),
@@ -303,6 +307,7 @@ async def test_a_file_that_was_named_has_to_be_there(tmp_path: Path) -> None:
         ("write /var/lib/x: no space left on device", "docker-disk-full", True, "prune"),
     ],
 )
+@pytest.mark.row("5.1/image-not-available")
 def test_a_pull_that_fails_is_one_line_what_and_one_line_what_to_do(
     said: str, code: str, passing: bool, words: str
 ) -> None:

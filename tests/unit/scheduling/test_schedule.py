@@ -448,7 +448,8 @@ def test_a_refused_unit_is_placed_again_after_its_backoff_and_not_by_a_wake_up_b
     assert [(each.attempt, each.node_id) for each in again] == [(2, "n-1")]
 
 
-def test_a_registry_that_nobody_finds_is_given_up_after_a_few_attempts() -> None:
+@pytest.mark.parametrize("code", ["registry-not-found", "image-platform", "network-refused"])
+def test_what_a_node_would_refuse_again_is_given_up_after_a_few_attempts(code: str) -> None:
     view, ids = a_view(*(a_node(f"n-{number}") for number in range(6))), counting_ids()
     asked = Evaluation("v-1", "j-1", "job-register", a_job())
     seconds, nodes = 0.0, set[str]()
@@ -457,7 +458,7 @@ def test_a_registry_that_nobody_finds_is_given_up_after_a_few_attempts() -> None
         view.apply(changes := committed(plan, view.jobs["j-1"]))
         (row,) = changes.executions_new
         nodes.add(row.node_id)
-        fact = a_fact(row.id, ExecutionState.REFUSED, problem="registry-not-found")
+        fact = a_fact(row.id, ExecutionState.REFUSED, problem=code)
         changes = settle(view, [(row.node_id, fact)], locked(view.jobs["j-1"]), ids)
         view.apply(changes)
         (new,) = changes.evaluations_new
@@ -467,7 +468,7 @@ def test_a_registry_that_nobody_finds_is_given_up_after_a_few_attempts() -> None
         seconds += new.delay_seconds
     assert (len(nodes), seconds) == (4, 7.0), "on another node each time"
     (ended,) = committed(schedule(view, [asked], NOW, 0, ids), view.jobs["j-1"]).jobs
-    assert (ended.state, ended.message) == (JobState.FAILED, "it was registry-not-found")
+    assert (ended.state, ended.message) == (JobState.FAILED, f"it was {code}")
 
 
 def test_backoff_doubles_to_a_minute() -> None:

@@ -11,7 +11,14 @@ ATTEMPTS_WITHOUT_REGISTRY = 4
 """Attempts of one unit whose image's registry leads nowhere: on other nodes where there are some. It is a typo, or a
 cluster without DNS, and who waits for it wants to know in seconds."""
 
-_GIVEN_UP_AFTER = {texts.REGISTRY_NOT_FOUND_CODE: ATTEMPTS_WITHOUT_REGISTRY}
+ATTEMPTS_ON_OTHER_NODES = 4
+"""Attempts of one unit that its node will not take however often it is asked, while another might."""
+
+_GIVEN_UP_AFTER = {
+    texts.REGISTRY_NOT_FOUND_CODE: ATTEMPTS_WITHOUT_REGISTRY,
+    texts.IMAGE_PLATFORM_CODE: ATTEMPTS_ON_OTHER_NODES,
+    texts.NETWORK_REFUSED_CODE: ATTEMPTS_ON_OTHER_NODES,
+}
 
 FIRST_DELAY_SECONDS = 1.0
 """After the first bad end: long enough for a node to say that it is full, short enough not to be noticed."""

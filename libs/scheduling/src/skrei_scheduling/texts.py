@@ -84,6 +84,10 @@ RESULT_LOST_CODE = "result-lost"
 RECEIPT_REFUSED_CODE = "receipt-refused"
 REGISTRY_NOT_FOUND_CODE = "registry-not-found"
 """Of an engine that pulls images: the registry's name leads nowhere."""
+IMAGE_PLATFORM_CODE = "image-platform"
+"""Of such an engine: the image is for other machines than its node."""
+NETWORK_REFUSED_CODE = "network-refused"
+"""Of a node whose owner does not let jobs have the network that one asks for."""
 RETRIED = frozenset({REFUSED_CODE, LOST_CODE, NO_ANSWER_CODE, INTERRUPTED_CODE, RESULT_LOST_CODE, RECEIPT_REFUSED_CODE})
 """Problem codes of attempts that did not end by their own doing: the unit is placed again."""
 

@@ -11,6 +11,8 @@ from skrei_domain.sync import Known
 
 REFUSED = "refused"
 """The problem code of what this node would not take, or cannot do now: the leader places it again."""
+TOLD_BY_NAME = frozenset({"registry-not-found", "image-platform", "network-refused"})
+"""Codes of refusals that the leader tells from others: the same node would refuse again."""
 INTERRUPTED = "interrupted"
 """The problem code of what ended by no doing of its own: the leader places it again."""
 TOO_LARGE = "result-too-large"
@@ -27,7 +29,8 @@ def verdict(held: Held, event: ExecutionEvent) -> tuple[ExecutionState, Problem 
     if held.phase is Phase.EXPIRING:
         return ExecutionState.FAILED, held.problem
     if isinstance(event, StageFailed) and event.passing:
-        return ExecutionState.REFUSED, Problem(code=REFUSED, message=event.problem.message)
+        code = event.problem.code if event.problem.code in TOLD_BY_NAME else REFUSED
+        return ExecutionState.REFUSED, Problem(code=code, message=event.problem.message)
     problem = event.problem if isinstance(event, StageFailed | Exited) else None
     return (ExecutionState.COMPLETED if problem is None else ExecutionState.FAILED), problem
 

@@ -5,6 +5,7 @@ answer, is `DaemonAway`.
 """
 
 import asyncio
+import base64
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from skrei_plugin_docker.failures import DaemonAway, Refusal
 from skrei_plugin_docker.frames import Demultiplexer
+from skrei_plugin_docker.platforms import Platform, read
 from skrei_plugin_docker.settings import DockerSettings
 
 if TYPE_CHECKING:
@@ -53,6 +55,11 @@ class Daemon:
         """Return the daemon's version."""
         told = await self._json("version", seconds=seconds, versioned=False)
         return str(told.get("Version") or "unknown")
+
+    async def platform(self) -> Platform:
+        """Return what this daemon runs."""
+        told = await self._json("version", versioned=False)
+        return read(f"{told.get('Os') or 'linux'}/{told.get('Arch') or ''}")
 
     async def takes_callers(self) -> bool:
         """Whether the daemon takes new connections. One that is about to end does not, and still serves old ones."""
@@ -98,6 +105,19 @@ class Daemon:
                     except StopAsyncIteration:
                         return
                 yield item
+
+    async def in_registry(self, name: str, auth: Mapping[str, str] | None) -> Mapping[str, Any]:
+        """Return what its registry says of an image, without fetching it. Raises Refusal with the registry's words."""
+        headers = {}
+        if auth:
+            packed = base64.urlsafe_b64encode(json.dumps(dict(auth)).encode())
+            headers["X-Registry-Auth"] = packed.decode("ascii")
+        with self._speaking():
+            async with asyncio.timeout(self._settings.answer_seconds):
+                found: Mapping[str, Any] = await self._connected()._query_json(
+                    f"distribution/{name}/json", headers=headers
+                )
+                return found
 
     async def import_image(self, name: str, root: bytes) -> None:
         """Make an image of a root folder (tar); nothing changes where it is there."""

@@ -26,7 +26,7 @@ from skrei_plugin_docker.create import (
 )
 from skrei_plugin_docker.daemon import Container, Daemon
 from skrei_plugin_docker.failures import DISK_FULL, DaemonAway, ImageUnavailable, Refusal, disk_full, start_failed
-from skrei_plugin_docker.filtered import FilteredNetworks, proxy_variables
+from skrei_plugin_docker.filtered import FilteredNetworks, FilterUnavailable, proxy_variables
 from skrei_plugin_docker.images import Images
 from skrei_plugin_docker.params import read_params
 from skrei_plugin_docker.reaper import Reaper
@@ -98,6 +98,9 @@ class DockerEngine(Engine):
             return failed(request, start_failed(refusal), began)
         except _NetworkUnsupported as error:
             return failed(request, EngineFailure(FailureCode.NETWORK_UNSUPPORTED, str(error)), began)
+        except FilterUnavailable as error:
+            message = f"{error.message} ({error.hint})" if error.hint else error.message
+            return failed(request, EngineFailure(FailureCode.NETWORK_UNSUPPORTED, message), began)
         return await self._see(request, container, lambda run: run.begin(events))
 
     async def adopt(self, request: RunRequest, events: RunEvents) -> RunOutcome | None:

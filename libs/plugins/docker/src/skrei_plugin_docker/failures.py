@@ -1,6 +1,7 @@
 """What goes wrong with images and containers, from the daemon's words to a code, a cause and what to do. Pure."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from skrei_domain.errors import SkreiError
@@ -35,6 +36,12 @@ class RegistryNotFound(RegistryTrouble):
     """The registry's name leads nowhere on this node: a typo, or a node without DNS. Soon given up."""
 
     code = "registry-not-found"
+
+
+class WrongPlatform(RegistryTrouble):
+    """The image is for other machines than this one: a node of another kind may run it."""
+
+    code = "image-platform"
 
 
 class ImageUnavailable(SkreiError):
@@ -109,6 +116,7 @@ _PULL = (
         r"no matching manifest|does not match the specified platform",
         "the registry has the image, but not for this node's platform",
         "constrain the job to nodes of the image's platform (os_arch), or name an image for this one",
+        WrongPlatform,
     ),
     _rule(
         r"http response to https client|certificate|x509",
@@ -129,6 +137,16 @@ def pull_failed(image: str, said: str) -> SkreiError:
     return RegistryTrouble(
         f"image not available: {image}: it cannot be pulled: {said}",
         hint="it is tried again; `docker pull` on the node shows the same, and `Pull: never` asks no registry",
+    )
+
+
+def wrong_platform(image: str, platforms: Iterable[object], own: object) -> WrongPlatform:
+    """Return the failure of an image that is for other machines: other nodes may run it."""
+    told = ", ".join(sorted({str(one) for one in platforms}))
+    return WrongPlatform(
+        f"image not available: {image} is for {told}, and this node is {own}",
+        hint="constrain the job to nodes of the image's platform (os_arch), or name an image for this one; a node that "
+        "emulates others says so by its option docker_platforms",
     )
 
 

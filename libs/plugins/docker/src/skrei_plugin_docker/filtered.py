@@ -30,10 +30,9 @@ _MARK = "SKREI_GATE"
 
 
 class FilterUnavailable(SkreiError):
-    """This node cannot filter what containers reach: another node may."""
+    """This node cannot filter what containers reach, however often it is asked."""
 
     code = "filter-unavailable"
-    retryable = True
 
 
 class FilteredNetworks:

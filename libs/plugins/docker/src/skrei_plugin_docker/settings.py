@@ -30,6 +30,8 @@ class DockerSettings:
     """How files come into containers; `volume` copies them through the daemon's API whatever it sees."""
     capabilities: tuple[str, ...] = tuple(CAPABILITIES.split())
     """Capabilities that containers keep, separated by spaces; `none`: none at all."""
+    platforms: tuple[str, ...] = ()
+    """Platforms that this machine runs by emulation, `linux/arm64`: their images are refused otherwise."""
     pids: int = 4096
     """Processes and threads of one container: above what runtimes with a thread per core need, below a fork bomb."""
     stop_grace_seconds: int = 10
@@ -53,7 +55,10 @@ class DockerSettings:
             if text is None:
                 continue
             kind = type(getattr(default, name))
-            given[name] = _words(text) if kind is tuple else kind(text)
+            if name == "platforms":
+                given[name] = tuple(text.lower().split())
+            else:
+                given[name] = _words(text) if kind is tuple else kind(text)
         return cls(**given)
 
 
