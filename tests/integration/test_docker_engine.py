@@ -127,13 +127,6 @@ async def test_networks_are_none_bridge_and_host(bench: Bench, docker: DockerDae
         assert gateway.split()[0] in gateway.splitlines()[1]
 
 
-async def test_an_unknown_network_is_refused_plainly(bench: Bench) -> None:
-    code, message = failure(await bench.run("true", network="Pigeon"))
-    assert code == "network-unsupported"
-    assert "'Pigeon'" in message
-    assert "Bridge" in message
-
-
 @pytest.mark.parametrize("staging", ["bind", "volume"])
 @pytest.mark.row("5.1/inputs-and-outputs")
 async def test_an_input_cannot_be_written_and_an_output_can_by_any_user(
@@ -273,6 +266,15 @@ async def test_an_engine_without_a_daemon_says_so_at_once(tmp_path: Path) -> Non
         await engine.prepare({"Image": BUSYBOX}, lambda _: None)
     assert raised.value.retryable
     await engine.close()
+
+
+async def test_a_node_that_cannot_filter_networks_says_so_of_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await bench.engine.describe()).reason == ""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    info = await bench.engine.describe()
+    assert (info.available, info.reason) == (True, "no networks filtered by domain: the agent is not root")
 
 
 @pytest.mark.row("5.1/installed")

@@ -69,7 +69,6 @@ def a_request(**given: Any) -> RunRequest:
 
 def body(params: DockerParams | None = None, **given: Any) -> dict[str, Any]:
     mode = network("")
-    assert mode is not None
     made = params or DockerParams("a")
     return create_body(a_request(**given), made, (), SETTINGS, node="n-1", mode=mode, render_node=lambda _: "/dev/r")
 

@@ -112,6 +112,20 @@ class EngineFailure:
     message: str
 
 
+NETWORKS = frozenset({"", "default", "none", "host", "full", "bridge", "http"})
+"""The kinds of network that a task may ask for, in lower case; not every engine has each."""
+
+
+def unknown_network(request: "RunRequest") -> EngineFailure | None:
+    """Return the failure of a run with a network that nobody knows: it must not get more than it was meant to."""
+    if request.network.casefold() in NETWORKS:
+        return None
+    return EngineFailure(
+        FailureCode.NETWORK_UNSUPPORTED,
+        f"there is no network of type {request.network!r}: use Bridge for an open one, None for none",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
     """How a run ended: `exit_code` or `failure`, never both, never neither.

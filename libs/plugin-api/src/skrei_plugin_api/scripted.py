@@ -20,6 +20,7 @@ from skrei_plugin_api.engine import (
     RunEvents,
     RunOutcome,
     RunRequest,
+    unknown_network,
 )
 from skrei_plugin_api.packing import OutputTooLarge, pack_result, stream_head
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
@@ -72,6 +73,8 @@ class ScriptedEngine(Engine):
     async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
         """Do what the params say."""
         started = self._now()
+        if (unknown := unknown_network(request)) is not None:
+            return RunOutcome(None, unknown, started, started)
         self.alive.add(request.execution_id)
         try:
             events.running()

@@ -246,6 +246,13 @@ class EngineContract:
         assert outcome.failure.code is FailureCode.OUTPUT_TOO_LARGE, outcome.failure
         assert "1000" in outcome.failure.message
 
+    async def test_a_network_that_nobody_knows_gives_none(self, engine: Engine, tmp_path: Path) -> None:
+        outcome = await engine.run(self.request(Behaviour(say="x"), tmp_path, network="Pigeon"), Running())
+        assert outcome.failure is not None
+        assert outcome.failure.code is FailureCode.NETWORK_UNSUPPORTED
+        assert "'Pigeon'" in outcome.failure.message
+        assert outcome.stdout_head.data == b""
+
     async def test_wrong_params_are_named(self, engine: Engine) -> None:
         assert self.invalid, "name at least one"
         for path, params in self.invalid.items():

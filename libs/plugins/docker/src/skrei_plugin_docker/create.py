@@ -65,9 +65,9 @@ class Place:
     writable: bool
 
 
-def network(name: str) -> Network | None:
-    """Return the network of a task's `Network.Type`; None for one that this engine does not have."""
-    return _NETWORKS.get(name.casefold())
+def network(name: str) -> Network:
+    """Return the network of a task's `Network.Type`, one of `skrei_plugin_api.engine.NETWORKS`."""
+    return _NETWORKS[name.casefold()]
 
 
 def guest_path(target: str) -> str:

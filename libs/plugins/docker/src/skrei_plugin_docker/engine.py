@@ -9,7 +9,16 @@ from skrei_domain.docker_params import docker_problems
 from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem
 from skrei_domain.node import Gpu
-from skrei_plugin_api.engine import Engine, EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest, Tell
+from skrei_plugin_api.engine import (
+    Engine,
+    EngineFailure,
+    FailureCode,
+    RunEvents,
+    RunOutcome,
+    RunRequest,
+    Tell,
+    unknown_network,
+)
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
 from skrei_plugin_docker import layout as layouts
 from skrei_plugin_docker.create import (
@@ -68,7 +77,7 @@ class DockerEngine(Engine):
             return PluginInfo(available=False, reason=str(error))
         finally:
             await caller.close()
-        return PluginInfo(available=True, version=version)
+        return PluginInfo(available=True, version=version, reason=self._filtered.missing())
 
     def validate(self, params: Params) -> list[FieldProblem]:
         """Name every wrong parameter."""
@@ -87,6 +96,8 @@ class DockerEngine(Engine):
 
     async def _run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
         began = time.monotonic()
+        if (unknown := unknown_network(request)) is not None:
+            return failed(request, unknown, began)
         try:
             container = await self._create(request)
         except layouts.LayoutFailed as error:
@@ -96,8 +107,6 @@ class DockerEngine(Engine):
             return failed(request, EngineFailure(FailureCode.IMAGE_UNAVAILABLE, message), began)
         except Refusal as refusal:
             return failed(request, start_failed(refusal), began)
-        except _NetworkUnsupported as error:
-            return failed(request, EngineFailure(FailureCode.NETWORK_UNSUPPORTED, str(error)), began)
         except FilterUnavailable as error:
             message = f"{error.message} ({error.hint})" if error.hint else error.message
             return failed(request, EngineFailure(FailureCode.NETWORK_UNSUPPORTED, message), began)
@@ -170,8 +179,6 @@ class DockerEngine(Engine):
         """Make the container of a run; its image is fetched when it turns out not to be here."""
         params = read_params(request.params)
         mode = network(request.network)
-        if mode is None:
-            raise _NetworkUnsupported(request.network)
         if request.start_number > 1:  # an earlier start of it must not run beside this one
             await self._reaper.release(request.execution_id)
         filtered = mode is Network.FILTERED
@@ -233,13 +240,6 @@ class DockerEngine(Engine):
 
 
 _LIVES_ON = ("created", "running", "paused", "exited")
-
-
-class _NetworkUnsupported(Exception):
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"the docker engine has no network of type {name!r}: use Bridge for an open one, None for none"
-        )
 
 
 def _render_node(gpu: Gpu) -> str:

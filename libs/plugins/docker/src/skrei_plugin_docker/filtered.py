@@ -6,6 +6,7 @@ nothing but hold it: it is there before the program starts, and the filter liste
 """
 
 import asyncio
+import os
 import platform
 import secrets
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,12 @@ class FilteredNetworks:
         self._keeper = Keeper(private)
         self._image = f"{REPOSITORY}:{holder.tag()}" if holder.supported() else ""
         self._importing = asyncio.Lock()
+
+    def missing(self) -> str:
+        """Return why no network is filtered here, as far as that is known before it is tried; empty: it may work."""
+        if not self._image:
+            return f"no networks filtered by domain on machines of the kind {platform.machine()}"
+        return "" if os.geteuid() == 0 else "no networks filtered by domain: the agent is not root"
 
     async def make(self, request: RunRequest) -> str:
         """Return the id of a container whose network a run may use, filtered. Raises FilterUnavailable."""

@@ -10,7 +10,15 @@ from typing import Any
 
 from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem, show
-from skrei_plugin_api.engine import Engine, EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest
+from skrei_plugin_api.engine import (
+    Engine,
+    EngineFailure,
+    FailureCode,
+    RunEvents,
+    RunOutcome,
+    RunRequest,
+    unknown_network,
+)
 from skrei_plugin_api.packing import PackedResult, StreamHead
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_wasm.layout import ROOT
@@ -65,6 +73,9 @@ class WasmEngine(Engine):
 
     async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
         """Run a module in a child process of its own; cancelled, the child is killed."""
+        if (failure := unknown_network(request)) is not None:
+            began = time.monotonic()
+            return RunOutcome(None, failure, began, began)
         order = _order(request, self.context.allow_addresses)
         told = False
         while True:
