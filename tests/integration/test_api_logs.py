@@ -271,6 +271,21 @@ async def test_an_execution_that_is_named_is_the_one_that_is_read(api: Api) -> N
     assert (await read(api, f"{JOBS}/{job_id}/logs"))[0] == [value(1, "1")]
 
 
+async def test_logs_are_those_of_the_current_version_another_or_any(api: Api) -> None:
+    job_id = await api.submit(Name="mine")
+    for version in (1, 2):
+        said = {"stdout": f"v{version}", "stderr": "", "stdout_truncated": False, "stderr_truncated": False}
+        ended = {"state": "completed", "observed": "completed", "job_version": version}
+        await api.rows.execution(job_id, id=f"e-{version}", **ended, **said)
+    assert (await read(api, f"{JOBS}/{job_id}/logs"))[0] == [value(1, "v1")]
+    await api.submit(Name="mine", Count=2)
+    assert (await read(api, f"{JOBS}/{job_id}/logs"))[0] == [value(1, "v2")]
+    assert (await read(api, f"{JOBS}/{job_id}/logs?job_version=1"))[0] == [value(1, "v1")]
+    await api.submit(Name="mine", Count=3)
+    assert (await read(api, f"{JOBS}/{job_id}/logs"))[0] == [problem(f"no executions of job {job_id} yet")]
+    assert (await read(api, f"{JOBS}/{job_id}/logs?all_job_versions=1"))[0] == [value(1, "v2")]
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

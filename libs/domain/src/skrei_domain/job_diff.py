@@ -1,6 +1,7 @@
 """What differs between two specs of a job: whether one is a new version of the other, and how that reads."""
 
 import difflib
+import hashlib
 import json
 from typing import Any
 
@@ -8,6 +9,10 @@ from skrei_domain.spec import JobSpec
 
 RESERVED_META = "bacalhau.org/"
 """Meta keys that servers write themselves begin so: what stands there makes no version."""
+
+
+SHOWN = 200
+"""Characters of a text that a difference shows whole; of a longer one its beginning, its length and its digest."""
 
 
 def same(old: JobSpec, new: JobSpec) -> bool:
@@ -19,15 +24,34 @@ def same(old: JobSpec, new: JobSpec) -> bool:
 
 def difference(old: JobSpec, new: JobSpec) -> str:
     """Return what differs as lines that begin with `-` (old), `+` (new) or a space; empty where nothing does."""
-    before, after = _text(old).splitlines(), _text(new).splitlines()
+    before, after = (json.dumps(_short(_values(spec)), **_LINES).splitlines() for spec in (old, new))
     lines = list(difflib.unified_diff(before, after, n=3, lineterm=""))[2:]  # without the names of two files
     return "\n".join(line for line in lines if not line.startswith("@@"))
 
 
+_LINES: dict[str, Any] = {"indent": 1, "sort_keys": True, "ensure_ascii": False}
+
+
 def _text(spec: JobSpec) -> str:
+    return json.dumps(_values(spec), **_LINES)
+
+
+def _values(spec: JobSpec) -> dict[str, Any]:
     values: dict[str, Any] = spec.model_dump(mode="json", exclude_none=True)
     values["Meta"] = {key: value for key, value in spec.meta.items() if not key.startswith(RESERVED_META)}
     for task in values["Tasks"]:
         amounts = task["Resources"]
         task["Resources"] = {name: text.lower() if isinstance(text, str) else text for name, text in amounts.items()}
-    return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False)
+    return values
+
+
+def _short(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _short(item) for key, item in value.items()}
+        case list():
+            return [_short(item) for item in value]
+        case str() if len(value) > SHOWN:
+            digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+            return f"{value[:60]}… ({len(value):,} characters, sha256 {digest})"
+    return value

@@ -1,0 +1,34 @@
+"""What differs between two specs, as people read it."""
+
+from skrei_domain.job import parse_job
+from skrei_domain.job_diff import difference, same
+from skrei_domain.spec import JobSpec
+
+
+def a_spec(**task: object) -> JobSpec:
+    whole = {"Name": "main", "Engine": {"Type": "docker", "Params": {"Image": "ubuntu"}}} | task
+    return parse_job({"Type": "batch", "Name": "mine", "Tasks": [whole]})[0]
+
+
+def test_a_long_text_is_told_by_its_beginning_its_length_and_its_digest() -> None:
+    old, new = (a_spec(Meta={"notes": "x" * 300 + end}) for end in "ab")
+    lines = [line for line in difference(old, new).splitlines() if line[0] in "+-"]
+    assert [line.partition("…")[0] for line in lines] == [f'{sign}    "notes": "{"x" * 60}' for sign in "-+"]
+    assert lines[0].endswith('(301 characters, sha256 f5e724b7ec29)"')
+    assert lines[0][1:] != lines[1][1:]
+
+
+def test_what_stands_around_a_change_is_told_and_what_is_far_is_not() -> None:
+    told = difference(a_spec(), a_spec(Env={"A": "1"}))
+    assert '+    "A": "1"' in told
+    assert "Constraints" not in told
+    assert all(line[:1] in "+- " for line in told.splitlines())
+
+
+def test_the_letters_of_amounts_make_no_version_and_those_of_anything_else_do() -> None:
+    assert same(a_spec(Resources={"Memory": "1GiB"}), a_spec(Resources={"memory": "1 gib"}))
+    stored = a_spec()
+    capital = stored.tasks[0].resources.model_copy(update={"memory": "512Mb"})
+    old = stored.model_copy(update={"tasks": (stored.tasks[0].model_copy(update={"resources": capital}),)})
+    assert same(old, stored), "what was stored before amounts were read in lower case"
+    assert not same(a_spec(Env={"A": "x"}), a_spec(Env={"A": "X"}))
