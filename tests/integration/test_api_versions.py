@@ -206,6 +206,26 @@ async def test_of_two_reruns_at_once_the_second_finds_a_job_that_has_yet_to_run(
     assert (await read(api, job_id))["Job"]["Version"] == 2
 
 
+async def test_a_rerun_that_is_sent_again_with_its_token_is_the_same_version(api: Api) -> None:
+    job_id = await api.submit(Name="mine", Count=1)
+    await api.rows.state(job_id, "Completed", units_won=1)
+    body = {"IdempotencyToken": "t-1"}
+    answers = await asyncio.gather(*(api.http.put(f"{JOBS}/{key}/rerun", json=body) for key in ("mine", job_id) * 3))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["EvaluationID"] for answer in answers}) == 1
+    assert {answer.json()["JobVersion"] for answer in answers} == {2}
+    assert len((await read(api, f"{job_id}/versions"))["Items"]) == 2
+    await api.rows.state(job_id, "Failed")
+    again = (await api.http.put(f"{JOBS}/{job_id}/rerun", json=body)).json()
+    assert (again["JobVersion"], again["EvaluationID"]) == (2, answers[0].json()["EvaluationID"])
+    other = await api.http.put(f"{JOBS}/{job_id}/rerun", json=body | {"JobVersion": 1})
+    assert (other.status_code, other.json()["Code"]) == (409, "ResourceInUse")
+    fresh = (await api.http.put(f"{JOBS}/{job_id}/rerun", json={"IdempotencyToken": "t-2"})).json()
+    assert fresh["JobVersion"] == 3
+    bad = await api.http.put(f"{JOBS}/{job_id}/rerun", json={"IdempotencyToken": ["t"]})
+    assert (bad.status_code, bad.json()["Code"]) == (400, "ValidationError")
+
+
 @pytest.mark.row("1.7/namespaces")
 async def test_a_name_is_looked_for_in_its_namespace_or_in_all_of_them(api: Api) -> None:
     here, there = await api.submit(Name="same"), await api.submit(Name="same", Namespace="team")

@@ -147,6 +147,7 @@ async def test_a_token_answers_an_update_again_and_makes_no_other(db: asyncpg.Co
     again = await submit_many(db, [replace(change, job_id="j-0003", evaluation_id="v-0003")])
 
     assert [a.evaluation_id for a in (*first, *again) if isinstance(a, Submitted)] == ["v-0002", "v-0002"]
+    assert told([*first, *again]) == [("j-0001", 2)] * 2
     assert await db.fetchval("SELECT version FROM jobs") == 2
 
 

@@ -93,10 +93,13 @@ def stop(job_id: str, *, namespace: str = "", reason: str = STOPPED) -> Call[str
     return Call("DELETE", job_path(job_id), _evaluation, query, body, repeatable=False)
 
 
-def rerun(job_id: str, *, namespace: str = "", version: int = 0, reason: str = "") -> Call[Submitted]:
-    """Run a version of a job (0: the latest) once more, as a new version."""
-    body = {"JobVersion": version, "Reason": reason, "Namespace": namespace}
-    return Call("PUT", f"{job_path(job_id)}/rerun", _submitted, body=body, repeatable=False)
+def rerun(
+    job_id: str, *, namespace: str = "", version: int = 0, reason: str = "", idempotency_token: str = ""
+) -> Call[Submitted]:
+    """Run a version of a job (0: the latest) once more, as a new version; sent twice it makes one, by its token."""
+    token = idempotency_token or str(uuid.uuid4())
+    body = {"JobVersion": version, "Reason": reason, "Namespace": namespace, "IdempotencyToken": token}
+    return Call("PUT", f"{job_path(job_id)}/rerun", _submitted, body=body)
 
 
 def versions(job_id: str, *, namespace: str = "") -> Call[Page[Job]]:

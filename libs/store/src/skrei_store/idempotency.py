@@ -1,8 +1,10 @@
 """Tokens that make a repeated submission the same job: what was answered under them, and until when that is known."""
 
+from collections.abc import Mapping
+
 from skrei_domain.errors import Conflict
 from skrei_store.db import Connection
-from skrei_store.submission import Submission, Submitted
+from skrei_store.submission import Submitted, Tokened
 
 TOKEN_HOURS = 24
 """How long a token brings the same answer: longer than any client goes on retrying."""
@@ -10,17 +12,24 @@ PURGED = 1_000
 """Expired tokens deleted at once."""
 
 
-async def known(connection: Connection, batch: dict[int, Submission]) -> dict[int, Submitted | Exception]:
-    """Answer submissions whose token was answered before."""
+async def known(connection: Connection, batch: Mapping[int, Tokened]) -> dict[int, Submitted | Exception]:
+    """Answer submissions and reruns whose token was answered before.
+
+    Which version that was is told by its moment: the statement that made it wrote both with one.
+    """
     with_token = {index: submission for index, submission in batch.items() if submission.token}
     if not with_token:
         return {}
     keys = list(zip(*(submission.key for submission in with_token.values()), strict=True))
     rows = await connection.fetch(
-        """
+        f"""
         SELECT known.* FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (namespace, caller, token)
         CROSS JOIN LATERAL (
-            SELECT * FROM idempotency AS i
+            SELECT i.*, (
+                SELECT v.version FROM job_versions AS v
+                WHERE v.job_id = i.job_id AND v.created_at = i.expires_at - interval '{TOKEN_HOURS} hours'
+            ) AS version
+            FROM idempotency AS i
             WHERE i.namespace = asked.namespace AND i.caller = asked.caller AND i.token = asked.token OFFSET 0
         ) AS known
         """,
@@ -40,7 +49,7 @@ async def known(connection: Connection, batch: dict[int, Submission]) -> dict[in
         if row is None:
             continue
         if row["digest"] == submission.digest:
-            answers[index] = Submitted(row["job_id"], row["evaluation_id"], None)
+            answers[index] = Submitted(row["job_id"], row["evaluation_id"], None, row["version"] or 1)
         else:
             answers[index] = Conflict(
                 f"the idempotency token was used for another body, which made job {row['job_id']}",

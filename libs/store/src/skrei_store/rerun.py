@@ -9,6 +9,7 @@ from skrei_domain.lifecycle import JobState
 from skrei_scheduling import texts
 from skrei_store.admission import Admission
 from skrei_store.db import Connection
+from skrei_store.idempotency import known
 from skrei_store.submission import Submitted
 from skrei_store.update import RACES
 from skrei_store.versions import NewVersion, write_versions
@@ -31,9 +32,11 @@ async def rerun_job(
     reason: str = "",
     actor: str,
     traceparent: str = "",
+    token: str = "",
+    digest: str = "",
     admission: Admission | None = None,
 ) -> Submitted:
-    """Make the next version of a job from one of its versions (0: the current one).
+    """Make the next version of a job from one of its versions (0: the current one); the same token makes one alone.
 
     Raises NotFound for a job or version that is none, Conflict for one that has not begun, Unavailable for a lost race,
     and what `admission` refuses with. Who runs it again is whose grants go with it.
@@ -46,6 +49,24 @@ async def rerun_job(
             raise NotFound(
                 f"job version not found: {version} (job {job_id})", hint="`skrei job versions` shows which there are"
             )
+        spec = decode(row["spec"])
+        new = NewVersion(
+            job_id=job_id,
+            base=row["version"],
+            evaluation_id=new_evaluation_id(),
+            spec=spec,
+            spec_json=encode(spec),
+            actor=actor,
+            traceparent=traceparent,
+            token=token,
+            digest=digest,
+            rerun=True,
+            reason=reason or texts.RERUN_REQUESTED,
+        )
+        if (answered := (await known(connection, {0: new})).get(0)) is not None:
+            if isinstance(answered, Exception):
+                raise answered
+            return answered
         if row["state"] in _NOT_BEGUN:
             raise Conflict(
                 f"cannot rerun job in state {row['state']}",
@@ -56,20 +77,10 @@ async def rerun_job(
         refused = await admission.admit(connection, row["namespace"]) if admission else None
         if refused is not None:
             raise refused
-        spec = decode(row["spec"])
-        new = NewVersion(
-            job_id=job_id,
-            base=row["version"],
-            evaluation_id=new_evaluation_id(),
-            spec=spec,
-            spec_json=encode(spec),
-            actor=actor,
-            traceparent=traceparent,
-            rerun=True,
-            reason=reason or texts.RERUN_REQUESTED,
-        )
         try:
             done = await write_versions(connection, [new])
+        except asyncpg.UniqueViolationError:
+            continue  # the same token has just been stored: it is found now
         except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as error:
             raise Unavailable("others were in the way", hint="try again in a moment") from error
         if job_id in done:

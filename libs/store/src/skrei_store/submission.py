@@ -1,6 +1,7 @@
 """A job on its way into the record, and what became of it."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from skrei_domain.job import Blob, JobSpec
 from skrei_domain.messages import HintedEvaluation
@@ -28,6 +29,22 @@ class Submission:
     def key(self) -> tuple[str, str, str]:
         """What its token is unique within."""
         return (self.spec.namespace, self.actor, self.token)
+
+
+class Tokened(Protocol):
+    """An intent that came with a token, or with none (an empty one)."""
+
+    @property
+    def token(self) -> str:
+        """What makes a repeat the same."""
+
+    @property
+    def digest(self) -> str:
+        """That of the body that came with it."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What the token is unique within: namespace, caller, token."""
 
 
 @dataclass(frozen=True, slots=True)

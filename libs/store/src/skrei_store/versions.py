@@ -94,6 +94,11 @@ class NewVersion:
     reason: str = texts.UPDATE_REQUESTED
 
     @property
+    def key(self) -> tuple[str, str, str]:
+        """What its token is unique within."""
+        return (self.spec.namespace, self.actor, self.token)
+
+    @property
     def trigger(self) -> str:
         """What its evaluation is asked for by."""
         return texts.TRIGGER_RERUN if self.rerun else texts.TRIGGER_UPDATE

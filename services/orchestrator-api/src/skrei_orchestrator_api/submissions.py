@@ -73,12 +73,26 @@ class Submissions:
         return evaluation.evaluation_id
 
     async def rerun(
-        self, key: str, namespace: str, *, version: int, reason: str, headers: Mapping[str, str], actor: str
+        self,
+        key: str,
+        namespace: str,
+        *,
+        version: int,
+        reason: str,
+        headers: Mapping[str, str],
+        actor: str,
+        token: str = "",
     ) -> dict[str, object]:
         """Run a version (0: the current one) of the job that `key` names once more; return the answer."""
         job = await self._record.find_job(key, namespace)
         done = await self._record.rerun_job(
-            job.id, version=version, reason=reason, actor=actor, traceparent=traceparent(headers.get("traceparent", ""))
+            job.id,
+            version=version,
+            reason=reason,
+            actor=actor,
+            traceparent=traceparent(headers.get("traceparent", "")),
+            token=token,
+            digest=digest(f"rerun {job.id} {version} {reason}".encode()) if token else "",
         )
         self._after((), [done])
         return {

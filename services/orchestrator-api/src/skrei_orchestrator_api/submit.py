@@ -46,14 +46,20 @@ def read_submission(raw: bytes) -> Asked:
     namespace = found.get("Namespace")
     if namespace and not any(key.lower() == "namespace" and value for key, value in job.items()):
         job = {**job, "Namespace": namespace}
-    token = found.get("IdempotencyToken") or ""
-    if not isinstance(token, str) or "\0" in token or bytes_of(token) > MAX_TOKEN_BYTES or not token.isprintable():
-        raise Invalid(f"IdempotencyToken: allowed: printable text of at most {MAX_TOKEN_BYTES} bytes")
+    token = token_in(found)
     force = found.get("Force") or False
     if not isinstance(force, bool):
         raise Invalid(f"Force: {show(force)}; allowed: true or false")
     spec, warnings = parse_job(job)
     return Asked(spec, warnings, token, force)
+
+
+def token_in(body: Mapping[str, Any]) -> str:
+    """Return the idempotency token of a body, empty for none. Raises Invalid for one that cannot be kept."""
+    token = body.get("IdempotencyToken") or ""
+    if not isinstance(token, str) or "\0" in token or bytes_of(token) > MAX_TOKEN_BYTES or not token.isprintable():
+        raise Invalid(f"IdempotencyToken: allowed: printable text of at most {MAX_TOKEN_BYTES} bytes")
+    return token
 
 
 def to_store(spec: JobSpec, job_id: str) -> tuple[JobSpec, str, tuple[Blob, ...]]:

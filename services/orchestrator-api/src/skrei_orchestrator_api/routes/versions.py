@@ -12,7 +12,7 @@ from skrei_orchestrator_api.deps import caller_of, deps_of
 from skrei_orchestrator_api.describing import LIMIT, NAMESPACE, NEXT_TOKEN, described
 from skrei_orchestrator_api.http import answer, fields, read_json, text_in
 from skrei_orchestrator_api.routes.jobs import JOBS, MAX_JOBS, MAX_REASON
-from skrei_orchestrator_api.submit import read_submission, to_store
+from skrei_orchestrator_api.submit import read_submission, to_store, token_in
 
 
 @described(answer="Jobs", query=(NAMESPACE, LIMIT, NEXT_TOKEN), refusals=(404, 409))
@@ -65,6 +65,7 @@ async def rerun(request: Request) -> Response:
         reason=text_in(body, "Reason")[:MAX_REASON],
         headers=request.headers,
         actor=caller_of(request),
+        token=token_in(body),
     )
     return answer(request, accepted)
 
