@@ -6,7 +6,7 @@ RUN = .venv/bin/python -m
 SETUP = $(PYTHON) -m scripts.bootstrap
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test test-fast faults sim bench lint fmt wasm lock migrate setup setup-dev
+.PHONY: help demo install dist test test-fast faults fuzz sim bench lint fmt wasm lock migrate setup setup-dev
 
 help:  ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -28,6 +28,9 @@ test-fast: setup-dev  ## The suites without real processes: unit, property, arch
 
 faults: setup-dev  ## Kill real processes while jobs run
 	@$(RUN) pytest tests/faults
+
+fuzz: setup-dev  ## Ask the API of a real stack thousands of things that its OpenAPI document makes up; SEED=n again
+	@$(RUN) pytest tests/fuzz
 
 sim: setup-dev  ## The simulation; SEED=n replays one run
 	@$(RUN) pytest tests/simulation

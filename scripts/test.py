@@ -73,6 +73,7 @@ def suite_steps() -> list[Step]:
         _suite("integration", 240, "-n", "2"),
         _suite("simulation", 120),
         _suite("faults", 420),
+        _suite("fuzz", 120),
         _suite("e2e", 300),
     ]
 

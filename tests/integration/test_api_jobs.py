@@ -381,7 +381,7 @@ async def test_labels_select_jobs_as_they_select_nodes(api: Api) -> None:
     [
         "order_by=id",
         "labels=a+in+(",
-        "next_token=Ok46MTA6Nw",
+        "next_token=OlE6MToy",
         f"next_token={token_out('jobs', 'created_at', 0, 10, 2**62, 'j-1')}",
         "reverse=maybe",
         "limit=-1",
@@ -405,3 +405,30 @@ async def test_a_job_comes_with_what_include_asks_for(api: Api) -> None:
 
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.row("1.5/offset-tokens")
+async def test_a_counting_token_goes_on_where_it_says_and_is_answered_with_one_of_ours(api: Api) -> None:
+    ids = [await api.submit(Name=f"job-{number}") for number in range(5)]
+    token = base64.urlsafe_b64encode(b":Y:2:1").decode().rstrip("=")
+    page = (await api.http.get(f"{JOBS}?next_token={token}")).json()
+    assert [job["ID"] for job in page["Items"]] == [ids[3], ids[2]]
+    page = (await api.http.get(f"{JOBS}?next_token={page['NextToken']}")).json()
+    assert [job["ID"] for job in page["Items"]] == [ids[1], ids[0]]
+    await api.rows.history(ids[0], "second")
+    answer = await api.http.get(f"{JOBS}/{ids[0]}/history?event_type=all&limit=10&next_token=Ok46MTA6Mg")
+    assert [item["SeqNum"] for item in answer.json()["Items"]] == [2]
+
+
+@pytest.mark.row("1.1/old-clients-history")
+async def test_clients_before_v1_5_find_a_state_in_each_item_of_history(api: Api) -> None:
+    job_id = await api.submit()
+    await api.rows.history(job_id, "placed", "e-1")
+    for version, states in (
+        ("v1.4.0", [{"JobState"}, {"ExecutionState"}]),
+        ("v1.5.0", [set(), set()]),
+        ("", [set()] * 2),
+    ):
+        answer = await api.http.get(f"{JOBS}/{job_id}/history", headers={"X-Bacalhau-Git-Version": version})
+        found = [{"JobState", "ExecutionState"} & set(item) for item in answer.json()["Items"]]
+        assert found == states, version

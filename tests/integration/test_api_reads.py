@@ -11,6 +11,7 @@ import pytest
 
 from skrei_domain.node import Absent, Gpu, NodeInfo, Plugin
 from skrei_orchestrator_api import queries
+from skrei_orchestrator_api.queries import token_out
 from skrei_orchestrator_api.routes.results import MOST_RESULTS
 from tests.support.api import INTERNAL_TOKEN, JOBS, NODES, Api, listening, running_api
 
@@ -290,16 +291,73 @@ async def test_nodes_are_filtered_and_ordered(api: Api) -> None:
         assert (await api.http.get(f"{NODES}?{bad}")).status_code == 400
 
 
-@pytest.mark.row("1.6/get", "1.6/put")
-async def test_an_unknown_node_is_404_an_ambiguous_one_409_and_changing_one_501(api: Api) -> None:
+@pytest.mark.row("1.6/get", "1.6/ambiguous")
+async def test_an_unknown_node_is_404_and_an_ambiguous_one_409(api: Api) -> None:
     await api.rows.node("n-1a")
     await api.rows.node("n-1b")
     unknown = await api.http.get(f"{NODES}/n-9")
     assert (unknown.status_code, unknown.json()["Component"]) == (404, "NodeManager")
     ambiguous = await api.http.get(f"{NODES}/n-1")
     assert (ambiguous.status_code, ambiguous.json()["Details"]) == (409, {"ids": "n-1a, n-1b"})
-    change = await api.http.put(f"{NODES}/n-1a", json={"Action": "approve"})
-    assert (change.status_code, change.json()["Code"]) == (501, "NotImplemented")
+    assert ambiguous.json()["Code"] == "MultipleNodesFound"
+
+
+@pytest.mark.row("1.6/put")
+async def test_what_is_wanted_of_a_node_is_written_down_for_the_leader_with_its_audit(api: Api) -> None:
+    await api.rows.node("n-1a")
+    for action, message in (("reject", "not ours"), ("Delete", "")):
+        answer = await api.http.put(f"{NODES}/n-1", json={"action": action, "Message": message, "NodeID": "ignored"})
+        assert (answer.status_code, answer.json()) == (200, {"Success": True}), answer.text
+    asked = await api.rows.link.fetch("SELECT node_id, action, message FROM node_intents ORDER BY id")
+    assert [tuple(row) for row in asked] == [("n-1a", "reject", "not ours"), ("n-1a", "delete", "")]
+    audit = await api.rows.link.fetch("SELECT actor, action, object, details FROM audit ORDER BY id")
+    assert tuple(audit[0]) == ("anonymous", "node.reject", "n-1a", '{"Message" : "not ours"}')
+    assert len(audit) == 2
+
+
+@pytest.mark.row("1.6/put-again", "1.6/put-other-action")
+async def test_what_a_node_is_already_and_what_nobody_can_want_are_refused(api: Api) -> None:
+    await api.rows.node("n-1a")
+    again = await api.http.put(f"{NODES}/n-1a", json={"Action": "approve"})
+    assert (again.status_code, again.json()["Code"]) == (409, "ConflictNodeState")
+    assert again.json()["Message"] == "node n-1a is approved already"
+    for action in ("drain", "", None, 7, "\ud800", ["approve"]):
+        answer = await api.http.put(f"{NODES}/n-1a", content=json.dumps({"Action": action}))
+        assert (answer.status_code, answer.json()["Component"]) == (400, "NodeManager"), action
+        assert "allowed: approve, reject, delete" in answer.json()["Message"]
+    assert (await api.http.put(f"{NODES}/n-9", json={"Action": "delete"})).status_code == 404
+    assert await api.rows.link.fetchval("SELECT count(*) FROM node_intents") == 0
+
+
+@pytest.mark.row("1.5/nodes-token")
+async def test_nodes_come_in_pages_that_miss_none_and_repeat_none(api: Api) -> None:
+    for number in range(5):
+        await api.rows.node(f"n-{number}", "CONNECTED" if number % 2 else "DISCONNECTED")
+    await api.rows.execution(await api.submit(), node_id="n-3")
+    for order in ("order_by=id", "order_by=available_cpu", "order_by=status&reverse=true", "order_by=available_gpu"):
+        whole = [node["Info"]["NodeID"] for node in (await api.http.get(f"{NODES}?{order}")).json()["Nodes"]]
+        seen: list[str] = []
+        page = (await api.http.get(f"{NODES}?{order}&limit=2")).json()
+        while True:
+            seen += [node["Info"]["NodeID"] for node in page["Nodes"]]
+            if not page["NextToken"]:
+                break
+            page = (await api.http.get(f"{NODES}?next_token={page['NextToken']}")).json()
+        assert seen == whole, order
+    for bad in ("x", token_out("nodes", "beauty", 0, 2, 0, "", "n-1"), token_out("nodes", "id", 0, 0, 0, "", "n-1")):
+        assert (await api.http.get(f"{NODES}?next_token={bad}")).status_code == 400
+
+
+@pytest.mark.row("1.1/allow")
+async def test_a_path_tells_the_methods_that_it_knows(api: Api) -> None:
+    for path, methods in (
+        (JOBS, "GET, HEAD, POST, PUT"),
+        (f"{JOBS}/diff", "PUT"),
+        (f"{JOBS}/j-1", "DELETE, GET, HEAD"),
+        (f"{NODES}/n-1", "GET, HEAD, POST, PUT"),
+    ):
+        answer = await api.http.request("PATCH", path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods)
 
 
 @pytest.mark.row("1.1/redirects", "1.2/alive", "1.2/node", "1.2/version")

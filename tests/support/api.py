@@ -23,6 +23,8 @@ from skrei_orchestrator_api.__main__ import bind, new_server, serve_http
 from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.gate import Gate
+from skrei_orchestrator_api.listeners import Listeners
+from skrei_orchestrator_api.node_changes import NodeChanges
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submissions import Submissions
@@ -138,6 +140,7 @@ async def running_api(
         "internal_token_file": nowhere,
         "publisher_url": "http://127.0.0.1:9",
         "log_silence_seconds": 0.3,
+        "node_change_seconds": 0.0,
     }
     settings = Settings(**values | changes)
     bus = await Bus.connect(nats_url, name="api-test")
@@ -160,6 +163,8 @@ async def running_api(
                     join_token=JOIN_TOKEN,
                     names_client=verifier.names_client,
                 ),
+                NodeChanges(record, submissions, settings.node_change_seconds),
+                Listeners(bus, settings.event_listeners),
                 join_token=JOIN_TOKEN,
                 node_signer=node_signer_keys,
                 token_public_key=public.decode(),

@@ -11,6 +11,7 @@ from starlette.routing import Route, Router
 
 from skrei_domain.errors import Ambiguous, Conflict, Exhausted, Invalid, NotFound, SkreiError, Unavailable, Unsupported
 from skrei_orchestrator_api import http
+from skrei_orchestrator_api.cors import Cors
 from skrei_orchestrator_api.frame import Frame, RateLimit
 from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.settings import LOCAL_HOSTS
@@ -33,7 +34,12 @@ def raising(error: Exception) -> Any:
 
 
 def client(
-    *, rate: int = 1_000, limit: int = 1_000, seconds: float = 5, error: Exception | None = None
+    *,
+    rate: int = 1_000,
+    limit: int = 1_000,
+    seconds: float = 5,
+    error: Exception | None = None,
+    origins: frozenset[str] = frozenset(),
 ) -> httpx2.AsyncClient:
     routes = [Route("/echo", echo, methods=["GET", "PUT"]), Route("/hang", hang)]
     if error is not None:
@@ -41,10 +47,11 @@ def client(
     frame = Frame(
         Router(routes),
         headers={"X-Bacalhau-Git-Version": "v1.9.3"},
-        gate=Gate(hosts=LOCAL_HOSTS | {"skrei.example"}, owner_token="owner"),
+        gate=Gate(hosts=LOCAL_HOSTS | {"skrei.example"}, owner_token="owner", origins=origins),
         rate=RateLimit(rate),
         max_body_bytes=limit,
         timeout_seconds=seconds,
+        cors=Cors(origins),
     )
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=frame), base_url="http://localhost:1234")
 
@@ -220,3 +227,63 @@ async def test_a_body_too_large_is_read_to_its_end_within_bounds() -> None:
         assert read == 1_500
         assert (await api.put("/echo", content=streamed(1_000))).status_code == 413
         assert read == 2_100
+
+
+PAGE = "https://ui.example"
+ASKS = {"Origin": PAGE, "Access-Control-Request-Method": "PUT"}
+
+
+@pytest.mark.row("1.1/cors", "9.1/origin")
+async def test_a_page_of_another_site_reads_answers_where_it_is_named_and_nowhere_else() -> None:
+    async with client(origins=frozenset({PAGE})) as api:
+        read = await api.get("/echo", headers={"Origin": PAGE})
+        asked = await api.options("/echo", headers=ASKS)
+        other = await api.get("/echo", headers={"Origin": "https://evil.example"})
+        refused = await api.options("/echo", headers=ASKS | {"Origin": "https://evil.example"})
+        plain = await api.get("/echo")
+    assert (read.status_code, read.headers["access-control-allow-origin"]) == (200, PAGE)
+    assert "ETag" in read.headers["access-control-expose-headers"]
+    assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (204, PAGE)
+    assert {"PUT", "DELETE"} <= set(asked.headers["access-control-allow-methods"].split(", "))
+    assert len(asked.headers["x-request-id"]) == 36
+    assert {other.status_code, refused.status_code} == {403}
+    assert not any("access-control-allow-origin" in each.headers for each in (other, refused, plain))
+    assert plain.headers["vary"] == "Origin"
+
+
+@pytest.mark.row("1.1/cors")
+async def test_by_default_no_page_of_another_site_reads_anything() -> None:
+    async with client() as api:
+        for answer in (await api.get("/echo"), await api.options("/echo", headers=ASKS)):
+            assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+async def test_a_websocket_carries_the_same_headers() -> None:
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+
+    frame = Frame(
+        app,
+        headers={"X-Bacalhau-Git-Version": "v1.9.3"},
+        gate=Gate(hosts=LOCAL_HOSTS, owner_token="owner"),
+        rate=RateLimit(10),
+        max_body_bytes=1,
+        timeout_seconds=1,
+    )
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    for address in ("127.0.0.1", "203.0.113.9"):
+        scope = {"type": "websocket", "path": "/x", "client": (address, 1), "headers": [(b"x-request-id", b"mine")]}
+        await frame(scope, receive, send)
+    accepted, refused, _ = sent
+    assert (accepted["type"], refused["type"]) == ("websocket.accept", "websocket.http.response.start")
+    for message in (accepted, refused):
+        assert (b"x-request-id", b"mine") in message["headers"]
+        assert (b"x-bacalhau-git-version", b"v1.9.3") in message["headers"]

@@ -1,4 +1,8 @@
+import base64
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.requests import Request
 
 from skrei_domain.errors import Invalid
@@ -55,3 +59,19 @@ def test_a_paging_token_comes_back_as_it_went_out() -> None:
 def test_a_token_that_was_not_given_out_here_is_refused(token: str) -> None:
     with pytest.raises(Invalid, match="next_token: not one that this server gave out"):
         queries.token_in(token, "jobs", int, int)
+
+
+@pytest.mark.row("1.5/offset-tokens")
+def test_a_token_of_the_original_is_read() -> None:
+    assert queries.offset_in("Ok46MTA6Nw") == ("", False, 10, 7)
+    assert queries.offset_in(base64.urlsafe_b64encode(b"created_at:Y:5:20").decode()) == ("created_at", True, 5, 20)
+
+
+@given(st.text(max_size=40) | st.text(max_size=30).map(lambda text: base64.urlsafe_b64encode(text.encode()).decode()))
+def test_other_texts_are_none_and_break_nothing(text: str) -> None:
+    found = queries.offset_in(text)
+    assert found is None or (found.limit < 10**7 and found.offset < 10**7)
+
+
+def test_our_own_tokens_are_none_of_the_originals() -> None:
+    assert queries.offset_in(queries.token_out("jobs", "created_at", 0, 10, 5, "j-1")) is None

@@ -28,6 +28,14 @@ class Ambiguous(SkreiError):
     code = "ambiguous"
 
 
+class AmbiguousNode(Ambiguous):
+    """The same, of nodes."""
+
+
+class AmbiguousExecution(Ambiguous):
+    """The same, of executions."""
+
+
 class Conflict(SkreiError):
     """The state of the thing does not allow that."""
 

@@ -118,6 +118,14 @@ class Membership(StrEnum):
     REJECTED = "REJECTED"
 
 
+class NodeAction(StrEnum):
+    """What users may want of a node; the value is the word that API clients send."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    DELETE = "delete"
+
+
 class Connection(StrEnum):
     """Whether a node is heard."""
 

@@ -364,3 +364,4 @@ class HintedEvaluation(Message):
     traceparent: str = ""
     actor: str = ""
     submitter: str = ""  # of the job; `actor` is who asked for this evaluation
+    history_seq: int = 0  # the number of the last row of the job's history; 0 where it is not told

@@ -15,10 +15,12 @@ ALL_HELLOS = f"{ROOT}.up.*.hello"
 ALL_HEARTBEATS = f"{ROOT}.up.*.heartbeat"
 ALL_FACTS = f"{ROOT}.up.*.fact"
 ALL_COMMANDS = f"{ROOT}.down.*.command"
+ALL_FEED = f"{ROOT}.feed.>"
 
 STREAM_COMMANDS = "COMMANDS"
 STREAM_FACTS = "FACTS"
 STREAM_RESULTS = "RESULTS"
+STREAM_FEED = "FEED"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9-]")
 
@@ -26,6 +28,11 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9-]")
 def token(name: str) -> str:
     """Return `name` as one subject token: other characters become `_<hex>_`, reversibly distinct."""
     return _UNSAFE.sub(lambda match: f"_{ord(match.group()):x}_", name)
+
+
+def feed(namespace: str, kind: str) -> str:
+    """Leader and API to anyone: which jobs of a namespace have new history, of a kind; kept by FEED."""
+    return f"{ROOT}.feed.{token(namespace)}.{kind}"
 
 
 def node_of(subject: str) -> str:

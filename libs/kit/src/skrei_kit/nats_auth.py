@@ -222,10 +222,10 @@ def scheduler() -> Permissions:
 
 
 def api() -> Permissions:
-    """The public door: hints to the scheduler, questions to nodes and their answers."""
+    """The public door: hints to the scheduler, questions to nodes and their answers, and the feed."""
     return Permissions(
-        publish=(subjects.HINT_EVALUATION, f"{subjects.ROOT}.down.*.rpc"),
-        subscribe=(f"{subjects.ROOT}.up.*.log.>", f"{subjects.ROOT}.up.*.answer.>", "_INBOX.>"),
+        publish=(subjects.HINT_EVALUATION, f"{subjects.ROOT}.down.*.rpc", subjects.ALL_FEED),
+        subscribe=(subjects.ALL_FEED, f"{subjects.ROOT}.up.*.log.>", f"{subjects.ROOT}.up.*.answer.>", "_INBOX.>"),
     )
 
 

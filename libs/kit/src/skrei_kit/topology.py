@@ -18,6 +18,8 @@ MAX_NODES = 20_000  # consumers on COMMANDS; the server's silent default is 1,00
 COMMANDS_BYTES = 512 * 1024 * 1024  # ten minutes of commands at 1,000 jobs/s with small specs
 FACTS_BYTES = 1024 * 1024 * 1024
 RESULTS_BYTES = 64 * 1024 * 1024  # ids and digests only
+FEED_BYTES = 1024 * 1024 * 1024  # a week at 50 jobs/s, less of a busier cluster
+A_WEEK = 7 * 24 * 3600.0  # what a consumer of the feed that was away for a holiday finds again
 
 
 def commands() -> StreamConfig:
@@ -35,15 +37,27 @@ def results() -> StreamConfig:
     return _stream(subjects.STREAM_RESULTS, [subjects.PUBLISHER_COMMAND, subjects.PUBLISHER_FACT], RESULTS_BYTES)
 
 
-def _stream(name: str, captured: list[str], max_bytes: int, *, max_consumers: int | None = None) -> StreamConfig:
-    """Ten minutes of what is captured, on disk, the oldest dropped first: no stream is a promise."""
+def feed() -> StreamConfig:
+    """Which jobs have new history, for users' own consumers; what was dropped is in the record."""
+    return _stream(subjects.STREAM_FEED, [subjects.ALL_FEED], FEED_BYTES, max_age=A_WEEK)
+
+
+def _stream(
+    name: str,
+    captured: list[str],
+    max_bytes: int,
+    *,
+    max_consumers: int | None = None,
+    max_age: float = TEN_MINUTES,
+) -> StreamConfig:
+    """Some minutes of what is captured, on disk, the oldest dropped first: no stream is a promise."""
     return StreamConfig(
         name=name,
         subjects=captured,
         retention=RetentionPolicy.LIMITS,
         discard=DiscardPolicy.OLD,
         storage=StorageType.FILE,
-        max_age=TEN_MINUTES,
+        max_age=max_age,
         max_bytes=max_bytes,
         max_msg_size=MAX_MESSAGE_BYTES,
         max_consumers=max_consumers,

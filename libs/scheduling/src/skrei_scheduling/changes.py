@@ -188,6 +188,8 @@ class Changes:
     results_withdrawn: tuple[str, ...] = ()  # executions whose result counts no more
     results_dropped: tuple[str, ...] = ()
     audit: tuple[AuditNew, ...] = ()
+    nodes_gone: tuple[str, ...] = ()
+    node_intents_done: tuple[int, ...] = ()
     node_events: tuple[NodeEventNew, ...] = ()
 
     @property

@@ -68,6 +68,8 @@ class CommitDraft:
         self._changed: dict[str, tuple[ExecutionRow, Observed | None]] = {}
         self._rollbacks: list[Rollback] = []
         self._nodes: dict[str, NodeRow] = {}
+        self._nodes_gone: dict[str, None] = {}
+        self._intents: list[int] = []
         self._results: list[ResultNew] = []
         self._finalised: list[tuple[str, str]] = []
         self._refused: list[tuple[str, str]] = []
@@ -287,6 +289,15 @@ class CommitDraft:
         """Write a node's new row."""
         self._nodes[node.id] = node
 
+    def remove_node(self, node_id: str) -> None:
+        """Forget a node: its executions are to be lost in the same commit or before."""
+        self._nodes.pop(node_id, None)
+        self._nodes_gone[node_id] = None
+
+    def carried_out(self, number: int) -> None:
+        """What was wanted of a node is done."""
+        self._intents.append(number)
+
     def read_to(self, position: Position) -> None:
         """The stream of facts was read this far."""
         self._position = position
@@ -312,6 +323,8 @@ class CommitDraft:
             nodes=tuple(self._nodes.values()),
             position=self._position,
             audit=tuple(self._audit),
+            nodes_gone=tuple(self._nodes_gone),
+            node_intents_done=tuple(self._intents),
             node_events=tuple(
                 event for node in self._nodes.values() for event in node_events(self.view.nodes.get(node.id), node)
             ),

@@ -176,6 +176,11 @@ def lose_into(builder: ChangesBuilder, execution_ids: Iterable[str], reason: str
 
 def unanswered_into(builder: ChangesBuilder, execution_ids: Iterable[str]) -> None:
     """The offers were not answered in time: revoked, tried again; their room counts until the node has said no."""
+    abandon_into(builder, execution_ids, texts.STOP_NO_ANSWER, texts.NO_ANSWER_CODE)
+
+
+def abandon_into(builder: ChangesBuilder, execution_ids: Iterable[str], message: str, code: str) -> None:
+    """The executions are waited for no more: wanted stopped, tried again elsewhere; their room counts on."""
     for execution_id in execution_ids:
         row = builder.row(execution_id)
         if row is None or not row.live or row.revoked:
@@ -186,10 +191,10 @@ def unanswered_into(builder: ChangesBuilder, execution_ids: Iterable[str]) -> No
             want=Want.STOP,
             revision=row.revision + 1,
             revoked=True,
-            message=texts.STOP_NO_ANSWER,
-            reason=texts.NO_ANSWER_CODE,
+            message=message,
+            reason=code,
         )
-        _give_up(builder, row, lost, texts.NO_ANSWER_CODE, retry=counts)
+        _give_up(builder, row, lost, code, retry=counts)
 
 
 def _give_up(builder: ChangesBuilder, old: ExecutionRow, new: ExecutionRow, code: str, *, retry: bool) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skrei_domain.lifecycle import Connection, Membership
+from skrei_domain.node import NodeInfo
 from skrei_domain.paths import Entry, read_entries
 from skrei_domain.resources import Resources
 from skrei_scheduling.labels import LabelColumn, Mask
@@ -90,6 +91,18 @@ class NodeMatrix:
         self.version += 1
         self.changed[row] = self.version
         return bool(self.ready[row])
+
+    def remove(self, node_id: str) -> None:
+        """Let a node that is forgotten refuse and promise nothing; its row is its own again should it come back."""
+        row = self.row_of[node_id]
+        nothing = NodeRow(id=node_id, info=NodeInfo(node_id=node_id), membership=Membership.REJECTED)
+        self._describe(row, nothing)
+        self._resize(row, nothing.info.capacity.vector())
+        self.fading.discard(node_id)
+        for column in (self.approved, self.connected, self.known, self.ready):
+            column[row] = False
+        self.version += 1
+        self.changed[row] = self.version
 
     def reserve(self, node_id: str, amount: Resources) -> None:
         """Take `amount` from a node, known or not (one that is not known yet has nothing to take from)."""

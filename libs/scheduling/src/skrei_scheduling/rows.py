@@ -12,7 +12,7 @@ from enum import StrEnum
 from skrei_domain.constraints import Constraint
 from skrei_domain.job_depends import Dependency
 from skrei_domain.job_kinds import KINDS, Kind
-from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
+from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, NodeAction, Want
 from skrei_domain.node import NodeInfo
 from skrei_domain.paths import LocalPath
 from skrei_domain.resources import Resources
@@ -248,6 +248,16 @@ class NodeRow:
     disconnected_since: datetime | None = None
     error: str = ""
     gone: tuple[Gone, ...] = ()  # what it could do until a while ago
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIntent:
+    """What a user wants of a node, by its number in the record; it is deleted by the commit that carries it out."""
+
+    number: int
+    node_id: str
+    action: NodeAction
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

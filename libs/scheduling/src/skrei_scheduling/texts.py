@@ -43,6 +43,9 @@ STOP_NO_MATCH = "Execution stop requested because its node does not match the jo
 STOP_REPLACED = "Execution stop requested because it was replaced while its node was silent"
 STOP_ORIGINAL_BACK = "Execution stop requested because the original returned"
 STOP_NO_ANSWER = "Execution stop requested because its node did not answer the offer"
+STOP_NODE_REJECTED = "Execution stop requested because node has been rejected"
+NODE_REJECTED = "its node was rejected"
+NODE_DELETED = "its node was deleted"
 
 STOPPED = "Stopped"
 PUBLISHING = "Publishing: its result of {size} bytes is uploaded and being made final"
@@ -79,6 +82,7 @@ NODE_LOST_CODE = "node-lost"
 REFUSED_CODE = "refused"
 LOST_CODE = "lost"
 NO_ANSWER_CODE = "no-answer"
+REJECTED_CODE = "node-rejected"
 INTERRUPTED_CODE = "interrupted"
 RESULT_LOST_CODE = "result-lost"
 RECEIPT_REFUSED_CODE = "receipt-refused"
@@ -88,7 +92,17 @@ IMAGE_PLATFORM_CODE = "image-platform"
 """Of such an engine: the image is for other machines than its node."""
 NETWORK_REFUSED_CODE = "network-refused"
 """Of a node whose owner does not let jobs have the network that one asks for."""
-RETRIED = frozenset({REFUSED_CODE, LOST_CODE, NO_ANSWER_CODE, INTERRUPTED_CODE, RESULT_LOST_CODE, RECEIPT_REFUSED_CODE})
+RETRIED = frozenset(
+    {
+        REFUSED_CODE,
+        LOST_CODE,
+        NO_ANSWER_CODE,
+        REJECTED_CODE,
+        INTERRUPTED_CODE,
+        RESULT_LOST_CODE,
+        RECEIPT_REFUSED_CODE,
+    }
+)
 """Problem codes of attempts that did not end by their own doing: the unit is placed again."""
 
 NEVER_RAN = frozenset({REFUSED_CODE, NO_ANSWER_CODE})

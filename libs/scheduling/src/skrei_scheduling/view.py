@@ -188,6 +188,8 @@ class ClusterView:
         for node in changes.nodes:
             if self._put_node(node):
                 touched.add(node.id)
+        for node_id in changes.nodes_gone:
+            self._remove_node(node_id)
         moved = list(self._per_node) if self.matrix.version != version else []
         for row in changes.executions_new:
             self._put_execution(row)
@@ -239,6 +241,10 @@ class ClusterView:
         old = self.nodes.get(node.id)
         self.nodes[node.id] = node
         return self.matrix.set(node, old=old)
+
+    def _remove_node(self, node_id: str) -> None:
+        if self.nodes.pop(node_id, None) is not None:
+            self.matrix.remove(node_id)
 
     def _put_execution(self, row: ExecutionRow) -> bool:
         """Store the row; returns whether it gave room back."""

@@ -16,8 +16,8 @@ from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import PublisherCommand
 from skrei_domain.node import NodeInfo
 from skrei_scheduling.changes import Changes, Decide, Locked, LockedJob
-from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeRow
-from skrei_store import bulk, leases, takeover, work
+from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeIntent, NodeRow
+from skrei_store import bulk, leases, node_intents, takeover, work
 from skrei_store.db import AWAY, Connection, LeaderPool
 from skrei_store.parts import parts_of
 from skrei_store.takeover import Loaded
@@ -94,6 +94,12 @@ class LeaderRecord:
         with self._or_lost():
             async with self._pool.reads.acquire() as connection:
                 return await work.due(connection, limit)
+
+    async def node_intents(self, limit: int) -> list[NodeIntent]:
+        """Return what is wanted of nodes and not carried out."""
+        with self._or_lost():
+            async with self._pool.reads.acquire() as connection:
+                return await node_intents.pending(connection, limit)
 
     async def executions(self, ids: Collection[str]) -> dict[str, ExecutionRow]:
         """Return those of these executions that exist."""

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from skrei_domain.constraints import Constraint
-from skrei_domain.errors import Ambiguous, NotFound
+from skrei_domain.errors import Ambiguous, AmbiguousExecution, AmbiguousNode, NotFound
 from skrei_domain.lifecycle import JobState
 
 Row: TypeAlias = Mapping[str, Any]
@@ -165,8 +165,12 @@ async def list_jobs(
     reverse: bool,
     after: tuple[datetime, str] | None,
     limit: int,
+    skip: int = 0,
 ) -> list[Row]:
-    """Return jobs in the order of a time column and the id; an empty namespace means all of them."""
+    """Return jobs in the order of a time column and the id; an empty namespace means all of them.
+
+    `skip` passes over so many first: what clients that count ask for.
+    """
     if order not in ("created_at", "modified_at"):
         raise ValueError(f"{order!r} is not a column that jobs are listed by")
     values: list[Any] = []
@@ -185,6 +189,8 @@ async def list_jobs(
     down = " DESC" if reverse else ""
     clause = f" WHERE {' AND '.join(where)}" if where else ""
     sql = f"{_JOB}{clause} ORDER BY j.{order}{down}, j.id{down} LIMIT {given(limit)}"
+    if skip:
+        sql += f" OFFSET {given(skip)}"
     return list(await pool.fetch(sql, *values))
 
 
@@ -233,7 +239,7 @@ async def find_execution(pool: asyncpg.Pool, job_id: str, key: str) -> Row:
     if not rows:
         raise NotFound(f"execution not found: {key} (job {job_id})")
     if len(rows) > 1 and rows[0]["id"] != key:
-        raise Ambiguous(
+        raise AmbiguousExecution(
             f"multiple executions found for id {key}: {_named(rows)}", hint="use the full id", ids=_named(rows)
         )
     return rows[0]
@@ -314,7 +320,7 @@ async def find_node(pool: asyncpg.Pool, key: str) -> Row:
     if not rows:
         raise NotFound(f"node not found: {key}", component="NodeManager")
     if len(rows) > 1 and rows[0]["id"] != key:
-        raise Ambiguous(
+        raise AmbiguousNode(
             f"multiple nodes found for id {key}: {_named(rows)}",
             hint="use the full id",
             ids=_named(rows),

@@ -17,9 +17,12 @@ from skrei_store.parts_jobs import (
 )
 from skrei_store.parts_nodes import (
     NODE_EVENTS,
+    NODE_EVENTS_GONE,
     NODE_EVENTS_KEPT,
     NODE_EVENTS_OLD,
+    NODE_INTENTS_DONE,
     NODES,
+    NODES_GONE,
     node_event_rows,
     node_row,
 )
@@ -81,6 +84,9 @@ def parts_of(changes: Changes, node_json: Callable[[NodeRow], str]) -> list[tupl
         (EXECUTIONS_NEW, [new_execution_row(row) for row in changes.executions_new]),
         (RESULTS_DROPPED, [(id_,) for id_ in changes.results_dropped]),
         (AUDIT, [(storable(new.actor), new.action, storable(new.object), dump(new.details)) for new in changes.audit]),
+        (NODES_GONE, [(node_id,) for node_id in changes.nodes_gone]),
+        (NODE_EVENTS_GONE, [(node_id,) for node_id in changes.nodes_gone]),
+        (NODE_INTENTS_DONE, [(number,) for number in changes.node_intents_done]),
         (NODE_EVENTS, node_event_rows(changes.node_events)),
         (NODE_EVENTS_OLD, [(node_id, NODE_EVENTS_KEPT) for node_id in {new.node_id for new in changes.node_events}]),
     ]

@@ -60,6 +60,31 @@ NODE_EVENTS_OLD = Part(
 )
 
 
+NODES_GONE = Part(
+    "nodes_gone",
+    ("id text",),
+    """
+    DELETE FROM nodes AS n USING {new} WHERE n.id = new.id AND n.id = ANY ({ids})
+    """,
+)
+
+NODE_EVENTS_GONE = Part(
+    "node_events_gone",
+    ("id text",),
+    """
+    DELETE FROM node_events AS e USING {new} WHERE e.node_id = new.id AND e.node_id = ANY ({ids})
+    """,
+)
+
+NODE_INTENTS_DONE = Part(
+    "node_intents_done",
+    ("id int8",),
+    """
+    DELETE FROM node_intents AS i USING {new} WHERE i.id = new.id AND i.id = ANY ({ids})
+    """,
+)
+
+
 def node_row(node: NodeRow, node_json: Callable[[NodeRow], str]) -> tuple[object, ...]:
     """Return the row for NODES."""
     return (

@@ -179,5 +179,6 @@ def _submitted(submission: Submission, created_at: datetime) -> Submitted:
             traceparent=submission.traceparent,
             actor=submission.actor,
             submitter=submission.actor,
+            history_seq=1,
         ),
     )

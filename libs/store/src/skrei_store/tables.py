@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from skrei_domain.lifecycle import LIVE, Connection, ExecutionState, JobState, Membership, Want
+from skrei_domain.lifecycle import LIVE, Connection, ExecutionState, JobState, Membership, NodeAction, Want
 
 ID = Text(collation="C")
 TIME = DateTime(timezone=True)
@@ -360,6 +360,20 @@ class NodeEvent(Base):
     at: Mapped[datetime]
     topic: Mapped[str]
     message: Mapped[str]
+
+
+class NodeIntent(Base):
+    """What a user wants of a node; deleted by the commit that carries it out."""
+
+    __tablename__ = "node_intents"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    node_id: Mapped[str] = mapped_column(ID)
+    action: Mapped[str]
+    message: Mapped[str]
+    at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint(one_of("action", NodeAction), name="action"),)
 
 
 class Audit(Base):

@@ -72,7 +72,7 @@ WITH input AS MATERIALIZED (
     WHERE job_id IN (SELECT id FROM moved)
     ON CONFLICT DO NOTHING
 )
-SELECT id, namespace, name, type, version, generation, created_at, asked_at FROM moved
+SELECT id, namespace, name, type, version, generation, history_seq, created_at, asked_at FROM moved
 """
 
 
@@ -162,6 +162,7 @@ def _submitted(new: NewVersion, row: Any) -> Submitted:
             traceparent=new.traceparent,
             actor=new.actor,
             submitter=new.actor,
+            history_seq=row["history_seq"],
         ),
         row["version"],
     )

@@ -32,6 +32,8 @@ from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.gate import Gate
+from skrei_orchestrator_api.listeners import Listeners
+from skrei_orchestrator_api.node_changes import NodeChanges
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submissions import Submissions
@@ -157,7 +159,10 @@ async def serve(settings: Settings) -> None:
                     join_token=join_token,
                     trust_loopback=settings.trust_loopback,
                     names_client=verifier.names_client,
+                    origins=frozenset(settings.api_cors_origins),
                 ),
+                changes=NodeChanges(record, submissions, settings.node_change_seconds),
+                listeners=Listeners(bus, settings.event_listeners),
                 join_token=join_token,
                 node_signer=_signer(settings.node_signer),
                 token_public_key=public_key.decode("ascii"),

@@ -4,18 +4,22 @@ Plain Starlette endpoints (ADR 0006): the two hot paths are bytes in, one statem
 between would cost more than either.
 """
 
-from starlette.routing import BaseRoute, Router
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from skrei_orchestrator_api import problems
+from skrei_orchestrator_api.cors import Cors
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.frame import Frame, RateLimit
 from skrei_orchestrator_api.routes import (
     activity,
     agent,
     auth,
+    batch,
     blobs,
     description,
+    events,
     executions,
     jobs,
     join,
@@ -28,12 +32,14 @@ from skrei_orchestrator_api.routes import (
 ROUTES: list[BaseRoute] = [
     *jobs.ROUTES,
     *versions.ROUTES,
+    *batch.ROUTES,
     *executions.ROUTES,
     *results.ROUTES,
     *streams.ROUTES,
     *nodes.ROUTES,
     *blobs.ROUTES,
     *join.ROUTES,
+    *events.ROUTES,
     *agent.ROUTES,
     *auth.ROUTES,
     *description.ROUTES,
@@ -49,7 +55,12 @@ def build(deps: Deps) -> ASGIApp:
     async def with_deps(scope: Scope, receive: Receive, send: Send) -> None:
         scope["deps"] = deps
         deps.activity.note(scope["path"])
-        await router(scope, receive, send)
+        try:
+            await router(scope, receive, send)
+        except HTTPException as error:
+            if error.status_code != 405:
+                raise
+            raise HTTPException(405, error.detail, {"Allow": allowed(scope)}) from error
 
     return Frame(
         with_deps,
@@ -58,7 +69,15 @@ def build(deps: Deps) -> ASGIApp:
         rate=RateLimit(deps.settings.requests_per_second),
         max_body_bytes=deps.settings.max_body_bytes,
         timeout_seconds=deps.settings.request_timeout_seconds,
+        cors=Cors(frozenset(deps.settings.api_cors_origins)),
     )
+
+
+def allowed(scope: Scope) -> str:
+    """Return the methods of what a path names; of several the one with the fewest variable parts."""
+    found = [route for route in ROUTES if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE]
+    path = min((route.path for route in found), key=lambda path: path.count("{"))
+    return ", ".join(sorted({method for route in found if route.path == path for method in route.methods or ()}))
 
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,7 +5,8 @@ import contextlib
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from skrei_domain.errors import Invalid
 from skrei_domain.job_reading import printable
 from skrei_orchestrator_api import problems
+from skrei_orchestrator_api.cors import Cors
 from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.problems import HttpProblem
 
@@ -26,6 +28,11 @@ DRAIN_LIMITS = 2
 then would see a connection reset, not the answer."""
 DRAIN_SECONDS = 5.0
 """How long such a body is waited for."""
+
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+"""The kind of an answer that has no end of its own; each piece of it is bounded where it is sent."""
+
+Extra: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[-+][0-9A-Za-z.+-]+)?")
@@ -61,8 +68,10 @@ class Frame:
         rate: RateLimit,
         max_body_bytes: int,
         timeout_seconds: float,
+        cors: Cors | None = None,
     ) -> None:
         self._app = app
+        self._cors = cors or Cors()
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._server_version = headers.get("X-Bacalhau-Git-Version", "")
         self._gate = gate
@@ -80,10 +89,14 @@ class Frame:
         request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
         scope["request_id"] = request_id
         scope["app"] = self  # makes the router raise what it refuses, so that one table answers it
-        if scope["type"] == "websocket":
-            await self._websocket(scope, receive, send, headers)
-            return
         extra = [*self._headers, (b"x-request-id", request_id.encode())]
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send, headers, extra)
+            return
+        if (preflight := self._cors.preflight(scope["method"], headers)) is not None:
+            await preflight(scope, receive, _adding(send, extra))
+            return
+        extra += self._cors.headers(headers)
         started = False
         body = _Body(receive, self._max_body_bytes, headers)
 
@@ -91,6 +104,8 @@ class Frame:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                if (b"content-type", EVENT_STREAM) in message["headers"]:
+                    limit.reschedule(None)  # it lasts as long as its reader
                 message["headers"] = [*message["headers"], *extra]
             await send(message)
 
@@ -114,7 +129,7 @@ class Frame:
             else:
                 await problems.answer(error, request_id, pretty=pretty)(scope, receive, answer)
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send, headers: Headers, extra: Extra) -> None:
         try:
             refusal = self._refusal(scope, headers)
         except HttpProblem as problem:
@@ -124,12 +139,18 @@ class Frame:
                 {
                     "type": "websocket.http.response.start",
                     "status": refusal.status_code,
-                    "headers": [*refusal.raw_headers, *self._headers],
+                    "headers": [*refusal.raw_headers, *extra],
                 }
             )
             await send({"type": "websocket.http.response.body", "body": bytes(refusal.body)})
             return
-        await self._app(scope, receive, send)
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "websocket.accept":
+                message["headers"] = [*message.get("headers", ()), *extra]
+            await send(message)
+
+        await self._app(scope, receive, answer)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         """Return the answer of the version gate, or None. Raises HttpProblem for the other refusals."""
@@ -137,13 +158,16 @@ class Frame:
         if client is not None and not self._rate.allows(client[0]):
             raise HttpProblem(429, "too many requests", code="TooManyRequests", headers={"Retry-After": "1"})
         scope["caller"] = self._gate.admit(scope, headers)
+        scope["client_version"] = None
         version = headers.get("x-bacalhau-git-version", "")
         if not version or version == "v0.0.0" or version.startswith("v0.0.0-"):
             return None
         parsed = _VERSION.fullmatch(version)
         if parsed is None:
             return _json(400, {"Error": f"Invalid client version {version!r}"})
-        if tuple(map(int, parsed.groups())) < OLDEST_CLIENT:
+        client_version = tuple(map(int, parsed.groups()))
+        scope["client_version"] = client_version
+        if client_version < OLDEST_CLIENT:
             oldest = "v" + ".".join(map(str, OLDEST_CLIENT))
             text = f"client version {version} is older than {oldest}, the oldest that this server speaks with"
             versions = {"MinVersion": oldest, "ClientVersion": version, "ServerVersion": self._server_version}
@@ -200,6 +224,15 @@ def _check_query(query: bytes) -> None:
     found = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     names = dict.fromkeys(printable(name) for name, value in found if "\0" in name + value)
     raise Invalid("\n".join(f"{name}: allowed: text without NUL characters" for name in names), component="APIServer")
+
+
+def _adding(send: Send, extra: Extra) -> Send:
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *extra]
+        await send(message)
+
+    return answer
 
 
 def too_large(limit: int) -> HttpProblem:

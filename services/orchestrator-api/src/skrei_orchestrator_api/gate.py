@@ -77,9 +77,11 @@ class Gate:
         trust_loopback: bool = True,
         failures: Failures | None = None,
         names_client: Callable[[str], bool] = lambda _: False,
+        origins: frozenset[str] = frozenset(),
     ) -> None:
         """Guard. `names_client` tells whether a token is one that this server gave to a client who proved a key."""
         self._names_client = names_client
+        self._origins = origins
         self._hosts = hosts
         self._owner = owner_token.encode()
         self._join = join_token.encode()
@@ -142,6 +144,8 @@ class Gate:
         """Refuse pages of other sites: a browser tells their origin, and a re-bound name shows in Host."""
         for name, value in (("Host", headers.get("host")), ("Origin", headers.get("origin"))):
             if value is None:
+                continue
+            if name == "Origin" and value in self._origins:
                 continue
             host = hostname(value if name == "Origin" else f"//{value}")
             if host not in self._hosts:

@@ -1,5 +1,6 @@
 """Reading a request's JSON and writing an answer's: bytes in, bytes out, indented on request."""
 
+import hashlib
 import hmac
 import json
 import re
@@ -18,13 +19,26 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """What no text of the record has: NULs and half characters."""
 
 
-def answer(request: Request, body: bytes | str | Mapping[str, Any]) -> Response:
-    """Return a 200 with `body` (JSON already, or an object); `?pretty` indents it."""
+def answer(request: Request, body: bytes | str | Mapping[str, Any], *, cached: bool = False) -> Response:
+    """Return a 200 with `body` (JSON already, or an object); `?pretty` indents it.
+
+    `cached`: with an `ETag`, and as a 304 where the caller holds exactly this.
+    """
     if isinstance(body, Mapping):
         body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     if b"pretty" in request.scope["query_string"] and "pretty" in request.query_params:
         body = json.dumps(json.loads(body), ensure_ascii=False, indent=2).encode()
-    return Response(body, media_type="application/json")
+    if not cached:
+        return Response(body, media_type="application/json")
+    tag = f'"{hashlib.blake2b(body.encode() if isinstance(body, str) else body, digest_size=12).hexdigest()}"'
+    if holds(request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers={"ETag": tag})
+    return Response(body, media_type="application/json", headers={"ETag": tag})
+
+
+def holds(told: str, tag: str) -> bool:
+    """Whether an `If-None-Match` header names `tag` (RFC 9110: a list of tags, weak or strong, or `*`)."""
+    return told.strip() == "*" or tag in (each.strip().removeprefix("W/") for each in told.split(","))
 
 
 async def read_json(request: Request) -> Any:

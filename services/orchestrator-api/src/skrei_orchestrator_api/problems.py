@@ -8,6 +8,8 @@ from starlette.responses import Response
 
 from skrei_domain.errors import (
     Ambiguous,
+    AmbiguousExecution,
+    AmbiguousNode,
     Conflict,
     Exhausted,
     Invalid,
@@ -19,6 +21,7 @@ from skrei_domain.errors import (
 from skrei_kit.observability import get_logger
 from skrei_kit.tokens import TokenExpired, TokenInvalid, TokenWrongKind
 from skrei_store.db import away
+from skrei_store.node_intents import NodeStateConflict
 
 log = get_logger()
 
@@ -28,6 +31,9 @@ RETRY_AFTER_SECONDS = 1
 ANSWERS: dict[type[SkreiError], tuple[int, str]] = {
     NotFound: (404, "NotFound"),
     Ambiguous: (409, "MultipleJobsFound"),
+    AmbiguousExecution: (409, "MultipleExecutionsFound"),
+    AmbiguousNode: (409, "MultipleNodesFound"),
+    NodeStateConflict: (409, "ConflictNodeState"),
     Conflict: (409, "ResourceInUse"),
     Invalid: (400, "ValidationError"),
     Unsupported: (501, "NotImplemented"),

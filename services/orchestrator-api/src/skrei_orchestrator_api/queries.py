@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from starlette.requests import HTTPConnection
 
@@ -19,8 +20,18 @@ MAX_VERSION = 2**31 - 1
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """What no text of the record has: NULs and half characters."""
+_OFFSET = re.compile(r"(\w*):([YN]):(\d{1,7}):(\d{1,7})")
 _TRUE = frozenset({"true", "1", "t", "yes"})
 _FALSE = frozenset({"false", "0", "f", "no", ""})
+
+
+class Offset(NamedTuple):
+    """A place in a list by counting, as the original's tokens have it."""
+
+    order: str
+    reverse: bool
+    limit: int
+    offset: int
 
 
 def flag(request: HTTPConnection, name: str) -> bool:
@@ -84,6 +95,22 @@ def text(request: HTTPConnection, name: str) -> str:
 def token_out(kind: str, *parts: int | str) -> str:
     """Return an opaque paging token."""
     return base64.urlsafe_b64encode(json.dumps([kind, *parts], separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def offset_in(token: str) -> Offset | None:
+    """Return what a token of the original means (`SortBy:Y|N:Limit:Offset` in base64); None for any other text.
+
+    Such tokens are read, not written: clients and scripts keep them.
+    """
+    try:
+        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:
+        return None
+    found = _OFFSET.fullmatch(text)
+    if found is None:
+        return None
+    order, reverse, limit, offset = found.groups()
+    return Offset(order, reverse == "Y", int(limit), int(offset))
 
 
 def token_in(token: str, kind: str, *shape: type) -> tuple[int | str, ...] | None:

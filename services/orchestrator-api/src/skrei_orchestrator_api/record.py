@@ -13,12 +13,12 @@ import asyncpg
 from skrei_domain.constraints import Constraint
 from skrei_domain.job import decode, encode, references, restore_blobs
 from skrei_domain.job_blobs import PREFIX
-from skrei_domain.lifecycle import JobState
+from skrei_domain.lifecycle import JobState, NodeAction
 from skrei_domain.messages import HintedEvaluation
 from skrei_orchestrator_api import views
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.views import ExecutionView, JobView, NodeView
-from skrei_store import lookups
+from skrei_store import lookups, node_intents
 from skrei_store.admission import Admission
 from skrei_store.db import CONNECT_SECONDS, open_pool
 from skrei_store.idempotency import purge_tokens
@@ -92,6 +92,16 @@ class Record:
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
             return await rerun_job(connection, job_id, admission=self._admission, **how)
 
+    async def ask_of_node(self, node_id: str, action: NodeAction, *, message: str, actor: str) -> int | None:
+        """Write down what is wanted of a node; return its number, None where too much waits."""
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            return await node_intents.ask(connection, node_id, action, message=message, actor=actor)
+
+    async def node_intent_waits(self, number: int) -> bool:
+        """Whether what was wanted of a node is not carried out yet."""
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            return await node_intents.waits(connection, number)
+
     async def join_node(self, wanted: Joining) -> None:
         """Let a node in. Raises Conflict where another key speaks for it."""
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
@@ -160,6 +170,7 @@ class Record:
         reverse: bool,
         after: tuple[int, str] | None,
         limit: int,
+        skip: int = 0,
     ) -> tuple[list[JobView], tuple[int, str] | None]:
         """Return a page of jobs and, where there are more, the key of its last one (microseconds, id)."""
         rows = await lookups.list_jobs(
@@ -170,6 +181,7 @@ class Record:
             reverse=reverse,
             after=None if after is None else (_EPOCH + timedelta(microseconds=after[0]), after[1]),
             limit=limit + 1,
+            skip=skip,
         )
         more = None
         if len(rows) > limit:

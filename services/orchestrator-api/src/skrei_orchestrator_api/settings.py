@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     api_allowed_hosts: tuple[str, ...] = ()
     """More names that programs and pages of this machine may call this server by, `a.example,b.example`."""
 
+    api_cors_origins: tuple[str, ...] = ()
+    """Origins of pages that may read answers, `https://ui.example,http://localhost:3000`; none unless somebody says so:
+    a page of another site must not drive a local server."""
+
     log_level: str = "info"
     """The least level that is logged."""
 
@@ -99,10 +103,16 @@ class Settings(BaseSettings):
     result_ttl_hours: float = 168.0
     """How long results are kept; the scheduler's setting of the same name, here to say so."""
 
+    event_listeners: int = 1_000
+    """Readers of events at once: each holds a connection, and reads the record when its job changes."""
+
+    node_change_seconds: float = 2.0
+    """How long the leader may take to carry out a change of a node before it is answered as written down."""
+
     log_silence_seconds: float = 10.0
     """How long a node may take to answer a log reader."""
 
-    @field_validator("api_allowed_hosts", mode="before")
+    @field_validator("api_allowed_hosts", "api_cors_origins", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value

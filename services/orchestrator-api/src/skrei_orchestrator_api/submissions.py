@@ -5,17 +5,27 @@ from collections.abc import Mapping, Sequence
 
 from skrei_domain import ids, subjects
 from skrei_domain.envelope import wrap
+from skrei_domain.feed import JOB, Change, messages
 from skrei_domain.messages import EvaluationHint, HintedEvaluation
 from skrei_kit.bus import Bus, BusUnavailable
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api.group_commit import GroupCommit
 from skrei_orchestrator_api.origin import with_origin
 from skrei_orchestrator_api.record import Record
+from skrei_orchestrator_api.schemas import dump
 from skrei_orchestrator_api.settings import Settings
-from skrei_orchestrator_api.submit import digest, read_submission, to_store, traceparent
+from skrei_orchestrator_api.submit import Asked, digest, read_asked, read_submission, to_store, traceparent
 from skrei_store.submission import Submission, Submitted
 
 log = get_logger()
+
+SOURCE = "skrei/api"
+
+
+def _answered(done: dict[str, object] | BaseException) -> dict[str, object] | Exception:
+    if isinstance(done, BaseException) and not isinstance(done, Exception):
+        raise done
+    return done
 
 
 class Submissions:
@@ -43,7 +53,23 @@ class Submissions:
 
     async def submit(self, raw: bytes, headers: Mapping[str, str], actor: str) -> dict[str, object]:
         """Return the answer to a submission's body. Raises SkreiError or HttpProblem, naming what is wrong."""
-        spec, warnings, token, force = read_submission(raw)
+        return await self._store(read_submission(raw), raw, headers, actor)
+
+    async def submit_all(
+        self, bodies: Sequence[object], headers: Mapping[str, str], actor: str
+    ) -> list[dict[str, object] | Exception]:
+        """Return, in order, the answer to each of many submissions or why it is refused; one is no matter of another.
+
+        They share as few commits as their sizes allow.
+        """
+        told = [self._store_one(body, headers, actor) for body in bodies]
+        return [_answered(done) for done in await asyncio.gather(*told, return_exceptions=True)]
+
+    async def _store_one(self, body: object, headers: Mapping[str, str], actor: str) -> dict[str, object]:
+        return await self._store(read_asked(body), dump(body).encode(), headers, actor)
+
+    async def _store(self, asked: Asked, raw: bytes, headers: Mapping[str, str], actor: str) -> dict[str, object]:
+        spec, warnings, token, force = asked
         job_id = ids.new_job_id()
         spec = with_origin(spec, headers, await self._record.installation_id())
         cut, text, blobs = to_store(spec, job_id)
@@ -105,19 +131,34 @@ class Submissions:
     def _after(self, items: Sequence[Submission], results: Sequence[Submitted | Exception]) -> None:
         self._hint([result.hinted for result in results if isinstance(result, Submitted) and result.hinted is not None])
 
+    def hint_to_look(self) -> None:
+        """Tell the scheduler that the record holds something new for it."""
+        self._send(EvaluationHint(), ids.new_evaluation_id())
+
     def _hint(self, evaluations: Sequence[HintedEvaluation]) -> None:
         """Tell the scheduler to look now; nobody waits for it, and its own sweep covers the loss of a hint."""
         if not evaluations:
             return
+        self._tell([Change(each.namespace, JOB, each.job_id, each.history_seq) for each in evaluations])
         size = sum(len(evaluation.spec_json) + 512 for evaluation in evaluations)
         hint = EvaluationHint(evaluations=tuple(evaluations) if size <= self._hint_bytes else ())
-        payload = wrap(hint, type_=hint.type, source="skrei/api", id_=evaluations[0].evaluation_id)
-        task = asyncio.create_task(self._publish(payload))
+        self._send(hint, evaluations[0].evaluation_id)
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        """Tell whoever listens which jobs have new history."""
+        for subject, payload in messages(changes, source=SOURCE):
+            self._later(subject, payload)
+
+    def _send(self, hint: EvaluationHint, id_: str) -> None:
+        self._later(subjects.HINT_EVALUATION, wrap(hint, type_=hint.type, source=SOURCE, id_=id_))
+
+    def _later(self, subject: str, payload: bytes) -> None:
+        task = asyncio.create_task(self._publish(subject, payload))
         self._hints.add(task)  # a task that nobody holds may be collected before it has run
         task.add_done_callback(self._hints.discard)
 
-    async def _publish(self, payload: bytes) -> None:
+    async def _publish(self, subject: str, payload: bytes) -> None:
         try:
-            await self._bus.publish(subjects.HINT_EVALUATION, payload)
+            await self._bus.publish(subject, payload)
         except BusUnavailable as error:
-            log.debug("hint_not_sent", reason=error.message)
+            log.debug("not_sent", subject=subject, reason=error.message)

@@ -33,7 +33,11 @@ def read_submission(raw: bytes) -> Asked:
 
     Raises Invalid naming all that is wrong, Unsupported for what later versions bring, HttpProblem for no JSON.
     """
-    body = parse_json(raw)
+    return read_asked(parse_json(raw))
+
+
+def read_asked(body: object) -> Asked:
+    """The same, of a body that was read as JSON."""
     if not isinstance(body, Mapping):
         raise HttpProblem(400, "the body is not a JSON object")
     reading = Reading()

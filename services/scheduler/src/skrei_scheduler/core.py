@@ -17,12 +17,14 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from skrei_domain.ids import IdSource
+from skrei_domain.lifecycle import Membership
 from skrei_domain.messages import Heartbeat, Hello, HelloReply, PublisherFact
 from skrei_domain.sync import LeaderSide
 from skrei_domain.sync.received import AnyBatch
 from skrei_scheduler.facts import Facts
 from skrei_scheduler.hellos import Hellos
 from skrei_scheduler.lead import A_PIECE, Lead
+from skrei_scheduler.node_intents import NodeIntents
 from skrei_scheduler.offers import Offers
 from skrei_scheduler.planning import Planning
 from skrei_scheduler.published import Published
@@ -32,7 +34,7 @@ from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, SendCommands
 from skrei_scheduling import memory
 from skrei_scheduling.changes import Changes, Position
 from skrei_scheduling.held import HOLD_AFTER
-from skrei_scheduling.rows import Evaluation, ExecutionRow
+from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeIntent
 from skrei_scheduling.view import ClusterView
 
 IN_A_ROW = 8
@@ -58,18 +60,21 @@ class Core:
         piece: int = A_PIECE,
         verify: Verify = trust_nobody,
         failing: Collection[str] = (),
+        newcomers: Membership = Membership.APPROVED,
     ) -> None:
         """Lead. `failing` are jobs of which an attempt has failed and nobody has decided on yet: the evaluation that
-        says so is in the record, and nothing of them is planned before it was read.
+        says so is in the record, and nothing of them is planned before it was read. `newcomers`: what nodes are that
+        nobody knew.
         """
         side = LeaderSide(timeline, epoch, heartbeat_seconds=heartbeat_seconds, missed=missed_heartbeats)
-        self._lead = lead = Lead(view, side, epoch, ids, keep, piece, self._advance, verify)
+        self._lead = lead = Lead(view, side, epoch, ids, keep, piece, self._advance, verify, newcomers)
         self._offers = Offers(lead)
         self._silence = Silence(lead, now)
         self._hellos = Hellos(lead, self._silence, self._offers)
         self._facts = Facts(lead)
         self._planning = Planning(lead, now, hold_after)
         self._published = Published(lead)
+        self._node_intents = NodeIntents(lead, self._let_go)
         self._publisher_is_due = False  # facts had a turn since: what it said must not starve behind them
         self._said_in_a_row = self._greeted_in_a_row = 0
         for row in view.executions.values():
@@ -129,6 +134,10 @@ class Core:
     def on_evaluations(self, evaluations: Iterable[Evaluation]) -> None:
         """Evaluations that are due, from the record or from a hint; a repeat replaces the older one."""
         self._planning.take(evaluations)
+
+    def on_node_intents(self, intents: Iterable[NodeIntent]) -> None:
+        """What users want of nodes, from the record; a repeat is the same."""
+        self._node_intents.take(intents)
 
     def on_publisher_fact(self, fact: PublisherFact) -> None:
         """The publisher holds results, or has dropped them."""
@@ -198,6 +207,8 @@ class Core:
             for node_id in self._silence.leaving:
                 self._hellos.forget(node_id)
             return self._silence.disconnect()
+        if self._node_intents:
+            return self._node_intents.next()
         if self._offers.overdue:
             return self._offers.give_up()
         return self._planning.next(wall)
@@ -208,6 +219,12 @@ class Core:
             reader.fetched(asked, rows)
 
     # ------------------------------------------------------------ after a commit
+
+    def _let_go(self, node_id: str) -> None:
+        """A node is not to be heard any further: what it says counts for nothing until a hello of it is taken."""
+        self.side.forget(node_id)
+        self._silence.heard_again(node_id)
+        self._hellos.forget(node_id)
 
     def _advance(self, changes: Changes, now: float) -> list[Outgoing]:
         """Advance the view by what was committed; return the commands that follow from it."""

@@ -157,7 +157,7 @@ class Hellos:
             return out
 
         def add(builder: ChangesBuilder) -> None:
-            welcome.register_into(builder, lost, some, keep=lead.keep)
+            welcome.register_into(builder, lost, some, keep=lead.keep, newcomers=lead.newcomers)
 
         return lead.of_rows("hello", [*lost, *some], add, after)
 

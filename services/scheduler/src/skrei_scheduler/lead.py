@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from skrei_domain.ids import IdSource
+from skrei_domain.lifecycle import Membership
 from skrei_domain.sync import LeaderSide, NodeLog
 from skrei_scheduler.receipts import Verify, trust_nobody
 from skrei_scheduler.work import Commit, Outgoing, SendConfirm
@@ -31,6 +32,7 @@ class Lead:
     piece: int
     advance: After
     verify: Verify = trust_nobody
+    newcomers: Membership = Membership.APPROVED  # what a node is that nobody knew
 
     def log_of(self, node_id: str) -> NodeLog | None:
         """Return how far a node's log is applied; None for one that nobody knows."""

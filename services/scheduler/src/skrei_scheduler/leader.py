@@ -12,7 +12,9 @@ from datetime import timedelta
 
 from skrei_domain import subjects
 from skrei_domain.clock import Clock
+from skrei_domain.feed import EXECUTION, JOB, Change
 from skrei_domain.ids import new_evaluation_id, new_id
+from skrei_domain.lifecycle import Membership
 from skrei_kit import topology
 from skrei_kit.bus import Bus, BusUnavailable, StreamReader
 from skrei_kit.observability import get_logger
@@ -96,6 +98,7 @@ class Leader:
             keep=timedelta(seconds=self._settings.capability_seconds),
             hold_after=timedelta(seconds=self._settings.hold_after_seconds),
             verify=self._verify,
+            newcomers=Membership.PENDING if self._settings.manual_approval else Membership.APPROVED,
             failing=loaded.failing,
         )
         self._listening = True
@@ -198,7 +201,9 @@ class Leader:
 
         changes = await self._record.commit(work.lock, work.evaluations, decide)
         self._tell_ends(changes)
+        told = feed_of(changes, self._core.view)  # the view lets go of jobs that end
         await self._departures.send(work.after(changes, self._clock.monotonic()))
+        await self._sender.feed(told)
         if self._more_due and self._core.waiting_evaluations < DUE_PAGE // 2:
             self._more_due = False
             self._read_due.set()
@@ -244,7 +249,9 @@ class Leader:
             await self._fetch_specs(missing)
             self._core.on_evaluations(found)
             self._more_due = len(found) == DUE_PAGE
-            if found:
+            intents = await self._record.node_intents(DUE_PAGE)
+            self._core.on_node_intents(intents)
+            if found or intents:
                 self._wake.set()
 
     async def _tick(self) -> None:
@@ -272,6 +279,15 @@ class Leader:
         )
         if command.take or command.drop or command.finalise or command.keep:
             await self._sender.publisher(command)
+
+
+def feed_of(changes: Changes, view: ClusterView) -> list[Change]:
+    """Return what a commit's history is to listeners; `view` is the one that the commit was decided on."""
+    return [
+        Change(job.namespace, EXECUTION if item.execution_id else JOB, item.job_id, item.seq)
+        for item in changes.history
+        if (job := view.jobs.get(item.job_id)) is not None
+    ]
 
 
 def _ids(prefix: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from skrei_domain import envelope, subjects
 from skrei_domain.clock import Clock
+from skrei_domain.feed import Change, messages
 from skrei_domain.lifecycle import Want
 from skrei_domain.messages import (
     CommandBatch,
@@ -124,10 +125,16 @@ class Sender:
         """Hand results to the publisher."""
         await self._publish(subjects.PUBLISHER_COMMAND, command, command.type)
 
+    async def feed(self, changes: Iterable[Change]) -> None:
+        """Tell whoever listens which jobs have new history."""
+        for subject, payload in messages(changes, source=SOURCE):
+            await self._put(subject, payload)
+
     async def ensure_streams(self) -> None:
         """Make what is missing of the streams; consumers are made again with the next hello of their node."""
         await self._bus.ensure_stream(topology.facts())
         await self._bus.ensure_stream(topology.results())
+        await self._bus.ensure_stream(topology.feed())
         await self._bus.ensure_stream(topology.commands())
         self._consumers.clear()
         for node_id in self._core.view.nodes:
@@ -145,7 +152,9 @@ class Sender:
             self._consumers.add(node_id)
 
     async def _publish(self, subject: str, message: BaseModel, type_: str) -> None:
-        payload = envelope.wrap(message, type_=type_, source=SOURCE, id_=uuid.uuid4().hex)
+        await self._put(subject, envelope.wrap(message, type_=type_, source=SOURCE, id_=uuid.uuid4().hex))
+
+    async def _put(self, subject: str, payload: bytes) -> None:
         try:
             await self._bus.publish(subject, payload)
         except BusUnavailable as error:

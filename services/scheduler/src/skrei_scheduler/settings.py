@@ -26,6 +26,9 @@ class SchedulerSettings(Settings):
     missed_heartbeats: int = Field(
         3, ge=2, description="After so many missed ones a node is disconnected: one lost message must not do it."
     )
+    manual_approval: bool = Field(
+        False, description="Whether a node that nobody knew waits until somebody approves it (`node approve`)."
+    )
     capability_seconds: float = Field(
         900.0,
         ge=0,

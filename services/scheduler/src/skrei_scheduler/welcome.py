@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from skrei_domain.lifecycle import Connection, ExecutionState
+from skrei_domain.lifecycle import Connection, ExecutionState, Membership
 from skrei_domain.messages import Hello
 from skrei_domain.sync import Greeting, NodeLog
 from skrei_scheduling.builder import ChangesBuilder
@@ -55,10 +55,18 @@ class Welcome:
         self.lost.clear()
         return lost
 
-    def register_into(self, builder: ChangesBuilder, lost: list[str], some: list[str], *, keep: timedelta) -> None:
+    def register_into(
+        self,
+        builder: ChangesBuilder,
+        lost: list[str],
+        some: list[str],
+        *,
+        keep: timedelta,
+        newcomers: Membership = Membership.APPROVED,
+    ) -> None:
         """Move the node's row to what it said, with the last of what it lost and the first of what is back."""
         hello, log = self.hello, self.log
-        base = builder.node(hello.node_id) or NodeRow(id=hello.node_id, info=hello.info)
+        base = builder.node(hello.node_id) or NodeRow(hello.node_id, hello.info, newcomers)
         joined = base.connection is Connection.DISCONNECTED or base.boot_id != hello.boot_id
         same = base.incarnation == log.incarnation  # facts may have been taken since the hello was looked at
         fresh = replace(

@@ -280,6 +280,16 @@ RERUN_ACCEPTED = thing(
 )
 
 SCHEMAS: dict[str, Schema] = {
+    "EventStream": {"type": "string", "description": "Events as the HTML standard writes them: `id`, `event`, `data`."},
+    "Batch": thing(
+        "Many submissions at once.",
+        {"Jobs": several(ref("Submit"), minItems=1, maxItems=1_000)},
+        examples=[{"Jobs": [{"Job": HELLO, "IdempotencyToken": "night-7-part-1"}]}],
+    ),
+    "BatchAnswer": thing(
+        "What became of each, in order.",
+        {"Items": several({"anyOf": [ref("Submitted"), thing("Why one is refused.", {"Error": ref("Error")})]})},
+    ),
     "Diff": DIFF,
     "RerunRequest": RERUN,
     "Rerun": RERUN_ACCEPTED,

@@ -36,6 +36,9 @@ INCLUDED_HISTORY = 100
 LAST_SECOND = 253_402_300_799
 """Of the year 9999, since 1970: the last that a time of the record can name."""
 
+STATES_UNTIL = (1, 5, 0)
+"""Clients of the original before this look for a state in each item of history, and go on with an empty one."""
+
 _ORDERS = {
     "created_at": "created_at",
     "modified_at": "modified_at",
@@ -59,6 +62,7 @@ async def submit(request: Request) -> Response:
         Query("include", "What is told beside it: `history`, `executions`.", example="history,executions"),
     ),
     refusals=(404, 409),
+    cached=True,
 )
 async def get_job(request: Request) -> Response:
     """Return a job, and beside it what `include` asks for."""
@@ -76,7 +80,7 @@ async def get_job(request: Request) -> Response:
             text += f',"History":{schemas.page([schemas.dump(item) for item in items], "")}'
         if "executions" in wanted:
             text += f',"Executions":{schemas.page(await executions_of(record, job), "")}'
-    return answer(request, text + "}")
+    return answer(request, text + "}", cached=True)
 
 
 @described(
@@ -89,6 +93,7 @@ async def get_job(request: Request) -> Response:
         LIMIT,
         NEXT_TOKEN,
     ),
+    cached=True,
 )
 async def list_jobs(request: Request) -> Response:
     """Return a page of jobs; a token carries on with the order and size that it began with."""
@@ -97,7 +102,12 @@ async def list_jobs(request: Request) -> Response:
     order = _ORDERS[queries.choice(request, "order_by", tuple(_ORDERS), "created_at")]
     reverse, limit = queries.flag(request, "reverse"), min(queries.limit(request) or MAX_JOBS, MAX_JOBS)
     after: tuple[int, str] | None = None
-    token = queries.token_in(request.query_params.get("next_token", ""), "jobs", str, int, int, int, str)
+    told = request.query_params.get("next_token", "")
+    counted = queries.offset_in(told)
+    token = None if counted else queries.token_in(told, "jobs", str, int, int, int, str)
+    if counted is not None:
+        order, reverse = _ORDERS.get(counted.order, "created_at"), counted.reverse
+        limit = min(counted.limit or MAX_JOBS, MAX_JOBS)
     if token is not None:
         order, reverse, limit = str(token[0]), bool(token[1]), min(int(token[2]), MAX_JOBS)
         after = (int(token[3]), str(token[4]))
@@ -110,11 +120,12 @@ async def list_jobs(request: Request) -> Response:
         reverse=reverse,
         after=after,
         limit=limit,
+        skip=counted.offset if counted else 0,
     )
     next_token = ""
     if more is not None:
         next_token = queries.token_out("jobs", order, int(reverse), limit, more[0], more[1])
-    return answer(request, schemas.page([job.json() for job in found], next_token))
+    return answer(request, schemas.page([job.json() for job in found], next_token), cached=True)
 
 
 @described(
@@ -157,9 +168,11 @@ async def history(request: Request) -> Response:
     record = deps_of(request).record
     kind = queries.choice(request, "event_type", ("all", "job", "execution"), "all")
     since = queries.number(request, "since", high=LAST_SECOND)
-    token = queries.token_in(request.query_params.get("next_token", ""), "history", int, int)
+    told = request.query_params.get("next_token", "")
+    counted = queries.offset_in(told)
+    token = (counted.offset, counted.limit) if counted else queries.token_in(told, "history", int, int)
     asked = queries.limit(request)
-    first = int(token[0]) if token else 1
+    first = max(int(token[0]), 1) if token else 1
     limit = asked or (min(int(token[1]), queries.MAX_PAGE) if token else 0) or queries.DEFAULT_HISTORY_PAGE
     # The state is read before the items: once terminal, all that led there is already in the history.
     job = await job_of(request)
@@ -172,6 +185,8 @@ async def history(request: Request) -> Response:
         job.id, first=first, limit=limit, kind=kind, execution_id=execution_id, since=since, version=version
     )
     following = int(items[-1]["SeqNum"]) + 1 if items else first
+    if (client := request.scope.get("client_version")) is not None and client < STATES_UNTIL:
+        items = [item | {"ExecutionState" if "ExecutionID" in item else "JobState": {}} for item in items]
     if len(items) == limit:
         over = False
     next_token = "" if over else queries.token_out("history", following, limit)

@@ -1,19 +1,30 @@
 """The nodes, as the record holds them."""
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from skrei_domain import constraints
-from skrei_domain.errors import Unsupported
-from skrei_orchestrator_api import queries
-from skrei_orchestrator_api.deps import deps_of
+from skrei_domain.errors import Invalid
+from skrei_domain.job_reading import printable
+from skrei_domain.lifecycle import Membership, NodeAction
+from skrei_orchestrator_api import queries, schemas
+from skrei_orchestrator_api.deps import caller_of, deps_of
 from skrei_orchestrator_api.describing import LABELS, LIMIT, NEXT_TOKEN, REVERSE, Query, described
-from skrei_orchestrator_api.http import answer, fields, read_json
+from skrei_orchestrator_api.http import answer, fields, read_json, text_in
+from skrei_store.node_intents import check
 
 NODES = "/api/v1/orchestrator/nodes"
 
+MOST_AMOUNT = 2**62
+"""Thousandths of an amount that an order tells apart: more than any node has of anything."""
+MAX_MESSAGE = 1_024
+"""Characters of why a node was approved or rejected: it stands beside the node, and people read it."""
+
 _ORDERS = ("id", "type", "available_cpu", "available_memory", "available_disk", "available_gpu", "approval", "status")
+_WORDS = {"approval": "Membership", "status": "Connection"}
 _AMOUNTS = {f"available_{name.lower()}": name for name in ("CPU", "Memory", "Disk", "GPU")}
 
 
@@ -28,14 +39,25 @@ _AMOUNTS = {f"available_{name.lower()}": name for name in ("CPU", "Memory", "Dis
         LIMIT,
         NEXT_TOKEN,
     ),
+    cached=True,
 )
 async def list_nodes(request: Request) -> Response:
-    """Return nodes, by labels, approval and status, in the order asked for (amounts descend)."""
+    """Return a page of nodes, by labels, approval and status, in the order asked for (amounts descend).
+
+    A token carries on with the order and size that it began with.
+    """
     labels = queries.selector(request)
     approval = queries.choice(request, "filter-approval", ("approved", "pending", "rejected"), "")
     status = queries.choice(request, "filter-status", ("connected", "disconnected"), "")
     order = queries.choice(request, "order_by", _ORDERS, "id")
-    limit = queries.limit(request) or queries.MAX_PAGE
+    reverse, limit = queries.flag(request, "reverse"), queries.limit(request) or queries.MAX_PAGE
+    after: tuple[int, str, str] | None = None
+    token = queries.token_in(request.query_params.get("next_token", ""), "nodes", str, int, int, int, str, str)
+    if token is not None:
+        order, reverse, limit = str(token[0]), bool(token[1]), min(int(token[2]), queries.MAX_PAGE)
+        after = (int(token[3]), str(token[4]), str(token[5]))
+        if order not in _ORDERS or limit < 1:
+            raise Invalid("next_token: not one that this server gave out", component="NodeManager")
     found = [
         document
         for document in (node.document() for node in await deps_of(request).record.nodes())
@@ -43,36 +65,54 @@ async def list_nodes(request: Request) -> Response:
         and (not status or document["Connection"].lower() == status)
         and constraints.matches(labels, document["Info"]["Labels"])
     ]
-    found.sort(key=lambda document: str(document["Info"]["NodeID"]))
+    found.sort(key=lambda document: _place(document, order), reverse=reverse)
+    if after is not None:
+        found = [each for each in found if (_place(each, order) < after if reverse else _place(each, order) > after)]
+    next_token = ""
+    if len(found) > limit:
+        next_token = queries.token_out("nodes", order, int(reverse), limit, *_place(found[limit - 1], order))
+    return answer(request, {"NextToken": next_token, "Nodes": found[:limit]}, cached=True)
+
+
+def _place(document: dict[str, Any], order: str) -> tuple[int, str, str]:
+    """Return where a node stands in an order: by an amount (descending) or a word, then by its id."""
+    node_id = str(document["Info"]["NodeID"])
     if order in _AMOUNTS:
-        name = _AMOUNTS[order]
-        found.sort(key=lambda document: -document["Info"]["ComputeNodeInfo"]["AvailableCapacity"].get(name, 0))
-    elif order in ("approval", "status"):
-        key = "Membership" if order == "approval" else "Connection"
-        found.sort(key=lambda document: str(document[key]))
-    if queries.flag(request, "reverse"):
-        found.reverse()
-    return answer(request, {"NextToken": "", "Nodes": found[:limit]})
+        amount = document["Info"]["ComputeNodeInfo"]["AvailableCapacity"].get(_AMOUNTS[order], 0)
+        return (MOST_AMOUNT - int(min(max(amount * 1000, 0), MOST_AMOUNT)), "", node_id)
+    return (0, str(document[_WORDS[order]]) if order in _WORDS else "", node_id)
 
 
-@described(answer="NodeAnswer", refusals=(404, 409))
+@described(answer="NodeAnswer", refusals=(404, 409), cached=True)
 async def get_node(request: Request) -> Response:
     """Return the node that an id or the beginning of one names, and what happened to it lately."""
     record = deps_of(request).record
     node = await record.find_node(request.path_params["node_id"])
-    return answer(request, {"Node": node.document() | {"Events": await record.node_events(node.id)}})
+    return answer(request, {"Node": node.document() | {"Events": await record.node_events(node.id)}}, cached=True)
 
 
-@described(answer="NodeChanged", body="NodeChange", refusals=(404, 409, 501))
+@described(answer="NodeChanged", body="NodeChange", refusals=(404, 409))
 async def change_node(request: Request) -> Response:
-    """Refuse to approve, reject or delete a node: every node that holds credentials is approved yet."""
+    """Approve, reject or delete a node.
+
+    A rejected node is given nothing more: what it runs is stopped and tried elsewhere. A deleted one is forgotten, with
+    what it holds; if it is still there it comes back as a new one. The leader carries this out, mostly before the
+    answer, and in any case after it.
+    """
     body = fields(await read_json(request), "Action", "Message", "NodeID")
-    node = await deps_of(request).record.find_node(request.path_params["node_id"])
-    action = body.get("Action")
-    raise Unsupported(
-        f"{action!r} of nodes is not supported yet (node {node.id})" if isinstance(action, str) else "no Action",
-        component="NodeManager",
-    )
+    deps = deps_of(request)
+    action, message = _action(body.get("Action")), text_in(body, "Message")[:MAX_MESSAGE]
+    node = await deps.record.find_node(request.path_params["node_id"])
+    check(action, node.id, Membership(node.row["membership"]))
+    await deps.changes.ask(node.id, action, message=message, actor=caller_of(request))
+    return answer(request, {"Success": True})
+
+
+def _action(value: object) -> NodeAction:
+    if isinstance(value, str) and value.lower() in set(NodeAction):
+        return NodeAction(value.lower())
+    told = "missing" if value is None else schemas.dump(value)[:80]
+    raise Invalid(f"Action: {printable(told)}; allowed: {', '.join(NodeAction)}", component="NodeManager")
 
 
 ROUTES = [

@@ -1,0 +1,92 @@
+"""The API of a live stack under thousands of requests that its own description makes up, good ones and bad ones.
+
+Nothing may be answered by a server error, by a status that is not documented, or in another shape than is promised.
+`SEED=n` makes the same requests again.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.live_stack import LiveStack, live_stack, sleeper_job
+
+LEAST_CASES = 5_000
+"""As many requests as a run has to make: what the job API is judged by."""
+EXAMPLES = 140
+"""Made up for each operation, beside those of the document and its edges: about 6,500 in all."""
+MOST_SECONDS = 600
+"""A run that has not ended by then hangs; what it may take is the suite's budget."""
+WORKERS = 2
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "allow_header_conformance",
+)
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LiveStack]:
+    """A stack that has something to show: jobs that ran, with results."""
+    with live_stack() as running:
+        jobs = [running.submit(sleeper_job(0.01)) for _ in range(3)]
+        running.wait_for(jobs, 60)
+        yield running
+
+
+def fuzz(url: str, folder: Path) -> dict[str, Any]:
+    """Run schemathesis and return its report; what it found is printed."""
+    report = folder / "run.json"
+    command = [
+        str(Path(sys.executable).with_name("st")),
+        "--config-file",
+        str(HERE / "schemathesis.toml"),
+        "run",
+        f"{url}/openapi.json",
+        "--phases=examples,coverage,fuzzing",
+        f"--max-examples={EXAMPLES}",
+        f"--workers={WORKERS}",
+        f"--checks={','.join(CHECKS)}",
+        "--continue-on-failure",
+        "--generation-database=none",
+        "--no-shrink",
+        "--warnings=off",
+        "--no-color",
+        "--report=json",
+        f"--report-json-path={report}",
+    ]
+    if seed := os.environ.get("SEED"):
+        command.append(f"--seed={seed}")
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=MOST_SECONDS)
+    sys.stdout.write(done.stdout[-20_000:] + done.stderr[-4_000:])
+    assert report.exists(), f"schemathesis made no report (exit {done.returncode})"
+    found: dict[str, Any] = json.loads(report.read_text("utf-8"))
+    return found
+
+
+@pytest.mark.timeout(MOST_SECONDS + 60)
+def test_nothing_that_can_be_asked_breaks_a_promise(
+    stack: LiveStack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = str(stack.state()["api_url"])
+    before = dict(stack.state()["children"])
+    report = fuzz(url, tmp_path)
+    cases = report["test_cases"]
+    with capsys.disabled():
+        told = f"{cases['generated']:,} requests in {report['running_time']:.0f} s, seed {report['seed']}"
+        sys.stdout.write(f"\n{told}\n")
+    assert report["failures"] == [], f"SEED={report['seed']}"
+    assert report["errors"] == []
+    assert cases["generated"] >= LEAST_CASES
+    assert report["complete"]
+    assert stack.state()["children"] == before, "a service ended and was started again"
+    assert '"event": "request_failed"' not in stack.log.read_text(errors="replace")

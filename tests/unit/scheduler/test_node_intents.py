@@ -1,0 +1,165 @@
+"""What users want of nodes, carried out by the leader."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, NodeAction, Want
+from skrei_domain.messages import Hello, HelloExecution
+from skrei_scheduler.core import Core
+from skrei_scheduler.work import Commit, Outgoing, Reply, SendCommands, SendConfirm
+from skrei_scheduling.changes import Changes
+from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeIntent, NodeRow
+from skrei_scheduling.view import ClusterView
+from tests.support.builders import NOW, a_job, a_node, an_execution, counting_ids, locked
+
+APPROVE, REJECT, DELETE = NodeAction.APPROVE, NodeAction.REJECT, NodeAction.DELETE
+
+
+def a_core(nodes: list[NodeRow], rows: Iterable[ExecutionRow] = (), *, piece: int = 500, **more: Membership) -> Core:
+    rows = list(rows)
+    jobs = [a_job("j-1", count=max(len(rows), 1), state=JobState.RUNNING)] if rows else []
+    view = ClusterView.load(nodes, jobs, rows)
+    return Core(view, timeline=1, epoch=1, now=0.0, ids=counting_ids(), piece=piece, **more)
+
+
+def run(core: Core, now: float = 1.0) -> tuple[list[Changes], list[Outgoing]]:
+    """Make every commit that is due; return what each wrote, and all that was to be sent."""
+    written: list[Changes] = []
+    out: list[Outgoing] = []
+    while (work := core.next_work(now, NOW)) is not None:
+        if isinstance(work, Commit):
+            rows = locked(*(job for job in core.view.jobs.values() if job.id in work.lock))
+            written.append(work.decide(rows))
+            out += work.after(written[-1], now)
+        elif isinstance(work, list):
+            out += work
+    return written, out
+
+
+def hello(node: NodeRow, *executions: HelloExecution, boot_id: str = "boot-2") -> Hello:
+    return Hello(
+        node_id=node.id,
+        boot_id=boot_id,
+        timeline=1,
+        epoch=1,
+        incarnation=node.incarnation,
+        sequence=0,
+        confirmed=0,
+        executions=executions,
+        info=node.info,
+    )
+
+
+def wanted(core: Core, action: NodeAction, node_id: str = "n-1", message: str = "") -> list[Changes]:
+    core.on_node_intents([NodeIntent(7, node_id, action, message)])
+    return run(core)[0]
+
+
+def refusal(core: Core, node: NodeRow) -> str:
+    core.on_hello(hello(node), "inbox")
+    replies = [each for each in run(core)[1] if isinstance(each, Reply)]
+    problem = replies[-1].reply.refusal
+    return problem.code if problem is not None else ""
+
+
+@pytest.mark.row("3.4/approve-and-reject")
+def test_a_rejected_node_is_disconnected_says_why_and_is_let_in_no_more() -> None:
+    core = a_core([a_node("n-1")])
+    changes = wanted(core, REJECT, message="not ours")
+    node = core.view.nodes["n-1"]
+    assert (node.membership, node.connection) == (Membership.REJECTED, Connection.DISCONNECTED)
+    assert node.error == "node rejected: not ours"
+    assert [done for each in changes for done in each.node_intents_done] == [7]
+    assert next((each.topic, each.message) for change in changes for each in change.node_events) == (
+        "Membership",
+        "rejected: not ours",
+    )
+    assert refusal(core, node) == "node-rejected"
+
+
+@pytest.mark.row("3.4/approve-and-reject")
+def test_an_approved_node_is_asked_for_a_hello_and_takes_work_again() -> None:
+    core = a_core([a_node("n-1")])
+    wanted(core, REJECT)
+    core.on_node_intents([NodeIntent(8, "n-1", APPROVE)])
+    _, out = run(core)
+    asked = [each for each in out if isinstance(each, SendConfirm)]
+    assert [(each.node_id, each.confirm.hello) for each in asked] == [("n-1", True)]
+    node = core.view.nodes["n-1"]
+    assert (node.membership, node.error) == (Membership.APPROVED, "")
+    assert refusal(core, node) == ""
+    assert core.view.nodes["n-1"].connection is Connection.CONNECTED
+
+
+@pytest.mark.row("3.4/approve-and-reject")
+def test_what_a_rejected_node_runs_is_stopped_and_tried_elsewhere() -> None:
+    job = a_job("j-1", count=2, state=JobState.RUNNING)
+    rows = [
+        an_execution("e-0", job=job, node_id="n-1", state=ExecutionState.RUNNING, partition=0),
+        an_execution("e-1", job=job, node_id="n-2", state=ExecutionState.RUNNING, partition=1),
+    ]
+    core = a_core([a_node("n-1"), a_node("n-2")], rows)
+    listed = HelloExecution(execution_id="e-0", revision=rows[0].revision, state=ExecutionState.RUNNING, starts=1)
+    core.on_hello(hello(core.view.nodes["n-1"], listed), "inbox")
+    run(core)
+    assert core.view.executions["e-0"].live
+    core.on_node_intents([NodeIntent(7, "n-1", REJECT)])
+    written, out = run(core)
+    gone = [change.row for each in written for change in each.executions if change.row.id == "e-0"]
+    assert (gone[-1].state, gone[-1].want, gone[-1].revoked) == (ExecutionState.LOST, Want.STOP, True)
+    commands = [each for each in out if isinstance(each, SendCommands) and each.node_id == "n-1"]
+    assert [row.id for each in commands for row in each.rows] == ["e-0"], "told before it is heard no more"
+    assert any(each.evaluations_new for each in written), "its unit is tried again"
+    assert core.view.executions["e-1"].state is ExecutionState.RUNNING
+
+
+@pytest.mark.row("3.4/delete")
+def test_a_deleted_node_is_forgotten_with_what_it_held_and_may_come_back_as_a_new_one() -> None:
+    job = a_job("j-1", count=3, state=JobState.RUNNING)
+    rows = [an_execution(f"e-{n}", job=job, node_id="n-1", partition=n) for n in range(3)]
+    node = a_node("n-1", cpu="4")
+    core = a_core([node], rows, piece=2)
+    written = wanted(core, DELETE)
+    assert len([each for each in written if each.executions]) >= 2, "piece by piece"
+    assert "n-1" not in core.view.nodes
+    assert [each for change in written for each in change.nodes_gone] == ["n-1"]
+    assert list(core.view.of_node("n-1")) == []
+    assert refusal(core, node) == ""
+    assert core.view.nodes["n-1"].membership is Membership.APPROVED
+    assert core.view.matrix.room("n-1") == node.info.capacity
+
+
+def test_nothing_is_placed_on_a_node_that_was_deleted() -> None:
+    core = a_core([a_node("n-1")])
+    wanted(core, DELETE)
+    core.on_evaluations([Evaluation("", "j-9", "job-register", a_job("j-9"))])
+    written, _ = run(core)
+    assert not any(each.executions_new for each in written)
+
+
+@pytest.mark.parametrize("action", [APPROVE, REJECT, DELETE])
+def test_what_is_wanted_of_a_node_that_nobody_knows_is_done_at_once(action: NodeAction) -> None:
+    core = a_core([])
+    (changes,) = wanted(core, action, "n-9")
+    assert changes == Changes(node_intents_done=(7,))
+
+
+def test_an_intent_read_twice_is_one() -> None:
+    core = a_core([a_node("n-1")])
+    core.on_node_intents([NodeIntent(7, "n-1", REJECT)])
+    core.on_node_intents([NodeIntent(7, "n-1", REJECT)])
+    assert len([each for each in run(core)[0] if each.node_intents_done]) == 1
+
+
+@pytest.mark.row("3.4/manual-approval")
+def test_a_newcomer_waits_for_approval_where_that_is_set_and_is_heard_meanwhile() -> None:
+    core = a_core([], newcomers=Membership.PENDING)
+    assert refusal(core, a_node("n-1", connected=False)) == ""
+    node = core.view.nodes["n-1"]
+    assert (node.membership, node.connection) == (Membership.PENDING, Connection.CONNECTED)
+    core.on_evaluations([Evaluation("", "j-9", "job-register", a_job("j-9"))])
+    assert not any(each.executions_new for each in run(core)[0])
+    core.on_node_intents([NodeIntent(1, "n-1", APPROVE)])
+    written, _ = run(core)
+    assert any(each.executions_new for each in written), "it takes what waited"
