@@ -20,8 +20,8 @@ Commit = Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]]
 class GroupCommit(Generic[Item, Result]):
     """Gathers items while a commit runs and hands them to the next one, in order of arrival.
 
-    `after` is called with the items and results of a committed batch once their senders have been answered;
-    it must not wait.
+    `after` is called with the items and results of a committed batch before their senders are answered, since what
+    follows from a commit takes longer than an answer; it must not wait.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class GroupCommit(Generic[Item, Result]):
         except Exception as error:  # noqa: BLE001 - every sender of the batch is told, and the loop goes on
             results = [error] * len(batch)
         self._room += sum(size for _, size, _ in batch)
-        for (_, _, done), result in zip(batch, results, strict=True):
-            _settle(done, result)
         if self._after is not None:
             self._after(items, results)
+        for (_, _, done), result in zip(batch, results, strict=True):
+            _settle(done, result)
 
 
 def _settle(done: "asyncio.Future[Result]", result: Result | Exception) -> None:
