@@ -35,6 +35,7 @@ EXAMPLES = {
     "constraints/job.yaml": Example("Hello, chosen node!"),
     "ops/job.yaml": Example("Hello, every node!"),
     "daemon/job.yaml": Example("Hello, node!", endless=True),
+    "service/job.yaml": Example("", docker=True, endless=True),
     "ports/job.yaml": Example("inside 8080, outside ", docker=True, endless=True),
     "templates/job.yaml": Example("Ahoy, sailor!"),
     "updates/first.yaml": Example("Hello, first version!"),
@@ -54,11 +55,13 @@ def test_every_job_file_is_run() -> None:
 
 
 def runs_until_it_is_stopped(job: JobHandle, says: str) -> None:
+    if not says:  # it has a check instead
+        job.wait_ready(timeout=60)
     for look in job.follow():
         if [one for one in look.executions if one.state == "Running"]:
             break
     said = ""
-    for line in job.logs(follow=True):
+    for line in job.logs(follow=True) if says else ():
         said += line.text
         if says in said:
             break

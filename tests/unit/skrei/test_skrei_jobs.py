@@ -174,6 +174,9 @@ def rolled(*items: object, version: int = 2) -> FakeApi:
 async def test_a_version_of_a_service_is_waited_for_until_it_is_ready() -> None:
     async with client_of(rolled(event(2, "Version 2 is ready", ReadyVersion="2"))) as c:
         assert (await (await c.jobs.get("x")).wait_ready()).version == 2
+    gone_back = event(2, "back to version 0", GoneBackFrom="1") | {"JobVersion": 2}
+    async with client_of(rolled(gone_back)) as c:
+        await (await c.jobs.get("x")).wait_ready(timeout=5)
     async with client_of(rolled()) as c:
         with pytest.raises(WaitTimeout):
             await (await c.jobs.get("x")).wait_ready(timeout=0.01)

@@ -254,7 +254,8 @@ class CommitDraft:
         draft = self.draft(rollback.job_id)
         assert draft is not None
         self._rollbacks.append(rollback)
-        self.history(rollback.job_id, texts.SUBMISSION, rollback.reason, details={texts.REASON: rollback.reason})
+        details = {texts.REASON: rollback.reason, texts.GONE_BACK_FROM: str(rollback.version - 1)}
+        self.history(rollback.job_id, texts.SUBMISSION, rollback.reason, details=details)
         self._history[-1] = replace(self._history[-1], job_version=rollback.version)
 
     def new_id(self, prefix: str) -> str:

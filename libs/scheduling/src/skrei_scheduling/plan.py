@@ -201,7 +201,7 @@ def _mark_good(builder: ChangesBuilder, job: JobRow) -> None:
     if draft is not None:
         draft.good_version, draft.changed = job.version, True
         ready = texts.VERSION_READY.format(version=job.version, units=job.units)
-        builder.history(job.id, texts.STATE_UPDATE, ready)
+        builder.history(job.id, texts.STATE_UPDATE, ready, details={texts.READY_VERSION: str(job.version)})
 
 
 def _roll_back(builder: ChangesBuilder, job: JobRow) -> None:

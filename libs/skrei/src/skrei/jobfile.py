@@ -29,6 +29,7 @@ ALLOWED = (
     "Tasks",
     "Offline",
     "FailOn",
+    "Update",
 )
 RESERVED = ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime")
 LOCAL_TYPES = frozenset({"local", "localdirectory"})

@@ -182,6 +182,7 @@ class HistoryItem:
     """One transition of a job or of one of its executions, as it was recorded."""
 
     sequence: int
+    version: int
     level: str
     execution_id: str
     topic: str
@@ -201,6 +202,7 @@ class HistoryItem:
         event = document.get("Event") or {}
         return cls(
             sequence=int(document.get("SeqNum") or 0),
+            version=int(document.get("JobVersion") or 0),
             level=str(document.get("Type", "")).removesuffix("Level"),
             execution_id=str(document.get("ExecutionID") or ""),
             topic=str(event.get("Topic") or ""),
