@@ -403,7 +403,7 @@ def test_any_engine_can_be_named() -> None:
 # ------------------------------------------------------------------ the blocking twin
 
 
-def public(kind: type) -> dict[str, Any]:
+def methods_of(kind: type) -> dict[str, Any]:
     members = {name: member for name, member in vars(kind).items() if not name.startswith("_")}
     return {name: member for name, member in members.items() if inspect.isfunction(member)}
 
@@ -421,7 +421,7 @@ ONLY_ASYNCHRONOUS = {client.AsyncClient: {"call", "download", "headers", "stream
 
 @pytest.mark.parametrize(("asynchronous", "blocking"), PAIRS, ids=lambda kind: kind.__name__)
 def test_the_blocking_twin_has_every_method_with_the_same_arguments(asynchronous: type, blocking: type) -> None:
-    theirs, ours = public(asynchronous), public(blocking)
+    theirs, ours = methods_of(asynchronous), methods_of(blocking)
     assert set(theirs) - ONLY_ASYNCHRONOUS.get(asynchronous, set()) == set(ours) - ONLY_BLOCKING.get(blocking, set())
     for name in set(theirs) & set(ours):
         told = inspect.signature(ours[name]).parameters.values()
@@ -472,7 +472,9 @@ def test_an_iterator_may_outlive_its_client() -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    assert [getattr(skrei, name) for name in skrei.__all__]
+    public = {name: getattr(skrei, name) for name in skrei.__all__}
+    assert not [name for name, value in public.items() if inspect.ismodule(value)], "a module hides the name"
+    assert inspect.signature(skrei.Client) == inspect.signature(skrei.AsyncClient)
     assert set(skrei.__all__) <= set(dir(skrei))
     with pytest.raises(AttributeError, match="has no attribute 'nope'"):
         skrei.nope  # noqa: B018

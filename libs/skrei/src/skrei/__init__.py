@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from skrei.errors import Unauthorized as Unauthorized
     from skrei.errors import Unreachable as Unreachable
     from skrei.errors import WaitTimeout as WaitTimeout
-    from skrei.follow import follow as follow
     from skrei.jobs import AsyncJobHandle as AsyncJobHandle
     from skrei.model import Docker as Docker
     from skrei.model import Engine as Engine
@@ -45,7 +44,6 @@ _WHERE = {
     "Client": "skrei.sync",
     "JobHandle": "skrei.sync_jobs",
     "SkreiError": "skrei_domain.errors",
-    "follow": "skrei.follow",
     **dict.fromkeys(("Docker", "Engine", "Input", "JobSpec", "Task", "Wasm"), "skrei.model"),
     **dict.fromkeys(_ERRORS, "skrei.errors"),
 }

@@ -10,9 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import httpx2
 from anyio.from_thread import start_blocking_portal
 
 from skrei import calls
+from skrei.answers import TIMEOUT_SECONDS
 from skrei.calls import Call
 from skrei.client import AsyncClient
 from skrei.follow import follow
@@ -28,12 +30,19 @@ T = TypeVar("T")
 class Client:
     """Talks to one API, blocking. Works inside a running loop too (a notebook), since its loop has its own thread."""
 
-    def __init__(self, endpoint: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        token: str = "",
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
         self._stack = ExitStack()
         portal = self._stack.enter_context(start_blocking_portal())
         self._loop = Loop(portal)
         try:
-            self._client = AsyncClient(endpoint, **options)
+            self._client = AsyncClient(endpoint, token=token, timeout_seconds=timeout_seconds, transport=transport)
         except BaseException:
             self._stack.close()
             raise
