@@ -94,7 +94,13 @@ def test_a_submission_that_is_sent_again_is_the_same_job(ran: str) -> None:
 
 
 def test_without_a_terminal_there_is_no_colour_and_no_question(ran: str) -> None:
-    for words in (["list"], ["describe", ran], ["node", "list"], ["job", "run", "examples/env/job.yaml"], ["--help"]):
+    for words in (
+        ["list"],
+        ["describe", ran],
+        ["node", "list"],
+        ["job", "run", "--name", "plain", "examples/env/job.yaml"],
+        ["--help"],
+    ):
         done = said(*words)
         assert done.returncode == 0, done.stderr
         assert "\x1b" not in done.stdout + done.stderr
