@@ -12,7 +12,15 @@ from ipaddress import IPv6Address, ip_address
 
 JOIN_PATH = "/api/v1/orchestrator/join"
 OPEN_PATHS = frozenset(
-    {"/api/v1/agent/alive", "/livez", "/api/v1/agent/authconfig", "/api/v1/auth", "/openapi.json", "/docs"}
+    {
+        "/api/v1/agent/alive",
+        "/livez",
+        "/api/v1/agent/authconfig",
+        "/api/v1/auth",
+        "/openapi.json",
+        "/docs",
+        "/schemas/job.json",
+    }
 )
 """What says that the process serves, how to prove who one is, and how the API is spoken: nothing of what it serves."""
 AUTH_PREFIX = "/api/v1/auth/"

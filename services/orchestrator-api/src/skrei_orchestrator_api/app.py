@@ -25,6 +25,7 @@ from skrei_orchestrator_api.routes import (
     join,
     nodes,
     results,
+    schema,
     streams,
     versions,
 )
@@ -43,6 +44,7 @@ ROUTES: list[BaseRoute] = [
     *agent.ROUTES,
     *auth.ROUTES,
     *description.ROUTES,
+    *schema.ROUTES,
     *activity.ROUTES,
 ]
 """In the order in which they are looked at: what is asked most comes first."""

@@ -45,6 +45,10 @@ def _run(words: list[str]) -> int:
     from skrei.cli import tree
     from skrei.cli.universal import before_command
 
+    if words[:1] == ["__complete"]:
+        from skrei.cli.completion import complete
+
+        return complete(words[1:])
     said, words = before_command(words)
     words = {"--version": ["version"], "-V": ["version"], "--help": [], "-h": []}.get(" ".join(words), words)
     name, left = tree.split(words)

@@ -1,0 +1,170 @@
+"""What can be typed next, for bash, zsh and fish: commands, options, words that an option takes, ids of jobs and nodes.
+
+The shells' scripts ask `skrei __complete WORD ... CURRENT`; the answer is one line with `:file` where files are meant
+too, else `:none`, then a line for each candidate, with its meaning behind a tab.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from skrei.cli import render, tree
+from skrei.cli.grammar import Argument, Command, Kind, Misuse, Option
+from skrei.cli.texts import clean
+from skrei.cli.universal import before_command, with_universal
+from skrei_domain.errors import SkreiError
+
+ASK_SECONDS = 1.0
+"""For an API to name jobs: whoever presses a key waits."""
+MOST_NAMED = 50
+"""Jobs that are named: the newest."""
+
+COMPLETION = Command(
+    "completion",
+    "Print the script that completes commands, options and ids in a shell.",
+    "skrei.cli.completion_scripts:completion",
+    (),
+    (Argument("SHELL", "bash, zsh or fish", completes="shell"),),
+    more=(
+        "bash: source <(skrei completion bash)               in ~/.bashrc\n"
+        "zsh:  source <(skrei completion zsh)                in ~/.zshrc, after compinit\n"
+        "fish: skrei completion fish > ~/.config/fish/completions/skrei.fish"
+    ),
+)
+
+Candidate = tuple[str, str]
+"""A word and what it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What may come, and whether files may too."""
+
+    candidates: tuple[Candidate, ...] = ()
+    files: bool = False
+
+
+def answer(words: Sequence[str], current: str, ask: Callable[[str], Iterator[Candidate]]) -> Answer:
+    """Return what may stand where `current` is being typed, behind `words`. `ask` names values of a kind."""
+    try:
+        _, left = before_command(words)
+        name, rest = tree.split(left) if left else ("", [])
+    except Misuse:
+        return Answer()
+    if name in tree.COMMANDS:
+        found = _in_command(with_universal(tree.load(name)), rest, current, ask)
+    else:
+        prefix = f"{name} " if name else ""
+        found = Answer(tuple((each.removeprefix(prefix), tree.summary(each)) for each in tree.inside(name)))
+    return Answer(tuple(one for one in found.candidates if one[0].startswith(current)), found.files)
+
+
+def _in_command(
+    command: Command, words: Sequence[str], current: str, ask: Callable[[str], Iterator[Candidate]]
+) -> Answer:
+    named = {name: option for option in command.options for name in option.names}
+    given = 0
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if not word.startswith("-") or word == "-":
+            given += 1
+            if command.ends_at_argument:
+                return Answer(files=True)  # what follows belongs to the program
+            continue
+        option = named.get(word)
+        if option is not None and option.takes_value:
+            if not left:
+                return _values(option.choices, option.completes, ask)
+            left.pop(0)
+    if current.startswith("--") and "=" in current:
+        name = current.partition("=")[0]
+        option = named.get(name)
+        if option is None:
+            return Answer()
+        found = _values(option.choices, option.completes, ask)
+        return Answer(tuple((f"{name}={word}", meaning) for word, meaning in found.candidates), found.files)
+    if current.startswith("-"):
+        return Answer(tuple(_options(command.options)))
+    if given < len(command.arguments):
+        return _values((), command.arguments[given].completes, ask)
+    return Answer()
+
+
+def _options(options: Sequence[Option]) -> Iterator[Candidate]:
+    for option in options:
+        if option.hidden:
+            continue
+        for name in option.names:
+            plain = name.startswith("--") and option.kind is Kind.FLAG and option.default is True
+            yield (f"--no-{option.key}" if plain else name), option.help
+    yield "--help", "Show this."
+
+
+def _values(choices: Sequence[str], kind: str, ask: Callable[[str], Iterator[Candidate]]) -> Answer:
+    if choices:
+        return Answer(tuple((word, "") for word in choices))
+    if kind == "file":
+        return Answer(files=True)
+    if kind == "shell":
+        return Answer((("bash", ""), ("zsh", ""), ("fish", "")))
+    return Answer(tuple(ask(kind))) if kind else Answer()
+
+
+def complete(words: Sequence[str]) -> int:
+    """Print what may stand where the last of `words` is being typed; nothing that goes wrong is told."""
+    *before, current = _joined(words or [""])
+    try:
+        found = answer(before, current, lambda kind: _asked(kind, before))
+    except (SkreiError, OSError):
+        found = Answer()
+    lines = [":file" if found.files else ":none"]
+    lines += [f"{clean(word)}\t{clean(meaning)}" if meaning else clean(word) for word, meaning in found.candidates]
+    render.output_text("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """Put `--name`, `=`, `value` together again: bash takes words apart there."""
+    found: list[str] = []
+    for word in words:
+        if found and (word == "=" or found[-1].endswith("=")):
+            found[-1] += word
+        else:
+            found.append(word)
+    return found
+
+
+def _asked(kind: str, words: Sequence[str]) -> Iterator[Candidate]:
+    """Yield the names of what there is of a kind, as the API tells that the words before mean."""
+    if kind == "profile":
+        from skrei import profiles
+
+        yield from ((one.name, one.endpoint) for one in profiles.load().known.values())
+        return
+    from skrei.cli.ask import Ask
+    from skrei.cli.texts import short
+    from skrei.views import Job, Node, items
+
+    with Ask(_api(words), timeout_seconds=ASK_SECONDS) as ask:
+        if kind == "node":
+            for node in map(Node.parse, items(ask.get("/orchestrator/nodes").get("Nodes"))):
+                yield node.id, f"{node.membership} {node.connection}"
+            return
+        told = ask.call("GET", "/orchestrator/jobs", query={"limit": MOST_NAMED, "reverse": "true"}, repeatable=False)
+        for job in map(Job.parse, items(told.get("Items"))):
+            named = job.name if job.name != job.id else ""
+            yield short(job.id), f"{named} {job.state}".strip()
+            if named and not set(named) & set(" \t\n"):
+                yield named, f"{short(job.id)} {job.state}"
+    yield "-", "the last one"
+
+
+def _api(words: Sequence[str]) -> str:
+    """Return the address that the words before name, as far as that is plain to see; else the usual one is meant."""
+    for name in ("--api", "--api-host"):
+        if name in words[:-1]:
+            return words[list(words).index(name) + 1]
+    if "--profile" in words[:-1]:
+        os.environ["SKREI_PROFILE"] = words[list(words).index("--profile") + 1]
+    return ""

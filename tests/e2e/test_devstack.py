@@ -1,0 +1,58 @@
+"""`skrei devstack`: several nodes on one machine, usable as it says, and nothing left of it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import server_folder
+from tests.support.wasm_steps import Say, program
+
+pytestmark = pytest.mark.timeout(180)
+SKREI = str(Path(sys.executable).with_name("skrei"))
+START_SECONDS = 90.0
+STOP_SECONDS = 40
+
+
+def test_a_devstack_has_its_nodes_takes_work_and_leaves_nothing() -> None:
+    with server_folder() as place:
+        log, repo = place / "devstack.log", place / "stack"
+        (place / "hello.wasm").write_bytes(program(Say(b"hello\n")))
+        own = {"XDG_STATE_HOME": str(place / "state"), "XDG_CONFIG_HOME": str(place / "config"), "TMPDIR": str(place)}
+        with log.open("wb") as out:
+            command = [SKREI, "devstack", "--random-ports", "--computes", "2", "--stack-repo", str(repo)]
+            stack = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | own, start_new_session=True)
+        try:
+            told = _until(log, "export BACALHAU_API_PORT=", stack)
+            exported = dict(re.findall(r"^export (\w+)=(.*)$", told, re.MULTILINE))
+            assert "Devstack is ready!" in told
+            environment = {k: v for k, v in os.environ.items() if not k.startswith("SKREI_")} | own | exported
+
+            def skrei(*words: str) -> str:
+                done = subprocess.run([SKREI, *words], env=environment, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, done.stderr
+                return done.stdout
+
+            listed = skrei("node", "list", "--show", "labels", "--order-by", "id").splitlines()
+            assert sorted(re.findall(r" id=(node-\d) ", "\n".join(listed))) == ["node-1", "node-2"]
+            assert all("env=devstack" in line for line in listed[1:])
+            assert skrei("wasm", "run", "-q", "-s", "id=node-2", str(place / "hello.wasm")) == "hello\n"
+        finally:
+            stack.send_signal(signal.SIGINT)
+            assert stack.wait(STOP_SECONDS) == 130
+        left = subprocess.run(["pgrep", "-f", str(repo)], capture_output=True, text=True, check=False).stdout
+        assert left == ""
+
+
+def _until(log: Path, text: str, stack: "subprocess.Popen[bytes]") -> str:
+    end = time.monotonic() + START_SECONDS
+    while text not in (told := log.read_text()):
+        assert stack.poll() is None, told
+        assert time.monotonic() < end, told
+        time.sleep(0.1)  # another process is awaited: there is nothing in this one to wait for
+    return told

@@ -1,0 +1,96 @@
+"""What a shell is offered, and that bash really offers it."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skrei.cli import tree
+from skrei.cli.completion import Answer, answer, complete
+from skrei.cli.completion_scripts import SCRIPTS
+
+JOBS = [("j-1a2b3c4d", "words Running"), ("words", "j-1a2b3c4d Running")]
+
+
+def ask(kind: str) -> Iterator[tuple[str, str]]:
+    yield from JOBS if kind == "job" else [(f"{kind}-1", "")]
+
+
+def offered(*words: str) -> list[str]:
+    *before, current = words
+    return [word for word, _ in answer(before, current, ask).candidates]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["des"], ["describe"]),
+        (["job", "ver"], ["versions"]),
+        (["auth", "sso", ""], ["login", "logout", "token"]),
+        (["nonsense", ""], []),
+        (["describe", ""], ["j-1a2b3c4d", "words"]),
+        (["describe", "w"], ["words"]),
+        (["describe", "words", ""], []),
+        (["--api", "x", "describe", "j"], ["j-1a2b3c4d"]),
+        (["node", "describe", ""], ["node-1"]),
+        (["--profile", "x", "list", "--profile", ""], ["profile-1"]),
+        (["list", "--order-by", "m"], ["modified_at"]),
+        (["list", "--order-by=m"], ["--order-by=modified_at"]),
+        (["list", "--ord"], ["--order-by", "--order-reversed"]),
+        (["docker", "run", "--no-w"], ["--no-wait"]),
+        (["docker", "run", "--network", "h"], ["host", "http"]),
+        (["docker", "run", "ubuntu", "--net"], []),
+        (["list", "-o", "y"], ["yaml"]),
+        (["completion", ""], ["bash", "zsh", "fish"]),
+    ],
+)
+def test_what_may_come_next_is_offered(words: list[str], expected: list[str]) -> None:
+    assert offered(*words) == expected
+
+
+def test_files_are_offered_where_files_are_meant() -> None:
+    assert answer(["run"], "", ask) == Answer(files=True)
+    assert answer(["docker", "run", "ubuntu", "cat"], "x", ask).files
+    assert not answer(["list"], "", ask).files
+
+
+@pytest.mark.parametrize("name", tree.COMMANDS)
+def test_every_command_offers_its_options(name: str) -> None:
+    assert "--api" in offered(*name.split(), "--")
+
+
+def test_what_goes_wrong_offers_nothing_and_says_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKREI_API_URL", "http://127.0.0.1:9")
+    assert complete(["describe", ""]) == 0
+    assert capsys.readouterr() == (":none\n", "")
+
+
+def test_bash_completes_from_its_script(tmp_path: Path) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("bash is missing")
+    script = tmp_path / "skrei.bash"
+    script.write_text(SCRIPTS["bash"])
+    line = "COMP_WORDS=(skrei job d); COMP_CWORD=2; _skrei; echo ${COMPREPLY[*]}"
+    equals = "COMP_WORDS=(skrei list --order-by = m); COMP_CWORD=4; _skrei; echo ${COMPREPLY[*]}"
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        [bash, "-c", f"source {script}; {line}; {equals}"],
+        capture_output=True, text=True, check=True, env={"PATH": path, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["describe diff", "modified_at"], done.stderr
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_script_of_another_shell_is_one(shell: str, tmp_path: Path) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is missing")
+    script = tmp_path / f"skrei.{shell}"
+    script.write_text(SCRIPTS[shell])
+    subprocess.run([program, "-n", str(script)], check=True, capture_output=True)
