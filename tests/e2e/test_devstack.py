@@ -19,6 +19,7 @@ START_SECONDS = 90.0
 STOP_SECONDS = 40
 
 
+@pytest.mark.row("7.3/devstack")
 def test_a_devstack_has_its_nodes_takes_work_and_leaves_nothing() -> None:
     with server_folder() as place:
         log, repo = place / "devstack.log", place / "stack"

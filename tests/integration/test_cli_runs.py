@@ -185,3 +185,53 @@ def test_a_reader_that_leaves_ends_the_stay_and_not_the_job(
     )
     assert (piped.stdout, piped.stderr) == (b"one\n", b"")
     assert skrei("logs", "-f", "-").stdout == b"one\ntwo\n"
+
+
+@pytest.mark.row("7.3/job-rerun")
+@pytest.mark.row("7.3/job-versions")
+def test_a_job_is_changed_scaled_compared_rolled_back_and_run_again(
+    skrei: Skrei, module: Module, tmp_path: Path
+) -> None:
+    path = module(Say(b"hello\n"))
+    assert skrei("wasm", "run", "-q", "--name", "changes", path).stdout == b"hello\n"
+    assert skrei("job", "scale", "changes", "2").returncode == 0
+    assert skrei("job", "wait", "changes").stdout.endswith(b" Completed\n")
+    told = skrei("job", "diff", "changes").stdout.decode()
+    assert "-Count: 1\n+Count: 2\n" in told
+    assert b"scaled to" not in skrei("job", "scale", "changes", "2").stdout
+    assert skrei("job", "rollback", "changes").returncode == 0
+    assert skrei("job", "rerun", "-q", "changes", "-v", "2").stdout == b"hello\n" * 2
+    listed = skrei("job", "versions", "changes", "-o", "csv").stdout.decode().splitlines()
+    assert [line.partition(",")[0] for line in listed] == ["VERSION", "1", "2", "3", "4"]
+    assert [line.split(",")[3] for line in listed[1:]] == ["1", "2", "1", "2"]
+    file = tmp_path / "changes.yaml"
+    file.write_bytes(skrei("wasm", "run", "--dry-run", "--name", "changes", "--count", "3", path).stdout)
+    assert b"3" in skrei("job", "run", "--dry-run", str(file)).stdout
+    assert b"Count" in skrei("job", "diff", str(file)).stdout
+
+
+def test_results_are_looked_into_without_fetching_them(skrei: Skrei, module: Module, tmp_path: Path) -> None:
+    assert skrei("wasm", "run", "-q", "--name", "look", "--count", "2", module(Say(b"\x1b[1mhi\n"))).returncode == 0
+    listed = skrei("job", "ls", "look", "-o", "csv").stdout.decode().splitlines()
+    assert [line for line in listed if "stdout" in line] == ["0,7,stdout", "1,7,stdout"]
+    assert skrei("job", "cat", "look", "stdout").stdout == b"\x1b[1mhi\n" * 2
+    assert skrei("job", "cat", "look/stdout", "--partition", "1").stdout == b"\x1b[1mhi\n"
+    assert b"The results hold no nope." in skrei("job", "cat", "look", "nope").stderr
+    got = skrei("get", "look/exitCode", "--output-dir", str(tmp_path / "one"))
+    assert got.returncode == 0, got.stderr
+    assert [file.name for file in (tmp_path / "one").iterdir()] == ["exitCode"]
+
+
+def test_what_a_program_says_cannot_speak_to_a_terminal_and_is_exact_elsewhere(
+    module: Module, environment: dict[str, str], skrei: Skrei
+) -> None:
+    path = module(Say(b"\x1b]0;owned\x07a\tb \xc2\x9b1m caf\xc3\xa9\r\n"))
+    with Terminal([SKREI, "wasm", "run", "-q", path], environment) as terminal:
+        assert terminal.end() == 0
+        shown = terminal.text
+    assert "^[]0;owned^Ga\tb \\x9b1m café" in shown
+    assert "\x1b]0;" not in shown
+    assert skrei("logs", "-").stdout == b"\x1b]0;owned\x07a\tb \xc2\x9b1m caf\xc3\xa9\r\n"
+    with Terminal([SKREI, "describe", "-"], environment) as terminal:
+        assert terminal.end() == 0
+        assert "\x1b]0;" not in terminal.text

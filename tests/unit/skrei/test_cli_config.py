@@ -12,6 +12,7 @@ from skrei.cli.universal import with_universal
 from skrei_embedded.settings_table import settings
 
 
+@pytest.mark.row("7.3/config-set")
 @pytest.mark.parametrize(
     ("before", "key", "value", "after"),
     [
@@ -27,6 +28,7 @@ def test_a_setting_is_written_and_the_rest_of_the_file_stays(before: str, key: s
     assert with_setting(before, key, value) == after
 
 
+@pytest.mark.row("7.3/config-list")
 def test_every_setting_explains_itself_and_knows_its_services() -> None:
     table = settings()
     assert {one.name for one in table if not one.description} == set()

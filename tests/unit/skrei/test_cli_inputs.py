@@ -8,6 +8,7 @@ from skrei.errors import Rejected
 HERE = Path("/home/ada/work")
 
 
+@pytest.mark.row("7.2/input-grammar")
 @pytest.mark.parametrize(
     ("text", "kind", "params", "target"),
     [
@@ -59,6 +60,7 @@ def test_an_environment_name_alone_takes_the_value_that_is_set_here() -> None:
         inputs.environment(["B"], {})
 
 
+@pytest.mark.row("7.2/publisher-grammar")
 def test_a_publisher_is_a_name_or_a_bucket() -> None:
     assert inputs.publisher("local") == {"Type": "local", "Params": {}}
     assert inputs.publisher("s3://b/k/x,opt=region=eu") == {

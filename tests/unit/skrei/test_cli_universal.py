@@ -33,6 +33,7 @@ def said(*words: str) -> Values:
     return settled(read(LIST, words))
 
 
+@pytest.mark.row("7.1/endpoint")
 @pytest.mark.parametrize(
     ("words", "api"),
     [
@@ -58,8 +59,8 @@ def test_an_api_is_named_in_many_ways(words: list[str], api: str) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--api-port", "http"], "--api-port http: a port is a number from 1 to 65535."),
-        (["--api-port", "70000"], "--api-port 70000: a port is a number from 1 to 65535."),
+        (["--api-port", "http"], "--api-port http: not a port."),
+        (["--api-port", "70000"], "--api-port 70000: not a port."),
         (["-c", "none.yaml"], "none.yaml cannot be read: No such file or directory."),
         (["-c", "=x"], "--config =x: not FILE or KEY=VALUE."),
         (["--profile", "fra"], "There is no profile 'fra'."),
@@ -71,7 +72,7 @@ def test_what_names_none_is_refused(words: list[str], told: str) -> None:
     with pytest.raises(Rejected) as caught:
         said(*words)
     assert caught.value.message == told
-    assert caught.value.hint or "port" in told
+    assert caught.value.hint
 
 
 def test_a_token_and_a_folder_take_effect_on_the_process() -> None:

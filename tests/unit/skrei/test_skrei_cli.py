@@ -2,39 +2,19 @@ import json
 import shlex
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx2
 import pytest
 import yaml
 
 from skrei.cli.main import main
 from tests.support.fake_api import FakeApi, error, event, execution, job
+from tests.support.served_api import serving
 
 JOBS = "/api/v1/orchestrator/jobs"
 ID = job()["ID"]
 Run = Callable[..., tuple[int, str, str]]
-
-
-def serve(api: FakeApi) -> ThreadingHTTPServer:
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            response = api(httpx2.Request(self.command, f"http://127.0.0.1{self.path}", content=body))
-            self.send_response(response.status_code)
-            self.send_header("Content-Length", str(len(response.content)))
-            self.end_headers()
-            self.wfile.write(response.content)
-
-        do_GET = do_PUT = do_DELETE = answer
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
 
 @pytest.fixture
@@ -46,10 +26,8 @@ def api() -> FakeApi:
 def run(
     api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Run]:
-    with serve(api) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        monkeypatch.setenv("SKREI_API_URL", f"http://127.0.0.1:{server.server_port}")
+    with serving(api) as url:
+        monkeypatch.setenv("SKREI_API_URL", url)
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
         def skrei(*arguments: str) -> tuple[int, str, str]:
@@ -63,8 +41,6 @@ def run(
             return code, printed.out, printed.err
 
         yield skrei
-        server.shutdown()
-        thread.join()
 
 
 def answers_of_a_job(state: str, *executions: dict[str, object], message: str = "") -> dict[str, object]:
@@ -92,6 +68,7 @@ def job_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.row("7.4/first-line")
 def test_a_job_is_submitted_followed_and_its_output_shown(run: Run, api: FakeApi, job_file: Path) -> None:
     output = {"Stdout": "15\n", "stderr": "", "ExitCode": 0}
     api.answers |= answers_of_a_job("Completed", execution(1, RunOutput=output))
@@ -104,6 +81,8 @@ def test_a_job_is_submitted_followed_and_its_output_shown(run: Run, api: FakeApi
     assert "Warning: job ID is ignored" in err
 
 
+@pytest.mark.row("7.1/exit-codes")
+@pytest.mark.row("7.4/failed")
 def test_a_job_that_does_not_complete_exits_as_docker_run_does_with_its_reason(
     run: Run, api: FakeApi, job_file: Path
 ) -> None:
@@ -116,6 +95,7 @@ def test_a_job_that_does_not_complete_exits_as_docker_run_does_with_its_reason(
     assert f"Error: job {ID[:10]} failed: unreachable executed" in err
 
 
+@pytest.mark.row("7.4/first-line")
 def test_id_only_prints_the_id_and_nothing_else(run: Run, api: FakeApi, job_file: Path) -> None:
     api.answers |= answers_of_a_job("Running")
     assert run("job", "run", "--id-only", str(job_file))[:2] == (0, f"{ID}\n")
@@ -217,6 +197,7 @@ def test_a_flag_that_says_nothing_is_refused_before_anything_is_sent(
     assert told in err
 
 
+@pytest.mark.row("7.3/job-validate")
 def test_validate_names_every_wrong_field_without_an_api(run: Run, tmp_path: Path, job_file: Path) -> None:
     assert run("job", "validate", str(job_file))[:2] == (0, "OK\n")
     bad = tmp_path / "bad.yaml"
@@ -242,6 +223,7 @@ def test_validate_tells_what_is_wrong_with_the_file_and_with_the_job_at_once(run
     ]
 
 
+@pytest.mark.row("7.3/job-stop")
 def test_a_stop_tells_its_evaluation_and_a_second_one_that_it_was_stopped(run: Run, api: FakeApi) -> None:
     api.answers[f"DELETE {JOBS}/x"] = [{"EvaluationID": "ev"}, {"EvaluationID": ""}]
     assert run("job", "stop", "x")[1] == "Job stop successfully submitted with evaluation ID: ev\n"
@@ -291,7 +273,7 @@ def test_a_name_that_is_taken_ends_with_the_flag_for_another(run: Run, api: Fake
     ("flags", "code", "told"),
     [
         (("--log-level", "zz"), 2, "debug, info, warning, error"),
-        (("--database-url", "foo"), 1, "--database-url needs the form postgresql://"),
+        (("--database-url", "foo"), 1, "It has the form postgresql://"),
         (
             ("--compute", "--nats-url", "nats://127.0.0.1:1", "--nats-creds", "/nope"),
             1,
@@ -314,3 +296,43 @@ def test_a_job_without_any_node_says_how_to_start_one(run: Run, api: FakeApi) ->
     assert "`skrei node join-line` prints the command" in run("job", "describe", ID)[1]
     api.answers |= answers_of_a_job("Queued", message=f"{reason}\n• 1 of 1 nodes: not connected")
     assert "skrei node join-line" not in run("job", "describe", ID)[1]
+
+
+@pytest.mark.row("7.3/node-approve")
+def test_a_node_is_let_in_turned_away_and_forgotten(run: Run, api: FakeApi) -> None:
+    api.answers["PUT /api/v1/orchestrator/nodes/n-1"] = {"Success": True}
+    for action in ("approve", "reject", "delete"):
+        assert run("node", action, "n-1", "-m", "why")[:2] == (0, "Ok\n")
+        assert api.body() == {"Action": action, "Message": "why", "NodeID": "n-1"}
+
+
+@pytest.mark.row("7.3/wasm-run")
+@pytest.mark.parametrize(
+    ("words", "entry", "source", "target"),
+    [
+        (["x.wasm"], "/main.wasm", "inline", "/main.wasm"),
+        (["x.wasm:/bin/x.wasm"], "/bin/x.wasm", "inline", "/bin/x.wasm"),
+        (["s3://bucket/x.wasm"], "/main.wasm", "s3", "/main.wasm"),
+        (["https://a.example/x.wasm:/m/x.wasm"], "/m/x.wasm", "urlDownload", "/m/x.wasm"),
+        (["-i", "s3://bucket/all:/in", "/in/x.wasm"], "/in/x.wasm", "s3", "/in"),
+    ],
+)
+def test_a_module_is_a_file_a_uri_or_a_place_in_an_input(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, words: list[str], entry: str, source: str, target: str
+) -> None:
+    (tmp_path / "x.wasm").write_bytes(b"\0asm")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("wasm", "run", "--dry-run", *words)
+    assert code == 0, err
+    task = yaml.safe_load(out)["Tasks"][0]
+    assert task["Engine"]["Params"]["EntryModule"] == entry
+    assert [(one["Source"]["Type"], one["Target"]) for one in task["InputSources"]] == [(source, target)]
+
+
+def test_a_job_that_is_watched_is_shown_until_it_has_ended(run: Run, api: FakeApi) -> None:
+    api.answers |= answers_of_a_job("Running")
+    told = api.answers[f"GET {JOBS}/{ID}"]
+    api.answers[f"GET {JOBS}/{ID}"] = [told, told, {**told, "Job": job("Completed")}]
+    code, out, _ = run("describe", ID, "--watch", "--interval", "0.01")
+    assert code == 0
+    assert (out.count("State     = Running"), out.count("State     = Completed")) == (1, 1)

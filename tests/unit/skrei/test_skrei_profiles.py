@@ -21,6 +21,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.mark.row("7.3/profile")
 def test_what_is_stored_is_read_back_and_only_its_owner_can() -> None:
     profiles.store(Profiles({}).with_(FAR, select=True))
     assert profiles.load() == Profiles({"far": FAR}, "far")
@@ -34,6 +35,7 @@ def test_a_file_that_is_none_holds_no_profiles() -> None:
         assert profiles.load() == Profiles({})
 
 
+@pytest.mark.row("7.1/endpoint")
 def test_an_address_is_said_by_the_call_the_environment_and_then_a_profile() -> None:
     near = Profile("near", "http://near:1")
     profiles.store(Profiles({"near": near}).with_(FAR, select=True))

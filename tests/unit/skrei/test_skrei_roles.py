@@ -14,6 +14,7 @@ def of(orchestrator: bool = False, compute: bool = False, **flags: Any) -> tuple
     return roles(orchestrator, compute, **({"join": None, "listen": None, "nats_url": None} | flags))
 
 
+@pytest.mark.row("7.3/serve")
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [

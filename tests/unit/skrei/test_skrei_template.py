@@ -16,6 +16,7 @@ def fill(text: str) -> str:
     return filled(text, NAMES, file="job.yaml")
 
 
+@pytest.mark.row("7.3/job-run")
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -68,13 +68,13 @@ def list_settings(values: Values) -> None:
         if part in variable.lower():
             shown = "********" if said and variable in SECRETS else said
             rows.append((variable, shown, "environment" if said else "default", "command line", description))
+    if not rows:
+        raise Rejected(f"No setting has {part!r} in its name.", hint="skrei config list shows every one.")
     if not shape.is_rows:
         names = ("Key", "Value", "Source", "Services", "Description")
         render.document({"Items": [dict(zip(names, row, strict=True)) for row in rows]}, shape)
         return
     render.table(("KEY", "VALUE", "SOURCE", "OF", "DESCRIPTION"), rows, shape)
-    if not rows:
-        raise Rejected(f"No setting has {part!r} in its name.", hint="skrei config list shows every one.")
     render.next_step("skrei config set KEY=VALUE", f"write one into {file}")
 
 

@@ -119,4 +119,6 @@ def _bytes(text: str) -> int:
     try:
         return parse_bytes(text.strip().lower())
     except ValueError as error:
-        raise Misuse(f"skrei get: --max-size {text}: not a size such as 200GB or 64Gi.") from error
+        raise Misuse(
+            f"skrei get: --max-size {text}: not a size such as 200GB or 64Gi.", hint="All options: skrei get --help"
+        ) from error

@@ -43,7 +43,9 @@ def init(values: Values) -> None:
     file = values.text("FILE")
     name = values.text("name") or (Path(file).stem if NAME.fullmatch(Path(file).stem) else "job")
     if not NAME.fullmatch(name):
-        raise Misuse(f"skrei job init: --name {name}: letters, digits, `.`, `_` and `-`, at most 64.")
+        raise Misuse(
+            f"skrei job init: --name {name}: not a name.", hint="Letters, digits, `.`, `_` and `-`, at most 64."
+        )
     url = f"{resolve(values.text('api'), os.environ)}/schemas/job.json"
     kind = kinds[0] if kinds else "docker"
     written = init_text(kind, name=name, file="FILE" if file == "-" else file, schema_url=url)
@@ -55,6 +57,8 @@ def init(values: Values) -> None:
             opened.write(written)
     except FileExistsError as error:
         raise NoPlace(f"{file} is there already.", hint="Name another file, or replace it with --force.") from error
+    except OSError as error:
+        raise NoPlace(f"{file} cannot be written: {error.strerror}.", hint="Name another file.") from error
     render.line(f"Wrote {file}.")
     if kind == "wasm":
         render.note("It wants main.wasm beside it.")

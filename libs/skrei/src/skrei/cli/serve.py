@@ -70,7 +70,10 @@ def serve(values: Values) -> None:
     values, config = _settings(values)
     database_url = values.text("database-url") or None
     if database_url and not database_url.startswith(POSTGRES_SCHEMES):
-        raise Rejected("--database-url needs the form postgresql://USER:PASSWORD@HOST:5432/DATABASE.")
+        raise Rejected(
+            f"--database-url {database_url.partition(':')[0]}…: not the address of a Postgres.",
+            hint="It has the form postgresql://USER:PASSWORD@HOST:5432/DATABASE.",
+        )
     join, listen, nats_url = (values.text(name) or None for name in ("join", "listen", "nats-url"))
     orchestrator, compute = roles(
         values.flag("orchestrator"), values.flag("compute"), join=join, listen=listen, nats_url=nats_url

@@ -34,7 +34,9 @@ def before_command(words: Sequence[str]) -> tuple[list[str], list[str]]:
         said.append(left.pop(0))
         if "=" not in said[-1] and option.kind is not Kind.FLAG:
             if not left:
-                raise Misuse(f"skrei: {said[-1]} needs a value: {said[-1]} {option.metavar}.")
+                raise Misuse(
+                    f"skrei: {said[-1]} needs a value: {said[-1]} {option.metavar}.", hint="All commands: skrei --help"
+                )
             said.append(left.pop(0))
     return said, left
 
@@ -68,7 +70,7 @@ def _address(values: Values) -> str:
     host = values.text("api-host") or told.get("api.host", "")
     port = values.text("api-port") or told.get("api.port", "")
     if port and not (port.isdigit() and 0 < int(port) < 65536):
-        raise Rejected(f"--api-port {port}: a port is a number from 1 to 65535.")
+        raise Rejected(f"--api-port {port}: not a port.", hint="A port is a number from 1 to 65535.")
     if "://" in host:
         return host
     scheme = "https" if told.get("api.tls.usetls", "").lower() in ("true", "1") else "http"
