@@ -2,16 +2,14 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from skrei_embedded import nursery as nursery_module
 from tests.support import fake_api
+from tests.support.served_api import serving
 
 
 def all_loaded_by(*modules: str) -> set[str]:
@@ -123,6 +121,7 @@ def answering() -> Iterator[str]:
             f"GET {JOBS}": {"NextToken": "", "Items": [fake_api.job("Completed")]},
             f"GET {JOBS}/x": {"Job": fake_api.job("Completed"), "Executions": page, "History": told},
             f"GET {JOBS}/x/executions": page,
+            f"GET {JOBS}/x/versions": {"NextToken": "", "Items": [fake_api.job()]},
             f"GET {JOBS}/x/history": told,
             f"DELETE {JOBS}/x": {"EvaluationID": "ev"},
             f"PUT {JOBS}": {"JobID": "x", "EvaluationID": "ev", "Warnings": None},
@@ -131,26 +130,8 @@ def answering() -> Iterator[str]:
         }
     )
 
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            response = api(httpx2.Request(self.command, f"http://127.0.0.1{self.path}", content=body))
-            self.send_response(response.status_code)
-            self.send_header("Content-Length", str(len(response.content)))
-            self.end_headers()
-            self.wfile.write(response.content)
-
-        do_GET = do_PUT = do_DELETE = answer
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(api) as url:
+        yield url
 
 
 @pytest.mark.parametrize(
@@ -167,6 +148,13 @@ def answering() -> Iterator[str]:
         "docker run ubuntu echo hello",
         "--help",
         "docker run --help",
+        "job versions x",
+        "job executions x -o csv",
+        "profile list",
+        "agent version",
+        "completion bash",
+        "__complete describe",
+        "serve --help",
         "lst",
     ],
 )

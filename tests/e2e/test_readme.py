@@ -58,7 +58,8 @@ class Reader:
         """Run a block; its output once it has ended well."""
         done = subprocess.run(
             self._host.inside("bash", "-eu", "-o", "pipefail", "-c", script), cwd=self.checkout,
-            env=self._words | more, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=120, check=False,
+            env=self._words | more, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False,
+            text=True, errors="replace",  # the frames of a WebSocket
         )  # fmt: skip
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
         return done.stdout

@@ -1,10 +1,8 @@
 """`skrei docker run` with a real Docker daemon behind a real stack, as one types it instead of `docker run`."""
 
-import os
 import re
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +10,9 @@ import pytest
 from tests.support.docker_daemon import BUSYBOX, DockerDaemon, running_docker, why_no_docker
 from tests.support.live_stack import LiveStack, live_stack
 from tests.support.terminal import CTRL_C, Terminal
+from tests.support.typing_at import SKREI, Typist, environment_at
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.skipif(bool(why_no_docker()), reason=why_no_docker())]
-SKREI = str(Path(sys.executable).with_name("skrei"))
-
-Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +31,12 @@ def stack(docker: DockerDaemon) -> Iterator[LiveStack]:
 
 @pytest.fixture
 def environment(stack: LiveStack, tmp_path: Path) -> dict[str, str]:
-    told = {"SKREI_API_URL": stack.state()["api_url"], "XDG_STATE_HOME": str(tmp_path / "state"), "TERM": "xterm"}
-    return dict(os.environ) | told
+    return environment_at(stack, tmp_path)
 
 
 @pytest.fixture
-def run(environment: dict[str, str]) -> Run:
-    def skrei(*words: str) -> subprocess.CompletedProcess[bytes]:
-        command = [SKREI, "docker", "run", *words]
-        return subprocess.run(command, capture_output=True, check=False, env=environment, timeout=90)
-
-    return skrei
+def run(environment: dict[str, str]) -> Typist:
+    return Typist(environment, ("docker", "run"))
 
 
 def test_it_fits_into_a_pipe_as_docker_run_does(environment: dict[str, str]) -> None:
@@ -60,13 +51,13 @@ def test_it_fits_into_a_pipe_as_docker_run_does(environment: dict[str, str]) -> 
     assert re.fullmatch(rb"Job j-[0-9a-f-]{36}\n", piped.stderr)
 
 
-def test_streams_exit_code_environment_and_folder_are_those_of_the_container(run: Run) -> None:
+def test_streams_exit_code_environment_and_folder_are_those_of_the_container(run: Typist) -> None:
     script = 'echo "$A in $(pwd)"; echo oh >&2; exit 42'
     done = run("-q", "-e", "A=one", "-w", "/tmp", BUSYBOX, "sh", "-c", script)
     assert (done.stdout, done.stderr, done.returncode) == (b"one in /tmp\n", b"oh\n", 42)
 
 
-def test_live_output_is_whole_to_its_last_byte(run: Run) -> None:
+def test_live_output_is_whole_to_its_last_byte(run: Typist) -> None:
     done = run("-q", BUSYBOX, "sh", "-c", "echo first; sleep 1; seq 1 20000; printf end")
     assert done.stdout == b"first\n" + b"".join(b"%d\n" % number for number in range(1, 20_001)) + b"end"
 
@@ -81,7 +72,7 @@ def test_live_output_is_whole_to_its_last_byte(run: Run) -> None:
     ],
 )
 def test_what_cannot_be_run_or_takes_too_long_has_its_own_exit_code(
-    run: Run, words: tuple[str, ...], code: int, told: str
+    run: Typist, words: tuple[str, ...], code: int, told: str
 ) -> None:
     done = run(*words)
     assert (done.returncode, done.stdout) == (code, b""), done.stderr

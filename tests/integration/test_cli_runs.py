@@ -1,23 +1,22 @@
 """The command line against a real stack: streams, exit codes, Ctrl+C and several partitions, as a user meets them."""
 
-import os
+import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.live_stack import LiveStack, live_stack
+from tests.support.output_shapes import fits
 from tests.support.terminal import CTRL_C, Terminal
+from tests.support.typing_at import SKREI, Typist, environment_at
 from tests.support.wasm_steps import Exit, Say, Sleep, Step, Trap, program
 
 pytestmark = pytest.mark.timeout(120)
-SKREI = str(Path(sys.executable).with_name("skrei"))
 BINARY = bytes(range(256)) * 300
 
-Skrei = Callable[..., subprocess.CompletedProcess[bytes]]
 Module = Callable[..., str]
 
 
@@ -29,16 +28,12 @@ def stack() -> Iterator[LiveStack]:
 
 @pytest.fixture
 def environment(stack: LiveStack, tmp_path: Path) -> dict[str, str]:
-    told = {"SKREI_API_URL": stack.state()["api_url"], "XDG_STATE_HOME": str(tmp_path / "state"), "TERM": "xterm"}
-    return dict(os.environ) | told
+    return environment_at(stack, tmp_path)
 
 
 @pytest.fixture
-def skrei(environment: dict[str, str]) -> Skrei:
-    def run(*words: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run([SKREI, *words], capture_output=True, check=False, env=environment, timeout=60)
-
-    return run
+def skrei(environment: dict[str, str]) -> Typist:
+    return Typist(environment)
 
 
 @pytest.fixture
@@ -51,7 +46,7 @@ def module(tmp_path: Path) -> Module:
     return write
 
 
-def test_the_job_s_streams_and_exit_code_are_ours_and_the_rest_is_on_stderr(skrei: Skrei, module: Module) -> None:
+def test_the_job_s_streams_and_exit_code_are_ours_and_the_rest_is_on_stderr(skrei: Typist, module: Module) -> None:
     done = skrei("wasm", "run", module(Say(b"hello\n"), Say(b"oh\n", 2), Exit(7)))
     assert (done.stdout, done.returncode) == (b"hello\n", 7)
     assert re.fullmatch(rb"Job j-[0-9a-f-]{36}\noh\n", done.stderr)
@@ -59,7 +54,7 @@ def test_the_job_s_streams_and_exit_code_are_ours_and_the_rest_is_on_stderr(skre
     assert skrei("job", "wait", "-").returncode == 7
 
 
-def test_an_exit_code_is_a_failure_where_the_job_says_so_and_still_ours(skrei: Skrei, module: Module) -> None:
+def test_an_exit_code_is_a_failure_where_the_job_says_so_and_still_ours(skrei: Typist, module: Module) -> None:
     done = skrei("wasm", "run", "-q", "--fail-on", "exit-code", module(Say(b"hello\n"), Exit(7)))
     assert (done.stdout, done.returncode) == (b"hello\n", 7)
     assert b"the program ended with exit code 7 (FailOn: exit-code)" in done.stderr
@@ -69,7 +64,7 @@ def test_an_exit_code_is_a_failure_where_the_job_says_so_and_still_ours(skrei: S
 
 @pytest.mark.parametrize("wait", [0.0, 0.8])
 def test_output_is_exact_to_its_last_byte_whatever_the_bytes_and_however_long_it_takes(
-    skrei: Skrei, module: Module, wait: float
+    skrei: Typist, module: Module, wait: float
 ) -> None:
     steps = [Say(b"text \xc3\xa9\n"), *([Sleep(wait)] if wait else []), Say(BINARY), Say(b"\xc3")]
     done = skrei("wasm", "run", "-q", module(*steps))
@@ -78,7 +73,7 @@ def test_output_is_exact_to_its_last_byte_whatever_the_bytes_and_however_long_it
 
 
 @pytest.mark.row("5.3/live-logs")
-def test_a_long_text_that_comes_live_is_whole(skrei: Skrei, module: Module) -> None:
+def test_a_long_text_that_comes_live_is_whole(skrei: Typist, module: Module) -> None:
     line = b"0123456789abcde\n"
     done = skrei("wasm", "run", "-q", module(Say(line, 1, 20_000), Sleep(0.6), Say(b"the end")))
     assert done.stdout == line * 20_000 + b"the end"
@@ -95,7 +90,7 @@ def test_a_long_text_that_comes_live_is_whole(skrei: Skrei, module: Module) -> N
     ],
 )
 def test_what_is_not_the_program_s_doing_has_an_exit_code_of_its_own(
-    skrei: Skrei, module: Module, *, step: Step, options: str, code: int, told: str
+    skrei: Typist, module: Module, *, step: Step, options: str, code: int, told: str
 ) -> None:
     done = skrei("wasm", "run", *options.split(), module(step))
     assert done.returncode == code, done.stderr
@@ -103,7 +98,7 @@ def test_what_is_not_the_program_s_doing_has_an_exit_code_of_its_own(
     assert b"More: skrei describe j-" in done.stderr
 
 
-def test_an_id_alone_is_printed_by_whichever_flag_asks_for_it(skrei: Skrei, module: Module) -> None:
+def test_an_id_alone_is_printed_by_whichever_flag_asks_for_it(skrei: Typist, module: Module) -> None:
     path = module(Say(b"x"))
     for flag in ("--id-only", "--wait=false", "--no-wait", "-d"):
         done = skrei("wasm", "run", flag, path)
@@ -112,7 +107,7 @@ def test_an_id_alone_is_printed_by_whichever_flag_asks_for_it(skrei: Skrei, modu
         assert done.stdout.strip() in skrei("describe", "-").stdout
 
 
-def test_a_job_is_found_by_prefix_name_and_dash(skrei: Skrei, module: Module) -> None:
+def test_a_job_is_found_by_prefix_name_and_dash(skrei: Typist, module: Module) -> None:
     job = skrei("wasm", "run", "--id-only", "--name", "found", module(Say(b"said\n"))).stdout.decode().strip()
     for named in (job, job[:12], "found", "-"):
         assert job in skrei("describe", named).stdout.decode()
@@ -121,7 +116,7 @@ def test_a_job_is_found_by_prefix_name_and_dash(skrei: Skrei, module: Module) ->
     skrei("stop", "found")
 
 
-def test_a_file_with_follow_behaves_like_a_run(skrei: Skrei, module: Module, tmp_path: Path) -> None:
+def test_a_file_with_follow_behaves_like_a_run(skrei: Typist, module: Module, tmp_path: Path) -> None:
     path = module(Say(b"from a file\n"), Exit(4))
     file = tmp_path / "job.yaml"
     file.write_text(
@@ -133,7 +128,7 @@ def test_a_file_with_follow_behaves_like_a_run(skrei: Skrei, module: Module, tmp
 
 
 def test_several_partitions_carry_their_number_on_a_terminal_and_none_in_a_pipe(
-    skrei: Skrei, module: Module, environment: dict[str, str]
+    skrei: Typist, module: Module, environment: dict[str, str]
 ) -> None:
     path = module(Say(b"one\ntwo\n"), Sleep(0.5), Say(b"end"))
     piped = skrei("wasm", "run", "-q", "--count", "3", path)
@@ -154,7 +149,7 @@ def test_a_person_sees_the_id_and_the_next_step_in_grey(module: Module, environm
 
 
 def test_ctrl_c_leaves_the_job_and_says_how_to_come_back(
-    skrei: Skrei, module: Module, environment: dict[str, str]
+    skrei: Typist, module: Module, environment: dict[str, str]
 ) -> None:
     with Terminal([SKREI, "wasm", "run", module(Say(b"begun\n"), Sleep(4), Say(b"done\n"))], environment) as terminal:
         terminal.until("begun")
@@ -165,7 +160,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_come_back(
     assert skrei(*back[1].split()).stdout == b"begun\ndone\n"
 
 
-def test_a_second_ctrl_c_stops_the_job(skrei: Skrei, module: Module, environment: dict[str, str]) -> None:
+def test_a_second_ctrl_c_stops_the_job(skrei: Typist, module: Module, environment: dict[str, str]) -> None:
     with Terminal([SKREI, "wasm", "run", module(Say(b"begun\n"), Sleep(60))], environment) as terminal:
         terminal.until("begun")
         terminal.press(CTRL_C)
@@ -177,7 +172,7 @@ def test_a_second_ctrl_c_stops_the_job(skrei: Skrei, module: Module, environment
 
 
 def test_a_reader_that_leaves_ends_the_stay_and_not_the_job(
-    skrei: Skrei, module: Module, environment: dict[str, str]
+    skrei: Typist, module: Module, environment: dict[str, str]
 ) -> None:
     path = module(Say(b"one\n"), Sleep(0.8), Say(b"two\n"), Sleep(0.3))
     piped = subprocess.run(
@@ -190,7 +185,7 @@ def test_a_reader_that_leaves_ends_the_stay_and_not_the_job(
 @pytest.mark.row("7.3/job-rerun")
 @pytest.mark.row("7.3/job-versions")
 def test_a_job_is_changed_scaled_compared_rolled_back_and_run_again(
-    skrei: Skrei, module: Module, tmp_path: Path
+    skrei: Typist, module: Module, tmp_path: Path
 ) -> None:
     path = module(Say(b"hello\n"))
     assert skrei("wasm", "run", "-q", "--name", "changes", path).stdout == b"hello\n"
@@ -210,10 +205,11 @@ def test_a_job_is_changed_scaled_compared_rolled_back_and_run_again(
     assert b"Count" in skrei("job", "diff", str(file)).stdout
 
 
-def test_results_are_looked_into_without_fetching_them(skrei: Skrei, module: Module, tmp_path: Path) -> None:
+def test_results_are_looked_into_without_fetching_them(skrei: Typist, module: Module, tmp_path: Path) -> None:
     assert skrei("wasm", "run", "-q", "--name", "look", "--count", "2", module(Say(b"\x1b[1mhi\n"))).returncode == 0
     listed = skrei("job", "ls", "look", "-o", "csv").stdout.decode().splitlines()
     assert [line for line in listed if "stdout" in line] == ["0,7,stdout", "1,7,stdout"]
+    assert fits("job ls", json.loads(skrei("job", "ls", "look", "-o", "json").stdout))
     assert skrei("job", "cat", "look", "stdout").stdout == b"\x1b[1mhi\n" * 2
     assert skrei("job", "cat", "look/stdout", "--partition", "1").stdout == b"\x1b[1mhi\n"
     assert b"The results hold no nope." in skrei("job", "cat", "look", "nope").stderr
@@ -223,7 +219,7 @@ def test_results_are_looked_into_without_fetching_them(skrei: Skrei, module: Mod
 
 
 def test_what_a_program_says_cannot_speak_to_a_terminal_and_is_exact_elsewhere(
-    module: Module, environment: dict[str, str], skrei: Skrei
+    module: Module, environment: dict[str, str], skrei: Typist
 ) -> None:
     path = module(Say(b"\x1b]0;owned\x07a\tb \xc2\x9b1m caf\xc3\xa9\r\n"))
     with Terminal([SKREI, "wasm", "run", "-q", path], environment) as terminal:

@@ -21,6 +21,9 @@ BEYOND = (
     "base64",
     "where Network.Type",
     "no circle",
+    "one of HTTP, TCP and Exec",
+    "Network.Ports",
+    "as in a URL",
     " with Type ",  # what a type of job rules out
     ".DependsOn[",  # whether there are such tasks, and no circle of them
     "another task",

@@ -68,6 +68,7 @@ def test_serve_takes_settings_as_options_as_the_peer_calls_them_and_from_its_fol
     ("words", "told"),
     [
         (["-c", "a.b.c=1"], "skrei serve: there is no setting a.b.c."),
+        (["-c", "log_silence_second=1"], "skrei serve: there is no setting log_silence_second."),
         (["-c", "a.yaml", "-c", "b.yaml"], "skrei serve: -c names more than one file."),
         (["-c", "api.port=http"], "skrei serve: --port http: not a whole number."),
     ],

@@ -336,3 +336,15 @@ def test_a_job_that_is_watched_is_shown_until_it_has_ended(run: Run, api: FakeAp
     code, out, _ = run("describe", ID, "--watch", "--interval", "0.01")
     assert code == 0
     assert (out.count("State     = Running"), out.count("State     = Completed")) == (1, 1)
+
+
+def test_a_service_is_waited_for_until_it_runs(run: Run, api: FakeApi, job_file: Path) -> None:
+    running = execution(1, state=6)
+    api.answers |= answers_of_a_job("Running", running)
+    told = api.answers[f"GET {JOBS}/{ID}"]
+    waiting = {"Job": {**told["Job"], "Type": "service", "State": {"StateType": "Pending"}}}
+    api.answers[f"GET {JOBS}/{ID}"] = [waiting, {"Job": {**told["Job"], "Type": "service"}}]
+    code, out, _ = run("run", str(job_file))
+    assert code == 0
+    assert "It runs, and goes on: Running 1." in out
+    assert f"skrei stop {ID[:10]}" in out

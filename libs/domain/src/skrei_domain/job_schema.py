@@ -30,6 +30,18 @@ _DURATION: Schema = {
         {"type": "string", "pattern": r"^([0-9]{1,9}|([0-9]{1,4}(\.[0-9]{1,9})?[dhms]){1,4})$"},
     ]
 }
+
+
+def _span(least: int, unit: str, short: str) -> Schema:
+    """Return the schema of a duration from `least` seconds to an hour, in seconds or minutes."""
+    return {
+        "anyOf": [
+            {"type": "integer", "minimum": least, "maximum": 3600},
+            {"type": "string", "pattern": f"^({short}{unit}|([1-9]|[1-5][0-9])m|1h)$"},
+        ]
+    }
+
+
 _WAIT: Schema = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": job_parse.MAX_OFFLINE_SECONDS},
@@ -71,7 +83,10 @@ SAYS: Mapping[str, str] = {
     "Job.Labels": "What lists select jobs by.",
     "Job.Tasks": "The programs.",
     "Job.Offline": "What becomes of work on a node that fell silent.",
+    "Job.Update": "How a service goes to its next version.",
     "Job.FailOn": "exit-code: a program that ends with another code than 0 has failed, and so has its job.",
+    "Update.MaxSurge": "How many more than it needs run meanwhile.",
+    "Update.ProgressDeadline": "How long nothing more may become ready before it goes back by itself.",
     "Offline.Wait": "How long a node may be silent before a replacement is placed.",
     "Offline.Replace": "Whether one is placed at all.",
     "Offline.OnReturn": "Who goes on when the silent node is back.",
@@ -83,6 +98,16 @@ SAYS: Mapping[str, str] = {
     "Task.Count": "How many partitions of this task; else the job's.",
     "Task.DependsOn": "Which tasks must be over before: a name, or {Task: name, Partition: same} to wait for the same "
     "partition alone.",
+    "Task.Check": "When the task is ready; without one it is as soon as it runs.",
+    "Check.HTTP": "Ready is what answers a GET with 200 to 399.",
+    "Check.TCP": "Ready is what takes a connection.",
+    "Check.Interval": "How often it is asked.",
+    "Check.Timeout": "How long an answer may take.",
+    "Check.Healthy": "Good answers in a row that make it ready.",
+    "Check.Unhealthy": "Bad answers in a row that make it not.",
+    "HttpCheck.Port": "A name of Network.Ports; where there is one it may be left out.",
+    "HttpCheck.Path": "What is asked for.",
+    "TcpCheck.Port": "A name of Network.Ports; where there is one it may be left out.",
     "Task.Meta": "Notes of yours; nothing here reads them.",
     "Task.InputSources": "Data that lies at its target when the task starts.",
     "Task.ResultPaths": "Folders that the task fills; each is a folder of its result.",
@@ -129,6 +154,7 @@ NAMES = {
     "ResourcesConfig": "Resources",
     "NetworkConfig": "Network",
     "LogsConfig": "Logs",
+    "UpdateConfig": "Update",
 }
 """What parts are called here, where that is not the name of their class."""
 
@@ -157,6 +183,13 @@ ALSO: Mapping[str, Schema] = {
     "Task.Env": _ENV,
     "Task.Count": {"type": "integer", "minimum": 1, "maximum": spec.MAX_COUNT},
     "Task.DependsOn": {"type": "array", "maxItems": spec.MAX_TASKS, "items": {"anyOf": [_FILLED, _DEPENDENCY]}},
+    "Update.MaxSurge": {"type": "integer", "minimum": 1, "maximum": 100},
+    "Update.ProgressDeadline": _span(10, "s", "[1-9][0-9]"),
+    "Check.Interval": _span(1, "s", "[1-9][0-9]?"),
+    "Check.Timeout": _span(1, "s", "[1-9][0-9]?"),
+    "Check.Healthy": {"type": "integer", "minimum": 1, "maximum": 100},
+    "Check.Unhealthy": {"type": "integer", "minimum": 1, "maximum": 100},
+    "HttpCheck.Path": {"type": "string", "pattern": "^/[!-~]*$"},
     "Input.Source": {"$ref": "#/definitions/Source"},
     "Input.Target": _FILLED,
     "Result.Name": {"type": "string", "pattern": r"^(?!(\.|\.\.|[sS][tT][dD](out|err)|exitCode)$)[^/\s][^/]*$",

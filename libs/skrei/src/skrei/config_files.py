@@ -34,7 +34,7 @@ def _said(text: str) -> dict[str, str]:
 
 def names_a_file(text: str) -> bool:
     """Return whether a `-c` names a file, not a setting."""
-    return text.endswith((".yaml", ".yml", ".json")) or os.sep in text.partition("=")[0]
+    return text.endswith((".yaml", ".yml", ".json")) or os.sep in text.partition("=")[0] or Path(text).is_file()
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -96,6 +96,8 @@ Tasks:
     #   Type: Bridge
     #   Ports:
     #     - {{Name: http, Target: 8080}}   # the node's port is free, or Static: 8080
+    # Check:                        # ready when this answers: a rolling update waits for it, or goes back
+    #   HTTP: {{Port: http, Path: /}}
     Resources:
       CPU: 500m
       Memory: 256Mb

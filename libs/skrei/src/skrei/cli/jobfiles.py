@@ -13,6 +13,7 @@ from skrei.cli.exit_codes import NOT_RUN, TIMED_OUT, Ends
 from skrei.cli.flags import flag, one_of, text, texts
 from skrei.cli.grammar import Argument, Command, Values
 from skrei.cli.looks import executions_of, looks
+from skrei.cli.render_jobs import progress_states
 from skrei.cli.run_options import EXIT_CODES, FORCE, ONCE, STAYING
 from skrei.cli.texts import short
 from skrei.errors import ApiError, CommandFailed, Rejected, Unreachable
@@ -23,6 +24,9 @@ from skrei_domain.errors import SkreiError
 MOST_SHOWN = 4
 """Partitions whose output is printed when the job is done; `skrei logs` has all."""
 FILE = Argument("FILE", "YAML or JSON; `-` or nothing reads standard input", default="-", completes="file")
+
+LONG_RUNNING = frozenset({"service", "daemon"})
+"""Types of jobs that never end by themselves."""
 
 NAME = text("--name", "NAME", "The job's name, instead of the file's.")
 FOLLOW = flag("--follow", "Stay as `docker run` does: its output as it comes.", "-f")
@@ -95,6 +99,12 @@ def run(values: Values) -> int:
             from skrei.cli.stay import leave
 
             return leave(ask, submitted.job_id)
+    if not last.job.is_terminal:
+        render.line(f"It runs, and goes on: {progress_states(last)}.")
+        render.hints(
+            [(f"skrei logs -f {short(last.job.id)}", "what it says"), (f"skrei stop {short(last.job.id)}", "stop it")]
+        )
+        return 0
     finish(last)
     return ends.exit_code(last.job, last.executions)
 
@@ -163,6 +173,8 @@ def _watch(ask: Ask, job_id: str, timeout_seconds: float, ends: Ends) -> Progres
             view.show(look)
             if look.job.is_terminal:
                 return look if look.executions else replace(look, executions=executions_of(ask, job_id))
+            if look.job.type in LONG_RUNNING and _runs(look):
+                return look
             if until is not None and time.monotonic() > until:
                 break
     raise CommandFailed(
@@ -170,6 +182,12 @@ def _watch(ask: Ask, job_id: str, timeout_seconds: float, ends: Ends) -> Progres
         hint=f"Come back: skrei logs -f {short(job_id)}",
         exit_code=TIMED_OUT,
     )
+
+
+def _runs(look: Progress) -> bool:
+    """Whether everything of a job that never ends runs: then there is nothing left to wait for."""
+    states = look.partitions
+    return look.job.state == "Running" and 0 < states["Running"] == states.total()
 
 
 def _job(values: Values) -> Document:

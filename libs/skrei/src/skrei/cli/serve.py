@@ -2,11 +2,11 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skrei.cli.flags import flag, integer, one_of, text, texts
-from skrei.cli.grammar import Command, Kind, Misuse, Option, Values
+from skrei.cli.grammar import Command, Kind, Misuse, Option, Values, nearest
 from skrei.errors import Rejected
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -129,16 +129,28 @@ def _settings(values: Values) -> tuple[Values, Path | None]:
     values = _as_options(values, {key: told.pop(key) for key in list(told) if key in options}, options)
     if name := values.text("name"):
         told["name"] = name
-    for key, value in told.items():
-        if not key.isidentifier():
-            raise Misuse(f"skrei serve: there is no setting {key}.", hint="skrei config list shows every one.")
-        os.environ[f"SKREI_{key.upper()}"] = value
+    _check_keys(told)
+    os.environ.update({f"SKREI_{key.upper()}": value for key, value in told.items()})
     from skrei.state import usual_folder
 
     own = usual_folder() / CONFIG_FILE
     if files or os.environ.get("SKREI_CONFIG"):
         return values, next(iter(files), None)
     return values, own if own.is_file() else None
+
+
+def _check_keys(told: Mapping[str, str]) -> None:
+    """Refuse settings that no service knows. Raises Misuse with the nearest known one."""
+    if not set(told) - {"name"}:
+        return
+    from skrei_embedded.environment import known_settings
+
+    known = known_settings()
+    for key in told:
+        if key not in known:
+            near = nearest(key, sorted(known))
+            meant = f"Did you mean {near}? " if near else ""
+            raise Misuse(f"skrei serve: there is no setting {key}.", hint=f"{meant}skrei config list shows every one.")
 
 
 def _as_options(values: Values, told: dict[str, str], options: dict[str, Option]) -> Values:
