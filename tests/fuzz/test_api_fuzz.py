@@ -31,6 +31,8 @@ CHECKS = (
     "response_schema_conformance",
     "allow_header_conformance",
 )
+ENDLESS = "/api/v1/events"
+"""Its answers have no end, which the tool would wait for; `tests/integration/test_api_events.py` asks it bad things."""
 HERE = Path(__file__).parent
 
 
@@ -56,6 +58,7 @@ def fuzz(url: str, folder: Path) -> dict[str, Any]:
         f"--max-examples={EXAMPLES}",
         f"--workers={WORKERS}",
         f"--checks={','.join(CHECKS)}",
+        f"--exclude-path={ENDLESS}",
         "--continue-on-failure",
         "--generation-database=none",
         "--no-shrink",

@@ -72,7 +72,7 @@ async def test_a_job_answers_to_its_name_its_id_and_any_beginning_of_it(api: Api
         assert (answer.status_code, answer.json()["Job"]["ID"]) == (200, job_id), key
 
 
-@pytest.mark.row("1.7/ambiguous")
+@pytest.mark.row("1.7/ambiguous", "B/ambiguous-job")
 async def test_a_beginning_that_several_share_is_answered_with_their_ids(api: Api) -> None:
     first, second = sorted([await api.submit(), await api.submit()])
     answer = await api.http.get(f"{JOBS}/j-")
@@ -93,7 +93,7 @@ async def test_a_beginning_that_several_share_is_answered_with_their_ids(api: Ap
     ],
 )
 @pytest.mark.parametrize("key", ["j-1234", "nope", "j-00000000-0000-0000-0000-000000000000", "a%00b", "%ff"])
-@pytest.mark.row("1.7/unknown")
+@pytest.mark.row("1.7/unknown", "B/unknown-job")
 async def test_an_unknown_job_is_404_everywhere(api: Api, method: str, path: str, key: str) -> None:
     answer = await api.http.request(method, f"{JOBS}/{key}{path}")
     assert (answer.status_code, answer.json()["Code"], answer.json()["Component"]) == (404, "NotFound", "JobStore")
@@ -142,7 +142,7 @@ async def test_an_unknown_job_is_404_everywhere(api: Api, method: str, path: str
         ),
     ],
 )
-@pytest.mark.row("1.1/validation-errors")
+@pytest.mark.row("1.1/validation-errors", "B/invalid-spec", "B/unparsable-body")
 async def test_bad_submissions_are_answered_by_what_is_wrong(
     api: Api, body: bytes, status: int, code: str, message: str | None
 ) -> None:
@@ -155,7 +155,7 @@ async def test_bad_submissions_are_answered_by_what_is_wrong(
     assert (await api.http.get(JOBS)).json() == {"NextToken": "", "Items": []}
 
 
-@pytest.mark.row("1.1/body-limit")
+@pytest.mark.row("1.1/body-limit", "B/large-body")
 async def test_an_oversized_body_is_413(api: Api) -> None:
     answer = await api.http.put(JOBS, content=b" " * (10 * 1024 * 1024 + 1))
     assert (answer.status_code, answer.json()["Message"]) == (
@@ -226,7 +226,7 @@ async def test_the_scheduler_is_told_with_all_it_needs_while_it_is_small(api: Ap
     await client.close()
 
 
-@pytest.mark.row("1.4/stop")
+@pytest.mark.row("1.4/stop", "B/stop-ended")
 async def test_stopping_writes_the_reason_and_asks_the_scheduler_once(api: Api) -> None:
     job_id = await api.submit()
     first = await api.http.request("DELETE", f"{JOBS}/{job_id}", json={"reason": "enough"})
@@ -246,7 +246,7 @@ async def test_the_reason_is_read_from_the_query_where_the_body_has_none(api: Ap
 
 
 @pytest.mark.parametrize("state", ["Completed", "Failed"])
-@pytest.mark.row("1.4/stop-ended")
+@pytest.mark.row("1.4/stop-ended", "B/stop-ended")
 async def test_what_has_ended_cannot_be_stopped(api: Api, state: str) -> None:
     job_id = await api.submit()
     await api.rows.state(job_id, state, units_won=1 if state == "Completed" else 0)
@@ -302,7 +302,7 @@ async def test_history_is_filtered_by_level_execution_and_time(api: Api) -> None
 @pytest.mark.parametrize(
     "query", ["since=-1", "since=1099511627776", "event_type=node", "next_token=nonsense", "limit=x"]
 )
-@pytest.mark.row("1.4/history")
+@pytest.mark.row("1.4/history", "B/history-queries")
 async def test_bad_history_queries_are_400(api: Api, query: str) -> None:
     job_id = await api.submit()
     assert (await api.http.get(f"{JOBS}/{job_id}/history?{query}")).status_code == 400
@@ -387,7 +387,7 @@ async def test_labels_select_jobs_as_they_select_nodes(api: Api) -> None:
         "limit=-1",
     ],
 )
-@pytest.mark.row("1.5/order")
+@pytest.mark.row("1.5/order", "B/order-by-id", "B/selector")
 async def test_bad_list_queries_are_400(api: Api, query: str) -> None:
     assert (await api.http.get(f"{JOBS}?{query}")).status_code == 400
 

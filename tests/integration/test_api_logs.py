@@ -295,7 +295,7 @@ async def test_logs_are_those_of_the_current_version_another_or_any(api: Api) ->
         (f"{JOBS}/{{job}}/logs?follow=maybe", "follow: 'maybe'; allowed: true, false"),
     ],
 )
-@pytest.mark.row("1.8/frames")
+@pytest.mark.row("1.8/frames", "B/logs-of-nothing")
 async def test_after_the_upgrade_every_error_is_a_frame_and_the_close_is_normal(
     api: Api, path: str, expected: str
 ) -> None:

@@ -223,7 +223,7 @@ async def test_a_run_token_opens_its_own_blobs_and_nothing_else(api: Api) -> Non
     assert answer.status_code == 403
 
 
-@pytest.mark.row("1.6/node-state")
+@pytest.mark.row("1.6/node-state", "1.6/orchestrators")
 async def test_nodes_show_what_they_have_and_what_is_free(api: Api) -> None:
     await api.rows.node("n-1", region="eu")
     await api.rows.node("n-2", "DISCONNECTED", region="us")
@@ -269,7 +269,7 @@ async def test_a_node_tells_what_happened_to_it_and_what_it_cannot_use(api: Api)
     ]
 
 
-@pytest.mark.row("1.6/list")
+@pytest.mark.row("1.6/list", "B/selector")
 async def test_nodes_are_filtered_and_ordered(api: Api) -> None:
     for node_id, connection, region in (
         ("n-a", "CONNECTED", "eu"),
@@ -291,7 +291,7 @@ async def test_nodes_are_filtered_and_ordered(api: Api) -> None:
         assert (await api.http.get(f"{NODES}?{bad}")).status_code == 400
 
 
-@pytest.mark.row("1.6/get", "1.6/ambiguous")
+@pytest.mark.row("1.6/ambiguous", "1.6/get", "B/nodes-unknown")
 async def test_an_unknown_node_is_404_and_an_ambiguous_one_409(api: Api) -> None:
     await api.rows.node("n-1a")
     await api.rows.node("n-1b")
@@ -315,7 +315,7 @@ async def test_what_is_wanted_of_a_node_is_written_down_for_the_leader_with_its_
     assert len(audit) == 2
 
 
-@pytest.mark.row("1.6/put-again", "1.6/put-other-action")
+@pytest.mark.row("1.6/put-again", "1.6/put-other-action", "B/nodes-again", "B/nodes-other-action")
 async def test_what_a_node_is_already_and_what_nobody_can_want_are_refused(api: Api) -> None:
     await api.rows.node("n-1a")
     again = await api.http.put(f"{NODES}/n-1a", json={"Action": "approve"})
@@ -360,7 +360,7 @@ async def test_a_path_tells_the_methods_that_it_knows(api: Api) -> None:
         assert (answer.status_code, answer.headers["allow"]) == (405, methods)
 
 
-@pytest.mark.row("1.1/redirects", "1.2/alive", "1.2/node", "1.2/version")
+@pytest.mark.row("1.1/redirects", "1.2/alive", "1.2/node", "1.2/version", "1.6/orchestrators")
 async def test_the_server_tells_that_it_lives_and_what_it_is(api: Api) -> None:
     assert (await api.http.get("/api/v1/agent/alive")).json() == {"Status": "OK"}
     version = (await api.http.get("/api/v1/agent/version")).json()
@@ -371,7 +371,7 @@ async def test_the_server_tells_that_it_lives_and_what_it_is(api: Api) -> None:
         assert (answer.status_code, answer.headers["location"]) == (301, f"/api/v1/agent/{target}")
 
 
-@pytest.mark.row("1.1/unknown-route")
+@pytest.mark.row("1.1/unknown-route", "B/head", "B/unknown-route")
 async def test_an_unknown_route_is_answered_in_the_known_words(api: Api) -> None:
     answer = await api.http.get("/api/v2/everything")
     assert (answer.status_code, answer.json()["Message"]) == (404, "The requested resource/URL was not found.")

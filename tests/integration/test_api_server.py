@@ -3,12 +3,16 @@
 import base64
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from skrei_domain.errors import Invalid
+from skrei_kit.settings import load
 from skrei_orchestrator_api.app import build
+from skrei_orchestrator_api.settings import Settings
 from tests.support.api import JOBS, OWNER_TOKEN, Api, running_api
 from tests.support.client_key import proof
 
@@ -26,7 +30,7 @@ def from_elsewhere(api: Api, **headers: str) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url="http://10.0.0.1:1234", headers=headers)
 
 
-@pytest.mark.row("1.3/methods", "1.3/method", "1.3/post", "1.3/cli-sequence", "9.3/challenge")
+@pytest.mark.row("1.3/cli-sequence", "1.3/method", "1.3/methods", "1.3/post", "9.3/ask", "9.3/challenge")
 async def test_a_client_proves_its_key_and_goes_on_with_the_token_that_it_gets(api: Api) -> None:
     told = (await api.http.get(AUTH)).json()
     assert told["NextToken"] == ""
@@ -106,8 +110,17 @@ async def test_the_parts_tell_how_they_are(api: Api) -> None:
     assert told["API"]["Requests"] >= 2
 
 
-@pytest.mark.row("1.2/authconfig")
+@pytest.mark.row("1.2/authconfig", "9.3/sso")
 async def test_who_cannot_sign_on_elsewhere_is_told_an_empty_provider(api: Api) -> None:
     async with from_elsewhere(api) as stranger:
         told = (await stranger.get("/api/v1/agent/authconfig")).json()
     assert (told["Version"], told["Config"]["ProviderID"]) == ("1.0.0", "")
+
+
+@pytest.mark.row("9.1/access-policy", "9.4/tls")
+def test_what_later_versions_bring_is_no_setting_yet(tmp_path: Path) -> None:
+    for name in ("access_policy_path", "tls_cert_file"):
+        config = tmp_path / "config.yaml"
+        config.write_text(f"{name}: /somewhere\n")
+        with pytest.raises(Invalid, match=f"unknown setting '{name}'"):
+            load(Settings, config=config)

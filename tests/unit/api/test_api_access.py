@@ -140,6 +140,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+@pytest.mark.row("1.1/authz-denial", "B/no-credential")
 async def test_a_stranger_is_told_what_to_do() -> None:
     async with door() as api:
         answer = await api.get(JOBS)
@@ -149,6 +150,7 @@ async def test_a_stranger_is_told_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("shown", ["Bearer owner", "bearer owner", "BEARER  owner "])
+@pytest.mark.row("9.2/api-key")
 async def test_the_owner_comes_in_from_anywhere_by_any_name(shown: str) -> None:
     async with door(Host="skrei.example", Origin="https://skrei.example") as api:
         answer = await api.get(JOBS, headers={"Authorization": shown})
@@ -156,6 +158,7 @@ async def test_the_owner_comes_in_from_anywhere_by_any_name(shown: str) -> None:
 
 
 @pytest.mark.parametrize("shown", ["Bearer", "Bearer ", "Basic b3duZXI=", "owner", "Bearer ownerx", "Bearer join", ""])
+@pytest.mark.row("9.1/users", "B/no-credential")
 async def test_what_is_not_the_token_is_refused(shown: str) -> None:
     async with door() as api:
         assert (await api.get(JOBS, headers={"Authorization": shown})).status_code == 401

@@ -111,14 +111,14 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not() -> None:
         assert (answer.json()["Code"], answer.json()["Component"]) == ("BadRequest", "APIServer")
 
 
-@pytest.mark.row("1.1/rate-limit")
+@pytest.mark.row("1.1/rate-limit", "B/rate")
 async def test_more_requests_than_the_limit_are_told_to_wait() -> None:
     async with client(rate=1) as api:
         statuses = {(await api.get("/echo")).status_code for _ in range(5)}
     assert 429 in statuses
 
 
-@pytest.mark.row("1.1/handler-timeout")
+@pytest.mark.row("1.1/handler-timeout", "1.1/read-timeouts", "B/slow-handler")
 async def test_a_handler_that_takes_too_long_is_cut_off() -> None:
     async with client(seconds=0.01) as api:
         answer = await api.get("/hang")
@@ -139,7 +139,7 @@ async def test_a_client_version_that_is_none_is_refused() -> None:
     assert (answer.status_code, answer.json()) == (400, {"Error": "Invalid client version 'yesterday'"})
 
 
-@pytest.mark.row("1.1/version-gate")
+@pytest.mark.row("1.1/version-gate", "B/old-client")
 async def test_a_client_too_old_is_told_the_oldest_that_works() -> None:
     async with client() as api:
         answer = await api.get("/echo", headers={"X-Bacalhau-Git-Version": "v1.3.9"})

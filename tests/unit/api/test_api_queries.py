@@ -38,6 +38,7 @@ def test_a_limit_beyond_one_answer_is_cut() -> None:
     assert queries.limit(request("limit=0")) == queries.limit(request("")) == 0
 
 
+@pytest.mark.row("B/selector")
 def test_repeated_selectors_must_all_hold() -> None:
     assert len(queries.selector(request("labels=a%3Db&labels=!c&labels="))) == 2
     with pytest.raises(Invalid, match="labels: 'a in \\('"):

@@ -57,6 +57,7 @@ def test_what_is_no_json_object_is_answered_as_the_http_layer_does(raw: bytes) -
 
 
 @pytest.mark.parametrize("raw", [b"{}", b'{"Job":null}'])
+@pytest.mark.row("B/no-job")
 def test_no_job_is_told_in_the_words_that_clients_know(raw: bytes) -> None:
     with pytest.raises(Invalid, match=r"^empty/nil job$"):
         read_submission(raw)

@@ -1,5 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from skrei_domain.clock import ManualClock
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_domain.messages import Hello, HelloExecution
@@ -66,6 +68,7 @@ def test_a_third_of_the_nodes_falling_silent_makes_the_leader_suspect_itself_eac
         assert connected(core) == 4
 
 
+@pytest.mark.row("3.4/silence")
 def test_silence_that_outlasts_the_suspicion_disconnects() -> None:
     core = a_core([a_node(f"n-{number}") for number in range(4)])
     for second in range(int(SELF_SUSPICION_SECONDS) + 60):

@@ -63,7 +63,7 @@ def refusal(core: Core, node: NodeRow) -> str:
     return problem.code if problem is not None else ""
 
 
-@pytest.mark.row("3.4/approve-and-reject")
+@pytest.mark.row("3.4/approve-and-reject", "3.4/rejected-hello")
 def test_a_rejected_node_is_disconnected_says_why_and_is_let_in_no_more() -> None:
     core = a_core([a_node("n-1")])
     changes = wanted(core, REJECT, message="not ours")
