@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from skrei_domain import subjects
+from skrei_kit import topology
+from skrei_kit.bus import Bus
 from tests.support.live_stack import LiveStack, live_stack, sleeper_job
 
 LEAST_CASES = 5_000
@@ -33,6 +36,8 @@ CHECKS = (
 )
 ENDLESS = "/api/v1/events"
 """Its answers have no end, which the tool would wait for; `tests/integration/test_api_events.py` asks it bad things."""
+LINES, LINE = 200, 500
+"""Lines of what was found that are shown, and characters of each: the seed brings back the rest."""
 HERE = Path(__file__).parent
 
 
@@ -70,10 +75,24 @@ def fuzz(url: str, folder: Path) -> dict[str, Any]:
     if seed := os.environ.get("SEED"):
         command.append(f"--seed={seed}")
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=MOST_SECONDS)
-    sys.stdout.write(done.stdout[-20_000:] + done.stderr[-4_000:])
+    wrong = done.stdout.partition("= ERRORS =")[2] or done.stdout.partition("= FAILURES =")[2]
+    sys.stdout.write("\n".join(line[:LINE] for line in wrong.splitlines()[:LINES]) + done.stderr[-4_000:])
     assert report.exists(), f"schemathesis made no report (exit {done.returncode})"
     found: dict[str, Any] = json.loads(report.read_text("utf-8"))
     return found
+
+
+async def test_what_happened_to_the_jobs_is_kept_in_the_feed(stack: LiveStack) -> None:
+    """Here because this stack is a real one: leader and API publish with their own rights."""
+    bus = await Bus.connect(stack.state()["nats_url"], name="fuzz", creds=stack.keys / "scheduler.creds")
+    try:
+        found = await bus.stream_info(subjects.STREAM_FEED)
+        assert found is not None
+        assert found.state.messages >= 3
+        assert (found.config.max_age, found.config.max_bytes) == (topology.A_WEEK, topology.FEED_BYTES)
+    finally:
+        await bus.close()
+    assert "bus_refused" not in stack.log.read_text(errors="replace")
 
 
 @pytest.mark.timeout(MOST_SECONDS + 60)

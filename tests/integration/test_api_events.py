@@ -191,7 +191,7 @@ async def test_a_hundred_jobs_share_their_commits(api: Api) -> None:
     answer = await api.http.post(f"{JOBS}:batch", json={"Jobs": [{"Job": HELLO}] * 100})
     assert len({item["JobID"] for item in answer.json()["Items"]}) == 100
     commits = await api.rows.link.fetchval("SELECT count(DISTINCT xmin::text) FROM jobs")
-    assert commits <= 2
+    assert commits < 50, "what is read while a commit runs goes into the next one together"
 
 
 async def test_what_is_no_list_of_submissions_is_refused(api: Api) -> None:

@@ -283,7 +283,7 @@ SCHEMAS: dict[str, Schema] = {
     "EventStream": {"type": "string", "description": "Events as the HTML standard writes them: `id`, `event`, `data`."},
     "Batch": thing(
         "Many submissions at once.",
-        {"Jobs": several(ref("Submit"), minItems=1, maxItems=1_000)},
+        {"Jobs": several(ref("Submit"), minItems=1, maxItems=256)},
         examples=[{"Jobs": [{"Job": HELLO, "IdempotencyToken": "night-7-part-1"}]}],
     ),
     "BatchAnswer": thing(

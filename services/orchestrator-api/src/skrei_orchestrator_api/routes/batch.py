@@ -11,8 +11,8 @@ from skrei_orchestrator_api.describing import described
 from skrei_orchestrator_api.http import answer, fields, read_json
 from skrei_orchestrator_api.routes.jobs import JOBS
 
-MOST_JOBS = 1_000
-"""Jobs in one request: four commits of the record, well within the time that a request may take."""
+MOST_JOBS = 256
+"""Jobs in one request: one commit of the record, and an eighth of a second of reading."""
 
 
 @described(answer="BatchAnswer", body="Batch", refusals=(501,))
