@@ -25,7 +25,6 @@ EXAMPLES = 140
 """Made up for each operation, beside those of the document and its edges: about 6,500 in all."""
 MOST_SECONDS = 600
 """A run that has not ended by then hangs; what it may take is the suite's budget."""
-WORKERS = 2
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -50,9 +49,9 @@ def stack() -> Iterator[LiveStack]:
         yield running
 
 
-def fuzz(url: str, folder: Path) -> dict[str, Any]:
-    """Run schemathesis and return its report; what it found is printed."""
-    report = folder / "run.json"
+def fuzzer(url: str, folder: Path, *which: str) -> "subprocess.Popen[str]":
+    """Start schemathesis over some operations; its report will be in `folder`."""
+    folder.mkdir()
     command = [
         str(Path(sys.executable).with_name("st")),
         "--config-file",
@@ -61,25 +60,41 @@ def fuzz(url: str, folder: Path) -> dict[str, Any]:
         f"{url}/openapi.json",
         "--phases=examples,coverage,fuzzing",
         f"--max-examples={EXAMPLES}",
-        f"--workers={WORKERS}",
         f"--checks={','.join(CHECKS)}",
-        f"--exclude-path={ENDLESS}",
+        *which,
         "--continue-on-failure",
         "--generation-database=none",
         "--no-shrink",
         "--warnings=off",
         "--no-color",
         "--report=json",
-        f"--report-json-path={report}",
+        f"--report-json-path={folder / 'run.json'}",
     ]
     if seed := os.environ.get("SEED"):
         command.append(f"--seed={seed}")
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=MOST_SECONDS)
-    wrong = done.stdout.partition("= ERRORS =")[2] or done.stdout.partition("= FAILURES =")[2]
-    sys.stdout.write("\n".join(line[:LINE] for line in wrong.splitlines()[:LINES]) + done.stderr[-4_000:])
-    assert report.exists(), f"schemathesis made no report (exit {done.returncode})"
-    found: dict[str, Any] = json.loads(report.read_text("utf-8"))
-    return found
+    with (folder / "output").open("w") as output:
+        return subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, text=True)
+
+
+def fuzz(url: str, folder: Path) -> list[dict[str, Any]]:
+    """Run two fuzzers side by side, one of them over jobs; return their reports. What they found is printed.
+
+    Two processes: two threads of one meet a fault of CPython 3.11, whose parser counts its depth for all threads.
+    """
+    parts = {"jobs": ("--include-tag=Jobs", f"--exclude-path={ENDLESS}"), "others": ("--exclude-tag=Jobs",)}
+    running = {name: fuzzer(url, folder / name, *which) for name, which in parts.items()}
+    try:
+        for process in running.values():
+            process.wait(MOST_SECONDS)
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+    for name in parts:
+        output = (folder / name / "output").read_text("utf-8", "replace")
+        wrong = output.partition("= ERRORS =")[2] or output.partition("= FAILURES =")[2]
+        sys.stdout.write("\n".join(line[:LINE] for line in wrong.splitlines()[:LINES]))
+    return [json.loads((folder / name / "run.json").read_text("utf-8")) for name in parts]
 
 
 async def test_what_happened_to_the_jobs_is_kept_in_the_feed(stack: LiveStack) -> None:
@@ -101,14 +116,15 @@ def test_nothing_that_can_be_asked_breaks_a_promise(
 ) -> None:
     url = str(stack.state()["api_url"])
     before = dict(stack.state()["children"])
-    report = fuzz(url, tmp_path)
-    cases = report["test_cases"]
+    reports = fuzz(url, tmp_path)
+    cases = sum(report["test_cases"]["generated"] for report in reports)
+    seconds = max(report["running_time"] for report in reports)
+    seeds = " and ".join(str(report["seed"]) for report in reports)
     with capsys.disabled():
-        told = f"{cases['generated']:,} requests in {report['running_time']:.0f} s, seed {report['seed']}"
-        sys.stdout.write(f"\n{told}\n")
-    assert report["failures"] == [], f"SEED={report['seed']}"
-    assert report["errors"] == []
-    assert cases["generated"] >= LEAST_CASES
-    assert report["complete"]
+        sys.stdout.write(f"\n{cases:,} requests in {seconds:.0f} s, seeds {seeds}\n")
+    assert [report["failures"] for report in reports] == [[], []], f"seeds {seeds}"
+    assert [report["errors"] for report in reports] == [[], []], f"seeds {seeds}"
+    assert cases >= LEAST_CASES
+    assert all(report["complete"] for report in reports)
     assert stack.state()["children"] == before, "a service ended and was started again"
     assert '"event": "request_failed"' not in stack.log.read_text(errors="replace")
