@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from skrei_domain.lifecycle import ExecutionState
+from skrei_domain.messages import ExecutionObserved, PortObserved
 from skrei_plugin_api.testing import Running, contents, eventually
 from tests.support.agent_leader import NatsServer, ScriptedLeader, a_leader, a_nats_server
 from tests.support.agent_machine import NODE, a_task, an_order
@@ -253,6 +254,58 @@ async def test_an_agent_that_comes_back_takes_its_container_up_and_it_is_gone_af
     assert fact.output is not None
     assert fact.output.stdout == "".join(f"line {number}\n" for number in range(1, 101)) + "end"
     assert fact.image_digest == docker.cli("image", "inspect", "--format", "{{.Id}}", BUSYBOX).strip()
+
+
+async def test_ports_and_filtered_networks_are_taken_up_with_their_containers(
+    docker: DockerDaemon, nats: NatsServer, leader: ScriptedLeader, tmp_path: Path
+) -> None:
+    if not docker.bridge:
+        pytest.skip("no bridge can be made here")
+    options = {
+        "SKREI_PLUGIN_OPTIONS": f"docker_host={docker.url},docker_stop_grace_seconds=0",
+        "SKREI_ALLOW_ADDRESSES": "127.0.0.0/8",
+    }
+    serves = docker_task("while true; do echo hello | nc -l -p $BACALHAU_PORT_web; done")
+    serves["Network"] = {"Type": "Bridge", "Ports": [{"Name": "web", "Target": 80}]}
+    asks = docker_task(
+        "until [ -e /tmp/go ]; do sleep 0.05; done; until wget -q -O- http://localhost:$PORT/; do :; done"
+    )
+    asks |= {"Network": {"Type": "HTTP", "Domains": ["localhost"]}}
+    site = await asyncio.start_server(_say_hello, "127.0.0.1", 0)
+    asks["Env"] = {"PORT": str(site.sockets[0].getsockname()[1])}
+
+    def told() -> set[tuple[PortObserved, ...]]:
+        return {fact.ports for fact in leader.facts if isinstance(fact, ExecutionObserved) and fact.ports}
+
+    async with a_process(nats, tmp_path / "node", **options) as process:
+        await leader.greeted()
+        await leader.run("e-1", an_order(serves, local_restarts=0))
+        await leader.run("e-2", an_order(asks, local_restarts=0))
+        await leader.until(lambda: len(told()) == 1)
+        await eventually(lambda: len([one for one in docker.named() if one["State"] == "running"]) == 3)
+        process.kill()
+        await process.wait()
+    ((port,),) = told()
+    leader.facts.clear()
+    async with a_process(nats, tmp_path / "node", **options):
+        await leader.until(lambda: told() == {(port,)})
+        reader, writer = await asyncio.open_connection(port.host, port.port)
+        assert await reader.read() == b"hello\n"
+        writer.close()
+        docker.cli("exec", "skrei-e-2-1", "touch", "/tmp/go")
+        fact = await leader.ended("e-2")
+        await leader.stop("e-1")
+        await eventually(lambda: docker.left() == [])
+    site.close()
+    assert fact.output is not None
+    assert (fact.exit_code, fact.output.stdout) == (0, "hello")
+
+
+async def _say_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello")
+    await writer.drain()
+    writer.close()
 
 
 async def test_a_node_that_was_restarted_starts_its_container_again_by_itself(

@@ -272,9 +272,10 @@ async def test_a_node_that_cannot_filter_networks_says_so_of_itself(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (await bench.engine.describe()).reason == ""
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr(bench.engine._filtered, "_image", "")
     info = await bench.engine.describe()
-    assert (info.available, info.reason) == (True, "no networks filtered by domain: the agent is not root")
+    assert info.available
+    assert "no networks filtered by domain on machines of the kind" in info.reason
 
 
 @pytest.mark.row("5.1/installed")

@@ -197,9 +197,30 @@ async def test_what_a_killed_agent_left_of_a_filtered_network_is_swept(filtering
     assert docker.left() == []
 
 
-async def test_an_agent_that_cannot_enter_says_what_to_do(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """We are not root as far as the networks of containers go."""
     monkeypatch.setattr("skrei_plugin_docker.gate.namespace._CLONE_NEWNET", 0x1234)
+
+
+@pytest.mark.usefixtures("no_entry")
+async def test_an_agent_that_cannot_enter_has_the_daemon_do_it(
+    filtering: Bench, docker: DockerDaemon, site: tuple[Site, int]
+) -> None:
+    allowed, denied = (FETCH.format(host=host, port=site[1]) for host in ("localhost", "other.org"))
+    said = await filtering.says(allowed + denied, network="HTTP", domains=["localhost"])
+    assert said.startswith("hello\n")
+    assert "403 Forbidden" in said
+    assert len(docker.left()) == 2  # the run's own, and what holds its network
+    assert not list((filtering.folder / "state").glob("gate-*"))
+
+
+@pytest.mark.usefixtures("no_entry")
+async def test_an_agent_whose_daemon_sees_nothing_of_its_machine_says_what_to_do(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skrei_plugin_docker.sight.translate", lambda *_: None)
     code, message = failure(await bench.run("true", network="HTTP", domains=["example.com"]))
     assert code == "network-unsupported"
-    assert "cannot be entered" in message
-    assert "as root" in message
+    assert "does not see this machine's files" in message
+    assert "run its agent on the machine of its Docker daemon" in message

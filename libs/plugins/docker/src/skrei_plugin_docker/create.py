@@ -32,6 +32,7 @@ class Role(StrEnum):
     RUN = "run"
     STAGE = "stage"  # never started: the door through which files come into volumes
     GATE = "gate"  # holds the filtered network of a run
+    GATE_ENVOY = "gate-envoy"  # makes the filter's listener in it, and ends
     PROBE = "probe"  # never started: shows whether the daemon sees this node's files
 
 

@@ -63,7 +63,9 @@ class DockerEngine(Engine):
         self._images = Images(self._daemon, self._settings)
         self._sight = Sight(self._daemon, context.state_dir, self._node)
         self._reaper = Reaper(self._daemon, self._node)
-        self._filtered = FilteredNetworks(self._daemon, self._node, context.allow_addresses)
+        self._filtered = FilteredNetworks(
+            self._daemon, self._sight, context.state_dir, node=self._node, private=context.allow_addresses
+        )
         self._leaving = False
 
     async def describe(self) -> PluginInfo:

@@ -6,10 +6,11 @@ nothing but hold it: it is there before the program starts, and the filter liste
 """
 
 import asyncio
-import os
 import platform
 import secrets
+import socket
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from skrei_domain.errors import SkreiError
@@ -17,9 +18,10 @@ from skrei_plugin_api.engine import RunRequest
 from skrei_plugin_docker.create import EXECUTION, NODE, ROLE, START, Role, container_name, labels
 from skrei_plugin_docker.daemon import Container, Daemon
 from skrei_plugin_docker.failures import Refusal
-from skrei_plugin_docker.gate import holder
+from skrei_plugin_docker.gate import envoy, holder
 from skrei_plugin_docker.gate.keeper import Keeper, Opening
 from skrei_plugin_docker.gate.namespace import NoEntry, listen
+from skrei_plugin_docker.sight import Sight
 
 PORT = 3128
 """Where the filter listens in the container: what proxies are known by, and not what programs serve on."""
@@ -39,8 +41,10 @@ class FilterUnavailable(SkreiError):
 class FilteredNetworks:
     """Makes them, takes them up again after a restart of the agent, and shuts them."""
 
-    def __init__(self, daemon: Daemon, node: str, private: Sequence[str]) -> None:
+    def __init__(self, daemon: Daemon, sight: Sight, state: Path, *, node: str, private: Sequence[str]) -> None:
         self._daemon = daemon
+        self._sight = sight
+        self._state = state
         self._node = node
         self._keeper = Keeper(private)
         self._image = f"{REPOSITORY}:{holder.tag()}" if holder.supported() else ""
@@ -48,9 +52,7 @@ class FilteredNetworks:
 
     def missing(self) -> str:
         """Return why no network is filtered here, as far as that is known before it is tried; empty: it may work."""
-        if not self._image:
-            return f"no networks filtered by domain on machines of the kind {platform.machine()}"
-        return "" if os.geteuid() == 0 else "no networks filtered by domain: the agent is not root"
+        return "" if self._image else f"no networks filtered by domain on machines of the kind {platform.machine()}"
 
     async def make(self, request: RunRequest) -> str:
         """Return the id of a container whose network a run may use, filtered. Raises FilterUnavailable."""
@@ -93,15 +95,30 @@ class FilteredNetworks:
     async def _serve(self, request: RunRequest, found: Container) -> None:
         mark = next(entry for entry in found["Config"]["Env"] if entry.startswith(f"{_MARK}="))
         try:
-            listener = await asyncio.to_thread(listen, int(found["State"]["Pid"]), mark, PORT)
+            listener = await self._listen(request, found, mark)
         except NoEntry as error:
             raise FilterUnavailable(
                 f"this node cannot filter what containers reach: {error}",
-                hint="run its agent as root on the machine of its Docker daemon, or constrain the job to another node",
+                hint="run its agent on the machine of its Docker daemon, or constrain the job to another node",
             ) from error
         job = request.env.get("BACALHAU_JOB_ID")
         extra = (("X-Bacalhau-Job-ID", job),) if job else ()
         await self._keeper.open(request.execution_id, Opening(listener, request.domains, extra))
+
+    async def _listen(self, request: RunRequest, found: Container, mark: str) -> socket.socket:
+        """Return a listener in a container's network: made by ourselves, or by a container where we may not."""
+        try:
+            return await asyncio.to_thread(listen, int(found["State"]["Pid"]), mark, PORT)
+        except NoEntry:
+            return await envoy.fetch(
+                self._daemon,
+                str(found["Id"]),
+                image=self._image,
+                marks=labels(self._node, request, Role.GATE_ENVOY),
+                port=PORT,
+                state=self._state,
+                seen=lambda path: self._sight.host_path(path, self._image),
+            )
 
     async def _create(self, body: Mapping[str, Any], request: RunRequest) -> str:
         name = container_name(request, Role.GATE)

@@ -12,6 +12,7 @@ import tarfile
 PROGRAM = "/wait"
 _BASE = 0x400000
 _HEADERS = 64 + 56
+_LINKS = ("bin", "lib", "lib64")
 _CODE = {
     # again: mov eax, 34 (pause); syscall; jmp again
     "x86_64": (62, bytes.fromhex("b822000000 0f05 ebf7".replace(" ", ""))),
@@ -43,6 +44,10 @@ def image(machine: str = "") -> bytes:
         entry = tarfile.TarInfo(PROGRAM.lstrip("/"))
         entry.size, entry.mode = len(data), 0o555
         tar.addfile(entry, io.BytesIO(data))
+        for name in _LINKS:  # so that programs of this machine start in it, where its /usr is mounted
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, f"usr/{name}"
+            tar.addfile(entry)
     return buffer.getvalue()
 
 
