@@ -94,6 +94,7 @@ async def test_an_execution_tells_where_its_ports_are_reached(api: Api) -> None:
     assert shown["Ports"] == [{"Name": "web", "Host": "node-7", "Port": 20_000, "Target": 80}]
 
 
+@pytest.mark.row("5.5/failed-start")
 async def test_an_execution_that_never_ran_has_exit_code_minus_one_and_its_problem(api: Api) -> None:
     job_id = await api.submit()
     problem = {"problem_code": "input", "problem_message": "no such file", "message": "no such file"}

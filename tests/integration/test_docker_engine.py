@@ -186,6 +186,7 @@ async def test_outputs_beyond_the_limit_are_a_failure(tmp_path: Path, docker: Do
     assert failure(outcome)[0] == "output-too-large"
 
 
+@pytest.mark.row("5.6/streams")
 async def test_bytes_are_what_was_written_and_streams_are_apart(bench: Bench) -> None:
     outcome = await bench.run(r"printf '\377\000\001'; printf 'no newline' >&2; printf '\n\r'")
     found = contents(outcome)
@@ -232,6 +233,7 @@ async def test_two_at_one_place_are_refused(bench: Bench, tmp_path: Path) -> Non
     assert (code, "same place" in message) == ("input-invalid", True), message
 
 
+@pytest.mark.row("5.5/output-limit")
 async def test_a_program_that_says_too_much_is_ended(bench: Bench) -> None:
     outcome = await bench.run("yes", max_output_bytes=100_000)
     assert failure(outcome)[0] == "output-too-large"
