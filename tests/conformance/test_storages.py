@@ -11,8 +11,9 @@ import pytest
 
 from skrei_plugin_api.plugin import Params, PluginContext
 from skrei_plugin_api.registry import storages
-from skrei_plugin_api.storage import SourceSpec, StageProblem, Storage
+from skrei_plugin_api.storage import BlobReader, SourceSpec, StageProblem, Storage
 from skrei_plugin_api.testing import StorageContract
+from tests.support.task_results import Results
 
 
 class TestInline(StorageContract):
@@ -34,6 +35,26 @@ class TestInline(StorageContract):
 
     def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
         return SourceSpec("inline", {"URL": "data:application/gzip,nothing"}, "/in"), StageProblem.INVALID
+
+
+class TestTask(StorageContract):
+    invalid: ClassVar[Mapping[str, Params]] = {"Task": {"Task": ""}, "Path": {"Task": "a", "Path": "../up"}}
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return storages().load("task")(PluginContext(tmp_path / "state"))
+
+    def source(self, files: Mapping[str, bytes], folder: Path) -> SourceSpec:
+        self.left = Results(folder)
+        self.left.put("a", files)
+        return SourceSpec("task", {"Task": "a"}, "/in")
+
+    def blobs(self, folder: Path) -> BlobReader:
+        return self.left
+
+    def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
+        self.left = Results(folder)
+        return SourceSpec("task", {"Task": "gone"}, "/in"), StageProblem.MISSING
 
 
 class TestLocal(StorageContract):

@@ -38,6 +38,7 @@ EXAMPLES = {
     "service/job.yaml": Example("", docker=True, endless=True),
     "ports/job.yaml": Example("inside 8080, outside ", docker=True, endless=True),
     "templates/job.yaml": Example("Ahoy, sailor!"),
+    "multi-task/job.yaml": Example("Hello, reader!\nHello, reader!\nHello, sea!\nHello, everybody!\n"),
     "updates/first.yaml": Example("Hello, first version!"),
     "updates/second.yaml": Example("Hello, second version!"),
 }

@@ -17,6 +17,7 @@ from skrei_compute_agent.events import Exited
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.staging import Stager
+from skrei_compute_agent.task_results import TaskResults
 from skrei_compute_agent.work import InvalidParams, Workshop
 from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem
@@ -119,7 +120,8 @@ class Bench:
         self.cache.open()
         context = PluginContext(state_dir=folder / "state")
         self.engine = PlayedEngine(context)
-        stager = Stager({"inline": PlayedStorage(context)}, self.cache, limits=StageLimits(), parallel=2)
+        results = TaskResults(lambda: pytest.fail("no result of a task is an input here"), self.cache)
+        stager = Stager({"inline": PlayedStorage(context)}, self.cache, results, limits=StageLimits(), parallel=2)
         self.work = Workshop(
             self.folders, stager, {"scripted": self.engine}, host_env={"REGION": "north"}, allow_env=("REGION",)
         )

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from skrei_domain.job_depends import Dependency
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_scheduling import texts
@@ -21,6 +23,7 @@ def state(life: Life) -> JobState:
     return life.record.jobs["j-1"].state
 
 
+@pytest.mark.row("2.2/tasks")
 def test_a_task_begins_with_the_look_that_its_last_dependency_asks_for() -> None:
     life = Life([a_job(tasks=[a_task_plan("b", "a"), a_task_plan("a", count=2)])], [a_node()])
     life.plan()

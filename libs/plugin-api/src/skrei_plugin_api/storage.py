@@ -1,6 +1,7 @@
 """The contract of storages: what brings one input of a task onto the node, as a file or directory to mount."""
 
 from abc import abstractmethod
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -55,8 +56,19 @@ class StageFailed(SkreiError):
         self.code = problem  # type: ignore[misc]  # each object its own: callers read `code` of any SkreiError
 
 
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What one partition of an earlier task left: a tar.gz, to be read only.
+
+    `folder` is the name of its own place in the input; empty where it is all that the input consists of.
+    """
+
+    archive: Path
+    folder: str = ""
+
+
 class BlobReader(Protocol):
-    """Brings bytes that were cut out of a spec by their digest."""
+    """Brings what belongs to the job itself: bytes that were cut out of its spec, and results of its earlier tasks."""
 
     async def fetch(self, digest: str) -> Path:
         """Return a file with exactly the bytes of `digest` (`sha256:<hex>`), to be read only.
@@ -66,6 +78,12 @@ class BlobReader(Protocol):
 
     def keep(self, data: bytes) -> Path:
         """Return a file with exactly these bytes, to be read only: one for all who bring the same. For small ones."""
+
+    def results(self, task: str) -> AsyncIterator[TaskResult]:
+        """Yield what the partitions of a task left that this execution waits for, in order.
+
+        An archive is there until the next one is asked for. Raises SkreiError when one cannot be had.
+        """
 
 
 class Storage(Plugin):

@@ -37,7 +37,15 @@ from skrei_plugin_api.publisher import (
     UploadUnknown,
 )
 from skrei_plugin_api.scripted import ScriptedEngine
-from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem, Storage
+from skrei_plugin_api.storage import (
+    BlobReader,
+    SourceSpec,
+    StageFailed,
+    StageLimits,
+    StageProblem,
+    Storage,
+    TaskResult,
+)
 
 __all__ = [
     "Behaviour",
@@ -314,6 +322,13 @@ class NoBlobs:
         path.write_bytes(data)
         return path
 
+    async def results(self, task: str) -> AsyncIterator[TaskResult]:
+        """Refuse."""
+        nothing: tuple[TaskResult, ...] = ()
+        for each in nothing:
+            yield each
+        raise StageFailed(StageProblem.MISSING, f"there is no task {task}")
+
 
 class StorageContract:
     """What every storage does. Subclasses give a fixture `storage`."""
@@ -324,6 +339,10 @@ class StorageContract:
     @abstractmethod
     def source(self, files: Mapping[str, bytes], folder: Path) -> SourceSpec:
         """Return an input that is a directory of these files; `folder` is what the storage may read from."""
+
+    def blobs(self, folder: Path) -> BlobReader:
+        """Return what brings what belongs to the job of `source`."""
+        return NoBlobs(folder)
 
     @abstractmethod
     def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
@@ -373,7 +392,7 @@ class StorageContract:
         self, storage: Storage, source: SourceSpec, folder: Path, limits: StageLimits | None = None
     ) -> Mount:
         """Stage into a folder of its own."""
-        return await storage.stage(source, folder / "staged", limits or StageLimits(), NoBlobs(folder))
+        return await storage.stage(source, folder / "staged", limits or StageLimits(), self.blobs(folder))
 
 
 class PublisherContract:

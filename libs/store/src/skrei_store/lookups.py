@@ -277,6 +277,35 @@ async def result_of(pool: asyncpg.Pool, job_id: str, execution_id: str) -> Row |
     return row
 
 
+_READER = """
+SELECT e.job_id, e.job_version, e.task, e.partition, v.spec
+FROM executions e JOIN job_versions v ON v.job_id = e.job_id AND v.version = e.job_version
+WHERE e.id = $1
+"""
+_EARLIER = """
+SELECT execution_id, partition, digest, size, created_at, inline IS NOT NULL OR stored_at IS NOT NULL AS kept
+FROM results
+WHERE job_id = $1 AND job_version = $2 AND task = $3 AND committed AND NOT staged
+  AND partition >= $4 AND ($5::bigint IS NULL OR partition = $5)
+ORDER BY partition LIMIT $6
+"""
+
+
+async def reader(pool: asyncpg.Pool, execution_id: str) -> Row | None:
+    """Return which unit of which job an execution is an attempt of, with the spec of that version."""
+    row: Row | None = await pool.fetchrow(_READER, execution_id) if _storable(execution_id) else None
+    return row
+
+
+async def earlier_results(
+    pool: asyncpg.Pool, job_id: str, version: int, task: str, *, first: int, partition: int | None, limit: int
+) -> list[Row]:
+    """Return committed results of one task from partition `first` on, or of one partition alone, with whether they are
+    still kept.
+    """
+    return list(await pool.fetch(_EARLIER, job_id, version, task, first, partition, limit))
+
+
 async def inline_result(pool: asyncpg.Pool, execution_id: str) -> bytes | None:
     """Return a result that the record still holds, else None."""
     if not _storable(execution_id):

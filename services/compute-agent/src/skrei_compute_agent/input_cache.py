@@ -76,8 +76,9 @@ class InputCache:
         self._pins[digest] = self._pins.get(digest, 0) + 1
         return path
 
-    async def get(self, digest: str, token: str) -> Path:
-        """Return the file of `digest`, fetched if need be, pinned until `release`.
+    async def get(self, digest: str, token: str, fetch: Fetch | None = None) -> Path:
+        """Return the file of `digest`, fetched (with `fetch`, where it does not come as others do) if need be, pinned
+        until `release`.
 
         Two that want the same blob fetch it once. Raises InputDenied for a digest that is none.
         """
@@ -93,7 +94,7 @@ class InputCache:
             mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._fetching[digest] = mine
             try:
-                await self._download(digest, token)
+                await self._download(digest, token, fetch or self._fetch)
             finally:
                 del self._fetching[digest]
                 mine.set_result(None)
@@ -128,13 +129,13 @@ class InputCache:
         """How much is kept."""
         return self._total
 
-    async def _download(self, digest: str, token: str) -> None:
+    async def _download(self, digest: str, token: str, fetch: Fetch) -> None:
         final = self._path(digest)
         partial = final.with_suffix(".part")
         hasher, size = hashlib.sha256(), 0
         try:
             with partial.open("wb") as file:
-                async with self._fetch(digest, token) as chunks:
+                async with fetch(digest, token) as chunks:
                     async for chunk in chunks:
                         size += len(chunk)
                         if size > self._blob_bytes:

@@ -1,15 +1,16 @@
 """Inputs of a task onto this node: each by its storage, all of one execution side by side."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from skrei_compute_agent.events import Stage
 from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.task_results import TaskResults
 from skrei_domain.spec import InputSource
 from skrei_plugin_api.engine import Mount
-from skrei_plugin_api.storage import SourceSpec, StageLimits, Storage
+from skrei_plugin_api.storage import SourceSpec, StageLimits, Storage, TaskResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,14 @@ class Inputs:
 
 
 class _TokenReader:
-    """What one run command entitles to: its token brings blobs (pinned here), its owner may read the node's paths."""
+    """What one run command entitles to: its token brings blobs (pinned here) and what earlier tasks left, its owner may
+    read the node's paths.
+    """
 
-    def __init__(self, cache: InputCache, token: str, *, owner: bool) -> None:
+    def __init__(self, cache: InputCache, results: TaskResults, token: str, *, owner: bool) -> None:
         self.owner = owner
         self._cache = cache
+        self._results = results
         self._token = token
         self.pinned: list[str] = []
 
@@ -41,15 +45,26 @@ class _TokenReader:
         self.pinned.append(digest)
         return path
 
+    def results(self, task: str) -> AsyncIterator[TaskResult]:
+        """Yield what the partitions of a task left that this execution waits for."""
+        return self._results.of(task, self._token)
+
 
 class Stager:
     """Stages with the storages of this node, at most `parallel` executions at once."""
 
     def __init__(
-        self, storages: Mapping[str, Storage], cache: InputCache, *, limits: StageLimits, parallel: int
+        self,
+        storages: Mapping[str, Storage],
+        cache: InputCache,
+        results: TaskResults,
+        *,
+        limits: StageLimits,
+        parallel: int,
     ) -> None:
         self._storages = storages
         self._cache = cache
+        self._results = results
         self._limits = limits
         self._gate = asyncio.Semaphore(parallel)
 
@@ -58,7 +73,7 @@ class Stager:
         sources = wanted.task.input_sources
         if not sources:
             return Inputs()
-        reader = _TokenReader(self._cache, wanted.order.token, owner=wanted.order.owner)
+        reader = _TokenReader(self._cache, self._results, wanted.order.token, owner=wanted.order.owner)
         try:
             async with self._gate:
                 mounts = await self._stage_all(sources, folders, reader)

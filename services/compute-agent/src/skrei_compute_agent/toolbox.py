@@ -16,6 +16,7 @@ from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.probes import Probe
 from skrei_compute_agent.settings import Settings
 from skrei_compute_agent.staging import Stager
+from skrei_compute_agent.task_results import TaskResults
 from skrei_compute_agent.work import Workshop
 from skrei_domain import node
 from skrei_domain.errors import SkreiError
@@ -62,7 +63,8 @@ class Toolbox:
         )
         cache.open()
         limits = StageLimits(max_bytes=settings.input_bytes)
-        stager = Stager(storages_, cache, limits=limits, parallel=settings.parallel_stages)
+        results = TaskResults(self._api, cache)
+        stager = Stager(storages_, cache, results, limits=limits, parallel=settings.parallel_stages)
         self._delivery = Delivery(full_seconds=settings.store_full_seconds)
         self.work = Workshop(
             folders,
@@ -139,13 +141,16 @@ class Toolbox:
 
     @asynccontextmanager
     async def _open_blob(self, digest: str, token: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Fetch with a client that is made, and imported (8 MB), when the first blob is wanted."""
+        async with self._api().open(digest, token) as chunks:
+            yield chunks
+
+    def _api(self) -> "Blobs":
+        """Return a client that is made, and imported (8 MB), when the first blob or result is wanted."""
         if self._blobs is None:
             from skrei_compute_agent.blobs import Blobs
 
             self._blobs = Blobs(self._api_url)
-        async with self._blobs.open(digest, token) as chunks:
-            yield chunks
+        return self._blobs
 
 
 def network_policy(settings: Settings) -> NetworkPolicy:

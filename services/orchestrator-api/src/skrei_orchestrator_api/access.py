@@ -25,7 +25,7 @@ OPEN_PATHS = frozenset(
 """What says that the process serves, how to prove who one is, and how the API is spoken: nothing of what it serves."""
 AUTH_PREFIX = "/api/v1/auth/"
 """Proving who one is: whoever could do it already had no need to."""
-OWN_TOKEN_PREFIXES = ("/api/v1/blobs/", "/internal/")
+OWN_TOKEN_PREFIXES = ("/api/v1/blobs/", "/api/v1/inputs/", "/internal/")
 """Routes that let nobody in without a token of their own: an execution's, or the publisher's."""
 PASSED_ON = frozenset(
     {"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-server", "x-real-ip"}

@@ -88,6 +88,14 @@ def check_internal(request: Request, internal_token: str) -> None:
         )
 
 
+def run_token(request: Request) -> str:
+    """Return the run token that a node shows. Raises HttpProblem 401 where there is none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise HttpProblem(401, "show the run token as bearer", code="Unauthorized", component="Authorizer")
+    return token.strip()
+
+
 def fields(body: object, *names: str) -> dict[str, Any]:
     """Return the fields of a body by their names, matched in any case. Raises HttpProblem 400 where it is no object."""
     if body is None:

@@ -224,6 +224,18 @@ class Record:
         row = await lookups.result_of(self._pool, job_id, execution_id)
         return None if row is None else ResultView.of(row)
 
+    async def reader(self, execution_id: str) -> lookups.Row | None:
+        """Return which unit an execution is an attempt of, and its job's spec."""
+        return await lookups.reader(self._pool, execution_id)
+
+    async def earlier_results(
+        self, job_id: str, version: int, task: str, *, first: int, partition: int | None, limit: int
+    ) -> list[lookups.Row]:
+        """Return committed results of one task, kept or not, from partition `first` on."""
+        return await lookups.earlier_results(
+            self._pool, job_id, version, task, first=first, partition=partition, limit=limit
+        )
+
     async def inline_result(self, execution_id: str) -> bytes | None:
         """Return a result that the record still holds."""
         return await lookups.inline_result(self._pool, execution_id)

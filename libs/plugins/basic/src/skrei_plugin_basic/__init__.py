@@ -1,1 +1,1 @@
-"""Storages that need nothing else: inline data and local paths."""
+"""Storages that need nothing else: inline data, local paths and the results of earlier tasks."""

@@ -1,7 +1,6 @@
 """The `inline` storage: bytes that came with the job, as one file, or unpacked where they are a tar.gz."""
 
 import asyncio
-import threading
 from pathlib import Path
 
 from skrei_domain.job_blobs import decode_data_url, parse_reference
@@ -9,7 +8,7 @@ from skrei_domain.job_reading import FieldProblem, show
 from skrei_plugin_api.engine import Mount
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginInfo, param
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
-from skrei_plugin_basic.unpack import Stopped, unpack
+from skrei_plugin_basic.unpack import unpack_aside
 
 ARCHIVE = "application/gzip"
 """This media type is unpacked; every other one stays a file."""
@@ -72,7 +71,7 @@ class InlineStorage(Storage):
             if not _is_archive(media):
                 return Mount(path, source.target)
         unpacked = folder / "unpacked"
-        await _unpack(path, unpacked, limits)
+        await unpack_aside(path, unpacked, limits)
         return Mount(unpacked, source.target)
 
 
@@ -81,20 +80,6 @@ def _write(folder: Path, data: bytes) -> Path:
     path = folder / "data"
     path.write_bytes(data)
     return path
-
-
-async def _unpack(archive: Path, folder: Path, limits: StageLimits) -> None:
-    """Unpack in a thread; cancelled, it returns only when the thread has stopped."""
-    stop = threading.Event()
-    work = asyncio.ensure_future(asyncio.to_thread(unpack, archive, folder, limits, stop))
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait([work])
-        if not work.cancelled() and (error := work.exception()) and not isinstance(error, Stopped | StageFailed):
-            raise error from None
-        raise
 
 
 def _payload(url: str) -> tuple[str, bytes]:

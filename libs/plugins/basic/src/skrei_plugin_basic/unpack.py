@@ -1,10 +1,12 @@
 """Unpacking a tar.gz that nobody vouches for: files and directories below one folder, within limits, or nothing."""
 
+import asyncio
 import gzip
 import os
 import tarfile
 import threading
 import zlib
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -16,6 +18,10 @@ HEADER_BYTES = 1024 * 1024
 """The largest piece that is read at once: a header that claims more wants our memory."""
 DEEPEST = 64
 """Folders within folders: deeper ones run into the limits of paths."""
+SHOWN_NAMES = 10
+"""Names that an archive has at its top, to be told."""
+ALL = PurePosixPath()
+"""The whole of an archive."""
 _CHUNK = 64 * 1024
 
 
@@ -23,30 +29,66 @@ class Stopped(Exception):
     """The one who waited has gone."""
 
 
-def unpack(archive: Path, folder: Path, limits: StageLimits, stop: threading.Event) -> None:
-    """Unpack `archive` into the new `folder`. Raises StageFailed, or Stopped soon after `stop` is set.
+@dataclass(slots=True)
+class Unpacked:
+    """What an archive held: its entries, its bytes, and the first names at its top."""
 
-    Only regular files and directories are taken, each name once, none outside the folder. What was unpacked before
-    a refusal lies there still: the caller removes it.
+    entries: int = 0
+    total_bytes: int = 0
+    names: set[str] = field(default_factory=set)
+
+
+async def unpack_aside(archive: Path, folder: Path, limits: StageLimits, inside: PurePosixPath = ALL) -> Unpacked:
+    """Do what `unpack` does in a thread; cancelled, it returns only when the thread has stopped."""
+    stop = threading.Event()
+    work = asyncio.ensure_future(asyncio.to_thread(unpack, archive, folder, limits, stop, inside))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([work])
+        if not work.cancelled() and (error := work.exception()) and not isinstance(error, Stopped | StageFailed):
+            raise error from None
+        raise
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    limits: StageLimits,
+    stop: threading.Event,
+    inside: PurePosixPath = ALL,
+) -> Unpacked:
+    """Unpack `archive`, or what of it lies at `inside`, into the new `folder`, under its own names.
+
+    Only regular files and directories are taken, each name once, none outside the folder. Raises StageFailed, or
+    Stopped soon after `stop` is set. What was unpacked before a refusal lies there still: the caller removes it.
     """
     folder.mkdir(parents=True)
+    done = Unpacked()
     most = min(limits.max_bytes, FREE_BYTES + limits.max_ratio * archive.stat().st_size)
     try:
         with gzip.open(archive) as plain:
             bounded = _bounded(plain, most, stop)
             with tarfile.open(fileobj=bounded, mode="r:") as tar:
-                for count, member in enumerate(tar, start=1):
-                    if count > limits.max_files:
+                for member in tar:
+                    done.entries += 1
+                    if done.entries > limits.max_files:
                         raise StageFailed(StageProblem.TOO_LARGE, f"the archive has over {limits.max_files} entries")
-                    _take(tar, member, folder)
+                    path = _inside(member.name)
+                    if len(done.names) < SHOWN_NAMES:
+                        done.names.update(path.parts[:1])
+                    if path.is_relative_to(inside):
+                        _take(tar, member, folder / path)
             while bounded.read(_CHUNK):  # to the end, where the checksum is
                 continue
+            done.total_bytes = bounded.tell()
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, UnicodeError) as error:
         raise StageFailed(StageProblem.INVALID, f"the input is not a whole tar.gz: {error}") from error
+    return done
 
 
-def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    to = folder / _inside(member.name)
+def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, to: Path) -> None:
     try:
         if member.isdir():
             to.mkdir(parents=True, exist_ok=True)

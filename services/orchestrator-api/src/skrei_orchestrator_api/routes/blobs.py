@@ -7,17 +7,14 @@ from starlette.routing import Route
 from skrei_domain.errors import NotFound
 from skrei_orchestrator_api.deps import deps_of
 from skrei_orchestrator_api.describing import described
-from skrei_orchestrator_api.problems import HttpProblem
+from skrei_orchestrator_api.http import run_token
 
 
 @described(answer="Bytes", media="application/octet-stream", refusals=(404,))
 async def get_blob(request: Request) -> Response:
     """Return a blob to the bearer of a run token that names it."""
     deps = deps_of(request)
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise HttpProblem(401, "show the run token as bearer", code="Unauthorized", component="Authorizer")
-    allowed = deps.verifier.run(token.strip())
+    allowed = deps.verifier.run(run_token(request))
     digest = request.path_params["digest"]
     data = await deps.record.blob(digest) if digest in allowed.blobs else None
     if data is None:

@@ -1,0 +1,58 @@
+"""What earlier tasks of a job left, onto this node: asked for page by page, kept by digest like every other input."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skrei_compute_agent.input_cache import InputCache
+from skrei_domain.task_results import ResultAddress
+from skrei_plugin_api.storage import TaskResult
+
+if TYPE_CHECKING:
+    from skrei_compute_agent.blobs import Blobs
+
+
+class TaskResults:
+    """Fetches results with a client of the API that `api` returns."""
+
+    def __init__(self, api: "Callable[[], Blobs]", cache: InputCache) -> None:
+        self._api = api
+        self._cache = cache
+
+    async def of(self, task: str, token: str) -> AsyncIterator[TaskResult]:
+        """Yield what the partitions of a task left that the token's execution waits for, in order.
+
+        An archive stays in the cache until the next one is asked for. Raises SkreiError.
+        """
+        following: int | None = 0
+        while following is not None:
+            page = await self._api().results(task, following, token)
+            for each in page.results:
+                path = await self._fetch(task, each, token)
+                try:
+                    yield TaskResult(path, str(each.partition) if page.apart else "")
+                finally:
+                    self._cache.release(each.digest)
+            following = page.next
+
+    async def _fetch(self, task: str, result: ResultAddress, token: str) -> Path:
+        """Return the archive, pinned. Its address may have expired while those before it were fetched."""
+        from skrei_compute_agent.blobs import AddressExpired  # 8 MB, with its client: only where results are inputs
+
+        name = f"the result of partition {result.partition} of task {task!r}"
+        try:
+            return await self._cache.get(result.digest, "", self._opener(result.url, name))
+        except AddressExpired:
+            page = await self._api().results(task, result.partition, token)
+            fresh = next(each for each in page.results if each.digest == result.digest)
+            return await self._cache.get(fresh.digest, "", self._opener(fresh.url, name))
+
+    def _opener(self, url: str, name: str) -> Callable[[str, str], AbstractAsyncContextManager[AsyncIterator[bytes]]]:
+        @asynccontextmanager
+        async def opened(digest: str, token: str) -> AsyncIterator[AsyncIterator[bytes]]:
+            del digest, token
+            async with self._api().open_address(url, name) as chunks:
+                yield chunks
+
+        return opened

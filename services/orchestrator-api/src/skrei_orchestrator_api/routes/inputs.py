@@ -1,0 +1,79 @@
+"""What earlier tasks of a job left, for the nodes that run the later ones."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from skrei_domain.errors import NotFound
+from skrei_domain.job import MAX_COUNT, decode
+from skrei_domain.task_results import PAGE, ResultAddress, ResultPage
+from skrei_orchestrator_api import queries, schemas
+from skrei_orchestrator_api.deps import Deps, deps_of
+from skrei_orchestrator_api.describing import HIDDEN, described
+from skrei_orchestrator_api.http import run_token
+from skrei_orchestrator_api.problems import HttpProblem
+from skrei_orchestrator_api.routes.results import download_url
+from skrei_orchestrator_api.views import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which results of an earlier task an execution may read: all of its partitions (`apart` if several), or one."""
+
+    job_id: str
+    version: int
+    task: str
+    partition: int | None
+    apart: bool
+
+
+@described(HIDDEN)
+async def list_results(request: Request) -> Response:
+    """Return addresses of what a task left, to the bearer of a run token of an execution that waits for that task."""
+    deps = deps_of(request)
+    execution_id = deps.verifier.run(run_token(request)).execution_id
+    task, first = request.query_params.get("task", ""), queries.number(request, "first", high=MAX_COUNT)
+    row = await deps.record.reader(execution_id)
+    if row is None:
+        raise NotFound(f"execution not found: {execution_id}")
+    share = _share(row, task, execution_id)
+    found = await deps.record.earlier_results(
+        share.job_id, share.version, share.task, first=first, partition=share.partition, limit=PAGE + 1
+    )
+    asked = request.headers.get("host", "")
+    page = ResultPage(
+        apart=share.apart,
+        results=tuple(_address(deps, share, each, asked) for each in found[:PAGE]),
+        next=found[PAGE]["partition"] if len(found) > PAGE else None,
+    )
+    return Response(page.model_dump_json(), media_type="application/json")
+
+
+def _share(row: Row, task: str, execution_id: str) -> Share:
+    spec = decode(row["spec"])
+    own = next(each for each in spec.tasks if each.name == row["task"])
+    need = next((need for need in own.needs if need.task == task), None)
+    if need is None:
+        raise HttpProblem(
+            403, f"task {own.name!r} of {execution_id} does not wait for a task {task!r}", code="Forbidden"
+        )
+    count = next(spec.count_of(each) for each in spec.tasks if each.name == task)
+    partition = row["partition"] if need.same else None
+    return Share(row["job_id"], row["job_version"], task, partition, apart=not need.same and count > 1)
+
+
+def _address(deps: Deps, share: Share, row: Row, asked: str) -> ResultAddress:
+    if not row["kept"]:
+        raise HttpProblem(
+            410,
+            f"the result of partition {row['partition']} of task {share.task!r} is not kept any more: it is from "
+            f"{schemas.rfc3339(row['created_at'])}, and results are kept for {deps.settings.result_ttl_hours:g} hours",
+            code="NotFound",
+        )
+    url = download_url(deps, row["execution_id"], asked)
+    return ResultAddress(partition=row["partition"], url=url, digest=row["digest"], size=row["size"])
+
+
+ROUTES = [Route("/api/v1/inputs/results", list_results)]
