@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from skrei_domain.task_results import PAGE, ResultPage
-from tests.support.api import Api, running_api
+from tests.support.api import JOBS, Api, running_api
 
 PATH = "/api/v1/inputs/results"
 
@@ -102,3 +102,29 @@ async def test_what_is_not_final_yet_is_not_told(api: Api) -> None:
     await api.rows.link.execute("UPDATE results SET staged = true WHERE job_id = $1", job_id)
     reader = await api.rows.execution(job_id, task="b")
     assert ResultPage.model_validate_json((await ask(api, reader, "a")).content).results == ()
+
+
+async def test_a_job_of_several_tasks_tells_how_each_stands_and_whose_a_result_is(api: Api) -> None:
+    job_id = await api.submit(Tasks=[task("z", count=2), task("b", "z")])
+    for partition in (1, 0):
+        await left(api, job_id, "z", partition)
+    await left(api, job_id, "b", 0)
+    job = (await api.http.get(f"{JOBS}/{job_id}")).json()["Job"]
+    assert [(each["Name"], each["State"], each["Completed"]) for each in job["TaskStates"]] == [
+        ("z", "Completed", 2),
+        ("b", "Completed", 1),
+    ]
+    items = (await api.http.get(f"{JOBS}/{job_id}/results")).json()["Items"]
+    assert [(each["Params"]["Task"], each["Params"]["PartitionIndex"]) for each in items] == [
+        ("z", 0),
+        ("z", 1),
+        ("b", 0),
+    ]
+
+
+async def test_a_job_of_one_task_looks_as_ever(api: Api) -> None:
+    job_id = await api.submit()
+    await left(api, job_id, "main", 0)
+    assert "TaskStates" not in (await api.http.get(f"{JOBS}/{job_id}")).json()["Job"]
+    (item,) = (await api.http.get(f"{JOBS}/{job_id}/results")).json()["Items"]
+    assert "Task" not in item["Params"]

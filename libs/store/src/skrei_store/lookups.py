@@ -277,6 +277,17 @@ async def result_of(pool: asyncpg.Pool, job_id: str, execution_id: str) -> Row |
     return row
 
 
+_TASKS = """
+SELECT task, state, count(*) AS count,
+       (array_agg(message ORDER BY modified_at DESC, id) FILTER (WHERE message <> ''))[1] AS message
+FROM executions WHERE job_id = $1 AND job_version = $2 GROUP BY task, state
+"""
+_TASK_UNITS = """
+SELECT e.task, count(DISTINCT e.partition) AS partitions,
+       count(*) FILTER (WHERE r.committed AND NOT r.staged) AS won
+FROM executions e LEFT JOIN results r ON r.execution_id = e.id
+WHERE e.job_id = $1 AND e.job_version = $2 GROUP BY e.task
+"""
 _READER = """
 SELECT e.job_id, e.job_version, e.task, e.partition, v.spec
 FROM executions e JOIN job_versions v ON v.job_id = e.job_id AND v.version = e.job_version
@@ -289,6 +300,14 @@ WHERE job_id = $1 AND job_version = $2 AND task = $3 AND committed AND NOT stage
   AND partition >= $4 AND ($5::bigint IS NULL OR partition = $5)
 ORDER BY partition LIMIT $6
 """
+
+
+async def tasks(pool: asyncpg.Pool, job_id: str, version: int) -> tuple[list[Row], list[Row]]:
+    """Return how many executions of each task are in which state, with what the last of them said, and how many
+    partitions of each were tried and won.
+    """
+    states = await pool.fetch(_TASKS, job_id, version)
+    return list(states), list(await pool.fetch(_TASK_UNITS, job_id, version))
 
 
 async def reader(pool: asyncpg.Pool, execution_id: str) -> Row | None:

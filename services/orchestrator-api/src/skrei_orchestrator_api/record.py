@@ -17,6 +17,7 @@ from skrei_domain.lifecycle import JobState, NodeAction
 from skrei_domain.messages import HintedEvaluation
 from skrei_orchestrator_api import views
 from skrei_orchestrator_api.settings import Settings
+from skrei_orchestrator_api.task_states import summed, task_states
 from skrei_orchestrator_api.views import ExecutionView, JobView, NodeView
 from skrei_store import lookups, node_intents
 from skrei_store.admission import Admission
@@ -39,6 +40,7 @@ class ResultView:
     """A result that can be fetched: `digest` and `size` are those of its tar.gz."""
 
     execution_id: str
+    task: str
     partition: int
     digest: str
     size: int
@@ -47,7 +49,7 @@ class ResultView:
     @classmethod
     def of(cls, row: lookups.Row) -> "ResultView":
         """Read a row of `results`."""
-        return cls(row["execution_id"], row["partition"], row["digest"], row["size"], row["created_at"])
+        return cls(row["execution_id"], row["task"], row["partition"], row["digest"], row["size"], row["created_at"])
 
 
 class Record:
@@ -223,6 +225,14 @@ class Record:
         """Return what one execution left, committed or not; None when there is nothing (any more)."""
         row = await lookups.result_of(self._pool, job_id, execution_id)
         return None if row is None else ResultView.of(row)
+
+    async def task_states(self, job: JobView) -> list[dict[str, Any]]:
+        """Return how each task of a job of several stands; nothing for a job of one task."""
+        if not job.task_names:
+            return []
+        return task_states(
+            decode(job.spec_json), job.state, summed(*await lookups.tasks(self._pool, job.id, job.version))
+        )
 
     async def reader(self, execution_id: str) -> lookups.Row | None:
         """Return which unit an execution is an attempt of, and its job's spec."""

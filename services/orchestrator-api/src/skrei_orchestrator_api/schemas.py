@@ -4,7 +4,7 @@ Lists and the objects that clients dereference are never null; times are RFC 333
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -55,6 +55,11 @@ def job(
         f'"Version":{version},"Revision":{revision},'
         f'"CreateTime":{nanoseconds(created)},"ModifyTime":{nanoseconds(modified)}}}'
     )
+
+
+def with_tasks(job_json: str, states: Sequence[Mapping[str, Any]]) -> str:
+    """Return a job with how each of its tasks stands; a job of one task as it is."""
+    return f'{job_json[:-1]},"TaskStates":{dump(states)}}}' if states else job_json
 
 
 def page(items: list[str], next_token: str) -> str:

@@ -10,9 +10,13 @@ from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
 from skrei_domain.messages import RunOutput
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
+from skrei_domain.spec import decode
 from skrei_orchestrator_api import schemas
 
 Row = Mapping[str, Any]
+
+_TASK = '"Engine":{"Type":'
+"""What stands in a stored spec once for each task, and elsewhere only by accident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,14 @@ class JobView:
     def is_terminal(self) -> bool:
         """Whether only a new version can follow."""
         return self.state.is_terminal
+
+    @property
+    def task_names(self) -> list[str]:
+        """Its tasks in their order, where there are several; reading a spec of one would cost more than it tells."""
+        if self.spec_json.count(_TASK) < 2:
+            return []
+        names = [task.name for task in decode(self.spec_json).tasks]
+        return names if len(names) > 1 else []
 
     def at_place(self, place: int) -> "JobView":
         """Return the job with its place in line among what explains its state."""

@@ -109,6 +109,7 @@ def _tag(path: str) -> str:
         ("/api/v1/orchestrator", "Nodes"),
         ("/api/v1/auth", "Authentication"),
         ("/api/v1/blobs", "Blobs"),
+        ("/api/v1/inputs", "Blobs"),
     ):
         if path.startswith(beginning):
             return tag

@@ -121,6 +121,18 @@ STATE = thing(
     {"StateType": word("Pending", "Queued", "Running", "Completed", "Failed", "Stopped")},
     {"Message": TEXT, "Details": MAP},
 )
+TASK_STATE = thing(
+    "How one task of a job of several stands.",
+    {
+        "Name": TEXT,
+        "State": word("Pending", "Queued", "Running", "Completed", "Failed", "Stopped", "Skipped"),
+        "Count": said(WHOLE, "Its partitions."),
+        "Completed": WHOLE,
+        "Running": said(WHOLE, "Executions that have not ended."),
+        "DependsOn": several(TEXT),
+    },
+    {"Message": said(TEXT, "What it waits for, or why it failed.")},
+)
 JOB = thing(
     "A job: its spec, its state and its version.",
     {
@@ -140,6 +152,7 @@ JOB = thing(
         "CreateTime": NANOSECONDS,
         "ModifyTime": NANOSECONDS,
     },
+    {"TaskStates": several(ref("TaskState"))},
     examples=[
         HELLO
         | {"ID": JOB_ID, "Namespace": "default", "Priority": 0, "Constraints": [], "Meta": {}}
@@ -235,7 +248,18 @@ RESULT = thing(
                 "Digest": TEXT,
                 "KeptUntil": TIME,
             },
+            {"Task": said(TEXT, "Whose it is, of a job of several tasks.")},
         ),
+    },
+)
+INPUT_RESULTS = thing(
+    "Results of an earlier task, for the node that runs a later one; `next` is the partition to go on from.",
+    {
+        "apart": said(FLAG, "Whether each has a folder of its own."),
+        "results": several(
+            thing("One partition's.", {"partition": WHOLE, "url": TEXT, "digest": TEXT, "size": WHOLE}),
+        ),
+        "next": or_null(WHOLE),
     },
 )
 
@@ -306,6 +330,8 @@ SCHEMAS: dict[str, Schema] = {
     "Execution": EXECUTION,
     "History": HISTORY,
     "Result": RESULT,
+    "InputResults": INPUT_RESULTS,
+    "TaskState": TASK_STATE,
     "Submit": SUBMIT,
     "Submitted": SUBMITTED,
     "Jobs": page("A page of jobs.", "Job"),

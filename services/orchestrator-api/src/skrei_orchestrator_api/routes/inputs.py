@@ -11,7 +11,7 @@ from skrei_domain.job import MAX_COUNT, decode
 from skrei_domain.task_results import PAGE, ResultAddress, ResultPage
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
-from skrei_orchestrator_api.describing import HIDDEN, described
+from skrei_orchestrator_api.describing import Query, described
 from skrei_orchestrator_api.http import run_token
 from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.routes.results import download_url
@@ -29,8 +29,15 @@ class Share:
     apart: bool
 
 
-@described(HIDDEN)
-async def list_results(request: Request) -> Response:
+@described(
+    answer="InputResults",
+    query=(
+        Query("task", "Whose results.", example="train"),
+        Query("first", "From this partition on: the `next` of the page before.", "integer", 0),
+    ),
+    refusals=(404, 410),
+)
+async def list_input_results(request: Request) -> Response:
     """Return addresses of what a task left, to the bearer of a run token of an execution that waits for that task."""
     deps = deps_of(request)
     execution_id = deps.verifier.run(run_token(request)).execution_id
@@ -76,4 +83,4 @@ def _address(deps: Deps, share: Share, row: Row, asked: str) -> ResultAddress:
     return ResultAddress(partition=row["partition"], url=url, digest=row["digest"], size=row["size"])
 
 
-ROUTES = [Route("/api/v1/inputs/results", list_results)]
+ROUTES = [Route("/api/v1/inputs/results", list_input_results)]

@@ -45,7 +45,7 @@ def log_url(deps: Deps, execution_id: str, stream: str) -> str:
     refusals=(404, 409),
 )
 async def list_results(request: Request) -> Response:
-    """Return one address for each unit of a job's version that has a committed result, in the order of partitions.
+    """Return one address for each unit of a job's version that has a committed result, by task and partition.
 
     `execution_id` (an id or the beginning of one) asks for what that execution left, whether it counts or not.
     """
@@ -58,10 +58,15 @@ async def list_results(request: Request) -> Response:
     else:
         found = await deps.record.results(job.id, job.version)
     asked = request.headers.get("host", "")
-    return answer(request, schemas.page([schemas.dump(_address(deps, result, asked)) for result in found], ""))
+    names = job.task_names
+    place = {name: number for number, name in enumerate(names)}
+    found = sorted(found, key=lambda result: (place.get(result.task, 0), result.partition))
+    told = [_address(deps, result, asked, many=bool(names)) for result in found]
+    return answer(request, schemas.page([schemas.dump(each) for each in told], ""))
 
 
-def _address(deps: Deps, result: ResultView, asked: str) -> dict[str, object]:
+def _address(deps: Deps, result: ResultView, asked: str, *, many: bool) -> dict[str, object]:
+    """Return one result as clients know it; of a job of several tasks it says whose it is."""
     kept_until = result.created_at + timedelta(hours=deps.settings.result_ttl_hours)
     return {
         "Type": "urlDownload",
@@ -69,6 +74,7 @@ def _address(deps: Deps, result: ResultView, asked: str) -> dict[str, object]:
             "URL": download_url(deps, result.execution_id, asked),
             "ExecutionID": result.execution_id,
             "PartitionIndex": result.partition,
+            **({"Task": result.task} if many else {}),
             "Size": result.size,
             "Digest": result.digest,
             "KeptUntil": schemas.rfc3339(kept_until),
