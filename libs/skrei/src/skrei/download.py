@@ -39,6 +39,8 @@ class Result:
     size: int | None = None
     digest: str = ""
     kept_until: str = ""
+    task: str = ""
+    """Whose it is, of a job of several tasks; empty for a job of one."""
 
 
 class Meter(Protocol):

@@ -34,7 +34,7 @@ async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
             job = await client.job(job_id)
             before = executions
             token, events = await _news(client, job.id, token, seen)
-            if (events or not started or stages(executions)) and job.count <= WIDEST:
+            if (events or not started or stages(executions)) and job.units <= WIDEST:
                 executions = (await client.executions(job.id)).items
         except (Unreachable, ApiError) as error:
             passing = isinstance(error, Unreachable) or error.may_pass

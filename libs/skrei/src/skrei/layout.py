@@ -23,10 +23,11 @@ SHOWN_NAMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one partition left, unpacked in `folder`."""
+    """What one partition left, unpacked in `folder`; `task` is the folder of its task, empty where that is one."""
 
     name: str
     folder: Path
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,23 @@ class Laid:
 
 
 def lay_out(parts: Sequence[Part], into: Path, *, apart: bool = False, folds: bool = False) -> Laid:
-    """Move what `parts` (in the order of partitions) left into the new folder `into`; `apart` keeps each by itself."""
+    """Move what `parts` (in the order of partitions) left into the new folder `into`; `apart` keeps each by itself.
+
+    Those of several tasks lie in a folder for each task, and there as those of one.
+    """
+    tasks = list(dict.fromkeys(part.task for part in parts))
+    if len(tasks) == 1:
+        return _lay_one(parts, into, apart=apart, folds=folds)
+    into.mkdir()
+    clashes: list[str] = []
+    for task in tasks:
+        some = [part for part in parts if part.task == task]
+        laid = _lay_one(some, into / task, apart=apart, folds=folds)
+        clashes += [f"{task}/{name}" for name in laid.clashes]
+    return Laid(tuple(clashes[:SHOWN_NAMES]))
+
+
+def _lay_one(parts: Sequence[Part], into: Path, *, apart: bool, folds: bool) -> Laid:
     if len(parts) == 1:
         parts[0].folder.rename(into)
         return Laid()

@@ -40,7 +40,7 @@ class Progress:
         Those without one are Waiting while the job lives, and Unplaced once it has ended.
         """
         states = Counter(best.state for best in best_attempts(self.executions))
-        waiting = self.job.count - states.total()
+        waiting = self.job.units - states.total()
         if waiting > 0:
             states["Unplaced" if self.job.is_terminal else "Waiting"] = waiting
         return states
@@ -52,13 +52,29 @@ def stages(executions: Collection[Execution]) -> bool:
 
 
 def best_attempts(executions: Iterable[Execution]) -> tuple[Execution, ...]:
-    """Return one execution for each partition: the one that counts (completed), else the newest."""
-    best: dict[int, Execution] = {}
+    """Return one execution for each partition: the one that counts (completed), else the newest.
+
+    Those of several tasks come task by task, as the tasks began.
+    """
+    best: dict[tuple[str, int], Execution] = {}
+    begun: dict[str, int] = {}
     for execution in executions:
-        known = best.get(execution.partition)
+        unit = (execution.task, execution.partition)
+        begun.setdefault(execution.task, len(begun))
+        known = best.get(unit)
         if known is None or _rank(execution) >= _rank(known):
-            best[execution.partition] = execution
-    return tuple(best[partition] for partition in sorted(best))
+            best[unit] = execution
+    return tuple(best[unit] for unit in sorted(best, key=lambda unit: (begun[unit[0]], unit[1])))
+
+
+def of_several_tasks(executions: Iterable[Execution]) -> bool:
+    """Whether executions are of more than one task, so that what is told of one names its own."""
+    return len({execution.task for execution in executions}) > 1
+
+
+def unit_name(execution: Execution, *, named: bool) -> str:
+    """Return what an execution is an attempt of: `partition 3`, or `task test, partition 3`."""
+    return f"task {execution.task}, partition {execution.partition}" if named else f"partition {execution.partition}"
 
 
 def _rank(execution: Execution) -> tuple[bool, bool, int]:

@@ -10,7 +10,7 @@ from skrei.views import Document, local_time
 
 
 async def read_results(client: AsyncClient, job_id: str, items: Sequence[Document]) -> list[Result]:
-    """Return what is to be fetched, in the order of partitions."""
+    """Return what is to be fetched, in the order in which tasks are told, and of partitions."""
     partitions = await _partitions(client, job_id, items)
     found = []
     for item, partition in zip(items, partitions, strict=True):
@@ -24,9 +24,11 @@ async def read_results(client: AsyncClient, job_id: str, items: Sequence[Documen
                 size=size if isinstance(size, int) and size >= 0 else None,
                 digest=digest if (digest := str(params.get("Digest") or "")).startswith("sha256:") else "",
                 kept_until=str(params.get("KeptUntil") or ""),
+                task=str(params.get("Task") or ""),
             )
         )
-    return sorted(found, key=lambda result: result.partition)
+    place = {task: number for number, task in enumerate(dict.fromkeys(result.task for result in found))}
+    return sorted(found, key=lambda result: (place[result.task], result.partition))
 
 
 async def say_gone(client: AsyncClient, job_id: str, execution_id: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from skrei.archive import Caps, Unpacked, folds_case, unpack
+from skrei.archive import Caps, Unpacked, fold, folds_case, unpack
 from skrei.client import AsyncClient
 from skrei.download import Download, Gone, Result
 from skrei.errors import NoPlace, ResultGone
@@ -106,11 +106,11 @@ async def fetch(
     total = sum(size for size in sizes if size is not None) if None not in sizes else None
     meter.expect(total, len(results))
     with told_plainly(target), aside_of(target, total) as (place, aside):
-        _refuse_early(place, wish)
+        _refuse_early(place, wish, many=bool(task_folders(results)))
         fetched = _Fetching(client, job_id, aside, wish, meter)
         unpacked = await fetched.all(results)
         laid = await _in_thread(lambda _: _settle(results, aside, place, wish))
-    parts = _where(results, target, apart=not wish.raw and (wish.apart or bool(laid.clashes)))
+    parts = _where(results, target, wish, laid)
     return Fetched(
         folder=target / RAW_FOLDER if wish.raw else target,
         partitions=parts,
@@ -194,7 +194,10 @@ def _settle(results: Sequence[Result], aside: Path, target: Path, wish: Wish) ->
             archive.rename(whole / RAW_FOLDER / archive.name)
     else:
         names = _part_names(results)
-        parts = [Part(names[result.execution_id], folder_of(aside, result)) for result in results]
+        tasks = task_folders(results)
+        parts = [
+            Part(names[result.execution_id], folder_of(aside, result), tasks.get(result.task, "")) for result in results
+        ]
         laid = lay_out(parts, whole, apart=wish.apart, folds=folds_case(aside))
     if not wish.overwrite and (names_there := in_the_way(whole, target)):
         raise _there(target, names_there)
@@ -202,9 +205,9 @@ def _settle(results: Sequence[Result], aside: Path, target: Path, wish: Wish) ->
     return laid
 
 
-def _refuse_early(target: Path, wish: Wish) -> None:
+def _refuse_early(target: Path, wish: Wish, *, many: bool) -> None:
     """Refuse what will be refused anyhow before anything is downloaded: a result always has a `stdout`."""
-    if not wish.overwrite and not wish.raw and not wish.apart and (target / "stdout").exists():
+    if not wish.overwrite and not wish.raw and not wish.apart and not many and (target / "stdout").exists():
         raise _there(target, ["stdout"])
 
 
@@ -215,17 +218,42 @@ def _there(target: Path, names: Sequence[str]) -> NoPlace:
     )
 
 
-def _where(results: Sequence[Result], target: Path, *, apart: bool) -> dict[str, Path]:
-    names = _part_names(results)
-    return {
-        names[result.execution_id]: target / names[result.execution_id] if apart and len(results) > 1 else target
-        for result in results
-    }
+def task_folders(results: Sequence[Result]) -> dict[str, str]:
+    """Return a folder's name for each task of several, each another one on every file system; nothing for one task."""
+    names = list(dict.fromkeys(result.task for result in results))
+    if len(names) < 2:
+        return {}
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        folder = plain = _file_part(name)
+        number = 1
+        while fold(folder) in taken:
+            number += 1
+            folder = f"{plain}-{number}"
+        taken.add(fold(folder))
+        found[name] = folder
+    return found
+
+
+def _where(results: Sequence[Result], target: Path, wish: Wish, laid: Laid) -> dict[str, Path]:
+    """Return where each result lies, by its partition; of several tasks by `task/partition`."""
+    names, tasks = _part_names(results), task_folders(results)
+    found: dict[str, Path] = {}
+    for result in results:
+        folder = tasks.get(result.task, "")
+        name = names[result.execution_id]
+        siblings = sum(other.task == result.task for other in results)
+        clashed = any(not folder or clash.startswith(f"{folder}/") for clash in laid.clashes)
+        apart = siblings > 1 and not wish.raw and (wish.apart or clashed)
+        place = target / folder if folder and not wish.raw else target
+        found[f"{result.task}/{name}" if folder else name] = place / name if apart else place
+    return found
 
 
 def _part_names(results: Sequence[Result]) -> dict[str, str]:
     """Return a folder's name for each result: its partition, or the execution where partitions do not tell apart."""
-    told = [result.partition for result in results]
+    told = [(result.task, result.partition) for result in results]
     if len(set(told)) == len(told):
         return {result.execution_id: str(result.partition) for result in results}
     return {result.execution_id: _file_part(result.execution_id) for result in results}

@@ -59,6 +59,23 @@ class Job:
         return self.state in _JOB_TERMINAL
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of its tasks, in their order."""
+        return tuple(str(task.get("Name", "")) for task in self.document.get("Tasks") or ())
+
+    @property
+    def task_states(self) -> tuple[Document, ...]:
+        """How each of its tasks stands; nothing for a job of one task, or where the API does not say."""
+        return items(self.document.get("TaskStates"))
+
+    @property
+    def units(self) -> int:
+        """How many partitions its tasks have together."""
+        tasks: list[Document] = self.document.get("Tasks") or [{}]
+        counts = (task.get("Count") for task in tasks)
+        return sum(self.count if count is None else int(count) for count in counts)
+
+    @property
     def position(self) -> str:
         """Its place in line while it waits, by priority and age."""
         return self._detail("Position")
@@ -113,6 +130,11 @@ class Execution:
     created: datetime
     modified: datetime
     document: Document
+
+    @property
+    def task(self) -> str:
+        """The task that it is an attempt of; empty where the API does not say."""
+        return str(self.document.get("Task") or "")
 
     @property
     def image_digest(self) -> str:

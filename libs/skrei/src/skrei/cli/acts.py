@@ -151,7 +151,7 @@ def rerun(values: Values) -> int:
         except ApiError as error:
             raise CommandFailed(error.message, hint=error.hint, exit_code=NOT_RUN) from error
         state.remember_job(ask.endpoint, job.id)
-        return stay_with(ask, values, job.id, job.count, answer.get("Warnings") or ())
+        return stay_with(ask, values, job.id, job.units, answer.get("Warnings") or ())
 
 
 def scale(values: Values) -> None:

@@ -21,5 +21,5 @@ GET = Command(
         NAMESPACE,
     ),
     (LAST,),
-    more="JOB/FILE fetches one file or folder of the results alone.",
+    more="Of several tasks each has a folder of its own. JOB/FILE fetches one file or folder of the results alone.",
 )

@@ -17,7 +17,7 @@ from skrei.cli.render_jobs import progress_states
 from skrei.cli.run_options import EXIT_CODES, FORCE, ONCE, STAYING
 from skrei.cli.texts import short
 from skrei.errors import ApiError, CommandFailed, Rejected, Unreachable
-from skrei.progress import Progress, best_attempts
+from skrei.progress import Progress, best_attempts, of_several_tasks, unit_name
 from skrei.views import Document
 from skrei_domain.errors import SkreiError
 
@@ -151,11 +151,12 @@ def finish(last: Progress) -> None:
     if job.state != "Completed":
         render_run.failure(job, last.executions)
         return
-    if 0 < job.count <= MOST_SHOWN:
+    if 0 < job.units <= MOST_SHOWN:
         render_jobs.job_output(last.executions)
     for one in best_attempts(last.executions):
         if one.exit_code:
-            render.note(f"Partition {one.partition} ended with exit code {one.exit_code}.")
+            which = unit_name(one, named=of_several_tasks(last.executions)).capitalize()
+            render.note(f"{which} ended with exit code {one.exit_code}.")
     render.line()
     render.hints(
         [

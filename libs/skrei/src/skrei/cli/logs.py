@@ -7,7 +7,7 @@ from skrei.cli.grammar import Command, Values
 from skrei.cli.log_frames import LogQuery, frames
 from skrei.cli.references import job_named
 from skrei.errors import LogsFailed
-from skrei.views import Job
+from skrei.views import Execution, Job
 
 LOGS = Command(
     "job logs",
@@ -52,11 +52,17 @@ def _one_of_several(ask: Ask, job: str, typed: str, namespace: str) -> str:
     from skrei.progress import best_attempts
 
     found = Job.parse(ask.get(job_path(job), namespace=namespace).get("Job") or {})
-    best = best_attempts(executions_of(ask, found.id)) if found.count > 1 else ()
+    best = best_attempts(executions_of(ask, found.id)) if found.units > 1 else ()
     if not best:
         return ""
     render.note(
-        f"Partition {best[0].partition} of {found.count}, execution {best[0].id}; for another: "
+        f"{_which(best[0], found)}, execution {best[0].id}; for another: "
         f"skrei logs {typed} -e EXECUTION (skrei job executions {typed} lists them)"
     )
     return best[0].id
+
+
+def _which(execution: Execution, job: Job) -> str:
+    if len(job.tasks) > 1:
+        return f"Task {execution.task}, partition {execution.partition}"
+    return f"Partition {execution.partition} of {job.count}"

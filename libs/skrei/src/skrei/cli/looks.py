@@ -31,7 +31,7 @@ def looks(ask: Ask, job_id: str) -> Iterator[Progress]:
         try:
             job = ask.send(calls.job(job_id))
             token, events = _news(ask, job.id, token, seen)
-            if (events or not started or stages(executions)) and job.count <= WIDEST:
+            if (events or not started or stages(executions)) and job.units <= WIDEST:
                 executions = executions_of(ask, job.id)
         except (Unreachable, ApiError) as error:
             passing = isinstance(error, Unreachable) or error.may_pass

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from skrei.progress import Progress
-    from skrei.views import Execution, HistoryItem, Job, JobDetails, Page
+    from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, Page
 
 MOST_REASONS = 10
 """Reasons of failed attempts in `describe`; the table above them has all."""
@@ -44,9 +44,13 @@ def executions(found: Sequence[Execution], shape: Shape = PLAIN_TABLE) -> None:
     if not found and shape.output == "table":
         render.line("None so far.")
         return
+    from skrei.progress import of_several_tasks
+
+    named = of_several_tasks(found)
     rows = (
         (
             whole(one.id, shape),
+            *((one.task,) if named else ()),
             str(one.partition),
             whole(one.node_id, shape),
             execution_state(one),
@@ -58,12 +62,28 @@ def executions(found: Sequence[Execution], shape: Shape = PLAIN_TABLE) -> None:
         )
         for one in found
     )
-    render.table(("ID", "PARTITION", "NODE", "STATE", "DESIRED", "EXIT", "CREATED", "TOOK", "MESSAGE"), rows, shape)
+    heads = ("PARTITION", "NODE", "STATE", "DESIRED", "EXIT", "CREATED", "TOOK", "MESSAGE")
+    render.table(("ID", *(("TASK",) if named else ()), *heads), rows, shape)
+
+
+def tasks(found: Sequence[Document]) -> None:
+    """Print how each task of a job stands."""
+    rows = (
+        (
+            str(one.get("Name", "")),
+            str(one.get("State", "")),
+            f"{one.get('Completed', 0)}/{one.get('Count', 0)}",
+            ", ".join(map(str, one.get("DependsOn") or ())),
+            str(one.get("Message") or ""),
+        )
+        for one in found
+    )
+    render.table(("TASK", "STATE", "COMPLETED", "DEPENDS ON", "MESSAGE"), rows, PLAIN_TABLE)
 
 
 def history(found: Sequence[HistoryItem], shape: Shape = PLAIN_TABLE) -> None:
     """Print history as a table."""
-    rows = ((clock(item.at), item.level, whole(item.execution_id, shape), item.topic, item.message) for item in found)
+    rows = ((clock(item.at), item.level, _subject(item, shape), item.topic, item.message) for item in found)
     render.table(("TIME", "LEVEL", "EXECUTION", "TOPIC", "EVENT"), rows, shape)
 
 
@@ -101,7 +121,7 @@ def describe(found: JobDetails) -> None:
         "State": job_state(job),
         "Message": job.message,
         "Position": f"{job.position} of those that wait" if job.state == "Queued" and job.position else "",
-        "Count": str(job.count),
+        "Count": str(job.count) if len(job.tasks) < 2 else "",
         "Engine": job.engine,
         "Version": str(job.version),
         "Created": f"{job.created.astimezone():%Y-%m-%d %H:%M:%S}",
@@ -114,6 +134,9 @@ def describe(found: JobDetails) -> None:
             render.line(f"{key:<10}= {indented(value)}")
     _section("Summary")
     render.line(progress_states(Progress(job, (), found.executions)))
+    if job.task_states:
+        _section("Tasks")
+        tasks(job.task_states)
     reasons = _reasons(found)
     if reasons:
         _section("Why")
@@ -140,15 +163,16 @@ def _kept(found: Sequence[Execution]) -> str:
 
 def job_output(found: Sequence[Execution]) -> None:
     """Print the beginning of what each partition said."""
-    from skrei.progress import best_attempts
+    from skrei.progress import best_attempts, of_several_tasks, unit_name
 
+    named = of_several_tasks(found)
     for heading, attribute in (("Standard output", "stdout"), ("Standard error", "stderr")):
         said = [one for one in best_attempts(found) if getattr(one, attribute)]
         if said:
             _section(heading)
         for one in said:
             if len(said) > 1:
-                render.line(f"--- partition {one.partition}")
+                render.line(f"--- {unit_name(one, named=named)}")
             said_by = getattr(one, attribute)
             render.output_text(said_by if said_by.endswith("\n") else said_by + "\n")
         if any(one.truncated and one.has_result for one in said):
@@ -157,8 +181,14 @@ def job_output(found: Sequence[Execution]) -> None:
 
 def event_line(item: HistoryItem) -> str:
     """Return an event as one line."""
-    subject = short(item.execution_id) if item.execution_id else "job"
+    subject = _subject(item, PLAIN_TABLE) or "job"
     return f"{clock(item.at)}  {subject:<10}  {item.topic:<12}  {' '.join(with_next_step(item.message).split())}"
+
+
+def _subject(item: HistoryItem, shape: Shape) -> str:
+    """Return the execution that an event is about, and its task where its job has several."""
+    task = item.details.get("Task", "") if item.execution_id else ""
+    return " ".join(filter(None, (whole(item.execution_id, shape), task)))
 
 
 def progress_states(progress: Progress) -> str:
@@ -182,9 +212,12 @@ def _reasons(found: JobDetails) -> list[str]:
     """Return why a job waits or failed: its own message, then what its failed attempts say, each once."""
     if found.job.state not in {"Queued", "Failed", "Stopped", "Pending"}:
         return []
+    from skrei.progress import of_several_tasks, unit_name
+
+    named = of_several_tasks(found.executions)
     told = [with_next_step(found.job.message)] if found.job.message else []
     told += [
-        f"{short(one.id)} (partition {one.partition}, {short(one.node_id)}): {one.message}"
+        f"{short(one.id)} ({unit_name(one, named=named)}, {short(one.node_id)}): {one.message}"
         for one in found.executions
         if one.message and one.state in {"Failed", "Refused"}
     ][:MOST_REASONS]

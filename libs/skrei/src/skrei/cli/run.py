@@ -33,7 +33,13 @@ def run(values: Values, job: Document, command: str) -> int:
         except SkreiError as error:
             raise not_run(error, command) from error
         count = job.get("Count")
-        return stay_with(ask, values, submitted.job_id, 1 if count is None else int(count), submitted.warnings)
+        return stay_with(
+            ask,
+            values,
+            submitted.job_id,
+            max(1 if count is None else int(count), len(job.get("Tasks") or ())),
+            submitted.warnings,
+        )
 
 
 def stay_with(ask: Ask, values: Values, job_id: str, count: int, warnings: Iterable[str]) -> int:

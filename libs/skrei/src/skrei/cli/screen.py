@@ -21,7 +21,7 @@ STREAMS = (1, 2)
 class Told:
     """How much of each stream of one execution has been shown."""
 
-    def __init__(self, screen: "Screen", partition: int) -> None:
+    def __init__(self, screen: "Screen", label: str | int) -> None:
         self.shown = dict.fromkeys(STREAMS, 0)
         self.held: set[int] = set()
         """Streams that go on from the result alone: what came live of them is not exact."""
@@ -30,7 +30,7 @@ class Told:
         self.complete = False
         """Whether everything came live."""
         self._screen = screen
-        self._lines = {stream: Lines(screen.prefix(partition)) for stream in STREAMS} if screen.many else {}
+        self._lines = {stream: Lines(screen.prefix(label)) for stream in STREAMS} if screen.many else {}
 
     def live(self, stream: int, start: int, text: str) -> int:
         """Show text that came live, which begins at byte `start` of its stream; return where it ends."""
@@ -83,9 +83,9 @@ class Screen:
         """Return whether a person looks at this stream."""
         return self._out[stream].isatty()
 
-    def prefix(self, partition: int) -> bytes:
+    def prefix(self, label: str | int) -> bytes:
         """Return what stands before each line of a partition: nothing where a program reads."""
-        return f"[{partition}] ".encode() if self.many and self.on_terminal(1) else b""
+        return f"[{label}] ".encode() if self.many and self.on_terminal(1) else b""
 
     def write(self, stream: int, data: bytes) -> None:
         """Write now, whole. A reader that has gone is kept in `broken`, for who waits for the job."""

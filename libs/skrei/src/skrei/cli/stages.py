@@ -27,7 +27,7 @@ class Stage:
 def stages_of(progress: Progress) -> tuple[Stage, ...]:
     """Return the stages that somebody has reached; one that is skipped by all (nothing to prepare) is left out."""
     ranks = [_RANK.get(one.state, 0) for one in best_attempts(progress.executions)]
-    count = max(progress.job.count, len(ranks))
+    count = max(progress.job.units, len(ranks))
     found = []
     for name, state in STAGES:
         rank = _RANK[state]

@@ -17,7 +17,7 @@ from skrei.cli.looks import executions_of, looks
 from skrei.cli.screen import Screen, Told
 from skrei.cli.texts import short
 from skrei.errors import CommandFailed, DownloadFailed
-from skrei.progress import Progress, best_attempts
+from skrei.progress import Progress, best_attempts, unit_name
 from skrei.views import Execution
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Stay:
     _live: dict[str, "LiveLogs"] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
     _placed: set[str] = field(default_factory=set)
-    _partitions: dict[int, str] = field(default_factory=dict)
+    _partitions: dict[tuple[str, int], str] = field(default_factory=dict)
+    _named: bool = False
 
     def until_end(self) -> int:
         """Show everything until the job has ended; return the exit code.
@@ -68,6 +69,7 @@ class Stay:
         for look in looks(self.ask, self.job_id):
             self.ends.take(look.events)
             status.show(look)
+            self._named = len(look.job.tasks) > 1
             for execution in look.executions:
                 self._attend(execution)
             if self._screen.broken is not None:
@@ -86,22 +88,28 @@ class Stay:
         """Follow an execution that runs; show the rest of one that has ended when it is the only one of its job."""
         if self.tells_nodes and execution.node_id and execution.id not in self._placed:
             self._placed.add(execution.id)
-            render.note(f"Partition {execution.partition} is on {execution.node_id}.")
+            render.note(f"{self._name(execution)} is on {execution.node_id}.")
         if execution.is_terminal or execution.state != "Running" or execution.id in self._live:
             return
         if sum(thread.is_alive() for thread in self._live.values()) >= MOST_FOLLOWED:
             return
         from skrei.cli.live_logs import LiveLogs
 
-        before = self._partitions.get(execution.partition)
+        unit = (execution.task, execution.partition)
+        before = self._partitions.get(unit)
         if before is not None and any(self._live[before].told.shown.values()):
-            render.note(
-                f"Partition {execution.partition} runs again on {short(execution.node_id)}: its output restarts."
-            )
-        self._partitions[execution.partition] = execution.id
-        told = Told(self._screen, execution.partition)
+            render.note(f"{self._name(execution)} runs again on {short(execution.node_id)}: its output restarts.")
+        self._partitions[unit] = execution.id
+        told = Told(self._screen, self._label(execution))
         thread = self._live[execution.id] = LiveLogs(self.ask.endpoint, self.job_id, execution.id, told)
         thread.start()
+
+    def _name(self, execution: Execution) -> str:
+        return unit_name(execution, named=self._named).capitalize()
+
+    def _label(self, execution: Execution) -> str:
+        """What stands before its lines where several share the screen."""
+        return f"{execution.task} {execution.partition}" if self._named else str(execution.partition)
 
     def _finish(self, last: Progress) -> int:
         executions = last.executions or executions_of(self.ask, self.job_id)
@@ -125,7 +133,7 @@ class Stay:
             thread = self._live.get(execution.id)
             if thread is not None:
                 thread.finish()
-            told = thread.told if thread is not None else Told(self._screen, execution.partition)
+            told = thread.told if thread is not None else Told(self._screen, self._label(execution))
             try:
                 if needs_result(execution) and known is None:
                     known = addresses(self.ask, self.job_id)
