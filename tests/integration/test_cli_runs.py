@@ -1,5 +1,6 @@
 """The command line against a real stack: streams, exit codes, Ctrl+C and several partitions, as a user meets them."""
 
+import base64
 import json
 import re
 import subprocess
@@ -7,12 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import wasmtime
 
-from tests.support.live_stack import LiveStack, live_stack
+from skrei_plugin_api.testing import Behaviour
+from tests.support.live_stack import NOISE, LiveStack, live_stack
 from tests.support.output_shapes import fits
 from tests.support.terminal import CTRL_C, Terminal
 from tests.support.typing_at import SKREI, Typist, environment_at
 from tests.support.wasm_steps import Exit, Say, Sleep, Step, Trap, program
+from tests.support.wat import ROOT_FD, behaving
 
 pytestmark = pytest.mark.timeout(120)
 BINARY = bytes(range(256)) * 300
@@ -231,3 +235,75 @@ def test_what_a_program_says_cannot_speak_to_a_terminal_and_is_exact_elsewhere(
     with Terminal([SKREI, "describe", "-"], environment) as terminal:
         assert terminal.end() == 0
         assert "\x1b]0;" not in terminal.text
+
+
+def a_task(name: str, wasm: bytes, *inputs: tuple[str, str, str], **more: object) -> dict[str, object]:
+    """A task that runs a module; `inputs` are (target, task, path) of what earlier ones left."""
+    url = "data:application/wasm;base64," + base64.b64encode(wasm).decode()
+    sources: list[dict[str, object]] = [{"Source": {"Type": "inline", "Params": {"URL": url}}, "Target": "/m.wasm"}]
+    sources += [
+        {"Source": {"Type": "task", "Params": {"Task": task, "Path": path}}, "Target": target}
+        for target, task, path in inputs
+    ]
+    engine = {"Type": "wasm", "Params": {"EntryModule": "/m.wasm"}}
+    small = {"CPU": "20m", "Memory": "10mb"}
+    return {"Name": name, "Engine": engine, "InputSources": sources, "Resources": small, **more}
+
+
+def test_what_tasks_leave_is_the_input_of_later_ones_small_or_uploaded(
+    stack: LiveStack, skrei: Typist, tmp_path: Path
+) -> None:
+    writes = behaving(Behaviour(say="made\n", write={"first/made.txt": "by hand"}))
+    outputs = [{"Name": "out", "Path": "/first"}]
+    noise = bytes(wasmtime.wat2wasm(NOISE.format(mebibytes=1)))
+    reads = behaving(Behaviour(print_file="/1/made.txt"), file_fd=ROOT_FD + 1)  # an input that is a folder is open
+    code = behaving(Behaviour(print_file="/code"))
+    job = {
+        "Type": "batch",
+        "Tasks": [
+            a_task("read", reads, ("/parts", "make", "out")),
+            a_task("code", code, ("/code", "noise", "exitCode")),
+            a_task("make", writes, Count=2, ResultPaths=outputs),
+            a_task("noise", noise),
+            a_task("last", behaving(Behaviour(say="last\n")), DependsOn=["read", "code"]),
+        ],
+    }
+    job_id = stack.submit({"Job": job})
+    assert stack.wait_for([job_id], 60) == {job_id: "Completed"}, stack.call("GET", f"/jobs/{job_id}")
+    stack.check_once(job_id, 6)
+    said = skrei("describe", job_id).stdout.decode()
+    assert "--- task read, partition 0\nby hand\n" in said
+    assert "--- task code, partition 0\n0\n" in said
+    assert re.search(r"\nlast +Completed +1/1 +read, code\n", said)
+    assert skrei("get", job_id, "--output-dir", str(tmp_path / "got")).returncode == 0
+    assert sorted(path.name for path in (tmp_path / "got").iterdir()) == ["code", "last", "make", "noise", "read"]
+    assert (tmp_path / "got/make/stdout").read_bytes() == b"made\nmade\n"
+    assert (tmp_path / "got/noise/stdout").stat().st_size == 1 << 20
+
+
+def test_a_failed_task_is_named_and_what_waits_for_it_is_skipped(stack: LiveStack, skrei: Typist) -> None:
+    tasks = [
+        a_task("breaks", program(Say(b"so far\n"), Trap())),
+        a_task("beside", program(Sleep(60))),
+        a_task("after", program(Say(b"never\n")), DependsOn=["breaks"]),
+    ]
+    job_id = stack.submit({"Job": {"Type": "batch", "Tasks": tasks}})
+    assert stack.wait_for([job_id], 30) == {job_id: "Failed"}
+    said = skrei("describe", job_id).stdout.decode()
+    assert "Message   = Task breaks: " in said
+    assert re.search(r"\nbreaks +Failed ", said)
+    assert re.search(r"\nafter +Skipped +0/1 +breaks\n", said)
+    assert "Skipped, since what they wait for has not completed: after" in said
+    executions = stack.call("GET", f"/jobs/{job_id}/executions")["Items"]
+    assert sorted(one["Task"] for one in executions) == ["beside", "breaks"]
+
+
+def test_an_input_that_an_earlier_task_did_not_leave_fails_with_what_it_left(stack: LiveStack, skrei: Typist) -> None:
+    tasks = [
+        a_task("make", program(Say(b"x"))),
+        a_task("read", program(Say(b"never")), ("/in", "make", "outputs")),
+    ]
+    job_id = stack.submit({"Job": {"Type": "batch", "Tasks": tasks}})
+    assert stack.wait_for([job_id], 30) == {job_id: "Failed"}
+    told = "Task read: the result of task 'make' has no 'outputs'; it holds exitCode, stderr, stdout"
+    assert told in skrei("describe", job_id).stdout.decode()

@@ -10,6 +10,7 @@ import pytest
 from tests.support.sim.cluster import live
 
 SEEDS = 240
+ORDERED_SEEDS = 80
 PARTS = 8  # so that a run on two cores shares them, and a failure leaves the rest to be seen
 
 
@@ -20,3 +21,13 @@ def test_whatever_fails_every_job_ends_once_and_nothing_is_left_behind(part: int
     seeds = [int(chosen)] if chosen and part == 0 else [] if chosen else range(part, SEEDS, PARTS)
     for seed in seeds:
         live(seed)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_tasks_that_wait_for_others_begin_after_them_whatever_fails(part: int) -> None:
+    """The record refuses what begins before what it waits for is won; all else is as in any life."""
+    chosen = os.environ.get("SEED")
+    seeds = [int(chosen)] if chosen and part == 0 else [] if chosen else range(part, ORDERED_SEEDS, PARTS)
+    for seed in seeds:
+        live(seed, several=True)

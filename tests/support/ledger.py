@@ -86,6 +86,7 @@ class Ledger:
         )
         self.versions[new.id, old.version + 1] = self.jobs[new.id]
         self.won[new.id] = set()
+        self.won_at[new.id] = {}
         self.history_seq[new.id] += 1
         self.history.append(HistoryNew(new.id, self.history_seq[new.id], old.version + 1, "Submission", "Job updated"))
         self._ask(EvaluationNew(evaluation_id, new.id, new.namespace, trigger))

@@ -7,6 +7,7 @@ every commit (see `record`), and `check_end` says what must be true once nothing
 import random
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 from skrei_domain.job import JobSpec
@@ -18,7 +19,7 @@ from skrei_domain.spec import encode
 from skrei_scheduler.specs import SpecCache
 from skrei_scheduling.compile import compile_job
 from skrei_scheduling.feasibility import accepts
-from skrei_scheduling.rows import Evaluation, JobRow, NodeRow
+from skrei_scheduling.rows import Evaluation, JobRow, NodeRow, TaskPlan
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import counting_ids
 from tests.support.sim import scenery
@@ -26,8 +27,10 @@ from tests.support.sim.agenda import Agenda
 from tests.support.sim.leader import SimLeader
 from tests.support.sim.network import Network, Weather
 from tests.support.sim.node import SimNode
+from tests.support.sim.orders import ordered
 from tests.support.sim.publisher import SimPublisher
 from tests.support.sim.record import SimRecord
+from tests.support.task_life import may_begin
 
 STORY_LINES = 120
 CALM_SECONDS = 1_500.0  # ten attempts with their pauses, a wait for a silent node, and two minutes of self-suspicion
@@ -38,8 +41,9 @@ KEPT_SECONDS = 400.0  # after all faults, within which what runs until it is sto
 class Cluster:
     """One seeded life of a cluster."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, several: bool = False) -> None:
         self.seed = seed
+        self.several = several  # its jobs have several tasks, which wait for each other
         self.rng = random.Random(seed)
         self.story: deque[str] = deque(maxlen=STORY_LINES)
         self.agenda = Agenda()
@@ -52,6 +56,9 @@ class Cluster:
         self.record.rolled_back = self.went_back  # type: ignore[method-assign]
         self.hints_lost = self.rng.choice([0.0, 0.0, 0.3, 1.0])
         self.scene = scenery.choose(self.rng)
+        if several:
+            jobs = tuple((moment, ordered(self.rng, spec)) for moment, spec in self.scene.jobs)
+            self.scene = replace(self.scene, jobs=jobs)
         self.publisher = SimPublisher(self.agenda, self.rng, self.tell)
         self.nodes = [SimNode(info, self.agenda, self.network, self.rng, self.tell) for info in self.scene.nodes]
         door = self.rng.choice(["", *["http://publisher"] * 9])
@@ -147,6 +154,8 @@ class Cluster:
     def update(self, job_id: str, spec: JobSpec) -> None:
         """A new spec under the same name, whatever the job is doing."""
         spec = scenery.another(self.rng, spec)
+        if self.several:
+            spec = ordered(self.rng, spec)
         self.next_version(job_id, spec, "job-update")
 
     def rerun(self, job_id: str, spec: JobSpec) -> None:
@@ -329,7 +338,7 @@ class Cluster:
                 continue  # it ends again and again
             rows = [row for row in self.record.executions.values() if row.job_id == job.id and row.live]
             runs = {row.partition for row in rows if row.state is ExecutionState.RUNNING and not row.revoked}
-            there = [node.id for node in self.nodes if not node.gone and self.could_run(job, node.info)]
+            there = [node.id for node in self.nodes if not node.gone and self.could_run(job.tasks[0], node.info)]
             busy = {row.node_id for row in self.record.executions.values() if row.holds and row.job_id != job.id}
             if job.kind is Kind.DAEMON:
                 lacks = [each for each in there if job.targets.get(each) not in runs and each not in busy]
@@ -385,9 +394,11 @@ class Cluster:
     def may_wait(self, job: JobRow) -> bool:
         """Whether what is left of a job can rightly wait: none that is there could run it, and one is away."""
         left = [unit for unit in job.all_units() if unit not in self.record.won[job.id] and unit not in job.failed]
-        return any(node.gone for node in self.nodes) and (
-            all(self.kept(job, unit) for unit in left)
-            or not any(self.could_run(job, node.info) for node in self.nodes if not node.gone)
+        free = [unit for unit in left if not job.ordered or may_begin(job, unit, self.record.won[job.id])]
+        return any(node.gone for node in self.nodes) and all(
+            self.kept(job, unit)
+            or not any(self.could_run(job.task(unit[0]), node.info) for node in self.nodes if not node.gone)
+            for unit in free
         )
 
     def kept(self, job: JobRow, unit: tuple[str, int]) -> bool:
@@ -399,15 +410,15 @@ class Cluster:
         ]
         return not job.offline.replace and any(row.live and not row.revoked for row in rows)
 
-    def could_run(self, job: JobRow, info: NodeInfo) -> bool:
+    def could_run(self, task: TaskPlan, info: NodeInfo) -> bool:
         row = NodeRow(info.node_id, info)
         matrix = ClusterView.load([row], [], []).matrix
-        return accepts(job.tasks[0].requirement, matrix, matrix.row_of[row.id])
+        return accepts(task.requirement, matrix, matrix.row_of[row.id])
 
 
-def live(seed: int) -> Cluster:
+def live(seed: int, *, several: bool = False) -> Cluster:
     """Run one life; a failure tells its seed and the last of what happened."""
-    cluster = Cluster(seed)
+    cluster = Cluster(seed, several=several)
     try:
         cluster.run()
     except Exception as error:

@@ -15,11 +15,12 @@ from skrei_scheduling.changes import Changes, Decide, Position, ResultNew
 from skrei_scheduling.feasibility import accepts
 from skrei_scheduling.memory import KEPT
 from skrei_scheduling.rows import ExecutionRow, NodeRow
-from skrei_scheduling.texts import STOP_ROLLED
+from skrei_scheduling.texts import STOP_ROLLED, TASK
 from skrei_scheduling.view import ClusterView
 from tests.support.ledger import Ledger
 from tests.support.sim.agenda import Agenda
 from tests.support.sim.publisher import staged_results
+from tests.support.task_life import may_begin
 
 LEASE_SECONDS = 3.0
 NOT_ENOUGH = "not enough nodes to run job"
@@ -92,7 +93,7 @@ class SimRecord(Ledger):
             self._note_info(node)
         for ended in changes.jobs:
             if ended.state is JobState.FAILED and NOT_ENOUGH in (ended.message or ""):
-                self._check_hopeless(ended.id)
+                self._check_hopeless(ended.id, (ended.details or {}).get(TASK, ""))
         for change_of_job in changes.jobs:
             assert change_of_job.state is not JobState.PENDING or states[change_of_job.id] is JobState.PENDING
         self.check_room({row.node_id for row in changes.executions_new} | {node.id for node in changes.nodes})
@@ -121,17 +122,26 @@ class SimRecord(Ledger):
         if not held or held[-1][1] != node.info:
             held.append((self.now, node.info))
 
-    def _check_hopeless(self, job_id: str) -> None:
-        """A job that fails for lack of nodes has waited as long as it said, or no node could do it for a long time."""
-        job = self.jobs[job_id]
-        if job.queue_timeout is not None:
+    def _check_hopeless(self, job_id: str, name: str) -> None:
+        """A job that fails for lack of nodes has waited as long as it said, or no node could do it for a long time.
+
+        `name` is the task that failed it, of a job of several: it counts from when it waited for no other.
+        """
+        job = self.fresh(job_id)
+        task = job.task(name) if name else job.tasks[0]
+        if name and task.queue_timeout is not None and not job.begun(task):
+            assert all(may_begin(job, (name, each), self.won[job_id]) for each in range(task.count)), "it was not free"
+            early = timedelta(seconds=1)  # clocks differ
+            assert self.now + early >= job.free_since(task) + task.queue_timeout, f"{job_id} was not waited for"
+            return
+        if task.queue_timeout is not None:
             return
         for node_id, infos in self._infos.items():
             ends = [at for at, _ in infos[1:]] + [self.now + timedelta(seconds=1)]
             for (_, info), end in zip(infos, ends, strict=True):
                 recent = end > self.now - KEPT
                 matrix = ClusterView.load([NodeRow(node_id, info)], [], []).matrix
-                able = recent and accepts(job.tasks[0].requirement, matrix, 0)
+                able = recent and accepts(task.requirement, matrix, 0)
                 assert not able, f"{job_id} failed, though {node_id} could do it until {end}"
 
     def _check_step(self, old: ExecutionRow, new: ExecutionRow) -> None:
