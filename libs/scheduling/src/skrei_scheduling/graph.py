@@ -47,18 +47,23 @@ class Graph:
         touched = {task for task, _ in fresh}
         for task in self._tasks.values():
             needs = [need for need in task.needs if need.task in touched]
-            for partition in self._perhaps(task, needs, fresh):
+            for partition in self._perhaps(task, needs, fresh, less):
                 if self._is_ready((task.name, partition), also, less):
                     yield task.name, partition
 
-    def _perhaps(self, task: TaskPlan, needs: list[Dependency], fresh: Collection[Unit]) -> Iterable[int]:
-        """Return the partitions of a task that something new has happened for."""
-        if not needs:
+    def _perhaps(
+        self, task: TaskPlan, needs: list[Dependency], fresh: Collection[Unit], less: Counter[str] | dict[str, int]
+    ) -> Iterable[int]:
+        """Return the partitions of a task that something new has happened for: none while a whole task is awaited."""
+        if not needs or any(self._awaited(need, less) for need in task.needs):
             return ()
         if all(need.same for need in needs):
             names = {need.task for need in needs}
             return sorted({partition for name, partition in fresh if name in names})
         return range(task.count)
+
+    def _awaited(self, need: Dependency, less: Counter[str] | dict[str, int]) -> bool:
+        return not need.same and self._left[need.task] > less.get(need.task, 0)
 
     def _is_ready(self, unit: Unit, also: Collection[Unit], less: Counter[str] | dict[str, int]) -> bool:
         for need in self._tasks[unit[0]].needs:
@@ -66,6 +71,6 @@ class Graph:
                 wanted = (need.task, unit[1])
                 if wanted not in self._won and wanted not in also:
                     return False
-            elif self._left[need.task] > less.get(need.task, 0):
+            elif self._awaited(need, less):
                 return False
         return True
