@@ -83,6 +83,11 @@ class Ledger:
             created_at=old.created_at,
             good_version=old.good_version,
             asked_at=self.now,
+            progress_at=None,
+            targets={},  # each version has its own, and what was given up of one is nothing to the next
+            failed={},
+            won=frozenset(),
+            won_at={},
         )
         self.versions[new.id, old.version + 1] = self.jobs[new.id]
         self.won[new.id] = set()
