@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
-from skrei_domain.messages import ExecutionObserved
+from skrei_domain.messages import ExecutionObserved, ResultRef
+from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
-from skrei_scheduling.changes import Changes
+from skrei_scheduling.changes import Changes, Place
 from skrei_scheduling.membership import (
     disconnect_into,
     half_silent,
@@ -135,6 +136,19 @@ def test_a_result_for_a_job_that_was_stopped_under_the_lock_does_not_count() -> 
     assert [result.committed for result in changes.results] == [False]
     assert changes.jobs[0].state is None
     assert "not counted" in changes.history[-1].message
+
+
+def test_an_upload_for_a_job_that_moved_on_under_the_lock_is_kept_and_its_execution_not_completed() -> None:
+    job = running()
+    fact = a_fact().model_copy(update={"result": ResultRef(digest="sha256:0", size=10**6, receipt="signed")})
+    for moved in (replace(job, state=JobState.STOPPED, generation=2), replace(job, version=2, generation=2)):
+        view = a_view(job, an_execution(job=job, state=S.RUNNING))
+        places = {"e-1": Place("store", "there")}
+        changes = settle(view, [("n-1", fact)], locked(moved), counting_ids(), places=places)
+        row = changes.executions[0].row
+        assert (row.state, row.staged, row.message) == (S.STOPPED, False, texts.NOT_COUNTED)
+        assert [(result.committed, result.staged is not None) for result in changes.results] == [(False, True)]
+        assert not changes.evaluations_new
 
 
 def test_a_result_of_an_older_version_does_not_count() -> None:

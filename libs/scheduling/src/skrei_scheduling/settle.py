@@ -124,18 +124,19 @@ def _judged(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved)
 
 
 def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:
-    state = ExecutionState.STOPPED if row.revoked else fact.state
+    place = builder.places.get(row.id) if fact.result is not None and fact.result.inline is None else None
+    # What was uploaded and cannot win is kept, and not final yet: Completed would say that it can be read.
+    beaten = fact.state is ExecutionState.COMPLETED and place is not None and not builder.may_win(row)
     new = row.evolve(
-        state=state,
+        state=ExecutionState.STOPPED if row.revoked or beaten else fact.state,
         observed=fact.state,
         seen_revision=max(row.seen_revision, row.revision, fact.revision),  # nothing is left to be told to the node
         starts=max(row.starts, fact.starts),
         holds=False,
-        message=row.reason if row.revoked else _message(fact),
+        message=row.reason if row.revoked else texts.NOT_COUNTED if beaten else _message(fact),
     )
     counts = builder.counts(row)
     won = False
-    place = builder.places.get(row.id) if fact.result is not None and fact.result.inline is None else None
     if fact.state is ExecutionState.COMPLETED and fact.result is not None and place and builder.may_win(row):
         stage_into(builder, new, fact.result, place)
         builder.put(builder.row(new.id) or new, _told(fact))
