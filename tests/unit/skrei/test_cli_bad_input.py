@@ -90,7 +90,7 @@ WRONG = [
     (
         "job wait --for ever x",
         2,
-        "Error: skrei job wait: --for ever: allowed are end, running.\nAll options: skrei job wait --help",
+        "Error: skrei job wait: --for ever: allowed are end, running, ready.\nAll options: skrei job wait --help",
     ),
     (
         "job wait --timeout soon x",
