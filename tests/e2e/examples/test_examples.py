@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from scripts.environment import ROOT
@@ -68,6 +69,9 @@ def runs_until_it_is_stopped(job: JobHandle, says: str) -> None:
             break
     assert says in said
     assert job.refresh().state == "Running"
+    for one in job.executions():
+        for address in one.addresses.values():
+            assert httpx2.get(f"http://{address}/").text.startswith("hello")
     assert job.stop().wait(timeout=30).state == "Stopped"
 
 

@@ -6,6 +6,7 @@ from skrei.answers import ATTEMPTS
 from skrei.client import AsyncClient
 from skrei.errors import ApiError, Unreachable
 from skrei.sync import Client
+from skrei.views import Execution
 from tests.support.fake_api import FakeApi, error, execution, job
 
 JOBS = "/api/v1/orchestrator/jobs"
@@ -119,3 +120,9 @@ async def test_the_blocking_client_works_inside_a_running_loop() -> None:
     with Client("http://127.0.0.1:9", transport=api.transport) as client:
         assert client.alive()
         assert client.job("x").state == "Completed"
+
+
+def test_an_execution_says_where_its_ports_are_reached() -> None:
+    ports = [{"Name": "http", "Host": "127.0.0.1", "Port": 20001}, {"Name": "six", "Host": "::1", "Port": 20002}]
+    assert Execution.parse(execution(1, Ports=ports)).addresses == {"http": "127.0.0.1:20001", "six": "[::1]:20002"}
+    assert Execution.parse(execution(1)).addresses == {}

@@ -142,6 +142,16 @@ class Execution:
         return str(self.document.get("ImageDigest") or "")
 
     @property
+    def addresses(self) -> dict[str, str]:
+        """Where its ports are reached, `host:port` by their names; empty where it has none, and before it runs."""
+        found = {str(port.get("Name")): (str(port.get("Host")), port.get("Port")) for port in self._ports}
+        return {name: f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for name, (host, port) in found.items()}
+
+    @property
+    def _ports(self) -> tuple[Document, ...]:
+        return items(self.document.get("Ports"))
+
+    @property
     def has_result(self) -> bool:
         """Whether what it left is stored, its whole output included."""
         return bool((self.document.get("PublishedResult") or {}).get("Type"))
