@@ -78,6 +78,9 @@ TASK = "Task"
 TASKS = "Tasks"
 SKIPPED_KEY = "Skipped"
 
+READY_VERSION = "ReadyVersion"
+GONE_BACK_FROM = "GoneBackFrom"
+
 EXIT_CODE = "exit-code"
 COMPLETED_CODE = "completed-unexpectedly"
 NODE_LOST_CODE = "node-lost"

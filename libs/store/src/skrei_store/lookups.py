@@ -259,6 +259,16 @@ async def executions(
     return list(await pool.fetch(sql, job_id, version, limit))
 
 
+async def ready(pool: asyncpg.Pool, job_id: str) -> list[Row]:
+    """Return a job's executions that do what they are there for and have ports, of whatever version."""
+    sql = """
+    SELECT id, task, partition, node_id, job_version, ports FROM executions
+    WHERE job_id = $1 AND state = 'running' AND NOT revoked AND ready IS NOT FALSE AND ports IS NOT NULL
+    ORDER BY task, partition, job_version
+    """
+    return list(await pool.fetch(sql, job_id))
+
+
 _RESULT = """
 SELECT execution_id, task, partition, digest, size, created_at FROM results
 WHERE job_id = $1 AND (inline IS NOT NULL OR stored_at IS NOT NULL)

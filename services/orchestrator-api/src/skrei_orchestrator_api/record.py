@@ -216,6 +216,10 @@ class Record:
             await asyncio.sleep(0)
         return found
 
+    async def ready(self, job_id: str) -> list[lookups.Row]:
+        """Return a job's executions that are ready and have ports."""
+        return await lookups.ready(self._pool, job_id)
+
     async def results(self, job_id: str, version: int) -> list[ResultView]:
         """Return a job's committed results in the order of partitions."""
         rows = await lookups.results(self._pool, job_id, version)

@@ -161,6 +161,7 @@ class ExecutionView:
             output=self.output,
             image_digest=row["image_digest"] or "",
             ports=_ports(row),
+            ready=row["ready"] is not False if self.state is ExecutionState.RUNNING else None,
             published=_published(row, self.left),
             revision=row["changes"],
             created=row["created_at"],

@@ -336,6 +336,12 @@ SCHEMAS: dict[str, Schema] = {
     "Submitted": SUBMITTED,
     "Jobs": page("A page of jobs.", "Job"),
     "Executions": page("Executions.", "Execution"),
+    "Endpoints": page("Where ready executions are reached.", "Endpoint"),
+    "Endpoint": thing(
+        "A port of a ready execution.",
+        {"Address": TEXT, "Host": TEXT, "Port": WHOLE, "Name": TEXT, "Task": TEXT, "PartitionIndex": WHOLE},
+        {"ExecutionID": TEXT, "NodeID": TEXT, "JobVersion": WHOLE},
+    ),
     "HistoryPage": page(
         "A page of history. The token stays non-empty until the job has ended and all of it was read.", "History"
     ),
