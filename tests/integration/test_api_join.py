@@ -11,14 +11,15 @@ import pytest
 
 from skrei_domain.ids import new_node_id
 from skrei_embedded import keys
-from skrei_embedded.keys import write_secret
 from skrei_embedded.nats import NatsOptions, NatsServer, free_port
 from skrei_kit import nats_auth
 from skrei_kit.bus import Bus, BusUnavailable
 from skrei_kit.nats_auth import Signer
+from skrei_kit.secret_files import write_secret
 from skrei_orchestrator_api.access import JOIN_PATH
 from skrei_orchestrator_api.app import build
-from tests.support.api import JOIN_TOKEN, OWNER_TOKEN, Api, running_api
+from skrei_plugin_api.testing import eventually
+from tests.support.api import JOIN_TOKEN, NODES, OWNER_TOKEN, Api, running_api
 from tests.support.servers import SecuredNats, server_folder, spawner
 
 TOKEN = {"Authorization": f"Bearer {JOIN_TOKEN}"}
@@ -38,9 +39,10 @@ class Machine:
 
 
 @pytest.fixture
-async def api(postgres_url: str, nats_url: str, secured_nats: SecuredNats) -> AsyncIterator[Api]:
+async def api(postgres_url: str, nats_url: str, secured_nats: SecuredNats, tmp_path: Path) -> AsyncIterator[Api]:
     signer = secured_nats.keys.authority.signer
-    changes = {"nats_public_url": secured_nats.url, "join_url": "http://10.0.0.1:1234"}
+    changes: dict[str, Any] = {"nats_public_url": secured_nats.url, "join_url": "http://10.0.0.1:1234"}
+    changes |= {"join_token_file": tmp_path / "join.token", "revoked_keys_file": tmp_path / "revoked"}
     async with running_api(postgres_url, nats_url, node_signer_keys=signer, **changes) as running:
         yield running
 
@@ -97,8 +99,8 @@ async def test_the_same_machine_may_come_again_and_each_time_is_audited(api: Api
     assert await api.rows.link.fetchval("SELECT name FROM node_keys") == "edge-2"
 
 
-async def test_another_key_for_a_node_in_use_is_refused_until_it_says_that_it_takes_over(
-    api: Api, outside: httpx2.AsyncClient
+async def test_another_key_for_a_node_in_use_is_refused_until_it_takes_over_which_revokes_the_first(
+    api: Api, outside: httpx2.AsyncClient, tmp_path: Path
 ) -> None:
     machine, copy = Machine(), Machine()
     copy.node_id = machine.node_id
@@ -107,7 +109,9 @@ async def test_another_key_for_a_node_in_use_is_refused_until_it_says_that_it_ta
     assert (refused.status_code, refused.json()["Component"]) == (409, "NodeManager")
     assert "--take-over" in refused.json()["Hint"]
     assert (await outside.post(JOIN_PATH, json=copy.asks(TakeOver=True), headers=TOKEN)).status_code == 200
-    assert (await outside.post(JOIN_PATH, json=machine.asks(), headers=TOKEN)).status_code == 409
+    gone = await outside.post(JOIN_PATH, json=machine.asks(TakeOver=True), headers=TOKEN)
+    assert (gone.status_code, "revoked" in gone.json()["Message"]) == (409, True)
+    assert (tmp_path / "revoked").read_text().split() == [nats_auth.public_key(machine.seed)]
     actions = await api.rows.link.fetch("SELECT action FROM audit ORDER BY id")
     assert [row["action"] for row in actions] == ["node.join", "node.take-over"]
 
@@ -138,6 +142,40 @@ async def test_the_line_holds_the_token_for_the_owner_alone(api: Api, outside: h
     assert (await outside.get(JOIN_PATH, headers=TOKEN)).status_code == 401
 
 
+async def test_the_owner_shuts_a_node_out_and_nobody_else_does(
+    api: Api, outside: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    machine = Machine()
+    path = f"{NODES}/{machine.node_id}/credentials"
+    (tmp_path / "revoked").write_text("written by hand")
+    await outside.post(JOIN_PATH, json=machine.asks(), headers=TOKEN)
+    assert (await outside.request("DELETE", path, json={}, headers=OWNER)).status_code == 404, "not heard of yet"
+    await api.rows.node(machine.node_id)
+    assert (await api.http.request("DELETE", path, json={})).status_code == 403, "a program of this machine"
+    answer = await outside.request("DELETE", path, json={"Reason": "stolen"}, headers=OWNER)
+    assert (answer.status_code, answer.json()) == (200, {"NodeID": machine.node_id})
+    assert (tmp_path / "revoked").read_text().split("\n") == ["written by hand", nats_auth.public_key(machine.seed), ""]
+    again = await outside.request("DELETE", path, json={}, headers=OWNER)
+    assert (again.status_code, "revoked before" in again.json()["Message"]) == (409, True)
+    assert (await outside.post(JOIN_PATH, json=machine.asks(), headers=TOKEN)).status_code == 409
+    machine.seed = nats_auth.new_user_seed()
+    assert (await outside.post(JOIN_PATH, json=machine.asks(TakeOver=True), headers=TOKEN)).status_code == 200
+    row = await api.rows.link.fetchrow("SELECT actor, details FROM audit WHERE action = 'node.revoke'")
+    assert (row["actor"], '"stolen"' in row["details"]) == ("owner", True)
+
+
+async def test_a_new_join_token_shuts_out_who_has_the_old_one(
+    api: Api, outside: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    assert (await api.http.post(f"{JOIN_PATH}/token")).status_code == 403
+    told = (await outside.post(f"{JOIN_PATH}/token", headers=OWNER)).json()["Command"]
+    fresh = (tmp_path / "join.token").read_text()
+    assert told == f"skrei serve --compute --join http://10.0.0.1:1234 --token {fresh}"
+    assert (await outside.post(JOIN_PATH, json=Machine().asks(), headers=TOKEN)).status_code == 401
+    now = {"Authorization": f"Bearer {fresh}"}
+    assert (await outside.post(JOIN_PATH, json=Machine().asks(), headers=now)).status_code == 200
+
+
 async def test_where_nobody_is_signed_joining_says_so(api: Api) -> None:
     deps = replace(api.deps, node_signer=None)
     transport = httpx2.ASGITransport(app=build(deps))
@@ -145,19 +183,27 @@ async def test_where_nobody_is_signed_joining_says_so(api: Api) -> None:
         assert (await client.post(JOIN_PATH, json=Machine().asks(), headers=TOKEN)).status_code == 503
 
 
-async def test_a_revoked_key_is_let_in_no_more(tmp_path: Path) -> None:
+async def test_a_key_that_is_revoked_is_cut_off_and_let_in_no_more(tmp_path: Path) -> None:
     machine, other = Machine(), Machine()
     with server_folder() as folder, spawner() as children:
-        authority = keys.load_or_make(folder).authority
-        write_secret(folder / "keys" / "revoked", nats_auth.public_key(machine.seed) + "\nnonsense\n")
-        trust = nats_auth.server_config(authority, keys.load_or_make(folder).revoked)
-        server = NatsServer(folder, NatsOptions(free_port(), trust=trust), children)
+        made = keys.load_or_make(folder)
+        authority = made.authority
+        server = NatsServer(folder, NatsOptions(free_port(), trust=nats_auth.server_config(authority)), children)
         server.start()
         try:
             for each in (machine, other):
                 token = nats_auth.node_jwt(authority.signer, nats_auth.public_key(each.seed), each.node_id)
                 (tmp_path / each.node_id).write_text(nats_auth.creds_text(token, each.seed))
-            await (await Bus.connect(server.url, name="node", creds=tmp_path / other.node_id)).close()
+            links = [
+                await Bus.connect(server.url, name="node", creds=tmp_path / each.node_id) for each in (machine, other)
+            ]
+            write_secret(made.revoked_file, nats_auth.public_key(machine.seed) + "\nnonsense\n")
+            server.trust(nats_auth.server_config(authority, made.revoked))
+            await eventually(lambda: not links[0].connected)
+            await links[1].flush()
+            assert links[1].connected
+            for link in links:
+                await link.close()
             with pytest.raises(BusUnavailable, match="refuses"):
                 await Bus.connect(server.url, name="node", creds=tmp_path / machine.node_id, wait_seconds=2)
         finally:

@@ -24,6 +24,7 @@ from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.listeners import Listeners
+from skrei_orchestrator_api.node_access import NodeAccess
 from skrei_orchestrator_api.node_changes import NodeChanges
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
@@ -149,6 +150,13 @@ async def running_api(
         async with Record.open(settings) as record:
             submissions = Submissions(record, bus, settings)
             verifier = TokenVerifier(public)
+            gate = Gate(
+                hosts=settings.hosts,
+                owner_token=OWNER_TOKEN,
+                join_token=JOIN_TOKEN,
+                names_client=verifier.names_client,
+            )
+            files = {"token_file": settings.join_token_file, "revoked_file": settings.revoked_keys_file}
             deps = Deps(
                 settings,
                 record,
@@ -157,15 +165,10 @@ async def running_api(
                 TokenSigner(private),
                 verifier,
                 INTERNAL_TOKEN,
-                Gate(
-                    hosts=settings.hosts,
-                    owner_token=OWNER_TOKEN,
-                    join_token=JOIN_TOKEN,
-                    names_client=verifier.names_client,
-                ),
+                gate,
+                NodeAccess(record, gate, **files),
                 NodeChanges(record, submissions, settings.node_change_seconds),
                 Listeners(bus, settings.event_listeners),
-                join_token=JOIN_TOKEN,
                 node_signer=node_signer_keys,
                 token_public_key=public.decode(),
             )

@@ -17,6 +17,7 @@ from skrei_embedded.nats import NatsOptions, NatsServer, free_port
 from skrei_embedded.postgres import Postgres
 from skrei_embedded.processes import Spawner
 from skrei_kit import nats_auth
+from skrei_kit.secret_files import write_secret
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 """Tests die with their database: nothing has to outlive a power cut."""
@@ -105,7 +106,7 @@ class SecuredNats:
     def node_creds(self, node_id: str, folder: Path) -> Path:
         """Write the credentials of a node."""
         path = folder / f"{node_id}.creds"
-        keys.write_secret(path, keys.node_creds(self.keys, node_id))
+        write_secret(path, keys.node_creds(self.keys, node_id))
         return path
 
 

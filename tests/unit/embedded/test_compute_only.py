@@ -9,8 +9,8 @@ from skrei_embedded.stack import Stack, StackOptions
 def test_only_a_control_plane_names_an_api_of_this_machine(tmp_path: Path, orchestrator: bool) -> None:
     stack = Stack(StackOptions(orchestrator=orchestrator, data_dir=tmp_path))
     stack.place.open()
-    stack._addresses = stack._whereabouts.addresses("", "nats://127.0.0.1:1")
-    stack._tell()
+    stack._telling.addresses = stack._whereabouts.addresses("", "nats://127.0.0.1:1")
+    stack._telling.write()
     told = stack.place.read()
     stack.place.let_go()
     stack._spawner.close()

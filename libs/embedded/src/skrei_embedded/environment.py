@@ -10,6 +10,7 @@
 | SKREI_RECEIPT_PUBLIC_KEY (a PEM file) | | x | | |
 | SKREI_API_HOST, SKREI_API_PORT, SKREI_JOIN_URL | x | | | |
 | SKREI_OWNER_TOKEN_FILE, SKREI_JOIN_TOKEN_FILE, SKREI_NODE_SIGNER | x | | | |
+| SKREI_REVOKED_KEYS_FILE (with a nats-server of our own) | x | | | |
 | SKREI_PUBLISHER_HOST, SKREI_PUBLISHER_PORT | | | x | |
 | SKREI_PUBLISHER_URL | x | x | x | |
 | SKREI_DATA_DIR (a folder of its own) | | | x | x |
@@ -52,6 +53,7 @@ _GUARDED = {
     "JOIN_TOKEN_FILE": {"api"},
     "JOIN_TOKEN": set(),  # of the command line: what it was for is done before a child starts
     "NODE_SIGNER": {"api"},
+    "REVOKED_KEYS_FILE": {"api"},
     "API_KEY": set(),  # of clients
     "NODE_ID": {"agent"},
     "OWNER_PATHS": {"agent"},
@@ -75,6 +77,7 @@ class Addresses:
     publisher_url: str
     join_url: str = ""  # the API and the publisher's door as other machines reach them
     public_publisher_url: str = ""
+    own_nats: bool = False
 
 
 def for_child(
@@ -109,6 +112,7 @@ def for_child(
         told["OWNER_TOKEN_FILE"] = str(keys.owner_token)
         told["JOIN_TOKEN_FILE"] = str(keys.join_token)
         told["NODE_SIGNER"] = str(keys.node_signer)
+        told["REVOKED_KEYS_FILE"] = str(keys.revoked_file) if addresses.own_nats else ""
     if service == "api":
         told |= {"API_HOST": addresses.api_host, "API_PORT": str(addresses.api_port), "JOIN_URL": addresses.join_url}
     if service == "publisher":

@@ -16,7 +16,7 @@ def main() -> None:
     """Run the command in our arguments; pass signals on; end with its exit code."""
     pipe = int(os.environ.pop(PARENT_PIPE))
     child = subprocess.Popen(sys.argv[1:])
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: child.send_signal(number))
 
     def watch() -> None:

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from skrei_domain.errors import Conflict, Invalid, SkreiError, Unavailable
 from skrei_domain.ids import new_node_id
-from skrei_embedded.keys import write_secret
 from skrei_kit import nats_auth
 from skrei_kit.observability import get_logger
+from skrei_kit.secret_files import write_secret
 
 log = get_logger()
 

@@ -5,7 +5,6 @@ release's permissions hold from its first start on.
 """
 
 import json
-import os
 import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from skrei_domain.ids import new_node_id
 from skrei_kit import nats_auth, signing_keys
 from skrei_kit.nats_auth import Authority, Permissions
+from skrei_kit.secret_files import write_secret
 
 OWNER_TOKEN, JOIN_TOKEN = "owner.token", "join.token"
 TOKEN_BYTES = 32  # nobody guesses 256 bits, so no lock-out is needed that would hit the owner too
@@ -71,10 +71,14 @@ class Keys:
         return self.folder / "node.signer.json"
 
     @property
+    def revoked_file(self) -> Path:
+        """Public keys that are let in no more, a line each: the API writes them, and whoever owns the folder may."""
+        return self.folder / "revoked"
+
+    @property
     def revoked(self) -> tuple[str, ...]:
-        """Public keys that are let in no more: the lines of `revoked`, which the owner writes."""
-        path = self.folder / "revoked"
-        lines = path.read_text("utf-8").split() if path.exists() else []
+        """What stands in that file now."""
+        lines = self.revoked_file.read_text("utf-8").split() if self.revoked_file.exists() else []
         return tuple(line for line in lines if nats_auth.is_user_key(line))
 
 
@@ -114,17 +118,6 @@ def _make_signing_keys(private: Path, public: Path) -> None:
 def node_creds(keys: Keys, node_id: str) -> str:
     """Return the text of a credentials file for a node outside this machine."""
     return nats_auth.user_creds(keys.authority, node_id, nats_auth.node(node_id))
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Put a file there whole, readable by its owner alone from its first byte on."""
-    half = path.with_name(f"{path.name}.new")
-    half.unlink(missing_ok=True)
-    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    half.replace(path)
 
 
 def _authority(path: Path) -> Authority:

@@ -5,7 +5,7 @@ import secrets
 import signal
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from skrei_domain.errors import Unavailable
@@ -13,6 +13,7 @@ from skrei_embedded.doors import bracketed, near_host
 from skrei_embedded.installs import find_nats_server
 from skrei_embedded.postgres import OLD_LOG_BYTES
 from skrei_embedded.processes import Process, Spawner, end
+from skrei_kit.secret_files import write_secret
 
 SOFT_MEMORY = "40MiB"  # Go collects harder above it; without, its heap doubles before it looks (measured: 118 MB)
 MAX_PAYLOAD_BYTES = 512 * 1024 + 64 * 1024  # DESIGN: no message over 512 KiB; headers and envelopes come on top
@@ -52,12 +53,20 @@ class NatsServer:
         """Where clients of this machine connect."""
         return f"nats://{near_host(self._options.host)}:{self._options.port}"
 
+    def trust(self, lines: str) -> None:
+        """Trust whom these lines of nats.conf name from now on; a server that runs reads them again.
+
+        It closes the connections of users that they revoke.
+        """
+        self._options = replace(self._options, trust=lines)
+        self.prepare()
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGHUP)
+
     def prepare(self) -> None:
         """Write the configuration."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        config = self._folder / "nats.conf"
-        config.write_text(self._config(), "utf-8")
-        config.chmod(0o600)
+        write_secret(self._folder / "nats.conf", self._config())
 
     def spawn(self) -> Process:
         """Start the server and return at once. Call it from the main thread."""

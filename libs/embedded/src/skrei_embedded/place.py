@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from skrei_domain.errors import Conflict, Invalid
-from skrei_embedded.keys import write_secret
+from skrei_kit.secret_files import write_secret
 
 
 class AlreadyRunning(Conflict):

@@ -12,27 +12,22 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from pathlib import Path
+from collections.abc import Coroutine
 
-from skrei_domain.errors import Invalid, Unavailable
+from skrei_domain.errors import Unavailable
 from skrei_embedded import join
 from skrei_embedded import keys as keys_of
 from skrei_embedded.births import Birth, Nursery
-from skrei_embedded.doors import check_free, near_host
-from skrei_embedded.environment import Addresses, for_child
-from skrei_embedded.idle import IdleClock
+from skrei_embedded.environment import for_child
 from skrei_embedded.keys import Keys
-from skrei_embedded.nats import START_SECONDS as NATS_START_SECONDS
-from skrei_embedded.nats import NatsOptions, NatsServer, free_port
-from skrei_embedded.place import AlreadyRunning, Place, StackState, default_data_dir
-from skrei_embedded.postgres import START_SECONDS, Postgres
-from skrei_embedded.probe import LONGEST_LOOK_SECONDS, LOOK_SECONDS, activity, read_standing, until_ready
+from skrei_embedded.place import AlreadyRunning, Place, default_data_dir
+from skrei_embedded.probe import LOOK_SECONDS
 from skrei_embedded.processes import Gate, Process, Spawner, end_strangers, started_at
 from skrei_embedded.roster import API_STOP, roster
+from skrei_embedded.servers import Servers
 from skrei_embedded.supervised import Supervised
+from skrei_embedded.telling import Ready, Telling
 from skrei_embedded.whereabouts import StackOptions, Whereabouts, check_ports
-from skrei_kit import nats_auth
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.supervisor import PARENT_PIPE, die_with_parent, stop_on_signals
 
@@ -41,14 +36,7 @@ log = get_logger()
 MEET_SECONDS = 90.0  # how long a second start waits for the first to be ready
 MIGRATE_SECONDS = 300.0  # an upgrade of a large record; a first one takes a second
 STRANGERS_SECONDS = 5.0
-IDLE_LOOK_SECONDS = 30.0  # a stack that nobody uses may as well live half a minute longer
-# The sum of what stopping may take, that of the services (`roster`) with it, stays below the 10 s that are promised.
-NATS_STOP, POSTGRES_STOP = 0.8, 1.0
 MIGRATION, MIGRATION_STEPS = "skrei_store.migrate", "skrei_store.alembic_steps"
-
-
-Ready = Callable[[Path, StackState], None]
-"""Gets the data folder, and what is told of the stack in it."""
 
 
 def run(options: StackOptions, on_ready: Ready | None = None, nursery: Nursery | None = None) -> None:
@@ -74,8 +62,6 @@ class Stack:
 
     def __init__(self, options: StackOptions, on_ready: Ready | None = None, nursery: Nursery | None = None) -> None:
         self.options = options
-        self.ready = asyncio.Event()
-        self._on_ready = on_ready
         self.place = Place(options.data_dir or default_data_dir())
         self._spawner = Spawner()
         self._nursery = nursery
@@ -86,7 +72,9 @@ class Stack:
         self._child_ended = asyncio.Event()
         self._keys: Keys | None = None
         self._whereabouts = Whereabouts(options)
-        self._addresses: Addresses | None = None
+        self._servers = Servers(self.place.folder, options, self._whereabouts, self._spawner)
+        self._telling = Telling(self.place, options, self._whereabouts, self._children, on_ready)
+        self.ready = self._telling.ready
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Start everything, keep it running until `stop`, stop it in order. Raises SkreiError."""
@@ -158,16 +146,17 @@ class Stack:
         if options.orchestrator:
             self._keys = keys_of.load_or_make(self.place.folder)
             self._whereabouts.keys = self._keys
-        postgres, nats = self._embedded()
-        self._addresses = self._whereabouts.addresses(
+        self._servers.choose(self._keys)
+        postgres, nats = self._servers.postgres, self._servers.nats
+        self._telling.addresses = addresses = self._whereabouts.addresses(
             postgres.url if postgres else self._whereabouts.given(options.database_url, "database_url"),
             nats.url if nats else self._whereabouts.given(options.nats_url, "nats_url"),
         )
         if options.orchestrator:
-            check_ports(self._addresses)
+            check_ports(addresses)
         services = asyncio.create_task(self._services(new=postgres is not None and postgres.is_new))
         try:
-            await self._servers(postgres, nats)
+            await self._servers.start(self._children.append)
             await asyncio.shield(services)  # a stop must not forget whom it bears
             if options.orchestrator:
                 await self._migrate()
@@ -176,50 +165,12 @@ class Stack:
                 await asyncio.to_thread(self._nursery.close)
             await asyncio.gather(services, return_exceptions=True)  # who was born is known, and stopped with us
         self._spawner.gate.open()
-        await asyncio.gather(self._supervise(), self._announce(), self._watch_idle(stop))
-
-    def _embedded(self) -> tuple[Postgres | None, NatsServer | None]:
-        """Return the servers that nobody named, with their addresses, not started yet."""
-        nats_given = self._whereabouts.given(self.options.nats_url, "nats_url")
-        if not self.options.orchestrator:
-            if not nats_given:
-                raise Invalid(
-                    "a node without the control plane needs to know where that is",
-                    hint="join it with --join URL --token TOKEN (`skrei node join-line` there prints the line), name "
-                    "its --nats-url and --nats-creds, or run both here with `skrei serve`",
-                )
-            return None, None
-        if self._whereabouts.given(self.options.database_url, "database_url"):
-            return None, None if nats_given else self._nats()
-        postgres = Postgres(self.place.folder, self._spawner)
-        postgres.settle()
-        return postgres, None if nats_given else self._nats()
-
-    async def _servers(self, postgres: Postgres | None, nats: NatsServer | None) -> None:
-        """Start what is embedded; return once it can be used."""
-        if nats is not None:
-            nats.prepare()
-            await self._begin(Supervised("nats", nats.spawn, NATS_STOP), nats, NATS_START_SECONDS)
-        if postgres is not None:
-            await asyncio.to_thread(postgres.prepare)
-            child = Supervised("postgres", postgres.spawn, POSTGRES_STOP, gently=signal.SIGINT, then=signal.SIGQUIT)
-            await self._begin(child, postgres, START_SECONDS)
-
-    def _nats(self) -> NatsServer:
-        assert self._keys is not None, "an orchestrator has keys"
-        trust = nats_auth.server_config(self._keys.authority, self._keys.revoked)
-        port, host = self.options.nats_port or free_port(), self._whereabouts.listen.transport
-        check_free(host, port, "--nats-port")
-        return NatsServer(self.place.folder, NatsOptions(port, host, trust=trust), self._spawner)
-
-    async def _begin(self, child: Supervised, server: Postgres | NatsServer, limit_seconds: float) -> None:
-        self._children.append(child)
-        child.look(time.monotonic())
-        until = time.monotonic() + limit_seconds
-        while not server.is_ready():
-            if time.monotonic() > until:
-                raise Unavailable(f"{child.name} did not start within {limit_seconds:g} s")
-            await asyncio.sleep(LOOK_SECONDS / 5)
+        await asyncio.gather(
+            self._supervise(),
+            self._telling.announce(),
+            self._telling.watch_idle(stop),
+            self._servers.heed_revocations(self._keys),
+        )
 
     async def _migrate(self) -> None:
         """Bring the record to this version's schema, by a process that may have been waiting to."""
@@ -276,10 +227,10 @@ class Stack:
         )
 
     def _environment(self, service: str) -> dict[str, str]:
-        assert self._addresses is not None, "chosen before anything starts"
+        assert self._telling.addresses is not None, "chosen before anything starts"
         return for_child(
             service,
-            self._addresses,
+            self._telling.addresses,
             self._keys,
             data_dir=self.place.folder,
             log_level=self.options.log_level,
@@ -301,79 +252,9 @@ class Stack:
             pids = {child.name: child.process.pid for child in self._children if child.process is not None}
             if pids != told:
                 told = pids
-                self._tell()
+                self._telling.write()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._child_ended.wait(), min([1.0, *(due - now for due in dues)]))
-
-    async def _announce(self) -> None:
-        addresses = self._addresses
-        assert addresses is not None, "chosen before anything starts"
-        if self.options.orchestrator and self._keys is not None:
-            node_id = self._whereabouts.node_id if self.options.compute else ""
-            await until_ready(f"{self._near()}/api/v1", self._keys.owner_token.read_text("ascii"), node_id)
-        else:
-            await self._greeted()
-        self.ready.set()
-        self._tell()
-        told = {"api": addresses.api_url} if self.options.orchestrator else {}
-        if addresses.join_url and self._keys is not None:
-            told["join"] = join.line(addresses.join_url, self._keys.join_token.read_text("ascii"))
-        if self._whereabouts.joined is not None:
-            told = {"node": self._whereabouts.node_id, "control_plane": self._whereabouts.joined.control_plane}
-        log.info("stack_ready", **told, nats=addresses.nats_url, data_dir=str(self.place.folder))
-        if self._on_ready is not None:
-            await asyncio.to_thread(self._on_ready, self.place.folder, self._state())
-
-    async def _watch_idle(self, stop: asyncio.Event) -> None:
-        """Stop a stack that nobody uses, where that was asked for."""
-        if not (self.options.idle_minutes and self._keys is not None):
-            return
-        await self.ready.wait()
-        token = self._keys.internal_token.read_text("ascii").strip()
-        limit_seconds = self.options.idle_minutes * 60
-        clock = IdleClock(limit_seconds, time.monotonic())
-        while True:
-            await _moment(min(IDLE_LOOK_SECONDS, limit_seconds / 4))
-            seen = await asyncio.to_thread(activity, f"{self._near()}/internal/activity", token)
-            if clock.is_over(seen, time.monotonic()):
-                log.info("stack_idle", minutes=self.options.idle_minutes)
-                stop.set()
-                return
-
-    def _near(self) -> str:
-        """How this process reaches the API."""
-        assert self._addresses is not None, "the servers are up"
-        return f"http://{near_host(self._addresses.api_host)}:{self._addresses.api_port}"
-
-    async def _greeted(self) -> None:
-        """Return once the node has been greeted by a leader; until then say what it waits for, once for each cause."""
-        told = ""
-        pause = LOOK_SECONDS
-        while (standing := read_standing(self.place.folder / "agent")).state != "greeted":
-            if standing.reason and standing.reason != told:
-                told = standing.reason
-                log.warning("node_waits", reason=standing.reason, hint=standing.hint)
-            await _moment(pause)
-            pause = min(pause * 1.2, LONGEST_LOOK_SECONDS)
-
-    def _tell(self) -> None:
-        self.place.write(self._state())
-
-    def _state(self) -> StackState:
-        running = {child.name: child.process.pid for child in self._children if child.process is not None}
-        addresses = self._addresses
-        return StackState(
-            pid=os.getpid(),
-            ready=self.ready.is_set(),
-            api_url=self._near() if addresses and self.options.orchestrator else "",
-            publisher_url=addresses.publisher_url if addresses and self.options.orchestrator else "",
-            nats_url=addresses.nats_url if addresses else "",
-            join_url=addresses.join_url if addresses else "",
-            node_id=self._whereabouts.node_id,
-            children=running,
-            born={"serve": started_at(os.getpid())}
-            | {child.name: child.born for child in self._children if child.process is not None},
-        )
 
     async def _stop(self) -> None:
         """Stop all in order: who uses something stops before it."""

@@ -134,6 +134,7 @@ class Whereabouts:
             publisher_url=publisher_url or f"http://{near}:{publisher_port}",
             join_url=f"http://{bracketed(told)}:{port}" if told else "",
             public_publisher_url=publisher_url or (f"http://{bracketed(told)}:{publisher_port}" if told else ""),
+            own_nats=not self.given(options.nats_url, "nats_url"),
         )
 
 

@@ -17,6 +17,7 @@ import nkeys
 from skrei_domain import subjects
 
 _KEY_CHARACTERS = 56
+_ONCE = 1_767_225_600  # 2026-01-01: the operator's own words are the same each time, which a reload of them asks for
 _FOR_EVER = 253402300799  # the end of the year 9999: whenever a JWT was signed, it is revoked
 _OPERATOR, _ACCOUNT, _USER = nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_USER
 
@@ -76,7 +77,8 @@ def new_seed(prefix: int) -> str:
 
 def operator_jwt(authority: Authority) -> str:
     """Return the operator's self-signed JWT: what a server trusts."""
-    return _sign(authority.operator, public_key(authority.operator), "skrei", {"type": "operator", "version": 2})
+    claims: dict[str, object] = {"type": "operator", "version": 2}
+    return _sign(authority.operator, public_key(authority.operator), "skrei", claims, at=_ONCE)
 
 
 def account_jwt(authority: Authority, revoked: Iterable[str] = ()) -> str:
@@ -243,10 +245,10 @@ def public_key(seed: str) -> str:
     return public.decode()
 
 
-def _sign(issuer_seed: str, subject: str, name: str, claims: dict[str, object]) -> str:
+def _sign(issuer_seed: str, subject: str, name: str, claims: dict[str, object], *, at: int | None = None) -> str:
     pair = nkeys.from_seed(bytearray(issuer_seed.encode()))
     body: dict[str, object] = {
-        "iat": int(time.time()),
+        "iat": int(time.time()) if at is None else at,
         "iss": public_key(issuer_seed),
         "name": name,
         "sub": subject,

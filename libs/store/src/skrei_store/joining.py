@@ -5,8 +5,11 @@ from dataclasses import asdict, dataclass
 
 from skrei_domain.errors import Conflict
 from skrei_store.db import Connection
+from skrei_store.values import storable
 
 TAKEN = "node {node_id} is in use: another key than this machine's speaks for it"
+REVOKED = "this machine's key was revoked: it is let in no more"
+AGAIN = "remove keys/node.seed from its data folder, so that it makes another, and add --take-over to the command"
 HOW = (
     "a copied data folder: give this machine one of its own (--data-dir); "
     "the same node on a new disk: add --take-over to the command"
@@ -28,9 +31,11 @@ async def join_node(connection: Connection, wanted: Joining) -> None:
     """Let a node in and write that down, in one transaction; the same node with the same key may come again.
 
     Raises Conflict where another key speaks for the node, or a node of that id is known that never joined, unless it
-    is to be taken over.
+    is to be taken over: then the key that spoke for it is revoked. One that was revoked never comes back.
     """
     async with connection.transaction():
+        if await connection.fetchval("SELECT EXISTS (SELECT 1 FROM revoked_keys WHERE key = $1)", wanted.key):
+            raise Conflict(REVOKED, hint=AGAIN, component="NodeManager")
         known = await connection.fetchval("SELECT EXISTS (SELECT 1 FROM nodes WHERE id = $1)", wanted.node_id)
         fresh = await connection.fetchval(
             "INSERT INTO node_keys (node_id, key, name, address, joined_at) VALUES ($1, $2, $3, $4, now())"
@@ -41,6 +46,8 @@ async def join_node(connection: Connection, wanted: Joining) -> None:
         another = held != wanted.key or (fresh and known)
         if another and not wanted.take_over:
             raise Conflict(TAKEN.format(node_id=wanted.node_id), hint=HOW, component="NodeManager")
+        if held != wanted.key:
+            await _revoke(connection, held, wanted.node_id, actor="joining", reason="taken over")
         if not fresh:
             await connection.execute(
                 "UPDATE node_keys SET key = $2, name = $3, address = $4, joined_at = now() WHERE node_id = $1",
@@ -52,3 +59,33 @@ async def join_node(connection: Connection, wanted: Joining) -> None:
             "INSERT INTO audit (at, actor, action, object, details) VALUES (now(), 'joining', $1, $2, $3)",
             *(action, wanted.node_id, json.dumps(details)),
         )
+
+
+async def revoke_node(connection: Connection, node_id: str, *, actor: str, reason: str) -> None:
+    """Let a node in no more with the key that it joined with, and write that down, in one transaction.
+
+    Raises Conflict where no key was signed for it here.
+    """
+    async with connection.transaction():
+        key = await connection.fetchval("DELETE FROM node_keys WHERE node_id = $1 RETURNING key", node_id)
+        if key is None:
+            raise Conflict(
+                f"node {node_id} did not join, or was revoked before: no key of it is let in that could be taken back",
+                hint="the control plane's own node ends with `skrei down`; a node with a --nats-creds file is revoked "
+                "by its key, as a line in keys/revoked",
+                component="NodeManager",
+            )
+        await _revoke(connection, key, node_id, actor=actor, reason=reason)
+        details = {"key": key, "reason": reason}
+        await connection.execute(
+            "INSERT INTO audit (at, actor, action, object, details) VALUES (now(), $1, 'node.revoke', $2, $3)",
+            *(actor, node_id, json.dumps(details)),
+        )
+
+
+async def _revoke(connection: Connection, key: str, node_id: str, *, actor: str, reason: str) -> None:
+    await connection.execute(
+        "INSERT INTO revoked_keys (key, node_id, actor, reason, revoked_at) VALUES ($1, $2, $3, $4, now())"
+        " ON CONFLICT (key) DO NOTHING",
+        *(key, node_id, actor, storable(reason)),
+    )

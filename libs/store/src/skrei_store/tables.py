@@ -334,6 +334,18 @@ class NodeKey(Base):
     joined_at: Mapped[datetime]
 
 
+class RevokedKey(Base):
+    """A key that spoke for a node and is let in no more, whatever is signed for it."""
+
+    __tablename__ = "revoked_keys"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    node_id: Mapped[str] = mapped_column(ID)
+    actor: Mapped[str]
+    reason: Mapped[str]
+    revoked_at: Mapped[datetime]
+
+
 class History(Base):
     """Every transition once, numbered within its job without gaps; never changed."""
 

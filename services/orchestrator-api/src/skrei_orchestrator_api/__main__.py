@@ -33,6 +33,7 @@ from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.listeners import Listeners
+from skrei_orchestrator_api.node_access import NodeAccess
 from skrei_orchestrator_api.node_changes import NodeChanges
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
@@ -142,9 +143,19 @@ async def serve(settings: Settings) -> None:
             return
         async with Record.open(settings) as record:
             submissions = Submissions(record, bus, settings)
-            join_token = _secret(settings.join_token_file)
             public_key = settings.token_public_key.read_bytes()
             verifier = TokenVerifier(public_key)
+            gate = Gate(
+                hosts=settings.hosts,
+                owner_token=_secret(settings.owner_token_file),
+                join_token=_secret(settings.join_token_file),
+                trust_loopback=settings.trust_loopback,
+                names_client=verifier.names_client,
+                origins=frozenset(settings.api_cors_origins),
+            )
+            access = NodeAccess(
+                record, gate, token_file=settings.join_token_file, revoked_file=settings.revoked_keys_file
+            )
             deps = Deps(
                 settings=settings,
                 record=record,
@@ -153,24 +164,19 @@ async def serve(settings: Settings) -> None:
                 signer=TokenSigner(settings.token_key.read_bytes()),
                 verifier=verifier,
                 internal_token=settings.internal_token_file.read_text("ascii").strip(),
-                gate=Gate(
-                    hosts=settings.hosts,
-                    owner_token=_secret(settings.owner_token_file),
-                    join_token=join_token,
-                    trust_loopback=settings.trust_loopback,
-                    names_client=verifier.names_client,
-                    origins=frozenset(settings.api_cors_origins),
-                ),
+                gate=gate,
+                access=access,
                 changes=NodeChanges(record, submissions, settings.node_change_seconds),
                 listeners=Listeners(bus, settings.event_listeners),
-                join_token=join_token,
                 node_signer=_signer(settings.node_signer),
                 token_public_key=public_key.decode("ascii"),
             )
             log.info("api_started", host=settings.api_host, port=socks[0].getsockname()[1])
             http = serve_http(new_server(deps), socks, submissions)
             purge = every(PURGE_INTERVAL, record.purge_tokens, name="purge", clock=SystemClock(), give_up_after=1_000)
-            await run_until_stopped(stop, http=http, purge=purge, watchdog=Watchdog().run())
+            # A crash between a revocation's commit and its file is mended here, and whenever the record was away.
+            revoked = every(PURGE_INTERVAL, access.publish, name="revoked", clock=SystemClock(), give_up_after=1_000)
+            await run_until_stopped(stop, http=http, purge=purge, revoked=revoked, watchdog=Watchdog().run())
     finally:
         for sock in socks:
             sock.close()

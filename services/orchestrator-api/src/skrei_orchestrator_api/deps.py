@@ -11,6 +11,7 @@ from skrei_orchestrator_api.access import Caller
 from skrei_orchestrator_api.activity import Activity
 from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.listeners import Listeners
+from skrei_orchestrator_api.node_access import NodeAccess
 from skrei_orchestrator_api.node_changes import NodeChanges
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
@@ -29,9 +30,9 @@ class Deps:
     verifier: TokenVerifier
     internal_token: str = field(repr=False)  # a traceback may show these
     gate: Gate = field(repr=False)
+    access: NodeAccess = field(repr=False)
     changes: NodeChanges
     listeners: Listeners
-    join_token: str = field(default="", repr=False)
     node_signer: Signer | None = field(default=None, repr=False)
     token_public_key: str = ""
     activity: Activity = field(default_factory=Activity)

@@ -66,7 +66,10 @@ class Failures:
 
 
 class Gate:
-    """Lets callers in. `hosts` are the names that this machine's own programs and pages may call the server by."""
+    """Lets callers in. `hosts` are the names that this machine's own programs and pages may call the server by.
+
+    `join_token` is the one that holds now; empty: nobody can join.
+    """
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class Gate:
         self._origins = origins
         self._hosts = hosts
         self._owner = owner_token.encode()
-        self._join = join_token.encode()
+        self.join_token = join_token
         self._trust_loopback = trust_loopback
         self._failures = failures or Failures()
 
@@ -112,7 +115,7 @@ class Gate:
         token = text.strip().encode()
         if scheme.lower() != "bearer":
             return Shown.OTHER
-        owner, join = hmac.compare_digest(token, self._owner), hmac.compare_digest(token, self._join)
+        owner, join = hmac.compare_digest(token, self._owner), hmac.compare_digest(token, self.join_token.encode())
         if token and owner:
             return Shown.OWNER
         if token and join:

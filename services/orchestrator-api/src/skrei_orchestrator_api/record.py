@@ -23,7 +23,7 @@ from skrei_store import lookups, node_intents
 from skrei_store.admission import Admission
 from skrei_store.db import CONNECT_SECONDS, open_pool
 from skrei_store.idempotency import purge_tokens
-from skrei_store.joining import Joining, join_node
+from skrei_store.joining import Joining, join_node, revoke_node
 from skrei_store.rerun import rerun_job
 from skrei_store.stop import stop_job
 from skrei_store.submission import Submission, Submitted
@@ -108,6 +108,22 @@ class Record:
         """Let a node in. Raises Conflict where another key speaks for it."""
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
             await join_node(connection, wanted)
+
+    async def revoke_node(self, node_id: str, *, actor: str, reason: str) -> None:
+        """Let a node in no more with its key. Raises Conflict where it was given none."""
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            await revoke_node(connection, node_id, actor=actor, reason=reason)
+
+    async def revoked_keys(self) -> list[str]:
+        """Return all keys that are let in no more, oldest first."""
+        return [row["key"] for row in await self._pool.fetch("SELECT key FROM revoked_keys ORDER BY revoked_at, key")]
+
+    async def audit(self, actor: str, action: str, what: str) -> None:
+        """Write down what somebody did that changes nothing else in the record."""
+        await self._pool.execute(
+            "INSERT INTO audit (at, actor, action, object, details) VALUES (now(), $1, $2, $3, '{}')",
+            *(actor, action, what),
+        )
 
     async def purge_tokens(self) -> None:
         """Forget idempotency tokens that have expired."""

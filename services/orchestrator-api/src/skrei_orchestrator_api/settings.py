@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     join_token_file: Path | None = None
     """The token that another machine shows to become a node, in a file; none: nobody can join."""
 
+    revoked_keys_file: Path | None = None
+    """Where keys of nodes that are let in no more are written, for who runs the nats-server; none: it is not ours."""
+
     node_signer: Path | None = None
     """The key that signs joining nodes for the transport (a JSON file); none: nobody can join."""
 

@@ -5,11 +5,12 @@ from urllib.parse import quote
 
 from skrei.cli import render, render_nodes
 from skrei.cli.ask import Ask
-from skrei.cli.flags import OBJECT, TABLE, one_of, page, text, texts
+from skrei.cli.flags import OBJECT, TABLE, flag, one_of, page, text, texts
 from skrei.cli.grammar import Argument, Command, Misuse, Option, Values
 from skrei.cli.join_line import join_command
 from skrei.cli.shape import Shape
 from skrei.cli.watch import WATCH, watched
+from skrei.errors import Rejected
 from skrei.views import Node, Page, items
 
 ORDERS = ("id", "type", "available_cpu", "available_memory", "available_disk", "available_gpu", "approval", "status")
@@ -39,7 +40,17 @@ JOIN_LINE = Command(
     "node join-line",
     "Print the command that makes another machine a node; it holds the join token.",
     "skrei.cli.nodes:join_line",
-    (text("--data-dir", "FOLDER", "Read it from the data folder of a control plane of this machine."),),
+    (
+        text("--data-dir", "FOLDER", "Read it from the data folder of a control plane of this machine."),
+        flag("--rotate", "Make a new token first: nobody can join by the old one any more. Nodes that joined go on."),
+    ),
+)
+REVOKE = Command(
+    "node revoke",
+    "Let a node in no more with the key that it joined with: it is cut off at once.",
+    "skrei.cli.nodes:revoke",
+    (text("--reason", "TEXT", "Why, for the audit."),),
+    (NODE,),
 )
 
 
@@ -127,11 +138,30 @@ def _path(values: Values) -> str:
 def join_line(values: Values) -> None:
     """Print the command for another machine: from the API, or from the files of a stack here."""
     folder = values.text("data-dir")
+    if folder and values.flag("rotate"):
+        raise Rejected("--rotate asks the control plane's API.", hint="Leave --data-dir out.")
     if folder:
         render.line(join_command(Path(folder)))
         return
     with Ask(values.text("api")) as ask:
-        command = str(ask.get("/orchestrator/join").get("Command") or "")
+        answer = (
+            ask.call("POST", "/orchestrator/join/token", body={})
+            if values.flag("rotate")
+            else ask.get("/orchestrator/join")
+        )
+    command = str(answer.get("Command") or "")
     render.line(command)
     if command.endswith(" --token TOKEN"):
         render.note("TOKEN is for the owner: ask as the user who started Skrei, or set SKREI_API_KEY.")
+
+
+def revoke(values: Values) -> None:
+    """Cut a node off."""
+    with Ask(values.text("api")) as ask:
+        path = f"/orchestrator/nodes/{quote(values.text('NODE'), safe='')}/credentials"
+        answer = ask.call("DELETE", path, body={"Reason": values.text("reason")})
+    render.line(str(answer.get("NodeID") or ""))
+    render.note(
+        "Its key is refused from now on. Whoever still has the join token can come back under a new key: "
+        "`skrei node join-line --rotate` changes that too."
+    )

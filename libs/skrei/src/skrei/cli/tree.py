@@ -46,6 +46,7 @@ COMMANDS = {
     "node reject": "skrei.cli.nodes:REJECT",
     "node delete": "skrei.cli.nodes:DELETE",
     "node join-line": "skrei.cli.nodes:JOIN_LINE",
+    "node revoke": "skrei.cli.nodes:REVOKE",
     "agent alive": "skrei.cli.agents:ALIVE",
     "agent node": "skrei.cli.agents:NODE",
     "agent version": "skrei.cli.agents:VERSION",

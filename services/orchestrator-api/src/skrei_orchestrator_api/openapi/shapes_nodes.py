@@ -111,5 +111,12 @@ SCHEMAS: dict[str, Schema] = {
             "ServerVersion": TEXT,
         },
     ),
+    "NodeRevoke": thing(
+        "What is said when a node's key is taken back.",
+        {},
+        {"Reason": {"type": "string", "description": "Why, for the audit."}},
+        examples=[{"Reason": "the laptop was stolen"}],
+    ),
+    "NodeRevoked": thing("The node that is let in no more.", {"NodeID": TEXT}),
     "JoinLine": thing("The command that makes another machine a node.", {"Command": TEXT, "URL": TEXT}),
 }

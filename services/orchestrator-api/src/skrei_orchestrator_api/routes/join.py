@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from skrei_domain.errors import Conflict, Unavailable
+from skrei_domain.errors import Conflict, Invalid, Unavailable
 from skrei_kit import nats_auth
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api.access import JOIN_PATH, Caller
@@ -14,7 +14,9 @@ from skrei_orchestrator_api.deps import Deps, caller_of, deps_of
 from skrei_orchestrator_api.describing import described
 from skrei_orchestrator_api.http import answer, fields, read_json
 from skrei_orchestrator_api.joining import HIDDEN_TOKEN, join_line, nobody_joined, read_join, seen_from
+from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.routes.agent import VERSION
+from skrei_orchestrator_api.routes.nodes import NODES
 from skrei_store.joining import Joining
 
 log = get_logger()
@@ -30,6 +32,8 @@ async def join(request: Request) -> Response:
     wanted = read_join(body, now=time.time())
     address = request.client.host if request.client is not None else ""
     await deps.record.join_node(Joining(wanted.node_id, wanted.key, wanted.name, address, wanted.take_over))
+    if wanted.take_over:
+        await deps.access.publish()  # the key that spoke for it speaks no more
     log.info("node_joined", node_id=wanted.node_id, name=wanted.name, address=address, take_over=wanted.take_over)
     asked = request.headers.get("host", "")
     return answer(
@@ -47,6 +51,41 @@ async def join(request: Request) -> Response:
 
 
 @described(answer="JoinLine", refusals=(409,))
+async def rotate(request: Request) -> Response:
+    """Make a new join token; the one that was lets nobody in any more. For the owner alone."""
+    deps = deps_of(request)
+    await deps.access.rotate_token(_owner(request))
+    return answer(request, {"Command": line_for(deps, Caller.OWNER), "URL": _url(deps)})
+
+
+@described(answer="NodeRevoked", body="NodeRevoke", refusals=(404, 409))
+async def revoke(request: Request) -> Response:
+    """Let a node in no more with the key that it joined with. For the owner alone."""
+    deps, actor = deps_of(request), _owner(request)
+    node = await deps.record.find_node(request.path_params["node_id"])
+    body = fields(await read_json(request), "Reason")
+    reason = body.get("Reason", "")
+    if not isinstance(reason, str):
+        raise Invalid("Reason: allowed: a text", component="NodeManager")
+    await deps.access.revoke(node.id, actor=actor, reason=reason)
+    return answer(request, {"NodeID": node.id})
+
+
+def _owner(request: Request) -> str:
+    """Return what the audit calls the owner. Raises HttpProblem for anybody else, programs of this machine too."""
+    caller = caller_of(request)
+    if caller is not Caller.OWNER:
+        raise HttpProblem(
+            403,
+            "only the owner may take back what was given to nodes",
+            code="Forbidden",
+            component="Authorizer",
+            hint="ask as the user who started Skrei, or set SKREI_API_KEY to what stands in keys/owner.token",
+        )
+    return caller.value
+
+
+@described(answer="JoinLine", refusals=(409,))
 async def tell_line(request: Request) -> Response:
     """Return the command for another machine; the join token stands in it for the owner alone."""
     deps = deps_of(request)
@@ -56,22 +95,28 @@ async def tell_line(request: Request) -> Response:
 def line_for(deps: Deps, caller: Caller) -> str:
     """Return the command for another machine as this caller may see it. Raises Conflict where none can join."""
     url = _url(deps)
-    if not deps.join_token or not url:
+    if not deps.gate.join_token or not url:
         raise Conflict(
             "this control plane listens for its own machine only, so no other can join",
             hint="start it with `skrei serve --listen ADDR`, ADDR being an address that the others reach",
             component="NodeManager",
         )
-    return join_line(url, deps.join_token if caller is Caller.OWNER else HIDDEN_TOKEN)
+    return join_line(url, deps.gate.join_token if caller is Caller.OWNER else HIDDEN_TOKEN)
 
 
 def first_node_for(deps: Deps, caller: Caller) -> str:
     """Return how to add the first node, as this caller may see it."""
-    return nobody_joined(_url(deps) if deps.join_token else "", deps.join_token if caller is Caller.OWNER else "")
+    token = deps.gate.join_token
+    return nobody_joined(_url(deps) if token else "", token if caller is Caller.OWNER else "")
 
 
 def _url(deps: Deps) -> str:
     return deps.settings.join_url.rstrip("/")
 
 
-ROUTES = [Route(JOIN_PATH, join, methods=["POST"]), Route(JOIN_PATH, tell_line, methods=["GET"])]
+ROUTES = [
+    Route(JOIN_PATH, join, methods=["POST"]),
+    Route(JOIN_PATH, tell_line, methods=["GET"]),
+    Route(f"{JOIN_PATH}/token", rotate, methods=["POST"]),
+    Route(f"{NODES}/{{node_id}}/credentials", revoke, methods=["DELETE"]),
+]
