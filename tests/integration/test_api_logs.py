@@ -81,6 +81,7 @@ async def node(nats_url: str, node_id: str, chunks: list[dict[str, Any]]) -> Asy
         await client.close()
 
 
+@pytest.mark.row("1.8/live")
 async def test_a_running_executions_output_comes_from_its_node_as_it_is_said(api: Api, nats_url: str) -> None:
     job_id = await api.submit()
     execution_id = await api.rows.execution(job_id, node_id="n-live")
@@ -90,6 +91,51 @@ async def test_a_running_executions_output_comes_from_its_node_as_it_is_said(api
     assert (frames, code) == ([value(1, "one\n"), value(2, "two")], 1000)
     request = asked.get_nowait()
     assert (request.execution_id, request.follow, request.tail) == (execution_id, True, False)
+
+
+@pytest.mark.row("1.8/last-lines")
+async def test_of_what_was_said_before_only_the_last_lines_are_asked_for_where_one_says_so(
+    api: Api, nats_url: str
+) -> None:
+    job_id = await api.submit()
+    await api.rows.execution(job_id, node_id="n-live")
+    async with node(nats_url, "n-live", [{"end": True}]) as asked:
+        await read(api, f"{JOBS}/{job_id}/logs?follow=true&lines=7")
+    assert asked.get_nowait().lines == 7
+    ended = await api.submit()
+    execution_id = await api.rows.execution(ended, state="completed", observed="completed", stdout="")
+    await api.rows.result(ended, execution_id, inline=archive(stdout=b"1\n2\n3\n", stderr=b"bad", exitCode=b"0"))
+    frames, _ = await read(api, f"{JOBS}/{ended}/logs?lines=2")
+    assert frames == [value(1, "2\n3\n"), value(2, "bad")]
+    frames, _ = await read(api, f"{JOBS}/{ended}/logs?lines=10001")
+    assert "lines: '10001'; allowed" in frames[0]["error"]
+
+
+@pytest.mark.row("1.8/unit")
+async def test_a_partition_and_a_task_name_the_execution_that_is_read(api: Api) -> None:
+    job_id = await api.submit()
+    for task, partition in (("main", 0), ("main", 1), ("then", 1)):
+        await api.rows.execution(
+            job_id,
+            state="completed",
+            observed="completed",
+            task=task,
+            partition=partition,
+            stdout=f"{task} {partition}",
+        )
+    for query, said in (("partition=1&task=main", "main 1"), ("partition=0", "main 0"), ("task=then", "then 1")):
+        frames, _ = await read(api, f"{JOBS}/{job_id}/logs?{query}")
+        assert frames[0] == value(1, said)
+    frames, code = await read(api, f"{JOBS}/{job_id}/logs?partition=9&task=main")
+    assert (frames, code) == ([problem(f"no execution of task 'main' and partition 9 of job {job_id}")], 1000)
+
+
+@pytest.mark.row("1.8/readers")
+async def test_a_reader_too_many_is_told_to_come_again(postgres_url: str, nats_url: str) -> None:
+    async with running_api(postgres_url, nats_url, log_readers=0) as api:
+        frames, code = await read(api, f"{JOBS}/x/logs")
+    assert code == 1000
+    assert "0 log readers are served already (SKREI_LOG_READERS); try again" in frames[0]["error"]
 
 
 async def test_the_node_is_told_when_the_reader_goes(api: Api, nats_url: str) -> None:
@@ -259,6 +305,7 @@ async def test_last_words_take_the_place_of_a_beginning_and_are_whole(
         assert frames == [value(1, "be"), told]
 
 
+@pytest.mark.row("1.8/execution-choice")
 async def test_an_execution_that_is_named_is_the_one_that_is_read(api: Api) -> None:
     job_id = await api.submit(Count=2)
     for partition in (0, 1):

@@ -112,3 +112,32 @@ def test_the_help_names_every_option_and_argument() -> None:
         assert name in told
     with pytest.raises(HelpWanted):
         read(RUN, ["--help"])
+
+
+@pytest.mark.row("7.3/job-logs")
+@pytest.mark.parametrize(
+    ("words", "tail", "job"),
+    [
+        (["-t", "j-1"], True, "j-1"),
+        (["j-1", "--tail"], True, "j-1"),
+        (["--tail", "20", "j-1"], 20, "j-1"),
+        (["-t20", "j-1"], 20, "j-1"),
+        (["-t=20", "j-1"], 20, "j-1"),
+        (["-ft", "5", "j-1"], 5, "j-1"),
+        (["--tail=false", "j-1"], False, "j-1"),
+        (["j-1"], None, "j-1"),
+    ],
+)
+def test_tail_is_a_flag_or_a_number_of_lines(words: list[str], tail: object, job: str) -> None:
+    from skrei.cli.logs import LOGS
+
+    values = read(LOGS, words)
+    assert (values.found["tail"], values.text("JOB")) == (tail, job)
+    assert values.count("tail") == (tail if type(tail) is int else None)
+
+
+def test_more_lines_than_there_are_is_a_misuse() -> None:
+    from skrei.cli.logs import LOGS
+
+    with pytest.raises(Misuse, match="at most 10000"):
+        read(LOGS, ["--tail", "10001"])

@@ -47,14 +47,32 @@ def test_bytes_that_are_no_text_come_exactly_from_the_result_where_no_person_loo
     assert out.getvalue() == b"a\xffb and more"
 
 
-def test_several_partitions_show_whole_lines_and_their_number_on_a_terminal(out: io.BytesIO) -> None:
+@pytest.mark.parametrize("plain", ["1", ""])
+def test_several_partitions_show_whole_lines_and_their_number_on_a_terminal(
+    out: io.BytesIO, plain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", plain)
+    monkeypatch.setenv("TERM", "xterm")
     one = told(out, many=True)
     one.live(1, 0, "half")
     assert out.getvalue() == b""
     one.live(1, 4, " line\nlast")
     one.end()
-    prefix = "[2] " if out.isatty() else ""
+    prefix = ("[2] " if plain else "\x1b[36m[2]\x1b[0m ") if out.isatty() else ""
     assert out.getvalue().decode() == f"{prefix}half line\n{prefix}last\n"
+
+
+def test_a_program_on_a_shared_terminal_cannot_speak_to_it_and_its_neighbour_breaks_no_character() -> None:
+    out = Terminal()
+    screen = screen_on(out, many=True)
+    first, second = Told(screen, "a"), Told(screen, "b 1")
+    first.whole(1, 0, "ø".encode()[:1])
+    second.whole(1, 0, b"\x1b[2J\n")
+    first.whole(1, 1, "ø".encode()[1:] + b"\n")
+    shown = out.getvalue().decode()
+    assert [line.rpartition("] ")[2] for line in shown.replace("\x1b[0m", "").splitlines()] == ["^[[2J", "ø"]
+    assert "[a]" in shown
+    assert "[b 1]" in shown
 
 
 @given(st.lists(st.binary(max_size=9)))

@@ -87,7 +87,7 @@ def test_every_command_of_the_peer_is_one_here() -> None:
         ("7.3/job-history", "job history j-1 --event-type execution --execution-id e-1 -v 1 --all-versions --limit 5",
          {"event-type": "execution", "execution-id": "e-1", "version": 1, "all-versions": True}),
         ("7.3/job-versions", "job versions j-1 --namespace s", {"JOB": "j-1", "namespace": "s"}),
-        ("7.3/job-logs", "job logs j-1 -e e-1 -f --namespace s",
+        ("7.3/job-logs", "job logs j-1 -e e-1 -f -t -v 2 --namespace s",
          {"execution-id": "e-1", "follow": True, "namespace": "s"}),
         ("7.3/job-stop", "job stop j-1 --quiet --namespace s", {"quiet": True, "namespace": "s"}),
         ("7.3/job-get", "job get j-1/outputs/a --output-dir d --raw --download-timeout-secs 60 --namespace s",

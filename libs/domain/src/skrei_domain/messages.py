@@ -260,13 +260,17 @@ class Heartbeat(Message):
 
 
 class LogRequest(Message):
-    """API to node: stream an execution's output on `subjects.log`; `follow` goes on until it ends."""
+    """API to node: stream an execution's output on `subjects.log`; `follow` goes on until it ends.
+
+    `tail`: only what comes from now on. `lines`: of what was said before only so many lines of each stream.
+    """
 
     type: Literal["skrei.log.request.v1"] = "skrei.log.request.v1"
     request_id: str
     execution_id: str
     follow: bool = False
     tail: bool = False
+    lines: int | None = None
     cancel: bool = False
 
 

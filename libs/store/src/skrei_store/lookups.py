@@ -246,17 +246,26 @@ async def find_execution(pool: asyncpg.Pool, job_id: str, key: str) -> Row:
 
 
 async def executions(
-    pool: asyncpg.Pool, job_id: str, *, version: int | None, order: str, reverse: bool, limit: int
+    pool: asyncpg.Pool,
+    job_id: str,
+    *,
+    version: int | None,
+    order: str,
+    reverse: bool,
+    limit: int,
+    task: str | None = None,
+    partition: int | None = None,
 ) -> list[Row]:
-    """Return a job's executions, of one version or all, in the order of a time column."""
+    """Return a job's executions, of one version or all, of a task or partition or all, by a time column."""
     if order not in ("created_at", "modified_at"):
         raise ValueError(f"{order!r} is not a column that executions are listed by")
     down = " DESC" if reverse else ""
     sql = (
         f"{_EXECUTION} WHERE e.job_id = $1 AND ($2::bigint IS NULL OR e.job_version = $2)"
+        " AND ($4::text IS NULL OR e.task = $4) AND ($5::bigint IS NULL OR e.partition = $5)"
         f" ORDER BY e.{order}{down}, e.task{down}, e.partition{down}, e.id{down} LIMIT $3"
     )
-    return list(await pool.fetch(sql, job_id, version, limit))
+    return list(await pool.fetch(sql, job_id, version, limit, task, partition))
 
 
 async def ready(pool: asyncpg.Pool, job_id: str) -> list[Row]:

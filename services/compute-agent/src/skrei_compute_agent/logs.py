@@ -29,6 +29,8 @@ WINDOW_BYTES = 256 * 1024
 """Sent without knowing that the server has it: bounds what all readers together can queue on the connection."""
 POLL_SECONDS = 0.05
 """How often a followed file is looked at: below what a person notices, cheap beside anything that writes."""
+TAIL_BYTES = 1024 * 1024
+"""Looked at from the end of an output for its last lines."""
 READERS = 64
 """Readers of one node at once: each holds two files open."""
 FOLLOW_SECONDS = 3600.0
@@ -40,6 +42,22 @@ class _Stream(NamedTuple):
     number: int  # 1 stdout, 2 stderr, as in the API
     file: BinaryIO
     decoder: codecs.IncrementalDecoder
+
+
+def begin_of_last(file: BinaryIO, lines: int) -> int:
+    """Return where the last lines of a file begin, within TAIL_BYTES of its end; one that has not ended is a line."""
+    end = file.seek(0, 2)
+    if not lines:
+        return end
+    begin = max(0, end - TAIL_BYTES)
+    file.seek(begin)
+    data = file.read(end - begin) or b""
+    position = len(data) - data.endswith(b"\n")
+    for _ in range(lines):
+        position = data.rfind(b"\n", 0, position)
+        if position < 0:
+            return begin
+    return begin + position + 1
 
 
 class LogServer:
@@ -153,7 +171,9 @@ class LogServer:
         opened = []
         for number, path in ((1, places.stdout), (2, places.stderr)):
             file = stack.enter_context(path.open("rb", buffering=0))
-            if request.tail:
+            if request.lines is not None:
+                file.seek(begin_of_last(file, request.lines))
+            elif request.tail:
                 file.seek(0, 2)
             opened.append(_Stream(number, file, codecs.getincrementaldecoder("utf-8")("replace")))
         return opened

@@ -11,6 +11,7 @@ from skrei_orchestrator_api.access import Caller
 from skrei_orchestrator_api.activity import Activity
 from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.listeners import Listeners
+from skrei_orchestrator_api.log_readers import LogReaders
 from skrei_orchestrator_api.node_access import NodeAccess
 from skrei_orchestrator_api.node_changes import NodeChanges
 from skrei_orchestrator_api.record import Record
@@ -36,6 +37,10 @@ class Deps:
     node_signer: Signer | None = field(default=None, repr=False)
     token_public_key: str = ""
     activity: Activity = field(default_factory=Activity)
+    log_readers: LogReaders = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "log_readers", LogReaders(self.settings.log_readers))
 
 
 def deps_of(connection: HTTPConnection) -> Deps:

@@ -21,6 +21,7 @@ from skrei_domain.messages import LogChunk, LogRequest
 from skrei_kit.bus import BusUnavailable, Message
 from skrei_orchestrator_api import kept_output
 from skrei_orchestrator_api.deps import Deps
+from skrei_orchestrator_api.log_pieces import Piece, capped, last_lines
 from skrei_orchestrator_api.views import ExecutionView, JobView
 
 QUEUE_CHUNKS = 16
@@ -43,7 +44,8 @@ _DISCARDED = frozenset({ExecutionState.FAILED, ExecutionState.STOPPED, Execution
 class Selection:
     """Which output is asked for, and whether to wait for more (`follow`) or to skip what was said before (`tail`).
 
-    It is that of the version (0: the current one) unless an execution is named, or `all_versions` are meant.
+    It is that of the version (0: the current one) unless an execution is named, or `all_versions` are meant; of a task
+    and partition where those are named. `lines`: of what was said before only so many lines of each stream.
     """
 
     job_id: str
@@ -53,6 +55,9 @@ class Selection:
     tail: bool = False
     version: int = 0
     all_versions: bool = False
+    task: str | None = None
+    partition: int | None = None
+    lines: int | None = None
 
 
 class NodeSilent(Unavailable):
@@ -67,7 +72,7 @@ class TransportAway(Unavailable):
     code = "transport-away"
 
 
-async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int, str]]:
+async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[Piece]:
     """Yield (stream, text) until the end: stream 1 is stdout, 2 stderr. Raises SkreiError with what went wrong."""
     job = await deps.record.find_job(selection.job_id, selection.namespace, selection.version)
     execution = await _choose(deps, job, selection)
@@ -82,14 +87,14 @@ async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int
     if not execution.state.is_terminal:
         told = False
         try:
-            async for chunk in _live(deps, execution, selection):
+            async for piece in capped(_live(deps, execution, selection)):
                 told = True
-                yield chunk.stream, chunk.data
+                yield piece
             return
         except (NodeSilent, TransportAway) as error:
             if told or selection.tail:
                 raise
-            async for piece in _sent_instead(deps, execution, error):
+            async for piece in _cut(_sent_instead(deps, execution, error), selection):
                 yield piece
             return
         except _NotThere as error:
@@ -99,8 +104,12 @@ async def read_logs(deps: Deps, selection: Selection) -> AsyncIterator[tuple[int
                 raise Unavailable(error.message) from error
     if selection.tail and not selection.follow:
         return
-    async for piece in kept_output.ended(deps, execution):
+    async for piece in _cut(kept_output.ended(deps, execution), selection):
         yield piece
+
+
+def _cut(pieces: AsyncIterator[Piece], selection: Selection) -> AsyncIterator[Piece]:
+    return pieces if selection.lines is None else last_lines(pieces, selection.lines)
 
 
 class _NotThere(SkreiError):
@@ -112,13 +121,32 @@ async def _choose(deps: Deps, job: JobView, asked: Selection) -> ExecutionView:
     if asked.execution_id:
         return await deps.record.find_execution(job.id, asked.execution_id)
     version = None if asked.all_versions else job.version
-    found = await deps.record.executions(job.id, order="modified_at", reverse=True, limit=LOOKED_AT, version=version)
+    found = await deps.record.executions(
+        job.id,
+        order="modified_at",
+        reverse=True,
+        limit=LOOKED_AT,
+        version=version,
+        task=asked.task,
+        partition=asked.partition,
+    )
+    if not found and (asked.task is not None or asked.partition is not None):
+        raise _no_such_unit(job, asked)
     if not found:
         if job.is_terminal:
             said = f": {job.message}" if job.message else ""
             raise NotFound(f"no execution of job {job.id} ever ran; it is {job.state.value}{said}")
         raise NotFound(f"no executions of job {job.id} yet", hint="see `skrei job describe` for what it waits for")
     return next((execution for execution in found if execution.state not in _DISCARDED), found[0])
+
+
+def _no_such_unit(job: JobView, asked: Selection) -> NotFound:
+    what = [f"task {asked.task!r}"] if asked.task is not None else []
+    what += [f"partition {asked.partition}"] if asked.partition is not None else []
+    return NotFound(
+        f"no execution of {' and '.join(what)} of job {job.id}",
+        hint="`skrei job executions` lists what there is, with tasks and partitions",
+    )
 
 
 async def _sent_instead(deps: Deps, execution: ExecutionView, why: Unavailable) -> AsyncIterator[tuple[int, str]]:
@@ -132,10 +160,14 @@ async def _sent_instead(deps: Deps, execution: ExecutionView, why: Unavailable) 
         raise why from None
 
 
-async def _live(deps: Deps, execution: ExecutionView, selection: Selection) -> AsyncIterator[LogChunk]:
+async def _live(deps: Deps, execution: ExecutionView, selection: Selection) -> AsyncIterator[Piece]:
     """Yield what the node streams until its end chunk."""
     request = LogRequest(
-        request_id=str(uuid.uuid4()), execution_id=execution.id, follow=selection.follow, tail=selection.tail
+        request_id=str(uuid.uuid4()),
+        execution_id=execution.id,
+        follow=selection.follow,
+        tail=selection.tail,
+        lines=selection.lines,
     )
     silence = deps.settings.log_silence_seconds
     if execution.state is ExecutionState.UNKNOWN:
@@ -158,7 +190,7 @@ async def _live(deps: Deps, execution: ExecutionView, selection: Selection) -> A
             if chunk.problem is not None:
                 raise _NotThere(chunk.problem.message)
             if chunk.data:
-                yield chunk
+                yield chunk.stream, chunk.data
             if chunk.end:
                 return
 

@@ -21,6 +21,7 @@ from http.client import HTTPException
 from typing import Any, BinaryIO, TypeVar
 
 from skrei_domain.errors import NotFound, Unavailable
+from skrei_orchestrator_api.log_pieces import cut_marker
 
 T = TypeVar("T")
 
@@ -137,7 +138,7 @@ def _text(file: Any, stream: int) -> Iterator[tuple[int, str]]:
     if text := decoder.decode(b"", final=True):
         yield stream, text
     if not left:
-        yield stream, f"\n[cut after {MAX_OUTPUT_BYTES:,} bytes: `skrei job get` has all of it]\n"
+        yield stream, cut_marker(MAX_OUTPUT_BYTES)
 
 
 @contextmanager

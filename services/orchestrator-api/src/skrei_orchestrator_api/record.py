@@ -222,10 +222,27 @@ class Record:
         return ExecutionView.of(await lookups.find_execution(self._pool, job_id, key), self._keep)
 
     async def executions(
-        self, job_id: str, *, order: str, reverse: bool, limit: int, version: int | None
+        self,
+        job_id: str,
+        *,
+        order: str,
+        reverse: bool,
+        limit: int,
+        version: int | None,
+        task: str | None = None,
+        partition: int | None = None,
     ) -> list[ExecutionView]:
-        """Return a job's executions."""
-        rows = await lookups.executions(self._pool, job_id, version=version, order=order, reverse=reverse, limit=limit)
+        """Return a job's executions; of one task or partition where they are named."""
+        rows = await lookups.executions(
+            self._pool,
+            job_id,
+            version=version,
+            order=order,
+            reverse=reverse,
+            limit=limit,
+            task=task,
+            partition=partition,
+        )
         found: list[ExecutionView] = []
         for start in range(0, len(rows), TURN_ROWS):
             found += [ExecutionView.of(row, self._keep) for row in rows[start : start + TURN_ROWS]]

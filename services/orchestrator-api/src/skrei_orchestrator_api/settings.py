@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     node_change_seconds: float = 2.0
     """How long the leader may take to carry out a change of a node before it is answered as written down."""
 
+    log_readers: int = 128
+    """Readers of logs at once: each may hold 2.5 MiB for a slow reader; more are told to come again."""
+
     log_silence_seconds: float = 10.0
     """How long a node may take to answer a log reader."""
 

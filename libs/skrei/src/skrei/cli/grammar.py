@@ -34,6 +34,7 @@ class Kind(Enum):
     """What an option's value is."""
 
     FLAG = auto()
+    COUNT = auto()  # a flag, or a whole number: `--tail`, `--tail 20`
     TEXT = auto()
     TEXTS = auto()  # may be given several times
     INTEGER = auto()
@@ -66,7 +67,7 @@ class Option:
     @property
     def takes_value(self) -> bool:
         """Whether a value follows."""
-        return self.kind is not Kind.FLAG
+        return self.kind not in (Kind.FLAG, Kind.COUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,11 @@ class Values:
         """Return the values with others instead; names are those of options, with `_` for `-`."""
         return Values({**self.found, **{name.replace("_", "-"): value for name, value in more.items()}}, self.given)
 
+    def count(self, name: str) -> int | None:
+        """Return the number that a flag was given with; None where it was given alone, or not at all."""
+        value = self.found.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
     def seconds(self, name: str) -> float:
         """Return seconds; 0 when there are none."""
         value = self.found.get(name)
@@ -205,12 +211,16 @@ class _Reading:
                     raise HelpWanted
                 raise self._unknown(name if len(word) == 2 else word)
             rest = word[number + 1 :]
-            if option.takes_value or rest.startswith("="):
+            numbered = option.kind is Kind.COUNT and (not rest or rest.isdigit())
+            if option.takes_value or numbered or rest.startswith("="):
                 self._take(option, name, rest.removeprefix("=") if rest else None, left)
                 return
             self._set(option, True)
 
     def _take(self, option: Option, name: str, value: str | None, left: list[str]) -> None:
+        if option.kind is Kind.COUNT:
+            self._count(option, name, value, left)
+            return
         if option.kind is Kind.FLAG:
             self._set(option, True if value is None else self._truth(name, value))
             return
@@ -219,6 +229,16 @@ class _Reading:
                 raise self._misuse(f"{name} needs a value: {name} {option.metavar}")
             value = left.pop(0)
         self._set(option, self._parsed(option, name, value))
+
+    def _count(self, option: Option, name: str, value: str | None, left: list[str]) -> None:
+        if value is None and left and left[0].isascii() and left[0].isdigit():
+            value = left.pop(0)
+        if value is None or not (value.isascii() and value.isdigit()):
+            self._set(option, True if value is None else self._truth(name, value))
+        elif option.most is not None and int(value) > option.most:
+            raise self._misuse(f"{name} {value}: at most {option.most}")
+        else:
+            self._set(option, int(value))
 
     def _truth(self, name: str, value: str) -> bool:
         if value.lower() not in TRUE | FALSE:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 from skrei.cli.log_frames import LogQuery, frames
 from skrei.cli.screen import Told
@@ -14,21 +15,24 @@ QUIET_SECONDS = 2.0
 
 
 class LiveLogs(threading.Thread):
-    """Shows one execution's output as it comes. A stream that breaks is opened again, and nothing is shown twice."""
+    """Shows one execution's output as it comes. A stream that breaks is opened again, and nothing is shown twice.
 
-    def __init__(self, endpoint: str, job_id: str, execution_id: str, told: Told) -> None:
-        super().__init__(name=f"logs {execution_id}", daemon=True)
+    One that is not read from its beginning (see `query`) goes on with what comes, where it broke.
+    """
+
+    def __init__(self, endpoint: str, query: LogQuery, told: Told) -> None:
+        super().__init__(name=f"logs {query.execution}", daemon=True)
         self.told = told
         self._endpoint = endpoint
-        self._query = LogQuery(job_id, execution_id, follow=True)
+        self._query = replace(query, follow=True)
         self._over = threading.Event()
         self._connected = threading.Event()
 
-    def finish(self) -> None:
+    def finish(self, limit_seconds: float | None = None) -> None:
         """The execution has ended: return once its stream has, or says no more. One that has not begun is given up."""
         self._over.set()
         if self._connected.is_set():
-            self.join()
+            self.join(limit_seconds)
 
     def run(self) -> None:
         """Follow the output to its end."""
@@ -43,6 +47,9 @@ class LiveLogs(threading.Thread):
 
     def _stream(self) -> None:
         position = {1: 0, 2: 0}
+        if self._connected.is_set() and (self._query.tail or self._query.lines is not None):
+            position = dict(self.told.shown)
+            self._query = replace(self._query, tail=True, lines=None)
         heard = time.monotonic()
         for said in frames(self._endpoint, self._query):
             if not self._connected.is_set():

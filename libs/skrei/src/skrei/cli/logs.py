@@ -1,13 +1,17 @@
 """`skrei logs`: what a job says, live or after its end."""
 
-from skrei.cli import render
-from skrei.cli.ask import Ask, job_path
-from skrei.cli.flags import LAST, NAMESPACE, flag, text
-from skrei.cli.grammar import Command, Values
+from skrei import calls
+from skrei.cli import render, several_logs
+from skrei.cli.ask import Ask
+from skrei.cli.flags import LAST, NAMESPACE, VERSION, flag, integer, text
+from skrei.cli.grammar import Command, Kind, Option, Values
 from skrei.cli.log_frames import LogQuery, frames
 from skrei.cli.references import job_named
 from skrei.errors import LogsFailed
-from skrei.views import Execution, Job
+from skrei.views import Execution
+
+MOST_LINES = 10_000
+"""Lines before now that can be asked for: what the API gives."""
 
 LOGS = Command(
     "job logs",
@@ -15,8 +19,16 @@ LOGS = Command(
     "skrei.cli.logs:logs",
     (
         flag("--follow", "Go on until the execution ends.", "-f"),
-        flag("--tail", "Only what comes from now on.", "-t"),
+        Option(
+            ("--tail", "-t"),
+            "Only what comes from now on; with a number, so many lines before it too.",
+            Kind.COUNT,
+            most=MOST_LINES,
+        ),
         text("--execution-id", "ID", "The output of this execution.", "-e"),
+        integer("--partition", "The output of this partition.", "-p"),
+        text("--task", "NAME", "The output of this task."),
+        VERSION,
         NAMESPACE,
     ),
     (LAST,),
@@ -24,19 +36,24 @@ LOGS = Command(
 
 
 def logs(values: Values) -> None:
-    """Print the output of one execution."""
+    """Print what the executions that are meant say: of several, side by side, each line with where it is from."""
     with Ask(values.text("api")) as ask:
         typed = values.text("JOB")
-        job = job_named(typed, ask.endpoint)
-        execution = values.text("execution-id") or _one_of_several(ask, job, typed, values.text("namespace"))
         query = LogQuery(
-            job,
-            execution,
+            job_named(typed, ask.endpoint),
+            values.text("execution-id"),
             follow=values.flag("follow"),
             tail=values.flag("tail"),
             namespace=values.text("namespace"),
+            lines=values.count("tail"),
+            task=values.text("task"),
+            partition=values.integer("partition") if "partition" in values.given else None,
+            version=values.integer("version"),
         )
         try:
+            if not query.execution and (several := _several(ask, query)):
+                several_logs.show(ask, several, query)
+                return
             for said in frames(ask.endpoint, query):
                 if said is not None:
                     render.output_text(said.text, said.stream)
@@ -46,23 +63,12 @@ def logs(values: Values) -> None:
     render.next_step(f"skrei describe {typed}", "how it stands")
 
 
-def _one_of_several(ask: Ask, job: str, typed: str, namespace: str) -> str:
-    """Return the execution to show of a job with several partitions, saying which; empty leaves it to the API."""
-    from skrei.cli.looks import executions_of
-    from skrei.progress import best_attempts
-
-    found = Job.parse(ask.get(job_path(job), namespace=namespace).get("Job") or {})
-    best = best_attempts(executions_of(ask, found.id)) if found.units > 1 else ()
-    if not best:
-        return ""
-    render.note(
-        f"{_which(best[0], found)}, execution {best[0].id}; for another: "
-        f"skrei logs {typed} -e EXECUTION (skrei job executions {typed} lists them)"
-    )
-    return best[0].id
-
-
-def _which(execution: Execution, job: Job) -> str:
-    if len(job.tasks) > 1:
-        return f"Task {execution.task}, partition {execution.partition}"
-    return f"Partition {execution.partition} of {job.count}"
+def _several(ask: Ask, query: LogQuery) -> tuple[Execution, ...]:
+    """Return the executions that are meant, one of each unit, where that is more than one; else nothing."""
+    if query.partition is not None and query.task:
+        return ()
+    job = ask.send(calls.job(query.job, namespace=query.namespace, version=query.version))
+    if job.units <= 1:
+        return ()
+    chosen = several_logs.chosen(ask.send(calls.executions(job.id, version=job.version)).items, query)
+    return chosen if len(chosen) > 1 or query.follow else ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, Any
 
 from skrei.cli.shape import PLAIN_TABLE, Shape
 from skrei.cli.texts import clean, columns, harmless, quantity, separated
@@ -53,7 +53,7 @@ def next_step(command: str, meaning: str) -> None:
         grey(f"Next: {command}  ({meaning})")
 
 
-def colours(stream: TextIO) -> bool:
+def colours(stream: IO[Any]) -> bool:
     """Return whether a stream shows colours: a terminal that can, of somebody who wants them (NO_COLOR)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 

@@ -94,6 +94,7 @@ class Stay:
         if sum(thread.is_alive() for thread in self._live.values()) >= MOST_FOLLOWED:
             return
         from skrei.cli.live_logs import LiveLogs
+        from skrei.cli.log_frames import LogQuery
 
         unit = (execution.task, execution.partition)
         before = self._partitions.get(unit)
@@ -101,7 +102,7 @@ class Stay:
             render.note(f"{self._name(execution)} runs again on {short(execution.node_id)}: its output restarts.")
         self._partitions[unit] = execution.id
         told = Told(self._screen, self._label(execution))
-        thread = self._live[execution.id] = LiveLogs(self.ask.endpoint, self.job_id, execution.id, told)
+        thread = self._live[execution.id] = LiveLogs(self.ask.endpoint, LogQuery(self.job_id, execution.id), told)
         thread.start()
 
     def _name(self, execution: Execution) -> str:

@@ -1,16 +1,19 @@
 """Logs over a WebSocket: JSON text frames, errors as frames, and close code 1000 at the end, as log readers expect."""
 
 import asyncio
+import contextlib
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from skrei_domain.spec import MAX_COUNT
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api import problems, queries, schemas
 from skrei_orchestrator_api.deps import deps_of
 from skrei_orchestrator_api.describing import NAMESPACE, Query, described
+from skrei_orchestrator_api.log_pieces import MOST_LINES
 from skrei_orchestrator_api.logs import Selection, read_logs
 from skrei_orchestrator_api.problems import HttpProblem
 
@@ -27,14 +30,24 @@ SEND_SECONDS = 30.0
 async def logs(socket: WebSocket) -> None:
     """Send the output of one execution, then close."""
     await socket.accept()
-    reader = asyncio.create_task(_until_gone(socket))
-    sender = asyncio.create_task(_send(socket))
-    try:
-        await asyncio.wait({reader, sender}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        reader.cancel()
-        sender.cancel()
-        await asyncio.gather(reader, sender, return_exceptions=True)
+    with deps_of(socket).log_readers.one() as admitted:
+        reader = asyncio.create_task(_until_gone(socket))
+        sender = asyncio.create_task(_send(socket) if admitted else _turn_away(socket))
+        try:
+            await asyncio.wait({reader, sender}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reader.cancel()
+            sender.cancel()
+            await asyncio.gather(reader, sender, return_exceptions=True)
+
+
+async def _turn_away(socket: WebSocket) -> None:
+    """Say that there are too many readers: after the upgrade that is a frame, as every error is."""
+    most = deps_of(socket).log_readers.most
+    with contextlib.suppress(WebSocketDisconnect, TimeoutError):
+        await _error(socket, f"{most} log readers are served already (SKREI_LOG_READERS); try again in a moment")
+        async with asyncio.timeout(SEND_SECONDS):
+            await socket.close(1000)
 
 
 async def _until_gone(socket: WebSocket) -> None:
@@ -54,6 +67,9 @@ async def _send(socket: WebSocket) -> None:
                 tail=queries.flag(socket, "tail"),
                 version=queries.version(socket),
                 all_versions=queries.flag(socket, "all_job_versions"),
+                task=queries.text(socket, "task") or None,
+                partition=_number(socket, "partition", MAX_COUNT - 1),
+                lines=_number(socket, "lines", MOST_LINES),
             )
             async for stream, text in read_logs(deps_of(socket), selection):
                 for start in range(0, len(text), FRAME_CHARACTERS):
@@ -62,12 +78,19 @@ async def _send(socket: WebSocket) -> None:
         except WebSocketDisconnect:
             raise
         except Exception as error:  # noqa: BLE001 - after the upgrade every error is a frame; the table logs it
-            problem = problems.problem_of(error)
-            await _frame(socket, {"error": problem.message, "value": {"Type": 0, "Line": ""}})
+            await _error(socket, problems.problem_of(error).message)
         async with asyncio.timeout(SEND_SECONDS):
             await socket.close(1000)
     except (WebSocketDisconnect, TimeoutError):
         log.debug("log_reader_gone", job_id=socket.path_params["job_id"])
+
+
+async def _error(socket: WebSocket, message: str) -> None:
+    await _frame(socket, {"error": message, "value": {"Type": 0, "Line": ""}})
+
+
+def _number(socket: WebSocket, name: str, high: int) -> int | None:
+    return queries.number(socket, name, high=high) if socket.query_params.get(name) else None
 
 
 async def _frame(socket: WebSocket, frame: dict[str, object]) -> None:
@@ -82,6 +105,9 @@ async def _frame(socket: WebSocket, frame: dict[str, object]) -> None:
         Query("execution_id", "Of this execution; of the latest that says most where none is named."),
         Query("follow", "Go on until it has ended.", "boolean", True),
         Query("tail", "Only what is said from now on.", "boolean", False),
+        Query("lines", "Of what was said before only so many lines of each stream, and then on.", "integer", 100),
+        Query("task", "Of this task.", example="main"),
+        Query("partition", "Of this partition.", "integer", 0),
     ),
 )
 async def not_upgraded(request: Request) -> Response:

@@ -1,0 +1,136 @@
+"""The output of several executions side by side: each line with the partition or task that it is from."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from skrei.cli import render
+from skrei.cli.ask import Ask
+from skrei.cli.live_logs import LiveLogs
+from skrei.cli.log_frames import LogQuery, frames
+from skrei.cli.looks import executions_of, looks
+from skrei.cli.screen import Screen, Told
+from skrei.errors import LogsFailed
+from skrei.progress import WIDEST
+from skrei.views import Execution
+
+MOST_FOLLOWED = 32
+"""Executions whose output is shown live at once, each through a connection of its own; others have their turn later."""
+JOIN_SECONDS = 5.0
+"""How long the last words of those that ended may take once the job has."""
+
+
+def chosen(executions: Iterable[Execution], query: LogQuery) -> tuple[Execution, ...]:
+    """Return the newest execution of each unit that a query means, in the order of tasks and partitions."""
+    newest: dict[tuple[str, int], Execution] = {}
+    for one in executions:  # oldest first
+        unit = (task_of(one), one.partition)
+        meant = query.task in ("", unit[0]) and query.partition in (None, unit[1])
+        before = newest.get(unit)
+        if meant and not (before is not None and before.state == "Completed"):
+            newest[unit] = one
+    return tuple(newest[unit] for unit in sorted(newest))
+
+
+def task_of(execution: Execution) -> str:
+    """Return the task that an execution is an attempt of; empty where the API does not say."""
+    return str(execution.document.get("Task") or "")
+
+
+def show(ask: Ask, executions: tuple[Execution, ...], query: LogQuery) -> None:
+    """Show what they say, one after the other; with `follow` as it comes, until the job has ended."""
+    several = _Several(ask, query, labels_of(executions), Screen(many=True, before=lambda: None))
+    try:
+        if query.follow:
+            several.follow()
+        else:
+            for one in executions:
+                several.print_kept(one)
+    finally:
+        several.screen.close()
+    if several.screen.broken is not None:
+        raise several.screen.broken
+    if several.failed and not several.shown:
+        raise several.failed
+
+
+def labels_of(executions: Iterable[Execution]) -> dict[tuple[str, int], str]:
+    """Return what stands before the lines of each unit: what tells it from the others, and no more."""
+    units = {(task_of(one), one.partition) for one in executions}
+    tasks = {task for task, _ in units}
+    wide = {task for task, partition in units if partition > 0}
+    return {
+        (task, partition): str(partition) if len(tasks) == 1 else f"{task} {partition}" if task in wide else task
+        for task, partition in units
+    }
+
+
+@dataclass
+class _Several:
+    """One call of the command."""
+
+    ask: Ask
+    query: LogQuery
+    labels: dict[tuple[str, int], str]
+    screen: Screen
+    failed: LogsFailed | None = None
+    shown: int = 0
+    _live: dict[str, LiveLogs] = field(default_factory=dict)
+    _done: set[str] = field(default_factory=set)
+
+    def follow(self) -> None:
+        """Show what comes until the job has ended, and what came before as far as that was asked for."""
+        first = True
+        for look in looks(self.ask, self.query.job):
+            executions = look.executions
+            if not executions and look.job.is_terminal:
+                executions = executions_of(self.ask, look.job.id)
+            if first and look.job.count > WIDEST:
+                render.note(f"More than {WIDEST} partitions: name one (--partition), or wait for the end.")
+            for one in chosen(executions, self.query):
+                self._attend(one, old=first)
+            if self.screen.broken is not None:
+                return
+            if look.job.is_terminal:
+                self._end(chosen(executions, self.query))
+            first = False
+
+    def _attend(self, one: Execution, *, old: bool) -> None:
+        if one.id in self._live or one.id in self._done:
+            return
+        if one.is_terminal:
+            self._done.add(one.id)
+            if not (old and self.query.tail):
+                self.print_kept(one)
+        elif one.state == "Running" and sum(thread.is_alive() for thread in self._live.values()) < MOST_FOLLOWED:
+            query = replace(self.query, execution=one.id) if old else replace(self.query, execution=one.id, tail=False)
+            self._live[one.id] = thread = LiveLogs(self.ask.endpoint, query, self._told(one))
+            thread.start()
+
+    def _end(self, executions: tuple[Execution, ...]) -> None:
+        until = time.monotonic() + JOIN_SECONDS
+        for thread in self._live.values():
+            thread.finish(max(0.1, until - time.monotonic()))
+            thread.told.end()
+            self.shown += 1
+        for one in executions:
+            self._attend(one, old=False)
+
+    def print_kept(self, one: Execution) -> None:
+        """Print what one execution has said so far; where that cannot be had, say so and go on with the others."""
+        told, position = self._told(one), {1: 0, 2: 0}
+        try:
+            for said in frames(self.ask.endpoint, replace(self.query, execution=one.id, follow=False)):
+                if said is not None:
+                    position[said.stream] = told.live(said.stream, position[said.stream], said.text)
+                    self.shown += 1
+        except LogsFailed as error:
+            self.failed = error
+            render.note(f"[{self._label(one)}] {error.message}")
+        told.end()
+
+    def _told(self, one: Execution) -> Told:
+        return Told(self.screen, self._label(one))
+
+    def _label(self, one: Execution) -> str:
+        return self.labels.get((task_of(one), one.partition)) or str(one.partition)
