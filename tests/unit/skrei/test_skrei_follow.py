@@ -99,6 +99,22 @@ def test_a_partition_is_told_by_the_attempt_that_counts() -> None:
     assert look.partitions == {"Completed": 1, "Running": 1, "Refused": 1, "Waiting": 1}
 
 
+async def test_of_a_job_with_many_partitions_the_few_that_moved_last_say_how_far_it_is() -> None:
+    many = [execution(number, number, 2) for number in range(40)]
+    moved = [execution(7, 7, ComputeState={"StateType": 5, "Message": "pulling: 1"})]
+    api = FakeApi(
+        {
+            f"GET {BASE}/x": [{"Job": job("Running", count=40)}] * 2 + [{"Job": job("Completed", count=40)}],
+            f"GET {BASE}/{ID}/history": [page("a", event(1, "one")), page("a"), page("", event(2, "end"))],
+            f"GET {BASE}/{ID}/executions": [{"NextToken": "", "Items": each} for each in (many, moved, moved, many)],
+        }
+    )
+    assert [look.notes for look in await looks(api)] == [("pulling: 1",), ()]
+    asked = [request.url.query for request in api.requests if request.url.path.endswith("/executions")]
+    wide, few = b"order_by=modified_at" not in asked[0], b"order_by=modified_at" in asked[1]
+    assert (wide, few, b"limit=32" in asked[1]) == (True, True, True)
+
+
 async def test_how_far_a_preparation_is_is_told_although_it_makes_no_history() -> None:
     staging = [execution(1, state=5, ComputeState={"StateType": 5, "Message": f"pulling: {done}"}) for done in (1, 2)]
     api = FakeApi(

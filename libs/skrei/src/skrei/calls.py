@@ -128,14 +128,22 @@ def history(
 
 
 def executions(
-    job_id: str, *, namespace: str = "", limit: int = 0, version: int = 0, all_versions: bool = False
+    job_id: str,
+    *,
+    namespace: str = "",
+    limit: int = 0,
+    version: int = 0,
+    all_versions: bool = False,
+    moved_last: bool = False,
 ) -> Call[Page[Execution]]:
-    """A job's executions, oldest first; `limit` 0 is all."""
+    """A job's executions, oldest first, or those first that changed last; `limit` 0 is all."""
     query = {
         "namespace": namespace,
         "limit": limit,
         "job_version": version or "",
         "all_job_versions": flag(True) if all_versions else "",
+        "order_by": "modified_at" if moved_last else "",
+        "reverse": flag(True) if moved_last else "",
     }
     return Call("GET", f"{job_path(job_id)}/executions", page_of(Execution.parse), query)
 

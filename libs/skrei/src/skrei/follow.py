@@ -4,18 +4,21 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+from skrei import calls
 from skrei.client import AsyncClient
 from skrei.errors import ApiError, Unreachable
 from skrei.progress import (
     FIRST_LOOK_SECONDS,
     LONGEST_PAUSE_SECONDS,
+    MOST_STAGING,
     PAGE,
     PATIENCE_SECONDS,
     WIDEST,
     Progress,
+    asks_who_moved,
     stages,
 )
-from skrei.views import Execution, HistoryItem
+from skrei.views import Execution, HistoryItem, Job
 
 
 async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
@@ -28,6 +31,7 @@ async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
     token, seen, pause = "", 0, FIRST_LOOK_SECONDS
     answered = time.monotonic()
     executions: tuple[Execution, ...] = ()
+    moved: tuple[Execution, ...] = ()
     started = False
     while True:
         try:
@@ -36,6 +40,7 @@ async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
             token, events = await _news(client, job.id, token, seen)
             if (events or not started or stages(executions)) and job.units <= WIDEST:
                 executions = (await client.executions(job.id)).items
+            moved_before, moved = moved, await _moved(client, job, executions)
         except (Unreachable, ApiError) as error:
             passing = isinstance(error, Unreachable) or error.may_pass
             if not (started and passing and time.monotonic() - answered < PATIENCE_SECONDS):
@@ -43,14 +48,20 @@ async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
             await asyncio.sleep(LONGEST_PAUSE_SECONDS)
             continue
         answered = time.monotonic()
-        if events or not started or job.is_terminal or executions != before:
-            yield Progress(job, events, executions)
+        if events or not started or job.is_terminal or (executions, moved) != (before, moved_before):
+            yield Progress(job, events, executions, moved)
         if job.is_terminal:
             return
         started = True
         seen = events[-1].sequence if events else seen
         await asyncio.sleep(pause)
         pause = FIRST_LOOK_SECONDS if events else min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+
+
+async def _moved(client: AsyncClient, job: Job, executions: tuple[Execution, ...]) -> tuple[Execution, ...]:
+    if not asks_who_moved(job, executions):
+        return ()
+    return (await client.send(calls.executions(job.id, limit=MOST_STAGING, moved_last=True))).items
 
 
 async def _news(client: AsyncClient, job_id: str, token: str, seen: int) -> tuple[str, tuple[HistoryItem, ...]]:

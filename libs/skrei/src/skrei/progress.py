@@ -17,21 +17,26 @@ PAGE = 200
 WIDEST = 500
 """Jobs with more partitions are followed by their history alone: their executions are too much for each look."""
 MOST_STAGING = 32
-"""Executions that are read with each look while one is being prepared; of more, nobody reads how far each is."""
+"""Executions that are read with each look while one is being prepared; of a job with more, those that moved last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One look at a job. `events` are new since the last look; `executions` is the latest known, one per attempt."""
+    """One look at a job. `events` are new since the last look; `executions` is the latest known, one per attempt.
+
+    `moved` are those of a wide job that changed last, as of this look: they say how far the preparation is.
+    """
 
     job: Job
     events: tuple[HistoryItem, ...]
     executions: tuple[Execution, ...]
+    moved: tuple[Execution, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """How far the executions that are being prepared are, each saying once."""
-        return tuple(dict.fromkeys(one.message for one in self.executions if one.state == "Staging" and one.message))
+        told = self.moved or self.executions
+        return tuple(dict.fromkeys(one.message for one in told if one.state == "Staging" and one.message))
 
     @property
     def partitions(self) -> Counter[str]:
@@ -49,6 +54,13 @@ class Progress:
 def stages(executions: Collection[Execution]) -> bool:
     """Whether to read executions again although nothing happened: how far a preparation is makes no history."""
     return len(executions) <= MOST_STAGING and any(one.state in {"Offered", "Staging"} for one in executions)
+
+
+def asks_who_moved(job: Job, executions: Collection[Execution]) -> bool:
+    """Whether to read the executions of a wide job that changed last: all of them are too much for each look."""
+    if job.is_terminal or max(job.count, len(executions)) <= MOST_STAGING:
+        return False
+    return job.count > WIDEST or any(one.state in {"Offered", "Staging"} for one in executions)
 
 
 def best_attempts(executions: Iterable[Execution]) -> tuple[Execution, ...]:

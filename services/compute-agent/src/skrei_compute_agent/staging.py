@@ -7,9 +7,10 @@ from pathlib import Path
 
 from skrei_compute_agent.events import Stage
 from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.staging_notes import StagingNotes
 from skrei_compute_agent.task_results import TaskResults
 from skrei_domain.spec import InputSource
-from skrei_plugin_api.engine import Mount
+from skrei_plugin_api.engine import Mount, Tell
 from skrei_plugin_api.storage import SourceSpec, StageLimits, Storage, TaskResult
 
 
@@ -68,15 +69,20 @@ class Stager:
         self._limits = limits
         self._gate = asyncio.Semaphore(parallel)
 
-    async def stage(self, wanted: Stage, folders: tuple[Path, ...]) -> Inputs:
-        """Stage each input into its own of `folders`. Raises SkreiError for the first that cannot be had."""
+    async def stage(self, wanted: Stage, folders: tuple[Path, ...], tell: Tell) -> Inputs:
+        """Stage each input into its own of `folders`, and `tell` how far that is where it takes a while.
+
+        Raises SkreiError for the first that cannot be had.
+        """
         sources = wanted.task.input_sources
         if not sources:
             return Inputs()
         reader = _TokenReader(self._cache, self._results, wanted.order.token, owner=wanted.order.owner)
         try:
-            async with self._gate:
-                mounts = await self._stage_all(sources, folders, reader)
+            with StagingNotes(sources, tell) as notes:
+                async with self._gate:
+                    notes.begun()
+                    mounts = await self._stage_all(sources, folders, reader, notes)
         except BaseException:
             self._unpin(reader.pinned)
             raise
@@ -87,12 +93,12 @@ class Stager:
         self._unpin(inputs.pinned)
 
     async def _stage_all(
-        self, sources: tuple[InputSource, ...], folders: tuple[Path, ...], reader: _TokenReader
+        self, sources: tuple[InputSource, ...], folders: tuple[Path, ...], reader: _TokenReader, notes: StagingNotes
     ) -> tuple[Mount, ...]:
         if len(sources) == 1:  # the common case, without a task of its own
-            return (await self._stage_one(sources[0], folders[0], reader),)
+            return (await self._stage_one(sources[0], folders[0], reader, notes),)
         tasks = [
-            asyncio.create_task(self._stage_one(source, folder, reader))
+            asyncio.create_task(self._stage_one(source, folder, reader, notes))
             for source, folder in zip(sources, folders, strict=True)
         ]
         try:
@@ -102,12 +108,14 @@ class Stager:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _stage_one(self, source: InputSource, folder: Path, reader: _TokenReader) -> Mount:
+    async def _stage_one(self, source: InputSource, folder: Path, reader: _TokenReader, notes: StagingNotes) -> Mount:
         spec = SourceSpec(
             source.source.type, source.source.params, source.target, source.alias, owner_reads=reader.owner
         )
         storage = self._storages[source.source.type.casefold()]
-        return await storage.stage(spec, folder, self._limits, reader)
+        mount = await storage.stage(spec, folder, self._limits, reader)
+        notes.came(source)
+        return mount
 
     def _unpin(self, digests: Iterable[str]) -> None:
         for digest in digests:

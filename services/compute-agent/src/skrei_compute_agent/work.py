@@ -99,9 +99,10 @@ class Workshop:
             raise InvalidParams("; ".join(str(problem) for problem in problems))
         env = environment(wanted.execution_id, wanted.order, task.env, host=self._host_env, allow=self._allow_env)
         places = self._folders.make(wanted.execution_id, len(task.input_sources))
-        inputs = await self._stager.stage(wanted, places.inputs)
+        told = partial(_told, wanted.execution_id, tell)
+        inputs = await self._stager.stage(wanted, places.inputs, told)
         try:
-            await self._engine(wanted).prepare(task.engine.params, partial(_told, wanted.execution_id, tell))
+            await self._engine(wanted).prepare(task.engine.params, told)
             ports = self._networks.open(wanted.execution_id, task.network)
         except BaseException:
             self._stager.release(inputs)

@@ -9,10 +9,12 @@ from skrei.errors import ApiError, Unreachable
 from skrei.progress import (
     FIRST_LOOK_SECONDS,
     LONGEST_PAUSE_SECONDS,
+    MOST_STAGING,
     PAGE,
     PATIENCE_SECONDS,
     WIDEST,
     Progress,
+    asks_who_moved,
     stages,
 )
 from skrei.views import Execution, HistoryItem
@@ -33,6 +35,7 @@ def looks(ask: Ask, job_id: str) -> Iterator[Progress]:
             token, events = _news(ask, job.id, token, seen)
             if (events or not started or stages(executions)) and job.units <= WIDEST:
                 executions = executions_of(ask, job.id)
+            moved = moved_last(ask, job.id) if asks_who_moved(job, executions) else ()
         except (Unreachable, ApiError) as error:
             passing = isinstance(error, Unreachable) or error.may_pass
             if not (started and passing and away < PATIENCE_SECONDS):
@@ -41,13 +44,18 @@ def looks(ask: Ask, job_id: str) -> Iterator[Progress]:
             time.sleep(LONGEST_PAUSE_SECONDS)
             continue
         away = 0.0
-        yield Progress(job, events, executions)
+        yield Progress(job, events, executions, moved)
         if job.is_terminal:
             return
         started = True
         seen = events[-1].sequence if events else seen
         time.sleep(pause)
         pause = FIRST_LOOK_SECONDS if events else min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+
+
+def moved_last(ask: Ask, job_id: str) -> tuple[Execution, ...]:
+    """Return the few executions of a job that changed last."""
+    return ask.send(calls.executions(job_id, limit=MOST_STAGING, moved_last=True)).items
 
 
 def executions_of(ask: Ask, job_id: str) -> tuple[Execution, ...]:
