@@ -1,17 +1,14 @@
 """The real agent process while its machine changes: engines, allowed paths and GPUs come and go."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-
-import pytest
 
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import RunOrder
 from skrei_domain.node import NodeInfo
 from tests.support import visitor
-from tests.support.agent_leader import NatsServer, ScriptedLeader, a_leader, a_nats_server
-from tests.support.agent_machine import NODE, a_task, an_order
+from tests.support.agent_leader import NatsServer, ScriptedLeader
+from tests.support.agent_machine import a_task, an_order
 from tests.support.agent_node import a_process
 
 QUICK = {"SKREI_PROBE_SECONDS": "0.1", "SKREI_PROBE_LIMIT_SECONDS": "0.3"}
@@ -19,18 +16,6 @@ T4S = """#!/bin/sh
 echo '0, GPU-aaaa, 00000000:00:1E.0, 15360, Tesla T4'
 echo '1, GPU-bbbb, 00000000:00:1F.0, 15360, Tesla T4'
 """
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with a_nats_server(tmp_path / "nats") as server:
-        yield server
-
-
-@pytest.fixture
-async def leader(nats: NatsServer) -> AsyncIterator[ScriptedLeader]:
-    async with a_leader(nats.url, NODE) as made:
-        yield made
 
 
 def engines(info: NodeInfo) -> list[str]:

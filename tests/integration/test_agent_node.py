@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,18 +15,6 @@ from skrei_kit import nats_auth
 from tests.support.agent_leader import NatsServer, ScriptedLeader, a_leader, a_nats_server
 from tests.support.agent_machine import NODE, an_order
 from tests.support.agent_node import Script, ScriptedWork, a_node
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with a_nats_server(tmp_path / "nats") as server:
-        yield server
-
-
-@pytest.fixture
-async def leader(nats: NatsServer) -> AsyncIterator[ScriptedLeader]:
-    async with a_leader(nats.url, NODE) as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,29 +3,14 @@
 import asyncio
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import pytest
-
 from skrei_domain.lifecycle import ExecutionState
-from tests.support.agent_leader import NatsServer, ScriptedLeader, a_leader, a_nats_server
-from tests.support.agent_machine import NODE, a_task, an_order
+from tests.support.agent_leader import NatsServer, ScriptedLeader
+from tests.support.agent_machine import a_task, an_order
 from tests.support.agent_node import a_process
 
 SECONDS = 20
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with a_nats_server(tmp_path / "nats") as server:
-        yield server
-
-
-@pytest.fixture
-async def leader(nats: NatsServer) -> AsyncIterator[ScriptedLeader]:
-    async with a_leader(nats.url, NODE) as made:
-        yield made
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:

@@ -1,16 +1,14 @@
 """A node with its real plugins: WASI modules that come with the command, in a process of its own."""
 
 import base64
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import wasmtime
 
 from skrei_domain.lifecycle import ExecutionState
-from tests.support.agent_leader import NatsServer, ScriptedLeader, a_leader, a_nats_server
-from tests.support.agent_machine import NODE, a_task, an_order
+from tests.support.agent_leader import NatsServer, ScriptedLeader
+from tests.support.agent_machine import a_task, an_order
 from tests.support.agent_node import a_process
 
 HELLO = """
@@ -37,18 +35,6 @@ def wasm_task(source: str, **params: Any) -> dict[str, Any]:
         InputSources=[{"Source": {"Type": "inline", "Params": {"URL": url}}, "Target": "/main.wasm"}],
         Resources={"CPU": "100m", "Memory": "64Mb"},
     )
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with a_nats_server(tmp_path / "nats") as server:
-        yield server
-
-
-@pytest.fixture
-async def leader(nats: NatsServer) -> AsyncIterator[ScriptedLeader]:
-    async with a_leader(nats.url, NODE) as made:
-        yield made
 
 
 async def test_a_module_runs_and_its_result_comes_with_the_fact(

@@ -11,8 +11,8 @@ import pytest
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, PortObserved
 from skrei_plugin_api.testing import Running, contents, eventually
-from tests.support.agent_leader import NatsServer, ScriptedLeader, a_leader, a_nats_server
-from tests.support.agent_machine import NODE, a_task, an_order
+from tests.support.agent_leader import NatsServer, ScriptedLeader
+from tests.support.agent_machine import a_task, an_order
 from tests.support.agent_node import a_process
 from tests.support.docker_daemon import BUSYBOX, DockerDaemon, running_docker, why_no_docker
 from tests.support.docker_engine import Bench, a_bench, failure
@@ -204,18 +204,6 @@ async def test_a_container_that_outlives_its_daemon_is_followed_on(tmp_path: Pat
 
 
 # ---------------------------------------------------------------- a whole agent
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with a_nats_server(tmp_path / "nats") as server:
-        yield server
-
-
-@pytest.fixture
-async def leader(nats: NatsServer) -> AsyncIterator[ScriptedLeader]:
-    async with a_leader(nats.url, NODE) as made:
-        yield made
 
 
 def docker_task(script: str, **params: Any) -> dict[str, Any]:
