@@ -31,12 +31,16 @@ class HopelessRound:
     def look(self, now: datetime, *, most: int, keep: timedelta = memory.KEPT) -> list[str]:
         """Return waiting jobs of the next classes that every known node refuses for good by now, at most `most`."""
         found: list[str] = []
-        masks = self._view.feasibility.computed
+        matrix, feasibility = self._view.matrix, self._view.feasibility
+        known, ready = matrix.known[: matrix.rows], matrix.ready[: matrix.rows]
+        if not known.any() or (known & ~ready).any():
+            self._left.clear()  # somebody may come, or come back, who can do anything
+        masks = feasibility.computed
         for _ in range(min(len(self._left), CLASSES_A_LOOK)):
-            if self._view.feasibility.computed - masks >= MASKS_A_LOOK:
+            if feasibility.computed - masks >= MASKS_A_LOOK:
                 break
             requirement = self._left.popleft()
-            if not self._hopeless(requirement, now, keep):
+            if feasibility.could(requirement) or not self._hopeless(requirement, now, keep):
                 continue
             for job_id in self._view.waiting.line(requirement):
                 if len(found) >= most:
