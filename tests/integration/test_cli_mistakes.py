@@ -186,8 +186,8 @@ WITH_AN_API = [
     Mistake(
         "wasm run -q -e path=x hello.wasm",
         125,
-        'Error: Tasks[0].Env.path: "path"; allowed: a name of upper case letters, digits and `_`, not starting with '
-        "`BACALHAU_`\n--env says it. All options: skrei wasm run --help",
+        'Error: Tasks[0].Env.path: "path"; allowed: a name of upper case letters, digits and `_` that begins with a '
+        "letter, and not with `BACALHAU_`\n--env says it. All options: skrei wasm run --help",
     ),
     Mistake(
         "wasm run -q --cpu 9000 hello.wasm",
