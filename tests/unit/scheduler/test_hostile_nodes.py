@@ -229,6 +229,12 @@ def test_no_hello_ends_a_leader(data: Any) -> None:
         assert row.incarnation <= HIGHEST + 1
 
 
+def test_a_hello_that_does_not_know_its_own_executions_is_refused() -> None:
+    lost = HelloExecution(execution_id="e-0", revision=1, state=ExecutionState.UNKNOWN)
+    assert "how execution e-0 stands" in wrong_with_hello(a_hello().model_copy(update={"executions": (lost,)}), 1)
+    assert not wrong_with_hello(a_hello(), 1)
+
+
 @settings(max_examples=60, deadline=None)
 @given(JSONS, st.binary(max_size=40))
 def test_nothing_else_ends_it_either(data: Any, garbage: bytes) -> None:

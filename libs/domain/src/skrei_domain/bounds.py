@@ -12,6 +12,7 @@ import re
 from collections.abc import Sized
 from datetime import UTC
 
+from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import (
     ExecutionObserved,
     Hello,
@@ -241,6 +242,8 @@ def wrong_with_hello(hello: Hello, timeline: int) -> str:
     for item in hello.executions:
         if not is_id(item.execution_id) or not _counts(item.revision, item.starts):
             return f"an execution that it lists is none: {item.execution_id[:ID_CHARACTERS]!r}, {item.revision}"
+        if item.state is ExecutionState.UNKNOWN:
+            return f"it does not know how execution {item.execution_id} stands, and nobody else can"
     return wrong_with_info(hello.info)
 
 
