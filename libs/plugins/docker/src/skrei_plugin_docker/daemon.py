@@ -9,8 +9,8 @@ import base64
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,15 +192,21 @@ class Daemon:
         found = await self._json("containers/json", params={"all": 1, "filters": _label_filter(labels)})
         return list(found)
 
-    async def acts(self, container: str, until: int) -> set[str]:
-        """Return what the daemon has seen of a container since it runs itself (`start`, `kill`, `die`, …).
+    async def acts(self, container: str, until: int, *, last: str) -> set[str]:
+        """Return what the daemon has seen of a container since it runs itself (`start`, `kill`, …), up to `last`.
 
-        `until` (seconds since 1970) is waited for. It remembers the last 256 acts of all containers.
+        `last` is waited for until `until` (seconds since 1970). It remembers the last 256 acts of all containers.
         """
         params = {"since": "1", "until": str(until), "filters": json.dumps({"container": [container]})}
-        async with asyncio.timeout(self._settings.answer_seconds):
-            said = b"".join([chunk async for chunk in self._stream("events", params)])
-        return {str(json.loads(line)["Action"]) for line in said.splitlines()}
+        acts: set[str] = set()
+        said = b""
+        async with asyncio.timeout(self._settings.answer_seconds), aclosing(self._stream("events", params)) as stream:
+            async for chunk in stream:
+                *lines, said = (said + chunk).split(b"\n")
+                acts |= {str(json.loads(line)["Action"]) for line in lines if line.strip()}
+                if last in acts:
+                    break
+        return acts
 
     @asynccontextmanager
     async def attached(self, container: str) -> AsyncIterator[AsyncIterator[tuple[int, bytes]]]:
@@ -295,7 +301,7 @@ class Daemon:
                     path, method, params=params, data=data, versioned_api=versioned
                 )
 
-    async def _stream(self, path: str, params: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    async def _stream(self, path: str, params: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
         with self._speaking():
             async with self._connected()._query(path, params=params, timeout=None) as response, response:
                 async for chunk in response.content.iter_chunked(CHUNK_BYTES):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ SIGNALLED = {137, 143}
 """Exit codes that a daemon which shuts down gives to its containers."""
 LOOKS = 4
 """How often it is looked whether such a daemon is there."""
+TOLD_SECONDS = 5
+"""How long after a container's end its daemon may tell of it: it says so at once, later only on a busy machine."""
 LOOK_SECONDS = 0.25
 """Between these looks: in all it is a second, for the rare program that ends by such a signal."""
 FIRST_PAUSE_SECONDS = 0.1
@@ -177,7 +178,7 @@ class Run:
     async def _of_itself(self, found: Container) -> bool:
         """Whether the daemon that started the program has seen it end, and nobody had told it to."""
         ended = datetime.fromisoformat(found["State"]["FinishedAt"][:19]).replace(tzinfo=UTC)  # it says nanoseconds
-        acts = await self._daemon.acts(self._container, math.ceil(ended.timestamp()) + 1)
+        acts = await self._daemon.acts(self._container, int(ended.timestamp()) + TOLD_SECONDS, last="die")
         return {"start", "die"} <= acts and "kill" not in acts
 
     async def _catch_up(self, *, follow: bool) -> None:
