@@ -67,10 +67,7 @@ class Listeners:
         async with self._lock:
             if self._count == 0 and self._subscription is not None:
                 subscription, self._subscription = self._subscription, None
-                try:
-                    await subscription.unsubscribe()
-                except Exception as error:  # noqa: BLE001 - a link that is gone has no subscription either
-                    log.debug("feed_not_left", reason=str(error))
+                await self._bus.unsubscribe(subscription)
 
     async def _take(self, message: Message) -> None:
         try:

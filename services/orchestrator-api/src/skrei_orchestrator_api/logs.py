@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from nats.errors import Error as NatsError
-
 from skrei_domain import subjects
 from skrei_domain.envelope import unwrap, wrap
 from skrei_domain.errors import NotFound, SkreiError, Unavailable
@@ -234,8 +232,7 @@ async def _listening(deps: Deps, node_id: str, request: LogRequest) -> AsyncIter
         await _ask(deps, node_id, request)
         yield queue
     finally:
-        with contextlib.suppress(NatsError):  # a closed connection has no subscriptions left
-            await subscription.unsubscribe()
+        await deps.bus.unsubscribe(subscription)
         with contextlib.suppress(BusUnavailable):  # the node ends a stream that nobody reads by itself
             await _ask(deps, node_id, request.model_copy(update={"cancel": True}))
 

@@ -62,7 +62,7 @@ class Arrivals:
             yield
         finally:
             for subscription in subscriptions:
-                await subscription.unsubscribe()
+                await bus.unsubscribe(subscription)
 
     async def on_facts(self, arrival: Arrival) -> None:
         """Take in a batch of facts; waits while too much is queued, so that the stream is read no further."""

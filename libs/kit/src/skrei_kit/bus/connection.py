@@ -190,6 +190,11 @@ class Bus:
             pending_bytes_limit=pending_bytes,
         )
 
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription; a connection that is gone has none left, and ending one twice is fine."""
+        with contextlib.suppress(NatsError):
+            await subscription.unsubscribe()
+
     async def flush(self) -> None:
         """Wait until the server has all that was sent."""
         # The client writes its first PING past what it queued in the same turn of the loop; a second one is behind it.

@@ -10,7 +10,6 @@ import json
 from collections.abc import Awaitable, Callable
 
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from skrei_kit.bus.connection import QUEUED_BYTES, Bus, BusUnavailable
 
@@ -52,8 +51,7 @@ class PullReader:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._renew.wait(), EXPIRES_SECONDS + LATE_SECONDS)
         finally:
-            with contextlib.suppress(NatsError):
-                await subscription.unsubscribe()
+            await self._bus.unsubscribe(subscription)
 
     def renew(self) -> None:
         """Ask again now: the link was away, and the server has forgotten the request."""

@@ -67,8 +67,7 @@ class StreamReader:
                 await asyncio.sleep(RETRY_SECONDS)
             finally:
                 if subscription is not None:
-                    with contextlib.suppress(NatsError):
-                        await subscription.unsubscribe()
+                    await self._bus.unsubscribe(subscription)
 
     async def _open(self) -> Subscription:
         info = await self._bus.ensure_stream(self._config)
