@@ -86,6 +86,11 @@ class Outbound:
         return all(_is_public(one) for one in every)
 
 
+def internet(found: Iterable[tuple[object, ...]]) -> list[Found]:
+    """Return those answers of `getaddrinfo` that are addresses of IPv4 or IPv6."""
+    return [one for one in found if one[0] in (socket.AF_INET, socket.AF_INET6)]  # type: ignore[misc]  # its own words
+
+
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """Return the networks that texts name; one address is a network too. Raises ValueError."""
     return tuple(ipaddress.ip_network(text, strict=False) for text in texts)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from urllib.parse import urljoin, urlsplit
 
-from skrei_plugin_api.outbound import Forbidden, Found, Outbound
+from skrei_plugin_api.outbound import Forbidden, Found, Outbound, internet
 
 METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
 """By the numbers that programs call them."""
@@ -73,7 +73,7 @@ class Answer:
 def resolve(host: str, port: int) -> list[Found]:
     """Look a name up, once."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [one for one in found if one[0] in (socket.AF_INET, socket.AF_INET6)]  # type: ignore[misc]  # its own words
+    return internet(found)
 
 
 def most_bytes(memory_bytes: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
-from skrei_plugin_api.outbound import Forbidden, Found, Outbound
+from skrei_plugin_api.outbound import Forbidden, Found, Outbound, internet
 from skrei_plugin_docker.gate.request import BadRequest, Body, Request, read
 
 MOST_CONNECTIONS = 128
@@ -57,7 +57,7 @@ async def resolve(host: str, port: int) -> list[Found]:
     """Look a name up, once."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    return [one for one in found if one[0] in (socket.AF_INET, socket.AF_INET6)]  # type: ignore[misc]  # its own words
+    return internet(found)
 
 
 class Proxy:
