@@ -1,6 +1,7 @@
 """The schema that editors get and the reader of jobs agree: what the one accepts the other reads."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import jsonschema_rs
@@ -91,12 +92,14 @@ def test_what_was_read_fits_when_it_is_written_again(change: dict[str, Any]) -> 
     assert wrong_with({"Type": spec.type, **written}) == []
 
 
-@pytest.mark.parametrize(("name", "job"), [(name, job) for name, job, _ in WRONG])
+def beyond(told: Sequence[str]) -> bool:
+    """Whether no schema can say any of these rules."""
+    return all(any(word in line for word in BEYOND) for line in told)
+
+
+@pytest.mark.parametrize(("name", "job"), [(name, job) for name, job, told in WRONG if not beyond(told)])
 def test_what_is_no_job_for_the_reader_is_none_for_an_editor(name: str, job: dict[str, Any]) -> None:
     """Each rule that a schema can say is said: the others stand in BEYOND."""
-    told = next(lines for each, _, lines in WRONG if each == name)
-    if all(any(word in line for word in BEYOND) for line in told):
-        pytest.skip("no schema says that")
     assert wrong_with(job) != [], name
 
 
