@@ -45,7 +45,7 @@ fmt: setup-dev  ## Format, and fix what ruff can fix
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
 
 wasm: setup-dev  ## Compile the examples' modules from C to WebAssembly
-	@PYTHON=.venv/bin/python sh examples/wordcount/build.sh && PYTHON=.venv/bin/python sh examples/wasm/build.sh
+	@for each in wordcount/wordcount wasm/hello; do PYTHON=.venv/bin/python sh examples/build.sh $$each || exit 1; done
 
 lock:  ## Pin requirements/*.txt from the pyproject files (UPGRADE=1: newest, UPGRADE=name: that one)
 	@$(PYTHON) -m scripts.lock
