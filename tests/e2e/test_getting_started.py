@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from scripts.environment import ROOT
-from tests.support.docker_daemon import DockerDaemon, busybox_root, running_docker, why_no_docker
+from tests.support.docker_daemon import DockerDaemon, docker_with_ubuntu
 from tests.support.netns import Host, hosts
 from tests.support.newcomer import Newcomer, newcomers
 
@@ -79,11 +79,7 @@ class Machine:
 
 @pytest.fixture
 def docker() -> Iterator[DockerDaemon]:
-    """A daemon with an image called ubuntu: no registry is asked for what is there."""
-    if why := why_no_docker():
-        pytest.skip(why)
-    with running_docker() as daemon:
-        daemon.cli("import", "--change", "ENV PATH=/bin", "-", "ubuntu:latest", data=busybox_root())
+    with docker_with_ubuntu() as daemon:
         yield daemon
 
 

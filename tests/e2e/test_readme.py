@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts.environment import ROOT
-from tests.support.docker_daemon import DockerDaemon, busybox_root, running_docker, why_no_docker
+from tests.support.docker_daemon import DockerDaemon, docker_with_ubuntu
 from tests.support.netns import Host, hosts
 from tests.support.servers import server_folder
 
@@ -32,11 +32,7 @@ def blocks(section: str) -> list[str]:
 
 @pytest.fixture
 def docker() -> Iterator[DockerDaemon]:
-    """A daemon with an image called ubuntu: no registry is asked for what is there."""
-    if why := why_no_docker():
-        pytest.skip(why)
-    with running_docker() as daemon:
-        daemon.cli("import", "--change", "ENV PATH=/bin", "-", "ubuntu:latest", data=busybox_root())
+    with docker_with_ubuntu() as daemon:
         yield daemon
 
 

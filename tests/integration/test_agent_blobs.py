@@ -10,6 +10,7 @@ from aiohttp import web
 
 from skrei_compute_agent.blobs import Blobs, BlobUnavailable
 from skrei_compute_agent.input_cache import InputCache, InputDenied
+from tests.support.web import serving
 
 DATA = b"word " * 20_000
 DIGEST = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
@@ -47,14 +48,8 @@ async def door() -> AsyncIterator[Door]:
     made = Door()
     app = web.Application()
     app.router.add_get("/api/v1/blobs/{digest}", made.get)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    made.url = f"http://{host}:{port}"
-    yield made
-    await runner.cleanup()
+    async with serving(app) as made.url:
+        yield made
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from skrei_compute_agent.blobs import Blobs, BlobUnavailable, ResultMissing
 from skrei_compute_agent.input_cache import InputCache, InputCorrupt, InputDenied
 from skrei_compute_agent.task_results import TaskResults
 from skrei_domain.task_results import ResultAddress, ResultPage
+from tests.support.web import serving
 
 DATA = [f"result {number}".encode() * 1000 for number in range(5)]
 PAGE = 2
@@ -68,14 +69,8 @@ async def door() -> AsyncIterator[Door]:
     app = web.Application()
     app.router.add_get("/api/v1/inputs/results", made.addresses)
     app.router.add_get("/results/{number}.tar.gz", made.result)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    made.url = f"http://{host}:{port}"
-    yield made
-    await runner.cleanup()
+    async with serving(app) as made.url:
+        yield made
 
 
 class Node:

@@ -23,10 +23,8 @@ def docker() -> Iterator[DockerDaemon]:
 
 @pytest.fixture(scope="module")
 def stack(docker: DockerDaemon) -> Iterator[LiveStack]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DOCKER_HOST", docker.url)
-        with live_stack() as running:
-            yield running
+    with live_stack(env={"DOCKER_HOST": docker.url}) as running:
+        yield running
 
 
 @pytest.fixture

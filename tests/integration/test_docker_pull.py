@@ -23,6 +23,7 @@ from tests.support.docker_daemon import (
     why_no_registry,
 )
 from tests.support.docker_engine import Bench, a_bench
+from tests.support.web import serving
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +124,8 @@ async def unwilling(request: pytest.FixtureRequest) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    _, port = runner.addresses[0][:2]
-    yield f"127.0.0.1:{port}"
-    await runner.cleanup()
+    async with serving(app) as url:
+        yield url.removeprefix("http://")
 
 
 @pytest.mark.parametrize(("unwilling", "words"), [(429, "429"), (503, "cannot be pulled")], indirect=["unwilling"])

@@ -9,7 +9,7 @@ from skrei_domain.constraints import Constraint, parse
 from skrei_domain.ids import IdSource
 from skrei_domain.job_depends import Dependency
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
-from skrei_domain.messages import ExecutionObserved, Problem, ResultRef, Step
+from skrei_domain.messages import ExecutionObserved, Hello, HelloExecution, Problem, ResultRef, Step
 from skrei_domain.node import NodeInfo, Plugin
 from skrei_domain.resources import Resources, parse_bytes, parse_cpu
 from skrei_scheduling.changes import Locked, LockedJob
@@ -261,3 +261,18 @@ def locked(
 def by_name(rows: Iterable[ExecutionRow]) -> set[tuple[str, str, int, str]]:
     """Placements as (job, task, partition, node): what two plans are compared by."""
     return {(row.job_id, row.task, row.partition, row.node_id) for row in rows}
+
+
+def a_hello(node: NodeRow, *executions: HelloExecution, boot_id: str = "boot-2") -> Hello:
+    """A hello of a node that has confirmed nothing, and lists these executions."""
+    return Hello(
+        node_id=node.id,
+        boot_id=boot_id,
+        timeline=1,
+        epoch=1,
+        incarnation=node.incarnation,
+        sequence=0,
+        confirmed=0,
+        executions=executions,
+        info=node.info,
+    )

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 LOOK_SECONDS = 0.05
@@ -253,6 +255,16 @@ def running_registry(folder: Path, port: int, *, login: bool) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(STOP_SECONDS)
+
+
+@contextlib.contextmanager
+def docker_with_ubuntu() -> Iterator[DockerDaemon]:
+    """Run a daemon with an image called ubuntu: no registry is asked for what is there. Skips where there is none."""
+    if why := why_no_docker():
+        pytest.skip(why)
+    with running_docker() as daemon:
+        daemon.cli("import", "--change", "ENV PATH=/bin", "-", "ubuntu:latest", data=busybox_root())
+        yield daemon
 
 
 def why_no_registry() -> str:

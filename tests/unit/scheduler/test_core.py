@@ -4,7 +4,6 @@ import pytest
 
 from skrei_domain.clock import ManualClock
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
-from skrei_domain.messages import Hello, HelloExecution
 from skrei_scheduler.core import Core
 from skrei_scheduler.offers import ASK_AFTER_SECONDS, GIVE_UP_AFTER_SECONDS
 from skrei_scheduler.record_clock import RecordClock
@@ -14,7 +13,7 @@ from skrei_scheduling.rows import Evaluation, NodeRow
 from skrei_scheduling.schedule import schedule
 from skrei_scheduling.settle import settle
 from skrei_scheduling.view import ClusterView
-from tests.support.builders import NOW, a_fact, a_job, a_node, an_execution, counting_ids, locked
+from tests.support.builders import NOW, a_fact, a_hello, a_job, a_node, an_execution, counting_ids, locked
 
 
 def a_core(nodes: list[NodeRow], *, now: float = 0.0) -> Core:
@@ -33,20 +32,6 @@ def run(core: Core, now: float) -> list[str]:
             rows = locked(*(job for job in core.view.jobs.values() if job.id in work.lock))
             work.after(work.decide(rows), now)
     return names
-
-
-def hello(node: NodeRow, *executions: HelloExecution, boot_id: str = "boot-2") -> Hello:
-    return Hello(
-        node_id=node.id,
-        boot_id=boot_id,
-        timeline=1,
-        epoch=1,
-        incarnation=node.incarnation,
-        sequence=0,
-        confirmed=0,
-        executions=executions,
-        info=node.info,
-    )
 
 
 def connected(core: Core) -> int:
@@ -83,7 +68,7 @@ def test_an_offer_waits_anew_when_its_node_comes_back() -> None:
     away = GIVE_UP_AFTER_SECONDS + 40
     for second in range(int(away)):
         core.on_tick(float(second))
-    core.on_hello(hello(node), "inbox")
+    core.on_hello(a_hello(node), "inbox")
     names = run(core, away)
     assert "hello" in names
     core.on_tick(away + 1)
@@ -99,7 +84,7 @@ def test_a_hello_said_again_replaces_the_one_that_was_not_answered() -> None:
     node = a_node("n-1", connected=False)
     core = a_core([node])
     for number in range(5):
-        core.on_hello(hello(node), f"inbox-{number}")
+        core.on_hello(a_hello(node), f"inbox-{number}")
     replies: list[Reply] = []
     while (work := core.next_work(1.0, NOW)) is not None:
         if isinstance(work, Commit):
@@ -130,7 +115,7 @@ def test_nothing_of_a_job_is_planned_before_the_failure_that_the_record_knows_of
 
 def test_a_unit_that_failed_waits_for_its_judgement_whatever_else_is_looked_at() -> None:
     core = a_core([a_node("n-1")])
-    core.on_hello(hello(a_node("n-1"), boot_id="boot-n-1"), "inbox")
+    core.on_hello(a_hello(a_node("n-1"), boot_id="boot-n-1"), "inbox")
     run(core, 0.0)
     (row,) = core.view.executions.values()
     locks = locked(*core.view.jobs.values())
@@ -152,6 +137,6 @@ def test_a_new_leader_commands_a_node_only_after_its_hello() -> None:
         return any(isinstance(each, SendCommands) for each in core.on_tick(now))
 
     assert not commanded(2.0)
-    core.on_hello(hello(node), "inbox")
+    core.on_hello(a_hello(node), "inbox")
     run(core, 3.0)
     assert commanded(5.0)

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 import pytest
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, NodeAction, Want
-from skrei_domain.messages import Hello, HelloExecution
+from skrei_domain.messages import HelloExecution
 from skrei_scheduler.core import Core
 from skrei_scheduler.work import Commit, Outgoing, Reply, SendCommands, SendConfirm
 from skrei_scheduling.changes import Changes
 from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeIntent, NodeRow
 from skrei_scheduling.view import ClusterView
-from tests.support.builders import NOW, a_job, a_node, an_execution, counting_ids, locked
+from tests.support.builders import NOW, a_hello, a_job, a_node, an_execution, counting_ids, locked
 
 APPROVE, REJECT, DELETE = NodeAction.APPROVE, NodeAction.REJECT, NodeAction.DELETE
 
@@ -37,27 +37,13 @@ def run(core: Core, now: float = 1.0) -> tuple[list[Changes], list[Outgoing]]:
     return written, out
 
 
-def hello(node: NodeRow, *executions: HelloExecution, boot_id: str = "boot-2") -> Hello:
-    return Hello(
-        node_id=node.id,
-        boot_id=boot_id,
-        timeline=1,
-        epoch=1,
-        incarnation=node.incarnation,
-        sequence=0,
-        confirmed=0,
-        executions=executions,
-        info=node.info,
-    )
-
-
 def wanted(core: Core, action: NodeAction, node_id: str = "n-1", message: str = "") -> list[Changes]:
     core.on_node_intents([NodeIntent(7, node_id, action, message)])
     return run(core)[0]
 
 
 def refusal(core: Core, node: NodeRow) -> str:
-    core.on_hello(hello(node), "inbox")
+    core.on_hello(a_hello(node), "inbox")
     replies = [each for each in run(core)[1] if isinstance(each, Reply)]
     problem = replies[-1].reply.refusal
     return problem.code if problem is not None else ""
@@ -101,7 +87,7 @@ def test_what_a_rejected_node_runs_is_stopped_and_tried_elsewhere() -> None:
     ]
     core = a_core([a_node("n-1"), a_node("n-2")], rows)
     listed = HelloExecution(execution_id="e-0", revision=rows[0].revision, state=ExecutionState.RUNNING, starts=1)
-    core.on_hello(hello(core.view.nodes["n-1"], listed), "inbox")
+    core.on_hello(a_hello(core.view.nodes["n-1"], listed), "inbox")
     run(core)
     assert core.view.executions["e-0"].live
     core.on_node_intents([NodeIntent(7, "n-1", REJECT)])

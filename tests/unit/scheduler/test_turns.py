@@ -20,8 +20,8 @@ from skrei_scheduler.specs import SpecCache
 from skrei_scheduler.work import Commit, Reply
 from skrei_scheduling.rows import Evaluation, NodeRow
 from skrei_scheduling.view import ClusterView
-from tests.support.builders import NOW, a_job, a_node, an_execution, counting_ids, locked
-from tests.unit.scheduler.test_core import hello, run
+from tests.support.builders import NOW, a_hello, a_job, a_node, an_execution, counting_ids, locked
+from tests.unit.scheduler.test_core import run
 
 TURNS = 10 * IN_A_ROW
 
@@ -44,13 +44,13 @@ class Talker:
 
     def hello(self) -> None:
         self.said += 1
-        self.core.on_hello(hello(self.node, boot_id=f"boot-{self.said}"), "inbox")
+        self.core.on_hello(a_hello(self.node, boot_id=f"boot-{self.said}"), "inbox")
 
 
 def a_core(*nodes: NodeRow) -> Core:
     core = Core(ClusterView.load(nodes, [], []), timeline=1, epoch=1, now=0.0, ids=counting_ids())
     for node in nodes:
-        core.on_hello(hello(node, boot_id=node.boot_id), "inbox")
+        core.on_hello(a_hello(node, boot_id=node.boot_id), "inbox")
     run(core, 0.0)
     return core
 
@@ -109,10 +109,10 @@ def test_others_are_greeted_and_taken_in_while_a_node_never_stops_saying_hello()
     core = Core(
         ClusterView.load([talker, large], [job], rows), timeline=1, epoch=1, now=0.0, ids=counting_ids(), piece=1
     )
-    core.on_hello(hello(talker, boot_id=talker.boot_id), "inbox")
+    core.on_hello(a_hello(talker, boot_id=talker.boot_id), "inbox")
     run(core, 0.0)
     listed = (HelloExecution(execution_id=row.id, revision=1, state=ExecutionState.RUNNING) for row in rows)
-    core.on_hello(hello(large, *listed), "inbox")
+    core.on_hello(a_hello(large, *listed), "inbox")
     while_talking(core, Talker(core, talker).hello, 1.0)
     assert {row.state for row in core.view.of_node("n-1")} == {ExecutionState.RUNNING}
 
@@ -121,7 +121,7 @@ def test_only_the_newest_hellos_of_a_node_wait() -> None:
     node = replace(a_node("n-talks"), membership=Membership.REJECTED)
     core = Core(ClusterView.load([node], [], []), timeline=1, epoch=1, now=0.0, ids=counting_ids())
     for number in range(50):
-        core.on_hello(hello(node, boot_id=f"boot-{number}"), f"inbox-{number}")
+        core.on_hello(a_hello(node, boot_id=f"boot-{number}"), f"inbox-{number}")
     replies: list[str] = []
     while (work := core.next_work(0.0, NOW)) is not None:
         assert isinstance(work, list)
