@@ -139,13 +139,19 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
-        self._writers |= {writer, back}
-        with contextlib.suppress(OSError):
-            await asyncio.gather(self._pass(reader, back, count=True), self._pass(there, writer))
-        for each in (writer, back):
-            self._writers.discard(each)
-            each.close()
+        self._writers.add(writer)
+        try:
+            with contextlib.suppress(OSError):
+                there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
+                self._writers.add(back)
+                try:
+                    await asyncio.gather(self._pass(reader, back, count=True), self._pass(there, writer))
+                finally:
+                    self._writers.discard(back)
+                    back.close()
+        finally:
+            self._writers.discard(writer)
+            writer.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, count: bool = False) -> None:
         with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
 """When what runs is ready: answers counted, starts asked for as long as they run, and changes told once."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +12,7 @@ from skrei_compute_agent.events import Checked, Exited, Stage, Staged
 from skrei_domain.messages import PortObserved, RunOrder
 from skrei_domain.resources import Resources
 from skrei_domain.spec import Check, HttpCheck, SpecConfig, TaskSpec, TcpCheck
+from tests.support.web import listening
 
 ORDER = RunOrder(job_id="j-1", job_version=1, task="main", partition=0, partition_count=1, task_json="{}")
 WEB = PortObserved(name="web", host="node", port=1234, target=80)
@@ -82,28 +83,19 @@ async def test_what_has_no_check_is_not_asked() -> None:
     assert not asked.asked
 
 
-async def gone(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-
-
-async def served(answer: bytes) -> tuple[asyncio.Server, int]:
+def serving(answer: bytes) -> AbstractAsyncContextManager[int]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         await writer.drain()
-        await gone(writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    return server, server.sockets[0].getsockname()[1]
+    return listening(serve)
 
 
 async def test_http_is_ready_by_its_status_and_tcp_by_its_connection() -> None:
     http, tcp = Check(http=HttpCheck(port="web")), Check(tcp=TcpCheck(port="web"))
     for status, ready in (("200 OK", True), ("302 Found", True), ("404 Not Found", False), ("503 No", False)):
-        server, port = await served(f"HTTP/1.1 {status}\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n".encode())
-        async with server:
+        async with serving(f"HTTP/1.1 {status}\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n".encode()) as port:
             assert await ask_port(http, "127.0.0.1", port) is ready
             assert await ask_port(tcp, "127.0.0.1", port)
     assert not await ask_port(http, "127.0.0.1", port)
@@ -112,13 +104,11 @@ async def test_http_is_ready_by_its_status_and_tcp_by_its_connection() -> None:
 
 async def test_rubbish_and_silence_are_no_good_answers() -> None:
     check = Check(http=HttpCheck(port="web"), timeout=1)
-    server, port = await served(b"\x00\xffno http\r\n\r\n")
-    async with server:
+    async with serving(b"\x00\xffno http\r\n\r\n") as port:
         assert not await ask_port(check, "127.0.0.1", port)
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        await gone(writer)
 
-    async with await asyncio.start_server(mute, "127.0.0.1", 0) as silent:
-        assert not await ask_port(check, "127.0.0.1", silent.sockets[0].getsockname()[1])
+    async with listening(mute) as port:
+        assert not await ask_port(check, "127.0.0.1", port)

@@ -12,6 +12,7 @@ from skrei_plugin_api.outbound import Found, Outbound, networks
 from skrei_plugin_wasm import web as webs
 from skrei_plugin_wasm.web import Asked, Refused, Result, Web, most_bytes, read_headers
 from tests.support.wasm_engine import Bench, failure
+from tests.support.web import listening
 
 LOCAL = networks(["127.0.0.0/8"])
 
@@ -71,16 +72,13 @@ class Site:
         else:
             writer.write(b"HTTP/1.1 201 Created\r\nX-Theirs: 2\r\nContent-Length: 5\r\n\r\nhello")
         await writer.drain()
-        writer.close()
 
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
     made = Site()
-    server = await asyncio.start_server(made.handle, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
-    yield made
-    server.close()
+    async with listening(made.handle) as made.port:
+        yield made
 
 
 @pytest.fixture
@@ -198,10 +196,8 @@ async def test_tls_is_tried_and_its_failure_told() -> None:
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard.append(await reader.read(3))
-        writer.close()
 
-    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with listening(handle) as port:
         with pytest.raises(Refused) as refused:
             await ask(Web(Outbound(None, LOCAL), local), f"https://a.example:{port}/")
     assert heard == [b"\x16\x03\x01"]

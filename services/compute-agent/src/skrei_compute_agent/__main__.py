@@ -25,13 +25,16 @@ def main() -> None:
     die_with_parent()
     await_start()
     configure_logs(service=SERVICE)  # a wrong setting is said the same way
+    errors: list[SkreiError] = []
     try:
         settings = load(Settings)
         configure_logs(settings.log_level, service=SERVICE)
         asyncio.run(_serve(settings))
     except* SkreiError as group:
-        for error in _leaves(group):
-            get_logger().error("node_ended", code=error.code, problem=error.message, hint=error.hint)
+        errors = _leaves(group)
+    for error in errors:
+        get_logger().error("node_ended", code=error.code, problem=error.message, hint=error.hint)
+    if errors:
         sys.exit(1)
 
 

@@ -123,15 +123,18 @@ class Attempt:
                 await _connected(self._send(request, file))
                 self.sent += 1
 
+        errors: list[SkreiError] = []
         file = await asyncio.to_thread(os.open, self._path, os.O_RDONLY)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(plan.parallel, PARALLEL_PARTS, len(plan.requests))):
                     group.create_task(work(file))
         except* SkreiError as failed:
-            raise _worst(failed) from None
+            errors += [error for error in failed.exceptions if isinstance(error, SkreiError)]
         finally:
             os.close(file)
+        if errors:
+            raise _worst(errors)
 
     async def _send(self, request: UploadRequest, file: int) -> None:
         url = URL(request.url, encoded=True)  # as it was signed
@@ -218,9 +221,8 @@ def _parse(kind: type[UploadAnswer], body: bytes) -> UploadAnswer:
         raise Away("the publisher's answer cannot be read") from error
 
 
-def _worst(failed: ExceptionGroup[SkreiError]) -> BaseException:
+def _worst(errors: list[SkreiError]) -> SkreiError:
     """Return the error that decides: one that no further try mends, if there is one."""
-    errors = [error for error in failed.exceptions if isinstance(error, SkreiError)]
     return next((error for error in errors if not isinstance(error, Away)), errors[0])
 
 
