@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from skrei_compute_agent.input_cache import InputCache, InputCorrupt, InputDenied, InputTooLarge
+from skrei_plugin_api.pieces import DATA
 
 
 def digest(data: bytes) -> str:
@@ -46,7 +48,7 @@ def source() -> Source:
 
 
 def files(folder: Path) -> list[Path]:
-    return list(folder.iterdir())
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def a_cache(folder: Path, source: Source, limit: int = 1000, blob: int = 100) -> InputCache:
@@ -148,9 +150,90 @@ async def test_what_is_at_hand_is_one_file_for_all_and_written_anew_where_it_is_
 async def test_many_small_files_are_bounded_by_their_number(
     tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("skrei_compute_agent.input_cache.MOST_FILES", 2)
+    monkeypatch.setattr("skrei_compute_agent.cached_files.MOST_FILES", 2)
     cache = a_cache(tmp_path, source)
     for text in (b"1", b"2", b"3"):
         cache.release(cache.keep(text)[0])
     assert (len(files(tmp_path)), cache.size_bytes) == (2, 2)
     assert a_cache(tmp_path, source).size_bytes == 2
+
+
+# ---------------------------------------------------------------- pieces, and what a crash leaves of them
+
+
+async def bring(cache: InputCache, identity: str, data: bytes) -> tuple[Path, bool]:
+    async def write(folder: Path) -> None:
+        (folder / DATA).write_bytes(data)
+
+    return await cache.bring(identity, write)
+
+
+async def test_a_piece_is_brought_once_and_found_after_a_restart(tmp_path: Path, source: Source) -> None:
+    cache = a_cache(tmp_path, source)
+    path, brought = await bring(cache, "s3/bucket/key@v1", b"rows")
+    assert (path.read_bytes(), brought) == (b"rows", True)
+    assert (await bring(cache, "s3/bucket/key@v1", b"other"))[1] is False
+    assert (await bring(cache, "s3/bucket/key@v2", b"newer"))[0].read_bytes() == b"newer"
+    await cache.close()
+    assert (await bring(a_cache(tmp_path, source), "s3/bucket/key@v1", b"other"))[0].read_bytes() == b"rows"
+
+
+async def test_a_piece_that_is_not_what_its_digest_says_is_dropped(tmp_path: Path, source: Source) -> None:
+    cache = a_cache(tmp_path, source)
+    with pytest.raises(InputCorrupt, match="brought"):
+        await bring(cache, digest(b"right"), b"wrong")
+    assert files(tmp_path) == []
+    assert (await bring(cache, digest(b"right"), b"right"))[1]
+
+
+async def settled(cache: InputCache) -> None:
+    """Wait until the digest of every piece is noted."""
+    while cache._noting is not None and not cache._noting.done():
+        await asyncio.wait([cache._noting])
+
+
+@pytest.mark.parametrize(("lost", "believed"), [(b"rows", True), (b"ro", False), (b"\0\0\0\0", False)])
+async def test_after_a_power_cut_a_piece_is_believed_when_it_reads_as_it_did(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch, lost: bytes, believed: bool
+) -> None:
+    cache = a_cache(tmp_path, source)
+    path, _ = await bring(cache, "s3/bucket/key@v1", b"rows")
+    blob, _ = await bring(cache, digest(b"blob"), b"blob")
+    await settled(cache)
+    for each, left in ((path, lost), (blob, b"blob" if believed else b"")):
+        each.chmod(0o644)
+        each.write_bytes(left)
+    monkeypatch.setattr("skrei_compute_agent.cached_files._boot", lambda: "another run of the machine")
+    again = a_cache(tmp_path, source)
+    assert again.ready("s3/bucket/key@v1") is None
+    assert (await bring(again, "s3/bucket/key@v1", b"rows"))[1] is not believed
+    assert (await bring(again, digest(b"blob"), b"blob"))[1] is not believed
+    assert again.size_bytes == 8
+
+
+async def test_a_piece_nobody_had_time_to_note_is_not_believed_after_a_power_cut(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = a_cache(tmp_path, source)
+    await bring(cache, "s3/bucket/key@v1", b"rows")
+    await settled(cache)
+    (tmp_path / ".state/digests").write_text('["at-1", "sha2')
+    monkeypatch.setattr("skrei_compute_agent.cached_files._boot", lambda: "another run of the machine")
+    assert (await bring(a_cache(tmp_path, source), "s3/bucket/key@v1", b"rows"))[1]
+
+
+async def test_an_agent_that_was_killed_believes_what_it_had(tmp_path: Path, source: Source) -> None:
+    await bring(a_cache(tmp_path, source), "s3/bucket/key@v1", b"rows")  # never closed
+    assert not (await bring(a_cache(tmp_path, source), "s3/bucket/key@v1", b"rows"))[1]
+
+
+async def test_of_what_broke_off_only_the_newest_stay(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skrei_compute_agent.cached_files.HALF_BROUGHT", 2)
+    for number in range(4):
+        folder = tmp_path / f"at-{number:064x}.part"
+        folder.mkdir()
+        os.utime(folder, (number, number))
+    a_cache(tmp_path, source)
+    assert sorted(path.name[66] for path in files(tmp_path)) == ["2", "3"]

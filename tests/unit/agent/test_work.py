@@ -16,6 +16,7 @@ from skrei_compute_agent.env import HostVariableDenied
 from skrei_compute_agent.events import Exited
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.staging import Stager
 from skrei_compute_agent.task_results import TaskResults
 from skrei_compute_agent.work import InvalidParams, Workshop
@@ -121,7 +122,11 @@ class Bench:
         context = PluginContext(state_dir=folder / "state")
         self.engine = PlayedEngine(context)
         results = TaskResults(lambda: pytest.fail("no result of a task is an input here"), self.cache)
-        stager = Stager({"inline": PlayedStorage(context)}, self.cache, results, limits=StageLimits(), parallel=2)
+        self.trees = InputTrees(folder / "inputs", self.cache)
+        self.trees.open([])
+        stager = Stager(
+            {"inline": PlayedStorage(context)}, self.cache, self.trees, results, limits=StageLimits(), parallel=2
+        )
         self.work = Workshop(
             self.folders, stager, {"scripted": self.engine}, host_env={"REGION": "north"}, allow_env=("REGION",)
         )

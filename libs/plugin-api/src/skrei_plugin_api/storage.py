@@ -1,26 +1,35 @@
 """The contract of storages: what brings one input of a task onto the node, as a file or directory to mount."""
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from skrei_domain.errors import SkreiError
 from skrei_plugin_api.engine import Mount
 from skrei_plugin_api.plugin import Params, Plugin
 
+if TYPE_CHECKING:
+    from skrei_plugin_api.pieces import Bring, Piece
+
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """One input as the task names it; `owner_reads`: the node's owner submitted it, and may read what it names."""
+    """One input as the task names it; `owner_reads`: the node's owner submitted it, and may read what it names.
+
+    It is for `partition` of `partitions`, which a storage that can be parted deals its files out to; one of one where
+    everybody reads everything.
+    """
 
     type: str
     params: Params = field(default_factory=dict)
     target: str = ""
     alias: str = ""
     owner_reads: bool = False
+    partition: int = 0
+    partitions: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,8 @@ class TaskResult:
 
 
 class BlobReader(Protocol):
-    """Brings what belongs to the job itself: bytes that were cut out of its spec, and results of its earlier tasks."""
+    """Brings what belongs to the job itself (bytes that were cut out of its spec, results of its earlier tasks), and
+    keeps what storages fetch."""
 
     async def fetch(self, digest: str) -> Path:
         """Return a file with exactly the bytes of `digest` (`sha256:<hex>`), to be read only.
@@ -83,6 +93,14 @@ class BlobReader(Protocol):
         """Yield what the partitions of a task left that this execution waits for, in order.
 
         An archive is there until the next one is asked for. Raises SkreiError when one cannot be had.
+        """
+
+    async def gather(self, pieces: "Sequence[Piece]", bring: "Bring") -> Path:
+        """Return a directory with all pieces at their paths, or the file of the one that has no path; read-only.
+
+        Each is brought unless it is here; directory and files are shared with whoever asks for the same, and stay as
+        they are while this execution needs them. Raises what `bring` raises, and StageFailed where the disk has no
+        room.
         """
 
 

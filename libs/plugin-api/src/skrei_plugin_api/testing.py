@@ -11,7 +11,7 @@ import hashlib
 import io
 import tarfile
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +27,7 @@ from skrei_plugin_api.engine import (
     RunRequest,
 )
 from skrei_plugin_api.packing import HEAD_BYTES
+from skrei_plugin_api.pieces import DATA, Bring, Piece
 from skrei_plugin_api.plugin import PLUGIN_API, Params
 from skrei_plugin_api.publisher import (
     DigestDiffers,
@@ -307,7 +308,7 @@ class EngineContract:
 
 
 class NoBlobs:
-    """Has no blobs, and keeps what is small in a folder."""
+    """Has no blobs, keeps what is small in a folder, and lays fetched files out in one, each time anew."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -328,6 +329,19 @@ class NoBlobs:
         for each in nothing:
             yield each
         raise StageFailed(StageProblem.MISSING, f"there is no task {task}")
+
+    async def gather(self, pieces: Sequence[Piece], bring: Bring) -> Path:
+        """Bring each, one after another."""
+        root = self._folder / "gathered"
+        for number, piece in enumerate(pieces):
+            brought = self._folder / f"bring-{number}"
+            brought.mkdir(exist_ok=True)
+            await bring(piece, brought)
+            if not piece.path:
+                return brought / DATA
+            (root / piece.path).parent.mkdir(parents=True, exist_ok=True)
+            (brought / DATA).replace(root / piece.path)
+        return root
 
 
 class StorageContract:

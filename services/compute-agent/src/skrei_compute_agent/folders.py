@@ -60,6 +60,11 @@ class Folders:
             else:
                 self._remove([path])
 
+    @property
+    def executions(self) -> frozenset[str]:
+        """Who has folders here."""
+        return frozenset(self._paths)
+
     def make(self, execution_id: str, inputs: int = 0) -> Places:
         """Make a fresh work folder for a start, and name those of its inputs, which their storages make where they need
         them; those of earlier starts stay until the execution is dropped."""

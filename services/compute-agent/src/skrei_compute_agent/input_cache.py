@@ -1,22 +1,22 @@
-"""Fetched inputs by digest: kept once, shared by every execution that names them, the least used dropped first."""
+"""Fetched inputs: brought once, whoever wants them, kept while there is room, and shared by all who use them."""
 
 import asyncio
 import hashlib
-import re
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+import shutil
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from skrei_compute_agent.cached_files import PART, CachedFiles, digest_of, is_digest, name_of
 from skrei_domain.errors import SkreiError
+from skrei_plugin_api.pieces import DATA
 
 Fetch = Callable[[str, str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 """Opens the bytes of (digest, token)."""
 
-MOST_FILES = 10_000
-"""Kept at once, however small: each takes an inode and a line in memory."""
-
-_DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
+READ_ONLY = 0o444
+"""Of a kept piece: it is linked into what programs see."""
 
 
 class InputDenied(SkreiError):
@@ -38,43 +38,30 @@ class InputTooLarge(SkreiError):
 
 
 class InputCache:
-    """A folder of blobs named by digest; a file appears only whole and verified."""
+    """Files by what they are (`identity`: a digest, or a place with a version); one appears only whole and verified."""
 
     def __init__(self, folder: Path, fetch: Fetch, *, limit_bytes: int, blob_bytes: int) -> None:
-        self._folder = folder
+        self.files = CachedFiles(folder, limit_bytes)
         self._fetch = fetch
-        self._limit_bytes = limit_bytes
         self._blob_bytes = blob_bytes
-        self._sizes: OrderedDict[str, int] = OrderedDict()
-        self._total = 0
-        self._pins: dict[str, int] = {}
-        self._fetching: dict[str, asyncio.Future[None]] = {}
+        self._bringing: dict[str, asyncio.Future[None]] = {}
+        self._unnoted: deque[str] = deque()
+        self._noting: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        """Make the folder, drop what a crash left half fetched, and learn what is there, least recently used first."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        found: list[tuple[float, str, int]] = []
-        for path in self._folder.iterdir():
-            if _DIGEST.match(path.name.replace("-", ":", 1)) is None:
-                path.unlink()
-                continue
-            status = path.stat()
-            found.append((status.st_mtime, path.name.replace("-", ":", 1), status.st_size))
-        for _, digest, size in sorted(found):
-            self._add(digest, size)
-        self._shrink()
+        """Learn what is there. Blocks."""
+        self.files.open()
 
-    def ready(self, digest: str) -> Path | None:
-        """Return the file of `digest` and pin it, if it is here; `release` unpins it."""
-        if digest not in self._sizes:
-            return None
-        path = self._path(digest)
-        if not path.exists():  # someone tidied up by hand: fetch it again
-            self._total -= self._sizes.pop(digest)
-            return None
-        self._sizes.move_to_end(digest)
-        self._pins[digest] = self._pins.get(digest, 0) + 1
-        return path
+    async def close(self) -> None:
+        """Stop noting, and say that all is written."""
+        if self._noting is not None:
+            self._noting.cancel()
+            await asyncio.wait([self._noting])
+        self.files.close()
+
+    def ready(self, identity: str) -> Path | None:
+        """Return the file of `identity` and pin it, if it is here; `release` unpins it."""
+        return self.files.use(name_of(identity))
 
     async def get(self, digest: str, token: str, fetch: Fetch | None = None) -> Path:
         """Return the file of `digest`, fetched (with `fetch`, where it does not come as others do) if need be, pinned
@@ -82,56 +69,69 @@ class InputCache:
 
         Two that want the same blob fetch it once. Raises InputDenied for a digest that is none.
         """
-        if _DIGEST.match(digest) is None:
+        if not is_digest(digest):
             raise InputDenied(f"{digest!r} is not a digest of the form sha256:<64 hex digits>")
-        while True:
-            if (path := self.ready(digest)) is not None:
-                return path
-            running = self._fetching.get(digest)
-            if running is not None:
-                await asyncio.wait([running])
-                continue
-            mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._fetching[digest] = mine
-            try:
-                await self._download(digest, token, fetch or self._fetch)
-            finally:
-                del self._fetching[digest]
-                mine.set_result(None)
+        return await self._once(name_of(digest), lambda: self._download(digest, token, fetch or self._fetch))
+
+    async def bring(self, identity: str, bring: Callable[[Path], Awaitable[None]]) -> tuple[Path, bool]:
+        """Return the file of `identity`, pinned until `release`, and whether `bring` was needed for it.
+
+        `bring` leaves it as `DATA` in a folder that belongs to this identity, in which what broke off lies as it was.
+        Two that want the same bring it once. Raises what `bring` raises.
+        """
+        name, needed = name_of(identity), False
+
+        async def needs() -> Path:
+            nonlocal needed
+            needed = True
+            return await self._bring(identity, bring)
+
+        return await self._once(name, needs), needed
 
     def keep(self, data: bytes) -> tuple[str, Path]:
         """Return digest and file of bytes that are at hand, pinned until `release`. Looks at what is there already, so
         that what a power cut emptied is written anew."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        path = self.ready(digest)
+        name = name_of(digest)
+        path = self.files.use(name)
         if path is None or path.read_bytes() != data:
-            partial = self._path(digest).with_suffix(".kept")
+            final = self.files.path(name)
+            partial = final.with_suffix(".kept")
             partial.write_bytes(data)
-            partial.replace(self._path(digest))
+            partial.replace(final)
             if path is None:
-                self._add(digest, len(data))
-                path = self.ready(digest)
-                self._shrink()
-        assert path is not None
+                path = self.files.add(name, len(data))
         return digest, path
 
-    def release(self, digest: str) -> None:
-        """Give back one pin; a blob without pins may be dropped when the cache is full."""
-        left = self._pins.get(digest, 0) - 1
-        if left > 0:
-            self._pins[digest] = left
-        else:
-            self._pins.pop(digest, None)
-            self._shrink()
+    def release(self, identity: str) -> None:
+        """Give back one pin; what has none may be dropped when the cache is full."""
+        self.files.release(name_of(identity))
 
     @property
     def size_bytes(self) -> int:
         """How much is kept."""
-        return self._total
+        return self.files.size_bytes
 
-    async def _download(self, digest: str, token: str, fetch: Fetch) -> None:
-        final = self._path(digest)
-        partial = final.with_suffix(".part")
+    async def _once(self, name: str, bring: Callable[[], Awaitable[Path]]) -> Path:
+        while True:
+            if (path := self.files.use(name)) is not None:
+                return path
+            if (running := self._bringing.get(name)) is not None:
+                await asyncio.wait([running])
+                continue
+            mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._bringing[name] = mine
+            try:
+                await self.files.settle(name)
+                return self.files.use(name) or await bring()
+            finally:
+                del self._bringing[name]
+                mine.set_result(None)
+
+    async def _download(self, digest: str, token: str, fetch: Fetch) -> Path:
+        name = name_of(digest)
+        final = self.files.path(name)
+        partial = final.with_suffix(PART)
         hasher, size = hashlib.sha256(), 0
         try:
             with partial.open("wb") as file:
@@ -150,26 +150,45 @@ class InputCache:
             partial.replace(final)
         finally:
             partial.unlink(missing_ok=True)
-        self._add(digest, size)
-        self._shrink(keep=digest)
+        return self.files.add(name, size)
 
-    def _add(self, digest: str, size: int) -> None:
-        self._total += size - self._sizes.get(digest, 0)
-        self._sizes[digest] = size
+    async def _bring(self, identity: str, bring: Callable[[Path], Awaitable[None]]) -> Path:
+        name = name_of(identity)
+        folder = self.files.path(name + PART)
+        folder.mkdir(exist_ok=True)
+        try:
+            await bring(folder)
+            if is_digest(identity):
+                got = await asyncio.to_thread(digest_of, folder / DATA)
+                if got != identity:
+                    raise InputCorrupt(f"brought {identity}, got {got}", digest=identity)
+        except SkreiError as error:
+            if not error.retryable:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            raise
+        size = await asyncio.to_thread(_adopt, folder, self.files.path(name))
+        path = self.files.add(name, size)
+        if not is_digest(identity):
+            self._unnoted.append(name)
+            if self._noting is None or self._noting.done():
+                self._noting = asyncio.create_task(self._note(), name="note digests")
+        return path
 
-    def _shrink(self, keep: str = "") -> None:
-        if self._fits():
-            return
-        for digest in list(self._sizes):
-            if digest in self._pins or digest == keep:
-                continue
-            self._total -= self._sizes.pop(digest)
-            self._path(digest).unlink(missing_ok=True)
-            if self._fits():
-                return
+    async def _note(self) -> None:
+        """Read new pieces once more, beside what needs them, so that they can be believed after a crash."""
+        while self._unnoted:
+            await asyncio.to_thread(self._note_now, self._unnoted.popleft())
 
-    def _fits(self) -> bool:
-        return self._total <= self._limit_bytes and len(self._sizes) <= MOST_FILES
+    def _note_now(self, name: str) -> None:
+        if (digest := digest_of(self.files.path(name))) is not None:
+            self.files.note(name, digest)
 
-    def _path(self, digest: str) -> Path:
-        return self._folder / digest.replace(":", "-", 1)
+
+def _adopt(folder: Path, final: Path) -> int:
+    """Make what was brought the file of its name, for good; returns its size."""
+    data = folder / DATA
+    data.chmod(READ_ONLY)
+    size = data.stat().st_size
+    data.replace(final)
+    shutil.rmtree(folder)
+    return size

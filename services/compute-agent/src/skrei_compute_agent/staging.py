@@ -1,38 +1,50 @@
 """Inputs of a task onto this node: each by its storage, all of one execution side by side."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from skrei_compute_agent.events import Stage
 from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.staging_notes import StagingNotes
 from skrei_compute_agent.task_results import TaskResults
 from skrei_domain.spec import InputSource
 from skrei_plugin_api.engine import Mount, Tell
+from skrei_plugin_api.pieces import Bring, Piece
 from skrei_plugin_api.storage import SourceSpec, StageLimits, Storage, TaskResult
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What was staged for one execution, and the cached blobs that it uses until `Stager.release`."""
+    """What was staged for one execution, and what of the cache it uses until `Stager.release`.
+
+    Of the bytes that its storages fetch, `local_bytes` were here, `moved_bytes` were brought for it.
+    """
 
     mounts: tuple[Mount, ...] = ()
     pinned: tuple[str, ...] = ()
+    local_bytes: int = 0
+    moved_bytes: int = 0
 
 
-class _TokenReader:
-    """What one run command entitles to: its token brings blobs (pinned here) and what earlier tasks left, its owner may
-    read the node's paths.
+class _Reader:
+    """What one run command entitles to: its token brings blobs and what earlier tasks left, its owner may read the
+    node's paths; what storages fetch is counted. All of it is pinned.
     """
 
-    def __init__(self, cache: InputCache, results: TaskResults, token: str, *, owner: bool) -> None:
-        self.owner = owner
-        self._cache = cache
-        self._results = results
-        self._token = token
+    def __init__(self, cache: InputCache, trees: InputTrees, results: TaskResults, wanted: Stage) -> None:
+        self.owner = wanted.order.owner
         self.pinned: list[str] = []
+        self.local_bytes = 0
+        self.moved_bytes = 0
+        self._execution_id = wanted.execution_id
+        self._cache = cache
+        self._trees = trees
+        self._results = results
+        self._token = wanted.order.token
 
     async def fetch(self, digest: str) -> Path:
         """Return a file with exactly the bytes of `digest`."""
@@ -50,6 +62,22 @@ class _TokenReader:
         """Yield what the partitions of a task left that this execution waits for."""
         return self._results.of(task, self._token)
 
+    async def gather(self, pieces: Sequence[Piece], bring: Bring) -> Path:
+        """Return a shared directory with all pieces, or the file of the one that has no path."""
+        if len(pieces) == 1 and not pieces[0].path:
+            piece = pieces[0]
+            path, brought = await self._cache.bring(piece.identity, partial(bring, piece))
+            self.pinned.append(piece.identity)
+            self._count(path.stat().st_size, brought)
+            return path
+        return await self._trees.get(pieces, bring, self._execution_id, self._count)
+
+    def _count(self, size: int, brought: bool) -> None:
+        if brought:
+            self.moved_bytes += size
+        else:
+            self.local_bytes += size
+
 
 class Stager:
     """Stages with the storages of this node, at most `parallel` executions at once."""
@@ -58,6 +86,7 @@ class Stager:
         self,
         storages: Mapping[str, Storage],
         cache: InputCache,
+        trees: InputTrees,
         results: TaskResults,
         *,
         limits: StageLimits,
@@ -65,6 +94,7 @@ class Stager:
     ) -> None:
         self._storages = storages
         self._cache = cache
+        self._trees = trees
         self._results = results
         self._limits = limits
         self._gate = asyncio.Semaphore(parallel)
@@ -77,28 +107,31 @@ class Stager:
         sources = wanted.task.input_sources
         if not sources:
             return Inputs()
-        reader = _TokenReader(self._cache, self._results, wanted.order.token, owner=wanted.order.owner)
+        reader = _Reader(self._cache, self._trees, self._results, wanted)
         try:
             with StagingNotes(sources, tell) as notes:
                 async with self._gate:
                     notes.begun()
-                    mounts = await self._stage_all(sources, folders, reader, notes)
+                    mounts = await self._stage_all(wanted, folders, reader, notes)
         except BaseException:
-            self._unpin(reader.pinned)
+            self.release(wanted.execution_id, Inputs((), tuple(reader.pinned)))
             raise
-        return Inputs(mounts, tuple(reader.pinned))
+        return Inputs(mounts, tuple(reader.pinned), reader.local_bytes, reader.moved_bytes)
 
-    def release(self, inputs: Inputs) -> None:
-        """Give the cached blobs of an execution back."""
-        self._unpin(inputs.pinned)
+    def release(self, execution_id: str, inputs: Inputs) -> None:
+        """Give back what an execution uses of the cache."""
+        self._trees.release(execution_id)
+        for identity in inputs.pinned:
+            self._cache.release(identity)
 
     async def _stage_all(
-        self, sources: tuple[InputSource, ...], folders: tuple[Path, ...], reader: _TokenReader, notes: StagingNotes
+        self, wanted: Stage, folders: tuple[Path, ...], reader: _Reader, notes: StagingNotes
     ) -> tuple[Mount, ...]:
+        sources = wanted.task.input_sources
         if len(sources) == 1:  # the common case, without a task of its own
-            return (await self._stage_one(sources[0], folders[0], reader, notes),)
+            return (await self._stage_one(wanted, sources[0], folders[0], reader, notes),)
         tasks = [
-            asyncio.create_task(self._stage_one(source, folder, reader, notes))
+            asyncio.create_task(self._stage_one(wanted, source, folder, reader, notes))
             for source, folder in zip(sources, folders, strict=True)
         ]
         try:
@@ -108,15 +141,19 @@ class Stager:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _stage_one(self, source: InputSource, folder: Path, reader: _TokenReader, notes: StagingNotes) -> Mount:
+    async def _stage_one(
+        self, wanted: Stage, source: InputSource, folder: Path, reader: _Reader, notes: StagingNotes
+    ) -> Mount:
         spec = SourceSpec(
-            source.source.type, source.source.params, source.target, source.alias, owner_reads=reader.owner
+            source.source.type,
+            source.source.params,
+            source.target,
+            source.alias,
+            owner_reads=reader.owner,
+            partition=wanted.order.partition,
+            partitions=wanted.order.partition_count,
         )
         storage = self._storages[source.source.type.casefold()]
         mount = await storage.stage(spec, folder, self._limits, reader)
         notes.came(source)
         return mount
-
-    def _unpin(self, digests: Iterable[str]) -> None:
-        for digest in digests:
-            self._cache.release(digest)

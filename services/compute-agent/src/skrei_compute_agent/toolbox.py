@@ -12,6 +12,7 @@ from skrei_compute_agent.fingerprint import capacity, fingerprint
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.gpu_probe import Found, GpuProbe
 from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.probes import Probe
 from skrei_compute_agent.settings import Settings
@@ -55,16 +56,18 @@ class Toolbox:
         self._storages = storages_
         self._api_url = settings.api_url
         self._blobs: Blobs | None = None
-        cache = InputCache(
+        self._cache = cache = InputCache(
             settings.data_dir / "cache",
             self._open_blob,
             limit_bytes=settings.cache_bytes,
             blob_bytes=settings.input_bytes,
         )
         cache.open()
+        self._trees = InputTrees(settings.data_dir / "inputs", cache)
+        self._trees.open(folders.executions)
         limits = StageLimits(max_bytes=settings.input_bytes)
         results = TaskResults(self._api, cache)
-        stager = Stager(storages_, cache, results, limits=limits, parallel=settings.parallel_stages)
+        stager = Stager(storages_, cache, self._trees, results, limits=limits, parallel=settings.parallel_stages)
         self._delivery = Delivery(full_seconds=settings.store_full_seconds)
         self.work = Workshop(
             folders,
@@ -138,6 +141,8 @@ class Toolbox:
         if self._blobs is not None:
             await self._blobs.close()
         await self._delivery.close()
+        self._trees.close()
+        await self._cache.close()
 
     @asynccontextmanager
     async def _open_blob(self, digest: str, token: str) -> AsyncIterator[AsyncIterator[bytes]]:

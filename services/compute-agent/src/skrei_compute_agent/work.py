@@ -105,7 +105,7 @@ class Workshop:
             await self._engine(wanted).prepare(task.engine.params, told)
             ports = self._networks.open(wanted.execution_id, task.network)
         except BaseException:
-            self._stager.release(inputs)
+            self._stager.release(wanted.execution_id, inputs)
             raise
         env |= port_variables(ports)
         self._staged[wanted.execution_id] = _Staged(wanted, places, inputs, env, kind, ports)
@@ -117,8 +117,7 @@ class Workshop:
         try:
             outcome = await self._see(staged, self._engine(staged.wanted).run(_request(staged, start), _Unheard()))
         finally:
-            self._stager.release(staged.inputs)
-            self._networks.close(execution_id)
+            self._give_back(execution_id, staged.inputs)
         assert outcome is not None
         return outcome
 
@@ -135,8 +134,14 @@ class Workshop:
         try:
             found = await self._see(staged, engine.adopt(_request(staged, wanted.start), _Unheard()))
         finally:
-            self._networks.close(execution_id)
+            self._give_back(execution_id, Inputs())
         return found or NotAdopted(execution_id)
+
+    def _give_back(self, execution_id: str, inputs: Inputs) -> None:
+        """Give back what a run used, unless it goes on without this process."""
+        if not self._leaving:
+            self._stager.release(execution_id, inputs)
+        self._networks.close(execution_id)
 
     def leave(self) -> None:
         """The agent ends: programs of engines that adopt live on."""
@@ -191,8 +196,8 @@ class Workshop:
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left."""
         self._delivery.drop(execution_id)
-        if (staged := self._staged.pop(execution_id, None)) is not None:
-            self._stager.release(staged.inputs)
+        staged = self._staged.pop(execution_id, None)
+        self._stager.release(execution_id, Inputs() if staged is None else staged.inputs)
         self._networks.close(execution_id)
         self._folders.drop(execution_id)
 

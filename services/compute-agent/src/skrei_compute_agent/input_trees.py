@@ -1,0 +1,215 @@
+"""Inputs of many files, as directories of links into the cache: one directory for all who ask for the same files.
+
+An execution that uses one leaves its name beside it, so that a start of the agent knows which directories containers
+still look into that outlived it.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from skrei_compute_agent.cached_files import name_of
+from skrei_compute_agent.input_cache import InputCache
+from skrei_domain.subjects import token
+from skrei_plugin_api.pieces import Bring, Piece
+from skrei_plugin_api.storage import StageFailed, StageProblem
+
+PARALLEL_PIECES = 16
+"""Of one input that are brought at once: small objects cost a round trip each, large ones share the line anyway."""
+MOST_IDLE = 64
+"""Directories that stay for the next one who asks, without being in use."""
+LIST = "~~list"
+"""After a directory's name: which files it has. No name of an execution looks like that, encoded."""
+FREE_BYTES = 256 * 1024**2
+"""What stays free of the disk, for journal and logs."""
+
+Count = Callable[[int, bool], None]
+"""Hears of each piece: its bytes, and whether they had to be brought."""
+
+
+class InputTrees:
+    """The directories of one node; all of them lie on the file system of the cache."""
+
+    def __init__(self, folder: Path, cache: InputCache) -> None:
+        self._folder = folder
+        self._cache = cache
+        self._trees: dict[str, tuple[str, ...]] = {}
+        self._users: dict[str, set[str]] = {}
+        self._idle: OrderedDict[str, None] = OrderedDict()
+        self._making: dict[str, asyncio.Future[None]] = {}
+        self._gone = count(1)
+        self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="tree-sweeper")
+        cache.files.spare = self._spare
+
+    def open(self, known: Collection[str]) -> None:
+        """Keep what executions that the journal knows look into; everything else is removed. Blocks."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        names = {token(execution_id): execution_id for execution_id in known}
+        users: dict[str, set[str]] = {}
+        for path in self._folder.iterdir():
+            key, _, name = path.name.partition("~")
+            if name in names:
+                users.setdefault(key, set()).add(names[name])
+        for path in self._folder.iterdir():
+            key, mark, name = path.name.partition("~")
+            if key not in users or (mark and name not in names and mark + name != LIST):
+                self._remove(path)
+        for key, executions in users.items():
+            if (pieces := self._listed(key)) is not None:
+                # A link keeps its bytes, whatever became of their place in the cache.
+                self._trees[key] = tuple(name for name in pieces if self._cache.files.use(name) is not None)
+                self._users[key] = executions
+        self._cache.files.trim()
+
+    async def get(self, pieces: Sequence[Piece], bring: Bring, execution_id: str, counted: Count) -> Path:
+        """Return a directory with all pieces, in use by the execution until `release`.
+
+        Raises what `bring` raises, and StageFailed where the disk has no room for it.
+        """
+        key = _key(pieces)
+        while True:
+            if key in self._trees:
+                self._use(key, execution_id)
+                for piece in pieces:
+                    counted(piece.size or 0, False)
+                return self._folder / key
+            if (running := self._making.get(key)) is not None:
+                await asyncio.wait([running])
+                continue
+            mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._making[key] = mine
+            try:
+                await self._make(key, pieces, bring, counted)
+                self._use(key, execution_id)
+                return self._folder / key
+            finally:
+                del self._making[key]
+                mine.set_result(None)
+
+    def release(self, execution_id: str) -> None:
+        """Give back every directory that an execution uses."""
+        for key in [key for key, users in self._users.items() if execution_id in users]:
+            self._mark(key, execution_id).unlink(missing_ok=True)
+            self._users[key].discard(execution_id)
+            if not self._users[key]:
+                del self._users[key]
+                self._idle[key] = None
+        while len(self._idle) > MOST_IDLE:
+            self._spare()
+        self._cache.files.trim()
+
+    def close(self) -> None:
+        """Wait for removals that are under way."""
+        self._sweeper.shutdown()
+
+    async def _make(self, key: str, pieces: Sequence[Piece], bring: Bring, counted: Count) -> None:
+        self._check_room(pieces)
+        held: list[str] = []
+        try:
+            await self._bring_all(pieces, bring, counted, held)
+            await asyncio.to_thread(self._link, key, pieces)
+        except BaseException:
+            for identity in held:
+                self._cache.release(identity)
+            raise
+        self._trees[key] = tuple(name_of(identity) for identity in held)
+
+    async def _bring_all(self, pieces: Sequence[Piece], bring: Bring, counted: Count, held: list[str]) -> None:
+        waiting = iter(pieces)
+
+        async def work() -> None:
+            for piece in waiting:
+                path, brought = await self._cache.bring(piece.identity, partial(bring, piece))
+                held.append(piece.identity)
+                counted(piece.size if piece.size is not None else path.stat().st_size, brought)
+
+        workers = [asyncio.create_task(work()) for _ in range(min(PARALLEL_PIECES, len(pieces)))]
+        try:
+            for done in asyncio.as_completed(workers):
+                await done
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    def _check_room(self, pieces: Sequence[Piece]) -> None:
+        """Raise StageFailed for what the disk cannot hold, before any of it is brought."""
+        missing = sum(piece.size or 0 for piece in pieces if not self._cache.files.has(name_of(piece.identity)))
+        room = shutil.disk_usage(self._folder).free - FREE_BYTES + self._cache.files.idle_bytes
+        if missing > room:
+            raise StageFailed(
+                StageProblem.TOO_LARGE,
+                f"{missing:,} bytes of the input are not on this node, whose disk has room for {max(0, room):,}",
+                hint="make room on the node, part the input (`Count`, `Partition`), or ask for `Resources.Disk`",
+            )
+
+    def _link(self, key: str, pieces: Sequence[Piece]) -> None:
+        """Lay a directory out, and list it last: what a crash leaves half made has no list."""
+        root = self._folder / key
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir()
+        made = {""}
+        for piece in pieces:
+            parent = piece.path.rpartition("/")[0]
+            if parent not in made:
+                (root / parent).mkdir(parents=True, exist_ok=True)
+                made.add(parent)
+            os.link(self._cache.files.path(name_of(piece.identity)), root / piece.path)
+        (self._folder / f"{key}{LIST}").write_text(json.dumps([name_of(piece.identity) for piece in pieces]))
+
+    def _listed(self, key: str) -> tuple[str, ...] | None:
+        try:
+            return tuple(json.loads((self._folder / f"{key}{LIST}").read_text()))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _use(self, key: str, execution_id: str) -> None:
+        self._idle.pop(key, None)
+        users = self._users.setdefault(key, set())
+        if execution_id not in users:
+            users.add(execution_id)
+            self._mark(key, execution_id).touch()
+
+    def _spare(self) -> bool:
+        """Give up the directory that nobody has used the longest."""
+        if not self._idle:
+            return False
+        key, _ = self._idle.popitem(last=False)
+        pieces = self._trees.pop(key)
+        (self._folder / f"{key}{LIST}").unlink(missing_ok=True)
+        gone = self._folder / f"{key}~gone~{next(self._gone)}"
+        (self._folder / key).rename(gone)
+        self._remove(gone)
+        for name in pieces:
+            self._cache.files.release(name)
+        return True
+
+    def _mark(self, key: str, execution_id: str) -> Path:
+        """Return the file that says that an execution uses a directory."""
+        return self._folder / f"{key}~{token(execution_id)}"
+
+    def _remove(self, path: Path) -> None:
+        self._sweeper.submit(_remove, path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _key(pieces: Sequence[Piece]) -> str:
+    """Return the name of a layout: the same for the same files at the same places, in whatever order."""
+    hasher = hashlib.sha256()
+    for path, name in sorted((piece.path, name_of(piece.identity)) for piece in pieces):
+        hasher.update(f"{path}\0{name}\n".encode("utf-8", "surrogatepass"))
+    return hasher.hexdigest()
