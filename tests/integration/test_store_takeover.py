@@ -10,6 +10,7 @@ from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_domain.messages import ResultRef
 from skrei_scheduling import memory
 from skrei_scheduling.changes import Changes, EvaluationNew, ExecutionChange, JobChange, Place, Position, ResultNew
+from skrei_scheduling.rows import wanted_ports
 from skrei_scheduling.view import ClusterView
 from skrei_store import work
 from tests.support.builders import NOW, a_node, an_execution
@@ -42,6 +43,7 @@ async def test_a_takeover_reads_back_what_was_committed(postgres_url: str) -> No
         an_execution("e-2", job_id="j-1", partition=1, state=ExecutionState.UNKNOWN, incarnation=3),
         an_execution("e-3", job_id="j-1", partition=2, state=ExecutionState.LOST, revoked=True, attempt=2),
     )
+    rows = (replace(rows[0], ports=wanted_ports((8080, 9090))), *rows[1:])
     node = memory.renewed(a_node("n-1", labels={"region": "eu"}, gpu=1), a_node("n-1", engines=["Ünicode"]).info, NOW)
     assert len(node.gone) == 4, "two engines, a label and a device"
     async with leading(postgres_url) as record:
@@ -53,7 +55,8 @@ async def test_a_takeover_reads_back_what_was_committed(postgres_url: str) -> No
     assert (loaded.timeline, loaded.position) == (3, Position("made", 9))
     assert loaded.nodes == [node]
     assert sorted(loaded.executions, key=lambda row: row.id) == list(rows)
-    ClusterView.load(loaded.nodes, loaded.jobs, loaded.executions)
+    view = ClusterView.load(loaded.nodes, loaded.jobs, loaded.executions)
+    assert view.matrix.ports.holders(0, (8080, 9090, 7070)) == [(8080, "j-1"), (9090, "j-1")]
 
 
 async def test_what_is_staged_comes_with_the_digest_that_alone_makes_it_final(postgres_url: str) -> None:

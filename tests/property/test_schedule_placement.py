@@ -1,6 +1,7 @@
 """Placement over generated clusters and workloads: what no plan may ever do, and what every refusal must say."""
 
 import random
+from collections import Counter
 from datetime import timedelta
 
 import numpy as np
@@ -43,6 +44,7 @@ def requirements(draw: st.DrawFn) -> Requirement:
         storages=draw(st.sets(st.sampled_from(["inline", "local", "s3"]), max_size=2)),
         publisher=draw(st.sampled_from(["", "noop", "local", "s3"])),
         constraints=draw(st.lists(constraints(), max_size=2)),
+        ports=draw(st.sampled_from([(), (), (), (8080,), (8080, 9090), (9090,)])),
     )
 
 
@@ -90,6 +92,8 @@ def test_a_plan_never_oversubscribes_a_node(nodes: list[NodeRow], jobs: list[Job
     plan = schedule(view, evaluate(jobs), NOW, seed, counting_ids(), pack=pack)
     view.apply(plan.decide(locked(*jobs, evaluations=plan.evaluations)))
     assert (view.matrix.free[:, : view.matrix.rows] >= 0).all()
+    given = Counter((row.node_id, port.port) for row in plan.placements for port in row.ports)
+    assert not given or max(given.values()) == 1, "a port was promised twice"
 
 
 @given(clusters(), workloads(), st.integers(0, 3), st.booleans(), st.randoms(use_true_random=False))
@@ -111,6 +115,7 @@ def test_planning_leaves_the_room_of_the_view_as_it_was(nodes: list[NodeRow], jo
     view = ClusterView.load(nodes, [], [])
     free, order = view.matrix.free.copy(), view.matrix.order.copy()
     schedule(view, evaluate(jobs), NOW, 0, counting_ids())
+    assert all(view.matrix.ports.free(row, (8080, 9090)) for row in range(view.matrix.rows))
     assert (view.matrix.free == free).all()
     assert (view.matrix.order == order).all()
 

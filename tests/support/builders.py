@@ -50,6 +50,7 @@ def a_requirement(
     storages: Iterable[str] = (),
     publisher: str = "",
     constraints: str | Iterable[Constraint] = (),
+    ports: Iterable[int] = (),
 ) -> Requirement:
     return Requirement(
         engine=engine,
@@ -57,6 +58,7 @@ def a_requirement(
         publisher=publisher,
         constraints=selector(constraints),
         resources=amounts(cpu, memory, gpu=gpu),
+        ports=tuple(ports),
     )
 
 

@@ -28,6 +28,7 @@ from tests.support.sim.leader import SimLeader
 from tests.support.sim.network import Network, Weather
 from tests.support.sim.node import SimNode
 from tests.support.sim.orders import ordered
+from tests.support.sim.ports import with_ports
 from tests.support.sim.publisher import SimPublisher
 from tests.support.sim.record import SimRecord
 from tests.support.task_life import may_begin
@@ -41,8 +42,9 @@ KEPT_SECONDS = 400.0  # after all faults, within which what runs until it is sto
 class Cluster:
     """One seeded life of a cluster."""
 
-    def __init__(self, seed: int, *, several: bool = False) -> None:
+    def __init__(self, seed: int, *, several: bool = False, ports: bool = False) -> None:
         self.seed = seed
+        self.ports = random.Random(seed) if ports else None  # what chooses which of its jobs want ports by number
         self.several = several  # its jobs have several tasks, which wait for each other
         self.rng = random.Random(seed)
         self.story: deque[str] = deque(maxlen=STORY_LINES)
@@ -58,6 +60,9 @@ class Cluster:
         self.scene = scenery.choose(self.rng)
         if several:
             jobs = tuple((moment, ordered(self.rng, spec)) for moment, spec in self.scene.jobs)
+            self.scene = replace(self.scene, jobs=jobs)
+        if self.ports is not None:
+            jobs = tuple((moment, with_ports(self.ports, spec)) for moment, spec in self.scene.jobs)
             self.scene = replace(self.scene, jobs=jobs)
         self.publisher = SimPublisher(self.agenda, self.rng, self.tell)
         self.nodes = [SimNode(info, self.agenda, self.network, self.rng, self.tell) for info in self.scene.nodes]
@@ -156,6 +161,8 @@ class Cluster:
         spec = scenery.another(self.rng, spec)
         if self.several:
             spec = ordered(self.rng, spec)
+        if self.ports is not None:
+            spec = with_ports(self.ports, spec)
         self.next_version(job_id, spec, "job-update")
 
     def rerun(self, job_id: str, spec: JobSpec) -> None:
@@ -332,6 +339,8 @@ class Cluster:
         for job in (self.record.jobs[each] for each in job_ids):
             if job.state.is_terminal or job.tasks[0].requirement.resources.cpu_milli > 500:
                 continue  # it failed before it ever ran, or may rightly wait for room
+            if job.kind is Kind.SERVICE and job.tasks[0].requirement.ports:
+                continue  # as many nodes as it needs may not have its port to give
             engine = self.specs.get(job.id, job.version)
             assert engine is not None
             if engine.parsed.tasks[0].engine.params["seconds"] < 1e6:
@@ -416,9 +425,9 @@ class Cluster:
         return accepts(task.requirement, matrix, matrix.row_of[row.id])
 
 
-def live(seed: int, *, several: bool = False) -> Cluster:
+def live(seed: int, *, several: bool = False, ports: bool = False) -> Cluster:
     """Run one life; a failure tells its seed and the last of what happened."""
-    cluster = Cluster(seed, several=several)
+    cluster = Cluster(seed, several=several, ports=ports)
     try:
         cluster.run()
     except Exception as error:

@@ -11,6 +11,7 @@ from skrei_compute_agent.events import (
     ArmTimer,
     Begun,
     Checked,
+    ClosePorts,
     Commanded,
     Confirmed,
     DisarmTimers,
@@ -43,6 +44,7 @@ from skrei_compute_agent.events import (
 )
 from skrei_compute_agent.greeter import AGAIN_MAX_SECONDS, AGAIN_SECONDS, ANSWER_SECONDS, FINAL
 from skrei_compute_agent.machine import AgentMachine
+from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_domain.messages import CommandBatch, Confirm, Heartbeat, Hello, HelloReply, Problem, ResultRef
 from skrei_domain.node import NodeInfo
 from skrei_domain.spec import TaskSpec
@@ -134,6 +136,7 @@ class SimProcess:
         self._undurable: deque[Turn] = deque()
         self._timers: dict[tuple[str, str], object] = {}
         self._tasks: dict[str, TaskSpec] = {}
+        self.networks = Networks(NetworkPolicy(), free=lambda *_: True)
         self._repeat: object = None
         self._hello: object = None
         self._pause = AGAIN_SECONDS
@@ -194,6 +197,8 @@ class SimProcess:
             case DisarmTimers(execution_id):
                 for key in [key for key in self._timers if key[0] == execution_id]:
                     del self._timers[key]
+            case ClosePorts(execution_id):
+                self.networks.close(execution_id)
             case DropFiles(execution_id):
                 assert execution_id not in self.working, f"{execution_id} lost its files while it ran"
                 self._tasks.pop(execution_id, None)
@@ -226,7 +231,9 @@ class SimProcess:
         assert execution_id not in self.working, f"{execution_id} is staged twice"
         assert execution_id not in self.node.ended, f"{execution_id} has ended, and is run again"
         self._tasks[execution_id] = stage.task
-        answer: Answer = Staged(execution_id)
+        # A port that is another's here raises: whoever plans has to know whose it is.
+        ports = self.networks.open(execution_id, stage.task.network)
+        answer: Answer = Staged(execution_id, self.networks.observed(ports))
         if self.rng.random() < self.node.flaky:
             problem = Problem(code="stage-failed", message="the input was not there")
             answer = StageFailed(execution_id, problem, passing=self.rng.random() < 0.8)
@@ -249,6 +256,8 @@ class SimProcess:
     def _answer(self, execution_id: str, token: object, answer: Answer) -> None:
         if self.working.get(execution_id, ("", None))[1] is token:
             del self.working[execution_id]
+            if isinstance(answer, StageFailed):
+                self.networks.close(execution_id)
             self.post(answer)
 
     def _kill(self, execution_id: str) -> None:

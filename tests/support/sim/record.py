@@ -19,6 +19,7 @@ from skrei_scheduling.texts import STOP_ROLLED, TASK
 from skrei_scheduling.view import ClusterView
 from tests.support.ledger import Ledger
 from tests.support.sim.agenda import Agenda
+from tests.support.sim.ports import NUMBERS
 from tests.support.sim.publisher import staged_results
 from tests.support.task_life import may_begin
 
@@ -159,11 +160,15 @@ class SimRecord(Ledger):
                 assert self.final.get(new.id) == digest, f"{new.id} is Completed, and nobody can read its result"
 
     def check_room(self, node_ids: Iterable[str]) -> None:
-        """What is reserved fits what the node has, at every step."""
+        """What is reserved fits what the node has, and no port of it is two executions' at once, at every step."""
         held: defaultdict[str, Resources] = defaultdict(Resources)
+        holder: dict[tuple[str, int], ExecutionRow] = {}
         for row in self.executions.values():
             if row.holds:
                 held[row.node_id] += row.reserved
+                for port in row.ports:
+                    whose = holder.setdefault((row.node_id, port.port), row)
+                    assert whose is row, f"port {port.port} of {row.node_id} is {whose.id}'s and {row.id}'s"
         for node_id in node_ids:
             capacity = self.nodes[node_id].info.capacity
             assert held[node_id].fits(capacity), f"{held[node_id]} are reserved of {capacity} on {node_id}"
@@ -195,6 +200,10 @@ class SimRecord(Ledger):
             assert view.matrix.room(node_id) == node.info.capacity - reserved[node_id], (
                 f"room on {node_id} is miscounted"
             )
+            mine = {port.port for row in held.values() if row.holds and row.node_id == node_id for port in row.ports}
+            row_of = view.matrix.row_of[node_id]
+            seen = {port for port in {*mine, *NUMBERS} if not view.matrix.ports.free(row_of, (port,))}
+            assert seen == mine, f"ports {seen} of {node_id} are taken to the view, in truth {mine}"
         for job in view.jobs.values():
             if job.version != self.jobs[job.id].version:
                 continue  # its user has changed it since, and this leader has not read that yet

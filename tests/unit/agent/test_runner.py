@@ -94,6 +94,9 @@ class Bench:
     def door(self, url: str) -> None:
         self.doors.append(url)
 
+    def close_ports(self, execution_id: str) -> None:
+        pass
+
     def drop(self, execution_id: str) -> None:
         self.dropped.append(execution_id)
 

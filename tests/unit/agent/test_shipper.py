@@ -240,6 +240,9 @@ class Work:
     async def adopt(self, wanted: Adopt) -> Any:
         return await self.run(wanted.execution_id, wanted.start)
 
+    def close_ports(self, execution_id: str) -> None:
+        pass
+
     def drop(self, execution_id: str) -> None:
         pass
 

@@ -93,6 +93,7 @@ def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requir
         resources=task.resources.amounts(),
         local=local,
         owner=owner and bool(local),
+        ports=tuple(sorted({port.static for port in task.network.ports if port.static})),
     )
 
 

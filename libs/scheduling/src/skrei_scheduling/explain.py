@@ -105,7 +105,7 @@ def explain(
             hoped = hopes if check.for_good else {}
 
             def reason(name: str, check: Filter = check, hoped: Mapping[str, str] = hoped) -> str:
-                return check.reason(requirement, nodes[name], matrix.room(name)) + hoped.get(name, "")
+                return check.reason(requirement, nodes[name], matrix) + hoped.get(name, "")
 
             groups += _groups(check.name, names, reason)
     if closed is not None and open_rows[matrix.row_of[closed[0]]]:
@@ -130,7 +130,7 @@ def why_not(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
     row = matrix.row_of[node.id]
     for check in FILTERS:
         if not check.passing(requirement, matrix)[row]:
-            return check.reason(requirement, node, matrix.room(node.id))
+            return check.reason(requirement, node, matrix)
     return ""
 
 

@@ -32,7 +32,7 @@ REFRESH_ROWS = 32
 """With more changed rows than this, computing a mask anew is cheaper than row by row."""
 
 Passing: TypeAlias = Callable[[Requirement, NodeMatrix], Mask]
-Reason: TypeAlias = Callable[[Requirement, NodeRow, Resources], str]
+Reason: TypeAlias = Callable[[Requirement, NodeRow, NodeMatrix], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,12 @@ def _room(requirement: Requirement, matrix: NodeMatrix) -> Mask:
     return _fitting(requirement.resources, matrix.free, matrix.rows)
 
 
+def _ports(requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    mask = np.ones(matrix.rows, dtype=np.bool_)
+    matrix.ports.close(mask, requirement.ports)
+    return mask
+
+
 FOR_GOOD = (
     Filter("engine", True, _engine, reasons.engine),
     Filter("storages", True, _storages, reasons.storages),
@@ -119,6 +125,7 @@ FOR_NOW = (
     Filter("membership", False, _member, lambda *_: "node is not approved yet"),
     Filter("connection", False, _connected, lambda *_: "node is disconnected"),
     Filter("room", False, _room, reasons.room),
+    Filter("ports", False, _ports, reasons.ports),
 )
 
 FILTERS = (*FOR_NOW[:2], *FOR_GOOD, *FOR_NOW[2:])
@@ -139,10 +146,17 @@ class ClassMask:
     needs: tuple[tuple[int, int], ...]  # (kind of resource, amount) where the amount is not zero
     version: int
 
+    def open(self, matrix: NodeMatrix) -> Mask:
+        """Return the candidates that lack nothing but room, if anything."""
+        mask = self.candidates.copy()
+        if self.requirement.ports:
+            matrix.ports.close(mask, self.requirement.ports)
+        return mask
+
     def with_room(self, matrix: NodeMatrix) -> Mask:
         """Return the rows that can run one more unit now."""
         rows = matrix.rows
-        mask = self.candidates.copy()
+        mask = self.open(matrix)
         for kind, amount in self.needs:
             mask &= matrix.free[kind, :rows] >= amount
         return mask

@@ -77,11 +77,15 @@ def _gets_on(view: ClusterView, job: JobRow) -> bool:
 
 
 def _open(work: ClassMask, matrix: NodeMatrix, job: JobRow) -> Mask:
-    """Return the candidates that no unit of the job avoids; all of them where there are no such."""
+    """Return the candidates that no unit of the job avoids; all of them where there are no such.
+
+    One on which a port is taken that the job wants is none: to hold its room would not help.
+    """
     avoided = frozenset[str]().union(*job.refused_by.values())
-    others = work.candidates.copy()
+    candidates = work.open(matrix)
+    others = candidates.copy()
     others[[matrix.row_of[each] for each in avoided if each in matrix.row_of]] = False
-    return others if others.any() else work.candidates
+    return others if others.any() else candidates
 
 
 def _nearest(work: ClassMask, matrix: NodeMatrix, open_rows: Mask) -> int:

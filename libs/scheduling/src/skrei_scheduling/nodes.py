@@ -5,7 +5,7 @@ row at a time. Reservations are exact integers. A row, once given to a node, sta
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -17,7 +17,8 @@ from skrei_domain.node import NodeInfo
 from skrei_domain.paths import Entry, read_entries
 from skrei_domain.resources import Resources
 from skrei_scheduling.labels import LabelColumn, Mask
-from skrei_scheduling.rows import NodeRow
+from skrei_scheduling.ports import PortLedger
+from skrei_scheduling.rows import NodeRow, Requirement
 
 TIE_BITS = 35
 """Of a node's 63-bit order key: ties by a hash of its id. Two of 10,000 nodes share one with odds of 1 in 700."""
@@ -65,6 +66,7 @@ class NodeMatrix:
         self.storages: dict[str, Mask] = {}
         self.publishers: dict[str, Mask] = {}
         self.labels: dict[str, LabelColumn] = {}
+        self.ports = PortLedger()
         self.fading: set[str] = set()  # nodes that could do something until a while ago
         self._free: list[list[int]] = []  # the same numbers again: one row at a time, lists are ten times faster
         self._capacity: list[tuple[int, ...]] = []
@@ -111,6 +113,14 @@ class NodeMatrix:
     def release(self, node_id: str, amount: Resources) -> None:
         """Give `amount` back to a node."""
         self._move(self._row(node_id), amount, -1)
+
+    def take_ports(self, node_id: str, ports: Iterable[int], job_id: str) -> None:
+        """Give ports of a node, known or not, to an execution of a job."""
+        self.ports.take(self._row(node_id), ports, job_id)
+
+    def give_back_ports(self, node_id: str, ports: Iterable[int], job_id: str) -> None:
+        """Take back what `take_ports` gave."""
+        self.ports.give_back(self._row(node_id), ports, job_id)
 
     def room(self, node_id: str) -> Resources:
         """What is free on a node."""
@@ -224,21 +234,27 @@ class Trial:
     def __init__(self, matrix: NodeMatrix) -> None:
         self._matrix = matrix
         self._taken: list[tuple[str, Resources]] = []
+        self._ports: list[tuple[str, tuple[int, ...], str]] = []
 
     @property
     def count(self) -> int:
         """How many reservations the trial holds."""
         return len(self._taken)
 
-    def reserve(self, node_id: str, amount: Resources) -> None:
-        """Take `amount` from a node until `undo`."""
-        self._matrix.reserve(node_id, amount)
-        self._taken.append((node_id, amount))
+    def reserve(self, node_id: str, requirement: Requirement, job_id: str) -> None:
+        """Take what one unit of a job needs from a node until `undo`."""
+        self._matrix.reserve(node_id, requirement.resources)
+        self._taken.append((node_id, requirement.resources))
+        if requirement.ports:
+            self._matrix.take_ports(node_id, requirement.ports, job_id)
+            self._ports.append((node_id, requirement.ports, job_id))
 
     def undo(self) -> None:
         """Give everything back."""
         while self._taken:
             self._matrix.release(*self._taken.pop())
+        while self._ports:
+            self._matrix.give_back_ports(*self._ports.pop())
 
 
 def tie(node_id: str) -> int:

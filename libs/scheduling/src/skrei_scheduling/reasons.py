@@ -1,35 +1,37 @@
 """Why one node refuses a class of work, in words: one function for each filter."""
 
 from skrei_domain.constraints import Constraint
+from skrei_domain.ids import short
 from skrei_domain.paths import hands_out, missing_root, read_entries
 from skrei_domain.resources import Resources
+from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.ranking import is_soft
 from skrei_scheduling.rows import NodeRow, Requirement
 
 
-def engine(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+def engine(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     """It lacks the engine."""
     return _lacks(requirement.engine, [plugin.name for plugin in node.info.engines])
 
 
-def storages(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+def storages(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     """It lacks a storage."""
     have = [plugin.name for plugin in node.info.storages]
     lowered = {name.lower() for name in have}
     return _lacks(", ".join(sorted(requirement.storages - lowered)), have)
 
 
-def publisher(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+def publisher(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     """It lacks the publisher."""
     return _lacks(requirement.publisher, [plugin.name for plugin in node.info.publishers])
 
 
-def labels(requirement: Requirement, _node: NodeRow, _free: Resources) -> str:
+def labels(requirement: Requirement, _node: NodeRow, _matrix: NodeMatrix) -> str:
     """Its labels do not match."""
     return f"labels do not match {selector(requirement)}"
 
 
-def local(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+def local(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     """A path is not there, or it does not hand it out."""
     missing = node.info.missing_paths
     if away := next((each for each in requirement.local if missing_root(each, missing)), None):
@@ -43,14 +45,20 @@ def local(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
     return f"does not hand out {refused.path}{doing}; `skrei serve --allow-local '{entry}'` on that node would allow it"
 
 
-def capacity(requirement: Requirement, node: NodeRow, _free: Resources) -> str:
+def capacity(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     """The work is larger than it."""
     return "job requires more " + _excess(requirement.resources, node.info.capacity, "the node has")
 
 
-def room(requirement: Requirement, _node: NodeRow, free: Resources) -> str:
+def room(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
     """It is full."""
-    return "node is busy: job requires more " + _excess(requirement.resources, free, "is free")
+    return "node is busy: job requires more " + _excess(requirement.resources, matrix.room(node.id), "is free")
+
+
+def ports(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
+    """A port that is wanted by its number is taken."""
+    taken = matrix.ports.holders(matrix.row_of[node.id], requirement.ports)
+    return " and ".join(f"port {port} is in use on it by job {short(job_id)}" for port, job_id in taken)
 
 
 def selector(requirement: Requirement) -> str:

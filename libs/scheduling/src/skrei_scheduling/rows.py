@@ -13,6 +13,7 @@ from skrei_domain.constraints import Constraint
 from skrei_domain.job_depends import Dependency
 from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, NodeAction, Want
+from skrei_domain.messages import PortObserved
 from skrei_domain.node import NodeInfo
 from skrei_domain.paths import LocalPath
 from skrei_domain.resources import Resources
@@ -55,7 +56,7 @@ class Requirement:
     """What a unit needs of a node: the class of work it belongs to (equal requirements are one class).
 
     `local` are the node's own paths that it wants; `owner`: for the control plane's owner, whom only some nodes hand
-    them to.
+    them to. `ports` are the node's ports that it wants by their numbers.
     """
 
     engine: str
@@ -65,11 +66,13 @@ class Requirement:
     resources: Resources = Resources()
     local: tuple[LocalPath, ...] = ()
     owner: bool = False
+    ports: tuple[int, ...] = ()
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
         # The class is the key of every cache on the hot path; hashing six fields there costs more than the lookup.
-        parts = (self.engine, self.storages, self.publisher, self.constraints, self.resources.vector(), self.local)
+        needs = (self.resources.vector(), self.local, self.ports)
+        parts = (self.engine, self.storages, self.publisher, self.constraints, *needs)
         object.__setattr__(self, "_hash", hash(parts))
 
     def __hash__(self) -> int:
@@ -196,6 +199,8 @@ class ExecutionRow:
     ready: bool | None = None  # what its check finds; None where it has none, or none was told
     staged: bool = False  # it has ended on its node and won its unit; what it left is being made final
     digest: str = ""  # of what is staged: nothing else makes it final
+    ports: tuple[PortObserved, ...] = ()
+    """Its ports on its node: those it was placed with by number (`wanted_ports`), then all, as its node tells."""
 
     @property
     def unit(self) -> Unit:
@@ -215,6 +220,11 @@ class ExecutionRow:
     def evolve(self, **changes: object) -> "ExecutionRow":
         """Return the row with `changes`, counted as one change."""
         return replace(self, changes=self.changes + 1, **changes)  # type: ignore[arg-type]
+
+
+def wanted_ports(numbers: tuple[int, ...]) -> tuple[PortObserved, ...]:
+    """Return ports of a node that are an execution's by number, and that its node has told nothing of yet."""
+    return tuple(PortObserved(name="", host="", port=number, target=0) for number in numbers) if numbers else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from skrei_scheduling.patience import ends_of_patience, failure_of, may_be_missi
 from skrei_scheduling.plan import JobPlan, Plan, TaskWaits, Waits
 from skrei_scheduling.reconcile import STOPS_A_LOOK, Difference, Failure, Missing, reconcile, replaced
 from skrei_scheduling.rollout import deadline
-from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan, wanted_ports
 from skrei_scheduling.view import ClusterView, covers
 from skrei_scheduling.waiting import turn
 
@@ -179,10 +179,7 @@ class _Planner:
             missing = [each for each in difference.missing if each.unit[0] == task.name]
             if not missing:
                 continue
-            if job.kind.per_node:
-                chosen = self._pinned(task, missing, closed=self._closed(job))
-            else:
-                chosen = self._choose(task, missing, closed=self._closed(job), again=job.kind.endless)
+            chosen = (self._pinned if job.kind.per_node else self._choose)(job, task, missing)
             rows += [self._offer(job, task, each, node, evaluation_id) for each, node in chosen]
             placed = {each.unit for each, _ in chosen}
             unplaced += [each for each in missing if each.unit not in placed]
@@ -192,21 +189,20 @@ class _Planner:
         """The node that is held for somebody before `job` in line."""
         return self._kept_back if self._kept_back is not None and self._kept_back.closed_to(job) else None
 
-    def _pinned(self, task: TaskPlan, missing: list[Missing], *, closed: Held | None) -> list[tuple[Missing, str]]:
+    def _pinned(self, job: JobRow, task: TaskPlan, missing: list[Missing]) -> list[tuple[Missing, str]]:
         """Return those units whose own node has room for them; each node has one of a task."""
-        mask = self._open(self._view.feasibility.of(task.requirement), closed)
+        mask = self._open(self._view.feasibility.of(task.requirement), self._closed(job))
         chosen = [(each, each.node) for each in missing if mask[self._view.matrix.row_of[each.node]]]
         for _, node in chosen:
-            self._trial.reserve(node, task.requirement.resources)
+            self._trial.reserve(node, task.requirement, job.id)
         return chosen
 
-    def _choose(
-        self, task: TaskPlan, missing: list[Missing], *, closed: Held | None, again: bool = False
-    ) -> list[tuple[Missing, str]]:
+    def _choose(self, job: JobRow, task: TaskPlan, missing: list[Missing]) -> list[tuple[Missing, str]]:
         """Choose nodes: first for units that have nothing to avoid, all at once, then for the others one by one.
 
-        `again`: what is to be avoided is only liked less.
+        What a job that never ends is to avoid is only liked less.
         """
+        closed, again = self._closed(job), job.kind.endless
         work = self._view.feasibility.of(task.requirement)
         free = [each for each in missing if not each.avoid]
         chosen: list[tuple[Missing, str]] = []
@@ -215,14 +211,14 @@ class _Planner:
             if not nodes:
                 break
             for each, node in zip(free, nodes, strict=False):
-                self._trial.reserve(node, task.requirement.resources)
+                self._trial.reserve(node, task.requirement, job.id)
                 chosen.append((each, node))
             free = free[len(nodes) :]
         for each in missing:
             if each.avoid:
                 found = self._apart(work, each.avoid, closed, again=again)
                 if found is not None:
-                    self._trial.reserve(found, task.requirement.resources)
+                    self._trial.reserve(found, task.requirement, job.id)
                     chosen.append((each, found))
         return chosen
 
@@ -277,6 +273,7 @@ class _Planner:
             seen_revision=0,
             reserved=task.requirement.resources,
             evaluation_id=evaluation_id,
+            ports=wanted_ports(task.requirement.ports),
         )
 
     # ------------------------------------------------------------ waiting

@@ -77,16 +77,20 @@ def _progress(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserve
     starts = max(row.starts, fact.starts)
     message = _noted(row, seen, fact)
     ready = row.ready if fact.ready is None else fact.ready
-    if (state, seen, revision, starts, message, ready) == (
+    ports = fact.ports or row.ports
+    if (state, seen, revision, starts, message, ready, ports) == (
         row.state,
         row.observed,
         row.seen_revision,
         row.starts,
         row.message,
         row.ready,
+        row.ports,
     ):
         return
-    new = row.evolve(state=state, observed=seen, seen_revision=revision, starts=starts, message=message, ready=ready)
+    new = row.evolve(
+        state=state, observed=seen, seen_revision=revision, starts=starts, message=message, ready=ready, ports=ports
+    )
     builder.put(new, _told(fact))
     readiness_into(builder, row, new)
     _tell_steps(builder, row, new, fact)

@@ -254,6 +254,8 @@ class ClusterView:
             self.matrix.reserve(row.node_id, row.reserved)
         elif held and not row.holds:
             self.matrix.release(row.node_id, row.reserved)
+        if row.ports:
+            self._put_ports(old, row)
         if row.holds or row.live:
             self.executions[row.id] = row
             if old is None:
@@ -266,6 +268,13 @@ class ClusterView:
         if old is not None and row.state in _BAD_ENDS and old.state is not row.state:
             self._count_bad_end(row)
         return held and not row.holds
+
+    def _put_ports(self, old: ExecutionRow | None, row: ExecutionRow) -> None:
+        """Note which ports of its node an execution has now."""
+        had = {port.port for port in old.ports} if old is not None and old.holds else set()
+        has = {port.port for port in row.ports} if row.holds else set()
+        self.matrix.give_back_ports(row.node_id, had - has, row.job_id)
+        self.matrix.take_ports(row.node_id, has - had, row.job_id)
 
     def _reopen(self, row: ExecutionRow) -> None:
         """Bring the open units of the execution's job up to date."""

@@ -115,19 +115,47 @@ class WaitingLine:
         if not room or not self._classes:
             return []
         woken: dict[str, None] = {}
+        ports = _Ports(matrix)
         for requirement, line in self._in_order():
             need = requirement.resources.vector()
             # Room is asked for first: there may be thousands of classes, and mostly none for any of them.
             open_rows = [row for row, free in room.items() if fits(need, free) and accepts(requirement, matrix, row)]
+            if requirement.ports:
+                open_rows = [row for row in open_rows if ports.free(row, requirement.ports)]
             if not open_rows:
                 continue
             for _, _, job_id in line:
-                if not _fits(need, open_rows, room):
+                if not any(fits(need, room[row]) for row in open_rows):
                     break
                 if not picky(job_id):
-                    _take(need, self._places[job_id][1][requirement], open_rows, room)
+                    units = self._places[job_id][1][requirement]
+                    if requirement.ports:
+                        open_rows = ports.hand_out(requirement, units, open_rows, room)
+                    else:
+                        _take(need, units, open_rows, room)
                 woken[job_id] = None
         return list(woken)
+
+
+class _Ports:
+    """The ports that are handed out while it is found out whom to wake."""
+
+    def __init__(self, matrix: NodeMatrix) -> None:
+        self._matrix = matrix
+        self._gone: set[tuple[int, int]] = set()
+
+    def free(self, row: int, ports: tuple[int, ...]) -> bool:
+        """Whether a node has all of these for one more unit."""
+        return self._matrix.ports.free(row, ports) and not any((row, port) in self._gone for port in ports)
+
+    def hand_out(self, requirement: Requirement, units: int, rows: list[int], room: dict[int, list[int]]) -> list[int]:
+        """Hand out room for up to `units` units, one on each node that has it; return the nodes that are left."""
+        need = requirement.resources.vector()
+        taken = [row for row in rows if fits(need, room[row])][:units]
+        for row in taken:
+            _take(need, 1, [row], room)
+            self._gone.update((row, port) for port in requirement.ports)
+        return [row for row in rows if row not in taken]
 
 
 def fits(need: Sequence[int], free: Sequence[int]) -> bool:
@@ -137,10 +165,6 @@ def fits(need: Sequence[int], free: Sequence[int]) -> bool:
 
 def _place(first: tuple[Turn, Requirement]) -> Turn:
     return first[0]
-
-
-def _fits(need: tuple[int, int, int, int], rows: list[int], room: dict[int, list[int]]) -> bool:
-    return any(fits(need, room[row]) for row in rows)
 
 
 def _take(need: tuple[int, int, int, int], units: int, rows: list[int], room: dict[int, list[int]]) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from skrei_domain.messages import RunOutput, Step
+from skrei_domain.messages import PortObserved, RunOutput, Step
 from skrei_scheduling.changes import ExecutionChange, Observed
 from skrei_scheduling.rows import ExecutionRow
 from skrei_store.bulk import Part
@@ -84,6 +84,7 @@ EXECUTIONS_NEW = Part(
         "message text",
         "reason text",
         "evaluation_id text",
+        "ports text",
     ),
     "INSERT INTO executions ({names}, created_at, modified_at) SELECT new.*, {at}, {at} FROM {new}",
     # One execution may step in for a unit in the commit in which the one before it stepped out.
@@ -125,12 +126,16 @@ def _observed(told: Observed) -> tuple[object, ...]:
         *(_output(output) if output is not None else (None, None, None, None)),
         *((storable(told.problem.code), storable(told.problem.message)) if told.problem else (None, None)),
         storable(told.image_digest) if told.image_digest else None,
-        json.dumps([port.model_dump() for port in told.ports], separators=(",", ":")) if told.ports else None,
+        _ports(told.ports),
     )
 
 
 def _output(output: RunOutput) -> tuple[object, ...]:
     return (storable(output.stdout), storable(output.stderr), output.stdout_truncated, output.stderr_truncated)
+
+
+def _ports(ports: Sequence[PortObserved] | None) -> str | None:
+    return json.dumps([port.model_dump() for port in ports], separators=(",", ":")) if ports else None
 
 
 def _steps(steps: Sequence[Step]) -> str:
@@ -165,4 +170,5 @@ def new_execution_row(row: ExecutionRow) -> tuple[object, ...]:
         storable(row.message),
         storable(row.reason),
         row.evaluation_id,
+        _ports(row.ports),
     )

@@ -220,7 +220,7 @@ class Execution(Base):
     problem_code: Mapped[str | None]
     problem_message: Mapped[str | None]
     image_digest: Mapped[str | None]  # what exactly ran, where the engine knows
-    ports: Mapped[str | None]  # JSON: the task's ports on its node, as the node told them
+    ports: Mapped[str | None]  # JSON: its ports on its node as that told them; before, those wanted by number (no host)
 
     __table_args__ = (
         Index("ix_executions_job_id", "job_id"),

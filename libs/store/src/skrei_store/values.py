@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
+from skrei_domain.messages import PortObserved
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
 from skrei_domain.spec import decode
@@ -15,7 +16,7 @@ from skrei_scheduling.rows import ExecutionRow, Gone, JobRow, NodeRow, Unit
 EXECUTION_COLUMNS = (
     "id, job_id, job_version, namespace, task, partition, attempt, node_id, incarnation, state, observed, want, "
     "revision, seen_revision, cpu_milli, memory_bytes, disk_bytes, gpu, revoked, holds, starts, changes, message, "
-    "reason, evaluation_id, staged, ready, "
+    "reason, evaluation_id, staged, ready, ports, "
     "CASE WHEN staged THEN (SELECT r.digest FROM results r WHERE r.execution_id = executions.id) END AS digest"
 )
 """What `execution_row` needs of a row of `executions`."""
@@ -89,7 +90,13 @@ def execution_row(row: Mapping[str, Any]) -> ExecutionRow:
         ready=row["ready"],
         digest=row["digest"] or "",
         evaluation_id=row["evaluation_id"],
+        ports=read_ports(row["ports"]) if row["ports"] else (),
     )
+
+
+def read_ports(text: str) -> tuple[PortObserved, ...]:
+    """Return the ports that a row holds as JSON."""
+    return tuple(PortObserved.model_construct(**port) for port in json.loads(text))
 
 
 def resources(row: Mapping[str, Any]) -> Resources:

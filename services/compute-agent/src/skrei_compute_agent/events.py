@@ -296,6 +296,13 @@ class DisarmTimers:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosePorts:
+    """Nothing of an execution runs here any more: its ports may be others', before its end is told."""
+
+    execution_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class DropFiles:
     """Remove an execution's folder once nobody reads from it."""
 
@@ -345,6 +352,7 @@ Instruction: TypeAlias = (
     | Kill
     | ArmTimer
     | DisarmTimers
+    | ClosePorts
     | DropFiles
     | Publish
     | RepeatAt

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from skrei_compute_agent.events import (
     Adopt,
     Answer,
     ArmTimer,
+    ClosePorts,
     DisarmTimers,
     Door,
     DropFiles,
@@ -36,6 +37,11 @@ from skrei_plugin_api.engine import Tell
 
 log = get_logger()
 
+Doing: TypeAlias = (
+    Stage | RunEngine | Adopt | Release | Upload | Door | Kill | ArmTimer | DisarmTimers | ClosePorts | DropFiles
+)
+"""What is done for executions; all else is the link's."""
+
 KILLED = Problem(code="killed", message="ended before it was done")
 
 
@@ -62,6 +68,9 @@ class Work(Protocol):
 
     def door(self, url: str) -> None:
         """Say where the publisher's door is; empty: there is none."""
+
+    def close_ports(self, execution_id: str) -> None:
+        """Let others have an execution's ports."""
 
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left."""
@@ -135,10 +144,7 @@ class Runner:
         self._tasks: dict[str, asyncio.Task[Answer]] = {}
         self._timers: dict[tuple[str, Timer], asyncio.TimerHandle] = {}
 
-    def carry_out(
-        self,
-        instruction: Stage | RunEngine | Adopt | Release | Upload | Door | Kill | ArmTimer | DisarmTimers | DropFiles,
-    ) -> None:
+    def carry_out(self, instruction: Doing) -> None:
         """Begin what is asked; never waits."""
         execution_id = "" if isinstance(instruction, Door) else instruction.execution_id
         log.debug("instruction", kind=type(instruction).__name__, execution_id=execution_id)
@@ -163,6 +169,8 @@ class Runner:
                 self._timers[execution_id, timer] = loop.call_later(seconds, self._ring, execution_id, timer)
             case DisarmTimers(execution_id):
                 self._disarm(execution_id)
+            case ClosePorts(execution_id):
+                self._work.close_ports(execution_id)
             case DropFiles(execution_id):
                 self._listener.dropped(execution_id)
                 self._work.drop(execution_id)

@@ -7,6 +7,7 @@ from skrei_compute_agent.beginnings import Beginnings
 from skrei_compute_agent.events import (
     ArmTimer,
     Checked,
+    ClosePorts,
     DisarmTimers,
     DropFiles,
     ExecutionEvent,
@@ -142,6 +143,8 @@ class Transitions:
         ended = event if isinstance(event, Exited) else Exited(held.execution_id)
         state, problem = verdict(held, event)
         self._room.vacate(held)
+        if held.ports or (isinstance(event, Staged) and event.ports):
+            self._draft.instruct(ClosePorts(held.execution_id))
         fact = ExecutionObserved(
             execution_id=held.execution_id,
             revision=0,  # NodeSide fills in the journal's

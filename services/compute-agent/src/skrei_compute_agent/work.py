@@ -193,6 +193,10 @@ class Workshop:
         """Say where the publisher's door is; empty: there is none."""
         self._delivery.door(url)
 
+    def close_ports(self, execution_id: str) -> None:
+        """Let others have an execution's ports."""
+        self._networks.close(execution_id)
+
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left."""
         self._delivery.drop(execution_id)

@@ -170,10 +170,13 @@ class ExecutionView:
 
 
 def _ports(row: Row) -> list[dict[str, Any]]:
-    """Return an execution's ports on its node: others reach each at `Host:Port`."""
+    """Return an execution's ports on its node: others reach each at `Host:Port`. What its node has not opened yet is
+    none.
+    """
     return [
         {"Name": port["name"], "Host": port["host"], "Port": port["port"], "Target": port["target"]}
         for port in json.loads(row["ports"] or "[]")
+        if port["host"]
     ]
 
 

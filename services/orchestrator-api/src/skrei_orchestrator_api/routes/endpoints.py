@@ -35,6 +35,7 @@ async def list_endpoints(request: Request) -> Response:
         )
         for row in await deps_of(request).record.ready(job.id)
         for port in json.loads(row["ports"])
+        if port["host"]  # its node has opened it
     ]
     return answer(request, schemas.page(items, ""))
 
