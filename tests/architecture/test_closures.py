@@ -63,6 +63,7 @@ def test_the_closure_follows_dependencies_of_dependencies_and_extras() -> None:
         ("skrei-plugin-api", {"nats-py", "aiohttp", "sqlalchemy"}),
     ],
 )
+@pytest.mark.row("1.1/compute-nodes")
 def test_a_package_does_not_bring_what_belongs_to_others(package: str, unwanted: set[str]) -> None:
     assert closure(package) & unwanted == set()
 

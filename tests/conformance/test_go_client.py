@@ -71,7 +71,7 @@ def test_a_submission_with_every_zero_value_and_its_query_is_taken(go: GoClient,
     stack.wait_for([answer["JobID"]], SECONDS)
 
 
-@pytest.mark.row("1.11/progress-printer")
+@pytest.mark.row("1.11/progress-printer", "3.5/execution")
 def test_the_progress_printer_ends_with_the_job_and_has_seen_it_all(go: GoClient) -> None:
     job_id = go.ask("put job", "PUT", JOBS, put_body(sleeper_job(0.3)["Job"]))["JobID"]
     told = drained(go, job_id)
@@ -110,7 +110,7 @@ def test_the_result_is_fetched_from_the_address_and_is_an_archive_of_folders_and
 # ------------------------------------------------------------------ reads
 
 
-@pytest.mark.row("1.11/exactly-200", "1.11/go-types")
+@pytest.mark.row("1.11/exactly-200", "1.11/go-types", "3.1/names")
 @pytest.mark.parametrize(
     ("shape", "path", "query"),
     [
@@ -135,7 +135,7 @@ def test_a_job_is_read_with_the_queries_that_are_sent(
     go.ask(shape, "GET", f"{JOBS}/{done}{path}", **query)
 
 
-@pytest.mark.row("1.11/never-null")
+@pytest.mark.row("1.11/never-null", "1.11/more-fields", "2.10/partition")
 def test_describe_has_what_its_printer_dereferences(go: GoClient, done: str) -> None:
     answer = go.ask("get job", "GET", f"{JOBS}/{done}", include="executions,history")
     job, (execution,) = answer["Job"], answer["Executions"]["Items"]
@@ -194,7 +194,7 @@ def test_nodes_and_the_agent_answer_what_is_read(shape: str, path: str, query: d
         assert go.ask("get node", "GET", f"{NODES}/{node_id[:8]}")["Node"]["Info"]["NodeID"] == node_id
 
 
-@pytest.mark.row("1.9/web-ui-limit")
+@pytest.mark.row("1.9/web-ui-limit", "1.9/web-ui-reads")
 def test_the_web_ui_s_large_pages_are_taken(go: GoClient, done: str) -> None:
     go.ask("list nodes", "GET", NODES, limit=10_000)
     go.ask("job history", "GET", f"{JOBS}/{done}/history", limit=1_000, event_type="all")
@@ -251,7 +251,7 @@ def test_without_a_credential_the_challenge_is_met_and_its_token_is_taken(go: Go
 # ------------------------------------------------------------------ logs
 
 
-@pytest.mark.row("1.10/log-frames", "1.11/log-path")
+@pytest.mark.row("1.10/log-frames", "1.11/log-path", "1.8/chunks")
 def test_logs_are_text_frames_and_end_with_a_normal_close(go: GoClient, done: str) -> None:
     frames = list(go.logs(f"{JOBS}/{done}/logs", follow="true", tail="false", execution_id="", namespace=""))
     assert "".join(frame["value"]["Line"] for frame in frames if frame["value"]["Type"] == 1) == "slept\n"
@@ -309,6 +309,7 @@ def test_a_head_request_is_answered_as_a_get_without_its_body(go: GoClient) -> N
     assert (found.status_code, found.content, missing.status_code, missing.content) == (200, b"", 404, b"")
 
 
+@pytest.mark.row("1.1/version-headers")
 def test_every_answer_tells_the_server_s_build_and_the_request_s_id(go: GoClient) -> None:
     for answer in (go.send("GET", "/agent/alive"), go.send("GET", f"{JOBS}/j-1234")):
         for name in ("Git-Version", "Git-Commit", "Build-Date", "Build-OS", "Arch"):

@@ -14,6 +14,7 @@ from skrei_domain import constraints, subjects
 from skrei_domain.envelope import unwrap
 from skrei_domain.messages import EvaluationHint
 from skrei_orchestrator_api.queries import token_out
+from skrei_orchestrator_api.routes import jobs as routes_jobs
 from tests.support.api import HELLO, JOBS, Api, running_api
 
 ORIGIN = {f"bacalhau.org/{name}.id" for name in ("requester", "orchestrator", "server.installation", "server.instance")}
@@ -25,7 +26,7 @@ async def api(postgres_url: str, nats_url: str) -> AsyncIterator[Api]:
         yield running
 
 
-@pytest.mark.row("2.10/ids", "1.1/success-is-200", "1.1/unknown-keys", "1.4/put")
+@pytest.mark.row("2.10/ids", "1.1/success-is-200", "1.1/unknown-keys", "1.4/put", "2.1/lists")
 async def test_a_submitted_job_reads_back_as_clients_know_it(api: Api) -> None:
     answer = await api.http.put(JOBS, json={"Job": HELLO | {"Labels": {"team": "x"}, "Cuont": 2}})
     told = answer.json()
@@ -79,6 +80,7 @@ async def test_a_beginning_that_several_share_is_answered_with_their_ids(api: Ap
     assert (answer.status_code, answer.json()["Code"]) == (409, "MultipleJobsFound")
     assert answer.json()["Message"] == f"multiple jobs found for id j-: {first}, {second}"
     assert answer.json()["Details"] == {"ids": f"{first}, {second}"}
+    assert answer.json()["Hint"] == "use the full id"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ async def test_the_scheduler_is_told_with_all_it_needs_while_it_is_small(api: Ap
     await client.close()
 
 
-@pytest.mark.row("1.4/stop", "B/stop-ended")
+@pytest.mark.row("1.4/stop", "B/stop-ended", "2.1/revision", "3.1/stopped", "3.5/stop")
 async def test_stopping_writes_the_reason_and_asks_the_scheduler_once(api: Api) -> None:
     job_id = await api.submit()
     first = await api.http.request("DELETE", f"{JOBS}/{job_id}", json={"reason": "enough"})
@@ -236,9 +238,16 @@ async def test_stopping_writes_the_reason_and_asks_the_scheduler_once(api: Api) 
     assert again.json() == {"EvaluationID": ""}
     job = (await api.http.get(f"{JOBS}/{job_id}")).json()["Job"]
     assert (job["State"]["StateType"], job["State"]["Message"]) == ("Stopped", "enough")
+    told = (await api.http.get(f"{JOBS}/{job_id}/history?event_type=job")).json()["Items"][1:]
+    assert [(item["Event"]["Topic"], item["Event"]["Message"]) for item in told] == [
+        ("Scheduling", "Job requested to stop before completion"),
+        ("State Update", "Stopped"),
+    ]
+    assert told[0]["Event"]["Details"] == {"Reason": "enough"}
+    assert job["Revision"] == told[-1]["SeqNum"] == 3
 
 
-@pytest.mark.row("1.4/stop-reason")
+@pytest.mark.row("1.4/stop-reason", "1.9/web-ui-reads")
 async def test_the_reason_is_read_from_the_query_where_the_body_has_none(api: Api) -> None:
     job_id = await api.submit()
     await api.http.request("DELETE", f"{JOBS}/{job_id}?reason=from+the+query", content=b"{}")
@@ -246,7 +255,7 @@ async def test_the_reason_is_read_from_the_query_where_the_body_has_none(api: Ap
 
 
 @pytest.mark.parametrize("state", ["Completed", "Failed"])
-@pytest.mark.row("1.4/stop-ended", "B/stop-ended")
+@pytest.mark.row("1.4/stop-ended", "B/stop-ended", "3.1/stopped")
 async def test_what_has_ended_cannot_be_stopped(api: Api, state: str) -> None:
     job_id = await api.submit()
     await api.rows.state(job_id, state, units_won=1 if state == "Completed" else 0)
@@ -279,7 +288,7 @@ async def test_history_goes_on_until_the_job_is_terminal_and_drained(api: Api) -
     assert rest["NextToken"] == ""
 
 
-@pytest.mark.row("1.4/history")
+@pytest.mark.row("1.4/history", "1.4/history-of-an-execution")
 async def test_history_is_filtered_by_level_execution_and_time(api: Api) -> None:
     job_id = await api.submit()
     first, second = await api.rows.execution(job_id), await api.rows.execution(job_id, partition=1, state="failed")
@@ -323,7 +332,21 @@ async def test_jobs_are_listed_in_pages_that_miss_none_and_repeat_none(api: Api)
     assert [job["ID"] for job in (await api.http.get(JOBS)).json()["Items"]] == ids
 
 
-@pytest.mark.row("1.4/list")
+@pytest.mark.row("1.5/limit-zero", "1.6/included-history")
+async def test_no_limit_is_as_many_as_one_answer_holds(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes_jobs, "MAX_JOBS", 2)
+    monkeypatch.setattr(routes_jobs, "INCLUDED_HISTORY", 2)
+    ids = [await api.submit() for _ in range(3)]
+    for query in ("", "?limit=0", "?limit=99999"):
+        page = (await api.http.get(f"{JOBS}{query}")).json()
+        assert ([job["ID"] for job in page["Items"]], page["NextToken"] != "") == (ids[:2], True), query
+    for number in range(3):
+        await api.rows.history(ids[0], f"event {number}")
+    beside = (await api.http.get(f"{JOBS}/{ids[0]}?include=history")).json()["History"]
+    assert ([item["SeqNum"] for item in beside["Items"]], beside["NextToken"]) == ([1, 2], "")
+
+
+@pytest.mark.row("1.4/list", "1.5/all-namespaces")
 async def test_jobs_are_listed_by_labels_and_namespace(api: Api) -> None:
     eu = await api.submit(Labels={"region": "eu", "size": "9"})
     us = await api.submit(Labels={"region": "us"}, Namespace="team")

@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect
 from skrei_domain import subjects
 from skrei_domain.envelope import unwrap, wrap
 from skrei_domain.messages import LogChunk, LogRequest, Problem
+from skrei_orchestrator_api.__main__ import new_server
 from tests.support.api import JOBS, Api, listening, running_api
 from tests.support.log_keeper import LogKeeper, a_log_keeper
 from tests.support.servers import running_nats
@@ -342,7 +343,7 @@ async def test_logs_are_those_of_the_current_version_another_or_any(api: Api) ->
         (f"{JOBS}/{{job}}/logs?follow=maybe", "follow: 'maybe'; allowed: true, false"),
     ],
 )
-@pytest.mark.row("1.8/frames", "B/logs-of-nothing")
+@pytest.mark.row("1.8/frames", "B/logs-of-nothing", "1.8/no-executions")
 async def test_after_the_upgrade_every_error_is_a_frame_and_the_close_is_normal(
     api: Api, path: str, expected: str
 ) -> None:
@@ -351,11 +352,17 @@ async def test_after_the_upgrade_every_error_is_a_frame_and_the_close_is_normal(
     assert (frames, code) == ([problem(expected.format(job=job_id))], 1000)
 
 
+@pytest.mark.row("1.8/no-executions")
 async def test_a_job_that_failed_before_it_was_placed_says_so(api: Api) -> None:
     job_id = await api.submit()
     await api.rows.link.execute("UPDATE jobs SET state = 'Failed', message = 'no node fits' WHERE id = $1", job_id)
     frames, code = await read(api, f"{JOBS}/{job_id}/logs")
     assert (frames, code) == ([problem(f"no execution of job {job_id} ever ran; it is Failed: no node fits")], 1000)
+
+
+@pytest.mark.row("1.8/no-ping")
+async def test_the_server_asks_no_reader_whether_it_is_there(api: Api) -> None:
+    assert new_server(api.deps).config.ws_ping_interval is None
 
 
 @pytest.mark.row("1.8/plain-get")

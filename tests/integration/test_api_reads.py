@@ -24,7 +24,7 @@ async def api(postgres_url: str, nats_url: str) -> AsyncIterator[Api]:
         yield running
 
 
-@pytest.mark.row("1.4/executions", "3.2/revision")
+@pytest.mark.row("1.4/executions", "3.2/revision", "2.10/partition")
 async def test_a_running_execution_shows_numbers_and_no_output_yet(api: Api) -> None:
     job_id = await api.submit(Count=2)
     execution_id = await api.rows.execution(job_id, partition=1)
@@ -53,7 +53,7 @@ async def test_a_running_execution_shows_numbers_and_no_output_yet(api: Api) -> 
         ({"state": "lost", "observed": "running"}, 10, 2),
     ],
 )
-@pytest.mark.row("3.2/states-as-numbers")
+@pytest.mark.row("3.2/states-as-numbers", "3.2/desired")
 async def test_states_are_the_numbers_that_clients_know(
     api: Api, columns: dict[str, str], compute: int, desired: int
 ) -> None:
@@ -270,7 +270,7 @@ async def test_a_node_tells_what_happened_to_it_and_what_it_cannot_use(api: Api)
     ]
 
 
-@pytest.mark.row("1.6/list", "B/selector")
+@pytest.mark.row("1.6/list", "B/selector", "1.5/nodes-order")
 async def test_nodes_are_filtered_and_ordered(api: Api) -> None:
     for node_id, connection, region in (
         ("n-a", "CONNECTED", "eu"),
@@ -303,7 +303,7 @@ async def test_an_unknown_node_is_404_and_an_ambiguous_one_409(api: Api) -> None
     assert ambiguous.json()["Code"] == "MultipleNodesFound"
 
 
-@pytest.mark.row("1.6/put")
+@pytest.mark.row("1.6/put", "1.6/put-prefix")
 async def test_what_is_wanted_of_a_node_is_written_down_for_the_leader_with_its_audit(api: Api) -> None:
     await api.rows.node("n-1a")
     for action, message in (("reject", "not ours"), ("Delete", "")):
@@ -377,8 +377,9 @@ async def test_an_unknown_route_is_answered_in_the_known_words(api: Api) -> None
     answer = await api.http.get("/api/v2/everything")
     assert (answer.status_code, answer.json()["Message"]) == (404, "The requested resource/URL was not found.")
     assert (answer.json()["Code"], answer.json()["Component"]) == ("NotFound", "APIServer")
+    assert "cli_usage" in answer.json()["Details"]
     head = await api.http.head("/api/v1/orchestrator/jobs/nope")
-    assert head.status_code == 404
+    assert (head.status_code, head.content) == (404, b"")
 
 
 @pytest.mark.row("1.1/record-away")

@@ -46,6 +46,7 @@ async def test_every_version_is_listed_and_read_as_it_was(api: Api) -> None:
     assert (missing.status_code, missing.json()["Message"]) == (404, f"job version not found: 7 (job {job_id})")
 
 
+@pytest.mark.row("1.5/versions")
 async def test_versions_come_in_pages(api: Api) -> None:
     job_id = await api.submit(Name="mine")
     for count in range(2, 6):
@@ -140,7 +141,7 @@ async def test_a_diff_needs_the_name_of_a_job_that_exists(api: Api) -> None:
     assert (broken.status_code, broken.json()["Code"]) == (400, "ValidationError")
 
 
-@pytest.mark.row("3.5/submission", "1.4/rerun", "2.9/rerun", "3.1/rerun-of-an-ended-job")
+@pytest.mark.row("3.5/submission", "1.4/rerun", "2.9/rerun", "3.1/rerun-of-an-ended-job", "3.3/triggers")
 @pytest.mark.parametrize("state", ["Running", "Completed", "Failed", "Stopped"])
 async def test_what_has_begun_or_ended_runs_again_as_the_next_version(api: Api, state: str) -> None:
     job_id = await api.submit(Name="mine")
@@ -226,7 +227,7 @@ async def test_a_rerun_that_is_sent_again_with_its_token_is_the_same_version(api
     assert (bad.status_code, bad.json()["Code"]) == (400, "ValidationError")
 
 
-@pytest.mark.row("1.7/namespaces")
+@pytest.mark.row("1.7/namespaces", "2.9/names-in-namespaces")
 async def test_a_name_is_looked_for_in_its_namespace_or_in_all_of_them(api: Api) -> None:
     here, there = await api.submit(Name="same"), await api.submit(Name="same", Namespace="team")
     alone = await api.submit(Name="alone", Namespace="team")

@@ -193,7 +193,7 @@ WITH_AN_API = [
         "wasm run -q --cpu 9000 hello.wasm",
         125,
         "Error: job j-ID failed: not enough nodes to run job. requested: 1, available: 1, suitable: 0.\n"
-        "• Node n-ID: job requires more CPU (9000) than the node has (CORES)\nMore: skrei describe j-ID",
+        "• Node n-ID: job requires more CPU (9000) than the maximum available (CORES)\nMore: skrei describe j-ID",
     ),
     Mistake(
         "wasm run -q -s region=mars hello.wasm",
@@ -304,7 +304,7 @@ def make(mistake: Mistake, places: dict[str, str]) -> tuple[int, str]:
     for word, value in places.items():
         told = told.replace(value, word)
     told = re.sub(r"\b([jne])-[0-9a-f]{8}(-[0-9a-f-]{27})?", r"\1-ID", told)
-    return done.returncode, re.sub(r"than the node has \(\d+\)", "than the node has (CORES)", told)
+    return done.returncode, re.sub(r"than the maximum available \(\d+\)", "than the maximum available (CORES)", told)
 
 
 def named(mistake: Mistake) -> str:

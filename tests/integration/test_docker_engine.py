@@ -50,7 +50,7 @@ async def test_entrypoint_and_parameters_are_dockers_own(
     assert await bench.says(Image=image, **given) == said
 
 
-@pytest.mark.row("5.1/environment")
+@pytest.mark.row("5.1/environment", "2.7/engine-wins")
 async def test_the_engines_variables_win_over_the_tasks_and_both_over_the_images(bench: Bench) -> None:
     said = await bench.says(
         "env",

@@ -52,6 +52,7 @@ def a_result(
     return ResultNew(execution_id, "j-1", 1, "main", partition, committed, ref)
 
 
+@pytest.mark.row("4.1/redelivery")
 async def test_a_commit_writes_every_part_of_its_changes(postgres_url: str, db: asyncpg.Connection) -> None:
     await put_jobs(postgres_url, "j-1", count=2)
     row = an_execution("e-1", job_id="j-1", state=ExecutionState.OFFERED)
@@ -305,6 +306,7 @@ async def test_another_execution_may_step_in_in_the_commit_in_which_one_steps_ou
     assert await db.fetchval("SELECT count(*) FROM executions") == 2
 
 
+@pytest.mark.row("4.2/one-winner")
 async def test_a_unit_cannot_be_won_twice(postgres_url: str, db: asyncpg.Connection) -> None:
     async with leading(postgres_url) as record:
         won = Changes(results=(a_result("e-1"), a_result("e-2", committed=False)))

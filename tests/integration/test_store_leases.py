@@ -15,6 +15,7 @@ async def db(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
         yield opened
 
 
+@pytest.mark.row("4.1/workers")
 async def test_a_held_lease_is_nobody_elses(db: asyncpg.Connection) -> None:
     assert await leases.acquire(db, "a", 60.0) == 1
     assert await leases.acquire(db, "b", 60.0) is None

@@ -20,6 +20,7 @@ async def db(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.mark.parametrize("state", [JobState.PENDING, JobState.QUEUED, JobState.RUNNING])
+@pytest.mark.row("1.4/stop-at-once")
 async def test_a_stop_is_state_generation_history_audit_and_evaluation(
     postgres_url: str, db: asyncpg.Connection, state: JobState
 ) -> None:

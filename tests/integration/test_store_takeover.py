@@ -113,6 +113,7 @@ async def test_a_job_that_has_ended_is_read_while_its_executions_hold_room(postg
     assert {job.id for job in loaded.jobs} == {"j-Pending", "j-Queued", "j-Running", "j-held"}
 
 
+@pytest.mark.row("4.1/restart")
 async def test_evaluations_come_when_they_are_due_oldest_first(postgres_url: str, db: asyncpg.Connection) -> None:
     await put_jobs(postgres_url, "j-1", "j-2")
     async with leading(postgres_url) as record:

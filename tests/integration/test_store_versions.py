@@ -40,7 +40,7 @@ def told(answers: list[Submitted | Exception]) -> list[tuple[str, int] | str]:
     ]
 
 
-@pytest.mark.row("3.5/submission", "1.4/update")
+@pytest.mark.row("3.5/submission", "1.4/update", "2.9/update", "3.3/triggers")
 async def test_a_new_version_is_spec_state_generation_history_audit_and_evaluation(db: asyncpg.Connection) -> None:
     await submit_many(db, [named(1)])
     await db.execute("UPDATE jobs SET state = 'Running', message = 'busy', units_won = 1, stop_reason = 'x'")
@@ -105,7 +105,7 @@ async def test_the_order_of_keys_and_what_servers_write_change_nothing(db: async
     assert told(await submit_many(db, [again])) == ["Conflict"]
 
 
-@pytest.mark.row("1.4/update-of-another-type")
+@pytest.mark.row("1.4/update-of-another-type", "2.9/update")
 async def test_another_type_is_refused_by_name(db: asyncpg.Connection) -> None:
     await submit_many(db, [named(1)])
     (refused,) = await submit_many(db, [named(2, type="ops")])

@@ -179,7 +179,7 @@ def spec_of(raw: Any) -> JobSpec:
     return parse_job(raw)[0]
 
 
-@pytest.mark.row("2.3/lower-case")
+@pytest.mark.row("2.3/lower-case", "2.2/meta")
 @given(JOBS)
 @settings(max_examples=100)
 def test_a_spec_goes_through_yaml_and_json_and_through_the_reader_again_unchanged(raw: dict[str, Any]) -> None:
@@ -206,6 +206,7 @@ def in_case(value: Any, change: Any) -> Any:
 
 @given(JOBS, st.sampled_from([str.lower, str.upper, str.title]))
 @settings(max_examples=60)
+@pytest.mark.row("2.1/any-case")
 def test_keys_mean_the_same_in_any_case(raw: dict[str, Any], change: Any) -> None:
     assert spec_of(in_case(raw, change)) == spec_of(raw)
 

@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import timedelta
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,6 +88,7 @@ def evaluate(jobs: list[JobRow]) -> list[Evaluation]:
 
 
 @given(clusters(), workloads(), st.integers(0, 3), st.booleans())
+@pytest.mark.row("4.5/busy")
 def test_a_plan_never_oversubscribes_a_node(nodes: list[NodeRow], jobs: list[JobRow], seed: int, pack: bool) -> None:
     view = ClusterView.load(nodes, [], [])
     plan = schedule(view, evaluate(jobs), NOW, seed, counting_ids(), pack=pack)

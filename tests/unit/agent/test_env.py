@@ -39,6 +39,7 @@ def test_a_host_variable_is_handed_out_by_allow_list_only() -> None:
         made({"R": "env:NOWHERE"}, allow=("*",))
 
 
+@pytest.mark.row("2.7/other-prefixes")
 def test_another_prefix_is_plain_text() -> None:
     assert made({"R": "http://x"})["R"] == "http://x"
 

@@ -38,6 +38,7 @@ def test_settings_decide_what_is_offered(tmp_path: Path) -> None:
     assert made.capacity == Resources(cpu_milli=1500, memory_bytes=2**30, disk_bytes=2 * 10**9)
 
 
+@pytest.mark.row("2.6/node-labels")
 def test_labels_say_what_it_is_and_what_its_owner_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKREI_LABELS", "region=north, disk=ssd")
     made = info(tmp_path, name="box")
@@ -50,6 +51,7 @@ def test_labels_say_what_it_is_and_what_its_owner_says(tmp_path: Path, monkeypat
     }
 
 
+@pytest.mark.row("2.6/node-labels")
 def test_gpus_are_counted_and_labelled_by_name_and_memory(tmp_path: Path) -> None:
     made = info(tmp_path, gpus=(Gpu(index=0, name="Tesla T4", vendor="NVIDIA", memory_bytes=15360 * 2**20),))
     assert made.capacity.gpu == 1

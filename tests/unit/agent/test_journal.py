@@ -71,6 +71,7 @@ async def write(journal: Journal, *rows: JournalRow) -> None:
     await done.wait()
 
 
+@pytest.mark.row("2.10/node-ids")
 async def test_a_new_journal_makes_a_node_id_and_keeps_it(tmp_path: Path) -> None:
     for make in (new_id, lambda: "n-another"):
         journal = Journal(tmp_path)

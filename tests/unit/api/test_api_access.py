@@ -93,7 +93,7 @@ def test_each_header_of_a_proxy_is_known(header: str) -> None:
     assert not was_passed_on(["host", "accept", "authorization"])
 
 
-@pytest.mark.row("9.1/who-is-let-in")
+@pytest.mark.row("9.1/who-is-let-in", "1.2/version", "1.3/open")
 def test_every_route_but_health_and_those_with_tokens_of_their_own_is_the_owners() -> None:
     doors = {(route.path, door_of("GET", route.path)) for route in ROUTES if hasattr(route, "path")}
     assert {path for path, door in doors if door is Door.OPEN} == {
@@ -147,7 +147,11 @@ async def test_a_stranger_is_told_what_to_do() -> None:
         answer = await api.get(JOBS)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert "SKREI_API_KEY" in answer.json()["Hint"]
+    told = answer.json()
+    assert (told["Code"], told["Component"]) == ("Unauthorized", "Authorizer")
+    assert told["Message"] == f"Request Unauthorized: {told['Details']['Reason']}"
+    assert "does not come from its own machine and shows no token" in told["Details"]["Reason"]
+    assert "SKREI_API_KEY" in told["Hint"]
 
 
 @pytest.mark.parametrize("shown", ["Bearer owner", "bearer owner", "BEARER  owner "])
@@ -167,16 +171,30 @@ async def test_what_is_not_the_token_is_refused(shown: str) -> None:
         assert (await api.get(JOBS, headers={"Authorization": shown, "Host": "localhost"})).status_code == 401
 
 
+@pytest.mark.row("1.1/order")
+async def test_who_may_not_come_in_is_told_so_whatever_else_is_wrong() -> None:
+    wrong = {"X-Bacalhau-Git-Version": "v1.0.0", "Content-Type": "application/json"}
+    async with door() as api:
+        answer = await api.put(JOBS, content=b"x" * 1_001, headers=wrong)
+        assert (answer.status_code, answer.json()["Code"]) == (401, "Unauthorized")
+        answer = await api.put(JOBS, content=b"x" * 1_001, headers=wrong | bearer("owner"))
+        assert (answer.status_code, "MinVersion" in answer.json()) == (403, True)
+        answer = await api.put(JOBS, content=b"x" * 1_001, headers=bearer("owner"))
+        assert answer.status_code == 413
+
+
 async def test_an_empty_secret_is_nobodys() -> None:
     gate = Gate(hosts=LOCAL_HOSTS)
     assert gate._shown("Bearer ") is Shown.OTHER
     assert gate._shown("Bearer") is Shown.OTHER
 
 
-@pytest.mark.row("9.1/origin")
+@pytest.mark.row("9.1/origin", "1.1/authz-denial")
 async def test_a_page_that_rebinds_its_name_to_this_machine_is_refused() -> None:
     async with door(HERE) as api:
-        assert (await api.get(JOBS, headers={"Host": "evil.example:1234"})).status_code == 403
+        rebound = await api.get(JOBS, headers={"Host": "evil.example:1234"})
+        assert (rebound.status_code, rebound.json()["Component"]) == (403, "Authorizer")
+        assert rebound.json()["Message"].startswith("Request Forbidden: Host 'evil.example:1234' may not use")
         assert (await api.get(JOBS, headers={"Host": "localhost", "Origin": "http://evil.example"})).status_code == 403
         assert (await api.get(JOBS, headers={"Host": "localhost:1234"})).text == "anonymous"
         forwarded = {"Host": "localhost", "X-Forwarded-For": "203.0.113.9"}

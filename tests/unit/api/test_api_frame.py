@@ -9,12 +9,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from skrei_domain.errors import Ambiguous, Conflict, Exhausted, Invalid, NotFound, SkreiError, Unavailable, Unsupported
+from skrei_domain.errors import (
+    Ambiguous,
+    AmbiguousExecution,
+    AmbiguousNode,
+    Conflict,
+    Exhausted,
+    Invalid,
+    NotFound,
+    SkreiError,
+    Unavailable,
+    Unsupported,
+)
+from skrei_kit.tokens import TokenInvalid, TokenWrongKind
 from skrei_orchestrator_api import http
 from skrei_orchestrator_api.cors import Cors
 from skrei_orchestrator_api.frame import Frame, RateLimit
 from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.settings import LOCAL_HOSTS
+from skrei_store.node_intents import NodeStateConflict
 
 
 async def echo(request: Request) -> Response:
@@ -114,8 +127,12 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not() -> None:
 @pytest.mark.row("1.1/rate-limit", "B/rate")
 async def test_more_requests_than_the_limit_are_told_to_wait() -> None:
     async with client(rate=1) as api:
-        statuses = {(await api.get("/echo")).status_code for _ in range(5)}
-    assert 429 in statuses
+        answers = [await api.get("/echo") for _ in range(5)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert (refused[0].json()["Code"], refused[0].headers["retry-after"]) == ("TooManyRequests", "1")
+    rate = RateLimit(1_000)
+    assert all(rate.allows(f"10.0.{n // 250}.{n % 250}") for n in range(3_000)), "each address has a limit of its own"
 
 
 @pytest.mark.row("1.1/handler-timeout", "1.1/read-timeouts", "B/slow-handler")
@@ -157,6 +174,11 @@ async def test_a_client_too_old_is_told_the_oldest_that_works() -> None:
     [
         (Invalid("bad"), 400, "ValidationError"),
         (NotFound("none"), 404, "NotFound"),
+        (TokenInvalid("no"), 401, "Unauthorized"),
+        (TokenWrongKind("not that"), 403, "Forbidden"),
+        (AmbiguousNode("many"), 409, "MultipleNodesFound"),
+        (AmbiguousExecution("many"), 409, "MultipleExecutionsFound"),
+        (NodeStateConflict("already"), 409, "ConflictNodeState"),
         (Ambiguous("many"), 409, "MultipleJobsFound"),
         (Conflict("used"), 409, "ResourceInUse"),
         (Exhausted("full"), 429, "ResourceExhausted"),
@@ -256,6 +278,25 @@ async def test_by_default_no_page_of_another_site_reads_anything() -> None:
     async with client() as api:
         for answer in (await api.get("/echo"), await api.options("/echo", headers=ASKS)):
             assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+@pytest.mark.row("1.1/no-timeout-for-websockets")
+async def test_a_websocket_may_last_longer_than_a_request() -> None:
+    ended: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        over = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.05, over.set)
+        await over.wait()
+        ended.append(True)
+
+    async def nothing(*_: Any) -> Any:
+        return {"type": "websocket.connect"}
+
+    gate = Gate(hosts=LOCAL_HOSTS, owner_token="owner")
+    frame = Frame(app, headers={}, gate=gate, rate=RateLimit(10), max_body_bytes=1, timeout_seconds=0.01)
+    await frame({"type": "websocket", "path": "/x", "client": ("127.0.0.1", 1), "headers": []}, nothing, nothing)
+    assert ended == [True]
 
 
 async def test_a_websocket_carries_the_same_headers() -> None:

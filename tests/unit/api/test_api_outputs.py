@@ -43,6 +43,7 @@ async def test_an_archive_that_cannot_be_read_is_said_so(data: bytes) -> None:
         await read(data)
 
 
+@pytest.mark.row("1.8/chunks")
 async def test_a_character_that_two_pieces_share_stays_whole() -> None:
     text = "x" * (outputs.PIECE_BYTES - 1) + "ø" * 10
     assert await read(archive(stdout=text.encode())) == [(1, text)]

@@ -58,6 +58,7 @@ def test_what_is_no_selector_is_refused(text: str) -> None:
         (Constraint("zone", "lt", ("1",)), False),
     ],
 )
+@pytest.mark.row("2.6/missing-label")
 def test_a_condition_holds_as_a_kubernetes_selector_would(constraint: Constraint, expected: bool) -> None:
     assert satisfied(constraint, LABELS) is expected
 

@@ -350,7 +350,19 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("raw", "lines"), [pytest.param(raw, lines, id=name) for name, raw, lines in WRONG])
-@pytest.mark.row("2.2/result-names", "2.4/ports", "2.4/http-without-domains")
+@pytest.mark.row(
+    "2.2/result-names",
+    "2.4/ports",
+    "2.4/http-without-domains",
+    "2.1/namespace",
+    "2.1/no-task",
+    "2.2/name",
+    "2.2/inputs",
+    "2.2/result-rules",
+    "2.3/gpu",
+    "2.4/types",
+    "2.5/bounds",
+)
 def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(raw: dict[str, Any], lines: list[str]) -> None:
     with pytest.raises(InvalidJob) as raised:
         parse_job(raw)
@@ -375,6 +387,7 @@ def test_a_thousand_problems_do_not_make_a_message_of_a_thousand_lines() -> None
     assert raised.value.message.splitlines()[-1] == "… and 1900 more"
 
 
+@pytest.mark.row("2.2/unknown-engine")
 def test_the_parameters_of_types_that_are_not_known_here_are_their_plugins_own() -> None:
     source = {"Source": {"Type": "s3", "Params": {"SourcePath": 7}}, "Target": "/a"}
     spec, _ = parse_job(
@@ -412,6 +425,7 @@ def test_ports_are_read_with_what_is_not_said() -> None:
 
 @pytest.mark.parametrize("engine", [DOCKER, {"Type": "wasm", "Params": {"EntryModule": "m"}}])
 @pytest.mark.parametrize("kind", ["Host", "Full", "Bridge", "None", "Default"])
+@pytest.mark.row("2.4/types")
 def test_a_task_may_have_every_network_that_its_engine_makes(engine: dict[str, Any], kind: str) -> None:
     spec, _ = parse_job(with_task(Engine=engine, Network={"Type": kind.lower()}))
     assert spec.tasks[0].network.type == kind
@@ -434,6 +448,7 @@ def test_a_task_may_have_every_network_that_its_engine_makes(engine: dict[str, A
         ),
     ],
 )
+@pytest.mark.row("2.1/count")
 def test_what_a_kind_of_job_does_not_take_is_named(raw: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidJob) as raised:
         parse_job(raw)
@@ -441,6 +456,7 @@ def test_what_a_kind_of_job_does_not_take_is_named(raw: dict[str, Any], named: s
 
 
 @pytest.mark.parametrize(("kind", "count"), [("batch", 1), ("service", 1), ("ops", 0), ("daemon", 0)])
+@pytest.mark.row("2.1/count")
 def test_every_kind_of_job_has_its_own_count(kind: str, count: int) -> None:
     spec, _ = parse_job(a_job(Type=kind.title()))
     assert (spec.type, spec.count) == (kind, count)

@@ -34,7 +34,7 @@ def with_inline(url: str) -> JobSpec:
     return spec_of(Tasks=[HELLO["Tasks"][0] | {"InputSources": [source]}])
 
 
-@pytest.mark.row("2.3/lower-case", "2.1/count")
+@pytest.mark.row("2.3/lower-case", "2.1/count", "2.1/namespace", "2.1/priority", "2.2/publisher", "2.3/defaults")
 def test_a_bare_job_gets_the_defaults() -> None:
     spec = spec_of()
     task = spec.tasks[0]
@@ -50,7 +50,7 @@ def test_an_explicit_count_of_zero_is_kept() -> None:
     assert spec_of(Count=0).count == 0
 
 
-@pytest.mark.row("2.2/result-paths")
+@pytest.mark.row("2.2/result-paths", "2.2/publisher")
 def test_what_a_task_leaves_needs_no_publisher() -> None:
     left = [{"Name": "out", "Path": "/out"}]
     spec, warnings = parse_job(HELLO | {"Tasks": [HELLO["Tasks"][0] | {"ResultPaths": left}]})
@@ -65,7 +65,7 @@ def test_amounts_and_durations_may_be_numbers_and_durations_texts() -> None:
     assert (task.timeouts.execution_timeout, task.timeouts.queue_timeout) == (300, 7)
 
 
-@pytest.mark.row("2.1/null-is-absent")
+@pytest.mark.row("2.1/null-is-absent", "2.1/lists")
 def test_a_null_stands_for_an_absent_key_everywhere() -> None:
     nulls = dict.fromkeys(
         ["Name", "Namespace", "Count", "Constraints", "Meta", "Labels", "Offline", "State", "Version"]
@@ -78,6 +78,7 @@ def test_a_null_stands_for_an_absent_key_everywhere() -> None:
     assert warnings == ()
 
 
+@pytest.mark.row("2.1/any-case", "2.3/json-name")
 def test_keys_match_in_any_case_but_not_inside_maps_that_are_the_users() -> None:
     spec, warnings = parse_job(
         {
@@ -132,6 +133,7 @@ def test_what_the_server_sets_is_ignored_with_the_warnings_that_clients_know() -
     )
 
 
+@pytest.mark.row("2.1/zero-values", "3.1/names")
 def test_zero_values_of_a_client_that_sends_everything_are_no_reason_to_warn() -> None:
     zero = {
         "ID": "",

@@ -42,7 +42,9 @@ def sent(case: dict[str, Any]) -> Any:
     return {"Type": "batch", "Tasks": [task]} | case.get("job", {})
 
 
-@pytest.mark.row("2.7/names", "2.6/operators", "2.5/sum", "2.3/amounts", "2.1/type", "2.1/name")
+@pytest.mark.row(
+    "2.7/names", "2.6/operators", "2.5/sum", "2.3/amounts", "2.1/type", "2.1/name", "2.2/inputs", "2.2/result-rules"
+)
 @pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in cases().items()])
 def test_what_is_wrong_is_said_in_these_words(case: dict[str, Any]) -> None:
     expected = spelt_out(case["says"])

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, NodeAction, Want
-from skrei_domain.messages import HelloExecution
+from skrei_domain.messages import Heartbeat, HelloExecution
 from skrei_scheduler.core import Core
 from skrei_scheduler.work import Commit, Outgoing, Reply, SendCommands, SendConfirm
 from skrei_scheduling.changes import Changes
@@ -149,3 +149,35 @@ def test_a_newcomer_waits_for_approval_where_that_is_set_and_is_heard_meanwhile(
     core.on_node_intents([NodeIntent(1, "n-1", APPROVE)])
     written, _ = run(core)
     assert any(each.executions_new for each in written), "it takes what waited"
+
+
+@pytest.mark.row("3.4/newcomer", "3.4/shutdown", "3.4/return")
+def test_a_newcomer_is_let_in_at_once_leaves_in_good_order_and_comes_back_as_it_was() -> None:
+    core = a_core([])
+    assert refusal(core, a_node("n-1", connected=False)) == ""
+    node = core.view.nodes["n-1"]
+    assert (node.membership, node.connection) == (Membership.APPROVED, Connection.CONNECTED)
+    beat = Heartbeat(
+        node_id="n-1", boot_id=node.boot_id, timeline=1, incarnation=1, sequence=0, digest="0" * 16, leaving=True
+    )
+    core.on_heartbeat(beat, 2.0)
+    run(core, 2.0)
+    node = core.view.nodes["n-1"]
+    assert (node.connection, node.error, node.disconnected_since) == (
+        Connection.DISCONNECTED,
+        "graceful shutdown",
+        NOW,
+    )
+    assert refusal(core, a_node("n-1", connected=False)) == ""
+    node = core.view.nodes["n-1"]
+    assert (node.membership, node.connection, node.error) == (Membership.APPROVED, Connection.CONNECTED, "")
+
+
+@pytest.mark.row("4.5/version")
+def test_a_node_that_speaks_an_older_protocol_is_told_so_and_given_nothing() -> None:
+    core = a_core([])
+    core.on_hello(a_hello(a_node("n-1", connected=False)).model_copy(update={"protocol": 0}), "inbox")
+    (reply,) = [each for each in run(core)[1] if isinstance(each, Reply)]
+    assert reply.reply.refusal is not None
+    assert (reply.reply.refusal.code, "n-1" in core.view.nodes) == ("protocol", False)
+    assert "protocol 0 is too old; this server speaks" in reply.reply.refusal.message

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from skrei_domain.job import JobSpec
 from skrei_domain.lifecycle import JobState
 from skrei_domain.paths import LocalPath
@@ -45,6 +47,7 @@ def compiled(spec: dict[str, object], submitter: str = "anonymous") -> JobRow:
     )
 
 
+@pytest.mark.row("2.5/effective", "4.5/any-case")
 def test_a_spec_becomes_a_compact_requirement() -> None:
     job = compiled(SPEC)
     task = job.tasks[0]

@@ -95,6 +95,7 @@ def three() -> Cluster:
 # ---------------------------------------------------------------- ops
 
 
+@pytest.mark.row("2.8/ops-nodes", "3.1/completed", "4.3/nodes")
 def test_ops_run_once_on_every_node_that_matched_when_it_was_planned() -> None:
     cluster = three()
     cluster.submit(everywhere("ops"))
@@ -111,6 +112,7 @@ def test_ops_run_once_on_every_node_that_matched_when_it_was_planned() -> None:
     assert cluster.job.state is JobState.COMPLETED
 
 
+@pytest.mark.row("2.8/ops-end", "3.5/job-failed")
 def test_a_node_that_fails_an_ops_job_lets_the_others_finish() -> None:
     cluster = three()
     cluster.submit(everywhere("ops"))
@@ -123,6 +125,7 @@ def test_a_node_that_fails_an_ops_job_lets_the_others_finish() -> None:
     assert cluster.ledger.won["j-1"] == {("main", 1)}, "what the other node did counts"
 
 
+@pytest.mark.row("2.8/ops-queueing")
 def test_a_busy_target_of_an_ops_job_is_waited_for() -> None:
     cluster = Cluster(a_node("n-1", labels=EU, cpu="1"), a_node("n-2", labels=EU, cpu="1"))
     cluster.submit(a_job("j-0", requirement=a_requirement(cpu="1", constraints="region=eu")))
@@ -137,6 +140,7 @@ def test_a_busy_target_of_an_ops_job_is_waited_for() -> None:
     assert cluster.where() == ["n-1", "n-2"]
 
 
+@pytest.mark.row("2.8/ops-retries")
 def test_what_refuses_an_ops_job_for_now_is_asked_again_on_the_same_node() -> None:
     cluster = three()
     cluster.submit(everywhere("ops"))
@@ -148,6 +152,7 @@ def test_what_refuses_an_ops_job_for_now_is_asked_again_on_the_same_node() -> No
 
 
 @pytest.mark.parametrize("code", ["interrupted", "trap", "image-unavailable"])
+@pytest.mark.row("2.8/ops-retries")
 def test_what_ran_on_a_node_is_not_run_there_twice_by_an_ops_job(code: str) -> None:
     cluster = three()
     cluster.submit(everywhere("ops"))
@@ -158,6 +163,7 @@ def test_what_ran_on_a_node_is_not_run_there_twice_by_an_ops_job(code: str) -> N
     assert set(cluster.job.failed) == {("main", 0)}
 
 
+@pytest.mark.row("4.3/away")
 def test_a_target_that_stays_away_is_lost_after_its_wait_and_not_before() -> None:
     cluster = three()
     cluster.submit(everywhere("ops", offline=Offline(wait=timedelta(seconds=30))))
@@ -192,6 +198,7 @@ def test_a_busy_target_that_goes_away_is_lost_like_one_that_ran() -> None:
     assert cluster.job.state is JobState.FAILED
 
 
+@pytest.mark.row("4.3/away")
 def test_ops_wait_for_a_silent_node_as_long_as_they_are_told_to() -> None:
     cluster = three()
     cluster.submit(everywhere("ops", offline=Offline(wait=timedelta(), replace=False)))
@@ -211,6 +218,7 @@ def test_a_target_that_cannot_run_it_any_more_is_given_up() -> None:
     assert "its node cannot run it any more" in cluster.ledger.messages["j-1"]
 
 
+@pytest.mark.row("4.3/no-nodes")
 def test_ops_without_a_node_that_matches_fail_at_once() -> None:
     cluster = Cluster(a_node("n-3", labels={"region": "us"}))
     changes = cluster.submit(everywhere("ops"))
@@ -220,6 +228,7 @@ def test_ops_without_a_node_that_matches_fail_at_once() -> None:
     assert not changes.executions_new
 
 
+@pytest.mark.row("2.8/ops-queueing", "4.3/no-nodes")
 def test_ops_wait_for_nodes_as_long_as_their_queue_timeout_says() -> None:
     cluster = Cluster(a_node("n-3", labels={"region": "us"}))
     cluster.submit(everywhere("ops", queue_timeout=timedelta(seconds=60)))
@@ -238,6 +247,7 @@ def test_ops_wait_for_nodes_as_long_as_their_queue_timeout_says() -> None:
 # ---------------------------------------------------------------- daemon
 
 
+@pytest.mark.row("2.8/daemon-nodes", "4.4/join")
 def test_a_daemon_runs_on_nodes_that_join_later_and_keeps_each_ones_number() -> None:
     cluster = three()
     cluster.submit(everywhere("daemon"))
@@ -249,6 +259,7 @@ def test_a_daemon_runs_on_nodes_that_join_later_and_keeps_each_ones_number() -> 
     assert cluster.job.targets == {"n-1": 0, "n-2": 1, "n-0": 2}
 
 
+@pytest.mark.row("4.4/away")
 def test_a_daemon_is_never_made_up_for_elsewhere() -> None:
     cluster = three()
     cluster.submit(everywhere("daemon", offline=Offline(wait=timedelta(seconds=1))))
@@ -259,6 +270,7 @@ def test_a_daemon_is_never_made_up_for_elsewhere() -> None:
     assert len(cluster.ledger.executions) == 2
 
 
+@pytest.mark.row("2.8/daemon-nodes", "4.4/leave")
 def test_a_daemon_stops_where_its_node_does_not_match_any_more_and_comes_back() -> None:
     cluster = three()
     cluster.submit(everywhere("daemon"))
@@ -274,6 +286,7 @@ def test_a_daemon_stops_where_its_node_does_not_match_any_more_and_comes_back() 
     assert cluster.job.targets == {"n-1": 0, "n-2": 1}
 
 
+@pytest.mark.row("4.4/leave")
 def test_a_daemon_goes_on_where_only_its_engine_is_not_seen() -> None:
     cluster = three()
     cluster.submit(everywhere("daemon"))
@@ -282,6 +295,7 @@ def test_a_daemon_goes_on_where_only_its_engine_is_not_seen() -> None:
     assert cluster.where() == ["n-1", "n-2"]
 
 
+@pytest.mark.row("2.8/daemon-no-node", "4.4/state")
 def test_a_daemon_without_a_node_waits_for_one() -> None:
     cluster = Cluster()
     cluster.submit(everywhere("daemon"))
@@ -294,6 +308,7 @@ def test_a_daemon_without_a_node_waits_for_one() -> None:
     assert cluster.job.state is JobState.RUNNING
 
 
+@pytest.mark.row("2.8/daemon-again")
 def test_a_node_with_an_empty_journal_gets_its_daemon_again() -> None:
     cluster = three()
     cluster.submit(everywhere("daemon"))
@@ -310,6 +325,7 @@ def test_a_node_with_an_empty_journal_gets_its_daemon_again() -> None:
 
 
 @pytest.mark.parametrize("kind", ["service", "daemon"])
+@pytest.mark.row("2.8/endless-retries", "2.8/daemon-again")
 def test_what_ends_by_itself_has_failed_and_is_started_again_after_a_growing_pause(kind: str) -> None:
     cluster = Cluster(a_node("n-1", labels=EU))
     cluster.submit(replace(everywhere(kind), tasks=(replace(everywhere(kind).tasks[0], count=int(kind == "service")),)))
@@ -328,6 +344,7 @@ def test_what_ends_by_itself_has_failed_and_is_started_again_after_a_growing_pau
     assert not cluster.ledger.won["j-1"]
 
 
+@pytest.mark.row("2.8/endless-retries")
 def test_pauses_begin_anew_after_a_program_ran_well() -> None:
     cluster = Cluster(a_node("n-1", labels=EU))
     cluster.submit(everywhere("daemon"))
@@ -347,6 +364,7 @@ def test_the_pause_before_a_restart_is_bounded_whatever_the_streak() -> None:
     assert [restart_seconds(streak) for streak in (1, 2, 7, 10**9)] == [1, 2, 60, 60]
 
 
+@pytest.mark.row("2.8/endless-retries")
 def test_a_service_is_replaced_where_there_is_room_even_where_it_failed_before() -> None:
     cluster = Cluster(a_node("n-1", labels=EU, cpu="1"), a_node("n-2", labels=EU, cpu="1"))
     cluster.submit(a_job("j-0", requirement=a_requirement(cpu="1")))
@@ -369,6 +387,7 @@ def test_a_service_is_replaced_after_the_silence_that_its_job_allows() -> None:
     assert cluster.where() == ["n-1", "n-2"], "the silent one may come back"
 
 
+@pytest.mark.row("2.8/service-nodes-gone")
 def test_a_service_that_ran_waits_for_nodes_and_never_fails_for_them() -> None:
     cluster = Cluster(a_node("n-1", labels=EU))
     cluster.submit(replace(everywhere("service"), tasks=(replace(everywhere("service").tasks[0], count=1),)))
@@ -380,6 +399,7 @@ def test_a_service_that_ran_waits_for_nodes_and_never_fails_for_them() -> None:
     assert cluster.view.nodes["n-1"].connection is Connection.CONNECTED
 
 
+@pytest.mark.row("2.8/service")
 def test_a_service_scaled_to_nothing_runs_nowhere_and_stays() -> None:
     cluster = Cluster(a_node("n-1"))
     cluster.submit(a_job(type="service", count=0))
@@ -387,6 +407,7 @@ def test_a_service_scaled_to_nothing_runs_nowhere_and_stays() -> None:
 
 
 @pytest.mark.parametrize("kind", ["service", "daemon", "ops"])
+@pytest.mark.row("2.8/service")
 def test_a_stop_ends_every_kind(kind: str) -> None:
     cluster = three()
     cluster.submit(a_job(type=kind, count=2 if kind == "service" else 0))

@@ -40,6 +40,7 @@ def planned(view: ClusterView, job: JobRow, *evaluations: Evaluation) -> Changes
     return plan.decide(locked(job, evaluations=plan.evaluations, now=LATER))
 
 
+@pytest.mark.row("2.9/old-executions")
 def test_one_plan_revokes_the_old_version_and_places_the_new_one() -> None:
     old = a_job(count=2, state=JobState.RUNNING, won=[("main", 1)])
     view = ClusterView.load([a_node()], [old], [an_execution(job=old, state=ExecutionState.RUNNING)])

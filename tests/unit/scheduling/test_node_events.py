@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from skrei_domain.lifecycle import Connection
 from skrei_domain.node import Absent, Plugin
 from skrei_scheduling.changes import Locked
@@ -34,6 +36,7 @@ def test_a_node_joins_once() -> None:
     assert told(NODE, replace(NODE, confirmed=9)) == []
 
 
+@pytest.mark.row("3.4/return")
 def test_silence_and_return_are_told() -> None:
     away = replace(NODE, connection=Connection.DISCONNECTED, error="heartbeat timeout")
     assert told(NODE, away) == [("Disconnected", "disconnected: heartbeat timeout")]

@@ -65,6 +65,7 @@ def counted_reads() -> Iterator[list[int]]:
 # ---------------------------------------------------------------- where work goes
 
 
+@pytest.mark.row("2.8/batch-nodes")
 def test_partitions_spread_over_the_nodes_before_any_node_takes_two() -> None:
     view = a_view(*(a_node(f"n-{index}") for index in range(4)))
     nodes = placed(view, a_job(count=8))
@@ -105,6 +106,7 @@ def test_a_wish_outweighs_fullness_and_forbids_nothing() -> None:
     assert placed(a_view(nodes[1]), wish) == ["n-2"]
 
 
+@pytest.mark.row("2.1/priority", "4.1/order")
 def test_a_higher_priority_is_placed_first_whatever_the_order_of_the_evaluations() -> None:
     view = a_view(a_node(cpu="1"))
     low, high = (a_job(f"j-{p}", priority=p, requirement=a_requirement(cpu="1")) for p in (1, 2))
@@ -112,6 +114,7 @@ def test_a_higher_priority_is_placed_first_whatever_the_order_of_the_evaluations
     assert [row.job_id for row in plan.placements] == ["j-2"]
 
 
+@pytest.mark.row("2.8/batch-retries", "4.5/previous")
 def test_a_node_where_a_unit_failed_is_taken_again_only_where_no_other_could_take_it() -> None:
     nodes = [a_node("n-1"), a_node("n-2", cpu="1")]
     job = a_job(state=JobState.RUNNING, attempts={("main", 0): 1}, refused_by={("main", 0): frozenset({"n-1"})})
@@ -125,6 +128,7 @@ def test_a_node_where_a_unit_failed_is_taken_again_only_where_no_other_could_tak
 # ---------------------------------------------------------------- what a commit writes
 
 
+@pytest.mark.row("2.10/short", "3.1/running", "3.3/evaluations", "3.5/requested")
 def test_a_job_runs_with_the_plan_that_places_its_first_execution() -> None:
     job = a_job(count=2)
     changes = committed(plan_for(a_view(a_node("n-1a2b3c4d-5e6f")), job), job)
@@ -146,6 +150,7 @@ def test_a_job_runs_with_the_plan_that_places_its_first_execution() -> None:
     )
 
 
+@pytest.mark.row("4.1/redelivery")
 def test_a_job_that_moved_on_since_the_plan_is_left_out_and_its_evaluation_stays() -> None:
     job, other = a_job("j-1"), a_job("j-2")
     plan = plan_for(a_view(a_node()), job, other)
@@ -168,7 +173,7 @@ def test_a_job_that_is_not_locked_is_left_out() -> None:
 # ---------------------------------------------------------------- what waits, and what fails at once
 
 
-@pytest.mark.row("2.5/queue-timeout")
+@pytest.mark.row("2.5/queue-timeout", "3.1/queued", "3.5/queueing")
 def test_a_job_that_a_busy_node_could_run_waits_with_reasons_and_its_position() -> None:
     busy = an_execution(job_id="j-0", reserved=a_requirement(cpu="2").resources)
     view = ClusterView.load(
@@ -206,7 +211,7 @@ def test_a_job_that_every_known_node_refuses_for_good_fails_at_once_with_the_rea
     assert changes.jobs[0].message == (
         "not enough nodes to run job. requested: 1, available: 3, suitable: 0."
         "\n• 2 of 3 nodes: does not support docker, only noop, wasm"
-        "\n• Node n-3: job requires more CPU (16) than the node has (8)"
+        "\n• Node n-3: job requires more CPU (16) than the maximum available (8)"
     )
     assert changes.history[0].details["IsError"] == "true"
     assert changes.history[0].details["NewState"] == "Failed"
@@ -218,6 +223,7 @@ def test_labels_that_match_nothing_fail_at_once_naming_the_selector() -> None:
     assert "labels do not match region in (eu,us), !gpu" in (changes.jobs[0].message or "")
 
 
+@pytest.mark.row("2.8/queueing", "3.1/failed")
 def test_a_hopeless_job_with_a_queue_timeout_waits_that_long() -> None:
     view = a_view(a_node())
     job = a_job(requirement=a_requirement("docker"), queue_timeout=timedelta(seconds=30))
@@ -259,6 +265,7 @@ def test_a_rejected_node_counts_for_nothing() -> None:
     assert committed(plan_for(a_view(a_node("n-1"), rejected), job), job).jobs[0].state is JobState.FAILED
 
 
+@pytest.mark.row("3.5/queueing")
 def test_what_fits_runs_and_the_rest_waits() -> None:
     view, job = a_view(a_node(cpu="2")), a_job(count=3, requirement=a_requirement(cpu="1"))
     changes = committed(plan_for(view, job), job)
@@ -342,6 +349,7 @@ def test_a_stopped_job_of_many_units_is_stopped_look_by_look() -> None:
     assert not third.evaluations_new
 
 
+@pytest.mark.row("4.2/failed-job")
 def test_a_job_that_fails_is_failed_at_once_and_its_many_units_stopped_look_by_look() -> None:
     units = STOPS_A_LOOK + 1
     job = a_job(state=JobState.RUNNING, count=units, total_timeout=timedelta(hours=1))
@@ -353,6 +361,7 @@ def test_a_job_that_fails_is_failed_at_once_and_its_many_units_stopped_look_by_l
     assert not second.evaluations_new
 
 
+@pytest.mark.row("2.9/old-executions")
 def test_an_updated_job_of_many_units_has_its_old_ones_stopped_look_by_look() -> None:
     units = STOPS_A_LOOK + 1
     job = a_job(version=2, requirement=a_requirement(cpu="0", memory="0"))
@@ -382,6 +391,7 @@ def test_the_jobs_of_one_plan_share_what_it_may_stop() -> None:
     assert not second.evaluations_new
 
 
+@pytest.mark.row("3.2/cancel", "4.2/stopped")
 def test_a_stopped_job_revokes_what_lives() -> None:
     job = a_job(state=JobState.STOPPED, generation=2)
     rows = [
@@ -397,6 +407,7 @@ def test_a_stopped_job_revokes_what_lives() -> None:
     assert changes.jobs[0].state is None
 
 
+@pytest.mark.row("3.1/failed", "3.5/job-timeout")
 def test_a_job_over_its_total_timeout_fails_and_its_executions_stop() -> None:
     job = a_job(state=JobState.RUNNING, total_timeout=timedelta(seconds=90))
     view = ClusterView.load([a_node()], [job], [an_execution(job=job, state=ExecutionState.RUNNING)])
@@ -412,6 +423,7 @@ def test_a_job_over_its_total_timeout_fails_and_its_executions_stop() -> None:
     assert changes.executions[0].row.revoked
 
 
+@pytest.mark.row("4.2/timeouts")
 def test_a_total_timeout_sets_its_timer_with_the_first_plan_alone() -> None:
     view, job = a_view(a_node()), a_job(total_timeout=timedelta(seconds=90))
     changes = committed(plan_for(view, job), job)
@@ -420,6 +432,7 @@ def test_a_total_timeout_sets_its_timer_with_the_first_plan_alone() -> None:
     assert not committed(plan_for(view, view.jobs["j-1"]), view.jobs["j-1"]).evaluations_new
 
 
+@pytest.mark.row("3.1/failed")
 def test_a_failure_by_its_own_doing_fails_the_job_with_its_cause() -> None:
     job = a_job(count=2, state=JobState.RUNNING)
     rows = [an_execution(f"e-{n}", job=job, partition=n, state=ExecutionState.RUNNING) for n in (0, 1)]
@@ -475,6 +488,7 @@ def test_backoff_doubles_to_a_minute() -> None:
     assert [backoff_seconds(attempt) for attempt in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
+@pytest.mark.row("2.8/batch-retries", "3.1/failed", "3.5/job-failed")
 def test_a_unit_that_was_tried_ten_times_fails_its_job_with_the_last_reason() -> None:
     job = a_job(state=JobState.RUNNING, attempts={("main", 0): MAX_ATTEMPTS})
     view = ClusterView.load([a_node()], [job], [])
@@ -513,6 +527,7 @@ def test_a_silent_node_asks_for_a_look_after_the_wait() -> None:
     assert changes.nodes[0].disconnected_since == NOW
 
 
+@pytest.mark.row("4.2/node-gone")
 def test_nothing_is_replaced_before_the_wait_is_over() -> None:
     view, job = silent()
     plan = after(view, 299)

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
 from skrei_domain.messages import ExecutionObserved, ResultRef
 from skrei_scheduling import texts
@@ -44,6 +46,7 @@ def running(**more: object) -> JobRow:
 # ---------------------------------------------------------------- winning
 
 
+@pytest.mark.row("2.8/batch-end")
 def test_the_last_win_completes_the_job_in_the_same_commit() -> None:
     job = running(count=2)
     view = a_view(job, an_execution("e-0", job=job), an_execution("e-1", job=job, partition=1))
@@ -80,6 +83,7 @@ def test_a_non_zero_exit_code_completes() -> None:
     assert changes.executions[0].observed.exit_code == 3
 
 
+@pytest.mark.row("4.2/one-winner")
 def test_a_winner_revokes_the_other_executions_of_its_unit() -> None:
     job = running()
     original = an_execution("e-0", job=job, state=S.UNKNOWN, observed=S.RUNNING)
@@ -104,6 +108,7 @@ def test_two_wins_of_one_unit_in_one_batch_count_once() -> None:
     assert {change.row.id: change.row.state for change in changes.executions} == {"e-0": S.COMPLETED, "e-1": S.STOPPED}
 
 
+@pytest.mark.row("3.2/late")
 def test_a_revoked_execution_never_wins_and_its_late_end_is_history() -> None:
     job = running()
     view = a_view(job, an_execution(job=job, state=S.RUNNING, revoked=True, want=Want.STOP, revision=2))
@@ -161,6 +166,7 @@ def test_a_result_of_an_older_version_does_not_count() -> None:
 # ---------------------------------------------------------------- progress
 
 
+@pytest.mark.row("3.5/execution")
 def test_each_step_is_told_once() -> None:
     job = running()
     view = a_view(job, an_execution(job=job))
@@ -185,6 +191,7 @@ def test_a_fact_moves_the_seen_revision_and_never_back() -> None:
     assert settled(view, a_fact(state=S.RUNNING, revision=3)).executions[0].row.seen_revision == 3
 
 
+@pytest.mark.row("3.5/restart")
 def test_a_local_restart_is_told() -> None:
     job = running()
     view = a_view(job, an_execution(job=job, state=S.RUNNING))
@@ -215,6 +222,7 @@ def test_an_interrupted_attempt_is_tried_again_and_a_trap_is_not() -> None:
         assert not changes.executions[0].row.holds
 
 
+@pytest.mark.row("3.5/refusals")
 def test_a_bad_end_of_an_execution_that_counts_no_more_asks_for_nothing() -> None:
     job = running()
     stopped = replace(job, state=JobState.STOPPED, generation=2)
@@ -222,6 +230,7 @@ def test_a_bad_end_of_an_execution_that_counts_no_more_asks_for_nothing() -> Non
     assert not settled(view, a_fact(state=S.FAILED, problem="trap"), job=stopped).evaluations_new
 
 
+@pytest.mark.row("3.2/late")
 def test_leaving_a_terminal_state_is_refused_and_written_as_late() -> None:
     job = running()
     ended = an_execution(job=job, state=S.FAILED, holds=False, seen_revision=1)
@@ -285,6 +294,7 @@ def returned(on_return: OnReturn) -> dict[str, ExecutionRow]:
     return view.executions
 
 
+@pytest.mark.row("4.10/long-silence")
 def test_keep_first_lets_both_run_until_one_wins() -> None:
     rows = returned(OnReturn.KEEP_FIRST)
     assert not rows["e-0"].revoked
@@ -391,6 +401,7 @@ def a_note(text: str | None, state: S = S.STAGING) -> ExecutionObserved:
     return ExecutionObserved(execution_id="e-1", revision=1, state=state, note=text)
 
 
+@pytest.mark.row("3.2/messages", "3.5/stages")
 def test_while_it_stages_a_note_is_an_executions_message_and_no_history() -> None:
     job = running()
     view = a_view(job, an_execution(job=job))

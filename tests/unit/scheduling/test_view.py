@@ -153,6 +153,7 @@ def test_a_backoff_ends_with_its_evaluation() -> None:
     assert not view.backoff("j-0")
 
 
+@pytest.mark.row("4.1/restart")
 def test_waiting_is_rebuilt_from_the_record_at_takeover() -> None:
     missing = a_job("j-half", count=2, requirement=CORE, state=JobState.RUNNING)
     row = an_execution("e-9", job=missing, state=S.RUNNING)

@@ -46,6 +46,7 @@ def test_a_path_is_made_absolute_without_following_links(tmp_path: Path) -> None
     assert job["Tasks"][0]["InputSources"][0]["Source"]["Params"]["SourcePath"] == str(tmp_path / "link")
 
 
+@pytest.mark.row("2.1/file-keys")
 def test_every_key_that_may_not_stand_in_a_file_is_named_at_once() -> None:
     text = "id: j-1\nSTATE: {}\nRevision: 3\ncuont: 2\nTasks: []\n"
     with pytest.raises(Rejected) as refused:

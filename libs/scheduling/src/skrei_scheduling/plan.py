@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from skrei_domain.durations import duration
 from skrei_domain.ids import IdSource
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import JobState
@@ -206,7 +207,7 @@ def _mark_good(builder: ChangesBuilder, job: JobRow) -> None:
 
 def _roll_back(builder: ChangesBuilder, job: JobRow) -> None:
     """Go back to the last version that was ready; what runs of any is the next plan's, as in every update."""
-    limit = texts.duration(job.update.deadline)
+    limit = duration(job.update.deadline)
     reason = texts.ROLLED_BACK.format(good=job.good_version, bad=job.version, limit=limit)
     builder.roll_back(Rollback(job.id, job.good_version, job.version + 1, reason))
     builder.evaluation(

@@ -47,7 +47,7 @@ def local(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
 
 def capacity(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     """The work is larger than it."""
-    return "job requires more " + _excess(requirement.resources, node.info.capacity, "the node has")
+    return "job requires more " + _excess(requirement.resources, node.info.capacity, "the maximum available")
 
 
 def room(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:

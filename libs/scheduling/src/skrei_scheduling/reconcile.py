@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from skrei_domain.durations import duration
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduling import rollout, targets, texts
@@ -139,7 +140,7 @@ def _timed_out(job: JobRow, now: datetime) -> Failure | None:
     limit = job.total_timeout
     if limit is None or now < job.since + limit:
         return None
-    text = texts.TIMED_OUT.format(limit=texts.duration(limit))
+    text = texts.TIMED_OUT.format(limit=duration(limit))
     details = {texts.IS_ERROR: "true", texts.HINT: texts.TIMED_OUT_HINT}
     return Failure(text, text, topic=texts.JOB_TIMEOUT, details=details)
 

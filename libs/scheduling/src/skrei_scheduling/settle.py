@@ -219,7 +219,7 @@ def _tell_steps(builder: ChangesBuilder, old: ExecutionRow, new: ExecutionRow, f
 
 def _tell_end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved, *, revoked: bool, won: bool) -> None:
     last = _step(fact, fact.state)
-    details: dict[str, str] = {}
+    topic, details = texts.EXECUTION, dict[str, str]()
     if revoked and fact.state is not ExecutionState.STOPPED:
         message = texts.LATE.format(state=fact.state.value.capitalize())
         details = {texts.LATE_KEY: "true"} | _problem(fact)
@@ -231,9 +231,11 @@ def _tell_end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserve
     else:
         message = row.message
         details = {texts.IS_ERROR: "true"} | _problem(fact)
+        if fact.problem is not None and fact.problem.code in texts.TIMEOUT_CODES:
+            topic, details = texts.EXEC_TIMEOUT, details | {texts.HINT: texts.TIMED_OUT_HINT}
     builder.history(
         row.job_id,
-        texts.EXECUTION,
+        topic,
         message,
         row=row,
         details=details,

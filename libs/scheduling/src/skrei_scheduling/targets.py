@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from skrei_domain.constraints import satisfied
+from skrei_domain.durations import duration
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, Membership
 from skrei_scheduling import memory, texts
@@ -139,7 +140,7 @@ class _Look:
 
     @property
     def _lost(self) -> str:
-        return texts.NODE_LOST.format(wait=texts.duration(self.job.offline.wait))
+        return texts.NODE_LOST.format(wait=duration(self.job.offline.wait))
 
 
 def _matches(node: NodeRow, task: TaskPlan) -> bool:

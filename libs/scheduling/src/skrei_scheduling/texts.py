@@ -1,13 +1,12 @@
 """The words of history: topics, messages and problem codes, each spelled once."""
 
-from datetime import timedelta
-
 SUBMISSION = "Submission"
 QUEUEING = "Queueing"
 STATE_UPDATE = "State Update"
 SCHEDULING = "Scheduling"
 EXECUTION = "Execution"
 JOB_TIMEOUT = "Job Timeout"
+EXEC_TIMEOUT = "Exec Timeout"
 RESTART = "Restart"
 
 SUBMITTED = "Job submitted"
@@ -21,6 +20,8 @@ REQUESTED = "Requested execution on {node}"
 JOB_QUEUED = "Job queued. {text}"
 UNITS_QUEUED = "{waiting} of {units} executions queued. {text}"
 TIMED_OUT = "Job timed out. Job took longer than {limit}"
+TIMEOUT_CODES = frozenset({"execution-timeout", "timeout"})
+"""Problem codes of attempts that took longer than they may: their node's and their engine's own."""
 TIMED_OUT_HINT = "Increase the task timeout or allocate more resources"
 RETRIED_TOO_OFTEN = "Job failed because it has been retried too many times"
 EXECUTIONS_FAILED = "Job failed because one or more executions failed"
@@ -142,16 +143,3 @@ TRIGGER_CONTINUE = "job-continue"
 
 TRIGGER_ROOM = "room"
 """Of an evaluation that lives in memory only: a node changed, and a waiting job may have room now."""
-
-
-def duration(value: timedelta) -> str:
-    """Return a duration as people write it: `1h2m3s`, `90s` as `1m30s`, `1.5s`."""
-    seconds = value.total_seconds()
-    hours, rest = divmod(seconds, 3600)
-    minutes, seconds = divmod(rest, 60)
-    parts = [
-        f"{int(hours)}h" if hours else "",
-        f"{int(minutes)}m" if minutes else "",
-        f"{seconds:g}s" if seconds else "",
-    ]
-    return "".join(parts) or "0s"

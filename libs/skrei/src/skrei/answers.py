@@ -42,6 +42,8 @@ def problem_of(status: int, body: bytes, endpoint: str, said: str) -> ApiError:
     if not isinstance(told, dict) or (not message and "Code" not in told):
         return not_skrei(endpoint, said, status)
     details = told.get("Details") or {}
+    if status in (401, 403):  # the message begins with words that other people's clients look for
+        message = details.get("Reason") or message
     error = BY_STATUS.get(status, ApiError)(
         str(message or f"The API answered {status}."),
         status=status,

@@ -1,10 +1,11 @@
 """What an execution's end counts as, and whether a new process may start one again: pure rules of the machine."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from skrei_compute_agent.events import ExecutionEvent, Exited, StageFailed, Timer
 from skrei_compute_agent.held import Held, Phase
+from skrei_domain.durations import duration
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, Fact, Problem, RunOrder, Step
 from skrei_domain.sync import Known
@@ -38,11 +39,10 @@ def verdict(held: Held, event: ExecutionEvent) -> tuple[ExecutionState, Problem 
 def expiry(order: RunOrder, timer: Timer) -> Problem:
     """Return the problem of an execution whose time is over."""
     if timer is Timer.EXECUTION:
-        return Problem(
-            code="execution-timeout",
-            message=f"it ran longer than its execution timeout of {order.execution_timeout_seconds:g} s",
-        )
-    return Problem(code="total-timeout", message="the job took longer than its total timeout")
+        limit = duration(timedelta(seconds=order.execution_timeout_seconds or 0))
+        message = f"Execution timed out. Execution took longer than {limit}"
+        return Problem(code="execution-timeout", message=message)
+    return Problem(code="total-timeout", message="Job timed out. Job took longer than its total timeout")
 
 
 def after_upload(held: Held, receipt: str) -> ExecutionObserved:

@@ -18,6 +18,9 @@ FAILED_WINDOW_SECONDS = 60.0
 FAILED_ADDRESSES = 10_000
 """Addresses whose failures are counted at once, the longest known forgotten first: about a megabyte."""
 
+UNAUTHORIZED, FORBIDDEN = "Request Unauthorized", "Request Forbidden"
+"""How the message of a refusal begins: clients and their tests look for these words."""
+
 _TELLS: dict[Refusal, tuple[str, str]] = {
     Refusal.NEEDS_OWNER: (
         "this server wants to know who asks: the request does not come from its own machine and shows no token",
@@ -133,13 +136,15 @@ class Gate:
             if self._failures.too_many(peer):
                 return _too_often()
             self._failures.count(peer)
-        message, hint = _TELLS[refusal]
+        reason, hint = _TELLS[refusal]
+        joins = refusal in (Refusal.NEEDS_JOIN, Refusal.WRONG_JOIN)  # nobody's clients but ours read these
         return HttpProblem(
             401,
-            message,
+            reason if joins else f"{UNAUTHORIZED}: {reason}",
             code="Unauthorized",
             component="Authorizer",
             hint=hint,
+            details={"Reason": reason},
             headers={"WWW-Authenticate": 'Bearer realm="skrei"'},
         )
 
@@ -152,11 +157,14 @@ class Gate:
                 continue
             host = hostname(value if name == "Origin" else f"//{value}")
             if host not in self._hosts:
+                reason = f"{name} {value!r} may not use this server; allowed: {', '.join(sorted(self._hosts))}"
                 raise HttpProblem(
                     403,
-                    f"{name} {value!r} may not use this server; allowed: {', '.join(sorted(self._hosts))}",
+                    f"{FORBIDDEN}: {reason}",
                     code="Forbidden",
+                    component="Authorizer",
                     hint="from this machine it is called by its own names; add others to SKREI_API_ALLOWED_HOSTS",
+                    details={"Reason": reason},
                 )
 
 

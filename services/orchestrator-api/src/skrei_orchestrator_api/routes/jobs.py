@@ -179,8 +179,9 @@ async def history(request: Request) -> Response:
     version = None if queries.flag(request, "all_job_versions") else job.version
     over = job.is_terminal
     execution_id = queries.text(request, "execution_id")
-    if execution_id:
-        over = over or (await record.find_execution(job.id, execution_id)).state.is_terminal
+    if execution_id:  # looked for also where the job has ended: a mistyped id must not read as an empty history
+        ended = (await record.find_execution(job.id, execution_id)).state.is_terminal
+        over = over or ended
     items = await record.history(
         job.id, first=first, limit=limit, kind=kind, execution_id=execution_id, since=since, version=version
     )
