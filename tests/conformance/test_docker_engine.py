@@ -64,6 +64,9 @@ class DockerContract(EngineContract):
     def program(self, behaviour: Behaviour, folder: Path) -> Program:
         return Program({"Image": BUSYBOX, "Entrypoint": ["/bin/sh", "-c"], "Parameters": [script(behaviour)]})
 
+    def words(self, behaviour: Behaviour) -> tuple[str, ...]:
+        return ("sh", "-c", script(behaviour))
+
     def request(self, behaviour: Behaviour, folder: Path, name: str = "e-1", **given: object) -> RunRequest:
         if behaviour.trap:
             given["resources"] = Resources(memory_bytes=ENOUGH_BYTES)

@@ -75,3 +75,7 @@ class TestScripted(EngineContract):
         if behaviour.trap:
             params["Trap"] = "it gave up"
         return Program(params)
+
+    def words(self, behaviour: Behaviour) -> tuple[str, ...]:
+        end = ("forever",) if behaviour.forever else ("exit", str(behaviour.exit_code))
+        return ("say", behaviour.say, *end)

@@ -11,10 +11,11 @@ import pytest
 from skrei_domain.errors import SkreiError
 from skrei_plugin_api.engine import Mount
 from skrei_plugin_api.plugin import PluginContext
+from skrei_plugin_api.streams import cut_line
 from skrei_plugin_api.testing import Running, contents, eventually
 from skrei_plugin_docker.engine import DockerEngine
 from tests.support.docker_daemon import AS_USER, BUSYBOX, COMMAND, SPEAKING, DockerDaemon
-from tests.support.docker_engine import Bench, a_bench, failure
+from tests.support.docker_engine import LONGEST_SECONDS, Bench, a_bench, failure
 
 MIB = 1024 * 1024
 
@@ -234,12 +235,12 @@ async def test_two_at_one_place_are_refused(bench: Bench, tmp_path: Path) -> Non
 
 
 @pytest.mark.row("5.5/output-limit")
-async def test_a_program_that_says_too_much_is_ended(bench: Bench) -> None:
-    outcome = await bench.run("yes", max_output_bytes=100_000)
-    assert failure(outcome)[0] == "output-too-large"
-    stdout = contents(outcome)["stdout"]
-    assert stdout is not None
-    assert len(stdout) == 100_000
+async def test_a_program_that_says_too_much_goes_on_and_what_is_kept_says_where_it_was_cut(bench: Bench) -> None:
+    outcome = await bench.run("yes | head -c 3000000; echo done >&2; exit 3", max_stream_bytes=100_000)
+    assert (outcome.exit_code, outcome.failure) == (3, None)
+    found = contents(outcome)
+    assert found["stdout"] == b"y\n" * 50_000 + cut_line("stdout", 100_000)
+    assert found["stderr"] == b"done\n"
 
 
 @pytest.mark.row("5.1/stop")
@@ -252,6 +253,41 @@ async def test_a_stop_is_polite_first(bench: Bench, docker: DockerDaemon) -> Non
     await asyncio.wait([run])
     assert stdout.read_bytes() == b"ready\nasked\n"
     assert "Exited (3)" in docker.named()[0]["Status"]
+
+
+@pytest.mark.row("5.1/stop")
+@pytest.mark.parametrize(("grace", "code"), [(0, 137), (20, 3)])
+async def test_a_task_says_how_long_its_stop_may_take_and_is_heard_meanwhile(
+    bench: Bench, docker: DockerDaemon, grace: int, code: int
+) -> None:
+    """Its node would end it after three seconds; it takes five."""
+    script = "trap 'echo asked; sleep 5; echo done; exit 3' TERM; echo ready; while true; do sleep 0.05; done"
+    request = bench.request(script, stop_grace_seconds=grace)
+    run = asyncio.ensure_future(bench.engine.run(request, Running()))
+    stdout = request.workdir / "stdout"
+    await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"ready\n")
+    run.cancel()
+    if grace:
+        await eventually(lambda: stdout.read_bytes() == b"ready\nasked\n")
+        assert not run.done()
+    await asyncio.wait([run])
+    assert stdout.read_bytes().endswith(b"done\n" if grace else b"ready\n")
+    assert f"Exited ({code})" in docker.named()[0]["Status"]
+
+
+async def test_an_agent_that_ends_does_not_wait_for_a_stop_that_is_under_way(bench: Bench) -> None:
+    script = "trap 'echo asked; sleep 600' TERM; echo ready; while true; do sleep 0.05; done"
+    request = bench.request(script, stop_grace_seconds=600)
+    run = asyncio.ensure_future(bench.engine.run(request, Running()))
+    stdout = request.workdir / "stdout"
+    await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"ready\n")
+    run.cancel()
+    await eventually(lambda: stdout.read_bytes() == b"ready\nasked\n")
+    bench.engine.leave()
+    run.cancel()
+    async with asyncio.timeout(LONGEST_SECONDS):
+        await asyncio.wait([run])
+    assert run.cancelled()
 
 
 async def test_an_image_is_told_by_its_id_when_no_registry_gave_it(bench: Bench, docker: DockerDaemon) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from skrei_compute_agent.asking import nobody_inside
 from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Upload
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.service import Tools, serve
@@ -106,6 +107,7 @@ class ScriptedTools:
     """Tools over scripted work."""
 
     adopting: frozenset[str] = frozenset()
+    inside = staticmethod(nobody_inside)
 
     def __init__(self, work: ScriptedWork) -> None:
         self.work = work

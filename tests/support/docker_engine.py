@@ -68,6 +68,8 @@ class Bench:
         ports: Sequence[PortBinding] = (),
         timeout_seconds: float | None = None,
         max_output_bytes: int = 1 << 20,
+        max_stream_bytes: int = 1 << 20,
+        stop_grace_seconds: int | None = None,
         **params: Any,
     ) -> RunRequest:
         """Return a run of a shell script, or of what the params say."""
@@ -90,6 +92,8 @@ class Bench:
             ports=tuple(ports),
             timeout_seconds=timeout_seconds,
             max_output_bytes=max_output_bytes,
+            max_stream_bytes=max_stream_bytes,
+            stop_grace_seconds=stop_grace_seconds,
         )
 
     async def run(self, script: str | None = None, **given: Any) -> RunOutcome:

@@ -163,6 +163,7 @@ async def test_an_engine_is_given_all_that_the_task_says(bench: Bench) -> None:
         InputSources=[an_input("/in/text", text="hi"), an_input("/in/blob", digest=DIGEST)],
         ResultPaths=[{"Name": "out", "Path": "/out"}],
         Network={"Type": "Host"},
+        StopGrace=90,
     )
     await bench.work.stage(a_stage(task=task, token="the-token"), nobody)
     exited = await bench.work.run("e-1", 2)
@@ -173,6 +174,7 @@ async def test_an_engine_is_given_all_that_the_task_says(bench: Bench) -> None:
     assert request.outputs == (Output("out", "/out"),)
     assert request.resources == Resources(cpu_milli=1000, memory_bytes=100_000_000)
     assert (request.network, request.timeout_seconds) == ("Host", None)
+    assert (request.stop_grace_seconds, request.max_stream_bytes) == (90, 1024**3)
     assert bench.tokens == ["the-token"]
     assert exited.exit_code == 0
     assert exited.output is not None
@@ -209,6 +211,16 @@ async def test_params_that_the_engine_refuses_are_named(bench: Bench) -> None:
     with pytest.raises(InvalidParams, match="Entry: 7; allowed: text") as raised:
         await bench.work.stage(a_stage(task=task), nobody)
     assert raised.value.code == "invalid-params"
+
+
+async def test_a_check_by_command_is_refused_where_the_engine_runs_none(bench: Bench) -> None:
+    check = {"Exec": {"Command": ["true"]}}
+    with pytest.raises(SkreiError, match="runs no command beside a program") as raised:
+        await bench.work.stage(a_stage(task=a_task(Check=check)), nobody)
+    assert (raised.value.code, raised.value.retryable) == ("no-commands", False)
+    assert "Check.HTTP" in raised.value.hint
+    bench.engine.commands = True  # type: ignore[misc]
+    await bench.work.stage(a_stage(task=a_task(Check=check)), nobody)
 
 
 async def test_a_host_variable_that_is_not_allowed_fails_before_anything_is_fetched(bench: Bench) -> None:

@@ -485,6 +485,51 @@ def test_a_wrong_check_is_named(check: dict[str, Any], named: str) -> None:
     assert raised.value.message == named
 
 
+@pytest.mark.parametrize(
+    ("check", "named"),
+    [
+        ({"Exec": {}}, "Tasks[0].Check.Exec.Command: missing; allowed: a list of texts"),
+        ({"Exec": {"Command": "pg_isready"}}, 'Tasks[0].Check.Exec.Command: "pg_isready"; allowed: a list of texts'),
+        ({"Exec": {"Command": [" "]}}, 'Tasks[0].Check.Exec.Command: [" "]; allowed: a list of texts'),
+        ({"Exec": {"Command": ["x", 1]}}, 'Tasks[0].Check.Exec.Command: ["x", 1]; allowed: a list of texts'),
+        (
+            {"Exec": {"Command": ["x" * 5000]}},
+            "Tasks[0].Check.Exec.Command: a longer one; allowed: a command of at most 4,096 bytes",
+        ),
+    ],
+)
+def test_a_wrong_command_of_a_check_is_named(check: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidJob) as raised:
+        parse_job(with_task(Engine=DOCKER, Check=check))
+    assert raised.value.message.startswith(named)
+
+
+def test_a_check_by_command_needs_no_port_and_an_engine_that_runs_commands() -> None:
+    check = {"Exec": {"Command": ["pg_isready", "-q"]}}
+    spec, _ = parse_job(with_task(Engine=DOCKER, Check=check))
+    found = spec.tasks[0].check
+    assert found is not None
+    assert found.exec is not None
+    assert found.exec.command == ("pg_isready", "-q")
+    assert decode(encode(spec)).tasks[0].check == found
+    with pytest.raises(InvalidJob) as raised:
+        parse_job(with_task(Engine={"Type": "WASM", "Params": {"EntryModule": "m"}}, Check=check))
+    assert raised.value.message == (
+        'Tasks[0].Check.Exec: "WASM"; allowed: an engine that runs commands beside the program (docker)'
+    )
+
+
+def test_how_long_a_stop_may_take_is_said_by_a_task_or_left_to_its_engine() -> None:
+    assert parse_job(with_task())[0].tasks[0].stop_grace is None
+    for said, seconds in ((0, 0), (90, 90), ("2m", 120), ("1h", 3600)):
+        spec, _ = parse_job(with_task(StopGrace=said))
+        assert spec.tasks[0].stop_grace == seconds
+        assert decode(encode(spec)).tasks[0].stop_grace == seconds
+    for said in (-1, 3601, "61m", "soon", True):
+        with pytest.raises(InvalidJob, match=r"Tasks\[0\]\.StopGrace: .*; allowed: whole seconds from 0 to 3,600"):
+            parse_job(with_task(StopGrace=said))
+
+
 def test_a_check_has_defaults_and_takes_the_only_port() -> None:
     spec, _ = parse_job(with_task(Engine=DOCKER, Network=WEB, Check={"http": {}, "interval": "2s"}))
     check = spec.tasks[0].check

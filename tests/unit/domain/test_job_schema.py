@@ -24,6 +24,7 @@ BEYOND = (
     "no circle",
     "one of HTTP, TCP and Exec",
     "Network.Ports",
+    "an engine that runs commands",
     "as in a URL",
     " with Type ",  # what a type of job rules out
     ".DependsOn[",  # whether there are such tasks, and no circle of them

@@ -92,8 +92,8 @@ def test_much_that_packs_small_is_inline(tmp_path: Path) -> None:
 
 
 def test_more_than_the_limit_names_both_numbers(tmp_path: Path) -> None:
-    made(tmp_path, {"stdout": b"x" * 600, "outputs/o/a": b"y" * 401})
-    with pytest.raises(OutputTooLarge, match="left 1001 bytes; at most 1000"):
+    made(tmp_path, {"stdout": b"x" * 600, "outputs/o/a": b"y" * 600, "outputs/o/b": b"z" * 401})
+    with pytest.raises(OutputTooLarge, match="hold 1001 bytes; at most 1000"):
         pack_result(tmp_path, ["o"], 0, inline_limit=LIMIT, max_bytes=1000)
     assert pack_result(tmp_path, ["o"], 0, inline_limit=LIMIT, max_bytes=1001).data
 

@@ -417,6 +417,16 @@ def test_while_it_stages_a_note_is_an_executions_message_and_no_history() -> Non
     assert settled(view, a_note("pulling: late")).executions == (), "an older fact takes nothing back"
 
 
+def test_while_it_runs_a_note_says_why_it_is_not_ready_until_it_is() -> None:
+    job = running()
+    view = a_view(job, an_execution(job=job, state=S.RUNNING, observed=S.RUNNING))
+    view.apply(settled(view, a_note("not ready: nothing listens on port 80", S.RUNNING)))
+    assert view.executions["e-1"].message == "not ready: nothing listens on port 80"
+    assert settled(view, a_note(None, S.RUNNING)).executions == (), "a fact that says nothing of it changes nothing"
+    view.apply(settled(view, a_note("", S.RUNNING)))
+    assert view.executions["e-1"].message == ""
+
+
 def test_a_note_does_not_hide_why_an_execution_is_revoked() -> None:
     job = running()
     row = an_execution(job=job, state=S.STAGING, observed=S.STAGING, revoked=True, want=Want.STOP)

@@ -15,15 +15,21 @@ MAX_CHECK_SECONDS = 3_600
 MAX_IN_A_ROW = 100
 """Answers in a row: with the longest interval that is four days."""
 MAX_PATH_BYTES = 1_024
+MAX_COMMAND_BYTES = 4_096
+"""Of a command that says whether a task is ready: more is a script, which belongs into the image."""
 
 _CHECK = Keys("HTTP", "TCP", "Exec", "Interval", "Timeout", "Healthy", "Unhealthy")
 _HTTP = Keys("Port", "Path")
 _TCP = Keys("Port")
+_EXEC = Keys("Command")
 _PATH = re.compile(r"/[!-~]*")
 _WAYS = ("HTTP", "TCP", "Exec")
+_NO_COMMANDS = frozenset({"wasm"})
 
 
-def read_check(reading: Reading, raw: object, path: str, network: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_check(
+    reading: Reading, raw: object, path: str, network: Mapping[str, Any], engine: str
+) -> dict[str, Any] | None:
     """Return a task's check with its defaults, None where it has none; its port is one of `network`."""
     if raw is None:
         return None
@@ -35,8 +41,10 @@ def read_check(reading: Reading, raw: object, path: str, network: Mapping[str, A
         if found.get(way) is None:
             found.pop(way, None)
     if "Exec" in found:
-        reading.later.append(f"{path}.Exec (only HTTP and TCP yet)")
-        del found["Exec"]
+        found["Exec"] = reading.record(found["Exec"], f"{path}.Exec", _EXEC)
+        found["Exec"]["Command"] = _command(reading, found["Exec"].get("Command"), f"{path}.Exec.Command")
+        if engine.casefold() in _NO_COMMANDS:
+            reading.wrong(f"{path}.Exec", engine, "an engine that runs commands beside the program (docker)")
     if "HTTP" in found:
         http = found["HTTP"] = reading.record(found["HTTP"], f"{path}.HTTP", _HTTP)
         http["Path"] = reading.text(http.get("Path"), f"{path}.HTTP.Path", limit=MAX_PATH_BYTES) or "/"
@@ -54,6 +62,21 @@ def read_check(reading: Reading, raw: object, path: str, network: Mapping[str, A
     for name, default in (("Healthy", DEFAULT_HEALTHY), ("Unhealthy", DEFAULT_UNHEALTHY)):
         found[name] = reading.integer(found.get(name), f"{path}.{name}", 1, MAX_IN_A_ROW, default=default)
     return found
+
+
+def _command(reading: Reading, raw: object, path: str) -> list[str]:
+    """Return a command's words."""
+    words = raw if isinstance(raw, list) else []
+    if not words or not all(isinstance(word, str) for word in words) or not words[0].strip():
+        allowed = "a list of texts, the program first: [pg_isready, -q]; for a shell [sh, -c, 'test -e /ready']"
+        if raw is None:
+            reading.missing(path, allowed)
+        else:
+            reading.wrong(path, raw, allowed)
+        return []
+    if sum(len(word.encode()) for word in words) > MAX_COMMAND_BYTES:
+        reading.missing(path, f"a command of at most {MAX_COMMAND_BYTES:,} bytes", "a longer one")
+    return [str(word) for word in words]
 
 
 def _port(reading: Reading, raw: object, path: str, network: Mapping[str, Any]) -> str:

@@ -101,6 +101,7 @@ SAYS: Mapping[str, str] = {
     "Task.Check": "When the task is ready; without one it is as soon as it runs.",
     "Check.HTTP": "Ready is what answers a GET with 200 to 399.",
     "Check.TCP": "Ready is what takes a connection.",
+    "Check.Exec": "Ready is a task in which this command ends with exit code 0.",
     "Check.Interval": "How often it is asked.",
     "Check.Timeout": "How long an answer may take.",
     "Check.Healthy": "Good answers in a row that make it ready.",
@@ -108,6 +109,8 @@ SAYS: Mapping[str, str] = {
     "HttpCheck.Port": "A name of Network.Ports; where there is one it may be left out.",
     "HttpCheck.Path": "What is asked for.",
     "TcpCheck.Port": "A name of Network.Ports; where there is one it may be left out.",
+    "ExecCheck.Command": "The program and its arguments, for no shell: [pg_isready, -q].",
+    "Task.StopGrace": "How long the program may take to end by itself when it is stopped; then it is ended.",
     "Task.Meta": "Notes of yours; nothing here reads them.",
     "Task.InputSources": "Data that lies at its target when the task starts.",
     "Task.ResultPaths": "Folders that the task fills; each is a folder of its result.",
@@ -165,6 +168,7 @@ NEEDED = {
     "Result": ("Name", "Path"),
     "Config": ("Type",),
     "Port": ("Name",),
+    "ExecCheck": ("Command",),
 }
 
 ALSO: Mapping[str, Schema] = {
@@ -183,6 +187,8 @@ ALSO: Mapping[str, Schema] = {
     "Task.Env": _ENV,
     "Task.Count": {"type": "integer", "minimum": 1, "maximum": spec.MAX_COUNT},
     "Task.DependsOn": {"type": "array", "maxItems": spec.MAX_TASKS, "items": {"anyOf": [_FILLED, _DEPENDENCY]}},
+    "Task.StopGrace": _span(0, "s", "[0-9]{1,3}"),
+    "ExecCheck.Command": {"type": "array", "items": _FILLED, "minItems": 1},
     "Update.MaxSurge": {"type": "integer", "minimum": 1, "maximum": 100},
     "Update.ProgressDeadline": _span(10, "s", "[1-9][0-9]"),
     "Check.Interval": _span(1, "s", "[1-9][0-9]?"),

@@ -19,13 +19,15 @@ ENV_NAME = "a name of upper case letters, digits and `_` that begins with a lett
 
 MAX_SECONDS = 2**63 // 10**9
 """The longest timeout that API clients can say: 63 bits of nanoseconds."""
+MAX_GRACE_SECONDS = 3_600
+"""Between being asked to end and being ended: what needs longer is no stop, and an update waits for it."""
 MAX_CPU_MILLI = 10**9
 MAX_BYTES = 2**60
 MAX_GPU = 10_000
 
 _TASK = Keys(
     *("Name", "Engine", "Publisher", "Env", "Meta", "InputSources", "ResultPaths", "Resources", "Network", "Timeouts"),
-    *("Logs", "Count", "DependsOn", "Check"),
+    *("Logs", "Count", "DependsOn", "Check", "StopGrace"),
 )
 _CONFIG = Keys("Type", "Params")
 _INPUT = Keys("Source", "Target", "Alias")
@@ -54,7 +56,9 @@ def read_task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     task["Network"] = read_network(reading, task.get("Network"), f"{path}.Network", task["Engine"]["Type"])
     task["Timeouts"] = _timeouts(reading, task.get("Timeouts"), f"{path}.Timeouts")
     task["Logs"] = _logs(reading, task.get("Logs"), f"{path}.Logs")
-    task["Check"] = read_check(reading, task.get("Check"), f"{path}.Check", task["Network"])
+    task["Check"] = read_check(reading, task.get("Check"), f"{path}.Check", task["Network"], task["Engine"]["Type"])
+    if task.get("StopGrace") is not None:
+        task["StopGrace"] = reading.seconds(task["StopGrace"], f"{path}.StopGrace", MAX_GRACE_SECONDS)
     if task.get("Count") is not None:
         task["Count"] = reading.integer(task["Count"], f"{path}.Count", 1, MAX_COUNT, default=1)
     task["DependsOn"] = read_depends(reading, task.get("DependsOn"), path)

@@ -132,7 +132,7 @@ class ExecutionObserved(Message):
     image_digest: str | None = None
     """What exactly ran, where the engine knows."""
     note: str | None = None
-    """How far the preparation is, in words for people, while it stages."""
+    """In words for people: while it stages how far that is, while it runs why it is not ready (empty once it is)."""
     ports: tuple[PortObserved, ...] | None = None
     """The task's ports on its node, from its first report while it runs."""
     ready: bool | None = None

@@ -158,6 +158,12 @@ class TcpCheck(Part):
     port: str = ""
 
 
+class ExecCheck(Part):
+    """Ready is a task in which this command ends with exit code 0; its words, for no shell."""
+
+    command: tuple[str, ...] = ()
+
+
 class Check(Part):
     """How it is found out whether a task is ready: asked each `interval`, `healthy` good answers in a row make it so,
     `unhealthy` bad ones not. Times in seconds.
@@ -165,6 +171,7 @@ class Check(Part):
 
     http: HttpCheck | None = Field(None, alias="HTTP")
     tcp: TcpCheck | None = Field(None, alias="TCP")
+    exec: ExecCheck | None = None
     interval: int = 10
     timeout: int = 5
     healthy: int = 1
@@ -188,6 +195,8 @@ class TaskSpec(Part):
     count: int | None = None
     depends_on: tuple[DependencyPart, ...] | None = None
     check: Check | None = None
+    stop_grace: int | None = None
+    """Seconds between being asked to end and being ended; None: as its engine does where nobody says."""
 
     @property
     def needs(self) -> tuple[Dependency, ...]:

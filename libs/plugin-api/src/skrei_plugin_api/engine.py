@@ -1,8 +1,8 @@
 """The contract of engines: what runs a program to its end, and what it tells about it.
 
 A run has one folder of its own, `RunRequest.workdir`. While the program runs, the engine writes `stdout` and `stderr`
-there as they come (they are read live), and `outputs/<name>` for each output. What is left is packed by
-`packing.pack_result`, also after a failure. The caller removes the folder.
+there as they come (they are read live; through `streams.StreamFile`, which keeps so much of each), and `outputs/<name>`
+for each output. What is left is packed by `packing.pack_result`, also after a failure. The caller removes the folder.
 """
 
 from abc import abstractmethod
@@ -12,15 +12,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from skrei_domain.errors import SkreiError
 from skrei_domain.node import Gpu
 from skrei_domain.resources import Resources
 from skrei_plugin_api.packing import NO_OUTPUT, PackedResult, StreamHead
 from skrei_plugin_api.plugin import Params, Plugin
+from skrei_plugin_api.streams import STREAM_BYTES
 
 INLINE_RESULT_BYTES = 64 * 1024
 """A packed result up to here rides in the terminal fact; a larger one stays a file in the workdir."""
 MAX_OUTPUT_BYTES = 1024 * 1024 * 1024
-"""What stdout, stderr and the outputs may hold together when the caller names no limit of its own."""
+"""What the outputs may hold together when the caller names no limit of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,13 @@ class RunRequest:
     domains: tuple[str, ...] = ()
     """What a network of the kind `HTTP` reaches."""
     ports: tuple[PortBinding, ...] = ()
+    stop_grace_seconds: int | None = None
+    """How long the program may take to end by itself once its run is cancelled or its time is over; 0: it is ended at
+    once, None: as the engine does where nobody says."""
+    max_stream_bytes: int = STREAM_BYTES
+    """What is kept of stdout, and what of stderr; see `streams.StreamFile`."""
     max_output_bytes: int = MAX_OUTPUT_BYTES
+    """What the outputs may hold together: a run with more has failed, since half an output is a wrong one."""
     inline_result_limit: int = INLINE_RESULT_BYTES
 
 
@@ -94,6 +102,7 @@ class FailureCode(StrEnum):
     ENGINE_LOST = "engine-lost"
     """What ran the program died; no doing of the program is known. The run may be tried again."""
     OUTPUT_TOO_LARGE = "output-too-large"
+    """The outputs hold more than they may."""
     IMAGE_UNAVAILABLE = "image-unavailable"
     """The program's image cannot be had."""
     EXECUTABLE_INVALID = "executable-invalid"
@@ -144,11 +153,39 @@ class RunOutcome:
     """What exactly ran, where the engine knows: `repository@sha256:…`, or an image's id."""
 
 
+@dataclass(frozen=True, slots=True)
+class CommandRequest:
+    """A command to run beside the program of a start, in its surroundings: its files, environment and network.
+
+    After `timeout_seconds` it is ended, and what it started with it.
+    """
+
+    execution_id: str
+    start_number: int
+    command: tuple[str, ...]
+    timeout_seconds: float
+    most_output_bytes: int = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOutcome:
+    """How a command ended: its exit code, None where its time was over; `output` is the end of what it said."""
+
+    exit_code: int | None
+    output: bytes = b""
+
+
 class RunEvents(Protocol):
     """What an engine tells about a run before its end. Called on the event loop; must not block."""
 
     def running(self) -> None:
         """The engine got to work on the program; called at most once."""
+
+
+class NoCommands(SkreiError):
+    """The engine has no way to run anything beside a program."""
+
+    code = "no-commands"
 
 
 Tell = Callable[[str], None]
@@ -164,6 +201,9 @@ class Engine(Plugin):
     adopts: ClassVar[bool] = False
     """Whether programs live on without the agent, to be taken up by `adopt` in its next process."""
 
+    commands: ClassVar[bool] = False
+    """Whether `command` works here: whether something can be run beside a program."""
+
     async def prepare(self, params: Params, tell: Tell) -> None:
         """Make ready what a run with these params needs and what may take long, like an image; before each run.
 
@@ -176,7 +216,8 @@ class Engine(Plugin):
         """Run a program to its end and return how it ended, whatever the program did.
 
         Raises only for what is wrong with the node (no room on its disk, the engine is not available): the run may
-        then be tried elsewhere. Cancelling ends the program and returns only when it is gone.
+        then be tried elsewhere. Cancelling asks the program to end, in the way that the engine has for that, ends it
+        after the request's grace, and returns only when it is gone; what it said and made until then is in the workdir.
         """
 
     async def adopt(self, request: RunRequest, events: RunEvents) -> RunOutcome | None:
@@ -188,6 +229,14 @@ class Engine(Plugin):
         Output that is in the workdir already is continued. Otherwise like `run`.
         """
         return None
+
+    async def command(self, request: CommandRequest) -> CommandOutcome:
+        """Run a command beside a start that goes on, to its end or its timeout, and return only when it is gone.
+
+        Raises SkreiError where the start does not run, or the command cannot be begun or be ended. Whoever calls it
+        calls it again for the same start only once it has returned.
+        """
+        raise NoCommands(f"the engine {self.name!r} runs nothing beside a program", hint="use an HTTP or TCP check")
 
     def leave(self) -> None:
         """The agent ends: a run that is cancelled from now on lives on where the engine adopts."""

@@ -23,6 +23,7 @@ NO_EXIT_CODE = -1
 """What `exitCode` holds after a run that did not end by itself."""
 RESULT_FILE = "result.tar.gz"
 
+_STREAMS = ("stdout", "stderr")
 _CHUNK = 64 * 1024
 _BLOCK = 512
 _NAME_BYTES = 100  # what the oldest form of a tar header holds
@@ -52,10 +53,10 @@ class PackedResult:
 
 
 class OutputTooLarge(Exception):
-    """What the run left is larger than it may be; both in bytes."""
+    """What the run left in its outputs is larger than it may be; both in bytes."""
 
     def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"the run left {size} bytes; at most {limit} are kept")
+        super().__init__(f"the result paths hold {size} bytes; at most {limit} are kept: write less into them")
         self.size = size
         self.limit = limit
 
@@ -71,12 +72,13 @@ def pack_result(
     """Pack `stdout`, `stderr`, the exit code and `outputs/<name>` for each of `outputs` (names).
 
     A missing stream is packed as an empty file, a missing output as an empty folder. Raises OutputTooLarge when the
-    files hold more than `max_bytes`.
+    outputs hold more than `max_bytes`: what the streams may hold is kept to while they are written.
     """
     folders, files = _survey(os.fspath(workdir), sorted(set(outputs)))
     total = sum(size for _, _, size in files)
-    if max_bytes is not None and total > max_bytes:
-        raise OutputTooLarge(total, max_bytes)
+    made = sum(size for name, _, size in files if name not in _STREAMS)
+    if max_bytes is not None and made > max_bytes:
+        raise OutputTooLarge(made, max_bytes)
     code = str(NO_EXIT_CODE if exit_code is None else exit_code).encode()
     squeezer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
     if total <= _CHUNK:
@@ -106,7 +108,7 @@ _Files = list[tuple[str, str, int]]
 def _survey(workdir: str, outputs: list[str]) -> tuple[list[str], _Files]:
     """Return the folders and the files (name, path, size) that belong into the result, both in packing order."""
     files: _Files = []
-    for name in ("stdout", "stderr"):
+    for name in _STREAMS:
         path = f"{workdir}/{name}"
         try:
             found = os.lstat(path)

@@ -12,8 +12,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem, show
 from skrei_plugin_api.engine import (
+    CommandOutcome,
+    CommandRequest,
     Engine,
     EngineFailure,
     FailureCode,
@@ -24,6 +27,7 @@ from skrei_plugin_api.engine import (
 )
 from skrei_plugin_api.packing import OutputTooLarge, pack_result, stream_head
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
+from skrei_plugin_api.streams import StreamFile
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "Say": (str,),
@@ -39,12 +43,19 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
+class NotAlive(SkreiError):
+    """There is nothing beside which a command could run."""
+
+    code = "not-alive"
+
+
 class ScriptedEngine(Engine):
     """Runs scripts given as params; keeps the engine contract. `alive` names the executions that run now."""
 
     plugin_api = PLUGIN_API
     name = "scripted"
     version = "1"
+    commands = True
 
     def __init__(
         self,
@@ -84,6 +95,17 @@ class ScriptedEngine(Engine):
             self.alive.discard(request.execution_id)
         return _outcome(request, code, failure, started, self._now())
 
+    async def command(self, request: CommandRequest) -> CommandOutcome:
+        """Do what its words say: `say TEXT`, `exit CODE`, or `forever`."""
+        if request.execution_id not in self.alive:
+            raise NotAlive(f"{request.execution_id} does not run")
+        words = dict(zip(request.command[::2], request.command[1::2], strict=False))
+        said = words.get("say", "").encode()[-request.most_output_bytes :]
+        if request.command[-1] != "forever":
+            return CommandOutcome(int(words.get("exit", 0)), said)
+        await self._sleep(request.timeout_seconds)
+        return CommandOutcome(None, said)
+
     async def _end(self, request: RunRequest) -> tuple[int | None, EngineFailure | None]:
         params, limit = request.params, request.timeout_seconds
         seconds = math.inf if param(params, "Forever") else float(param(params, "Seconds") or 0)
@@ -109,8 +131,10 @@ def _write_all(request: RunRequest) -> None:
         said += b"".join(f"{name}={value}\0".encode() for name, value in sorted(request.env.items()))
     if (target := param(params, "PrintFile")) is not None:
         said += next(mount.source for mount in request.mounts if mount.target == target).read_bytes()
-    (request.workdir / "stdout").write_bytes(said)
-    (request.workdir / "stderr").write_text(str(param(params, "SayError") or ""), encoding="utf-8")
+    for name, data in (("stdout", said), ("stderr", str(param(params, "SayError") or "").encode())):
+        file = StreamFile(request.workdir, name, request.max_stream_bytes)
+        file.write(data)
+        file.close()
     for output in request.outputs:
         (request.workdir / "outputs" / output.name).mkdir(parents=True)
     written: dict[str, Any] = param(params, "Write") or {}

@@ -12,13 +12,17 @@ import io
 import tarfile
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
+from skrei_domain.errors import SkreiError
 from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
 from skrei_plugin_api.aside import apart
 from skrei_plugin_api.engine import (
+    CommandOutcome,
+    CommandRequest,
     Engine,
     FailureCode,
     Mount,
@@ -47,6 +51,7 @@ from skrei_plugin_api.storage import (
     Storage,
     TaskResult,
 )
+from skrei_plugin_api.streams import cut_line
 
 __all__ = [
     "Behaviour",
@@ -86,6 +91,13 @@ class Program:
 
     params: Params
     mounts: tuple[Mount, ...] = ()
+
+
+class Ask(Protocol):
+    """Runs a command beside a program."""
+
+    def __call__(self, words: tuple[str, ...], seconds: float = LONGEST_SECONDS) -> Awaitable[CommandOutcome]:
+        """Return how it ended."""
 
 
 class Running:
@@ -249,8 +261,32 @@ class EngineContract:
         assert outcome.result.path.stat().st_size == outcome.result.size
         assert contents(outcome)["stdout"] == b"hello"
 
-    async def test_output_beyond_the_limit_is_a_failure(self, engine: Engine, tmp_path: Path) -> None:
-        outcome = await engine.run(self.request(Behaviour(say="x" * 2000), tmp_path, max_output_bytes=1000), Running())
+    async def test_what_is_said_beyond_the_limit_is_dropped_with_one_line_that_says_so(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        behaviour = Behaviour(say="x" * 2000, say_error="y" * 1000, exit_code=self.exit_code)
+        outcome = await engine.run(self.request(behaviour, tmp_path, max_stream_bytes=1000), Running())
+        assert (outcome.exit_code, outcome.failure) == (self.exit_code, None)
+        said, errors = contents(outcome)["stdout"], contents(outcome)["stderr"]
+        assert said == b"x" * 1000 + cut_line("stdout", 1000)
+        assert b"1000 bytes (SKREI_OUTPUT_STREAM_BYTES)" in said
+        assert errors == b"y" * 1000, "it is exactly what may be kept"
+
+    async def test_what_goes_on_to_speak_after_the_limit_is_neither_ended_nor_held_up(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        outputs = (Output("first", "/first"),)
+        behaviour = Behaviour(say="x" * 50_000, say_error="why\n", write={"first/made.txt": "made"})
+        request = self.request(behaviour, tmp_path, outputs=outputs, max_stream_bytes=10)
+        found = contents(await engine.run(request, Running()))
+        assert found["stdout"] == b"x" * 10 + cut_line("stdout", 10)
+        assert (found["stderr"], found["first/made.txt"], found["exitCode"]) == (b"why\n", b"made", b"0")
+
+    async def test_outputs_beyond_their_limit_are_a_failure(self, engine: Engine, tmp_path: Path) -> None:
+        outputs = (Output("first", "/first"),)
+        behaviour = Behaviour(say="x" * 2000, write={"first/large.txt": "y" * 2000})
+        request = self.request(behaviour, tmp_path, outputs=outputs, max_output_bytes=1000)
+        outcome = await engine.run(request, Running())
         assert outcome.failure is not None
         assert outcome.failure.code is FailureCode.OUTPUT_TOO_LARGE, outcome.failure
         assert "1000" in outcome.failure.message
@@ -302,9 +338,65 @@ class EngineContract:
         else:
             assert await adoption is None
 
+    def words(self, behaviour: Behaviour) -> tuple[str, ...]:
+        """Return a command that says so, and ends so or never; for engines that run commands beside programs."""
+        return ()
+
+    async def test_a_command_beside_a_program_tells_how_it_ended_and_the_end_of_what_it_said(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        async with self.beside(engine, tmp_path) as ask:
+            if not engine.commands:
+                assert "runs nothing beside a program" in await refused(ask(("true",)))
+                return
+            assert await ask(self.words(Behaviour(say="fine"))) == CommandOutcome(0, b"fine")
+            bad = self.words(Behaviour(say="x" * 5000 + "why", exit_code=7))
+            assert await ask(bad) == CommandOutcome(7, b"x" * 97 + b"why")
+
+    async def test_a_command_without_end_is_gone_at_its_timeout_and_its_program_goes_on(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        if not engine.commands:
+            return
+        async with self.beside(engine, tmp_path) as ask, asyncio.timeout(LONGEST_SECONDS):
+            endless = self.words(Behaviour(say="on", forever=True))
+            assert await ask(endless, 0.5) == CommandOutcome(None, b"on")
+            assert await ask(self.words(Behaviour(say="still here"))) == CommandOutcome(0, b"still here")
+
+    async def test_beside_what_does_not_run_no_command_runs(self, engine: Engine) -> None:
+        words = self.words(Behaviour()) or ("true",)
+        assert await refused(engine.command(CommandRequest("e-never", 1, words, 5.0)))
+
+    @asynccontextmanager
+    async def beside(self, engine: Engine, folder: Path) -> AsyncIterator["Ask"]:
+        """Run a program, and give what runs commands beside it."""
+        request = self.request(Behaviour(say="live\n", forever=True), folder)
+        run = asyncio.ensure_future(engine.run(request, Running()))
+        stdout = request.workdir / "stdout"
+        await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"live\n")
+
+        def ask(words: tuple[str, ...], seconds: float = LONGEST_SECONDS) -> Awaitable[CommandOutcome]:
+            return engine.command(CommandRequest(request.execution_id, 1, words, seconds, most_output_bytes=100))
+
+        try:
+            yield ask
+            assert not run.done()
+        finally:
+            run.cancel()
+            await asyncio.wait([run])
+
     async def test_closing_twice_is_closing_once(self, engine: Engine) -> None:
         await engine.close()
         await engine.close()
+
+
+async def refused(command: Awaitable[CommandOutcome]) -> str:
+    """Return why a command is not run."""
+    try:
+        outcome = await command
+    except SkreiError as error:
+        return error.message
+    raise AssertionError(f"it ran: {outcome}")
 
 
 class NoBlobs:

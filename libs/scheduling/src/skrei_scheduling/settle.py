@@ -97,9 +97,13 @@ def _progress(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserve
 
 
 def _noted(row: ExecutionRow, seen: ExecutionState, fact: ExecutionObserved) -> str:
-    """While an execution stages its message is how far that is; no history is made of it."""
+    """While an execution stages its message is how far that is, while it runs why it is not ready; no history is made
+    of it.
+    """
+    if fact.note is not None and fact.state is seen and not row.revoked:
+        return fact.note
     if seen is ExecutionState.STAGING:
-        return row.message if fact.note is None or row.revoked else fact.note
+        return row.message
     return "" if row.observed is ExecutionState.STAGING and not row.revoked else row.message
 
 

@@ -112,11 +112,12 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the check of a running start finds has changed."""
+    """What the check of a running start finds has changed; `why` says what is wrong where it is not ready."""
 
     execution_id: str
     start: int
     ready: bool
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

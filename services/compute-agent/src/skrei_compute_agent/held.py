@@ -62,6 +62,8 @@ class Held:
     """Its ports on this node, while it runs."""
     ready: bool | None = None
     """What its check finds; None where it has none."""
+    why: str | None = None
+    """Why it is not ready, as its check says; empty once it is, None before its check has said anything."""
     story: deque[str] = field(default_factory=lambda: deque(maxlen=STORY_LINES))
 
     def reach(self, state: ExecutionState, at: datetime, start: int) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from skrei_compute_agent.agent import Agent
+from skrei_compute_agent.asking import AskInside
 from skrei_compute_agent.checks import Checks
 from skrei_compute_agent.events import Begun, Fingerprinted, TidyDue
 from skrei_compute_agent.folders import Folders
@@ -50,6 +51,10 @@ class Tools(Protocol):
     def adopting(self) -> frozenset[str]:
         """The engines whose programs outlive the agent."""
 
+    @property
+    def inside(self) -> AskInside:
+        """What asks by commands whether programs are ready."""
+
     async def fingerprint(self, node_id: str) -> NodeInfo:
         """Return what this node can do now."""
 
@@ -86,7 +91,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         shipper.door(settings.publisher_url)
         stack.push_async_callback(shipper.close)
         policy = NetworkPolicy(address=settings.port_address, host=settings.port_host)
-        checks = Checks(agent.post, near=policy.near)
+        checks = Checks(agent.post, inside=tools.inside, near=policy.near)
         stack.push_async_callback(checks.close)
         runner = Runner(tools.work, agent.post, agent.fail, Together(Shipping(shipper), checks))
         stack.push_async_callback(runner.close)

@@ -99,6 +99,10 @@ class Settings(KitSettings):
     parallel_stages: int = 8
     """How many executions fetch inputs at once: more only share the same link and disk."""
 
+    output_stream_bytes: int = Field(default=GIB, ge=KIB)
+    """What is kept of an execution's stdout, and of its stderr: more than anybody reads, and no disk is filled by one
+    program. A line at the end says so; the program goes on."""
+
     log_ship_bytes_per_second: int = MIB
     """Of what running executions say, sent to the publisher by the whole node: what an ordinary link does not notice.
     0 sends nothing before an execution has ended."""

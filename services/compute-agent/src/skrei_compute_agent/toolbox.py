@@ -7,6 +7,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
+from skrei_compute_agent.asking import CommandAsker
 from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.fingerprint import capacity, fingerprint
 from skrei_compute_agent.folders import Folders
@@ -53,6 +54,7 @@ class Toolbox:
         self._room = capacity(settings)
         self._broken = tuple(broken)
         self._engines = engines_
+        self._asker = CommandAsker(engines_)
         self._storages = storages_
         self._api_url = settings.api_url
         self._blobs: Blobs | None = None
@@ -76,6 +78,7 @@ class Toolbox:
             allow_env=settings.allow_env,
             delivery=self._delivery,
             networks=Networks(network_policy(settings)),
+            stream_bytes=settings.output_stream_bytes,
         )
         gpus = GpuProbe()
         self._gpus: Probe[Found] = Probe(gpus.look, lambda _: gpus.found, limit_seconds=settings.probe_limit_seconds)
@@ -87,6 +90,11 @@ class Toolbox:
             )
             for plugin in {*engines_.values(), *storages_.values()}
         }
+
+    @property
+    def inside(self) -> CommandAsker:
+        """What asks by commands whether programs are ready."""
+        return self._asker
 
     @property
     def adopting(self) -> frozenset[str]:

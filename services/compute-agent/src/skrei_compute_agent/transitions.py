@@ -68,7 +68,7 @@ class Transitions:
         if isinstance(event, Noted):
             self._note(event.execution_id, event.text)
         else:
-            self._checked(event.execution_id, event.start, ready=event.ready)
+            self._checked(event)
 
     def _note(self, execution_id: str, text: str) -> None:
         """Tell how far a preparation is; nothing hangs on it, so it gives way to all else."""
@@ -79,14 +79,20 @@ class Transitions:
         if len(self._draft.node.memory.outbox) < NOTED_FACTS:
             self._report(held)
 
-    def _checked(self, execution_id: str, start: int, *, ready: bool) -> None:
-        """Tell whether a start is ready; what came too late for that is nothing."""
-        held = self._room.held.get(execution_id)
+    def _checked(self, event: Checked) -> None:
+        """Tell whether a start is ready, and why not; what came too late for that is nothing.
+
+        Why not is told as nothing hangs on it: it gives way to all else.
+        """
+        held = self._room.held.get(event.execution_id)
         running = held is not None and held.phase in (Phase.RUNNING, Phase.ADOPTING)
-        if held is None or not running or held.ready is ready or start != self._draft.starts(execution_id):
+        if held is None or not running or event.start != self._draft.starts(event.execution_id):
             return
-        held.ready = ready
-        self._report(held)
+        if (held.ready, held.why or "") == (event.ready, event.why):
+            return
+        turned, held.ready, held.why = held.ready is not event.ready, event.ready, event.why
+        if turned or len(self._draft.node.memory.outbox) < NOTED_FACTS:
+            self._report(held)
 
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left, when nothing of it runs any more."""
@@ -207,7 +213,7 @@ class Transitions:
                 revision=0,
                 state=held.steps[-1].state,
                 steps=held.steps,
-                note=held.note or None if held.phase is Phase.STAGING else None,
+                note=held.note or None if held.phase is Phase.STAGING else held.why,
                 ports=held.ports or None,
                 ready=held.ready,
             )

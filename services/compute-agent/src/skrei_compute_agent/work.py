@@ -23,6 +23,7 @@ from skrei_plugin_api.engine import (
     Engine,
     EngineFailure,
     FailureCode,
+    NoCommands,
     Output,
     PortBinding,
     RunOutcome,
@@ -30,6 +31,7 @@ from skrei_plugin_api.engine import (
     Tell,
 )
 from skrei_plugin_api.packing import RESULT_FILE, PackedResult, StreamHead, pack_result, stream_head
+from skrei_plugin_api.streams import STREAM_BYTES
 
 log = get_logger()
 
@@ -75,6 +77,7 @@ class Workshop:
         allow_env: Sequence[str] = (),
         delivery: Delivery | None = None,
         networks: Networks | None = None,
+        stream_bytes: int = STREAM_BYTES,
     ) -> None:
         self._folders = folders
         self._stager = stager
@@ -83,6 +86,7 @@ class Workshop:
         self._allow_env = allow_env
         self._delivery = delivery or Delivery()
         self._networks = networks or Networks(NetworkPolicy())
+        self._stream_bytes = stream_bytes
         self._staged: dict[str, _Staged] = {}
         self._leaving = False
         self._releases: set[asyncio.Task[None]] = set()
@@ -97,6 +101,12 @@ class Workshop:
         kind = self._networks.kind(task.network)
         if problems := self._engine(wanted).validate(task.engine.params):
             raise InvalidParams("; ".join(str(problem) for problem in problems))
+        if task.check is not None and task.check.exec is not None and not self._engine(wanted).commands:
+            raise NoCommands(
+                f"the engine {task.engine.type!r} of this node runs no command beside a program, so Check.Exec has "
+                "nobody to ask",
+                hint="use Check.HTTP or Check.TCP, or another engine",
+            )
         env = environment(wanted.execution_id, wanted.order, task.env, host=self._host_env, allow=self._allow_env)
         places = self._folders.make(wanted.execution_id, len(task.input_sources))
         told = partial(_told, wanted.execution_id, tell)
@@ -115,7 +125,7 @@ class Workshop:
         """Run what was staged to its end, and return what it left; a cancellation ends it and returns that too."""
         staged = self._staged.pop(execution_id)
         try:
-            outcome = await self._see(staged, self._engine(staged.wanted).run(_request(staged, start), _Unheard()))
+            outcome = await self._see(staged, self._engine(staged.wanted).run(self._request(staged, start), _Unheard()))
         finally:
             self._give_back(execution_id, staged.inputs)
         assert outcome is not None
@@ -132,7 +142,7 @@ class Workshop:
         staged = _Staged(stage, places, Inputs(), {}, wanted.task.network.type)
         self._networks.keep(execution_id, wanted.ports)
         try:
-            found = await self._see(staged, engine.adopt(_request(staged, wanted.start), _Unheard()))
+            found = await self._see(staged, engine.adopt(self._request(staged, wanted.start), _Unheard()))
         finally:
             self._give_back(execution_id, Inputs())
         return found or NotAdopted(execution_id)
@@ -208,30 +218,31 @@ class Workshop:
     def _engine(self, wanted: Stage) -> Engine:
         return self._engines[wanted.task.engine.type.casefold()]
 
+    def _request(self, staged: _Staged, start: int) -> RunRequest:
+        """All that the engine needs. The time limit is not among it: the machine keeps it, and cancels."""
+        task = staged.wanted.task
+        return RunRequest(
+            execution_id=staged.wanted.execution_id,
+            start_number=start,
+            params=task.engine.params,
+            workdir=staged.places.work,
+            env=staged.env,
+            mounts=staged.inputs.mounts,
+            outputs=tuple(Output(result.name, result.path) for result in task.result_paths),
+            resources=staged.wanted.needs,
+            gpus=staged.wanted.gpus,
+            network=staged.network,
+            domains=task.network.domains,
+            ports=staged.ports,
+            stop_grace_seconds=task.stop_grace,
+            max_stream_bytes=self._stream_bytes,
+        )
+
 
 def _told(execution_id: str, tell: Tell, line: str) -> None:
     """Progress of what is prepared: for whoever watches the job, and for whoever reads this node's log."""
     log.info("preparing", execution_id=execution_id, progress=line)
     tell(line)
-
-
-def _request(staged: _Staged, start: int) -> RunRequest:
-    """All that the engine needs. The time limit is not among it: the machine keeps it, and cancels."""
-    task = staged.wanted.task
-    return RunRequest(
-        execution_id=staged.wanted.execution_id,
-        start_number=start,
-        params=task.engine.params,
-        workdir=staged.places.work,
-        env=staged.env,
-        mounts=staged.inputs.mounts,
-        outputs=tuple(Output(result.name, result.path) for result in task.result_paths),
-        resources=staged.wanted.needs,
-        gpus=staged.wanted.gpus,
-        network=staged.network,
-        domains=task.network.domains,
-        ports=staged.ports,
-    )
 
 
 def _exited(execution_id: str, outcome: RunOutcome) -> Exited:

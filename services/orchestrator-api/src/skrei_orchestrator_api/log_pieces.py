@@ -11,8 +11,8 @@ MOST_LINES = 10_000
 """Lines that can be asked for from the end of each stream: more than anybody scrolls back."""
 TAIL_CHARACTERS = 1024 * 1024
 """Of each stream, for those lines: what is held while the rest goes by."""
-MOST_CHARACTERS = 1024**3
-"""Of one stream that are shown live: as much as is kept of it."""
+MOST_CHARACTERS = 1024**3 + 4096
+"""Of one stream that are shown live: as much as nodes keep of it, and the line with which they say so."""
 
 
 async def last_lines(pieces: AsyncIterator[Piece], lines: int) -> AsyncIterator[Piece]:

@@ -30,8 +30,8 @@ STREAMS = {"stdout": 1, "stderr": 2}
 
 PIECE_BYTES = 64 * 1024
 """Held of an output at once."""
-MAX_OUTPUT_BYTES = 1024**3
-"""Shown of one stream: a small archive may claim to hold much more."""
+MAX_OUTPUT_BYTES = 1024**3 + 4096
+"""Shown of one stream, what nodes keep and the line with which they say so: a small archive may claim to hold more."""
 HEADER_BYTES = 1024 * 1024
 """Of an archive beyond the entries that it has named: headers are held in memory."""
 ENTRY_BYTES = 8 * 1024

@@ -18,8 +18,8 @@ WHOLE = "skrei.whole"
 JOB = "skrei.job"
 """A label for people who look with `docker ps`."""
 LOG_FACTOR = 2
-"""How much the daemon's log may hold, twice, for each byte of output: it must not lose its beginning, and weighs
-every line with about 30 bytes."""
+"""How much the daemon's log may hold, twice, for each byte that a stream keeps: it must not lose its beginning, holds
+both streams, and weighs every line with about 30 bytes."""
 LEAST_LOG_BYTES = 16 * 1024 * 1024
 """The daemon's log of a container never holds less: short lines weigh more in it than in the output."""
 HOST_NAME = "host.docker.internal:host-gateway"
@@ -76,9 +76,14 @@ def guest_path(target: str) -> str:
     return posixpath.normpath(f"/{target.lstrip('/')}")
 
 
+def start_name(execution_id: str, start_number: int) -> str:
+    """Return the name of the container in which a start's program runs."""
+    return f"skrei-{execution_id}-{start_number}"
+
+
 def container_name(request: RunRequest, role: Role = Role.RUN) -> str:
     """Return the name of a container: one for each start and role, so that no start runs twice."""
-    return f"skrei-{request.execution_id}-{request.start_number}" + ("" if role is Role.RUN else f"-{role}")
+    return start_name(request.execution_id, request.start_number) + ("" if role is Role.RUN else f"-{role}")
 
 
 def volume_name(request: RunRequest, number: int) -> str:
@@ -129,7 +134,7 @@ def create_body(
             "NetworkMode": f"container:{holder}" if mode is Network.FILTERED else mode.value,
             "ExtraHosts": [HOST_NAME] if mode in (Network.BRIDGE, Network.HOST) else [],
             "PortBindings": published(request.ports) if mode is Network.BRIDGE else {},
-            "LogConfig": log_config(request.max_output_bytes),
+            "LogConfig": log_config(request.max_stream_bytes),
             "RestartPolicy": {"Name": "no"},
             "AutoRemove": False,
             **limits(request, settings),
@@ -209,9 +214,9 @@ def devices(gpus: Sequence[Gpu], render_node: Callable[[Gpu], str]) -> dict[str,
     return found
 
 
-def log_config(output_bytes: int) -> dict[str, Any]:
-    """Return where the daemon keeps the output: exact bytes, bounded, whole as long as the output is within limits."""
-    size = max(output_bytes * LOG_FACTOR, LEAST_LOG_BYTES)
+def log_config(stream_bytes: int) -> dict[str, Any]:
+    """Return where the daemon keeps the output: exact bytes, bounded, whole while both streams are within limits."""
+    size = max(stream_bytes * LOG_FACTOR, LEAST_LOG_BYTES)
     return {"Type": "local", "Config": {"max-size": str(size), "max-file": "2", "compress": "false"}}
 
 

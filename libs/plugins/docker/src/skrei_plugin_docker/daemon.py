@@ -9,7 +9,7 @@ import base64
 import json
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,8 +212,15 @@ class Daemon:
     async def attached(self, container: str) -> AsyncIterator[AsyncIterator[tuple[int, bytes]]]:
         """Give the output of a container from now to its end; what is not taken holds the program back."""
         with self._speaking():
+            stream = _attach(self._connected(), container)
+        async with self._heard(stream) as frames:
+            yield frames
+
+    @asynccontextmanager
+    async def _heard(self, stream: "Stream") -> AsyncIterator[AsyncIterator[tuple[int, bytes]]]:
+        """Open a stream, and give what comes of it."""
+        with self._speaking():
             async with asyncio.timeout(self._settings.answer_seconds):
-                stream = _attach(self._connected(), container)
                 await stream.__aenter__()
 
             async def frames() -> AsyncIterator[tuple[int, bytes]]:
@@ -233,6 +240,25 @@ class Daemon:
         async for data in self._stream(f"containers/{container}/logs", params):
             for frame in cut.feed(data):
                 yield frame
+
+    # ------------------------------------------------------------ commands in containers
+
+    async def make_command(self, container: str, words: Sequence[str], env: Sequence[str]) -> str:
+        """Make a command for a container that runs, and return its id."""
+        body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(words), "Env": list(env)}
+        made = await self._json(f"containers/{container}/exec", "POST", data=body)
+        return str(made["Id"])
+
+    async def command(self, command: str) -> Mapping[str, Any]:
+        """Return what the daemon knows of a command: `Running`, `ExitCode`, `Pid`, `ContainerID`."""
+        found: Mapping[str, Any] = await self._json(f"exec/{command}/json")
+        return found
+
+    @asynccontextmanager
+    async def command_output(self, command: str) -> AsyncIterator[AsyncIterator[tuple[int, bytes]]]:
+        """Begin a command, and give its output to its end."""
+        async with self._heard(_exec(self._connected(), command)) as frames:
+            yield frames
 
     # ------------------------------------------------------------ archives and volumes
 
@@ -338,6 +364,17 @@ def _attach(docker: "aiodocker.Docker", container: str) -> "Stream":
     async def setup() -> tuple[URL, bytes | None, bool]:
         query: dict[str, str | int] = {"detachKeys": "", "logs": 0, "stdin": 0, "stdout": 1, "stderr": 1, "stream": 1}
         return URL(f"containers/{container}/attach").with_query(query), None, False
+
+    return Stream(docker, setup)
+
+
+def _exec(docker: "aiodocker.Docker", command: str) -> "Stream":
+    """Begin a command and listen to it."""
+    from aiodocker.stream import Stream
+    from yarl import URL
+
+    async def setup() -> tuple[URL, bytes | None, bool]:
+        return URL(f"exec/{command}/start"), json.dumps({"Detach": False, "Tty": False}).encode(), False
 
     return Stream(docker, setup)
 

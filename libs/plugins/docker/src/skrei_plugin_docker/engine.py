@@ -10,6 +10,8 @@ from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem
 from skrei_domain.node import Gpu
 from skrei_plugin_api.engine import (
+    CommandOutcome,
+    CommandRequest,
     Engine,
     EngineFailure,
     FailureCode,
@@ -21,6 +23,7 @@ from skrei_plugin_api.engine import (
 )
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
 from skrei_plugin_docker import layout as layouts
+from skrei_plugin_docker.commands import Commands
 from skrei_plugin_docker.create import (
     EXECUTION,
     NODE,
@@ -54,6 +57,7 @@ class DockerEngine(Engine):
     name = "docker"
     version = "0.1.0"
     adopts = True
+    commands = True
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
@@ -66,6 +70,7 @@ class DockerEngine(Engine):
         self._filtered = FilteredNetworks(
             self._daemon, self._sight, context.state_dir, node=self._node, private=context.allow_addresses
         )
+        self._commands = Commands(self._daemon)
         self._leaving = False
 
     async def describe(self) -> PluginInfo:
@@ -139,6 +144,10 @@ class DockerEngine(Engine):
         outcome = await self._see(request, found["Id"], lambda run: run.take_up())
         lost = outcome.failure is not None and outcome.failure.code is FailureCode.ENGINE_LOST
         return None if lost else outcome
+
+    async def command(self, request: CommandRequest) -> CommandOutcome:
+        """Run a command in the container of a start."""
+        return await self._commands.run(request)
 
     def leave(self) -> None:
         """From now on containers live on when their run is cancelled."""

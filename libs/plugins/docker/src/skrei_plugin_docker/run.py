@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from skrei_plugin_api.engine import EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest
 from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
@@ -16,7 +17,7 @@ from skrei_plugin_docker.frames import Restored
 from skrei_plugin_docker.images import Images
 from skrei_plugin_docker.layout import collect
 from skrei_plugin_docker.settings import DockerSettings
-from skrei_plugin_docker.spool import OutputLimit, Spool
+from skrei_plugin_docker.spool import Spool
 
 FROM_OUTSIDE = {137, 143, 255}
 """Exit codes of containers that were ended together with their machine or daemon: killed, terminated, lost."""
@@ -28,6 +29,8 @@ TOLD_SECONDS = 5
 """How long after a container's end its daemon may tell of it: it says so at once, later only on a busy machine."""
 LOOK_SECONDS = 0.25
 """Between these looks: in all it is a second, for the rare program that ends by such a signal."""
+LAST_WORDS_SECONDS = 10.0
+"""How long a container that was ended may go on to tell what it had said; then it is read from the daemon's log."""
 FIRST_PAUSE_SECONDS = 0.1
 """Before a daemon that went away is asked again; doubles."""
 LONGEST_PAUSE_SECONDS = 2.0
@@ -61,8 +64,10 @@ class Run:
         self._request = request
         self._container = container
         self._left = left
-        self._spool = Spool(request.workdir, request.max_output_bytes)
+        self._spool = Spool(request.workdir, request.max_stream_bytes)
         self._began = time.monotonic()
+        self._started = False
+        self._ending = False
 
     async def begin(self, events: RunEvents) -> RunOutcome:
         """Start the container and see it through."""
@@ -70,47 +75,49 @@ class Run:
 
     async def take_up(self) -> RunOutcome:
         """See a container through that an earlier process started."""
+        self._started = True
         return await self._see(self._adopted)
 
-    async def _see(self, work: Callable[[], Awaitable[Ending]]) -> RunOutcome:
+    async def _see(self, work: Callable[[], Coroutine[None, None, Ending]]) -> RunOutcome:
+        """Attend the program to its end. Told to end, it is still attended: what it says last is not missed."""
         request = self._request
+        attended = asyncio.get_running_loop().create_task(work(), name=f"attend {request.execution_id}")
         try:
             try:
                 async with asyncio.timeout(request.timeout_seconds):
-                    ending = await work()
+                    ending = await asyncio.shield(attended)
             except TimeoutError:
-                await self._end(self._settings.stop_grace_seconds)
+                await self._end(attended)
                 limit = f"it ran longer than its limit of {request.timeout_seconds:g} s"
                 ending = Ending(failure=EngineFailure(FailureCode.TIMEOUT, limit))
-            except OutputLimit:
-                await self._end(0, catch_up=False)
-                ending = Ending(failure=_too_much(request))
             except Refusal as refusal:
                 ending = Ending(failure=start_failed(refusal))
             except asyncio.CancelledError:
                 if not self._left():
-                    await _whatever_happens(self._cut_short())
+                    await _whatever_happens(self._cut_short(attended), unless=self._left)
                 raise
             return await self._outcome(ending)
         finally:
-            self._spool.close()
+            try:
+                await _over(attended)
+            finally:
+                self._spool.close()
 
     # ------------------------------------------------------------ while it runs
 
     async def _attend(self, events: RunEvents) -> Ending:
-        started = False
         try:
             async with self._daemon.attached(self._container) as frames:
                 await self._daemon.start(self._container)
-                started = True
+                self._started = True
                 events.running()
                 async for stream, data in frames:
                     self._spool.write(stream, data)
             code = await self._daemon.wait(self._container)
-            if code not in SIGNALLED or await self._daemon_stays():
+            if self._ending or code not in SIGNALLED or await self._daemon_stays():
                 return _gone() if code is None else Ending(code)
         except DaemonAway:
-            if not started:
+            if not self._started:
                 raise
         return await self._reunite()
 
@@ -168,7 +175,7 @@ class Run:
             return _gone()
         if running:  # a followed log may end before its last words
             await self._catch_up(follow=False)
-            if code in SIGNALLED and not await self._daemon_stays():
+            if code in SIGNALLED and not self._ending and not await self._daemon_stays():
                 raise DaemonAway("the Docker daemon went away with its containers")
             return Ending(code)
         if code in FROM_OUTSIDE and not found["State"].get("OOMKilled") and not await self._of_itself(found):
@@ -182,6 +189,8 @@ class Run:
         return {"start", "die"} <= acts and "kill" not in acts
 
     async def _catch_up(self, *, follow: bool) -> None:
+        if self._spool.full and not follow:
+            return
         restored = Restored(self._spool.sizes)
         async for stream, data in self._daemon.log(self._container, follow=follow):
             if new := restored.take(stream, data):
@@ -189,17 +198,23 @@ class Run:
 
     # ------------------------------------------------------------ ends
 
-    async def _end(self, grace_seconds: int, *, catch_up: bool = True) -> None:
-        """End the program, and take what it said until then."""
-        await self._daemon.stop(self._container, grace_seconds)
-        if catch_up:
-            with contextlib.suppress(OutputLimit):  # why it was told to end counts more
-                await self._catch_up(follow=False)
+    async def _end(self, attended: "asyncio.Task[Ending]") -> None:
+        """Ask the program to end, end it after its grace, and take what it says until then."""
+        self._ending = True
+        if not self._started:
+            await _over(attended)  # it would start it after we have stopped it
+        grace = self._request.stop_grace_seconds
+        await self._daemon.stop(self._container, self._settings.stop_grace_seconds if grace is None else grace)
+        if not attended.done():
+            await asyncio.wait([attended], timeout=LAST_WORDS_SECONDS)
+        if not attended.done() or attended.cancelled() or attended.exception() is not None:
+            await _over(attended)
+            await self._catch_up(follow=False)
 
-    async def _cut_short(self) -> None:
+    async def _cut_short(self, attended: "asyncio.Task[Ending]") -> None:
         # What is here of it is packed anyway; the container is removed once the daemon can do it.
         with contextlib.suppress(DaemonAway, Refusal, OutputTooLarge, ArchiveBroken):
-            await self._end(self._settings.stop_grace_seconds)
+            await self._end(attended)
             await self._collect()
 
     async def _outcome(self, ending: Ending) -> RunOutcome:
@@ -240,15 +255,25 @@ class Run:
             await collect(self._daemon, self._container, self._request, volumes)
 
 
-async def _whatever_happens(work: Awaitable[None]) -> None:
-    """Wait for `work` although we are being cancelled, also a second time."""
+async def _whatever_happens(work: Awaitable[None], *, unless: Callable[[], bool]) -> None:
+    """Wait for `work` although we are being cancelled, also a second time, unless there is no time for it any more."""
     task = asyncio.ensure_future(work)
     while not task.done():
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            continue
-    task.result()
+            if unless():  # the daemon goes on with what it was asked
+                await _over(task)
+    if not task.cancelled():
+        task.result()
+
+
+async def _over(task: "asyncio.Future[Any]") -> None:
+    """End a task, and return when it is over; how is nobody's concern."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
 
 
 def _pack(
@@ -275,13 +300,6 @@ def _gone() -> Ending:
     return _lost("its container is gone: it was removed by hand, or with the daemon's data")
 
 
-def _too_much(request: RunRequest) -> EngineFailure:
-    return EngineFailure(
-        FailureCode.OUTPUT_TOO_LARGE,
-        f"it wrote more than {request.max_output_bytes} bytes to stdout and stderr, which is the limit: it was ended",
-    )
-
-
 def _out_of_memory(request: RunRequest) -> EngineFailure:
     limit = request.resources.memory_bytes
     told = f" of {limit} bytes (Resources.Memory)" if limit else " of the node"
@@ -292,6 +310,6 @@ def _out_of_memory(request: RunRequest) -> EngineFailure:
 
 def failed(request: RunRequest, failure: EngineFailure, began: float) -> RunOutcome:
     """Return the outcome of a run that never got to a container of its own."""
-    Spool(request.workdir, request.max_output_bytes).close()
+    Spool(request.workdir, request.max_stream_bytes).close()
     packed, told = _pack(request, None, failure)
     return RunOutcome(None, told, began, time.monotonic(), result=packed)

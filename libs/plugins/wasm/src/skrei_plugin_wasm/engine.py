@@ -25,6 +25,7 @@ from skrei_plugin_wasm.layout import ROOT
 from skrei_plugin_wasm.pool import Pool, PoolClosed
 from skrei_plugin_wasm.process import Child, ChildLost, Reply
 from skrei_plugin_wasm.settings import WasmSettings
+from skrei_plugin_wasm.stopping import ask_to_stop, stop_variables
 
 DEFAULT_ENTRYPOINT = "_start"
 
@@ -47,6 +48,7 @@ class WasmEngine(Engine):
         super().__init__(context)
         self._settings = WasmSettings.from_options(context.options)
         self.pool = Pool(self._settings, context.state_dir / "modules")
+        self._leaving = False
 
     async def describe(self) -> PluginInfo:
         """Say whether wasmtime is installed, without importing it."""
@@ -72,7 +74,7 @@ class WasmEngine(Engine):
         return problems
 
     async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
-        """Run a module in a child process of its own; cancelled, the child is killed."""
+        """Run a module in a child process of its own; cancelled, it has its grace, then the child is killed."""
         if (failure := unknown_network(request)) is not None:
             began = time.monotonic()
             return RunOutcome(None, failure, began, began)
@@ -87,8 +89,9 @@ class WasmEngine(Engine):
                 events.running()
                 told = True
             started = time.monotonic()
+            answer = asyncio.get_running_loop().create_task(self._ask(child, order), name=f"run {request.execution_id}")
             try:
-                head, body = await self._ask(child, order)
+                head, body = await asyncio.shield(answer)
             except ChildLost:
                 if not (request.workdir / ROOT).exists():
                     continue  # it died idle: nothing of this run has happened
@@ -98,10 +101,31 @@ class WasmEngine(Engine):
                 message = f"it ran longer than its limit of {order['timeout']:g} s"
                 return await self._lost(order, started, "timeout", message)
             except asyncio.CancelledError:
-                await self.pool.kill(child)
+                try:
+                    await self._grace(request, answer)
+                finally:
+                    await self._take_back(child, answer)
                 raise
             self.pool.give(child, rss_kib=head["rss"])
             return _outcome(head, body)
+
+    def leave(self) -> None:
+        """The agent ends, and its children with it: nobody has a grace any more."""
+        self._leaving = True
+
+    async def _grace(self, request: RunRequest, answer: "asyncio.Task[Reply]") -> None:
+        """Ask a program to end, and give it its time for that. Ends early when it is cancelled itself."""
+        if request.stop_grace_seconds and not self._leaving:
+            ask_to_stop(request.workdir)
+            await asyncio.wait([answer], timeout=request.stop_grace_seconds)
+
+    async def _take_back(self, child: Child, answer: "asyncio.Task[Reply]") -> None:
+        """End what still runs of a run that is cancelled; a child that has answered goes on to the next."""
+        if not answer.done():
+            await self.pool.kill(child)
+            await asyncio.wait([answer])
+        if answer.exception() is None:
+            self.pool.give(child, rss_kib=answer.result()[0]["rss"])
 
     async def close(self) -> None:
         """End the children and the zygote, whatever they do."""
@@ -150,7 +174,7 @@ def _order(request: RunRequest, private: tuple[str, ...]) -> dict[str, Any]:
         "entrypoint": param(params, "Entrypoint") or DEFAULT_ENTRYPOINT,
         "args": param(params, "Parameters") or [],
         "imports": param(params, "ImportModules") or [],
-        "env": sorted(request.env.items()),
+        "env": sorted((*request.env.items(), *stop_variables(request))),
         "mounts": [(str(mount.source), mount.target, mount.read_write) for mount in request.mounts],
         "outputs": [(output.name, output.path) for output in request.outputs],
         "memory": request.resources.memory_bytes,
@@ -158,7 +182,9 @@ def _order(request: RunRequest, private: tuple[str, ...]) -> dict[str, Any]:
         "network": request.network,
         "domains": request.domains,
         "private": private,
+        "stops": bool(request.stop_grace_seconds),
         "max_output": request.max_output_bytes,
+        "max_stream": request.max_stream_bytes,
         "inline_limit": request.inline_result_limit,
     }
 

@@ -13,6 +13,10 @@ from typing import NamedTuple
 
 ROOT = "root"
 """A run's root folder in its workdir: the first thing that is made for it."""
+STOP_FOLDER = "stopping"
+"""The folder in a run's workdir where a file appears when its program is to end."""
+STOP_AT = "/skrei"
+"""Where the program sees that folder."""
 
 
 class LayoutError(Exception):
@@ -40,8 +44,11 @@ def guest_path(target: str) -> str:
     return posixpath.normpath(f"/{target.lstrip('/')}")
 
 
-def lay_out(workdir: str, mounts: list[File], outputs: list[tuple[str, str]]) -> list[Preopen]:
-    """Make the folders of a run and return what to open, the root first. Raises LayoutError."""
+def lay_out(workdir: str, mounts: list[File], outputs: list[tuple[str, str]], *, stops: bool = False) -> list[Preopen]:
+    """Make the folders of a run and return what to open, the root first; `stops`: also that of its stop file.
+
+    Raises LayoutError.
+    """
     root = f"{workdir}/{ROOT}"
     os.mkdir(root, 0o700)  # noqa: PTH102 - the hot path stays with strings
     folders: dict[str, Preopen] = {}
@@ -61,6 +68,9 @@ def lay_out(workdir: str, mounts: list[File], outputs: list[tuple[str, str]]) ->
         _claim(folders, Preopen(host, guest_path(path), writable=True))
     for at, name in names:  # programs written for other runtimes look for an output under its name
         folders.setdefault(at, Preopen(f"{workdir}/outputs/{name}", at, writable=True))
+    if stops and STOP_AT not in folders:
+        os.mkdir(f"{workdir}/{STOP_FOLDER}", 0o700)  # noqa: PTH102
+        folders[STOP_AT] = Preopen(f"{workdir}/{STOP_FOLDER}", STOP_AT, writable=False)
     writable = any(file.writable for file in files)
     for file in files:
         _lay(root, file, folders, copy=writable and not file.writable)

@@ -1,12 +1,13 @@
 """One run of a WASI module inside a child process: compile or load, link, run, pack."""
 
+import errno
 import os
 import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -15,6 +16,7 @@ import wasmtime
 
 from skrei_plugin_api.outbound import Outbound, networks
 from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
+from skrei_plugin_api.streams import NAMES, StreamFile
 from skrei_plugin_wasm.endings import Failed, explain, timeout, unknown_entrypoint
 from skrei_plugin_wasm.inputs import read
 from skrei_plugin_wasm.layout import File, LayoutError, Preopen, lay_out
@@ -34,6 +36,8 @@ _Prepared: TypeAlias = "WeakKeyDictionary[wasmtime.Module, wasmtime.InstancePre]
 WASI = "wasi_snapshot_preview1"
 INTERRUPT = signal.SIGUSR1
 """Sent to a child whose run's time is over; it does no other run after that."""
+LINE_BYTES = 1024
+"""More than the line that says that a stream was cut: it is written beyond the stream's limit."""
 TABLE_ELEMENTS = 1_000_000
 """Entries of one table: they lie outside the program's memory; the largest real programs have some 100,000."""
 
@@ -91,16 +95,16 @@ class Sandbox:
     def _run(self, order: dict[str, Any]) -> int:
         workdir: str = order["workdir"]
         files = [File(*mount) for mount in order["mounts"]]
-        preopens = lay_out(workdir, files, [(name, path) for name, path in order["outputs"]])
+        preopens = lay_out(workdir, files, [(name, path) for name, path in order["outputs"]], stops=order["stops"])
         module = self._modules.get(read(files, order["module"], "EntryModule"))
         store = self._store = wasmtime.Store(self._engine)
         store.set_limits(memory_size=order["memory"] or -1, table_elements=TABLE_ELEMENTS)
         store.set_epoch_deadline(1)
-        store.set_wasi(_wasi_config(order, preopens))
         if self._interrupted:  # the epoch moved before the store could notice
             raise timeout(order)
         self._web = _web(order)
-        with _largest_file(order["max_output"]):
+        with _streams(order) as streams, _largest_file(max(order["max_output"], order["max_stream"] + LINE_BYTES)):
+            store.set_wasi(_wasi_config(order, preopens, *streams))
             try:
                 if isinstance(module, wasmtime.Module):
                     self._call(store, module, files, order)
@@ -252,12 +256,37 @@ def _largest_file(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
-def _wasi_config(order: dict[str, Any], preopens: list[Preopen]) -> wasmtime.WasiConfig:
+@contextmanager
+def _streams(order: dict[str, Any]) -> Iterator[tuple[StreamFile, StreamFile]]:
+    """Open the files of both streams."""
+    with ExitStack() as stack:
+        stdout, stderr = (StreamFile(Path(order["workdir"]), name, order["max_stream"]) for name in NAMES.values())
+        stack.callback(stdout.close)
+        stack.callback(stderr.close)
+        yield stdout, stderr
+
+
+def _into(file: StreamFile) -> Callable[[bytes], int | None]:
+    """Return what WASI calls with what a program says: all of it is taken, or the number of an error is returned."""
+
+    def take(data: bytes) -> int | None:
+        try:
+            file.write(data)
+        except OSError as error:
+            return -(error.errno or errno.EIO)
+        return None
+
+    return take
+
+
+def _wasi_config(
+    order: dict[str, Any], preopens: list[Preopen], stdout: StreamFile, stderr: StreamFile
+) -> wasmtime.WasiConfig:
     wasi = wasmtime.WasiConfig()
     wasi.argv = ["", *order["args"]]
     wasi.env = order["env"]
-    wasi.stdout_file = f"{order['workdir']}/stdout"
-    wasi.stderr_file = f"{order['workdir']}/stderr"
+    wasi.stdout_custom = _into(stdout)
+    wasi.stderr_custom = _into(stderr)
     for one in preopens:
         wasi.preopen_dir(one.host, one.guest, one.writable)
     return wasi

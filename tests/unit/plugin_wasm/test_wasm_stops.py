@@ -1,0 +1,105 @@
+"""How wasm programs are stopped: a file appears for those that have a grace, and what they made until then is kept."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from skrei_plugin_api.engine import RunRequest
+from skrei_plugin_api.testing import Behaviour, Running, eventually
+from tests.support.wasm_engine import Bench, alive
+from tests.support.wat import behaving, module
+
+STOP_FD = 4
+"""Where `/skrei` is open in a program without outputs: after its root."""
+_OPENS = f"""
+  (call $path_open (i32.const {STOP_FD}) (i32.const 0) (i32.const 1100) (i32.const 4) (i32.const 0) (i64.const 2)
+    (i64.const 0) (i32.const 0) (i32.const 12))"""
+WAITS = module(
+    f"""
+  (call $write (i32.const 1) (i32.const 1024) (i32.const 3))
+  (loop $on (br_if $on {_OPENS}))
+  (call $write (i32.const 1) (i32.const 1040) (i32.const 4))""",
+    tail='  (data (i32.const 1024) "on\\n") (data (i32.const 1040) "bye\\n") (data (i32.const 1100) "stop")',
+)
+"""Says on, looks for its stop file again and again, and says bye once it is there."""
+ENDLESS = behaving(Behaviour(say="on\n", forever=True))
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    await bench.engine.close()
+
+
+async def begun(bench: Bench, request: RunRequest) -> "asyncio.Task[object]":
+    run = asyncio.create_task(bench.engine.run(request, Running()))
+    stdout = request.workdir / "stdout"
+    await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"on\n")
+    return run
+
+
+async def test_a_program_with_a_grace_finds_a_file_and_says_its_last_words(bench: Bench) -> None:
+    request = replace(bench.request(WAITS), stop_grace_seconds=60)
+    run = await begun(bench, request)
+    (pid,) = bench.engine.pool.pids
+    run.cancel()
+    await asyncio.wait([run])
+    assert run.cancelled()
+    assert (request.workdir / "stdout").read_bytes() == b"on\nbye\n"
+    assert bench.engine.pool.pids == (pid,), "it ended by itself: its child goes on to the next"
+
+
+async def test_a_program_that_does_not_look_is_ended_after_its_grace_and_leaves_what_it_said(bench: Bench) -> None:
+    request = replace(bench.request(ENDLESS), stop_grace_seconds=1)
+    run = await begun(bench, request)
+    (pid,) = bench.engine.pool.pids
+    run.cancel()
+    await asyncio.wait([run])
+    assert run.cancelled()
+    await eventually(lambda: not alive(pid))
+    assert (request.workdir / "stdout").read_bytes() == b"on\n"
+
+
+async def test_without_a_grace_there_is_neither_folder_nor_variable_and_the_end_is_at_once(bench: Bench) -> None:
+    outcome = await bench.run(behaving(Behaviour(print_env=True)))
+    assert outcome.stdout_head.data == b""
+    request = bench.request(ENDLESS)
+    run = await begun(bench, request)
+    assert not (request.workdir / "stopping").exists()
+    run.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait([run])
+    assert run.cancelled()
+
+
+async def test_a_program_with_a_grace_is_told_where_its_file_will_be(bench: Bench) -> None:
+    request = replace(bench.request(behaving(Behaviour(print_env=True))), stop_grace_seconds=5)
+    outcome = await bench.engine.run(request, Running())
+    assert outcome.stdout_head.data == b"SKREI_STOP_FILE=/skrei/stop\0"
+
+
+async def test_an_agent_that_ends_gives_nobody_a_grace(bench: Bench) -> None:
+    run = await begun(bench, replace(bench.request(ENDLESS), stop_grace_seconds=3600))
+    (pid,) = bench.engine.pool.pids
+    bench.engine.leave()
+    run.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait([run])
+    await eventually(lambda: not alive(pid))
+
+
+async def test_an_agent_that_ends_while_a_program_has_its_grace_does_not_wait_for_it(bench: Bench) -> None:
+    request = replace(bench.request(ENDLESS), stop_grace_seconds=3600)
+    run = await begun(bench, request)
+    (pid,) = bench.engine.pool.pids
+    run.cancel()
+    await eventually((request.workdir / "stopping" / "stop").exists)
+    bench.engine.leave()
+    run.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait([run])
+    await eventually(lambda: not alive(pid))
