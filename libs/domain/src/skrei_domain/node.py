@@ -4,6 +4,10 @@ from pydantic import BaseModel, ConfigDict
 
 from skrei_domain.resources import Resources
 
+KEPT_HERE = ("local", "noop", "s3managed")
+"""Publishers of the original that need no destination named: Skrei's own result store takes their place, so a job file
+that says `local` leaves its results where they can be fetched. No node needs anything for them."""
+
 
 class Gpu(BaseModel):
     """One whole device. `index` is what its vendor's tools call it; it may change with the machine's next start."""

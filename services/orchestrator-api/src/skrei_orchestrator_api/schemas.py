@@ -10,7 +10,7 @@ from typing import Any
 
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import RunOutput
-from skrei_domain.node import NodeInfo
+from skrei_domain.node import KEPT_HERE, NodeInfo
 from skrei_domain.resources import Resources
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -247,7 +247,7 @@ def node(
             "SupportedProtocols": ["skrei/v1"],
             "ComputeNodeInfo": {
                 "ExecutionEngines": sorted(plugin.name for plugin in info.engines),
-                "Publishers": sorted(plugin.name for plugin in info.publishers),
+                "Publishers": sorted({*KEPT_HERE, *(plugin.name for plugin in info.publishers)}),
                 "StorageSources": sorted(plugin.name for plugin in info.storages),
                 "MaxCapacity": capacity,
                 "QueueCapacity": {},
