@@ -96,7 +96,7 @@ def test_while_it_runs_the_token_stays_and_the_page_may_be_empty(go: GoClient, s
     assert "Job requested to stop before completion" in drained(go, job_id)
 
 
-@pytest.mark.row("1.10/results")
+@pytest.mark.row("1.10/results", "6.2/archive")
 def test_the_result_is_fetched_from_the_address_and_is_an_archive_of_folders_and_files(go: GoClient, done: str) -> None:
     (item,) = go.ask("job results", "GET", f"{JOBS}/{done}/results", namespace="")["Items"]
     assert item["Type"] == "urlDownload"
@@ -294,7 +294,7 @@ def test_a_refusal_has_the_form_that_is_read(sent: tuple[Any, ...], status: int,
     assert code in ("", answer["Code"])
 
 
-@pytest.mark.row("1.9/legacy-requester")
+@pytest.mark.row("1.9/legacy-requester", "12/removed")
 @pytest.mark.parametrize(
     ("method", "path"),
     [("POST", "/requester/submit"), ("POST", "/requester/events"), ("POST", "/version"), ("GET", "/id")],

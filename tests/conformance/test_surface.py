@@ -145,6 +145,22 @@ def test_results_of_a_service_are_a_list_that_may_be_empty(api: httpx2.Client, s
     api.request("DELETE", f"/orchestrator/jobs/{job_id}", json={"reason": "seen"})
 
 
+@pytest.mark.row("6.2/local", "6.2/s3managed")
+@pytest.mark.parametrize("name", ["local", "s3managed"])
+def test_a_job_that_names_a_publisher_of_the_original_leaves_its_result_here(
+    name: str, api: httpx2.Client, stack: LiveStack
+) -> None:
+    job = sleeper_job(0)
+    job["Job"]["Tasks"][0]["Publisher"] = {"Type": name}
+    job_id = stack.submit(job)
+    assert stack.wait_for([job_id], SECONDS) == {job_id: "Completed"}
+    (result,) = items(api, f"jobs/{job_id}/results")
+    assert result["Type"] == "urlDownload"
+    assert httpx2.get(result["Params"]["URL"]).status_code == 200
+    told = api.get(f"/orchestrator/jobs/{job_id}").json()["Job"]["Tasks"][0]
+    assert told["Publisher"] == {"Type": name, "Params": {}}
+
+
 # ---------------------------------------------------------------- paging and order
 
 
@@ -214,6 +230,7 @@ def test_a_node_has_every_field_of_the_original(api: httpx2.Client) -> None:
         assert compute[kind] == sorted(name.lower() for name in compute[kind]), kind
     assert "wasm" in compute["ExecutionEngines"]
     assert {"inline", "local"} <= set(compute["StorageSources"])
+    assert {"local", "noop", "s3managed"} <= set(compute["Publishers"])
     for kind in ("MaxCapacity", "AvailableCapacity", "MaxJobRequirements"):
         amounts = compute[kind]
         assert 0 not in amounts.values(), "what there is none of is left out"

@@ -43,6 +43,7 @@ def shipped(stack: LiveStack) -> list[Path]:
     return [path for path in (stack.folder / "data/publisher/logs").rglob("1.stdout") if path.stat().st_size > 0]
 
 
+@pytest.mark.row("12/dead-node-logs")
 def test_what_a_killed_node_had_said_can_be_read() -> None:
     with live_stack() as stack:
         job_id = stack.submit(talking_job())

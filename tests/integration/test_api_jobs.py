@@ -73,7 +73,7 @@ async def test_a_job_answers_to_its_name_its_id_and_any_beginning_of_it(api: Api
         assert (answer.status_code, answer.json()["Job"]["ID"]) == (200, job_id), key
 
 
-@pytest.mark.row("1.7/ambiguous", "B/ambiguous-job")
+@pytest.mark.row("1.7/ambiguous", "B/ambiguous-job", "12/statuses")
 async def test_a_beginning_that_several_share_is_answered_with_their_ids(api: Api) -> None:
     first, second = sorted([await api.submit(), await api.submit()])
     answer = await api.http.get(f"{JOBS}/j-")
@@ -178,7 +178,7 @@ async def test_a_name_in_use_is_a_conflict_and_other_submissions_of_the_group_ar
     assert other.status_code == 200
 
 
-@pytest.mark.row("1.4/idempotency-token")
+@pytest.mark.row("1.4/idempotency-token", "12/without-effect")
 async def test_the_same_token_and_body_get_the_same_answer_and_another_body_is_a_conflict(api: Api) -> None:
     body = {"Job": HELLO, "IdempotencyToken": "t-1"}
     first, again = [(await api.http.put(JOBS, json=body)).json() for _ in range(2)]
@@ -255,7 +255,7 @@ async def test_the_reason_is_read_from_the_query_where_the_body_has_none(api: Ap
 
 
 @pytest.mark.parametrize("state", ["Completed", "Failed"])
-@pytest.mark.row("1.4/stop-ended", "B/stop-ended", "3.1/stopped")
+@pytest.mark.row("1.4/stop-ended", "B/stop-ended", "3.1/stopped", "12/statuses")
 async def test_what_has_ended_cannot_be_stopped(api: Api, state: str) -> None:
     job_id = await api.submit()
     await api.rows.state(job_id, state, units_won=1 if state == "Completed" else 0)
@@ -410,7 +410,7 @@ async def test_labels_select_jobs_as_they_select_nodes(api: Api) -> None:
         "limit=-1",
     ],
 )
-@pytest.mark.row("1.5/order", "B/order-by-id", "B/selector")
+@pytest.mark.row("1.5/order", "B/order-by-id", "B/selector", "12/statuses")
 async def test_bad_list_queries_are_400(api: Api, query: str) -> None:
     assert (await api.http.get(f"{JOBS}?{query}")).status_code == 400
 

@@ -55,7 +55,7 @@ async def outside(api: Api) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-@pytest.mark.row("9.5/node-trust")
+@pytest.mark.row("9.5/node-trust", "4.9/subjects", "12/node-permissions")
 async def test_who_joins_gets_credentials_that_the_server_takes_and_that_open_its_own_branch_alone(
     outside: httpx2.AsyncClient, secured_nats: SecuredNats, tmp_path: Path
 ) -> None:

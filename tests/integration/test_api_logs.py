@@ -202,7 +202,7 @@ async def test_what_a_node_has_no_output_of_is_told_by_the_node(api: Api, nats_u
     assert frames == [problem("not on this node (any more)")]
 
 
-@pytest.mark.row("1.8/ended")
+@pytest.mark.row("1.8/ended", "5.6/kept")
 async def test_an_ended_executions_output_is_its_results(api: Api) -> None:
     job_id = await api.submit()
     execution_id = await api.rows.execution(job_id, state="completed", observed="completed", stdout="beginn")
@@ -257,7 +257,7 @@ async def with_log_keeper(postgres_url: str, nats_url: str, folder: Path) -> Asy
 UNTIL = "this is what it had sent until 20"
 
 
-@pytest.mark.row("1.8/silent-node")
+@pytest.mark.row("1.8/silent-node", "12/dead-node-logs")
 async def test_what_a_silent_node_had_sent_is_shown_and_that_it_is_no_more(
     postgres_url: str, nats_url: str, tmp_path: Path
 ) -> None:

@@ -53,7 +53,7 @@ async def test_a_running_execution_shows_numbers_and_no_output_yet(api: Api) -> 
         ({"state": "lost", "observed": "running"}, 10, 2),
     ],
 )
-@pytest.mark.row("3.2/states-as-numbers", "3.2/desired")
+@pytest.mark.row("3.2/states-as-numbers", "3.2/desired", "12/truth")
 async def test_states_are_the_numbers_that_clients_know(
     api: Api, columns: dict[str, str], compute: int, desired: int
 ) -> None:
@@ -94,7 +94,7 @@ async def test_an_execution_tells_where_its_ports_are_reached(api: Api) -> None:
     assert shown["Ports"] == [{"Name": "web", "Host": "node-7", "Port": 20_000, "Target": 80}]
 
 
-@pytest.mark.row("5.5/failed-start")
+@pytest.mark.row("5.5/failed-start", "5.5/failures")
 async def test_an_execution_that_never_ran_has_exit_code_minus_one_and_its_problem(api: Api) -> None:
     job_id = await api.submit()
     problem = {"problem_code": "input", "problem_message": "no such file", "message": "no such file"}
@@ -104,7 +104,7 @@ async def test_an_execution_that_never_ran_has_exit_code_minus_one_and_its_probl
     assert shown["ComputeState"] == {"StateType": 10, "Message": "no such file"}
 
 
-@pytest.mark.row("1.4/results")
+@pytest.mark.row("1.4/results", "6.3/presigned")
 async def test_results_are_signed_addresses_of_the_winners_in_the_order_of_partitions(api: Api) -> None:
     job_id = await api.submit(Count=3)
     winners = {
@@ -330,7 +330,7 @@ async def test_what_a_node_is_already_and_what_nobody_can_want_are_refused(api: 
     assert await api.rows.link.fetchval("SELECT count(*) FROM node_intents") == 0
 
 
-@pytest.mark.row("1.5/nodes-token")
+@pytest.mark.row("1.5/nodes-token", "12/paging")
 async def test_nodes_come_in_pages_that_miss_none_and_repeat_none(api: Api) -> None:
     for number in range(5):
         await api.rows.node(f"n-{number}", "CONNECTED" if number % 2 else "DISCONNECTED")

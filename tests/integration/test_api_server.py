@@ -30,7 +30,9 @@ def from_elsewhere(api: Api, **headers: str) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url="http://10.0.0.1:1234", headers=headers)
 
 
-@pytest.mark.row("1.3/cli-sequence", "1.3/method", "1.3/methods", "1.3/post", "9.3/ask", "9.3/challenge")
+@pytest.mark.row(
+    "1.3/cli-sequence", "1.3/method", "1.3/methods", "1.3/post", "9.3/ask", "9.3/challenge", "12/jwt-times"
+)
 async def test_a_client_proves_its_key_and_goes_on_with_the_token_that_it_gets(api: Api) -> None:
     told = (await api.http.get(AUTH)).json()
     assert told["NextToken"] == ""

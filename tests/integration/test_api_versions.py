@@ -46,7 +46,7 @@ async def test_every_version_is_listed_and_read_as_it_was(api: Api) -> None:
     assert (missing.status_code, missing.json()["Message"]) == (404, f"job version not found: 7 (job {job_id})")
 
 
-@pytest.mark.row("1.5/versions")
+@pytest.mark.row("1.5/versions", "12/paging")
 async def test_versions_come_in_pages(api: Api) -> None:
     job_id = await api.submit(Name="mine")
     for count in range(2, 6):
@@ -185,7 +185,7 @@ async def test_what_has_yet_to_run_is_not_run_again(api: Api, state: str) -> Non
     assert "job run" in answer.json()["Hint"]
 
 
-@pytest.mark.row("B/rerun-unknown-job")
+@pytest.mark.row("B/rerun-unknown-job", "12/lock-by-rerun")
 async def test_a_rerun_names_what_it_did_not_find_or_could_not_read(api: Api) -> None:
     job_id = await api.submit()
     await api.rows.state(job_id, "Failed")

@@ -329,6 +329,7 @@ def running(stack: LiveStack, places: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("mistake", WITH_AN_API, ids=named)
+@pytest.mark.row("7.3/job-stop-ended")
 def test_a_mistake_at_an_api_is_told_with_what_to_do(mistake: Mistake, running: dict[str, str]) -> None:
     assert make(mistake, running) == (mistake.code, mistake.told)
 

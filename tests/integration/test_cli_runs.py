@@ -76,7 +76,7 @@ def test_output_is_exact_to_its_last_byte_whatever_the_bytes_and_however_long_it
     assert (done.stderr, done.returncode) == (b"", 0)
 
 
-@pytest.mark.row("5.3/live-logs")
+@pytest.mark.row("5.3/live-logs", "12/wasm-logs")
 def test_a_long_text_that_comes_live_is_whole(skrei: Typist, module: Module) -> None:
     line = b"0123456789abcde\n"
     done = skrei("wasm", "run", "-q", module(Say(line, 1, 20_000), Sleep(0.6), Say(b"the end")))
@@ -102,6 +102,7 @@ def test_what_is_not_the_program_s_doing_has_an_exit_code_of_its_own(
     assert b"More: skrei describe j-" in done.stderr
 
 
+@pytest.mark.row("7.4/wait")
 def test_an_id_alone_is_printed_by_whichever_flag_asks_for_it(skrei: Typist, module: Module) -> None:
     path = module(Say(b"x"))
     for flag in ("--id-only", "--wait=false", "--no-wait", "-d"):
@@ -120,6 +121,7 @@ def test_a_job_is_found_by_prefix_name_and_dash(skrei: Typist, module: Module) -
     skrei("stop", "found")
 
 
+@pytest.mark.row("7.4/follow")
 def test_a_file_with_follow_behaves_like_a_run(skrei: Typist, module: Module, tmp_path: Path) -> None:
     path = module(Say(b"from a file\n"), Exit(4))
     file = tmp_path / "job.yaml"
@@ -144,6 +146,7 @@ def test_several_partitions_carry_their_number_on_a_terminal_and_none_in_a_pipe(
             assert [f"[{partition}] {text}" in seen for text in ("one", "two", "end")] == [True] * 3
 
 
+@pytest.mark.row("7.4/hints")
 def test_a_person_sees_the_id_and_the_next_step_in_grey(module: Module, environment: dict[str, str]) -> None:
     with Terminal([SKREI, "wasm", "run", module(Say(b"hello\n"))], environment) as terminal:
         assert terminal.end() == 0
@@ -153,6 +156,7 @@ def test_a_person_sees_the_id_and_the_next_step_in_grey(module: Module, environm
     assert re.search(r"\x1b\[90mNext: skrei describe j-[0-9a-f]{8}", shown)
 
 
+@pytest.mark.row("7.4/interrupt")
 def test_ctrl_c_leaves_the_job_and_says_how_to_come_back(
     skrei: Typist, module: Module, environment: dict[str, str]
 ) -> None:
@@ -165,6 +169,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_come_back(
     assert skrei(*back[1].split()).stdout == b"begun\ndone\n"
 
 
+@pytest.mark.row("7.4/interrupt")
 def test_a_second_ctrl_c_stops_the_job(skrei: Typist, module: Module, environment: dict[str, str]) -> None:
     with Terminal([SKREI, "wasm", "run", module(Say(b"begun\n"), Sleep(60))], environment) as terminal:
         terminal.until("begun")
@@ -210,6 +215,7 @@ def test_a_job_is_changed_scaled_compared_rolled_back_and_run_again(
     assert b"Count" in skrei("job", "diff", str(file)).stdout
 
 
+@pytest.mark.row("6.3/one-file")
 def test_results_are_looked_into_without_fetching_them(skrei: Typist, module: Module, tmp_path: Path) -> None:
     assert skrei("wasm", "run", "-q", "--name", "look", "--count", "2", module(Say(b"\x1b[1mhi\n"))).returncode == 0
     listed = skrei("job", "ls", "look", "-o", "csv").stdout.decode().splitlines()

@@ -97,6 +97,7 @@ class Keeper:
             return await self.said.get()
 
 
+@pytest.mark.row("4.10/two-orchestrators")
 async def test_a_standby_leads_as_soon_as_the_leader_stops(postgres_url: str) -> None:
     first = Keeper(postgres_url, "first")
     assert await first.next() == 1

@@ -172,6 +172,7 @@ async def test_a_stop_waits_for_the_commit_that_holds_its_job(postgres_url: str,
 # ---------------------------------------------------------------- fencing
 
 
+@pytest.mark.row("4.10/two-orchestrators")
 async def test_a_frozen_leader_cannot_commit_after_takeover(postgres_url: str, db: asyncpg.Connection) -> None:
     await put_jobs(postgres_url, "j-1")
     async with leading(postgres_url, "old", seconds=0.0) as old, leading(postgres_url, "new") as new:

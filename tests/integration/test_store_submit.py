@@ -222,6 +222,7 @@ async def test_blobs_are_kept_once_and_only_for_jobs_that_were_stored(db: asyncp
     assert [tuple(row) for row in rows] == [("sha256:1", 3, b"one")]
 
 
+@pytest.mark.row("12/quotas")
 async def test_a_namespace_that_is_full_is_refused_until_its_jobs_start(db: asyncpg.Connection) -> None:
     admission = Admission(limit=10, namespace_limit=2, clock=(clock := Clock()))
     batch = [a_submission(number, namespace="full" if number < 3 else "other") for number in range(4)]
@@ -233,6 +234,7 @@ async def test_a_namespace_that_is_full_is_refused_until_its_jobs_start(db: asyn
     assert made(await submit_many(db, batch[2:3], admission)) == ["j-0002"]
 
 
+@pytest.mark.row("12/quotas")
 async def test_a_cluster_that_is_full_refuses_everybody(db: asyncpg.Connection) -> None:
     admission = Admission(limit=2, namespace_limit=2, clock=Clock())
     answers = await submit_many(db, [a_submission(n, namespace=f"n{n}") for n in range(3)], admission)

@@ -36,6 +36,7 @@ async def test_a_fresh_record_is_an_empty_view(postgres_url: str) -> None:
     assert (loaded.nodes, loaded.jobs, loaded.executions) == ([], [], [])
 
 
+@pytest.mark.row("4.10/restart")
 async def test_a_takeover_reads_back_what_was_committed(postgres_url: str) -> None:
     await put_jobs(postgres_url, "j-1", count=4)
     rows = (
@@ -113,7 +114,7 @@ async def test_a_job_that_has_ended_is_read_while_its_executions_hold_room(postg
     assert {job.id for job in loaded.jobs} == {"j-Pending", "j-Queued", "j-Running", "j-held"}
 
 
-@pytest.mark.row("4.1/restart")
+@pytest.mark.row("4.1/restart", "4.10/restart", "12/queue-in-memory")
 async def test_evaluations_come_when_they_are_due_oldest_first(postgres_url: str, db: asyncpg.Connection) -> None:
     await put_jobs(postgres_url, "j-1", "j-2")
     async with leading(postgres_url) as record:

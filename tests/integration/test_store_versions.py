@@ -40,7 +40,7 @@ def told(answers: list[Submitted | Exception]) -> list[tuple[str, int] | str]:
     ]
 
 
-@pytest.mark.row("3.5/submission", "1.4/update", "2.9/update", "3.3/triggers")
+@pytest.mark.row("3.5/submission", "1.4/update", "2.9/update", "3.3/triggers", "12/labels-of-updates")
 async def test_a_new_version_is_spec_state_generation_history_audit_and_evaluation(db: asyncpg.Connection) -> None:
     await submit_many(db, [named(1)])
     await db.execute("UPDATE jobs SET state = 'Running', message = 'busy', units_won = 1, stop_reason = 'x'")

@@ -184,6 +184,7 @@ def lived(nodes: int, lives: list[int], arrivals: int, hold_after: timedelta) ->
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 3), st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 4))
+@pytest.mark.row("4.8/queue")
 def test_a_large_job_is_placed_though_small_ones_keep_coming(nodes: int, lives: list[int], arrivals: int) -> None:
     waited = lived(nodes, lives, arrivals, HOLD_AFTER)
     assert waited is not None

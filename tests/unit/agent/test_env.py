@@ -30,11 +30,14 @@ def test_what_the_node_sets_wins() -> None:
     assert made({"BACALHAU_PARTITION_INDEX": "9"})["BACALHAU_PARTITION_INDEX"] == "2"
 
 
-@pytest.mark.row("2.7/host-variables")
+@pytest.mark.row("2.7/host-variables", "12/allow-list", "12/secrets")
 def test_a_host_variable_is_handed_out_by_allow_list_only() -> None:
     assert made({"R": "env:REGION"}, allow=("REG*",))["R"] == "north"
     with pytest.raises(HostVariableDenied, match="R asks for this node's variable SECRET, which its allow-list"):
         made({"R": "env:SECRET"}, allow=("REG*",))
+    for part in ("REG", "EGION", "regi*", ".*"):
+        with pytest.raises(HostVariableDenied, match="which its allow-list"):
+            made({"R": "env:REGION"}, allow=(part,))
     with pytest.raises(HostVariableDenied, match="which is not set here"):
         made({"R": "env:NOWHERE"}, allow=("*",))
 

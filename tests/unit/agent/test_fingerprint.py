@@ -26,6 +26,7 @@ def info(tmp_path: Path, *, gpus: tuple[Gpu, ...] = (), **changes: object) -> No
     )
 
 
+@pytest.mark.row("4.8/capacity")
 def test_a_node_offers_all_cores_and_most_of_its_memory_and_free_disk(tmp_path: Path) -> None:
     capacity = info(tmp_path).capacity
     assert capacity.cpu_milli == cores() * 1000
@@ -33,6 +34,7 @@ def test_a_node_offers_all_cores_and_most_of_its_memory_and_free_disk(tmp_path: 
     assert 0 < capacity.disk_bytes < psutil.disk_usage(str(tmp_path)).total
 
 
+@pytest.mark.row("4.8/capacity")
 def test_settings_decide_what_is_offered(tmp_path: Path) -> None:
     made = info(tmp_path, capacity_cpu="1500m", capacity_memory="1GiB", capacity_disk="2Gb")
     assert made.capacity == Resources(cpu_milli=1500, memory_bytes=2**30, disk_bytes=2 * 10**9)

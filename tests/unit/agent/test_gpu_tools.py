@@ -92,6 +92,7 @@ XPU = """{
 XPU_OLD = '{"device_list": [{"device_id": 0, "device_name": "Intel(R) Graphics [0x020a]", "device_type": "GPU"}]}'
 
 
+@pytest.mark.row("4.8/gpus")
 def test_nvidia_tells_index_uuid_address_memory_and_name() -> None:
     first, second = read_nvidia(NVIDIA_TWO)
     assert first == Gpu(
@@ -110,6 +111,7 @@ def test_a_gpu_that_shares_the_machines_memory_has_none_of_its_own() -> None:
     assert (gpu.name, gpu.memory_bytes) == ("NVIDIA GB10", 0)
 
 
+@pytest.mark.row("4.8/gpus")
 def test_rocm_is_read_behind_its_warnings_and_with_either_case_of_its_keys() -> None:
     (card,) = read_rocm(ROCM_5)
     assert card == Gpu(
@@ -137,6 +139,7 @@ def test_amd_smi_may_not_know_what_it_has() -> None:
     assert (gpu.name, gpu.memory_bytes, gpu.key) == ("", 16368 * MIB, "0000:03:00.0")
 
 
+@pytest.mark.row("4.8/gpus")
 def test_intel_tells_devices_without_their_virtual_functions_and_memory_for_each() -> None:
     (gpu,) = read_xpu(XPU)
     assert (gpu.index, gpu.name, gpu.vendor) == (0, "Intel(R) Data Center GPU Max 1100", INTEL)

@@ -99,6 +99,7 @@ async def test_what_does_not_match_its_digest_is_not_kept(tmp_path: Path, source
     assert files(tmp_path) == []
 
 
+@pytest.mark.row("4.8/disk")
 async def test_a_blob_over_the_limit_is_named(tmp_path: Path, source: Source) -> None:
     wanted = source.add(b"x" * 101)
     with pytest.raises(InputTooLarge, match="larger than the 100 bytes"):

@@ -143,6 +143,7 @@ def test_an_exit_code_that_is_not_zero_completes(agent: AgentDriver) -> None:
     assert (fact.state, fact.exit_code, fact.problem) == (ExecutionState.COMPLETED, 42, None)
 
 
+@pytest.mark.row("5.5/failures")
 def test_an_engine_problem_fails_with_its_code(agent: AgentDriver) -> None:
     agent.command(a_run())
     agent.turn(Staged("e-1"))
@@ -150,6 +151,7 @@ def test_an_engine_problem_fails_with_its_code(agent: AgentDriver) -> None:
     assert (fact.state, fact.problem) == (ExecutionState.FAILED, Problem(code="trap", message="unreachable"))
 
 
+@pytest.mark.row("5.5/failures")
 def test_a_failed_stage_fails_with_its_code(agent: AgentDriver) -> None:
     agent.command(a_run())
     (fact,) = facts(agent.turn(StageFailed("e-1", Problem(code="input-denied", message="/etc is not allowed"))))
@@ -177,7 +179,7 @@ def test_what_this_node_cannot_fetch_now_is_refused_to_be_placed_again(agent: Ag
         (a_task(Resources={"CPU": "9"}), "needs 9000m CPU"),
     ],
 )
-@pytest.mark.row("3.2/direct", "3.5/refusals")
+@pytest.mark.row("3.2/direct", "3.5/refusals", "4.8/bids")
 def test_what_this_node_cannot_do_is_refused_with_a_reason(
     agent: AgentDriver, task: dict[str, object], reason: str
 ) -> None:
@@ -197,6 +199,7 @@ def test_a_task_that_cannot_be_read_fails(agent: AgentDriver) -> None:
     assert fact.problem.code == "invalid-task"
 
 
+@pytest.mark.row("4.8/queue")
 def test_room_is_handed_out_exactly_and_given_back_at_the_end(agent: AgentDriver) -> None:
     agent.command(*(a_run(f"e-{number}") for number in range(4)))
     assert states(agent.command(a_run("e-5"))) == [ExecutionState.REFUSED]
@@ -247,7 +250,7 @@ def test_a_repeated_run_starts_nothing(agent: AgentDriver) -> None:
     assert agent.command(a_run()) == Turn()
 
 
-@pytest.mark.row("2.5/effective", "3.5/exec-timeout")
+@pytest.mark.row("2.5/effective", "3.5/exec-timeout", "4.6/timeouts", "5.1/timeout")
 def test_an_execution_timeout_kills_and_fails(agent: AgentDriver) -> None:
     agent.command(a_run(execution_timeout_seconds=2.0))
     turn = agent.turn(Staged("e-1"))
@@ -269,6 +272,7 @@ def test_a_total_timeout_also_ends_staging(agent: AgentDriver) -> None:
     assert fact.problem.code == "total-timeout"
 
 
+@pytest.mark.row("4.8/outputs")
 def test_files_go_when_the_terminal_fact_is_confirmed_and_not_before(agent: AgentDriver) -> None:
     agent.command(a_run())
     agent.turn(Staged("e-1"))
@@ -301,6 +305,7 @@ def test_commands_before_the_hello_is_answered_are_not_obeyed() -> None:
     assert agent.command(a_run()) == Turn()
 
 
+@pytest.mark.row("4.7/info")
 def test_what_a_node_can_do_is_told_when_it_changes(agent: AgentDriver) -> None:
     assert agent.turn(Fingerprinted(an_info())) == Turn()
     turn = agent.turn(Fingerprinted(an_info(cpu=8)))
@@ -344,6 +349,7 @@ class Restarts:
         return self.keep(self.agent.turn(Begun()))
 
 
+@pytest.mark.row("4.8/restart")
 def test_after_a_restart_the_same_execution_is_started_again_with_the_next_number() -> None:
     node = Restarts()
     node.keep(node.agent.command(a_run()))
@@ -353,6 +359,7 @@ def test_after_a_restart_the_same_execution_is_started_again_with_the_next_numbe
     node.agent.machine.validate()
 
 
+@pytest.mark.row("4.8/restart")
 def test_after_too_many_restarts_it_fails_as_interrupted() -> None:
     node = Restarts()
     node.keep(node.agent.command(a_run()))
@@ -450,6 +457,7 @@ def test_the_end_of_a_program_is_durable_before_its_upload_begins(agent: AgentDr
     )
 
 
+@pytest.mark.row("4.8/outputs")
 def test_the_receipt_goes_into_the_fact_of_the_end_and_the_files_stay_until_they_are_to_be_forgotten(
     agent: AgentDriver,
 ) -> None:
@@ -503,6 +511,7 @@ def test_a_timer_of_the_program_means_nothing_to_its_upload(agent: AgentDriver) 
     assert agent.turn(TimerFired("e-1", Timer.EXECUTION)) == Turn()
 
 
+@pytest.mark.row("5.5/failures")
 def test_a_result_that_nobody_takes_fails_what_was_completed(agent: AgentDriver) -> None:
     publishing(agent)
     problem = Problem(code="publish-failed", message="denied")

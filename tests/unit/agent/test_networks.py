@@ -29,7 +29,7 @@ def numbers(bindings: tuple[PortBinding, ...]) -> list[int]:
     return [one.port for one in bindings]
 
 
-@pytest.mark.row("2.4/static-zero")
+@pytest.mark.row("2.4/static-zero", "4.8/ports")
 def test_executions_side_by_side_get_ports_of_their_own_until_none_is_left() -> None:
     node = networks()
     given = [numbers(node.open(f"e-{number}", asks(WEB))) for number in range(3)]
@@ -53,6 +53,7 @@ def test_what_cannot_be_given_whole_is_not_given() -> None:
     assert len(numbers(node.open("e-2", asks(*(Port(name=f"p{number}") for number in range(3)))))) == 3
 
 
+@pytest.mark.row("4.8/ports")
 def test_a_port_with_a_number_comes_before_those_that_take_any() -> None:
     node = networks()
     ports = asks(Port(name="any"), Port(name="own", static=30_001), Port(name="other"))

@@ -189,7 +189,7 @@ async def test_a_client_too_old_is_told_the_oldest_that_works() -> None:
         (RuntimeError("secret"), 500, "InternalError"),
     ],
 )
-@pytest.mark.row("1.1/error-codes", "1.1/untyped-errors")
+@pytest.mark.row("1.1/error-codes", "1.1/untyped-errors", "12/request-id")
 async def test_an_error_is_answered_by_the_table(error: Exception, status: int, code: str) -> None:
     async with client(error=error) as api:
         answer = await api.get("/fail", headers={"X-Request-Id": "r-1"})

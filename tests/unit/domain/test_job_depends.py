@@ -163,7 +163,7 @@ def test_a_job_of_one_task_is_stored_as_ever() -> None:
     assert text.count('"Count"') == 1
 
 
-@pytest.mark.row("2.2/tasks")
+@pytest.mark.row("2.2/tasks", "12/one-task")
 def test_32_tasks_in_a_row_are_a_job() -> None:
     names = [f"t{i}" for i in range(32)]
     chain = [a_task(name, *names[max(i - 1, 0) : i]) for i, name in enumerate(names)]

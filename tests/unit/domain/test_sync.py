@@ -195,6 +195,7 @@ def test_an_execution_that_has_ended_says_nothing_more() -> None:
 # ---------------------------------------------------------------- facts
 
 
+@pytest.mark.row("4.9/delivery")
 def test_exactly_the_next_facts_are_taken() -> None:
     leader, log = a_greeted_leader(confirmed=2)
     answer = leader.receive(log, a_batch(3, 2), 1.0)
@@ -206,6 +207,7 @@ def test_a_gap_is_answered_with_resend() -> None:
     assert leader.receive(log, a_batch(5, 1), 1.0) == Answer(confirm=leader.confirm(log, resend_from=3))
 
 
+@pytest.mark.row("4.9/delivery")
 def test_a_repeat_is_confirmed_again() -> None:
     leader, log = a_greeted_leader(confirmed=2)
     assert leader.receive(log, a_batch(1, 2), 1.0) == Answer(confirm=leader.confirm(log))
@@ -267,6 +269,7 @@ def test_a_gap_is_sent_again_from_where_it_is() -> None:
     assert (batch.first, batch.last) == (2, 3)
 
 
+@pytest.mark.row("4.10/short-silence")
 def test_a_fact_is_kept_until_it_is_confirmed() -> None:
     side = a_talkative_side(2)
     side.on_confirm(a_confirm(1), NOW)

@@ -28,7 +28,7 @@ def opened(packed: PackedResult) -> tarfile.TarFile:
     return tarfile.open(fileobj=io.BytesIO(gzip.decompress(data)))
 
 
-@pytest.mark.row("5.5/result-files")
+@pytest.mark.row("5.5/result-files", "6.2/archive")
 def test_folders_come_first_and_nothing_tells_when_or_where_it_was_packed(tmp_path: Path) -> None:
     made(
         tmp_path, {"stdout": b"out", "stderr": b"", "outputs/b/z/deep": b"d", "outputs/b/a": b"a", "outputs/a/x": b"x"}
@@ -105,7 +105,7 @@ def test_long_and_foreign_names_survive(tmp_path: Path) -> None:
         assert f"o/{name}" in tar.getnames()
 
 
-@pytest.mark.row("5.5/run-output")
+@pytest.mark.row("5.5/run-output", "12/short-run-output")
 def test_the_head_of_a_stream_is_cut_at_2_kib(tmp_path: Path) -> None:
     made(tmp_path, {"exact": b"x" * 2048, "more": b"y" * 2049})
     assert (stream_head(tmp_path / "exact").truncated, len(stream_head(tmp_path / "exact").data)) == (False, 2048)

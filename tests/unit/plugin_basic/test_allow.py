@@ -29,6 +29,7 @@ from skrei_plugin_basic.local import LocalStorage
         ("/**", ["/a", "/a/b"], ["a"]),
     ],
 )
+@pytest.mark.row("6.1/allow-list")
 def test_a_glob_takes_whole_paths(glob: str, taken: list[str], refused: list[str]) -> None:
     for path in taken:
         assert pattern(glob).fullmatch(path), path
@@ -36,6 +37,7 @@ def test_a_glob_takes_whole_paths(glob: str, taken: list[str], refused: list[str
         assert not pattern(glob).fullmatch(path), path
 
 
+@pytest.mark.row("6.1/allow-list")
 def test_a_suffix_says_what_is_allowed_and_reading_is_the_default() -> None:
     assert parse_entry("/data") == Entry("/data", Access.READ)
     assert parse_entry(" /data/**:ro ") == Entry("/data/**", Access.READ)
@@ -62,6 +64,7 @@ def refusal(tmp_path: Path, path: Path, *allowed: str, **params: object) -> Stag
     return raised.value
 
 
+@pytest.mark.row("6.1/local")
 def test_a_refusal_names_the_path_and_the_setting(tmp_path: Path) -> None:
     error = refusal(tmp_path, tmp_path)
     assert error.code is StageProblem.DENIED
@@ -71,6 +74,7 @@ def test_a_refusal_names_the_path_and_the_setting(tmp_path: Path) -> None:
     assert "/**" in error.hint
 
 
+@pytest.mark.row("6.1/local")
 def test_a_link_out_of_an_allowed_directory_is_judged_by_where_it_leads(tmp_path: Path) -> None:
     (tmp_path / "allowed").mkdir()
     (tmp_path / "secret").mkdir()
@@ -90,6 +94,7 @@ def test_an_owner_may_name_a_directory_by_way_of_a_link(tmp_path: Path) -> None:
     assert stage(tmp_path, tmp_path / "real", f"{tmp_path}/link/**") == tmp_path.resolve() / "real"
 
 
+@pytest.mark.row("6.1/local")
 def test_writing_and_creating_need_an_entry_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "out"
     for params in ({"ReadWrite": True}, {"CreateAs": "dir"}):
@@ -111,6 +116,7 @@ def owners(tmp_path: Path, path: Path, *allowed: str, node: bool = True, job: bo
     return asyncio.run(storage.stage(source, tmp_path, StageLimits(), NoBlobs(tmp_path))).source
 
 
+@pytest.mark.row("6.1/allow-list")
 def test_the_owner_reads_what_no_entry_names_on_a_node_of_his_own(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     assert owners(tmp_path, tmp_path / "data") == tmp_path.resolve() / "data"

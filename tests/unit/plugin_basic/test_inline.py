@@ -70,6 +70,7 @@ def names(folder: Path) -> Iterable[str]:
 
 
 @pytest.mark.parametrize("text", ["data:text/plain;base64,aGVsbG8=", "data:,hello", "data:text/plain,h%65llo"])
+@pytest.mark.row("6.1/inline")
 def test_a_data_url_is_one_file(tmp_path: Path, text: str) -> None:
     mount = stage(tmp_path, text)
     assert (mount.source.read_bytes(), mount.target, mount.read_write) == (b"hello", "/in", False)
@@ -81,6 +82,7 @@ def test_a_blob_is_mounted_where_it_lies(tmp_path: Path) -> None:
     assert mount == Mount(tmp_path / "blob", "/in")
 
 
+@pytest.mark.row("6.1/inline")
 def test_a_blob_that_is_an_archive_is_unpacked_into_the_inputs_own_folder(tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(archive(("d/x", b"1")))
     mount = stage(tmp_path, f"blob:{DIGEST};mime=application/gzip", blob=tmp_path / "blob")
@@ -111,6 +113,7 @@ def test_a_name_twice_is_refused(tmp_path: Path, second: tuple[str, bytes | str]
     assert refusal(tmp_path, archive(("a", b"1"), second)).code is StageProblem.INVALID
 
 
+@pytest.mark.row("6.1/inline")
 def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path) -> None:
     bomb = archive(*((f"zeros-{number}", bytes(4_000_000)) for number in range(10)))
     error = refusal(tmp_path, bomb)

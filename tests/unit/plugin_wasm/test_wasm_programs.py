@@ -162,6 +162,7 @@ async def test_a_program_asleep_in_a_host_call_is_killed_at_its_timeout(bench: B
     assert (await bench.run(behaving(Behaviour()))).exit_code == 0
 
 
+@pytest.mark.row("5.3/inputs")
 async def test_an_input_directory_is_read_only_unless_said(bench: Bench, tmp_path: Path) -> None:
     for writable, code in ((False, CANNOT_OPEN), (True, 0)):
         folder = tmp_path / f"data-{writable}"
@@ -186,6 +187,7 @@ async def test_an_input_file_can_be_written_only_where_said_and_its_neighbours_n
     assert (await bench.run(program, mounts=mounts[:1])).exit_code == CANNOT_OPEN
 
 
+@pytest.mark.row("5.3/inputs")
 async def test_a_link_does_not_lead_out_of_an_input(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "data").mkdir()
@@ -198,6 +200,7 @@ async def test_a_link_does_not_lead_out_of_an_input(bench: Bench, tmp_path: Path
     assert own.stdout_head.data == b"own"
 
 
+@pytest.mark.row("5.3/inputs")
 async def test_a_file_below_a_mounted_directory_is_there(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "one").write_text("one")

@@ -38,6 +38,7 @@ def connected(core: Core) -> int:
     return sum(node.connection is Connection.CONNECTED for node in core.view.nodes.values())
 
 
+@pytest.mark.row("4.7/heartbeat")
 def test_a_third_of_the_nodes_falling_silent_makes_the_leader_suspect_itself_each_time() -> None:
     core = a_core([a_node(f"n-{number}") for number in range(4)])
     for start in (100.0, 1_000.0):
@@ -53,7 +54,7 @@ def test_a_third_of_the_nodes_falling_silent_makes_the_leader_suspect_itself_eac
         assert connected(core) == 4
 
 
-@pytest.mark.row("3.4/silence")
+@pytest.mark.row("3.4/silence", "4.7/heartbeat")
 def test_silence_that_outlasts_the_suspicion_disconnects() -> None:
     core = a_core([a_node(f"n-{number}") for number in range(4)])
     for second in range(int(SELF_SUSPICION_SECONDS) + 60):

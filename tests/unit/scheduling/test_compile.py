@@ -47,7 +47,7 @@ def compiled(spec: dict[str, object], submitter: str = "anonymous") -> JobRow:
     )
 
 
-@pytest.mark.row("2.5/effective", "4.5/any-case")
+@pytest.mark.row("2.5/effective", "4.5/any-case", "6.1/aliases", "12/removed")
 def test_a_spec_becomes_a_compact_requirement() -> None:
     job = compiled(SPEC)
     task = job.tasks[0]
@@ -66,6 +66,7 @@ def test_a_spec_becomes_a_compact_requirement() -> None:
     )
 
 
+@pytest.mark.row("4.8/disk")
 def test_what_a_spec_leaves_out_is_no_limit_and_no_amount() -> None:
     job = compiled({"Tasks": [{"Name": "main", "Engine": {"Type": "wasm", "Params": {"EntryModule": "m"}}}]})
     assert (job.queue_timeout, job.total_timeout, job.tasks[0].execution_timeout) == (None, None, None)

@@ -122,7 +122,7 @@ def test_an_original_of_the_old_version_that_returns_ends_nothing_of_the_new_one
     assert "e-2" not in {change.row.id for change in changes.executions}
 
 
-@pytest.mark.row("2.5/since-when")
+@pytest.mark.row("2.5/since-when", "12/timeouts-since")
 def test_timeouts_and_the_place_in_line_count_from_when_the_version_was_asked_for() -> None:
     minute = timedelta(minutes=1)
     old = a_job(state=JobState.COMPLETED, total_timeout=minute, queue_timeout=minute)

@@ -91,6 +91,7 @@ def test_a_node_that_changes_its_list_is_looked_at_anew() -> None:
     ],
 )
 @pytest.mark.parametrize("owner", [True, False])
+@pytest.mark.row("4.8/locality")
 def test_a_path_that_a_node_misses_now_is_not_looked_for_there(path: LocalPath, here: bool, owner: bool) -> None:
     made = node("n-1", "/mnt/late/**:rw" if path.writes else "/mnt/late/**", owner=True)
     away = made.info.model_copy(update={"absent": (Absent(kind=PATH, name="/mnt/late", reason="it is not there"),)})

@@ -248,7 +248,15 @@ def test_only_nodes_that_are_approved_and_connected_are_given_work(node: NodeRow
     assert cluster.where() == ["n-1"]
 
 
-@pytest.mark.row("4.5/support", "6.1/not-there-yet", "6.2/not-there-yet", "2.2/unknown-engine")
+@pytest.mark.row(
+    "4.5/support",
+    "6.1/not-there-yet",
+    "6.2/not-there-yet",
+    "2.2/unknown-engine",
+    "6.1/s3",
+    "6.1/url-download",
+    "6.1/ipfs",
+)
 @pytest.mark.parametrize(
     ("requirement", "told"),
     [
@@ -257,12 +265,21 @@ def test_only_nodes_that_are_approved_and_connected_are_given_work(node: NodeRow
         (a_requirement(storages=["s3"]), "does not support s3"),
         (a_requirement(storages=["urldownload"]), "does not support urldownload"),
         (a_requirement(storages=["ipfs"]), "does not support ipfs"),
-        (a_requirement(publisher="s3"), "does not support s3"),
+        (a_requirement(publisher="s3"), "does not support s3, only local, noop, s3managed"),
         (a_requirement(publisher="ipfs"), "does not support ipfs"),
     ],
 )
 def test_what_no_node_has_is_named_with_what_there_is(requirement: Any, told: str) -> None:
     assert told in waits(requirement, a_node("n-1"))
+
+
+@pytest.mark.row("6.2/none", "6.2/local", "6.2/s3managed")
+@pytest.mark.parametrize("name", ["", "noop", "local", "Local", "s3managed", "S3Managed"])
+def test_publishers_that_need_nothing_of_a_node_are_taken_by_every_node(name: str) -> None:
+    task = {"Name": "main", "Engine": {"Type": "wasm", "Params": {"EntryModule": "m"}}, "Publisher": {"Type": name}}
+    cluster = Cluster(a_node("n-1", publishers=()))
+    cluster.submit(compiled(Type="batch", Tasks=[task]))
+    assert cluster.where() == ["n-1"]
 
 
 @pytest.mark.row("4.5/any-case")

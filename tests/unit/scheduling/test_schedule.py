@@ -106,7 +106,7 @@ def test_a_wish_outweighs_fullness_and_forbids_nothing() -> None:
     assert placed(a_view(nodes[1]), wish) == ["n-2"]
 
 
-@pytest.mark.row("2.1/priority", "4.1/order")
+@pytest.mark.row("2.1/priority", "4.1/order", "12/queue-in-memory")
 def test_a_higher_priority_is_placed_first_whatever_the_order_of_the_evaluations() -> None:
     view = a_view(a_node(cpu="1"))
     low, high = (a_job(f"j-{p}", priority=p, requirement=a_requirement(cpu="1")) for p in (1, 2))
@@ -236,6 +236,7 @@ def test_a_hopeless_job_with_a_queue_timeout_waits_that_long() -> None:
     assert committed(later, view.jobs["j-1"]).jobs[0].state is JobState.FAILED
 
 
+@pytest.mark.row("4.6/timeouts")
 def test_a_queue_timer_that_fires_early_is_set_again() -> None:
     view, job = a_view(), a_job(queue_timeout=timedelta(seconds=30))
     view.apply(committed(plan_for(view, job), job))
@@ -407,7 +408,7 @@ def test_a_stopped_job_revokes_what_lives() -> None:
     assert changes.jobs[0].state is None
 
 
-@pytest.mark.row("3.1/failed", "3.5/job-timeout")
+@pytest.mark.row("3.1/failed", "3.5/job-timeout", "12/timed-out-plan")
 def test_a_job_over_its_total_timeout_fails_and_its_executions_stop() -> None:
     job = a_job(state=JobState.RUNNING, total_timeout=timedelta(seconds=90))
     view = ClusterView.load([a_node()], [job], [an_execution(job=job, state=ExecutionState.RUNNING)])
@@ -423,7 +424,7 @@ def test_a_job_over_its_total_timeout_fails_and_its_executions_stop() -> None:
     assert changes.executions[0].row.revoked
 
 
-@pytest.mark.row("4.2/timeouts")
+@pytest.mark.row("4.2/timeouts", "4.6/timeouts")
 def test_a_total_timeout_sets_its_timer_with_the_first_plan_alone() -> None:
     view, job = a_view(a_node()), a_job(total_timeout=timedelta(seconds=90))
     changes = committed(plan_for(view, job), job)
@@ -432,7 +433,7 @@ def test_a_total_timeout_sets_its_timer_with_the_first_plan_alone() -> None:
     assert not committed(plan_for(view, view.jobs["j-1"]), view.jobs["j-1"]).evaluations_new
 
 
-@pytest.mark.row("3.1/failed")
+@pytest.mark.row("3.1/failed", "3.3/triggers")
 def test_a_failure_by_its_own_doing_fails_the_job_with_its_cause() -> None:
     job = a_job(count=2, state=JobState.RUNNING)
     rows = [an_execution(f"e-{n}", job=job, partition=n, state=ExecutionState.RUNNING) for n in (0, 1)]

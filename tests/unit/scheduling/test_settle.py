@@ -46,7 +46,7 @@ def running(**more: object) -> JobRow:
 # ---------------------------------------------------------------- winning
 
 
-@pytest.mark.row("2.8/batch-end")
+@pytest.mark.row("2.8/batch-end", "4.6/results")
 def test_the_last_win_completes_the_job_in_the_same_commit() -> None:
     job = running(count=2)
     view = a_view(job, an_execution("e-0", job=job), an_execution("e-1", job=job, partition=1))
@@ -108,7 +108,7 @@ def test_two_wins_of_one_unit_in_one_batch_count_once() -> None:
     assert {change.row.id: change.row.state for change in changes.executions} == {"e-0": S.COMPLETED, "e-1": S.STOPPED}
 
 
-@pytest.mark.row("3.2/late")
+@pytest.mark.row("3.2/late", "4.7/late-results")
 def test_a_revoked_execution_never_wins_and_its_late_end_is_history() -> None:
     job = running()
     view = a_view(job, an_execution(job=job, state=S.RUNNING, revoked=True, want=Want.STOP, revision=2))
@@ -166,7 +166,7 @@ def test_a_result_of_an_older_version_does_not_count() -> None:
 # ---------------------------------------------------------------- progress
 
 
-@pytest.mark.row("3.5/execution")
+@pytest.mark.row("3.5/execution", "12/truth")
 def test_each_step_is_told_once() -> None:
     job = running()
     view = a_view(job, an_execution(job=job))
@@ -222,7 +222,7 @@ def test_an_interrupted_attempt_is_tried_again_and_a_trap_is_not() -> None:
         assert not changes.executions[0].row.holds
 
 
-@pytest.mark.row("3.5/refusals")
+@pytest.mark.row("4.6/results", "3.5/refusals")
 def test_a_bad_end_of_an_execution_that_counts_no_more_asks_for_nothing() -> None:
     job = running()
     stopped = replace(job, state=JobState.STOPPED, generation=2)
@@ -264,6 +264,7 @@ def test_a_lost_execution_that_turns_up_frees_its_room_and_stays_lost() -> None:
 # ---------------------------------------------------------------- silence and return
 
 
+@pytest.mark.row("4.7/rejoin")
 def test_an_unknown_execution_returns_to_what_its_facts_tell() -> None:
     job = running()
     view = a_view(job, an_execution(job=job, state=S.UNKNOWN, observed=S.OFFERED))
@@ -301,6 +302,7 @@ def test_keep_first_lets_both_run_until_one_wins() -> None:
     assert not rows["e-1"].revoked
 
 
+@pytest.mark.row("4.7/rejoin")
 def test_keep_original_revokes_the_replacement_when_the_original_returns() -> None:
     rows = returned(OnReturn.KEEP_ORIGINAL)
     assert (rows["e-1"].revoked, rows["e-1"].want) == (True, Want.STOP)

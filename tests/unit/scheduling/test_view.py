@@ -34,6 +34,7 @@ def full(*waiting: JobRow, cpu: str = "2") -> ClusterView:
     return ClusterView.load([a_node(cpu=cpu)], [job, *waiting], rows)
 
 
+@pytest.mark.row("4.6/node-events")
 def test_freed_room_wakes_the_first_in_line_and_no_more_than_fit() -> None:
     view = full(queued("j-young"), queued("j-old", age=9), queued("j-urgent", priority=1), queued("j-mid", age=5))
     assert view.apply(ended(view, "e-0")) == ["j-urgent"]
@@ -59,6 +60,7 @@ def test_a_job_with_nodes_to_avoid_never_hides_the_one_behind_it() -> None:
     assert view.apply(ended(view, "e-0")) == ["j-picky", "j-next"]
 
 
+@pytest.mark.row("4.6/node-events")
 def test_a_node_that_joins_returns_or_changes_wakes_what_it_can_run() -> None:
     view = full(queued("j-docker", requirement=a_requirement("docker", cpu="1")))
     assert view.apply(Changes(nodes=(a_node("n-2", engines=["docker"]),))) == ["j-docker"]

@@ -73,6 +73,7 @@ def test_serve_takes_settings_as_options_as_the_peer_calls_them_and_from_its_fol
         (["-c", "api.port=http"], "skrei serve: --port http: not a whole number."),
     ],
 )
+@pytest.mark.row("12/without-effect")
 def test_a_setting_that_is_none_is_refused(words: list[str], told: str) -> None:
     with pytest.raises(Misuse) as caught:
         serve(*words)

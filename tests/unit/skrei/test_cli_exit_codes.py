@@ -43,12 +43,14 @@ def test_an_attempt_that_was_replaced_does_not_count() -> None:
         ("out-of-memory", 1),
     ],
 )
+@pytest.mark.row("12/exit-codes")
 def test_why_an_attempt_failed_is_told_by_the_code(error: str, expected: int) -> None:
     failed = attempt(1, state=10, exit_code=-1)
     events = (said("Running", failed), said("it ended", failed, ErrorCode=error, IsError="true"))
     assert code("Failed", failed, events=events) == expected
 
 
+@pytest.mark.row("12/exit-codes")
 def test_a_failure_before_anything_ran_could_not_be_run() -> None:
     failed = attempt(1, state=10, exit_code=-1)
     assert code("Failed", failed, events=(said("no room", failed, ErrorCode="something-new"),)) == 125

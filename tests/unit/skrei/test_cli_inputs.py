@@ -8,7 +8,7 @@ from skrei.errors import Rejected
 HERE = Path("/home/ada/work")
 
 
-@pytest.mark.row("7.2/input-grammar")
+@pytest.mark.row("7.2/input-grammar", "6.1/s3", "6.1/url-download", "6.1/ipfs", "7.2/schemes")
 @pytest.mark.parametrize(
     ("text", "kind", "params", "target"),
     [
@@ -48,6 +48,7 @@ def test_an_input_is_read_in_each_form(text: str, kind: str, params: dict[str, o
         ("src=s3://b/k,opt=zone=1", "opt=zone is not known"),
     ],
 )
+@pytest.mark.row("7.2/schemes")
 def test_an_input_that_says_nothing_is_refused_with_the_forms(text: str, told: str) -> None:
     with pytest.raises(Rejected, match=told) as raised:
         inputs.input_source(text, HERE)

@@ -33,7 +33,7 @@ def said(*words: str) -> Values:
     return settled(read(LIST, words))
 
 
-@pytest.mark.row("7.1/endpoint")
+@pytest.mark.row("7.1/endpoint", "7.1/host-url")
 @pytest.mark.parametrize(
     ("words", "api"),
     [

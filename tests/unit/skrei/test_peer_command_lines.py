@@ -117,6 +117,7 @@ def test_every_command_of_the_peer_is_one_here() -> None:
          {"computes": 2, "orchestrators": 1, "hybrids": 1, "stack-repo": "r", "random-ports": True}),
     ],
 )  # fmt: skip
+@pytest.mark.row("12/removed")
 def test_a_command_line_of_the_peer_is_read_as_it_is(row: str, line: str, expected: dict[str, object]) -> None:
     _, values = said(line)
     assert {key: values.found[key] for key in expected} == expected, row
@@ -135,7 +136,7 @@ def test_what_needs_accounts_says_that_there_are_none_yet(
     assert capsys.readouterr().err.startswith("Error: Skrei has no accounts with passwords yet.\n")
 
 
-@pytest.mark.row("7.3/auth-info")
+@pytest.mark.row("7.3/auth-info", "7.1/env")
 def test_who_asks_is_told_in_the_words_that_scripts_look_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from skrei.cli.auth import info_lines
 

@@ -86,6 +86,7 @@ REFUSED: list[tuple[str, list[Entry], str, str]] = [
 
 
 @pytest.mark.parametrize(("entries", "said", "todo"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+@pytest.mark.row("6.3/links")
 def test_what_no_result_holds_is_refused_and_nothing_is_written_outside(
     tmp_path: Path, entries: list[Entry], said: str, todo: str
 ) -> None:
@@ -114,6 +115,7 @@ def test_names_that_differ_in_case_are_refused_only_where_they_are_one(tmp_path:
         (Caps(ratio=0), "more than 0 times", "--max-ratio"),
     ],
 )
+@pytest.mark.row("6.3/links")
 def test_every_cap_names_the_option_that_raises_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps: Caps, said: str, option: str
 ) -> None:

@@ -68,7 +68,7 @@ def job_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.row("7.4/first-line")
+@pytest.mark.row("7.4/first-line", "7.4/hints")
 def test_a_job_is_submitted_followed_and_its_output_shown(run: Run, api: FakeApi, job_file: Path) -> None:
     output = {"Stdout": "15\n", "stderr": "", "ExitCode": 0}
     api.answers |= answers_of_a_job("Completed", execution(1, RunOutput=output))
@@ -95,6 +95,15 @@ def test_a_job_that_does_not_complete_exits_as_docker_run_does_with_its_reason(
     assert f"Error: job {ID[:10]} failed: unreachable executed" in err
 
 
+@pytest.mark.row("7.3/no-diff")
+def test_a_dry_run_that_would_change_nothing_says_so(run: Run, api: FakeApi, job_file: Path) -> None:
+    api.answers[f"PUT {JOBS}/diff"] = {"Diff": "", "Warnings": None}
+    assert run("job", "run", "--dry-run", str(job_file))[:2] == (0, "No diff detected.\n")
+    api.answers[f"PUT {JOBS}/diff"] = {"Diff": '- "Count": 1,\n+ "Count": 2,', "Warnings": None}
+    assert run("job", "run", "--dry-run", str(job_file))[:2] == (0, '- "Count": 1,\n+ "Count": 2,\n')
+    assert {request.url.path for request in api.requests} == {f"{JOBS}/diff"}, "nothing was submitted"
+
+
 @pytest.mark.row("7.4/first-line")
 def test_id_only_prints_the_id_and_nothing_else(run: Run, api: FakeApi, job_file: Path) -> None:
     api.answers |= answers_of_a_job("Running")
@@ -109,6 +118,7 @@ def test_the_output_for_programs_is_the_api_s_document_with_its_version(run: Run
         assert read(out) == {"apiVersion": "skrei/v1", "NextToken": "t", "Items": [job()]}
 
 
+@pytest.mark.row("7.3/next-page")
 def test_a_table_is_aligned_and_names_the_next_page(run: Run, api: FakeApi) -> None:
     api.answers[f"GET {JOBS}"] = {"NextToken": "tok", "Items": [job(), job("Queued", Name="a much longer name")]}
     _, out, err = run("job", "list")
@@ -223,7 +233,7 @@ def test_validate_tells_what_is_wrong_with_the_file_and_with_the_job_at_once(run
     ]
 
 
-@pytest.mark.row("7.3/job-stop")
+@pytest.mark.row("7.3/job-stop", "7.3/job-stop-ended")
 def test_a_stop_tells_its_evaluation_and_a_second_one_that_it_was_stopped(run: Run, api: FakeApi) -> None:
     api.answers[f"DELETE {JOBS}/x"] = [{"EvaluationID": "ev"}, {"EvaluationID": ""}]
     assert run("job", "stop", "x")[1] == "Job stop successfully submitted with evaluation ID: ev\n"
@@ -245,6 +255,7 @@ def test_the_whole_output_is_promised_only_where_a_result_is_stored(run: Run, ap
     assert "have all of it" in run("job", "describe", ID)[2]
 
 
+@pytest.mark.row("12/several-logs")
 def test_the_logs_of_several_partitions_are_asked_for_one_by_one_and_told_apart(run: Run, api: FakeApi) -> None:
     api.answers |= answers_of_a_job("Completed", execution(1), execution(2, partition=1))
     code, _, err = run("job", "logs", ID)  # which this API has no WebSocket for
@@ -252,6 +263,7 @@ def test_the_logs_of_several_partitions_are_asked_for_one_by_one_and_told_apart(
     assert code == 1
 
 
+@pytest.mark.row("6.3/no-results")
 def test_getting_no_results_is_exit_one_and_leaves_no_folder(run: Run, api: FakeApi, tmp_path: Path) -> None:
     api.answers |= answers_of_a_job("Failed", execution(1, state=10))
     api.answers[f"GET {JOBS}/{ID}/results"] = {"NextToken": "", "Items": []}
@@ -337,6 +349,7 @@ def test_a_job_that_is_watched_is_shown_until_it_has_ended(run: Run, api: FakeAp
     assert (out.count("State     = Running"), out.count("State     = Completed")) == (1, 1)
 
 
+@pytest.mark.row("7.4/endless")
 def test_a_service_is_waited_for_until_it_runs(run: Run, api: FakeApi, job_file: Path) -> None:
     running = execution(1, state=6)
     api.answers |= answers_of_a_job("Running", running)

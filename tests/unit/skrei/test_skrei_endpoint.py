@@ -17,6 +17,7 @@ from skrei.errors import Rejected
         ("http://box:1/api/v1", {}, "http://box:1"),
     ],
 )
+@pytest.mark.row("7.1/env")
 def test_the_endpoint_is_what_was_given_then_skrei_s_variable_then_bacalhau_s(
     given: str | None, environ: dict[str, str], expected: str
 ) -> None:

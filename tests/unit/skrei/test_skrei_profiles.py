@@ -35,7 +35,7 @@ def test_a_file_that_is_none_holds_no_profiles() -> None:
         assert profiles.load() == Profiles({})
 
 
-@pytest.mark.row("7.1/endpoint")
+@pytest.mark.row("7.1/endpoint", "7.1/profile-env")
 def test_an_address_is_said_by_the_call_the_environment_and_then_a_profile() -> None:
     near = Profile("near", "http://near:1")
     profiles.store(Profiles({"near": near}).with_(FAR, select=True))

@@ -61,6 +61,7 @@ async def test_one_result_lies_in_the_folder_itself(tmp_path: Path) -> None:
     assert (got.files, got.total_bytes, got.kept_until) == (3, 4, "2026-12-01T00:00:00Z")
 
 
+@pytest.mark.row("6.3/merge")
 async def test_several_results_lie_together_with_their_output_joined_in_order(tmp_path: Path) -> None:
     api, _ = api_of(
         *(archive(stdout=f"{n}\n", stderr="", exitCode=str(n), **{f"out__part{n}": "x"}) for n in range(12))
@@ -89,6 +90,7 @@ async def test_a_folder_for_each_partition_on_demand(tmp_path: Path) -> None:
     assert names_below(tmp_path / "out") == ["0/stdout", "1/stdout"]
 
 
+@pytest.mark.row("6.3/raw")
 async def test_raw_keeps_the_archives_as_they_are(tmp_path: Path) -> None:
     content = b"not even an archive"
     api, _ = api_of(content, archive(stdout="1"))
@@ -174,6 +176,7 @@ async def test_a_job_that_left_nothing_makes_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.row("6.3/other-types")
 async def test_a_result_of_another_kind_is_named_not_fetched(tmp_path: Path) -> None:
     item = {"Type": "s3", "Params": {"Bucket": "b", "URL": "s3://b/key"}}
     api = FakeApi({f"GET {BASE}/results": {"Items": [item]}, f"GET {BASE}/executions": {"Items": []}})
@@ -183,6 +186,7 @@ async def test_a_result_of_another_kind_is_named_not_fetched(tmp_path: Path) -> 
 # ---------------------------------------------------------------- what is there already
 
 
+@pytest.mark.row("6.3/target")
 async def test_what_lies_beside_stays_and_nothing_is_replaced_unless_told(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     await fetched(api_of(archive(stdout="1", out__a="1"))[0], tmp_path)

@@ -1,0 +1,123 @@
+"""The jobs that Bacalhau's command lines mean: what `docker run`, `wasm run` and their flags send."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skrei.cli import docker, render, wasm
+from skrei.cli.render_jobs import progress_states
+from skrei.cli.run_options import job_of
+from skrei.progress import Progress
+from skrei.results import Fetched
+from skrei.views import Execution, Job
+from skrei_domain.job import parse_job
+from tests.support.fake_api import execution, job
+from tests.unit.skrei.test_peer_command_lines import said
+
+
+def docker_job(line: str) -> dict[str, Any]:
+    _, values = said(f"docker run {line}")
+    return dict(job_of(values, docker.engine_of(values)))
+
+
+def task_of(line: str) -> dict[str, Any]:
+    (task,) = docker_job(line)["Tasks"]
+    return dict(task)
+
+
+@pytest.mark.row("7.2/run-defaults")
+def test_a_bare_run_is_a_batch_of_one_called_main() -> None:
+    job = docker_job("ubuntu echo hi")
+    assert (job["Type"], job["Count"], job["Priority"], "Name" in job) == ("batch", 1, 0, False)
+    (task,) = job["Tasks"]
+    assert (task["Name"], task["Engine"]) == (
+        "main",
+        {"Type": "docker", "Params": {"Image": "ubuntu", "Parameters": ["echo", "hi"]}},
+    )
+    assert not {"Publisher", "Network"} & set(task), "what is not said is the server's to say"
+    spec, warnings = parse_job(job)
+    assert (spec.namespace, spec.tasks[0].network.type, warnings) == ("default", "Default", ())
+
+
+@pytest.mark.row("7.2/target")
+def test_target_all_is_an_ops_job_without_a_count() -> None:
+    job = docker_job("--target all ubuntu")
+    assert (job["Type"], "Count" in job) == ("ops", False)
+    assert parse_job(job)[0].count == 0
+
+
+@pytest.mark.row("7.2/timeout")
+def test_timeout_is_that_of_the_whole_job_and_queue_timeout_lies_within_it() -> None:
+    assert task_of("--timeout 60 --queue-timeout 30 ubuntu")["Timeouts"] == {"TotalTimeout": 60, "QueueTimeout": 30}
+    assert task_of("ubuntu")["Timeouts"] == {}
+    with pytest.raises(Exception, match="TotalTimeout: 5; allowed: at least ExecutionTimeout"):
+        parse_job(docker_job("--timeout 5 --queue-timeout 30 ubuntu"))
+
+
+@pytest.mark.row("7.2/task-flags")
+def test_each_flag_of_a_task_stands_where_its_key_does() -> None:
+    line = (
+        "--entrypoint /bin/sh -w /w -e A=1 -o out:/out -i file:///d:/in -i s3://b/k -p s3://bucket/key,opt=region=eu "
+        "--cpu 2 --memory 1Gi --disk 2Gi --gpu 1 --network host ubuntu"
+    )
+    task = task_of(line)
+    assert task["Engine"]["Params"] == {"Image": "ubuntu", "Entrypoint": ["/bin/sh"], "WorkingDirectory": "/w"}
+    assert (task["Env"], task["Network"]) == ({"A": "1"}, {"Type": "Host"})
+    assert task["ResultPaths"] == [{"Name": "out", "Path": "/out"}]
+    assert [(one["Source"]["Type"], one["Target"]) for one in task["InputSources"]] == [
+        ("local", "/in"),
+        ("s3", "/inputs"),
+    ]
+    assert task["Publisher"] == {"Type": "s3", "Params": {"Bucket": "bucket", "Key": "key", "Region": "eu"}}
+    assert task["Resources"] == {"CPU": "2", "Memory": "1Gi", "Disk": "2Gi", "GPU": "1"}
+
+
+@pytest.mark.row("7.2/domains")
+def test_a_domain_makes_the_network_http() -> None:
+    assert task_of("--domain a.example --domain .b.example ubuntu")["Network"] == {
+        "Type": "HTTP",
+        "Domains": ["a.example", ".b.example"],
+    }
+
+
+@pytest.mark.row("7.2/job-flags")
+def test_each_flag_of_a_job_stands_where_its_key_does() -> None:
+    job = docker_job("--name n --namespace s --priority 3 -l a=b,c=d --count 2 --constraints 'region=eu,!gpu' ubuntu")
+    assert (job["Name"], job["Namespace"], job["Priority"], job["Count"]) == ("n", "s", 3, 2)
+    assert job["Labels"] == {"a": "b", "c": "d"}
+    spec, _ = parse_job(job)
+    assert [(each.key, each.operator, each.values) for each in spec.constraints] == [
+        ("region", "=", ("eu",)),
+        ("gpu", "!", ()),
+    ]
+
+
+@pytest.mark.row("7.3/wasm-entry")
+def test_a_module_travels_in_the_job_and_its_entrypoint_is_start(tmp_path: Path) -> None:
+    module = tmp_path / "m.wasm"
+    module.write_bytes(b"\0asm")
+    _, values = said(f"wasm run {module} a --b")
+    (task,) = wasm.wasm_job(values)["Tasks"]
+    params = task["Engine"]["Params"]
+    assert (params["EntryModule"], params["Entrypoint"], params["Parameters"]) == ("/main.wasm", "_start", ["a", "--b"])
+    (source,) = task["InputSources"]
+    assert (source["Source"]["Type"], source["Target"]) == ("inline", "/main.wasm")
+
+
+@pytest.mark.row("7.3/job-get-told", "6.3/other-types")
+def test_where_results_lie_is_told_with_how_many_they_are(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    other = {"Type": "s3", "Params": {"Bucket": "b"}}
+    there = Fetched(folder=tmp_path, partitions={"0": tmp_path}, files=3, total_bytes=2_048, unknown=(other,))
+    render.fetched(there)
+    out, err = capsys.readouterr()
+    assert out == f"Results are in {tmp_path}: 3 files, 2.0 KiB.\n"
+    assert "A result of type s3 cannot be fetched from here" in err
+
+
+@pytest.mark.row("7.4/summary")
+def test_the_summary_counts_what_was_stopped_too() -> None:
+    states = [execution(number, partition=number, state=state) for number, state in enumerate((9, 9, 10, 11, 4))]
+    listed = tuple(Execution.parse(one) for one in states)
+    told = progress_states(Progress(Job.parse(job("Stopped", count=5)), (), listed))
+    assert told == "Completed 2 · Failed 1 · Refused 1 · Stopped 1"
