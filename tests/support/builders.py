@@ -51,6 +51,7 @@ def a_requirement(
     publisher: str = "",
     constraints: str | Iterable[Constraint] = (),
     ports: Iterable[int] = (),
+    uses: Iterable[str] = (),
 ) -> Requirement:
     return Requirement(
         engine=engine,
@@ -59,6 +60,7 @@ def a_requirement(
         constraints=selector(constraints),
         resources=amounts(cpu, memory, gpu=gpu),
         ports=tuple(ports),
+        uses=tuple(("default", name) for name in uses),
     )
 
 

@@ -42,6 +42,12 @@ def test_a_host_variable_is_handed_out_by_allow_list_only() -> None:
         made({"R": "env:NOWHERE"}, allow=("*",))
 
 
+def test_services_that_a_task_uses_are_told_and_win_over_its_own_words() -> None:
+    told = ORDER.model_copy(update={"services": {"SKREI_SERVICE_WEB": "10.0.0.1:80"}})
+    found = environment("e-1", told, {"SKREI_SERVICE_WEB": "mine", "A": "b"}, host={}, allow=())
+    assert (found["SKREI_SERVICE_WEB"], found["A"]) == ("10.0.0.1:80", "b")
+
+
 @pytest.mark.row("2.7/other-prefixes")
 def test_another_prefix_is_plain_text() -> None:
     assert made({"R": "http://x"})["R"] == "http://x"

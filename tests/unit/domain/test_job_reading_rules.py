@@ -444,7 +444,9 @@ def test_a_task_may_have_every_network_that_its_engine_makes(engine: dict[str, A
         ),
         (
             a_job(Type="service", Tasks=[a_task(), a_task(Name="other", DependsOn=["main"])]),
-            'Tasks[1].DependsOn[0]: "main"; allowed: none with Type service: only the tasks of a batch have an order',
+            'Tasks[1].DependsOn[0]: "main"; allowed: none with Type service: its tasks never end, and only an end is '
+            "waited for; to wait until another service is ready say `Uses: [its job's name]`, and make a batch job of "
+            "what has to be done before",
         ),
     ],
 )

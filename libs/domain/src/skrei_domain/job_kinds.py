@@ -36,6 +36,13 @@ MAX_DEADLINE_SECONDS = 86_400
 """Without anything getting ready: after a day nobody waits for it."""
 
 _UPDATE = Keys("MaxSurge", "ProgressDeadline")
+_NO_ORDER = {
+    True: "its tasks never end, and only an end is waited for; to wait until another service is ready say "
+    "`Uses: [its job's name]`, and make a batch job of what has to be done before",
+    False: "its tasks run on each node by themselves; make one task of the steps, or a batch job of what has to be "
+    "done before",
+}
+"""Why the tasks of jobs that are no batch have no order, and what to do instead; by whether they are endless."""
 _PER_NODE = "with Type {kind}: it runs once on every node that matches"
 
 
@@ -70,8 +77,8 @@ def check_tasks(reading: Reading, tasks: Sequence[Mapping[str, Any]], kind: str)
             reading.wrong(f"Tasks[{index}].Count", task["Count"], f"none {_PER_NODE.format(kind=kind)}")
         for place, each in enumerate(task.get("DependsOn") or ()):
             where = f"Tasks[{index}].DependsOn[{place}]"
-            reading.wrong(where, each.task, f"none with Type {kind}: only the tasks of a batch have an order")
+            reading.wrong(where, each.task, f"none with Type {kind}: {_NO_ORDER[KINDS[kind].endless]}")
         for place, source in enumerate(task.get("InputSources") or ()):
             if str(source["Source"]["Type"]).lower() == "task":
                 where = f"Tasks[{index}].InputSources[{place}].Source.Type"
-                reading.wrong(where, "task", f"another type with Type {kind}: only the tasks of a batch have an order")
+                reading.wrong(where, "task", f"another type with Type {kind}: {_NO_ORDER[KINDS[kind].endless]}")

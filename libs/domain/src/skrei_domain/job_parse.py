@@ -11,6 +11,7 @@ from skrei_domain.job_depends import check_depends
 from skrei_domain.job_kinds import check_tasks, read_count, read_update
 from skrei_domain.job_reading import InvalidJob, Keys, Reading, bytes_of
 from skrei_domain.job_task import read_task
+from skrei_domain.services import check_uses
 from skrei_domain.spec import (
     MAX_COUNT,
     MAX_LABEL_BYTES,
@@ -92,6 +93,7 @@ def _job(reading: Reading, raw: object) -> dict[str, Any]:
     reading.unique([(f"Tasks[{i}].Name", task["Name"]) for i, task in enumerate(job["Tasks"])], "name")
     check_depends(reading, job["Tasks"], job["Count"])
     check_tasks(reading, job["Tasks"], kind)
+    check_uses(reading, job["Tasks"], job["Name"])
     if len(job["Tasks"]) > 1:
         _units(reading, job)
     job["Offline"] = _offline(reading, job.get("Offline"))

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from skrei_domain import constraints, docker_params, job_parse, job_task, spec
+from skrei_domain import constraints, docker_params, job_parse, job_task, services, spec
 from skrei_domain.constraints import Constraint
 from skrei_domain.spec import JobSpec, Part
 
@@ -98,6 +98,8 @@ SAYS: Mapping[str, str] = {
     "Task.Count": "How many partitions of this task; else the job's.",
     "Task.DependsOn": "Which tasks must be over before: a name, or {Task: name, Partition: same} to wait for the same "
     "partition alone.",
+    "Task.Uses": "Services of other jobs, by name: it waits until each is ready, and finds where it is reached as "
+    "SKREI_SERVICE_<NAME>.",
     "Task.Check": "When the task is ready; without one it is as soon as it runs.",
     "Check.HTTP": "Ready is what answers a GET with 200 to 399.",
     "Check.TCP": "Ready is what takes a connection.",
@@ -189,6 +191,8 @@ ALSO: Mapping[str, Schema] = {
     "Task.DependsOn": {"type": "array", "maxItems": spec.MAX_TASKS, "items": {"anyOf": [_FILLED, _DEPENDENCY]}},
     "Task.StopGrace": _span(0, "s", "[0-9]{1,3}"),
     "ExecCheck.Command": {"type": "array", "items": _FILLED, "minItems": 1},
+    "Task.Uses": {"type": "array", "maxItems": services.MAX_USES,
+                  "items": _FILLED | {"maxLength": spec.MAX_NAME_BYTES}},
     "Update.MaxSurge": {"type": "integer", "minimum": 1, "maximum": 100},
     "Update.ProgressDeadline": _span(10, "s", "[1-9][0-9]"),
     "Check.Interval": _span(1, "s", "[1-9][0-9]?"),

@@ -9,6 +9,7 @@ from skrei_domain.job_network import read_network
 from skrei_domain.job_params import engine_params, storage_params
 from skrei_domain.job_reading import Keys, Reading
 from skrei_domain.resources import parse_bytes, parse_cpu, parse_gpu
+from skrei_domain.services import read_uses
 from skrei_domain.spec import MAX_COUNT, MAX_ENV, MAX_NAME_BYTES
 from skrei_domain.wasm_legacy import lift_wasm
 
@@ -27,7 +28,7 @@ MAX_GPU = 10_000
 
 _TASK = Keys(
     *("Name", "Engine", "Publisher", "Env", "Meta", "InputSources", "ResultPaths", "Resources", "Network", "Timeouts"),
-    *("Logs", "Count", "DependsOn", "Check", "StopGrace"),
+    *("Logs", "Count", "DependsOn", "Check", "StopGrace", "Uses"),
 )
 _CONFIG = Keys("Type", "Params")
 _INPUT = Keys("Source", "Target", "Alias")
@@ -62,6 +63,7 @@ def read_task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     if task.get("Count") is not None:
         task["Count"] = reading.integer(task["Count"], f"{path}.Count", 1, MAX_COUNT, default=1)
     task["DependsOn"] = read_depends(reading, task.get("DependsOn"), path)
+    task["Uses"] = read_uses(reading, task.get("Uses"), f"{path}.Uses")
     return task
 
 

@@ -4,6 +4,7 @@ Fields are only ever added, each with a default; a change of meaning is a new `.
 attributes beside the record's own and never compared across machines.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
@@ -53,6 +54,8 @@ class RunOrder(Message):
     total_timeout_seconds: float | None = None
     traceparent: str = ""
     owner: bool = False
+    services: Mapping[str, str] | None = None
+    """Where what the task uses is reached: variables for its environment; None where it uses nothing."""
 
 
 class ExecutionWanted(Message):

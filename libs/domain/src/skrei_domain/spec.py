@@ -197,6 +197,7 @@ class TaskSpec(Part):
     check: Check | None = None
     stop_grace: int | None = None
     """Seconds between being asked to end and being ended; None: as its engine does where nobody says."""
+    uses: tuple[str, ...] | None = None
 
     @property
     def needs(self) -> tuple[Dependency, ...]:

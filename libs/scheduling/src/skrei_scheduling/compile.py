@@ -94,6 +94,7 @@ def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requir
         local=local,
         owner=owner and bool(local),
         ports=tuple(sorted({port.static for port in task.network.ports if port.static})),
+        uses=tuple((spec.namespace, name) for name in task.uses) if task.uses else (),
     )
 
 

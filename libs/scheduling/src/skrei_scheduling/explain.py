@@ -10,7 +10,7 @@ import numpy as np
 from skrei_domain.ids import short
 from skrei_domain.lifecycle import Membership
 from skrei_scheduling import memory, texts
-from skrei_scheduling.feasibility import FILTERS, FOR_GOOD, Feasibility, Filter
+from skrei_scheduling.feasibility import FILTERS, FOR_GOOD, USES, Feasibility, Filter
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import NodeRow, Requirement
 
@@ -47,6 +47,7 @@ class Explanation:
     refused: Mapping[str, int]  # filter -> nodes
     groups: tuple[Group, ...]
 
+    absent: tuple[str, ...] = ()  # services that it uses and nobody reaches
     no_match: bool = False  # of a job that runs on every node that matches, and none does
 
     @property
@@ -56,6 +57,8 @@ class Explanation:
             f"not enough nodes to run job. requested: {self.requested}, available: {self.available}, "
             f"suitable: {self.suitable}."
         )
+        if self.absent:
+            head = texts.WAITS_FOR_SERVICES.format(services="; ".join(self.absent))
         if self.no_match:
             head = texts.NO_MATCH.format(available=self.available)
         lines = [_line(group, self.known) for group in self.groups[:SHOWN_GROUPS]]
@@ -95,6 +98,7 @@ def explain(
     hopes = _hopes(requirement, matrix, nodes, now, keep)
     groups: list[Group] = []
     refused: dict[str, int] = {}
+    absent = [each for each in requirement.uses if not matrix.services.any(each)]
     for check in FILTERS:
         passing = check.passing(requirement, matrix)
         stopped = np.flatnonzero(open_rows & ~passing)
@@ -121,7 +125,13 @@ def explain(
         known=known,
         for_good=hopeless and not hopes,
         refused=refused,
-        groups=tuple(sorted(groups, key=lambda group: (-group.nodes, group.filter, group.sample))),
+        groups=tuple(
+            sorted(
+                (each for each in groups if not (absent and each.filter == USES)),
+                key=lambda group: (-group.nodes, group.filter, group.sample),
+            )
+        ),
+        absent=tuple(texts.NOT_SERVED.format(namespace=namespace, name=name) for namespace, name in absent),
     )
 
 

@@ -112,6 +112,15 @@ def _ports(requirement: Requirement, matrix: NodeMatrix) -> Mask:
     return mask
 
 
+def _uses(requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    mask = np.ones(matrix.rows, dtype=np.bool_)
+    matrix.services.close(mask, requirement.uses)
+    return mask
+
+
+USES = "uses"
+"""The filter of services: of one that nobody reaches is told once, not by every node."""
+
 FOR_GOOD = (
     Filter("engine", True, _engine, reasons.engine),
     Filter("storages", True, _storages, reasons.storages),
@@ -124,6 +133,7 @@ FOR_GOOD = (
 FOR_NOW = (
     Filter("membership", False, _member, lambda *_: "node is not approved yet"),
     Filter("connection", False, _connected, lambda *_: "node is disconnected"),
+    Filter(USES, False, _uses, reasons.uses),
     Filter("room", False, _room, reasons.room),
     Filter("ports", False, _ports, reasons.ports),
 )
@@ -151,6 +161,8 @@ class ClassMask:
         mask = self.candidates.copy()
         if self.requirement.ports:
             matrix.ports.close(mask, self.requirement.ports)
+        if self.requirement.uses:
+            matrix.services.close(mask, self.requirement.uses)
         return mask
 
     def with_room(self, matrix: NodeMatrix) -> Mask:

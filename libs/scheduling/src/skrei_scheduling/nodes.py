@@ -18,7 +18,8 @@ from skrei_domain.paths import Entry, read_entries
 from skrei_domain.resources import Resources
 from skrei_scheduling.labels import LabelColumn, Mask
 from skrei_scheduling.ports import PortLedger
-from skrei_scheduling.rows import NodeRow, Requirement
+from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement
+from skrei_scheduling.services import Service, Services
 
 TIE_BITS = 35
 """Of a node's 63-bit order key: ties by a hash of its id. Two of 10,000 nodes share one with odds of 1 in 700."""
@@ -67,6 +68,7 @@ class NodeMatrix:
         self.publishers: dict[str, Mask] = {}
         self.labels: dict[str, LabelColumn] = {}
         self.ports = PortLedger()
+        self.services = Services()
         self.fading: set[str] = set()  # nodes that could do something until a while ago
         self._free: list[list[int]] = []  # the same numbers again: one row at a time, lists are ten times faster
         self._capacity: list[tuple[int, ...]] = []
@@ -121,6 +123,14 @@ class NodeMatrix:
     def give_back_ports(self, node_id: str, ports: Iterable[int], job_id: str) -> None:
         """Take back what `take_ports` gave."""
         self.ports.give_back(self._row(node_id), ports, job_id)
+
+    def serve(self, job: JobRow, execution: ExecutionRow) -> Service | None:
+        """Take in what an execution of a service has become; return the service if more can reach it now."""
+        return self.services.put(job, execution, self._row(execution.node_id))
+
+    def told(self, namespace: str, uses: Iterable[str], node_id: str, *, turn: int) -> Mapping[str, str] | None:
+        """Return the variables that tell work on a node of its services; None where it does not reach all of them."""
+        return self.services.told([(namespace, name) for name in uses], self._row(node_id), turn=turn)
 
     def room(self, node_id: str) -> Resources:
         """What is free on a node."""

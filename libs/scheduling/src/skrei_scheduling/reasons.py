@@ -5,6 +5,7 @@ from skrei_domain.ids import short
 from skrei_domain.node import KEPT_HERE
 from skrei_domain.paths import hands_out, missing_root, read_entries
 from skrei_domain.resources import Resources
+from skrei_scheduling import texts
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.ranking import is_soft
 from skrei_scheduling.rows import NodeRow, Requirement
@@ -54,6 +55,18 @@ def capacity(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> st
 def room(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
     """It is full."""
     return "node is busy: job requires more " + _excess(requirement.resources, matrix.room(node.id), "is free")
+
+
+def uses(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
+    """It reaches nothing of a service."""
+    row = matrix.row_of[node.id]
+    namespace, name = next(each for each in requirement.uses if not matrix.services.reached(each, row))
+    if matrix.services.any((namespace, name)):
+        return (
+            f"does not reach service {name}, whose ports are open on other nodes' loopback alone; "
+            "SKREI_PORT_ADDRESS on those nodes opens them to others"
+        )
+    return texts.NOT_SERVED.format(name=name, namespace=namespace)
 
 
 def ports(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:

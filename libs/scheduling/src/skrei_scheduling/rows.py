@@ -56,7 +56,8 @@ class Requirement:
     """What a unit needs of a node: the class of work it belongs to (equal requirements are one class).
 
     `local` are the node's own paths that it wants; `owner`: for the control plane's owner, whom only some nodes hand
-    them to. `ports` are the node's ports that it wants by their numbers.
+    them to. `ports` are the node's ports that it wants by their numbers, `uses` the services (namespace, name) that it
+    has to reach.
     """
 
     engine: str
@@ -67,11 +68,12 @@ class Requirement:
     local: tuple[LocalPath, ...] = ()
     owner: bool = False
     ports: tuple[int, ...] = ()
+    uses: tuple[tuple[str, str], ...] = ()
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
         # The class is the key of every cache on the hot path; hashing six fields there costs more than the lookup.
-        needs = (self.resources.vector(), self.local, self.ports)
+        needs = (self.resources.vector(), self.local, self.ports, self.uses)
         parts = (self.engine, self.storages, self.publisher, self.constraints, *needs)
         object.__setattr__(self, "_hash", hash(parts))
 

@@ -27,6 +27,10 @@ RETRIED_TOO_OFTEN = "Job failed because it has been retried too many times"
 EXECUTIONS_FAILED = "Job failed because one or more executions failed"
 NODES_FAILED = "{failed} of {targets} nodes failed; on {node}: {reason}"
 NO_MATCH = "not matching nodes to run job out of {available} available nodes."
+NOT_SERVED = (
+    "service {name}: no job of type service or daemon with that name has a port that is ready in namespace {namespace}"
+)
+WAITS_FOR_SERVICES = "waiting for what it uses: {services}"
 NODE_LOST = "its node has been away for longer than {wait} (Offline.Wait)"
 NODE_CHANGED = "its node cannot run it any more: {reason}"
 NODE_REMOVED = "its node is not part of the cluster any more"

@@ -17,6 +17,7 @@ from skrei_scheduling.feasibility import Feasibility
 from skrei_scheduling.graph import Graph
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
+from skrei_scheduling.services import Service
 from skrei_scheduling.waiting import WaitingLine, fits
 
 LOADED_AT_ONCE = 500
@@ -44,6 +45,7 @@ class ClusterView:
         self._backoff_of: dict[str, tuple[str, Unit]] = {}
         self._streaks: dict[str, dict[Unit, int]] = {}  # job -> unit -> bad ends in a row, of what never ends
         self._last_bad: dict[str, dict[Unit, str]] = {}  # job -> unit -> where that was last
+        self._served: set[Service] = set()  # what more can reach since the last look at who waits
         self._per_node: dict[str, None] = {}  # open jobs that run once a node: a change of any node concerns them
 
     @classmethod
@@ -206,10 +208,18 @@ class ClusterView:
         for job_id in {change.row.job_id for change in changes.executions}:
             self._drop_if_done(job_id)
         woken = self.waiting.woken(self.matrix, touched, picky=self._picky) if touched and self.waiting else []
+        woken += self._woken_by_services()
         if self._line_moved:
             self._line_moved = False
             woken = list(dict.fromkeys((*woken, *self.sweep())))
-        return list(dict.fromkeys((*woken, *moved))) if moved else woken
+        return list(dict.fromkeys((*woken, *moved)))
+
+    def _woken_by_services(self) -> list[str]:
+        """Return the waiting jobs that reach now what they use, as many as there is room for."""
+        if not self._served:
+            return []
+        served, self._served = self._served, set()
+        return self.waiting.woken(self.matrix, set(self.nodes), picky=self._picky, using=served)
 
     def heed(self, locked: Locked) -> None:
         """Let go of jobs that had ended when their rows were locked: a hint that came late brought them back."""
@@ -254,8 +264,9 @@ class ClusterView:
             self.matrix.reserve(row.node_id, row.reserved)
         elif held and not row.holds:
             self.matrix.release(row.node_id, row.reserved)
-        if row.ports:
+        if row.ports or (old is not None and old.ports):
             self._put_ports(old, row)
+            self._serve(row)
         if row.holds or row.live:
             self.executions[row.id] = row
             if old is None:
@@ -275,6 +286,12 @@ class ClusterView:
         has = {port.port for port in row.ports} if row.holds else set()
         self.matrix.give_back_ports(row.node_id, had - has, row.job_id)
         self.matrix.take_ports(row.node_id, has - had, row.job_id)
+
+    def _serve(self, row: ExecutionRow) -> None:
+        """Note what an execution serves, if its job is there to serve."""
+        job = self.jobs.get(row.job_id)
+        if job is not None and job.kind.endless and (service := self.matrix.serve(job, row)) is not None:
+            self._served.add(service)
 
     def _reopen(self, row: ExecutionRow) -> None:
         """Bring the open units of the execution's job up to date."""

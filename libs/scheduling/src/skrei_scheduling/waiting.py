@@ -5,7 +5,7 @@ asked only about the nodes that changed, and only as many of its jobs are woken 
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from heapq import nsmallest
 from typing import TypeAlias
@@ -13,6 +13,7 @@ from typing import TypeAlias
 from skrei_scheduling.feasibility import accepts
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import JobRow, Requirement
+from skrei_scheduling.services import Service
 
 _NOTHING: Mapping[Requirement, int] = {}
 
@@ -104,8 +105,16 @@ class WaitingLine:
     def _in_order(self) -> list[tuple[Requirement, list[Turn]]]:
         return sorted(self._classes.items(), key=lambda each: each[1][0])
 
-    def woken(self, matrix: NodeMatrix, touched: set[str], *, picky: Callable[[str], bool]) -> list[str]:
-        """Return the jobs, first in line first, that the nodes of `touched` may have room for now.
+    def woken(
+        self,
+        matrix: NodeMatrix,
+        touched: set[str],
+        *,
+        picky: Callable[[str], bool],
+        using: Set[Service] = frozenset(),
+    ) -> list[str]:
+        """Return the jobs, first in line first, that the nodes of `touched` may have room for now; with `using` only
+        those that use one of these services.
 
         Room is counted as it is handed out, so that one freed place wakes one job and not a whole line. A `picky`
         job, which may not want that room, is woken without it, so that it never hides the one behind it.
@@ -117,11 +126,15 @@ class WaitingLine:
         woken: dict[str, None] = {}
         ports = _Ports(matrix)
         for requirement, line in self._in_order():
+            if using and using.isdisjoint(requirement.uses):
+                continue
             need = requirement.resources.vector()
             # Room is asked for first: there may be thousands of classes, and mostly none for any of them.
             open_rows = [row for row, free in room.items() if fits(need, free) and accepts(requirement, matrix, row)]
             if requirement.ports:
                 open_rows = [row for row in open_rows if ports.free(row, requirement.ports)]
+            for service in requirement.uses:
+                open_rows = [row for row in open_rows if matrix.services.reached(service, row)]
             if not open_rows:
                 continue
             for _, _, job_id in line:

@@ -147,6 +147,8 @@ class Task:
     gpu: str = ""
     timeout_seconds: int = 0
     depends_on: Sequence[str] = ()
+    uses: Sequence[str] = ()
+    """Services of other jobs, by name: it waits for them, and finds each as `SKREI_SERVICE_<NAME>`."""
     more: Fields = field(default_factory=dict)
 
     def document(self) -> Document:
@@ -164,6 +166,7 @@ class Task:
                 Resources=_filled(CPU=self.cpu, Memory=self.memory, Disk=self.disk, GPU=self.gpu),
                 Timeouts=_filled(ExecutionTimeout=self.timeout_seconds),
                 DependsOn=_texts(self.depends_on),
+                Uses=_texts(self.uses),
             )
             | dict(self.more)
         )

@@ -34,6 +34,7 @@ def environment(
     Raises HostVariableDenied where it does not, or where the host has no such variable.
     """
     made = {name: _value(name, text, host, allow) for name, text in task_env.items()}
+    made.update(order.services or {})
     made.update(system_variables(execution_id, order))
     return made
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -94,8 +94,22 @@ class Sender:
             job, spec = self._core.view.jobs.get(row.job_id), self._specs.get(row.job_id, row.job_version)
             if job is None or spec is None or job.version != row.job_version:
                 return None  # ended or updated meanwhile, or to be sent with the next sweep, which reads the spec
+            services: Mapping[str, str] | None = None
+            if uses := spec.tasks[row.task].uses:
+                services = self._core.view.matrix.told(row.namespace, uses, row.node_id, turn=row.partition)
+                if services is None:
+                    return None  # gone since it was placed: it is told once it is back, or placed again in the end
             now = self._clock.now()
-            run = order(row, job, spec, signer=self._signer, now=now, token=self._token, upload=self._upload)
+            run = order(
+                row,
+                job,
+                spec,
+                signer=self._signer,
+                now=now,
+                token=self._token,
+                upload=self._upload,
+                services=services,
+            )
         return ExecutionWanted(
             execution_id=row.id,
             revision=row.revision,

@@ -4,7 +4,7 @@ The leader holds compact requirements, not specs; this cache is bounded, and wha
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -28,6 +28,7 @@ class TaskText:
     json: str
     blobs: tuple[str, ...]
     execution_timeout_seconds: float | None
+    uses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,9 @@ def order(
     now: datetime,
     token: timedelta,
     upload: UploadGrant | None = None,
+    services: Mapping[str, str] | None = None,
 ) -> RunOrder:
-    """Return all that a node needs to run an execution."""
+    """Return all that a node needs to run an execution; `services` tell where what it uses is reached."""
     task = spec.tasks[row.task]
     left = None
     if job.total_timeout is not None:
@@ -116,6 +118,7 @@ def order(
         total_timeout_seconds=left,
         traceparent=job.traceparent,
         owner=job.owner,
+        services=services,
     )
 
 
@@ -131,4 +134,5 @@ def _task(task: TaskSpec) -> TaskText:
         json=task.model_dump_json(by_alias=True, exclude_defaults=True),
         blobs=tuple(found[0] for found in references if found is not None),
         execution_timeout_seconds=float(timeout) if timeout else None,
+        uses=task.uses or (),
     )

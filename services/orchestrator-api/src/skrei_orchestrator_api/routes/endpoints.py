@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from skrei_domain.services import address
 from skrei_orchestrator_api import schemas
 from skrei_orchestrator_api.deps import deps_of
 from skrei_orchestrator_api.describing import NAMESPACE, described
@@ -22,7 +23,7 @@ async def list_endpoints(request: Request) -> Response:
     items = [
         schemas.dump(
             {
-                "Address": _address(port["host"], port["port"]),
+                "Address": address(port["host"], port["port"]),
                 "Host": port["host"],
                 "Port": port["port"],
                 "Name": port["name"],
@@ -38,10 +39,6 @@ async def list_endpoints(request: Request) -> Response:
         if port["host"]  # its node has opened it
     ]
     return answer(request, schemas.page(items, ""))
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 ROUTES = [Route("/api/v1/orchestrator/jobs/{job_id}/endpoints", list_endpoints)]
