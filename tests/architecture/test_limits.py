@@ -130,11 +130,13 @@ def limits() -> Iterator[tuple[str, object]]:
                 yield f"{dotted}.{name}", field.default
 
 
+@pytest.mark.row("12/limits")
 def test_every_row_of_the_page_is_what_the_code_says() -> None:
     wrong = {row.where: row.value for row in rows() if shown(row.name, value_at(row.where)) != row.value}
     assert wrong == {}, "docs/LIMITS.md says another value than the code"
 
 
+@pytest.mark.row("12/limits")
 def test_every_limit_of_the_code_has_one_row() -> None:
     listed = [row.where for row in rows()]
     assert len(listed) == len(set(listed))

@@ -161,6 +161,40 @@ def test_a_job_that_names_a_publisher_of_the_original_leaves_its_result_here(
     assert told["Publisher"] == {"Type": name, "Params": {}}
 
 
+@pytest.mark.row("3.5/reference")
+def test_the_history_of_a_run_reads_as_that_of_the_original(api: httpx2.Client, stack: LiveStack) -> None:
+    job_id = stack.submit(sleeper_job(0.2))
+    stack.wait_for([job_id], SECONDS)
+    told = [(item["Type"][:3], item["Event"]["Topic"], item["Event"]["Message"]) for item in items(
+        api, f"jobs/{job_id}/history", limit=100
+    )]  # fmt: skip
+    assert [(level, topic, text.partition(" on n-")[0]) for level, topic, text in told] == [
+        ("Job", "Submission", "Job submitted"),
+        ("Exe", "Scheduling", "Requested execution"),
+        ("Job", "State Update", "Running"),
+        ("Exe", "Execution", "Running"),
+        ("Exe", "Execution", "Completed successfully"),
+        ("Job", "State Update", "Completed"),
+    ]
+
+
+@pytest.mark.row("3.5/reference")
+def test_the_history_of_a_stop_reads_as_that_of_the_original(api: httpx2.Client, stack: LiveStack) -> None:
+    job_id = stack.submit(sleeper_job(60))
+    stack.wait_until(lambda: stack.state_of(job_id) == "Running", SECONDS, "it runs")
+    api.request("DELETE", f"/orchestrator/jobs/{job_id}", json={"reason": "enough"})
+    wanted = "Execution stop requested because job has been stopped"
+
+    def messages() -> list[str]:
+        return [item["Event"]["Message"] for item in items(api, f"jobs/{job_id}/history", limit=100)]
+
+    stack.wait_until(lambda: "Stopped" in messages()[-1:] and wanted in messages(), SECONDS, "all of it is stopped")
+    (asked,) = (
+        item for item in items(api, f"jobs/{job_id}/history") if "requested to stop" in item["Event"]["Message"]
+    )
+    assert (asked["Event"]["Topic"], asked["Event"]["Details"]) == ("Scheduling", {"Reason": "enough"})
+
+
 # ---------------------------------------------------------------- paging and order
 
 

@@ -234,7 +234,7 @@ async def test_what_was_taken_over_is_fetched_from_the_publisher(postgres_url: s
     assert served[0].startswith(f"/results/{execution_id}.tar.gz?token=")
 
 
-@pytest.mark.row("1.8/failed")
+@pytest.mark.row("1.8/failed", "12/log-fallback")
 async def test_without_a_result_the_beginning_that_the_record_keeps_is_shown(api: Api) -> None:
     job_id = await api.submit()
     said = {"stdout": "out", "stderr": "err", "stdout_truncated": False, "stderr_truncated": False}

@@ -227,7 +227,7 @@ async def test_a_rerun_that_is_sent_again_with_its_token_is_the_same_version(api
     assert (bad.status_code, bad.json()["Code"]) == (400, "ValidationError")
 
 
-@pytest.mark.row("1.7/namespaces", "2.9/names-in-namespaces")
+@pytest.mark.row("1.7/namespaces", "2.9/names-in-namespaces", "12/name-everywhere")
 async def test_a_name_is_looked_for_in_its_namespace_or_in_all_of_them(api: Api) -> None:
     here, there = await api.submit(Name="same"), await api.submit(Name="same", Namespace="team")
     alone = await api.submit(Name="alone", Namespace="team")

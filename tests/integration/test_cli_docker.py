@@ -49,6 +49,7 @@ def test_it_fits_into_a_pipe_as_docker_run_does(environment: dict[str, str]) -> 
     assert re.fullmatch(rb"Job j-[0-9a-f-]{36}\n", piped.stderr)
 
 
+@pytest.mark.row("7.3/docker-run")
 def test_streams_exit_code_environment_and_folder_are_those_of_the_container(run: Typist) -> None:
     script = 'echo "$A in $(pwd)"; echo oh >&2; exit 42'
     done = run("-q", "-e", "A=one", "-w", "/tmp", BUSYBOX, "sh", "-c", script)

@@ -102,7 +102,7 @@ def test_what_is_not_the_program_s_doing_has_an_exit_code_of_its_own(
     assert b"More: skrei describe j-" in done.stderr
 
 
-@pytest.mark.row("7.4/wait")
+@pytest.mark.row("7.4/wait", "7.2/runtime")
 def test_an_id_alone_is_printed_by_whichever_flag_asks_for_it(skrei: Typist, module: Module) -> None:
     path = module(Say(b"x"))
     for flag in ("--id-only", "--wait=false", "--no-wait", "-d"):
@@ -121,7 +121,7 @@ def test_a_job_is_found_by_prefix_name_and_dash(skrei: Typist, module: Module) -
     skrei("stop", "found")
 
 
-@pytest.mark.row("7.4/follow")
+@pytest.mark.row("7.4/follow", "7.2/runtime")
 def test_a_file_with_follow_behaves_like_a_run(skrei: Typist, module: Module, tmp_path: Path) -> None:
     path = module(Say(b"from a file\n"), Exit(4))
     file = tmp_path / "job.yaml"

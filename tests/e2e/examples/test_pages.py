@@ -78,6 +78,7 @@ def test_what_a_command_prints_for_programs_has_the_schema_that_the_page_names(
     assert (compact.returncode, compact.stdout.count("\n")) == (0, 1)
 
 
+@pytest.mark.row("7.3/dry-run")
 def test_a_dry_run_prints_the_job_as_it_would_be_sent(ran: str, description: Any) -> None:
     done = said("job", "run", "--dry-run", "-o", "json", "examples/wasm/job.yaml")
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,6 +184,22 @@ async def test_an_engine_is_given_all_that_the_task_says(bench: Bench) -> None:
     data = base64.b64decode(exited.result.inline or "")
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert tar.getnames() == [".", "out", "stdout", "stderr", "out/made", "exitCode"]
+
+
+@pytest.mark.row("6.1/parallel")
+async def test_the_inputs_of_a_task_are_brought_at_the_same_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    meet = asyncio.Barrier(3)
+    plain = PlayedStorage.stage
+
+    async def stage(self: PlayedStorage, *asked: Any) -> Mount:
+        async with asyncio.timeout(5):
+            await meet.wait()  # none of them ends before all have begun
+        return await plain(self, *asked)
+
+    monkeypatch.setattr(PlayedStorage, "stage", stage)
+    task = a_task(InputSources=[an_input(f"/in/{number}", text="hi") for number in range(3)])
+    await bench.work.stage(a_stage(task=task), nobody)
+    assert not meet.broken
 
 
 async def test_a_blob_is_kept_while_it_is_used_and_given_back_at_the_end(bench: Bench) -> None:

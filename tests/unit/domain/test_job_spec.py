@@ -65,6 +65,13 @@ def test_amounts_and_durations_may_be_numbers_and_durations_texts() -> None:
     assert (task.timeouts.execution_timeout, task.timeouts.queue_timeout) == (300, 7)
 
 
+@pytest.mark.row("2.7/unicode")
+@pytest.mark.parametrize("name", ["A", "A_1", "ÄB", "ΣUM", "X__Y"])
+def test_names_of_variables_may_have_the_letters_of_any_language(name: str) -> None:
+    (task,) = parse_job(HELLO | {"Tasks": [HELLO["Tasks"][0] | {"Env": {name: "x"}}]})[0].tasks
+    assert task.env == {name: "x"}
+
+
 @pytest.mark.row("2.1/null-is-absent", "2.1/lists")
 def test_a_null_stands_for_an_absent_key_everywhere() -> None:
     nulls = dict.fromkeys(

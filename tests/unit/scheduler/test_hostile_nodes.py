@@ -429,6 +429,7 @@ def test_a_hello_out_of_bounds_is_refused_with_the_field_that_is(field: str) -> 
     assert reply.reply.refusal.message == f"this hello is not taken: {wrong_with_hello(hello, 1)}"
 
 
+@pytest.mark.row("12/sequences")
 def test_what_a_node_claims_to_have_applied_is_never_taken_back() -> None:
     data = a_hello_dict()
     data["executions"][3]["revision"] = 2  # the leader has never wanted a second one

@@ -184,6 +184,7 @@ def test_an_older_fact_changes_nothing_and_a_repeat_writes_nothing() -> None:
     assert settled(view, a_fact(state=S.RUNNING), a_fact(state=S.PUBLISHING)).empty
 
 
+@pytest.mark.row("12/sequences")
 def test_a_fact_moves_the_seen_revision_and_never_back() -> None:
     job = running()
     view = a_view(job, an_execution(job=job, revision=3, seen_revision=2, want=Want.STOP, revoked=True))

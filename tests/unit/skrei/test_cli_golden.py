@@ -114,7 +114,17 @@ def check(name: str, text: str) -> None:
     assert text == file.read_text("utf-8"), f"{file} says something else; GOLDEN=write writes it anew"
 
 
-@pytest.mark.row("7.2/tabular", "1.1/version-notify", "7.3/agent-version", "7.3/columns", "7.4/describe")
+@pytest.mark.row(
+    "7.2/tabular",
+    "1.1/version-notify",
+    "7.3/agent-version",
+    "7.3/columns",
+    "7.4/describe",
+    "3.5/printed",
+    "7.3/job-executions",
+    "7.3/job-history",
+    "7.3/job-versions",
+)
 @pytest.mark.row("7.3/job-list")
 @pytest.mark.row("7.3/job-describe")
 @pytest.mark.row("7.3/node-list")

@@ -115,7 +115,7 @@ def test_where_results_lie_is_told_with_how_many_they_are(capsys: pytest.Capture
     assert "A result of type s3 cannot be fetched from here" in err
 
 
-@pytest.mark.row("7.4/summary")
+@pytest.mark.row("7.4/summary", "12/cancelled-in-summary")
 def test_the_summary_counts_what_was_stopped_too() -> None:
     states = [execution(number, partition=number, state=state) for number, state in enumerate((9, 9, 10, 11, 4))]
     listed = tuple(Execution.parse(one) for one in states)

@@ -81,7 +81,7 @@ def test_a_job_is_submitted_followed_and_its_output_shown(run: Run, api: FakeApi
     assert "Warning: job ID is ignored" in err
 
 
-@pytest.mark.row("7.1/exit-codes")
+@pytest.mark.row("7.1/exit-codes", "3.5/printed")
 @pytest.mark.row("7.4/failed")
 def test_a_job_that_does_not_complete_exits_as_docker_run_does_with_its_reason(
     run: Run, api: FakeApi, job_file: Path

@@ -90,7 +90,7 @@ async def test_a_folder_for_each_partition_on_demand(tmp_path: Path) -> None:
     assert names_below(tmp_path / "out") == ["0/stdout", "1/stdout"]
 
 
-@pytest.mark.row("6.3/raw")
+@pytest.mark.row("6.3/raw", "7.3/job-get")
 async def test_raw_keeps_the_archives_as_they_are(tmp_path: Path) -> None:
     content = b"not even an archive"
     api, _ = api_of(content, archive(stdout="1"))

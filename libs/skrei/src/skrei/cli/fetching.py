@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from skrei import calls
 from skrei.archive import MOST_BYTES, MOST_ENTRIES, RATIO, Caps
 from skrei.cli import render
 from skrei.cli.grammar import Misuse, Values
@@ -28,7 +29,8 @@ async def _get(values: Values) -> None:
     job, inside = job_and_path(values.text("JOB"))
     limit = values.seconds("download-timeout-secs")
     async with AsyncClient(values.text("api")) as client:
-        found = await client.job(job_named(job, client.endpoint))
+        named = calls.job(job_named(job, client.endpoint), namespace=values.text("namespace"))
+        found = await client.send(named)
         folder = values.text("output-dir")
         target = Path(folder) if folder else _new_folder(found.id, overwrite=values.flag("overwrite"))
         with render.download_view() as view:

@@ -84,15 +84,15 @@ OBJECT = (one_of("--output", "For programs.", "json", "yaml", default="yaml", sh
 """How one thing is printed."""
 
 
-def page(limit: int, orders: tuple[str, ...]) -> tuple[Option, ...]:
-    """Return the options of a list that comes in pages."""
+def page(limit: int, orders: tuple[str, ...], *also: str) -> tuple[Option, ...]:
+    """Return the options of a list that comes in pages; `also` are other spellings of its orders."""
     return (
         integer("--limit", "How many to show; 0 is all.", "-n", default=limit),
         text("--next-token", "TOKEN", "Go on after an earlier page."),
         Option(
             ("--order-by",),
             "What to sort by.",
-            choices=orders,
+            choices=(*orders, *also),
             default="",
             metavar="|".join(orders),
             hidden=not orders,

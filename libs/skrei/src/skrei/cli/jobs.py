@@ -35,7 +35,14 @@ EXECUTIONS = Command(
     "job executions",
     "List the executions of a job.",
     "skrei.cli.jobs:executions",
-    (VERSION, ALL_VERSIONS, NAMESPACE, *page(0, ("created_at", "modified_at")), *WATCH, *TABLE),
+    (
+        VERSION,
+        ALL_VERSIONS,
+        NAMESPACE,
+        *page(0, ("created_at", "modified_at"), "create_time", "modify_time"),
+        *WATCH,
+        *TABLE,
+    ),
     (LAST,),
 )
 HISTORY = Command(
