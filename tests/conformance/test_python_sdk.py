@@ -50,7 +50,9 @@ def told(stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return {each["row"]: each["problem"] for each in rows}
 
 
-@pytest.mark.row("1.9/python-sdk", "1.9/python-errors", "1.9/python-nodes", "1.10/python-body", "1.9/sdk-host")
+@pytest.mark.row(
+    "1.9/python-sdk", "1.9/python-errors", "1.9/python-nodes", "1.10/python-body", "1.9/sdk-host", "1.5/order"
+)
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("name", ROWS)
 def test_the_sdk_s_row(name: str, told: dict[str, str]) -> None:

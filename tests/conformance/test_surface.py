@@ -198,7 +198,7 @@ def test_the_history_of_a_stop_reads_as_that_of_the_original(api: httpx2.Client,
 # ---------------------------------------------------------------- paging and order
 
 
-@pytest.mark.row("1.5/token-overrides")
+@pytest.mark.row("1.5/token-overrides", "1.5/order")
 def test_a_token_goes_on_as_it_began_whatever_the_query_says(api: httpx2.Client, stack: LiveStack, three: str) -> None:
     names = ["three", *("page-a", "page-b", "page-c")]
     for name in names[1:]:

@@ -81,7 +81,7 @@ async def test_a_proof_that_does_not_hold_is_401_and_what_is_none_400(api: Api) 
         assert (await api.http.request(method, f"{AUTH}/Nobody", json={})).status_code == 404
 
 
-@pytest.mark.row("1.2/config")
+@pytest.mark.row("1.2/config", "1.1/listen")
 async def test_the_config_is_told_without_secrets(postgres_url: str, nats_url: str, tmp_path: Any) -> None:
     changes = {
         "join_token_file": tmp_path / "join",

@@ -163,6 +163,7 @@ async def test_what_has_begun_or_ended_runs_again_as_the_next_version(api: Api, 
     assert (asked["job_id"], asked["trigger"]) == (job_id, "job-rerun")
 
 
+@pytest.mark.row("1.4/rerun")
 async def test_an_older_version_runs_again_with_its_own_spec_and_the_reason_that_was_given(api: Api) -> None:
     job_id = await updated(api)
     told = (await api.http.put(f"{JOBS}/{job_id}/rerun", json={"jobversion": 1, "Reason": "roll back"})).json()
@@ -207,6 +208,7 @@ async def test_of_two_reruns_at_once_the_second_finds_a_job_that_has_yet_to_run(
     assert (await read(api, job_id))["Job"]["Version"] == 2
 
 
+@pytest.mark.row("1.4/rerun")
 async def test_a_rerun_that_is_sent_again_with_its_token_is_the_same_version(api: Api) -> None:
     job_id = await api.submit(Name="mine", Count=1)
     await api.rows.state(job_id, "Completed", units_won=1)

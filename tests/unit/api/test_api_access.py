@@ -64,7 +64,7 @@ JOBS = "/api/v1/orchestrator/jobs"
         (Door.OPEN, THERE, True, Shown.OTHER, Caller.ANYBODY),
     ],
 )
-@pytest.mark.row("1.1/listen", "9.1/who-is-let-in")
+@pytest.mark.row("9.1/who-is-let-in")
 def test_who_is_let_in(door: Door, peer: str, passed_on: bool, shown: Shown, expected: Caller | Refusal) -> None:
     assert decide(Knock(door, peer, passed_on, shown)) is expected
 

@@ -1,5 +1,7 @@
 """What differs between two specs, as people read it."""
 
+import pytest
+
 from skrei_domain.job import parse_job
 from skrei_domain.job_diff import difference, same
 from skrei_domain.spec import JobSpec
@@ -25,6 +27,7 @@ def test_what_stands_around_a_change_is_told_and_what_is_far_is_not() -> None:
     assert all(line[:1] in "+- " for line in told.splitlines())
 
 
+@pytest.mark.row("2.9/diff")
 def test_the_letters_of_amounts_make_no_version_and_those_of_anything_else_do() -> None:
     assert same(a_spec(Resources={"Memory": "1GiB"}), a_spec(Resources={"memory": "1 gib"}))
     stored = a_spec()

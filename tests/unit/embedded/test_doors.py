@@ -12,6 +12,7 @@ from skrei_embedded.whereabouts import StackOptions, Whereabouts
 
 
 @pytest.mark.parametrize("text", [None, ""])
+@pytest.mark.row("1.1/listen")
 def test_nobody_else_is_let_in_unless_an_address_is_named(text: str | None) -> None:
     assert read_listen(text) == Listen(("127.0.0.1",), "127.0.0.1", "")
 

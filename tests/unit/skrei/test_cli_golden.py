@@ -124,6 +124,7 @@ def check(name: str, text: str) -> None:
     "7.3/job-executions",
     "7.3/job-history",
     "7.3/job-versions",
+    "7.2/object",
 )
 @pytest.mark.row("7.3/job-list")
 @pytest.mark.row("7.3/job-describe")

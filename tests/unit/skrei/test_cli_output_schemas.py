@@ -45,7 +45,7 @@ def address() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.row("7.3/columns")
+@pytest.mark.row("7.3/columns", "7.2/object")
 def test_the_output_for_programs_has_its_shape(
     name: str, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

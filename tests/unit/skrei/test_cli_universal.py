@@ -75,11 +75,13 @@ def test_what_names_none_is_refused(words: list[str], told: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.row("7.1/root-flags")
 def test_a_token_and_a_folder_take_effect_on_the_process() -> None:
     said("--token-file", "token", "--data-dir", "/d")
     assert (os.environ["SKREI_API_KEY"], os.environ["SKREI_DATA_DIR"]) == ("secret", "/d")
 
 
+@pytest.mark.row("7.1/root-flags")
 def test_what_stands_before_the_name_counts_as_if_it_stood_behind() -> None:
     words = ["--api-host", "h", "--api-port=1", "-c", "k=v", "list", "--api", "x"]
     assert before_command(words) == (["--api-host", "h", "--api-port=1", "-c", "k=v"], ["list", "--api", "x"])

@@ -55,7 +55,7 @@ def test_timeout_is_that_of_the_whole_job_and_queue_timeout_lies_within_it() -> 
         parse_job(docker_job("--timeout 5 --queue-timeout 30 ubuntu"))
 
 
-@pytest.mark.row("7.2/task-flags")
+@pytest.mark.row("7.2/task-flags", "7.2/task")
 def test_each_flag_of_a_task_stands_where_its_key_does() -> None:
     line = (
         "--entrypoint /bin/sh -w /w -e A=1 -o out:/out -i file:///d:/in -i s3://b/k -p s3://bucket/key,opt=region=eu "
@@ -81,7 +81,7 @@ def test_a_domain_makes_the_network_http() -> None:
     }
 
 
-@pytest.mark.row("7.2/job-flags")
+@pytest.mark.row("7.2/job-flags", "7.2/job")
 def test_each_flag_of_a_job_stands_where_its_key_does() -> None:
     job = docker_job("--name n --namespace s --priority 3 -l a=b,c=d --count 2 --constraints 'region=eu,!gpu' ubuntu")
     assert (job["Name"], job["Namespace"], job["Priority"], job["Count"]) == ("n", "s", 3, 2)

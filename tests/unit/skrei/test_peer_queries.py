@@ -90,3 +90,24 @@ def test_a_flag_of_the_peer_asks_for_what_it_asks_there(
 def test_a_stop_names_the_namespace(asks: Asks) -> None:
     method, path, query = asks(f"job stop {ID} --quiet --namespace s")
     assert (method, path, query["namespace"]) == ("DELETE", f"{JOBS}/{ID}", ["s"])
+
+
+@pytest.mark.row("7.3/agent")
+def test_the_config_of_the_agent_is_printed_without_its_envelope(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = {
+        "GET /api/v1/agent/config": {"config": {"API": {"Host": "127.0.0.1", "Port": 1234}}},
+        "GET /api/v1/agent/node": {"NodeID": "skrei", "NodeType": "Requester"},
+    }
+    with serving(FakeApi(answers)) as url:
+        monkeypatch.setenv("SKREI_API_URL", url)
+        printed = []
+        for what in ("config", "node"):
+            monkeypatch.setattr(sys, "argv", ["skrei", "agent", what])
+            main()
+            printed.append(capsys.readouterr().out)
+    config, node = printed
+    assert "API:\n  Host: 127.0.0.1\n  Port: 1234\n" in config
+    assert "config:" not in config
+    assert "NodeType: Requester\n" in node

@@ -52,6 +52,7 @@ _CPU = re.compile(_NUMBER + r"(?:e([+-]?[0-9]{1,3})|([numk]?))")
 _CPU_POWERS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3}
 _BYTES = re.compile(_NUMBER + r"([a-z]*)")
 _COMMAS = re.compile(r"([0-9]{1,3}(?:,[0-9]{3})+)(\.[0-9]*)?([a-z]*)")
+_SHARE = re.compile(_NUMBER + "%")
 _UNITS: dict[str, int] = {"": 1, "b": 1} | {
     unit + tail: base**power
     for power, unit in enumerate("kmgtpe", start=1)
@@ -87,6 +88,17 @@ def parse_bytes(text: str) -> int:
     if match is None or match.group(2) not in _UNITS:
         raise ValueError(f"{text!r} is not an amount of bytes: use digits with an optional unit (`512Mb`, `1GiB`)")
     return floor(Fraction(match.group(1)) * _UNITS[match.group(2)])
+
+
+def parse_share(text: str) -> Fraction | None:
+    """Return the share that `80%` is of a whole; None for a text that is none. Raises ValueError beyond 0 to 100 %."""
+    match = _SHARE.fullmatch("".join(text.split()))
+    if match is None:
+        return None
+    share = Fraction(match.group(1)) / 100
+    if not 0 < share <= 1:
+        raise ValueError(f"{text!r} is no share: use more than `0%`, at most `100%`")
+    return share
 
 
 def parse_gpu(text: str) -> int:

@@ -3,14 +3,14 @@
 import os
 import platform
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
 
 from skrei_compute_agent.settings import Settings
 from skrei_domain.node import Absent, Gpu, NodeInfo, Plugin
-from skrei_domain.resources import Resources, parse_bytes, parse_cpu
+from skrei_domain.resources import Resources, parse_bytes, parse_cpu, parse_share
 
 SHARE_PERCENT = 80
 """How much of memory and free disk is handed out unless the settings say: the rest is the system's and the agent's."""
@@ -60,23 +60,22 @@ def gpu_labels(gpus: Iterable[Gpu]) -> dict[str, str]:
 
 
 def capacity(settings: Settings) -> Resources:
-    """Return what is handed out: the settings' amounts, else all cores and a share of memory and free disk.
+    """Return what is handed out: the settings' amounts or shares, else all cores and a share of memory and free disk.
 
     Free disk moves with every execution: a node reads this once, when it starts.
     """
+    share, free = f"{SHARE_PERCENT}%", shutil.disk_usage(_nearest(settings.data_dir)).free
     return Resources(
-        cpu_milli=parse_cpu(settings.capacity_cpu) if settings.capacity_cpu else cores() * 1000,
-        memory_bytes=(
-            parse_bytes(settings.capacity_memory)
-            if settings.capacity_memory
-            else psutil.virtual_memory().total * SHARE_PERCENT // 100
-        ),
-        disk_bytes=(
-            parse_bytes(settings.capacity_disk)
-            if settings.capacity_disk
-            else shutil.disk_usage(_nearest(settings.data_dir)).free * SHARE_PERCENT // 100
-        ),
+        cpu_milli=_offered(settings.capacity_cpu or "100%", cores() * 1000, parse_cpu),
+        memory_bytes=_offered(settings.capacity_memory or share, psutil.virtual_memory().total, parse_bytes),
+        disk_bytes=_offered(settings.capacity_disk or share, free, parse_bytes),
     )
+
+
+def _offered(said: str, whole: int, parse: Callable[[str], int]) -> int:
+    """Return an amount, or a share of `whole` (`80%`)."""
+    share = parse_share(said)
+    return parse(said) if share is None else int(whole * share)
 
 
 def cores() -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from skrei_domain.bounds import LOWEST_PORT
-from skrei_domain.resources import parse_bytes, parse_cpu
+from skrei_domain.resources import parse_bytes, parse_cpu, parse_share
 from skrei_kit.settings import Settings as KitSettings
 
 KIB = 1024
@@ -76,13 +76,13 @@ class Settings(KitSettings):
     """What plugins are told, `docker_staging=volume,docker_pids=500`; docs/ENGINES.md lists the options."""
 
     capacity_cpu: str = ""
-    """Cores to hand out; empty: all."""
+    """Cores to hand out, or a share of them (`80%`); empty: all."""
 
     capacity_memory: str = ""
-    """Memory to hand out; empty: 80 % of what the machine has, the rest is the system's."""
+    """Memory to hand out, or a share; empty: 80 % of what the machine has, the rest is the system's."""
 
     capacity_disk: str = ""
-    """Disk to hand out; empty: 80 % of what is free under the data folder at the start."""
+    """Disk to hand out, or a share of what is free; empty: 80 % of what is free under the data folder at the start."""
 
     cache_bytes: int = 2 * GIB
     """How much of the disk fetched inputs may keep: a few images or data sets; the least used go first."""
@@ -155,14 +155,14 @@ class Settings(KitSettings):
     @field_validator("capacity_cpu")
     @classmethod
     def _cpu(cls, value: str) -> str:
-        if value:
+        if value and parse_share(value) is None:
             parse_cpu(value)
         return value
 
     @field_validator("capacity_memory", "capacity_disk")
     @classmethod
     def _bytes(cls, value: str) -> str:
-        if value:
+        if value and parse_share(value) is None:
             parse_bytes(value)
         return value
 
