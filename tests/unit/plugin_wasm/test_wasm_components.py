@@ -99,3 +99,18 @@ async def test_a_cut_component_does_not_compile(bench: Bench) -> None:
     code, message = failure(await bench.run(PROBE.read_bytes()[:5000]))
     assert code == "module-invalid"
     assert "does not compile" in message
+
+
+async def test_the_memories_of_one_component_stay_below_the_limit_together(bench: Bench) -> None:
+    instances = "".join(f"(core instance $i{number} (instantiate $m))" for number in range(40))
+    program = f"""
+    (component
+      (core module $m (memory 150) (func (export "f")))
+      {instances}
+      (func (export "mine") (canon lift (core func $i0 "f"))))
+    """
+    ran = bench.run(wat(program), Entrypoint="mine", memory_bytes=10_000_000)
+    code, message = failure(await ran)
+    assert code == "out-of-memory"
+    assert message.endswith("need more than Resources.Memory: 10000000 bytes")
+    assert (await bench.run(wat(program), Entrypoint="mine", memory_bytes=400_000_000)).exit_code == 0

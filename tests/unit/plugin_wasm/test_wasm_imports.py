@@ -1,5 +1,6 @@
 """Modules that import each other: by list, by name, from folders, and what cannot be."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -119,3 +120,80 @@ async def test_only_the_entrypoint_is_called(bench: Bench) -> None:
     )
     assert (await bench.run(program, Entrypoint="mine")).exit_code == 3
     assert (await bench.run(program)).exit_code == 2
+
+
+# ---------------------------------------------------------------- one instance each, their memories counted together
+
+
+COUNTER = """
+(module (global $n (mut i32) (i32.const 0))
+  (func (export "give") (result i32) (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n)))
+"""
+
+
+@pytest.mark.parametrize("listed", [["/lib/a.wasm", "/lib/b.wasm"], ["/lib/b.wasm", "/lib/a.wasm"]])
+async def test_a_module_that_two_import_is_one_whatever_the_order_of_the_list(
+    bench: Bench, tmp_path: Path, listed: list[str]
+) -> None:
+    put(tmp_path, "lib/b.wasm", wat(COUNTER))
+    put(tmp_path, "lib/a.wasm", wat('(module (import "b" "give" (func $b (result i32))) (export "give" (func $b)))'))
+    program = wat(
+        f'(module {EXIT} (import "a" "give" (func $a (result i32))) (import "b" "give" (func $b (result i32)))'
+        '(func (export "_start") (drop (call $a)) (call $exit (call $b))))'
+    )
+    outcome = await bench.run(program, mounts=[Mount(tmp_path / "lib", "/lib")], ImportModules=listed)
+    assert outcome.exit_code == 2
+
+
+async def test_many_modules_may_be_listed(bench: Bench, tmp_path: Path) -> None:
+    listed = [f"/lib/m{number}.wasm" for number in range(40)]
+    for target in listed:
+        put(tmp_path, target[1:], giving(1))
+    outcome = await bench.run(exiting("m39"), mounts=[Mount(tmp_path / "lib", "/lib")], ImportModules=listed)
+    assert outcome.exit_code == 1
+
+
+async def test_the_memories_of_all_modules_together_stay_below_the_limit(bench: Bench, tmp_path: Path) -> None:
+    listed = [f"/lib/m{number}.wasm" for number in range(30)]
+    for target in listed:
+        put(tmp_path, target[1:], wat('(module (memory 150) (func (export "give") (result i32) (i32.const 3)))'))
+    mounts = [Mount(tmp_path / "lib", "/lib")]
+    ran = bench.run(exiting("m0"), mounts=mounts, ImportModules=listed, memory_bytes=10_000_000)
+    code, message = failure(await ran)
+    assert (code, message) == (
+        "out-of-memory",
+        "the memories of all that the program is made of need more than Resources.Memory: 10000000 bytes",
+    )
+    outcome = await bench.run(exiting("m0"), mounts=mounts, ImportModules=listed[:1], memory_bytes=10_000_000)
+    assert outcome.exit_code == 3  # and so in the same child, that was limited before
+
+
+# ---------------------------------------------------------------- links that lead out
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "pipe", "device"])
+async def test_a_link_out_of_an_input_is_not_followed(bench: Bench, tmp_path: Path, kind: str) -> None:
+    lib, outside = tmp_path / "lib", put(tmp_path, "outside/m.wasm", giving(3))
+    lib.mkdir()
+    match kind:
+        case "file":
+            (lib / "m.wasm").symlink_to(outside)
+        case "folder":
+            (lib / "m.wasm").symlink_to(outside.parent)
+        case "pipe":
+            os.mkfifo(lib / "m.wasm")
+        case _:
+            (lib / "m.wasm").symlink_to("/dev/zero")
+    mounts = [Mount(lib, "/lib")]
+    code, message = failure(await bench.run(exiting("m"), mounts=mounts, ImportModules=["/lib/m.wasm"]))
+    assert code == "module-invalid"
+    assert message.startswith("ImportModules '/lib/m.wasm' is no file")
+    code, message = failure(await bench.run(exiting("/lib/m.wasm"), mounts=mounts))
+    assert code == "module-invalid"
+
+
+async def test_a_link_within_an_input_is_followed(bench: Bench, tmp_path: Path) -> None:
+    put(tmp_path, "lib/real.wasm", giving(3))
+    (tmp_path / "lib/m.wasm").symlink_to("real.wasm")
+    outcome = await bench.run(exiting("m"), mounts=[Mount(tmp_path / "lib", "/lib")], ImportModules=["/lib/m.wasm"])
+    assert outcome.exit_code == 3

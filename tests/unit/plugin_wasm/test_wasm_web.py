@@ -1,7 +1,9 @@
 """The HTTP functions of wasm programs: whom they reach, what they answer, and what a program's memory gets of it."""
 
 import asyncio
+import contextlib
 import socket
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -67,6 +69,13 @@ class Site:
             writer.write(f"HTTP/1.1 302 Found\r\nLocation: {path[4:]}\r\nContent-Length: 0\r\n\r\n".encode())
         elif path == "/silent":
             await reader.read()
+        elif path.startswith("/dripping"):
+            writer.write(b"HTTP/1.1 200 OK\r\n" + (b"X: " if path.endswith("head") else b"\r\n"))
+            while not reader.at_eof():
+                writer.write(b"x")
+                await writer.drain()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(1), 0.02)
         elif path == "/large":
             writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 300_000)
         else:
@@ -189,6 +198,35 @@ async def test_a_site_that_says_nothing_is_a_timeout(site: Site, monkeypatch: py
     with pytest.raises(Refused) as refused:
         await ask(Web(Outbound(None, LOCAL), local), f"http://a.example:{site.port}/silent")
     assert refused.value.result is Result.TIMEOUT
+
+
+@pytest.mark.parametrize("path", ["/dripping", "/dripping-head"])
+async def test_a_site_that_says_a_byte_now_and_then_meets_the_same_limit(
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(webs, "SECONDS", 0.3)
+    with pytest.raises(Refused) as refused:
+        await ask(Web(Outbound(None, LOCAL), local), f"http://a.example:{site.port}{path}")
+    assert refused.value.result is Result.TIMEOUT
+
+
+async def test_a_look_up_that_hangs_meets_the_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webs, "SECONDS", 0.1)
+    hangs = threading.Event()
+
+    def look_up(host: str, port: int) -> list[Found]:
+        hangs.wait(10)
+        return []
+
+    with pytest.raises(Refused) as refused:
+        await ask(Web(Outbound(None, LOCAL), look_up), "http://a.example/")
+    hangs.set()
+    assert refused.value.result is Result.TIMEOUT
+
+
+async def test_a_redirect_to_no_address_is_a_failure_of_the_site(bench: Bench, site: Site) -> None:
+    outcome = await bench.run(asking(f"{site.url}/to/http://[bad/"), network="Default")
+    assert outcome.exit_code == Result.NETWORK_ERROR
 
 
 async def test_tls_is_tried_and_its_failure_told() -> None:

@@ -63,15 +63,17 @@ class Images:
         waits = lock.locked()
         if waits:
             tell(f"waiting for {params.image}: it is being pulled for another job")
-        async with lock:
-            image = await self._daemon.image(params.image) if waits else None
-            if image is None:
-                await self._pull(params, tell)
-                image = await self._daemon.image(params.image)
-            if image is not None:
-                await self._check(image, params.image)
-        if not lock.locked():
-            self._pulling.pop(params.image, None)
+        try:
+            async with lock:
+                image = await self._daemon.image(params.image) if waits else None
+                if image is None:
+                    await self._pull(params, tell)
+                    image = await self._daemon.image(params.image)
+                if image is not None:
+                    await self._check(image, params.image)
+        finally:
+            if not lock.locked():
+                self._pulling.pop(params.image, None)
 
     async def _pull(self, params: DockerParams, tell: Tell) -> None:
         reference = parse(params.image)

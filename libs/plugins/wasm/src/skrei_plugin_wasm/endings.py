@@ -54,6 +54,11 @@ def explain(error: wasmtime.Trap | wasmtime.WasmtimeError, order: dict[str, Any]
             "module-invalid", f"unknown module \"{found[1]}\": the module imports '{found[2]}' from it; "
             "name the input that has it in ImportModules, or give it that name as Target",
         )  # fmt: skip
+    if os.strerror(errno.ENOMEM) in text:
+        return Failed(
+            "out-of-memory",
+            f"the memories of all that the program is made of need more than Resources.Memory: {order['memory']} bytes",
+        )
     if "GC heap out of memory" in text:
         return Failed(
             "out-of-memory", f"the program's objects need more than Resources.Memory: {order['memory']} bytes"

@@ -1,12 +1,41 @@
-"""Where the modules of a run lie: what a program sees at a path, as a file of this machine."""
+"""Where the modules of a run lie: what a program sees at a path, as a file of this machine.
 
+Inputs may hold links that lead out of them, made by whoever may write there. What is read is therefore judged after it
+was opened, by where the kernel says that it lies.
+"""
+
+import fcntl
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from skrei_plugin_wasm.endings import Failed
 from skrei_plugin_wasm.layout import File, guest_path
 
+MOST_MODULE_BYTES = 512 * 1024**2
+"""Of one module: the largest real ones, languages with their libraries, have some tens of megabytes."""
+_GETPATH = 50
+"""macOS' F_GETPATH, which Python has no name for before 3.12."""
 
-def locate(files: list[File], target: str) -> Path | None:
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something would lie: a path below (or that is) the source of an input."""
+
+    source: str
+    rest: str
+
+    @property
+    def path(self) -> Path:
+        """The path on this machine, links not looked at."""
+        return Path(self.source, self.rest) if self.rest else Path(self.source)
+
+
+def locate(files: list[File], target: str) -> Place | None:
     """Return where what a program sees at `target` would lie, in the deepest input above it; None below none."""
     wanted = guest_path(target)
     best: tuple[str, str] | None = None
@@ -17,24 +46,66 @@ def locate(files: list[File], target: str) -> Path | None:
             best = (at, file.source)
     if best is None:
         return None
-    rest = wanted[len(best[0].rstrip("/")) :].lstrip("/")
-    return Path(best[1], rest) if rest else Path(best[1])
+    return Place(best[1], wanted[len(best[0].rstrip("/")) :].lstrip("/"))
+
+
+def exists(place: Place) -> bool:
+    """Whether there is something that lies in its input."""
+    try:
+        with _opened(place):
+            return True
+    except OSError:
+        return False
 
 
 def read(files: list[File], target: str, what: str) -> bytes:
     """Return the module at `target`: a file, or a folder's only one. Raises Failed; `what` names who asks."""
-    path = locate(files, target)
-    if path is None:
+    place = locate(files, target)
+    if place is None:
         told = ", ".join(guest_path(file.target) for file in files) or "none"
         raise Failed("module-invalid", f"{what} '{target}' is at no input's target; inputs: {told}")
-    if path.is_dir():
-        found = sorted(one for one in path.iterdir() if one.suffix == ".wasm" and one.is_file())
+    try:
+        with _opened(place) as file:
+            kind = os.fstat(file).st_mode
+            if not stat.S_ISDIR(kind):
+                return _whole(file, f"{what} '{target}'")
+            found = sorted(name for name in os.listdir(file) if name.endswith(".wasm"))  # noqa: PTH208 - of an open folder
         if len(found) != 1:
             raise Failed(
                 "module-invalid", f"{what} '{target}' is a folder with {len(found)} files `*.wasm`; name one of them"
             )
-        path = found[0]
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
+        with _opened(Place(place.source, f"{place.rest}/{found[0]}" if place.rest else found[0])) as file:
+            return _whole(file, f"{what} '{target}'")
+    except OSError as error:
         raise Failed("module-invalid", f"{what} '{target}' is no file in its input") from error
+
+
+@contextmanager
+def _opened(place: Place) -> Iterator[int]:
+    """Open what lies in its input for reading. Raises OSError, also for what only seems to lie there."""
+    file = os.open(place.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)  # a pipe must not block
+    try:
+        root = os.path.realpath(place.source)
+        at = _where(file)
+        if at != root and not at.startswith(f"{root.rstrip('/')}/"):
+            raise PermissionError(f"{place.path} leads out of its input")
+        yield file
+    finally:
+        os.close(file)
+
+
+def _where(file: int) -> str:
+    """Return where an open file lies."""
+    if sys.platform == "darwin":
+        return fcntl.fcntl(file, _GETPATH, b"\0" * 1024).rstrip(b"\0").decode()
+    return str(Path(f"/proc/self/fd/{file}").readlink())
+
+
+def _whole(file: int, what: str) -> bytes:
+    told = os.fstat(file)
+    if not stat.S_ISREG(told.st_mode):
+        raise Failed("module-invalid", f"{what} is no file")
+    if told.st_size > MOST_MODULE_BYTES:
+        raise Failed("module-invalid", f"{what} has {told.st_size:,} bytes; a module has {MOST_MODULE_BYTES:,} at most")
+    with os.fdopen(os.dup(file), "rb") as opened:
+        return opened.read()

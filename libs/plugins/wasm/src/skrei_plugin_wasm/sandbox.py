@@ -21,8 +21,9 @@ from skrei_plugin_wasm.endings import Failed, explain, timeout, unknown_entrypoi
 from skrei_plugin_wasm.inputs import read
 from skrei_plugin_wasm.layout import File, LayoutError, Preopen, lay_out
 from skrei_plugin_wasm.linking import Linking, needs
+from skrei_plugin_wasm.memories import MOST_INSTANCES, bounded
 from skrei_plugin_wasm.modules import InvalidModule, Modules
-from skrei_plugin_wasm.web import Web
+from skrei_plugin_wasm.web import Web, most_bytes
 from skrei_plugin_wasm.web_functions import MODULE as WEB
 from skrei_plugin_wasm.web_functions import define
 
@@ -86,6 +87,8 @@ class Sandbox:
             failure = ["module-invalid", str(error)]
         except LayoutError as error:
             failure = ["input-invalid", str(error)]
+        except MemoryError:
+            failure = ["out-of-memory", f"it needs more than Resources.Memory: {order['memory']} bytes"]
         return pack(order, code, failure, started, time.monotonic())
 
     def tidy(self) -> None:
@@ -98,7 +101,7 @@ class Sandbox:
         preopens = lay_out(workdir, files, [(name, path) for name, path in order["outputs"]], stops=order["stops"])
         module = self._modules.get(read(files, order["module"], "EntryModule"))
         store = self._store = wasmtime.Store(self._engine)
-        store.set_limits(memory_size=order["memory"] or -1, table_elements=TABLE_ELEMENTS)
+        store.set_limits(memory_size=order["memory"] or -1, table_elements=TABLE_ELEMENTS, instances=MOST_INSTANCES)
         store.set_epoch_deadline(1)
         if self._interrupted:  # the epoch moved before the store could notice
             raise timeout(order)
@@ -109,7 +112,8 @@ class Sandbox:
                 if isinstance(module, wasmtime.Module):
                     self._call(store, module, files, order)
                     return 0
-                return self._command(store, module, order)
+                with bounded(order["memory"]):
+                    return self._command(store, module, order)
             except _Exit as exit_:
                 return exit_.code
             except wasmtime.ExitTrap as exit_:
@@ -118,8 +122,19 @@ class Sandbox:
                 raise explain(error, order) from error
 
     def _call(self, store: wasmtime.Store, module: wasmtime.Module, files: list[File], order: dict[str, Any]) -> None:
+        offered = {WASI} if self._web is None else {WASI, WEB}
+        if not order["imports"] and self._needs(module) <= offered:
+            self._enter(store, self._prepared(module, web=self._web is not None).instantiate(store), module, order)
+            return
+        beside = 0 if self._web is None else 2 * most_bytes(order["memory"])  # an answer, as it comes and as it is told
+        with bounded(order["memory"], beside):
+            instance = self._linked(store, module, files, order["imports"], offered)
+            self._enter(store, instance, module, order)
+
+    def _enter(
+        self, store: wasmtime.Store, instance: wasmtime.Instance, module: wasmtime.Module, order: dict[str, Any]
+    ) -> None:
         entrypoint: str = order["entrypoint"]
-        instance = self._instance(store, module, files, order["imports"])
         function = instance.exports(store).get(entrypoint)
         if not isinstance(function, wasmtime.Func):
             raise unknown_entrypoint(entrypoint, module)
@@ -141,13 +156,10 @@ class Sandbox:
 
     # ------------------------------------------------------------ linking
 
-    def _instance(
-        self, store: wasmtime.Store, module: wasmtime.Module, files: list[File], imports: list[str]
+    def _linked(
+        self, store: wasmtime.Store, module: wasmtime.Module, files: list[File], imports: list[str], offered: set[str]
     ) -> wasmtime.Instance:
         """Return the module with all that it imports: from us, from what the task lists, from inputs by name."""
-        offered = {WASI} if self._web is None else {WASI, WEB}
-        if not imports and self._needs(module) <= offered:
-            return self._prepared(module, web=self._web is not None).instantiate(store)
         linker = self._host(web=self._web is not None)
 
         def compiled(target: str) -> wasmtime.Module:
@@ -156,7 +168,7 @@ class Sandbox:
                 raise Failed("module-invalid", f"ImportModules '{target}' is a component; only modules can be imported")
             return found
 
-        linking = Linking(linker, store, files, compiled=compiled, offered=offered)
+        linking = Linking(linker, store, files, compiled=compiled, offered=offered, listed=imports)
         for target in imports:
             linking.load(target)
         linking.satisfy(module)

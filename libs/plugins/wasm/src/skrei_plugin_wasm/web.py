@@ -6,10 +6,14 @@ looked up once, and the connection goes to what was judged. So is each address t
 """
 
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from skrei_plugin_api.outbound import Forbidden, Found, Outbound, internet
@@ -26,6 +30,8 @@ MOST_REDIRECTS = 10
 """What browsers follow before they call it a loop is twice that; sites need two or three."""
 PIECE_BYTES = 256 * 1024
 """Read of an answer at once: the clock is looked at in between."""
+
+T = TypeVar("T")
 
 Resolve = Callable[[str, int], list[Found]]
 
@@ -106,7 +112,12 @@ class Web:
             location = next((value for name, value in answer.headers if name.lower() == "location"), "")
             if answer.status not in (301, 302, 303, 307, 308) or not location:
                 return answer
-            asked = _redirected(asked, answer.status, location)
+            try:
+                asked = _redirected(asked, answer.status, location)
+            except ValueError as error:
+                raise Refused(
+                    Result.NETWORK_ERROR, f"it redirects to {location[:200]!r}, which is no address"
+                ) from error
         raise Refused(Result.NETWORK_ERROR, f"more than {MOST_REDIRECTS} redirects")
 
     def _once(self, asked: Asked, most: int, until: float) -> Answer:
@@ -126,15 +137,22 @@ class Web:
             raise Refused(Result.TIMEOUT, "it does not answer in time") from error
         except (OSError, UnicodeError) as error:
             raise Refused(Result.NETWORK_ERROR, str(error)) from error
-        with sock:
+        with sock, _cut_off(sock, until):
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            if parts.scheme == "https":
-                sock = _secured(sock, host)
-            return _speak(sock, parts.netloc.rpartition("@")[2], path, asked, (most, until))
+            try:
+                secured = _secured(sock, host) if parts.scheme == "https" else sock
+                answer = _speak(secured, parts.netloc.rpartition("@")[2], path, asked, most)
+                _left(until)  # an answer without a length seems whole when it was cut off
+            except (Refused, TimeoutError) as error:
+                if time.monotonic() >= until:
+                    raise Refused(Result.TIMEOUT, "it does not answer in time") from error
+                raise
+            return answer
 
     def _connect(self, host: str, port: int, until: float) -> socket.socket:
         trouble: OSError | None = None
-        for family, kind, protocol, _, address in self._rules.choose(host, self._resolve(host, port)):
+        found = _in_time(lambda: self._resolve(host, port), until)
+        for family, kind, protocol, _, address in self._rules.choose(host, found):
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.settimeout(_left(until))
@@ -159,11 +177,10 @@ def _secured(sock: socket.socket, host: str) -> socket.socket:
         raise Refused(Result.NETWORK_ERROR, str(error)) from error
 
 
-def _speak(sock: socket.socket, authority: str, path: str, asked: Asked, limits: tuple[int, float]) -> Answer:
-    """Send one request over a connection, and read its whole answer: bytes, and until when. Raises Refused."""
+def _speak(sock: socket.socket, authority: str, path: str, asked: Asked, most: int) -> Answer:
+    """Send one request over a connection, and read its whole answer, up to so many bytes. Raises Refused."""
     import http.client  # with ssl 4 MB, for the programs that use the web
 
-    most, until = limits
     try:
         connection = http.client.HTTPConnection(authority)
         connection.sock = sock
@@ -174,7 +191,6 @@ def _speak(sock: socket.socket, authority: str, path: str, asked: Asked, limits:
             body += piece
             if len(body) > most:
                 raise Refused(Result.TOO_LARGE, f"its answer has more than {most} bytes")
-            sock.settimeout(_left(until))
         return Answer(response.status, tuple(response.getheaders()), bytes(body))
     except TimeoutError as error:
         raise Refused(Result.TIMEOUT, "it does not answer in time") from error
@@ -194,6 +210,44 @@ def _redirected(asked: Asked, status: int, location: str) -> Asked:
     if status in (307, 308) or asked.method in ("GET", "HEAD"):
         return Asked(asked.method, url, headers, asked.body)
     return Asked("GET", url, headers)
+
+
+@contextmanager
+def _cut_off(sock: socket.socket, until: float) -> Iterator[None]:
+    """Cut a connection when its time is over, whatever trickles over it: a timeout of sockets begins anew with each
+    byte."""
+    timer = threading.Timer(_left(until), lambda: _shut(sock))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):  # it is closed already
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _in_time(work: Callable[[], T], until: float) -> T:
+    """Return what `work` returns. Raises what it raises, and TimeoutError; it may then go on unheard."""
+    done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            done.put((work(), None))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
+            done.put((None, error))
+
+    threading.Thread(target=run, name="look-up", daemon=True).start()
+    try:
+        result, failed = done.get(timeout=_left(until))
+    except Empty as error:
+        raise TimeoutError from error
+    if failed is not None:
+        raise failed
+    return result  # type: ignore[return-value]  # None is only put beside an error, or as a T
 
 
 def _left(until: float) -> float:
