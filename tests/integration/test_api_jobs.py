@@ -423,6 +423,10 @@ async def test_a_job_comes_with_what_include_asks_for(api: Api) -> None:
     assert [item["ID"] for item in whole["Executions"]["Items"]] == [execution_id]
     assert [item["SeqNum"] for item in whole["History"]["Items"]] == [1]
     assert whole["History"]["NextToken"] == ""
+    await api.rows.execution(job_id, partition=1, ports='[{"name":"web","host":"::1","port":20000,"target":80}]')
+    reached = (await api.http.get(f"{JOBS}/{job_id}?include=endpoints")).json()["Endpoints"]
+    assert [item["Address"] for item in reached["Items"]] == ["[::1]:20000"]
+    assert reached == (await api.http.get(f"{JOBS}/{job_id}/endpoints")).json()
     assert set((await api.http.get(f"{JOBS}/{job_id}?include=")).json()) == {"Job"}
     assert (await api.http.get(f"{JOBS}/{job_id}?include=dreams")).status_code == 400
 

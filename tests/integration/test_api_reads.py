@@ -128,6 +128,32 @@ async def test_results_are_signed_addresses_of_the_winners_in_the_order_of_parti
     assert (await api.http.get(f"{JOBS}/{job_id}/results?execution_id=e-nope")).status_code == 404
 
 
+@pytest.mark.row("1.4/results-by-node")
+async def test_a_result_names_the_node_that_made_it_and_calls_it_as_it_calls_itself(api: Api) -> None:
+    job_id = await api.submit(Type="ops")
+    await api.rows.node("n-named")
+    for number, node_id in enumerate(("n-named", "n-forgotten")):
+        made = await api.rows.execution(job_id, partition=number, state="completed", node_id=node_id)
+        await api.rows.result(job_id, made, number, inline=b"x")
+    items = (await api.http.get(f"{JOBS}/{job_id}/results")).json()["Items"]
+    assert [item["Params"]["NodeID"] for item in items] == ["n-named", "n-forgotten"]
+    assert [item["Params"].get("NodeName") for item in items] == ["n-named", None]
+
+
+@pytest.mark.row("1.4/results-of-what-does-not-end", "B/results-of-what-does-not-end")
+@pytest.mark.parametrize("kind", ["service", "daemon"])
+async def test_what_does_not_end_has_no_results_but_what_an_execution_left_can_be_had(api: Api, kind: str) -> None:
+    job_id = await api.submit(Type=kind)
+    ended = await api.rows.execution(job_id, state="failed", observed="failed")
+    await api.rows.result(job_id, ended, inline=b"x", committed=False)
+    refused = await api.http.get(f"{JOBS}/{job_id}/results")
+    assert refused.status_code == 409
+    assert refused.json()["Message"] == f"job {job_id} is a {kind}: it runs until it is stopped, and has no results"
+    assert "--execution" in refused.json()["Hint"]
+    (item,) = (await api.http.get(f"{JOBS}/{job_id}/results?execution_id={ended}")).json()["Items"]
+    assert item["Params"]["ExecutionID"] == ended
+
+
 async def test_an_execution_tells_until_when_its_result_is_kept_and_whether_it_still_is(api: Api) -> None:
     job_id = await api.submit()
     execution_id = await api.rows.execution(job_id, state="completed", observed="completed")

@@ -279,20 +279,21 @@ async def ready(pool: asyncpg.Pool, job_id: str) -> list[Row]:
 
 
 _RESULT = """
-SELECT execution_id, task, partition, digest, size, created_at FROM results
-WHERE job_id = $1 AND (inline IS NOT NULL OR stored_at IS NOT NULL)
+SELECT r.execution_id, r.task, r.partition, r.digest, r.size, r.created_at, e.node_id
+FROM results r JOIN executions e ON e.id = r.execution_id
+WHERE r.job_id = $1 AND (r.inline IS NOT NULL OR r.stored_at IS NOT NULL)
 """
 
 
 async def results(pool: asyncpg.Pool, job_id: str, version: int) -> list[Row]:
     """Return the committed results that can still be fetched, in the order of tasks and partitions."""
-    sql = f"{_RESULT} AND job_version = $2 AND committed ORDER BY task, partition"
+    sql = f"{_RESULT} AND r.job_version = $2 AND r.committed ORDER BY r.task, r.partition"
     return list(await pool.fetch(sql, job_id, version))
 
 
 async def result_of(pool: asyncpg.Pool, job_id: str, execution_id: str) -> Row | None:
     """Return what one execution left, whether it counts or not, while it can still be fetched."""
-    row: Row | None = await pool.fetchrow(f"{_RESULT} AND execution_id = $2", job_id, execution_id)
+    row: Row | None = await pool.fetchrow(f"{_RESULT} AND r.execution_id = $2", job_id, execution_id)
     return row
 
 
@@ -394,6 +395,12 @@ async def find_node(pool: asyncpg.Pool, key: str) -> Row:
             component="NodeManager",
         )
     return rows[0]
+
+
+async def node_names(pool: asyncpg.Pool, node_ids: Sequence[str]) -> dict[str, str]:
+    """Return what these nodes call themselves, by id, as far as they are known."""
+    rows = await pool.fetch("SELECT id, info::json ->> 'name' AS name FROM nodes WHERE id = ANY($1)", node_ids)
+    return {row["id"]: row["name"] or "" for row in rows}
 
 
 async def blob(pool: asyncpg.Pool, digest: str) -> bytes | None:

@@ -37,9 +37,10 @@ TURN_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class ResultView:
-    """A result that can be fetched: `digest` and `size` are those of its tar.gz."""
+    """A result that can be fetched: `digest` and `size` are those of its tar.gz, `node_id` is who made it."""
 
     execution_id: str
+    node_id: str
     task: str
     partition: int
     digest: str
@@ -49,7 +50,15 @@ class ResultView:
     @classmethod
     def of(cls, row: lookups.Row) -> "ResultView":
         """Read a row of `results`."""
-        return cls(row["execution_id"], row["task"], row["partition"], row["digest"], row["size"], row["created_at"])
+        return cls(
+            row["execution_id"],
+            row["node_id"],
+            row["task"],
+            row["partition"],
+            row["digest"],
+            row["size"],
+            row["created_at"],
+        )
 
 
 class Record:
@@ -300,6 +309,10 @@ class Record:
     async def count_nodes(self) -> dict[str, int]:
         """Return how many nodes there are, and how many of them are heard."""
         return await lookups.count_nodes(self._pool)
+
+    async def node_names(self, node_ids: Sequence[str]) -> dict[str, str]:
+        """Return what these nodes call themselves, by id, as far as they are known."""
+        return await lookups.node_names(self._pool, node_ids)
 
     async def find_node(self, key: str) -> NodeView:
         """Return one node. Raises NotFound or Ambiguous."""

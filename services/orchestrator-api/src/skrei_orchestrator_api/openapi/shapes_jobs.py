@@ -248,7 +248,11 @@ RESULT = thing(
                 "Digest": TEXT,
                 "KeptUntil": TIME,
             },
-            {"Task": said(TEXT, "Whose it is, of a job of several tasks.")},
+            {
+                "Task": said(TEXT, "Whose it is, of a job of several tasks."),
+                "NodeID": said(TEXT, "Who made it."),
+                "NodeName": said(TEXT, "What that node calls itself, while it is known."),
+            },
         ),
     },
 )
@@ -349,7 +353,7 @@ SCHEMAS: dict[str, Schema] = {
     "JobAnswer": thing(
         "A job, and beside it what `include` asked for.",
         {"Job": ref("Job")},
-        {"History": ref("HistoryPage"), "Executions": ref("Executions")},
+        {"History": ref("HistoryPage"), "Executions": ref("Executions"), "Endpoints": ref("Endpoints")},
     ),
     "Stop": thing("Why.", {}, {"reason": TEXT}, examples=[{"reason": "not needed any more"}]),
     "Evaluation": thing(

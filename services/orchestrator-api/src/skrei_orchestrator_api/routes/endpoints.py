@@ -11,7 +11,9 @@ from skrei_orchestrator_api import schemas
 from skrei_orchestrator_api.deps import deps_of
 from skrei_orchestrator_api.describing import NAMESPACE, described
 from skrei_orchestrator_api.http import answer
+from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.routes.executions import job_of
+from skrei_orchestrator_api.views import JobView
 
 
 @described(answer="Endpoints", query=(NAMESPACE,), refusals=(404, 409))
@@ -20,7 +22,12 @@ async def list_endpoints(request: Request) -> Response:
     while an update goes on.
     """
     job = await job_of(request)
-    items = [
+    return answer(request, schemas.page(await endpoints_of(deps_of(request).record, job), ""))
+
+
+async def endpoints_of(record: Record, job: JobView) -> list[str]:
+    """Return where a job's ready executions are reached, as JSON texts."""
+    return [
         schemas.dump(
             {
                 "Address": address(port["host"], port["port"]),
@@ -34,11 +41,10 @@ async def list_endpoints(request: Request) -> Response:
                 "JobVersion": row["job_version"],
             }
         )
-        for row in await deps_of(request).record.ready(job.id)
+        for row in await record.ready(job.id)
         for port in json.loads(row["ports"])
         if port["host"]  # its node has opened it
     ]
-    return answer(request, schemas.page(items, ""))
 
 
 ROUTES = [Route("/api/v1/orchestrator/jobs/{job_id}/endpoints", list_endpoints)]

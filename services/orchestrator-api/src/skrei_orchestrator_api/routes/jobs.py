@@ -22,6 +22,7 @@ from skrei_orchestrator_api.describing import (
 )
 from skrei_orchestrator_api.http import answer, fields, read_json, text_in
 from skrei_orchestrator_api.joining import waits_for_any_node
+from skrei_orchestrator_api.routes.endpoints import endpoints_of
 from skrei_orchestrator_api.routes.executions import executions_of, job_of
 from skrei_orchestrator_api.routes.join import first_node_for
 
@@ -31,6 +32,7 @@ MAX_REASON = 4_096
 """Characters of a stop's reason: it is shown in tables and kept in history."""
 MAX_JOBS = 1_000
 """Jobs in one answer: with the largest specs that is 64 MiB, and a page of the usual ones takes 20 ms."""
+INCLUDED = frozenset({"history", "executions", "endpoints"})
 INCLUDED_HISTORY = 100
 """History items beside a job; more are paged through its own list."""
 LAST_SECOND = 253_402_300_799
@@ -59,7 +61,7 @@ async def submit(request: Request) -> Response:
     query=(
         NAMESPACE,
         VERSION,
-        Query("include", "What is told beside it: `history`, `executions`.", example="history,executions"),
+        Query("include", "What is told beside it: `history`, `executions`, `endpoints`.", example="history,executions"),
     ),
     refusals=(404, 409),
     cached=True,
@@ -73,13 +75,15 @@ async def get_job(request: Request) -> Response:
     text = f'{{"Job":{schemas.with_tasks(await record.whole_json(job), await record.task_states(job))}'
     asked = (word.strip().lower() for word in request.query_params.get("include", "").split(","))
     if wanted := {word for word in asked if word}:
-        if unknown := wanted - {"history", "executions"}:
-            raise Invalid(f"include: {', '.join(sorted(unknown))!r}; allowed: history, executions")
+        if unknown := wanted - INCLUDED:
+            raise Invalid(f"include: {', '.join(sorted(unknown))!r}; allowed: {', '.join(sorted(INCLUDED))}")
         if "history" in wanted:
             items = await record.history(job.id, first=1, limit=INCLUDED_HISTORY, version=job.version)
             text += f',"History":{schemas.page([schemas.dump(item) for item in items], "")}'
         if "executions" in wanted:
             text += f',"Executions":{schemas.page(await executions_of(record, job), "")}'
+        if "endpoints" in wanted:
+            text += f',"Endpoints":{schemas.page(await endpoints_of(record, job), "")}'
     return answer(request, text + "}", cached=True)
 
 

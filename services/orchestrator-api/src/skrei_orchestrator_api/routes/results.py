@@ -8,7 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from skrei_domain.errors import NotFound
+from skrei_domain.errors import Conflict, NotFound
+from skrei_domain.job_kinds import KINDS
+from skrei_domain.spec import decode
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
 from skrei_orchestrator_api.describing import HIDDEN, NAMESPACE, Query, described
@@ -17,6 +19,7 @@ from skrei_orchestrator_api.joining import seen_from
 from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.record import ResultView
 from skrei_orchestrator_api.routes.executions import job_of
+from skrei_orchestrator_api.views import JobView
 
 MOST_RESULTS = 256
 """Inline results in one answer: 16 MiB at most, and four times what a publisher asks for at once."""
@@ -47,7 +50,8 @@ def log_url(deps: Deps, execution_id: str, stream: str) -> str:
 async def list_results(request: Request) -> Response:
     """Return one address for each unit of a job's version that has a committed result, by task and partition.
 
-    `execution_id` (an id or the beginning of one) asks for what that execution left, whether it counts or not.
+    Of an ops job that is one for each node. A service or daemon job has none, for it does not end: 409. `execution_id`
+    (an id or the beginning of one) asks for what that execution left, of any job, whether it counts or not.
     """
     deps = deps_of(request)
     job = await job_of(request)
@@ -57,16 +61,30 @@ async def list_results(request: Request) -> Response:
         found = [] if one is None else [one]
     else:
         found = await deps.record.results(job.id, job.version)
+        if not found:
+            _check_ends(job)
     asked = request.headers.get("host", "")
     names = job.task_names
     place = {name: number for number, name in enumerate(names)}
     found = sorted(found, key=lambda result: (place.get(result.task, 0), result.partition))
-    told = [_address(deps, result, asked, many=bool(names)) for result in found]
+    nodes = await deps.record.node_names(sorted({result.node_id for result in found})) if found else {}
+    told = [_address(deps, result, asked, nodes.get(result.node_id, ""), many=bool(names)) for result in found]
     return answer(request, schemas.page([schemas.dump(each) for each in told], ""))
 
 
-def _address(deps: Deps, result: ResultView, asked: str, *, many: bool) -> dict[str, object]:
-    """Return one result as clients know it; of a job of several tasks it says whose it is."""
+def _check_ends(job: JobView) -> None:
+    """Refuse to list the results of a job of which no unit is ever done. Raises Conflict."""
+    kind = KINDS[decode(job.spec_json).type]
+    if kind.endless:
+        raise Conflict(
+            f"job {job.id} is a {kind}: it runs until it is stopped, and has no results",
+            hint="its output: skrei job logs; what one of its executions left: skrei job get --execution ID",
+            job_id=job.id,
+        )
+
+
+def _address(deps: Deps, result: ResultView, asked: str, node_name: str, *, many: bool) -> dict[str, object]:
+    """Return one result as clients know it, and which node made it; of a job of several tasks it says whose it is."""
     kept_until = result.created_at + timedelta(hours=deps.settings.result_ttl_hours)
     return {
         "Type": "urlDownload",
@@ -75,6 +93,8 @@ def _address(deps: Deps, result: ResultView, asked: str, *, many: bool) -> dict[
             "ExecutionID": result.execution_id,
             "PartitionIndex": result.partition,
             **({"Task": result.task} if many else {}),
+            "NodeID": result.node_id,
+            **({"NodeName": node_name} if node_name else {}),
             "Size": result.size,
             "Digest": result.digest,
             "KeptUntil": schemas.rfc3339(kept_until),
