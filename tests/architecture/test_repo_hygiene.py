@@ -180,3 +180,12 @@ def test_nothing_is_raised_where_groups_are_taken_apart() -> None:
         if isinstance(node, ast.Raise) or (isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.exit")
     ]
     assert not found
+
+
+def test_one_place_of_the_client_knows_the_paths_of_the_api() -> None:
+    """ADR 0015: what the command line and the Python client ask is a value of `skrei.calls`."""
+    client = ROOT / "libs/skrei/src/skrei"
+    others = [file for file in client.rglob("*.py") if file.parent != client / "calls"]
+    path = re.compile(r"""["'](?:/orchestrator|/agent|/api/v1)/""")
+    assert [str(file) for file in others if path.search(file.read_text("utf-8"))] == []
+    assert path.search((client / "calls/about_server.py").read_text("utf-8"))

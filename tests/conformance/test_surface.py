@@ -137,11 +137,12 @@ def test_an_execution_has_every_field_of_the_original_but_the_job(api: httpx2.Cl
 
 
 @pytest.mark.row("1.4/results-of-a-service")
-def test_results_of_a_service_are_a_list_that_may_be_empty(api: httpx2.Client, stack: LiveStack) -> None:
+def test_a_service_has_no_results_and_says_so(api: httpx2.Client, stack: LiveStack) -> None:
     job = sleeper_job(60)
     job["Job"]["Type"] = "service"
     job_id = stack.submit(job)
-    assert items(api, f"jobs/{job_id}/results") == []
+    refused = api.get(f"/orchestrator/jobs/{job_id}/results")
+    assert (refused.status_code, refused.json()["Code"]) == (409, "ResourceInUse")
     api.request("DELETE", f"/orchestrator/jobs/{job_id}", json={"reason": "seen"})
 
 

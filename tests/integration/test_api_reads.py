@@ -140,7 +140,7 @@ async def test_a_result_names_the_node_that_made_it_and_calls_it_as_it_calls_its
     assert [item["Params"].get("NodeName") for item in items] == ["n-named", None]
 
 
-@pytest.mark.row("1.4/results-of-what-does-not-end", "B/results-of-what-does-not-end")
+@pytest.mark.row("1.4/results-of-a-service", "B/results-of-a-service")
 @pytest.mark.parametrize("kind", ["service", "daemon"])
 async def test_what_does_not_end_has_no_results_but_what_an_execution_left_can_be_had(api: Api, kind: str) -> None:
     job_id = await api.submit(Type=kind)

@@ -36,6 +36,37 @@ HISTORY = [
     event(2, "Requested execution on n-0a1b2c3d", EXECUTIONS[0]["ID"], NodeID=NODE),
     event(3, "the image has no such program", EXECUTIONS[0]["ID"], IsError="true"),
 ]
+SERVICE = job(
+    "Running",
+    Name="web",
+    Type="service",
+    Count=2,
+    Version=3,
+    Tasks=[{"Name": "web", "Engine": {"Type": "docker"}}, {"Name": "cache", "Count": 1, "Engine": {"Type": "docker"}}],
+    TaskStates=[
+        {"Name": "web", "State": "Running", "Count": 2, "Completed": 0, "Running": 2, "DependsOn": []},
+        {"Name": "cache", "State": "Running", "Count": 1, "Completed": 0, "Running": 1, "DependsOn": []},
+    ],
+)
+REPLICAS = [
+    execution(1, 0, 6, NodeID=NODE, State="Running", Task="web", Ready=True),
+    execution(2, 1, 6, NodeID=NODE, State="Running", Task="web", Ready=False),
+    execution(3, 0, 6, NodeID=NODE, State="Running", Task="cache", Ready=True),
+]
+ENDPOINTS = [
+    {"Address": f"10.0.0.7:{port}", "Host": "10.0.0.7", "Port": port, "Name": name, "Task": task, "PartitionIndex": 0,
+     "ExecutionID": EXECUTIONS[0]["ID"], "NodeID": NODE, "JobVersion": version}
+    for port, name, task, version in ((20000, "http", "web", 3), (20001, "redis", "cache", 2))
+]  # fmt: skip
+
+
+def result(number: int, size: int, **params: Any) -> dict[str, Any]:
+    made_by = str(execution(number)["ID"])
+    told = {"URL": f"http://127.0.0.1:9/results/{made_by}.tar.gz?token=t", "ExecutionID": made_by, "Size": size}
+    more = {"PartitionIndex": number, "Digest": "sha256:0", "KeptUntil": "2026-09-02T10:00:00Z", "NodeID": NODE}
+    return {"Type": "urlDownload", "Params": told | more | params}
+
+
 LISTED = [
     job("Completed", Name="words", State={"StateType": "Completed", "Details": {"ExitCode": "3"}}),
     job("Queued", Name=ID, Tasks=[{"Name": "main", "Engine": {"Type": "docker"}, "Publisher": {"Type": ""}}]),
@@ -63,13 +94,28 @@ NODES = [
 ]
 
 
+NONE: dict[str, Any] = {"NextToken": "", "Items": []}
+
+
 def answers() -> dict[str, Any]:
     listed = {"NextToken": "", "Items": EXECUTIONS}
     told = {"NextToken": "", "Items": HISTORY}
     running = job("Running", count=2, State={"StateType": "Running"})
     return {
         f"GET {JOBS}": {"NextToken": "t0k", "Items": LISTED},
-        f"GET {JOBS}/{ID}": {"Job": running, "Executions": listed, "History": told},
+        f"GET {JOBS}/{ID}": {"Job": running, "Executions": listed, "History": told, "Endpoints": NONE},
+        f"GET {JOBS}/{ID}/results": {"NextToken": "", "Items": [result(0, 900), result(1, 2**21)]},
+        f"GET {JOBS}/web": {
+            "Job": SERVICE,
+            "Executions": {"NextToken": "", "Items": REPLICAS},
+            "History": NONE,
+            "Endpoints": {"NextToken": "", "Items": ENDPOINTS},
+        },
+        f"GET {JOBS}/everywhere": {"Job": job("Completed", ID="j-ops", Type="ops", Count=0)},
+        f"GET {JOBS}/j-ops/results": {
+            "NextToken": "",
+            "Items": [result(0, 900, NodeName="box"), result(1, 901, NodeID="n-2")],
+        },
         f"GET {JOBS}/{ID}/executions": listed,
         f"GET {JOBS}/{ID}/history": told,
         f"GET {JOBS}/{ID}/versions": {"NextToken": "", "Items": [job(Version=1), job(Version=2, Count=3)]},
@@ -141,6 +187,10 @@ def check(name: str, text: str) -> None:
         ("list-one-line.json", "job list -o json --no-pretty"),
         ("list.yaml", "job list -o yaml"),
         ("describe.txt", f"describe {ID}"),
+        ("describe-service.txt", "describe web"),
+        ("results.txt", f"job results {ID}"),
+        ("results-by-node.txt", "job results everywhere"),
+        ("results-of-one-node.csv", "job results everywhere --node box -o csv"),
         ("executions.txt", f"job executions {ID}"),
         ("executions.csv", f"job executions {ID} -o csv"),
         ("history.txt", f"job history {ID}"),

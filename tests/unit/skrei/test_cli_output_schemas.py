@@ -19,6 +19,7 @@ from tests.unit.skrei.test_cli_golden import ID, NODES, answers
 COMMANDS = {
     "job list": "job list",
     "job describe": f"job describe {ID}",
+    "job results": "job results everywhere",
     "job executions": f"job executions {ID}",
     "job history": f"job history {ID}",
     "job versions": f"job versions {ID}",

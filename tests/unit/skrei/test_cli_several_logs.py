@@ -1,7 +1,7 @@
 from typing import Any
 
-from skrei.cli.log_frames import LogQuery
 from skrei.cli.several_logs import chosen, labels_of
+from skrei.log_query import LogQuery
 from skrei.views import Execution
 
 
@@ -32,3 +32,7 @@ def test_of_each_unit_the_one_that_counts_is_chosen_else_the_newest() -> None:
 def test_a_line_says_what_tells_its_unit_from_the_others_and_no_more() -> None:
     assert labels_of(ALL) == {("main", 0): "main 0", ("main", 1): "main 1", ("then", 0): "then"}
     assert labels_of(ALL[:2]) == {("main", 0): "0", ("main", 1): "1"}
+
+
+def test_what_runs_on_every_node_is_told_by_its_node() -> None:
+    assert labels_of(ALL[:2], by_node=True) == {("main", 0): "n-1", ("main", 1): "n-1"}

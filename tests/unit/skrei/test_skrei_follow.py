@@ -3,8 +3,8 @@ import asyncio
 import httpx2
 import pytest
 
-from skrei import client as client_module
 from skrei import follow as module
+from skrei import transport
 from skrei.client import AsyncClient
 from skrei.errors import ApiError, Unreachable
 from skrei.follow import follow
@@ -21,7 +21,7 @@ ID = job()["ID"]
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_LOOK_SECONDS", 0.0)
     monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(client_module, "pause_seconds", lambda retry_after, attempt: 0.0)
+    monkeypatch.setattr(transport, "pause_seconds", lambda retry_after, attempt: 0.0)
 
 
 def api_of(jobs: list[object], histories: list[object]) -> FakeApi:

@@ -31,11 +31,14 @@ from skrei import (
     WaitTimeout,
     Wasm,
     client,
+    job_handle,
     job_results,
     jobs,
     nodes,
     sync,
+    sync_handle,
     sync_jobs,
+    transport,
 )
 from skrei import answers as answers_module
 from skrei import follow as follow_module
@@ -51,7 +54,7 @@ ACCEPTED = {"JobID": ID, "EvaluationID": "ev", "Warnings": ["careful"]}
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "pause_seconds", lambda retry_after, attempt: 0.0)
+    monkeypatch.setattr(transport, "pause_seconds", lambda retry_after, attempt: 0.0)
     monkeypatch.setattr(follow_module, "FIRST_LOOK_SECONDS", 0.0)
     monkeypatch.setattr(follow_module, "LONGEST_PAUSE_SECONDS", 0.001)
 
@@ -404,14 +407,14 @@ def test_any_engine_can_be_named() -> None:
 
 
 def methods_of(kind: type) -> dict[str, Any]:
-    members = {name: member for name, member in vars(kind).items() if not name.startswith("_")}
-    return {name: member for name, member in members.items() if inspect.isfunction(member)}
+    members = dict(inspect.getmembers(kind, inspect.isfunction))
+    return {name: member for name, member in members.items() if not name.startswith("_")}
 
 
 PAIRS = [
     (jobs.AsyncJobs, sync_jobs.Jobs),
-    (jobs.AsyncJobHandle, sync_jobs.JobHandle),
-    (job_results.AsyncResults, sync_jobs.Results),
+    (job_handle.AsyncJobHandle, sync_handle.JobHandle),
+    (job_results.AsyncResults, sync_handle.Results),
     (nodes.AsyncNodes, sync_jobs.Nodes),
     (client.AsyncClient, sync.Client),
 ]

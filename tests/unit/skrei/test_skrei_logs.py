@@ -36,7 +36,7 @@ async def test_frames_are_told_as_they_come_and_the_close_is_the_end() -> None:
 
     lines, path = await said(talk, follow=True)
     assert lines == [LogLine(1, "one\ntw"), LogLine(2, "oh")]
-    assert path == "/api/v1/orchestrator/jobs/a%20job/logs?execution_id=&follow=true&tail=false"
+    assert path == "/api/v1/orchestrator/jobs/a%20job/logs?execution_id=&follow=true&tail=false&namespace="
 
 
 @pytest.mark.parametrize("text", ['{"error":"job not found: a job","value":{"Type":0,"Line":""}}', "<html>", "[]"])

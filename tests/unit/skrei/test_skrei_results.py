@@ -180,7 +180,8 @@ async def test_a_job_that_left_nothing_makes_no_folder(tmp_path: Path) -> None:
 async def test_a_result_of_another_kind_is_named_not_fetched(tmp_path: Path) -> None:
     item = {"Type": "s3", "Params": {"Bucket": "b", "URL": "s3://b/key"}}
     api = FakeApi({f"GET {BASE}/results": {"Items": [item]}, f"GET {BASE}/executions": {"Items": []}})
-    assert (await fetched(api, tmp_path / "out")).unknown == (item,)
+    (unknown,) = (await fetched(api, tmp_path / "out")).unknown
+    assert (unknown.url, unknown.kind, unknown.document) == ("", "s3", item)
 
 
 # ---------------------------------------------------------------- what is there already

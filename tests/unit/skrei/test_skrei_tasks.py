@@ -3,9 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from skrei.client import AsyncClient
+from skrei.job_parts import Result
 from skrei.progress import Progress, best_attempts, of_several_tasks, unit_name
-from skrei.results import Fetched, Wish, fetch, task_folders
+from skrei.result_names import part_names, task_folders
+from skrei.results import Fetched, Wish, fetch
 from skrei.views import Execution, Job
 from tests.support.door import Door, archive, digest_of
 from tests.support.fake_api import FakeApi, execution, job
@@ -17,8 +21,8 @@ def names_below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
-def api_of(*left: tuple[str, int, bytes]) -> FakeApi:
-    """An API whose job left this: (task, partition, archive) each."""
+def api_of(*left: tuple[str, int, bytes], nodes: tuple[tuple[str, str], ...] = ()) -> FakeApi:
+    """An API whose job left this: (task, partition, archive) each; `nodes` are the id and name of who made each."""
     executions = [execution(number, partition) for number, (_, partition, _) in enumerate(left)]
     door = Door({str(one["ID"]): content for one, (_, _, content) in zip(executions, left, strict=True)})
     items = [
@@ -35,6 +39,8 @@ def api_of(*left: tuple[str, int, bytes]) -> FakeApi:
         }
         for one, (task, partition, content) in zip(executions, left, strict=True)
     ]
+    for item, (node_id, name) in zip(items, nodes, strict=False):
+        item["Params"] |= {"NodeID": node_id, "NodeName": name}  # type: ignore[operator]  # a dict of its own
     answers: dict[str, Any] = {f"GET {BASE}/results": {"NextToken": "", "Items": items}}
     return FakeApi(answers | {f"GET /results/{one['ID']}.tar.gz": door for one in executions})
 
@@ -92,9 +98,47 @@ async def test_one_task_s_result_alone_lies_in_the_folder_itself(tmp_path: Path)
     assert names_below(tmp_path / "out") == ["stdout"]
 
 
-def test_tasks_whose_names_are_one_to_a_file_system_have_folders_apart() -> None:
-    from skrei.download import Result
+@pytest.mark.row("6.3/several-nodes")
+async def test_what_each_node_left_lies_in_a_folder_named_as_it_calls_itself_also_of_one_alone(tmp_path: Path) -> None:
+    two = api_of(
+        ("", 0, archive(stdout="0")), ("", 1, archive(stdout="1")), nodes=(("n-1", "box one"), ("n-2", "box-two"))
+    )
+    got = await fetched(two, tmp_path / "two", by_node=True)
+    assert names_below(tmp_path / "two") == ["box-two/stdout", "box_one/stdout"]
+    assert got.by_node
+    assert got.partitions == {"box_one": tmp_path / "two/box_one", "box-two": tmp_path / "two/box-two"}
+    await fetched(api_of(("", 0, archive(stdout="0")), nodes=(("n-1", "box"),)), tmp_path / "one", by_node=True)
+    assert names_below(tmp_path / "one") == ["box/stdout"]
 
+
+async def test_of_several_tasks_on_several_nodes_each_task_has_its_nodes(tmp_path: Path) -> None:
+    nodes = (("n-1", "one"), ("n-2", "two"), ("n-1", "one"))
+    api = api_of(
+        ("a", 0, archive(stdout="0")), ("a", 1, archive(stdout="1")), ("b", 0, archive(stdout="2")), nodes=nodes
+    )
+    got = await fetched(api, tmp_path / "out", by_node=True)
+    assert names_below(tmp_path / "out") == ["a/one/stdout", "a/two/stdout", "b/one/stdout"]
+    assert got.partitions["b/one"] == tmp_path / "out/b/one"
+
+
+def made_on(*nodes: tuple[str, str]) -> list[Result]:
+    return [
+        Result(url="/", execution_id=f"e-{number}", partition=number, node_id=node_id, node_name=name)
+        for number, (node_id, name) in enumerate(nodes)
+    ]
+
+
+def test_nodes_that_call_themselves_the_same_are_told_apart_by_their_ids() -> None:
+    same = made_on(("n-11111111-a", "box"), ("n-22222222-b", "Box"), ("n-3", ""))
+    assert part_names(same, by_node=True) == {"e-0": "box-n-11111111", "e-1": "Box-n-22222222", "e-2": "n-3"}
+    assert part_names(same) == {"e-0": "0", "e-1": "1", "e-2": "2"}
+
+
+def test_results_of_nodes_that_nobody_names_are_told_apart_by_partition() -> None:
+    assert part_names(made_on(("", ""), ("", "")), by_node=True) == {"e-0": "0", "e-1": "1"}
+
+
+def test_tasks_whose_names_are_one_to_a_file_system_have_folders_apart() -> None:
     names = ["a", "A", "a/", "..", "a_"]
     found = task_folders([Result(url="", execution_id=name, partition=0, task=name) for name in names])
     assert found == {"a": "a", "A": "A-2", "a/": "a_", "..": "result", "a_": "a_-2"}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from skrei.errors import Unauthorized as Unauthorized
     from skrei.errors import Unreachable as Unreachable
     from skrei.errors import WaitTimeout as WaitTimeout
-    from skrei.jobs import AsyncJobHandle as AsyncJobHandle
+    from skrei.job_handle import AsyncJobHandle as AsyncJobHandle
     from skrei.model import Docker as Docker
     from skrei.model import Engine as Engine
     from skrei.model import Input as Input
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from skrei.model import Task as Task
     from skrei.model import Wasm as Wasm
     from skrei.sync import Client as Client
-    from skrei.sync_jobs import JobHandle as JobHandle
+    from skrei.sync_handle import JobHandle as JobHandle
+    from skrei.tagged import NotModified as NotModified
+    from skrei.tagged import Tagged as Tagged
     from skrei_domain.errors import SkreiError as SkreiError
 
 __version__ = "0.1.0"
@@ -40,10 +42,12 @@ _ERRORS = (
 )
 _WHERE = {
     "AsyncClient": "skrei.client",
-    "AsyncJobHandle": "skrei.jobs",
+    "AsyncJobHandle": "skrei.job_handle",
     "Client": "skrei.sync",
-    "JobHandle": "skrei.sync_jobs",
+    "JobHandle": "skrei.sync_handle",
+    "NotModified": "skrei.tagged",
     "SkreiError": "skrei_domain.errors",
+    "Tagged": "skrei.tagged",
     **dict.fromkeys(("Docker", "Engine", "Input", "JobSpec", "Task", "Wasm"), "skrei.model"),
     **dict.fromkeys(_ERRORS, "skrei.errors"),
 }

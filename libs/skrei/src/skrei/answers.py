@@ -41,11 +41,17 @@ def problem_of(status: int, body: bytes, endpoint: str, said: str) -> ApiError:
     message = (told.get("Message") or told.get("Error") or told.get("error")) if isinstance(told, dict) else None
     if not isinstance(told, dict) or (not message and "Code" not in told):
         return not_skrei(endpoint, said, status)
+    return refusal_of(told, status)
+
+
+def refusal_of(told: Document, status: int = 0) -> ApiError:
+    """Return the error in a documented error body; its own `Status` counts where none is given."""
+    status = status or int(told.get("Status") or 0)
     details = told.get("Details") or {}
     if status in (401, 403):  # the message begins with words that other people's clients look for
         message = details.get("Reason") or message
     error = BY_STATUS.get(status, ApiError)(
-        str(message or f"The API answered {status}."),
+        str(told.get("Message") or told.get("Error") or told.get("error") or f"The API answered {status}."),
         status=status,
         api_code=str(told.get("Code") or ""),
         hint=str(told.get("Hint") or ""),

@@ -1,88 +1,26 @@
-"""The asynchronous client: `client.jobs` and `client.nodes` for programs, one method below them for each call.
+"""The asynchronous client: `client.jobs` and `client.nodes` for programs, one method below them for each call."""
 
-Whatever may be sent twice is sent again while the API says "a little later" (429, 503), and when the connection broke
-off after this client had once been answered (a restart of the API): a submission carries an idempotency token, so
-that asking twice never makes two jobs.
-"""
-
-import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
 from functools import cached_property
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
-
-import httpx2
+from typing import TYPE_CHECKING, Any
 
 from skrei import calls, streams
-from skrei.answers import (
-    ATTEMPTS,
-    CONNECT_SECONDS,
-    TIMEOUT_SECONDS,
-    document_of,
-    pause_seconds,
-    problem_of,
-    said_of,
-)
-from skrei.calls import Call
-from skrei.credentials import headers_for
-from skrei.endpoint import API, is_loopback, resolve
-from skrei.errors import Unreachable
+from skrei.job_parts import Endpoint, Result
+from skrei.log_query import LogQuery
+from skrei.transport import Transport
 from skrei.views import Document, Event, Execution, HistoryItem, Job, JobDetails, LogLine, Node, Page, Submitted
-from skrei_domain.errors import SkreiError
 
 if TYPE_CHECKING:
     from skrei.jobs import AsyncJobs
     from skrei.nodes import AsyncNodes
 
-T = TypeVar("T")
 
-
-class AsyncClient:
+class AsyncClient(Transport):
     """Talks to one API. Use it as an async context manager, or call `close`.
 
     `endpoint` and `token` are what the environment says where they are not given: SKREI_API_URL; SKREI_API_KEY, else
     the file named in SKREI_API_KEY_FILE, else the owner's token of a stack of this user on this machine.
     """
-
-    def __init__(
-        self,
-        endpoint: str | None = None,
-        *,
-        token: str = "",
-        timeout_seconds: float = TIMEOUT_SECONDS,
-        transport: httpx2.AsyncBaseTransport | None = None,
-    ) -> None:
-        self.endpoint = resolve(endpoint, os.environ)
-        self._token = token
-        self.answered = False
-        """Whether this API has answered once: then it is worth waiting for."""
-        self._http = httpx2.AsyncClient(
-            base_url=self.endpoint,
-            timeout=httpx2.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
-            transport=transport,
-            trust_env=not is_loopback(self.endpoint),
-        )
-        # Downloads are opened by what their address holds: nobody behind one is told who asks the API.
-        self._doors = httpx2.AsyncClient(
-            timeout=httpx2.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
-            transport=transport,
-            trust_env=not is_loopback(self.endpoint),
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-        await self._doors.aclose()
 
     @cached_property
     def jobs(self) -> "AsyncJobs":
@@ -97,8 +35,6 @@ class AsyncClient:
         from skrei.nodes import AsyncNodes
 
         return AsyncNodes(self)
-
-    # -------------------------------------------------------------- one method for each call
 
     async def alive(self) -> bool:
         """Return whether the API says that it is well; raises Unreachable where nobody answers."""
@@ -138,7 +74,11 @@ class AsyncClient:
         """Return a job's executions, oldest first; `limit` 0 is all."""
         return await self.send(calls.executions(job_id, limit=limit))
 
-    async def results(self, job_id: str, *, execution_id: str = "") -> Page[Document]:
+    async def endpoints(self, job_id: str) -> Page[Endpoint]:
+        """Return where a job's ready executions are reached."""
+        return await self.send(calls.endpoints(job_id))
+
+    async def results(self, job_id: str, *, execution_id: str = "") -> Page[Result]:
         """Return where a job's results can be fetched; `execution_id` asks for what that execution left."""
         return await self.send(calls.results(job_id, execution_id=execution_id))
 
@@ -147,10 +87,33 @@ class AsyncClient:
         return await self.send(calls.node(node_id))
 
     async def logs(
-        self, job_id: str, *, execution_id: str = "", follow: bool = False, tail: bool = False
+        self,
+        job_id: str,
+        *,
+        execution_id: str = "",
+        follow: bool = False,
+        tail: bool = False,
+        lines: int | None = None,
+        task: str = "",
+        partition: int | None = None,
+        version: int = 0,
     ) -> AsyncIterator[LogLine]:
-        """Yield a job's output until its end (`follow` waits for more). Raises LogsFailed on an error frame."""
-        async for line in streams.logs(self, job_id, execution_id=execution_id, follow=follow, tail=tail):
+        """Yield a job's output until its end (`follow` waits for more). Raises LogsFailed on an error frame.
+
+        It is that of one execution: the one that is named, else the latest of `task` and `partition` (of any, where
+        those are not given). `lines`: of what was said before only so many of each stream; `tail`: nothing of it.
+        """
+        query = LogQuery(
+            job_id,
+            execution_id,
+            follow=follow,
+            tail=tail,
+            lines=lines,
+            task=task,
+            partition=partition,
+            version=version,
+        )
+        async for line in streams.logs(self, query):
             yield line
 
     async def events(self, job_id: str, *, after: int = 0, stay: bool = False) -> AsyncIterator[Event]:
@@ -161,84 +124,3 @@ class AsyncClient:
         """
         async for event in streams.events(self, job_id, after=after, stay=stay):
             yield event
-
-    # -------------------------------------------------------------- transport
-
-    def download(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[httpx2.Response]:
-        """Open the address of a result; whatever is answered is the caller's to judge. Raises what HTTPX raises.
-
-        Identity: the file is a tar.gz already, and its size is checked against what arrived.
-        """
-        address = httpx2.URL(self.endpoint).join(url)
-        return self._doors.stream("GET", address, headers={"Accept-Encoding": "identity", **headers})
-
-    async def send(self, call: Call[T]) -> T:
-        """Send a call and return what it answers. Raises ApiError (and its kinds), NotSkrei or Unreachable."""
-        return call.read(
-            await self.call(call.method, call.path, query=call.query, body=call.body, repeatable=call.repeatable)
-        )
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Document | None = None,
-        repeatable: bool | None = None,
-    ) -> Document:
-        """Send one request below /api/v1 and return the document. Raises ApiError or Unreachable."""
-        again = method == "GET" if repeatable is None else repeatable
-        wanted = {key: value for key, value in (query or {}).items() if value not in ("", ())}
-        for attempt in range(1, ATTEMPTS + 1):
-            problem: SkreiError
-            retry_after = ""
-            try:
-                response = await self._http.request(
-                    method, API + path, params=wanted, json=body, headers=self.headers()
-                )
-            except httpx2.TransportError as error:
-                problem = self._silent(error)
-                # Who never answered may not be there at all: that is told at once.
-                passing = self.answered
-                cause: Exception | None = error
-            else:
-                self.answered = True
-                if response.status_code == httpx2.codes.OK:
-                    return document_of(response.content, self.endpoint, _said(response))
-                refused = problem_of(response.status_code, response.content, self.endpoint, _said(response))
-                problem, passing, cause = refused, refused.may_pass, None
-                retry_after = response.headers.get("Retry-After", "")
-            if not (again and passing and attempt < ATTEMPTS):
-                raise problem from cause
-            await asyncio.sleep(pause_seconds(retry_after, attempt))
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def stream(
-        self, path: str, query: Mapping[str, str], headers: Mapping[str, str]
-    ) -> AbstractAsyncContextManager[httpx2.Response]:
-        """Open an answer that goes on; whatever it is, it is the caller's to judge. Raises what HTTPX raises."""
-        return self._http.stream("GET", API + path, params=query, headers={**self.headers(), **headers})
-
-    def headers(self) -> dict[str, str]:
-        """Return what says who asks."""
-        return {"Authorization": f"Bearer {self._token}"} if self._token else headers_for(self.endpoint)
-
-    def _silent(self, error: httpx2.TransportError) -> Unreachable:
-        if isinstance(error, httpx2.TimeoutException):
-            return Unreachable(
-                f"The API at {self.endpoint} did not answer in time.", hint="Look at the log of `skrei serve`."
-            )
-        return self.unreachable()
-
-    def unreachable(self) -> Unreachable:
-        """Return the error of an API that does not answer."""
-        return Unreachable(
-            f"No Skrei API answers at {self.endpoint}.",
-            hint="Start one with `skrei serve`, or name another with --api URL (or SKREI_API_URL).",
-            endpoint=self.endpoint,
-        )
-
-
-def _said(response: httpx2.Response) -> str:
-    return said_of(response.status_code, response.reason_phrase, response.headers)

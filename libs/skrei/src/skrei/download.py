@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -13,6 +12,7 @@ import httpx2
 from skrei.answers import problem_of, said_of
 from skrei.client import AsyncClient
 from skrei.errors import ApiError, DownloadFailed
+from skrei.job_parts import Result
 
 TRIES = 6
 """Tries in a row that bring nothing: with their pauses half a minute, the restart of a whole stack."""
@@ -27,20 +27,6 @@ ERROR_BYTES = 64 * 1024
 
 _EXPIRED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What is to be fetched. `size` and `digest` (`sha256:…`) are empty where the API does not tell them."""
-
-    url: str
-    execution_id: str
-    partition: int
-    size: int | None = None
-    digest: str = ""
-    kept_until: str = ""
-    task: str = ""
-    """Whose it is, of a job of several tasks; empty for a job of one."""
 
 
 class Meter(Protocol):

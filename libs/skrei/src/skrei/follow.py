@@ -61,7 +61,7 @@ async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
 async def _moved(client: AsyncClient, job: Job, executions: tuple[Execution, ...]) -> tuple[Execution, ...]:
     if not asks_who_moved(job, executions):
         return ()
-    return (await client.send(calls.executions(job.id, limit=MOST_STAGING, moved_last=True))).items
+    return (await client.send(calls.executions(job.id, limit=MOST_STAGING, order_by="modified_at", reverse=True))).items
 
 
 async def _news(client: AsyncClient, job_id: str, token: str, seen: int) -> tuple[str, tuple[HistoryItem, ...]]:

@@ -1,23 +1,20 @@
-"""`client.jobs`: jobs as things that one runs, waits for, reads and stops."""
+"""`client.jobs`: jobs that are run, found and compared."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Self
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from skrei import calls
-from skrei.errors import JobFailed, WaitTimeout
-from skrei.follow import follow
-from skrei.job_results import AsyncResults
+from skrei.errors import ApiError
+from skrei.job_handle import AsyncJobHandle
 from skrei.model import JobLike, document_of, replaced
-from skrei.progress import Progress, best_attempts
-from skrei.rollout import Rollout
-from skrei.views import Event, Execution, HistoryItem, Job, JobDetails, LogLine
+from skrei.views import Submitted
 
 if TYPE_CHECKING:
     from skrei.client import AsyncClient
 
 PAGE = 100
-"""Jobs or events in one request of an iterator: few requests, and no page that takes long."""
+"""Jobs in one request of an iterator: few requests, and no page that takes long."""
 
 
 class AsyncJobs:
@@ -35,7 +32,7 @@ class AsyncJobs:
         count: int | None = None,
         force: bool = False,
         idempotency_token: str = "",
-    ) -> "AsyncJobHandle":
+    ) -> AsyncJobHandle:
         """Submit a job and return it at once; `await (await client.jobs.run(job)).wait()` waits for its end.
 
         `name`, `namespace` and `count` replace what the job says. A job whose name is in use becomes the next version
@@ -46,7 +43,25 @@ class AsyncJobs:
         found = await self._client.send(calls.job(submitted.job_id))
         return AsyncJobHandle(self._client, found, submitted.warnings)
 
-    async def get(self, job: str, *, namespace: str = "", version: int = 0) -> "AsyncJobHandle":
+    async def submit_many(
+        self, jobs: Iterable[JobLike], *, namespace: str = "", idempotency_token: str = ""
+    ) -> tuple[Submitted | ApiError, ...]:
+        """Submit many jobs in few requests; what became of each, in order: accepted, or why it was refused.
+
+        `namespace` replaces what the jobs say. A repeat with the same `idempotency_token` and the same jobs in the same
+        order makes none a second time.
+        """
+        documents = [replaced(document_of(job), Namespace=namespace) for job in jobs]
+        token = idempotency_token or str(uuid.uuid4())
+        done: list[Submitted | ApiError] = []
+        for part in calls.portions(documents):
+            each: tuple[Submitted | ApiError, ...] = await self._client.send(
+                calls.submit_many(part, idempotency_token=token, first=len(done))
+            )
+            done += each
+        return tuple(done)
+
+    async def get(self, job: str, *, namespace: str = "", version: int = 0) -> AsyncJobHandle:
         """Return the job that an id, a name, or a beginning of an id names. Raises NotFound or Conflict."""
         return AsyncJobHandle(
             self._client, await self._client.send(calls.job(job, namespace=namespace, version=version))
@@ -60,7 +75,7 @@ class AsyncJobs:
         limit: int = 0,
         newest_first: bool = True,
         order_by: str = "created_at",
-    ) -> "AsyncIterator[AsyncJobHandle]":
+    ) -> AsyncIterator[AsyncJobHandle]:
         """Yield jobs page by page, as far as you go: `async for job in client.jobs.list(): ...`.
 
         `labels` are selectors (`team=fish`, `stage in (test,prod)`), all of which must hold; `limit` 0 is all.
@@ -88,172 +103,4 @@ class AsyncJobs:
 
     async def diff(self, job: JobLike) -> str:
         """Return what would change if this were submitted over the job that has its name; empty for nothing."""
-        return await self._client.send(calls.diff(document_of(job)))
-
-
-class AsyncJobHandle:
-    """One job. What it says (`state`, `message`, …) is as old as the last look: `refresh` and `wait` look again."""
-
-    def __init__(self, client: "AsyncClient", view: Job, warnings: tuple[str, ...] = ()) -> None:
-        self._client = client
-        self.view = view
-        """The job as it was last read."""
-        self.warnings = warnings
-        """What the API remarked on the submission, such as a field that it does not know."""
-
-    def __repr__(self) -> str:
-        return f"<Job {self.name!r} {self.id} version {self.version}: {self.state}>"
-
-    @property
-    def id(self) -> str:
-        """Its id, `j-…`."""
-        return self.view.id
-
-    @property
-    def name(self) -> str:
-        """Its name: what it was given, else its id."""
-        return self.view.name
-
-    @property
-    def version(self) -> int:
-        """Which version this is, from 1."""
-        return self.view.version
-
-    @property
-    def state(self) -> str:
-        """Pending, Queued, Running, Completed, Failed or Stopped."""
-        return self.view.state
-
-    @property
-    def message(self) -> str:
-        """Why it is in this state, where there is more to say: for example what it waits for."""
-        return self.view.message
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether nothing more will happen to this version."""
-        return self.view.is_terminal
-
-    async def refresh(self) -> Self:
-        """Look again; returns itself."""
-        self.view = await self._client.send(calls.job(self.id))
-        return self
-
-    async def wait(self, *, timeout: float | None = None, check: bool = False) -> Self:
-        """Return itself once it is terminal. Raises WaitTimeout after `timeout` seconds; the job then goes on.
-
-        With `check`, raises JobFailed where it ended otherwise than Completed, as `subprocess.run` does.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                async for look in self.follow():
-                    self.view = look.job
-        except TimeoutError as error:
-            raise _too_long(self, timeout) from error
-        if check and self.state != "Completed":
-            why = f": {self.message}" if self.message else "."
-            raise JobFailed(
-                f"{self.name} ended as {self.state}{why}",
-                job_id=self.id,
-                state=self.state,
-                hint=f"What happened: history(), executions(), logs(); or skrei describe {self.id}",
-            )
-        return self
-
-    async def wait_ready(self, *, timeout: float | None = None) -> Self:
-        """Return itself once every replica of this version of a service is ready, as its checks say.
-
-        Raises JobFailed where the service ends, has gone back to an earlier version because this one was not ready in
-        time, or was updated meanwhile; WaitTimeout after `timeout` seconds.
-        """
-        rollout = Rollout(self.version)
-        try:
-            async with asyncio.timeout(timeout):
-                async for look in self.follow():
-                    self.view = look.job
-                    rollout.take(look.events)
-                    rollout.look(look.job.version)
-                    if rollout.settled:
-                        break
-        except TimeoutError as error:
-            raise _too_long(self, timeout) from error
-        if not rollout.ready:
-            raise JobFailed(
-                rollout.problem or f"{self.name} ended as {self.state}.",
-                job_id=self.id,
-                state=self.state,
-                hint="What happened: history(), executions(), logs().",
-            )
-        return self
-
-    def follow(self) -> AsyncIterator[Progress]:
-        """Yield what changed, at least once, until the job is terminal."""
-        return follow(self._client, self.id)
-
-    async def describe(self) -> JobDetails:
-        """Return the job with its executions and the beginning of its history."""
-        return await self._client.send(calls.describe(self.id))
-
-    async def executions(self, *, all_versions: bool = False) -> tuple[Execution, ...]:
-        """Return every attempt of this version (or of all), oldest first."""
-        return (await self._client.send(calls.executions(self.id, all_versions=all_versions))).items
-
-    async def exit_code(self) -> int | None:
-        """Return the program's exit code, of several partitions the highest; None while one has none."""
-        codes = [one.exit_code for one in best_attempts(await self.executions())]
-        known = [code for code in codes if code is not None]
-        return max(known) if known and len(known) == len(codes) else None
-
-    async def history(self, *, event_type: str = "all", execution_id: str = "") -> AsyncIterator[HistoryItem]:
-        """Yield what has happened until now, oldest first; `follow` goes on with what comes."""
-        token = ""
-        while True:
-            page = await self._client.send(
-                calls.history(self.id, next_token=token, limit=PAGE, event_type=event_type, execution_id=execution_id)
-            )
-            for item in page.items:
-                yield item
-            token = page.next_token
-            if not token or len(page.items) < PAGE:
-                return
-
-    def events(self, *, after: int = 0, stay: bool = False) -> AsyncIterator[Event]:
-        """Yield what happens as it happens, from the item after number `after` on, until the job has ended.
-
-        With `stay`, goes on with what a later version brings. A stream that breaks off is taken up where it was.
-        """
-        return self._client.events(self.id, after=after, stay=stay)
-
-    def logs(self, *, follow: bool = False, execution_id: str = "", only_new: bool = False) -> AsyncIterator[LogLine]:
-        """Yield the output; `follow` goes on until the program ends, `only_new` leaves out what was said before.
-
-        Raises LogsFailed, for example for a job that has not begun.
-        """
-        return self._client.logs(self.id, execution_id=execution_id, follow=follow, tail=only_new)
-
-    def results(self, *, execution_id: str = "") -> "AsyncResults":
-        """What it left: of every partition that completed, or of one execution whether it counts or not."""
-        return AsyncResults(self._client, self.id, execution_id)
-
-    async def stop(self, *, reason: str = calls.STOPPED) -> Self:
-        """Stop it; one that was stopped before stays as it is. Raises Conflict for one that has ended otherwise."""
-        await self._client.send(calls.stop(self.id, reason=reason))
-        return await self.refresh()
-
-    async def versions(self) -> tuple[Job, ...]:
-        """Return every version as it was submitted, oldest first."""
-        return (await self._client.send(calls.versions(self.id))).items
-
-    async def rerun(self, *, version: int = 0, reason: str = "") -> Self:
-        """Run a version (0: the latest) once more, as a new version; returns itself as that one."""
-        submitted = await self._client.send(calls.rerun(self.id, version=version, reason=reason))
-        self.warnings = submitted.warnings
-        return await self.refresh()
-
-
-def _too_long(job: AsyncJobHandle, timeout: float | None) -> WaitTimeout:
-    return WaitTimeout(
-        f"{job.name} is {job.state} after {timeout or 0:g} s; it goes on.",
-        hint=job.message or "wait() waits on, stop() stops it.",
-        job_id=job.id,
-    )
+        return (await self._client.send(calls.diff(document_of(job)))).text

@@ -37,25 +37,28 @@ class Laid:
     clashes: tuple[str, ...] = ()
 
 
-def lay_out(parts: Sequence[Part], into: Path, *, apart: bool = False, folds: bool = False) -> Laid:
+def lay_out(
+    parts: Sequence[Part], into: Path, *, apart: bool = False, alone: bool = False, folds: bool = False
+) -> Laid:
     """Move what `parts` (in the order of partitions) left into the new folder `into`; `apart` keeps each by itself.
 
-    Those of several tasks lie in a folder for each task, and there as those of one.
+    Those of several tasks lie in a folder for each task, and there as those of one. One part lies in the folder itself;
+    with `alone` it has a folder of its own there too.
     """
     tasks = list(dict.fromkeys(part.task for part in parts))
     if len(tasks) == 1:
-        return _lay_one(parts, into, apart=apart, folds=folds)
+        return _lay_one(parts, into, apart=apart, alone=alone, folds=folds)
     into.mkdir()
     clashes: list[str] = []
     for task in tasks:
         some = [part for part in parts if part.task == task]
-        laid = _lay_one(some, into / task, apart=apart, folds=folds)
+        laid = _lay_one(some, into / task, apart=apart, alone=alone, folds=folds)
         clashes += [f"{task}/{name}" for name in laid.clashes]
     return Laid(tuple(clashes[:SHOWN_NAMES]))
 
 
-def _lay_one(parts: Sequence[Part], into: Path, *, apart: bool, folds: bool) -> Laid:
-    if len(parts) == 1:
+def _lay_one(parts: Sequence[Part], into: Path, *, apart: bool, alone: bool, folds: bool) -> Laid:
+    if len(parts) == 1 and not alone:
         parts[0].folder.rename(into)
         return Laid()
     into.mkdir()

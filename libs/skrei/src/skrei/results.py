@@ -4,7 +4,6 @@ Whatever goes wrong, the caller's folder holds either the whole result or what i
 """
 
 import asyncio
-import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,22 +11,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from skrei.archive import Caps, Unpacked, fold, folds_case, unpack
+from skrei.archive import Caps, Unpacked, folds_case, unpack
 from skrei.client import AsyncClient
-from skrei.download import Download, Gone, Result
+from skrei.download import Download, Gone
 from skrei.errors import NoPlace, ResultGone
+from skrei.job_parts import Result
 from skrei.layout import Laid, Part, in_the_way, lay_out, move
-from skrei.result_list import address_of, kept_words, maker_of, read_results, say_gone
+from skrei.result_list import kept_words, read_results, say_gone
+from skrei.result_names import file_part, part_names, task_folders
 from skrei.result_place import aside_of, told_plainly
-from skrei.views import Document
 
 PARALLEL = 4
 """Downloads at once: enough to hide the latency, few enough for one publisher."""
 RAW_FOLDER = "raw"
 
 T = TypeVar("T")
-
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,8 @@ class Wish:
     """The archives themselves, in `raw/<execution>.tar.gz`."""
     apart: bool = False
     """A folder for each partition instead of everything together."""
+    by_node: bool = False
+    """A folder for each node, also for one alone, named as it calls itself: how those of an ops job lie."""
     overwrite: bool = False
     """Replace what has the same name."""
     parallel: int = PARALLEL
@@ -54,10 +54,12 @@ class Fetched:
     partitions: dict[str, Path]
     files: int
     total_bytes: int
-    unknown: tuple[Document, ...] = ()
+    unknown: tuple[Result, ...] = ()
     """Results of a kind that nobody here can fetch."""
     clashes: tuple[str, ...] = ()
     """Names that several partitions have; not empty means that each has a folder of its own."""
+    by_node: bool = False
+    """Whether `partitions` are named after the nodes that left them."""
     kept_until: str = ""
     """Until when the first of them is kept at the server; empty where it does not say."""
 
@@ -95,8 +97,8 @@ async def fetch(
     Raises SkreiError with what to do; then `target` is as it was.
     """
     found = (await client.results(job_id, execution_id=wish.execution_id)).items
-    results = await read_results(client, job_id, [item for item in found if address_of(item)])
-    unknown = tuple(item for item in found if not address_of(item))
+    results = await read_results(client, job_id, [result for result in found if result.url])
+    unknown = tuple(result for result in found if not result.url)
     if not results:
         if not unknown:
             await say_gone(client, job_id, wish.execution_id)
@@ -118,6 +120,7 @@ async def fetch(
         total_bytes=sum(one.total_bytes for one in unpacked.values()),
         unknown=unknown,
         clashes=laid.clashes,
+        by_node=wish.by_node,
         kept_until=min((result.kept_until for result in results if result.kept_until), default=""),
     )
 
@@ -167,20 +170,20 @@ class _Fetching:
     async def _fresh(self, result: Result) -> str:
         """Return a fresh address of a result whose own has expired."""
         page = await self._client.results(self._job_id, execution_id=result.execution_id)
-        for item in page.items:
-            if maker_of(item) == result.execution_id and address_of(item):
-                return address_of(item)
+        for fresh in page.items:
+            if fresh.execution_id == result.execution_id and fresh.url:
+                return fresh.url
         raise Gone
 
 
 def archive_of(aside: Path, result: Result) -> Path:
     """Return where a download goes."""
-    return aside / f"{_file_part(result.execution_id)}.tar.gz"
+    return aside / f"{file_part(result.execution_id)}.tar.gz"
 
 
 def folder_of(aside: Path, result: Result) -> Path:
     """Return where it is unpacked."""
-    return aside / f"{_file_part(result.execution_id)}.folder"
+    return aside / f"{file_part(result.execution_id)}.folder"
 
 
 def _settle(results: Sequence[Result], aside: Path, target: Path, wish: Wish) -> Laid:
@@ -193,12 +196,12 @@ def _settle(results: Sequence[Result], aside: Path, target: Path, wish: Wish) ->
             archive = archive_of(aside, result)
             archive.rename(whole / RAW_FOLDER / archive.name)
     else:
-        names = _part_names(results)
+        names = part_names(results, by_node=wish.by_node)
         tasks = task_folders(results)
         parts = [
             Part(names[result.execution_id], folder_of(aside, result), tasks.get(result.task, "")) for result in results
         ]
-        laid = lay_out(parts, whole, apart=wish.apart, folds=folds_case(aside))
+        laid = lay_out(parts, whole, apart=wish.apart or wish.by_node, alone=wish.by_node, folds=folds_case(aside))
     if not wish.overwrite and (names_there := in_the_way(whole, target)):
         raise _there(target, names_there)
     move(whole, target)
@@ -207,7 +210,8 @@ def _settle(results: Sequence[Result], aside: Path, target: Path, wish: Wish) ->
 
 def _refuse_early(target: Path, wish: Wish, *, many: bool) -> None:
     """Refuse what will be refused anyhow before anything is downloaded: a result always has a `stdout`."""
-    if not wish.overwrite and not wish.raw and not wish.apart and not many and (target / "stdout").exists():
+    apart = wish.raw or wish.apart or wish.by_node or many
+    if not wish.overwrite and not apart and (target / "stdout").exists():
         raise _there(target, ["stdout"])
 
 
@@ -218,45 +222,19 @@ def _there(target: Path, names: Sequence[str]) -> NoPlace:
     )
 
 
-def task_folders(results: Sequence[Result]) -> dict[str, str]:
-    """Return a folder's name for each task of several, each another one on every file system; nothing for one task."""
-    names = list(dict.fromkeys(result.task for result in results))
-    if len(names) < 2:
-        return {}
-    found: dict[str, str] = {}
-    taken: set[str] = set()
-    for name in names:
-        folder = plain = _file_part(name)
-        number = 1
-        while fold(folder) in taken:
-            number += 1
-            folder = f"{plain}-{number}"
-        taken.add(fold(folder))
-        found[name] = folder
-    return found
-
-
 def _where(results: Sequence[Result], target: Path, wish: Wish, laid: Laid) -> dict[str, Path]:
-    """Return where each result lies, by its partition; of several tasks by `task/partition`."""
-    names, tasks = _part_names(results), task_folders(results)
+    """Return where each result lies, by its partition (or node); of several tasks by `task/partition`."""
+    names, tasks = part_names(results, by_node=wish.by_node), task_folders(results)
     found: dict[str, Path] = {}
     for result in results:
         folder = tasks.get(result.task, "")
         name = names[result.execution_id]
         siblings = sum(other.task == result.task for other in results)
         clashed = any(not folder or clash.startswith(f"{folder}/") for clash in laid.clashes)
-        apart = siblings > 1 and not wish.raw and (wish.apart or clashed)
+        apart = not wish.raw and (wish.by_node or (siblings > 1 and (wish.apart or clashed)))
         place = target / folder if folder and not wish.raw else target
         found[f"{result.task}/{name}" if folder else name] = place / name if apart else place
     return found
-
-
-def _part_names(results: Sequence[Result]) -> dict[str, str]:
-    """Return a folder's name for each result: its partition, or the execution where partitions do not tell apart."""
-    told = [(result.task, result.partition) for result in results]
-    if len(set(told)) == len(told):
-        return {result.execution_id: str(result.partition) for result in results}
-    return {result.execution_id: _file_part(result.execution_id) for result in results}
 
 
 async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
@@ -274,8 +252,3 @@ async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
         if not running.cancelled():
             running.exception()
         raise
-
-
-def _file_part(text: str) -> str:
-    """Return a text as one part of a path."""
-    return _NOT_IN_NAMES.sub("_", text)[:100].lstrip(".") or "result"

@@ -5,11 +5,9 @@ import json
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlencode
 
 import httpx2
 
-from skrei import calls
 from skrei.answers import (
     CONNECT_SECONDS,
     LOG_FRAME_BYTES,
@@ -18,8 +16,9 @@ from skrei.answers import (
     problem_of,
     said_of,
 )
-from skrei.endpoint import API, is_loopback
+from skrei.endpoint import is_loopback
 from skrei.errors import EventsFailed, LogsFailed
+from skrei.log_query import LogQuery
 from skrei.progress import PATIENCE_SECONDS
 from skrei.sse import Reader, Sent
 from skrei.views import Event, HistoryItem, LogLine
@@ -28,19 +27,15 @@ if TYPE_CHECKING:
     from skrei.client import AsyncClient
 
 
-async def logs(
-    client: "AsyncClient", job_id: str, *, execution_id: str, follow: bool, tail: bool
-) -> AsyncIterator[LogLine]:
+async def logs(client: "AsyncClient", query: LogQuery) -> AsyncIterator[LogLine]:
     """Yield a job's output until its end (`follow` waits for more). Raises LogsFailed on an error frame."""
     from websockets.asyncio.client import connect
     from websockets.exceptions import ConnectionClosedError, InvalidHandshake
 
-    query = {"execution_id": execution_id, "follow": calls.flag(follow), "tail": calls.flag(tail)}
-    url = f"ws{client.endpoint.removeprefix('http')}{API}{calls.job_path(job_id)}/logs?{urlencode(query)}"
     proxy: Literal[True] | None = None if is_loopback(client.endpoint) else True
     try:
         async with connect(
-            url,
+            query.url(client.endpoint),
             max_size=LOG_FRAME_BYTES,
             proxy=proxy,
             open_timeout=CONNECT_SECONDS,

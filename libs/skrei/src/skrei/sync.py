@@ -18,10 +18,12 @@ from skrei.answers import TIMEOUT_SECONDS
 from skrei.calls import Call
 from skrei.client import AsyncClient
 from skrei.follow import follow
+from skrei.job_parts import Endpoint, Result
 from skrei.loop import Loop
 from skrei.progress import Progress
 from skrei.results import Fetched, Wish, fetch
 from skrei.sync_jobs import Jobs, Nodes
+from skrei.tagged import NotModified, Tagged
 from skrei.views import Document, Event, Execution, HistoryItem, Job, JobDetails, LogLine, Node, Page, Submitted
 
 T = TypeVar("T")
@@ -116,7 +118,11 @@ class Client:
         """See `AsyncClient.executions`."""
         return self._loop.do(self._client.executions, job_id, limit=limit)
 
-    def results(self, job_id: str, *, execution_id: str = "") -> Page[Document]:
+    def endpoints(self, job_id: str) -> Page[Endpoint]:
+        """See `AsyncClient.endpoints`."""
+        return self._loop.do(self._client.endpoints, job_id)
+
+    def results(self, job_id: str, *, execution_id: str = "") -> Page[Result]:
         """See `AsyncClient.results`."""
         return self._loop.do(self._client.results, job_id, execution_id=execution_id)
 
@@ -134,10 +140,30 @@ class Client:
         return last.job
 
     def logs(
-        self, job_id: str, *, execution_id: str = "", follow: bool = False, tail: bool = False
+        self,
+        job_id: str,
+        *,
+        execution_id: str = "",
+        follow: bool = False,
+        tail: bool = False,
+        lines: int | None = None,
+        task: str = "",
+        partition: int | None = None,
+        version: int = 0,
     ) -> Iterator[LogLine]:
         """See `AsyncClient.logs`."""
-        return self._loop.each(self._client.logs(job_id, execution_id=execution_id, follow=follow, tail=tail))
+        return self._loop.each(
+            self._client.logs(
+                job_id,
+                execution_id=execution_id,
+                follow=follow,
+                tail=tail,
+                lines=lines,
+                task=task,
+                partition=partition,
+                version=version,
+            )
+        )
 
     def events(self, job_id: str, *, after: int = 0, stay: bool = False) -> Iterator[Event]:
         """See `AsyncClient.events`."""
@@ -150,3 +176,7 @@ class Client:
     def send(self, call: Call[T]) -> T:
         """See `AsyncClient.send`."""
         return self._loop.do(self._client.send, call)
+
+    def read(self, call: Call[T], *, etag: str = "") -> Tagged[T] | NotModified:
+        """See `AsyncClient.read`."""
+        return self._loop.do(self._client.read, call, etag=etag)

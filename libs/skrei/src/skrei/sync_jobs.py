@@ -1,18 +1,14 @@
 """Jobs and nodes for the blocking client; each method does what its asynchronous twin promises."""
 
-import os
-from collections.abc import Iterator, Sequence
-from typing import Self
+from collections.abc import Iterable, Iterator, Sequence
 
-from skrei import calls
-from skrei.job_results import AsyncResults
-from skrei.jobs import AsyncJobHandle, AsyncJobs
+from skrei.errors import ApiError
+from skrei.jobs import AsyncJobs
 from skrei.loop import Loop
 from skrei.model import JobLike
 from skrei.nodes import AsyncNodes
-from skrei.progress import Progress
-from skrei.results import Fetched, NoMeter
-from skrei.views import Document, Event, Execution, HistoryItem, Job, JobDetails, LogLine, Node
+from skrei.sync_handle import JobHandle
+from skrei.views import Node, Submitted
 
 
 class Jobs:
@@ -31,7 +27,7 @@ class Jobs:
         count: int | None = None,
         force: bool = False,
         idempotency_token: str = "",
-    ) -> "JobHandle":
+    ) -> JobHandle:
         """Submit a job and return it at once; `client.jobs.run(job).wait()` waits for its end.
 
         `name`, `namespace` and `count` replace what the job says. A job whose name is in use becomes the next version
@@ -50,7 +46,17 @@ class Jobs:
             ),
         )
 
-    def get(self, job: str, *, namespace: str = "", version: int = 0) -> "JobHandle":
+    def submit_many(
+        self, jobs: Iterable[JobLike], *, namespace: str = "", idempotency_token: str = ""
+    ) -> tuple[Submitted | ApiError, ...]:
+        """Submit many jobs in few requests; what became of each, in order: accepted, or why it was refused.
+
+        `namespace` replaces what the jobs say. A repeat with the same `idempotency_token` and the same jobs in the same
+        order makes none a second time.
+        """
+        return self._loop.do(self._jobs.submit_many, jobs, namespace=namespace, idempotency_token=idempotency_token)
+
+    def get(self, job: str, *, namespace: str = "", version: int = 0) -> JobHandle:
         """Return the job that an id, a name, or a beginning of an id names. Raises NotFound or Conflict."""
         return JobHandle(self._loop, self._loop.do(self._jobs.get, job, namespace=namespace, version=version))
 
@@ -62,7 +68,7 @@ class Jobs:
         limit: int = 0,
         newest_first: bool = True,
         order_by: str = "created_at",
-    ) -> "Iterator[JobHandle]":
+    ) -> Iterator[JobHandle]:
         """Yield jobs page by page, as far as you go: `for job in client.jobs.list(): ...`.
 
         `labels` are selectors (`team=fish`, `stage in (test,prod)`), all of which must hold; `limit` 0 is all.
@@ -76,166 +82,6 @@ class Jobs:
     def diff(self, job: JobLike) -> str:
         """Return what would change if this were submitted over the job that has its name; empty for nothing."""
         return self._loop.do(self._jobs.diff, job)
-
-
-class JobHandle:
-    """One job. What it says (`state`, `message`, …) is as old as the last look: `refresh` and `wait` look again."""
-
-    def __init__(self, loop: Loop, job: AsyncJobHandle) -> None:
-        self._loop = loop
-        self._job = job
-
-    def __repr__(self) -> str:
-        return repr(self._job)
-
-    @property
-    def view(self) -> Job:
-        """The job as it was last read."""
-        return self._job.view
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the API remarked on the submission, such as a field that it does not know."""
-        return self._job.warnings
-
-    @property
-    def id(self) -> str:
-        """Its id, `j-…`."""
-        return self._job.id
-
-    @property
-    def name(self) -> str:
-        """Its name: what it was given, else its id."""
-        return self._job.name
-
-    @property
-    def version(self) -> int:
-        """Which version this is, from 1."""
-        return self._job.version
-
-    @property
-    def state(self) -> str:
-        """Pending, Queued, Running, Completed, Failed or Stopped."""
-        return self._job.state
-
-    @property
-    def message(self) -> str:
-        """Why it is in this state, where there is more to say: for example what it waits for."""
-        return self._job.message
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether nothing more will happen to this version."""
-        return self._job.is_terminal
-
-    def refresh(self) -> Self:
-        """Look again; returns itself."""
-        self._loop.do(self._job.refresh)
-        return self
-
-    def wait(self, *, timeout: float | None = None, check: bool = False) -> Self:
-        """Return itself once it is terminal. Raises WaitTimeout after `timeout` seconds; the job then goes on.
-
-        With `check`, raises JobFailed where it ended otherwise than Completed, as `subprocess.run` does.
-        """
-        self._loop.do(self._job.wait, timeout=timeout, check=check)
-        return self
-
-    def wait_ready(self, *, timeout: float | None = None) -> Self:
-        """Return itself once every replica of this version of a service is ready, as its checks say.
-
-        Raises JobFailed where the service ends, has gone back to an earlier version because this one was not ready in
-        time, or was updated meanwhile; WaitTimeout after `timeout` seconds.
-        """
-        self._loop.do(self._job.wait_ready, timeout=timeout)
-        return self
-
-    def follow(self) -> Iterator[Progress]:
-        """Yield what changed, at least once, until the job is terminal."""
-        return self._loop.each(self._job.follow())
-
-    def describe(self) -> JobDetails:
-        """Return the job with its executions and the beginning of its history."""
-        return self._loop.do(self._job.describe)
-
-    def executions(self, *, all_versions: bool = False) -> tuple[Execution, ...]:
-        """Return every attempt of this version (or of all), oldest first."""
-        return self._loop.do(self._job.executions, all_versions=all_versions)
-
-    def exit_code(self) -> int | None:
-        """Return the program's exit code, of several partitions the highest; None while one has none."""
-        return self._loop.do(self._job.exit_code)
-
-    def history(self, *, event_type: str = "all", execution_id: str = "") -> Iterator[HistoryItem]:
-        """Yield what has happened until now, oldest first; `follow` goes on with what comes."""
-        return self._loop.each(self._job.history(event_type=event_type, execution_id=execution_id))
-
-    def events(self, *, after: int = 0, stay: bool = False) -> Iterator[Event]:
-        """Yield what happens as it happens, from the item after number `after` on, until the job has ended.
-
-        With `stay`, goes on with what a later version brings. A stream that breaks off is taken up where it was.
-        """
-        return self._loop.each(self._job.events(after=after, stay=stay))
-
-    def logs(self, *, follow: bool = False, execution_id: str = "", only_new: bool = False) -> Iterator[LogLine]:
-        """Yield the output; `follow` goes on until the program ends, `only_new` leaves out what was said before.
-
-        Raises LogsFailed, for example for a job that has not begun.
-        """
-        return self._loop.each(self._job.logs(follow=follow, execution_id=execution_id, only_new=only_new))
-
-    def results(self, *, execution_id: str = "") -> "Results":
-        """What it left: of every partition that completed, or of one execution whether it counts or not."""
-        return Results(self._loop, self._job.results(execution_id=execution_id))
-
-    def stop(self, *, reason: str = calls.STOPPED) -> Self:
-        """Stop it; one that was stopped before stays as it is. Raises Conflict for one that has ended otherwise."""
-        self._loop.do(self._job.stop, reason=reason)
-        return self
-
-    def versions(self) -> tuple[Job, ...]:
-        """Return every version as it was submitted, oldest first."""
-        return self._loop.do(self._job.versions)
-
-    def rerun(self, *, version: int = 0, reason: str = "") -> Self:
-        """Run a version (0: the latest) once more, as a new version; returns itself as that one."""
-        self._loop.do(self._job.rerun, version=version, reason=reason)
-        return self
-
-
-class Results:
-    """What a job left."""
-
-    def __init__(self, loop: Loop, results: AsyncResults) -> None:
-        self._loop = loop
-        self._results = results
-
-    def list(self) -> tuple[Document, ...]:
-        """Return where each result is: `Type` and `Params`, as the API tells it."""
-        return self._loop.do(self._results.list)
-
-    def download(
-        self,
-        target: str | os.PathLike[str],
-        *,
-        overwrite: bool = False,
-        per_partition: bool = False,
-        raw: bool = False,
-        meter: NoMeter | None = None,
-    ) -> Fetched:
-        """Fetch everything below the folder `target`, which is made, checked by size and digest.
-
-        Several partitions lie together with their output joined in order; `per_partition` gives each a folder, `raw`
-        keeps the archives. Whatever goes wrong, `target` is as it was.
-        """
-        return self._loop.do(
-            self._results.download,
-            target,
-            overwrite=overwrite,
-            per_partition=per_partition,
-            raw=raw,
-            meter=meter,
-        )
 
 
 class Nodes:

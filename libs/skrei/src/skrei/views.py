@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from skrei.job_parts import Endpoint
 from skrei_domain.lifecycle import JOB_TERMINAL, NUMBERS, TERMINAL
 
 Document: TypeAlias = dict[str, Any]
@@ -74,6 +75,16 @@ class Job:
         tasks: list[Document] = self.document.get("Tasks") or [{}]
         counts = (task.get("Count") for task in tasks)
         return sum(self.count if count is None else int(count) for count in counts)
+
+    @property
+    def per_node(self) -> bool:
+        """Whether nodes, not a count, say how many run: an ops or daemon job, whose partitions are its nodes."""
+        return self.type in ("ops", "daemon")
+
+    @property
+    def endless(self) -> bool:
+        """Whether it runs until it is stopped."""
+        return self.type in ("service", "daemon")
 
     @property
     def position(self) -> str:
@@ -150,6 +161,12 @@ class Execution:
     @property
     def _ports(self) -> tuple[Document, ...]:
         return items(self.document.get("Ports"))
+
+    @property
+    def ready(self) -> bool | None:
+        """Whether it does what it is there for, as its checks say, while it runs; None while it does not run."""
+        told = self.document.get("Ready")
+        return None if told is None else bool(told)
 
     @property
     def has_result(self) -> bool:
@@ -301,6 +318,7 @@ class JobDetails:
     job: Job
     executions: tuple[Execution, ...]
     history: tuple[HistoryItem, ...]
+    endpoints: tuple[Endpoint, ...]
     document: Document
 
 

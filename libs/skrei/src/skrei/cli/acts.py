@@ -7,19 +7,20 @@ import time
 from http import HTTPStatus
 from pathlib import Path
 
-from skrei import state
+from skrei import calls, state
 from skrei.cli import render
-from skrei.cli.ask import Ask, job_path
+from skrei.cli.ask import Ask
 from skrei.cli.exit_codes import FAILED, NOT_RUN, TIMED_OUT, Ends
 from skrei.cli.flags import JOB, NAMESPACE, flag, integer, one_of, seconds, text
 from skrei.cli.grammar import Argument, Command, Misuse, Values
 from skrei.cli.looks import executions_of, looks
-from skrei.cli.references import job_named
+from skrei.cli.references import job_named, task_named
 from skrei.cli.run_options import EXIT_CODES, STAYING
 from skrei.cli.texts import short
 from skrei.errors import ApiError, CommandFailed, Rejected
+from skrei.job_parts import Difference
 from skrei.rollout import Rollout
-from skrei.views import Document, Job, items
+from skrei.views import Document, Job
 
 SERVERS = ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime")
 """What of a job the server writes."""
@@ -86,9 +87,7 @@ def wait(values: Values) -> int:
     codes = []
     with Ask(values.text("api")) as ask:
         for typed in values.texts("JOB") or ("-",):
-            job = Job.parse(
-                ask.get(job_path(job_named(typed, ask.endpoint)), namespace=values.text("namespace")).get("Job") or {}
-            )
+            job = ask.send(calls.job(job_named(typed, ask.endpoint), namespace=values.text("namespace")))
             codes.append(_wait_for(ask, job.id, values, until))
     return max(codes, default=0)
 
@@ -138,20 +137,21 @@ def rerun(values: Values) -> int:
     """Run a job again, and stay with it as `docker run` does."""
     from skrei.cli.run import stay_with
 
-    body = {
-        "JobVersion": values.integer("version"),
-        "Reason": values.text("reason"),
-        "Namespace": values.text("namespace"),
-    }
     with Ask(values.text("api")) as ask:
+        named = job_named(values.text("JOB"), ask.endpoint)
+        again = calls.rerun(
+            named,
+            namespace=values.text("namespace"),
+            version=values.integer("version"),
+            reason=values.text("reason"),
+        )
         try:
-            path = job_path(job_named(values.text("JOB"), ask.endpoint))
-            answer = ask.call("PUT", f"{path}/rerun", body=body, query={"namespace": values.text("namespace")})
-            job = Job.parse(ask.get(job_path(str(answer.get("JobID")))).get("Job") or {})
+            submitted = ask.send(again)
+            job = ask.send(calls.job(submitted.job_id))
         except ApiError as error:
             raise CommandFailed(error.message, hint=error.hint, exit_code=NOT_RUN) from error
         state.remember_job(ask.endpoint, job.id)
-        return stay_with(ask, values, job.id, job.units, answer.get("Warnings") or ())
+        return stay_with(ask, values, job, submitted.warnings)
 
 
 def scale(values: Values) -> None:
@@ -163,10 +163,8 @@ def scale(values: Values) -> None:
         job = _document(ask, values)
         task = values.text("task")
         if task:
+            task_named(task, Job.parse(job))
             tasks = [one | {"Count": int(said)} if one.get("Name") == task else one for one in job.get("Tasks") or ()]
-            if tasks == job.get("Tasks") and task not in [one.get("Name") for one in tasks]:
-                named = ", ".join(str(one.get("Name")) for one in tasks)
-                raise Rejected(f"The job has no task {task!r}.", hint=f"Its tasks: {named}")
             changed = job | {"Tasks": tasks}
         else:
             changed = job | {"Count": int(said)}
@@ -177,8 +175,7 @@ def rollback(values: Values) -> None:
     """Submit an earlier version's description again."""
     with Ask(values.text("api")) as ask:
         named = job_named(values.text("JOB"), ask.endpoint)
-        answer = ask.get(f"{job_path(named)}/versions", namespace=values.text("namespace"))
-        known = {job.version: job for job in map(Job.parse, items(answer.get("Items")))}
+        known = _versions(ask, named, values)
         wanted = values.integer("to") or (sorted(known)[-2] if len(known) > 1 else 0)
         if wanted not in known:
             there = ", ".join(map(str, sorted(known)))
@@ -194,13 +191,12 @@ def diff(values: Values) -> None:
         if Path(typed).is_file():
             from skrei.jobfile import load
 
-            told = ask.call("PUT", "/orchestrator/jobs/diff", body={"Job": load(Path(typed))}, repeatable=True)
-            text_, warnings = str(told.get("Diff") or ""), told.get("Warnings") or ()
+            told = ask.send(calls.diff(load(Path(typed))))
         else:
-            text_, warnings = _between(ask, job_named(typed, ask.endpoint), values), ()
-    for warning in warnings:
+            told = Difference(_between(ask, job_named(typed, ask.endpoint), values))
+    for warning in told.warnings:
         render.note(f"Warning: {warning}")
-    render.line(text_.rstrip("\n") or "No diff detected.")
+    render.line(told.text.rstrip("\n") or "No diff detected.")
 
 
 def _between(ask: Ask, job: str, values: Values) -> str:
@@ -209,8 +205,7 @@ def _between(ask: Ask, job: str, values: Values) -> str:
 
     from skrei.cli.render import file_text
 
-    answer = ask.get(f"{job_path(job)}/versions", namespace=values.text("namespace"))
-    known = {one.version: one for one in map(Job.parse, items(answer.get("Items")))}
+    known = _versions(ask, job, values)
     newer = values.integer("version") or max(known, default=0)
     older = values.integer("to") or max((one for one in known if one < newer), default=0)
     missing = next((one for one in (newer, older) if one not in known), None)
@@ -232,8 +227,11 @@ def bare(job: Document) -> Document:
 
 def _document(ask: Ask, values: Values) -> Document:
     named = job_named(values.text("JOB"), ask.endpoint)
-    found: Document = ask.get(job_path(named), namespace=values.text("namespace")).get("Job") or {}
-    return found
+    return ask.send(calls.job(named, namespace=values.text("namespace"))).document
+
+
+def _versions(ask: Ask, job: str, values: Values) -> dict[int, Job]:
+    return {one.version: one for one in ask.send(calls.versions(job, namespace=values.text("namespace"))).items}
 
 
 def _update(ask: Ask, job: Document, what: str) -> None:

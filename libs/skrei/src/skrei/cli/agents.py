@@ -1,10 +1,12 @@
 """`skrei agent …`: what the server at the other end is."""
 
+from skrei import calls
 from skrei.cli import render
 from skrei.cli.ask import Ask
 from skrei.cli.flags import OBJECT, PRETTY, one_of
 from skrei.cli.grammar import Command, Values
 from skrei.cli.shape import Shape
+from skrei.views import Document
 
 
 def _object(name: str, summary: str) -> Command:
@@ -52,6 +54,6 @@ def version(values: Values) -> None:
             render.line(f"{name}: {told[name]}")
 
 
-def _asked(values: Values, what: str) -> dict[str, object]:
+def _asked(values: Values, what: calls.About) -> Document:
     with Ask(values.text("api")) as ask:
-        return ask.get(f"/agent/{what}")
+        return ask.send(calls.about(what))

@@ -2,69 +2,90 @@
 
 import tarfile
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from typing import IO
 from urllib.parse import urljoin
 
-from skrei.cli.ask import Ask, job_path
+from skrei import calls
+from skrei.cli.ask import Ask
+from skrei.cli.references import node_named, task_named
+from skrei.cli.texts import short
 from skrei.endpoint import is_loopback
 from skrei.errors import DownloadFailed, Rejected
-from skrei.views import items
+from skrei.job_parts import Result
+from skrei.views import Job
 
 SILENCE_SECONDS = 30.0
 """Between two pieces of a download."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """The stored result of one execution."""
+class Choice:
+    """Whose results are meant; what is not said means all."""
 
-    partition: int
-    execution_id: str
-    url: str
+    task: str = ""
+    partition: int | None = None
+    node: str = ""
+
+    def of(self, job: Job, found: Sequence[Result]) -> list[Result]:
+        """Return those of a job's results that are meant. Raises Rejected for a task or node that there is none of."""
+        task = task_named(self.task, job) if self.task else ""
+        node = node_named(self.node, found) if self.node else ""
+        return [
+            one
+            for one in found
+            # Of a job of one task the API does not say which.
+            if (not task or one.task in (task, ""))
+            and self.partition in (None, one.partition)
+            and node in ("", one.node_id)
+        ]
+
+    def __str__(self) -> str:
+        told = [f"task {self.task}"] if self.task else []
+        told += [f"partition {self.partition}"] if self.partition is not None else []
+        told += [f"node {self.node}"] if self.node else []
+        return ", ".join(told) or "the job"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One file or folder of a result."""
 
-    kept: Kept
+    of: Result
     path: str
     size: int
     is_folder: bool
     content: IO[bytes] | None
 
 
-def kept_results(ask: Ask, job: str, namespace: str = "", partition: int | None = None) -> list[Kept]:
-    """Return where the results of a job lie, in the order of partitions. Raises Rejected where there are none."""
-    found = []
-    for item in items(ask.get(f"{job_path(job)}/results", namespace=namespace).get("Items")):
-        params = item.get("Params") or {}
-        url = str(params.get("URL") or params.get("PreSignedURL") or "")
-        number = int(params.get("PartitionIndex") or 0)
-        if url and partition in (None, number):
-            found.append(Kept(number, str(params.get("ExecutionID") or ""), urljoin(f"{ask.endpoint}/", url)))
-    if not found:
-        whose = "The job" if partition is None else f"Partition {partition}"
-        raise Rejected(f"{whose} has no results to look into.", hint=f"How it stands: skrei describe {job}")
-    return sorted(found, key=lambda one: one.partition)
+def kept_results(ask: Ask, job: Job, choice: Choice) -> list[Result]:
+    """Return where the results of a job lie, in the order of tasks and partitions. Raises Rejected for none."""
+    found = choice.of(job, ask.send(calls.results(job.id)).items)
+    there = [replace(one, url=urljoin(f"{ask.endpoint}/", one.url)) for one in found if one.url]
+    if not there:
+        told = str(choice)
+        raise Rejected(
+            f"{told[0].upper()}{told[1:]} has no results to look into.",
+            hint=f"How it stands: skrei describe {short(job.id)}",
+        )
+    return there
 
 
-def entries(kept: Kept) -> Iterator[Entry]:
+def entries(result: Result) -> Iterator[Entry]:
     """Yield what a result holds; the content of one is read before the next is asked for. Raises DownloadFailed."""
-    handlers = [urllib.request.ProxyHandler({})] if is_loopback(kept.url) else []
+    handlers = [urllib.request.ProxyHandler({})] if is_loopback(result.url) else []
     try:
         with (
-            urllib.request.build_opener(*handlers).open(kept.url, timeout=SILENCE_SECONDS) as response,
+            urllib.request.build_opener(*handlers).open(result.url, timeout=SILENCE_SECONDS) as response,
             tarfile.open(fileobj=response, mode="r|gz") as archive,
         ):
             for member in archive:
                 path = member.name.removeprefix("./")
-                if path and (member.isfile() or member.isdir()):
+                if path not in ("", ".") and (member.isfile() or member.isdir()):
                     content = archive.extractfile(member) if member.isfile() else None
-                    yield Entry(kept, path, member.size, member.isdir(), content)
+                    yield Entry(result, path, member.size, member.isdir(), content)
                 archive.members = []  # type: ignore[attr-defined]  # the library keeps every entry that it has passed
     except BrokenPipeError:
         raise  # whoever reads our output has gone

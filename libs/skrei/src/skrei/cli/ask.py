@@ -11,10 +11,9 @@ import time
 from collections.abc import Mapping
 from email.message import Message
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from skrei import calls
 from skrei.answers import (
     ATTEMPTS,
     CONNECT_SECONDS,
@@ -30,13 +29,11 @@ from skrei.credentials import headers_for
 from skrei.endpoint import API, is_loopback, resolve
 from skrei.errors import Unreachable
 from skrei.profiles import of_endpoint
-from skrei.views import Document
 
 MOST_BYTES = 256 * 1024 * 1024
 """Of one answer: above the largest page of the largest specs."""
 
 T = TypeVar("T")
-job_path = calls.job_path
 Answer = tuple[int, Mapping[str, str], bytes, str]
 
 
@@ -67,37 +64,18 @@ class Ask:
             self._connection.close()
             self._connection = None
 
-    def get(self, path: str, **query: Any) -> Document:
-        """Read something. An empty text, None and an empty tuple are not asked for."""
-        return self.call("GET", path, query=query)
-
     def send(self, call: Call[T]) -> T:
-        """Send a call and return what it answers. Raises what `call` raises."""
-        return call.read(
-            self.call(call.method, call.path, query=call.query, body=call.body, repeatable=call.repeatable)
-        )
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Document | None = None,
-        repeatable: bool | None = None,
-    ) -> Document:
-        """Send one request below /api/v1 and return the document. Raises ApiError, NotSkrei or Unreachable."""
-        wanted = {key: value for key, value in (query or {}).items() if value not in ("", (), None)}
-        target = API + path + (f"?{urlencode(wanted, doseq=True)}" if wanted else "")
-        content = None if body is None else json.dumps(body).encode()
-        again = method == "GET" if repeatable is None else repeatable
+        """Send a call and return what it answers. Raises ApiError, NotSkrei or Unreachable."""
+        wanted = {key: value for key, value in call.query.items() if value not in ("", (), None)}
+        target = API + call.path + (f"?{urlencode(wanted, doseq=True)}" if wanted else "")
+        content = None if call.body is None else json.dumps(call.body).encode()
         for attempt in range(1, ATTEMPTS + 1):
-            status, headers, told, reason = self._send(method, target, content)
+            status, headers, told, reason = self._send(call.method, target, content)
             said = said_of(status, reason, headers)
             if status == http.client.OK:
-                return document_of(told, self.endpoint, said)
+                return call.read(document_of(told, self.endpoint, said))
             problem = problem_of(status, told, self.endpoint, said)
-            if not (again and problem.may_pass and attempt < ATTEMPTS):
+            if not (call.repeatable and problem.may_pass and attempt < ATTEMPTS):
                 raise problem
             time.sleep(pause_seconds(headers.get("retry-after", ""), attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+from skrei import calls
 from skrei.cli import render
 from skrei.cli.ask import Ask
 from skrei.cli.grammar import Command, Values
@@ -77,7 +78,7 @@ def sso(values: Values) -> None:
 
 
 def _provider(ask: Ask) -> str:
-    config = ask.get("/agent/authconfig").get("Config") or {}
+    config = ask.send(calls.about("authconfig")).get("Config") or {}
     return str(config.get("ProviderID") or config.get("providerId") or "") if isinstance(config, dict) else ""
 
 

@@ -6,7 +6,7 @@ too, else `:none`, then a line for each candidate, with its meaning behind a tab
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skrei.cli import render, tree
 from skrei.cli.grammar import Argument, Command, Kind, Misuse, Option
@@ -142,17 +142,16 @@ def _asked(kind: str, words: Sequence[str]) -> Iterator[Candidate]:
 
         yield from ((one.name, one.endpoint) for one in profiles.load().known.values())
         return
+    from skrei import calls
     from skrei.cli.ask import Ask
     from skrei.cli.texts import short
-    from skrei.views import Job, Node, items
 
     with Ask(_api(words), timeout_seconds=ASK_SECONDS) as ask:
         if kind == "node":
-            for node in map(Node.parse, items(ask.get("/orchestrator/nodes").get("Nodes"))):
+            for node in ask.send(replace(calls.nodes(), repeatable=False)).items:
                 yield node.id, f"{node.membership} {node.connection}"
             return
-        told = ask.call("GET", "/orchestrator/jobs", query={"limit": MOST_NAMED, "reverse": "true"}, repeatable=False)
-        for job in map(Job.parse, items(told.get("Items"))):
+        for job in ask.send(replace(calls.jobs(limit=MOST_NAMED), repeatable=False)).items:
             named = job.name if job.name != job.id else ""
             yield short(job.id), f"{named} {job.state}".strip()
             if named and not set(named) & set(" \t\n"):

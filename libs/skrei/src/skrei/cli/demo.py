@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from skrei.cli import render, render_jobs
+from skrei.cli import render, render_describe
 from skrei.cli.grammar import Values
 from skrei.cli.stack_process import StackProcess
 from skrei.cli.submit import watch
@@ -97,14 +97,14 @@ async def _tour(client: AsyncClient, example: Path, stack: StackProcess) -> None
     except TimeoutError as error:
         raise Rejected(f"The job was not done after {JOB_SECONDS:g} s.") from error
     if last.job.state != "Completed":
-        render_jobs.describe(await client.describe(submitted.job_id))
+        render_describe.describe(await client.describe(submitted.job_id))
         raise Rejected(f"The job ended as {last.job.state}.")
     stack.check()
     fetched = await fetch(client, submitted.job_id, _results_folder(last))
     _show_words(fetched)
     render.line(f"\nThe results are in {fetched.folder} ({fetched.files} files).")
     render.line(f"\n$ skrei job describe {last.job.name}")
-    render_jobs.describe(await client.describe(submitted.job_id))
+    render_describe.describe(await client.describe(submitted.job_id))
 
 
 def _show_words(fetched: Fetched) -> None:

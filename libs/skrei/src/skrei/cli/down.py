@@ -6,14 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from skrei import credentials, state
+from skrei import calls, credentials, state
 from skrei.cli import render
 from skrei.cli.ask import Ask
 from skrei.cli.flags import text
 from skrei.cli.grammar import Command, Values
 from skrei.endpoint import is_named, resolve
 from skrei.errors import ApiError, Rejected, Unreachable
-from skrei.views import items
 
 DOWN = Command(
     "down",
@@ -74,8 +73,7 @@ def _running(url: str) -> int:
         return 0
     try:
         with Ask(url) as ask:
-            page = items(ask.get("/orchestrator/jobs", limit=100, reverse="true").get("Items"))
+            page = ask.send(calls.jobs(limit=100))
     except (ApiError, Unreachable):
         return 0
-    open_states = {"Pending", "Queued", "Running"}
-    return sum((job.get("State") or {}).get("StateType") in open_states for job in page)
+    return sum(not job.is_terminal for job in page.items)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from skrei import calls
 from skrei.archive import MOST_BYTES, MOST_ENTRIES, RATIO, Caps
-from skrei.cli import render
+from skrei.cli import render, render_results
 from skrei.cli.grammar import Misuse, Values
 from skrei.cli.references import job_and_path, job_named
 from skrei.cli.texts import short
@@ -31,6 +31,7 @@ async def _get(values: Values) -> None:
     async with AsyncClient(values.text("api")) as client:
         named = calls.job(job_named(job, client.endpoint), namespace=values.text("namespace"))
         found = await client.send(named)
+        wish = replace(wish, by_node=found.type == "ops" and not wish.execution_id and not wish.raw)
         folder = values.text("output-dir")
         target = Path(folder) if folder else _new_folder(found.id, overwrite=values.flag("overwrite"))
         with render.download_view() as view:
@@ -50,7 +51,7 @@ async def _get(values: Values) -> None:
             f"The {'execution' if values.text('execution') else 'job'} has no results ({found.state}).",
             hint=f"How it stands: skrei describe {short(found.id)}",
         )
-    render.fetched(fetched)
+    render_results.fetched(fetched)
 
 
 async def _one_of(all_of_it: Callable[[Path], Awaitable[Fetched]], target: Path, inside: str, wish: Wish) -> Fetched:
@@ -85,7 +86,7 @@ def _take(fetched: Fetched, target: Path, inside: str, wish: Wish) -> Fetched:
     files = [place] if place.is_file() else [one for one in place.rglob("*") if one.is_file()]
     size = sum(one.stat().st_size for one in files)
     parts = dict.fromkeys(fetched.partitions, place)
-    return replace(fetched, folder=place, partitions=parts, files=len(files), total_bytes=size, clashes=())
+    return Fetched(folder=place, partitions=parts, files=len(files), total_bytes=size, kept_until=fetched.kept_until)
 
 
 def wish_of(values: Values) -> Wish:
@@ -97,11 +98,11 @@ def wish_of(values: Values) -> Wish:
     )
     return Wish(
         values.text("execution"),
-        values.flag("raw"),
-        values.flag("per-partition"),
-        values.flag("overwrite"),
-        values.integer("parallel"),
-        caps,
+        raw=values.flag("raw"),
+        apart=values.flag("per-partition"),
+        overwrite=values.flag("overwrite"),
+        parallel=values.integer("parallel"),
+        caps=caps,
     )
 
 

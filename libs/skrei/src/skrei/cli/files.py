@@ -1,74 +1,97 @@
-"""`skrei job ls`, `skrei job cat`: looking into what a job left, without fetching all of it."""
+"""`skrei job results|ls|cat`: which results a job left, and looking into them without fetching all of it."""
 
 import sys
 
-from skrei.cli import render
+from skrei import calls
+from skrei.cli import render, render_results
+from skrei.cli.archive_entries import Choice, entries, kept_results
 from skrei.cli.ask import Ask
-from skrei.cli.flags import NAMESPACE, TABLE, integer
+from skrei.cli.flags import LAST, NAMESPACE, TABLE, VERSION, integer, text
 from skrei.cli.grammar import Argument, Command, Values
 from skrei.cli.references import job_and_path, job_named
 from skrei.cli.shape import Shape
-from skrei.cli.texts import quantity, short
+from skrei.cli.texts import short
 from skrei.errors import Rejected
+from skrei.views import Job
 
 COPY_BYTES = 256 * 1024
 """Held of a file while it is printed."""
-PARTITION = integer("--partition", "Only this partition's; else every one's.", default=-1, least=0)
+CHOICE = (
+    integer("--partition", "Only this partition's; else every one's.", "-p", default=-1, least=0),
+    text("--task", "NAME", "Only this task's; else every one's."),
+    text("--node", "NODE", "Only what this node left, by its name or id; else every one's."),
+)
 _JOB = Argument("JOB[/PATH]", "a job, and a file or folder of its results", default="-", completes="job")
 _PATH = Argument("PATH", "the file or folder, where it does not stand behind the job", default="")
 
-LS = Command("job ls", "List the files of a job's results.", "skrei.cli.files:ls", (PARTITION, NAMESPACE, *TABLE),
-             (_JOB, _PATH))  # fmt: skip
+RESULTS = Command(
+    "job results",
+    "List a job's results: whose they are, how large, and until when they are kept.",
+    "skrei.cli.files:results",
+    (text("--execution", "ID", "What this execution left, whether it counts or not.", "-e"), *CHOICE, VERSION,
+     NAMESPACE, *TABLE),
+    (LAST,),
+)  # fmt: skip
+LS = Command(
+    "job ls",
+    "List the files of a job's results.",
+    "skrei.cli.files:ls",
+    (*CHOICE, NAMESPACE, *TABLE),
+    (_JOB, _PATH),
+)
 CAT = Command(
     "job cat",
     "Print a file of a job's results; those of several partitions one after another.",
     "skrei.cli.files:cat",
-    (PARTITION, NAMESPACE),
+    (*CHOICE, NAMESPACE),
     (_JOB, _PATH),
 )
 
 
+def results(values: Values) -> None:
+    """List results."""
+    shape = Shape.of(values)
+    with Ask(values.text("api")) as ask:
+        job = _job(ask, values, values.text("JOB"))
+        wanted = calls.results(job.id, execution_id=values.text("execution"), version=values.integer("version"))
+        found = ask.send(wanted)
+    if not shape.is_rows:
+        render.document(found.document, shape)
+        return
+    meant = _choice(values).of(job, found.items)
+    render_results.results(job, meant, shape)
+    if meant:
+        render.next_step(f"skrei get {short(job.id)}", "fetch them")
+    else:
+        render.next_step(f"skrei describe {short(job.id)}", "how it stands")
+
+
 def ls(values: Values) -> None:
     """List files."""
-    from skrei.cli.archive_entries import entries, kept_results
-
-    job, inside = _meant(values)
+    typed, inside = _meant(values)
     with Ask(values.text("api")) as ask:
-        kept = kept_results(ask, job_named(job, ask.endpoint), values.text("namespace"), _partition(values))
+        job = _job(ask, values, typed)
+        kept = kept_results(ask, job, _choice(values))
     found = [one for each in kept for one in entries(each) if _below(one.path, inside)]
     if not found:
-        raise Rejected(f"The results hold no {inside}.", hint=f"What they hold: skrei job ls {job}")
-    shape = Shape.of(values)
-    if not shape.is_rows:
-        told = [{"Partition": one.kept.partition, "Path": one.path, "Size": one.size, "Folder": one.is_folder,
-                 "ExecutionID": one.kept.execution_id} for one in found]  # fmt: skip
-        render.document({"Items": told}, shape)
-        return
-    plain = shape.output == "csv"
-    rows = (
-        (
-            str(one.kept.partition),
-            "" if one.is_folder else str(one.size) if plain else quantity(one.size),
-            f"{one.path}/" if one.is_folder else one.path,
-        )
-        for one in found
-    )
-    render.table(("PARTITION", "SIZE", "PATH"), rows, shape)
+        raise Rejected(f"The results hold no {inside}.", hint=f"What they hold: skrei job ls {typed}")
+    render_results.files(job, found, Shape.of(values))
     file = next((one.path for one in found if not one.is_folder), "")
     if file:
-        render.next_step(f"skrei job cat {job} {file}", "print one of them")
+        render.next_step(f"skrei job cat {typed} {file}", "print one of them")
 
 
 def cat(values: Values) -> None:
     """Print a file: exactly to a pipe or a file, harmless to a terminal."""
-    from skrei.cli.archive_entries import entries, kept_results
     from skrei.cli.screen import Screen
 
-    job, inside = _meant(values)
+    typed, inside = _meant(values)
     if not inside:
-        raise Rejected("No file is named.", hint=f"skrei job cat {job} stdout; skrei job ls {job} lists what there is.")
+        raise Rejected(
+            "No file is named.", hint=f"skrei job cat {typed} stdout; skrei job ls {typed} lists what there is."
+        )
     with Ask(values.text("api")) as ask:
-        kept = kept_results(ask, job_named(job, ask.endpoint), values.text("namespace"), _partition(values))
+        kept = kept_results(ask, _job(ask, values, typed), _choice(values))
     screen = Screen(many=False, before=sys.stdout.flush)
     printed = folder = False
     for each in kept:
@@ -84,7 +107,11 @@ def cat(values: Values) -> None:
     screen.close()
     if not printed:
         what = f"{inside} is a folder" if folder else f"The results hold no {inside}"
-        raise Rejected(f"{what}.", hint=f"What they hold: skrei job ls {short(job)}")
+        raise Rejected(f"{what}.", hint=f"What they hold: skrei job ls {short(typed)}")
+
+
+def _job(ask: Ask, values: Values, typed: str) -> Job:
+    return ask.send(calls.job(job_named(typed, ask.endpoint), namespace=values.text("namespace")))
 
 
 def _meant(values: Values) -> tuple[str, str]:
@@ -92,8 +119,9 @@ def _meant(values: Values) -> tuple[str, str]:
     return job, values.text("PATH").strip("/") or path
 
 
-def _partition(values: Values) -> int | None:
-    return values.integer("partition") if "partition" in values.given else None
+def _choice(values: Values) -> Choice:
+    partition = values.integer("partition") if "partition" in values.given else None
+    return Choice(values.text("task"), partition, values.text("node"))
 
 
 def _below(path: str, folder: str) -> bool:

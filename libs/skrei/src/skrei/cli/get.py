@@ -21,5 +21,8 @@ GET = Command(
         NAMESPACE,
     ),
     (LAST,),
-    more="Of several tasks each has a folder of its own. JOB/FILE fetches one file or folder of the results alone.",
+    more=(
+        "Of several tasks each has a folder of its own, of an ops job each node. JOB/FILE fetches one file or folder "
+        "of the results alone."
+    ),
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skrei import __version__
+from skrei import __version__, calls
 from skrei.cli import render
 from skrei.cli.ask import Ask
 from skrei.cli.join_line import join_command
@@ -27,7 +27,7 @@ def greet(folder: Path, stack: "StackState") -> None:
     if stack.node_id and stack.api_url:
         try:
             with Ask(stack.api_url) as ask:
-                node = ask.get(f"/orchestrator/nodes/{stack.node_id}").get("Node") or {}
+                node = ask.send(calls.node(stack.node_id)).document
         except (ApiError, Unreachable):
             node = {}  # an orchestrator alone has no node to tell of
     for line in lines(stack.api_url, str(folder), node, join_command(folder) if stack.join_url else ""):

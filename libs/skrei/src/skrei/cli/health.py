@@ -10,14 +10,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
-from skrei import __version__, state
+from skrei import __version__, calls, state
 from skrei.cli.ask import Ask
 from skrei.errors import ApiError, Unreachable
 from skrei_domain.errors import SkreiError
@@ -76,7 +76,7 @@ def api(url: str, *, named: bool) -> Finding:
     """Look for the API; one that nobody named is started by the first run."""
     try:
         with Ask(url, timeout_seconds=ANSWER_SECONDS) as ask:
-            version = ask.call("GET", "/agent/version", repeatable=False).get("GitVersion")
+            version = ask.send(replace(calls.version(), repeatable=False)).get("GitVersion")
             skew = _skew_seconds(ask.date)
     except (Unreachable, ApiError) as error:
         if isinstance(error, Unreachable) and not named:

@@ -1,5 +1,6 @@
 """`skrei list`: jobs, newest first."""
 
+from skrei import calls
 from skrei.cli import render, render_jobs
 from skrei.cli.ask import Ask
 from skrei.cli.flags import TABLE, flag, page, text, texts
@@ -7,7 +8,6 @@ from skrei.cli.grammar import Command, Values
 from skrei.cli.shape import Shape
 from skrei.cli.texts import short
 from skrei.cli.watch import WATCH, watched
-from skrei.views import Job, Page, items
 
 LIST = Command(
     "job list",
@@ -31,16 +31,16 @@ def list_jobs(values: Values) -> None:
 
 def _list(values: Values) -> bool:
     with Ask(values.text("api")) as ask:
-        answer = ask.get(
-            "/orchestrator/jobs",
-            namespace=values.text("namespace"),
-            labels=values.texts("labels"),
-            limit=values.integer("limit"),
-            next_token=values.text("next-token"),
-            order_by=values.text("order-by") or "created_at",
-            reverse="false" if values.flag("oldest-first") or values.flag("order-reversed") else "true",
+        found = ask.send(
+            calls.jobs(
+                namespace=values.text("namespace"),
+                labels=values.texts("labels"),
+                limit=values.integer("limit"),
+                next_token=values.text("next-token"),
+                order_by=values.text("order-by") or "created_at",
+                reverse=not (values.flag("oldest-first") or values.flag("order-reversed")),
+            )
         )
-    found = Page(tuple(map(Job.parse, items(answer.get("Items")))), str(answer.get("NextToken") or ""), answer)
     render_jobs.jobs(found, Shape.of(values))
     if found.items:
         render.next_step(f"skrei describe {short(found.items[0].id)}", "everything about one of them")

@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from skrei.cli import inputs, render, render_jobs, render_progress, render_run
+from skrei import calls
+from skrei.cli import inputs, render, render_describe, render_progress, render_run
 from skrei.cli.ask import Ask
 from skrei.cli.autostart import api_for_a_run
 from skrei.cli.exit_codes import NOT_RUN, TIMED_OUT, Ends
@@ -114,11 +115,11 @@ def _tell(values: Values, job: Document) -> int:
     if not values.text("format") and job.get("Name"):
         try:
             with Ask(values.text("api")) as ask:
-                answer = ask.call("PUT", "/orchestrator/jobs/diff", body={"Job": job}, repeatable=False)
+                changes = ask.send(replace(calls.diff(job), repeatable=False))
         except (ApiError, Unreachable):
             pass  # nobody knows a job of this name: all of it is new
         else:
-            render.line(str(answer.get("Diff") or "").rstrip("\n") or "No diff detected.")
+            render.line(changes.text.rstrip("\n") or "No diff detected.")
             return 0
     render.job_file(job, values.text("format") or "yaml")
     return 0
@@ -151,11 +152,13 @@ def finish(last: Progress) -> None:
     if job.state != "Completed":
         render_run.failure(job, last.executions)
         return
-    if 0 < job.units <= MOST_SHOWN:
-        render_jobs.job_output(last.executions)
-    for one in best_attempts(last.executions):
+    parts = best_attempts(last.executions)
+    if len(parts) <= MOST_SHOWN:
+        render_describe.job_output(parts, by_node=job.per_node)
+    for one in parts:
         if one.exit_code:
-            which = unit_name(one, named=of_several_tasks(last.executions)).capitalize()
+            which = unit_name(one, named=of_several_tasks(parts), by_node=job.per_node)
+            which = f"{which[0].upper()}{which[1:]}"
             render.note(f"{which} ended with exit code {one.exit_code}.")
     render.line()
     render.hints(

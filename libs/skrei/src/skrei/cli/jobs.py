@@ -1,11 +1,10 @@
 """`skrei describe`, `stop` and what else looks at one job: reads that start at once."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
 
 from skrei import calls
-from skrei.cli import render, render_jobs
-from skrei.cli.ask import Ask, job_path
+from skrei.cli import render, render_describe, render_jobs
+from skrei.cli.ask import Ask
 from skrei.cli.flags import JOB, LAST, NAMESPACE, PRETTY, TABLE, VERSION, flag, one_of, page, text
 from skrei.cli.grammar import Command, Values
 from skrei.cli.references import job_named
@@ -13,7 +12,7 @@ from skrei.cli.shape import Shape
 from skrei.cli.texts import short
 from skrei.cli.watch import WATCH, watched
 from skrei.errors import ApiError
-from skrei.views import Execution, HistoryItem, Job, JobDetails, items
+from skrei.views import JobDetails
 
 ALL_VERSIONS = flag("--all-versions", "Of every version of the job.")
 
@@ -92,7 +91,7 @@ def _describe(values: Values) -> bool:
     if values.text("output") in ("json", "yaml"):
         render.document(found.document, Shape.of(values))
         return found.job.is_terminal
-    render_jobs.describe(found)
+    render_describe.describe(found)
     job = short(found.job.id)
     if not found.job.is_terminal:
         render.next_step(f"skrei logs -f {job}", "what it says")
@@ -110,25 +109,26 @@ def executions(values: Values) -> None:
 
 def _executions(values: Values) -> bool:
     with Ask(values.text("api")) as ask:
-        answer = ask.get(
-            f"{job_path(job_named(values.text('JOB'), ask.endpoint))}/executions",
-            namespace=values.text("namespace"),
-            next_token=values.text("next-token"),
-            limit=values.integer("limit") or None,
-            order_by=values.text("order-by"),
-            reverse="true" if values.flag("order-reversed") else "",
-            job_version=values.integer("version") or None,
-            all_job_versions="true" if values.flag("all-versions") else "",
+        found = ask.send(
+            calls.executions(
+                job_named(values.text("JOB"), ask.endpoint),
+                namespace=values.text("namespace"),
+                next_token=values.text("next-token"),
+                limit=values.integer("limit"),
+                order_by=values.text("order-by"),
+                reverse=values.flag("order-reversed"),
+                version=values.integer("version"),
+                all_versions=values.flag("all-versions"),
+            )
         )
-    found = tuple(map(Execution.parse, items(answer.get("Items"))))
     if not Shape.of(values).is_rows:
-        render.document(answer, Shape.of(values))
+        render.document(found.document, Shape.of(values))
         return False
-    render_jobs.executions(found, Shape.of(values))
-    if answer.get("NextToken"):
-        render.note(f"More: skrei job executions {_typed(values)} --next-token {answer['NextToken']}")
-    elif found:
-        render.next_step(f"skrei logs {_typed(values)} -e {found[-1].id}", "what one of them said")
+    render_jobs.executions(found.items, Shape.of(values))
+    if found.next_token:
+        render.note(f"More: skrei job executions {_typed(values)} --next-token {found.next_token}")
+    elif found.items:
+        render.next_step(f"skrei logs {_typed(values)} -e {found.items[-1].id}", "what one of them said")
     return False
 
 
@@ -136,23 +136,24 @@ def history(values: Values) -> None:
     """Tell what happened to a job."""
     limit = values.integer("limit")
     with Ask(values.text("api")) as ask:
-        answer = ask.get(
-            f"{job_path(job_named(values.text('JOB'), ask.endpoint))}/history",
-            next_token=values.text("next-token"),
-            limit=limit or None,
-            event_type=values.text("event-type"),
-            execution_id=values.text("execution-id"),
-            job_version=values.integer("version") or None,
-            all_job_versions="true" if values.flag("all-versions") else "",
-            namespace=values.text("namespace"),
+        found = ask.send(
+            calls.history(
+                job_named(values.text("JOB"), ask.endpoint),
+                next_token=values.text("next-token"),
+                limit=limit,
+                event_type=values.text("event-type"),
+                execution_id=values.text("execution-id"),
+                version=values.integer("version"),
+                all_versions=values.flag("all-versions"),
+                namespace=values.text("namespace"),
+            )
         )
-    found: Sequence[HistoryItem] = tuple(map(HistoryItem.parse, items(answer.get("Items"))))
     if not Shape.of(values).is_rows:
-        render.document(answer, Shape.of(values))
+        render.document(found.document, Shape.of(values))
         return
-    render_jobs.history(found[::-1] if values.flag("order-reversed") else found, Shape.of(values))
-    if len(found) == limit and answer.get("NextToken"):
-        render.note(f"More: skrei job history {_typed(values)} --next-token {answer['NextToken']}")
+    render_jobs.history(found.items[::-1] if values.flag("order-reversed") else found.items, Shape.of(values))
+    if len(found.items) == limit and found.next_token:
+        render.note(f"More: skrei job history {_typed(values)} --next-token {found.next_token}")
     else:
         render.next_step(f"skrei describe {_typed(values)}", "how it stands now")
 
@@ -161,13 +162,12 @@ def versions(values: Values) -> None:
     """List the versions of a job."""
     with Ask(values.text("api")) as ask:
         named = job_named(values.text("JOB"), ask.endpoint)
-        answer = ask.get(f"{job_path(named)}/versions", namespace=values.text("namespace"))
+        found = ask.send(calls.versions(named, namespace=values.text("namespace")))
     if not Shape.of(values).is_rows:
-        render.document(answer, Shape.of(values))
+        render.document(found.document, Shape.of(values))
         return
-    found = tuple(map(Job.parse, items(answer.get("Items"))))
-    render_jobs.versions(found, Shape.of(values))
-    if len(found) > 1:
+    render_jobs.versions(found.items, Shape.of(values))
+    if len(found.items) > 1:
         render.next_step(f"skrei job rollback {_typed(values)}", "go back to the one before the last")
 
 

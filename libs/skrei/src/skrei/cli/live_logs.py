@@ -4,9 +4,10 @@ import threading
 import time
 from dataclasses import replace
 
-from skrei.cli.log_frames import LogQuery, frames
+from skrei.cli.log_frames import frames
 from skrei.cli.screen import Told
 from skrei.errors import LogsFailed, Unreachable
+from skrei.log_query import LogQuery
 
 AGAIN_SECONDS = 0.5
 """Before a stream that broke is opened again."""

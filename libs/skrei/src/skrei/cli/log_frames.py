@@ -1,52 +1,20 @@
 """A log stream of the API, frame by frame, for commands: blocking, and imported only where output is streamed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlencode
 
 from skrei.answers import CONNECT_SECONDS, LOG_FRAME_BYTES, log_line_of
-from skrei.cli.ask import job_path, unreachable
+from skrei.cli.ask import unreachable
 from skrei.credentials import headers_for
-from skrei.endpoint import API, is_loopback
+from skrei.endpoint import is_loopback
 from skrei.errors import LogsFailed
+from skrei.log_query import LogQuery
 from skrei.views import LogLine
 
 LOOK_SECONDS = 0.5
 """How often a reader of a quiet stream gets its turn."""
 CLOSE_SECONDS = 1.0
 """For the API's answer to our goodbye."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogQuery:
-    """Which output is asked for; an empty execution leaves the choice to the API.
-
-    `lines`: of what was said before only so many of each stream; `partition` and `task` choose among executions.
-    """
-
-    job: str
-    execution: str = ""
-    follow: bool = False
-    tail: bool = False
-    namespace: str = ""
-    lines: int | None = None
-    task: str = ""
-    partition: int | None = None
-    version: int = 0
-
-    def url(self, endpoint: str) -> str:
-        """Return the address of the stream."""
-        query = {
-            "execution_id": self.execution,
-            "follow": "true" if self.follow else "false",
-            "tail": "true" if self.tail else "false",
-            "namespace": self.namespace,
-        }
-        chosen = {"lines": self.lines, "partition": self.partition, "task": self.task or None}
-        chosen["job_version"] = self.version or None
-        query |= {name: str(value) for name, value in chosen.items() if value is not None}
-        return f"ws{endpoint.removeprefix('http')}{API}{job_path(self.job)}/logs?{urlencode(query)}"
 
 
 def frames(endpoint: str, query: LogQuery) -> Iterator[LogLine | None]:

@@ -5,10 +5,10 @@ from skrei.cli import render, several_logs
 from skrei.cli.ask import Ask
 from skrei.cli.flags import LAST, NAMESPACE, VERSION, flag, integer, text
 from skrei.cli.grammar import Command, Kind, Option, Values
-from skrei.cli.log_frames import LogQuery, frames
-from skrei.cli.references import job_named
+from skrei.cli.log_frames import frames
+from skrei.cli.references import job_named, task_named
 from skrei.errors import LogsFailed
-from skrei.views import Execution
+from skrei.log_query import LogQuery
 
 MOST_LINES = 10_000
 """Lines before now that can be asked for: what the API gives."""
@@ -51,8 +51,7 @@ def logs(values: Values) -> None:
             version=values.integer("version"),
         )
         try:
-            if not query.execution and (several := _several(ask, query)):
-                several_logs.show(ask, several, query)
+            if not query.execution and _show_several(ask, query):
                 return
             for said in frames(ask.endpoint, query):
                 if said is not None:
@@ -63,12 +62,15 @@ def logs(values: Values) -> None:
     render.next_step(f"skrei describe {typed}", "how it stands")
 
 
-def _several(ask: Ask, query: LogQuery) -> tuple[Execution, ...]:
-    """Return the executions that are meant, one of each unit, where that is more than one; else nothing."""
-    if query.partition is not None and query.task:
-        return ()
+def _show_several(ask: Ask, query: LogQuery) -> bool:
+    """Show the executions that are meant, one of each unit, where that is more than one; else return False."""
     job = ask.send(calls.job(query.job, namespace=query.namespace, version=query.version))
-    if job.units <= 1:
-        return ()
+    if query.task:
+        task_named(query.task, job)
+    if (job.units <= 1 and not job.per_node) or (query.partition is not None and query.task):
+        return False
     chosen = several_logs.chosen(ask.send(calls.executions(job.id, version=job.version)).items, query)
-    return chosen if len(chosen) > 1 or query.follow else ()
+    if not (len(chosen) > 1 or query.follow):
+        return False
+    several_logs.show(ask, chosen, query, by_node=job.per_node)
+    return True

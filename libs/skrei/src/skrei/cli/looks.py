@@ -55,7 +55,7 @@ def looks(ask: Ask, job_id: str) -> Iterator[Progress]:
 
 def moved_last(ask: Ask, job_id: str) -> tuple[Execution, ...]:
     """Return the few executions of a job that changed last."""
-    return ask.send(calls.executions(job_id, limit=MOST_STAGING, moved_last=True)).items
+    return ask.send(calls.executions(job_id, limit=MOST_STAGING, order_by="modified_at", reverse=True)).items
 
 
 def executions_of(ask: Ask, job_id: str) -> tuple[Execution, ...]:

@@ -1,8 +1,8 @@
 """`skrei node …`: who can run jobs, how much room they have, and who may be one."""
 
 from pathlib import Path
-from urllib.parse import quote
 
+from skrei import calls
 from skrei.cli import render, render_nodes
 from skrei.cli.ask import Ask
 from skrei.cli.flags import OBJECT, TABLE, flag, one_of, page, text, texts
@@ -11,7 +11,6 @@ from skrei.cli.join_line import join_command
 from skrei.cli.shape import Shape
 from skrei.cli.watch import WATCH, watched
 from skrei.errors import Rejected
-from skrei.views import Node, Page, items
 
 ORDERS = ("id", "type", "available_cpu", "available_memory", "available_disk", "available_gpu", "approval", "status")
 NODE = Argument("NODE", "a node's id, or a prefix of it", completes="node")
@@ -82,16 +81,17 @@ def _list(values: Values) -> bool:
             hint="All options: skrei node list --help",
         )
     with Ask(values.text("api")) as ask:
-        query = {
-            "filter-approval": values.text("filter-approval"),
-            "filter-status": values.text("filter-status"),
-            "limit": values.integer("limit") or None,
-            "next_token": values.text("next-token"),
-            "order_by": values.text("order-by"),
-            "reverse": "true" if values.flag("order-reversed") else "",
-        }
-        answer = ask.get("/orchestrator/nodes", labels=values.texts("labels"), **query)
-    found = Page(tuple(map(Node.parse, items(answer.get("Nodes")))), str(answer.get("NextToken") or ""), answer)
+        found = ask.send(
+            calls.nodes(
+                labels=values.texts("labels"),
+                approval=values.text("filter-approval"),
+                status=values.text("filter-status"),
+                order_by=values.text("order-by"),
+                reverse=values.flag("order-reversed"),
+                limit=values.integer("limit"),
+                next_token=values.text("next-token"),
+            )
+        )
     render_nodes.nodes(found, Shape.of(values), groups)
     if found.next_token:
         render.note(f"More: skrei node list --next-token {found.next_token}")
@@ -103,8 +103,8 @@ def _list(values: Values) -> bool:
 def describe(values: Values) -> None:
     """Describe a node."""
     with Ask(values.text("api")) as ask:
-        answer = ask.get(_path(values))
-    render.document(answer.get("Node") or {}, Shape.of(values))
+        found = ask.send(calls.node(values.text("NODE")))
+    render.document(found.document, Shape.of(values))
 
 
 def approve(values: Values) -> None:
@@ -123,16 +123,11 @@ def delete(values: Values) -> None:
 
 
 def _act(values: Values, action: str) -> None:
-    body = {"Action": action, "Message": values.text("message"), "NodeID": values.text("NODE")}
     with Ask(values.text("api")) as ask:
-        ask.call("PUT", _path(values), body=body)
+        ask.send(calls.change_node(values.text("NODE"), action, values.text("message")))
     render.line("Ok")
     if action != "delete":
         render.next_step(f"skrei node describe {values.text('NODE')}", "how it stands")
-
-
-def _path(values: Values) -> str:
-    return f"/orchestrator/nodes/{quote(values.text('NODE'), safe='')}"
 
 
 def join_line(values: Values) -> None:
@@ -144,12 +139,7 @@ def join_line(values: Values) -> None:
         render.line(join_command(Path(folder)))
         return
     with Ask(values.text("api")) as ask:
-        answer = (
-            ask.call("POST", "/orchestrator/join/token", body={})
-            if values.flag("rotate")
-            else ask.get("/orchestrator/join")
-        )
-    command = str(answer.get("Command") or "")
+        command = ask.send(calls.new_join_token() if values.flag("rotate") else calls.join_command())
     render.line(command)
     if command.endswith(" --token TOKEN"):
         render.note("TOKEN is for the owner: ask as the user who started Skrei, or set SKREI_API_KEY.")
@@ -158,9 +148,8 @@ def join_line(values: Values) -> None:
 def revoke(values: Values) -> None:
     """Cut a node off."""
     with Ask(values.text("api")) as ask:
-        path = f"/orchestrator/nodes/{quote(values.text('NODE'), safe='')}/credentials"
-        answer = ask.call("DELETE", path, body={"Reason": values.text("reason")})
-    render.line(str(answer.get("NodeID") or ""))
+        revoked = ask.send(calls.revoke_node(values.text("NODE"), values.text("reason")))
+    render.line(revoked)
     render.note(
         "Its key is refused from now on. Whoever still has the join token can come back under a new key: "
         "`skrei node join-line --rotate` changes that too."

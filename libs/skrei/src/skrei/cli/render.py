@@ -10,12 +10,12 @@ import sys
 from typing import IO, TYPE_CHECKING, Any
 
 from skrei.cli.shape import PLAIN_TABLE, Shape
-from skrei.cli.texts import clean, columns, harmless, quantity, separated
+from skrei.cli.texts import clean, columns, harmless, separated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from skrei.results import Fetched, NoMeter
+    from skrei.results import NoMeter
     from skrei.views import Document
 
 API_VERSION = "skrei/v1"
@@ -120,20 +120,6 @@ def output_text(text: str, stream: int = 1) -> None:
     out = sys.stderr if stream == 2 else sys.stdout
     out.write(harmless(text) if out.isatty() else text)
     out.flush()
-
-
-def fetched(found: Fetched) -> None:
-    """Print where results lie, and what could not be had."""
-    for item in found.unknown:
-        note(f"A result of type {item.get('Type')} cannot be fetched from here: {item.get('Params')}")
-    if not found.partitions:
-        return
-    if found.clashes:
-        names = ", ".join(found.clashes)
-        note(f"Several partitions left {names}: each has a folder of its own beside the joined output.")
-    told = f" of {len(found.partitions)} partitions" if len(found.partitions) > 1 else ""
-    counted = "1 file" if found.files == 1 else f"{found.files} files"
-    line(f"Results are in {found.folder}: {counted}{told}, {quantity(found.total_bytes)}.")
 
 
 def download_view() -> NoMeter:

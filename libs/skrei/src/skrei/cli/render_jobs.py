@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING
 
 from skrei.cli import render
 from skrei.cli.shape import PLAIN_TABLE, Shape
-from skrei.cli.texts import ago, clock, indented, moment, quantity, short, with_next_step
+from skrei.cli.texts import ago, clock, moment, short, with_next_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from skrei.progress import Progress
-    from skrei.views import Document, Execution, HistoryItem, Job, JobDetails, Page
-
-MOST_REASONS = 10
-"""Reasons of failed attempts in `describe`; the table above them has all."""
+    from skrei.views import Execution, HistoryItem, Job, Page
 
 
 def jobs(page: Page[Job], shape: Shape) -> None:
@@ -66,21 +63,6 @@ def executions(found: Sequence[Execution], shape: Shape = PLAIN_TABLE) -> None:
     render.table(("ID", *(("TASK",) if named else ()), *heads), rows, shape)
 
 
-def tasks(found: Sequence[Document]) -> None:
-    """Print how each task of a job stands."""
-    rows = (
-        (
-            str(one.get("Name", "")),
-            str(one.get("State", "")),
-            f"{one.get('Completed', 0)}/{one.get('Count', 0)}",
-            ", ".join(map(str, one.get("DependsOn") or ())),
-            str(one.get("Message") or ""),
-        )
-        for one in found
-    )
-    render.table(("TASK", "STATE", "COMPLETED", "DEPENDS ON", "MESSAGE"), rows, PLAIN_TABLE)
-
-
 def history(found: Sequence[HistoryItem], shape: Shape = PLAIN_TABLE) -> None:
     """Print history as a table."""
     rows = ((clock(item.at), item.level, _subject(item, shape), item.topic, item.message) for item in found)
@@ -93,9 +75,11 @@ def job_state(job: Job) -> str:
 
 
 def execution_state(execution: Execution) -> str:
-    """Return an execution's state, and how its program ended where that was not well."""
+    """Return an execution's state, and how its program ended, or that its checks fail, where that is so."""
     code = _exit_code(execution)
-    return f"{execution.state} (exit {code})" if code not in ("", "0") else execution.state
+    if code not in ("", "0"):
+        return f"{execution.state} (exit {code})"
+    return f"{execution.state} (not ready)" if execution.ready is False else execution.state
 
 
 def when(at: datetime, shape: Shape) -> str:
@@ -106,77 +90,6 @@ def when(at: datetime, shape: Shape) -> str:
 def whole(id_: str, shape: Shape) -> str:
     """Return an id, short for a person."""
     return id_ if shape.wide or shape.output == "csv" else short(id_)
-
-
-def describe(found: JobDetails) -> None:
-    """Print everything about a job: what it is, how it stands and why, its attempts, its history, its output."""
-    from skrei.progress import Progress
-
-    job = found.job
-    pairs = {
-        "ID": job.id,
-        "Name": job.name,
-        "Namespace": job.namespace,
-        "Type": job.type,
-        "State": job_state(job),
-        "Message": job.message,
-        "Position": f"{job.position} of those that wait" if job.state == "Queued" and job.position else "",
-        "Count": str(job.count) if len(job.tasks) < 2 else "",
-        "Engine": job.engine,
-        "Version": str(job.version),
-        "Created": f"{job.created.astimezone():%Y-%m-%d %H:%M:%S}",
-        "Modified": f"{job.modified.astimezone():%Y-%m-%d %H:%M:%S}",
-        "Image": "\n".join(dict.fromkeys(one.image_digest for one in found.executions if one.image_digest)),
-        "Results": _kept(found.executions),
-    }
-    for key, value in pairs.items():
-        if value:
-            render.line(f"{key:<10}= {indented(value)}")
-    _section("Summary")
-    render.line(progress_states(Progress(job, (), found.executions)))
-    if job.task_states:
-        _section("Tasks")
-        tasks(job.task_states)
-    reasons = _reasons(found)
-    if reasons:
-        _section("Why")
-        for reason in reasons:
-            render.line(indented(reason, 0))
-    _section("Executions")
-    executions(found.executions)
-    _section("History")
-    history(found.history)
-    job_output(found.executions)
-
-
-def _kept(found: Sequence[Execution]) -> str:
-    """Return how much was left, and until when all of it is kept; empty where the API does not say."""
-    from skrei.views import local_time
-
-    left = [one for one in found if one.has_result and one.result_kept is not None]
-    if not left:
-        return ""
-    until = local_time(min(one.result_kept_until for one in left))
-    size = quantity(sum(one.result_size for one in left))
-    return f"{size}, kept until {until}" if all(one.result_kept for one in left) else f"not kept since {until}"
-
-
-def job_output(found: Sequence[Execution]) -> None:
-    """Print the beginning of what each partition said."""
-    from skrei.progress import best_attempts, of_several_tasks, unit_name
-
-    named = of_several_tasks(found)
-    for heading, attribute in (("Standard output", "stdout"), ("Standard error", "stderr")):
-        said = [one for one in best_attempts(found) if getattr(one, attribute)]
-        if said:
-            _section(heading)
-        for one in said:
-            if len(said) > 1:
-                render.line(f"--- {unit_name(one, named=named)}")
-            said_by = getattr(one, attribute)
-            render.output_text(said_by if said_by.endswith("\n") else said_by + "\n")
-        if any(one.truncated and one.has_result for one in said):
-            render.note("Only its beginning: `skrei job logs` and `skrei job get` have all of it.")
 
 
 def event_line(item: HistoryItem) -> str:
@@ -206,26 +119,3 @@ def _exit_code(execution: Execution) -> str:
 def _name(job: Job) -> str:
     """Return the name that somebody gave; a job without one is called by its id."""
     return "" if job.name == job.id else job.name
-
-
-def _reasons(found: JobDetails) -> list[str]:
-    """Return why a job waits or failed: its own message, then what its failed attempts say, each once."""
-    if found.job.state not in {"Queued", "Failed", "Stopped", "Pending"}:
-        return []
-    from skrei.progress import of_several_tasks, unit_name
-
-    named = of_several_tasks(found.executions)
-    told = [with_next_step(found.job.message)] if found.job.message else []
-    told += [
-        f"{short(one.id)} ({unit_name(one, named=named)}, {short(one.node_id)}): {one.message}"
-        for one in found.executions
-        if one.message and one.state in {"Failed", "Refused"}
-    ][:MOST_REASONS]
-    if not told:
-        told = [item.message for item in found.history if item.is_error][-1:]
-    return told
-
-
-def _section(title: str) -> None:
-    render.line()
-    render.line(title)

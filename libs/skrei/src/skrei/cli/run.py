@@ -11,7 +11,7 @@ from skrei.cli.exit_codes import NOT_RUN
 from skrei.cli.grammar import Values
 from skrei.cli.remedies import with_remedy
 from skrei.errors import ApiError, CommandFailed
-from skrei.views import Document, Submitted
+from skrei.views import Document, Job, Submitted
 from skrei_domain.errors import SkreiError
 
 
@@ -32,31 +32,24 @@ def run(values: Values, job: Document, command: str) -> int:
             submitted = submit(ask, job, values)
         except SkreiError as error:
             raise not_run(error, command) from error
-        count = job.get("Count")
-        return stay_with(
-            ask,
-            values,
-            submitted.job_id,
-            max(1 if count is None else int(count), len(job.get("Tasks") or ())),
-            submitted.warnings,
-        )
+        return stay_with(ask, values, Job.parse(job | {"ID": submitted.job_id}), submitted.warnings)
 
 
-def stay_with(ask: Ask, values: Values, job_id: str, count: int, warnings: Iterable[str]) -> int:
+def stay_with(ask: Ask, values: Values, job: Job, warnings: Iterable[str]) -> int:
     """Do with a job that was submitted what `values` (of `run_options.STAYING`) say; return the exit code."""
     if leaves_at_once(values):
         for warning in warnings:
             render.note(f"Warning: {warning}")
-        render.line(job_id)
+        render.line(job.id)
         return 0
     if not values.flag("quiet"):
-        render_run.submitted(job_id, warnings)
+        render_run.submitted(job.id, warnings)
     from skrei.cli.stay import Stay
 
     stay = Stay(
         ask,
-        job_id,
-        count=count,
+        job.id,
+        many=max(job.units, len(job.tasks)) > 1 or job.per_node,
         quiet=values.flag("quiet"),
         timeout_seconds=values.seconds("wait-timeout-secs"),
         tells_nodes=values.flag("node-details"),

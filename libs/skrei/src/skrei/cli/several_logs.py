@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from skrei.cli import render
 from skrei.cli.ask import Ask
 from skrei.cli.live_logs import LiveLogs
-from skrei.cli.log_frames import LogQuery, frames
+from skrei.cli.log_frames import frames
 from skrei.cli.looks import executions_of, looks
 from skrei.cli.screen import Screen, Told
+from skrei.cli.texts import short
 from skrei.errors import LogsFailed
+from skrei.log_query import LogQuery
 from skrei.progress import WIDEST
 from skrei.views import Execution
 
@@ -37,9 +39,13 @@ def task_of(execution: Execution) -> str:
     return str(execution.document.get("Task") or "")
 
 
-def show(ask: Ask, executions: tuple[Execution, ...], query: LogQuery) -> None:
-    """Show what they say, one after the other; with `follow` as it comes, until the job has ended."""
-    several = _Several(ask, query, labels_of(executions), Screen(many=True, before=lambda: None))
+def show(ask: Ask, executions: tuple[Execution, ...], query: LogQuery, *, by_node: bool = False) -> None:
+    """Show what they say, one after the other; with `follow` as it comes, until the job has ended.
+
+    `by_node`: its job runs on every node, so that nodes are told in place of partitions.
+    """
+    labels = labels_of(executions, by_node=by_node)
+    several = _Several(ask, query, labels, by_node, Screen(many=True, before=lambda: None))
     try:
         if query.follow:
             several.follow()
@@ -54,15 +60,20 @@ def show(ask: Ask, executions: tuple[Execution, ...], query: LogQuery) -> None:
         raise several.failed
 
 
-def labels_of(executions: Iterable[Execution]) -> dict[tuple[str, int], str]:
+def labels_of(executions: Iterable[Execution], *, by_node: bool = False) -> dict[tuple[str, int], str]:
     """Return what stands before the lines of each unit: what tells it from the others, and no more."""
-    units = {(task_of(one), one.partition) for one in executions}
+    units = {(task_of(one), one.partition): part_of(one, by_node=by_node) for one in executions}
     tasks = {task for task, _ in units}
     wide = {task for task, partition in units if partition > 0}
     return {
-        (task, partition): str(partition) if len(tasks) == 1 else f"{task} {partition}" if task in wide else task
-        for task, partition in units
+        (task, partition): part if len(tasks) == 1 else f"{task} {part}" if task in wide else task
+        for (task, partition), part in units.items()
     }
+
+
+def part_of(execution: Execution, *, by_node: bool) -> str:
+    """Return an execution's partition; of a job that runs on every node, its node."""
+    return short(execution.node_id) if by_node else str(execution.partition)
 
 
 @dataclass
@@ -72,6 +83,7 @@ class _Several:
     ask: Ask
     query: LogQuery
     labels: dict[tuple[str, int], str]
+    by_node: bool
     screen: Screen
     failed: LogsFailed | None = None
     shown: int = 0
@@ -133,4 +145,4 @@ class _Several:
         return Told(self.screen, self._label(one))
 
     def _label(self, one: Execution) -> str:
-        return self.labels.get((task_of(one), one.partition)) or str(one.partition)
+        return self.labels.get((task_of(one), one.partition)) or part_of(one, by_node=self.by_node)

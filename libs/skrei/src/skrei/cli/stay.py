@@ -36,7 +36,7 @@ class Stay:
 
     ask: Ask
     job_id: str
-    count: int
+    many: bool
     quiet: bool = False
     timeout_seconds: float = 0.0
     tells_nodes: bool = False
@@ -46,6 +46,7 @@ class Stay:
     _placed: set[str] = field(default_factory=set)
     _partitions: dict[tuple[str, int], str] = field(default_factory=dict)
     _named: bool = False
+    _by_node: bool = False
 
     def until_end(self) -> int:
         """Show everything until the job has ended; return the exit code.
@@ -53,7 +54,7 @@ class Stay:
         Ctrl+C leaves the job, a second one stops it.
         """
         status = render_run.Status(short(self.job_id), quiet=self.quiet)
-        self._screen = Screen(many=self.count > 1, before=status.clear)
+        self._screen = Screen(many=self.many, before=status.clear)
         try:
             last = self._watch(status)
             status.clear()
@@ -69,7 +70,7 @@ class Stay:
         for look in looks(self.ask, self.job_id):
             self.ends.take(look.events)
             status.show(look)
-            self._named = len(look.job.tasks) > 1
+            self._named, self._by_node = len(look.job.tasks) > 1, look.job.per_node
             for execution in look.executions:
                 self._attend(execution)
             if self._screen.broken is not None:
@@ -94,7 +95,7 @@ class Stay:
         if sum(thread.is_alive() for thread in self._live.values()) >= MOST_FOLLOWED:
             return
         from skrei.cli.live_logs import LiveLogs
-        from skrei.cli.log_frames import LogQuery
+        from skrei.log_query import LogQuery
 
         unit = (execution.task, execution.partition)
         before = self._partitions.get(unit)
@@ -106,11 +107,13 @@ class Stay:
         thread.start()
 
     def _name(self, execution: Execution) -> str:
-        return unit_name(execution, named=self._named).capitalize()
+        told = unit_name(execution, named=self._named, by_node=self._by_node)
+        return f"{told[0].upper()}{told[1:]}"
 
     def _label(self, execution: Execution) -> str:
         """What stands before its lines where several share the screen."""
-        return f"{execution.task} {execution.partition}" if self._named else str(execution.partition)
+        unit = short(execution.node_id) if self._by_node else str(execution.partition)
+        return f"{execution.task} {unit}" if self._named else unit
 
     def _finish(self, last: Progress) -> int:
         executions = last.executions or executions_of(self.ask, self.job_id)

@@ -33,6 +33,7 @@ COMMANDS = {
     "job diff": "skrei.cli.acts:DIFF",
     "job logs": "skrei.cli.logs:LOGS",
     "job get": "skrei.cli.get:GET",
+    "job results": "skrei.cli.files:RESULTS",
     "job ls": "skrei.cli.files:LS",
     "job cat": "skrei.cli.files:CAT",
     "job wait": "skrei.cli.acts:WAIT",

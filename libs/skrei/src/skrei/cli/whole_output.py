@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from urllib.parse import urljoin
 
-from skrei.cli.ask import Ask, job_path
+from skrei import calls
+from skrei.cli.ask import Ask
 from skrei.cli.screen import REPLACED, Told
 from skrei.endpoint import is_loopback
-from skrei.errors import DownloadFailed
-from skrei.views import Execution, items
+from skrei.errors import Conflict, DownloadFailed
+from skrei.views import Execution
 
 MEMBERS = {"stdout": 1, "stderr": 2}
 CHUNK_BYTES = 256 * 1024
@@ -43,13 +44,11 @@ def show_rest(ask: Ask, execution: Execution, told: Told, addresses: Mapping[str
 
 def addresses(ask: Ask, job_id: str) -> dict[str, str]:
     """Return where the stored result of each execution is, as far as the API has one to give."""
-    found = {}
-    for item in items(ask.get(f"{job_path(job_id)}/results").get("Items")):
-        params = item.get("Params") or {}
-        url = str(params.get("URL") or params.get("PreSignedURL") or "")
-        if url and params.get("ExecutionID"):
-            found[str(params["ExecutionID"])] = url
-    return found
+    try:
+        found = ask.send(calls.results(job_id)).items
+    except Conflict:
+        return {}  # a service has none
+    return {result.execution_id: result.url for result in found if result.url}
 
 
 def _stored(url: str, limit_bytes: int | None) -> Iterator[tuple[int, int, bytes]]:

@@ -1,0 +1,64 @@
+"""What is asked about nodes, and done with them."""
+
+from collections.abc import Sequence
+
+from skrei.calls.call import NODES, Call, if_set, node_path, page_of, whole
+from skrei.views import Document, Node, Page
+
+JOIN = "/orchestrator/join"
+
+
+def nodes(
+    *,
+    labels: Sequence[str] = (),
+    approval: str = "",
+    status: str = "",
+    order_by: str = "",
+    reverse: bool = False,
+    limit: int = 0,
+    next_token: str = "",
+) -> Call[Page[Node]]:
+    """A page of nodes; `limit` 0 is all. `approval` and `status` are one of the API's words in lower case."""
+    query = {
+        "labels": tuple(labels),
+        "filter-approval": approval,
+        "filter-status": status,
+        "order_by": order_by,
+        "reverse": if_set(reverse),
+        "limit": limit or "",
+        "next_token": next_token,
+    }
+    return Call("GET", NODES, page_of(Node.parse, "Nodes"), query)
+
+
+def node(node_id: str) -> Call[Node]:
+    """The node that an id or the beginning of one names."""
+    return Call("GET", node_path(node_id), lambda answer: Node.parse(answer.get("Node") or {}))
+
+
+def change_node(node_id: str, action: str, message: str = "") -> Call[Document]:
+    """Approve, reject or delete a node."""
+    body = {"Action": action, "Message": message, "NodeID": node_id}
+    return Call("PUT", node_path(node_id), whole, body=body, repeatable=False)
+
+
+def revoke_node(node_id: str, reason: str = "") -> Call[str]:
+    """Let a node in no more with its key; the answer is its id."""
+    path = f"{node_path(node_id)}/credentials"
+    return Call(
+        "DELETE", path, lambda answer: str(answer.get("NodeID") or ""), body={"Reason": reason}, repeatable=False
+    )
+
+
+def join_command() -> Call[str]:
+    """The command that makes another machine a node; `TOKEN` stands in it for whoever may not read the join token."""
+    return Call("GET", JOIN, _command)
+
+
+def new_join_token() -> Call[str]:
+    """A new join token in place of the one before; the answer is the command with it."""
+    return Call("POST", f"{JOIN}/token", _command, body={}, repeatable=False)
+
+
+def _command(answer: Document) -> str:
+    return str(answer.get("Command") or "")

@@ -1,0 +1,169 @@
+"""Everything about a job for a person: what it is, how it stands and why, where it is reached, and what it said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skrei.cli import render
+from skrei.cli.render_jobs import executions, history, job_state, progress_states
+from skrei.cli.shape import PLAIN_TABLE
+from skrei.cli.texts import indented, quantity, short, with_next_step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from skrei.job_parts import Endpoint
+    from skrei.views import Execution, Job, JobDetails
+
+MOST_REASONS = 10
+"""Reasons of failed attempts; the table above them has all."""
+
+
+def describe(found: JobDetails) -> None:
+    """Print it."""
+    from skrei.progress import Progress
+
+    job = found.job
+    pairs = {
+        "ID": job.id,
+        "Name": job.name,
+        "Namespace": job.namespace,
+        "Type": job.type,
+        "State": job_state(job),
+        "Message": job.message,
+        "Position": f"{job.position} of those that wait" if job.state == "Queued" and job.position else "",
+        "Ready": _ready(job, found.executions),
+        "Count": str(job.count) if len(job.tasks) < 2 and not job.per_node else "",
+        "Engine": job.engine,
+        "Version": str(job.version),
+        "Created": f"{job.created.astimezone():%Y-%m-%d %H:%M:%S}",
+        "Modified": f"{job.modified.astimezone():%Y-%m-%d %H:%M:%S}",
+        "Image": "\n".join(dict.fromkeys(one.image_digest for one in found.executions if one.image_digest)),
+        "Results": _kept(found.executions),
+    }
+    for key, value in pairs.items():
+        if value:
+            render.line(f"{key:<10}= {indented(value)}")
+    _section("Summary")
+    render.line(progress_states(Progress(job, (), found.executions)))
+    if job.task_states:
+        _section("Tasks")
+        _tasks(job, found.executions)
+    if found.endpoints or _has_ports(job, found.executions):
+        _section("Endpoints")
+        _endpoints(job, found.endpoints)
+    if reasons := _reasons(found):
+        _section("Why")
+        for reason in reasons:
+            render.line(indented(reason, 0))
+    _section("Executions")
+    executions(found.executions)
+    _section("History")
+    history(found.history)
+    job_output(found.executions, by_node=job.per_node)
+
+
+def _ready(job: Job, found: Sequence[Execution]) -> str:
+    """Return how many of what a service or daemon runs are ready, as their checks say; empty for other jobs."""
+    if not job.endless or job.is_terminal:
+        return ""
+    ready = sum(one.ready is True for one in found)
+    wanted = len({(one.task, one.partition) for one in found}) if job.per_node else job.units
+    return f"{ready} of {wanted}"
+
+
+def _tasks(job: Job, found: Sequence[Execution]) -> None:
+    """Print how each task of a job of several stands."""
+
+    def how_far(name: str, done: object, count: object) -> str:
+        return f"{sum(one.task == name and one.ready is True for one in found) if job.endless else done}/{count}"
+
+    rows = (
+        (
+            name := str(one.get("Name", "")),
+            str(one.get("State", "")),
+            how_far(name, one.get("Completed", 0), one.get("Count", 0)),
+            ", ".join(map(str, one.get("DependsOn") or ())),
+            str(one.get("Message") or ""),
+        )
+        for one in job.task_states
+    )
+    render.table(("TASK", "STATE", "READY" if job.endless else "COMPLETED", "DEPENDS ON", "MESSAGE"), rows)
+
+
+def _has_ports(job: Job, found: Sequence[Execution]) -> bool:
+    return not job.is_terminal and any(one.addresses and not one.is_terminal for one in found)
+
+
+def _endpoints(job: Job, found: Sequence[Endpoint]) -> None:
+    """Print where ready executions are reached."""
+    if not found:
+        render.line("None ready so far.")
+        return
+    many, updating = len(job.tasks) > 1, any(one.version != job.version for one in found)
+    rows = (
+        (
+            one.address,
+            one.name,
+            *((one.task,) if many else ()),
+            str(one.partition),
+            short(one.node_id),
+            *((str(one.version),) if updating else ()),
+        )
+        for one in found
+    )
+    heads = ("ADDRESS", "PORT", *(("TASK",) if many else ()), "PARTITION", "NODE", *(("VERSION",) if updating else ()))
+    render.table(heads, rows, PLAIN_TABLE)
+
+
+def _kept(found: Sequence[Execution]) -> str:
+    """Return how much was left, and until when all of it is kept; empty where the API does not say."""
+    from skrei.views import local_time
+
+    left = [one for one in found if one.has_result and one.result_kept is not None]
+    if not left:
+        return ""
+    until = local_time(min(one.result_kept_until for one in left))
+    size = quantity(sum(one.result_size for one in left))
+    return f"{size}, kept until {until}" if all(one.result_kept for one in left) else f"not kept since {until}"
+
+
+def job_output(found: Sequence[Execution], *, by_node: bool = False) -> None:
+    """Print the beginning of what each partition (or node) said."""
+    from skrei.progress import best_attempts, of_several_tasks, unit_name
+
+    named = of_several_tasks(found)
+    for heading, attribute in (("Standard output", "stdout"), ("Standard error", "stderr")):
+        said = [one for one in best_attempts(found) if getattr(one, attribute)]
+        if said:
+            _section(heading)
+        for one in said:
+            if len(said) > 1:
+                render.line(f"--- {unit_name(one, named=named, by_node=by_node)}")
+            said_by = getattr(one, attribute)
+            render.output_text(said_by if said_by.endswith("\n") else said_by + "\n")
+        if any(one.truncated and one.has_result for one in said):
+            render.note("Only its beginning: `skrei job logs` and `skrei job get` have all of it.")
+
+
+def _reasons(found: JobDetails) -> list[str]:
+    """Return why a job waits or failed: its own message, then what its failed attempts say, each once."""
+    if found.job.state not in {"Queued", "Failed", "Stopped", "Pending"}:
+        return []
+    from skrei.progress import of_several_tasks, unit_name
+
+    named = of_several_tasks(found.executions)
+    told = [with_next_step(found.job.message)] if found.job.message else []
+    told += [
+        f"{short(one.id)} ({unit_name(one, named=named)}, {short(one.node_id)}): {one.message}"
+        for one in found.executions
+        if one.message and one.state in {"Failed", "Refused"}
+    ][:MOST_REASONS]
+    if not told:
+        told = [item.message for item in found.history if item.is_error][-1:]
+    return told
+
+
+def _section(title: str) -> None:
+    render.line()
+    render.line(title)

@@ -1,0 +1,105 @@
+"""Results, and the files in them, as a person or a program reads them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skrei.cli import render
+from skrei.cli.render_jobs import whole
+from skrei.cli.texts import quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from skrei.cli.archive_entries import Entry
+    from skrei.cli.shape import Shape
+    from skrei.job_parts import Result
+    from skrei.results import Fetched
+    from skrei.views import Job
+
+MOST_PLACES = 20
+"""Nodes that are told each with its folder; more are only counted."""
+
+
+def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
+    """Print which results there are."""
+    if not found and shape.output == "table":
+        render.line(f"None: the job is {job.state}.")
+        return
+    from skrei.views import local_time
+
+    csv = shape.output == "csv"
+    rows = (
+        (
+            *_unit(job, one),
+            whole(one.execution_id, shape),
+            "" if one.size is None else str(one.size) if csv else quantity(one.size),
+            one.kept_until if csv else local_time(one.kept_until),
+        )
+        for one in found
+    )
+    render.table((*_unit_names(job), "EXECUTION", "SIZE", "KEPT UNTIL"), rows, shape)
+
+
+def files(job: Job, found: Sequence[Entry], shape: Shape) -> None:
+    """Print what results hold."""
+    if not shape.is_rows:
+        render.document({"Items": [_told(one) for one in found]}, shape)
+        return
+    csv = shape.output == "csv"
+    rows = (
+        (
+            *_unit(job, one.of),
+            "" if one.is_folder else str(one.size) if csv else quantity(one.size),
+            f"{one.path}/" if one.is_folder else one.path,
+        )
+        for one in found
+    )
+    render.table((*_unit_names(job), "SIZE", "PATH"), rows, shape)
+
+
+def _told(one: Entry) -> dict[str, object]:
+    return {
+        "Task": one.of.task,
+        "Partition": one.of.partition,
+        "NodeID": one.of.node_id,
+        "NodeName": one.of.node_name,
+        "Path": one.path,
+        "Size": one.size,
+        "Folder": one.is_folder,
+        "ExecutionID": one.of.execution_id,
+    }
+
+
+def _unit_names(job: Job) -> tuple[str, ...]:
+    """Return the headings of what tells one result from another: of several tasks the task, of ops the node."""
+    return (*(("TASK",) if len(job.tasks) > 1 else ()), "NODE" if job.per_node else "PARTITION")
+
+
+def _unit(job: Job, one: Result) -> tuple[str, ...]:
+    return (*((one.task,) if len(job.tasks) > 1 else ()), one.node if job.per_node else str(one.partition))
+
+
+def fetched(found: Fetched) -> None:
+    """Print where results lie, and what could not be had."""
+    for one in found.unknown:
+        render.note(f"A result of type {one.kind} cannot be fetched from here: {one.document.get('Params')}")
+    if not found.partitions:
+        return
+    if found.clashes:
+        names = ", ".join(found.clashes)
+        render.note(f"Several partitions left {names}: each has a folder of its own beside the joined output.")
+    counted = "1 file" if found.files == 1 else f"{found.files} files"
+    many = len(found.partitions)
+    if not found.by_node:
+        told = f" of {many} partitions" if many > 1 else ""
+        render.line(f"Results are in {found.folder}: {counted}{told}, {quantity(found.total_bytes)}.")
+        return
+    told = "1 node" if many == 1 else f"{many} nodes"
+    render.line(f"Results are in {found.folder}: {counted} of {told}, {quantity(found.total_bytes)}.")
+    places = list(found.partitions.items())[:MOST_PLACES]
+    width = max(len(name) for name, _ in places)
+    for name, place in places:
+        render.line(f"  {name:<{width}}  {place}")
+    if many > MOST_PLACES:
+        render.line(f"  and {many - MOST_PLACES} more")

@@ -1,0 +1,101 @@
+"""What is told beside a job, as values: where it is reached, what it left, and what would change."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+HTTP = ("http://", "https://", "/")
+"""How an address begins that is fetched over HTTP; a path alone is one of the API's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a submission would change; the text is empty for nothing."""
+
+    text: str
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> "Difference":
+        """Read the API's answer."""
+        warnings = document.get("Warnings") or ()
+        return cls(str(document.get("Diff") or ""), tuple(str(text) for text in warnings))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A port of a ready execution; `address` is its `host:port`."""
+
+    address: str
+    name: str
+    task: str
+    partition: int
+    execution_id: str
+    node_id: str
+    version: int
+    document: dict[str, Any]
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> "Endpoint":
+        """Read the API's endpoint object."""
+        return cls(
+            address=str(document.get("Address") or ""),
+            name=str(document.get("Name") or ""),
+            task=str(document.get("Task") or ""),
+            partition=int(document.get("PartitionIndex") or 0),
+            execution_id=str(document.get("ExecutionID") or ""),
+            node_id=str(document.get("NodeID") or ""),
+            version=int(document.get("JobVersion") or 0),
+            document=document,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The stored result of one execution, and where it is fetched; what the API does not tell is empty, or None.
+
+    `url` is empty for one that cannot be fetched over HTTP, `task` for a job of one task.
+    """
+
+    url: str
+    execution_id: str
+    partition: int
+    size: int | None = None
+    digest: str = ""
+    kept_until: str = ""
+    task: str = ""
+    node_id: str = ""
+    node_name: str = ""
+    kind: str = ""
+    numbered: bool = True
+    """Whether the API says which partition it is of; else `partition` is 0."""
+    document: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def node(self) -> str:
+        """The node that made it, by what it calls itself, else by its id."""
+        return self.node_name or self.node_id
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> "Result":
+        """Read the API's result object. Where nobody says who made it, its file is named after that execution."""
+        params = document.get("Params") or {}
+        url = str(params.get("URL") or params.get("PreSignedURL") or "")
+        url = url if url.startswith(HTTP) else ""
+        maker = str(params.get("ExecutionID") or "")
+        size, partition = params.get("Size"), params.get("PartitionIndex")
+        digest = str(params.get("Digest") or "")
+        return cls(
+            url=url,
+            execution_id=maker or unquote(urlsplit(url).path.rsplit("/", 1)[-1]).removesuffix(".tar.gz"),
+            partition=int(partition or 0),
+            size=size if isinstance(size, int) and size >= 0 else None,
+            digest=digest if digest.startswith("sha256:") else "",
+            kept_until=str(params.get("KeptUntil") or ""),
+            task=str(params.get("Task") or ""),
+            node_id=str(params.get("NodeID") or ""),
+            node_name=str(params.get("NodeName") or ""),
+            kind=str(document.get("Type") or ""),
+            numbered=partition is not None,
+            document=document,
+        )
