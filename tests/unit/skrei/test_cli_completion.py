@@ -11,6 +11,8 @@ import pytest
 from skrei.cli import tree
 from skrei.cli.completion import Answer, answer, complete
 from skrei.cli.completion_scripts import SCRIPTS
+from tests.support.fake_api import FakeApi, job
+from tests.support.served_api import serving
 
 JOBS = [("j-1a2b3c4d", "words Running"), ("words", "j-1a2b3c4d Running")]
 
@@ -44,6 +46,11 @@ def offered(*words: str) -> list[str]:
         (["docker", "run", "--network", "h"], ["host", "http"]),
         (["docker", "run", "ubuntu", "--net"], []),
         (["list", "-o", "y"], ["yaml"]),
+        (["job", "wait", "words", "--for", "r"], ["running", "ready"]),
+        (["job", "wait", "words", "w"], ["words"]),
+        (["logs", "words", "--task", ""], ["task-1"]),
+        (["job", "ls", "words/out", "--task=t"], ["--task=task-1"]),
+        (["job", "cat", "words", "stdout", "--node", ""], ["node-1"]),
         (["completion", ""], ["bash", "zsh", "fish"]),
     ],
 )
@@ -94,3 +101,20 @@ def test_the_script_of_another_shell_is_one(shell: str, tmp_path: Path) -> None:
     script = tmp_path / f"skrei.{shell}"
     script.write_text(SCRIPTS[shell])
     subprocess.run([program, "-n", str(script)], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["logs words --task", "job ls words/out/a --task", "job scale words 3 --task", "--api {api} logs words --task",
+     "logs words --task="],
+)  # fmt: skip
+def test_the_tasks_of_the_job_that_was_typed_are_offered(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several = job(Tasks=[{"Name": "build"}, {"Name": "test"}])
+    with serving(FakeApi({"GET /api/v1/orchestrator/jobs/words": {"Job": several}})) as url:
+        monkeypatch.setenv("SKREI_API_URL", url)
+        *before, last = words.replace("{api}", url).split()
+        complete([*before, *([last] if last.endswith("=") else [last, ""])])
+    told = capsys.readouterr().out.splitlines()
+    assert [line.removeprefix("--task=") for line in told] == [":none", "build", "test"]

@@ -48,10 +48,11 @@ def refusal_of(told: Document, status: int = 0) -> ApiError:
     """Return the error in a documented error body; its own `Status` counts where none is given."""
     status = status or int(told.get("Status") or 0)
     details = told.get("Details") or {}
+    message = told.get("Message") or told.get("Error") or told.get("error")
     if status in (401, 403):  # the message begins with words that other people's clients look for
         message = details.get("Reason") or message
     error = BY_STATUS.get(status, ApiError)(
-        str(told.get("Message") or told.get("Error") or told.get("error") or f"The API answered {status}."),
+        str(message or f"The API answered {status}."),
         status=status,
         api_code=str(told.get("Code") or ""),
         hint=str(told.get("Hint") or ""),

@@ -10,7 +10,7 @@ from pathlib import Path
 from skrei import calls, state
 from skrei.cli import render
 from skrei.cli.ask import Ask
-from skrei.cli.exit_codes import FAILED, NOT_RUN, TIMED_OUT, Ends
+from skrei.cli.exit_codes import FAILED, MISUSED, NOT_RUN, TIMED_OUT, Ends
 from skrei.cli.flags import JOB, NAMESPACE, flag, integer, one_of, seconds, text
 from skrei.cli.grammar import Argument, Command, Misuse, Values
 from skrei.cli.looks import executions_of, looks
@@ -37,7 +37,7 @@ WAIT = Command(
         flag("--quiet", "Say nothing.", "-q"),
         NAMESPACE,
     ),
-    (Argument("JOB", "jobs, by id, prefix or name; none is the last one", rest=True, completes="job"),),
+    (Argument("JOB", "jobs, by id, prefix or name; none is the last one", several=True, completes="job"),),
     more=EXIT_CODES,
 )
 RERUN = Command(
@@ -58,7 +58,7 @@ SCALE = Command(
     "job scale",
     "Give a job another number of partitions (a service: of replicas): a new version of it.",
     "skrei.cli.acts:scale",
-    (text("--task", "NAME", "Of this task, which has a count of its own."), NAMESPACE),
+    (text("--task", "NAME", "Of this task, which has a count of its own.", completes="task"), NAMESPACE),
     (JOB, Argument("COUNT", "how many")),
 )
 ROLLBACK = Command(
@@ -93,11 +93,16 @@ def wait(values: Values) -> int:
 
 
 def _wait_for(ask: Ask, job_id: str, values: Values, until: float | None) -> int:
-    ends = Ends()
+    ends, told = Ends(), values.flag("quiet") or values.text("for") != "end"
     rollout: Rollout | None = None
     for look in looks(ask, job_id):
         ends.take(look.events)
+        if look.job.endless and not look.job.is_terminal and not told:
+            told = True
+            sooner = "--for ready waits until all of it is" if look.job.type == "service" else "--for running is sooner"
+            render.note(f"{short(job_id)} is a {look.job.type}, which runs until it is stopped; {sooner}.")
         if values.text("for") == "ready":
+            _check_gets_ready(look.job)
             rollout = rollout or Rollout(look.job.version)
             rollout.take(look.events)
             rollout.look(look.job.version)
@@ -121,6 +126,15 @@ def _wait_for(ask: Ask, job_id: str, values: Values, until: float | None) -> int
                 exit_code=TIMED_OUT,
             )
     raise AssertionError("unreachable: looks end with a terminal one")
+
+
+def _check_gets_ready(job: Job) -> None:
+    if job.type != "service":
+        raise CommandFailed(
+            f"{short(job.id)} is a {job.type} job, and only a service gets ready.",
+            hint="Wait for its end, which is the default, or --for running.",
+            exit_code=MISUSED,
+        )
 
 
 def _tell_rollout(job_id: str, rollout: Rollout, values: Values) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from skrei.cli import render, tree
-from skrei.cli.grammar import Argument, Command, Kind, Misuse, Option
+from skrei.cli.grammar import Argument, Command, Kind, Misuse, Option, read
 from skrei.cli.texts import clean
 from skrei.cli.universal import before_command, with_universal
 from skrei_domain.errors import SkreiError
@@ -86,8 +86,8 @@ def _in_command(
         return Answer(tuple((f"{name}={word}", meaning) for word, meaning in found.candidates), found.files)
     if current.startswith("-"):
         return Answer(tuple(_options(command.options)))
-    if given < len(command.arguments):
-        return _values((), command.arguments[given].completes, ask)
+    if given < len(command.arguments) or (command.arguments and command.arguments[-1].several):
+        return _values((), command.arguments[min(given, len(command.arguments) - 1)].completes, ask)
     return Answer()
 
 
@@ -144,9 +144,15 @@ def _asked(kind: str, words: Sequence[str]) -> Iterator[Candidate]:
         return
     from skrei import calls
     from skrei.cli.ask import Ask
+    from skrei.cli.references import job_and_path, job_named
     from skrei.cli.texts import short
 
     with Ask(_api(words), timeout_seconds=ASK_SECONDS) as ask:
+        if kind == "task":
+            typed = job_and_path(_job_typed(words))[0]
+            for task in ask.send(replace(calls.job(job_named(typed, ask.endpoint)), repeatable=False)).tasks:
+                yield task, ""
+            return
         if kind == "node":
             for node in ask.send(replace(calls.nodes(), repeatable=False)).items:
                 yield node.id, f"{node.membership} {node.connection}"
@@ -157,6 +163,16 @@ def _asked(kind: str, words: Sequence[str]) -> Iterator[Candidate]:
             if named and not set(named) & set(" \t\n"):
                 yield named, f"{short(job.id)} {job.state}"
     yield "-", "the last one"
+
+
+def _job_typed(words: Sequence[str]) -> str:
+    """Return the job that the words before name; `-` where they name none."""
+    said, left = before_command(words)
+    name, rest = tree.split(left)
+    command = with_universal(tree.load(name))
+    # The last word is the option whose value is being typed.
+    values = read(command, [*said, *(rest[:-1] if rest[-1:] == ["--task"] else rest)])
+    return next((values.text(one.name) for one in command.arguments if one.completes == "job"), "-")
 
 
 def _api(words: Sequence[str]) -> str:

@@ -4,6 +4,7 @@
 |---|---|
 | the program's | it ran to its end; of several partitions the highest |
 | 1 | the job failed for another cause: its node was lost, memory ran out, somebody stopped it |
+| 2 | a wrong call, of a command that runs no program |
 | 124 | it took longer than a timeout allowed |
 | 125 | it could not be run: a wrong call, no API, no node for it, no such image or module, an input that is not there |
 | 130 | Ctrl+C: the job goes on, or was stopped by a second one |
@@ -14,7 +15,7 @@ from collections.abc import Iterable
 from skrei.progress import best_attempts
 from skrei.views import Execution, HistoryItem, Job
 
-FAILED, TIMED_OUT, NOT_RUN, INTERRUPTED = 1, 124, 125, 130
+FAILED, MISUSED, TIMED_OUT, NOT_RUN, INTERRUPTED = 1, 2, 124, 125, 130
 
 TIMEOUTS = frozenset({"execution-timeout", "total-timeout", "timeout"})
 """Error codes of attempts whose time was over."""

@@ -18,8 +18,8 @@ COPY_BYTES = 256 * 1024
 """Held of a file while it is printed."""
 CHOICE = (
     integer("--partition", "Only this partition's; else every one's.", "-p", default=-1, least=0),
-    text("--task", "NAME", "Only this task's; else every one's."),
-    text("--node", "NODE", "Only what this node left, by its name or id; else every one's."),
+    text("--task", "NAME", "Only this task's; else every one's.", completes="task"),
+    text("--node", "NODE", "Only what this node left, by its name or id; else every one's.", completes="node"),
 )
 _JOB = Argument("JOB[/PATH]", "a job, and a file or folder of its results", default="-", completes="job")
 _PATH = Argument("PATH", "the file or folder, where it does not stand behind the job", default="")

@@ -72,12 +72,13 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument by position; `rest` takes everything that follows, as it is."""
+    """One argument by position; `several` takes all arguments that are left, `rest` all that follows, as it is."""
 
     name: str
     help: str
     default: str | None = None
     rest: bool = False
+    several: bool = False
     completes: str = ""
     """See `Option.completes`."""
 
@@ -105,7 +106,7 @@ class Command:
     def usage(self) -> str:
         """How it is called, in one line."""
         words = [
-            f"[{one.name}...]" if one.rest else f"[{one.name}]" if one.default is not None else one.name
+            f"[{one.name}...]" if one.rest or one.several else f"[{one.name}]" if one.default is not None else one.name
             for one in self.arguments
         ]
         return " ".join(["skrei", self.name, *(["[OPTIONS]"] if self.options else []), *words])
@@ -279,7 +280,7 @@ class _Reading:
             self._found.setdefault(option.key, () if option.kind is Kind.TEXTS else option.default)
         left = list(self.arguments)
         for argument in self._command.arguments:
-            if argument.rest:
+            if argument.rest or argument.several:
                 self._found[argument.name] = tuple(left)
                 left = []
             elif left:

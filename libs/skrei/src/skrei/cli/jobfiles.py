@@ -102,9 +102,11 @@ def run(values: Values) -> int:
             return leave(ask, submitted.job_id)
     if not last.job.is_terminal:
         render.line(f"It runs, and goes on: {progress_states(last)}.")
-        render.hints(
-            [(f"skrei logs -f {short(last.job.id)}", "what it says"), (f"skrei stop {short(last.job.id)}", "stop it")]
-        )
+        id_ = short(last.job.id)
+        told = [(f"skrei logs -f {id_}", "what it says"), (f"skrei stop {id_}", "stop it")]
+        if last.job.type == "service":
+            told.insert(0, (f"skrei job wait --for ready {id_}", "until all of it is ready"))
+        render.hints(told)
         return 0
     finish(last)
     return ends.exit_code(last.job, last.executions)

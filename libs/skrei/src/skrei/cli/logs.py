@@ -27,7 +27,7 @@ LOGS = Command(
         ),
         text("--execution-id", "ID", "The output of this execution.", "-e"),
         integer("--partition", "The output of this partition.", "-p"),
-        text("--task", "NAME", "The output of this task."),
+        text("--task", "NAME", "The output of this task.", completes="task"),
         VERSION,
         NAMESPACE,
     ),

@@ -19,6 +19,15 @@ def main() -> None:
     Commands that run a program end with its exit code; what is not the program's doing then has codes of its own
     (`skrei.cli.exit_codes`).
     """
+    try:
+        code = _main()
+    except KeyboardInterrupt:  # also while modules are still being imported
+        code = INTERRUPTED
+    if code:
+        sys.exit(code)
+
+
+def _main() -> int:
     from skrei.cli import render
 
     code = 0
@@ -32,13 +41,10 @@ def main() -> None:
         # Whoever read our output has gone (`skrei job list | head`): what is left goes nowhere, also at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
-    except KeyboardInterrupt:
-        code = INTERRUPTED
     except OSError as error:
         render.problem(str(error), "")
         code = FAILED
-    if code:
-        sys.exit(code)
+    return code
 
 
 def _run(words: list[str]) -> int:

@@ -112,7 +112,7 @@ def _endpoints(job: Job, found: Sequence[Endpoint]) -> None:
         )
         for one in found
     )
-    heads = ("ADDRESS", "PORT", *(("TASK",) if many else ()), "PARTITION", "NODE", *(("VERSION",) if updating else ()))
+    heads = ("ADDRESS", "NAME", *(("TASK",) if many else ()), "PARTITION", "NODE", *(("VERSION",) if updating else ()))
     render.table(heads, rows, PLAIN_TABLE)
 
 

@@ -78,7 +78,7 @@ def _check_ends(job: JobView) -> None:
     if kind.endless:
         raise Conflict(
             f"job {job.id} is a {kind}: it runs until it is stopped, and has no results",
-            hint="its output: skrei job logs; what one of its executions left: skrei job get --execution ID",
+            hint=f"its output: skrei job logs {job.id}; what one of its executions left: skrei job get --execution ID",
             job_id=job.id,
         )
 
