@@ -229,6 +229,38 @@ def test_results_are_looked_into_without_fetching_them(skrei: Typist, module: Mo
     assert [file.name for file in (tmp_path / "one").iterdir()] == ["exitCode"]
 
 
+def test_what_runs_on_every_node_is_told_by_node_and_what_does_not_end_has_no_results(
+    skrei: Typist, module: Module, tmp_path: Path
+) -> None:
+    ran = skrei("wasm", "run", "-q", "--target", "all", "--name", "all", module(Say(b"here\n")))
+    assert (ran.returncode, ran.stdout) == (0, b"here\n"), ran.stderr
+    node = json.loads(skrei("node", "list", "-o", "json").stdout)["Nodes"][0]["Info"]
+    name = node["Labels"]["name"]
+    assert fits("job results", told := json.loads(skrei("job", "results", "all", "-o", "json").stdout))
+    assert [item["Params"]["NodeID"] for item in told["Items"]] == [node["NodeID"]]
+    assert skrei("job", "results", "all", "-o", "csv").stdout.splitlines()[1].startswith(f"{name},e-".encode())
+    got = skrei("get", "all", "--output-dir", str(tmp_path / "got"))
+    (folder,) = (tmp_path / "got").iterdir()
+    assert got.stdout.decode().splitlines()[1].split() == [folder.name, str(folder)]
+    assert (folder / "stdout").read_bytes() == b"here\n"
+    assert skrei("job", "cat", "all", "stdout", "--node", name, "--task", "main").stdout == b"here\n"
+    assert b"Did you mean main? Its tasks: main" in skrei("job", "ls", "all", "--task", "mian").stderr
+    daemon = tmp_path / "daemon.yaml"
+    daemon.write_bytes(
+        skrei("wasm", "run", "--dry-run", "--target", "all", "--name", "still", module(Sleep(60))).stdout.replace(
+            b"ops", b"daemon"
+        )
+    )
+    assert skrei("run", str(daemon)).returncode == 0
+    refused = skrei("job", "results", "still")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert (
+        b"is a daemon: it runs until it is stopped, and has no results\nIts output: skrei job logs j-" in refused.stderr
+    )
+    assert b"Ready     = 1 of 1" in skrei("describe", "still").stdout
+    skrei("stop", "still")
+
+
 def test_what_a_program_says_cannot_speak_to_a_terminal_and_is_exact_elsewhere(
     module: Module, environment: dict[str, str], skrei: Typist
 ) -> None:
