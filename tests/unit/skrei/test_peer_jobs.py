@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from skrei.cli import docker, render, wasm
+from skrei.cli import docker, render_results, wasm
 from skrei.cli.render_jobs import progress_states
 from skrei.cli.run_options import job_of
+from skrei.job_parts import Result
 from skrei.progress import Progress
 from skrei.results import Fetched
 from skrei.views import Execution, Job
@@ -107,9 +108,9 @@ def test_a_module_travels_in_the_job_and_its_entrypoint_is_start(tmp_path: Path)
 
 @pytest.mark.row("7.3/job-get-told", "6.3/other-types")
 def test_where_results_lie_is_told_with_how_many_they_are(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    other = {"Type": "s3", "Params": {"Bucket": "b"}}
+    other = Result.parse({"Type": "s3", "Params": {"Bucket": "b"}})
     there = Fetched(folder=tmp_path, partitions={"0": tmp_path}, files=3, total_bytes=2_048, unknown=(other,))
-    render.fetched(there)
+    render_results.fetched(there)
     out, err = capsys.readouterr()
     assert out == f"Results are in {tmp_path}: 3 files, 2.0 KiB.\n"
     assert "A result of type s3 cannot be fetched from here" in err

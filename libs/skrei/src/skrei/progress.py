@@ -16,7 +16,7 @@ PAGE = 200
 """History items for one request: small enough to be fast, large enough that a wide job is read in a few."""
 WIDEST = 500
 """Jobs with more partitions are followed by their history alone: their executions are too much for each look."""
-SHOWN_ID = 10
+_SHOWN_ID = 10
 """Characters of a node's id where it stands for its partition."""
 MOST_STAGING = 32
 """Executions that are read with each look while one is being prepared; of a job with more, those that moved last."""
@@ -91,7 +91,7 @@ def unit_name(execution: Execution, *, named: bool, by_node: bool = False) -> st
 
     Of a job that runs on every node (`by_node`) the partition is told as that node.
     """
-    unit = f"node {execution.node_id[:SHOWN_ID]}" if by_node else f"partition {execution.partition}"
+    unit = f"node {execution.node_id[:_SHOWN_ID]}" if by_node else f"partition {execution.partition}"
     return f"task {execution.task}, {unit}" if named else unit
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from skrei.archive import fold
 from skrei.job_parts import Result
 
-SHORT_ID = 10
+_SHORT_ID = 10
 """Characters of a node's id that stand behind its name where two nodes call themselves the same."""
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
@@ -41,7 +41,7 @@ def _node_names(results: Iterable[Result]) -> dict[str, str]:
     names = {result.node_id: result.node for result in results if result.node_id}
     often = Counter(fold(file_part(name)) for name in names.values())
     told = {
-        node_id: name if often[fold(file_part(name))] == 1 else f"{name}-{node_id[:SHORT_ID]}"
+        node_id: name if often[fold(file_part(name))] == 1 else f"{name}-{node_id[:_SHORT_ID]}"
         for node_id, name in names.items()
     }
     folders = apart_on_disk(list(told.values()))
