@@ -70,7 +70,7 @@ def asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Asks]:
          {"event_type": ["all"], "all_job_versions": ["true"], "next_token": ["t"]}),
         ("7.3/job-versions", f"job versions {ID} --namespace s", f"{JOBS}/{ID}/versions", {"namespace": ["s"]}),
         ("7.3/job-describe", f"job describe {ID} -v 2 --namespace s", f"{JOBS}/{ID}",
-         {"include": ["executions,history"], "job_version": ["2"], "namespace": ["s"]}),
+         {"include": ["executions,history,endpoints"], "job_version": ["2"], "namespace": ["s"]}),
         ("7.3/job-get", f"job get {ID} --namespace s", f"{JOBS}/{ID}", {"namespace": ["s"]}),
         ("7.3/node-list", "node list --labels a=b --filter-approval approved --filter-status connected "
          "--order-by available_cpu --order-reversed", NODES,
