@@ -181,6 +181,17 @@ async def test_a_damaged_file_is_told_from_a_damaged_upload(door: Door, result: 
         await made.upload(result, announced, door.token())
 
 
+async def test_a_file_that_became_shorter_is_not_tried_for_ever(door: Door, result: Path) -> None:
+    announced = parcel(result)
+    with result.open("r+b") as file:
+        file.truncate(PART_BYTES)
+    made = Uploader()
+    made.door(door.url)
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(ResultDamaged, match="shorter"):
+            await made.upload(result, announced, door.token())
+
+
 async def test_what_is_dropped_is_told_to_the_publisher(door: Door, result: Path) -> None:
     made = Uploader()
     made.door(door.url)

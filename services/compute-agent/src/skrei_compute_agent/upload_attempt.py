@@ -5,9 +5,9 @@ whatever a result's size.
 """
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from http import HTTPStatus
+from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
+from skrei_compute_agent.file_range import FileRange
 from skrei_domain.errors import SkreiError
 from skrei_domain.uploads import Parcel, UploadAnswer, UploadPlan, UploadRequest
 
@@ -26,8 +27,6 @@ SILENCE_SECONDS = 60.0
 """How long it may take for an answer once all is sent, and between two pieces: a link that says less is gone."""
 STAGE_SECONDS = 900.0
 """How long the publisher may take to verify and sync the whole: 64 GiB at the pace of a slow disk."""
-READ_BYTES = 512 * 1024
-"""Read at once of a file: enough that threads are rarely asked, times the parts at once a bound on memory."""
 PARALLEL_PARTS = 4
 """Parts of one result at once, whatever a plan allows."""
 ANSWER_BYTES = 4 * 1024 * 1024
@@ -118,47 +117,39 @@ class Attempt:
         """Send every part, some at once; the first that fails ends the others, which the next try finds missing."""
         waiting = iter(plan.requests)
 
-        async def work(file: int) -> None:
+        async def work() -> None:
             for request in waiting:
                 await _connected(self._send(request, file))
                 self.sent += 1
 
         errors: list[SkreiError] = []
-        file = await asyncio.to_thread(os.open, self._path, os.O_RDONLY)
+        file = await asyncio.to_thread(self._path.open, "rb", buffering=0)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(plan.parallel, PARALLEL_PARTS, len(plan.requests))):
-                    group.create_task(work(file))
+                    group.create_task(work())
         except* SkreiError as failed:
             errors += [error for error in failed.exceptions if isinstance(error, SkreiError)]
         finally:
-            os.close(file)
+            file.close()
         if errors:
             raise _worst(errors)
 
-    async def _send(self, request: UploadRequest, file: int) -> None:
+    async def _send(self, request: UploadRequest, file: FileIO) -> None:
         url = URL(request.url, encoded=True)  # as it was signed
         if not url.is_absolute():
             url = URL(f"{self._door}/").join(url)
         headers = request.headers | {"Content-Length": str(request.size), "Content-Type": "application/octet-stream"}
-        async with self._session.request(
-            request.method,
-            url,
-            data=_range(file, request.first, request.size),
-            headers=headers,
-            allow_redirects=False,
-        ) as response:
-            await _check(response)
-
-
-async def _range(file: int, first: int, size: int) -> AsyncIterator[bytes]:
-    end = first + size
-    while first < end:
-        piece = await asyncio.to_thread(os.pread, file, min(READ_BYTES, end - first), first)
-        if not piece:
-            raise ResultDamaged("the packed result is shorter than it was")
-        first += len(piece)
-        yield piece
+        body = FileRange(file, request.first, request.size)
+        try:
+            async with self._session.request(
+                request.method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                await _check(response)
+        except aiohttp.ClientError as error:
+            if body.short:
+                raise ResultDamaged("the packed result is shorter than it was") from error
+            raise
 
 
 async def _connected(call: Awaitable[T]) -> T:

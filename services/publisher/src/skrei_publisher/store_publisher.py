@@ -153,13 +153,20 @@ class StorePublisher(Publisher):
             pieces.clear()
             gathered = 0
 
-        async for piece in _lively(content):
-            pieces.append(piece)
-            gathered += len(piece)
-            if position + gathered > end:
-                raise UploadIncomplete(f"Part {number} is longer than {size} bytes.")
-            if gathered >= WRITE_BYTES or position + gathered == end:
-                await write()
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS) as patience:
+                async for piece in content:
+                    pieces.append(piece)
+                    gathered += len(piece)
+                    if position + gathered > end:
+                        raise UploadIncomplete(f"Part {number} is longer than {size} bytes.")
+                    if gathered >= WRITE_BYTES or position + gathered == end:
+                        patience.reschedule(None)  # that the disk is slow is not the sender's silence
+                        await write()
+                    patience.reschedule(now() + SILENCE_SECONDS)
+        except TimeoutError as error:
+            raise UploadIncomplete(f"Nothing came for {SILENCE_SECONDS:g} s.") from error
         if position != end:
             raise UploadIncomplete(f"Part {number} was cut off after {position + gathered - first} of {size} bytes.")
 
@@ -192,19 +199,6 @@ class StorePublisher(Publisher):
 
     async def _do(self, function: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writing, partial(function, *given, **named))
-
-
-async def _lively(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield pieces; a sender that falls silent has lost its link. Raises UploadIncomplete."""
-    try:
-        while True:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                piece = await anext(content, None)
-            if piece is None:
-                return
-            yield piece
-    except TimeoutError as error:
-        raise UploadIncomplete(f"Nothing came for {SILENCE_SECONDS:g} s.") from error
 
 
 def _request(upload: Upload, number: int, headers: Mapping[str, str]) -> UploadRequest:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 
-from aiohttp import ClientPayloadError, web
+from aiohttp import ClientPayloadError, StreamReader, web
 from pydantic import BaseModel, ValidationError
 
 from skrei_domain.errors import Invalid, SkreiError
@@ -65,7 +65,7 @@ class UploadDoor:
             raise Invalid("A part says how long it is.", hint="Send Content-Length.")
         number = int(request.match_info["number"])
         await self._publisher(right).receive(
-            right.execution_id, number, request.content_length, _pieces(request.content.iter_any())
+            right.execution_id, number, request.content_length, _pieces(request.content)
         )
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
@@ -96,7 +96,7 @@ class UploadDoor:
 async def _parcel(request: web.Request, right: UploadRight) -> Parcel:
     body = bytearray()
     try:
-        async for piece in _pieces(request.content.iter_any()):
+        async for piece in _pieces(request.content):
             body += piece  # in as many pieces as the network makes of it
             if len(body) > PARCEL_BYTES:
                 raise Invalid("That is no parcel.")
@@ -114,11 +114,12 @@ async def _parcel(request: web.Request, right: UploadRight) -> Parcel:
     return parcel
 
 
-async def _pieces(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield what comes; a link that is cut is a part that is not whole."""
+async def _pieces(content: StreamReader) -> AsyncIterator[bytes]:
+    """Yield what comes, as it came: nothing is copied. A link that is cut is a part that is not whole."""
     try:
-        async for piece in content:
-            yield piece
+        async for piece, _ in content.iter_chunks():
+            if piece:
+                yield piece
     except (ClientPayloadError, ConnectionError) as error:
         raise UploadIncomplete("The link was cut.") from error
 
