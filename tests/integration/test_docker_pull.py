@@ -114,6 +114,23 @@ async def test_what_the_registry_does_not_have_is_said(docker: DockerDaemon, reg
             assert "404" in error.message, error.message
 
 
+@pytest.mark.parametrize(
+    ("address", "code", "words"),
+    [
+        ("no-such-registry.invalid", "registry-not-found", "finds no registry of that name"),
+        ("nobody-listens", "registry-unavailable", "refused"),
+    ],
+)
+async def test_a_registry_that_is_not_there_is_told_from_one_without_the_image(
+    docker: DockerDaemon, tmp_path: Path, address: str, code: str, words: str
+) -> None:
+    registry = f"127.0.0.1:{free_port()}" if address == "nobody-listens" else address
+    async with a_bench(tmp_path, docker) as bench:
+        error = await refused(bench, Image=f"{registry}/app:1")
+    assert (error.code, error.retryable) == (code, True), error.message
+    assert words in error.message
+
+
 @pytest.fixture
 async def unwilling(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """A registry that answers everything with one status."""
