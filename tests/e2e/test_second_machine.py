@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from skrei_kit import nats_auth
 from tests.support.live_stack import sleeper_job
 from tests.support.netns import Host, hosts
 
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.root
 
 SKREI = str(Path(sys.executable).with_name("skrei"))
 SECONDS = 60.0
+LIFETIME_SECONDS = 14.0
+"""What a node is given ends by itself: so soon that all that happens here happens across renewals."""
 ASK = """
 import json, sys, urllib.error, urllib.request
 method, url, token, body = sys.argv[1:]
@@ -51,7 +54,10 @@ class Started:
         folder.chmod(0o711)
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                host.inside(SKREI, "serve", "--data-dir", str(self.data), *options), stdout=out, stderr=out
+                host.inside(SKREI, "serve", "--data-dir", str(self.data), *options),
+                stdout=out,
+                stderr=out,
+                env=os.environ | {"SKREI_NODE_CREDENTIALS_HOURS": str(LIFETIME_SECONDS / 3_600)},
             )
 
     def stop(self) -> None:
@@ -212,6 +218,46 @@ def test_a_node_starts_again_without_the_token(cluster: Cluster, node: "Node") -
         cluster.until(cluster.connected, cluster.plane, again)
     finally:
         again.stop()
+
+
+def test_a_node_that_was_cut_off_until_its_key_had_ended_renews_it_and_nothing_was_run_twice(
+    cluster: Cluster, node: "Node"
+) -> None:
+    if shutil.which("iptables") is None:
+        pytest.skip("a cut link needs `iptables`")
+    node.started.stop()
+    again = Started(cluster.node_host, cluster.folder / "node", "--compute")
+    creds = again.data / "keys" / "node.creds"
+    try:
+        cluster.until(cluster.connected, cluster.plane, again)
+        job_id = cluster.api("PUT", "/jobs", json.dumps(sleeper_job(25.0)))["JobID"]
+        cluster.until(lambda: cluster.state_of(job_id) == "Running", cluster.plane, again)
+        with cut_off(cluster.node_host):
+            user, _ = nats_auth.read_creds(creds.read_text())
+            assert user.expires is not None
+            cluster.until(lambda: time.time() > (user.expires or 0), cluster.plane, again)
+            cluster.until(lambda: not cluster.connected(), cluster.plane, again)
+        cluster.until(cluster.connected, cluster.plane, again)
+        assert nats_auth.read_creds(creds.read_text())[0].key != user.key
+        cluster.until(lambda: cluster.state_of(job_id) == "Completed", cluster.plane, again)
+        (execution,) = cluster.api("GET", f"/jobs/{job_id}/executions")["Items"]
+        assert execution["ComputeState"]["StateType"] == 9  # Completed, by the one attempt that there was
+    finally:
+        again.stop()
+
+
+@contextlib.contextmanager
+def cut_off(host: Host) -> Iterator[None]:
+    """Nothing reaches a machine, and nothing leaves it."""
+    rules = [("INPUT", "-i", "lo", "-j", "ACCEPT"), ("OUTPUT", "-o", "lo", "-j", "ACCEPT")]
+    rules += [("INPUT", "!", "-i", "lo", "-j", "DROP"), ("OUTPUT", "!", "-o", "lo", "-j", "DROP")]
+    for chain, *rule in rules:
+        subprocess.run(host.inside("iptables", "-A", chain, *rule), check=True, timeout=10)
+    try:
+        yield
+    finally:
+        for chain, *rule in rules:
+            subprocess.run(host.inside("iptables", "-D", chain, *rule), check=True, timeout=10)
 
 
 def test_a_wrong_token_ends_with_what_to_do(cluster: Cluster, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def join(folder: Path, url: str, token: str, *, take_over: bool = False) -> Join
     keys = folder / "keys"
     keys.mkdir(mode=0o700, exist_ok=True)
     node_id = _kept_or(keys / "node.id", new_node_id)
-    seed = _kept_or(keys / "node.seed", nats_auth.new_user_seed)
+    seed = _seed(keys)
     body = {"NodeID": node_id, "PublicKey": nats_auth.public_key(seed), "Name": platform.node(), "TakeOver": take_over}
     answer = _patiently(lambda: _ask(url, token, body | {"Time": time.time()}))
     creds = keys / "node.creds"
@@ -136,6 +136,13 @@ def _kept_or(path: Path, make: Callable[[], str]) -> str:
     if not path.exists():
         write_secret(path, make())
     return path.read_text("ascii").strip()
+
+
+def _seed(keys: Path) -> str:
+    """Return this node's seed: that of its credentials, which the agent renews with others, else the first one."""
+    with contextlib.suppress(OSError, ValueError):
+        return nats_auth.read_creds((keys / "node.creds").read_text("utf-8"))[1]
+    return _kept_or(keys / "node.seed", nats_auth.new_user_seed)
 
 
 def _patiently(step: Callable[[], Any]) -> Any:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import nkeys
+from nacl.exceptions import CryptoError
+from nacl.signing import VerifyKey
 
 from skrei_domain import subjects
 
@@ -131,9 +133,9 @@ def user_creds(authority: Authority, name: str, permissions: Permissions) -> str
     return creds_text(_user_jwt(authority.signer, public_key(seed), name, permissions), seed)
 
 
-def node_jwt(signer: Signer, key: str, node_id: str) -> str:
-    """Return what lets the holder of a public user key in as this node, without an end (docs/adr/0009)."""
-    return _user_jwt(signer, key, node_id, node(node_id))
+def node_jwt(signer: Signer, key: str, node_id: str, *, seconds: float = 0.0) -> str:
+    """Return what lets the holder of a public user key in as this node, for so long (docs/adr/0030); 0: without end."""
+    return _user_jwt(signer, key, node_id, node(node_id), seconds=seconds)
 
 
 def new_user_seed() -> str:
@@ -162,7 +164,7 @@ def creds_text(token: str, seed: str) -> str:
     )
 
 
-def _user_jwt(signer: Signer, key: str, name: str, permissions: Permissions) -> str:
+def _user_jwt(signer: Signer, key: str, name: str, permissions: Permissions, *, seconds: float = 0.0) -> str:
     claims = {
         "pub": {"allow": list(permissions.publish), "deny": list(permissions.never_publish)},
         "sub": {"allow": list(permissions.subscribe)},
@@ -173,19 +175,72 @@ def _user_jwt(signer: Signer, key: str, name: str, permissions: Permissions) -> 
         "type": "user",
         "version": 2,
     }
-    return _sign(signer.seed, key, name, claims)
+    return _sign(signer.seed, key, name, claims, seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """What a user's JWT says: its name (a node's is its id), its public key, and its time in seconds since 1970."""
+
+    name: str
+    key: str
+    issued: int
+    expires: int | None
+
+
+def read_jwt(token: str) -> User:
+    """Return what a user's JWT says, whoever signed it: the server verifies. Raises ValueError for other texts."""
+    try:
+        body = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        expires = claims.get("exp")
+        return User(str(claims["name"]), str(claims["sub"]), int(claims["iat"]), None if not expires else int(expires))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError("this is no JWT of a NATS user") from error
+
+
+def read_creds(text: str) -> tuple[User, str]:
+    """Return the user of a creds file's text, and its seed. Raises ValueError for other texts."""
+    lines = text.splitlines()
+    try:
+        token = lines[lines.index("-----BEGIN NATS USER JWT-----") + 1].strip()
+        seed = lines[lines.index("-----BEGIN USER NKEY SEED-----") + 1].strip()
+        return read_jwt(token), seed
+    except (IndexError, ValueError) as error:
+        raise ValueError("this is not a NATS credentials file") from error
 
 
 def name_in_creds(text: str) -> str:
     """Return the name of the user in a creds file's text: a node's is its id. Raises ValueError for other texts."""
-    lines = text.splitlines()
+    return read_creds(text)[0].name
+
+
+# ---------------------------------------------------------------- proof of a key
+
+
+def prove(seed: str, said: str) -> str:
+    """Return a signature that only the holder of a seed can make of a text (base64)."""
+    signature: bytes = nkeys.from_seed(bytearray(seed.encode())).sign(said.encode())
+    return base64.b64encode(signature).decode()
+
+
+def is_proven(key: str, said: str, signature: str) -> bool:
+    """Whether the holder of a public user key signed a text. False for what is no key or no signature."""
+    if not is_user_key(key):
+        return False
     try:
-        token = lines[lines.index("-----BEGIN NATS USER JWT-----") + 1].strip()
-        body = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        return str(claims["name"])
-    except (IndexError, KeyError, TypeError) as error:
-        raise ValueError("this is not a NATS credentials file") from error
+        VerifyKey(base64.b32decode(key)[1:-2]).verify(said.encode(), base64.b64decode(signature, validate=True))
+    except (ValueError, CryptoError):
+        return False
+    return True
+
+
+def renewal(node_id: str, key: str, next_key: str) -> str:
+    """Return what a node signs, with both keys, that wants to be let in with the next one.
+
+    No time is in it: a node whose clock is wrong comes back too, and whoever repeats it gets what he has no seed for.
+    """
+    return f"skrei renewal\n{node_id}\n{key}\n{next_key}"
 
 
 # ---------------------------------------------------------------- who is who
@@ -245,15 +300,20 @@ def public_key(seed: str) -> str:
     return public.decode()
 
 
-def _sign(issuer_seed: str, subject: str, name: str, claims: dict[str, object], *, at: int | None = None) -> str:
+def _sign(
+    issuer_seed: str, subject: str, name: str, claims: dict[str, object], *, at: int | None = None, seconds: float = 0.0
+) -> str:
     pair = nkeys.from_seed(bytearray(issuer_seed.encode()))
+    issued = int(time.time()) if at is None else at
     body: dict[str, object] = {
-        "iat": int(time.time()) if at is None else at,
+        "iat": issued,
         "iss": public_key(issuer_seed),
         "name": name,
         "sub": subject,
         "nats": claims,
     }
+    if seconds:
+        body["exp"] = issued + max(1, int(seconds))
     digest = hashlib.new("sha512_256", _json(body)).digest()
     body["jti"] = base64.b32encode(digest).rstrip(b"=").decode()
     head = _base64(_json({"typ": "JWT", "alg": "ed25519-nkey"}))

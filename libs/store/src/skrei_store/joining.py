@@ -9,7 +9,16 @@ from skrei_store.values import storable
 
 TAKEN = "node {node_id} is in use: another key than this machine's speaks for it"
 REVOKED = "this machine's key was revoked: it is let in no more"
-AGAIN = "remove keys/node.seed from its data folder, so that it makes another, and add --take-over to the command"
+AGAIN = (
+    "remove keys/node.seed and keys/node.creds from its data folder, so that it makes another, and join again by "
+    "`skrei node join-line` with --take-over"
+)
+SUPERSEDED = "another machine renewed what lets node {node_id} in: this machine's key is a former one of it"
+UNKNOWN = "no node {node_id} joined here, or it was revoked"
+BACK = (
+    "if this machine should be the node, join again by `skrei node join-line` with --take-over, which revokes the "
+    "other's key"
+)
 HOW = (
     "a copied data folder: give this machine one of its own (--data-dir); "
     "the same node on a new disk: add --take-over to the command"
@@ -42,16 +51,19 @@ async def join_node(connection: Connection, wanted: Joining) -> None:
             " ON CONFLICT (node_id) DO NOTHING RETURNING true",
             *(wanted.node_id, wanted.key, wanted.name, wanted.address),
         )
-        held = await connection.fetchval("SELECT key FROM node_keys WHERE node_id = $1 FOR UPDATE", wanted.node_id)
+        held, former = await connection.fetchrow(
+            "SELECT key, former_key FROM node_keys WHERE node_id = $1 FOR UPDATE", wanted.node_id
+        )
         another = held != wanted.key or (fresh and known)
         if another and not wanted.take_over:
             raise Conflict(TAKEN.format(node_id=wanted.node_id), hint=HOW, component="NodeManager")
-        if held != wanted.key:
-            await _revoke(connection, held, wanted.node_id, actor="joining", reason="taken over")
+        for key in _others(held, former, but=wanted.key) if another else ():
+            await _revoke(connection, key, wanted.node_id, actor="joining", reason="taken over")
         if not fresh:
             await connection.execute(
-                "UPDATE node_keys SET key = $2, name = $3, address = $4, joined_at = now() WHERE node_id = $1",
-                *(wanted.node_id, wanted.key, wanted.name, wanted.address),
+                "UPDATE node_keys SET key = $2, name = $3, address = $4, joined_at = now(), former_key = $5"
+                " WHERE node_id = $1",
+                *(wanted.node_id, wanted.key, wanted.name, wanted.address, None if another else former),
             )
         action = "node.take-over" if another else "node.join" if fresh else "node.rejoin"
         details = asdict(wanted) | {"former_key": held if held != wanted.key else ""}
@@ -61,26 +73,71 @@ async def join_node(connection: Connection, wanted: Joining) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A node that joined wants to be let in with the next key instead of the one that it has; both were proven."""
+
+    node_id: str
+    key: str
+    next_key: str
+    address: str
+
+
+async def renew_node(connection: Connection, wanted: Renewal) -> None:
+    """Let a node in with its next key, and no more renew with its former one; asked twice, nothing changes.
+
+    Raises Conflict for a key that was revoked, that is a former one of its node, or of a node that is not known:
+    whoever copied a node's folder has such a key once the node itself has renewed.
+    """
+    async with connection.transaction():
+        if await connection.fetchval(
+            "SELECT EXISTS (SELECT 1 FROM revoked_keys WHERE key = ANY($1))", [wanted.key, wanted.next_key]
+        ):
+            raise Conflict(REVOKED, hint=AGAIN, component="NodeManager")
+        held = await connection.fetchval("SELECT key FROM node_keys WHERE node_id = $1 FOR UPDATE", wanted.node_id)
+        if held == wanted.next_key:
+            return  # the answer was lost
+        if held != wanted.key:
+            said = UNKNOWN if held is None else SUPERSEDED
+            raise Conflict(said.format(node_id=wanted.node_id), hint=BACK, component="NodeManager")
+        await connection.execute(
+            "UPDATE node_keys SET key = $2, former_key = key, address = $3 WHERE node_id = $1",
+            *(wanted.node_id, wanted.next_key, wanted.address),
+        )
+        details = {"key": wanted.next_key, "former_key": wanted.key, "address": wanted.address}
+        await connection.execute(
+            "INSERT INTO audit (at, actor, action, object, details) VALUES (now(), 'node', 'node.renew', $1, $2)",
+            *(wanted.node_id, json.dumps(details)),
+        )
+
+
 async def revoke_node(connection: Connection, node_id: str, *, actor: str, reason: str) -> None:
     """Let a node in no more with the key that it joined with, and write that down, in one transaction.
 
     Raises Conflict where no key was signed for it here.
     """
     async with connection.transaction():
-        key = await connection.fetchval("DELETE FROM node_keys WHERE node_id = $1 RETURNING key", node_id)
-        if key is None:
+        row = await connection.fetchrow("DELETE FROM node_keys WHERE node_id = $1 RETURNING key, former_key", node_id)
+        if row is None:
             raise Conflict(
                 f"node {node_id} did not join, or was revoked before: no key of it is let in that could be taken back",
                 hint="the control plane's own node ends with `skrei down`; a node with a --nats-creds file is revoked "
                 "by its key, as a line in keys/revoked",
                 component="NodeManager",
             )
-        await _revoke(connection, key, node_id, actor=actor, reason=reason)
-        details = {"key": key, "reason": reason}
+        keys = _others(row["key"], row["former_key"])
+        for key in keys:
+            await _revoke(connection, key, node_id, actor=actor, reason=reason)
+        details = {"key": keys[0], "reason": reason}
         await connection.execute(
             "INSERT INTO audit (at, actor, action, object, details) VALUES (now(), $1, 'node.revoke', $2, $3)",
             *(actor, node_id, json.dumps(details)),
         )
+
+
+def _others(held: str, former: str | None, *, but: str = "") -> list[str]:
+    """Return the keys for which something may be signed that has not ended."""
+    return [key for key in (held, former) if key and key != but]
 
 
 async def _revoke(connection: Connection, key: str, node_id: str, *, actor: str, reason: str) -> None:

@@ -323,7 +323,10 @@ class Node(Base):
 
 
 class NodeKey(Base):
-    """Which public key speaks for a node that joined; the key's other half never left that machine."""
+    """Which public key speaks for a node that joined; the key's other half never left that machine.
+
+    `former_key` is the one before the last renewal: what was signed for it may not have ended yet.
+    """
 
     __tablename__ = "node_keys"
 
@@ -332,6 +335,7 @@ class NodeKey(Base):
     name: Mapped[str]
     address: Mapped[str]
     joined_at: Mapped[datetime]
+    former_key: Mapped[str | None]
 
 
 class RevokedKey(Base):

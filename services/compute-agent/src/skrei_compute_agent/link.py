@@ -55,8 +55,11 @@ class Link:
             fail=agent.fail,
         )
 
-    async def connect(self, url: str, creds: Path | None) -> None:
-        """Connect, listen for confirmations, and say the first hello. Raises BusUnavailable."""
+    async def connect(self, url: str, creds: Path | None, *, refused: Callable[[], None] | None = None) -> None:
+        """Connect, listen for confirmations, and say the first hello. Raises BusUnavailable.
+
+        `refused` is told when the transport does not let this node in (any more).
+        """
         bus = await Bus.connect(
             url,
             name=f"agent {self._node_id}",
@@ -64,6 +67,7 @@ class Link:
             inbox_prefix=subjects.inbox(self._node_id),
             wait_seconds=CONNECT_SECONDS,
             on_reconnect=self._reconnected,
+            on_refused=refused,
         )
         self._bus = bus
         self._commands = PullReader(bus, subjects.STREAM_COMMANDS, subjects.consumer(self._node_id), self._commanded)
@@ -119,6 +123,16 @@ class Link:
                     await self._beat.wait()
             except TimeoutError:
                 continue
+
+    async def ended(self) -> None:
+        """Wait until the connection is over for good; the transport let us in no more."""
+        await self._line.ended()
+        self._greeted.clear()
+
+    async def renew(self) -> None:
+        """Connect with the credentials as they are now, and say hello."""
+        if self._bus is not None:
+            await self._bus.renew()
 
     async def leave(self) -> None:
         """Say that this process goes, as the last thing that it says, and close."""

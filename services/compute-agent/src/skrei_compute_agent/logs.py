@@ -94,6 +94,16 @@ class LogServer:
         )
         await bus.subscribe(subjects.rpc(self._node_id), self._asked)
 
+    async def ended(self) -> None:
+        """Wait until the connection is over for good."""
+        if self._bus is not None:
+            await self._bus.ended()
+
+    async def renew(self) -> None:
+        """Connect with the credentials as they are now."""
+        if self._bus is not None:
+            await self._bus.renew()
+
     async def close(self) -> None:
         """End every reader and close."""
         readers = list(self._readers.values())

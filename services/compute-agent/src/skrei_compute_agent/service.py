@@ -18,6 +18,7 @@ from skrei_compute_agent.link import Link
 from skrei_compute_agent.logs import LogServer
 from skrei_compute_agent.machine import AgentMachine
 from skrei_compute_agent.networks import NetworkPolicy
+from skrei_compute_agent.renewal import Renewer
 from skrei_compute_agent.runner import Runner, Together, Work
 from skrei_compute_agent.settings import Settings
 from skrei_compute_agent.shipper import LOOK_SECONDS, Shipper, Shipping
@@ -98,7 +99,11 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         stack.callback(agent.close)
         standing = Standing(settings.data_dir)
 
+        api = settings.api_url
+
         def told(reply: HelloReply) -> None:
+            nonlocal api
+            api = settings.api_url or reply.api_url
             tools.told(reply)
             shipper.door(settings.publisher_url or reply.publisher_url)
 
@@ -106,7 +111,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         agent.connect(runner, link)
         log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()), **_offered(machine.info))
         agent.post(Begun())  # before the link is there: a cut-off node goes on from its journal
-        work = _Work(link, folders, tools, standing, shipper)
+        work = _Work(link, folders, tools, standing, shipper, lambda: api)
         await _run(settings, stop, agent, work, clock or SystemClock())
         standing.forget()
         log.info("node_stopped", node_id=node_id)
@@ -119,7 +124,7 @@ async def _run(
     work: "_Work",
     clock: Clock,
 ) -> None:
-    link, folders, tools, standing, shipper = work
+    link, folders, tools, standing, shipper, api = work
     node_id = agent.machine.node.memory.meta.node_id
     logs = LogServer(node_id, folders, live=lambda key: _live(agent, key), known=lambda key: _known(agent, key))
 
@@ -135,13 +140,37 @@ async def _run(
     async def sweep() -> None:
         await tools.sweep(lambda execution_id: agent.machine.held(execution_id) is not None)
 
+    renewing: set[asyncio.Task[None]] = set()
+
+    def renewed() -> None:
+        for line in (link, logs):
+            task = asyncio.get_running_loop().create_task(line.renew())
+            renewing.add(task)
+            task.add_done_callback(renewing.discard)
+
+    renewer = Renewer(settings.nats_creds, api=api, renewed=renewed, trouble=standing.waiting)
+
+    async def serve_logs() -> None:
+        while True:
+            await _persist(lambda: logs.connect(settings.nats_url, settings.nats_creds), clock, standing)
+            await logs.ended()
+
     async def talk() -> None:
-        await _persist(lambda: link.connect(settings.nats_url, settings.nats_creds), clock, standing)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(link.send(), name="sender")
-            group.create_task(link.beat(), name="heartbeat")
-            group.create_task(link.take_commands(), name="commands")
-            group.create_task(_persist(lambda: logs.connect(settings.nats_url, settings.nats_creds), clock, standing))
+        while True:
+            await _persist(
+                lambda: link.connect(settings.nats_url, settings.nats_creds, refused=renewer.refused), clock, standing
+            )
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(link.send(), name="sender")
+                    group.create_task(link.beat(), name="heartbeat")
+                    group.create_task(link.take_commands(), name="commands")
+                    group.create_task(serve_logs(), name="logs")
+                    group.create_task(_ended(link), name="link")
+            except* _LinkEnded:
+                log.warning(
+                    "link_ended", hint="the transport lets this node in no more: it renews its key, and comes back"
+                )
 
     try:
         await run_until_stopped(
@@ -151,6 +180,7 @@ async def _run(
             shipping=every(timedelta(seconds=LOOK_SECONDS), shipper.run_once, name="shipping", clock=clock),
             tidy=every(TIDY_EVERY, tidy, name="tidy", clock=clock),
             sweep=every(SWEEP_EVERY, sweep, name="sweep", clock=clock),
+            renewal=renewer.run(),
             failure=_raise(agent.failed),
         )
     finally:
@@ -175,6 +205,16 @@ class _Work(NamedTuple):
     tools: Tools
     standing: Standing
     shipper: Shipper
+    api: Callable[[], str]
+
+
+class _LinkEnded(Exception):
+    """Ends what talks over a connection that is over for good."""
+
+
+async def _ended(link: Link) -> None:
+    await link.ended()
+    raise _LinkEnded
 
 
 async def _persist(connect: Callable[[], Awaitable[None]], clock: Clock, standing: Standing) -> None:

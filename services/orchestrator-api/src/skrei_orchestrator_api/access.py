@@ -11,6 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 JOIN_PATH = "/api/v1/orchestrator/join"
+RENEWAL_PATH = f"{JOIN_PATH}/renewal"
 OPEN_PATHS = frozenset(
     {
         "/api/v1/agent/alive",
@@ -41,7 +42,7 @@ class Door(Enum):
     """What a path needs of its caller."""
 
     OPEN = "nothing"
-    OWN_TOKEN = "a token that its route checks"
+    OWN_TOKEN = "a token, or a proof of a node's key, that its route checks"
     JOIN = "the join token"
     OWNER = "the owner, or this machine"
 
@@ -89,7 +90,7 @@ def door_of(method: str, path: str) -> Door:
     """Return what a path needs; one that nobody knows needs the owner, so that a new route is closed at first."""
     if (path in OPEN_PATHS and method in ("GET", "HEAD")) or path.startswith(AUTH_PREFIX):
         return Door.OPEN
-    if path.startswith(OWN_TOKEN_PREFIXES):
+    if path.startswith(OWN_TOKEN_PREFIXES) or (path == RENEWAL_PATH and method == "POST"):
         return Door.OWN_TOKEN
     if path == JOIN_PATH and method == "POST":
         return Door.JOIN

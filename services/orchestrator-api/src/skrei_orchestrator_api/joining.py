@@ -13,6 +13,7 @@ from skrei_domain.lifecycle import JobState
 from skrei_kit import nats_auth
 from skrei_orchestrator_api.access import is_loopback
 from skrei_orchestrator_api.gate import hostname
+from skrei_store.joining import Renewal
 
 CLOCK_SECONDS = 300.0
 """How far a joining machine's clock may be off: signed addresses live for minutes, and people compare times."""
@@ -65,6 +66,28 @@ def read_join(body: Mapping[str, Any], *, now: float) -> JoinRequest:
             component="NodeManager",
         )
     return JoinRequest(node_id, key, name, take_over)
+
+
+def read_renewal(body: Mapping[str, Any], address: str) -> Renewal:
+    """Return what a node asks for that joined, once both of its keys are proven. Raises Invalid, a line each field."""
+    node_id, key, next_key = body.get("NodeID"), body.get("PublicKey"), body.get("NextPublicKey")
+    proofs = {name: body.get(name) for name in ("Proof", "NextProof")}
+    wrong = []
+    if not (isinstance(node_id, str) and _NODE_ID.fullmatch(node_id)):
+        wrong.append("NodeID: allowed: n- and a uuid in small letters")
+    for name, value in (("PublicKey", key), ("NextPublicKey", next_key)):
+        if not (isinstance(value, str) and nats_auth.is_user_key(value)):
+            wrong.append(f"{name}: allowed: a public user nkey, which begins with U")
+    if not wrong and key == next_key:
+        wrong.append("NextPublicKey: allowed: another key than PublicKey")
+    if not wrong:
+        said = nats_auth.renewal(str(node_id), str(key), str(next_key))
+        for (name, proof), of in zip(proofs.items(), (key, next_key), strict=True):
+            if not (isinstance(proof, str) and nats_auth.is_proven(str(of), said, proof)):
+                wrong.append(f"{name}: allowed: a signature of the renewal by that key, in base64")
+    if wrong:
+        raise Invalid("\n".join(wrong), component="NodeManager")
+    return Renewal(str(node_id), str(key), str(next_key), address)
 
 
 def seen_from(url: str, asked: str) -> str:

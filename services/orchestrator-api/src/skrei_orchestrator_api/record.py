@@ -23,7 +23,7 @@ from skrei_store import lookups, node_intents
 from skrei_store.admission import Admission
 from skrei_store.db import CONNECT_SECONDS, open_pool
 from skrei_store.idempotency import purge_tokens
-from skrei_store.joining import Joining, join_node, revoke_node
+from skrei_store.joining import Joining, Renewal, join_node, renew_node, revoke_node
 from skrei_store.rerun import rerun_job
 from skrei_store.stop import stop_job
 from skrei_store.submission import Submission, Submitted
@@ -117,6 +117,11 @@ class Record:
         """Let a node in. Raises Conflict where another key speaks for it."""
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
             await join_node(connection, wanted)
+
+    async def renew_node(self, wanted: Renewal) -> None:
+        """Let a node in with its next key. Raises Conflict where the one that it has is not the node's any more."""
+        async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            await renew_node(connection, wanted)
 
     async def revoke_node(self, node_id: str, *, actor: str, reason: str) -> None:
         """Let a node in no more with its key. Raises Conflict where it was given none."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from skrei_kit.settings import Settings as BaseSettings
 
@@ -43,6 +43,10 @@ class Settings(BaseSettings):
 
     node_signer: Path | None = None
     """The key that signs joining nodes for the transport (a JSON file); none: nobody can join."""
+
+    node_credentials_hours: float = Field(default=168.0, ge=0)
+    """How long what a joined node was given lets it in at the transport, in hours; 0: without end. It renews it at half
+    of that: a copied one is worth a week at most, and no outage of this API of three days cuts a node off."""
 
     join_url: str = ""
     """This API as other machines reach it: it stands in the line that they join by; empty: only this machine does."""

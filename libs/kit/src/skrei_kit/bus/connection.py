@@ -47,6 +47,10 @@ class BusUnavailable(Unavailable):
     code = "bus-unavailable"
 
 
+REFUSALS = ("authorization violation", "authentication expired", "authentication revoked", "user authentication")
+"""How a server says that credentials let nobody in (any more)."""
+
+
 class MessageTooLarge(BusUnavailable):
     """The message is larger than the server takes: sending it again will not help, and nothing may end by it."""
 
@@ -57,9 +61,10 @@ class MessageTooLarge(BusUnavailable):
 class Bus:
     """A connection that comes back by itself. Make one with `Bus.connect`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, ended: asyncio.Event) -> None:
         self._client = client
         self._js: JetStreamContext = client.jetstream(timeout=5)
+        self._ended = ended
 
     @classmethod
     async def connect(
@@ -71,34 +76,18 @@ class Bus:
         inbox_prefix: str = "_INBOX",
         on_reconnect: Callable[[], Awaitable[None]] | None = None,
         on_disconnect: Callable[[], Awaitable[None]] | None = None,
+        on_refused: Callable[[], None] | None = None,
         wait_seconds: float = CONNECT_SECONDS,
     ) -> "Bus":
-        """Connect, waiting up to `wait_seconds` for a server to listen. Raises BusUnavailable. May be cancelled."""
+        """Connect, waiting up to `wait_seconds` for a server to listen. Raises BusUnavailable. May be cancelled.
+
+        `on_refused` is told each time that the server does not let these credentials in, now or any more.
+        """
         await _wait_for_port(url, wait_seconds)
         if urlsplit(url).scheme in WEBSOCKETS:
             _bring_websockets()
         client = Client()
-        refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-
-        async def failed(error: Exception) -> None:
-            text = str(error) or type(error).__name__
-            if "authorization violation" in text.lower() and not refused.done():
-                refused.set_result(error)  # at the first connection: trying again would change nothing
-            if "permissions violation" in text.lower():  # it asks for what it may not: a mistake of ours
-                log.warning("bus_refused", bus=name, error=text)
-            else:
-                log.debug("bus_error", bus=name, error=text)
-
-        async def lost() -> None:
-            log.debug("bus_disconnected", bus=name)
-            if on_disconnect is not None:
-                await on_disconnect()
-
-        async def back() -> None:
-            log.debug("bus_reconnected", bus=name)
-            if on_reconnect is not None:
-                await on_reconnect()
-
+        told = _Told(client, name, on_reconnect, on_disconnect, on_refused)
         connecting = asyncio.ensure_future(
             client.connect(
                 url,
@@ -112,18 +101,19 @@ class Bus:
                 max_outstanding_pings=2,
                 pending_size=PENDING_BYTES,
                 flusher_queue_size=4_096,
-                error_cb=failed,
-                disconnected_cb=lost,
-                reconnected_cb=back,
+                error_cb=told.failed,
+                disconnected_cb=told.lost,
+                reconnected_cb=told.back,
+                closed_cb=told.gone,
                 verbose=False,
             )
         )
         connected = False
         try:
-            first: set[asyncio.Future[Any]] = {connecting, refused}
+            first: set[asyncio.Future[Any]] = {connecting, told.refused}
             await asyncio.wait(first, timeout=wait_seconds + CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done():
-                raise refused.result() if refused.done() else NatsTimeout
+                raise told.refused.result() if told.refused.done() else NatsTimeout
             connecting.result()
             connected = True
         except (OSError, NatsError, TimeoutError) as error:
@@ -136,7 +126,15 @@ class Bus:
                     connecting.cancel()
                     await asyncio.wait({connecting}, timeout=0.1)
                 await client.close()
-        return cls(client)
+        return cls(client, told.ended)
+
+    async def ended(self) -> None:
+        """Wait until the connection is over for good: closed, or ended by a server that lets us in no more."""
+        await self._ended.wait()
+
+    async def renew(self) -> None:
+        """Connect anew, with the credentials as they are now; what waits is sent then."""
+        await self._client.force_reconnect()
 
     @property
     def connected(self) -> bool:
@@ -238,6 +236,56 @@ class Bus:
             await self._js.add_consumer(stream, config)
         except (NatsError, TimeoutError) as error:
             raise BusUnavailable(f"consumer {config.durable_name} cannot be made: {error}") from error
+
+
+class _Told:
+    """What the client tells of one connection: into the log, to whoever asked, and to who waits for its end."""
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        on_reconnect: Callable[[], Awaitable[None]] | None,
+        on_disconnect: Callable[[], Awaitable[None]] | None,
+        on_refused: Callable[[], None] | None,
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._on_reconnect = on_reconnect
+        self._on_disconnect = on_disconnect
+        self._on_refused = on_refused
+        self.refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self.ended = asyncio.Event()
+
+    async def failed(self, error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        if self._says_refused(text) and not self.refused.done():
+            self.refused.set_result(error)  # at the first connection: trying again would change nothing
+        if "permissions violation" in text.lower():  # it asks for what it may not: a mistake of ours
+            log.warning("bus_refused", bus=self._name, error=text)
+        else:
+            log.debug("bus_error", bus=self._name, error=text)
+
+    async def lost(self) -> None:
+        log.debug("bus_disconnected", bus=self._name)
+        if self._on_disconnect is not None:
+            await self._on_disconnect()
+
+    async def back(self) -> None:
+        log.debug("bus_reconnected", bus=self._name)
+        if self._on_reconnect is not None:
+            await self._on_reconnect()
+
+    async def gone(self) -> None:
+        """The connection is over: we closed it, or the server did, and the client does not try again."""
+        self._says_refused(str(self._client.last_error or ""))
+        self.ended.set()
+
+    def _says_refused(self, text: str) -> bool:
+        found = any(refusal in text.lower() for refusal in REFUSALS)
+        if found and self._on_refused is not None:
+            self._on_refused()
+        return found
 
 
 def _bring_websockets() -> None:

@@ -111,6 +111,12 @@ SCHEMAS: dict[str, Schema] = {
             "ServerVersion": TEXT,
         },
     ),
+    "Renewal": thing(
+        "A node that joined wants to be let in with the next of its keys; both sign `skrei renewal`, the node's id and "
+        "the two public keys, a line each.",
+        {"NodeID": TEXT, "PublicKey": TEXT, "NextPublicKey": TEXT, "Proof": TEXT, "NextProof": TEXT},
+    ),
+    "Renewed": thing("What lets the node in with its next key.", {"NodeID": TEXT, "JWT": TEXT}),
     "NodeRevoke": thing(
         "What is said when a node's key is taken back.",
         {},

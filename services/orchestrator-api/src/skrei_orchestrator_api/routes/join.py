@@ -8,12 +8,13 @@ from starlette.routing import Route
 
 from skrei_domain.errors import Conflict, Invalid, Unavailable
 from skrei_kit import nats_auth
+from skrei_kit.nats_auth import Signer
 from skrei_kit.observability import get_logger
-from skrei_orchestrator_api.access import JOIN_PATH, Caller
+from skrei_orchestrator_api.access import JOIN_PATH, RENEWAL_PATH, Caller
 from skrei_orchestrator_api.deps import Deps, caller_of, deps_of
 from skrei_orchestrator_api.describing import described
 from skrei_orchestrator_api.http import answer, fields, read_json
-from skrei_orchestrator_api.joining import HIDDEN_TOKEN, join_line, nobody_joined, read_join, seen_from
+from skrei_orchestrator_api.joining import HIDDEN_TOKEN, join_line, nobody_joined, read_join, read_renewal, seen_from
 from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.routes.agent import VERSION
 from skrei_orchestrator_api.routes.nodes import NODES
@@ -26,8 +27,7 @@ log = get_logger()
 async def join(request: Request) -> Response:
     """Let a node in: its credentials, and where everything is. The same node with the same key may ask again."""
     deps = deps_of(request)
-    if deps.node_signer is None:
-        raise Unavailable("this server cannot sign nodes", hint="start it with `skrei serve`, or set SKREI_NODE_SIGNER")
+    signer = _signer(deps)
     body = fields(await read_json(request), "NodeID", "PublicKey", "Name", "Time", "TakeOver")
     wanted = read_join(body, now=time.time())
     address = request.client.host if request.client is not None else ""
@@ -40,7 +40,7 @@ async def join(request: Request) -> Response:
         request,
         {
             "NodeID": wanted.node_id,
-            "JWT": nats_auth.node_jwt(deps.node_signer, wanted.key, wanted.node_id),
+            "JWT": nats_auth.node_jwt(signer, wanted.key, wanted.node_id, seconds=_lifetime(deps)),
             "NATSURL": deps.settings.nats_public_url or seen_from(deps.settings.nats_url, asked),
             "APIURL": seen_from(deps.settings.api_url, asked),
             "PublisherURL": seen_from(deps.settings.publisher_url, asked),
@@ -48,6 +48,24 @@ async def join(request: Request) -> Response:
             "ServerVersion": VERSION,
         },
     )
+
+
+@described(answer="Renewed", body="Renewal", refusals=(409,))
+async def renew(request: Request) -> Response:
+    """Let a node that joined in for longer, by proof of its own key, also after the time that it was given."""
+    deps = deps_of(request)
+    signer = _signer(deps)
+    address = request.client.host if request.client is not None else ""
+    body = fields(await read_json(request), "NodeID", "PublicKey", "NextPublicKey", "Proof", "NextProof")
+    wanted = read_renewal(body, address)
+    try:
+        await deps.record.renew_node(wanted)
+    except Conflict as error:
+        log.warning("node_renewal_refused", node_id=wanted.node_id, address=address, problem=error.message)
+        raise
+    log.info("node_renewed", node_id=wanted.node_id, address=address)
+    token = nats_auth.node_jwt(signer, wanted.next_key, wanted.node_id, seconds=_lifetime(deps))
+    return answer(request, {"NodeID": wanted.node_id, "JWT": token})
 
 
 @described(answer="JoinLine", refusals=(409,))
@@ -69,6 +87,16 @@ async def revoke(request: Request) -> Response:
         raise Invalid("Reason: allowed: a text", component="NodeManager")
     await deps.access.revoke(node.id, actor=actor, reason=reason)
     return answer(request, {"NodeID": node.id})
+
+
+def _signer(deps: Deps) -> Signer:
+    if deps.node_signer is None:
+        raise Unavailable("this server cannot sign nodes", hint="start it with `skrei serve`, or set SKREI_NODE_SIGNER")
+    return deps.node_signer
+
+
+def _lifetime(deps: Deps) -> float:
+    return deps.settings.node_credentials_hours * 3_600
 
 
 def _owner(request: Request) -> str:
@@ -117,6 +145,7 @@ def _url(deps: Deps) -> str:
 ROUTES = [
     Route(JOIN_PATH, join, methods=["POST"]),
     Route(JOIN_PATH, tell_line, methods=["GET"]),
+    Route(RENEWAL_PATH, renew, methods=["POST"]),
     Route(f"{JOIN_PATH}/token", rotate, methods=["POST"]),
     Route(f"{NODES}/{{node_id}}/credentials", revoke, methods=["DELETE"]),
 ]
