@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from skrei_compute_agent import disk_watch
 from skrei_compute_agent.env import HostVariableDenied
 from skrei_compute_agent.events import Exited
 from skrei_compute_agent.folders import Folders
@@ -200,6 +201,36 @@ async def test_the_inputs_of_a_task_are_brought_at_the_same_time(bench: Bench, m
     task = a_task(InputSources=[an_input(f"/in/{number}", text="hi") for number in range(3)])
     await bench.work.stage(a_stage(task=task), nobody)
     assert not meet.broken
+
+
+@pytest.mark.parametrize(("disk", "code"), [("4kb", "disk-limit-exceeded"), ("1mb", None), ("", None)])
+async def test_what_is_over_before_anybody_looked_meets_its_disk_limit_all_the_same(
+    bench: Bench, disk: str, code: str | None
+) -> None:
+    bench.engine.stdout = b"x" * 40_000
+    resources = {"CPU": "1", "Memory": "100MB"} | ({"Disk": disk} if disk else {})
+    await bench.work.stage(a_stage(task=a_task(Resources=resources)), nobody)
+    exited = await bench.work.run("e-1", 1)
+    assert (None if exited.problem is None else exited.problem.code) == code
+    assert exited.exit_code == (0 if code is None else None)
+    assert exited.result is not None
+
+
+async def test_who_writes_too_much_is_cut_off_while_it_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_watch, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(disk_watch, "COUNT_SECONDS", 0.0)
+    bench.engine.stdout = b"x" * 40_000
+    bench.engine.gate.clear()
+    await bench.work.stage(a_stage(task=a_task(Resources={"Disk": "4kb"})), nobody)
+    running = asyncio.create_task(bench.work.run("e-1", 1))
+    await bench.engine.begun.wait()
+    cut = bench.engine.requests[0].cut
+    assert cut is not None
+    async with asyncio.timeout(20):
+        assert (await cut).code is FailureCode.DISK_LIMIT_EXCEEDED
+    bench.engine.gate.set()
+    await running
+    await bench.work.close()
 
 
 async def test_a_blob_is_kept_while_it_is_used_and_given_back_at_the_end(bench: Bench) -> None:

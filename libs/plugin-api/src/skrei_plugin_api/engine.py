@@ -5,6 +5,7 @@ there as they come (they are read live; through `streams.StreamFile`, which keep
 for each output. What is left is packed by `packing.pack_result`, also after a failure. The caller removes the folder.
 """
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -84,6 +85,8 @@ class RunRequest:
     max_output_bytes: int = MAX_OUTPUT_BYTES
     """What the outputs may hold together: a run with more has failed, since half an output is a wrong one."""
     inline_result_limit: int = INLINE_RESULT_BYTES
+    cut: "asyncio.Future[EngineFailure] | None" = field(default=None, compare=False, repr=False)
+    """Set by the caller when the program is to be killed at once, without a grace, and why: so the run ends."""
 
 
 class FailureCode(StrEnum):
@@ -103,6 +106,8 @@ class FailureCode(StrEnum):
     """What ran the program died; no doing of the program is known. The run may be tried again."""
     OUTPUT_TOO_LARGE = "output-too-large"
     """The outputs hold more than they may."""
+    DISK_LIMIT_EXCEEDED = "disk-limit-exceeded"
+    """It wrote more to the node's disk than it had asked for."""
     IMAGE_UNAVAILABLE = "image-unavailable"
     """The program's image cannot be had."""
     EXECUTABLE_INVALID = "executable-invalid"

@@ -90,7 +90,7 @@ class ScriptedEngine(Engine):
         try:
             events.running()
             _write_all(request)
-            code, failure = await self._end(request)
+            code, failure = await self._end_or_cut(request)
         finally:
             self.alive.discard(request.execution_id)
         return _outcome(request, code, failure, started, self._now())
@@ -105,6 +105,17 @@ class ScriptedEngine(Engine):
             return CommandOutcome(int(words.get("exit", 0)), said)
         await self._sleep(request.timeout_seconds)
         return CommandOutcome(None, said)
+
+    async def _end_or_cut(self, request: RunRequest) -> tuple[int | None, EngineFailure | None]:
+        if request.cut is None:
+            return await self._end(request)
+        ending = asyncio.ensure_future(self._end(request))
+        try:
+            first: set[asyncio.Future[Any]] = {ending, request.cut}
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            return ending.result() if ending.done() else (None, request.cut.result())
+        finally:
+            ending.cancel()
 
     async def _end(self, request: RunRequest) -> tuple[int | None, EngineFailure | None]:
         params, limit = request.params, request.timeout_seconds

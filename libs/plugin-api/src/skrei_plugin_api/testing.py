@@ -24,6 +24,7 @@ from skrei_plugin_api.engine import (
     CommandOutcome,
     CommandRequest,
     Engine,
+    EngineFailure,
     FailureCode,
     Mount,
     Output,
@@ -243,6 +244,18 @@ class EngineContract:
         assert outcome.failure is not None
         assert (outcome.exit_code, outcome.failure.code) == (None, FailureCode.TIMEOUT)
         assert "0.5 s" in outcome.failure.message
+        assert contents(outcome)["stdout"] == b"on\n"
+
+    async def test_a_run_that_is_cut_off_is_killed_and_ends_as_told(self, engine: Engine, tmp_path: Path) -> None:
+        cut: asyncio.Future[EngineFailure] = asyncio.get_running_loop().create_future()
+        endless = self.request(Behaviour(say="on\n", forever=True), tmp_path, "endless", cut=cut)
+        run = asyncio.ensure_future(engine.run(endless, Running()))
+        stdout = endless.workdir / "stdout"
+        await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"on\n")
+        cut.set_result(EngineFailure(FailureCode.DISK_LIMIT_EXCEEDED, "it wrote too much"))
+        async with asyncio.timeout(LONGEST_SECONDS):
+            outcome = await run
+        assert (outcome.exit_code, outcome.failure) == (None, cut.result())
         assert contents(outcome)["stdout"] == b"on\n"
 
     async def test_a_program_that_ends_in_time_is_not_interrupted(self, engine: Engine, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Instruction in, asyncio task, event out: nothing here touches the machine, and no task is ever lost."""
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
@@ -225,7 +226,7 @@ class Runner:
                 otherwise(execution_id, Problem(code=str(error.code), message=_sentence(error)), error.retryable)
             )
         elif isinstance(error, OSError):
-            self._post(otherwise(execution_id, Problem(code="node-trouble", message=f"this node: {error}"), True))
+            self._post(otherwise(execution_id, Problem(code="node-trouble", message=_trouble(error)), True))
         else:
             self._fail(error)
 
@@ -276,6 +277,15 @@ class Runner:
     def _ring(self, execution_id: str, timer: Timer) -> None:
         self._timers.pop((execution_id, timer), None)
         self._post(TimerFired(execution_id, timer))
+
+
+def _trouble(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            "this node's disk is full: it is tried again, on other nodes where there are some; make room on the disk "
+            "of the node's data folder (`df`), or give the node a larger one (--data-dir)"
+        )
+    return f"this node: {error}"
 
 
 def _sentence(error: SkreiError) -> str:

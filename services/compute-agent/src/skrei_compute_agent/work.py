@@ -4,10 +4,11 @@ import asyncio
 import base64
 import os
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from skrei_compute_agent.delivery import Delivery
+from skrei_compute_agent.disk_watch import DiskLimit, DiskWatch
 from skrei_compute_agent.env import environment, port_variables
 from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Upload
 from skrei_compute_agent.folders import Folders, Places
@@ -87,6 +88,7 @@ class Workshop:
         self._delivery = delivery or Delivery()
         self._networks = networks or Networks(NetworkPolicy())
         self._stream_bytes = stream_bytes
+        self._disk = DiskWatch()
         self._staged: dict[str, _Staged] = {}
         self._leaving = False
         self._releases: set[asyncio.Task[None]] = set()
@@ -124,12 +126,15 @@ class Workshop:
     async def run(self, execution_id: str, start: int) -> Exited:
         """Run what was staged to its end, and return what it left; a cancellation ends it and returns that too."""
         staged = self._staged.pop(execution_id)
+        cut = self._disk.watch(execution_id, staged.places.work, _limit(staged))
         try:
-            outcome = await self._see(staged, self._engine(staged.wanted).run(self._request(staged, start), _Unheard()))
+            request = self._request(staged, start, cut)
+            outcome = await self._see(staged, self._engine(staged.wanted).run(request, _Unheard()))
         finally:
+            self._disk.forget(execution_id)
             self._give_back(execution_id, staged.inputs)
         assert outcome is not None
-        return outcome
+        return await _within_limit(staged, outcome)
 
     async def adopt(self, wanted: Adopt) -> Exited | NotAdopted:
         """See a start to its end that an earlier process began, in the folder where that one had staged it."""
@@ -141,11 +146,13 @@ class Workshop:
         stage = Stage(execution_id, wanted.order, wanted.task, wanted.needs)
         staged = _Staged(stage, places, Inputs(), {}, wanted.task.network.type)
         self._networks.keep(execution_id, wanted.ports)
+        cut = self._disk.watch(execution_id, places.work, _limit(staged))
         try:
-            found = await self._see(staged, engine.adopt(self._request(staged, wanted.start), _Unheard()))
+            found = await self._see(staged, engine.adopt(self._request(staged, wanted.start, cut), _Unheard()))
         finally:
+            self._disk.forget(execution_id)
             self._give_back(execution_id, Inputs())
-        return found or NotAdopted(execution_id)
+        return NotAdopted(execution_id) if found is None else await _within_limit(staged, found)
 
     def _give_back(self, execution_id: str, inputs: Inputs) -> None:
         """Give back what a run used, unless it goes on without this process."""
@@ -168,6 +175,7 @@ class Workshop:
 
     async def close(self) -> None:
         """Wait for removals that are under way, not for long: what stays is swept up by the next process."""
+        await self._disk.close()
         if self._releases:
             await asyncio.wait(self._releases, timeout=RELEASE_SECONDS)
 
@@ -218,7 +226,7 @@ class Workshop:
     def _engine(self, wanted: Stage) -> Engine:
         return self._engines[wanted.task.engine.type.casefold()]
 
-    def _request(self, staged: _Staged, start: int) -> RunRequest:
+    def _request(self, staged: _Staged, start: int, cut: "asyncio.Future[EngineFailure]") -> RunRequest:
         """All that the engine needs. The time limit is not among it: the machine keeps it, and cancels."""
         task = staged.wanted.task
         return RunRequest(
@@ -236,6 +244,7 @@ class Workshop:
             ports=staged.ports,
             stop_grace_seconds=task.stop_grace,
             max_stream_bytes=self._stream_bytes,
+            cut=cut,
         )
 
 
@@ -243,6 +252,21 @@ def _told(execution_id: str, tell: Tell, line: str) -> None:
     """Progress of what is prepared: for whoever watches the job, and for whoever reads this node's log."""
     log.info("preparing", execution_id=execution_id, progress=line)
     tell(line)
+
+
+def _limit(staged: _Staged) -> DiskLimit:
+    return DiskLimit.of(staged.wanted.needs.disk_bytes)
+
+
+async def _within_limit(staged: _Staged, exited: Exited) -> Exited:
+    """Return how a start ended; one that was over before it was looked at has met its limit all the same."""
+    limit = _limit(staged)
+    if not limit.asked or exited.problem is not None:
+        return exited
+    found = await asyncio.to_thread(limit.held, staged.places.work)
+    if found <= limit.bytes:
+        return exited
+    return replace(exited, exit_code=None, problem=_problem(limit.exceeded(found)))
 
 
 def _exited(execution_id: str, outcome: RunOutcome) -> Exited:

@@ -45,6 +45,14 @@ class Ending:
     failure: EngineFailure | None = None
 
 
+class _Cut(Exception):
+    """The run is to be killed at once."""
+
+    def __init__(self, why: EngineFailure) -> None:
+        super().__init__(why.message)
+        self.why = why
+
+
 class Run:
     """Sees one container through. `left` says whether the agent ends and leaves it be."""
 
@@ -85,7 +93,10 @@ class Run:
         try:
             try:
                 async with asyncio.timeout(request.timeout_seconds):
-                    ending = await asyncio.shield(attended)
+                    ending = await self._unless_cut(attended)
+            except _Cut as cut:
+                await self._end(attended, at_once=True)
+                ending = Ending(failure=cut.why)
             except TimeoutError:
                 await self._end(attended)
                 limit = f"it ran longer than its limit of {request.timeout_seconds:g} s"
@@ -102,6 +113,17 @@ class Run:
                 await _over(attended)
             finally:
                 self._spool.close()
+
+    async def _unless_cut(self, attended: "asyncio.Task[Ending]") -> Ending:
+        """Return how the program ended. Raises _Cut when it is to be killed first."""
+        cut = self._request.cut
+        if cut is None:
+            return await asyncio.shield(attended)
+        first: set[asyncio.Future[Any]] = {attended, cut}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if attended.done():
+            return attended.result()
+        raise _Cut(cut.result())
 
     # ------------------------------------------------------------ while it runs
 
@@ -198,12 +220,12 @@ class Run:
 
     # ------------------------------------------------------------ ends
 
-    async def _end(self, attended: "asyncio.Task[Ending]") -> None:
-        """Ask the program to end, end it after its grace, and take what it says until then."""
+    async def _end(self, attended: "asyncio.Task[Ending]", *, at_once: bool = False) -> None:
+        """Ask the program to end, end it after its grace or at once, and take what it says until then."""
         self._ending = True
         if not self._started:
             await _over(attended)  # it would start it after we have stopped it
-        grace = self._request.stop_grace_seconds
+        grace = 0 if at_once else self._request.stop_grace_seconds
         await self._daemon.stop(self._container, self._settings.stop_grace_seconds if grace is None else grace)
         if not attended.done():
             await asyncio.wait([attended], timeout=LAST_WORDS_SECONDS)

@@ -1,5 +1,6 @@
 """A child process: one order after the other over its own socket, until the agent closes it."""
 
+import resource
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,11 +17,15 @@ def serve(sock: socket.socket, make: Callable[[], "Sandbox"]) -> None:
     sandbox: Sandbox | None = None
     while (received := receive(sock)) is not None:
         order, _ = received
-        if "packs" in order:  # another child was killed: what its run left is packed here
-            head, body = pack(order, None, order["packs"], order["started"], order["ended"])
-        else:
-            sandbox = sandbox or make()
-            head, body = sandbox.run(order)
+        try:
+            if "packs" in order:  # another child was killed: what its run left is packed here
+                head, body = pack(order, None, order["packs"], order["started"], order["ended"])
+            else:
+                sandbox = sandbox or make()
+                head, body = sandbox.run(order)
+        except OSError as error:  # the node's disk is full, or broken: the agent knows whom to tell
+            trouble = [error.errno, error.strerror or str(error)]
+            head, body = {"trouble": trouble, "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}, b""
         sock.sendall(frame(head, body))
         if sandbox is not None:
             sandbox.tidy()

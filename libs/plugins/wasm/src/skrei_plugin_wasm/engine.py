@@ -4,6 +4,8 @@ import asyncio
 import importlib.util
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -91,8 +93,11 @@ class WasmEngine(Engine):
             started = time.monotonic()
             answer = asyncio.get_running_loop().create_task(self._ask(child, order), name=f"run {request.execution_id}")
             try:
-                head, body = await asyncio.shield(answer)
+                with self._cuttable(child, request.cut):
+                    head, body = await asyncio.shield(answer)
             except ChildLost:
+                if request.cut is not None and request.cut.done():
+                    return await self._lost(order, started, *_words(request.cut.result()))
                 if not (request.workdir / ROOT).exists():
                     continue  # it died idle: nothing of this run has happened
                 return await self._lost(order, started, "engine-lost", "the process that ran the module is gone")
@@ -131,6 +136,22 @@ class WasmEngine(Engine):
         """End the children and the zygote, whatever they do."""
         await self.pool.close()
 
+    @contextmanager
+    def _cuttable(self, child: Child, cut: "asyncio.Future[EngineFailure] | None") -> Iterator[None]:
+        """Kill the child, whatever it does, once the run is to be cut off."""
+        if cut is None:
+            yield
+            return
+
+        def end(_: "asyncio.Future[EngineFailure]") -> None:
+            self.pool.end(child)
+
+        cut.add_done_callback(end)
+        try:
+            yield
+        finally:
+            cut.remove_done_callback(end)
+
     async def _ask(self, child: Child, order: dict[str, Any]) -> Reply:
         """Return the child's answer. At the timeout its program is interrupted; raises TimeoutError if that is vain."""
         if order["timeout"] is None:
@@ -156,6 +177,8 @@ class WasmEngine(Engine):
         except (ChildLost, PoolClosed, OSError):  # its logs are lost with it
             return RunOutcome(None, EngineFailure(FailureCode(code), message), started, time.monotonic())
         self.pool.give(child, rss_kib=head["rss"])
+        if "trouble" in head:  # why it was ended counts more than that nothing could be packed
+            return RunOutcome(None, EngineFailure(FailureCode(code), message), started, time.monotonic())
         return _outcome(head, body)
 
     async def _pack(self, child: Child, packing: dict[str, Any]) -> Reply:
@@ -190,6 +213,9 @@ def _order(request: RunRequest, private: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _outcome(head: dict[str, Any], body: bytes) -> RunOutcome:
+    """Return what a child's answer says. Raises OSError for what is wrong with this node."""
+    if "trouble" in head:
+        raise OSError(*head["trouble"])
     failure = head["failure"]
     (out_size, out_more), (err_size, err_more) = head["out"], head["err"]
     data_at = out_size + err_size
@@ -208,6 +234,10 @@ def _outcome(head: dict[str, Any], body: bytes) -> RunOutcome:
         stderr_head=StreamHead(body[out_size:data_at], err_more),
         result=result,
     )
+
+
+def _words(failure: EngineFailure) -> tuple[str, str]:
+    return failure.code.value, failure.message
 
 
 def _are_texts(value: object) -> bool:

@@ -111,10 +111,14 @@ class Pool:
         if self._zygote is not None:
             self._zygote.send({"interrupt": child.number})
 
-    async def kill(self, child: Child) -> None:
-        """End a child whatever it does; returns when it is gone."""
+    def end(self, child: Child) -> None:
+        """Have a child killed, without waiting for that."""
         if self._zygote is not None and not child.gone.done():
             self._zygote.send({"kill": child.number})
+
+    async def kill(self, child: Child) -> None:
+        """End a child whatever it does; returns when it is gone."""
+        self.end(child)
         await asyncio.shield(child.gone)
 
     def forget(self, child: Child) -> None:
