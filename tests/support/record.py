@@ -77,10 +77,10 @@ def told(locked: Locked, job_id: str, message: str) -> HistoryNew:
 
 
 async def blocked(watcher: asyncpg.Connection, sessions: int = 1) -> None:
-    """Return once so many sessions of this database wait for a lock."""
-    waiting = 0
+    """Return once so many sessions of this database wait for a lock; 0: once none does any more."""
+    waiting = -1
     async with asyncio.timeout(10):
-        while waiting < sessions:
+        while waiting < sessions or (waiting > 0 and not sessions):
             waiting = await watcher.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             )

@@ -68,6 +68,21 @@ async def test_rows_are_cut_by_number_and_by_bytes() -> None:
     assert [len(list(cut)) for cut in bulk.cut([(large * 3,), ("",)])] == [1, 1], "one row always goes"
 
 
+def test_what_one_statement_can_do_is_known_beforehand() -> None:
+    assert bulk.in_one([(ONE, [("a", 1)]), (TWO, []), (AFTER, [("b",)])]) == [(ONE, [("a", 1)]), (AFTER, [("b",)])]
+    assert bulk.in_one([(ONE, [])]) is None, "nothing to write"
+    assert bulk.in_one([(TWO, [("a",)]), (AFTER, [("b",)])]) is None, "one has to see the other"
+    assert bulk.in_one([(ONE, [(str(n), n) for n in range(bulk.BULK_ROWS + 1)])]) is None
+
+
+def test_under_a_condition_there_are_rows_only_where_it_holds() -> None:
+    assert "FROM (SELECT * FROM unnest($5::text[], $6::int8[]) AS given(id, n) WHERE c) AS new(id, n)" in ONE.text(
+        5, only_if="c"
+    )
+    assert "id = ANY ((SELECT CASE WHEN c THEN $5::text[] ELSE '{}' END)::text[])" in TWO.text(5, only_if="c")
+    assert "SELECT id, now() FROM" in AFTER.text(5, at="now()")
+
+
 async def test_a_part_that_changed_fewer_rows_than_given_is_refused() -> None:
     with pytest.raises(Mismatch, match="two: 2 rows given, 1 changed"):
         await written([(TWO, [("a",), ("b",)])], two=1)

@@ -13,6 +13,9 @@ from typing import Any, TypeAlias
 
 from skrei_store.db import Connection
 
+AT = "$1::timestamptz"
+"""Where the time of a write stands among its parameters."""
+
 BULK_ROWS = 1_000
 """Rows of one part in one statement: some 20 ms of the database, some 10 ms of encoding on the event loop."""
 BULK_BYTES = 8 * 1024 * 1024
@@ -34,14 +37,20 @@ class Part:
     counted: bool = False
     after: frozenset[str] = frozenset()
 
-    def text(self, first: int) -> str:
-        """Return the statement with its parameters numbered from `first`."""
+    def text(self, first: int, *, at: str = AT, only_if: str = "") -> str:
+        """Return the statement with its parameters numbered from `first`.
+
+        `at` is the time in SQL; where `only_if`, a condition in SQL, is false, there are no rows.
+        """
         types = [column.split(" ", 1)[1] for column in self.columns]
         names = ", ".join(column.split(" ", 1)[0] for column in self.columns)
         arrays = ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(types, start=first))
-        text = self.sql.format(
-            new=f"unnest({arrays}) AS new({names})", names=names, ids=f"${first}::{types[0]}[]", at="$1::timestamptz"
-        )
+        new, ids = f"unnest({arrays}) AS new({names})", f"${first}::{types[0]}[]"
+        if only_if and "{new}" in self.sql:
+            new = f"(SELECT * FROM unnest({arrays}) AS given({names}) WHERE {only_if}) AS new({names})"
+        elif only_if:
+            ids = f"(SELECT CASE WHEN {only_if} THEN {ids} ELSE '{{}}' END)::{types[0]}[]"
+        text = self.sql.format(new=new, names=names, ids=ids, at=at)
         return f"{text} RETURNING 1" if self.counted else text
 
 
@@ -64,11 +73,23 @@ async def write(connection: Connection, at: datetime, work: Sequence[tuple[Part,
 
 
 async def _one(connection: Connection, at: datetime, work: Sequence[tuple[Part, Rows]]) -> None:
-    parameters = [column for _, rows in work for column in zip(*rows, strict=True)]
-    changed = await connection.fetchrow(statement(tuple(part for part, _ in work)), at, *parameters)
+    changed = await connection.fetchrow(statement(tuple(part for part, _ in work)), at, *parameters_of(work))
     for part, rows in work:
         if part.counted and changed[part.name] != len(rows):
             raise Mismatch(part.name, len(rows), changed[part.name])
+
+
+def parameters_of(work: Sequence[tuple[Part, Rows]]) -> list[tuple[Any, ...]]:
+    """Return the rows as the arrays that a statement of these parts takes, in its order."""
+    return [column for _, rows in work for column in zip(*rows, strict=True)]
+
+
+def in_one(work: Sequence[tuple[Part, Rows]]) -> list[tuple[Part, Rows]] | None:
+    """Return the parts that have rows, where one statement can do them all; None where it takes several."""
+    groups = list(_in_order([(part, rows) for part, rows in work if rows]))
+    if len(groups) != 1 or any(len(list(cut(rows))) > 1 for _, rows in groups[0]):
+        return None
+    return groups[0]
 
 
 @cache

@@ -5,8 +5,10 @@ transaction. A commit that is refused, or whose outcome is not known, ends the l
 in this epoch.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -16,8 +18,9 @@ from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import PublisherCommand
 from skrei_domain.node import NodeInfo
 from skrei_scheduling.changes import Changes, Decide, Locked, LockedJob
-from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeIntent, NodeRow
-from skrei_store import bulk, leases, node_intents, takeover, work
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, NodeIntent, NodeRow
+from skrei_store import believed, bulk, leases, node_intents, takeover, work
+from skrei_store.believed import Beliefs
 from skrei_store.db import AWAY, Connection, LeaderPool
 from skrei_store.parts import parts_of
 from skrei_store.takeover import Loaded
@@ -55,17 +58,31 @@ class LeaderRecord:
         self._epoch = epoch
         self._over = ""
         self._infos: dict[str, tuple[NodeInfo, str]] = {}  # by node: what was written last, and its text
+        self._beliefs = Beliefs()
+        self.now: datetime | None = None
+        """When the last commit was, by the record's clock."""
 
-    async def commit(self, lock: Collection[str], evaluations: Collection[str], decide: Decide) -> Changes:
+    def believe(self, jobs: Iterable[JobRow], evaluations: Collection[str], now: datetime) -> Locked | None:
+        """Return what a lock of these jobs would find, as far as this epoch knows; None for more than are believed."""
+        rows = list(jobs)
+        return self._beliefs.of(rows, evaluations, now) if 0 < len(rows) <= believed.MOST_JOBS else None
+
+    async def commit(
+        self, lock: Collection[str], evaluations: Collection[str], decide: Decide, belief: Locked | None = None
+    ) -> Changes:
         """Lock these jobs, decide, write what was decided; return it once it is committed.
 
-        `decide` gets the jobs that exist and those of the `evaluations` that nobody has answered. Raises
-        LeadershipLost, also where the outcome is not known; what `decide` raises passes, with nothing written.
+        `decide` gets the jobs that exist and those of the `evaluations` that nobody has answered. With a `belief` it
+        may get that first, and is asked again where the record says otherwise. Raises LeadershipLost, also where the
+        outcome is not known; what `decide` raises passes, with nothing written.
         """
         if self._over:
             raise LeadershipLost(self._over)
         with self._or_lost():
             writer = await self._pool.writer()
+        if belief is not None and (done := await self._at_once(writer, belief, decide)) is not None:
+            return done
+        with self._or_lost():
             transaction = writer.transaction()
             await transaction.start()
         try:
@@ -81,7 +98,32 @@ class LeaderRecord:
         with self._or_lost():
             # Nothing to keep is nothing to wait for the disk for.
             await (transaction.rollback() if changes.empty else transaction.commit())
+        self._learn(locked, changes, locked.now)
         return changes
+
+    async def _at_once(self, writer: Connection, belief: Locked, decide: Decide) -> Changes | None:
+        """Write what `decide` makes of a belief in one statement; None where the long way has to be gone."""
+        changes = decide(belief)
+        with self._or_lost():
+            _check(changes, belief)
+            work = bulk.in_one(parts_of(changes, self._node_json))
+            if work is None or not believed.can_be_believed(changes):
+                return None
+            try:
+                verdict = await believed.write_if_so(writer, self._epoch, belief, work)
+            except asyncio.CancelledError:
+                self._over = "a commit was cancelled, and may have been made"
+                raise
+            if not verdict.leads:
+                raise self._another_leads()
+        if not verdict.holds:
+            return None
+        self._learn(belief, changes, verdict.at)
+        return changes
+
+    def _learn(self, locked: Locked, changes: Changes, at: datetime) -> None:
+        self._beliefs.learn(locked, changes)
+        self.now = at
 
     async def load(self) -> Loaded:
         """Return all that a view is built from, as of one moment."""
@@ -122,8 +164,11 @@ class LeaderRecord:
     async def _lock(self, writer: Connection, lock: Collection[str], evaluations: Collection[str]) -> Locked:
         row = await writer.fetchrow(LOCK, leases.SCHEDULER, self._epoch, list(lock), list(evaluations))
         if not row["leads"]:
-            raise LeadershipLost(f"epoch {self._epoch} is over: another scheduler leads", epoch=str(self._epoch))
+            raise self._another_leads()
         return Locked(now=row["now"], jobs=_locked_jobs(row), evaluations=frozenset(row["evaluations"]))
+
+    def _another_leads(self) -> LeadershipLost:
+        return LeadershipLost(f"epoch {self._epoch} is over: another scheduler leads", epoch=str(self._epoch))
 
     def _node_json(self, node: NodeRow) -> str:
         """Return the node's info as text; it moves rarely and is written with every batch of its facts."""

@@ -142,7 +142,9 @@ class Facts:
 
         ended = (fact.ended for facts in taken.values() for fact in facts if isinstance(fact, Unreadable))
         jobs = jobs_of(lead.view, (*(fact.execution_id for _, fact in observed), *ended), late)
-        return Commit("facts", frozenset(jobs), frozenset(), decide, after)
+        # When a node lost what it had is written as it was decided: that has to be the record's own time.
+        foreseen = not any(isinstance(fact, NodeChanged) for facts in taken.values() for fact in facts)
+        return Commit("facts", frozenset(jobs), frozenset(), decide, after, foreseen=foreseen)
 
     def _move(self, builder: ChangesBuilder, node_id: str, log: NodeLog, facts: list[ReadFact], audit: Audit) -> None:
         """Move a node's row: how far its log is applied, and what it can do."""

@@ -199,7 +199,9 @@ class Leader:
             self._clock.set(locked.now)
             return work.decide(locked)
 
-        changes = await self._record.commit(work.lock, work.evaluations, decide)
+        changes = await self._record.commit(work.lock, work.evaluations, decide, self._belief(work))
+        if self._record.now is not None:
+            self._clock.set(self._record.now)
         self._tell_ends(changes)
         told = feed_of(changes, self._core.view)  # the view lets go of jobs that end
         await self._departures.send(work.after(changes, self._clock.monotonic()))
@@ -207,6 +209,13 @@ class Leader:
         if self._more_due and self._core.waiting_evaluations < DUE_PAGE // 2:
             self._more_due = False
             self._read_due.set()
+
+    def _belief(self, work: Commit) -> Locked | None:
+        """Return what the rows of a commit are believed to say, where it may be decided on that."""
+        jobs = [job for job_id in work.lock if (job := self._core.view.jobs.get(job_id)) is not None]
+        if not work.foreseen or len(jobs) < len(work.lock):
+            return None
+        return self._record.believe(jobs, work.evaluations, self._clock.now())
 
     def _tell_ends(self, changes: Changes) -> None:
         """Let go of jobs that this commit ended, one line for each; what executions did is told at debug."""

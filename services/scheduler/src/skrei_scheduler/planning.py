@@ -106,4 +106,4 @@ class Planning:
                 self._sweep()  # what is left of its node is for all now
             return out
 
-        return Commit("plan", frozenset(plan.jobs), ids, decide, after)
+        return Commit("plan", frozenset(plan.jobs), ids, decide, after, foreseen=True)

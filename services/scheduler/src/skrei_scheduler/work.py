@@ -76,3 +76,5 @@ class Commit:
     evaluations: frozenset[str]
     decide: Decide
     after: Callable[[Changes, float], list[Outgoing]]
+    foreseen: bool = False
+    """Whether `decide` may be told what the rows are believed to say; what it is told of the time is then a guess."""
