@@ -1,11 +1,13 @@
 """Executions' folders: one per start, gone when dropped, never under a reader."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from skrei_compute_agent.folders import Folders
+from skrei_compute_agent.spares import MOST_SPARES, Spares
 
 
 @pytest.fixture
@@ -84,3 +86,65 @@ def test_an_id_cannot_reach_outside(folders: Folders, tmp_path: Path) -> None:
 def test_nothing_is_known_of_an_execution_without_folder(folders: Folders) -> None:
     assert folders.latest("e-none") is None
     folders.drop("e-none")
+
+
+# ---------------------------------------------------------------- folders that are used again
+
+
+def test_a_dropped_folder_is_the_next_ones_with_nothing_left_in_it(tmp_path: Path) -> None:
+    root = tmp_path / "executions"
+    spares = Spares(root)
+    old = root / "e-1~1"
+    (old / "root/data").mkdir(parents=True)
+    (old / "root/data/secret").write_text("secret")
+    (old / "stdout").write_text("secret")
+    (old / "away").symlink_to(tmp_path)
+    old.chmod(0o700)
+    inode = old.stat().st_ino
+    with (old / "stdout").open("r+") as held:
+        assert spares.keep(old)
+        assert spares.become(root / "e-2~1")
+        (root / "e-2~1/stdout").write_text("of another")
+        assert held.read() == "secret", "who still holds the old file never sees the new one"
+    facts = (root / "e-2~1").stat()
+    assert (facts.st_ino, facts.st_mode & 0o777) == (inode, 0o755)
+    assert [path.name for path in (root / "e-2~1").iterdir()] == ["stdout"]
+    assert tmp_path.is_dir(), "a link is removed, not what it leads to"
+    assert not spares.become(root / "e-3~1"), "there was one"
+
+
+def test_what_is_no_folder_of_ours_or_too_many_are_not_kept(tmp_path: Path) -> None:
+    spares = Spares(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert not spares.keep(tmp_path / "file")
+    assert not spares.keep(tmp_path / "link")
+    assert not spares.keep(tmp_path / "none")
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["file", "link", "real"]
+    for number in range(MOST_SPARES):
+        (tmp_path / str(number)).mkdir()
+        assert spares.keep(tmp_path / str(number))
+    assert not spares.keep(tmp_path / "real")
+    spares.close()
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["file", "link", "real"]
+    assert not spares.become(tmp_path / "new")
+
+
+def test_a_spare_that_is_gone_is_no_trouble(folders: Folders, tmp_path: Path) -> None:
+    root = tmp_path / "executions"
+    folders.make("e-1")
+    folders.drop("e-1")
+    deadline = time.monotonic() + 10
+    while not (spare := list(root.glob("~spare.*"))):
+        assert time.monotonic() < deadline
+    spare[0].rmdir()
+    assert folders.make("e-2").work.is_dir()
+
+
+def test_spares_do_not_outlive_their_process(tmp_path: Path) -> None:
+    (tmp_path / "~spare.1").mkdir()
+    after = Folders(tmp_path)
+    after.open(["~spare", "e-1"])
+    after.close()
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from skrei_compute_agent.spares import Spares
 from skrei_domain.subjects import token
 
 
@@ -36,7 +37,8 @@ class Folders:
     """Flat below one root, since making folders is most of what staging a small job costs: `<id>~<start>` and
     `<id>~<start>.<input>`. They are removed once the execution is dropped and nobody reads from it.
 
-    Removing has a thread of its own, so that ten thousand result files never hold up the event loop.
+    Removing has a thread of its own, so that ten thousand result files never hold up the event loop. Some folders are
+    emptied and used again (see `spares`).
     """
 
     def __init__(self, root: Path) -> None:
@@ -45,6 +47,7 @@ class Folders:
         self._dropped: set[str] = set()
         self._starts: dict[str, int] = {}
         self._paths: dict[str, list[Path]] = {}
+        self._spares = Spares(root)
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="sweeper")
 
     def open(self, keep: Iterable[str]) -> None:
@@ -71,7 +74,8 @@ class Folders:
         start = self._starts[execution_id] = self._starts.get(execution_id, 0) + 1
         work = self._work(execution_id, start)
         places = Places(work, tuple(work.with_name(f"{work.name}.{number}") for number in range(inputs)))
-        work.mkdir()
+        if not self._spares.become(work):
+            work.mkdir()
         self._paths.setdefault(execution_id, []).extend((work, *places.inputs))
         return places
 
@@ -106,15 +110,16 @@ class Folders:
     def close(self) -> None:
         """Wait for removals that are under way."""
         self._sweeper.shutdown()
+        self._spares.close()
 
     def _remove(self, paths: list[Path]) -> None:
         if paths:
-            self._sweeper.submit(_remove_all, paths)
+            self._sweeper.submit(self._remove_all, paths)
 
     def _work(self, execution_id: str, start: int) -> Path:
         return self._root / f"{token(execution_id)}~{start}"
 
-
-def _remove_all(paths: list[Path]) -> None:
-    for path in paths:
-        shutil.rmtree(path, ignore_errors=True)
+    def _remove_all(self, paths: list[Path]) -> None:
+        for path in paths:
+            if not self._spares.keep(path):
+                shutil.rmtree(path, ignore_errors=True)

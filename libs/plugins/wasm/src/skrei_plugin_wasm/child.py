@@ -29,3 +29,5 @@ def serve(sock: socket.socket, make: Callable[[], "Sandbox"]) -> None:
         sock.sendall(frame(head, body))
         if sandbox is not None:
             sandbox.tidy()
+    if sandbox is not None:
+        sandbox.close()

@@ -23,7 +23,7 @@ from skrei_plugin_api.engine import (
 )
 from skrei_plugin_api.packing import PackedResult, StreamHead
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
-from skrei_plugin_wasm.layout import ROOT
+from skrei_plugin_wasm.layout import has_begun
 from skrei_plugin_wasm.pool import Pool, PoolClosed
 from skrei_plugin_wasm.process import Child, ChildLost, Reply
 from skrei_plugin_wasm.settings import WasmSettings
@@ -98,7 +98,7 @@ class WasmEngine(Engine):
             except ChildLost:
                 if request.cut is not None and request.cut.done():
                     return await self._lost(order, started, *_words(request.cut.result()))
-                if not (request.workdir / ROOT).exists():
+                if not has_begun(request.workdir):
                     continue  # it died idle: nothing of this run has happened
                 return await self._lost(order, started, "engine-lost", "the process that ran the module is gone")
             except TimeoutError:

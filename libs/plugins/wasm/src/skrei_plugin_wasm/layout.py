@@ -9,10 +9,14 @@ copies, so that what is done to them stays here.
 import os
 import posixpath
 import shutil
+import stat
+from pathlib import Path
 from typing import NamedTuple
 
 ROOT = "root"
-"""A run's root folder in its workdir: the first thing that is made for it."""
+"""A run's root folder in its workdir, where it has one of its own."""
+BEGUN = 0o700
+"""What a workdir may be used for from the moment that its run begins: by this account alone."""
 STOP_FOLDER = "stopping"
 """The folder in a run's workdir where a file appears when its program is to end."""
 STOP_AT = "/skrei"
@@ -44,6 +48,16 @@ def guest_path(target: str) -> str:
     return posixpath.normpath(f"/{target.lstrip('/')}")
 
 
+def begin(workdir: str) -> None:
+    """Mark a workdir as one whose run has begun: the first thing that is done for it."""
+    os.chmod(workdir, BEGUN)  # noqa: PTH101
+
+
+def has_begun(workdir: Path) -> bool:
+    """Whether a run has begun in a workdir; one that nobody else could ever look into counts as begun."""
+    return stat.S_IMODE(workdir.stat().st_mode) == BEGUN
+
+
 def lay_out(workdir: str, mounts: list[File], outputs: list[tuple[str, str]], *, stops: bool = False) -> list[Preopen]:
     """Make the folders of a run and return what to open, the root first; `stops`: also that of its stop file.
 
@@ -73,7 +87,7 @@ def lay_out(workdir: str, mounts: list[File], outputs: list[tuple[str, str]], *,
         folders[STOP_AT] = Preopen(f"{workdir}/{STOP_FOLDER}", STOP_AT, writable=False)
     writable = any(file.writable for file in files)
     for file in files:
-        _lay(root, file, folders, copy=writable and not file.writable)
+        lay(root, file, folders, copy=writable and not file.writable)
     for at in folders:
         if at != "/":  # so that listing a folder shows what is opened below it
             os.makedirs(root + at, exist_ok=True)  # noqa: PTH103
@@ -87,7 +101,7 @@ def _claim(folders: dict[str, Preopen], one: Preopen) -> None:
     folders[one.guest] = one
 
 
-def _lay(root: str, file: File, folders: dict[str, Preopen], *, copy: bool) -> None:
+def lay(root: str, file: File, folders: dict[str, Preopen], *, copy: bool) -> None:
     """Put one input file into the root; where a folder is opened above it, open its own folder too."""
     parent = posixpath.dirname(file.target)
     if file.target == "/" or file.target in folders:

@@ -19,10 +19,11 @@ from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, 
 from skrei_plugin_api.streams import NAMES, StreamFile
 from skrei_plugin_wasm.endings import Failed, explain, timeout, unknown_entrypoint
 from skrei_plugin_wasm.inputs import read
-from skrei_plugin_wasm.layout import File, LayoutError, Preopen, lay_out
+from skrei_plugin_wasm.layout import File, LayoutError, Preopen, begin, lay_out
 from skrei_plugin_wasm.linking import Linking, needs
 from skrei_plugin_wasm.memories import MOST_INSTANCES, bounded
 from skrei_plugin_wasm.modules import InvalidModule, Modules
+from skrei_plugin_wasm.shared_root import SharedRoot
 from skrei_plugin_wasm.web import Web, most_bytes
 from skrei_plugin_wasm.web_functions import MODULE as WEB
 from skrei_plugin_wasm.web_functions import define
@@ -63,7 +64,8 @@ def new_engine() -> wasmtime.Engine:
 class Sandbox:
     """Runs one program at a time; compiled modules stay ready in between."""
 
-    def __init__(self, cache: Path, cache_bytes: int) -> None:
+    def __init__(self, cache: Path, cache_bytes: int, roots: Path) -> None:
+        self._root = SharedRoot(roots)
         self._engine = new_engine()
         self._modules = Modules(self._engine, cache, cache_bytes)
         self._web: Web | None = None
@@ -78,6 +80,7 @@ class Sandbox:
     def run(self, order: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Run what the agent asked for and return the reply's head and body."""
         started = time.monotonic()
+        begin(order["workdir"])
         code, failure = None, None
         try:
             code = self._run(order)
@@ -95,10 +98,16 @@ class Sandbox:
         """Give back what the last run used; it costs a third of a small run, so it is done after the answer."""
         self._store = None
 
+    def close(self) -> None:
+        """Leave nothing on disk that only this process uses."""
+        self._root.close()
+
     def _run(self, order: dict[str, Any]) -> int:
         workdir: str = order["workdir"]
         files = [File(*mount) for mount in order["mounts"]]
-        preopens = lay_out(workdir, files, [(name, path) for name, path in order["outputs"]], stops=order["stops"])
+        outputs = [(name, path) for name, path in order["outputs"]]
+        shared = None if outputs or order["stops"] else self._root.of(files)
+        preopens = shared or lay_out(workdir, files, outputs, stops=order["stops"])
         module = self._modules.get(read(files, order["module"], "EntryModule"))
         store = self._store = wasmtime.Store(self._engine)
         store.set_limits(memory_size=order["memory"] or -1, table_elements=TABLE_ELEMENTS, instances=MOST_INSTANCES)

@@ -20,6 +20,7 @@ from typing import NoReturn
 from skrei_plugin_wasm import sandbox  # imports wasmtime: what every child shares
 from skrei_plugin_wasm.bond import die_with_parent, prefer_for_the_oom_killer
 from skrei_plugin_wasm.child import serve
+from skrei_plugin_wasm.shared_root import sweep
 from skrei_plugin_wasm.wire import LENGTHS, frame, parse_head
 
 _DESCRIPTORS = 4
@@ -33,6 +34,7 @@ class Zygote:
         self._control = control
         self._cache = cache
         self._cache_bytes = cache_bytes
+        self._roots = cache.with_name("roots")
         self._children: dict[int, int] = {}  # the agent's number of a child → its process
         self._buffer = bytearray()
         self._received: list[int] = []
@@ -44,8 +46,10 @@ class Zygote:
 
     def serve(self) -> None:
         """Do what the agent asks until it is gone; then leave no child behind."""
+        sweep(self._roots)
         with suppress(ConnectionError):  # it went while we answered
             self._serve()
+        sweep(self._roots)
 
     def _serve(self) -> None:
         try:
@@ -106,7 +110,7 @@ class Zygote:
                 os.close(other)
             die_with_parent(parent)
             with socket.socket(fileno=descriptor) as sock:
-                serve(sock, lambda: sandbox.Sandbox(self._cache, self._cache_bytes))
+                serve(sock, lambda: sandbox.Sandbox(self._cache, self._cache_bytes, self._roots))
         except BaseException:  # noqa: BLE001 - told below, and the process ends
             sys.excepthook(*sys.exc_info())  # to the agent's standard error; the agent sees the socket end
             os._exit(1)
