@@ -142,10 +142,10 @@ class Submissions:
         """Tell the scheduler to look now; nobody waits for it, and its own sweep covers the loss of a hint."""
         if not evaluations:
             return
-        self._tell([Change(each.namespace, JOB, each.job_id, each.history_seq) for each in evaluations])
         size = sum(len(evaluation.spec_json) + 512 for evaluation in evaluations)
         hint = EvaluationHint(evaluations=tuple(evaluations) if size <= self._hint_bytes else ())
         self._send(hint, evaluations[0].evaluation_id)
+        self._tell([Change(each.namespace, JOB, each.job_id, each.history_seq) for each in evaluations])
 
     def _tell(self, changes: Sequence[Change]) -> None:
         """Tell whoever listens which jobs have new history."""

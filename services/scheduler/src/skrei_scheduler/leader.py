@@ -205,6 +205,7 @@ class Leader:
         self._tell_ends(changes)
         told = feed_of(changes, self._core.view)  # the view lets go of jobs that end
         await self._departures.send(work.after(changes, self._clock.monotonic()))
+        await asyncio.sleep(0)  # what nodes wait for leaves first
         await self._sender.feed(told)
         if self._more_due and self._core.waiting_evaluations < DUE_PAGE // 2:
             self._more_due = False
