@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skrei_compute_agent import logs as agent_logs
-from skrei_compute_agent.logs import begin_of_last
+from skrei_compute_agent import output_files as agent_logs
+from skrei_compute_agent.output_files import begin_of_last
 from skrei_domain.errors import Unavailable
 from skrei_orchestrator_api import log_pieces
 from skrei_orchestrator_api.log_pieces import Piece, capped, last_lines

@@ -5,16 +5,15 @@ at again when the connection has carried what was sent. So a flood of output del
 """
 
 import asyncio
-import codecs
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.link import CONNECT_SECONDS
+from skrei_compute_agent.output_files import OutputFiles, OutputStream
 from skrei_domain import subjects
 from skrei_domain.envelope import unwrap, wrap
 from skrei_domain.messages import LogChunk, LogRequest, Problem
@@ -29,35 +28,11 @@ WINDOW_BYTES = 256 * 1024
 """Sent without knowing that the server has it: bounds what all readers together can queue on the connection."""
 POLL_SECONDS = 0.05
 """How often a followed file is looked at: below what a person notices, cheap beside anything that writes."""
-TAIL_BYTES = 1024 * 1024
-"""Looked at from the end of an output for its last lines."""
 READERS = 64
 """Readers of one node at once: each holds two files open."""
 FOLLOW_SECONDS = 3600.0
 """How long one request is followed: a reader that died without cancelling must not be served for ever."""
 CHUNK_TYPE = "skrei.log.chunk.v1"
-
-
-class _Stream(NamedTuple):
-    number: int  # 1 stdout, 2 stderr, as in the API
-    file: BinaryIO
-    decoder: codecs.IncrementalDecoder
-
-
-def begin_of_last(file: BinaryIO, lines: int) -> int:
-    """Return where the last lines of a file begin, within TAIL_BYTES of its end; one that has not ended is a line."""
-    end = file.seek(0, 2)
-    if not lines:
-        return end
-    begin = max(0, end - TAIL_BYTES)
-    file.seek(begin)
-    data = file.read(end - begin) or b""
-    position = len(data) - data.endswith(b"\n")
-    for _ in range(lines):
-        position = data.rfind(b"\n", 0, position)
-        if position < 0:
-            return begin
-    return begin + position + 1
 
 
 class LogServer:
@@ -158,13 +133,12 @@ class LogServer:
 
     async def _stream(self, request: LogRequest, writer: "_Writer") -> None:
         with ExitStack() as stack:
-            streams: list[_Stream] = []
+            output = OutputFiles(request, stack)
             while True:
-                if not streams:
-                    streams = self._open(request, stack)
-                # Looked at before the files are read: what was written before the end is not missed.
+                # Looked at before the files are: what was written before the end is not missed.
                 last = not request.follow or not self._live(request.execution_id)
-                read = [(stream, data) for stream in streams if (data := stream.file.read(CHUNK_BYTES))]
+                output.look(self._folders.latest(request.execution_id))
+                read = [(stream, data) for stream in output.streams.values() if (data := stream.file.read(CHUNK_BYTES))]
                 for stream, data in read:
                     await writer.say(stream, data)
                 if read:
@@ -172,21 +146,6 @@ class LogServer:
                 if last:
                     return
                 await asyncio.sleep(self._poll_seconds)
-
-    def _open(self, request: LogRequest, stack: ExitStack) -> list[_Stream]:
-        """Open both files of the latest start, once they are there."""
-        places = self._folders.latest(request.execution_id)
-        if places is None or not places.stdout.exists() or not places.stderr.exists():
-            return []
-        opened = []
-        for number, path in ((1, places.stdout), (2, places.stderr)):
-            file = stack.enter_context(path.open("rb", buffering=0))
-            if request.lines is not None:
-                file.seek(begin_of_last(file, request.lines))
-            elif request.tail:
-                file.seek(0, 2)
-            opened.append(_Stream(number, file, codecs.getincrementaldecoder("utf-8")("replace")))
-        return opened
 
     @property
     def _line(self) -> Bus:
@@ -219,7 +178,7 @@ class _Writer:
         """Say that the output is here, however quiet it may stay for now."""
         await self._chunk()
 
-    async def say(self, stream: _Stream, data: bytes) -> None:
+    async def say(self, stream: OutputStream, data: bytes) -> None:
         """Send output as text; a character cut at the chunk's end waits for its rest."""
         text = stream.decoder.decode(data)
         await self._chunk(stream=stream.number, data=text)
