@@ -102,7 +102,7 @@ async def test_a_node_that_dies_goes_on_from_its_journal(
         await leader.greeted()
         await leader.run("e-1", an_order())
         await script.running.wait()
-    assert leader.beats[-1].leaving
+    await leader.until(lambda: leader.beats[-1].leaving)
     assert [fact for fact in leader.facts if fact.state.is_terminal] == []
     script.gated = False
     async with a_node(tmp_path / "node", nats.url, work):
