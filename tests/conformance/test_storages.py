@@ -3,7 +3,7 @@
 import base64
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from skrei_plugin_api.plugin import Params, PluginContext
 from skrei_plugin_api.registry import storages
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageProblem, Storage
 from skrei_plugin_api.testing import StorageContract
+from tests.support.faulty_web import FaultyWeb, faulty_web
 from tests.support.task_results import Results
 
 
@@ -78,3 +79,32 @@ class TestLocal(StorageContract):
 
     def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
         return SourceSpec("local", {"SourcePath": "/etc/passwd"}, "/in"), StageProblem.DENIED
+
+
+class TestUrlDownload(StorageContract):
+    files: ClassVar[Mapping[str, bytes]] = {"a.txt": b"A" * 100_000}
+    invalid: ClassVar[Mapping[str, Params]] = {
+        "URL": {"URL": "ftp://h.example/a"},
+        "Checksum": {"URL": "http://h.example/a", "Checksum": "md5:0"},
+        "MaxRetryCount": {"URL": "http://h.example/a", "MaxRetryCount": -1},
+    }
+
+    @pytest.fixture
+    async def site(self) -> AsyncIterator[FaultyWeb]:
+        async with faulty_web() as made:
+            yield made
+
+    @pytest.fixture
+    async def storage(self, site: FaultyWeb, tmp_path: Path) -> AsyncIterator[Storage]:
+        self.site = site
+        made = storages().load("urldownload")(PluginContext(tmp_path / "state", allow_addresses=("127.0.0.0/8",)))
+        yield made
+        await made.close()
+
+    def source(self, files: Mapping[str, bytes], folder: Path) -> SourceSpec:
+        ((name, content),) = files.items()
+        self.site.files[f"/{name}"] = content
+        return SourceSpec("urlDownload", {"URL": self.site.url(f"/{name}")}, "/in")
+
+    def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
+        return SourceSpec("urlDownload", {"URL": self.site.url("/gone")}, "/in"), StageProblem.MISSING

@@ -454,6 +454,8 @@ class StorageContract:
 
     invalid: ClassVar[Mapping[str, Params]] = {}
     """Params that are wrong, by the path of the field that is."""
+    files: ClassVar[Mapping[str, bytes]] = {"a.txt": b"A", "deep/er/b": b"B" * 100_000, "deep/empty": b""}
+    """What one input can be; a storage of single files says one."""
 
     @abstractmethod
     def source(self, files: Mapping[str, bytes], folder: Path) -> SourceSpec:
@@ -472,10 +474,9 @@ class StorageContract:
         assert (await apart(storage.describe)).available
 
     async def test_what_was_named_is_staged(self, storage: Storage, tmp_path: Path) -> None:
-        files = {"a.txt": b"A", "deep/er/b": b"B" * 100_000, "deep/empty": b""}
-        mount = await self.stage(storage, self.source(files, tmp_path), tmp_path)
+        mount = await self.stage(storage, self.source(self.files, tmp_path), tmp_path)
         found = {str(path.relative_to(mount.source)): path for path in mount.source.rglob("*") if path.is_file()}
-        assert {name: path.read_bytes() for name, path in found.items()} == files
+        assert {name: path.read_bytes() for name, path in found.items()} == self.files
         assert mount.target == "/in"
         assert not mount.read_write
 
