@@ -3,12 +3,14 @@
 import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from skrei_compute_agent import input_cache
 from skrei_compute_agent.input_cache import InputCache, InputCorrupt, InputDenied, InputTooLarge
 from skrei_plugin_api.pieces import DATA
 
@@ -238,3 +240,28 @@ async def test_of_what_broke_off_only_the_newest_stay(
         os.utime(folder, (number, number))
     a_cache(tmp_path, source)
     assert sorted(path.name[66] for path in files(tmp_path)) == ["2", "3"]
+
+
+async def test_one_who_is_cancelled_at_the_very_end_disturbs_nobody(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(folder: Path, final: Path) -> int:
+        begun.set()
+        assert go_on.wait(10)
+        return adopt(folder, final)
+
+    adopt = input_cache._adopt
+    monkeypatch.setattr(input_cache, "_adopt", slow)
+    cache = a_cache(tmp_path, source)
+    first = asyncio.create_task(bring(cache, "s3/bucket/key@v1", b"rows"))
+    await asyncio.to_thread(begun.wait, 10)
+    second = asyncio.create_task(bring(cache, "s3/bucket/key@v1", b"rows"))
+    first.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    assert (await second)[0].read_bytes() == b"rows"
+    assert cache.size_bytes == 4
+    with pytest.raises(asyncio.CancelledError):
+        await first

@@ -42,6 +42,19 @@ async def aside(work: Callable[[], T], *, name: str = "aside") -> T:
     return await done
 
 
+async def to_its_end(work: Callable[[], T]) -> T:
+    """Return what `work` returns, run in a thread of the pool; a cancellation is passed on only once that has ended.
+
+    For what must not go on beside whoever is next: changes of files that the next one finds.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
 async def apart(ask: Callable[[], Awaitable[T]], *, name: str = "apart") -> T:
     """Return what `ask()` comes to, awaited in a thread of its own, on an event loop of its own.
 

@@ -6,10 +6,12 @@ import shutil
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 from skrei_compute_agent.cached_files import PART, CachedFiles, digest_of, is_digest, name_of
 from skrei_domain.errors import SkreiError
+from skrei_plugin_api.aside import to_its_end
 from skrei_plugin_api.pieces import DATA
 
 Fetch = Callable[[str, str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
@@ -164,9 +166,9 @@ class InputCache:
                     raise InputCorrupt(f"brought {identity}, got {got}", digest=identity)
         except SkreiError as error:
             if not error.retryable:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                await to_its_end(partial(shutil.rmtree, folder, ignore_errors=True))
             raise
-        size = await asyncio.to_thread(_adopt, folder, self.files.path(name))
+        size = await to_its_end(partial(_adopt, folder, self.files.path(name)))
         path = self.files.add(name, size)
         if not is_digest(identity):
             self._unnoted.append(name)

@@ -19,6 +19,7 @@ from pathlib import Path
 from skrei_compute_agent.cached_files import name_of
 from skrei_compute_agent.input_cache import InputCache
 from skrei_domain.subjects import token
+from skrei_plugin_api.aside import to_its_end
 from skrei_plugin_api.pieces import Bring, Piece
 from skrei_plugin_api.storage import StageFailed, StageProblem
 
@@ -115,7 +116,7 @@ class InputTrees:
         held: list[str] = []
         try:
             await self._bring_all(pieces, bring, counted, held)
-            await asyncio.to_thread(self._link, key, pieces)
+            await to_its_end(partial(self._link, key, pieces))
         except BaseException:
             for identity in held:
                 self._cache.release(identity)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -15,6 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from skrei_domain.errors import Unavailable
+from skrei_plugin_api.aside import to_its_end
 from skrei_plugin_api.outbound import Forbidden, Found, Outbound, internet
 from skrei_plugin_api.pieces import DATA, Piece
 from skrei_plugin_api.storage import StageFailed, StageLimits, StageProblem
@@ -290,8 +292,8 @@ async def _receive(response: aiohttp.ClientResponse, file: BinaryIO, most: int, 
                 raise too_large(url, limits)
             chunk += data
             if len(chunk) >= CHUNK_BYTES:
-                await _write(file, chunk)
-                chunk = bytearray()
+                full, chunk = chunk, bytearray()
+                await _write(file, full)
     finally:
         await _write(file, chunk)
     return came
@@ -299,7 +301,7 @@ async def _receive(response: aiohttp.ClientResponse, file: BinaryIO, most: int, 
 
 async def _write(file: BinaryIO, chunk: bytearray) -> None:
     try:
-        await asyncio.to_thread(file.write, chunk)
+        await to_its_end(partial(file.write, chunk))
     except OSError as error:
         raise StageFailed(StageProblem.TOO_LARGE, f"the node's disk takes no more: {error.strerror}") from error
 
