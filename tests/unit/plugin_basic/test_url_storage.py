@@ -50,6 +50,7 @@ async def staged(storage: UrlStorage, wanted: SourceSpec, folder: Path, limits: 
     return path.read_bytes()
 
 
+@pytest.mark.row("6.1/url-download")
 async def test_a_file_comes_with_the_name_in_its_address(storage: UrlStorage, site: FaultyWeb, tmp_path: Path) -> None:
     mount = await storage.stage(source(site.url("/a/rows.csv")), tmp_path / "in", LIMITS, NoBlobs(tmp_path))
     assert {path.name: path.read_bytes() for path in mount.source.iterdir()} == {"rows.csv": CONTENT}
@@ -99,6 +100,7 @@ async def test_one_that_changes_between_listing_and_fetching_is_tried_anew(
         await storage.bring(source(site.url("/a/rows.csv")), LIMITS, piece, tmp_path)
 
 
+@pytest.mark.row("6.1/url-retries")
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 async def test_a_server_in_trouble_is_asked_again(
     storage: UrlStorage, site: FaultyWeb, tmp_path: Path, status: int
@@ -121,6 +123,7 @@ async def test_nobody_there_is_given_up_for_now(storage: UrlStorage, site: Fault
         await staged(storage, source("http://127.0.0.1:1025/x", MaxRetryCount=0), tmp_path)
 
 
+@pytest.mark.row("6.1/url-retries")
 async def test_a_missing_file_is_said_at_once(storage: UrlStorage, site: FaultyWeb, tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="/b answers 404") as raised:
         await staged(storage, source(site.url("/b")), tmp_path)
@@ -128,11 +131,13 @@ async def test_a_missing_file_is_said_at_once(storage: UrlStorage, site: FaultyW
     assert len(site.asked) == 2
 
 
+@pytest.mark.row("6.1/url-head")
 async def test_a_server_without_head_is_asked_with_get(storage: UrlStorage, site: FaultyWeb, tmp_path: Path) -> None:
     site.heads = False
     assert await staged(storage, source(site.url("/a/rows.csv")), tmp_path) == CONTENT
 
 
+@pytest.mark.row("6.1/url-head")
 async def test_a_file_of_no_said_length_is_taken_up_to_the_limit(
     storage: UrlStorage, site: FaultyWeb, tmp_path: Path
 ) -> None:
@@ -170,6 +175,7 @@ async def test_a_checksum_is_what_the_file_is_known_by(storage: UrlStorage, site
 # ---------------------------------------------------------------- where it may lead
 
 
+@pytest.mark.row("6.1/url-private")
 @pytest.mark.parametrize(
     "target",
     [
@@ -202,6 +208,7 @@ async def test_a_redirect_out_of_the_web_is_refused(
         await staged(storage, source(site.url("/a")), tmp_path)
 
 
+@pytest.mark.row("6.1/url-private")
 async def test_a_name_is_judged_by_the_addresses_that_it_has(tmp_path: Path, site: FaultyWeb) -> None:
     storage = UrlStorage(PluginContext(tmp_path / "state"))
     with pytest.raises(StageFailed, match=r"which is no public address .*SKREI_ALLOW_ADDRESSES") as raised:
@@ -211,6 +218,7 @@ async def test_a_name_is_judged_by_the_addresses_that_it_has(tmp_path: Path, sit
     await storage.close()
 
 
+@pytest.mark.row("6.1/url-download")
 async def test_a_redirect_is_followed_and_names_the_file(storage: UrlStorage, site: FaultyWeb, tmp_path: Path) -> None:
     site.redirects["/latest"] = "/a/rows.csv"
     (piece,) = await storage.pieces(source(site.url("/latest")), LIMITS)
@@ -227,6 +235,7 @@ async def test_a_circle_of_redirects_ends(storage: UrlStorage, site: FaultyWeb, 
 # ---------------------------------------------------------------- names
 
 
+@pytest.mark.row("6.1/url-download")
 @pytest.mark.parametrize(
     ("url", "disposition", "name"),
     [

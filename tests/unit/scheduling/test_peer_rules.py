@@ -254,7 +254,6 @@ def test_only_nodes_that_are_approved_and_connected_are_given_work(node: NodeRow
     "6.2/not-there-yet",
     "2.2/unknown-engine",
     "6.1/s3",
-    "6.1/url-download",
     "6.1/ipfs",
 )
 @pytest.mark.parametrize(
@@ -263,7 +262,6 @@ def test_only_nodes_that_are_approved_and_connected_are_given_work(node: NodeRow
         (a_requirement("docker"), "does not support docker, only noop, wasm"),
         (a_requirement("No-Such-Engine"), "does not support No-Such-Engine, only noop, wasm"),
         (a_requirement(storages=["s3"]), "does not support s3"),
-        (a_requirement(storages=["urldownload"]), "does not support urldownload"),
         (a_requirement(storages=["ipfs"]), "does not support ipfs"),
         (a_requirement(publisher="s3"), "does not support s3, only local, noop, s3managed"),
         (a_requirement(publisher="ipfs"), "does not support ipfs"),
