@@ -135,6 +135,12 @@ async def test_so_many_listen_and_no_more_and_a_place_is_free_again(api: Api) ->
             await anext(told)
 
 
+async def test_a_head_is_answered_at_once(api: Api) -> None:
+    await api.submit(Name="told")
+    answer = await api.http.head("/api/v1/events?job=told")
+    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
+
+
 async def test_what_cannot_be_listened_to_is_refused(api: Api) -> None:
     await api.submit(Name="told")
     for query, status in (

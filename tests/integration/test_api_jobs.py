@@ -183,6 +183,8 @@ async def test_the_same_token_and_body_get_the_same_answer_and_another_body_is_a
     body = {"Job": HELLO, "IdempotencyToken": "t-1"}
     first, again = [(await api.http.put(JOBS, json=body)).json() for _ in range(2)]
     assert first == again
+    spaced = await api.http.put(JOBS, content=json.dumps(body, indent=2), headers={"Content-Type": "application/json"})
+    assert spaced.json() == first, "how the JSON is written is no difference"
     other = await api.http.put(JOBS, json=body | {"Job": HELLO | {"Count": 2}})
     assert (other.status_code, other.json()["Code"]) == (409, "ResourceInUse")
     assert len((await api.http.get(JOBS)).json()["Items"]) == 1
@@ -194,6 +196,7 @@ async def test_the_same_token_twice_in_one_group_makes_one_job(api: Api) -> None
     assert len({answer.json()["JobID"] for answer in answers}) == 1
 
 
+@pytest.mark.row("1.4/list-inline-data")
 async def test_large_inline_data_is_kept_apart_and_put_back_for_readers(api: Api) -> None:
     url = "data:application/wasm;base64," + base64.b64encode(bytes(5_000)).decode()
     source = {"Source": {"Type": "inline", "Params": {"URL": url}}, "Target": "main.wasm"}
@@ -203,6 +206,8 @@ async def test_large_inline_data_is_kept_apart_and_put_back_for_readers(api: Api
     for _ in range(2):
         job = (await api.http.get(f"{JOBS}/{job_id}")).json()["Job"]
         assert job["Tasks"][0]["InputSources"][0]["Source"]["Params"]["URL"] == url
+    (listed,) = (await api.http.get(JOBS)).json()["Items"]
+    assert listed["Tasks"][0]["InputSources"][0]["Source"]["Params"]["URL"].startswith("blob:sha256:")
 
 
 async def test_the_scheduler_is_told_with_all_it_needs_while_it_is_small(api: Api, nats_url: str) -> None:

@@ -1,6 +1,7 @@
 """Versions through the door: what there were, what a submission would change, one of them once more."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -86,6 +87,10 @@ async def test_what_happened_is_told_of_the_current_version_another_or_all(api: 
     assert [item["ID"] for item in whole["Executions"]["Items"]] == [old]
     assert [item["SeqNum"] for item in whole["History"]["Items"]] == [1]
     assert (await read(api, f"{job_id}/history?job_version=1"))["NextToken"] == "", "an old version has ended"
+    both = await read(api, f"{job_id}/history?job_version=1&all_job_versions=true")
+    assert both["NextToken"], "the job goes on, whichever version is named beside all"
+    await api.rows.execution(job_id, job_version=1, state="running", partition=7)
+    assert (await read(api, f"{job_id}/history?job_version=1"))["NextToken"], "one of the old version still runs"
     for path in ("executions", "history", "results"):
         answer = await api.http.get(f"{JOBS}/{job_id}/{path}?job_version=9")
         assert (answer.status_code, answer.json()["Code"]) == (404, "NotFound"), path
@@ -254,3 +259,53 @@ async def test_a_body_names_the_namespace_where_there_is_one(api: Api) -> None:
     assert again.json()["JobID"] == there
     other = await api.http.put(f"{JOBS}/same/rerun?namespace=default", json={})
     assert (other.status_code, other.json()["Message"]) == (409, "cannot rerun job in state Pending")
+
+
+@pytest.mark.row("1.1/query-of-put")
+async def test_a_job_that_names_no_namespace_goes_to_that_of_the_query(api: Api) -> None:
+    for number, (own, query, where) in enumerate([("", "team", "team"), ("own", "team", "own"), ("", "", "default")]):
+        body = {"Job": HELLO | {"Name": f"job-{number}"} | ({"Namespace": own} if own else {})}
+        job_id = (await api.http.put(f"{JOBS}?namespace={query}", json=body)).json()["JobID"]
+        assert (await read(api, job_id))["Job"]["Namespace"] == where
+        changed = await api.http.put(f"{JOBS}/diff?namespace={query}", json={"Job": body["Job"] | {"Count": 2}})
+        assert "Count" in changed.json()["Diff"]
+
+
+@pytest.mark.row("1.4/versions")
+async def test_inline_data_stands_in_every_version_as_it_was_sent(api: Api) -> None:
+    urls = [f"data:;base64,{base64.b64encode(bytes([number]) * 5_000).decode()}" for number in range(2)]
+    for url in urls:
+        source = {"Source": {"Type": "inline", "Params": {"URL": url}}, "Target": "/x"}
+        await api.submit(Name="mine", Tasks=[HELLO["Tasks"][0] | {"InputSources": [source]}])
+    shown = (await read(api, "mine/versions"))["Items"]
+    assert [job["Tasks"][0]["InputSources"][0]["Source"]["Params"]["URL"] for job in shown] == urls
+    same = await api.http.put(f"{JOBS}/diff", json={"Job": HELLO | {"Name": "mine", "Tasks": shown[1]["Tasks"]}})
+    assert (same.status_code, same.json()["Diff"]) == (200, "")
+
+
+async def test_versions_with_much_inline_data_come_in_smaller_pages(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skrei_orchestrator_api.routes.versions.PAGE_CHARACTERS", 1)
+    await updated(api)
+    first = await read(api, "mine/versions")
+    second = await read(api, f"mine/versions?next_token={first['NextToken']}")
+    assert [job["Version"] for page in (first, second) for job in page["Items"]] == [1, 2]
+    assert second["NextToken"] == ""
+
+
+@pytest.mark.row("12/paging")
+async def test_executions_come_in_pages(api: Api) -> None:
+    job_id = await api.submit(Name="mine", Count=5)
+    made = [await api.rows.execution(job_id, partition=number) for number in range(5)]
+    for order in ("created_at", "modified_at"):
+        for reverse in (False, True):
+            seen: list[str] = []
+            query = f"limit=2&order_by={order}&reverse={reverse}"
+            while True:
+                page = await read(api, f"{job_id}/executions?{query}")
+                seen += [item["ID"] for item in page["Items"]]
+                if not page["NextToken"]:
+                    break
+                query = f"next_token={page['NextToken']}"
+            assert seen == (made[::-1] if reverse else made)
+    for token in ("garbage", token_out("jobs", 1), token_out("executions", "id", 0, 2, 0, "main", 0, "e")):
+        assert (await api.http.get(f"{JOBS}/{job_id}/executions?next_token={token}")).status_code == 400

@@ -77,6 +77,16 @@ def test_every_example_is_one(name: str) -> None:
         jsonschema_rs.validate(root, example)
 
 
+def test_every_answer_that_is_promised_is_shown() -> None:
+    shown = {name for name, schema in shapes.SCHEMAS.items() if schema.get("examples")}
+    promised: set[str] = set()
+    for verbs in the_document()["paths"].values():
+        for operation in verbs.values():
+            content = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
+            promised |= references(content.get("schema", {}))
+    assert promised - shown == set()
+
+
 def test_the_job_of_the_examples_is_one_that_is_accepted() -> None:
     spec, warnings = parse_job(shapes.SCHEMAS["JobSpec"]["examples"][0])
     assert (spec.name, warnings) == ("hello", ())

@@ -11,7 +11,7 @@ import asyncpg
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.errors import Ambiguous, AmbiguousExecution, AmbiguousNode, NotFound
-from skrei_domain.lifecycle import JobState
+from skrei_domain.lifecycle import ExecutionState, JobState
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -255,17 +255,31 @@ async def executions(
     limit: int,
     task: str | None = None,
     partition: int | None = None,
+    after: tuple[datetime, str, int, str] | None = None,
 ) -> list[Row]:
-    """Return a job's executions, of one version or all, of a task or partition or all, by a time column."""
+    """Return a job's executions, of one version or all, of a task or partition or all, by a time column.
+
+    `after` is the time, task, partition and id of the last one that is known.
+    """
     if order not in ("created_at", "modified_at"):
         raise ValueError(f"{order!r} is not a column that executions are listed by")
     down = " DESC" if reverse else ""
     sql = (
         f"{_EXECUTION} WHERE e.job_id = $1 AND ($2::bigint IS NULL OR e.job_version = $2)"
         " AND ($4::text IS NULL OR e.task = $4) AND ($5::bigint IS NULL OR e.partition = $5)"
-        f" ORDER BY e.{order}{down}, e.task{down}, e.partition{down}, e.id{down} LIMIT $3"
     )
-    return list(await pool.fetch(sql, job_id, version, limit, task, partition))
+    if after is not None:
+        sign = "<" if reverse else ">"
+        sql += f" AND (e.{order}, e.task, e.partition, e.id) {sign} ($6::timestamptz, $7::text, $8::bigint, $9::text)"
+    sql += f" ORDER BY e.{order}{down}, e.task{down}, e.partition{down}, e.id{down} LIMIT $3"
+    return list(await pool.fetch(sql, job_id, version, limit, task, partition, *(after or ())))
+
+
+async def runs(pool: asyncpg.Pool, job_id: str, version: int) -> bool:
+    """Whether an execution of a version of a job has not ended."""
+    ended = [state.value for state in ExecutionState if state.is_terminal]
+    sql = "SELECT EXISTS (SELECT FROM executions WHERE job_id = $1 AND job_version = $2 AND state <> ALL($3::text[]))"
+    return bool(await pool.fetchval(sql, job_id, version, ended))
 
 
 async def ready(pool: asyncpg.Pool, job_id: str) -> list[Row]:

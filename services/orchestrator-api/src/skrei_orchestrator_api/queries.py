@@ -15,6 +15,8 @@ from skrei_domain.errors import Invalid
 MAX_PAGE = 10_000
 """Rows in one answer: what the web UI of other clients asks for; a page of specs stays near 10 MB."""
 DEFAULT_HISTORY_PAGE = 100
+LAST_SECOND = 253_402_300_799
+"""Of the year 9999, since 1970: the last that a time of the record can name."""
 MAX_VERSION = 2**31 - 1
 """The highest number of a version that can be asked for."""
 

@@ -35,6 +35,10 @@ TURN_ROWS = 500
 """Rows made into answers before others get their turn: about 10 ms."""
 
 
+Place = tuple[int, str, int, str]
+"""Of an execution in a list: microseconds since 1970, task, partition, id."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResultView:
     """A result that can be fetched: `digest` and `size` are those of its tar.gz, `node_id` is who made it."""
@@ -178,8 +182,8 @@ class Record:
         text = self._restored.get(key)
         if text is None:
             text = await self._restore(job.spec_json)
+            self._restored_size += len(text) - len(self._restored.pop(key, ""))  # another may have been as quick
             self._restored[key] = text
-            self._restored_size += len(text)
             while self._restored_size > RESTORED_BYTES:
                 _, dropped = self._restored.popitem(last=False)
                 self._restored_size -= len(dropped)
@@ -245,8 +249,9 @@ class Record:
         version: int | None,
         task: str | None = None,
         partition: int | None = None,
+        after: Place | None = None,
     ) -> list[ExecutionView]:
-        """Return a job's executions; of one task or partition where they are named."""
+        """Return a job's executions; of one task or partition where they are named, after a place in the order."""
         rows = await lookups.executions(
             self._pool,
             job_id,
@@ -256,12 +261,22 @@ class Record:
             limit=limit,
             task=task,
             partition=partition,
+            after=None if after is None else (_EPOCH + timedelta(microseconds=after[0]), *after[1:]),
         )
         found: list[ExecutionView] = []
         for start in range(0, len(rows), TURN_ROWS):
             found += [ExecutionView.of(row, self._keep) for row in rows[start : start + TURN_ROWS]]
             await asyncio.sleep(0)
         return found
+
+    def place(self, execution: ExecutionView, order: str) -> Place:
+        """Return where an execution stands in the order of a time column."""
+        row = execution.row
+        return ((row[order] - _EPOCH) // timedelta(microseconds=1), row["task"], row["partition"], execution.id)
+
+    async def runs(self, job_id: str, version: int) -> bool:
+        """Whether an execution of a version has not ended: more of its history may come."""
+        return await lookups.runs(self._pool, job_id, version)
 
     async def ready(self, job_id: str) -> list[lookups.Row]:
         """Return a job's executions that are ready and have ports."""

@@ -51,9 +51,11 @@ class Submissions:
         finally:
             await asyncio.gather(*self._hints, return_exceptions=True)
 
-    async def submit(self, raw: bytes, headers: Mapping[str, str], actor: str) -> dict[str, object]:
+    async def submit(
+        self, raw: bytes, headers: Mapping[str, str], actor: str, *, namespace: str = ""
+    ) -> dict[str, object]:
         """Return the answer to a submission's body. Raises SkreiError or HttpProblem, naming what is wrong."""
-        return await self._store(read_submission(raw), raw, headers, actor)
+        return await self._store(read_submission(raw, namespace), len(raw), headers, actor)
 
     async def submit_all(
         self, bodies: Sequence[object], headers: Mapping[str, str], actor: str
@@ -69,10 +71,10 @@ class Submissions:
         return [_answered(done) for done in await asyncio.gather(*told, return_exceptions=True)]
 
     async def _store_one(self, body: object, headers: Mapping[str, str], actor: str) -> dict[str, object]:
-        return await self._store(read_asked(body), dump(body).encode(), headers, actor)
+        return await self._store(read_asked(body), len(dump(body)), headers, actor)
 
-    async def _store(self, asked: Asked, raw: bytes, headers: Mapping[str, str], actor: str) -> dict[str, object]:
-        spec, warnings, token, force = asked
+    async def _store(self, asked: Asked, size: int, headers: Mapping[str, str], actor: str) -> dict[str, object]:
+        spec, warnings, token, force, digest = asked
         job_id = ids.new_job_id()
         spec = with_origin(spec, headers, await self._record.installation_id())
         cut, text, blobs = to_store(spec, job_id)
@@ -83,12 +85,12 @@ class Submissions:
             spec_json=text,
             blobs=blobs,
             token=token,
-            digest=digest(raw) if token else "",
+            digest=digest,
             traceparent=traceparent(headers.get("traceparent", "")),
             actor=actor,
             force=force,
         )
-        done = await self._group.submit(submission, len(raw))
+        done = await self._group.submit(submission, size)
         return {"JobID": done.job_id, "EvaluationID": done.evaluation_id, "Warnings": list(warnings) or None}
 
     async def stop(self, key: str, namespace: str, reason: str, actor: str) -> str:
@@ -121,7 +123,7 @@ class Submissions:
             actor=actor,
             traceparent=traceparent(headers.get("traceparent", "")),
             token=token,
-            digest=digest(f"rerun {job.id} {version} {reason}".encode()) if token else "",
+            digest=digest(["rerun", job.id, version, reason]) if token else "",
         )
         self._after((), [done])
         return {

@@ -1,6 +1,7 @@
 """A submission from its raw body to its answer, and the hint that makes the scheduler look at once."""
 
 import hashlib
+import json
 import re
 import secrets
 from collections.abc import Mapping
@@ -20,23 +21,25 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 
 
 class Asked(NamedTuple):
-    """What a submission's body asks for; `force`: a new version, also where nothing has changed."""
+    """What a submission's body asks for; `force`: a new version, also where nothing has changed. `digest` tells one
+    body from another under the same token."""
 
     spec: JobSpec
     warnings: tuple[str, ...]
     token: str
     force: bool
+    digest: str = ""
 
 
-def read_submission(raw: bytes) -> Asked:
-    """Return what a submission's body asks for.
+def read_submission(raw: bytes, namespace: str = "") -> Asked:
+    """Return what a submission's body asks for, in `namespace` where it names none.
 
     Raises Invalid naming all that is wrong, Unsupported for what later versions bring, HttpProblem for no JSON.
     """
-    return read_asked(parse_json(raw))
+    return read_asked(parse_json(raw), namespace)
 
 
-def read_asked(body: object) -> Asked:
+def read_asked(body: object, namespace: str = "") -> Asked:
     """The same, of a body that was read as JSON."""
     if not isinstance(body, Mapping):
         raise HttpProblem(400, "the body is not a JSON object")
@@ -47,7 +50,7 @@ def read_asked(body: object) -> Asked:
         raise Invalid("empty/nil job")
     if not isinstance(job, Mapping):
         raise Invalid("Job: allowed: an object")
-    namespace = found.get("Namespace")
+    namespace = found.get("Namespace") or namespace
     if namespace and not any(key.lower() == "namespace" and value for key, value in job.items()):
         job = {**job, "Namespace": namespace}
     token = token_in(found)
@@ -55,7 +58,7 @@ def read_asked(body: object) -> Asked:
     if not isinstance(force, bool):
         raise Invalid(f"Force: {show(force)}; allowed: true or false")
     spec, warnings = parse_job(job)
-    return Asked(spec, warnings, token, force)
+    return Asked(spec, warnings, token, force, digest([body, namespace]) if token else "")
 
 
 def token_in(body: Mapping[str, Any]) -> str:
@@ -73,9 +76,9 @@ def to_store(spec: JobSpec, job_id: str) -> tuple[JobSpec, str, tuple[Blob, ...]
     return cut, stored_text(cut), blobs
 
 
-def digest(raw: bytes) -> str:
-    """Return what tells one body from another under the same idempotency token."""
-    return hashlib.sha256(raw).hexdigest()
+def digest(body: object) -> str:
+    """Return what tells one request from another under the same idempotency token: not how its JSON was written."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def traceparent(given: str) -> str:

@@ -4,10 +4,13 @@ from typing import Any
 
 from skrei_orchestrator_api.openapi import shapes_jobs, shapes_nodes, shapes_server
 from skrei_orchestrator_api.openapi.building import TEXT, Schema, ref, said
+from skrei_orchestrator_api.openapi.examples import EXAMPLES
 
 __all__ = ["IF_NONE_MATCH", "PATH_PARAMETERS", "SCHEMAS", "ref"]
 
-SCHEMAS: dict[str, Schema] = dict(sorted((shapes_server.SCHEMAS | shapes_jobs.SCHEMAS | shapes_nodes.SCHEMAS).items()))
+_ALL = shapes_server.SCHEMAS | shapes_jobs.SCHEMAS | shapes_nodes.SCHEMAS
+_SHOWN: dict[str, Schema] = {name: _ALL[name] | {"examples": [example]} for name, example in EXAMPLES.items()}
+SCHEMAS: dict[str, Schema] = dict(sorted((_ALL | _SHOWN).items()))
 
 _SEGMENT: Schema = TEXT | {"minLength": 1, "maxLength": 256}
 

@@ -97,6 +97,8 @@ async def events(request: Request) -> Response:
         raise Invalid("job: missing; allowed: a job's name or id", component="APIServer")
     job = await deps.record.find_job(key, queries.text(request, "namespace"))
     first = _last_event(request) + 1
+    if request.method == "HEAD":  # nothing follows: nobody would ever read it
+        return Response(media_type=EventStream.media_type)
     return EventStream(_listen(deps, job, first) if _follows(request) else _tell_all(deps, job, first))
 
 

@@ -22,6 +22,7 @@ from skrei_orchestrator_api.describing import (
 )
 from skrei_orchestrator_api.http import answer, fields, read_json, text_in
 from skrei_orchestrator_api.joining import waits_for_any_node
+from skrei_orchestrator_api.queries import LAST_SECOND
 from skrei_orchestrator_api.routes.endpoints import endpoints_of
 from skrei_orchestrator_api.routes.executions import executions_of, job_of
 from skrei_orchestrator_api.routes.join import first_node_for
@@ -35,8 +36,6 @@ MAX_JOBS = 1_000
 INCLUDED = frozenset({"history", "executions", "endpoints"})
 INCLUDED_HISTORY = 100
 """History items beside a job; more are paged through its own list."""
-LAST_SECOND = 253_402_300_799
-"""Of the year 9999, since 1970: the last that a time of the record can name."""
 
 STATES_UNTIL = (1, 5, 0)
 """Clients of the original before this look for a state in each item of history, and go on with an empty one."""
@@ -49,10 +48,13 @@ _ORDERS = {
 }
 
 
-@described(answer="Submitted", body="Submit", refusals=(409, 501))
+@described(answer="Submitted", body="Submit", query=(NAMESPACE,), refusals=(409, 501))
 async def submit(request: Request) -> Response:
-    """Accept a job; it is answered once its transaction has committed."""
-    accepted = await deps_of(request).submissions.submit(await request.body(), request.headers, caller_of(request))
+    """Accept a job; it is answered once its transaction has committed. A body that names no namespace goes to the
+    query's."""
+    accepted = await deps_of(request).submissions.submit(
+        await request.body(), request.headers, caller_of(request), namespace=queries.text(request, "namespace")
+    )
     return answer(request, accepted)
 
 
@@ -81,7 +83,7 @@ async def get_job(request: Request) -> Response:
             items = await record.history(job.id, first=1, limit=INCLUDED_HISTORY, version=job.version)
             text += f',"History":{schemas.page([schemas.dump(item) for item in items], "")}'
         if "executions" in wanted:
-            text += f',"Executions":{schemas.page(await executions_of(record, job), "")}'
+            text += f',"Executions":{schemas.page((await executions_of(record, job))[0], "")}'
         if "endpoints" in wanted:
             text += f',"Endpoints":{schemas.page(await endpoints_of(record, job), "")}'
     return answer(request, text + "}", cached=True)
@@ -180,8 +182,12 @@ async def history(request: Request) -> Response:
     limit = asked or (min(int(token[1]), queries.MAX_PAGE) if token else 0) or queries.DEFAULT_HISTORY_PAGE
     # The state is read before the items: once terminal, all that led there is already in the history.
     job = await job_of(request)
+    current = job if not queries.version(request) else await record.find_job(job.id, "")
     version = None if queries.flag(request, "all_job_versions") else job.version
-    over = job.is_terminal
+    if version is None:
+        over = current.is_terminal
+    else:  # of a version that was replaced, some may still run for a while
+        over = job.is_terminal and (version == current.version or not await record.runs(job.id, version))
     execution_id = queries.text(request, "execution_id")
     if execution_id:  # looked for also where the job has ended: a mistyped id must not read as an empty history
         ended = (await record.find_execution(job.id, execution_id)).state.is_terminal

@@ -14,6 +14,9 @@ from skrei_orchestrator_api.http import answer, fields, read_json, text_in
 from skrei_orchestrator_api.routes.jobs import JOBS, MAX_JOBS, MAX_REASON
 from skrei_orchestrator_api.submit import read_submission, to_store, token_in
 
+PAGE_CHARACTERS = 16 * 1024 * 1024
+"""Of versions with their inline data, beyond which a page ends: with none it holds all that are asked for."""
+
 
 @described(answer="Jobs", query=(NAMESPACE, LIMIT, NEXT_TOKEN), refusals=(404, 409))
 async def versions(request: Request) -> Response:
@@ -26,14 +29,19 @@ async def versions(request: Request) -> Response:
     if token:
         limit = min(int(token[1]) or MAX_JOBS, MAX_JOBS)
     found = await record.versions(job.id, after=after, limit=limit + 1)
-    next_token = queries.token_out("versions", found[limit - 1].version, limit) if len(found) > limit else ""
-    return answer(request, schemas.page([each.json() for each in found[:limit]], next_token))
+    texts: list[str] = []
+    for each in found[:limit]:
+        texts.append(await record.whole_json(each))
+        if sum(map(len, texts)) > PAGE_CHARACTERS:
+            break
+    next_token = queries.token_out("versions", found[len(texts) - 1].version, limit) if len(found) > len(texts) else ""
+    return answer(request, schemas.page(texts, next_token))
 
 
-@described(answer="Diff", body="Submit", refusals=(404, 409, 501))
+@described(answer="Diff", body="Submit", query=(NAMESPACE,), refusals=(404, 409, 501))
 async def diff(request: Request) -> Response:
     """Return what a submission would change of the job that has its name; empty text where that is nothing."""
-    asked = read_submission(await request.body())
+    asked = read_submission(await request.body(), queries.text(request, "namespace"))
     spec = asked.spec
     if not spec.name:
         raise Invalid("Name: missing; allowed: the name of a job that exists")
