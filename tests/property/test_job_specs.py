@@ -175,13 +175,62 @@ JOBS = st.fixed_dictionaries(
 )
 
 
+CHECKS = st.fixed_dictionaries(
+    {},
+    optional={
+        "Interval": st.sampled_from([1, "30s", "1m"]),
+        "Timeout": st.integers(1, 60),
+        "Healthy": st.integers(1, 9),
+        "Unhealthy": st.integers(1, 9),
+    },
+).flatmap(
+    lambda common: st.sampled_from(
+        [
+            {"HTTP": {"Port": "web", "Path": "/healthy"}},
+            {"HTTP": {}},
+            {"TCP": {"Port": "web"}},
+            {"Exec": {"Command": ["/bin/true", "é"]}},
+        ]
+    ).map(lambda one: common | one)
+)
+PORTS = st.sampled_from([[{"Name": "web", "Target": 80}], [{"Name": "web", "Static": 8080, "HostNetwork": "10.0.0.1"}]])
+SERVED = st.fixed_dictionaries(
+    {"Network": PORTS.map(lambda ports: {"Type": "Bridge", "Ports": ports})},
+    optional={"Check": CHECKS, "StopGrace": st.sampled_from([0, "5s", 90]), "Uses": st.just(["other", "db"])},
+)
+
+
+def _name(task: dict[str, Any]) -> str:
+    return str(task["Name"]).strip()
+
+
+SERVICES = st.tuples(
+    JOBS,
+    st.lists(st.tuples(TASKS, SERVED).map(lambda pair: pair[0] | pair[1]), min_size=1, max_size=3, unique_by=_name),
+    st.sampled_from([None, {}, {"MaxSurge": 2, "ProgressDeadline": "90s"}]),
+).map(lambda made: made[0] | {"Type": "service", "Tasks": made[1], "Update": made[2]})
+GRAPHS = st.tuples(JOBS, st.lists(TASKS, min_size=2, max_size=4)).map(lambda made: _graph(*made))
+
+
+def _graph(job: dict[str, Any], tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """A batch whose tasks wait for each other in turn, in both forms."""
+    named = [task | {"Name": f"t{number}"} for number, task in enumerate(tasks)]
+    for number, task in enumerate(named[1:], 1):
+        same = {"Task": f"t{number - 1}", "Partition": "same"}
+        task["DependsOn"] = [same if number % 2 else f"t{number - 1}"]
+    return job | {"Tasks": named, "FailOn": "exit-code"}
+
+
+ALL_KINDS = st.one_of(JOBS, SERVICES, GRAPHS)
+
+
 def spec_of(raw: Any) -> JobSpec:
     return parse_job(raw)[0]
 
 
 @pytest.mark.row("2.3/lower-case", "2.2/meta")
-@given(JOBS)
-@settings(max_examples=100)
+@given(ALL_KINDS)
+@settings(max_examples=150)
 def test_a_spec_goes_through_yaml_and_json_and_through_the_reader_again_unchanged(raw: dict[str, Any]) -> None:
     spec = spec_of(raw)
     document = json.loads(encode(spec))
@@ -204,14 +253,14 @@ def in_case(value: Any, change: Any) -> Any:
     }
 
 
-@given(JOBS, st.sampled_from([str.lower, str.upper, str.title]))
+@given(ALL_KINDS, st.sampled_from([str.lower, str.upper, str.title]))
 @settings(max_examples=60)
 @pytest.mark.row("2.1/any-case")
 def test_keys_mean_the_same_in_any_case(raw: dict[str, Any], change: Any) -> None:
     assert spec_of(in_case(raw, change)) == spec_of(raw)
 
 
-@given(JOBS, JOBS)
+@given(ALL_KINDS, ALL_KINDS)
 @settings(max_examples=60)
 def test_a_difference_is_told_exactly_where_there_is_one(one: dict[str, Any], other: dict[str, Any]) -> None:
     old, new = spec_of(one), spec_of(other)
