@@ -165,6 +165,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "TokenPublicKey": "kUz2m0Y3c4Zl2s1Qw5k5i9l3Yt2n7oJ8o3m1f0bQ4hI=",
         "ServerVersion": "0.1.0",
     },
+    "Renewed": {"NodeID": NODE_ID, "JWT": "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ..."},
     "NodeRevoked": {"NodeID": NODE_ID},
     "JoinLine": {
         "Command": "skrei serve --compute --join http://127.0.0.1:1234 --token skj-...",
