@@ -14,7 +14,7 @@ from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked, Place
 from skrei_scheduling.membership import lose, revive, silence, unanswered
 from skrei_scheduling.plan import Plan
-from skrei_scheduling.rows import Evaluation, Offline, OnReturn
+from skrei_scheduling.rows import Evaluation, Offline, OnReturn, Update
 from skrei_scheduling.schedule import schedule
 from skrei_scheduling.settle import jobs_of, settle
 from tests.support.builders import a_fact, a_job, a_node, a_requirement, counting_ids
@@ -84,6 +84,10 @@ class Cluster(RuleBasedStateMachine):
             total_timeout=None if total is None or kind in ("daemon", "service") else timedelta(seconds=total),
             queue_timeout=None if queue is None else timedelta(seconds=queue),
         )
+        if kind == "service":
+            job = replace(
+                job, update=Update(1, timedelta(seconds=90), timedelta(seconds=20)), what_runs=f"{engine} {cpu}"
+            )
         self.ledger.submit(job, self.ids("v"))
 
     @rule(pick=PICK)
@@ -91,14 +95,25 @@ class Cluster(RuleBasedStateMachine):
         if self.ledger.jobs:
             self.ledger.stop(sorted(self.ledger.jobs)[pick % len(self.ledger.jobs)], self.ids("v"))
 
-    @rule(pick=PICK, count=st.integers(1, 3), cpu=st.sampled_from(["0", "1"]))
-    def update(self, pick: int, count: int, cpu: str) -> None:
+    @rule(
+        pick=PICK,
+        count=st.integers(0, 3),
+        cpu=st.sampled_from(["0", "1"]),
+        engine=st.sampled_from(["wasm", "wasm", "docker"]),
+        anew=st.booleans(),
+    )
+    def update(self, *, pick: int, count: int, cpu: str, engine: str, anew: bool) -> None:
         """A new version, whatever the job is doing; the leader learns of it with what is due."""
         if self.ledger.jobs:
             old = self.ledger.jobs[sorted(self.ledger.jobs)[pick % len(self.ledger.jobs)]]
             (task,) = old.tasks
-            task = replace(task, count=count, requirement=a_requirement(cpu=cpu))
-            self.ledger.update(replace(old, tasks=(task,)), self.ids("v"))
+            service = old.kind.value == "service"
+            engine = engine if service else "wasm"  # other kinds fail by what no node has; that is tried with `submit`
+            count = count if service else max(count, 1)
+            task = replace(task, count=count, requirement=a_requirement(engine, cpu=cpu))
+            what = f"{engine} {cpu}" if service else ""
+            again = anew and (what, count) == (old.what_runs, old.units)
+            self.ledger.update(replace(old, tasks=(task,), what_runs=what), self.ids("v"), anew=again)
 
     @rule(seconds=st.sampled_from([1, 10, 60]))
     def time_passes(self, seconds: int) -> None:
@@ -270,7 +285,10 @@ class Cluster(RuleBasedStateMachine):
     def each_kind_runs_as_often_as_it_says(self) -> None:
         for id, job in self.ledger.jobs.items():
             if job.kind.endless:
-                assert job.state not in (JobState.COMPLETED, JobState.FAILED) or job.kind.value == "service"
+                failed = job.state is JobState.FAILED
+                assert job.state is not JobState.COMPLETED
+                assert not failed or job.kind.value == "service", "a daemon has failed"
+                assert not failed or not job.good_version, "a service has failed that was ready as a whole"
                 assert not self.ledger.won[id], "what runs until it is stopped has a result that counts"
             if job.kind.value == "ops" and job.state is JobState.COMPLETED:
                 assert not job.failed

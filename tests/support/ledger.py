@@ -72,8 +72,8 @@ class Ledger:
         self.history.append(HistoryNew(job_id, self.history_seq[job_id], job.version, "Scheduling", "Job requested"))
         self._ask(EvaluationNew(evaluation_id, job_id, job.namespace, "job-cancel"))
 
-    def update(self, new: JobRow, evaluation_id: str, trigger: str = "job-update") -> None:
-        """What the API does for a new version: `new` is the job as its new spec makes it."""
+    def update(self, new: JobRow, evaluation_id: str, trigger: str = "job-update", *, anew: bool = False) -> None:
+        """What the API does for a new version: `new` is the job as its new spec makes it; `anew` if that is the old."""
         old = self.jobs[new.id]
         self.jobs[new.id] = replace(
             new,
@@ -83,7 +83,10 @@ class Ledger:
             created_at=old.created_at,
             good_version=old.good_version,
             asked_at=self.now,
+            progress=0,
             progress_at=None,
+            paused=False,
+            anew=old.version + 1 if anew else old.anew,
             targets={},  # each version has its own, and what was given up of one is nothing to the next
             failed={},
             won=frozenset(),
@@ -167,6 +170,12 @@ class Ledger:
             assert new.seen_revision >= old.seen_revision
             assert old.holds or not new.holds, "a reservation came back"
             assert not (old.revoked and not new.revoked), "a revocation was taken back"
+            if new.job_version != old.job_version:
+                assert not new.revoked, "what is wanted stopped was kept"
+                job = self.jobs[new.job_id]
+                assert new.job_version == job.version > old.job_version, "kept for another version than the current"
+                assert job.what_runs == old.what_runs != "", "kept, though it runs something else"
+                assert old.job_version >= job.anew, "kept, though all was to begin anew"
             assert not old.state.is_terminal or new.state is old.state, f"{old.state} became {new.state}"
             self.executions[new.id] = new
             self._check_unit(new)
@@ -221,7 +230,11 @@ class Ledger:
             if changed.good_version is not None:
                 assert job.kind is Kind.SERVICE, "only a service is ready as a whole"
                 job = replace(job, good_version=changed.good_version)
+            if changed.progress is not None:
+                assert changed.progress > job.progress, "progress was taken back, or told twice"
+                job = replace(job, progress=changed.progress)
             job = replace(job, progress_at=changed.progress_at or job.progress_at)
+            job = replace(job, paused=job.paused if changed.paused is None else changed.paused)
             if changed.message is not None:
                 self.messages[changed.id] = changed.message
             self.jobs[changed.id] = job
@@ -229,6 +242,7 @@ class Ledger:
                 assert not job.kind.endless, "what runs until it is stopped has completed"
                 assert len(self.won[job.id]) == job.units
         self._check_targets(changes)
+        self._check_stops(changes)
         for rollback in changes.rollbacks:
             self._roll_back(rollback)
         for asked in changes.evaluations_new:
@@ -251,7 +265,10 @@ class Ledger:
             good_version=rollback.version,
             created_at=old.created_at,
             asked_at=self.now,
+            progress=0,
             progress_at=None,
+            paused=False,
+            anew=old.anew,
         )
         self.jobs[old.id] = self.versions[old.id, new.version] = new
         self.won[old.id], self.won_at[old.id] = set(), {}
@@ -280,6 +297,14 @@ class Ledger:
             job = self.jobs[row.job_id]
             if job.kind.per_node:
                 assert job.targets[row.node_id] == row.partition, f"{row.id} runs on another's node"
+
+    def _check_stops(self, changes: Changes) -> None:
+        """Of a job that has ended nothing is wanted any more, or somebody will look at it once more."""
+        asked = {each.evaluation.job_id for id, each in self.evaluations.items() if id not in changes.evaluations_done}
+        asked |= {each.job_id for each in changes.evaluations_new}
+        for job_id in {changed.id for changed in changes.jobs if self.jobs[changed.id].state.is_terminal} - asked:
+            left = [r.id for r in self.executions.values() if r.job_id == job_id and r.live and not r.revoked]
+            assert not left, f"{job_id} has ended, and nobody will stop {left}"
 
     def _write_ends(self, changes: Changes, locked: Locked) -> None:
         """What became of staged results: a winner counts from here on, and can be read."""

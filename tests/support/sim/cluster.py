@@ -185,10 +185,12 @@ class Cluster:
             state=old.state,
             created_at=old.created_at,
         )
+        last = self.specs.get(job_id, old.version)
+        anew = last is not None and encode(last.parsed) == encode(spec)
         self.tell(f"{job_id}, {old.state}, by {trigger}: {spec.count} of {spec.tasks[0].engine.params}")
         self.keep(job_id, old.version + 1, encode(spec))
         self.record.tick()
-        self.record.update(job, evaluation_id, trigger)
+        self.record.update(job, evaluation_id, trigger, anew=anew)
         self.hint(Evaluation(evaluation_id, job_id, trigger, self.record.fresh(job_id)))
 
     def stop(self, job_id: str) -> None:

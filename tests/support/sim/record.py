@@ -1,6 +1,6 @@
 """The record with its lease: it refuses what Postgres refuses, and checks after every commit what must always hold."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from skrei_scheduling.changes import Changes, Decide, Position, ResultNew
 from skrei_scheduling.feasibility import accepts
 from skrei_scheduling.memory import KEPT
 from skrei_scheduling.rows import ExecutionRow, NodeRow
-from skrei_scheduling.texts import STOP_ROLLED, TASK
+from skrei_scheduling.texts import STOP_MADE_WAY, STOP_NOT_NEEDED, STOP_ROLLED, TASK
 from skrei_scheduling.view import ClusterView
 from tests.support.ledger import Ledger
 from tests.support.sim.agenda import Agenda
@@ -24,6 +24,7 @@ from tests.support.sim.publisher import staged_results
 from tests.support.task_life import may_begin
 
 LEASE_SECONDS = 3.0
+MADE_WAY = STOP_MADE_WAY.split("{", maxsplit=1)[0]
 NOT_ENOUGH = "not enough nodes to run job"
 
 
@@ -102,7 +103,9 @@ class SimRecord(Ledger):
 
     def _check_rollouts(self, changes: Changes, before: dict[str, ExecutionRow]) -> None:
         """An update never takes what is ready before its place is taken, and places no more than it may."""
-        rolled = {item.job_id for item in changes.history if item.message == STOP_ROLLED}
+        rolled = {item.job_id for item in changes.history if item.message in (STOP_ROLLED, STOP_NOT_NEEDED)}
+        made_way = Counter(item.job_id for item in changes.history if item.message.startswith(MADE_WAY))
+        assert not made_way or max(made_way.values()) == 1, "more than one made way at once"
         placed = {row.job_id for row in changes.executions_new}
         for job_id in rolled | placed:
             job = self.jobs[job_id]
@@ -111,7 +114,7 @@ class SimRecord(Ledger):
             rows = [row for row in self.executions.values() if row.job_id == job_id and row.live and not row.revoked]
             were = [row for row in before.values() if row.job_id == job_id and row.live and not row.revoked]
             ready = sum(row.is_ready for row in rows)
-            assert ready >= min(job.units, sum(row.is_ready for row in were)), (
+            assert ready >= min(job.units, sum(row.is_ready for row in were)) - made_way[job_id], (
                 f"{job_id}: ready ones were stopped early"
             )
             unknown = sum(row.state is ExecutionState.UNKNOWN for row in rows)

@@ -76,7 +76,9 @@ def _islands(rng: random.Random) -> Scene:
 
 
 def another(rng: random.Random, spec: JobSpec) -> JobSpec:
-    """Choose what a user makes of a job: all but its name may differ."""
+    """Choose what a user makes of a job: all but its name may differ, or of a service its Count alone."""
+    if spec.type == "service" and rng.random() < 0.4:
+        return spec.model_copy(update={"count": rng.choice([0, 1, 2, 3, 5])})
     return _job(rng, 0).model_copy(update={"name": spec.name})
 
 
@@ -101,7 +103,9 @@ def _job(rng: random.Random, number: int) -> JobSpec:
     return JobSpec(
         name=f"job {number}",
         type=kind,
-        update=UpdateConfig(max_surge=rng.choice([1, 2]), progress_deadline=rng.choice([10, 60, 600])),
+        update=UpdateConfig(
+            max_surge=rng.choice([1, 2]), min_ready=rng.choice([0, 2, 5]), progress_deadline=rng.choice([10, 60, 600])
+        ),
         count=0 if kind in ("ops", "daemon") else rng.choice([1, 1, 2, 3, 5, 8]),
         priority=rng.choice([0, 0, 10]),
         constraints=selector(rng.choice(["", "", "", "zone=a", "zone!=a"])),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,14 +10,15 @@ from hypothesis import strategies as st
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_scheduling import rollout, texts
 from skrei_scheduling.rows import ExecutionRow, JobRow, Update
-from tests.support.builders import a_fact, a_job, a_node, an_execution
+from tests.support.builders import NOW, a_fact, a_job, a_node, an_execution
 from tests.unit.scheduling.test_kinds import Cluster
 
 LIMIT = timedelta(seconds=60)
 
 
-def a_service(count: int = 2, surge: int = 1) -> JobRow:
-    return replace(a_job(type="service", count=count), update=Update(surge, LIMIT))
+def a_service(count: int = 2, surge: int = 1, what: str = "one", **more: Any) -> JobRow:
+    """A service whose executions run `what`: services that run the same differ in Count alone."""
+    return replace(a_job(type="service", count=count, **more), update=Update(surge, LIMIT), what_runs=what)
 
 
 class Service(Cluster):
@@ -24,7 +26,10 @@ class Service(Cluster):
 
     def __init__(self, count: int = 2, surge: int = 1) -> None:
         super().__init__(*(a_node(f"n-{number}") for number in range(4)))
-        self.submit(a_service(count, surge))
+        self.begin(a_service(count, surge))
+
+    def begin(self, job: JobRow) -> None:
+        self.submit(job)
         self.all_run(ready=True)
         self.plan()
         assert self.job.good_version == 1
@@ -38,8 +43,24 @@ class Service(Cluster):
         return [row for row in rows if version in (0, row.job_version)]
 
     def update(self) -> None:
-        self.ledger.update(a_service(self.job.units, self.job.update.surge), self.ids("v"))
+        self.becomes(a_service(self.job.units, self.job.update.surge, "two"))
+
+    def becomes(self, job: JobRow, *, anew: bool = False) -> None:
+        self.ledger.update(job, self.ids("v"), anew=anew)
         self.plan()
+
+    def counts(self, *versions: int) -> list[int]:
+        """How many are wanted of each version."""
+        return [len(self.live(version)) for version in versions]
+
+    def told(self) -> list[str]:
+        return [each.message for each in self.ledger.history]
+
+    def stopped(self) -> None:
+        """What is wanted stopped ends, and its room is free."""
+        for row in list(self.view.executions.values()):
+            if row.revoked and row.live:
+                self.says(a_fact(row.id, ExecutionState.STOPPED, revision=row.revision))
 
 
 def test_a_new_version_comes_beside_the_old_and_takes_over_as_it_becomes_ready() -> None:
@@ -91,13 +112,27 @@ def test_a_version_that_never_is_ready_is_gone_back_on_to_the_last_that_was() ->
 
     service.passes(1)
     service.plan()
-    assert [len(service.live(version)) for version in (1, 2, 3)] == [2, 0, 1], "what was never ready goes first"
-    for _ in range(3):
-        for row in service.live(3):
-            service.says(a_fact(row.id, ExecutionState.RUNNING).model_copy(update={"ready": True}))
-        service.plan()
-    assert [len(service.live(version)) for version in (1, 2, 3)] == [0, 0, 2]
+    assert service.counts(1, 2, 3) == [0, 0, 2], "the good ones run what is wanted again: they are kept"
+    assert service.told().count("Execution kept for version 3, which runs the same") == 2
+    assert service.told().count("Execution stopped: the job went back from version 2") == 1
     assert service.job.state is JobState.RUNNING
+
+
+def test_what_a_version_had_replaced_comes_back_when_it_is_gone_back_on() -> None:
+    service = Service()
+    service.update()
+    service.says(a_fact(service.live(2)[0].id, ExecutionState.RUNNING).model_copy(update={"ready": True}))
+    service.plan()
+    assert service.counts(1, 2) == [1, 2]
+    service.passes(60)
+    service.plan()
+    service.passes(1)
+    service.plan()
+    assert service.counts(1, 2, 3) == [0, 1, 2], "the one that was never ready has gone, the other serves on"
+    service.all_run(ready=True)
+    service.plan()
+    assert service.counts(1, 2, 3) == [0, 0, 2]
+    assert texts.STOP_ROLLED not in service.told()[-4:]
 
 
 def test_going_back_is_not_gone_back_on() -> None:
@@ -160,12 +195,16 @@ def test_no_step_takes_what_is_ready_before_its_place_is_taken_nor_places_too_ma
     ]
     ready = [replace(row, ready=answer) for row, answer in zip(rows, [*old, *new[:count]], strict=True)]
     outdated, current = ready[: len(old)], ready[len(old) :]
-    step = rollout.step(job, current, outdated)
+    step = rollout.step(job, current, outdated, NOW)
     stopped = {row.id for row, _ in step.stop}
     kept = [row for row in outdated if row.id not in stopped]
     before = sum(row.is_ready for row in ready)
     assert sum(row.is_ready for row in (*kept, *current)) >= min(count, before)
     placed = len(step.allow([("main", place) for place in range(len(current), count)]))
     assert len(kept) + len(current) + placed <= max(count + surge, len(kept) + len(current))
-    if not rollout.is_ready(job, current) and len(kept) + len(current) < count + surge and len(current) < count:
+    if (
+        sum(row.is_ready for row in current) < count
+        and len(kept) + len(current) < count + surge
+        and len(current) < count
+    ):
         assert placed, "an update that has room goes on"

@@ -22,6 +22,17 @@ def same(old: JobSpec, new: JobSpec) -> bool:
     return _text(old) == _text(new)
 
 
+def what_runs(spec: JobSpec) -> str:
+    """Return a digest of all that says what an execution is and where it may be: all but how many there are, and how a
+    service goes to its next version.
+    """
+    values = _values(spec)
+    del values["Update"], values["Count"]
+    for task in values["Tasks"]:
+        task.pop("Count", None)
+    return hashlib.sha256(json.dumps(values, **_LINES).encode()).hexdigest()[:16]
+
+
 def difference(old: JobSpec, new: JobSpec) -> str:
     """Return what differs as lines that begin with `-` (old), `+` (new) or a space; empty where nothing does."""
     before, after = (json.dumps(_short(_values(spec)), **_LINES).splitlines() for spec in (old, new))

@@ -35,7 +35,10 @@ MIN_DEADLINE_SECONDS = 10
 MAX_DEADLINE_SECONDS = 86_400
 """Without anything getting ready: after a day nobody waits for it."""
 
-_UPDATE = Keys("MaxSurge", "ProgressDeadline")
+MIN_READY_SECONDS = 5
+"""Unless said otherwise: what cannot work ends within a second or two, and each step of an update takes this."""
+
+_UPDATE = Keys("MaxSurge", "MinReady", "ProgressDeadline")
 _NO_ORDER = {
     True: "its tasks never end, and only an end is waited for; to wait until another service is ready say "
     "`Uses: [its job's name]`, and make a batch job of what has to be done before",
@@ -65,6 +68,8 @@ def read_update(reading: Reading, raw: object) -> dict[str, Any]:
     found["ProgressDeadline"] = seconds = reading.seconds(deadline, where, MAX_DEADLINE_SECONDS, default=600)
     if seconds < MIN_DEADLINE_SECONDS and len(reading.problems) == before:
         reading.wrong(where, deadline, f"at least {MIN_DEADLINE_SECONDS} seconds")
+    least = found.get("MinReady")
+    found["MinReady"] = reading.seconds(least, "Update.MinReady", MAX_DEADLINE_SECONDS, default=MIN_READY_SECONDS)
     return found
 
 

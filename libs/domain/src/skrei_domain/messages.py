@@ -372,3 +372,5 @@ class HintedEvaluation(Message):
     actor: str = ""
     submitter: str = ""  # of the job; `actor` is who asked for this evaluation
     history_seq: int = 0  # the number of the last row of the job's history; 0 where it is not told
+    good_version: int = 0  # of a service: the one to go back to
+    anew: int = 0  # and before which one nothing is kept

@@ -128,11 +128,12 @@ class Offline(Part):
 
 
 class UpdateConfig(Part):
-    """How a service goes to its next version: at most `max_surge` more than it needs run meanwhile, and it goes back
-    when nothing of it became ready for `progress_deadline` seconds.
+    """How a service goes to its next version: at most `max_surge` more than it needs run meanwhile, what is ready
+    counts once it has been for `min_ready` seconds, and it goes back when nothing more did for `progress_deadline`.
     """
 
     max_surge: int = 1
+    min_ready: int = 5
     progress_deadline: int = 600
 
 

@@ -83,6 +83,14 @@ class ChangesBuilder(CommitDraft):
             details={texts.NODE_ID: row.node_id},
         )
 
+    def keep_for(self, row: ExecutionRow, version: int) -> None:
+        """Let a live execution of an older version be one of `version`, which runs the same."""
+        row = self.row(row.id) or row
+        if row.live and not row.revoked and row.job_version < version:
+            kept = row.evolve(job_version=version)
+            self.put(kept)
+            self.history(row.job_id, texts.SCHEDULING, texts.KEPT_FOR.format(version=version), row=kept)
+
     def stop(self, row: ExecutionRow, reason: str, *, lost: bool = False) -> None:
         """Revoke a live execution and want it stopped. `lost` ends it at once (its reservation counts on)."""
         if row.revoked or not row.live:

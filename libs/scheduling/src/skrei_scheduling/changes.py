@@ -98,7 +98,9 @@ class JobChange:
     version: int = 0  # of which these nodes and given up units are
     units: int | None = None  # how many units that makes
     good_version: int | None = None  # a service's version that is ready as a whole
-    progress_at: datetime | None = None  # something of a service became ready
+    progress: int | None = None  # how many units of a service are ready at once, more than ever of this version
+    progress_at: datetime | None = None  # its deadline counts from here
+    paused: bool | None = None  # its deadline counts, or does not
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from skrei_domain.job import JobSpec, TaskSpec
+from skrei_domain.job_diff import what_runs
 from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import JobState
 from skrei_domain.paths import LocalPath
@@ -31,7 +32,10 @@ def compile_job(
     submitter: str = "",
     won: frozenset[Unit] = frozenset(),
     good_version: int = 0,
+    progress: int = 0,
     progress_at: datetime | None = None,
+    paused: bool = False,
+    anew: int = 0,
     targets: Mapping[str, int] | None = None,
     failed: Mapping[Unit, str] | None = None,
     attempts: Mapping[Unit, int] | None = None,
@@ -60,9 +64,17 @@ def compile_job(
             replace=spec.offline.replace,
             on_return=OnReturn(spec.offline.on_return),
         ),
-        update=Update(spec.update.max_surge, timedelta(seconds=spec.update.progress_deadline)),
+        update=Update(
+            surge=spec.update.max_surge,
+            deadline=timedelta(seconds=spec.update.progress_deadline),
+            min_ready=timedelta(seconds=spec.update.min_ready),
+        ),
         good_version=good_version,
+        progress=progress,
         progress_at=progress_at,
+        paused=paused,
+        what_runs=what_runs(spec) if kind is Kind.SERVICE else "",
+        anew=anew,
         queue_timeout=_seconds(max((each.queue_timeout for each in timeouts), default=0)),
         total_timeout=_seconds(total),
         traceparent=traceparent,

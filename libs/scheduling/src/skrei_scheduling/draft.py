@@ -26,7 +26,7 @@ from skrei_scheduling.changes import (
     Rollback,
 )
 from skrei_scheduling.node_events import node_events
-from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
+from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit, timed
 from skrei_scheduling.view import ClusterView
 
 
@@ -46,7 +46,9 @@ class JobDraft:
     targets: list[tuple[str, int]] = field(default_factory=list)
     units: int | None = None
     good_version: int | None = None
+    progress: int | None = None
     progress_at: datetime | None = None
+    paused: bool | None = None
     waiting: Mapping[Requirement, int] | None = None
 
 
@@ -144,6 +146,8 @@ class CommitDraft:
 
     def put(self, row: ExecutionRow, observed: Observed | None = None) -> None:
         """Write an execution's new row; what readers learned earlier in this commit stays."""
+        if self.kind(row.job_id) is Kind.SERVICE:
+            row = timed(self.row(row.id), row, self.locked.now)
         if row.id in self._new:
             self._new[row.id] = row
             return
@@ -358,6 +362,8 @@ def _job_change(draft: JobDraft, now: datetime) -> JobChange:
         version=draft.locked.version,
         units=draft.units,
         good_version=draft.good_version,
+        progress=draft.progress,
         progress_at=draft.progress_at,
+        paused=draft.paused,
         waiting=draft.waiting,
     )

@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 
 from skrei_scheduling import memory
 from skrei_scheduling.explain import refused_for_good
+from skrei_scheduling.rollout import goes_back, kept_alive
 from skrei_scheduling.rows import JobRow, Requirement
+from skrei_scheduling.texts import TRIGGER_PROGRESS
 from skrei_scheduling.view import ClusterView, covers
 
 CLASSES_A_LOOK = 1_000
@@ -52,8 +54,10 @@ class HopelessRound:
 
     def _given_up(self, job: JobRow, requirement: Requirement, now: datetime) -> bool:
         """Whether nothing of the job runs, and it does not wait of its own will: a task of it can never complete."""
-        if job.kind.per_node or (job.kind.endless and job.attempts):
-            return False  # looked at with every sweep, or kept alive until it is stopped
+        if job.kind.per_node:
+            return False  # looked at with every sweep
+        if kept_alive(self._view, job):
+            return goes_back(job) and not self._view.timers.runs(job.id, TRIGGER_PROGRESS)
         patient = any(
             task.queue_timeout is not None and now < job.free_since(task) + task.queue_timeout
             for task in job.tasks

@@ -53,13 +53,13 @@ def follow_up(
 def readiness_into(builder: ChangesBuilder, old: ExecutionRow, new: ExecutionRow) -> None:
     """A service is looked at when an execution becomes ready or ends while its version is not ready as a whole."""
     job = builder.job(new.job_id)
-    if job is None or job.kind is not Kind.SERVICE or new.is_ready is old.is_ready or new.revoked:
+    if job is None or job.kind is not Kind.SERVICE or new.revoked:
+        return
+    if new.is_ready is old.is_ready and not (new.is_ready and new.starts > old.starts):
         return
     draft = builder.draft(new.job_id)
     if draft is None or draft.state.is_terminal:
         return
-    if new.is_ready and new.job_version == draft.locked.version:
-        draft.progress_at, draft.changed = builder.locked.now, True
     if job.good_version != job.version or rolls(builder.view, job):
         builder.evaluate(new, texts.TRIGGER_READY)
 

@@ -1,7 +1,7 @@
 """Jobs of several tasks that wait: how long each task may, from when it waits for no other, and what its end means."""
 
 from collections.abc import Collection, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from skrei_scheduling import texts
 from skrei_scheduling.plan import TaskWaits, Waits
@@ -20,6 +20,15 @@ def out_of_patience(job: JobRow, waits: Waits, now: datetime) -> Failure | None:
         due = patience(job, each.task)
         if due is not None and now >= due and not job.begun(each.task):
             return failure_of(each)
+    return None
+
+
+def impatient(job: JobRow, waits: Waits, now: datetime) -> timedelta | None:
+    """Return how long a service said that it waits for room, where that is over and nothing of a task ever was."""
+    for each in waits.tasks:
+        limit = each.task.queue_timeout or (job.queue_timeout if len(job.tasks) == 1 else None)
+        if limit is not None and now >= job.free_since(each.task) + limit and not job.begun(each.task):
+            return limit
     return None
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from skrei_domain.durations import duration
 from skrei_domain.ids import IdSource
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import JobState
@@ -12,6 +11,7 @@ from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, EvaluationNew, Locked, Observed, Rollback
 from skrei_scheduling.explain import Explanation
 from skrei_scheduling.reconcile import Failure
+from skrei_scheduling.rollout import Clock
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan, Unit
 from skrei_scheduling.view import ClusterView
 
@@ -91,7 +91,10 @@ class JobPlan:
     lost: tuple[tuple[ExecutionRow, str], ...] = ()
     given_up: tuple[tuple[Unit, str], ...] = ()
     good: bool = False  # the version is ready as a whole
-    roll_back: bool = False  # it had its time, and never was
+    roll_back: str = ""  # it had its time, and never was: what is told of that
+    kept: tuple[ExecutionRow, ...] = ()  # executions of older versions that are the job's current one's from now on
+    clock: Clock | None = None  # what becomes of the time that a service's version has
+    serves: bool = False  # something of a service is ready, of whichever version
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +157,7 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
         return  # it ended by a fact since; what that revoked is revoked
     if _rolled(builder, decision):
         return
-    for row, reason in decision.stop:
-        _stop(builder, row, reason)
+    _write_stops(builder, decision)
     for evaluation in decision.follow_up:
         builder.evaluation(evaluation)
     if decision.failure is not None:
@@ -187,13 +189,24 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
         _write_state(builder, decision, state)
 
 
+def _write_stops(builder: ChangesBuilder, decision: JobPlan) -> None:
+    for row in decision.kept:
+        builder.keep_for(row, decision.job.version)
+    for row, reason in decision.stop:
+        _stop(builder, row, reason)
+
+
 def _rolled(builder: ChangesBuilder, decision: JobPlan) -> bool:
     """Write how the update of a service has ended; whether it is gone back on, and nothing else is to be done."""
+    draft, clock = builder.draft(decision.job.id), decision.clock
+    if draft is not None and clock is not None and clock != Clock():
+        draft.progress, draft.paused, draft.changed = clock.progress, clock.paused, True
+        draft.progress_at = builder.locked.now if clock.starts else None
     if decision.good:
         _mark_good(builder, decision.job)
     if decision.roll_back:
-        _roll_back(builder, decision.job)
-    return decision.roll_back
+        _roll_back(builder, decision.job, decision.roll_back)
+    return bool(decision.roll_back)
 
 
 def _mark_good(builder: ChangesBuilder, job: JobRow) -> None:
@@ -205,10 +218,8 @@ def _mark_good(builder: ChangesBuilder, job: JobRow) -> None:
         builder.history(job.id, texts.STATE_UPDATE, ready, details={texts.READY_VERSION: str(job.version)})
 
 
-def _roll_back(builder: ChangesBuilder, job: JobRow) -> None:
+def _roll_back(builder: ChangesBuilder, job: JobRow, reason: str) -> None:
     """Go back to the last version that was ready; what runs of any is the next plan's, as in every update."""
-    limit = duration(job.update.deadline)
-    reason = texts.ROLLED_BACK.format(good=job.good_version, bad=job.version, limit=limit)
     builder.roll_back(Rollback(job.id, job.good_version, job.version + 1, reason))
     builder.evaluation(
         EvaluationNew(builder.new_id("v"), job.id, job.namespace, texts.TRIGGER_ROLLBACK, delay_seconds=READ_SECONDS)
@@ -244,7 +255,7 @@ def _write_state(builder: ChangesBuilder, decision: JobPlan, state: JobState) ->
     job, waits = decision.job, decision.waits
     waited = builder.view.waiting.of_job(job.id)
     asleep = job.kind is Kind.SERVICE and not job.units  # scaled to nothing, as it was asked
-    runs = bool(decision.place) or decision.standing > 0 or asleep
+    runs = bool(decision.place) or decision.standing > 0 or asleep or decision.serves
     if waits is None:
         if runs:
             builder.set_state(job.id, JobState.RUNNING)

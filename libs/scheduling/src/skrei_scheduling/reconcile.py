@@ -58,7 +58,10 @@ class Difference:
     look_again_seconds: float | None = None  # when the next silent node will have been silent long enough
     complete: bool = False
     good: bool = False  # the version is ready as a whole, for the first time
-    roll_back: bool = False  # it had its time, and never was
+    roll_back: str = ""  # it had its time, and never was: what is told of that
+    kept: tuple[ExecutionRow, ...] = ()  # executions of older versions that are the current one's from now on
+    rolling: rollout.Standing | None = None  # how far a service is
+    trading: tuple[ExecutionRow, ...] = ()  # of a service: those of older versions that go on for now
     targets: tuple[tuple[str, int], ...] = ()  # nodes that are the job's from now on, with their partitions
     lost: tuple[tuple[ExecutionRow, str], ...] = ()  # executions that are given up with their silent node
     given_up: tuple[tuple[Unit, str], ...] = ()  # units that end without a result, and why
@@ -70,7 +73,9 @@ def reconcile(
 ) -> Difference:
     """Compare what `job` wants with what the view holds of it; at most `stops` executions are stopped by this look."""
     found = _compare(view, job, evaluations, now)
-    return replace(found, stop=found.stop[:stops], unstopped=len(found.stop) > stops)
+    kept = found.kept[: max(stops, 0)]
+    stop = found.stop[: max(stops - len(kept), 0)]
+    return replace(found, kept=kept, stop=stop, unstopped=len(found.kept) + len(found.stop) > stops)
 
 
 def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], now: datetime) -> Difference:
@@ -86,30 +91,58 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
         return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
     if job.kind.per_node:
         return _per_node(view, job, outdated, evaluations, now)
+    if job.kind is Kind.SERVICE:
+        return _service(view, job, live, evaluations, now)
     missing, beyond, wait = _missing(view, job, current, evaluations, now)
     if not job.kind.endless and any(each.attempt > MAX_ATTEMPTS for each in missing):
         failure = _worn_out(told)
         return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
-    good = roll_back = False
-    if job.kind is Kind.SERVICE:
-        step = rollout.step(job, current, [row for row, _ in outdated])
-        allowed = step.allow([each.unit for each in missing if not each.originals]) if outdated else None
-        outdated = step.stop
-        if allowed is not None:
-            missing = [each for each in missing if each.originals or each.unit in allowed]
-            beyond = 0  # the rest comes as what was placed becomes ready
-        good = job.good_version != job.version and rollout.is_ready(job, current)
-        roll_back = not good and rollout.late(job, now)
-    if roll_back:
-        return Difference(standing=len(current), roll_back=True)
     return Difference(
-        good=good,
         stop=outdated,
         missing=tuple(missing),
         standing=len({row.unit for row in current}) - sum(1 for each in missing if each.originals),
         beyond=beyond,
         look_again_seconds=wait,
         complete=not job.kind.endless and len(job.won) >= job.units,
+    )
+
+
+def _service(
+    view: ClusterView,
+    job: JobRow,
+    live: list[ExecutionRow],
+    evaluations: tuple[Evaluation, ...],
+    now: datetime,
+) -> Difference:
+    """Compare what a service wants with what there is of it, of all its versions."""
+    current = [row for row in live if row.job_version == job.version]
+    outdated = [row for row in live if row.job_version != job.version]
+    kept = rollout.kept(job, outdated, {row.unit for row in current})
+    theirs = {row.id for row in kept}
+    outdated = [row for row in outdated if row.id not in theirs]
+    current = [*current, *(replace(row, job_version=job.version) for row in kept)]
+    found = rollout.standing(view, job, current, now)
+    if rollout.late(job, now, tried=found.tried and not found.good):
+        return Difference(standing=len(current), roll_back=rollout.back_because(job))
+    missing, beyond, wait = _missing(view, job, current, evaluations, now)
+    stood = {row.unit for row in kept}
+    missing = [each for each in missing if each.originals or each.unit not in stood]
+    step = rollout.step(job, current, outdated, now)
+    if outdated:
+        allowed = step.allow([each.unit for each in missing if not each.originals])
+        missing = [each for each in missing if each.originals or each.unit in allowed]
+        beyond = 0  # the rest comes as what was placed becomes ready
+    stopped = {row.id for row, _ in step.stop}
+    return Difference(
+        kept=tuple(kept),
+        stop=step.stop,
+        missing=tuple(missing),
+        beyond=beyond,
+        standing=len({row.unit for row in current}) - sum(1 for each in missing if each.originals),
+        look_again_seconds=wait,
+        good=found.good and job.good_version != job.version,
+        rolling=found,
+        trading=tuple(row for row in outdated if row.id not in stopped),
     )
 
 

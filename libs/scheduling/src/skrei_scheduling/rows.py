@@ -49,6 +49,7 @@ class Update:
 
     surge: int = 1
     deadline: timedelta = timedelta(minutes=10)
+    min_ready: timedelta = timedelta()  # what is ready counts for an update only once it has been for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,11 @@ class JobRow:
     won: frozenset[Unit] = frozenset()
     update: Update = Update()
     good_version: int = 0  # the last one of a service that was ready as a whole
-    progress_at: datetime | None = None  # when something of the current one became ready last
+    progress: int = 0  # how many units of the current one were ready at once, at most
+    progress_at: datetime | None = None  # since when its deadline counts; None: since the version was asked for
+    paused: bool = False  # that deadline does not count: what is not ready waits for room
+    what_runs: str = ""  # of a service: a digest of what its executions are; equal ones differ in Count alone
+    anew: int = 0  # executions of versions before this one are replaced, even if they run the same
     targets: Mapping[str, int] = field(default_factory=dict)  # node -> its partition in this version
     failed: Mapping[Unit, str] = field(default_factory=dict)  # and why
     attempts: dict[Unit, int] = field(default_factory=dict)  # executions ever made of a unit
@@ -199,6 +204,8 @@ class ExecutionRow:
     evaluation_id: str = ""
     reason: str = ""  # why it is wanted stopped
     ready: bool | None = None  # what its check finds; None where it has none, or none was told
+    ready_at: datetime | None = None  # of a service: since when it is ready
+    what_runs: str = ""  # that of the version that it was made for
     staged: bool = False  # it has ended on its node and won its unit; what it left is being made final
     digest: str = ""  # of what is staged: nothing else makes it final
     ports: tuple[PortObserved, ...] = ()
@@ -214,6 +221,10 @@ class ExecutionRow:
         """Whether it does now what it is there for."""
         return self.state is ExecutionState.RUNNING and self.ready is not False
 
+    def settled(self, now: datetime, min_ready: timedelta) -> bool:
+        """Whether it has been ready for long enough to be relied on."""
+        return self.is_ready and (self.ready_at is None or now >= self.ready_at + min_ready)
+
     @property
     def live(self) -> bool:
         """Whether it can still change."""
@@ -222,6 +233,15 @@ class ExecutionRow:
     def evolve(self, **changes: object) -> "ExecutionRow":
         """Return the row with `changes`, counted as one change."""
         return replace(self, changes=self.changes + 1, **changes)  # type: ignore[arg-type]
+
+
+def timed(old: ExecutionRow | None, new: ExecutionRow, now: datetime) -> ExecutionRow:
+    """Return `new` with since when it is ready: anew after each start, and kept while its node is silent."""
+    if not new.is_ready:
+        return new if new.state is ExecutionState.UNKNOWN or new.ready_at is None else replace(new, ready_at=None)
+    if new.ready_at is None or (old is not None and new.starts > old.starts):
+        return replace(new, ready_at=now)
+    return new
 
 
 def wanted_ports(numbers: tuple[int, ...]) -> tuple[PortObserved, ...]:

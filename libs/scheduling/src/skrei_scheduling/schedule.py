@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from skrei_domain.ids import IdSource
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState, JobState, Want
-from skrei_scheduling import memory, ranking, texts
+from skrei_scheduling import memory, ranking, rolling, rollout, texts
 from skrei_scheduling.changes import EvaluationNew
 from skrei_scheduling.explain import Explanation, explain, refused_for_good
 from skrei_scheduling.feasibility import ClassMask
@@ -22,9 +22,8 @@ from skrei_scheduling.nodes import Trial
 from skrei_scheduling.patience import ends_of_patience, failure_of, may_be_missing, out_of_patience
 from skrei_scheduling.plan import JobPlan, Plan, TaskWaits, Waits
 from skrei_scheduling.reconcile import STOPS_A_LOOK, Difference, Failure, Missing, reconcile, replaced
-from skrei_scheduling.rollout import deadline
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan, wanted_ports
-from skrei_scheduling.view import ClusterView, covers
+from skrei_scheduling.view import ClusterView
 from skrei_scheduling.waiting import turn
 
 SOONEST_SECONDS = 0.05
@@ -102,7 +101,7 @@ class _Planner:
     def decide(self, job: JobRow, evaluations: tuple[Evaluation, ...]) -> JobPlan:
         """Decide for one job."""
         difference = reconcile(self._view, job, evaluations, self._now, stops=self._stops)
-        self._stops -= len(difference.stop)
+        self._stops -= len(difference.stop) + len(difference.kept)
         if job.state.is_terminal or difference.failure is not None or difference.complete:
             return JobPlan(
                 job,
@@ -113,7 +112,7 @@ class _Planner:
                 follow_up=self._rest(job, difference),
             )
         if difference.roll_back:
-            return JobPlan(job, evaluations, stop=(), standing=difference.standing, roll_back=True)
+            return JobPlan(job, evaluations, standing=difference.standing, roll_back=difference.roll_back)
         many, failure = len(job.tasks) > 1, None
         nowhere = job.kind.per_node and not job.targets and not difference.targets
         if many and not difference.standing:
@@ -129,27 +128,41 @@ class _Planner:
             failure = out_of_patience(job, waits, self._now)
         elif waits is not None and not rows and not difference.standing:
             failure = self._cannot_wait(job, waits)
-        if failure is not None:
+        stuck = rollout.goes_back(job) and self._stuck(waits)
+        if waits is not None and not rows and (back := rolling.given_up(job, waits, self._now, stuck=stuck)):
+            return JobPlan(job, evaluations, standing=difference.standing, roll_back=back)
+        if failure is not None and not rollout.kept_alive(self._view, job):
             return self._failing(job, evaluations, difference, failure)
         taken = {row.unit for row in rows}
         originals = tuple(row for each in difference.missing if each.unit in taken for row in each.originals)
+        rolled = rolling.roll(
+            self._view, job, difference, waits, self._now, placed=bool(rows), stuck=stuck, may_stop=self._stops > 0
+        )
+        self._stops -= len(rolled.made_way)
+        stop = (*difference.stop, *rolled.made_way)
+        answered = {each.id for each in evaluations}
+        timers = rolling.timers(self._view, job, difference, rolled, self._now, fired=answered)
         return JobPlan(
             job,
             evaluations,
-            stop=difference.stop,
+            stop=stop,
+            kept=difference.kept,
+            clock=rolled.clock,
+            serves=rolling.serves(self._view, job, stop),
             place=tuple(rows),
             replaced=originals if replaced(job) else (),
             standing=difference.standing + sum(1 for each in unplaced if each.originals),
             waits=waits,
-            follow_up=tuple(
-                self._follow_up(
+            follow_up=(
+                *self._follow_up(
                     job,
                     evaluations,
                     difference,
                     waits=waits,
                     queued=waits is not None and not rows,
                     all_placed=not unplaced,
-                )
+                ),
+                *(self._timer(job, trigger, seconds) for trigger, seconds in timers),
             ),
             targets=difference.targets,
             lost=difference.lost,
@@ -161,7 +174,8 @@ class _Planner:
         self, job: JobRow, evaluations: tuple[Evaluation, ...], difference: Difference, failure: Failure
     ) -> JobPlan:
         """A job that fails, with the stop of what still runs of it."""
-        live = [row for row in self._view.of_job(job.id) if covers(row, job)] if len(job.tasks) > 1 else []
+        known = {row.id for row, _ in difference.stop}
+        live = [row for row in self._view.of_job(job.id) if row.live and not row.revoked and row.id not in known]
         now = live[: max(self._stops, 0)]
         self._stops -= len(now)
         stop = (*difference.stop, *((row, texts.STOP_JOB_FAILED) for row in now))
@@ -273,6 +287,7 @@ class _Planner:
             seen_revision=0,
             reserved=task.requirement.resources,
             evaluation_id=evaluation_id,
+            what_runs=job.what_runs,
             ports=wanted_ports(task.requirement.ports),
         )
 
@@ -316,8 +331,8 @@ class _Planner:
 
     def _cannot_wait(self, job: JobRow, waits: Waits) -> Failure | None:
         """Why a job that nothing could be placed of fails: its queue timeout is over, or nothing can ever come."""
-        if job.kind is Kind.DAEMON or (job.kind.endless and job.attempts):
-            return None  # it is kept alive until it is stopped
+        if rollout.kept_alive(self._view, job):
+            return None
         text = waits.explanation.text
         details = {texts.IS_ERROR: "true", **waits.explanation.details}
         if job.queue_timeout is not None:
@@ -336,8 +351,8 @@ class _Planner:
 
         Told before anything is placed, so that nobody waits hours for the task before it.
         """
-        if job.kind.endless and job.attempts:
-            return None  # it is kept alive until it is stopped
+        if rollout.kept_alive(self._view, job):
+            return None
         won = Counter(name for name, _ in job.won)
         for task in job.tasks:
             left = task.count - won[task.name]
@@ -345,6 +360,10 @@ class _Planner:
             if not waits_on and self._refused_for_good(task.requirement):
                 return failure_of(self._task_waits(job, task, left))
         return None
+
+    def _stuck(self, waits: Waits | None) -> bool:
+        """Whether something waits that every known node refuses for good."""
+        return waits is not None and any(self._refused_for_good(each.task.requirement) for each in waits.tasks)
 
     def _refused_for_good(self, requirement: Requirement) -> bool:
         found = self._hopeless.get(requirement)
@@ -371,17 +390,17 @@ class _Planner:
             yield self._timer(
                 job, texts.TRIGGER_JOB_TIMEOUT, (job.since + job.total_timeout - self._now).total_seconds()
             )
-        starts = job.state is not JobState.QUEUED or texts.TRIGGER_QUEUE_TIMEOUT in fired
+        serves = job.kind is Kind.SERVICE  # it may be Running by an older version
+        begins = job.state is JobState.PENDING if serves else job.state is not JobState.QUEUED
+        starts = begins or texts.TRIGGER_QUEUE_TIMEOUT in fired
+        runs = bool(job.attempts) if serves else job.state is JobState.RUNNING
         if len(job.tasks) > 1:
             for due in ends_of_patience(job, waits, self._view.waiting.of_job(job.id), fired):
                 yield self._timer(job, texts.TRIGGER_QUEUE_TIMEOUT, (due - self._now).total_seconds())
-        elif queued and starts and job.queue_timeout is not None and job.state is not JobState.RUNNING:
+        elif queued and starts and job.queue_timeout is not None and not runs:
             yield self._timer(
                 job, texts.TRIGGER_QUEUE_TIMEOUT, (job.since + job.queue_timeout - self._now).total_seconds()
             )
-        ready_by = deadline(job)
-        if ready_by is not None and (job.state is JobState.PENDING or texts.TRIGGER_PROGRESS in fired):
-            yield self._timer(job, texts.TRIGGER_PROGRESS, (ready_by - self._now).total_seconds())
         if difference.unstopped or (difference.beyond and all_placed):
             yield self._continue(job)
         if difference.look_again_seconds is not None and texts.TRIGGER_NODE_LOST in fired:

@@ -18,11 +18,14 @@ from skrei_scheduling.graph import Graph
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
 from skrei_scheduling.services import Service
+from skrei_scheduling.texts import TRIGGER_PROGRESS, TRIGGER_READY
+from skrei_scheduling.timers import Timers
 from skrei_scheduling.waiting import WaitingLine, fits
 
 LOADED_AT_ONCE = 500
 """Rows of the record taken in between two breaths: about 10 ms."""
 
+_TIMERS = frozenset({TRIGGER_READY, TRIGGER_PROGRESS})
 _BAD_ENDS = frozenset({ExecutionState.REFUSED, ExecutionState.FAILED, ExecutionState.LOST})
 
 
@@ -36,6 +39,7 @@ class ClusterView:
         self.matrix = NodeMatrix()
         self.feasibility = Feasibility(self.matrix)
         self.waiting = WaitingLine()
+        self.timers = Timers()
         self._of_job: dict[str, dict[Unit, tuple[str, ...]]] = {}
         self._of_node: dict[str, dict[str, None]] = {}
         self._line_moved = False  # a job left the line unplaced: room that it was woken for is there for the next
@@ -159,7 +163,9 @@ class ClusterView:
             fresh,
             won=known.won | fresh.won,
             good_version=good,
+            progress=max(known.progress, fresh.progress),
             progress_at=known.progress_at or fresh.progress_at,
+            paused=known.paused,
             failed={**fresh.failed, **known.failed},
             targets={**fresh.targets, **known.targets},
             attempts={**fresh.attempts, **known.attempts},
@@ -276,6 +282,8 @@ class ClusterView:
         elif old is not None:
             self._forget(row)
         self._reopen(row)
+        if old is not None and old.job_version != row.job_version:  # kept for another version: an attempt of that one
+            self._count_attempt(row)
         if old is not None and row.state in _BAD_ENDS and old.state is not row.state:
             self._count_bad_end(row)
         return held and not row.holds
@@ -347,10 +355,7 @@ class ClusterView:
         if change.targets:
             job = replace(job, targets={**job.targets, **dict(change.targets)})
             self._open.pop(change.id, None)
-        if change.good_version is not None:
-            job = replace(job, good_version=change.good_version)
-        if change.progress_at is not None:
-            job = replace(job, progress_at=change.progress_at)
+        job = _rolled(job, change)
         if change.state is not None:
             job = replace(job, state=change.state)
         self.jobs[change.id] = job
@@ -390,6 +395,8 @@ class ClusterView:
             self._per_node[job.id] = None
 
     def _put_backoff(self, evaluation: EvaluationNew) -> None:
+        if evaluation.trigger in _TIMERS and evaluation.delay_seconds and evaluation.job_id in self.jobs:
+            self.timers.set(evaluation)
         if evaluation.streak and evaluation.unit is not None and evaluation.job_id in self.jobs:
             self._streaks.setdefault(evaluation.job_id, {})[evaluation.unit] = evaluation.streak
         if evaluation.unit is not None and evaluation.job_id in self.jobs:
@@ -397,6 +404,7 @@ class ClusterView:
             self._backoff_of[evaluation.id] = (evaluation.job_id, evaluation.unit)
 
     def _end_backoff(self, evaluation_id: str) -> None:
+        self.timers.end(evaluation_id)
         job_id, unit = self._backoff_of.pop(evaluation_id, ("", ("", 0)))
         units = self._backoff.get(job_id, {})
         if units.get(unit) == evaluation_id:
@@ -421,6 +429,7 @@ class ClusterView:
         self._streaks.pop(job_id, None)
         self._last_bad.pop(job_id, None)
         self._per_node.pop(job_id, None)
+        self.timers.drop(job_id)
         for evaluation_id in list(self._backoff.get(job_id, {}).values()):
             self._end_backoff(evaluation_id)
 
@@ -429,6 +438,20 @@ def _own(job: JobRow) -> JobRow:
     """Return the row with counters that are the view's alone: it counts in place."""
     refused_by = dict(job.refused_by) if job.kind is Kind.BATCH else {}
     return replace(job, attempts=dict(job.attempts), refused_by=refused_by)
+
+
+def _rolled(job: JobRow, change: JobChange) -> JobRow:
+    """Return the job with how far its rollout is since a commit, which mostly says nothing of that."""
+    told = (change.good_version, change.progress, change.progress_at, change.paused)
+    if told == (None, None, None, None):
+        return job
+    return replace(
+        job,
+        good_version=job.good_version if change.good_version is None else change.good_version,
+        progress=job.progress if change.progress is None else change.progress,
+        progress_at=change.progress_at or job.progress_at,
+        paused=job.paused if change.paused is None else change.paused,
+    )
 
 
 def covers(row: ExecutionRow, job: JobRow) -> bool:

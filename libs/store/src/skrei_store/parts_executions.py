@@ -27,6 +27,8 @@ EXECUTIONS = Part(
         "reason text",
         "staged bool",
         "ready bool",
+        "ready_at timestamptz",
+        "job_version int8",
         "steps text",
         "exit_code int8",
         "stdout text",
@@ -43,7 +45,8 @@ EXECUTIONS = Part(
     SET state = new.state, observed = new.observed, want = new.want, incarnation = new.incarnation,
         revision = new.revision, seen_revision = new.seen_revision, revoked = new.revoked, holds = new.holds,
         starts = new.starts, changes = new.changes, message = new.message, reason = new.reason,
-        staged = new.staged, ready = new.ready, modified_at = {at},
+        staged = new.staged, ready = new.ready, ready_at = new.ready_at, job_version = new.job_version,
+        modified_at = {at},
         steps = coalesce(new.steps, e.steps), exit_code = coalesce(new.exit_code, e.exit_code),
         stdout = coalesce(new.stdout, e.stdout), stderr = coalesce(new.stderr, e.stderr),
         stdout_truncated = coalesce(new.stdout_truncated, e.stdout_truncated),
@@ -84,6 +87,7 @@ EXECUTIONS_NEW = Part(
         "message text",
         "reason text",
         "evaluation_id text",
+        "what_runs text",
         "ports text",
     ),
     "INSERT INTO executions ({names}, created_at, modified_at) SELECT new.*, {at}, {at} FROM {new}",
@@ -113,6 +117,8 @@ def execution_row(change: ExecutionChange) -> tuple[object, ...]:
         storable(row.reason),
         row.staged,
         row.ready,
+        row.ready_at,
+        row.job_version,
         *(_NOTHING if change.observed is None else _observed(change.observed)),
     )
 
@@ -170,5 +176,6 @@ def new_execution_row(row: ExecutionRow) -> tuple[object, ...]:
         storable(row.message),
         storable(row.reason),
         row.evaluation_id,
+        row.what_runs,
         _ports(row.ports),
     )

@@ -15,14 +15,17 @@ JOBS = Part(
         "won int8",
         "units int8",
         "good int8",
-        "progress timestamptz",
+        "progress int8",
+        "progress_at timestamptz",
+        "paused bool",
     ),
     """
     UPDATE jobs AS j
     SET history_seq = new.history_seq, state = coalesce(new.state, j.state),
         message = coalesce(new.message, j.message), details = coalesce(new.details, j.details),
         units_won = j.units_won + new.won, units_total = coalesce(new.units, j.units_total),
-        good_version = coalesce(new.good, j.good_version), progress_at = coalesce(new.progress, j.progress_at),
+        good_version = coalesce(new.good, j.good_version), progress = coalesce(new.progress, j.progress),
+        progress_at = coalesce(new.progress_at, j.progress_at), paused = coalesce(new.paused, j.paused),
         modified_at = {at}
     FROM {new} WHERE j.id = new.id AND j.id = ANY ({ids})
     """,
@@ -67,7 +70,9 @@ def job_row(job: JobChange) -> tuple[object, ...]:
         len(job.won),
         job.units,
         job.good_version,
+        job.progress,
         job.progress_at,
+        job.paused,
     )
 
 

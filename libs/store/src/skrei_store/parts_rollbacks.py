@@ -19,7 +19,8 @@ ROLLED_BACK = Part(
     UPDATE jobs AS j
     SET version = new.version, generation = j.generation + 1, state = '{JobState.PENDING}', message = new.message,
         details = '{{{{}}}}', priority = spec.priority, count = spec.count, units_total = spec.units, units_won = 0,
-        labels = spec.labels, asked_at = {{at}}, good_version = new.version, modified_at = {{at}}
+        labels = spec.labels, asked_at = {{at}}, good_version = new.version,
+        progress = 0, progress_at = NULL, paused = false, modified_at = {{at}}
     FROM {{new}}
     CROSS JOIN LATERAL (
         SELECT (s ->> 'Priority')::int8 AS priority, (s ->> 'Count')::int8 AS count, s -> 'Labels' AS labels,

@@ -61,6 +61,7 @@ async def rerun_job(
             token=token,
             digest=digest,
             rerun=True,
+            anew=version in (0, row["version"]),
             reason=reason or texts.RERUN_REQUESTED,
         )
         if (answered := (await known(connection, {0: new})).get(0)) is not None:

@@ -30,7 +30,7 @@ WITH stopped AS (
     SELECT $6, id, namespace, '{texts.TRIGGER_CANCEL}', modified_at FROM stopped
 )
 SELECT stopped.id, namespace, name, type, generation, stopped.version, priority, stopped.created_at, asked_at,
-       history_seq, traceparent, v.spec, v.submitter
+       history_seq, traceparent, good_version, anew, v.spec, v.submitter
 FROM stopped JOIN job_versions AS v ON v.job_id = stopped.id AND v.version = stopped.version
 """
 
@@ -75,4 +75,6 @@ async def stop_job(connection: Connection, job_id: str, *, reason: str, actor: s
         actor=actor,
         submitter=row["submitter"],
         history_seq=row["history_seq"],
+        good_version=row["good_version"],
+        anew=row["anew"],
     )

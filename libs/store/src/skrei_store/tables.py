@@ -103,7 +103,10 @@ class Job(Base):
     units_won: Mapped[int] = mapped_column(server_default="0")
     labels: Mapped[dict[str, str]] = mapped_column(JSONB)
     good_version: Mapped[int] = mapped_column(server_default="0")  # of a service: the last that was ready as a whole
-    progress_at: Mapped[datetime | None]  # when something of a service became ready last
+    progress: Mapped[int] = mapped_column(server_default="0")  # units of a service's version ready at once, at most
+    progress_at: Mapped[datetime | None]  # since when the deadline of a service's version counts
+    paused: Mapped[bool] = mapped_column(server_default="false")  # that deadline does not count now
+    anew: Mapped[int] = mapped_column(server_default="0")  # executions of versions before it are not kept
     stop_reason: Mapped[str] = mapped_column(server_default="")
     traceparent: Mapped[str] = mapped_column(server_default="")
     created_at: Mapped[datetime]
@@ -207,6 +210,8 @@ class Execution(Base):
     reason: Mapped[str]
     staged: Mapped[bool] = mapped_column(server_default=text("false"))
     ready: Mapped[bool | None]  # what its check finds; null where it has none
+    ready_at: Mapped[datetime | None]  # since when, of a service
+    what_runs: Mapped[str] = mapped_column(server_default="")  # of a service: equal ones run the same
     evaluation_id: Mapped[str] = mapped_column(ID)
     created_at: Mapped[datetime]
     modified_at: Mapped[datetime]

@@ -12,7 +12,15 @@ from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Unit
 from skrei_scheduling.texts import TRIGGER_FAILURE
 from skrei_store.db import Connection
 from skrei_store.parts_targets import failed_units
-from skrei_store.values import EXECUTION_COLUMNS, NODE_COLUMNS, SUBMITTER, execution_row, node_row, planned_job
+from skrei_store.values import (
+    EXECUTION_COLUMNS,
+    NODE_COLUMNS,
+    ROLLOUT_COLUMNS,
+    SUBMITTER,
+    execution_row,
+    node_row,
+    planned_job,
+)
 from skrei_store.work import HELD, in_pages, specs
 
 OPEN = ", ".join(f"'{state.value}'" for state in JobState if not state.is_terminal)
@@ -66,8 +74,8 @@ async def load(connection: Connection) -> Loaded:
 
 async def _jobs(connection: Connection, held: set[str]) -> list[JobRow]:
     columns = (
-        "id, namespace, name, generation, version, state, created_at, asked_at, traceparent, good_version, progress_at,"
-        + SUBMITTER
+        "id, namespace, name, generation, version, state, created_at, asked_at, traceparent, "
+        f"{ROLLOUT_COLUMNS}, {SUBMITTER}"
     )
     rows = list(await connection.fetch(f"SELECT {columns} FROM jobs WHERE state IN ({OPEN})"))
     missing = held - {row["id"] for row in rows}

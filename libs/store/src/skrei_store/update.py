@@ -99,7 +99,8 @@ def _decide(submission: Submission, owner: Owner) -> NewVersion | Exception:
             hint="choose another name for a job of another type",
             job_id=owner.job_id,
         )
-    if not submission.force and same(decode(owner.spec), spec):
+    unchanged = same(decode(owner.spec), spec)
+    if unchanged and not submission.force:
         return Conflict(
             f"no changes detected for new job spec. Job Name: {spec.name!r}; its job {owner.job_id} is at version"
             f" {owner.version}",
@@ -117,6 +118,7 @@ def _decide(submission: Submission, owner: Owner) -> NewVersion | Exception:
         blobs=submission.blobs,
         token=submission.token,
         digest=submission.digest,
+        anew=unchanged,
     )
 
 

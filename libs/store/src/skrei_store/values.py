@@ -16,7 +16,7 @@ from skrei_scheduling.rows import ExecutionRow, Gone, JobRow, NodeRow, Unit
 EXECUTION_COLUMNS = (
     "id, job_id, job_version, namespace, task, partition, attempt, node_id, incarnation, state, observed, want, "
     "revision, seen_revision, cpu_milli, memory_bytes, disk_bytes, gpu, revoked, holds, starts, changes, message, "
-    "reason, evaluation_id, staged, ready, ports, "
+    "reason, evaluation_id, staged, ready, ready_at, what_runs, ports, "
     "CASE WHEN staged THEN (SELECT r.digest FROM results r WHERE r.execution_id = executions.id) END AS digest"
 )
 """What `execution_row` needs of a row of `executions`."""
@@ -88,6 +88,8 @@ def execution_row(row: Mapping[str, Any]) -> ExecutionRow:
         reason=row["reason"],
         staged=row["staged"],
         ready=row["ready"],
+        ready_at=row["ready_at"],
+        what_runs=row["what_runs"],
         digest=row["digest"] or "",
         evaluation_id=row["evaluation_id"],
         ports=read_ports(row["ports"]) if row["ports"] else (),
@@ -127,6 +129,9 @@ def node_row(row: Mapping[str, Any]) -> NodeRow:
     )
 
 
+ROLLOUT_COLUMNS = "good_version, progress, progress_at, paused, anew"
+"""Columns of `jobs` that say how far a service is, which `planned_job` needs."""
+
 SUBMITTER = (
     "(SELECT v.submitter FROM job_versions v WHERE v.job_id = jobs.id AND v.version = jobs.version) AS submitter"
 )
@@ -156,7 +161,10 @@ def planned_job(
         created_at=row["created_at"],
         asked_at=row["asked_at"],
         good_version=row["good_version"],
+        progress=row["progress"],
         progress_at=row["progress_at"],
+        paused=row["paused"],
+        anew=row["anew"],
         traceparent=row["traceparent"],
         submitter=row["submitter"],
         won=won,

@@ -24,9 +24,10 @@ NEW_VERSIONS = f"""
 WITH input AS MATERIALIZED (
     SELECT *, statement_timestamp() + (place - 1) * interval '1 microsecond' AS at
     FROM unnest($1::text[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::text[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
+                $17::bool[])
     WITH ORDINALITY AS input (id, base, priority, count, units, labels, traceparent, spec, evaluation_id, token, digest,
-                              actor, trigger, action, message, details, place)
+                              actor, trigger, action, message, details, anew, place)
 ), held AS MATERIALIZED (
     SELECT id, version, state, message, details FROM jobs WHERE id = ANY ($1::text[]) ORDER BY id FOR UPDATE
 ), moved AS (
@@ -34,11 +35,13 @@ WITH input AS MATERIALIZED (
     SET version = j.version + 1, generation = j.generation + 1, state = '{JobState.PENDING}',
         message = input.message, details = '{{}}', stop_reason = '', history_seq = j.history_seq + 1,
         priority = input.priority, count = input.count, units_total = input.units, units_won = 0,
+        progress = 0, progress_at = NULL, paused = false,
+        anew = CASE WHEN input.anew THEN j.version + 1 ELSE j.anew END,
         labels = input.labels::jsonb, traceparent = input.traceparent, asked_at = input.at, modified_at = input.at
     FROM input JOIN held ON held.id = input.id AND held.version = input.base
     WHERE j.id = input.id
     RETURNING j.id, j.namespace, j.name, j.type, j.version, j.generation, j.history_seq, j.created_at, j.asked_at,
-              evaluation_id, spec, token, digest, actor, trigger, action, input.details,
+              j.good_version, j.anew, evaluation_id, spec, token, digest, actor, trigger, action, input.details,
               held.state AS was, held.message AS was_message, held.details AS was_details
 ), ended AS (
     UPDATE job_versions AS v
@@ -68,11 +71,11 @@ WITH input AS MATERIALIZED (
 ), kept AS (
     INSERT INTO blobs (digest, size, data, created_at)
     SELECT digest, length(data), data, statement_timestamp()
-    FROM unnest($17::text[], $18::bytea[], $19::text[]) AS blob (digest, data, job_id)
+    FROM unnest($18::text[], $19::bytea[], $20::text[]) AS blob (digest, data, job_id)
     WHERE job_id IN (SELECT id FROM moved)
     ON CONFLICT DO NOTHING
 )
-SELECT id, namespace, name, type, version, generation, history_seq, created_at, asked_at FROM moved
+SELECT id, namespace, name, type, version, generation, history_seq, created_at, asked_at, good_version, anew FROM moved
 """
 
 
@@ -91,6 +94,7 @@ class NewVersion:
     token: str = ""
     digest: str = ""
     rerun: bool = False
+    anew: bool = False  # all of it is to begin anew, though it asks for what there is
     reason: str = texts.UPDATE_REQUESTED
 
     @property
@@ -138,6 +142,7 @@ def _columns(new: NewVersion) -> tuple[object, ...]:
         "job.rerun" if new.rerun else "job.update",
         new.reason,
         dump({texts.REASON: new.reason}),
+        new.anew,
     )
 
 
@@ -163,6 +168,8 @@ def _submitted(new: NewVersion, row: Any) -> Submitted:
             actor=new.actor,
             submitter=new.actor,
             history_seq=row["history_seq"],
+            good_version=row["good_version"],
+            anew=row["anew"],
         ),
         row["version"],
     )

@@ -13,7 +13,7 @@ from skrei_domain.lifecycle import LIVE, ExecutionState
 from skrei_domain.messages import PublisherCommand, ResultHeld, StagedResult
 from skrei_scheduling.rows import Evaluation, ExecutionRow
 from skrei_store.db import Connection
-from skrei_store.values import EXECUTION_COLUMNS, SUBMITTER, execution_row, planned_job
+from skrei_store.values import EXECUTION_COLUMNS, ROLLOUT_COLUMNS, SUBMITTER, execution_row, planned_job
 
 T = TypeVar("T")
 
@@ -35,8 +35,8 @@ async def due(connection: Connection, limit: int) -> list[Evaluation]:
             WHERE run_after <= now() ORDER BY run_after, id LIMIT $1
         ) AS e
         CROSS JOIN LATERAL (
-            SELECT id, namespace, name, generation, version, state, created_at, asked_at, good_version,
-                progress_at, traceparent, {SUBMITTER}
+            SELECT id, namespace, name, generation, version, state, created_at, asked_at, {ROLLOUT_COLUMNS},
+                traceparent, {SUBMITTER}
             FROM jobs WHERE jobs.id = e.job_id OFFSET 0
         ) AS j
         ORDER BY e.run_after, e.id

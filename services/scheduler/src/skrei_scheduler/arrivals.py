@@ -141,5 +141,7 @@ class Arrivals:
             asked_at=hinted.asked_at,
             traceparent=hinted.traceparent,
             submitter=hinted.submitter,
+            good_version=hinted.good_version,
+            anew=hinted.anew,
         )
         return Evaluation(hinted.evaluation_id, hinted.job_id, hinted.trigger, job)
