@@ -131,6 +131,46 @@ async def test_rubbish_and_silence_are_no_good_answers() -> None:
         assert (answer.good, "has not answered within 1 s" in answer.why) == (False, True)
 
 
+async def test_an_answer_without_an_end_of_line_is_a_bad_one() -> None:
+    async with serving(b"x" * 100_000) as port:
+        answer = await ask_port(Check(http=HttpCheck(port="web"), timeout=5), "127.0.0.1", port)
+        assert answer == Reply(good=False, why=f"what listens on port {port} does not answer as it should")
+
+
+async def test_who_hangs_up_at_once_only_stands_before_what_should_listen() -> None:
+    """As docker's proxy does before a container in which nothing listens."""
+    check = Check(tcp=TcpCheck(port="web"))
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def greets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hello")
+        writer.close()
+
+    async with listening(proxy) as port:
+        answer = await ask_port(check, "127.0.0.1", port)
+        assert answer == Reply(good=False, why=f"port {port} hangs up at once: nothing listens behind")
+    async with listening(greets) as port:
+        assert (await ask_port(check, "127.0.0.1", port)).good
+
+
+async def test_a_check_that_breaks_is_a_bad_answer_and_asks_on() -> None:
+    asked = 0
+
+    async def broken(check: Check, host: str, port: int) -> Reply:
+        nonlocal asked
+        asked += 1
+        if asked in (2, 3):
+            raise RuntimeError("no such thing")
+        return Reply(good=True)
+
+    check = Check(tcp=TcpCheck(port="web"), interval=1, unhealthy=2)
+    told = await watched(broken, lambda told: len(told) == 3, check)
+    assert [each.ready for each in told] == [True, False, True]
+    assert told[1].why == "not ready: the check itself went wrong: no such thing"
+
+
 class Commanded:
     """An engine's commands, each as the test says; it counts how many run at once."""
 

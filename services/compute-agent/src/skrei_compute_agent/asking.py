@@ -11,6 +11,8 @@ from skrei_plugin_api.engine import CommandRequest, Engine
 
 LINE_BYTES = 8 * 1024
 """Of the first line of an answer: a status and a few words."""
+STAYS_SECONDS = 0.3
+"""How long a connection must stay open to count: docker's proxy hangs up within a millisecond or two."""
 COMMANDS_AT_ONCE = 8
 """Commands of checks that run at once on a node: each is a process or two, and what waits is asked a little later."""
 SAID_CHARACTERS = 160
@@ -47,19 +49,32 @@ async def ask_port(check: Check, host: str, port: int) -> Reply:
         async with asyncio.timeout(check.timeout):
             reader, writer = await asyncio.open_connection(host, port, limit=LINE_BYTES)
             if check.http is None:
-                return Reply(good=True)
+                return await _stays(reader, port)
             return await _http(reader, writer, check.http.path, f"{host}:{port}")
     except TimeoutError:
         return Reply(False, f"port {port} has not answered within {check.timeout} s")
     except ConnectionRefusedError:
         return Reply(False, f"nothing listens on port {port}")
-    except (OSError, ValueError, asyncio.IncompleteReadError):
+    except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         return Reply(False, f"what listens on port {port} does not answer as it should")
     finally:
         if writer is not None:
             writer.transport.abort()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+
+async def _stays(reader: asyncio.StreamReader, port: int) -> Reply:
+    """Whether a connection that was taken is kept for a moment, or something is said on it.
+
+    A proxy before a container takes every connection, and hangs up where nothing listens behind it.
+    """
+    try:
+        async with asyncio.timeout(STAYS_SECONDS):
+            said_something = bool(await reader.read(1))
+    except TimeoutError:
+        return Reply(good=True)
+    return Reply(good=True) if said_something else Reply(False, f"port {port} hangs up at once: nothing listens behind")
 
 
 async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, host: str) -> Reply:

@@ -123,12 +123,20 @@ class Checks:
         pause = FIRST_ASK_SECONDS
         while True:
             await asyncio.sleep(pause)
-            answer = await question()
+            answer = await self._answer(execution_id, question)
             if verdicts.count(answer.good):
                 why = "" if verdicts.ready else f"not ready: {answer.why}"
                 log.info("check_changed", execution_id=execution_id, start=start, ready=verdicts.ready, why=why)
                 self._post(Checked(execution_id, start, verdicts.ready, why))
             pause = check.interval if verdicts.ready else min(pause * 2, check.interval)
+
+    async def _answer(self, execution_id: str, question: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Ask once. Whatever goes wrong is a bad answer: a check that ended would leave its verdict for ever."""
+        try:
+            return await question()
+        except Exception as error:
+            log.exception("check_broke", execution_id=execution_id)
+            return Reply(False, f"the check itself went wrong: {error or type(error).__name__}")
 
     def _question(self, execution_id: str, start: int, watched: _Watched) -> Callable[[], Awaitable[Reply]] | None:
         """Return what asks once; None where there is nothing to ask."""
