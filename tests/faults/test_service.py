@@ -64,7 +64,7 @@ def a_service(
     at = "127.0.0.1" if network["Type"] == "Host" else "0.0.0.0"
     check = {"HTTP": {"Path": path}, "Interval": "1s", "Unhealthy": 2}
     task = a_task(SERVE.format(says=says, at=at), network, Check=check)
-    update = {"ProgressDeadline": "10s"}
+    update = {"MinReady": "2s", "ProgressDeadline": "10s"}
     return {"Job": {"Name": name, "Type": "service", "Count": count, "Update": update, "Tasks": [task]}}
 
 
@@ -190,9 +190,18 @@ def test_no_request_fails_while_a_service_is_updated_loses_a_replica_and_goes_ba
         stack.submit(a_service("three", path="/never-there"))
         back = "Job updated: back to version 2, because nothing more of version 3 became ready within 10s"
         stack.wait_until(lambda: back in messages(stack, job_id), 60, "it goes back")
-        again = "Version 4 is ready: 2 of 2"
-        stack.wait_until(lambda: stack.call("GET", f"/jobs/{job_id}")["Job"]["Version"] == 4, 10, again)
+        stack.wait_until(lambda: stack.call("GET", f"/jobs/{job_id}")["Job"]["Version"] == 4, 10, "it is version 4")
         stack.wait_until(lambda: _versions(stack, job_id) == {4}, 60, "only the fourth version runs")
+        kept = "Execution kept for version 4, which runs the same"
+        assert kept in messages(stack, job_id), "what ran well was begun anew"
+
+        nowhere = a_service("four")
+        nowhere["Job"]["Constraints"] = [{"Key": "zone", "Operator": "=", "Values": ["mars"]}]
+        stack.submit(nowhere)
+        stack.wait_until(lambda: stack.call("GET", f"/jobs/{job_id}")["Job"]["Version"] == 6, 60, "it goes back")
+        stack.wait_until(lambda: _versions(stack, job_id) == {6}, 60, "what runs is version 6")
+        assert any("version 5 found no place within 10s" in each for each in messages(stack, job_id))
+        assert stack.call("GET", f"/jobs/{job_id}")["Job"]["State"]["StateType"] == "Running"
     visitors.check()
     assert "three" not in visitors.said, "what is not ready was asked"
     stop(stack, job_id)
@@ -250,6 +259,24 @@ def test_a_port_that_is_taken_is_waited_for_and_had_once_it_is_free(stack: LiveS
     executions = stack.call("GET", f"/jobs/{second}/executions")["Items"]
     assert len(executions) == 1, "it was offered to the node while the port was taken"
     stop(stack, second)
+
+
+def test_a_port_that_docker_opens_is_ready_when_something_listens_behind_it(stack: LiveStack) -> None:
+    """Where docker has a proxy, that takes every connection, whether or not the program listens."""
+    listens = "sleep 4; mkdir -p /tmp/www; httpd -f -p 8080 -h /tmp/www"
+    network = {"Type": "Bridge", "Ports": [{"Name": "web", "Target": 8080}]}
+    task = a_task(listens, network, Check={"TCP": {"Port": "web"}, "Interval": "1s", "Unhealthy": 1})
+    job_id = stack.submit({"Job": {"Name": "behind", "Type": "service", "Count": 1, "Tasks": [task]}})
+    told: set[str] = set()
+
+    def ready() -> bool:
+        found = stack.call("GET", f"/jobs/{job_id}/executions")["Items"]
+        told.update(each["ComputeState"].get("Message", "") for each in found)
+        return bool(endpoints(stack, job_id))
+
+    stack.wait_until(ready, 60, "it listens")
+    assert any("nothing listens" in each for each in told), told
+    stop(stack, job_id)
 
 
 def _versions(stack: LiveStack, job_id: str) -> set[int]:

@@ -243,6 +243,18 @@ async def test_a_program_that_says_too_much_goes_on_and_what_is_kept_says_where_
     assert found["stderr"] == b"done\n"
 
 
+async def test_an_end_from_outside_is_told_before_it_is_known_whether_the_daemon_goes_too(
+    bench: Bench, docker: DockerDaemon
+) -> None:
+    request = bench.request("echo ready; sleep 600")
+    run = asyncio.ensure_future(bench.engine.run(request, running := Running()))
+    stdout = request.workdir / "stdout"
+    await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"ready\n")
+    docker.cli("kill", docker.named()[0]["Names"])
+    await eventually(lambda: running.ends == 1)
+    assert ((await run).exit_code, running.ends) == (137, 1)
+
+
 @pytest.mark.row("5.1/stop")
 async def test_a_stop_is_polite_first(bench: Bench, docker: DockerDaemon) -> None:
     request = bench.request("trap 'echo asked; exit 3' TERM; echo ready; while true; do sleep 0.05; done")

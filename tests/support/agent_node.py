@@ -115,6 +115,9 @@ class ScriptedTools:
     async def fingerprint(self, node_id: str) -> NodeInfo:
         return an_info().model_copy(update={"node_id": node_id})
 
+    def hear(self, gone: Callable[[str, int], None]) -> None:
+        """Its engines tell their ends at once."""
+
     def told(self, reply: HelloReply) -> None:
         pass
 

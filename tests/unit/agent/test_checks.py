@@ -111,7 +111,8 @@ async def test_http_is_ready_by_its_status_and_tcp_by_its_connection() -> None:
         async with serving(f"HTTP/1.1 {status}\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n".encode()) as port:
             answer = await ask_port(http, "127.0.0.1", port)
             assert answer == Reply(ready, "" if ready else f"GET / is answered {status[:3]}")
-            assert (await ask_port(tcp, "127.0.0.1", port)).good
+    async with serving(b"") as port:
+        assert (await ask_port(tcp, "127.0.0.1", port)).good
     for check in (http, tcp):
         assert await ask_port(check, "127.0.0.1", port) == Reply(good=False, why=f"nothing listens on port {port}")
 

@@ -78,6 +78,9 @@ class PlayedEngine(Engine):
             folder.mkdir(parents=True)
             (folder / "made").write_bytes(b"made")
         self.begun.set()
+        events.running()
+        if self.exit_code == 137:
+            events.ended()
         await self.gate.wait()
         if self.trouble is not None:
             raise self.trouble
@@ -309,6 +312,19 @@ async def test_a_large_result_is_named_and_lies_ready_for_its_upload(bench: Benc
     packed = (places.work / "result.tar.gz").read_bytes()
     assert (len(packed), f"sha256:{hashlib.sha256(packed).hexdigest()}") == (exited.result.size, exited.result.digest)
     assert noise in gzip.decompress(packed)
+
+
+async def test_who_hears_learns_of_an_end_before_it_is_known_what_it_comes_to(bench: Bench) -> None:
+    heard: list[tuple[str, int]] = []
+    bench.work.hear(lambda execution_id, start: heard.append((execution_id, start)))
+    bench.engine.exit_code = 137
+    bench.engine.gate.clear()
+    await bench.work.stage(a_stage(), nobody)
+    run = asyncio.ensure_future(bench.work.run("e-1", 2))
+    await bench.engine.begun.wait()
+    assert (heard, run.done()) == ([("e-1", 2)], False)
+    bench.engine.gate.set()
+    assert (await run).exit_code == 137
 
 
 async def test_one_that_is_ended_leaves_what_it_had_said(bench: Bench) -> None:

@@ -186,6 +186,12 @@ class RunEvents(Protocol):
     def running(self) -> None:
         """The engine got to work on the program; called at most once."""
 
+    def ended(self) -> None:
+        """The program runs no more, and what that comes to takes a moment to find out: nobody is to be sent there.
+
+        An engine that answers at once need not say so.
+        """
+
 
 class NoCommands(SkreiError):
     """The engine has no way to run anything beside a program."""

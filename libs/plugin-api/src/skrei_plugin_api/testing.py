@@ -106,10 +106,15 @@ class Running:
 
     def __init__(self) -> None:
         self.times = 0
+        self.ends = 0
 
     def running(self) -> None:
         """Count."""
         self.times += 1
+
+    def ended(self) -> None:
+        """Count."""
+        self.ends += 1
 
 
 async def eventually(holds: Callable[[], bool]) -> None:

@@ -11,8 +11,9 @@ from skrei_plugin_api.engine import CommandRequest, Engine
 
 LINE_BYTES = 8 * 1024
 """Of the first line of an answer: a status and a few words."""
-STAYS_SECONDS = 0.3
-"""How long a connection must stay open to count: docker's proxy hangs up within a millisecond or two."""
+STAYS_SECONDS = 1.3
+"""How long a connection must stay open to count: docker's proxy hangs up within a millisecond or two, and while its
+container is being started once its second knock is refused, a second later."""
 COMMANDS_AT_ONCE = 8
 """Commands of checks that run at once on a node: each is a process or two, and what waits is asked a little later."""
 SAID_CHARACTERS = 160
@@ -49,7 +50,7 @@ async def ask_port(check: Check, host: str, port: int) -> Reply:
         async with asyncio.timeout(check.timeout):
             reader, writer = await asyncio.open_connection(host, port, limit=LINE_BYTES)
             if check.http is None:
-                return await _stays(reader, port)
+                return await _stays(reader, port, min(STAYS_SECONDS, check.timeout * 0.8))
             return await _http(reader, writer, check.http.path, f"{host}:{port}")
     except TimeoutError:
         return Reply(False, f"port {port} has not answered within {check.timeout} s")
@@ -64,13 +65,13 @@ async def ask_port(check: Check, host: str, port: int) -> Reply:
                 await writer.wait_closed()
 
 
-async def _stays(reader: asyncio.StreamReader, port: int) -> Reply:
+async def _stays(reader: asyncio.StreamReader, port: int, seconds: float) -> Reply:
     """Whether a connection that was taken is kept for a moment, or something is said on it.
 
     A proxy before a container takes every connection, and hangs up where nothing listens behind it.
     """
     try:
-        async with asyncio.timeout(STAYS_SECONDS):
+        async with asyncio.timeout(seconds):
             said_something = bool(await reader.read(1))
     except TimeoutError:
         return Reply(good=True)

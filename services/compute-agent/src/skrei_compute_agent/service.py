@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from skrei_compute_agent.agent import Agent
 from skrei_compute_agent.asking import AskInside
 from skrei_compute_agent.checks import Checks
-from skrei_compute_agent.events import Begun, Fingerprinted, TidyDue
+from skrei_compute_agent.events import Begun, Checked, Fingerprinted, TidyDue
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.held import Phase
 from skrei_compute_agent.journal import Journal
@@ -41,6 +41,10 @@ SWEEP_EVERY = timedelta(minutes=1)
 """How often what nobody owns is looked for at the engines: it is removed at once unless something went wrong."""
 
 
+ENDED = "not ready: its program has ended"
+"""Why an execution is not ready whose end is not told yet."""
+
+
 class Tools(Protocol):
     """What a node works with: made from settings by `toolbox.make_tools`, or by a test."""
 
@@ -58,6 +62,9 @@ class Tools(Protocol):
 
     async def fingerprint(self, node_id: str) -> NodeInfo:
         """Return what this node can do now."""
+
+    def hear(self, gone: Callable[[str, int], None]) -> None:
+        """Call `gone` with an execution and start whose program has ended, before it is known what that comes to."""
 
     def told(self, reply: HelloReply) -> None:
         """Hear where the control plane says that its doors are."""
@@ -94,6 +101,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         policy = NetworkPolicy(address=settings.port_address, host=settings.port_host)
         checks = Checks(agent.post, inside=tools.inside, near=policy.near)
         stack.push_async_callback(checks.close)
+        tools.hear(lambda execution_id, start: agent.post(Checked(execution_id, start, ready=False, why=ENDED)))
         runner = Runner(tools.work, agent.post, agent.fail, Together(Shipping(shipper), checks))
         stack.push_async_callback(runner.close)
         stack.callback(agent.close)

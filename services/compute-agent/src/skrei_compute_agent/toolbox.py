@@ -132,6 +132,10 @@ class Toolbox:
             absent=(*no_engines, *no_storages, *_missing_paths(told), *found.absent, *self._broken),
         )
 
+    def hear(self, gone: Callable[[str, int], None]) -> None:
+        """See `Workshop.hear`."""
+        self.work.hear(gone)
+
     def told(self, reply: HelloReply) -> None:
         """Hear where the API is, unless the settings say."""
         if reply.api_url and not self._settings.api_url:

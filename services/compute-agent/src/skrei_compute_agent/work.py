@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import os
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -58,11 +58,18 @@ class _Staged:
     ports: tuple[PortBinding, ...] = ()
 
 
-class _Unheard:
-    """The machine counts a start as running from its instruction on."""
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What an engine tells of a start. The machine counts it as running from its instruction on."""
+
+    gone: Callable[[], None]
 
     def running(self) -> None:
         """Nothing hangs on it."""
+
+    def ended(self) -> None:
+        """Tell that nobody is served there any more."""
+        self.gone()
 
 
 class Workshop:
@@ -89,6 +96,7 @@ class Workshop:
         self._networks = networks or Networks(NetworkPolicy())
         self._stream_bytes = stream_bytes
         self._disk = DiskWatch()
+        self._gone: Callable[[str, int], None] = lambda _execution_id, _start: None
         self._staged: dict[str, _Staged] = {}
         self._leaving = False
         self._releases: set[asyncio.Task[None]] = set()
@@ -129,7 +137,8 @@ class Workshop:
         cut = self._disk.watch(execution_id, staged.places.work, _limit(staged))
         try:
             request = self._request(staged, start, cut)
-            outcome = await self._see(staged, self._engine(staged.wanted).run(request, _Unheard()))
+            run = self._engine(staged.wanted).run(request, self._heard(execution_id, start))
+            outcome = await self._see(staged, run)
         finally:
             self._disk.forget(execution_id)
             self._give_back(execution_id, staged.inputs)
@@ -148,11 +157,19 @@ class Workshop:
         self._networks.keep(execution_id, wanted.ports)
         cut = self._disk.watch(execution_id, places.work, _limit(staged))
         try:
-            found = await self._see(staged, engine.adopt(self._request(staged, wanted.start, cut), _Unheard()))
+            request = self._request(staged, wanted.start, cut)
+            found = await self._see(staged, engine.adopt(request, self._heard(execution_id, wanted.start)))
         finally:
             self._disk.forget(execution_id)
             self._give_back(execution_id, Inputs())
         return NotAdopted(execution_id) if found is None else await _within_limit(staged, found)
+
+    def hear(self, gone: Callable[[str, int], None]) -> None:
+        """Call `gone` with an execution and start whose program has ended, as soon as that is known."""
+        self._gone = gone
+
+    def _heard(self, execution_id: str, start: int) -> _Heard:
+        return _Heard(partial(self._gone, execution_id, start))
 
     def _give_back(self, execution_id: str, inputs: Inputs) -> None:
         """Give back what a run used, unless it goes on without this process."""

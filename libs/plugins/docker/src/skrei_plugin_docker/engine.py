@@ -117,7 +117,7 @@ class DockerEngine(Engine):
         except FilterUnavailable as error:
             message = f"{error.message} ({error.hint})" if error.hint else error.message
             return failed(request, EngineFailure(FailureCode.NETWORK_UNSUPPORTED, message), began)
-        return await self._see(request, container, lambda run: run.begin(events))
+        return await self._see(request, container, events, Run.begin)
 
     async def adopt(self, request: RunRequest, events: RunEvents) -> RunOutcome | None:
         """Take up the container of this execution and start; None when there is none that was started.
@@ -139,9 +139,9 @@ class DockerEngine(Engine):
         if found["State"] == "created":  # the agent ended just before it was started
             if found["Labels"].get(WHOLE) != "true":
                 return None
-            return await self._see(request, found["Id"], lambda run: run.begin(events))
+            return await self._see(request, found["Id"], events, Run.begin)
         events.running()
-        outcome = await self._see(request, found["Id"], lambda run: run.take_up())
+        outcome = await self._see(request, found["Id"], events, Run.take_up)
         lost = outcome.failure is not None and outcome.failure.code is FailureCode.ENGINE_LOST
         return None if lost else outcome
 
@@ -169,7 +169,7 @@ class DockerEngine(Engine):
     # ------------------------------------------------------------ beginnings
 
     async def _see(
-        self, request: RunRequest, container: str, how: Callable[[Run], Awaitable[RunOutcome]]
+        self, request: RunRequest, container: str, events: RunEvents, how: Callable[[Run], Awaitable[RunOutcome]]
     ) -> RunOutcome:
         run = Run(
             request,
@@ -177,6 +177,7 @@ class DockerEngine(Engine):
             daemon=self._daemon,
             images=self._images,
             settings=self._settings,
+            events=events,
             left=lambda: self._leaving,
         )
         try:

@@ -64,6 +64,7 @@ class Run:
         daemon: Daemon,
         images: Images,
         settings: DockerSettings,
+        events: RunEvents,
         left: Callable[[], bool],
     ) -> None:
         self._daemon = daemon
@@ -71,15 +72,16 @@ class Run:
         self._settings = settings
         self._request = request
         self._container = container
+        self._events = events
         self._left = left
         self._spool = Spool(request.workdir, request.max_stream_bytes)
         self._began = time.monotonic()
         self._started = False
         self._ending = False
 
-    async def begin(self, events: RunEvents) -> RunOutcome:
+    async def begin(self) -> RunOutcome:
         """Start the container and see it through."""
-        return await self._see(lambda: self._attend(events))
+        return await self._see(self._attend)
 
     async def take_up(self) -> RunOutcome:
         """See a container through that an earlier process started."""
@@ -127,12 +129,12 @@ class Run:
 
     # ------------------------------------------------------------ while it runs
 
-    async def _attend(self, events: RunEvents) -> Ending:
+    async def _attend(self) -> Ending:
         try:
             async with self._daemon.attached(self._container) as frames:
                 await self._daemon.start(self._container)
                 self._started = True
-                events.running()
+                self._events.running()
                 async for stream, data in frames:
                     self._spool.write(stream, data)
             code = await self._daemon.wait(self._container)
@@ -160,6 +162,7 @@ class Run:
 
     async def _daemon_stays(self) -> bool:
         """Whether the daemon goes on: one that shuts down ends its containers first, and then answers no more."""
+        self._events.ended()  # whatever the daemon does, the program serves nobody any more
         for _ in range(LOOKS):
             if not await self._daemon.takes_callers():
                 return False

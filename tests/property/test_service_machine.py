@@ -1,0 +1,186 @@
+"""Any life of one service keeps what serves: updates, scales, bad versions, replicas that come and go, lack of room."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from skrei_domain.lifecycle import ExecutionState, JobState
+from skrei_scheduling import texts
+from skrei_scheduling.rows import ExecutionRow, JobRow, Update
+from tests.support.builders import a_fact, a_job, a_node, a_requirement
+from tests.unit.scheduling.test_kinds import Cluster
+
+MADE_WAY = texts.STOP_MADE_WAY.split("{", maxsplit=1)[0]
+MIN_READY, LIMIT = timedelta(seconds=5), timedelta(seconds=30)
+PICK = st.integers(0, 1000)
+NEEDS = {
+    "small": a_requirement(cpu="500m"),
+    "other": a_requirement(cpu="500m"),
+    "large": a_requirement(cpu="2"),
+    "port": a_requirement(cpu="500m", ports=[25011]),
+    "port again": a_requirement(cpu="500m", ports=[25011]),
+    "nowhere": a_requirement("no-engine"),
+}
+
+
+def a_version(count: int, what: str) -> JobRow:
+    job = a_job(type="service", count=count, requirement=NEEDS[what])
+    return replace(job, update=Update(1, LIMIT, MIN_READY), what_runs=what)
+
+
+class Service(RuleBasedStateMachine):
+    """One service on two nodes, its leader, and a record that refuses what must never be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cluster = Cluster(a_node("n-1", cpu="2"), a_node("n-2", cpu="2"))
+        self.ran = False
+
+    @initialize(count=st.integers(1, 3), what=st.sampled_from(["small", "port"]))
+    def begins(self, count: int, what: str) -> None:
+        self.cluster.submit(a_version(count, what))
+
+    # ------------------------------------------------------------ what users and programs do
+
+    @precondition(lambda self: self.open)
+    @rule(count=st.integers(0, 5), what=st.sampled_from([*NEEDS, "small"]))
+    def update(self, count: int, what: str) -> None:
+        now = self.cluster.job
+        self.cluster.ledger.update(
+            a_version(count, what),
+            self.cluster.ids("v"),
+            anew=(count, what) == (now.units, now.what_runs),
+        )
+        self.plan()
+
+    @precondition(lambda self: self.open)
+    @rule(count=st.integers(0, 5))
+    def scale(self, count: int) -> None:
+        job = self.cluster.job
+        rows = self.wanted()
+        self.update(count, job.what_runs)
+        if count != job.units:
+            same = {row.id for row in rows if row.what_runs == job.what_runs and row.job_version >= job.anew}
+            stay = {row.id for row in rows if row.id in same and row.partition < count}
+            assert stay <= {row.id for row in self.wanted()}, "what runs the same was not kept"
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def stop(self) -> None:
+        self.cluster.ledger.stop("j-1", self.cluster.ids("v"))
+        self.plan()
+        assert not self.wanted()
+
+    @precondition(lambda self: not self.open)
+    @rule(count=st.integers(1, 3))
+    def begins_again(self, count: int) -> None:
+        self.update(count, "small")
+
+    @rule(pick=PICK, ready=st.booleans())
+    def runs(self, pick: int, ready: bool) -> None:
+        if rows := self.wanted():
+            self.says(rows[pick % len(rows)], ExecutionState.RUNNING, ready=ready)
+
+    @rule()
+    def all_are_ready(self) -> None:
+        for row in self.wanted():
+            self.says(row, ExecutionState.RUNNING, ready=True)
+
+    @rule(pick=PICK)
+    def ends(self, pick: int) -> None:
+        if rows := self.wanted():
+            self.says(rows[pick % len(rows)], ExecutionState.FAILED)
+
+    @rule()
+    def a_new_leader(self) -> None:
+        self.cluster.view = self.cluster.ledger.view()
+        self.plan("j-1")
+
+    # ------------------------------------------------------------ time
+
+    @rule(seconds=st.sampled_from([1, 6, 31]))
+    def time_passes(self, seconds: int) -> None:
+        self.cluster.passes(seconds)
+        for row in list(self.cluster.view.executions.values()):
+            if row.revoked and row.live:
+                self.cluster.says(a_fact(row.id, ExecutionState.STOPPED, revision=row.revision))
+        self.plan(*{each for each in self.cluster.woken if each in self.cluster.view.jobs})
+
+    def says(self, row: ExecutionRow, state: ExecutionState, *, ready: bool | None = None) -> None:
+        fact = a_fact(row.id, state, problem="exit" if state is ExecutionState.FAILED else "")
+        self.cluster.says(fact.model_copy(update={"ready": ready}))
+        self.plan()
+
+    def plan(self, *wake: str) -> None:
+        before, old = {row.id for row in self.wanted() if row.is_ready}, self.cluster.job
+        changes = self.cluster.plan(*wake)
+        job = self.cluster.job
+        if changes.rollbacks:
+            assert old.units > 0, "a service of none was gone back on"
+        if any(texts.READY_VERSION in each.details for each in changes.history):
+            ready = [row for row in self.wanted() if row.job_version == old.version and row.is_ready]
+            since = self.cluster.ledger.now - MIN_READY
+            assert len({row.unit for row in ready if row.ready_at and row.ready_at <= since}) == old.units
+        if job.state.is_terminal or not before:
+            return
+        left = sum(row.is_ready for row in self.wanted())
+        made_way = sum(each.message.startswith(MADE_WAY) for each in changes.history)
+        assert made_way <= 1
+        assert left >= min(job.units, len(before)) - made_way, "what is ready was stopped before its place was taken"
+
+    # ------------------------------------------------------------ always
+
+    @property
+    def open(self) -> bool:
+        return not self.cluster.job.state.is_terminal
+
+    def wanted(self) -> list[ExecutionRow]:
+        rows = (row for row in self.cluster.ledger.executions.values() if row.live and not row.revoked)
+        return sorted(rows, key=lambda row: row.id)
+
+    @invariant()
+    def it_fails_for_nothing_once_it_was_good(self) -> None:
+        job = self.cluster.ledger.jobs.get("j-1")
+        if job is None:
+            return
+        if job.state is JobState.FAILED:
+            assert not job.good_version
+        if job.state.is_terminal:
+            assert not self.wanted(), "it has ended, and something of it runs"
+        if any(row.is_ready for row in self.wanted()) and job.state is not JobState.PENDING:
+            assert job.state is JobState.RUNNING, f"it serves, and is {job.state}"
+
+    @invariant()
+    def the_view_is_what_a_new_leader_would_have(self) -> None:
+        fresh = self.cluster.ledger.view()
+        assert self.cluster.view.executions == fresh.executions
+        for id, job in self.cluster.view.jobs.items():
+            known = self.cluster.ledger.fresh(id)
+            if job.version == known.version:
+                told = (job.good_version, job.progress, job.progress_at, job.paused, job.attempts)
+                assert told == (known.good_version, known.progress, known.progress_at, known.paused, known.attempts)
+
+    def teardown(self) -> None:
+        """When all that runs is ready, the version that is wanted comes to be, or an earlier one, or waits for room."""
+        if "j-1" not in self.cluster.ledger.jobs or not self.open:
+            return
+        for _ in range(60):
+            for row in self.wanted():
+                if not row.is_ready:
+                    self.says(row, ExecutionState.RUNNING, ready=True)
+            self.time_passes(6)
+        job = self.cluster.job
+        rows = self.wanted()
+        if "large" in {job.what_runs, *(row.what_runs for row in rows)} or job.what_runs == "nowhere":
+            return  # it may wait for room, or for a node, for ever
+        fits = 2 if job.what_runs.startswith("port") else 8
+        now = [row for row in rows if row.job_version == job.version]
+        assert len(now) == min(job.units, fits), f"{len(now)} of {job.units} run"
+        assert len(rows) == job.units or job.units > fits, "an update that has room has not come to its end"
+
+
+TestServices = Service.TestCase
+TestServices.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
