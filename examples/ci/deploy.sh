@@ -11,7 +11,7 @@ cd "$(dirname "$0")"
 NAME=${NAME:-shop}
 VERSION=${VERSION:?the version to deploy, for example the commit}
 IMAGE=${IMAGE:-$NAME:$VERSION}         # with the registry in front where nodes are other machines than this one
-RUN_ID=${RUN_ID:-$NAME-$VERSION}       # of this run of the pipeline: a step that is sent again is not done again
+RUN_ID=${RUN_ID:-$NAME-$VERSION-$(date +%s)-$$}  # of this run alone: a step that is sent again is not done again
 READY_SECONDS=${READY_SECONDS:-120}    # how long nothing more of a version may become ready
 
 step() {

@@ -1,5 +1,6 @@
 """`skrei devstack`: several nodes on one machine, usable as it says, and nothing left of it."""
 
+import contextlib
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.docker_daemon import BUSYBOX, running_docker, why_no_docker
 from tests.support.servers import server_folder
 from tests.support.wasm_steps import Say, program
 
@@ -21,12 +23,15 @@ STOP_SECONDS = 40
 
 @pytest.mark.row("7.3/devstack")
 def test_a_devstack_has_its_nodes_takes_work_and_leaves_nothing() -> None:
-    with server_folder() as place:
-        log, repo = place / "devstack.log", place / "stack"
+    with contextlib.ExitStack() as opened:
+        docker = None if why_no_docker() else opened.enter_context(running_docker())
+        place = opened.enter_context(server_folder())
+        log = place / "devstack.log"
         (place / "hello.wasm").write_bytes(program(Say(b"hello\n")))
         own = {"XDG_STATE_HOME": str(place / "state"), "XDG_CONFIG_HOME": str(place / "config"), "TMPDIR": str(place)}
+        own |= {"DOCKER_HOST": docker.url if docker else "unix:///nobody"}
         with log.open("wb") as out:
-            command = [SKREI, "devstack", "--random-ports", "--computes", "2", "--stack-repo", str(repo)]
+            command = [SKREI, "devstack", "--random-ports", "--computes", "2"]
             stack = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | own, start_new_session=True)
         try:
             told = _until(log, "export BACALHAU_API_PORT=", stack)
@@ -43,11 +48,16 @@ def test_a_devstack_has_its_nodes_takes_work_and_leaves_nothing() -> None:
             assert sorted(re.findall(r" id=(node-\d) ", "\n".join(listed))) == ["node-1", "node-2"]
             assert all("env=devstack" in line for line in listed[1:])
             assert skrei("wasm", "run", "-q", "-s", "id=node-2", str(place / "hello.wasm")) == "hello\n"
+            if docker:
+                job = skrei("docker", "run", "-d", BUSYBOX, "sleep", "600").strip()
+                skrei("job", "wait", "--for", "running", job)
+                assert len(docker.named()) == 1
         finally:
             stack.send_signal(signal.SIGINT)
             assert stack.wait(STOP_SECONDS) == 130
-        left = subprocess.run(["pgrep", "-f", str(repo)], capture_output=True, text=True, check=False).stdout
-        assert left == ""
+        left = subprocess.run(["pgrep", "-f", str(place)], capture_output=True, text=True, check=False).stdout
+        assert (left, list(place.glob("skrei-devstack-*"))) == ("", [])
+        assert docker is None or docker.named() == []
 
 
 def _until(log: Path, text: str, stack: "subprocess.Popen[bytes]") -> str:

@@ -78,6 +78,8 @@ def test_a_pipeline_deploys_refuses_what_fails_its_tests_and_goes_back_from_what
         served = client.jobs.get("shop")
 
         repository.change(*BROKEN_TEST)
+        again = repository.deploy("two")  # the same version in another run: its tests run anew
+        assert (again.returncode, "FAILED: the shop says it is 'not two'" in again.stderr) == (3, True), again.stderr
         red = repository.deploy("three")
         assert (red.returncode, "FAILED: the shop says it is 'not three'" in red.stderr) == (3, True), red.stderr
         assert "roll" not in red.stderr

@@ -126,5 +126,4 @@ def test_a_first_file_fits_is_read_and_points_to_the_schema(kind: str) -> None:
     job = yaml.safe_load(text)
     assert wrong_with(job) == []
     assert job["Name"] == "mine"
-    if kind != "wasm":  # its module lies beside it
-        assert refused(job) == []
+    assert refused(job) == []

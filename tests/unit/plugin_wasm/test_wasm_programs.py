@@ -1,11 +1,13 @@
 """What WASI programs see and how their ends are told."""
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import wasmtime
 
+from skrei.cli.init_texts import HELLO
 from skrei_plugin_api.engine import Mount
 from skrei_plugin_api.testing import Behaviour, contents
 from tests.support.wasm_engine import Bench, failure
@@ -52,6 +54,11 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     bench = Bench(tmp_path, grace_seconds="0.2")
     yield bench
     await bench.engine.close()
+
+
+async def test_the_module_of_a_first_job_file_says_hello(bench: Bench) -> None:
+    outcome = await bench.run(base64.b64decode(HELLO))
+    assert (outcome.exit_code, outcome.stdout_head.data) == (0, b"hello\n")
 
 
 @pytest.mark.parametrize("code", [1, 125, 126, 200, 255, 1000, -1])

@@ -165,6 +165,14 @@ WRONG = [
         "Error: No setting has 'nope-nothing' in its name.\nskrei config list shows every one.",
     ),
     ("completion tcsh", 2, "Error: skrei completion: tcsh: known are bash, zsh, fish.\nskrei completion --help"),
+    *(
+        (
+            f"docker run --network {network} --domain a.example ubuntu",
+            125,
+            f"Error: --network {network} and --domain a.example contradict each other: domains are let through by http alone.\nLeave out one of the two; --domain alone means --network http.",
+        )
+        for network in ("none", "bridge", "default")
+    ),
     (
         "docker run --network mesh ubuntu",
         125,

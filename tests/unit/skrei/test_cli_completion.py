@@ -93,6 +93,25 @@ def test_bash_completes_from_its_script(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["describe diff", "modified_at"], done.stderr
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
+def test_bash_puts_nothing_on_the_line_that_means_more_than_a_word(tmp_path: Path) -> None:
+    evil = "yankee;touch${IFS}pwned;"
+    (tmp_path / "skrei").write_text(f"#!/bin/sh\nprintf ':file\\n%s\\tmeaning\\n' '{evil}'\n")
+    (tmp_path / "skrei").chmod(0o755)
+    (tmp_path / "yankee;touch pwned;").write_text("")
+    script = tmp_path / "skrei.bash"
+    script.write_text(SCRIPTS["bash"])
+    typed = f'source {script}; COMP_WORDS=(skrei describe y); COMP_CWORD=2; _skrei; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(
+        [str(shutil.which("bash")), "-c", typed], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={"PATH": path, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    for word in done.stdout.splitlines():
+        subprocess.run([str(shutil.which("bash")), "-c", f": {word}"], cwd=tmp_path, check=True)
+    assert (len(done.stdout.splitlines()), (tmp_path / "pwned").exists()) == (2, False), done.stdout
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_the_script_of_another_shell_is_one(shell: str, tmp_path: Path) -> None:
     program = shutil.which(shell)

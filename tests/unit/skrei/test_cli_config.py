@@ -37,6 +37,8 @@ def test_every_setting_explains_itself_and_knows_its_services() -> None:
     assert by_name["database_url"].secret
     assert "valid integer" in by_name["api_port"].wrong("x")
     assert by_name["api_port"].wrong("1235") == ""
+    assert "'foo' is not a log level" in by_name["log_level"].wrong("foo")
+    assert by_name["log_level"].wrong("WARN") == ""
 
 
 @pytest.fixture

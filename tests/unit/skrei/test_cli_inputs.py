@@ -55,6 +55,12 @@ def test_an_input_that_says_nothing_is_refused_with_the_forms(text: str, told: s
     assert "PATH:TARGET" in raised.value.hint
 
 
+@pytest.mark.parametrize("path", ["/", "//"])
+def test_all_of_a_program_s_files_are_no_output(path: str) -> None:
+    with pytest.raises(Rejected, match="is where all of the program's files lie"):
+        inputs.result_path(f"x:{path}")
+
+
 def test_an_environment_name_alone_takes_the_value_that_is_set_here() -> None:
     assert inputs.environment(["A=1", "B", "C="], {"B": "2"}) == {"A": "1", "B": "2", "C": ""}
     with pytest.raises(Rejected, match="no B is set here"):

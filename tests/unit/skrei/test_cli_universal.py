@@ -43,6 +43,8 @@ def said(*words: str) -> Values:
         (["--api-port", "88"], "http://127.0.0.1:88"),
         (["--api-host", "::1", "--api-port", "88"], "http://[::1]:88"),
         (["--api-host", "https://h:7"], "https://h:7"),
+        (["--api-host", "127.0.0.1:18234"], "http://127.0.0.1:18234"),
+        (["--api-host", "[::1]:88", "-c", "api.tls.usetls=1"], "https://[::1]:88"),
         (["-c", "API.Host=h", "--config=api.port=9"], "http://h:9"),
         (["-c", "settings.yaml"], "https://10.0.0.9:99"),
         (["-c", "settings.yaml", "--api-port", "5"], "https://10.0.0.9:5"),
@@ -61,6 +63,7 @@ def test_an_api_is_named_in_many_ways(words: list[str], api: str) -> None:
     [
         (["--api-port", "http"], "--api-port http: not a port."),
         (["--api-port", "70000"], "--api-port 70000: not a port."),
+        (["--api-host", "h:1", "--api-port", "2"], "h:1 names a port, and it is not 2."),
         (["-c", "none.yaml"], "none.yaml cannot be read: No such file or directory."),
         (["-c", "=x"], "--config =x: not FILE or KEY=VALUE."),
         (["--profile", "fra"], "There is no profile 'fra'."),

@@ -65,10 +65,10 @@ def test_every_command_of_the_peer_is_one_here() -> None:
           "constraints": "region=eu,!gpu"}),
         ("7.2/job", "wasm run --concurrency 2 -s region=eu m.wasm", {"count": 2, "constraints": "region=eu"}),
         ("7.2/task", "docker run --task-name t -e A=1 --env B=2 -i file:///d:/in --input s3://b/k -o out:/out -p local "
-         "--cpu 1 --memory 1Gi --disk 2Gi --gpu 1 --network bridge --domain a.example --domain b.example "
+         "--cpu 1 --memory 1Gi --disk 2Gi --gpu 1 --network http --domain a.example --domain b.example "
          "--timeout 60 --queue-timeout 30 ubuntu",
          {"task-name": "t", "env": ("A=1", "B=2"), "input": ("file:///d:/in", "s3://b/k"), "output": ("out:/out",),
-          "publisher": "local", "cpu": "1", "memory": "1Gi", "disk": "2Gi", "gpu": "1", "network": "bridge",
+          "publisher": "local", "cpu": "1", "memory": "1Gi", "disk": "2Gi", "gpu": "1", "network": "http",
           "domain": ("a.example", "b.example"), "timeout": 60, "queue-timeout": 30}),
         ("7.3/docker-run", "docker run -w /w --entrypoint /bin/sh ubuntu -- -c 'echo hi'",
          {"workdir": "/w", "entrypoint": ("/bin/sh",), "IMAGE": "ubuntu", "COMMAND": ("--", "-c", "echo hi")}),

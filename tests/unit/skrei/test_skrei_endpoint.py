@@ -14,6 +14,8 @@ from skrei.errors import Rejected
         (None, {"BACALHAU_API_PORT": "99"}, "http://127.0.0.1:99"),
         (None, {"BACALHAU_API_HOST": "https://box:8", "BACALHAU_API_PORT": "99"}, "https://box:8"),
         (None, {"BACALHAU_API_HOST": "::1", "BACALHAU_API_PORT": "99"}, "http://[::1]:99"),
+        (None, {"BACALHAU_API_HOST": "box:99"}, "http://box:99"),
+        (None, {"BACALHAU_API_HOST": "[::1]:99", "BACALHAU_API_PORT": "99"}, "http://[::1]:99"),
         ("http://box:1/api/v1", {}, "http://box:1"),
     ],
 )

@@ -66,7 +66,7 @@ def test_every_key_that_may_not_stand_in_a_file_is_named_at_once() -> None:
         ("Count: 1\nCount: 2", "the key 'Count' is there twice"),
         ("Tasks: [&a {Name: x}, *a]", "aliases are not read"),
         ("- 1\n- 2", "holds no job"),
-        ("", "holds no job"),
+        ("", "is empty"),
         ("Name: a\n---\nName: b", "expected a single document"),
         ("[" * 5000, "is not YAML"),
     ],

@@ -206,7 +206,7 @@ ALSO: Mapping[str, Schema] = {
     "Input.Target": _FILLED,
     "Result.Name": {"type": "string", "pattern": r"^(?!(\.|\.\.|[sS][tT][dD](out|err)|exitCode)$)[^/\s][^/]*$",
                     "maxLength": spec.MAX_NAME_BYTES},
-    "Result.Path": _ABSOLUTE,
+    "Result.Path": {"type": "string", "pattern": r"^/[\s\S]*[^/\s]"},
     "Resources.CPU": {"anyOf": [{"type": "number", "minimum": 0, "maximum": job_task.MAX_CPU_MILLI // 1000},
                                 {"type": "string", "pattern": r"^([0-9]{1,6}m?|[0-9]{1,6}\.[0-9]{1,3})$"}]},
     "Resources.Memory": _BYTES,

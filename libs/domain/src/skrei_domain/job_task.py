@@ -117,6 +117,8 @@ def _results(reading: Reading, raw: object, path: str) -> list[dict[str, Any]]:
         inside = found["Path"] = reading.needed(found.get("Path"), f"{where}.Path")
         if inside.strip() and not inside.startswith("/"):
             reading.wrong(f"{where}.Path", inside, "an absolute path")
+        elif inside.strip() and not inside.strip().strip("/"):
+            reading.wrong(f"{where}.Path", inside, "a folder below `/`: the program's own files lie there")
         results.append(found)
     reading.unique([(f"{path}[{i}].Name", item["Name"]) for i, item in enumerate(results)], "name")
     reading.unique([(f"{path}[{i}].Path", item["Path"]) for i, item in enumerate(results)], "path")

@@ -5,18 +5,29 @@ a flag) holds the same names in lower case; a key that no model knows is refused
 """
 
 import difflib
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from skrei_domain.errors import Invalid
 
 T = TypeVar("T", bound="Settings")
 
 PREFIX = "SKREI_"
+
+
+def _level(text: str) -> str:
+    if text.upper() not in logging.getLevelNamesMapping():
+        raise ValueError(f"{text!r} is not a log level: use debug, info, warning or error")
+    return text
+
+
+LogLevel = Annotated[str, AfterValidator(_level)]
+"""How much a service logs, in any case: what `configure_logs` takes."""
 
 
 class Settings(BaseModel):

@@ -1,5 +1,6 @@
 """Which API a client talks to."""
 
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -8,6 +9,7 @@ from skrei.errors import Rejected
 
 DEFAULT = "http://127.0.0.1:1234"
 API = "/api/v1"
+HOST_AND_PORT = re.compile(r"(?:[^:\[\]]+|\[[^\]]+\]):(?P<port>[0-9]+)")
 NAMING = ("SKREI_API_URL", "BACALHAU_API_HOST", "BACALHAU_API_PORT")
 
 
@@ -24,13 +26,25 @@ def resolve(given: str | None, environ: Mapping[str, str]) -> str:
         return checked(url)
     host, port = environ.get("BACALHAU_API_HOST"), environ.get("BACALHAU_API_PORT")
     if host or port:
-        host = host or "127.0.0.1"
-        if "://" in host:
-            return checked(host)
-        bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        return checked(f"http://{bracketed}:{port or 1234}")
+        return checked(of_parts(host or "", port or ""))
     profile = profiles.meant(environ)
     return checked(profile.endpoint) if profile is not None else _own() or DEFAULT
+
+
+def of_parts(host: str, port: str, scheme: str = "http") -> str:
+    """Return the address that a host and a port name, either of which may be empty; the host may say all of it.
+
+    Raises Rejected where both name a port, and not the same.
+    """
+    if "://" in host:
+        return host
+    own = HOST_AND_PORT.fullmatch(host)
+    if own is not None and port not in ("", own["port"]):
+        raise Rejected(f"{host} names a port, and it is not {port}.", hint="Say the port once.")
+    if own is not None:
+        return f"{scheme}://{host}"
+    bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"{scheme}://{bracketed or '127.0.0.1'}:{port or 1234}"
 
 
 def is_named(given: str | None, environ: Mapping[str, str]) -> bool:

@@ -142,9 +142,8 @@ def _absolute(path: str, folder: Path) -> Path:
 def _object(text: str, name: str) -> Document:
     document = _json(text, name) if text.lstrip().startswith("{") else _yaml(text, name)
     if not isinstance(document, dict):
-        raise Rejected(
-            f"{name} holds no job: a job is a mapping of keys.", hint="`skrei job init FILE` writes one to start from."
-        )
+        what = "is empty" if not text.strip() else "holds no job: a job is a mapping of keys"
+        raise Rejected(f"{name} {what}.", hint="`skrei job init FILE` writes one to start from.")
     wrapped = _find(document, "Job")
     if wrapped and len(document) == 1 and isinstance(document[wrapped], dict):
         inner: Document = document[wrapped]

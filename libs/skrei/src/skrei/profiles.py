@@ -4,7 +4,6 @@ One JSON file, `profiles.json` in $XDG_CONFIG_HOME/skrei (else ~/.config/skrei),
 whole.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -79,13 +78,25 @@ def place() -> Path:
 
 
 def load() -> Profiles:
-    """Return what there is; a file that is not there, or is no such file, holds none."""
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        told = json.loads(place().read_text("utf-8"))
+    """Return what there is; none where there is no file.
+
+    Raises Rejected for a file that cannot be read as one: to take it for empty would let the next save wipe it.
+    """
+    file = place()
+    try:
+        told = json.loads(file.read_text("utf-8"))
         known = {str(name): _profile(str(name), one) for name, one in told.get("profiles", {}).items()}
         current = str(told.get("current") or "")
-        return Profiles(known, current if current in known else "")
-    return Profiles({})
+    except FileNotFoundError:
+        return Profiles({})
+    except OSError as error:
+        raise Rejected(f"{file} cannot be read: {error.strerror}.", hint="It holds your profiles.") from error
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise Rejected(
+            f"{file} is damaged: it holds no profiles that can be read.",
+            hint="Mend it (it is JSON), or move it away and save your profiles again.",
+        ) from error
+    return Profiles(known, current if current in known else "")
 
 
 def store(profiles: Profiles) -> None:

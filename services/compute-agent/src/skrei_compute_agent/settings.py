@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from skrei_domain.bounds import LOWEST_PORT
 from skrei_domain.resources import parse_bytes, parse_cpu, parse_share
+from skrei_kit.settings import LogLevel
 from skrei_kit.settings import Settings as KitSettings
 
 KIB = 1024
@@ -38,7 +39,7 @@ class Settings(KitSettings):
     name: str = ""
     """The node's name for people; empty: the host's name."""
 
-    log_level: str = "info"
+    log_level: LogLevel = "info"
     """The least level that is logged."""
 
     labels: dict[str, str] = Field(default_factory=dict)

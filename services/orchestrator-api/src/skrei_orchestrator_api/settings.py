@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from skrei_kit.settings import LogLevel
 from skrei_kit.settings import Settings as BaseSettings
 
 MIB = 1024 * 1024
@@ -76,7 +77,7 @@ class Settings(BaseSettings):
     """Origins of pages that may read answers, `https://ui.example,http://localhost:3000`; none unless somebody says so:
     a page of another site must not drive a local server."""
 
-    log_level: str = "info"
+    log_level: LogLevel = "info"
     """The least level that is logged."""
 
     api_pool_size: int = 4

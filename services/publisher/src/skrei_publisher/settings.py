@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from skrei_kit.settings import LogLevel
 from skrei_kit.settings import Settings as Base
 from skrei_publisher.staging import StagingLimits
 
@@ -43,7 +44,7 @@ class Settings(Base):
     data_dir: Path = Path("~/.skrei/publisher")
     """The result store: a directory with one writer."""
 
-    log_level: str = "info"
+    log_level: LogLevel = "info"
     """The least level that is logged."""
 
     retention_days: float = 7.0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from skrei_kit.settings import Settings
+from skrei_kit.settings import LogLevel, Settings
 from skrei_kit.tokens import UploadGrant
 
 STORE = "store"  # the publisher of results that name none: Skrei's own
@@ -19,7 +19,7 @@ class SchedulerSettings(Settings):
     token_key: Path = Field(description="PEM file of the key that signs run tokens; shared with the API alone.")
     api_url: str = Field("", description="Where nodes reach the API (blobs); their hellos are answered with it.")
     publisher_url: str = Field("", description="Where nodes reach the publisher's door; told with the same answer.")
-    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_level: LogLevel = Field("info", description="debug, info, warning or error.")
     heartbeat_seconds: float = Field(
         5.0, gt=0, description="How often a node says that it lives: 400 messages/s at 2,000 nodes."
     )

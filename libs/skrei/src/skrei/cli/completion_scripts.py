@@ -13,11 +13,15 @@ _skrei() {
         if [ -z "$kind" ]; then kind="$line"; continue; fi
         word="${line%%$'\t'*}"
         [ -n "$behind" ] && word="${word#*=}"
-        COMPREPLY+=("$word")
+        COMPREPLY+=("$(printf '%q' "$word")")  # bash puts it on the line as it is: nothing of it may mean more
     done < <(skrei __complete "${COMP_WORDS[@]:1:COMP_CWORD-1}" "$current" 2>/dev/null)
     if [ "$kind" = ":file" ]; then
-        compopt -o filenames 2>/dev/null
-        while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen -f -- "$current")
+        # a shell that knows no compopt (3.2) would put a file's name on the line as it is
+        compopt -o filenames 2>/dev/null && kind=""
+        while IFS= read -r line; do
+            [ -n "$kind" ] && line="$(printf '%q' "$line")"
+            COMPREPLY+=("$line")
+        done < <(compgen -f -- "$current")
     fi
 }
 complete -F _skrei skrei

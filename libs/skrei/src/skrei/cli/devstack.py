@@ -14,7 +14,12 @@ DEVSTACK = Command(
         ),
         integer("--hybrids", "1 makes the control plane's process a node too.", most=1),
         integer("--bad-computes", "Not there: nodes of Skrei that misbehave are tests of ours.", most=0),
-        text("--stack-repo", "FOLDER", "Where everything lies, and stays; else a folder that goes.", completes="file"),
+        text(
+            "--stack-repo",
+            "FOLDER",
+            "Where everything lies, and stays (or --data-dir); else a folder that goes.",
+            completes="file",
+        ),
         flag("--random-ports", "Free ports, whatever the usual ones are used for."),
         integer("--port", "The API's port; 0 takes a free one.", default=1234, most=65535, variable="SKREI_API_PORT"),
         text("--cpu-profiling-file", "FILE", "Accepted and meaningless: services are profiled by py-spy."),

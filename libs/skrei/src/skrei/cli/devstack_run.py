@@ -35,7 +35,7 @@ async def _devstack(values: Values) -> None:
     assert task is not None, "called from asyncio.run"
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    named = values.text("stack-repo")
+    named = values.text("stack-repo") or values.text("data-dir")
     folder = await asyncio.to_thread(_folder, named)
     try:
         async with _running(folder, values) as (url, stacks):
@@ -46,7 +46,17 @@ async def _devstack(values: Values) -> None:
                 await asyncio.sleep(LOOK_SECONDS)
     finally:
         if not named:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await _remove(folder, nodes=values.integer("computes") + 1)
+
+
+async def _remove(folder: Path, *, nodes: int) -> None:
+    """Remove what the nodes left at their engines, whose ids stand in the folder; then the folder."""
+    from skrei_embedded.leftovers import remove_runs
+
+    for number in range(nodes):
+        for problem in await remove_runs(folder / f"node-{number}" / "data"):
+            render.note(f"Not everything that ran on node-{number} could be removed: {problem}")
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _folder(named: str) -> Path:

@@ -60,8 +60,6 @@ def init(values: Values) -> None:
     except OSError as error:
         raise NoPlace(f"{file} cannot be written: {error.strerror}.", hint="Name another file.") from error
     render.line(f"Wrote {file}.")
-    if kind == "wasm":
-        render.note("It wants main.wasm beside it.")
     render.next_step(f"skrei run {file}", "run it")
 
 

@@ -63,8 +63,10 @@ Tasks:
     InputSources:
       - Target: /main.wasm
         Source:
-          Type: inline              # travels with the job
-          Params: {{File: main.wasm}}   # beside this file
+          Type: inline              # travels with the job; your own module, beside this file:
+          # Params: {{File: main.wasm}}
+          Params:                   # a module that says hello
+            URL: data:application/wasm;base64,{hello}
     # ResultPaths:
     #   - Name: outputs             # skrei get {name} brings a folder of this name
     #     Path: /outputs
@@ -128,6 +130,13 @@ Tasks:
 KINDS = {"docker": DOCKER, "wasm": WASM, "service": SERVICE, "ops": OPS}
 
 
+HELLO = (
+    "AGFzbQEAAAABDAJgBH9/f38Bf2AAAAIjARZ3YXNpX3NuYXBzaG90X3ByZXZpZXcxCGZkX3dyaXRlAAADAgEBBQMBAAEHEwIGbWVt"
+    "b3J5AgAGX3N0YXJ0AAEKDwENAEEBQQBBAUEQEAAaCwsUAQBBAAsOCAAAAAYAAABoZWxsbwo="
+)
+"""A module of 128 bytes that writes `hello` by fd_write: who has none of his own yet sees one run."""
+
+
 def init_text(kind: str, *, name: str, file: str, schema_url: str) -> str:
     """Return the file of a kind, for a job of this name."""
-    return SCHEMA_LINE.format(url=schema_url) + KINDS[kind].format(name=name, file=file)
+    return SCHEMA_LINE.format(url=schema_url) + KINDS[kind].format(name=name, file=file, hello=HELLO)

@@ -88,6 +88,11 @@ def result_path(text: str) -> Document:
         raise Rejected(
             f"--output {text}: not NAME:PATH with an absolute path.", hint="For example --output results:/outputs"
         )
+    if not path.strip("/"):
+        raise Rejected(
+            f"--output {text}: {path} is where all of the program's files lie.",
+            hint=f"For example --output {name}:/outputs",
+        )
     return {"Name": name, "Path": path}
 
 

@@ -1,5 +1,7 @@
 """`skrei profile …`: APIs that this user works with, by name."""
 
+from dataclasses import replace
+
 from skrei import profiles
 from skrei.cli import render
 from skrei.cli.flags import OBJECT, TABLE, flag, text
@@ -36,7 +38,7 @@ DELETE = Command("profile delete", "Forget a profile.", "skrei.cli.profile_comma
 
 
 def save(values: Values) -> None:
-    """Keep a profile; what is not said of one that is there stays."""
+    """Keep a profile; what is not said of one that is there stays, but its token goes to no other address."""
     import os
 
     from skrei_domain.job_reading import parse_seconds
@@ -51,9 +53,14 @@ def save(values: Values) -> None:
     if limit is None:
         raise Rejected(f"--timeout {values.text('timeout')}: not a duration.", hint="For example 30s or 2m.")
     token = os.environ.get("SKREI_API_KEY", "") if values.text("token-file") else ""
+    address = checked(endpoint)
+    if old is not None and old.endpoint != address:
+        if old.token and not token:
+            render.note(f"The token was that of {old.endpoint}, and is forgotten; --token-file gives the new one.")
+        old = replace(old, token="", insecure=False)  # both were said of that address alone
     made = Profile(
         name=name,
-        endpoint=checked(endpoint),
+        endpoint=address,
         description=values.text("description") or (old.description if old else ""),
         token=token or (old.token if old else ""),
         timeout_seconds=limit,

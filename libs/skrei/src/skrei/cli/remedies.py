@@ -17,6 +17,7 @@ FLAGS = (
     (".Env", "--env"),
     (".ResultPaths", "--output"),
     (".InputSources", "--input"),
+    (".Network.Domains", "--domain"),
     (".Network", "--network"),
     (".Publisher", "--publisher"),
     ("Constraints", "--constraints"),

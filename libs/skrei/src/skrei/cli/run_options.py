@@ -7,7 +7,7 @@ from pathlib import Path
 from skrei.cli import inputs
 from skrei.cli.exit_codes import NOT_RUN
 from skrei.cli.flags import flag, integer, one_of, seconds, text, texts
-from skrei.cli.grammar import Argument, Command, Kind, Option, Values
+from skrei.cli.grammar import Argument, Command, Kind, Misuse, Option, Values
 from skrei.views import Document
 from skrei_domain.errors import SkreiError
 
@@ -110,9 +110,8 @@ def job_of(values: Values, engine: Document, extra_inputs: tuple[Document, ...] 
     }
     if publisher := values.text("publisher"):
         task["Publisher"] = inputs.publisher(publisher)
-    if values.text("network") != "default" or values.texts("domain"):
-        network = NETWORKS["http"] if values.texts("domain") else NETWORKS[values.text("network")]
-        task["Network"] = {"Type": network} | filled(Domains=list(values.texts("domain")))
+    if network := _network(values):
+        task["Network"] = network
     everywhere = values.text("target") == "all"
     return filled(Name=values.text("name"), Namespace=values.text("namespace")) | {
         "Type": "ops" if everywhere else "batch",
@@ -123,6 +122,20 @@ def job_of(values: Values, engine: Document, extra_inputs: tuple[Document, ...] 
         "Tasks": [task],
         **filled(FailOn=values.text("fail-on")),
     }
+
+
+def _network(values: Values) -> Document:
+    """Return what is said of the network; domains alone mean HTTP. Raises Misuse where they contradict the rest."""
+    said, domains = values.text("network"), list(values.texts("domain"))
+    if domains and "network" in values.given and said != "http":
+        raise Misuse(
+            f"--network {said} and --domain {domains[0]} contradict each other: domains are let through by http alone.",
+            hint="Leave out one of the two; --domain alone means --network http.",
+            exit_code=NOT_RUN,
+        )
+    if domains:
+        return {"Type": NETWORKS["http"], "Domains": domains}
+    return {} if said == "default" else {"Type": NETWORKS[said]}
 
 
 def filled(**values: object) -> Document:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from skrei.cli.flags import UNIVERSAL
 from skrei.cli.grammar import Command, Kind, Misuse, Values
+from skrei.endpoint import of_parts
 from skrei.errors import Rejected
 
 _NAMED = {name: option for option in UNIVERSAL for name in option.names}
@@ -71,10 +72,7 @@ def _address(values: Values) -> str:
     port = values.text("api-port") or told.get("api.port", "")
     if port and not (port.isdigit() and 0 < int(port) < 65536):
         raise Rejected(f"--api-port {port}: not a port.", hint="A port is a number from 1 to 65535.")
-    if "://" in host:
-        return host
-    scheme = "https" if told.get("api.tls.usetls", "").lower() in ("true", "1") else "http"
     if not host and not port:
         return ""
-    bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"{scheme}://{bracketed or '127.0.0.1'}:{port or 1234}"
+    scheme = "https" if told.get("api.tls.usetls", "").lower() in ("true", "1") else "http"
+    return of_parts(host, port, scheme)
