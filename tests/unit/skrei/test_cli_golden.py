@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from skrei.cli.main import main
@@ -97,6 +98,9 @@ NODES = [
 NONE: dict[str, Any] = {"NextToken": "", "Items": []}
 
 
+CHANGED = "j-changed"
+
+
 def answers() -> dict[str, Any]:
     listed = {"NextToken": "", "Items": EXECUTIONS}
     told = {"NextToken": "", "Items": HISTORY}
@@ -118,6 +122,14 @@ def answers() -> dict[str, Any]:
         },
         f"GET {JOBS}/{ID}/executions": listed,
         f"GET {JOBS}/{ID}/history": told,
+        f"GET {JOBS}/{CHANGED}": lambda asked: httpx2.Response(
+            200,
+            json={
+                "Job": job(
+                    ID=CHANGED, **({"Version": 2, "Count": 3} if not asked.url.params.get("job_version") else {})
+                )
+            },
+        ),
         f"GET {JOBS}/{ID}/versions": {"NextToken": "", "Items": [job(Version=1), job(Version=2, Count=3)]},
         "GET /api/v1/orchestrator/nodes": {"NextToken": "", "Nodes": NODES},
         "GET /api/v1/agent/version": {"GitVersion": "v0.1.0", "BuildDate": "2026-08-19T10:00:00Z", "GitCommit": "abc"},
@@ -195,7 +207,7 @@ def check(name: str, text: str) -> None:
         ("executions.csv", f"job executions {ID} -o csv"),
         ("history.txt", f"job history {ID}"),
         ("versions.txt", f"job versions {ID}"),
-        ("diff.txt", f"job diff {ID}"),
+        ("diff.txt", f"job diff {CHANGED}"),
         ("nodes.txt", "node list"),
         ("nodes-features.txt", "node list --show version,features"),
         ("version.txt", "version"),

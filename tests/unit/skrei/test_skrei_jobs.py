@@ -241,7 +241,7 @@ async def test_a_rerun_is_the_new_version_and_versions_are_all() -> None:
             f"GET {JOBS}/x": {"Job": job()},
             f"PUT {JOBS}/{ID}/rerun": {"EvaluationID": "ev", "JobID": ID, "JobVersion": 2, "Warnings": None},
             f"GET {JOBS}/{ID}": {"Job": job("Pending", Version=2)},
-            f"GET {JOBS}/{ID}/versions": page("", job(), job(Version=2)),
+            f"GET {JOBS}/{ID}/versions": [page("more", job()), page("", job(Version=2))],
             f"PUT {JOBS}/diff": {"Diff": "-a\n+b", "Warnings": None},
         }
     )
@@ -250,6 +250,7 @@ async def test_a_rerun_is_the_new_version_and_versions_are_all() -> None:
         assert (await found.rerun(version=1)).version == 2
         assert api.body(1)["JobVersion"] == 1
         assert [one.version for one in await found.versions()] == [1, 2]
+        assert api.requests[-1].url.params["next_token"] == "more"
         assert await c.jobs.diff({"Name": "hello"}) == "-a\n+b"
 
 
@@ -463,7 +464,7 @@ def test_ctrl_c_ends_a_wait_and_what_it_waits_for() -> None:
     with pytest.raises(KeyboardInterrupt):
         found.wait()
     timer.join()
-    c.close()  # would wait for the job's end, which never comes
+    c.close()
 
 
 def test_an_iterator_may_outlive_its_client() -> None:

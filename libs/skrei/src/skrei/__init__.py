@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from skrei.client import AsyncClient as AsyncClient
     from skrei.errors import ApiError as ApiError
     from skrei.errors import Busy as Busy
+    from skrei.errors import Closed as Closed
     from skrei.errors import Conflict as Conflict
     from skrei.errors import Forbidden as Forbidden
     from skrei.errors import InvalidRequest as InvalidRequest
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ERRORS = (
-    *("ApiError", "Busy", "Conflict", "Forbidden", "InvalidRequest", "JobFailed", "NotFound", "NotSupported"),
+    *("ApiError", "Busy", "Closed", "Conflict", "Forbidden", "InvalidRequest", "JobFailed", "NotFound", "NotSupported"),
     *("Rejected", "Unauthorized", "Unreachable", "WaitTimeout"),
 )
 _WHERE = {

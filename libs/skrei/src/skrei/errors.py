@@ -91,6 +91,17 @@ class NotSkrei(ApiError):
     code: ClassVar[str] = "not-skrei"
 
 
+class Closed(SkreiError):
+    """The client was closed, and is asked for something."""
+
+    code: ClassVar[str] = "client-closed"
+
+
+def closed() -> Closed:
+    """Return the error of a client that was closed."""
+    return Closed("This client is closed.", hint="Make another one: with Client() as client: ...")
+
+
 class Rejected(SkreiError):
     """What the user gave (a file, a flag) cannot be used."""
 

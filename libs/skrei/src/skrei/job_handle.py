@@ -198,7 +198,12 @@ class AsyncJobHandle:
 
     async def versions(self) -> tuple[Job, ...]:
         """Return every version as it was submitted, oldest first."""
-        return (await self._client.send(calls.versions(self.id))).items
+        page = await self._client.send(calls.versions(self.id))
+        found = page.items
+        while page.next_token:
+            page = await self._client.send(calls.versions(self.id, next_token=page.next_token))
+            found += page.items
+        return found
 
     async def rerun(self, *, version: int = 0, reason: str = "") -> Self:
         """Run a version (0: the latest) once more, as a new version; returns itself as that one."""

@@ -4,14 +4,12 @@ Everything here and in `skrei.sync_jobs` has the name, the arguments and the pro
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx2
-from anyio.from_thread import start_blocking_portal
 
 from skrei import calls
 from skrei.answers import TIMEOUT_SECONDS
@@ -40,14 +38,8 @@ class Client:
         timeout_seconds: float = TIMEOUT_SECONDS,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        self._stack = ExitStack()
-        portal = self._stack.enter_context(start_blocking_portal())
-        self._loop = Loop(portal)
-        try:
-            self._client = AsyncClient(endpoint, token=token, timeout_seconds=timeout_seconds, transport=transport)
-        except BaseException:
-            self._stack.close()
-            raise
+        self._client = AsyncClient(endpoint, token=token, timeout_seconds=timeout_seconds, transport=transport)
+        self._loop = Loop(self._client.close)
 
     @property
     def endpoint(self) -> str:
@@ -63,9 +55,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and end the thread."""
-        with self._stack:
-            self._loop.do(self._client.close)
+        """Close the connections and end the thread; a second time does nothing.
+
+        A client that nobody holds any more, and any at the end of a program, is closed by itself.
+        """
+        self._loop.close()
 
     @cached_property
     def jobs(self) -> Jobs:

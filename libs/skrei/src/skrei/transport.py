@@ -26,7 +26,7 @@ from skrei.answers import (
 from skrei.calls import Call
 from skrei.credentials import headers_for
 from skrei.endpoint import API, is_loopback, resolve
-from skrei.errors import Unreachable
+from skrei.errors import Unreachable, closed
 from skrei.tagged import NotModified, Tagged
 from skrei.views import Document
 from skrei_domain.errors import SkreiError
@@ -51,6 +51,7 @@ class Transport:
     ) -> None:
         self.endpoint = resolve(endpoint, os.environ)
         self._token = token
+        self._closed = False
         self.answered = False
         """Whether this API has answered once: then it is worth waiting for."""
         self._http = httpx2.AsyncClient(
@@ -75,7 +76,8 @@ class Transport:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; from now on each call raises Closed."""
+        self._closed = True
         await self._http.aclose()
         await self._doors.aclose()
 
@@ -84,6 +86,7 @@ class Transport:
 
         Identity: the file is a tar.gz already, and its size is checked against what arrived.
         """
+        self._check_open()
         address = httpx2.URL(self.endpoint).join(url)
         return self._doors.stream("GET", address, headers={"Accept-Encoding": "identity", **headers})
 
@@ -121,6 +124,7 @@ class Transport:
 
     async def _exchange(self, call: Call[Any], headers: Mapping[str, str]) -> httpx2.Response:
         """Return the answer once it is one: 200, or 304 to a tag. Raises ApiError or Unreachable."""
+        self._check_open()
         wanted = {key: value for key, value in call.query.items() if value not in ("", ())}
         good = {httpx2.codes.OK, *((httpx2.codes.NOT_MODIFIED,) if headers else ())}
         for attempt in range(1, ATTEMPTS + 1):
@@ -155,11 +159,16 @@ class Transport:
         self, path: str, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> AbstractAsyncContextManager[httpx2.Response]:
         """Open an answer that goes on; whatever it is, it is the caller's to judge. Raises what HTTPX raises."""
+        self._check_open()
         return self._http.stream("GET", API + path, params=query, headers={**self.headers(), **headers})
 
     def headers(self) -> dict[str, str]:
         """Return what says who asks."""
         return {"Authorization": f"Bearer {self._token}"} if self._token else headers_for(self.endpoint)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise closed()
 
     def _silent(self, error: httpx2.TransportError) -> Unreachable:
         if isinstance(error, httpx2.TimeoutException):

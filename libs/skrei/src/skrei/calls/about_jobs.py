@@ -104,9 +104,10 @@ def rerun(
     return Call("PUT", f"{job_path(job_id)}/rerun", _submitted, body=body)
 
 
-def versions(job_id: str, *, namespace: str = "") -> Call[Page[Job]]:
-    """Every version of a job as it was submitted, oldest first."""
-    return Call("GET", f"{job_path(job_id)}/versions", page_of(Job.parse), {"namespace": namespace})
+def versions(job_id: str, *, namespace: str = "", next_token: str = "") -> Call[Page[Job]]:
+    """A page of a job's versions as they were submitted, oldest first."""
+    query = {"namespace": namespace, "next_token": next_token}
+    return Call("GET", f"{job_path(job_id)}/versions", page_of(Job.parse), query)
 
 
 def history(

@@ -15,7 +15,7 @@ from skrei.cli.flags import JOB, NAMESPACE, flag, integer, one_of, seconds, text
 from skrei.cli.grammar import Argument, Command, Misuse, Values
 from skrei.cli.looks import executions_of, looks
 from skrei.cli.references import job_named, task_named
-from skrei.cli.run_options import EXIT_CODES, STAYING
+from skrei.cli.run_options import EXIT_CODES, STAYING, TEMPLATE
 from skrei.cli.texts import short
 from skrei.errors import ApiError, CommandFailed, Rejected
 from skrei.job_parts import Difference
@@ -75,6 +75,7 @@ DIFF = Command(
     (
         integer("--version", "The newer of two versions; 0 is the latest.", "-v"),
         integer("--to", "The older one; 0 is the one before."),
+        *TEMPLATE,
         NAMESPACE,
     ),
     (Argument("FILE|JOB", "a job file, or a job", completes="job"),),
@@ -188,14 +189,9 @@ def scale(values: Values) -> None:
 def rollback(values: Values) -> None:
     """Submit an earlier version's description again."""
     with Ask(values.text("api")) as ask:
-        named = job_named(values.text("JOB"), ask.endpoint)
-        known = _versions(ask, named, values)
-        wanted = values.integer("to") or (sorted(known)[-2] if len(known) > 1 else 0)
-        if wanted not in known:
-            there = ", ".join(map(str, sorted(known)))
-            what = f"There is no version {wanted}" if wanted else "There is no earlier version"
-            raise Rejected(f"{what} of {short(named)}.", hint=f"Its versions: {there}")
-        _update(ask, known[wanted].document, f"back to version {wanted}")
+        latest = _latest(ask, job_named(values.text("JOB"), ask.endpoint), values)
+        wanted = values.integer("to") or latest.version - 1
+        _update(ask, _version(ask, latest, wanted).document, f"back to version {wanted}")
 
 
 def diff(values: Values) -> None:
@@ -203,9 +199,9 @@ def diff(values: Values) -> None:
     typed = values.text("FILE|JOB")
     with Ask(values.text("api")) as ask:
         if Path(typed).is_file():
-            from skrei.jobfile import load
+            from skrei.cli.jobfiles import job_in
 
-            told = ask.send(calls.diff(load(Path(typed))))
+            told = ask.send(calls.diff(job_in(values, typed)))
         else:
             told = Difference(_between(ask, job_named(typed, ask.endpoint), values))
     for warning in told.warnings:
@@ -219,16 +215,28 @@ def _between(ask: Ask, job: str, values: Values) -> str:
 
     from skrei.cli.render import file_text
 
-    known = _versions(ask, job, values)
-    newer = values.integer("version") or max(known, default=0)
-    older = values.integer("to") or max((one for one in known if one < newer), default=0)
-    missing = next((one for one in (newer, older) if one not in known), None)
-    if missing is not None:
-        there = ", ".join(map(str, sorted(known)))
-        what = f"There is no version {missing}" if missing else "There is no earlier version"
-        raise Rejected(f"{what} of {short(job)}.", hint=f"Its versions: {there}")
-    before, after = (file_text(bare(known[one].document)).splitlines(keepends=True) for one in (older, newer))
+    latest = _latest(ask, job, values)
+    newer = values.integer("version") or latest.version
+    older = values.integer("to") or newer - 1
+    before, after = (
+        file_text(bare(_version(ask, latest, one).document)).splitlines(keepends=True) for one in (older, newer)
+    )
     return "".join(difflib.unified_diff(before, after, f"version {older}", f"version {newer}"))
+
+
+def _latest(ask: Ask, job: str, values: Values) -> Job:
+    return ask.send(calls.job(job, namespace=values.text("namespace")))
+
+
+def _version(ask: Ask, latest: Job, wanted: int) -> Job:
+    """Return one version of a job. Raises Rejected where there is none of that number."""
+    if wanted == latest.version:
+        return latest
+    if not 0 < wanted < latest.version:
+        there = f"1 to {latest.version}" if latest.version > 1 else "1 alone"
+        what = f"There is no version {wanted}" if wanted > 0 else "There is no earlier version"
+        raise Rejected(f"{what} of {short(latest.id)}.", hint=f"Its versions: {there}")
+    return ask.send(calls.job(latest.id, version=wanted))
 
 
 def bare(job: Document) -> Document:
@@ -240,12 +248,7 @@ def bare(job: Document) -> Document:
 
 
 def _document(ask: Ask, values: Values) -> Document:
-    named = job_named(values.text("JOB"), ask.endpoint)
-    return ask.send(calls.job(named, namespace=values.text("namespace"))).document
-
-
-def _versions(ask: Ask, job: str, values: Values) -> dict[int, Job]:
-    return {one.version: one for one in ask.send(calls.versions(job, namespace=values.text("namespace"))).items}
+    return _latest(ask, job_named(values.text("JOB"), ask.endpoint), values).document
 
 
 def _update(ask: Ask, job: Document, what: str) -> None:

@@ -11,11 +11,11 @@ from skrei.cli import inputs, render, render_describe, render_progress, render_r
 from skrei.cli.ask import Ask
 from skrei.cli.autostart import api_for_a_run
 from skrei.cli.exit_codes import NOT_RUN, TIMED_OUT, Ends
-from skrei.cli.flags import flag, one_of, text, texts
+from skrei.cli.flags import flag, one_of, text
 from skrei.cli.grammar import Argument, Command, Values
 from skrei.cli.looks import executions_of, looks
 from skrei.cli.render_jobs import progress_states
-from skrei.cli.run_options import EXIT_CODES, FORCE, ONCE, STAYING
+from skrei.cli.run_options import EXIT_CODES, FORCE, ONCE, STAYING, TEMPLATE
 from skrei.cli.texts import short
 from skrei.errors import ApiError, CommandFailed, Rejected, Unreachable
 from skrei.progress import Progress, best_attempts, of_several_tasks, unit_name
@@ -38,12 +38,6 @@ OUTPUT = replace(
     ),
     names=("--format", "--output", "-o"),
 )
-TEMPLATE = (
-    flag("--no-template", "Read the file as it is: {{ }} means nothing in it."),
-    texts("--template-vars", "K=V", "What {{.K}} in the file stands for; repeat.", "-V"),
-    texts("--template-envs", "REGEX", "Variables of this environment that {{.NAME}} may stand for.", "-E"),
-)
-
 RUN = Command(
     "job run",
     "Submit the job in a file, show its progress and its output, and exit with its program's exit code.",
@@ -77,7 +71,7 @@ def run(values: Values) -> int:
     from skrei.cli.run import run as run_job
 
     try:
-        job = _job(values)
+        job = job_in(values, values.text("FILE"))
     except SkreiError as error:
         raise not_run(error, "job run") from error
     if values.flag("dry-run"):
@@ -134,7 +128,7 @@ def validate(values: Values) -> None:
     from skrei_domain.job import parse_job
 
     warnings: tuple[str, ...] = ()
-    text, name, folder = _read(values)
+    text, name, folder = _read(values, values.text("FILE"))
     job, problems = examine(text, name=name, folder=folder)
     try:
         _, warnings = parse_job(job)
@@ -196,16 +190,17 @@ def _runs(look: Progress) -> bool:
     return look.job.state == "Running" and 0 < states["Running"] == states.total()
 
 
-def _job(values: Values) -> Document:
+def job_in(values: Values, file: str) -> Document:
+    """Return the job in a file, its template filled in as the values say. Raises Rejected."""
     from skrei.jobfile import parse, renamed
 
-    text, name, folder = _read(values)
+    text, name, folder = _read(values, file)
     return renamed(parse(text, name=name, folder=folder), values.text("name"))
 
 
-def _read(values: Values) -> tuple[str, str, Path]:
+def _read(values: Values, file: str) -> tuple[str, str, Path]:
     """Return a job file's text with its template filled in, what to call it, and the folder that its paths start at."""
-    text, name, folder = _text(values.text("FILE"))
+    text, name, folder = _text(file)
     if values.flag("no-template") or "{{" not in text:
         return text, name, folder
     from skrei.template import filled

@@ -162,12 +162,16 @@ def versions(values: Values) -> None:
     """List the versions of a job."""
     with Ask(values.text("api")) as ask:
         named = job_named(values.text("JOB"), ask.endpoint)
-        found = ask.send(calls.versions(named, namespace=values.text("namespace")))
+        page = ask.send(calls.versions(named, namespace=values.text("namespace")))
+        found = page.items
+        while page.next_token:
+            page = ask.send(calls.versions(named, namespace=values.text("namespace"), next_token=page.next_token))
+            found += page.items
     if not Shape.of(values).is_rows:
-        render.document(found.document, Shape.of(values))
+        render.document(page.document | {"Items": [one.document for one in found]}, Shape.of(values))
         return
-    render_jobs.versions(found.items, Shape.of(values))
-    if len(found.items) > 1:
+    render_jobs.versions(found, Shape.of(values))
+    if len(found) > 1:
         render.next_step(f"skrei job rollback {_typed(values)}", "go back to the one before the last")
 
 

@@ -68,6 +68,11 @@ TASK = (
     integer("--timeout", "Seconds for the whole job; 0 is no limit."),
     integer("--queue-timeout", "Seconds to wait for room; 0 is the default."),
 )
+TEMPLATE = (
+    flag("--no-template", "Read the file as it is: {{ }} means nothing in it."),
+    texts("--template-vars", "K=V", "What {{.K}} in the file stands for; repeat.", "-V"),
+    texts("--template-envs", "REGEX", "Variables of this environment that {{.NAME}} may stand for.", "-E"),
+)
 OPTIONS = (*JOB, *TASK, *STAYING)
 EXIT_CODES = (
     "Exit code: the program's (of several partitions the highest); 1 the job failed otherwise, 124 timeout,\n"
