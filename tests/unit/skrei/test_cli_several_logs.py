@@ -1,7 +1,8 @@
 from typing import Any
 
-from skrei.cli.several_logs import chosen, labels_of
+from skrei.cli.several_logs import labels_of
 from skrei.log_query import LogQuery
+from skrei.log_units import chosen
 from skrei.views import Execution
 
 

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Self
 
-from skrei import calls
+from skrei import calls, job_logs
 from skrei.errors import JobFailed, WaitTimeout
 from skrei.follow import follow
 from skrei.job_parts import Endpoint
 from skrei.job_results import AsyncResults
+from skrei.log_query import LogQuery
 from skrei.progress import Progress, best_attempts
 from skrei.rollout import Rollout
 from skrei.tagged import Tagged
@@ -171,20 +172,17 @@ class AsyncJobHandle:
         task: str = "",
         partition: int | None = None,
     ) -> AsyncIterator[LogLine]:
-        """Yield the output; `follow` goes on until the program ends, `only_new` leaves out what was said before.
+        """Yield the output of all partitions and tasks; `follow` goes on until the job ends.
 
-        It is that of one execution: the one that is named, else the latest of `task` and `partition`. `lines`: of what
-        was said before only so many of each stream. Raises LogsFailed, for example for a job that has not begun.
+        Each piece says whose it is: `task`, `partition`, `execution_id`. `task`, `partition` and `execution_id` choose;
+        `only_new` leaves out what was said before, `lines` all of it but so many lines of each stream.
+
+        Raises LogsFailed, for example for a job that has not begun, and at the end where a node could not be asked.
         """
-        return self._client.logs(
-            self.id,
-            execution_id=execution_id,
-            follow=follow,
-            tail=only_new,
-            lines=lines,
-            task=task,
-            partition=partition,
+        query = LogQuery(
+            self.id, execution_id, follow=follow, tail=only_new, lines=lines, task=task, partition=partition
         )
+        return job_logs.of_all(self._client, query)
 
     def results(self, *, execution_id: str = "") -> "AsyncResults":
         """What it left: of every partition that completed, or of one execution whether it counts or not."""

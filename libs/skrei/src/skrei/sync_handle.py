@@ -127,10 +127,12 @@ class JobHandle:
         task: str = "",
         partition: int | None = None,
     ) -> Iterator[LogLine]:
-        """Yield the output; `follow` goes on until the program ends, `only_new` leaves out what was said before.
+        """Yield the output of all partitions and tasks; `follow` goes on until the job ends.
 
-        It is that of one execution: the one that is named, else the latest of `task` and `partition`. `lines`: of what
-        was said before only so many of each stream. Raises LogsFailed, for example for a job that has not begun.
+        Each piece says whose it is: `task`, `partition`, `execution_id`. `task`, `partition` and `execution_id` choose;
+        `only_new` leaves out what was said before, `lines` all of it but so many lines of each stream.
+
+        Raises LogsFailed, for example for a job that has not begun, and at the end where a node could not be asked.
         """
         return self._loop.each(
             self._job.logs(

@@ -324,10 +324,16 @@ class JobDetails:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """Some output: stream 1 is stdout, 2 stderr; the text may be part of a line or several."""
+    """Some output: stream 1 is stdout, 2 stderr; the text may be part of a line or several.
+
+    Of a job's output as a whole each piece says whose it is; of one execution's, who asked for it knows.
+    """
 
     stream: int
     text: str
+    task: str = ""
+    partition: int | None = None
+    execution_id: str = ""
 
 
 def items(documents: Iterable[Document] | None) -> tuple[Document, ...]:

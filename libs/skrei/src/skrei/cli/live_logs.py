@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from skrei.cli.log_frames import frames
@@ -10,7 +11,10 @@ from skrei.errors import LogsFailed, Unreachable
 from skrei.log_query import LogQuery
 
 AGAIN_SECONDS = 0.5
-"""Before a stream that broke is opened again."""
+"""Before a stream that broke is opened again, twice as long each time: its node may be away for longer."""
+LONGEST_AGAIN_SECONDS = 8.0
+TOLD_AT = 2
+"""The failure in a row that is told: one alone may be a connection that broke, and is made again."""
 QUIET_SECONDS = 2.0
 """How long the stream of an execution that has ended may say nothing before its rest is taken from the result."""
 
@@ -18,13 +22,17 @@ QUIET_SECONDS = 2.0
 class LiveLogs(threading.Thread):
     """Shows one execution's output as it comes. A stream that breaks is opened again, and nothing is shown twice.
 
-    One that is not read from its beginning (see `query`) goes on with what comes, where it broke.
+    One that is not read from its beginning (see `query`) goes on with what comes, where it broke. `tell` is told once
+    why nothing comes.
     """
 
-    def __init__(self, endpoint: str, query: LogQuery, told: Told) -> None:
+    def __init__(
+        self, endpoint: str, query: LogQuery, told: Told, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
         super().__init__(name=f"logs {query.execution}", daemon=True)
         self.told = told
         self._endpoint = endpoint
+        self._tell = tell
         self._query = replace(query, follow=True)
         self._over = threading.Event()
         self._connected = threading.Event()
@@ -37,12 +45,16 @@ class LiveLogs(threading.Thread):
 
     def run(self) -> None:
         """Follow the output to its end."""
+        failures = 0
         while not self._over.is_set():
             try:
                 self._stream()
-            except (LogsFailed, Unreachable):
-                # Its node may be away for a moment; what is lost here comes from the result at the end.
-                self._over.wait(AGAIN_SECONDS)
+            except (LogsFailed, Unreachable) as error:
+                # What is lost here comes from the result at the end.
+                failures += 1
+                if failures == TOLD_AT:
+                    self._tell(error.message)
+                self._over.wait(min(AGAIN_SECONDS * 2 ** (failures - 1), LONGEST_AGAIN_SECONDS))
             else:
                 return
 

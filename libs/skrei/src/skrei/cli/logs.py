@@ -9,6 +9,7 @@ from skrei.cli.log_frames import frames
 from skrei.cli.references import job_named, task_named
 from skrei.errors import LogsFailed
 from skrei.log_query import LogQuery
+from skrei.log_units import chosen
 
 MOST_LINES = 10_000
 """Lines before now that can be asked for: what the API gives."""
@@ -69,8 +70,8 @@ def _show_several(ask: Ask, query: LogQuery) -> bool:
         task_named(query.task, job)
     if (job.units <= 1 and not job.per_node) or (query.partition is not None and query.task):
         return False
-    chosen = several_logs.chosen(ask.send(calls.executions(job.id, version=job.version)).items, query)
-    if not (len(chosen) > 1 or query.follow):
+    meant = chosen(ask.send(calls.executions(job.id, version=job.version)).items, query)
+    if not (len(meant) > 1 or query.follow):
         return False
-    several_logs.show(ask, chosen, query, by_node=job.per_node)
+    several_logs.show(ask, meant, query, by_node=job.per_node)
     return True

@@ -13,6 +13,7 @@ from skrei.cli.screen import Screen, Told
 from skrei.cli.texts import short
 from skrei.errors import LogsFailed
 from skrei.log_query import LogQuery
+from skrei.log_units import chosen, speaks
 from skrei.progress import WIDEST
 from skrei.views import Execution
 
@@ -20,23 +21,6 @@ MOST_FOLLOWED = 32
 """Executions whose output is shown live at once, each through a connection of its own; others have their turn later."""
 JOIN_SECONDS = 5.0
 """How long the last words of those that ended may take once the job has."""
-
-
-def chosen(executions: Iterable[Execution], query: LogQuery) -> tuple[Execution, ...]:
-    """Return the newest execution of each unit that a query means, in the order of tasks and partitions."""
-    newest: dict[tuple[str, int], Execution] = {}
-    for one in executions:  # oldest first
-        unit = (task_of(one), one.partition)
-        meant = query.task in ("", unit[0]) and query.partition in (None, unit[1])
-        before = newest.get(unit)
-        if meant and not (before is not None and before.state == "Completed"):
-            newest[unit] = one
-    return tuple(newest[unit] for unit in sorted(newest))
-
-
-def task_of(execution: Execution) -> str:
-    """Return the task that an execution is an attempt of; empty where the API does not say."""
-    return str(execution.document.get("Task") or "")
 
 
 def show(ask: Ask, executions: tuple[Execution, ...], query: LogQuery, *, by_node: bool = False) -> None:
@@ -62,7 +46,7 @@ def show(ask: Ask, executions: tuple[Execution, ...], query: LogQuery, *, by_nod
 
 def labels_of(executions: Iterable[Execution], *, by_node: bool = False) -> dict[tuple[str, int], str]:
     """Return what stands before the lines of each unit: what tells it from the others, and no more."""
-    units = {(task_of(one), one.partition): part_of(one, by_node=by_node) for one in executions}
+    units = {(one.task, one.partition): part_of(one, by_node=by_node) for one in executions}
     tasks = {task for task, _ in units}
     wide = {task for task, partition in units if partition > 0}
     return {
@@ -114,9 +98,12 @@ class _Several:
             self._done.add(one.id)
             if not (old and self.query.tail):
                 self.print_kept(one)
-        elif one.state == "Running" and sum(thread.is_alive() for thread in self._live.values()) < MOST_FOLLOWED:
+        elif speaks(one) and sum(thread.is_alive() for thread in self._live.values()) < MOST_FOLLOWED:
             query = replace(self.query, execution=one.id) if old else replace(self.query, execution=one.id, tail=False)
-            self._live[one.id] = thread = LiveLogs(self.ask.endpoint, query, self._told(one))
+            label = self._label(one)
+            self._live[one.id] = thread = LiveLogs(
+                self.ask.endpoint, query, self._told(one), lambda problem: render.note(f"[{label}] {problem}")
+            )
             thread.start()
 
     def _end(self, executions: tuple[Execution, ...]) -> None:
@@ -145,4 +132,4 @@ class _Several:
         return Told(self.screen, self._label(one))
 
     def _label(self, one: Execution) -> str:
-        return self.labels.get((task_of(one), one.partition)) or part_of(one, by_node=self.by_node)
+        return self.labels.get((one.task, one.partition)) or part_of(one, by_node=self.by_node)
