@@ -1,5 +1,6 @@
 """The API in memory behind a real port, for programs that are started."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,8 @@ from tests.support.fake_api import FakeApi
 
 
 @contextmanager
-def serving(api: FakeApi) -> Iterator[str]:
-    """Serve `api`; yields its address."""
+def serving(api: FakeApi, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve `api`, over TLS where a context is given; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -29,10 +30,12 @@ def serving(api: FakeApi) -> Iterator[str]:
             return
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

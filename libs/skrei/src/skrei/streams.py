@@ -21,6 +21,7 @@ from skrei.errors import EventsFailed, LogsFailed
 from skrei.log_query import LogQuery
 from skrei.progress import PATIENCE_SECONDS
 from skrei.sse import Reader, Sent
+from skrei.trust import context_for, unreachable
 from skrei.views import Event, HistoryItem, LogLine
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ async def logs(client: "AsyncClient", query: LogQuery) -> AsyncIterator[LogLine]
             query.url(client.endpoint),
             max_size=LOG_FRAME_BYTES,
             proxy=proxy,
+            ssl=context_for(client.endpoint),
             open_timeout=CONNECT_SECONDS,
             additional_headers=client.headers(),
         ) as stream:
@@ -48,7 +50,7 @@ async def logs(client: "AsyncClient", query: LogQuery) -> AsyncIterator[LogLine]
     except InvalidHandshake as error:
         raise LogsFailed(f"The API did not open a log stream: {error}.") from error
     except OSError as error:
-        raise client.unreachable() from error
+        raise unreachable(client.endpoint, error) from error
 
 
 async def events(client: "AsyncClient", job_id: str, *, after: int, stay: bool) -> AsyncIterator[Event]:
@@ -70,8 +72,8 @@ async def events(client: "AsyncClient", job_id: str, *, after: int, stay: bool) 
                         return
         except _Busy as busy:
             problem = busy.problem
-        except httpx2.TransportError:
-            problem = client.unreachable()
+        except httpx2.TransportError as error:
+            problem = unreachable(client.endpoint, error)
         except ValueError as error:
             raise EventsFailed("The API sent an event that is none.") from error
         # Who never answered may not be there at all: that is told at once.

@@ -12,7 +12,6 @@ from typing import Any, Self, TypeVar
 import httpx2
 
 from skrei import calls
-from skrei.answers import TIMEOUT_SECONDS
 from skrei.calls import Call
 from skrei.client import AsyncClient
 from skrei.follow import follow
@@ -35,7 +34,7 @@ class Client:
         endpoint: str | None = None,
         *,
         token: str = "",
-        timeout_seconds: float = TIMEOUT_SECONDS,
+        timeout_seconds: float | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._client = AsyncClient(endpoint, token=token, timeout_seconds=timeout_seconds, transport=transport)

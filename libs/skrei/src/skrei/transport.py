@@ -17,7 +17,6 @@ import httpx2
 from skrei.answers import (
     ATTEMPTS,
     CONNECT_SECONDS,
-    TIMEOUT_SECONDS,
     document_of,
     pause_seconds,
     problem_of,
@@ -28,6 +27,7 @@ from skrei.credentials import headers_for
 from skrei.endpoint import API, is_loopback, resolve
 from skrei.errors import Unreachable, closed
 from skrei.tagged import NotModified, Tagged
+from skrei.trust import context_for, limit_seconds, unreachable
 from skrei.views import Document
 from skrei_domain.errors import SkreiError
 
@@ -46,7 +46,7 @@ class Transport:
         endpoint: str | None = None,
         *,
         token: str = "",
-        timeout_seconds: float = TIMEOUT_SECONDS,
+        timeout_seconds: float | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.endpoint = resolve(endpoint, os.environ)
@@ -54,17 +54,20 @@ class Transport:
         self._closed = False
         self.answered = False
         """Whether this API has answered once: then it is worth waiting for."""
-        self._http = httpx2.AsyncClient(
-            base_url=self.endpoint,
-            timeout=httpx2.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
-            transport=transport,
-            trust_env=not is_loopback(self.endpoint),
-        )
+        self._limit = httpx2.Timeout(limit_seconds(self.endpoint, timeout_seconds), connect=CONNECT_SECONDS)
+        self._transport = transport
+        self._http = self._connections(self.endpoint, base_url=self.endpoint)
         # Downloads are opened by what their address holds: nobody behind one is told who asks the API.
-        self._doors = httpx2.AsyncClient(
-            timeout=httpx2.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
-            transport=transport,
+        self._doors: dict[str, httpx2.AsyncClient] = {}
+
+    def _connections(self, url: str, *, base_url: str = "") -> httpx2.AsyncClient:
+        """Return connections to whoever answers at `url`."""
+        return httpx2.AsyncClient(
+            base_url=base_url,
+            timeout=self._limit,
+            transport=self._transport,
             trust_env=not is_loopback(self.endpoint),
+            verify=context_for(self.endpoint, url) or True,
         )
 
     async def __aenter__(self) -> Self:
@@ -79,7 +82,8 @@ class Transport:
         """Close the connections; from now on each call raises Closed."""
         self._closed = True
         await self._http.aclose()
-        await self._doors.aclose()
+        for door in self._doors.values():
+            await door.aclose()
 
     def download(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[httpx2.Response]:
         """Open the address of a result; whatever is answered is the caller's to judge. Raises what HTTPX raises.
@@ -88,7 +92,10 @@ class Transport:
         """
         self._check_open()
         address = httpx2.URL(self.endpoint).join(url)
-        return self._doors.stream("GET", address, headers={"Accept-Encoding": "identity", **headers})
+        host = f"{address.scheme}://{address.host}"
+        if host not in self._doors:
+            self._doors[host] = self._connections(host)
+        return self._doors[host].stream("GET", address, headers={"Accept-Encoding": "identity", **headers})
 
     async def send(self, call: Call[T]) -> T:
         """Send a call and return what it answers. Raises ApiError (and its kinds), NotSkrei or Unreachable."""
@@ -175,15 +182,7 @@ class Transport:
             return Unreachable(
                 f"The API at {self.endpoint} did not answer in time.", hint="Look at the log of `skrei serve`."
             )
-        return self.unreachable()
-
-    def unreachable(self) -> Unreachable:
-        """Return the error of an API that does not answer."""
-        return Unreachable(
-            f"No Skrei API answers at {self.endpoint}.",
-            hint="Start one with `skrei serve`, or name another with --api URL (or SKREI_API_URL).",
-            endpoint=self.endpoint,
-        )
+        return unreachable(self.endpoint, error)
 
 
 def _said(response: httpx2.Response) -> str:

@@ -1,7 +1,6 @@
 """The files of a job's stored results, entry by entry, as they stream in: nothing is unpacked to disk."""
 
 import tarfile
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from http.client import HTTPException
@@ -10,9 +9,9 @@ from urllib.parse import urljoin
 
 from skrei import calls
 from skrei.cli.ask import Ask
+from skrei.cli.doors import opened
 from skrei.cli.references import node_named, task_named
 from skrei.cli.texts import short
-from skrei.endpoint import is_loopback
 from skrei.errors import DownloadFailed, Rejected
 from skrei.job_parts import Result
 from skrei.views import Job
@@ -73,12 +72,11 @@ def kept_results(ask: Ask, job: Job, choice: Choice) -> list[Result]:
     return there
 
 
-def entries(result: Result) -> Iterator[Entry]:
+def entries(endpoint: str, result: Result) -> Iterator[Entry]:
     """Yield what a result holds; the content of one is read before the next is asked for. Raises DownloadFailed."""
-    handlers = [urllib.request.ProxyHandler({})] if is_loopback(result.url) else []
     try:
         with (
-            urllib.request.build_opener(*handlers).open(result.url, timeout=SILENCE_SECONDS) as response,
+            opened(endpoint, result.url, silence_seconds=SILENCE_SECONDS) as response,
             tarfile.open(fileobj=response, mode="r|gz") as archive,
         ):
             for member in archive:

@@ -17,7 +17,6 @@ from urllib.parse import urlencode, urlsplit
 from skrei.answers import (
     ATTEMPTS,
     CONNECT_SECONDS,
-    TIMEOUT_SECONDS,
     document_of,
     not_skrei,
     pause_seconds,
@@ -28,7 +27,7 @@ from skrei.calls import Call
 from skrei.credentials import headers_for
 from skrei.endpoint import API, is_loopback, resolve
 from skrei.errors import Unreachable
-from skrei.profiles import of_endpoint
+from skrei.trust import context_for, limit_seconds, unreachable
 
 MOST_BYTES = 256 * 1024 * 1024
 """Of one answer: above the largest page of the largest specs."""
@@ -40,13 +39,11 @@ Answer = tuple[int, Mapping[str, str], bytes, str]
 class Ask:
     """Asks one API. Belongs to one thread; use it as a context manager, or call `close`."""
 
-    def __init__(self, endpoint: str | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, endpoint: str | None = None, *, timeout_seconds: float | None = None) -> None:
         self.endpoint = resolve(endpoint, os.environ)
         self.date = ""
         """When the last answer was given, by the API's clock, as HTTP writes it."""
-        self._profile = of_endpoint(self.endpoint)
-        wanted = self._profile.timeout_seconds if self._profile is not None else 0.0
-        self._timeout_seconds = wanted or timeout_seconds
+        self._timeout_seconds = limit_seconds(self.endpoint, timeout_seconds)
         self._headers = {"Accept": "application/json", **headers_for(self.endpoint)}
         self._connection: http.client.HTTPConnection | None = None
 
@@ -91,7 +88,7 @@ class Ask:
                 f"The API at {self.endpoint} did not answer in time.", hint="Look at the log of `skrei serve`."
             ) from error
         except OSError as error:
-            raise self._unreachable(error) from error
+            raise unreachable(self.endpoint, error) from error
         except http.client.HTTPException as error:
             raise not_skrei(self.endpoint, "it does not speak HTTP") from error
 
@@ -127,35 +124,8 @@ class Ask:
     def _fresh(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
         if scheme != "https":
             return http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
-        import ssl
-
-        context = ssl.create_default_context()
-        if self._profile is not None and self._profile.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+        context = context_for(self.endpoint)
         return http.client.HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=context)
-
-    def _unreachable(self, error: OSError) -> Unreachable:
-        import ssl
-
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return Unreachable(
-                f"The certificate of {self.endpoint} is not trusted: {error.verify_message}.",
-                hint="Name the file of the authority that signed it in SSL_CERT_FILE.",
-            )
-        if isinstance(error, ssl.SSLError):
-            plain = f"http{self.endpoint.removeprefix('https')}"
-            return Unreachable(f"{self.endpoint} speaks no TLS.", hint=f"Try --api {plain}")
-        return unreachable(self.endpoint)
-
-
-def unreachable(endpoint: str) -> Unreachable:
-    """Return the error of an endpoint where nobody answers."""
-    return Unreachable(
-        f"No Skrei API answers at {endpoint}.",
-        hint="Start one with `skrei serve`, or name another with --api URL (or SKREI_API_URL).",
-        endpoint=endpoint,
-    )
 
 
 def _proxied(endpoint: str) -> bool:
@@ -171,8 +141,9 @@ def _through_proxy(
     import urllib.request
 
     request = urllib.request.Request(url, content, dict(headers), method=method)
+    context = context_for(url[: url.index(API)])
     try:
-        with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
+        with urllib.request.urlopen(request, timeout=timeout_seconds, context=context) as response:
             return response.status, _lowered(response.headers), response.read(MOST_BYTES), response.reason
     except urllib.error.HTTPError as error:
         with error:

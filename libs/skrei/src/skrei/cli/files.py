@@ -72,7 +72,7 @@ def ls(values: Values) -> None:
     with Ask(values.text("api")) as ask:
         job = _job(ask, values, typed)
         kept = kept_results(ask, job, _choice(values))
-    found = [one for each in kept for one in entries(each) if _below(one.path, inside)]
+    found = [one for each in kept for one in entries(ask.endpoint, each) if _below(one.path, inside)]
     if not found:
         raise Rejected(f"The results hold no {inside}.", hint=f"What they hold: skrei job ls {typed}")
     render_results.files(job, found, Shape.of(values))
@@ -95,7 +95,7 @@ def cat(values: Values) -> None:
     screen = Screen(many=False, before=sys.stdout.flush)
     printed = folder = False
     for each in kept:
-        for one in entries(each):
+        for one in entries(ask.endpoint, each):
             if one.path.rstrip("/") != inside:
                 continue
             folder = folder or one.is_folder

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 from skrei.answers import CONNECT_SECONDS, LOG_FRAME_BYTES, log_line_of
-from skrei.cli.ask import unreachable
 from skrei.credentials import headers_for
 from skrei.endpoint import is_loopback
 from skrei.errors import LogsFailed
 from skrei.log_query import LogQuery
+from skrei.trust import context_for, unreachable
 from skrei.views import LogLine
 
 LOOK_SECONDS = 0.5
@@ -31,6 +31,7 @@ def frames(endpoint: str, query: LogQuery) -> Iterator[LogLine | None]:
             query.url(endpoint),
             max_size=LOG_FRAME_BYTES,
             proxy=proxy,
+            ssl=context_for(endpoint),
             open_timeout=CONNECT_SECONDS,
             close_timeout=CLOSE_SECONDS,
             additional_headers=headers_for(endpoint),
@@ -50,4 +51,4 @@ def frames(endpoint: str, query: LogQuery) -> Iterator[LogLine | None]:
     except WebSocketException as error:
         raise LogsFailed(f"The API did not open a log stream: {error}.") from error
     except OSError as error:
-        raise unreachable(endpoint) from error
+        raise unreachable(endpoint, error) from error

@@ -2,15 +2,14 @@
 
 import tarfile
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from urllib.parse import urljoin
 
 from skrei import calls
 from skrei.cli.ask import Ask
+from skrei.cli.doors import opened
 from skrei.cli.screen import REPLACED, Told
-from skrei.endpoint import is_loopback
 from skrei.errors import Conflict, DownloadFailed
 from skrei.views import Execution
 
@@ -33,7 +32,7 @@ def show_rest(ask: Ask, execution: Execution, told: Told, addresses: Mapping[str
     """Show what was not shown yet. `addresses` are those of the results, by execution. Raises DownloadFailed."""
     if needs_result(execution) and execution.id in addresses:
         limit = VERIFIED_BYTES if told.complete else None
-        for stream, start, data in _stored(urljoin(f"{ask.endpoint}/", addresses[execution.id]), limit):
+        for stream, start, data in _stored(ask.endpoint, addresses[execution.id], limit):
             told.rest(stream, start, data)
     else:
         for stream, text in ((1, execution.stdout), (2, execution.stderr)):
@@ -51,13 +50,12 @@ def addresses(ask: Ask, job_id: str) -> dict[str, str]:
     return {result.execution_id: result.url for result in found if result.url}
 
 
-def _stored(url: str, limit_bytes: int | None) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (stream, start, bytes) of the output in the archive at `url`; nothing of one over the limit."""
-    handlers = [urllib.request.ProxyHandler({})] if is_loopback(url) else []
-    opener = urllib.request.build_opener(*handlers)
+def _stored(endpoint: str, address: str, limit_bytes: int | None) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (stream, start, bytes) of the output in the archive at `address`; nothing of one over the limit."""
+    url = urljoin(f"{endpoint}/", address)
     try:
         with (
-            opener.open(url, timeout=SILENCE_SECONDS) as response,
+            opened(endpoint, url, silence_seconds=SILENCE_SECONDS) as response,
             tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as kept,
         ):
             if limit_bytes is not None and (response.length or 0) > limit_bytes:

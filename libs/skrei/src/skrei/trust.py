@@ -1,0 +1,66 @@
+"""Which certificates are taken for an API and how long it may take, as its profile says; and what a refusal tells.
+
+One place for every way to it: calls, streams of output, and downloads.
+"""
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from skrei.answers import TIMEOUT_SECONDS
+from skrei.errors import Unreachable
+from skrei.profiles import of_endpoint
+
+if TYPE_CHECKING:
+    import ssl
+
+
+def context_for(endpoint: str, url: str = "") -> "ssl.SSLContext | None":
+    """Return what judges the certificate of `url` (else of the API itself); None for an address without TLS.
+
+    A profile that does not look at certificates says so of its API's host alone.
+    """
+    address = urlsplit(url or endpoint)
+    if address.scheme not in ("https", "wss"):
+        return None
+    import ssl
+
+    context = ssl.create_default_context()
+    profile = of_endpoint(endpoint)
+    if profile is not None and profile.insecure and address.hostname == urlsplit(endpoint).hostname:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def limit_seconds(endpoint: str, said: float | None) -> float:
+    """Return how long one answer may take: what was said, else what the API's profile says, else the usual."""
+    profile = of_endpoint(endpoint)
+    return said or (profile.timeout_seconds if profile is not None else 0.0) or TIMEOUT_SECONDS
+
+
+def unreachable(endpoint: str, error: BaseException | None = None) -> Unreachable:
+    """Return the error of an API that does not answer; `error` is what the connection said, where it said anything."""
+    return (error and _refused(endpoint, error)) or Unreachable(
+        f"No Skrei API answers at {endpoint}.",
+        hint="Start one with `skrei serve`, or name another with --api URL (or SKREI_API_URL).",
+        endpoint=endpoint,
+    )
+
+
+def _refused(endpoint: str, error: BaseException) -> Unreachable | None:
+    """Return the error of a connection that TLS refused; None where it did not."""
+    import ssl
+
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Unreachable(
+            f"The certificate of {endpoint} is not trusted: {cause.verify_message}.",
+            hint="Name the file of the authority that signed it in SSL_CERT_FILE.",
+            endpoint=endpoint,
+        )
+    if cause is not None and endpoint.startswith("https"):
+        plain = f"http{endpoint.removeprefix('https')}"
+        return Unreachable(f"{endpoint} speaks no TLS.", hint=f"Try --api {plain}", endpoint=endpoint)
+    return None
