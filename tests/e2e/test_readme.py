@@ -79,9 +79,9 @@ def test_the_five_minutes_and_the_same_with_curl_do_what_they_say(docker: Docker
             _until_listed(reader, home / "serve.log", stack)
             told = reader.run(second)
             assert "Completed" in told
-            assert (reader.checkout / "words" / "counts" / "words.txt").exists() or any(
-                (reader.checkout / "words").rglob("words.txt")
-            )
+            fetched = (reader.checkout / "words").rglob("words.txt")
+            places = sorted(str(path.relative_to(reader.checkout)) for path in fetched)
+            assert places == [f"words/{partition}/counts/words.txt" for partition in range(4)]
             told = reader.run(
                 "export PATH=$PWD/.venv/bin:$PATH\n" + curl.replace("curl -s $API/jobs/words/results", POLL)
             )

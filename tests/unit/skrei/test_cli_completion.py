@@ -93,6 +93,20 @@ def test_bash_completes_from_its_script(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["describe diff", "modified_at"], done.stderr
 
 
+EVIL = ("yankee;touch${IFS}pwned;", "a b", "$(id)", "`id`", "-rf", "--token-file=x", "a\\b", "ä", "a/b", "", "a\nb")
+
+
+def test_what_others_have_named_so_that_it_would_do_something_is_offered_by_its_id(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [job(ID=f"j-{number}", Name=name) for number, name in enumerate([*EVIL, "web.1_x-y"])]
+    with serving(FakeApi({"GET /api/v1/orchestrator/jobs": {"NextToken": "", "Items": jobs}})) as url:
+        monkeypatch.setenv("SKREI_API_URL", url)
+        assert complete(["describe", ""]) == 0
+    told = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == [":none", *(f"j-{number}" for number in range(len(jobs))), "web.1_x-y", "-"]
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
 def test_bash_puts_nothing_on_the_line_that_means_more_than_a_word(tmp_path: Path) -> None:
     evil = "yankee;touch${IFS}pwned;"

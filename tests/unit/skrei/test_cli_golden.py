@@ -26,14 +26,22 @@ NODE = "n-0a1b2c3d-0000-4000-8000-000000000000"
 SKREI = str(Path(sys.executable).with_name("skrei"))
 
 FAILED = {"Stdout": "half\n", "stderr": "\x1b[31mno such file\x1b[0m\n", "ExitCode": 3}
+RECORDED = {"JobVersion": 2, "Revision": 7, "ModifyTime": 1755600003000000000}
 EXECUTIONS = [
     execution(
-        1, 0, 9, NodeID=NODE, RunOutput=FAILED, State="Completed", PublishedResult={"Type": "skrei", "Params": {}}
+        1,
+        0,
+        9,
+        **RECORDED,
+        NodeID=NODE,
+        RunOutput=FAILED,
+        State="Completed",
+        PublishedResult={"Type": "skrei", "Params": {}},
     ),
-    execution(2, 1, 6, NodeID=NODE, State="Running"),
+    execution(2, 1, 6, **RECORDED, NodeID=NODE, State="Running"),
 ]
 HISTORY = [
-    event(1, "Job submitted"),
+    event(1, "Job submitted") | {"JobVersion": 2},
     event(2, "Requested execution on n-0a1b2c3d", EXECUTIONS[0]["ID"], NodeID=NODE),
     event(3, "the image has no such program", EXECUTIONS[0]["ID"], IsError="true"),
 ]
@@ -205,6 +213,7 @@ def check(name: str, text: str) -> None:
         ("results-of-one-node.csv", "job results everywhere --node box -o csv"),
         ("executions.txt", f"job executions {ID}"),
         ("executions.csv", f"job executions {ID} -o csv"),
+        ("history.csv", f"job history {ID} -o csv"),
         ("history.txt", f"job history {ID}"),
         ("versions.txt", f"job versions {ID}"),
         ("diff.txt", f"job diff {CHANGED}"),

@@ -1,4 +1,5 @@
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,12 @@ from tests.support.served_api import serving
 
 JOBS = "/api/v1/orchestrator/jobs"
 ID = job()["ID"]
+SAYS_ONE = """
+from skrei.cli import live_logs, main
+from skrei.views import LogLine
+live_logs.frames = lambda *_: iter([None, LogLine(1, "one")])
+main.main()
+"""
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -79,6 +86,24 @@ def test_a_job_is_submitted_followed_and_its_output_shown(run: Run, api: FakeApi
     assert f"skrei get {ID[:10]}" in out
     assert "Job submitted" in err
     assert "Warning: job ID is ignored" in err
+
+
+def test_a_job_of_many_parts_says_where_their_output_is(run: Run, api: FakeApi, job_file: Path) -> None:
+    api.answers |= answers_of_a_job("Completed", *(execution(number, number) for number in range(5)))
+    out = run("job", "run", str(job_file))[1]
+    assert f"What its 5 partitions said: skrei logs {ID[:10]}" in out
+
+
+def test_who_stops_reading_is_told_that_the_job_goes_on(run: Run, api: FakeApi, job_file: Path) -> None:
+    """The reader of standard output is gone before anything is said."""
+    api.answers |= answers_of_a_job("Running", execution(1, state=6))
+    command = [sys.executable, "-c", SAYS_ONE, "job", "run", "--follow", str(job_file)]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as nobody:
+        done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.returncode == 141
+    assert f"the job goes on: skrei logs -f {ID[:10]}, skrei stop {ID[:10]}" in done.stderr
 
 
 @pytest.mark.row("7.1/exit-codes", "3.5/printed")

@@ -76,10 +76,11 @@ async def test_several_results_lie_together_with_their_output_joined_in_order(tm
 
 @pytest.mark.row("6.3/names-of-several-partitions")
 async def test_what_cannot_lie_together_keeps_a_folder_for_each_partition(tmp_path: Path) -> None:
-    api, _ = api_of(archive(stdout="0", words__top="a"), archive(stdout="1", words__top="b"), archive(stdout="2"))
+    api, _ = api_of(archive(stdout="0", words__top="a"), archive(stdout="1", words__top="b"), archive(stdout="2"),
+                    archive(stdout="3", words__top="c"))  # fmt: skip
     got = await fetched(api, tmp_path / "out")
-    assert names_below(tmp_path / "out") == ["0/words/top", "1/words/top", "stdout"]
-    assert (tmp_path / "out/stdout").read_text() == "012"
+    assert names_below(tmp_path / "out") == ["0/words/top", "1/words/top", "3/words/top", "stdout"]
+    assert (tmp_path / "out/stdout").read_text() == "0123"
     assert got.clashes == ("words/top",)
     assert got.partitions["1"] == tmp_path / "out" / "1"
 

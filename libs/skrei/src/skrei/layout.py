@@ -90,7 +90,7 @@ def clashing(folders: Sequence[Path], *, folds: bool = False) -> list[str]:
             if name in STREAMS:
                 continue
             owner, was_folder = first.setdefault(key(name), (number, is_folder))
-            if owner != number and not (is_folder and was_folder):
+            if owner != number and not (is_folder and was_folder) and name not in found:
                 found.append(name)
                 if len(found) == SHOWN_NAMES:
                     return found

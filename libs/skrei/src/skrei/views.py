@@ -148,6 +148,11 @@ class Execution:
         return str(self.document.get("Task") or "")
 
     @property
+    def version(self) -> int:
+        """Which version of its job it is an attempt of; 0 where the API does not say."""
+        return int(self.document.get("JobVersion") or 0)
+
+    @property
     def image_digest(self) -> str:
         """What exactly ran, `repository@sha256:…` or an image's id; empty where the API does not say."""
         return str(self.document.get("ImageDigest") or "")

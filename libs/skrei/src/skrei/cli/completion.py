@@ -5,6 +5,7 @@ too, else `:none`, then a line for each candidate, with its meaning behind a tab
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,9 @@ ASK_SECONDS = 1.0
 """For an API to name jobs: whoever presses a key waits."""
 MOST_NAMED = 50
 """Jobs that are named: the newest."""
+
+NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9._-]*")
+"""Names that are offered: no shell reads anything else into them. What is named otherwise is offered by its id."""
 
 COMPLETION = Command(
     "completion",
@@ -115,13 +119,20 @@ def complete(words: Sequence[str]) -> int:
     """Print what may stand where the last of `words` is being typed; nothing that goes wrong is told."""
     *before, current = _joined(words or [""])
     try:
-        found = answer(before, current, lambda kind: _asked(kind, before))
+        found = answer(before, current, lambda kind: (one for one in _asked(kind, before) if is_name(one[0])))
     except (SkreiError, OSError):
         found = Answer()
     lines = [":file" if found.files else ":none"]
-    lines += [f"{clean(word)}\t{clean(meaning)}" if meaning else clean(word) for word, meaning in found.candidates]
+    for word, meaning in found.candidates:
+        told = " ".join(clean(meaning).split())  # a name with an end of line in it would be a candidate of its own
+        lines.append(f"{clean(word)}\t{told}" if told else clean(word))
     render.output_text("".join(f"{line}\n" for line in lines))
     return 0
+
+
+def is_name(word: str) -> bool:
+    """Return whether a word that others have chosen may be put on somebody's command line."""
+    return word == "-" or NAME.fullmatch(word) is not None
 
 
 def _joined(words: Sequence[str]) -> list[str]:
@@ -160,7 +171,7 @@ def _asked(kind: str, words: Sequence[str]) -> Iterator[Candidate]:
         for job in ask.send(replace(calls.jobs(limit=MOST_NAMED), repeatable=False)).items:
             named = job.name if job.name != job.id else ""
             yield short(job.id), f"{named} {job.state}".strip()
-            if named and not set(named) & set(" \t\n"):
+            if named:
                 yield named, f"{short(job.id)} {job.state}"
     yield "-", "the last one"
 

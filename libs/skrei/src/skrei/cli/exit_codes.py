@@ -8,6 +8,7 @@
 | 124 | it took longer than a timeout allowed |
 | 125 | it could not be run: a wrong call, no API, no node for it, no such image or module, an input that is not there |
 | 130 | Ctrl+C: the job goes on, or was stopped by a second one |
+| 141 | who read the output has gone (`| head`), as a shell tells it of any program; the job goes on |
 """
 
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from collections.abc import Iterable
 from skrei.progress import best_attempts
 from skrei.views import Execution, HistoryItem, Job
 
-FAILED, MISUSED, TIMED_OUT, NOT_RUN, INTERRUPTED = 1, 2, 124, 125, 130
+FAILED, MISUSED, TIMED_OUT, NOT_RUN, INTERRUPTED, UNREAD = 1, 2, 124, 125, 130, 141
 
 TIMEOUTS = frozenset({"execution-timeout", "total-timeout", "timeout"})
 """Error codes of attempts whose time was over."""

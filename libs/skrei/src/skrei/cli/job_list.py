@@ -2,6 +2,7 @@
 
 from skrei import calls
 from skrei.cli import render, render_jobs
+from skrei.cli.again import next_page
 from skrei.cli.ask import Ask
 from skrei.cli.flags import TABLE, flag, page, text, texts
 from skrei.cli.grammar import Command, Values
@@ -42,6 +43,8 @@ def _list(values: Values) -> bool:
             )
         )
     render_jobs.jobs(found, Shape.of(values))
+    if found.next_token and Shape.of(values).is_rows:
+        render.note(f"More: {next_page(LIST, values, found.next_token)}")
     if found.items:
         render.next_step(f"skrei describe {short(found.items[0].id)}", "everything about one of them")
     else:

@@ -151,6 +151,9 @@ def finish(last: Progress) -> None:
     parts = best_attempts(last.executions)
     if len(parts) <= MOST_SHOWN:
         render_describe.job_output(parts, by_node=job.per_node)
+    else:
+        of = "nodes" if job.per_node else "partitions"
+        render.line(f"What its {len(parts)} {of} said: skrei logs {short(job.id)}")
     for one in parts:
         if one.exit_code:
             which = unit_name(one, named=of_several_tasks(parts), by_node=job.per_node)

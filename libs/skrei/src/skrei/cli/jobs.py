@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 from skrei import calls
 from skrei.cli import render, render_describe, render_jobs
+from skrei.cli.again import next_page
 from skrei.cli.ask import Ask
 from skrei.cli.flags import JOB, LAST, NAMESPACE, PRETTY, TABLE, VERSION, flag, one_of, page, text
 from skrei.cli.grammar import Command, Values
@@ -126,7 +127,7 @@ def _executions(values: Values) -> bool:
         return False
     render_jobs.executions(found.items, Shape.of(values))
     if found.next_token:
-        render.note(f"More: skrei job executions {_typed(values)} --next-token {found.next_token}")
+        render.note(f"More: {next_page(EXECUTIONS, values, found.next_token)}")
     elif found.items:
         render.next_step(f"skrei logs {_typed(values)} -e {found.items[-1].id}", "what one of them said")
     return False
@@ -153,7 +154,7 @@ def history(values: Values) -> None:
         return
     render_jobs.history(found.items[::-1] if values.flag("order-reversed") else found.items, Shape.of(values))
     if len(found.items) == limit and found.next_token:
-        render.note(f"More: skrei job history {_typed(values)} --next-token {found.next_token}")
+        render.note(f"More: {next_page(HISTORY, values, found.next_token)}")
     else:
         render.next_step(f"skrei describe {_typed(values)}", "how it stands now")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from skrei import calls
 from skrei.cli import render, render_nodes
+from skrei.cli.again import next_page
 from skrei.cli.ask import Ask
 from skrei.cli.flags import OBJECT, TABLE, flag, one_of, page, text, texts
 from skrei.cli.grammar import Argument, Command, Misuse, Option, Values
@@ -94,7 +95,7 @@ def _list(values: Values) -> bool:
         )
     render_nodes.nodes(found, Shape.of(values), groups)
     if found.next_token:
-        render.note(f"More: skrei node list --next-token {found.next_token}")
+        render.note(f"More: {next_page(LIST, values, found.next_token)}")
     elif found.items:
         render.next_step(f"skrei node describe {found.items[0].id}", "everything about one of them")
     return False

@@ -10,7 +10,7 @@ import sys
 from typing import IO, TYPE_CHECKING, Any
 
 from skrei.cli.shape import PLAIN_TABLE, Shape
-from skrei.cli.texts import clean, columns, harmless, separated
+from skrei.cli.texts import clean, columns, escaped, harmless, separated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,7 +62,7 @@ def document(found: Document, shape: Shape) -> None:
     """Print a document of the API for a program, with the version of its shape."""
     shaped = {"apiVersion": API_VERSION} | found
     if shape.output == "yaml":
-        print(file_text(shaped), end="")
+        _print_yaml(shaped)
     else:
         _print_json(shaped, pretty=shape.pretty)
 
@@ -72,20 +72,28 @@ def job_file(job: Document, output: str) -> None:
     if output == "json":
         _print_json(job)
     else:
-        print(file_text(job), end="")
+        _print_yaml(job)
+
+
+def _print_yaml(found: Document) -> None:
+    text = file_text(found)
+    if sys.stdout.isatty() and escaped(text) != text:
+        text = file_text(found, plain=True)
+    print(text, end="")
 
 
 def _print_json(found: Document, *, pretty: bool = True) -> None:
     import json
 
-    print(json.dumps(found, indent=2 if pretty else None, ensure_ascii=False))
+    text = json.dumps(found, indent=2 if pretty else None, ensure_ascii=False)
+    print(escaped(text) if sys.stdout.isatty() else text)
 
 
-def file_text(found: Document) -> str:
-    """Return a document as YAML."""
+def file_text(found: Document, *, plain: bool = False) -> str:
+    """Return a document as YAML; `plain`: in ASCII alone, what is not of it escaped."""
     import yaml
 
-    text: str = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(found, sort_keys=False, allow_unicode=not plain)
     return text
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from skrei.cli import render
 from skrei.cli.shape import PLAIN_TABLE, Shape
-from skrei.cli.texts import ago, clock, moment, short, with_next_step
+from skrei.cli.texts import ago, clock, instant, moment, short, with_next_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,6 @@ def jobs(page: Page[Job], shape: Shape) -> None:
         for job in page.items
     )
     render.table(("CREATED", "ID", "NAME", "ENGINE", "TYPE", "STATE"), rows, shape)
-    if page.next_token:
-        render.note(f"More: skrei job list --next-token {page.next_token}")
 
 
 def versions(found: Sequence[Job], shape: Shape) -> None:
@@ -53,20 +51,46 @@ def executions(found: Sequence[Execution], shape: Shape = PLAIN_TABLE) -> None:
             execution_state(one),
             one.desired,
             _exit_code(one),
+            str(one.version or ""),
+            str(one.revision or ""),
             when(one.created, shape),
+            when(one.modified, shape),
             f"{max((one.modified - one.created).total_seconds(), 0):.2f} s" if one.is_terminal else "",
             one.message,
         )
         for one in found
     )
-    heads = ("PARTITION", "NODE", "STATE", "DESIRED", "EXIT", "CREATED", "TOOK", "MESSAGE")
+    heads = (
+        "PARTITION",
+        "NODE",
+        "STATE",
+        "DESIRED",
+        "EXIT",
+        "JOB VERSION",
+        "REV.",
+        "CREATED",
+        "MODIFIED",
+        "TOOK",
+        "MESSAGE",
+    )
     render.table(("ID", *(("TASK",) if named else ()), *heads), rows, shape)
 
 
 def history(found: Sequence[HistoryItem], shape: Shape = PLAIN_TABLE) -> None:
     """Print history as a table."""
-    rows = ((clock(item.at), item.level, _subject(item, shape), item.topic, item.message) for item in found)
-    render.table(("TIME", "LEVEL", "EXECUTION", "TOPIC", "EVENT"), rows, shape)
+    full = shape.wide or shape.output == "csv"
+    rows = (
+        (
+            instant(item.at) if full else clock(item.at),
+            item.level,
+            str(item.version or ""),
+            _subject(item, shape),
+            item.topic,
+            item.message,
+        )
+        for item in found
+    )
+    render.table(("TIME", "LEVEL", "JOB VERSION", "EXECUTION", "TOPIC", "EVENT"), rows, shape)
 
 
 def job_state(job: Job) -> str:

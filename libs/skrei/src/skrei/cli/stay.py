@@ -4,6 +4,8 @@ Nothing here knows the engine. What belongs to the job goes to standard output a
 this program has to say of it goes to standard error only.
 """
 
+import os
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from skrei.cli import render, render_run
 from skrei.cli.ask import Ask
-from skrei.cli.exit_codes import INTERRUPTED, TIMED_OUT, Ends
+from skrei.cli.exit_codes import INTERRUPTED, TIMED_OUT, UNREAD, Ends
 from skrei.cli.jobs import stop_job
 from skrei.cli.looks import executions_of, looks
 from skrei.cli.screen import Screen, Told
@@ -46,6 +48,7 @@ class Stay:
     _placed: set[str] = field(default_factory=set)
     _partitions: dict[tuple[str, int], str] = field(default_factory=dict)
     _named: bool = False
+    _ended: bool = False
     _by_node: bool = False
 
     def until_end(self) -> int:
@@ -62,8 +65,18 @@ class Stay:
         except KeyboardInterrupt:
             status.clear()
             return leave(self.ask, self.job_id)
+        except BrokenPipeError:  # whoever read the output has gone (`| head`)
+            status.clear()
+            return self._unread()
         finally:
             self._screen.close()
+
+    def _unread(self) -> int:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere, also at exit
+        job = short(self.job_id)
+        if not self._ended:
+            render.note(f"Nobody reads the output any more; the job goes on: skrei logs -f {job}, skrei stop {job}")
+        return UNREAD
 
     def _watch(self, status: "render_run.Status") -> Progress:
         until = time.monotonic() + self.timeout_seconds if self.timeout_seconds else None
@@ -76,6 +89,7 @@ class Stay:
             if self._screen.broken is not None:
                 raise self._screen.broken
             if look.job.is_terminal:
+                self._ended = True
                 return look
             if until is not None and time.monotonic() > until:
                 raise CommandFailed(

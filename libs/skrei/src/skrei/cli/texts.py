@@ -6,8 +6,12 @@ from datetime import UTC, datetime
 _LAYOUT = frozenset(b"\t\n\r")
 _SHOWN = {code: f"^{chr(code ^ 64)}" for code in [*range(32), 127] if code not in _LAYOUT}
 _SHOWN |= {code: f"\\x{code:02x}" for code in range(128, 160)}
+_BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""What turns the order of what follows around: a name could show as another."""
+_SHOWN |= {code: f"\\u{code:04x}" for code in _BIDI}
 """Control characters as `cat -v` shows them."""
-_CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if code not in {9, 10}}
+_CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160), *_BIDI] if code not in {9, 10}}
+_ESCAPED = {code: f"\\u{code:04x}" for code in [*range(127, 160), *_BIDI]}
 
 
 NO_NODE = "available: 0, suitable: 0."
@@ -37,6 +41,11 @@ def harmless(text: str) -> str:
     return text.translate(_SHOWN)
 
 
+def escaped(json_text: str) -> str:
+    """Return JSON that means the same and in which nothing speaks to a terminal, or turns what is read around."""
+    return json_text.translate(_ESCAPED)
+
+
 def short(id_: str) -> str:
     """Return the first ten characters of an id made by Skrei (`j-1a2b3c4d`); other names stay whole."""
     return id_[:10] if len(id_) == 38 and id_[1] == "-" else id_
@@ -56,6 +65,11 @@ def ago(at: datetime) -> str:
 def moment(at: datetime) -> str:
     """Return a time in UTC, to the second, as programs read it; an absent time is empty."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if at.timestamp() > 0 else ""
+
+
+def instant(at: datetime) -> str:
+    """Return a time in UTC, to the millisecond, as programs read it."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
 
 
 def clock(at: datetime) -> str:
