@@ -6,8 +6,6 @@ from skrei.log_query import LogQuery
 from skrei.views import Execution
 from skrei_domain.lifecycle import NUMBERS, ExecutionState
 
-RUNNING = NUMBERS[ExecutionState.RUNNING]
-
 
 def chosen(executions: Iterable[Execution], query: LogQuery) -> tuple[Execution, ...]:
     """Return the newest execution of each unit that a query means, in the order of tasks and partitions."""
@@ -23,4 +21,7 @@ def chosen(executions: Iterable[Execution], query: LogQuery) -> tuple[Execution,
 
 def speaks(execution: Execution) -> bool:
     """Return whether an execution has output to follow: it runs, or did when its node was last heard of."""
-    return execution.state in ("Running", "Stopping", "Unknown") and execution.state_number >= RUNNING
+    return (
+        execution.state in ("Running", "Stopping", "Unknown")
+        and execution.state_number >= NUMBERS[ExecutionState.RUNNING]
+    )
