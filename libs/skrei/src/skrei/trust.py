@@ -40,7 +40,8 @@ def limit_seconds(endpoint: str, said: float | None) -> float:
 
 def unreachable(endpoint: str, error: BaseException | None = None) -> Unreachable:
     """Return the error of an API that does not answer; `error` is what the connection said, where it said anything."""
-    return (error and _refused(endpoint, error)) or Unreachable(
+    refused = _refused(endpoint, error) if error is not None else None
+    return refused or Unreachable(
         f"No Skrei API answers at {endpoint}.",
         hint="Start one with `skrei serve`, or name another with --api URL (or SKREI_API_URL).",
         endpoint=endpoint,
