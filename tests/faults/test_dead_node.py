@@ -44,21 +44,41 @@ def shipped(stack: LiveStack) -> list[Path]:
 
 
 @pytest.mark.row("12/dead-node-logs")
-def test_what_a_killed_node_had_said_can_be_read() -> None:
+def test_what_a_killed_node_had_said_can_be_read(tmp_path: Path) -> None:
     with live_stack() as stack:
         job_id = stack.submit(talking_job())
         stack.wait_until(lambda: shipped(stack), 30, "something was sent")
+        two_id = stack.submit(talking_job(Count=2))
+        stack.wait_until(lambda: len(shipped(stack)) == 3, 30, "all three sent something")
         agent = stack.pid("agent")
         os.kill(stack.process.pid, signal.SIGSTOP)  # nobody starts it again
         try:
             os.kill(agent, signal.SIGKILL)
             read = logs(stack, job_id)
+            out, told = followed(stack, two_id, tmp_path, until="does not answer", times=2)
         finally:
             os.kill(stack.process.pid, signal.SIGCONT)
     assert read.stdout.startswith("talking\ntalking\n")
     assert "does not answer: this is what it had sent until" in read.stderr
     assert read.returncode == 1
+    assert out.count("talking\n") >= 2
+    assert sorted(line[:3] for line in told.splitlines() if "does not answer" in line) == ["[0]", "[1]"]
 
 
-def talking_job() -> dict[str, Any]:
-    return module_job(bytes(wasmtime.wat2wasm(TALKER)))
+def followed(stack: LiveStack, job_id: str, folder: Path, *, until: str, times: int) -> tuple[str, str]:
+    """Leave `skrei logs -f` once it has said that on standard error so often; return what it said on each."""
+    command = [Path(sys.executable).with_name("skrei"), "logs", "-f", job_id, "--api", stack.state()["api_url"]]
+    out, err = folder / "out", folder / "err"
+    with out.open("wb") as said, err.open("wb") as told:
+        reader = subprocess.Popen(command, stdout=said, stderr=told)
+    try:
+        stack.wait_until(lambda: err.read_text().count(until) >= times, 60, f"{until!r} is told {times} times")
+    finally:
+        reader.terminate()
+        reader.wait(30)
+    return out.read_text(), err.read_text()
+
+
+def talking_job(**more: Any) -> dict[str, Any]:
+    made = module_job(bytes(wasmtime.wat2wasm(TALKER)))
+    return made | {"Job": made["Job"] | more}
