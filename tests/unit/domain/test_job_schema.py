@@ -32,6 +32,7 @@ BEYOND = (
     "partitions",
     "seen before",  # two inputs at one target, two tasks of one name: no schema says that
     "that is not also at",
+    "a name that makes another variable",
     "at least ExecutionTimeout + QueueTimeout",
     "none unless Network.Type",
     "0 with Network.Type Host",

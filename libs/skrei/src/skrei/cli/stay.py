@@ -74,7 +74,7 @@ class Stay:
     def _unread(self) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere, also at exit
         job = short(self.job_id)
-        if not self._ended:
+        if not self._ended and not self.quiet:
             render.note(f"Nobody reads the output any more; the job goes on: skrei logs -f {job}, skrei stop {job}")
         return UNREAD
 
