@@ -103,3 +103,8 @@ def test_a_callers_trace_goes_on_and_what_is_none_is_replaced() -> None:
         fresh = traceparent(bad)
         assert fresh != bad
         assert traceparent(fresh) == fresh
+
+
+def test_a_name_that_no_address_can_hold_is_warned_of() -> None:
+    _, warnings, *_ = read_submission(body(Job=JOB | {"name": "team/night"}))
+    assert warnings == ('Name: "team/night" has a slash, which parts an address: use the job\'s id in addresses',)

@@ -58,6 +58,8 @@ def read_asked(body: object, namespace: str = "") -> Asked:
     if not isinstance(force, bool):
         raise Invalid(f"Force: {show(force)}; allowed: true or false")
     spec, warnings = parse_job(job)
+    if "/" in spec.name:
+        warnings += (f"Name: {show(spec.name)} has a slash, which parts an address: use the job's id in addresses",)
     return Asked(spec, warnings, token, force, digest([body, namespace]) if token else "")
 
 
