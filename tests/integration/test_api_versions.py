@@ -292,7 +292,7 @@ async def test_versions_with_much_inline_data_come_in_smaller_pages(api: Api, mo
     assert second["NextToken"] == ""
 
 
-@pytest.mark.row("12/paging")
+@pytest.mark.row("1.5/executions", "12/paging")
 async def test_executions_come_in_pages(api: Api) -> None:
     job_id = await api.submit(Name="mine", Count=5)
     made = [await api.rows.execution(job_id, partition=number) for number in range(5)]
