@@ -240,3 +240,20 @@ class Overtaken:
             theirs = NewVersion("j-0001", row["version"], f"v-9{self.times}", spec.spec, spec.spec_json, "them")
             await write_versions(self._real, [theirs])
         return await self._real.fetch(query, *values)
+
+
+async def test_a_hint_says_of_a_service_what_its_row_does(db: asyncpg.Connection) -> None:
+    """A leader that had let the job go learns from the hint alone what to go back to, and what is not to be kept."""
+    service = named(1, type="service")
+    await submit_many(db, [service])
+    await db.execute("UPDATE jobs SET state = 'Running', good_version = 1, progress = 1, paused = true")
+    await stop_job(db, "j-0001", reason="", actor="me")
+    for number, force, anew in ((2, True, 2), (3, False, 2)):
+        again = replace(named(number, type="service", count=number), force=force)
+        again = replace(again, spec=service.spec, spec_json=service.spec_json) if force else again
+        (answer,) = await submit_many(db, [again])
+        assert isinstance(answer, Submitted)
+        assert answer.hinted is not None
+        assert (answer.hinted.version, answer.hinted.good_version, answer.hinted.anew) == (number, 1, anew)
+        row = await db.fetchrow("SELECT good_version, anew, progress, progress_at, paused FROM jobs")
+        assert tuple(row) == (1, anew, 0, None, False), "a new version has all of its time"
