@@ -20,6 +20,7 @@ from skrei_compute_agent.events import (
     HelloDue,
     Instruction,
     Kill,
+    LinkLost,
     NotAdopted,
     Noted,
     Publish,
@@ -38,6 +39,7 @@ from skrei_compute_agent.events import (
     Uploaded,
     UploadFailed,
 )
+from skrei_compute_agent.held import Phase
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, Fact, HelloReply, Problem, ResultRef
 from skrei_domain.node import Gpu
@@ -189,13 +191,20 @@ class Node(RuleBasedStateMachine):
         self.boot()
         self.settle()
 
-    @rule(target=executions, restarts=st.integers(0, 2), fetches=st.booleans(), gpus=st.integers(0, 2))
-    def run(self, restarts: int, fetches: bool, gpus: int) -> str:
+    @rule(
+        target=executions,
+        restarts=st.integers(0, 2),
+        fetches=st.booleans(),
+        gpus=st.integers(0, 2),
+        kind=st.sampled_from(["batch", "service"]),
+    )
+    def run(self, restarts: int, fetches: bool, gpus: int, kind: str) -> str:
         execution_id = f"e-{len(self.commanded)}"
         self.commanded[execution_id] = restarts
         needs = {"CPU": "100m", "Memory": "100Mb", "GPU": str(gpus)}
         task = a_task(InputSources=[LOCAL] if fetches else [], Resources=needs)
-        self.queue.append(self.agent.command(a_run(execution_id, task=task, local_restarts=restarts, **TIMEOUTS)))
+        order = {"task": task, "job_type": kind, "local_restarts": restarts, **TIMEOUTS}
+        self.queue.append(self.agent.command(a_run(execution_id, **order)))
         return execution_id
 
     @rule(execution_id=executions)
@@ -289,6 +298,10 @@ class Node(RuleBasedStateMachine):
         self.queue.append(self.agent.turn(Fingerprinted(an_info(gpus=self.here))))
 
     @rule()
+    def the_link_goes(self) -> None:
+        self.queue.append(self.agent.turn(LinkLost()))
+
+    @rule()
     def the_link_returns(self) -> None:
         self.post(HelloDue())
 
@@ -306,6 +319,10 @@ class Node(RuleBasedStateMachine):
         """What outlived the agent is gone, too."""
         self.containers.clear()
         self.boot()
+
+    def resting(self) -> list[str]:
+        held = [self.agent.machine.held(execution_id) for execution_id in self.commanded]
+        return [each.execution_id for each in held if each is not None and each.phase is Phase.RESTING]
 
     def sweep(self) -> None:
         """What `service` does each minute: the engine removes what the machine does not hold."""
@@ -342,6 +359,8 @@ class Node(RuleBasedStateMachine):
             for execution_id in sorted(self.running):
                 self.running.discard(execution_id)
                 self.post(Exited(execution_id, exit_code=0))
+            for execution_id in sorted(self.resting()):
+                self.post(TimerFired(execution_id, Timer.RESTART))
             for execution_id in sorted(self.uploading):
                 self.uploading.discard(execution_id)
                 self.post(Uploaded(execution_id, "receipt"))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from skrei_compute_agent.events import LinkLost
 from skrei_domain.job import JobSpec
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState, JobState
@@ -297,6 +298,8 @@ class Cluster:
         self.tell(f"{node.id} is cut off for {seconds:.0f} s")
         self.network.cut(node.id, self.agenda.now + seconds)
         if self.rng.random() < 0.7:  # else the connection outlives the cut: nobody notices a reconnect
+            if node.process is not None:
+                node.process.post(LinkLost())
             self.agenda.after(seconds + 0.01, lambda: node.process.reconnected() if node.process else None)
 
     def shift(self, node: SimNode) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,17 @@ def test_each_start_has_its_own_folders(folders: Folders) -> None:
     latest = folders.latest("e-1")
     assert latest is not None
     assert latest.stdout == second.stdout
+
+
+def test_of_what_starts_again_and_again_the_last_two_starts_are_kept(folders: Folders, tmp_path: Path) -> None:
+    for _ in range(5):
+        for path in (made := folders.make("e-1", inputs=1)).inputs:
+            path.mkdir()
+    folders.make("e-2")
+    folders.close()
+    kept = {path.name for path in (tmp_path / "executions").iterdir()}
+    assert kept == {"e-1~4", "e-1~4.0", "e-1~5", "e-1~5.0", "e-2~1"}
+    assert folders.latest("e-1") == replace(made, inputs=())
 
 
 def test_what_is_dropped_goes_with_every_start_and_every_input(folders: Folders, tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ async def test_what_was_submitted_is_there_after_a_restart(journal: Journal, tmp
         changed_at=AT,
         devices=("GPU-1", "GPU-2"),
         ports=(PortObserved(name="web", host="127.0.0.1", port=20_000, target=80),),
+        falls=5,
+        fell_at=AT,
     )
     rows = (PutMeta(Meta("n-made", 1, 2, 3, 4, "b-1")), PutKnown(known), a_fact(5))
     await write(journal, *rows)
@@ -117,7 +119,9 @@ async def test_a_journal_of_a_later_version_is_refused(journal: Journal, tmp_pat
 
 async def test_a_journal_of_an_earlier_version_is_lifted_and_keeps_what_it_holds(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "journal.sqlite")
-    younger = "".join(f"ALTER TABLE executions DROP COLUMN {name};" for name in ("devices", "ended", "ports"))
+    younger = "".join(
+        f"ALTER TABLE executions DROP COLUMN {name};" for name in ("devices", "ended", "ports", "falls", "fell_at")
+    )
     database.executescript(f"{TABLES} {younger} PRAGMA user_version=1;")
     database.execute("INSERT INTO meta VALUES (1, 'n-old', 1, 1, 1, 0, '')")
     database.execute("INSERT INTO executions VALUES ('e-1', 1, 'run', 'running', 1, 1, NULL, 0, NULL)")

@@ -34,7 +34,7 @@ from skrei_compute_agent.events import (
     UploadFailed,
 )
 from skrei_compute_agent.held import IllegalEvent
-from skrei_compute_agent.transitions import NOTED_FACTS
+from skrei_compute_agent.turns import NOTED_FACTS
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, HelloReply, NodeChanged, PortObserved, Problem, ResultRef
 from skrei_domain.sync import PRUNE_ROWS, JournalRow, Known, Meta, PutFact, PutKnown, replay

@@ -7,10 +7,10 @@ import pytest
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_domain.messages import ExecutionObserved, Step
+from skrei_domain.restarts import restart_seconds
 from skrei_scheduling import texts
 from skrei_scheduling.changes import Changes
 from skrei_scheduling.membership import lose, silence
-from skrei_scheduling.retry import restart_seconds
 from skrei_scheduling.rows import Evaluation, JobRow, NodeRow, Offline
 from skrei_scheduling.schedule import schedule
 from skrei_scheduling.settle import jobs_of, settle

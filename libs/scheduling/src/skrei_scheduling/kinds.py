@@ -1,19 +1,16 @@
 """What the end of an execution calls for, by the kind of its job: another attempt, the end of a unit, or of the job."""
 
-from datetime import timedelta
-
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, Problem
+from skrei_domain.restarts import STABLE_SECONDS, restart_seconds
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.retry import (
     MAX_ATTEMPTS,
-    STABLE_SECONDS,
     backoff_seconds,
     by_own_doing,
     given_up,
-    restart_seconds,
 )
 from skrei_scheduling.rows import ExecutionRow, JobRow
 from skrei_scheduling.view import ClusterView
@@ -33,7 +30,7 @@ def ran_well(fact: ExecutionObserved) -> bool:
     began = next((step.at for step in reversed(fact.steps) if step.state is ExecutionState.RUNNING), None)
     if began is None:
         return False
-    return fact.steps[-1].at - began >= timedelta(seconds=STABLE_SECONDS)
+    return (fact.steps[-1].at - began).total_seconds() >= STABLE_SECONDS
 
 
 def follow_up(

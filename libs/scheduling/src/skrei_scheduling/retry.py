@@ -2,6 +2,7 @@
 
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import Problem
+from skrei_domain.restarts import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS
 from skrei_scheduling import texts
 
 MAX_ATTEMPTS = 10
@@ -20,15 +21,6 @@ _GIVEN_UP_AFTER = {
     texts.NETWORK_REFUSED_CODE: ATTEMPTS_ON_OTHER_NODES,
 }
 
-FIRST_DELAY_SECONDS = 1.0
-"""After the first bad end: long enough for a node to say that it is full, short enough not to be noticed."""
-
-MAX_DELAY_SECONDS = 60.0
-"""The longest pause: a node that restarts is back within a minute."""
-
-STABLE_SECONDS = 60.0
-"""A program of a service that ran for so long ran well: when it ends, its pauses begin anew at the shortest."""
-
 
 def backoff_seconds(attempt: int) -> float:
     """Return the pause after the n-th attempt: 1 s doubling, at most 60 s; none after the last."""
@@ -40,11 +32,6 @@ def backoff_seconds(attempt: int) -> float:
 def given_up(attempt: int, problem: Problem | None) -> bool:
     """Whether the n-th attempt ended in what a few more would hardly end otherwise."""
     return problem is not None and attempt >= _GIVEN_UP_AFTER.get(problem.code, MAX_ATTEMPTS + 1)
-
-
-def restart_seconds(streak: int) -> float:
-    """Return the pause before what must never end is started again, after so many bad ends in a row."""
-    return min(FIRST_DELAY_SECONDS * 2.0 ** (min(streak, 32) - 1), MAX_DELAY_SECONDS)
 
 
 def by_own_doing(state: ExecutionState, problem: Problem | None) -> bool:

@@ -2,6 +2,7 @@
 
 from skrei_compute_agent.events import Adopt, ArmTimer, Release, Stage, Timer, Upload
 from skrei_compute_agent.held import Held, Phase
+from skrei_compute_agent.restarts import Restarts, pause_at_begin
 from skrei_compute_agent.room import Room
 from skrei_compute_agent.task import InvalidTask, read_task, stages_at_once
 from skrei_compute_agent.turns import TurnDraft
@@ -26,8 +27,9 @@ KEEP_SECONDS = 30.0
 class Beginnings:
     """Gives executions their room, and the instructions that they begin with."""
 
-    def __init__(self, draft: TurnDraft, room: Room, *, adopting: frozenset[str]) -> None:
+    def __init__(self, draft: TurnDraft, room: Room, restarts: Restarts, *, adopting: frozenset[str]) -> None:
         self._draft = draft
+        self._restarts = restarts
         self._node = draft.node
         self._room = room
         self._adopting = adopting
@@ -42,28 +44,37 @@ class Beginnings:
 
     def admit(self, execution_id: str, order: RunOrder, steps: tuple[Step, ...] = ()) -> None:
         """Take an execution, or say why not: a refusal is a fact, and so is a task that cannot be read."""
+        if (begun := self._hold(execution_id, order, steps)) is None:
+            return
+        held, task, gpus = begun
+        if held.started_early:
+            self._draft.started(execution_id)
+        self._draft.instruct(
+            Stage(execution_id, order, task, held.needs, gpus), ArmTimer(execution_id, Timer.REPORT, REPORT_SECONDS)
+        )
+        if order.total_timeout_seconds is not None:
+            self._draft.instruct(ArmTimer(execution_id, Timer.TOTAL, order.total_timeout_seconds))
+
+    def _hold(
+        self, execution_id: str, order: RunOrder, steps: tuple[Step, ...]
+    ) -> tuple[Held, TaskSpec, tuple[Gpu, ...]] | None:
+        """Give an execution its room; None where it has ended instead, which is told."""
         try:
             task, needs = read_task(order.task_json)
         except InvalidTask as error:
             problem = Problem(code=error.code, message=error.message)
             self._draft.conclude(execution_id, ExecutionState.FAILED, problem)
-            return
+            return None
         if reason := self._refusal(task, needs):
             self._draft.conclude(execution_id, ExecutionState.REFUSED, Problem(code=REFUSED, message=reason))
-            return
+            return None
         engine = self._keeper(task)
         held = Held(execution_id, order, needs, started_early=stages_at_once(task), engine=engine, steps=steps)
         held.ready = None if task.check is None else False
         self._room.add(held)
         gpus = self._give_gpus(execution_id, needs.gpu)
         self._draft.reach(held, ExecutionState.STAGING)
-        if held.started_early:
-            self._draft.started(execution_id)
-        self._draft.instruct(
-            Stage(execution_id, order, task, needs, gpus), ArmTimer(execution_id, Timer.REPORT, REPORT_SECONDS)
-        )
-        if order.total_timeout_seconds is not None:
-            self._draft.instruct(ArmTimer(execution_id, Timer.TOTAL, order.total_timeout_seconds))
+        return held, task, gpus
 
     def take_up(self, known: Known, steps: tuple[Step, ...]) -> None:
         """Go on after a restart of the agent: whatever ran in a child of the last process has died with it."""
@@ -73,8 +84,17 @@ class Beginnings:
         again = start_again(known, self._draft.now)
         if isinstance(again, Problem):
             self._draft.conclude(known.execution_id, ExecutionState.FAILED, again, steps)
-        else:
+            return
+        falls, pause = pause_at_begin(known, again, self._draft.now)
+        if not pause:
             self.admit(known.execution_id, again, steps)
+        elif (begun := self._hold(known.execution_id, again, steps)) is not None:
+            if known.fell_at is None:
+                self._draft.write(self._node.fell(known.execution_id, falls, self._draft.now))
+            self._restarts.wait(begun[0], pause)
+            self._draft.instruct(ArmTimer(known.execution_id, Timer.REPORT, REPORT_SECONDS))
+            if again.total_timeout_seconds is not None:
+                self._draft.instruct(ArmTimer(known.execution_id, Timer.TOTAL, again.total_timeout_seconds))
 
     def upload(self, held: Held, ended: ExecutionObserved) -> None:
         """Have what a program left uploaded."""
@@ -112,7 +132,7 @@ class Beginnings:
         if known.ended is not None and known.want is not Want.STOP:
             self._upload_again(known, known.ended)
             return True
-        if order is None or not known.starts or known.ended is not None:
+        if order is None or not known.starts or known.ended is not None or known.fell_at is not None:
             return False
         try:
             task, needs = read_task(order.task_json)

@@ -41,6 +41,7 @@ class Timer(StrEnum):
     EXECUTION = "execution"  # its engine may not run longer
     TOTAL = "total"  # its job may not take longer
     UPLOAD = "upload"  # what can never count is not uploaded for longer
+    RESTART = "restart"  # what has ended on a cut-off node is started again
 
 
 # ---------------------------------------------------------------- events
@@ -54,6 +55,11 @@ class Begun:
 @dataclass(frozen=True, slots=True)
 class HelloDue:
     """The link is there (again), or a hello was not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """The connection to the control plane is gone: this node is cut off until its next hello is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +198,7 @@ ExecutionEvent: TypeAlias = Answer | TimerFired | Halted
 Event: TypeAlias = (
     Begun
     | HelloDue
+    | LinkLost
     | Replied
     | Commanded
     | Confirmed

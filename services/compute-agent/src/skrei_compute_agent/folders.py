@@ -11,6 +11,9 @@ from pathlib import Path
 from skrei_compute_agent.spares import Spares
 from skrei_domain.subjects import token
 
+KEPT_STARTS = 2
+"""Starts of one execution whose folders are kept: the one that works, and the one before, for who reads from it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -55,11 +58,11 @@ class Folders:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         kept = {token(execution_id): execution_id for execution_id in keep}
         for path in self._root.iterdir():
-            head, _, tail = path.name.rpartition("~")
+            head = path.name.rpartition("~")[0]
             if head in kept:
                 known = kept[head]
                 self._paths.setdefault(known, []).append(path)
-                self._starts[known] = max(self._starts.get(known, 0), int(tail.partition(".")[0]))
+                self._starts[known] = max(self._starts.get(known, 0), _start_of(path))
             else:
                 self._remove([path])
 
@@ -70,8 +73,10 @@ class Folders:
 
     def make(self, execution_id: str, inputs: int = 0) -> Places:
         """Make a fresh work folder for a start, and name those of its inputs, which their storages make where they need
-        them; those of earlier starts stay until the execution is dropped."""
+        them; those of the start before stay, for who still reads from it, and earlier ones go."""
         start = self._starts[execution_id] = self._starts.get(execution_id, 0) + 1
+        if start > KEPT_STARTS and not self._readers[execution_id]:
+            self._drop_before(execution_id, self._work(execution_id, start - KEPT_STARTS + 1))
         work = self._work(execution_id, start)
         places = Places(work, tuple(work.with_name(f"{work.name}.{number}") for number in range(inputs)))
         if not self._spares.become(work):
@@ -112,6 +117,13 @@ class Folders:
         self._sweeper.shutdown()
         self._spares.close()
 
+    def _drop_before(self, execution_id: str, kept: Path) -> None:
+        """Remove the folders of starts before the one that works in `kept`: a service may start again for years."""
+        first = _start_of(kept)
+        old = [path for path in self._paths[execution_id] if _start_of(path) < first]
+        self._paths[execution_id] = [path for path in self._paths[execution_id] if _start_of(path) >= first]
+        self._remove(old)
+
     def _remove(self, paths: list[Path]) -> None:
         if paths:
             self._sweeper.submit(self._remove_all, paths)
@@ -123,3 +135,7 @@ class Folders:
         for path in paths:
             if not self._spares.keep(path):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _start_of(path: Path) -> int:
+    return int(path.name.rpartition("~")[2].partition(".")[0])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from skrei_compute_agent.events import Exited
 from skrei_domain.errors import SkreiError
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, PortObserved, Problem, RunOrder, Step
@@ -20,6 +21,7 @@ class Phase(StrEnum):
     STAGING = "staging"
     RUNNING = "running"
     ADOPTING = "adopting"  # an earlier process started it: it runs, unless nothing of it is found
+    RESTING = "resting"  # its program has ended while nobody could be told: this node starts it again in a while
     STOPPING = "stopping"  # told to end because a stop is wanted
     EXPIRING = "expiring"  # told to end because its time is over
     PUBLISHING = "publishing"  # its program has ended; what it left is on its way to the publisher
@@ -64,6 +66,8 @@ class Held:
     """What its check finds; None where it has none."""
     why: str | None = None
     """Why it is not ready, as its check says; empty once it is, None before its check has said anything."""
+    last: Exited | None = None
+    """How its last start ended, while it rests."""
     story: deque[str] = field(default_factory=lambda: deque(maxlen=STORY_LINES))
 
     def reach(self, state: ExecutionState, at: datetime, start: int) -> None:

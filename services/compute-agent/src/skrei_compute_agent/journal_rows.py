@@ -35,16 +35,17 @@ ON CONFLICT (one) DO UPDATE SET node_id = excluded.node_id, timeline = excluded.
 _GET_META = "SELECT node_id, timeline, epoch, incarnation, confirmed, confirmed_by FROM meta"
 _PUT_KNOWN = """
 INSERT INTO executions
-    (execution_id, revision, want, state, starts, told, forgotten, changed_at, devices, ended, ports, run)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (execution_id, revision, want, state, starts, told, forgotten, changed_at, devices, ended, ports, falls, fell_at,
+     run)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (execution_id) DO UPDATE SET revision = excluded.revision, want = excluded.want, state = excluded.state,
     starts = excluded.starts, told = excluded.told, forgotten = excluded.forgotten,
     changed_at = excluded.changed_at, devices = excluded.devices, ended = excluded.ended,
-    ports = excluded.ports, run = excluded.run
+    ports = excluded.ports, falls = excluded.falls, fell_at = excluded.fell_at, run = excluded.run
 """
 _MOVE_KNOWN = """
 UPDATE executions SET revision = ?2, want = ?3, state = ?4, starts = ?5, told = ?6, forgotten = ?7, changed_at = ?8,
-    devices = ?9, ended = ?10, ports = ?11
+    devices = ?9, ended = ?10, ports = ?11, falls = ?12, fell_at = ?13
 WHERE execution_id = ?1
 """
 _DROP_KNOWN = "DELETE FROM executions WHERE execution_id = ?"
@@ -134,11 +135,13 @@ def _known(known: Known) -> _Values:
         json.dumps(known.devices) if known.devices else None,
         known.ended.model_dump_json(exclude_none=True) if known.ended is not None else None,
         _PORTS.dump_json(known.ports).decode() if known.ports else None,
+        known.falls,
+        known.fell_at.isoformat() if known.fell_at is not None else None,
     )
 
 
 def _read_known(row: sqlite3.Row) -> Known:
-    changed_at = row["changed_at"]
+    changed_at, fell_at = row["changed_at"], row["fell_at"]
     return Known(
         execution_id=row["execution_id"],
         revision=row["revision"],
@@ -152,4 +155,6 @@ def _read_known(row: sqlite3.Row) -> Known:
         devices=tuple(json.loads(row["devices"] or "[]")),
         ended=ExecutionObserved.model_validate_json(row["ended"]) if row["ended"] is not None else None,
         ports=_PORTS.validate_json(row["ports"]) if row["ports"] is not None else (),
+        falls=row["falls"],
+        fell_at=datetime.fromisoformat(fell_at) if fell_at is not None else None,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from skrei_domain.errors import SkreiError
 
-VERSION = 4
+VERSION = 5
 BUSY_SECONDS = 5.0
 """How long to wait for another reader of the file (a backup): the folder's lock keeps other agents away."""
 CHECKPOINT_PAGES = 1_000
@@ -33,7 +33,9 @@ CREATE TABLE executions (
     changed_at TEXT,
     devices TEXT,
     ended TEXT,
-    ports TEXT
+    ports TEXT,
+    falls INTEGER NOT NULL DEFAULT 0,
+    fell_at TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE facts (
     sequence INTEGER PRIMARY KEY,
@@ -45,6 +47,8 @@ LIFTS = {
     1: "ALTER TABLE executions ADD COLUMN devices TEXT;",
     2: "ALTER TABLE executions ADD COLUMN ended TEXT;",
     3: "ALTER TABLE executions ADD COLUMN ports TEXT;",
+    4: "ALTER TABLE executions ADD COLUMN falls INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE executions ADD COLUMN fell_at TEXT;",
 }
 """What a journal of that version needs to become the next one."""
 

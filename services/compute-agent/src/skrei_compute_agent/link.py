@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from skrei_compute_agent.agent import Agent
-from skrei_compute_agent.events import Commanded, Confirmed, HelloDue, Replied
+from skrei_compute_agent.events import Commanded, Confirmed, HelloDue, LinkLost, Replied
 from skrei_compute_agent.greeter import Greeter
 from skrei_compute_agent.standing import Standing
 from skrei_domain import subjects
@@ -68,6 +68,7 @@ class Link:
             wait_seconds=CONNECT_SECONDS,
             on_reconnect=self._reconnected,
             on_refused=refused,
+            on_disconnect=self._disconnected,
         )
         self._bus = bus
         self._commands = PullReader(bus, subjects.STREAM_COMMANDS, subjects.consumer(self._node_id), self._commanded)
@@ -166,6 +167,9 @@ class Link:
             log.warning("confirmation_unreadable", problem=str(error))
             return
         self._agent.post(Confirmed(confirm))
+
+    async def _disconnected(self) -> None:
+        self._agent.post(LinkLost())
 
     async def _reconnected(self) -> None:
         self._commands.renew()

@@ -19,6 +19,7 @@ from skrei_compute_agent.events import (
     Fingerprinted,
     Halted,
     HelloDue,
+    LinkLost,
     Moment,
     NotAdopted,
     Noted,
@@ -38,6 +39,7 @@ from skrei_compute_agent.events import (
     UploadFailed,
 )
 from skrei_compute_agent.held import Held, Phase
+from skrei_compute_agent.restarts import Restarts
 from skrei_compute_agent.room import Room
 from skrei_compute_agent.transitions import Transitions
 from skrei_compute_agent.turns import TurnDraft
@@ -57,8 +59,9 @@ class AgentMachine:
         self.node = node
         self._room = Room(info)
         self._draft = TurnDraft(node)
-        self._beginnings = Beginnings(self._draft, self._room, adopting=adopting)
-        self._transitions = Transitions(self._draft, self._room, self._beginnings)
+        self._restarts = Restarts(self._draft, self._room)
+        self._beginnings = Beginnings(self._draft, self._room, self._restarts, adopting=adopting)
+        self._transitions = Transitions(self._draft, self._room, self._beginnings, self._restarts)
         self._repeat_at: float | None = None
 
     # ------------------------------------------------------------ reading
@@ -117,10 +120,11 @@ class AgentMachine:
                 self._do(self.node.on_confirm(confirm, moment.wall))
             case Staged() | StageFailed() | Exited() | NotAdopted() | Uploaded() | UploadFailed() | TimerFired():
                 self._transitions.on(event)
-            case Noted() | Checked():
+            case Noted() | Checked() | LinkLost():
                 self._transitions.told(event)
             case Replied(reply):
                 self._do(self.node.on_reply(reply, moment.wall))
+                self._restarts.link_lost = self._restarts.link_lost and not self.node.greeted
                 if reply.refusal is None and self.node.greeted and reply.publisher_url != self._transitions.door:
                     self._transitions.door = reply.publisher_url
                     self._draft.instruct(Door(reply.publisher_url))
@@ -136,6 +140,7 @@ class AgentMachine:
                 self._tidy()
             case RepeatDue():
                 self._repeat_at = None
+        self._draft.catch_up()
         self._publish(moment)
         return self._draft.finish()
 

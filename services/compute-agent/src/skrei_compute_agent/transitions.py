@@ -14,6 +14,7 @@ from skrei_compute_agent.events import (
     Exited,
     Halted,
     Kill,
+    LinkLost,
     NotAdopted,
     Noted,
     Release,
@@ -26,14 +27,12 @@ from skrei_compute_agent.events import (
     UploadFailed,
 )
 from skrei_compute_agent.held import Held, IllegalEvent, Phase
+from skrei_compute_agent.restarts import Restarts
 from skrei_compute_agent.room import Room
 from skrei_compute_agent.turns import TurnDraft
 from skrei_compute_agent.verdicts import after_upload, expiry, too_large, verdict, without_upload
 from skrei_domain.lifecycle import ExecutionState
-from skrei_domain.messages import ExecutionObserved
-
-NOTED_FACTS = 64
-"""Unconfirmed facts beyond which no progress is noted: a node that is cut off does not fill its journal with it."""
+from skrei_domain.messages import ExecutionObserved, Problem
 
 _Handler: TypeAlias = "Callable[[Transitions, Held, ExecutionEvent], None]"
 
@@ -41,7 +40,8 @@ _Handler: TypeAlias = "Callable[[Transitions, Held, ExecutionEvent], None]"
 class Transitions:
     """Moves executions on. `door`: the publisher's; empty: there is none; None: no hello was answered yet."""
 
-    def __init__(self, draft: TurnDraft, room: Room, beginnings: Beginnings) -> None:
+    def __init__(self, draft: TurnDraft, room: Room, beginnings: Beginnings, restarts: Restarts) -> None:
+        self._restarts = restarts
         self.door: str | None = None
         self._draft = draft
         self._room = room
@@ -63,9 +63,11 @@ class Transitions:
         held.tell(self._draft.now, event)
         handler(self, held, event)
 
-    def told(self, event: Noted | Checked) -> None:
-        """Tell what is known of an execution that goes on."""
-        if isinstance(event, Noted):
+    def told(self, event: Noted | Checked | LinkLost) -> None:
+        """Tell what is known of an execution that goes on; or remember that nobody is there to be told."""
+        if isinstance(event, LinkLost):
+            self._restarts.link_lost = True
+        elif isinstance(event, Noted):
             self._note(event.execution_id, event.text)
         else:
             self._checked(event)
@@ -76,8 +78,7 @@ class Transitions:
         if held is None or held.phase is not Phase.STAGING or held.note == text:
             return
         held.note = text
-        if len(self._draft.node.memory.outbox) < NOTED_FACTS:
-            self._report(held)
+        self._draft.mention(held)
 
     def _checked(self, event: Checked) -> None:
         """Tell whether a start is ready, and why not; what came too late for that is nothing.
@@ -91,8 +92,7 @@ class Transitions:
         if (held.ready, held.why or "") == (event.ready, event.why):
             return
         turned, held.ready, held.why = held.ready is not event.ready, event.ready, event.why
-        if turned or len(self._draft.node.memory.outbox) < NOTED_FACTS:
-            self._report(held)
+        (self._draft.report if turned and held.last is None else self._draft.mention)(held)
 
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left, when nothing of it runs any more."""
@@ -114,11 +114,12 @@ class Transitions:
         if held.order.execution_timeout_seconds is not None:
             self._draft.instruct(ArmTimer(held.execution_id, Timer.EXECUTION, held.order.execution_timeout_seconds))
         if held.worth_telling:
-            self._report(held)
+            (self._draft.mention if held.last is not None else self._draft.report)(held)
 
     def _not_adopted(self, held: Held, event: ExecutionEvent) -> None:
         """Nothing of it runs any more: start it again if that is allowed."""
         del self._room.held[held.execution_id]
+        held.phase = Phase.ENDED  # another one takes its place
         self._room.vacate(held)
         self._draft.instruct(DisarmTimers(held.execution_id))
         known = self._draft.node.known(held.execution_id)
@@ -127,13 +128,15 @@ class Transitions:
 
     def _ring(self, held: Held, event: ExecutionEvent) -> None:
         assert isinstance(event, TimerFired)
+        if event.timer is Timer.RESTART:
+            return  # it was for an earlier rest
         if held.phase is Phase.PUBLISHING and event.timer is not Timer.TOTAL:
             if event.timer is Timer.UPLOAD:
                 self._draft.instruct(Kill(held.execution_id, "what can never count is not uploaded for longer"))
             return
         if event.timer is Timer.REPORT:
             held.worth_telling = True
-            self._report(held)
+            self._draft.report(held)
             return
         held.phase = Phase.EXPIRING
         held.problem = expiry(held.order, event.timer)
@@ -145,7 +148,10 @@ class Transitions:
         self._draft.instruct(Kill(held.execution_id, event.reason or "stopped"))
 
     def _end(self, held: Held, event: ExecutionEvent) -> None:
-        """What was staging or running is over: tell the whole of it, once."""
+        """What was staging or running is over: tell the whole of it, once; or start it again, where nobody is told."""
+        if isinstance(event, StageFailed | Exited) and self._restarts.takes(held, event):
+            self._restarts.rest(held, event)
+            return
         ended = event if isinstance(event, Exited) else Exited(held.execution_id)
         state, problem = verdict(held, event)
         self._room.vacate(held)
@@ -203,21 +209,37 @@ class Transitions:
             self._draft.instruct(Release(held.execution_id, held.engine))
             held.engine = ""
 
+    def _ring_resting(self, held: Held, event: ExecutionEvent) -> None:
+        """A pause is over, or the time of its job."""
+        assert isinstance(event, TimerFired)
+        if event.timer is Timer.RESTART:
+            self._restarts.again(held)
+        elif event.timer is Timer.REPORT:
+            held.worth_telling = True
+        elif event.timer is Timer.TOTAL:
+            self._end_resting(held, ExecutionState.FAILED, expiry(held.order, event.timer))
+
+    def _halt_resting(self, held: Held, event: ExecutionEvent) -> None:
+        """Nothing of it runs: it ends at once."""
+        self._end_resting(held, ExecutionState.STOPPED, None)
+
+    def _end_resting(self, held: Held, state: ExecutionState, problem: Problem | None) -> None:
+        """Tell of the end, with what the last start left where that can travel with the fact."""
+        self._room.vacate(held)
+        last = held.last or Exited(held.execution_id)
+        small = last.result is not None and last.result.inline is not None
+        fact = ExecutionObserved(
+            execution_id=held.execution_id,
+            revision=0,
+            state=state,
+            problem=problem,
+            output=last.output,
+            result=last.result if small else None,
+        )
+        self._finish(held, fact)
+
     def _nothing(self, held: Held, event: ExecutionEvent) -> None:
         """What came changes nothing: it is on its way to its end, or there."""
-
-    def _report(self, held: Held) -> None:
-        self._draft.observe(
-            ExecutionObserved(
-                execution_id=held.execution_id,
-                revision=0,
-                state=held.steps[-1].state,
-                steps=held.steps,
-                note=held.note or None if held.phase is Phase.STAGING else held.why,
-                ports=held.ports or None,
-                ready=held.ready,
-            )
-        )
 
     def _forget(self, execution_id: str) -> None:
         self._room.held.pop(execution_id, None)
@@ -237,6 +259,8 @@ class Transitions:
         (Phase.ADOPTING, NotAdopted): _not_adopted,
         (Phase.ADOPTING, TimerFired): _ring,
         (Phase.ADOPTING, Halted): _halt,
+        (Phase.RESTING, TimerFired): _ring_resting,
+        (Phase.RESTING, Halted): _halt_resting,
         (Phase.STOPPING, Staged): _end,
         (Phase.STOPPING, StageFailed): _end,
         (Phase.STOPPING, Exited): _end,

@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from skrei_compute_agent.events import Instruction, Moment, Turn
-from skrei_compute_agent.held import Held
+from skrei_compute_agent.held import Held, Phase
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, Problem, Step
 from skrei_domain.sync import Act, JournalRow, NodeSide, Write
+
+NOTED_FACTS = 64
+"""Unconfirmed facts beyond which no progress is noted: a node that is cut off does not fill its journal with it."""
 
 
 class TurnDraft:
@@ -18,6 +21,7 @@ class TurnDraft:
         self._moment: Moment
         self._rows: list[JournalRow] = []
         self._out: list[Instruction] = []
+        self._untold: dict[str, Held] = {}
 
     @property
     def empty(self) -> bool:
@@ -65,6 +69,34 @@ class TurnDraft:
     def observe(self, fact: ExecutionObserved) -> None:
         """Journal a fact, and have it told."""
         self.write(self.node.observe(fact, self.now))
+
+    def report(self, held: Held) -> None:
+        """Tell how an execution that goes on stands."""
+        self._untold.pop(held.execution_id, None)
+        self.observe(
+            ExecutionObserved(
+                execution_id=held.execution_id,
+                revision=0,
+                state=held.steps[-1].state,
+                steps=held.steps,
+                note=held.note or None if held.phase is Phase.STAGING else held.why,
+                ports=held.ports or None,
+                ready=held.ready,
+            )
+        )
+
+    def mention(self, held: Held) -> None:
+        """Report what can wait: it gives way to all else, and is told by `catch_up`."""
+        self._untold[held.execution_id] = held
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Report how those stand that have waited for it, as far as the log has room."""
+        for held in tuple(self._untold.values()) if self._untold else ():
+            if held.phase in (Phase.PUBLISHING, Phase.ENDED):
+                del self._untold[held.execution_id]
+            elif len(self.node.memory.outbox) < NOTED_FACTS:
+                self.report(held)
 
     def conclude(
         self,

@@ -17,7 +17,8 @@ class Known:
     """An execution in the journal. `told` is the revision that facts or a hello carried (0: never told).
 
     `devices` are the keys of the GPUs that it was given here, and `ports` the ports, so that a restarted agent knows
-    whose they are.
+    whose they are. `falls` counts bad ends in a row of what this node starts again by itself, and `fell_at` is when the
+    last one was, until the next start.
 
     A forgotten one is a tombstone: only its revision is kept, so that a late command cannot start it again. `ended`
     is how it ended where its result is uploaded: from the end of its program on, until it is to be forgotten.
@@ -35,6 +36,8 @@ class Known:
     devices: tuple[str, ...] = ()
     ended: ExecutionObserved | None = None
     ports: tuple[PortObserved, ...] = ()
+    falls: int = 0
+    fell_at: datetime | None = None
 
     @property
     def live(self) -> bool:

@@ -260,7 +260,12 @@ class NodeSide:
     def started(self, execution_id: str, now: datetime) -> list[Act]:
         """Number the next start of an execution, to be journaled before it happens."""
         known = self.memory.known[execution_id]
-        return [Write((self._put(replace(known, starts=known.starts + 1, changed_at=now)),))]
+        return [Write((self._put(replace(known, starts=known.starts + 1, fell_at=None, changed_at=now)),))]
+
+    def fell(self, execution_id: str, falls: int, now: datetime) -> list[Act]:
+        """Note that a start has ended which this node follows by another one itself: the n-th such end in a row."""
+        known = self.memory.known[execution_id]
+        return [Write((self._put(replace(known, falls=falls, fell_at=now, changed_at=now)),))]
 
     def assigned(self, execution_id: str, devices: tuple[str, ...], now: datetime) -> list[Act]:
         """Note which GPUs an execution was given, by key; nothing where that is noted already."""
@@ -424,7 +429,7 @@ class NodeSide:
 
 
 def _forgotten(known: Known) -> Known:
-    return replace(known, order=None, ended=None, ports=(), forgotten=True)
+    return replace(known, order=None, ended=None, ports=(), falls=0, fell_at=None, forgotten=True)
 
 
 def _later(earlier: ExecutionObserved, later: ExecutionObserved) -> ExecutionObserved:
