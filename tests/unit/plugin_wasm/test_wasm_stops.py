@@ -25,6 +25,10 @@ WAITS = module(
     tail='  (data (i32.const 1024) "on\\n") (data (i32.const 1040) "bye\\n") (data (i32.const 1100) "stop")',
 )
 """Says on, looks for its stop file again and again, and says bye once it is there."""
+FLOOD = module(
+    "(loop $on (call $write (i32.const 1) (i32.const 1024) (i32.const 3)) (br $on))",
+    tail='  (data (i32.const 1024) "on\\n")',
+)
 ENDLESS = behaving(Behaviour(say="on\n", forever=True))
 
 
@@ -62,6 +66,18 @@ async def test_a_program_that_does_not_look_is_ended_after_its_grace_and_leaves_
     assert run.cancelled()
     await eventually(lambda: not alive(pid))
     assert (request.workdir / "stdout").read_bytes() == b"on\n"
+
+
+async def test_a_flood_is_kept_to_its_last_byte_and_its_child_is_gone(bench: Bench) -> None:
+    request = replace(bench.request(FLOOD), max_stream_bytes=1 << 40)
+    run = asyncio.create_task(bench.engine.run(request, Running()))
+    stdout = request.workdir / "stdout"
+    await eventually(lambda: stdout.exists() and stdout.stat().st_size > 1_000_000)
+    (pid,) = bench.engine.pool.pids
+    run.cancel()
+    await asyncio.wait([run])
+    await eventually(lambda: not alive(pid))
+    assert stdout.stat().st_size % 3 == 0, "no line is torn"
 
 
 async def test_without_a_grace_there_is_neither_folder_nor_variable_and_the_end_is_at_once(bench: Bench) -> None:

@@ -50,7 +50,7 @@ class StreamFile:
         """Whether it keeps nothing more, and says so."""
         return self._size >= self._limit + len(self._line)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append what may be kept, and drop the rest. Raises OSError where the disk takes no more."""
         if self.cut or not data:
             return
@@ -74,7 +74,7 @@ class StreamFile:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(self._path, flags, 0o644)
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         while view:
             written = os.write(self._file, view)

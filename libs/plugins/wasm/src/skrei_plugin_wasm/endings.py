@@ -80,7 +80,9 @@ def unknown_entrypoint(entrypoint: str, module: wasmtime.Module) -> Failed:
 
 
 def timeout(order: dict[str, Any]) -> Failed:
-    """Return the failure of a run whose time was over."""
+    """Return the failure of a run whose time was over, or that was told to end."""
+    if order["timeout"] is None:
+        return Failed("timeout", "it was told to end")
     return Failed("timeout", f"it ran longer than its limit of {order['timeout']:g} s")
 
 

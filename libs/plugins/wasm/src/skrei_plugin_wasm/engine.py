@@ -126,6 +126,9 @@ class WasmEngine(Engine):
 
     async def _take_back(self, child: Child, answer: "asyncio.Task[Reply]") -> None:
         """End what still runs of a run that is cancelled; a child that has answered goes on to the next."""
+        if not answer.done() and not self._leaving:
+            self.pool.interrupt(child)  # it tells what its program has said to the last byte
+            await asyncio.wait([answer], timeout=self._settings.grace_seconds)
         if not answer.done():
             await self.pool.kill(child)
             await asyncio.wait([answer])

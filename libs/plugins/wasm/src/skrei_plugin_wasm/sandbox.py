@@ -1,13 +1,12 @@
 """One run of a WASI module inside a child process: compile or load, link, run, pack."""
 
-import errno
 import os
 import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -16,7 +15,7 @@ import wasmtime
 
 from skrei_plugin_api.outbound import Outbound, networks
 from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
-from skrei_plugin_api.streams import NAMES, StreamFile
+from skrei_plugin_wasm.drain import Drain, OutputLost
 from skrei_plugin_wasm.endings import Failed, explain, timeout, unknown_entrypoint
 from skrei_plugin_wasm.inputs import read
 from skrei_plugin_wasm.layout import File, LayoutError, Preopen, begin, lay_out
@@ -74,6 +73,7 @@ class Sandbox:
         self._needed: WeakKeyDictionary[wasmtime.Module, frozenset[str]] = WeakKeyDictionary()
         self._commands: Commands | None = None
         self._store: wasmtime.Store | None = None
+        self._drain = Drain()
         self._interrupted = False
         self._listen()
 
@@ -92,6 +92,8 @@ class Sandbox:
             failure = ["input-invalid", str(error)]
         except MemoryError:
             failure = ["out-of-memory", f"it needs more than Resources.Memory: {order['memory']} bytes"]
+        except OutputLost as error:
+            failure = ["engine-lost", str(error)]
         return pack(order, code, failure, started, time.monotonic())
 
     def tidy(self) -> None:
@@ -115,8 +117,9 @@ class Sandbox:
         if self._interrupted:  # the epoch moved before the store could notice
             raise timeout(order)
         self._web = _web(order)
-        with _streams(order) as streams, _largest_file(max(order["max_output"], order["max_stream"] + LINE_BYTES)):
-            store.set_wasi(_wasi_config(order, preopens, *streams))
+        largest = max(order["max_output"], order["max_stream"] + LINE_BYTES)
+        with self._drain.into(Path(workdir), order["max_stream"]), _largest_file(largest):
+            store.set_wasi(_wasi_config(order, preopens, *self._drain.paths))
             try:
                 if isinstance(module, wasmtime.Module):
                     self._call(store, module, files, order)
@@ -277,37 +280,12 @@ def _largest_file(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
-@contextmanager
-def _streams(order: dict[str, Any]) -> Iterator[tuple[StreamFile, StreamFile]]:
-    """Open the files of both streams."""
-    with ExitStack() as stack:
-        stdout, stderr = (StreamFile(Path(order["workdir"]), name, order["max_stream"]) for name in NAMES.values())
-        stack.callback(stdout.close)
-        stack.callback(stderr.close)
-        yield stdout, stderr
-
-
-def _into(file: StreamFile) -> Callable[[bytes], int | None]:
-    """Return what WASI calls with what a program says: all of it is taken, or the number of an error is returned."""
-
-    def take(data: bytes) -> int | None:
-        try:
-            file.write(data)
-        except OSError as error:
-            return -(error.errno or errno.EIO)
-        return None
-
-    return take
-
-
-def _wasi_config(
-    order: dict[str, Any], preopens: list[Preopen], stdout: StreamFile, stderr: StreamFile
-) -> wasmtime.WasiConfig:
+def _wasi_config(order: dict[str, Any], preopens: list[Preopen], stdout: str, stderr: str) -> wasmtime.WasiConfig:
     wasi = wasmtime.WasiConfig()
     wasi.argv = ["", *order["args"]]
     wasi.env = order["env"]
-    wasi.stdout_custom = _into(stdout)
-    wasi.stderr_custom = _into(stderr)
+    wasi.stdout_file = stdout
+    wasi.stderr_file = stderr
     for one in preopens:
         wasi.preopen_dir(one.host, one.guest, one.writable)
     return wasi
