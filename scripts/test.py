@@ -66,11 +66,11 @@ def lint_steps() -> list[Step]:
 def suite_steps() -> list[Step]:
     """The suites, quick ones first. Two workers where tests share nothing; one where they kill or time processes."""
     return [
-        _suite("unit", 80, "-n", "2"),
-        _suite("property", 55, "-n", "2"),
-        _suite("architecture", 45),
-        _suite("conformance", 60),
-        _suite("integration", 240, "-n", "2"),
+        _suite("unit", 70, "-n", "2"),
+        _suite("property", 75, "-n", "2"),
+        _suite("architecture", 35),
+        _suite("conformance", 55),
+        _suite("integration", 245, "-n", "2"),
         _suite("simulation", 120),
         _suite("faults", 420),
         _suite("fuzz", 120),

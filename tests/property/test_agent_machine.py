@@ -124,7 +124,8 @@ class Node(RuleBasedStateMachine):
                 earlier.append(start)
                 self.running.add(execution_id)
                 if self.adopting:
-                    assert execution_id not in self.containers, "two containers of one execution"
+                    assert execution_id not in self.containers or execution_id in self.done, "two programs of one"
+                    self.done.discard(execution_id)
                     self.containers[execution_id] = start
             case Adopt(execution_id, start):
                 if self.containers.get(execution_id) == start:

@@ -256,7 +256,7 @@ class SimProcess:
     def _answer(self, execution_id: str, token: object, answer: Answer) -> None:
         if self.working.get(execution_id, ("", None))[1] is token:
             del self.working[execution_id]
-            if isinstance(answer, StageFailed):
+            if isinstance(answer, StageFailed | Exited):  # ports are a run's own: the next start opens them anew
                 self.networks.close(execution_id)
             self.post(answer)
 

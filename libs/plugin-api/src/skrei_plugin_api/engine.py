@@ -226,9 +226,10 @@ class Engine(Plugin):
     async def run(self, request: RunRequest, events: RunEvents) -> RunOutcome:
         """Run a program to its end and return how it ended, whatever the program did.
 
-        Raises only for what is wrong with the node (no room on its disk, the engine is not available): the run may
-        then be tried elsewhere. Cancelling asks the program to end, in the way that the engine has for that, ends it
-        after the request's grace, and returns only when it is gone; what it said and made until then is in the workdir.
+        What earlier starts of the execution left, running or not, is taken away first. Raises only for what is wrong
+        with the node (no room on its disk, the engine is not available): the run may then be tried elsewhere.
+        Cancelling asks the program to end, in the way that the engine has for that, ends it after the request's grace,
+        and returns only when it is gone; what it said and made until then is in the workdir.
         """
 
     async def adopt(self, request: RunRequest, events: RunEvents) -> RunOutcome | None:

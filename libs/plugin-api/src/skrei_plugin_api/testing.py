@@ -13,7 +13,7 @@ import tarfile
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -325,6 +325,15 @@ class EngineContract:
         params = self.program(Behaviour(say="x"), tmp_path).params
         for change in (str, str.lower, str.upper):
             assert engine.validate({change(key): value for key, value in params.items()}) == []
+
+    async def test_a_later_start_takes_away_what_an_earlier_one_left(self, engine: Engine, tmp_path: Path) -> None:
+        first = self.request(Behaviour(say="one"), tmp_path, "again")
+        await engine.run(first, Running())
+        (tmp_path / "later").mkdir()
+        later = replace(first, start_number=first.start_number + 1, workdir=tmp_path / "later")
+        assert (await engine.run(later, Running())).exit_code == 0
+        assert await engine.adopt(first, Running()) is None
+        await engine.release(first.execution_id)
 
     async def test_nothing_is_adopted_that_never_began(self, engine: Engine, tmp_path: Path) -> None:
         assert await engine.adopt(self.request(Behaviour(say="x"), tmp_path, "never"), Running()) is None

@@ -105,6 +105,8 @@ class DockerEngine(Engine):
         began = time.monotonic()
         if (unknown := unknown_network(request)) is not None:
             return failed(request, unknown, began)
+        if request.start_number > 1:  # ended, or lost from sight while the daemon was away
+            await self._reaper.release(request.execution_id)
         try:
             container = await self._create(request)
         except layouts.LayoutFailed as error:
