@@ -277,9 +277,10 @@ async def test_ports_and_filtered_networks_are_taken_up_with_their_containers(
     leader.facts.clear()
     async with a_process(nats, tmp_path / "node", **options):
         await leader.until(lambda: told() == {(port,)})
-        reader, writer = await asyncio.open_connection(port.host, port.port)
-        assert await reader.read() == b"hello\n"
-        writer.close()
+        async with asyncio.timeout(20):
+            while not (said := await _said(port)):  # docker's proxy takes connections before the program does
+                pass
+        assert said == b"hello\n"
         docker.cli("exec", "skrei-e-2-1", "touch", "/tmp/go")
         fact = await leader.ended("e-2")
         await leader.stop("e-1")
@@ -287,6 +288,14 @@ async def test_ports_and_filtered_networks_are_taken_up_with_their_containers(
     site.close()
     assert fact.output is not None
     assert (fact.exit_code, fact.output.stdout) == (0, "hello")
+
+
+async def _said(port: PortObserved) -> bytes:
+    reader, writer = await asyncio.open_connection(port.host, port.port)
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
 
 
 async def _say_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
