@@ -31,6 +31,17 @@ async def read(api: Api, path: str) -> dict[str, Any]:
     return document
 
 
+async def paged(api: Api, path: str, query: str) -> list[dict[str, Any]]:
+    """All that a list has, two or more pages of it."""
+    page = await read(api, f"{path}?{query}")
+    found = page["Items"]
+    assert page["NextToken"]
+    while page["NextToken"]:
+        page = await read(api, f"{path}?next_token={page['NextToken']}")
+        found += page["Items"]
+    return list(found)
+
+
 @pytest.mark.row("1.4/versions", "1.4/get-version", "2.9/snapshots")
 async def test_every_version_is_listed_and_read_as_it_was(api: Api) -> None:
     job_id = await updated(api)
@@ -52,15 +63,7 @@ async def test_versions_come_in_pages(api: Api) -> None:
     job_id = await api.submit(Name="mine")
     for count in range(2, 6):
         await api.submit(Name="mine", Count=count)
-    seen: list[int] = []
-    query = "limit=2"
-    while True:
-        page = await read(api, f"mine/versions?{query}")
-        seen += [job["Version"] for job in page["Items"]]
-        if not page["NextToken"]:
-            break
-        query = f"next_token={page['NextToken']}"
-    assert seen == [1, 2, 3, 4, 5]
+    assert [job["Version"] for job in await paged(api, "mine/versions", "limit=2")] == [1, 2, 3, 4, 5]
     bad = await api.http.get(f"{JOBS}/{job_id}/versions?next_token={token_out('history', 1, 2)}")
     assert bad.status_code == 400
 
@@ -298,14 +301,7 @@ async def test_executions_come_in_pages(api: Api) -> None:
     made = [await api.rows.execution(job_id, partition=number) for number in range(5)]
     for order in ("created_at", "modified_at"):
         for reverse in (False, True):
-            seen: list[str] = []
-            query = f"limit=2&order_by={order}&reverse={reverse}"
-            while True:
-                page = await read(api, f"{job_id}/executions?{query}")
-                seen += [item["ID"] for item in page["Items"]]
-                if not page["NextToken"]:
-                    break
-                query = f"next_token={page['NextToken']}"
-            assert seen == (made[::-1] if reverse else made)
+            seen = await paged(api, f"{job_id}/executions", f"limit=2&order_by={order}&reverse={reverse}")
+            assert [item["ID"] for item in seen] == (made[::-1] if reverse else made)
     for token in ("garbage", token_out("jobs", 1), token_out("executions", "id", 0, 2, 0, "main", 0, "e")):
         assert (await api.http.get(f"{JOBS}/{job_id}/executions?next_token={token}")).status_code == 400

@@ -28,19 +28,11 @@ from tests.support.builders import (
     counting_ids,
     locked,
 )
+from tests.support.planning import nodes_of, plan_for
 
 S = ExecutionState
 WEB = a_requirement(ports=[8080])
 OTHER_WEB = a_requirement(cpu="200m", ports=[8080])
-
-
-def plan_for(view: ClusterView, *jobs: JobRow, now=NOW) -> Plan:  # type: ignore[no-untyped-def]
-    evaluations = [an_evaluation(job, id=f"v-{job.id}") for job in jobs]
-    return schedule(view, evaluations, now, 0, counting_ids())
-
-
-def nodes_of(plan: Plan) -> list[str]:
-    return sorted(row.node_id for row in plan.placements)
 
 
 def queued(id: str, **more: object) -> JobRow:

@@ -29,15 +29,11 @@ from tests.support.builders import (
     counting_ids,
     locked,
 )
+from tests.support.planning import plan_for
 
 
 def a_view(*nodes: NodeRow) -> ClusterView:
     return ClusterView.load(nodes, [], [])
-
-
-def plan_for(view: ClusterView, *jobs: JobRow, now=NOW, seed: int = 0, pack: bool = False) -> Plan:
-    evaluations = [an_evaluation(job, id=f"v-{job.id}") for job in jobs]
-    return schedule(view, evaluations, now, seed, counting_ids(), pack=pack)
 
 
 def committed(plan: Plan, *jobs: JobRow) -> Changes:

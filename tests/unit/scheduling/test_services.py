@@ -24,18 +24,11 @@ from tests.support.builders import (
     counting_ids,
     locked,
 )
+from tests.support.planning import nodes_of, plan_for
 
 S = ExecutionState
 USES_WEB = a_requirement(uses=["web"])
 FAR, NEAR = "10.0.0.1", "127.0.0.1"
-
-
-def plan_for(view: ClusterView, *jobs: JobRow) -> Plan:
-    return schedule(view, [an_evaluation(job, id=f"v-{job.id}") for job in jobs], NOW, 0, counting_ids())
-
-
-def nodes_of(plan: Plan) -> list[str]:
-    return sorted(row.node_id for row in plan.placements)
 
 
 def message(plan: Plan, job: JobRow) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from skrei_compute_agent.cached_files import PART, CachedFiles, digest_of, is_digest, name_of
 from skrei_domain.errors import SkreiError
@@ -46,7 +47,7 @@ class InputCache:
         self.files = CachedFiles(folder, limit_bytes)
         self._fetch = fetch
         self._blob_bytes = blob_bytes
-        self._bringing: dict[str, asyncio.Future[None]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unnoted: deque[str] = deque()
         self._noting: asyncio.Task[None] | None = None
 
@@ -115,20 +116,11 @@ class InputCache:
         return self.files.size_bytes
 
     async def _once(self, name: str, bring: Callable[[], Awaitable[Path]]) -> Path:
-        while True:
-            if (path := self.files.use(name)) is not None:
-                return path
-            if (running := self._bringing.get(name)) is not None:
-                await asyncio.wait([running])
-                continue
-            mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._bringing[name] = mine
-            try:
-                await self.files.settle(name)
-                return self.files.use(name) or await bring()
-            finally:
-                del self._bringing[name]
-                mine.set_result(None)
+        if (path := self.files.use(name)) is not None:
+            return path
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            await self.files.settle(name)
+            return self.files.use(name) or await bring()
 
     async def _download(self, digest: str, token: str, fetch: Fetch) -> Path:
         name = name_of(digest)

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from skrei_compute_agent.cached_files import name_of
 from skrei_compute_agent.input_cache import InputCache
@@ -45,7 +46,7 @@ class InputTrees:
         self._trees: dict[str, tuple[str, ...]] = {}
         self._users: dict[str, set[str]] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
-        self._making: dict[str, asyncio.Future[None]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._gone = count(1)
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="tree-sweeper")
         cache.files.spare = self._spare
@@ -76,24 +77,14 @@ class InputTrees:
         Raises what `bring` raises, and StageFailed where the disk has no room for it.
         """
         key = _key(pieces)
-        while True:
+        async with self._turns.setdefault(key, asyncio.Lock()):
             if key in self._trees:
-                self._use(key, execution_id)
                 for piece in pieces:
                     counted(piece.size or 0, False)
-                return self._folder / key
-            if (running := self._making.get(key)) is not None:
-                await asyncio.wait([running])
-                continue
-            mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._making[key] = mine
-            try:
+            else:
                 await self._make(key, pieces, bring, counted)
-                self._use(key, execution_id)
-                return self._folder / key
-            finally:
-                del self._making[key]
-                mine.set_result(None)
+            self._use(key, execution_id)
+        return self._folder / key
 
     def release(self, execution_id: str) -> None:
         """Give back every directory that an execution uses."""

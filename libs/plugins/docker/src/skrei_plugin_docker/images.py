@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from skrei_domain.errors import SkreiError
 from skrei_plugin_docker.credentials import credentials
@@ -37,7 +38,7 @@ class Images:
         self._digests: OrderedDict[str, str] = OrderedDict()
         self._own: Platform | None = None
         self._told: OrderedDict[str, tuple[float, list[Platform]]] = OrderedDict()
-        self._pulling: dict[str, asyncio.Lock] = {}
+        self._pulling: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def prepare(self, params: DockerParams, tell: Tell) -> None:
         """Have the image here as `Pull` says, for this platform. Raises SkreiError: it cannot be had, or not now."""
@@ -63,17 +64,13 @@ class Images:
         waits = lock.locked()
         if waits:
             tell(f"waiting for {params.image}: it is being pulled for another job")
-        try:
-            async with lock:
-                image = await self._daemon.image(params.image) if waits else None
-                if image is None:
-                    await self._pull(params, tell)
-                    image = await self._daemon.image(params.image)
-                if image is not None:
-                    await self._check(image, params.image)
-        finally:
-            if not lock.locked():
-                self._pulling.pop(params.image, None)
+        async with lock:
+            image = await self._daemon.image(params.image) if waits else None
+            if image is None:
+                await self._pull(params, tell)
+                image = await self._daemon.image(params.image)
+            if image is not None:
+                await self._check(image, params.image)
 
     async def _pull(self, params: DockerParams, tell: Tell) -> None:
         reference = parse(params.image)

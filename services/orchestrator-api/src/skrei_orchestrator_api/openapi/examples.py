@@ -3,6 +3,7 @@
 from typing import Any
 
 from skrei_orchestrator_api.openapi.shapes_jobs import EVALUATION_ID, EXECUTION_ID, JOB_ID, NODE_ID, SCHEMAS
+from skrei_orchestrator_api.openapi.shapes_server import VERSION
 
 _NANOSECONDS = 1755600001000000000
 _TIME = "2026-01-02T03:04:05.123456Z"
@@ -61,15 +62,7 @@ _endpoint: dict[str, Any] = {
     "JobVersion": 1,
 }
 _amounts: dict[str, Any] = {"CPU": 8, "Memory": 26_000_000_000, "Disk": 90_000_000_000}
-_version: dict[str, Any] = {
-    "Major": "0",
-    "Minor": "1",
-    "GitVersion": "v0.1.0",
-    "GitCommit": "",
-    "BuildDate": "1970-01-01T00:00:00Z",
-    "GOOS": "linux",
-    "GOARCH": "amd64",
-}
+_version: dict[str, Any] = VERSION["examples"][0]
 _node: dict[str, Any] = {
     "Info": {
         "NodeID": NODE_ID,
