@@ -24,7 +24,8 @@ STOP_SECONDS = 40
 @pytest.mark.row("7.3/devstack")
 def test_a_devstack_has_its_nodes_takes_work_and_leaves_nothing() -> None:
     with contextlib.ExitStack() as opened:
-        docker = None if why_no_docker() else opened.enter_context(running_docker())
+        no_docker = why_no_docker()
+        docker = None if no_docker else opened.enter_context(running_docker())
         place = opened.enter_context(server_folder())
         log = place / "devstack.log"
         (place / "hello.wasm").write_bytes(program(Say(b"hello\n")))
@@ -57,7 +58,9 @@ def test_a_devstack_has_its_nodes_takes_work_and_leaves_nothing() -> None:
             assert stack.wait(STOP_SECONDS) == 130
         left = subprocess.run(["pgrep", "-f", str(place)], capture_output=True, text=True, check=False).stdout
         assert (left, list(place.glob("skrei-devstack-*"))) == ("", [])
-        assert docker is None or docker.named() == []
+        if docker is None:
+            pytest.skip(f"all but what becomes of containers held; {no_docker}")
+        assert docker.named() == []
 
 
 def _until(log: Path, text: str, stack: "subprocess.Popen[bytes]") -> str:

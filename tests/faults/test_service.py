@@ -5,7 +5,6 @@ And what others have of it: its addresses by its name, and a port that is theirs
 
 import http.client
 import itertools
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from skrei_embedded.nats import free_port
 from tests.support.docker_daemon import BUSYBOX, DockerDaemon, running_docker, why_no_docker
 from tests.support.live_stack import LiveStack, live_stack
 
@@ -243,9 +243,7 @@ def test_a_job_that_uses_a_service_waits_for_it_and_finds_it_by_its_name(stack: 
 
 
 def test_a_port_that_is_taken_is_waited_for_and_had_once_it_is_free(stack: LiveStack) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
+    number = free_port()
     network = {"Type": "Host", "Ports": [{"Name": "web", "Static": number}]}
     first = stack.submit(a_service("first", name="first", network=network, count=1))
     stack.wait_until(lambda: endpoints(stack, first) == [f"127.0.0.1:{number}"], 60, "the first has it")

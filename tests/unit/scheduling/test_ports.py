@@ -12,9 +12,7 @@ from skrei_domain.spec import NetworkConfig, Port, TaskSpec
 from skrei_scheduling.changes import Changes, ExecutionChange
 from skrei_scheduling.compile import requirement
 from skrei_scheduling.held import HOLD_AFTER
-from skrei_scheduling.plan import Plan
 from skrei_scheduling.rows import ExecutionRow, JobRow, wanted_ports
-from skrei_scheduling.schedule import schedule
 from skrei_scheduling.settle import settle
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import (
@@ -23,7 +21,6 @@ from tests.support.builders import (
     a_job,
     a_node,
     a_requirement,
-    an_evaluation,
     an_execution,
     counting_ids,
     locked,

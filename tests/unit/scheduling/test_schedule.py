@@ -24,7 +24,6 @@ from tests.support.builders import (
     a_job,
     a_node,
     a_requirement,
-    an_evaluation,
     an_execution,
     counting_ids,
     locked,

@@ -10,16 +10,13 @@ from skrei_scheduling.changes import Changes, ExecutionChange
 from skrei_scheduling.compile import requirement
 from skrei_scheduling.plan import Plan
 from skrei_scheduling.rows import ExecutionRow, JobRow
-from skrei_scheduling.schedule import schedule
 from skrei_scheduling.settle import settle
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import (
-    NOW,
     a_fact,
     a_job,
     a_node,
     a_requirement,
-    an_evaluation,
     an_execution,
     counting_ids,
     locked,
