@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -142,6 +143,43 @@ async def test_a_restart_keeps_what_known_executions_look_into_and_nothing_else(
     assert not kept.exists()
     assert again.cache.size_bytes == 0
     assert sorted(path.name for path in (tmp_path / "inputs").iterdir()) == []
+
+
+async def test_what_a_restart_removes_takes_nothing_from_the_next_who_asks_for_the_same(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(tmp_path)
+    await node.get(site, "e-1")
+    await node.close()
+    swept, remove = threading.Event(), input_trees._remove
+
+    def late(path: Path) -> None:
+        assert swept.wait(30)
+        remove(path)
+
+    monkeypatch.setattr(input_trees, "_remove", late)
+    again = Node(tmp_path)
+    folder = await again.get(site, "e-2")
+    swept.set()
+    await again.close()
+    assert read(folder) == site.files
+    assert len(list((tmp_path / "inputs").iterdir())) == 3, "the directory, its list, and who uses it"
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+async def test_a_directory_is_given_up_whatever_lies_around_it_or_is_gone(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    monkeypatch.setattr(input_trees, "MOST_IDLE", 0)
+    node = Node(tmp_path)
+    folder = await node.get(site, "e-1")
+    (tmp_path / "inputs" / f"{folder.name}~gone~1" / "left").mkdir(parents=True)
+    if by_hand:
+        shutil.rmtree(folder)
+    node.trees.release("e-1")
+    assert not folder.exists()
+    assert node.cache.files.idle_bytes == 60
+    await node.close()
 
 
 async def test_what_a_crash_left_half_laid_out_is_laid_out_again(tmp_path: Path, site: Site) -> None:

@@ -9,11 +9,12 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from itertools import count
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -47,7 +48,6 @@ class InputTrees:
         self._users: dict[str, set[str]] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._gone = count(1)
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="tree-sweeper")
         cache.files.spare = self._spare
 
@@ -60,10 +60,10 @@ class InputTrees:
             key, _, name = path.name.partition("~")
             if name in names:
                 users.setdefault(key, set()).add(names[name])
-        for path in self._folder.iterdir():
+        for path in list(self._folder.iterdir()):
             key, mark, name = path.name.partition("~")
             if key not in users or (mark and name not in names and mark + name != LIST):
-                self._remove(path)
+                self._discard(path)
         for key, executions in users.items():
             if (pieces := self._listed(key)) is not None:
                 # A link keeps its bytes, whatever became of their place in the cache.
@@ -177,9 +177,7 @@ class InputTrees:
         key, _ = self._idle.popitem(last=False)
         pieces = self._trees.pop(key)
         (self._folder / f"{key}{LIST}").unlink(missing_ok=True)
-        gone = self._folder / f"{key}~gone~{next(self._gone)}"
-        (self._folder / key).rename(gone)
-        self._remove(gone)
+        self._discard(self._folder / key)
         for name in pieces:
             self._cache.files.release(name)
         return True
@@ -188,8 +186,11 @@ class InputTrees:
         """Return the file that says that an execution uses a directory."""
         return self._folder / f"{key}~{token(execution_id)}"
 
-    def _remove(self, path: Path) -> None:
-        self._sweeper.submit(_remove, path)
+    def _discard(self, path: Path) -> None:
+        """Free a name at once, and have what lay there removed: the next who wants the name may come before that."""
+        gone = self._folder / f"{path.name.partition('~')[0]}~gone~{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):  # someone tidied up by hand
+            self._sweeper.submit(_remove, path.rename(gone))
 
 
 def _remove(path: Path) -> None:
