@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +66,15 @@ async def test_a_result_arrives_whole_and_its_receipt_says_so(door: Door, result
     await door.publisher.finalise(parcel(result), receipt.place)
     assert door.publisher.store.holds("e-1", parcel(result).digest)
     assert door.parts() == PARTS
+
+
+async def test_a_system_that_takes_no_advice_about_its_files_uploads_as_well(
+    door: Door, result: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fadvise")  # as on macOS
+    monkeypatch.delattr(os, "POSIX_FADV_WILLNEED")
+    receipt = door.read(await upload(door.url, door, result))
+    assert receipt.digest == parcel(result).digest
 
 
 async def test_a_link_that_is_cut_at_half_costs_only_the_parts_that_were_on_it(door: Door, result: Path) -> None:

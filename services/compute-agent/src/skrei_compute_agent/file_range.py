@@ -38,9 +38,10 @@ class FileRange(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send all of it."""
-        await asyncio.to_thread(
-            os.posix_fadvise, self._file.fileno(), self._first, self._end - self._first, os.POSIX_FADV_WILLNEED
-        )
+        if hasattr(os, "posix_fadvise"):  # macOS has none, and reads ahead by itself
+            await asyncio.to_thread(
+                os.posix_fadvise, self._file.fileno(), self._first, self._end - self._first, os.POSIX_FADV_WILLNEED
+            )
         position = self._first
         if (transport := _plain(writer)) is not None:
             position = await self._hand_over(transport, writer)
