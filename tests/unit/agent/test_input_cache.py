@@ -225,6 +225,14 @@ async def test_a_piece_nobody_had_time_to_note_is_not_believed_after_a_power_cut
     assert (await bring(a_cache(tmp_path, source), "s3/bucket/key@v1", b"rows"))[1]
 
 
+async def test_what_is_noted_for_the_next_start_takes_no_memory_of_this_one(tmp_path: Path, source: Source) -> None:
+    cache = a_cache(tmp_path, source)
+    await bring(cache, "s3/bucket/key@v1", b"rows")
+    await settled(cache)
+    assert (tmp_path / ".state/digests").read_text().count("\n") == 1
+    assert cache.files._noted == {}
+
+
 async def test_an_agent_that_was_killed_believes_what_it_had(tmp_path: Path, source: Source) -> None:
     await bring(a_cache(tmp_path, source), "s3/bucket/key@v1", b"rows")  # never closed
     assert not (await bring(a_cache(tmp_path, source), "s3/bucket/key@v1", b"rows"))[1]

@@ -139,8 +139,7 @@ class CachedFiles:
         return self.path(name)
 
     def note(self, name: str, digest: str) -> None:
-        """Remember the digest of a file whose name does not tell it, for the day after a crash. Blocks."""
-        self._noted[name] = digest
+        """Write down the digest of a file whose name does not tell it, for the day after a crash. Blocks."""
         with (self._state / "digests").open("a") as file:
             file.write(json.dumps([name, digest]) + "\n")
 
