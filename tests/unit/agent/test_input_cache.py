@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from skrei_compute_agent import input_cache
+from skrei_compute_agent.cached_files import PART, name_of
 from skrei_compute_agent.input_cache import InputCache, InputCorrupt, InputDenied, InputTooLarge
+from skrei_domain.errors import Unavailable
 from skrei_plugin_api.pieces import DATA
 
 
@@ -248,6 +250,44 @@ async def test_of_what_broke_off_only_the_newest_stay(
         os.utime(folder, (number, number))
     a_cache(tmp_path, source)
     assert sorted(path.name[66] for path in files(tmp_path)) == ["2", "3"]
+
+
+async def test_what_breaks_off_again_and_again_does_not_fill_the_disk(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(input_cache, "HALF_BROUGHT", 2)
+    cache, begun, seen = a_cache(tmp_path, source), asyncio.Event(), []
+
+    async def cut(folder: Path) -> None:
+        (folder / DATA).write_bytes(b"ro")
+        raise Unavailable("the line was cut")
+
+    async def hangs(folder: Path) -> None:
+        (folder / DATA).write_bytes(b"row")
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def rest(folder: Path) -> None:
+        seen.append((folder / DATA).read_bytes())
+        (folder / DATA).write_bytes(b"rows")
+
+    under_way = asyncio.create_task(cache.bring("at/0", hangs))
+    await begun.wait()
+    for number in range(1, 6):
+        with pytest.raises(Unavailable):
+            await cache.bring(f"at/{number}", cut)
+    left = {cache.files.path(name_of(f"at/{number}") + PART) for number in (0, 4, 5)}
+    assert set(files(tmp_path)) == left, "the newest two, and the one that is being brought"
+    under_way.cancel()
+    await asyncio.wait([under_way])
+    assert len(files(tmp_path)) == 2
+    again = a_cache(tmp_path, source)
+    assert (await again.bring("at/0", rest))[0].read_bytes() == b"rows"
+    with pytest.raises(Unavailable):
+        await again.bring("at/6", cut)
+    assert seen == [b"row"], "one that was cancelled is gone on with, also by another process"
+    assert {path.suffix for path in files(tmp_path)} == {"", PART}
+    assert len(files(tmp_path)) == 3
 
 
 async def test_one_who_is_cancelled_at_the_very_end_disturbs_nobody(

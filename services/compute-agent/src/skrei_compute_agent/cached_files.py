@@ -17,7 +17,7 @@ from typing import Final
 MOST_FILES = 100_000
 """Kept at once, however small: each takes an inode and some 200 bytes of memory. One input may have as many."""
 HALF_BROUGHT = 16
-"""Of what broke off, the newest that a start keeps to go on from."""
+"""Of what broke off, the newest that are kept to go on from."""
 PART: Final = ".part"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -40,11 +40,13 @@ def name_of(identity: str) -> str:
 class CachedFiles:
     """The files of one folder. Nothing is dropped that is in use; beyond the limits the least used go first.
 
-    `spare` is asked to give up something that is in use for later only, and says whether it did.
+    `spare` is asked to give up something that is in use for later only, and says whether it did. `half_brought`: of
+    which files `open` found what had come before it broke off, the oldest first.
     """
 
     def __init__(self, folder: Path, limit_bytes: int, spare: Callable[[], bool] = lambda: False) -> None:
         self.spare = spare
+        self.half_brought: tuple[str, ...] = ()
         self._folder = folder
         self._state = folder / ".state"
         self._limit_bytes = limit_bytes
@@ -83,12 +85,15 @@ class CachedFiles:
             status = path.lstat()
             if _NAME.fullmatch(path.name) is not None:
                 found.append((status.st_mtime, path.name, status.st_size))
-            elif path.name.endswith(PART) and path.is_dir():
-                parts.append((status.st_mtime, path))
             elif not path.is_dir():
                 path.unlink()
+            elif _NAME.fullmatch(path.stem) is not None and path.suffix == PART:
+                parts.append((status.st_mtime, path))
+            elif path.suffix == PART:  # it was being removed
+                shutil.rmtree(path)
         for _, path in sorted(parts)[:-HALF_BROUGHT]:
             shutil.rmtree(path)
+        self.half_brought = tuple(path.stem for _, path in sorted(parts)[-HALF_BROUGHT:])
         for _, name, size in sorted(found):
             self._sizes[name] = size
             self._total += size

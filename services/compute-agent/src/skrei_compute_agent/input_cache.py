@@ -3,14 +3,15 @@
 import asyncio
 import hashlib
 import shutil
-from collections import deque
+import uuid
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from skrei_compute_agent.cached_files import PART, CachedFiles, digest_of, is_digest, name_of
+from skrei_compute_agent.cached_files import HALF_BROUGHT, PART, CachedFiles, digest_of, is_digest, name_of
 from skrei_domain.errors import SkreiError
 from skrei_plugin_api.aside import to_its_end
 from skrei_plugin_api.pieces import DATA
@@ -48,12 +49,14 @@ class InputCache:
         self._fetch = fetch
         self._blob_bytes = blob_bytes
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._half_brought: OrderedDict[str, None] = OrderedDict()
         self._unnoted: deque[str] = deque()
         self._noting: asyncio.Task[None] | None = None
 
     def open(self) -> None:
         """Learn what is there. Blocks."""
         self.files.open()
+        self._half_brought = OrderedDict.fromkeys(self.files.half_brought)
 
     async def close(self) -> None:
         """Stop noting, and say that all is written."""
@@ -149,6 +152,7 @@ class InputCache:
     async def _bring(self, identity: str, bring: Callable[[Path], Awaitable[None]]) -> Path:
         name = name_of(identity)
         folder = self.files.path(name + PART)
+        self._half_brought.pop(name, None)
         folder.mkdir(exist_ok=True)
         try:
             await bring(folder)
@@ -156,9 +160,11 @@ class InputCache:
                 got = await asyncio.to_thread(digest_of, folder / DATA)
                 if got != identity:
                     raise InputCorrupt(f"brought {identity}, got {got}", digest=identity)
-        except SkreiError as error:
-            if not error.retryable:
+        except BaseException as error:
+            if isinstance(error, SkreiError) and not error.retryable:
                 await to_its_end(partial(shutil.rmtree, folder, ignore_errors=True))
+            else:
+                await self._broke_off(name)
             raise
         size = await to_its_end(partial(_adopt, folder, self.files.path(name)))
         path = self.files.add(name, size)
@@ -167,6 +173,16 @@ class InputCache:
             if self._noting is None or self._noting.done():
                 self._noting = asyncio.create_task(self._note(), name="note digests")
         return path
+
+    async def _broke_off(self, name: str) -> None:
+        """Keep what came of a file for the next try, and remove the oldest of such beyond HALF_BROUGHT."""
+        self._half_brought[name] = None
+        while len(self._half_brought) > HALF_BROUGHT:
+            oldest, _ = self._half_brought.popitem(last=False)
+            gone = self.files.path(f"{uuid.uuid4().hex}{PART}")  # the next try may begin before it is removed
+            with suppress(FileNotFoundError):  # someone tidied up by hand
+                self.files.path(oldest + PART).rename(gone)
+            await to_its_end(partial(shutil.rmtree, gone, ignore_errors=True))
 
     async def _note(self) -> None:
         """Read new pieces once more, beside what needs them, so that they can be believed after a crash."""
