@@ -1,6 +1,7 @@
 """The `urlDownload` storage against a server that goes wrong in every way, and what it never opens."""
 
 import hashlib
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -162,6 +163,21 @@ async def test_less_than_was_said_is_not_taken_for_all_of_it(
     site.ranges, site.cuts = False, [5_000] * 9
     with pytest.raises(WebAway, match=r"cut|bytes came"):
         await staged(storage, source(site.url("/a/rows.csv")), tmp_path)
+
+
+async def test_a_full_disk_is_the_nodes_trouble_and_neither_the_jobs_nor_the_servers(
+    storage: UrlStorage, site: FaultyWeb, tmp_path: Path
+) -> None:
+    (piece,) = await storage.pieces(source(site.url("/a/rows.csv")), LIMITS)
+    asked = len(site.asked)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):  # what a write says here, as it does where no room is left
+            await storage.bring(source(site.url("/a/rows.csv")), LIMITS, piece, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(site.asked) == asked + 1, "the server is not asked again for what the disk does not take"
 
 
 async def test_a_checksum_is_what_the_file_is_known_by(storage: UrlStorage, site: FaultyWeb) -> None:

@@ -38,6 +38,12 @@ Count = Callable[[int, bool], None]
 """Hears of each piece: its bytes, and whether they had to be brought."""
 
 
+class NoRoom(StageFailed):
+    """The disk has no room for an input now: it may have later, and other nodes may have it at once."""
+
+    retryable = True
+
+
 class InputTrees:
     """The directories of one node; all of them lie on the file system of the cache."""
 
@@ -74,7 +80,7 @@ class InputTrees:
     async def get(self, pieces: Sequence[Piece], bring: Bring, execution_id: str, counted: Count) -> Path:
         """Return a directory with all pieces, in use by the execution until `release`.
 
-        Raises what `bring` raises, and StageFailed where the disk has no room for it.
+        Raises what `bring` raises, and NoRoom where the disk has none for it.
         """
         key = _key(pieces)
         async with self._turns.setdefault(key, asyncio.Lock()):
@@ -133,11 +139,11 @@ class InputTrees:
             await asyncio.gather(*workers, return_exceptions=True)
 
     def _check_room(self, pieces: Sequence[Piece]) -> None:
-        """Raise StageFailed for what the disk cannot hold, before any of it is brought."""
+        """Raise NoRoom for what the disk cannot hold, before any of it is brought."""
         missing = sum(piece.size or 0 for piece in pieces if not self._cache.files.has(name_of(piece.identity)))
         room = shutil.disk_usage(self._folder).free - FREE_BYTES + self._cache.files.idle_bytes
         if missing > room:
-            raise StageFailed(
+            raise NoRoom(
                 StageProblem.TOO_LARGE,
                 f"{missing:,} bytes of the input are not on this node, whose disk has room for {max(0, room):,}",
                 hint="make room on the node, part the input (`Count`, `Partition`), or ask for `Resources.Disk`",

@@ -120,7 +120,8 @@ class Web:
     async def download(self, url: str, piece: Piece, folder: Path, limits: StageLimits, retries: int) -> None:
         """Bring a file into `folder` as `DATA`, from where an earlier try ended if it is still the same.
 
-        Raises StageFailed for what stays as it is, WebAway where another try may succeed.
+        Raises StageFailed for what stays as it is, WebAway where another try may succeed, OSError for trouble of this
+        node's disk.
         """
         left = retries
         while True:
@@ -192,7 +193,7 @@ class Web:
                 ) from error
             except aiohttp.ClientConnectorSSLError as error:
                 raise StageFailed(StageProblem.INVALID, f"{shown(str(target))} speaks no TLS: {error}") from error
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:  # not what the disk refuses
                 raise _Cut(_cause(error)) from error
         raise StageFailed(StageProblem.INVALID, f"{shown(url)} redirects more than {MOST_REDIRECTS} times")
 
@@ -293,17 +294,10 @@ async def _receive(response: aiohttp.ClientResponse, file: BinaryIO, most: int, 
             chunk += data
             if len(chunk) >= CHUNK_BYTES:
                 full, chunk = chunk, bytearray()
-                await _write(file, full)
+                await to_its_end(partial(file.write, full))
     finally:
-        await _write(file, chunk)
-    return came
-
-
-async def _write(file: BinaryIO, chunk: bytearray) -> None:
-    try:
         await to_its_end(partial(file.write, chunk))
-    except OSError as error:
-        raise StageFailed(StageProblem.TOO_LARGE, f"the node's disk takes no more: {error.strerror}") from error
+    return came
 
 
 def _size(path: Path) -> int:
