@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -51,8 +51,25 @@ async def to_its_end(work: Callable[[], T]) -> T:
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        await asyncio.wait([running])
+        await over(running)
         raise
+
+
+async def over(running: "asyncio.Future[Any]") -> None:
+    """Return when `running` is done, however often that is cancelled meanwhile: a cancellation is passed on after it.
+
+    How it ended stays in it, and counts as heard.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not running.cancelled():
+        running.exception()
+    if cancelled is not None:
+        raise cancelled
 
 
 async def apart(ask: Callable[[], Awaitable[T]], *, name: str = "apart") -> T:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
+from skrei_plugin_api.aside import over
 from skrei_plugin_api.storage import StageFailed, StageLimits, StageProblem
 
 FREE_BYTES = 1024 * 1024
@@ -46,7 +47,7 @@ async def unpack_aside(archive: Path, folder: Path, limits: StageLimits, inside:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         stop.set()
-        await asyncio.wait([work])
+        await over(work)
         if not work.cancelled() and (error := work.exception()) and not isinstance(error, Stopped | StageFailed):
             raise error from None
         raise

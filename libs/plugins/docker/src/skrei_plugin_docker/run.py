@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from skrei_plugin_api.aside import over
 from skrei_plugin_api.engine import EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest
 from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
 from skrei_plugin_docker.archive import ArchiveBroken
@@ -296,9 +297,7 @@ async def _whatever_happens(work: Awaitable[None], *, unless: Callable[[], bool]
 async def _over(task: "asyncio.Future[Any]") -> None:
     """End a task, and return when it is over; how is nobody's concern."""
     task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()
+    await over(task)
 
 
 def _pack(
