@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,24 @@ def test_what_takes_room_counts_and_nothing_else(tmp_path: Path) -> None:
     os.link(elsewhere, folder / "outputs" / "linked")  # a link in the outputs hides nothing
     assert held_bytes(folder, PLENTY) - before >= 200 * KIB
     assert held_bytes(tmp_path / "gone", PLENTY) == 0
+
+
+def test_a_file_that_goes_while_it_is_looked_at_hides_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    @contextmanager
+    def slow(path: str) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        (tmp_path / "a").unlink()
+        yield found
+
+    for name in "ab":
+        (tmp_path / name).write_bytes(bytes(100 * KIB))
+    monkeypatch.setattr(os, "scandir", slow)
+    assert 100 * KIB <= held_bytes(tmp_path, PLENTY) < 200 * KIB
 
 
 def test_empty_files_count_too_and_counting_ends_where_it_is_too_much(tmp_path: Path) -> None:

@@ -143,7 +143,10 @@ def held_bytes(folder: Path, most: int, *, streams: bool = True) -> int:
         try:
             with os.scandir(folders.pop()) as entries:
                 for entry in entries:
-                    found = entry.stat(follow_symlinks=False)
+                    try:
+                        found = entry.stat(follow_symlinks=False)
+                    except OSError:  # removed while we looked
+                        continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
                     elif entry.path in left_out or (found.st_nlink > 1 and not entry.path.startswith(outputs)):
@@ -151,7 +154,7 @@ def held_bytes(folder: Path, most: int, *, streams: bool = True) -> int:
                     total += max(found.st_blocks * _BLOCK, ENTRY_BYTES)
                     if total > most:
                         break
-        except OSError:  # removed, or closed, while we looked: the next count sees what is left
+        except OSError:  # the same of the folder, or it may not be read: the next count sees what is left
             continue
     return total
 
