@@ -19,6 +19,7 @@ from skrei_domain.errors import Unavailable
 from skrei_kit import nats_auth
 from skrei_kit.nats_auth import Authority, User
 from skrei_plugin_api.testing import eventually
+from tests.support.publisher_door import Proxy
 from tests.support.web import serving
 
 NODE = "n-00000000-0000-4000-8000-000000000001"
@@ -102,6 +103,17 @@ async def test_credentials_are_renewed_with_a_key_of_their_own_that_only_their_o
     assert stat.S_IMODE(node.creds.stat().st_mode) == 0o600
     assert os.listdir(tmp_path) == ["node.creds"]  # noqa: PTH208
     assert seed not in str(api.asked)
+
+
+async def test_an_answer_that_comes_in_small_packets_is_read_to_its_end(api: Api, url: str, tmp_path: Path) -> None:
+    proxy = Proxy(int(url.rsplit(":", 1)[1]), crumbs=100)
+    node = Node(tmp_path, await proxy.start(), seconds=3_600)
+    try:
+        await node.once()
+    finally:
+        await proxy.stop()
+    assert node.held()[0].key != node.key
+    assert len(api.asked) == 1
 
 
 async def test_after_a_lost_answer_the_same_next_key_is_asked_for(api: Api, url: str, tmp_path: Path) -> None:

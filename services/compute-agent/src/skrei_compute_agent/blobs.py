@@ -11,6 +11,7 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
+from skrei_compute_agent import answers
 from skrei_compute_agent.input_cache import InputDenied
 from skrei_domain.errors import SkreiError, Unavailable
 from skrei_domain.task_results import ResultPage
@@ -172,7 +173,7 @@ class _Problem(BaseModel):
 
 async def _reason(response: aiohttp.ClientResponse) -> str:
     """What the API says, in its own words or as it came."""
-    said = await response.content.read(2048)
+    said = await answers.body(response, 2048)
     try:
         return _Problem.model_validate_json(said).Message
     except ValidationError:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
+from skrei_compute_agent import answers
 from skrei_domain.errors import Conflict, SkreiError, Unavailable
 from skrei_kit import nats_auth
 from skrei_kit.nats_auth import User
@@ -166,7 +167,7 @@ class Renewer:
                 aiohttp.ClientSession(timeout=timeout) as session,
                 session.post(f"{api}{PATH}", json=body, allow_redirects=False) as response,
             ):
-                status, raw = response.status, await response.content.read(ANSWER_BYTES)
+                status, raw = response.status, await answers.body(response, ANSWER_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"the API at {api} cannot be reached: {error or type(error).__name__}") from error
         try:

@@ -15,6 +15,7 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
+from skrei_compute_agent import answers
 from skrei_compute_agent.file_range import FileRange
 from skrei_domain.errors import SkreiError
 from skrei_domain.uploads import Parcel, UploadAnswer, UploadPlan, UploadRequest
@@ -109,7 +110,7 @@ class Attempt:
                 url / what if what else url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 await _check(response)
-                return _parse(UploadAnswer, await _body(response, ANSWER_BYTES))
+                return _parse(UploadAnswer, await answers.body(response, ANSWER_BYTES))
 
         return await _connected(once())
 
@@ -160,19 +161,11 @@ async def _connected(call: Awaitable[T]) -> T:
         raise Away(f"the publisher cannot be reached: {error or type(error).__name__}") from error
 
 
-async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Return what an answer says, up to so many bytes: it comes in as many pieces as the network makes of it."""
-    said = bytearray()
-    while len(said) < most and (piece := await response.content.read(most - len(said))):
-        said += piece
-    return bytes(said)
-
-
 async def _check(response: aiohttp.ClientResponse) -> None:
     """Raise what an answer that is not 2xx means for the upload."""
     if response.status < HTTPStatus.MULTIPLE_CHOICES:
         return
-    code, message = _told(await _body(response, ERROR_BYTES))
+    code, message = _told(await answers.body(response, ERROR_BYTES))
     said = f"{message or response.reason} ({response.status})"
     match response.status:
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
