@@ -59,7 +59,9 @@ class LogServer:
         self._unflushed = 0
 
     async def connect(self, url: str, creds: Path | None) -> None:
-        """Connect and listen. Raises BusUnavailable."""
+        """Connect and listen, and no longer over the connection of before. Raises BusUnavailable."""
+        if self._bus is not None:  # the node's own line has ended, this one need not have
+            await self._bus.close()
         bus = self._bus = await Bus.connect(
             url,
             name=f"logs {self._node_id}",
