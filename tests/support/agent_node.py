@@ -107,6 +107,7 @@ class ScriptedTools:
     """Tools over scripted work."""
 
     adopting: frozenset[str] = frozenset()
+    api_url = ""
     inside = staticmethod(nobody_inside)
 
     def __init__(self, work: ScriptedWork) -> None:

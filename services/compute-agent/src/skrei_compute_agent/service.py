@@ -66,6 +66,10 @@ class Tools(Protocol):
     def hear(self, gone: Callable[[str, int], None]) -> None:
         """Call `gone` with an execution and start whose program has ended, before it is known what that comes to."""
 
+    @property
+    def api_url(self) -> str:
+        """Where the API is: as the settings say, else as it was told last; empty: nobody has said."""
+
     def told(self, reply: HelloReply) -> None:
         """Hear where the control plane says that its doors are."""
 
@@ -107,11 +111,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         stack.callback(agent.close)
         standing = Standing(settings.data_dir)
 
-        api = settings.api_url
-
         def told(reply: HelloReply) -> None:
-            nonlocal api
-            api = settings.api_url or reply.api_url
             tools.told(reply)
             shipper.door(settings.publisher_url or reply.publisher_url)
 
@@ -119,7 +119,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         agent.connect(runner, link)
         log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()), **_offered(machine.info))
         agent.post(Begun())  # before the link is there: a cut-off node goes on from its journal
-        work = _Work(link, folders, tools, standing, shipper, lambda: api)
+        work = _Work(link, folders, tools, standing, shipper)
         await _run(settings, stop, agent, work, clock or SystemClock())
         standing.forget()
         log.info("node_stopped", node_id=node_id)
@@ -132,7 +132,7 @@ async def _run(
     work: "_Work",
     clock: Clock,
 ) -> None:
-    link, folders, tools, standing, shipper, api = work
+    link, folders, tools, standing, shipper = work
     node_id = agent.machine.node.memory.meta.node_id
     logs = LogServer(node_id, folders, live=lambda key: _live(agent, key), known=lambda key: _known(agent, key))
 
@@ -156,7 +156,7 @@ async def _run(
             renewing.add(task)
             task.add_done_callback(renewing.discard)
 
-    renewer = Renewer(settings.nats_creds, api=api, renewed=renewed, trouble=standing.waiting)
+    renewer = Renewer(settings.nats_creds, api=lambda: tools.api_url, renewed=renewed, trouble=standing.waiting)
 
     async def serve_logs() -> None:
         while True:
@@ -213,7 +213,6 @@ class _Work(NamedTuple):
     tools: Tools
     standing: Standing
     shipper: Shipper
-    api: Callable[[], str]
 
 
 class _LinkEnded(Exception):

@@ -56,7 +56,7 @@ class Toolbox:
         self._engines = engines_
         self._asker = CommandAsker(engines_)
         self._storages = storages_
-        self._api_url = settings.api_url
+        self._told_url = ""
         self._blobs: Blobs | None = None
         self._cache = cache = InputCache(
             settings.data_dir / "cache",
@@ -136,10 +136,15 @@ class Toolbox:
         """See `Workshop.hear`."""
         self.work.hear(gone)
 
+    @property
+    def api_url(self) -> str:
+        """Where the API is: as the settings say, else as it was told last; empty: nobody has said."""
+        return self._settings.api_url or self._told_url
+
     def told(self, reply: HelloReply) -> None:
-        """Hear where the API is, unless the settings say."""
+        """Hear where the API is; an answer that does not say leaves it where it was."""
         if reply.api_url and not self._settings.api_url:
-            self._api_url = reply.api_url
+            self._told_url = reply.api_url
             if self._blobs is not None:
                 self._blobs.move(reply.api_url)
 
@@ -166,7 +171,7 @@ class Toolbox:
         if self._blobs is None:
             from skrei_compute_agent.blobs import Blobs
 
-            self._blobs = Blobs(self._api_url)
+            self._blobs = Blobs(self.api_url)
         return self._blobs
 
 
