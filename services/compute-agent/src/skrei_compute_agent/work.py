@@ -27,6 +27,7 @@ from skrei_plugin_api.engine import (
     NoCommands,
     Output,
     PortBinding,
+    RunEvents,
     RunOutcome,
     RunRequest,
     Tell,
@@ -70,6 +71,10 @@ class _Heard:
     def ended(self) -> None:
         """Tell that nobody is served there any more."""
         self.gone()
+
+
+_How = Callable[[RunRequest, RunEvents], Awaitable[RunOutcome | None]]
+"""Runs a start, or takes one up."""
 
 
 class Workshop:
@@ -134,16 +139,9 @@ class Workshop:
     async def run(self, execution_id: str, start: int) -> Exited:
         """Run what was staged to its end, and return what it left; a cancellation ends it and returns that too."""
         staged = self._staged.pop(execution_id)
-        cut = self._disk.watch(execution_id, staged.places.work, _limit(staged))
-        try:
-            request = self._request(staged, start, cut)
-            run = self._engine(staged.wanted).run(request, self._heard(execution_id, start))
-            outcome = await self._see(staged, run)
-        finally:
-            self._disk.forget(execution_id)
-            self._give_back(execution_id, staged.inputs)
-        assert outcome is not None
-        return await _within_limit(staged, outcome)
+        exited = await self._attend(staged, start, self._engine(staged.wanted).run)
+        assert exited is not None, "it was started"
+        return exited
 
     async def adopt(self, wanted: Adopt) -> Exited | NotAdopted:
         """See a start to its end that an earlier process began, in the folder where that one had staged it."""
@@ -155,14 +153,20 @@ class Workshop:
         stage = Stage(execution_id, wanted.order, wanted.task, wanted.needs)
         staged = _Staged(stage, places, Inputs(), {}, wanted.task.network.type)
         self._networks.keep(execution_id, wanted.ports)
-        cut = self._disk.watch(execution_id, places.work, _limit(staged))
+        exited = await self._attend(staged, wanted.start, engine.adopt)
+        return NotAdopted(execution_id) if exited is None else exited
+
+    async def _attend(self, staged: _Staged, start: int, how: _How) -> Exited | None:
+        """Return what a start comes to, watched while it runs; None when it is none. What it used is given back."""
+        execution_id = staged.wanted.execution_id
+        cut = self._disk.watch(execution_id, staged.places.work, _limit(staged))
         try:
-            request = self._request(staged, wanted.start, cut)
-            found = await self._see(staged, engine.adopt(request, self._heard(execution_id, wanted.start)))
+            request = self._request(staged, start, cut)
+            exited = await self._see(staged, how(request, self._heard(execution_id, start)))
         finally:
             self._disk.forget(execution_id)
-            self._give_back(execution_id, Inputs())
-        return NotAdopted(execution_id) if found is None else await _within_limit(staged, found)
+            self._give_back(execution_id, staged.inputs)
+        return None if exited is None else await _within_limit(staged, exited)
 
     def hear(self, gone: Callable[[str, int], None]) -> None:
         """Call `gone` with an execution and start whose program has ended, as soon as that is known."""
