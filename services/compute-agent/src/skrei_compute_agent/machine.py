@@ -120,8 +120,10 @@ class AgentMachine:
                 self._do(self.node.on_confirm(confirm, moment.wall))
             case Staged() | StageFailed() | Exited() | NotAdopted() | Uploaded() | UploadFailed() | TimerFired():
                 self._transitions.on(event)
-            case Noted() | Checked() | LinkLost():
+            case Noted() | Checked():
                 self._transitions.told(event)
+            case LinkLost():
+                self._restarts.link_lost = True
             case Replied(reply):
                 self._do(self.node.on_reply(reply, moment.wall))
                 self._restarts.link_lost = self._restarts.link_lost and not self.node.greeted

@@ -14,7 +14,6 @@ from skrei_compute_agent.events import (
     Exited,
     Halted,
     Kill,
-    LinkLost,
     NotAdopted,
     Noted,
     Release,
@@ -63,11 +62,9 @@ class Transitions:
         held.tell(self._draft.now, event)
         handler(self, held, event)
 
-    def told(self, event: Noted | Checked | LinkLost) -> None:
-        """Tell what is known of an execution that goes on; or remember that nobody is there to be told."""
-        if isinstance(event, LinkLost):
-            self._restarts.link_lost = True
-        elif isinstance(event, Noted):
+    def told(self, event: Noted | Checked) -> None:
+        """Tell what is known of an execution that goes on."""
+        if isinstance(event, Noted):
             self._note(event.execution_id, event.text)
         else:
             self._checked(event)
