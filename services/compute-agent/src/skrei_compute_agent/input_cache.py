@@ -90,7 +90,7 @@ class InputCache:
         async def needs() -> Path:
             nonlocal needed
             needed = True
-            return await self._bring(identity, bring)
+            return await self._bring(identity, name, bring)
 
         return await self._once(name, needs), needed
 
@@ -149,8 +149,7 @@ class InputCache:
             partial.unlink(missing_ok=True)
         return self.files.add(name, size)
 
-    async def _bring(self, identity: str, bring: Callable[[Path], Awaitable[None]]) -> Path:
-        name = name_of(identity)
+    async def _bring(self, identity: str, name: str, bring: Callable[[Path], Awaitable[None]]) -> Path:
         folder = self.files.path(name + PART)
         self._half_brought.pop(name, None)
         folder.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -31,11 +32,26 @@ MOST_IDLE = 64
 """Directories that stay for the next one who asks, without being in use."""
 LIST = "~~list"
 """After a directory's name: which files it has. No name of an execution looks like that, encoded."""
+NAMED_AT_ONCE = 1_000
+"""Pieces whose names, a digest each, are worked out on the event loop: some milliseconds. Longer lists have a thread."""
 FREE_BYTES = 256 * 1024**2
 """What stays free of the disk, for journal and logs."""
 
 Count = Callable[[int, bool], None]
 """Hears of each piece: its bytes, and whether they had to be brought."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Pieces with the names of their files in the cache, and a key that is the same for the same files at the same
+    places, in whatever order."""
+
+    key: str
+    named: tuple[tuple[Piece, str], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for _, name in self.named)
 
 
 class NoRoom(StageFailed):
@@ -82,13 +98,15 @@ class InputTrees:
 
         Raises what `bring` raises, and NoRoom where the disk has none for it.
         """
-        key = _key(pieces)
+        long = len(pieces) > NAMED_AT_ONCE
+        layout = await asyncio.to_thread(_layout, pieces) if long else _layout(pieces)
+        key = layout.key
         async with self._turns.setdefault(key, asyncio.Lock()):
             if key in self._trees:
                 for piece in pieces:
                     counted(piece.size or 0, False)
             else:
-                await self._make(key, pieces, bring, counted)
+                await self._make(layout, bring, counted)
             self._use(key, execution_id)
         return self._folder / key
 
@@ -108,28 +126,28 @@ class InputTrees:
         """Wait for removals that are under way."""
         self._sweeper.shutdown()
 
-    async def _make(self, key: str, pieces: Sequence[Piece], bring: Bring, counted: Count) -> None:
-        self._check_room(pieces)
+    async def _make(self, layout: _Layout, bring: Bring, counted: Count) -> None:
+        self._check_room(layout)
         held: list[str] = []
         try:
-            await self._bring_all(pieces, bring, counted, held)
-            await to_its_end(partial(self._link, key, pieces))
+            await self._bring_all(layout, bring, counted, held)
+            await to_its_end(partial(self._link, layout))
         except BaseException:
-            for identity in held:
-                self._cache.release(identity)
+            for name in held:
+                self._cache.files.release(name)
             raise
-        self._trees[key] = tuple(name_of(identity) for identity in held)
+        self._trees[layout.key] = layout.names
 
-    async def _bring_all(self, pieces: Sequence[Piece], bring: Bring, counted: Count, held: list[str]) -> None:
-        waiting = iter(pieces)
+    async def _bring_all(self, layout: _Layout, bring: Bring, counted: Count, held: list[str]) -> None:
+        waiting = iter(layout.named)
 
         async def work() -> None:
-            for piece in waiting:
+            for piece, name in waiting:
                 path, brought = await self._cache.bring(piece.identity, partial(bring, piece))
-                held.append(piece.identity)
+                held.append(name)
                 counted(piece.size if piece.size is not None else path.stat().st_size, brought)
 
-        workers = [asyncio.create_task(work()) for _ in range(min(PARALLEL_PIECES, len(pieces)))]
+        workers = [asyncio.create_task(work()) for _ in range(min(PARALLEL_PIECES, len(layout.named)))]
         try:
             for done in asyncio.as_completed(workers):
                 await done
@@ -138,9 +156,9 @@ class InputTrees:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
-    def _check_room(self, pieces: Sequence[Piece]) -> None:
+    def _check_room(self, layout: _Layout) -> None:
         """Raise NoRoom for what the disk cannot hold, before any of it is brought."""
-        missing = sum(piece.size or 0 for piece in pieces if not self._cache.files.has(name_of(piece.identity)))
+        missing = sum(piece.size or 0 for piece, name in layout.named if not self._cache.files.has(name))
         room = shutil.disk_usage(self._folder).free - FREE_BYTES + self._cache.files.idle_bytes
         if missing > room:
             raise NoRoom(
@@ -149,19 +167,19 @@ class InputTrees:
                 hint="make room on the node, part the input (`Count`, `Partition`), or ask for `Resources.Disk`",
             )
 
-    def _link(self, key: str, pieces: Sequence[Piece]) -> None:
+    def _link(self, layout: _Layout) -> None:
         """Lay a directory out, and list it last: what a crash leaves half made has no list."""
-        root = self._folder / key
+        root = self._folder / layout.key
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir()
         made = {""}
-        for piece in pieces:
+        for piece, name in layout.named:
             parent = piece.path.rpartition("/")[0]
             if parent not in made:
                 (root / parent).mkdir(parents=True, exist_ok=True)
                 made.add(parent)
-            os.link(self._cache.files.path(name_of(piece.identity)), root / piece.path)
-        (self._folder / f"{key}{LIST}").write_text(json.dumps([name_of(piece.identity) for piece in pieces]))
+            os.link(self._cache.files.path(name), root / piece.path)
+        (self._folder / f"{layout.key}{LIST}").write_text(json.dumps(layout.names))
 
     def _listed(self, key: str) -> tuple[str, ...] | None:
         try:
@@ -206,9 +224,9 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _key(pieces: Sequence[Piece]) -> str:
-    """Return the name of a layout: the same for the same files at the same places, in whatever order."""
+def _layout(pieces: Sequence[Piece]) -> _Layout:
     hasher = hashlib.sha256()
-    for path, name in sorted((piece.path, name_of(piece.identity)) for piece in pieces):
+    named = tuple((piece, name_of(piece.identity)) for piece in pieces)
+    for path, name in sorted((piece.path, name) for piece, name in named):
         hasher.update(f"{path}\0{name}\n".encode("utf-8", "surrogatepass"))
-    return hasher.hexdigest()
+    return _Layout(hasher.hexdigest(), named)
