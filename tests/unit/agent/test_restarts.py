@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from skrei_compute_agent.events import (
     ArmTimer,
     Begun,
+    Checked,
     Exited,
     HelloDue,
     LinkLost,
@@ -291,3 +292,37 @@ def test_a_restart_keeps_its_devices_and_its_room() -> None:
     (stage,) = staged(node.do(TimerFired("e-1", Timer.RESTART)))
     assert stage.needs == before
     assert a_task()["Name"] == stage.task.name
+
+
+def unheard(node: Node, count: int) -> None:
+    """Let so many others come and go, whose facts nobody confirms."""
+    for number in range(count):
+        node.keep(node.agent.command(a_run(f"x-{number}", revision=number + 10)))
+        node.do(Staged(f"x-{number}"))
+        node.do(Exited(f"x-{number}", exit_code=0))
+
+
+def test_what_was_once_started_again_is_told_at_once_while_somebody_listens() -> None:
+    node = cut_off()
+    node.do(CRASHED)
+    node.heard()
+    unheard(node, NOTED_FACTS + 1)
+    node.do(TimerFired("e-1", Timer.REPORT))
+    node.do(TimerFired("e-1", Timer.RESTART))
+    (fact,) = facts(node.do(Staged("e-1")).rows)
+    assert (fact.state, fact.starts) == (ExecutionState.RUNNING, 2)
+    (fact,) = facts(node.do(Checked("e-1", 2, ready=True)).rows)
+    assert fact.ready
+
+
+def test_what_nobody_hears_can_wait_and_is_told_once_there_is_room() -> None:
+    node = Node()
+    node.runs()
+    node.do(TimerFired("e-1", Timer.REPORT))
+    unheard(node, NOTED_FACTS + 1)
+    node.do(LinkLost())
+    assert facts(node.do(Checked("e-1", 1, ready=True)).rows) == [], "the journal of a cut-off node is not filled with it"
+    node.heard()
+    node.keep(node.agent.confirm(node.agent.machine.node.memory.meta.confirmed + NOTED_FACTS))
+    (fact,) = facts(node.rows)[-1:]
+    assert (fact.execution_id, fact.ready) == ("e-1", True)

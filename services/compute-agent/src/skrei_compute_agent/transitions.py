@@ -89,7 +89,12 @@ class Transitions:
         if (held.ready, held.why or "") == (event.ready, event.why):
             return
         turned, held.ready, held.why = held.ready is not event.ready, event.ready, event.why
-        (self._draft.report if turned and held.last is None else self._draft.mention)(held)
+        self._tell(held, at_once=turned)
+
+    def _tell(self, held: Held, *, at_once: bool) -> None:
+        """Report what an execution has come to. While nobody hears, all of that can wait: a node that starts again what
+        ends says the same for hours."""
+        (self._draft.report if at_once and not self._restarts.cut_off else self._draft.mention)(held)
 
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left, when nothing of it runs any more."""
@@ -111,7 +116,7 @@ class Transitions:
         if held.order.execution_timeout_seconds is not None:
             self._draft.instruct(ArmTimer(held.execution_id, Timer.EXECUTION, held.order.execution_timeout_seconds))
         if held.worth_telling:
-            (self._draft.mention if held.last is not None else self._draft.report)(held)
+            self._tell(held, at_once=True)
 
     def _not_adopted(self, held: Held, event: ExecutionEvent) -> None:
         """Nothing of it runs any more: start it again if that is allowed."""
