@@ -86,9 +86,8 @@ class TurnDraft:
         )
 
     def mention(self, held: Held) -> None:
-        """Report what can wait: it gives way to all else, and is told by `catch_up`."""
+        """Note what can wait: it gives way to all else, and is told by `catch_up`, at the end of a turn."""
         self._untold[held.execution_id] = held
-        self.catch_up()
 
     def catch_up(self) -> None:
         """Report how those stand that have waited for it, as far as the log has room."""
