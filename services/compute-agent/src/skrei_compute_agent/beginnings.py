@@ -49,9 +49,12 @@ class Beginnings:
         held, task, gpus = begun
         if held.started_early:
             self._draft.started(execution_id)
-        self._draft.instruct(
-            Stage(execution_id, order, task, held.needs, gpus), ArmTimer(execution_id, Timer.REPORT, REPORT_SECONDS)
-        )
+        self._draft.instruct(Stage(execution_id, order, task, held.needs, gpus))
+        self._arm(execution_id, order)
+
+    def _arm(self, execution_id: str, order: RunOrder) -> None:
+        """Have it reported once it has lived for a while, and ended when its job's time is over."""
+        self._draft.instruct(ArmTimer(execution_id, Timer.REPORT, REPORT_SECONDS))
         if order.total_timeout_seconds is not None:
             self._draft.instruct(ArmTimer(execution_id, Timer.TOTAL, order.total_timeout_seconds))
 
@@ -92,9 +95,7 @@ class Beginnings:
             if known.fell_at is None:
                 self._draft.write(self._node.fell(known.execution_id, falls, self._draft.now))
             self._restarts.wait(begun[0], pause)
-            self._draft.instruct(ArmTimer(known.execution_id, Timer.REPORT, REPORT_SECONDS))
-            if again.total_timeout_seconds is not None:
-                self._draft.instruct(ArmTimer(known.execution_id, Timer.TOTAL, again.total_timeout_seconds))
+            self._arm(known.execution_id, again)
 
     def upload(self, held: Held, ended: ExecutionObserved) -> None:
         """Have what a program left uploaded."""
