@@ -76,7 +76,7 @@ class Folders:
         them; those of the start before stay, for who still reads from it, and earlier ones go."""
         start = self._starts[execution_id] = self._starts.get(execution_id, 0) + 1
         if start > KEPT_STARTS and not self._readers[execution_id]:
-            self._drop_before(execution_id, self._work(execution_id, start - KEPT_STARTS + 1))
+            self._drop_before(execution_id, start - KEPT_STARTS + 1)
         work = self._work(execution_id, start)
         places = Places(work, tuple(work.with_name(f"{work.name}.{number}") for number in range(inputs)))
         if not self._spares.become(work):
@@ -117,9 +117,8 @@ class Folders:
         self._sweeper.shutdown()
         self._spares.close()
 
-    def _drop_before(self, execution_id: str, kept: Path) -> None:
-        """Remove the folders of starts before the one that works in `kept`: a service may start again for years."""
-        first = _start_of(kept)
+    def _drop_before(self, execution_id: str, first: int) -> None:
+        """Remove the folders of starts before `first`: a service may start again for years."""
         old = [path for path in self._paths[execution_id] if _start_of(path) < first]
         self._paths[execution_id] = [path for path in self._paths[execution_id] if _start_of(path) >= first]
         self._remove(old)
