@@ -29,21 +29,19 @@ class Verdicts:
     healthy: int
     unhealthy: int
     ready: bool = False
-    in_a_row: int = 0
-    bad_in_a_row: int = 0
+    streak: int = 0
+    """So many good answers came in a row last; below 0: bad ones."""
 
     def count(self, good: bool) -> bool:
         """Take in an answer; returns whether that is worth telling: it changed what the answers come to, or there were
         so many bad ones in a row that whoever waits for it wants to know why.
         """
-        self.bad_in_a_row = 0 if good else self.bad_in_a_row + 1
+        self.streak = max(self.streak, 0) + 1 if good else min(self.streak, 0) - 1
         if good is self.ready:
-            self.in_a_row = 0
-            return self.bad_in_a_row == self.unhealthy
-        self.in_a_row += 1
-        if self.in_a_row < (self.healthy if good else self.unhealthy):
+            return self.streak == -self.unhealthy
+        if abs(self.streak) < (self.healthy if good else self.unhealthy):
             return False
-        self.ready, self.in_a_row = good, 0
+        self.ready = good
         return True
 
 
