@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from skrei_plugin_wasm.limits import soft_limit
+
 SLACK_BYTES = 48 * 1024**2
 """What wasmtime and Python may need beside the program's memories: compiling what it is made of takes most of it."""
 MOST_INSTANCES = 1_000
@@ -27,11 +29,6 @@ def bounded(memory_bytes: int, beside_bytes: int = 0) -> Iterator[None]:
     if not memory_bytes or sys.platform != "linux":
         yield
         return
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     used = int(_STATM.read_text().split()[_DATA]) * resource.getpagesize()
-    soft = used + memory_bytes + beside_bytes + SLACK_BYTES
-    resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
-    try:
+    with soft_limit(resource.RLIMIT_DATA, used + memory_bytes + beside_bytes + SLACK_BYTES):
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))

@@ -5,8 +5,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -19,6 +18,7 @@ from skrei_plugin_wasm.drain import Drain, OutputLost
 from skrei_plugin_wasm.endings import Failed, explain, timeout, unknown_entrypoint
 from skrei_plugin_wasm.inputs import read
 from skrei_plugin_wasm.layout import File, LayoutError, Preopen, begin, lay_out
+from skrei_plugin_wasm.limits import soft_limit
 from skrei_plugin_wasm.linking import Linking, needs
 from skrei_plugin_wasm.memories import MOST_INSTANCES, bounded
 from skrei_plugin_wasm.modules import InvalidModule, Modules
@@ -268,16 +268,9 @@ def _proc_exit(code: int) -> None:
     raise _Exit(code)
 
 
-@contextmanager
-def _largest_file(limit: int) -> Iterator[None]:
+def _largest_file(limit: int) -> AbstractContextManager[None]:
     """Let no file that the program writes grow beyond `limit`: its write fails (Python ignores SIGXFSZ)."""
-    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-    soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft + 1, hard))  # one more, so that too much is told from just enough
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    return soft_limit(resource.RLIMIT_FSIZE, limit + 1)  # one more, so that too much is told from just enough
 
 
 def _wasi_config(order: dict[str, Any], preopens: list[Preopen], stdout: str, stderr: str) -> wasmtime.WasiConfig:
