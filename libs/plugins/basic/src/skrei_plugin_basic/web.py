@@ -123,18 +123,8 @@ class Web:
         Raises StageFailed for what stays as it is, WebAway where another try may succeed, OSError for trouble of this
         node's disk.
         """
-        left = retries
-        while True:
-            before = _size(folder / DATA)
-            try:
-                return await self._once(url, piece, folder, limits)
-            except _Cut as cut:
-                if _size(folder / DATA) > before:
-                    left = retries  # what gets on may be cut as often as it likes
-                if left == 0:
-                    raise WebAway(f"{shown(url)} cannot be fetched: {cut}") from cut
-            await asyncio.sleep(_pause(retries - left))
-            left -= 1
+        once = partial(self._once, url, piece, folder, limits)
+        await _again(once, url, retries, came=partial(_size, folder / DATA))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -218,17 +208,20 @@ class Web:
         return self._session
 
 
-async def _again(once: Callable[[], Awaitable[T]], url: str, retries: int) -> T:
-    """Return what a call comes to that may be cut so often. Raises WebAway."""
+async def _again(once: Callable[[], Awaitable[T]], url: str, retries: int, came: Callable[[], int] = int) -> T:
+    """Return what a call comes to that may be cut so often, anew whenever more of it `came`. Raises WebAway."""
     left = retries
     while True:
+        before = came()
         try:
             return await once()
         except _Cut as cut:
+            if came() > before:
+                left = retries  # what gets on may be cut as often as it likes
             if left == 0:
                 raise WebAway(f"{shown(url)} cannot be fetched: {cut}") from cut
-            await asyncio.sleep(_pause(retries - left))
-            left -= 1
+        await asyncio.sleep(_pause(retries - left))
+        left -= 1
 
 
 def _pause(attempt: int) -> float:
