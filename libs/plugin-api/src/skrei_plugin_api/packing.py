@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from skrei_plugin_api.streams import NAMES
+
 HEAD_BYTES = 2048
 """How much of each stream the record keeps for `describe`."""
 GZIP_LEVEL = 1
@@ -23,7 +25,6 @@ NO_EXIT_CODE = -1
 """What `exitCode` holds after a run that did not end by itself."""
 RESULT_FILE = "result.tar.gz"
 
-_STREAMS = ("stdout", "stderr")
 _CHUNK = 64 * 1024
 _BLOCK = 512
 _NAME_BYTES = 100  # what the oldest form of a tar header holds
@@ -76,7 +77,7 @@ def pack_result(
     """
     folders, files = _survey(os.fspath(workdir), sorted(set(outputs)))
     total = sum(size for _, _, size in files)
-    made = sum(size for name, _, size in files if name not in _STREAMS)
+    made = sum(size for name, _, size in files if name not in NAMES.values())
     if max_bytes is not None and made > max_bytes:
         raise OutputTooLarge(made, max_bytes)
     code = str(NO_EXIT_CODE if exit_code is None else exit_code).encode()
@@ -108,7 +109,7 @@ _Files = list[tuple[str, str, int]]
 def _survey(workdir: str, outputs: list[str]) -> tuple[list[str], _Files]:
     """Return the folders and the files (name, path, size) that belong into the result, both in packing order."""
     files: _Files = []
-    for name in _STREAMS:
+    for name in NAMES.values():
         path = f"{workdir}/{name}"
         try:
             found = os.lstat(path)

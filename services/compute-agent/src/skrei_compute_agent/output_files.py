@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple
 
 from skrei_compute_agent.folders import Places
 from skrei_domain.messages import LogRequest
+from skrei_plugin_api.streams import NAMES
 
 TAIL_BYTES = 1024 * 1024
 """Looked at from the end of an output for its last lines."""
@@ -50,9 +51,9 @@ class OutputFiles:
         """Open what has appeared. What was not there at the first look is read from its begin: all of it is new."""
         self._places = self._places or latest
         if self._places is not None:
-            for number, path in ((1, self._places.stdout), (2, self._places.stderr)):
+            for number, name in NAMES.items():
                 if number not in self.streams:
-                    self._open(number, path)
+                    self._open(number, self._places.work / name)
         self._looked = True
 
     def _open(self, number: int, path: Path) -> None:

@@ -20,6 +20,7 @@ from skrei_compute_agent.events import Adopt, Answer, Exited, NotAdopted, Stage,
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.shipping import PIECE_BYTES, Backoff, Budget, LogDoorAway, LogRefused, Piece, Stream, in_turn
 from skrei_kit.observability import get_logger
+from skrei_plugin_api.streams import NAMES
 
 if TYPE_CHECKING:
     from skrei_compute_agent.log_post import LogPost
@@ -36,7 +37,6 @@ ENDING_SECONDS = 120.0
 """How long last words are tried: their files stay that long at most."""
 ROUNDS = 32
 """Rounds of pieces before files are looked at again: 64 MiB, more than any usual budget lets through in a second."""
-NAMES = ("stdout", "stderr")
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Talk:
     execution_id: str
     start: int
     token: str
-    streams: dict[str, Stream] = field(default_factory=lambda: {name: Stream() for name in NAMES})
+    streams: dict[str, Stream] = field(default_factory=lambda: {name: Stream() for name in NAMES.values()})
     give_up_at: float | None = None
     holding: ExitStack = field(default_factory=ExitStack)
 
