@@ -9,6 +9,7 @@ import pytest
 
 from skrei_plugin_api.engine import RunRequest
 from skrei_plugin_api.testing import Behaviour, Running, eventually
+from skrei_plugin_wasm.process import Reply
 from tests.support.wasm_engine import Bench, alive
 from tests.support.wat import behaving, module
 
@@ -78,6 +79,19 @@ async def test_a_flood_is_kept_to_its_last_byte_and_its_child_is_gone(bench: Ben
     await asyncio.wait([run])
     await eventually(lambda: not alive(pid))
     assert stdout.stat().st_size % 3 == 0, "no line is torn"
+
+
+async def test_a_child_that_did_not_hear_at_its_timeout_is_gone_also_where_its_run_was_cancelled(bench: Bench) -> None:
+    child = await bench.engine.pool.take()
+
+    async def deaf() -> Reply:
+        raise TimeoutError
+
+    answer = asyncio.create_task(deaf())
+    await asyncio.wait([answer])
+    await bench.engine._take_back(child, answer)
+    assert child.gone.done()
+    assert bench.engine.pool.pids == ()
 
 
 async def test_without_a_grace_there_is_neither_folder_nor_variable_and_the_end_is_at_once(bench: Bench) -> None:

@@ -125,7 +125,7 @@ class WasmEngine(Engine):
             await asyncio.wait([answer], timeout=request.stop_grace_seconds)
 
     async def _take_back(self, child: Child, answer: "asyncio.Task[Reply]") -> None:
-        """End what still runs of a run that is cancelled; a child that has answered goes on to the next."""
+        """End what still runs of a run that is cancelled; a child that has answered goes on to the next, any other ends."""
         if not answer.done() and not self._leaving:
             self.pool.interrupt(child)  # it tells what its program has said to the last byte
             await asyncio.wait([answer], timeout=self._settings.grace_seconds)
@@ -134,6 +134,8 @@ class WasmEngine(Engine):
             await asyncio.wait([answer])
         if answer.exception() is None:
             self.pool.give(child, rss_kib=answer.result()[0]["rss"])
+        else:  # lost, or it has not heard at its timeout and still runs
+            await self.pool.kill(child)
 
     async def close(self) -> None:
         """End the children and the zygote, whatever they do."""
