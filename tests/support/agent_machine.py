@@ -1,17 +1,19 @@
 """Builders for the agent's machine: a node that has been greeted, commands, and a clock that only tests move."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from skrei_compute_agent.events import Begun, Commanded, Confirmed, Event, HelloDue, Moment, Replied, Stage, Turn
+from skrei_compute_agent.held import Phase
 from skrei_compute_agent.machine import AgentMachine
 from skrei_compute_agent.task import read_task
 from skrei_domain.lifecycle import Want
-from skrei_domain.messages import CommandBatch, Confirm, ExecutionWanted, HelloReply, RunOrder
+from skrei_domain.messages import CommandBatch, Confirm, ExecutionObserved, ExecutionWanted, HelloReply, RunOrder
 from skrei_domain.node import Gpu, NodeInfo, Plugin
 from skrei_domain.resources import Resources
-from skrei_domain.sync import Meta, NodeMemory, NodeSide
+from skrei_domain.sync import JournalRow, Meta, NodeMemory, NodeSide, PutFact, replay
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NODE = "n-test"
@@ -124,3 +126,49 @@ class AgentDriver:
     def confirm(self, confirmed: int) -> Turn:
         meta = self.machine.node.memory.meta
         return self.turn(Confirmed(Confirm(timeline=1, epoch=1, incarnation=meta.incarnation, confirmed=confirmed)))
+
+
+def facts(told: Turn | Iterable[JournalRow]) -> list[ExecutionObserved]:
+    """What is told of executions by a turn, or by rows of the journal."""
+    rows = told.rows if isinstance(told, Turn) else told
+    return [row.fact for row in rows if isinstance(row, PutFact) and isinstance(row.fact, ExecutionObserved)]
+
+
+class KeptNode:
+    """A node whose rows are kept, so that its agent can begin anew; what it has to do is done by the test."""
+
+    def __init__(self, *, adopting: bool = False) -> None:
+        self.rows: list[JournalRow] = []
+        self.adopting = frozenset({"scripted"}) if adopting else frozenset()
+        self.agent = AgentDriver(adopting=self.adopting)
+        for turn in self.agent.greet():
+            self.keep(turn)
+
+    def keep(self, turn: Turn) -> Turn:
+        self.rows += turn.rows
+        self.agent.machine.validate()
+        return turn
+
+    def do(self, event: Event) -> Turn:
+        return self.keep(self.agent.turn(event))
+
+    def passes(self, seconds: float) -> None:
+        self.agent.seconds += seconds
+
+    def heard(self) -> None:
+        """A hello is answered."""
+        self.do(HelloDue())
+        self.do(Replied(HelloReply(timeline=1, epoch=1, incarnation=1)))
+
+    def reboot(self) -> Turn:
+        """Begin anew over what was kept."""
+        agent = AgentDriver(replay(Meta(NODE), self.rows), boot_id="b-2", adopting=self.adopting)
+        agent.seconds, self.agent = self.agent.seconds, agent
+        return self.do(Begun())
+
+    @property
+    def phase(self) -> Phase:
+        """Where `e-1` is."""
+        held = self.agent.machine.held("e-1")
+        assert held is not None
+        return held.phase

@@ -36,9 +36,20 @@ from skrei_compute_agent.events import (
 from skrei_compute_agent.held import IllegalEvent
 from skrei_compute_agent.turns import NOTED_FACTS
 from skrei_domain.lifecycle import ExecutionState, Want
-from skrei_domain.messages import ExecutionObserved, HelloReply, NodeChanged, PortObserved, Problem, ResultRef
-from skrei_domain.sync import PRUNE_ROWS, JournalRow, Known, Meta, PutFact, PutKnown, replay
-from tests.support.agent_machine import NODE, START, AgentDriver, a_forget, a_run, a_stage, a_stop, a_task, an_info
+from skrei_domain.messages import HelloReply, NodeChanged, PortObserved, Problem, ResultRef
+from skrei_domain.sync import PRUNE_ROWS, Known, PutFact, PutKnown
+from tests.support.agent_machine import (
+    START,
+    AgentDriver,
+    KeptNode,
+    a_forget,
+    a_run,
+    a_stage,
+    a_stop,
+    a_task,
+    an_info,
+    facts,
+)
 
 
 @pytest.fixture
@@ -51,10 +62,6 @@ def agent() -> Iterator[AgentDriver]:
 
 def kinds(turn: Turn) -> list[type[Instruction]]:
     return [type(instruction) for instruction in turn.instructions]
-
-
-def facts(turn: Turn) -> list[ExecutionObserved]:
-    return [row.fact for row in turn.rows if isinstance(row, PutFact) and isinstance(row.fact, ExecutionObserved)]
 
 
 def states(turn: Turn) -> list[ExecutionState]:
@@ -331,40 +338,22 @@ def test_a_refused_hello_is_handed_on(agent: AgentDriver) -> None:
 # ---------------------------------------------------------------- restarts
 
 
-class Restarts:
-    """Runs turns, keeps their rows, and starts a new process over them."""
-
-    def __init__(self) -> None:
-        self.rows: list[JournalRow] = []
-        self.agent = AgentDriver()
-        for turn in self.agent.greet():
-            self.rows += turn.rows
-
-    def keep(self, turn: Turn) -> Turn:
-        self.rows += turn.rows
-        return turn
-
-    def restart(self) -> Turn:
-        self.agent = AgentDriver(replay(Meta(NODE), self.rows), boot_id="b-2")
-        return self.keep(self.agent.turn(Begun()))
-
-
 @pytest.mark.row("4.8/restart")
 def test_after_a_restart_the_same_execution_is_started_again_with_the_next_number() -> None:
-    node = Restarts()
+    node = KeptNode()
     node.keep(node.agent.command(a_run()))
     node.keep(node.agent.turn(Staged("e-1")))
-    assert a_stage() in node.restart().instructions
+    assert a_stage() in node.reboot().instructions
     assert node.agent.turn(Staged("e-1")).instructions == (RunEngine("e-1", 2),)
     node.agent.machine.validate()
 
 
 @pytest.mark.row("4.8/restart")
 def test_after_too_many_restarts_it_fails_as_interrupted() -> None:
-    node = Restarts()
+    node = KeptNode()
     node.keep(node.agent.command(a_run()))
-    node.restart()
-    turn = node.restart()
+    node.reboot()
+    turn = node.reboot()
     (fact,) = facts(turn)
     assert fact.state is ExecutionState.FAILED
     assert fact.problem is not None
@@ -373,33 +362,32 @@ def test_after_too_many_restarts_it_fails_as_interrupted() -> None:
 
 
 def test_at_most_once_is_not_started_again() -> None:
-    node = Restarts()
+    node = KeptNode()
     node.keep(node.agent.command(a_run(local_restarts=0)))
-    assert states(node.restart()) == [ExecutionState.FAILED]
+    assert states(node.reboot()) == [ExecutionState.FAILED]
 
 
 def test_one_that_was_being_stopped_is_stopped_after_a_restart() -> None:
-    node = Restarts()
+    node = KeptNode()
     node.keep(node.agent.command(a_run()))
     node.keep(node.agent.command(a_stop()))
-    assert states(node.restart()) == [ExecutionState.STOPPED]
+    assert states(node.reboot()) == [ExecutionState.STOPPED]
 
 
 @pytest.mark.row("4.2/timeouts")
 def test_the_total_timeout_goes_on_over_a_restart() -> None:
-    node = Restarts()
+    node = KeptNode()
     node.keep(node.agent.command(a_run(total_timeout_seconds=10.0)))
-    node.agent = AgentDriver(replay(Meta(NODE), node.rows), boot_id="b-2")
-    node.agent.seconds = 4.0
-    turn = node.agent.turn(Begun())
+    node.passes(4.0)
+    turn = node.reboot()
     assert ArmTimer("e-1", Timer.TOTAL, 6.0) in turn.instructions
 
 
 def test_a_restarted_execution_keeps_the_steps_that_were_told() -> None:
-    node = Restarts()
+    node = KeptNode()
     node.keep(node.agent.command(a_run()))
     node.keep(node.agent.turn(TimerFired("e-1", Timer.REPORT)))
-    node.restart()
+    node.reboot()
     node.agent.turn(Staged("e-1"))
     (fact,) = facts(node.agent.turn(Exited("e-1", exit_code=0)))
     assert [(step.state, step.start) for step in fact.steps] == [

@@ -8,13 +8,11 @@ from hypothesis import strategies as st
 
 from skrei_compute_agent.events import (
     ArmTimer,
-    Begun,
     Checked,
     Exited,
     HelloDue,
     LinkLost,
     NotAdopted,
-    Replied,
     RunEngine,
     Stage,
     Staged,
@@ -27,54 +25,19 @@ from skrei_compute_agent.held import Phase
 from skrei_compute_agent.restarts import HELD_STEPS
 from skrei_compute_agent.turns import NOTED_FACTS
 from skrei_domain.lifecycle import ExecutionState
-from skrei_domain.messages import ExecutionObserved, HelloReply, Problem, RunOutput
+from skrei_domain.messages import Problem, RunOutput
 from skrei_domain.restarts import MAX_DELAY_SECONDS, STABLE_SECONDS, restart_seconds, streak_after
-from skrei_domain.sync import JournalRow, Meta, PutFact, replay
-from tests.support.agent_machine import NODE, AgentDriver, a_run, a_stop, a_task
+from tests.support.agent_machine import KeptNode, a_run, a_stop, a_task, facts
 
 ALWAYS = 2**31 - 1
 CRASHED = Exited("e-1", exit_code=3, output=RunOutput(stdout="boom"))
 
 
-class Node:
-    """A node whose rows are kept, so that its agent can begin anew; what it has to do is done by the test."""
-
-    def __init__(self, kind: str = "service", *, restarts: int = ALWAYS, adopting: bool = False) -> None:
-        self.rows: list[JournalRow] = []
-        self.adopting = frozenset({"scripted"}) if adopting else frozenset()
-        self.agent = AgentDriver(adopting=self.adopting)
-        for turn in self.agent.greet():
-            self.keep(turn)
-        self.keep(self.agent.command(a_run(job_type=kind, local_restarts=restarts)))
-
-    def keep(self, turn: Turn) -> Turn:
-        self.rows += turn.rows
-        self.agent.machine.validate()
-        return turn
-
-    def do(self, event: object) -> Turn:
-        return self.keep(self.agent.turn(event))  # type: ignore[arg-type]
-
-    def runs(self) -> None:
-        self.do(Staged("e-1"))
-
-    def passes(self, seconds: float) -> None:
-        self.agent.seconds += seconds
-
-    def heard(self) -> None:
-        self.do(HelloDue())
-        self.do(Replied(HelloReply(timeline=1, epoch=1, incarnation=1)))
-
-    def reboot(self) -> Turn:
-        agent = AgentDriver(replay(Meta(NODE), self.rows), boot_id="b-2", adopting=self.adopting)
-        agent.seconds, self.agent = self.agent.seconds, agent
-        return self.do(Begun())
-
-    @property
-    def phase(self) -> Phase:
-        held = self.agent.machine.held("e-1")
-        assert held is not None
-        return held.phase
+def a_service(kind: str = "service", *, restarts: int = ALWAYS, adopting: bool = False) -> KeptNode:
+    """A node that was told to run something."""
+    node = KeptNode(adopting=adopting)
+    node.keep(node.agent.command(a_run(job_type=kind, local_restarts=restarts)))
+    return node
 
 
 def pauses(turn: Turn) -> list[float]:
@@ -85,14 +48,10 @@ def staged(turn: Turn) -> list[Stage]:
     return [one for one in turn.instructions if isinstance(one, Stage)]
 
 
-def facts(rows: object) -> list[ExecutionObserved]:
-    return [row.fact for row in rows if isinstance(row, PutFact) and isinstance(row.fact, ExecutionObserved)]  # type: ignore[attr-defined]
-
-
-def cut_off(kind: str = "service", **given: object) -> Node:
+def cut_off(kind: str = "service", *, restarts: int = ALWAYS, adopting: bool = False) -> KeptNode:
     """A node that runs something, and that nobody hears."""
-    node = Node(kind, **given)  # type: ignore[arg-type]
-    node.runs()
+    node = a_service(kind, restarts=restarts, adopting=adopting)
+    node.do(Staged("e-1"))
     node.do(LinkLost())
     return node
 
@@ -133,7 +92,7 @@ def test_a_start_that_went_well_begins_the_pauses_anew() -> None:
         turn = node.do(CRASHED)
         assert pauses(turn) == [wanted]
         node.do(TimerFired("e-1", Timer.RESTART))
-        node.runs()
+        node.do(Staged("e-1"))
 
 
 def test_an_hour_of_crashes_is_some_sixty_starts_and_a_bounded_log() -> None:
@@ -144,7 +103,7 @@ def test_an_hour_of_crashes_is_some_sixty_starts_and_a_bounded_log() -> None:
         node.passes(0.05)
         node.passes(pauses(node.do(CRASHED))[0])
         node.do(TimerFired("e-1", Timer.RESTART))
-        node.runs()
+        node.do(Staged("e-1"))
         starts += 1
     assert 60 <= starts <= 70
     assert len(node.agent.machine.node.memory.outbox) <= NOTED_FACTS + 1
@@ -160,14 +119,14 @@ def test_an_agent_that_begins_anew_goes_on_with_the_pause() -> None:
         turn = node.do(CRASHED)
         node.passes(pauses(turn)[0])
         node.do(TimerFired("e-1", Timer.RESTART))
-        node.runs()
+        node.do(Staged("e-1"))
     assert pauses(node.do(CRASHED)) == [32]
     node.passes(12)
     turn = node.reboot()
     assert (staged(turn), pauses(turn), node.phase) == ([], [20], Phase.RESTING)
     node.passes(20)
     assert staged(node.do(TimerFired("e-1", Timer.RESTART)))
-    node.runs()
+    node.do(Staged("e-1"))
     assert pauses(node.do(CRASHED)) == [60]
 
 
@@ -189,7 +148,7 @@ def test_an_agent_that_ends_again_and_again_with_its_program_backs_off(adopting:
         found += pauses(turn)
         node.passes(found[-1])
         node.do(TimerFired("e-1", Timer.RESTART))
-        node.runs()
+        node.do(Staged("e-1"))
     assert found == [1, 2, 4, 8]
 
 
@@ -209,8 +168,8 @@ def test_what_ended_and_rests_is_not_adopted_again() -> None:
 
 
 def test_somebody_who_listens_is_told_instead() -> None:
-    node = Node()
-    node.runs()
+    node = a_service()
+    node.do(Staged("e-1"))
     turn = node.do(CRASHED)
     assert [fact.state for fact in facts(turn.rows)] == [ExecutionState.COMPLETED]
     assert pauses(turn) == []
@@ -222,7 +181,7 @@ def test_once_the_link_is_back_the_next_end_is_told() -> None:
     node.heard()
     assert node.phase is Phase.RESTING, "its pause goes on"
     node.do(TimerFired("e-1", Timer.RESTART))
-    node.runs()
+    node.do(Staged("e-1"))
     (fact,) = facts(node.do(CRASHED).rows)
     assert (fact.state, fact.starts) == (ExecutionState.COMPLETED, 2)
 
@@ -245,9 +204,9 @@ def test_a_stop_while_it_rests_ends_it_at_once_with_what_it_had_said() -> None:
 
 
 def test_who_looks_is_told_why_it_rests_and_that_it_is_not_ready() -> None:
-    node = Node()
+    node = a_service()
     node.agent.machine.held("e-1").ready = True  # type: ignore[union-attr]
-    node.runs()
+    node.do(Staged("e-1"))
     node.do(LinkLost())
     (fact,) = facts(node.do(CRASHED).rows)
     assert (fact.state, fact.ready) == (ExecutionState.RUNNING, False)
@@ -271,15 +230,15 @@ def test_what_cannot_be_staged_again_while_cut_off_is_tried_later() -> None:
 
 
 def test_what_never_ran_here_is_told_of() -> None:
-    node = Node()
+    node = a_service()
     node.do(LinkLost())
     turn = node.do(StageFailed("e-1", Problem(code="input-missing", message="no")))
     assert [fact.state for fact in facts(turn.rows)] == [ExecutionState.FAILED]
 
 
 def test_a_hello_that_is_not_answered_counts_as_cut_off() -> None:
-    node = Node()
-    node.runs()
+    node = a_service()
+    node.do(Staged("e-1"))
     node.do(HelloDue())
     assert pauses(node.do(replace(CRASHED, exit_code=0))) == [1]
 
@@ -294,7 +253,7 @@ def test_a_restart_keeps_its_devices_and_its_room() -> None:
     assert a_task()["Name"] == stage.task.name
 
 
-def unheard(node: Node, count: int) -> None:
+def unheard(node: KeptNode, count: int) -> None:
     """Let so many others come and go, whose facts nobody confirms."""
     for number in range(count):
         node.keep(node.agent.command(a_run(f"x-{number}", revision=number + 10)))
@@ -316,8 +275,8 @@ def test_what_was_once_started_again_is_told_at_once_while_somebody_listens() ->
 
 
 def test_what_nobody_hears_can_wait_and_is_told_once_there_is_room() -> None:
-    node = Node()
-    node.runs()
+    node = a_service()
+    node.do(Staged("e-1"))
     node.do(TimerFired("e-1", Timer.REPORT))
     unheard(node, NOTED_FACTS + 1)
     node.do(LinkLost())
