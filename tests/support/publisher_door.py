@@ -27,13 +27,15 @@ class _Nothing:
 
 @dataclass
 class Door:
-    """Where the door is, who opens it, and what came in: (method, path) of each request that was answered well."""
+    """Where the door is, who opens it, and what came in: (method, path) of each request that was answered well, and how
+    many were `refused` while it was `broken`."""
 
     root: Path
     limits: StagingLimits = DEFAULTS
     url: str = ""
     answered: list[tuple[str, str]] = field(default_factory=list)
     broken: bool = False
+    refused: int = 0
     keys: tuple[bytes, bytes] = field(default_factory=new_key)
     receipt_keys: tuple[bytes, bytes] = field(default_factory=new_key)
     publisher: StorePublisher = field(init=False)
@@ -51,6 +53,7 @@ class Door:
         @web.middleware
         async def note(request: web.Request, handler: object) -> web.StreamResponse:
             if self.broken:
+                self.refused += 1
                 return web.Response(status=503)
             response: web.StreamResponse = await handler(request)  # type: ignore[operator]
             if response.status < 300:

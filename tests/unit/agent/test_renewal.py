@@ -5,6 +5,7 @@ import os
 import stat
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,16 @@ class Node:
 
     async def once(self) -> None:
         await self.renewer.renew(*self.held())
+
+
+@asynccontextmanager
+async def renewing(node: Node) -> AsyncIterator[None]:
+    running = asyncio.create_task(node.renewer.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
 
 
 @pytest.fixture(autouse=True)
@@ -140,11 +151,8 @@ async def test_whoever_is_let_in_no_longer_is_told_why(api: Api, url: str, tmp_p
 async def test_they_are_renewed_again_and_again_before_they_end(api: Api, url: str, tmp_path: Path) -> None:
     api.seconds = 1
     node = Node(tmp_path, url, seconds=1)
-    running = asyncio.create_task(node.renewer.run())
-    try:
+    async with renewing(node):
         await eventually(lambda: node.renewals >= 2)
-    finally:
-        running.cancel()
     assert node.troubles == []
 
 
@@ -153,12 +161,9 @@ async def test_a_refusing_transport_has_them_renewed_at_once_and_says_why_while_
 ) -> None:
     node = Node(tmp_path, url, seconds=3_600)
     api.answers = [503, 409]
-    running = asyncio.create_task(node.renewer.run())
-    try:
+    async with renewing(node):
         node.renewer.refused()
         await eventually(lambda: node.renewals == 1)
-    finally:
-        running.cancel()
     assert len(api.asked) == 3
     assert [hint for _, hint in node.troubles] == ["do this", "do this"]
     assert all("refuses this node" in said for said, _ in node.troubles)
@@ -166,11 +171,13 @@ async def test_a_refusing_transport_has_them_renewed_at_once_and_says_why_while_
 
 async def test_credentials_without_an_end_are_left_alone(api: Api, url: str, tmp_path: Path) -> None:
     node = Node(tmp_path, url, seconds=0)
-    assert node.held()[0].expires is None
-    running = asyncio.create_task(node.renewer.run())
-    node.renewer.refused()
-    await asyncio.wait([running], timeout=0.1)
-    running.cancel()
+    user = node.held()[0]
+    assert user.expires is None
+    assert due_in(user, time.time()) is None
+    async with renewing(node):
+        for _ in range(2):  # twice: it has looked, and would ask now
+            node.renewer.refused()
+            await eventually(lambda: not node.renewer._refused.is_set())
     assert api.asked == []
 
 

@@ -151,7 +151,7 @@ async def test_no_door_at_all_is_final(result: Path, door: Door) -> None:
 async def test_a_publisher_in_trouble_is_asked_again(door: Door, result: Path) -> None:
     door.broken = True
     uploading = asyncio.create_task(upload(door.url, door, result))
-    await asyncio.sleep(0.1)
+    await eventually(lambda: door.refused > 0)
     assert not uploading.done()
     door.broken = False
     await uploading
