@@ -3,10 +3,13 @@
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.agent_leader import NatsServer, ScriptedLeader, a_leader, a_nats_server
+from tests.support.agent_machine import NODE
 from tests.support.docker_daemon import DockerDaemon, running_docker, why_no_docker
 from tests.support.servers import Database, SecuredNats, running_nats, running_postgres, running_secured_nats
 
@@ -50,6 +53,20 @@ def secured_nats() -> Iterator[SecuredNats]:
     """A nats-server for the session in operator mode."""
     with running_secured_nats() as running:
         yield running
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    """A nats-server that the test may kill and start again."""
+    with a_nats_server(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+async def leader(nats: NatsServer) -> AsyncIterator[ScriptedLeader]:
+    """A scripted leader of the node `NODE`."""
+    async with a_leader(nats.url, NODE) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

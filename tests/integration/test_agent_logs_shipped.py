@@ -7,11 +7,11 @@ from pathlib import Path
 
 from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import TokenSigner, TokenVerifier
-from tests.integration.test_agent_wasm import wasm_task
 from tests.support.agent_leader import a_leader, a_nats_server
 from tests.support.agent_machine import NODE, an_order
 from tests.support.agent_node import a_process
 from tests.support.log_keeper import a_log_keeper
+from tests.support.wasm_task import wasm_task
 
 SECONDS = 20.0
 SAID = 300_000

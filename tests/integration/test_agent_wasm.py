@@ -1,15 +1,12 @@
 """A node with its real plugins: WASI modules that come with the command, in a process of its own."""
 
-import base64
 from pathlib import Path
-from typing import Any
-
-import wasmtime
 
 from skrei_domain.lifecycle import ExecutionState
 from tests.support.agent_leader import NatsServer, ScriptedLeader
-from tests.support.agent_machine import a_task, an_order
+from tests.support.agent_machine import an_order
 from tests.support.agent_node import a_process
+from tests.support.wasm_task import wasm_task
 
 HELLO = """
 (module
@@ -25,16 +22,6 @@ HELLO = """
 """
 TRAP = '(module (memory (export "memory") 1) (func (export "_start") unreachable))'
 FOREVER = '(module (memory (export "memory") 1) (func (export "_start") (loop $on (br $on))))'
-
-
-def wasm_task(source: str, **params: Any) -> dict[str, Any]:
-    module = base64.b64encode(wasmtime.wat2wasm(source)).decode()
-    url = f"data:application/wasm;base64,{module}"
-    return a_task(
-        Engine={"Type": "wasm", "Params": {"EntryModule": "/main.wasm", "Entrypoint": "_start"} | params},
-        InputSources=[{"Source": {"Type": "inline", "Params": {"URL": url}}, "Target": "/main.wasm"}],
-        Resources={"CPU": "100m", "Memory": "64Mb"},
-    )
 
 
 async def test_a_module_runs_and_its_result_comes_with_the_fact(
