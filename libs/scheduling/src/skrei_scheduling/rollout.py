@@ -80,10 +80,11 @@ def step(job: JobRow, current: Sequence[ExecutionRow], outdated: Sequence[Execut
         old.setdefault(row.task, []).append(row)
     for task in job.tasks:
         rows = old.pop(task.name, [])
-        keep = rows[: max(task.count - settled[task.name], 0)]
+        most = max(task.count - settled[task.name], 0)
         if back:  # what was never ready is worth nothing, and may hold the room that is needed
-            keep = [row for row in keep if row.is_ready]
-        stop += [(row, _why(job, row, back=back)) for row in rows if row not in keep]
+            most = min(most, sum(row.is_ready for row in rows))
+        keep, rest = rows[:most], rows[most:]
+        stop += [(row, _why(job, row, back=back)) for row in rest]
         room[task.name] = max(task.count + job.update.surge - len(keep) - new[task.name], 0)
     stop += [(row, texts.STOP_JOB_UPDATED) for rows in old.values() for row in rows]  # tasks that are no more
     return Step(tuple(stop), room)
