@@ -219,7 +219,18 @@ async def test_a_time_that_was_guessed_is_never_written(postgres_url: str, db: a
     decide = Asked(
         lambda locked: Changes(jobs=(replace(moved(locked, "j-1", JobState.RUNNING), progress_at=locked.now),))
     )
+    row, job = an_execution("e-1", job_id="j-1"), a_job("j-1")
+    runs = row.evolve(state=ExecutionState.RUNNING)
+    ready = Asked(lambda locked: Changes(executions=(ExecutionChange(replace(runs, ready_at=locked.now)),)))
     async with leading(postgres_url) as record:
-        await commit(record, a_job("j-1"), decide)
-    assert len(decide.told) == 2
+        await commit(record, job, decide)
+        await record.commit(["j-1"], [], placing(row))
+        running = replace(job, state=JobState.RUNNING)
+        await commit(record, running, ready)
+        since = await db.fetchval("SELECT ready_at FROM executions")
+        stays = Asked(lambda _: Changes(executions=(ExecutionChange(replace(runs, ready_at=since)),)))
+        await commit(record, running, stays)
+    assert [len(each.told) for each in (decide, ready, stays)] == [2, 2, 1]
     assert (await db.fetchval("SELECT progress_at FROM jobs")).year > GUESS.year
+    assert since == ready.told[1].now
+    assert await db.fetchval("SELECT ready_at FROM executions") == since

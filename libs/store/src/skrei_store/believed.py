@@ -92,9 +92,11 @@ class Beliefs:
                 del self._history[job_id]
 
 
-def can_be_believed(changes: Changes) -> bool:
-    """Whether nothing of these changes is a time that `decide` was told: only the record's own may be written."""
-    return all(job.progress_at is None for job in changes.jobs)
+def can_be_believed(changes: Changes, told: datetime) -> bool:
+    """Whether nothing of these changes is the time that `decide` was `told`: only the record's own may be written."""
+    return all(job.progress_at is None for job in changes.jobs) and all(
+        change.row.ready_at != told for change in changes.executions
+    )
 
 
 async def write_if_so(

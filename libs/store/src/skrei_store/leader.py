@@ -107,7 +107,7 @@ class LeaderRecord:
         with self._or_lost():
             _check(changes, belief)
             work = bulk.in_one(parts_of(changes, self._node_json))
-            if work is None or not believed.can_be_believed(changes):
+            if work is None or not believed.can_be_believed(changes, belief.now):
                 return None
             try:
                 verdict = await believed.write_if_so(writer, self._epoch, belief, work)
