@@ -1,6 +1,7 @@
 """Jobs that use services of others: they wait for what is not ready, and are told where the rest is reached."""
 
 from dataclasses import replace
+from typing import Any, ClassVar
 
 from skrei_domain.job import JobSpec
 from skrei_domain.lifecycle import ExecutionState, JobState
@@ -118,6 +119,23 @@ def test_a_service_that_becomes_ready_wakes_who_waits_for_it_and_no_more_than_fi
     view.apply(Changes())
     assert len(moved(view, ready=True)) == 1  # the other node's room: the first has 100m taken
     assert moved(view, ready=True) == []
+
+
+def test_a_service_that_nobody_waits_for_becomes_ready_without_a_look_at_the_nodes() -> None:
+    class Nodes(dict[str, int]):
+        """The rows of nodes, and which of them are asked for."""
+
+        asked: ClassVar[list[str]] = []
+
+        def get(self, node_id: str, default: object = None) -> Any:
+            self.asked.append(node_id)
+            return super().get(node_id, default)
+
+    for waiting in ((), (queued("j-other", requirement=a_requirement(uses=["db"])),)):
+        view = served(*waiting, ready=False)
+        view.matrix.row_of = Nodes(view.matrix.row_of)
+        assert moved(view, ready=True) == []
+        assert set(Nodes.asked) <= {"n-1"}, "its own alone"
 
 
 def test_room_wakes_nobody_whose_service_is_away() -> None:

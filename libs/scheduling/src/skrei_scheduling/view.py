@@ -222,10 +222,10 @@ class ClusterView:
 
     def _woken_by_services(self) -> list[str]:
         """Return the waiting jobs that reach now what they use, as many as there is room for."""
-        if not self._served:
-            return []
         served, self._served = self._served, set()
-        return self.waiting.woken(self.matrix, set(self.nodes), picky=self._picky, using=served)
+        if not served or not self.waiting:
+            return []
+        return self.waiting.woken(self.matrix, self.nodes, picky=self._picky, using=served)
 
     def heed(self, locked: Locked) -> None:
         """Let go of jobs that had ended when their rows were locked: a hint that came late brought them back."""

@@ -5,7 +5,7 @@ asked only about the nodes that changed, and only as many of its jobs are woken 
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from heapq import nsmallest
 from typing import TypeAlias
@@ -94,7 +94,7 @@ class WaitingLine:
 
     def heads(self, picky: Callable[[str], bool]) -> Iterator[tuple[Requirement, list[str]]]:
         """Yield every class with its first jobs, in order: up to the first that is not picky."""
-        for requirement, line in self._in_order():
+        for requirement, line in sorted(self._classes.items(), key=_first):
             heads: list[str] = []
             for _, _, job_id in line:
                 heads.append(job_id)
@@ -102,13 +102,10 @@ class WaitingLine:
                     break
             yield requirement, heads
 
-    def _in_order(self) -> list[tuple[Requirement, list[Turn]]]:
-        return sorted(self._classes.items(), key=lambda each: each[1][0])
-
     def woken(
         self,
         matrix: NodeMatrix,
-        touched: set[str],
+        touched: Collection[str],
         *,
         picky: Callable[[str], bool],
         using: Set[Service] = frozenset(),
@@ -119,15 +116,16 @@ class WaitingLine:
         Room is counted as it is handed out, so that one freed place wakes one job and not a whole line. A `picky`
         job, which may not want that room, is woken without it, so that it never hides the one behind it.
         """
+        classes = [each for each in self._classes.items() if not using or not using.isdisjoint(each[0].uses)]
+        if not classes:
+            return []  # before any node is looked at: `touched` may be all of them
         rows = [row for row in (matrix.row_of.get(node) for node in sorted(touched)) if row is not None]
         room = {row: matrix.free[:, row].tolist() for row in rows if matrix.ready[row]}
-        if not room or not self._classes:
+        if not room:
             return []
         woken: dict[str, None] = {}
         ports = _Ports(matrix)
-        for requirement, line in self._in_order():
-            if using and using.isdisjoint(requirement.uses):
-                continue
+        for requirement, line in sorted(classes, key=_first):
             need = requirement.resources.vector()
             # Room is asked for first: there may be thousands of classes, and mostly none for any of them.
             open_rows = [row for row, free in room.items() if fits(need, free) and accepts(requirement, matrix, row)]
@@ -174,6 +172,10 @@ class _Ports:
 def fits(need: Sequence[int], free: Sequence[int]) -> bool:
     """Whether so much is free of each kind of resource; what is not needed may even be overdrawn."""
     return not any(amount > have and amount for amount, have in zip(need, free, strict=True))
+
+
+def _first(line: tuple[Requirement, list[Turn]]) -> Turn:
+    return line[1][0]
 
 
 def _place(first: tuple[Turn, Requirement]) -> Turn:
