@@ -122,6 +122,11 @@ class Plan:
         """The executions that the plan would make."""
         return tuple(row for decision in self.decisions for row in decision.place)
 
+    @property
+    def moves(self) -> int:
+        """How many executions the plan would make or stop."""
+        return sum(len(decision.place) + len(decision.stop) for decision in self.decisions)
+
     def explanation(self, job_id: str) -> Explanation | None:
         """Why units of a job wait, or None where none do."""
         for decision in self.decisions:

@@ -13,7 +13,7 @@ from skrei_scheduler.lead import Lead
 from skrei_scheduler.published import publish_now
 from skrei_scheduler.quarantine import FACT_QUARANTINED, Audit, keep_unreadable, settle_apart
 from skrei_scheduler.receipts import check
-from skrei_scheduler.work import Commit, Fetch, Outgoing, Report, SendConfirm
+from skrei_scheduler.work import FORESEEN_ROWS, Commit, Fetch, Outgoing, Report, SendConfirm
 from skrei_scheduling import memory
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked, Position
@@ -143,7 +143,9 @@ class Facts:
         ended = (fact.ended for facts in taken.values() for fact in facts if isinstance(fact, Unreadable))
         jobs = jobs_of(lead.view, (*(fact.execution_id for _, fact in observed), *ended), late)
         # When a node lost what it had is written as it was decided: that has to be the record's own time.
-        foreseen = not any(isinstance(fact, NodeChanged) for facts in taken.values() for fact in facts)
+        foreseen = len(observed) <= FORESEEN_ROWS and not any(
+            isinstance(fact, NodeChanged) for facts in taken.values() for fact in facts
+        )
         return Commit("facts", frozenset(jobs), frozenset(), decide, after, foreseen=foreseen)
 
     def _move(self, builder: ChangesBuilder, node_id: str, log: NodeLog, facts: list[ReadFact], audit: Audit) -> None:

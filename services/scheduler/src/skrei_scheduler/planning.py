@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from skrei_scheduler.lead import Lead
-from skrei_scheduler.work import Commit, Outgoing
+from skrei_scheduler.work import FORESEEN_ROWS, Commit, Outgoing
 from skrei_scheduling.changes import Changes, Locked
 from skrei_scheduling.hope import HopelessRound
 from skrei_scheduling.rows import Evaluation
@@ -106,4 +106,5 @@ class Planning:
                 self._sweep()  # what is left of its node is for all now
             return out
 
-        return Commit("plan", frozenset(plan.jobs), ids, decide, after, foreseen=True)
+        foreseen = plan.moves <= FORESEEN_ROWS
+        return Commit("plan", frozenset(plan.jobs), ids, decide, after, foreseen=foreseen)
