@@ -63,9 +63,13 @@ class LeaderRecord:
         """When the last commit was, by the record's clock."""
 
     def believe(self, jobs: Iterable[JobRow], evaluations: Collection[str], now: datetime) -> Locked | None:
-        """Return what a lock of these jobs would find, as far as this epoch knows; None for more than are believed."""
+        """Return what a lock of these jobs would find, as far as this epoch knows; None for more than are believed, and
+        with one that has ended: its history is forgotten, so it would never be so.
+        """
         rows = list(jobs)
-        return self._beliefs.of(rows, evaluations, now) if 0 < len(rows) <= believed.MOST_JOBS else None
+        if not 0 < len(rows) <= believed.MOST_JOBS or any(row.state.is_terminal for row in rows):
+            return None
+        return self._beliefs.of(rows, evaluations, now)
 
     async def commit(
         self, lock: Collection[str], evaluations: Collection[str], decide: Decide, belief: Locked | None = None
