@@ -1,5 +1,6 @@
 """How many rows of the audit a node may cost by what it says: a broken one says the same a thousand times a second."""
 
+from collections import ChainMap
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -17,7 +18,7 @@ LEFT_OUT = "left_out"
 """In the details of a row: how many of its node were not written since the row before."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Bucket:
     rows: float
     at: datetime
@@ -28,21 +29,30 @@ class AuditBudget:
     """A bucket of rows for each node. What is left out is counted, and told with the next row that is written."""
 
     def __init__(self) -> None:
-        self._buckets: dict[str, _Bucket] = {}
+        self._buckets: ChainMap[str, _Bucket] = ChainMap()
+
+    def trial(self) -> "AuditBudget":
+        """Return this budget for a commit that may come to nothing: what it spends is spent once it is `kept`."""
+        trial = AuditBudget()
+        trial._buckets = self._buckets.new_child()
+        return trial
+
+    def kept(self, trial: "AuditBudget") -> None:
+        """The commit was made of which this is the `trial`."""
+        self._buckets.update(trial._buckets.maps[0])
 
     def add(self, builder: ChangesBuilder, entry: AuditNew) -> None:
         """Add a row about `entry.actor`, a node, to a commit, or leave it out."""
         now = builder.locked.now
-        bucket = self._buckets.setdefault(entry.actor, _Bucket(AT_ONCE, now))
+        bucket = self._buckets.get(entry.actor, _Bucket(AT_ONCE, now))
         passed = (now - bucket.at).total_seconds()
-        bucket.rows, bucket.at = min(AT_ONCE, bucket.rows + passed * A_MINUTE / 60), now
-        if bucket.rows < 1:
+        rows = min(AT_ONCE, bucket.rows + passed * A_MINUTE / 60)
+        if rows < 1:
             if not bucket.left_out:
                 log.error("audit_left_out", node_id=entry.actor, action=entry.action, most_a_minute=A_MINUTE)
-            bucket.left_out += 1
+            self._buckets[entry.actor] = _Bucket(rows, now, bucket.left_out + 1)
             return
-        bucket.rows -= 1
+        self._buckets[entry.actor] = _Bucket(rows - 1, now)
         if bucket.left_out:
             entry = replace(entry, details={**entry.details, LEFT_OUT: str(bucket.left_out)})
-            bucket.left_out = 0
         builder.audit(entry)

@@ -117,11 +117,14 @@ class Facts:
         lead = self._lead
         observed = [(n, fact) for n, facts in taken.items() for fact in facts if isinstance(fact, ExecutionObserved)]
         checked = check(observed, lead.verify)
+        budget = self._budget.trial()
 
         def decide(locked: Locked) -> Changes:
+            nonlocal budget
+            budget = self._budget.trial()  # decided twice, it is spent once
             builder = ChangesBuilder(lead.view, locked, lead.ids, late=late)
             builder.places = checked.places
-            audit = partial(self._budget.add, builder)
+            audit = partial(budget.add, builder)
             for entry in checked.audit:
                 audit(entry)
             for node_id, facts in taken.items():
@@ -132,6 +135,7 @@ class Facts:
             return builder.build()
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
+            self._budget.kept(budget)
             out: list[Outgoing] = [SendConfirm(n, lead.side.confirm(log)) for n, log in logs.items()]
             out += [SendConfirm(n, confirm) for n, confirm in said.items() if n not in logs]
             for node_id, facts in taken.items():
@@ -143,9 +147,8 @@ class Facts:
         ended = (fact.ended for facts in taken.values() for fact in facts if isinstance(fact, Unreadable))
         jobs = jobs_of(lead.view, (*(fact.execution_id for _, fact in observed), *ended), late)
         # When a node lost what it had is written as it was decided: that has to be the record's own time.
-        foreseen = len(observed) <= FORESEEN_ROWS and not any(
-            isinstance(fact, NodeChanged) for facts in taken.values() for fact in facts
-        )
+        plain = all(isinstance(fact, ExecutionObserved) for facts in taken.values() for fact in facts)
+        foreseen = plain and len(observed) <= FORESEEN_ROWS and not checked.audit
         return Commit("facts", frozenset(jobs), frozenset(), decide, after, foreseen=foreseen)
 
     def _move(self, builder: ChangesBuilder, node_id: str, log: NodeLog, facts: list[ReadFact], audit: Audit) -> None:
