@@ -85,6 +85,8 @@ async def test_a_job_is_placed_and_settled_by_two_statements(postgres_url: str, 
         await commit(record, job, place, "v-1")
         placed_at = record.now
         assert placed_at is not None
+        await record.commit([], [], lambda _: Changes(timeline=2))
+        assert record.now is None, "whoever decided was told: by now that is a while ago"
         await commit(record, replace(job, state=JobState.RUNNING), end)
 
     assert [len(place.told), len(end.told)] == [1, 1], "asked once each: what was believed was so"

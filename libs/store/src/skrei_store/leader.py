@@ -60,7 +60,7 @@ class LeaderRecord:
         self._infos: dict[str, tuple[NodeInfo, str]] = {}  # by node: what was written last, and its text
         self._beliefs = Beliefs()
         self.now: datetime | None = None
-        """When the last commit was, by the record's clock."""
+        """When the last commit was, by the record's clock, where it was one statement: `decide` was not told."""
 
     def believe(self, jobs: Iterable[JobRow], evaluations: Collection[str], now: datetime) -> Locked | None:
         """Return what a lock of these jobs would find, as far as this epoch knows; None for more than are believed, and
@@ -82,6 +82,7 @@ class LeaderRecord:
         """
         if self._over:
             raise LeadershipLost(self._over)
+        self.now = None
         with self._or_lost():
             writer = await self._pool.writer()
         if belief is not None and (done := await self._at_once(writer, belief, decide)) is not None:
@@ -102,7 +103,7 @@ class LeaderRecord:
         with self._or_lost():
             # Nothing to keep is nothing to wait for the disk for.
             await (transaction.rollback() if changes.empty else transaction.commit())
-        self._learn(locked, changes, locked.now)
+        self._beliefs.learn(locked, changes)
         return changes
 
     async def _at_once(self, writer: Connection, belief: Locked, decide: Decide) -> Changes | None:
@@ -122,12 +123,9 @@ class LeaderRecord:
                 raise self._another_leads()
         if not verdict.holds:
             return None
-        self._learn(belief, changes, verdict.at)
+        self._beliefs.learn(belief, changes)
+        self.now = verdict.at
         return changes
-
-    def _learn(self, locked: Locked, changes: Changes, at: datetime) -> None:
-        self._beliefs.learn(locked, changes)
-        self.now = at
 
     async def load(self) -> Loaded:
         """Return all that a view is built from, as of one moment."""

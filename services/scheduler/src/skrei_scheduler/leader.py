@@ -195,11 +195,14 @@ class Leader:
     async def _commit(self, work: Commit) -> None:
         self._last_company = len(work.lock) + len(work.evaluations)
 
+        belief = self._belief(work)
+
         def decide(locked: Locked) -> Changes:
-            self._clock.set(locked.now)
+            if locked is not belief:  # that one was told our own guess
+                self._clock.set(locked.now)
             return work.decide(locked)
 
-        changes = await self._record.commit(work.lock, work.evaluations, decide, self._belief(work))
+        changes = await self._record.commit(work.lock, work.evaluations, decide, belief)
         if self._record.now is not None:
             self._clock.set(self._record.now)
         self._tell_ends(changes)
