@@ -5,7 +5,7 @@ that is open on loopback is reached on its own node alone, and counts for work t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from skrei_domain.messages import PortObserved
@@ -20,8 +20,8 @@ Service: TypeAlias = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class _Ready:
     row: int  # of the node that it runs on
-    far: bool  # whether it is reached from other nodes
-    endpoint: Endpoint
+    endpoint: Endpoint  # as it is reached from there
+    far: Endpoint | None  # and from other nodes, if it is
 
 
 class Services:
@@ -40,9 +40,8 @@ class Services:
                 del self._ready[service]
             return None
         order = (next((n for n, task in enumerate(job.tasks) if task.name == execution.task), 0), execution.partition)
-        ready = _Ready(
-            row, any(not is_near(port.host) for port in ports), Endpoint((*order, execution.id), execution.task, ports)
-        )
+        endpoint = Endpoint((*order, execution.id), execution.task, ports)
+        ready = _Ready(row, endpoint, _far(endpoint))
         if known.get(execution.id) == ready:
             return None
         self._ready.setdefault(service, {})[execution.id] = ready
@@ -54,13 +53,13 @@ class Services:
 
     def reached(self, service: Service, row: int) -> bool:
         """Whether work on a node reaches something of a service."""
-        return any(each.far or each.row == row for each in self._ready.get(service, {}).values())
+        return any(each.far is not None or each.row == row for each in self._ready.get(service, {}).values())
 
     def close(self, mask: Mask, uses: Sequence[Service]) -> None:
         """Take the rows out of `mask` from which one of these services is not reached."""
         for service in uses:
             ready = self._ready.get(service, {}).values()
-            if any(each.far for each in ready):
+            if any(each.far is not None for each in ready):
                 continue
             rows = [each.row for each in ready if mask[each.row]]
             mask[:] = False
@@ -71,11 +70,8 @@ class Services:
         found: dict[str, list[Endpoint]] = {}
         for namespace, name in uses:
             ready = self._ready.get((namespace, name), {}).values()
-            found[name] = [
-                each.endpoint if each.row == row else _far(each.endpoint)
-                for each in ready
-                if each.far or each.row == row
-            ]
+            reached = (each.endpoint if each.row == row else each.far for each in ready)
+            found[name] = [endpoint for endpoint in reached if endpoint is not None]
             if not found[name]:
                 return None
         return variables(found, turn=turn)
@@ -88,6 +84,7 @@ def _open(execution: ExecutionRow) -> tuple[PortObserved, ...]:
     return tuple(port for port in execution.ports if port.host)
 
 
-def _far(endpoint: Endpoint) -> Endpoint:
-    """Return what of an endpoint is reached from other nodes."""
-    return Endpoint(endpoint.order, endpoint.task, tuple(port for port in endpoint.ports if not is_near(port.host)))
+def _far(endpoint: Endpoint) -> Endpoint | None:
+    """Return what of an endpoint is reached from other nodes; None where nothing is."""
+    ports = tuple(port for port in endpoint.ports if not is_near(port.host))
+    return replace(endpoint, ports=ports) if ports else None
