@@ -3,7 +3,7 @@
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, Problem
-from skrei_domain.restarts import STABLE_SECONDS, restart_seconds
+from skrei_domain.restarts import restart_seconds, streak_after
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.retry import (
@@ -25,20 +25,18 @@ def as_counted(kind: Kind, fact: ExecutionObserved) -> ExecutionObserved:
     return fact.model_copy(update={"state": ExecutionState.FAILED, "problem": problem})
 
 
-def ran_well(fact: ExecutionObserved) -> bool:
-    """Whether the program's last start ran long enough to count as sound; by its node's own clock."""
+def ran_seconds(fact: ExecutionObserved) -> float:
+    """Return how long the program's last start ran, by its node's own clock; 0 where it never did."""
     began = next((step.at for step in reversed(fact.steps) if step.state is ExecutionState.RUNNING), None)
-    if began is None:
-        return False
-    return (fact.steps[-1].at - began).total_seconds() >= STABLE_SECONDS
+    return 0.0 if began is None else (fact.steps[-1].at - began).total_seconds()
 
 
 def follow_up(
-    builder: ChangesBuilder, row: ExecutionRow, problem: Problem | None, *, kind: Kind, well: bool = False
+    builder: ChangesBuilder, row: ExecutionRow, problem: Problem | None, *, kind: Kind, ran: float = 0.0
 ) -> None:
-    """Ask for what an execution's bad end calls for. `well`: it had run well until then."""
+    """Ask for what an execution's bad end calls for, once it had run for so many seconds."""
     if kind.endless:
-        ask_retry(builder, row, kind=kind, well=well)
+        ask_retry(builder, row, kind=kind, ran=ran)
     elif kind is Kind.OPS:
         _after_ops(builder, row, problem)
     elif by_own_doing(row.state, problem) or given_up(row.attempt, problem):
@@ -66,7 +64,7 @@ def rolls(view: ClusterView, job: JobRow) -> bool:
     return any(row.live and not row.revoked and row.job_version != job.version for row in view.of_job(job.id))
 
 
-def ask_retry(builder: ChangesBuilder, row: ExecutionRow, *, kind: Kind, well: bool = False) -> None:
+def ask_retry(builder: ChangesBuilder, row: ExecutionRow, *, kind: Kind, ran: float = 0.0) -> None:
     """Ask for another attempt of the execution's unit, after its backoff, unless another one stands for it.
 
     What never ends backs off by how often it failed in a row, and is tried for ever; the rest by its attempt.
@@ -76,7 +74,7 @@ def ask_retry(builder: ChangesBuilder, row: ExecutionRow, *, kind: Kind, well: b
     streak = 0
     delay = backoff_seconds(row.attempt)
     if kind.endless:
-        streak = 1 if well else builder.view.streak(row.job_id, row.unit) + 1
+        streak = streak_after(builder.view.streak(row.job_id, row.unit), ran)
         delay = restart_seconds(streak)
     builder.evaluate(
         row, texts.TRIGGER_RETRY, delay_seconds=delay, comment=_cause(builder, row), unit=True, streak=streak

@@ -2,7 +2,7 @@
 
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import Problem
-from skrei_domain.restarts import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS
+from skrei_domain.restarts import restart_seconds
 from skrei_scheduling import texts
 
 MAX_ATTEMPTS = 10
@@ -26,7 +26,7 @@ def backoff_seconds(attempt: int) -> float:
     """Return the pause after the n-th attempt: 1 s doubling, at most 60 s; none after the last."""
     if attempt >= MAX_ATTEMPTS:
         return 0.0
-    return min(FIRST_DELAY_SECONDS * 2.0 ** (attempt - 1), MAX_DELAY_SECONDS)
+    return restart_seconds(attempt)
 
 
 def given_up(attempt: int, problem: Problem | None) -> bool:

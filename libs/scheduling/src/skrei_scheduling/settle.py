@@ -14,7 +14,7 @@ from skrei_domain.messages import ExecutionObserved, Problem, ResultRef, Step
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import AuditNew, Changes, Locked, Observed, Place
-from skrei_scheduling.kinds import as_counted, follow_up, ran_well, readiness_into
+from skrei_scheduling.kinds import as_counted, follow_up, ran_seconds, readiness_into
 from skrei_scheduling.publishing import stage_into
 from skrei_scheduling.rows import ExecutionRow
 from skrei_scheduling.view import ClusterView
@@ -161,7 +161,7 @@ def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) ->
     if row.revoked and fact.state is not ExecutionState.STOPPED:
         _audit_late(builder, new, fact)
     if counts and not builder.closed(new):
-        follow_up(builder, new, fact.problem, kind=builder.kind(row.job_id), well=ran_well(fact))
+        follow_up(builder, new, fact.problem, kind=builder.kind(row.job_id), ran=ran_seconds(fact))
     builder.complete(row.job_id)
 
 
