@@ -115,7 +115,8 @@ class _Planner:
             return JobPlan(job, evaluations, standing=difference.standing, roll_back=difference.roll_back)
         many, failure = len(job.tasks) > 1, None
         nowhere = job.kind.per_node and not job.targets and not difference.targets
-        if many and not difference.standing:
+        may_fail = not rollout.kept_alive(self._view, job)
+        if may_fail and many and not difference.standing:
             failure = self._never(job)
         rows: list[ExecutionRow] = []
         unplaced: list[Missing] = []
@@ -124,14 +125,14 @@ class _Planner:
             rows, unplaced = self._place(job, difference, next((each.id for each in evaluations if each.id), ""))
             waits = self._waits(job, unplaced, difference.beyond) if unplaced else None
             waits = self._no_match(job) if nowhere else waits
-        if waits is not None and many and not nowhere:
+        if may_fail and waits is not None and many and not nowhere:
             failure = out_of_patience(job, waits, self._now)
-        elif waits is not None and not rows and not difference.standing:
+        elif may_fail and waits is not None and not rows and not difference.standing:
             failure = self._cannot_wait(job, waits)
         stuck = rollout.goes_back(job) and self._stuck(waits)
         if waits is not None and not rows and (back := rolling.given_up(job, waits, self._now, stuck=stuck)):
             return JobPlan(job, evaluations, standing=difference.standing, roll_back=back)
-        if failure is not None and not rollout.kept_alive(self._view, job):
+        if failure is not None:
             return self._failing(job, evaluations, difference, failure)
         taken = {row.unit for row in rows}
         originals = tuple(row for each in difference.missing if each.unit in taken for row in each.originals)
@@ -331,8 +332,6 @@ class _Planner:
 
     def _cannot_wait(self, job: JobRow, waits: Waits) -> Failure | None:
         """Why a job that nothing could be placed of fails: its queue timeout is over, or nothing can ever come."""
-        if rollout.kept_alive(self._view, job):
-            return None
         text = waits.explanation.text
         details = {texts.IS_ERROR: "true", **waits.explanation.details}
         if job.queue_timeout is not None:
@@ -351,8 +350,6 @@ class _Planner:
 
         Told before anything is placed, so that nobody waits hours for the task before it.
         """
-        if rollout.kept_alive(self._view, job):
-            return None
         won = Counter(name for name, _ in job.won)
         for task in job.tasks:
             left = task.count - won[task.name]
