@@ -83,40 +83,40 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
     if job.state.is_terminal:
         return Difference(stop=tuple((row, _WHY_STOPPED[job.state]) for row in live))
     evaluations = tuple(evaluations)
-    outdated = tuple((row, texts.STOP_JOB_UPDATED) for row in live if row.job_version != job.version)
+    outdated = [row for row in live if row.job_version != job.version]
     current = [row for row in live if row.job_version == job.version]
+    updated = tuple((row, texts.STOP_JOB_UPDATED) for row in outdated)
     told = tuple(each for each in evaluations if each.about(job))
     failure = _timed_out(job, now) or _failed(told)
     if failure is not None:
-        return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
+        return Difference(stop=(*updated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
     if job.kind.per_node:
-        return _per_node(view, job, outdated, evaluations, now)
+        return _per_node(view, job, updated, evaluations, now)
     if job.kind is Kind.SERVICE:
-        return _service(view, job, live, evaluations, now)
+        return _service(view, job, current, outdated, evaluations, now)
     missing, beyond, wait = _missing(view, job, current, evaluations, now)
-    if not job.kind.endless and any(each.attempt > MAX_ATTEMPTS for each in missing):
+    if any(each.attempt > MAX_ATTEMPTS for each in missing):
         failure = _worn_out(told)
-        return Difference(stop=(*outdated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
+        return Difference(stop=(*updated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
     return Difference(
-        stop=outdated,
+        stop=updated,
         missing=tuple(missing),
         standing=len({row.unit for row in current}) - sum(1 for each in missing if each.originals),
         beyond=beyond,
         look_again_seconds=wait,
-        complete=not job.kind.endless and len(job.won) >= job.units,
+        complete=len(job.won) >= job.units,
     )
 
 
 def _service(
     view: ClusterView,
     job: JobRow,
-    live: list[ExecutionRow],
+    current: list[ExecutionRow],
+    outdated: list[ExecutionRow],
     evaluations: tuple[Evaluation, ...],
     now: datetime,
 ) -> Difference:
     """Compare what a service wants with what there is of it, of all its versions."""
-    current = [row for row in live if row.job_version == job.version]
-    outdated = [row for row in live if row.job_version != job.version]
     kept = rollout.kept(job, outdated, {row.unit for row in current})
     theirs = {row.id for row in kept}
     outdated = [row for row in outdated if row.id not in theirs]
