@@ -93,14 +93,14 @@ def test_what_is_ready_is_what_a_new_leader_would_find(histories: list[list[dict
                 view.apply(Changes(executions=(ExecutionChange(rows[old.id]),)))
         fresh = ClusterView.load(nodes, [web], [row for row in rows.values() if row.live])
         for name in NODES:
-            told = view.matrix.told("default", ["web"], name, turn=0)
-            assert told == fresh.matrix.told("default", ["web"], name, turn=0)
+            told = view.matrix.told([("default", "web")], name, turn=0)
+            assert told == fresh.matrix.told([("default", "web")], name, turn=0)
         placed = schedule(view, [evaluation_of(asks)], NOW, 0, counting_ids()).placements
         for row in placed:
-            assert view.matrix.told("default", ["web"], row.node_id, turn=row.partition), (
+            assert view.matrix.told([("default", "web")], row.node_id, turn=row.partition), (
                 "placed where it is not reached"
             )
-        reached = [name for name in NODES if view.matrix.told("default", ["web"], name, turn=0)]
+        reached = [name for name in NODES if view.matrix.told([("default", "web")], name, turn=0)]
         assert bool(placed) == bool(reached)
 
 

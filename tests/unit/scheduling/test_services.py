@@ -88,12 +88,12 @@ def test_a_service_that_is_not_ready_is_waited_for() -> None:
 def test_a_port_on_loopback_is_reached_on_its_own_node_alone() -> None:
     view, job = served(host=NEAR), a_job("j-1", count=2, requirement=USES_WEB)
     assert set(nodes_of(plan_for(view, job))) == {"n-1"}
-    assert view.matrix.told("default", ["web"], "n-1", turn=0) == {
+    assert view.matrix.told([("default", "web")], "n-1", turn=0) == {
         "SKREI_SERVICE_WEB": "127.0.0.1:8000",
         "SKREI_SERVICE_WEB_HTTP": "127.0.0.1:8000",
     }
-    assert view.matrix.told("default", ["web"], "n-2", turn=0) is None
-    assert view.matrix.told("other", ["web"], "n-1", turn=0) is None
+    assert view.matrix.told([("default", "web")], "n-2", turn=0) is None
+    assert view.matrix.told([("other", "web")], "n-1", turn=0) is None
 
 
 def test_who_could_only_run_elsewhere_is_told_how_loopback_is_opened() -> None:
@@ -154,9 +154,9 @@ def test_facts_make_a_service_ready_and_end_it() -> None:
 
     assert told(ports=ports(FAR), ready=False) == []
     assert told(ready=True) == ["j-1"]
-    assert view.matrix.told("default", ["web"], "n-1", turn=0) is not None
+    assert view.matrix.told([("default", "web")], "n-1", turn=0) is not None
     assert told(ready=False) == []
-    assert view.matrix.told("default", ["web"], "n-1", turn=0) is None
+    assert view.matrix.told([("default", "web")], "n-1", turn=0) is None
     assert told(ready=True) == ["j-1"]
     view.apply(settle(view, [("n-1", a_fact("e-web", S.FAILED))], locked(web), counting_ids()))
     assert not view.matrix.services.any(("default", "web"))

@@ -5,7 +5,7 @@ row at a time. Reservations are exact integers. A row, once given to a node, sta
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -128,9 +128,9 @@ class NodeMatrix:
         """Take in what an execution of a service has become; return the service if more can reach it now."""
         return self.services.put(job, execution, self._row(execution.node_id))
 
-    def told(self, namespace: str, uses: Iterable[str], node_id: str, *, turn: int) -> Mapping[str, str] | None:
+    def told(self, uses: Sequence[Service], node_id: str, *, turn: int) -> Mapping[str, str] | None:
         """Return the variables that tell work on a node of its services; None where it does not reach all of them."""
-        return self.services.told([(namespace, name) for name in uses], self._row(node_id), turn=turn)
+        return self.services.told(uses, self._row(node_id), turn=turn)
 
     def room(self, node_id: str) -> Resources:
         """What is free on a node."""

@@ -95,8 +95,8 @@ class Sender:
             if job is None or spec is None or job.version != row.job_version:
                 return None  # ended or updated meanwhile, or to be sent with the next sweep, which reads the spec
             services: Mapping[str, str] | None = None
-            if uses := spec.tasks[row.task].uses:
-                services = self._core.view.matrix.told(row.namespace, uses, row.node_id, turn=row.partition)
+            if uses := job.task(row.task).requirement.uses:
+                services = self._core.view.matrix.told(uses, row.node_id, turn=row.partition)
                 if services is None:
                     return None  # gone since it was placed: it is told once it is back, or placed again in the end
             now = self._clock.now()

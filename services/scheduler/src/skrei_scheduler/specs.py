@@ -28,7 +28,6 @@ class TaskText:
     json: str
     blobs: tuple[str, ...]
     execution_timeout_seconds: float | None
-    uses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,5 +133,4 @@ def _task(task: TaskSpec) -> TaskText:
         json=task.model_dump_json(by_alias=True, exclude_defaults=True),
         blobs=tuple(found[0] for found in references if found is not None),
         execution_timeout_seconds=float(timeout) if timeout else None,
-        uses=task.uses or (),
     )
