@@ -1,7 +1,7 @@
 """Jobs of several tasks that wait: how long each task may, from when it waits for no other, and what its end means."""
 
 from collections.abc import Collection, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from skrei_scheduling import texts
 from skrei_scheduling.plan import TaskWaits, Waits
@@ -14,21 +14,12 @@ def patience(job: JobRow, task: TaskPlan) -> datetime | None:
     return None if task.queue_timeout is None else job.free_since(task) + task.queue_timeout
 
 
-def out_of_patience(job: JobRow, waits: Waits, now: datetime) -> Failure | None:
-    """Why a job of several tasks fails: one of them has waited for room as long as it said, and never ran."""
+def out_of_patience(job: JobRow, waits: Waits, now: datetime) -> TaskWaits | None:
+    """Return a task that has waited for room as long as it said, and of which nothing ever was."""
     for each in waits.tasks:
         due = patience(job, each.task)
         if due is not None and now >= due and not job.begun(each.task):
-            return failure_of(each)
-    return None
-
-
-def impatient(job: JobRow, waits: Waits, now: datetime) -> timedelta | None:
-    """Return how long a service said that it waits for room, where that is over and nothing of a task ever was."""
-    for each in waits.tasks:
-        limit = each.task.queue_timeout or (job.queue_timeout if len(job.tasks) == 1 else None)
-        if limit is not None and now >= job.free_since(each.task) + limit and not job.begun(each.task):
-            return limit
+            return each
     return None
 
 

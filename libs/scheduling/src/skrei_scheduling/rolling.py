@@ -10,7 +10,7 @@ from datetime import datetime
 from skrei_domain.job_kinds import Kind
 from skrei_scheduling import rollout, texts
 from skrei_scheduling.making_way import making_way
-from skrei_scheduling.patience import impatient
+from skrei_scheduling.patience import out_of_patience
 from skrei_scheduling.plan import Waits
 from skrei_scheduling.reconcile import Difference
 from skrei_scheduling.rows import ExecutionRow, JobRow
@@ -33,8 +33,8 @@ def given_up(job: JobRow, waits: Waits, now: datetime, *, stuck: bool) -> str:
     """
     if not rollout.goes_back(job):
         return ""
-    if (limit := impatient(job, waits, now)) is not None:
-        return rollout.back_because(job, text=waits.text, limit=limit)
+    if (late := out_of_patience(job, waits, now)) is not None:
+        return rollout.back_because(job, text=waits.text, limit=late.task.queue_timeout)
     return rollout.back_because(job, text=waits.text) if stuck and rollout.late(job, now, tried=True) else ""
 
 

@@ -126,7 +126,8 @@ class _Planner:
             waits = self._waits(job, unplaced, difference.beyond) if unplaced else None
             waits = self._no_match(job) if nowhere else waits
         if may_fail and waits is not None and many and not nowhere:
-            failure = out_of_patience(job, waits, self._now)
+            late = out_of_patience(job, waits, self._now)
+            failure = None if late is None else failure_of(late)
         elif may_fail and waits is not None and not rows and not difference.standing:
             failure = self._cannot_wait(job, waits)
         stuck = rollout.goes_back(job) and self._stuck(waits)
