@@ -19,7 +19,7 @@ from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
 from skrei_scheduling.services import Service
 from skrei_scheduling.texts import TRIGGER_PROGRESS, TRIGGER_READY
-from skrei_scheduling.timers import Timers
+from skrei_scheduling.timers import Asked, Timers
 from skrei_scheduling.waiting import WaitingLine, fits
 
 LOADED_AT_ONCE = 500
@@ -45,8 +45,7 @@ class ClusterView:
         self._line_moved = False  # a job left the line unplaced: room that it was woken for is there for the next
         self._open: dict[str, dict[Unit, None]] = {}
         self._graphs: dict[str, Graph] = {}  # of jobs whose tasks have an order
-        self._backoff: dict[str, dict[Unit, str]] = {}  # job -> unit -> the evaluation that ends its backoff
-        self._backoff_of: dict[str, tuple[str, Unit]] = {}
+        self._backoff: Asked[Unit] = Asked()  # by unit: the evaluation that ends its backoff
         self._streaks: dict[str, dict[Unit, int]] = {}  # job -> unit -> bad ends in a row, of what never ends
         self._last_bad: dict[str, dict[Unit, str]] = {}  # job -> unit -> where that was last
         self._served: set[Service] = set()  # what more can reach since the last look at who waits
@@ -130,9 +129,9 @@ class ClusterView:
                 self._graphs[job.id] = found
         return found
 
-    def backoff(self, job_id: str) -> dict[Unit, str]:
+    def backoff(self, job_id: str) -> Mapping[Unit, str]:
         """Return the units that wait for an evaluation (its id) before they are placed again."""
-        return self._backoff.get(job_id, {})
+        return self._backoff.of(job_id)
 
     def streak(self, job_id: str, unit: Unit) -> int:
         """Return how often in a row a unit of what never ends has ended; a new leader begins to count."""
@@ -210,7 +209,8 @@ class ClusterView:
         for evaluation in changes.evaluations_new:
             self._put_backoff(evaluation)
         for evaluation_id in changes.evaluations_done:
-            self._end_backoff(evaluation_id)
+            self.timers.end(evaluation_id)
+            self._backoff.end(evaluation_id)
         for job_id in {change.row.job_id for change in changes.executions}:
             self._drop_if_done(job_id)
         woken = self.waiting.woken(self.matrix, touched, picky=self._picky) if touched and self.waiting else []
@@ -395,22 +395,14 @@ class ClusterView:
             self._per_node[job.id] = None
 
     def _put_backoff(self, evaluation: EvaluationNew) -> None:
-        if evaluation.trigger in _TIMERS and evaluation.delay_seconds and evaluation.job_id in self.jobs:
-            self.timers.set(evaluation)
-        if evaluation.streak and evaluation.unit is not None and evaluation.job_id in self.jobs:
-            self._streaks.setdefault(evaluation.job_id, {})[evaluation.unit] = evaluation.streak
-        if evaluation.unit is not None and evaluation.job_id in self.jobs:
-            self._backoff.setdefault(evaluation.job_id, {})[evaluation.unit] = evaluation.id
-            self._backoff_of[evaluation.id] = (evaluation.job_id, evaluation.unit)
-
-    def _end_backoff(self, evaluation_id: str) -> None:
-        self.timers.end(evaluation_id)
-        job_id, unit = self._backoff_of.pop(evaluation_id, ("", ("", 0)))
-        units = self._backoff.get(job_id, {})
-        if units.get(unit) == evaluation_id:
-            del units[unit]
-        if not units:
-            self._backoff.pop(job_id, None)
+        if evaluation.job_id not in self.jobs:
+            return
+        if evaluation.trigger in _TIMERS and evaluation.delay_seconds:
+            self.timers.set(evaluation.job_id, evaluation.trigger, evaluation.id)
+        if evaluation.unit is not None:
+            self._backoff.set(evaluation.job_id, evaluation.unit, evaluation.id)
+            if evaluation.streak:
+                self._streaks.setdefault(evaluation.job_id, {})[evaluation.unit] = evaluation.streak
 
     def _drop_if_done(self, job_id: str) -> None:
         job = self.jobs.get(job_id)
@@ -430,8 +422,7 @@ class ClusterView:
         self._last_bad.pop(job_id, None)
         self._per_node.pop(job_id, None)
         self.timers.drop(job_id)
-        for evaluation_id in list(self._backoff.get(job_id, {}).values()):
-            self._end_backoff(evaluation_id)
+        self._backoff.drop(job_id)
 
 
 def _own(job: JobRow) -> JobRow:
