@@ -53,8 +53,8 @@ def roll(
     found = difference.rolling
     if found is None:
         return Rolled()
-    clock = rollout.clock(job, found, placed=placed, stuck=stuck)
     tried = found.tried or placed or stuck
+    clock = rollout.clock(job, found, placed=placed, tried=tried)
     idle = not placed and not found.tried and not difference.stop and may_stop
     if waits is None or not idle or not difference.trading:
         return Rolled(clock, tried)
@@ -83,7 +83,7 @@ def timers(
     counts = not found.good or bool(difference.trading)
     if found.wait is not None and counts and not view.timers.runs(job.id, texts.TRIGGER_READY, but=fired):
         yield texts.TRIGGER_READY, found.wait.total_seconds()
-    due = rollout.deadline(rolled.clock.after(job, now))
+    due = rollout.deadline(job, now if rolled.clock.starts else job.progress_at)
     waits = rolled.tried and not difference.good and not view.timers.runs(job.id, texts.TRIGGER_PROGRESS, but=fired)
     if due is not None and waits:
         yield texts.TRIGGER_PROGRESS, (due - now).total_seconds()

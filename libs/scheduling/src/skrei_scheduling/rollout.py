@@ -7,7 +7,7 @@ first. Executions that run what the new version runs are kept: they are the new 
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from skrei_domain.durations import duration
@@ -125,19 +125,20 @@ def goes_back(job: JobRow) -> bool:
     return job.kind is Kind.SERVICE and 0 < job.good_version != job.version
 
 
-def deadline(job: JobRow) -> datetime | None:
-    """Return until when more of a new version must become ready; None where nothing is gone back to.
+def deadline(job: JobRow, progress_at: datetime | None) -> datetime | None:
+    """Return until when more of a new version must become ready, since `progress_at`; None where nothing is gone back
+    to.
 
     It counts only while something is tried: see `Clock`. What becomes ready at its end has its `min_ready` on top.
     """
     if not goes_back(job):
         return None
-    return max(job.since, job.progress_at or job.since) + job.update.deadline + job.update.min_ready
+    return max(job.since, progress_at or job.since) + job.update.deadline + job.update.min_ready
 
 
 def late(job: JobRow, now: datetime, *, tried: bool) -> bool:
     """Whether a new version has had its time; none passes while all that is not ready waits for room."""
-    due = deadline(job)
+    due = deadline(job, job.progress_at)
     return tried and not job.paused and due is not None and now >= due
 
 
@@ -149,22 +150,12 @@ class Clock:
     starts: bool = False
     paused: bool | None = None
 
-    def after(self, job: JobRow, now: datetime) -> JobRow:
-        """Return the job as it is then."""
-        return replace(
-            job,
-            progress=job.progress if self.progress is None else self.progress,
-            progress_at=now if self.starts else job.progress_at,
-            paused=job.paused if self.paused is None else self.paused,
-        )
 
-
-def clock(job: JobRow, found: Standing, *, placed: bool, stuck: bool) -> Clock:
-    """Return what a look does that placed something, or found that something can never be placed (`stuck`)."""
+def clock(job: JobRow, found: Standing, *, placed: bool, tried: bool) -> Clock:
+    """Return what a look does that placed something; `tried`: or something was, or never can be."""
     more = found.settled > job.progress
     if not goes_back(job):
         return Clock(progress=found.settled if more else None)
-    tried = found.tried or placed or stuck
     begins = (job.paused and tried) or (placed and not found.tried and not found.good)
     return Clock(
         progress=found.settled if more else None,
