@@ -243,8 +243,7 @@ class Trial:
 
     def __init__(self, matrix: NodeMatrix) -> None:
         self._matrix = matrix
-        self._taken: list[tuple[str, Resources]] = []
-        self._ports: list[tuple[str, tuple[int, ...], str]] = []
+        self._taken: list[tuple[str, Requirement, str]] = []
 
     @property
     def count(self) -> int:
@@ -254,17 +253,15 @@ class Trial:
     def reserve(self, node_id: str, requirement: Requirement, job_id: str) -> None:
         """Take what one unit of a job needs from a node until `undo`."""
         self._matrix.reserve(node_id, requirement.resources)
-        self._taken.append((node_id, requirement.resources))
-        if requirement.ports:
-            self._matrix.take_ports(node_id, requirement.ports, job_id)
-            self._ports.append((node_id, requirement.ports, job_id))
+        self._matrix.take_ports(node_id, requirement.ports, job_id)
+        self._taken.append((node_id, requirement, job_id))
 
     def undo(self) -> None:
         """Give everything back."""
         while self._taken:
-            self._matrix.release(*self._taken.pop())
-        while self._ports:
-            self._matrix.give_back_ports(*self._ports.pop())
+            node_id, requirement, job_id = self._taken.pop()
+            self._matrix.release(node_id, requirement.resources)
+            self._matrix.give_back_ports(node_id, requirement.ports, job_id)
 
 
 def tie(node_id: str) -> int:
