@@ -11,7 +11,7 @@ import asyncpg
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.errors import Ambiguous, AmbiguousExecution, AmbiguousNode, NotFound
-from skrei_domain.lifecycle import ExecutionState, JobState
+from skrei_domain.lifecycle import LIVE, JobState
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -277,9 +277,8 @@ async def executions(
 
 async def runs(pool: asyncpg.Pool, job_id: str, version: int) -> bool:
     """Whether an execution of a version of a job has not ended."""
-    ended = [state.value for state in ExecutionState if state.is_terminal]
-    sql = "SELECT EXISTS (SELECT FROM executions WHERE job_id = $1 AND job_version = $2 AND state <> ALL($3::text[]))"
-    return bool(await pool.fetchval(sql, job_id, version, ended))
+    sql = "SELECT EXISTS (SELECT FROM executions WHERE job_id = $1 AND job_version = $2 AND state = ANY($3::text[]))"
+    return bool(await pool.fetchval(sql, job_id, version, [state.value for state in LIVE]))
 
 
 async def ready(pool: asyncpg.Pool, job_id: str) -> list[Row]:
