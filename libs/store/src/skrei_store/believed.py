@@ -13,7 +13,7 @@ from functools import cache
 from skrei_scheduling.changes import Changes, Locked, LockedJob
 from skrei_scheduling.rows import JobRow
 from skrei_store import leases
-from skrei_store.bulk import Part, Rows, parameters_of
+from skrei_store.bulk import Part, Rows, numbered, parameters_of
 from skrei_store.db import Connection
 
 MOST_JOBS = 16
@@ -128,12 +128,10 @@ def statement(parts: tuple[Part, ...]) -> str:
     """Return the one statement that does all parts under the guard."""
     texts = [GUARD]
     checks: list[str] = []
-    first = _FIRST
-    for part in parts:
+    for part, first in numbered(parts, _FIRST):
         texts.append(f"{part.name} AS ({part.text(first, at=_AT, only_if=_HOLDS)})")
         if part.counted:
             checks.append(_check(part, f"cardinality(${first}::{part.columns[0].split(' ', 1)[1]}[])"))
-        first += len(part.columns)
     return f"WITH {', '.join(texts)} SELECT {', '.join(['leads', 'holds', 'at', *checks])} FROM guard"
 
 

@@ -5,7 +5,7 @@ settings of `db.WRITER` there is no other plan, whatever the statistics say; ten
 lookups and never their square.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -92,14 +92,17 @@ def in_one(work: Sequence[tuple[Part, Rows]]) -> list[tuple[Part, Rows]] | None:
     return groups[0]
 
 
+def numbered(parts: Iterable[Part], first: int) -> Iterator[tuple[Part, int]]:
+    """Yield each part with the number of its first parameter."""
+    for part in parts:
+        yield part, first
+        first += len(part.columns)
+
+
 @cache
 def statement(parts: tuple[Part, ...]) -> str:
     """Return the one statement that does all parts; there are a few dozen combinations at most."""
-    texts: list[str] = []
-    first = 2
-    for part in parts:
-        texts.append(f"{part.name} AS ({part.text(first)})")
-        first += len(part.columns)
+    texts = [f"{part.name} AS ({part.text(first)})" for part, first in numbered(parts, 2)]
     counts = [f"(SELECT count(*) FROM {part.name}) AS {part.name}" for part in parts if part.counted]
     return f"WITH {', '.join(texts)} SELECT {', '.join(['$1::timestamptz AS at', *counts])}"
 
