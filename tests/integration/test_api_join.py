@@ -28,6 +28,10 @@ TOKEN = {"Authorization": f"Bearer {JOIN_TOKEN}"}
 OWNER = {"Authorization": f"Bearer {OWNER_TOKEN}"}
 
 
+WEEK = 168.0
+"""Of hours: longer than any test."""
+
+
 class Machine:
     """Another machine: a node id and a key of its own."""
 
@@ -49,7 +53,7 @@ class Machine:
 @pytest.fixture
 def hours() -> float:
     """How long what a node is given lasts."""
-    return 168.0
+    return WEEK
 
 
 @pytest.fixture
@@ -181,6 +185,29 @@ async def test_revoking_takes_back_the_former_key_too_and_neither_renews(
         refused = await outside.post(RENEWAL_PATH, json=body)
         assert (refused.status_code, "revoked" in refused.json()["Message"]) == (409, True)
         assert "keys/node.creds" in refused.json()["Hint"]
+
+
+@pytest.mark.parametrize(("hours", "ends"), [(WEEK, False), (1 / 3_600, True), (0.0, False)])
+async def test_renewing_again_and_again_leaves_no_key_that_could_not_be_taken_back(
+    api: Api, outside: httpx2.AsyncClient, tmp_path: Path, ends: bool
+) -> None:
+    """Two keys of a node are remembered: what is signed for the one before them has ended, or is revoked with them."""
+    machine, revoked = Machine(), tmp_path / "revoked"
+    assert (await outside.post(JOIN_PATH, json=machine.asks(), headers=TOKEN)).status_code == 200
+    used = [nats_auth.public_key(machine.seed)]
+    for _ in range(3):
+        next_seed = nats_auth.new_user_seed()
+        for _ in range(2):  # each answer is lost once
+            assert (await outside.post(RENEWAL_PATH, json=machine.renews(next_seed))).status_code == 200
+        machine.seed = next_seed
+        used.append(nats_auth.public_key(next_seed))
+    assert (revoked.read_text().split() if revoked.exists() else []) == ([] if ends else used[:2])
+    assert (await api.rows.link.fetchval("SELECT count(*) FROM audit WHERE action = 'node.renew'")) == 3
+
+    await api.rows.node(machine.node_id)
+    gone = await outside.request("DELETE", f"{NODES}/{machine.node_id}/credentials", json={}, headers=OWNER)
+    assert gone.status_code == 200, gone.text
+    assert set(revoked.read_text().split()) == set(used[2:] if ends else used)
 
 
 async def test_the_same_machine_may_come_again_and_each_time_is_audited(api: Api, outside: httpx2.AsyncClient) -> None:

@@ -330,7 +330,8 @@ class Node(Base):
 class NodeKey(Base):
     """Which public key speaks for a node that joined; the key's other half never left that machine.
 
-    `former_key` is the one before the last renewal: what was signed for it may not have ended yet.
+    `former_key` is the one before the last renewal: what was signed for it may not have ended yet. What was signed for
+    the two has ended at `ends_at` and `former_ends_at`: infinity where never, or where nobody knows.
     """
 
     __tablename__ = "node_keys"
@@ -341,6 +342,8 @@ class NodeKey(Base):
     address: Mapped[str]
     joined_at: Mapped[datetime]
     former_key: Mapped[str | None]
+    ends_at: Mapped[datetime] = mapped_column(server_default=text("'infinity'"))
+    former_ends_at: Mapped[datetime] = mapped_column(server_default=text("'infinity'"))
 
 
 class RevokedKey(Base):

@@ -122,10 +122,12 @@ class Record:
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
             await join_node(connection, wanted)
 
-    async def renew_node(self, wanted: Renewal) -> None:
-        """Let a node in with its next key. Raises Conflict where the one that it has is not the node's any more."""
+    async def renew_node(self, wanted: Renewal) -> bool:
+        """Let a node in with its next key; return whether an older one was revoked. Raises Conflict where the one that
+        it has is not the node's any more.
+        """
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-            await renew_node(connection, wanted)
+            return await renew_node(connection, wanted)
 
     async def revoke_node(self, node_id: str, *, actor: str, reason: str) -> None:
         """Let a node in no more with its key. Raises Conflict where it was given none."""

@@ -1,6 +1,8 @@
 """Joining: another machine shows the join token and its own public key, and becomes a node."""
 
 import time
+from dataclasses import replace
+from datetime import timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,7 +33,8 @@ async def join(request: Request) -> Response:
     body = fields(await read_json(request), "NodeID", "PublicKey", "Name", "Time", "TakeOver")
     wanted = read_join(body, now=time.time())
     address = request.client.host if request.client is not None else ""
-    await deps.record.join_node(Joining(wanted.node_id, wanted.key, wanted.name, address, wanted.take_over))
+    joining = Joining(wanted.node_id, wanted.key, wanted.name, address, wanted.take_over, _lifetime(deps))
+    await deps.record.join_node(joining)
     if wanted.take_over:
         await deps.access.publish()  # the key that spoke for it speaks no more
     log.info("node_joined", node_id=wanted.node_id, name=wanted.name, address=address, take_over=wanted.take_over)
@@ -40,7 +43,7 @@ async def join(request: Request) -> Response:
         request,
         {
             "NodeID": wanted.node_id,
-            "JWT": nats_auth.node_jwt(signer, wanted.key, wanted.node_id, seconds=_lifetime(deps)),
+            "JWT": nats_auth.node_jwt(signer, wanted.key, wanted.node_id, seconds=_seconds(joining.lifetime)),
             "NATSURL": deps.settings.nats_public_url or seen_from(deps.settings.nats_url, asked),
             "APIURL": seen_from(deps.settings.api_url, asked),
             "PublisherURL": seen_from(deps.settings.publisher_url, asked),
@@ -57,14 +60,15 @@ async def renew(request: Request) -> Response:
     signer = _signer(deps)
     address = request.client.host if request.client is not None else ""
     body = fields(await read_json(request), "NodeID", "PublicKey", "NextPublicKey", "Proof", "NextProof")
-    wanted = read_renewal(body, address)
+    wanted = replace(read_renewal(body, address), lifetime=_lifetime(deps))
     try:
-        await deps.record.renew_node(wanted)
+        if await deps.record.renew_node(wanted):
+            await deps.access.publish()  # two renewals within what the first key was given: that key speaks no more
     except Conflict as error:
         log.warning("node_renewal_refused", node_id=wanted.node_id, address=address, problem=error.message)
         raise
     log.info("node_renewed", node_id=wanted.node_id, address=address)
-    token = nats_auth.node_jwt(signer, wanted.next_key, wanted.node_id, seconds=_lifetime(deps))
+    token = nats_auth.node_jwt(signer, wanted.next_key, wanted.node_id, seconds=_seconds(wanted.lifetime))
     return answer(request, {"NodeID": wanted.node_id, "JWT": token})
 
 
@@ -95,8 +99,13 @@ def _signer(deps: Deps) -> Signer:
     return deps.node_signer
 
 
-def _lifetime(deps: Deps) -> float:
-    return deps.settings.node_credentials_hours * 3_600
+def _lifetime(deps: Deps) -> timedelta | None:
+    """Return for how long a node is let in by what is signed now; None: without end."""
+    return timedelta(hours=deps.settings.node_credentials_hours) or None
+
+
+def _seconds(lifetime: timedelta | None) -> float:
+    return 0.0 if lifetime is None else lifetime.total_seconds()
 
 
 def _owner(request: Request) -> str:
