@@ -224,7 +224,9 @@ async def test_what_broke_off_is_there_when_it_is_asked_for_again(tmp_path: Path
 async def test_more_than_the_disk_holds_is_refused_before_anything_is_brought(tmp_path: Path, site: Site) -> None:
     node = Node(tmp_path)
     huge = [Piece("in/huge", "site/huge", 10**18)]
-    with pytest.raises(StageFailed, match="1,000,000,000,000,000,000 bytes of the input are not on this node") as raised:
+    with pytest.raises(
+        StageFailed, match="1,000,000,000,000,000,000 bytes of the input are not on this node"
+    ) as raised:
         await node.trees.get(huge, site.bring, "e-1", lambda *_: None)
     assert raised.value.retryable, "other nodes may have the room, and this one later"
     assert site.asked == []

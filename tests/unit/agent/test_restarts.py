@@ -280,7 +280,7 @@ def test_what_nobody_hears_can_wait_and_is_told_once_there_is_room() -> None:
     node.do(TimerFired("e-1", Timer.REPORT))
     unheard(node, NOTED_FACTS + 1)
     node.do(LinkLost())
-    assert facts(node.do(Checked("e-1", 1, ready=True)).rows) == [], "the journal of a cut-off node is not filled with it"
+    assert facts(node.do(Checked("e-1", 1, ready=True)).rows) == [], "a cut-off node's journal is not filled with it"
     node.heard()
     node.keep(node.agent.confirm(node.agent.machine.node.memory.meta.confirmed + NOTED_FACTS))
     (fact,) = facts(node.rows)[-1:]

@@ -1,5 +1,6 @@
 """Limits that hold for a while."""
 
+import contextlib
 import resource
 from collections.abc import Iterator
 
@@ -21,7 +22,7 @@ def owners() -> Iterator[tuple[int, int]]:
 
 def test_a_limit_is_afterwards_what_the_owner_had_set(owners: tuple[int, int]) -> None:
     resource.setrlimit(KIND, owners)
-    with pytest.raises(ZeroDivisionError), soft_limit(KIND, 2**30):
+    with contextlib.suppress(ZeroDivisionError), soft_limit(KIND, 2**30):
         assert resource.getrlimit(KIND) == (2**30, owners[1])
         raise ZeroDivisionError
     assert resource.getrlimit(KIND) == owners

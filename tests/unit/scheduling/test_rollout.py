@@ -180,7 +180,7 @@ def test_a_new_leader_knows_which_version_was_good() -> None:
 
 
 def test_a_step_compares_no_row_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row has thirty fields, and a step is worked out on the event loop: for a large service it would cost seconds."""
+    """A row has thirty fields, and a step is worked out on the event loop: of a large service it would cost seconds."""
     compared: list[object] = []
     monkeypatch.setattr(ExecutionRow, "__eq__", lambda row, other: compared.append(row) or row is other)
     old = [an_execution(f"e-{place}", partition=place, state=ExecutionState.RUNNING) for place in range(50)]

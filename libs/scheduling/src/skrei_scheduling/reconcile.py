@@ -93,7 +93,7 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
     if job.kind.per_node:
         return _per_node(view, job, updated, evaluations, now)
     if job.kind is Kind.SERVICE:
-        return _service(view, job, current, outdated, evaluations, now)
+        return _service(view, job, live, evaluations, now)
     missing, beyond, wait = _missing(view, job, current, evaluations, now)
     if any(each.attempt > MAX_ATTEMPTS for each in missing):
         failure = _worn_out(told)
@@ -111,16 +111,17 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
 def _service(
     view: ClusterView,
     job: JobRow,
-    current: list[ExecutionRow],
-    outdated: list[ExecutionRow],
+    live: list[ExecutionRow],
     evaluations: tuple[Evaluation, ...],
     now: datetime,
 ) -> Difference:
-    """Compare what a service wants with what there is of it, of all its versions."""
-    kept = rollout.kept(job, outdated, {row.unit for row in current})
+    """Compare what a service wants with what is live of it, of all its versions."""
+    current = [row for row in live if row.job_version == job.version]
+    older = [row for row in live if row.job_version != job.version]
+    kept = rollout.kept(job, older, {row.unit for row in current})
     theirs = {row.id for row in kept}
-    outdated = [row for row in outdated if row.id not in theirs]
-    current = [*current, *(replace(row, job_version=job.version) for row in kept)]
+    outdated = [row for row in older if row.id not in theirs]
+    current += (replace(row, job_version=job.version) for row in kept)
     found = rollout.standing(view, job, current, now)
     if rollout.late(job, now, tried=found.tried and not found.good):
         return Difference(standing=len(current), roll_back=rollout.back_because(job))

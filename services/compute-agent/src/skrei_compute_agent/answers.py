@@ -1,4 +1,7 @@
-"""What others answer over HTTP, read up to a limit. Imports nothing of aiohttp: a node does without its 8 MB for long."""
+"""What others answer over HTTP, read up to a limit.
+
+Imports nothing of aiohttp: a node does without its 8 MB for long.
+"""
 
 from typing import TYPE_CHECKING
 

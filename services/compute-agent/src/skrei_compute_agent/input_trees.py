@@ -33,7 +33,7 @@ MOST_IDLE = 64
 LIST = "~~list"
 """After a directory's name: which files it has. No name of an execution looks like that, encoded."""
 NAMED_AT_ONCE = 1_000
-"""Pieces whose names, a digest each, are worked out on the event loop: some milliseconds. Longer lists have a thread."""
+"""Pieces whose names, a digest each, are worked out on the event loop: milliseconds. Longer lists have a thread."""
 FREE_BYTES = 256 * 1024**2
 """What stays free of the disk, for journal and logs."""
 

@@ -43,7 +43,7 @@ from skrei_compute_agent.restarts import Restarts
 from skrei_compute_agent.room import Room
 from skrei_compute_agent.transitions import Transitions
 from skrei_compute_agent.turns import TurnDraft
-from skrei_domain.messages import Heartbeat
+from skrei_domain.messages import Heartbeat, HelloReply
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
 from skrei_domain.sync import Act, Denied, Drop, Halt, NodeSide, Run, SayHello, Write
@@ -125,11 +125,7 @@ class AgentMachine:
             case LinkLost():
                 self._restarts.link_lost = True
             case Replied(reply):
-                self._do(self.node.on_reply(reply, moment.wall))
-                self._restarts.link_lost = self._restarts.link_lost and not self.node.greeted
-                if reply.refusal is None and self.node.greeted and reply.publisher_url != self._transitions.door:
-                    self._transitions.door = reply.publisher_url
-                    self._draft.instruct(Door(reply.publisher_url))
+                self._replied(reply, moment)
             case HelloDue():
                 self._say_hello()
             case Fingerprinted(info):
@@ -147,6 +143,13 @@ class AgentMachine:
         return self._draft.finish()
 
     # ------------------------------------------------------------ acts of the protocol
+
+    def _replied(self, reply: HelloReply, moment: Moment) -> None:
+        self._do(self.node.on_reply(reply, moment.wall))
+        self._restarts.link_lost = self._restarts.link_lost and not self.node.greeted
+        if reply.refusal is None and self.node.greeted and reply.publisher_url != self._transitions.door:
+            self._transitions.door = reply.publisher_url
+            self._draft.instruct(Door(reply.publisher_url))
 
     def _do(self, acts: Iterable[Act]) -> None:
         for act in acts:

@@ -8,10 +8,12 @@ from skrei_domain.messages import Confirm, HelloReply, PublisherCommand
 from skrei_scheduling.changes import Changes, Decide
 from skrei_scheduling.rows import ExecutionRow
 
-
 FORESEEN_ROWS = 64
-"""Executions that a commit moves which may be decided on a belief: where that is wrong, or one statement cannot hold what
-follows, all is decided twice. Up to here that is some milliseconds, and of more the round trips are a small part."""
+"""Executions that a commit moves which may be decided on a belief.
+
+Where that is wrong, or one statement cannot hold what follows, all is decided twice. Up to here that is some
+milliseconds, and of more the round trips are a small part.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ class WasmEngine(Engine):
             await asyncio.wait([answer], timeout=request.stop_grace_seconds)
 
     async def _take_back(self, child: Child, answer: "asyncio.Task[Reply]") -> None:
-        """End what still runs of a run that is cancelled; a child that has answered goes on to the next, any other ends."""
+        """End what still runs of a run that is cancelled; only a child that has answered goes on to the next."""
         if not answer.done() and not self._leaving:
             self.pool.interrupt(child)  # it tells what its program has said to the last byte
             await asyncio.wait([answer], timeout=self._settings.grace_seconds)

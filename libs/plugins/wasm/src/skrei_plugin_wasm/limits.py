@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def soft_limit(kind: int, value: int) -> Iterator[None]:
-    """Set a soft limit (`resource.RLIMIT_…`), or as much of it as the hard one allows, and the one of before after it."""
+    """Set a soft limit (`resource.RLIMIT_…`), at most to the hard one, and the one of before after it."""
     before, hard = resource.getrlimit(kind)
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
     try:
