@@ -66,7 +66,7 @@ def test_what_runs_is_all_but_how_many_there_are_and_how_they_are_updated() -> N
     more = spec.model_copy(update={"count": 7, "tasks": (task.model_copy(update={"count": 3}),)})
     slower = spec.model_copy(update={"update": spec.update.model_copy(update={"max_surge": 9})})
     assert what_runs(more) == what_runs(slower) == what_runs(spec)
-    letters = [a_spec(Env={"A": "x"}, Resources={"Memory": amount}) for amount in ("512Mb", "512MB")]
+    letters = [a_spec(Env={"A": "x"}, Resources={"Memory": amount}) for amount in ("600Mb", "600MB")]
     assert what_runs(letters[0]) == what_runs(letters[1]) != what_runs(spec)
     others = [a_spec(Env={"A": "y"}), a_spec(Env={"A": "x"}, Network={"Type": "Bridge"})]
     others.append(spec.model_copy(update={"meta": {"mine": "1"}}))

@@ -73,14 +73,15 @@ def test_what_goes_to_the_audit_is_not_decided_twice() -> None:
 
 def test_a_budget_is_spent_once_by_what_is_decided_twice() -> None:
     many = 60
-    core = a_core(many)
+    core = a_core(2 * many)
     work = told(core, *(a_fact(f"e-{number}", revision=2**63) for number in range(many)))
     rows = locked(*(job for job in core.view.jobs.values() if job.id in work.lock))
     assert work.foreseen
     kept = [len(work.decide(rows).audit) for _ in range(3)]
     assert kept == [many] * 3
     work.after(work.decide(rows), 0.0)
-    again = told(core, *(a_fact(f"e-{number}", revision=2**63) for number in range(many)), first=many + 1)
+    others = (a_fact(f"e-{number}", revision=2**63) for number in range(many, 2 * many))
+    again = told(core, *others, first=many + 1)
     assert len(again.decide(rows).audit) == AT_ONCE - many, "and it is spent"
 
 
