@@ -29,7 +29,7 @@ async def test_a_module_runs_and_its_result_comes_with_the_fact(
 ) -> None:
     async with a_process(nats, tmp_path / "node"):
         await leader.greeted()
-        assert [plugin.name for plugin in leader.hellos[0].info.engines] == ["wasm"]
+        assert "wasm" in {plugin.name for plugin in leader.hellos[0].info.engines}
         await leader.run("e-1", an_order(wasm_task(HELLO)))
         fact = await leader.ended("e-1")
     assert (fact.state, fact.exit_code, fact.problem) == (ExecutionState.COMPLETED, 3, None)
