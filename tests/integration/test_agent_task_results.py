@@ -81,9 +81,15 @@ class Node:
         self.cache = InputCache(folder / "cache", self.blobs.open, limit_bytes=10**9, blob_bytes=10**6)
         self.cache.open()
         self.results = TaskResults(lambda: self.blobs, self.cache)
+        self.counted: list[tuple[int, bool]] = []
+
+    def count(self, size: int, brought: bool) -> None:
+        self.counted.append((size, brought))
 
     async def all(self) -> list[tuple[str, bytes]]:
-        return [(each.folder, each.archive.read_bytes()) async for each in self.results.of("a b&c", "the-token")]
+        return [
+            (each.folder, each.archive.read_bytes()) async for each in self.results.of("a b&c", "the-token", self.count)
+        ]
 
 
 @pytest.fixture
@@ -102,6 +108,7 @@ async def test_what_is_here_is_not_fetched_again(door: Door, node: Node) -> None
     await node.all()
     await node.all()
     assert door.opened == [0, 1, 2, 3, 4]
+    assert node.counted == [(len(data), brought) for brought in (True, False) for data in DATA]
 
 
 async def test_an_address_that_has_expired_is_asked_for_anew(door: Door, node: Node) -> None:

@@ -86,6 +86,13 @@ async def test_an_execution_tells_which_image_it_ran(api: Api) -> None:
     assert shown["ImageDigest"] == "app@sha256:1"
 
 
+async def test_an_execution_tells_what_it_read_and_what_of_it_had_to_move(api: Api) -> None:
+    job_id = await api.submit()
+    await api.rows.execution(job_id, state="running", observed="running", data_read='{"local":61,"moved":2}')
+    (shown,) = (await api.http.get(f"{JOBS}/{job_id}/executions")).json()["Items"]
+    assert shown["DataRead"] == {"Local": 61, "Moved": 2, "Cached": 0, "CacheHits": 0, "AtLeast": False}
+
+
 async def test_an_execution_tells_where_its_ports_are_reached(api: Api) -> None:
     job_id = await api.submit()
     ports = '[{"name":"web","host":"node-7","port":20000,"target":80}]'

@@ -11,7 +11,7 @@ import pytest
 
 from skrei_domain.errors import LeadershipLost
 from skrei_domain.lifecycle import ExecutionState, JobState
-from skrei_domain.messages import PortObserved, Problem, ResultRef, RunOutput, Step
+from skrei_domain.messages import DataRead, PortObserved, Problem, ResultRef, RunOutput, Step
 from skrei_scheduling.changes import (
     AuditNew,
     Changes,
@@ -115,7 +115,7 @@ async def test_what_a_change_does_not_say_stays(postgres_url: str, db: asyncpg.C
     async with leading(postgres_url) as record:
         await record.commit(["j-1"], [], placing(row))
         ports = (PortObserved(name="web", host="127.0.0.1", port=20_000, target=80),)
-        said = Observed((), 1, None, RunOutput(stdout="kept", stdout_truncated=True), "image", ports)
+        said = Observed((), 1, None, RunOutput(stdout="kept", stdout_truncated=True), "image", ports, DataRead(local=5))
         await record.commit([], [], lambda _: Changes(executions=(ExecutionChange(row.evolve(state=RUNNING), said),)))
         await record.commit([], [], lambda _: Changes(executions=(ExecutionChange(row.evolve(starts=2)),)))
         await record.commit(["j-1"], [], lambda locked: Changes(jobs=(replace(moved(locked, "j-1", None)),)))
@@ -126,6 +126,7 @@ async def test_what_a_change_does_not_say_stays(postgres_url: str, db: asyncpg.C
     assert (execution["stdout"], execution["stdout_truncated"], execution["exit_code"]) == ("kept", True, 1)
     assert execution["image_digest"] == "image"
     assert json.loads(execution["ports"]) == [ports[0].model_dump()]
+    assert json.loads(execution["data_read"]) == {"local": 5}
     assert await db.fetchval("SELECT state FROM jobs") == "Running"
     assert tuple(await db.fetchrow("SELECT timeline, facts_created FROM cluster")) == (2, "p")
 

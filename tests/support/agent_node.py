@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from skrei_compute_agent.asking import nobody_inside
-from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Upload
+from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Staged, Upload
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.service import Tools, serve
 from skrei_compute_agent.settings import Settings
 from skrei_domain.errors import SkreiError
-from skrei_domain.messages import HelloReply, PortObserved
+from skrei_domain.messages import HelloReply
 from skrei_domain.node import NodeInfo
 from skrei_plugin_api.engine import Tell
 from tests.support.agent_leader import NatsServer
@@ -48,11 +48,11 @@ class ScriptedWork:
     def script(self, execution_id: str) -> Script:
         return self.scripts.setdefault(execution_id, Script())
 
-    async def stage(self, wanted: Stage, tell: Tell) -> tuple[PortObserved, ...]:
+    async def stage(self, wanted: Stage, tell: Tell) -> Staged:
         script = self.script(wanted.execution_id)
         if script.problem is not None:
             raise script.problem
-        return ()
+        return Staged(wanted.execution_id)
 
     async def run(self, execution_id: str, start: int) -> Exited:
         script = self.script(execution_id)

@@ -36,7 +36,7 @@ from skrei_compute_agent.events import (
 from skrei_compute_agent.held import IllegalEvent
 from skrei_compute_agent.turns import NOTED_FACTS
 from skrei_domain.lifecycle import ExecutionState, Want
-from skrei_domain.messages import HelloReply, NodeChanged, PortObserved, Problem, ResultRef
+from skrei_domain.messages import DataRead, HelloReply, NodeChanged, PortObserved, Problem, ResultRef
 from skrei_domain.sync import PRUNE_ROWS, Known, PutFact, PutKnown
 from tests.support.agent_machine import (
     START,
@@ -128,6 +128,16 @@ def test_ports_are_journaled_before_the_start_and_told_while_it_runs(agent: Agen
     assert [row.known.ports for row in turn.rows if isinstance(row, PutKnown)] == [PORTS]
     (fact,) = facts(agent.turn(TimerFired("e-1", Timer.REPORT)))
     assert fact.ports == PORTS
+
+
+def test_what_was_read_is_told_with_the_facts_that_are_told_anyway(agent: AgentDriver) -> None:
+    read = DataRead(local=61_000_000, moved=1_300)
+    agent.command(a_run())
+    assert facts(agent.turn(Staged("e-1", data=read))) == []
+    (fact,) = facts(agent.turn(TimerFired("e-1", Timer.REPORT)))
+    assert fact.data == read
+    (fact,) = facts(agent.turn(Exited("e-1", exit_code=0)))
+    assert fact.data == read
 
 
 def test_a_new_process_adopts_a_program_with_its_ports_and_tells_them() -> None:

@@ -26,7 +26,7 @@ from skrei_compute_agent.events import (
 )
 from skrei_compute_agent.runner import KILLED, Runner
 from skrei_domain.errors import SkreiError
-from skrei_domain.messages import PortObserved, Problem
+from skrei_domain.messages import Problem
 from skrei_plugin_api.engine import Tell
 from tests.support.agent_machine import a_stage
 
@@ -62,11 +62,11 @@ class Bench:
         self.cleans_up = False
         self.lines: list[str] = []
 
-    async def stage(self, wanted: Stage, tell: Tell) -> tuple[PortObserved, ...]:
+    async def stage(self, wanted: Stage, tell: Tell) -> Staged:
         for line in self.lines:
             tell(line)
         await self._work()
-        return ()
+        return Staged(wanted.execution_id)
 
     async def run(self, execution_id: str, start: int) -> Exited:
         try:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestServer
 
-from skrei_compute_agent.events import Adopt, DropFiles, Exited, NotAdopted, RunEngine, Stage
+from skrei_compute_agent.events import Adopt, DropFiles, Exited, NotAdopted, RunEngine, Stage, Staged
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.runner import Runner
 from skrei_compute_agent.shipper import ENDING_SECONDS, Shipper, Shipping
 from skrei_compute_agent.shipping import EVERY_SECONDS, PIECE_BYTES
-from skrei_domain.messages import PortObserved, Problem, ResultRef, RunOrder
+from skrei_domain.messages import Problem, ResultRef, RunOrder
 from skrei_domain.resources import Resources
 from skrei_domain.spec import LogsConfig, TaskSpec
 from skrei_kit.signing_keys import new_key
@@ -226,8 +226,8 @@ class Work:
         self.bench = bench
         self.end = end
 
-    async def stage(self, wanted: Stage, tell: Tell) -> tuple[PortObserved, ...]:
-        return ()
+    async def stage(self, wanted: Stage, tell: Tell) -> Staged:
+        return Staged(wanted.execution_id)
 
     async def run(self, execution_id: str, start: int) -> Any:
         places = self.bench.folders.make(execution_id)

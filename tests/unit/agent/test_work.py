@@ -24,12 +24,13 @@ from skrei_compute_agent.task_results import TaskResults
 from skrei_compute_agent.work import InvalidParams, Workshop
 from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem
-from skrei_domain.messages import Problem
+from skrei_domain.messages import DataRead, Problem
 from skrei_domain.resources import Resources
 from skrei_plugin_api.engine import (
     Engine,
     EngineFailure,
     FailureCode,
+    InPlace,
     Mount,
     Output,
     RunEvents,
@@ -37,6 +38,7 @@ from skrei_plugin_api.engine import (
     RunRequest,
 )
 from skrei_plugin_api.packing import pack_result, stream_head
+from skrei_plugin_api.pieces import DATA, Piece
 from skrei_plugin_api.plugin import Params, PluginContext, PluginInfo
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
 from tests.support.agent_machine import a_stage, a_task
@@ -110,9 +112,17 @@ class PlayedStorage(Storage):
     async def stage(self, source: SourceSpec, folder: Path, limits: StageLimits, blobs: BlobReader) -> Mount:
         if "deny" in source.params:
             raise StageFailed(StageProblem.DENIED, "not for you", hint="ask the owner")
+        if "lies" in source.params:
+            return Mount(Path(source.params["lies"]), source.target, in_place=InPlace(61))
+        if "piece" in source.params:
+            return Mount(await blobs.gather([Piece("", source.params["piece"], 5)], bring_piece), source.target)
         if "digest" in source.params:
             return Mount(await blobs.fetch(source.params["digest"]), source.target)
         return Mount(blobs.keep(source.params["text"].encode()), source.target)
+
+
+async def bring_piece(piece: Piece, folder: Path) -> None:
+    (folder / DATA).write_bytes(b"piece")
 
 
 class Bench:
@@ -188,6 +198,19 @@ async def test_an_engine_is_given_all_that_the_task_says(bench: Bench) -> None:
     data = base64.b64decode(exited.result.inline or "")
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert tar.getnames() == [".", "out", "stdout", "stderr", "out/made", "exitCode"]
+
+
+async def test_what_lies_here_what_was_fetched_before_and_what_had_to_come_are_counted(bench: Bench) -> None:
+    task = a_task(InputSources=[an_input("/in/a", lies="/srv"), an_input("/in/b", piece="site/a@1")])
+    staged = await bench.work.stage(a_stage(task=task), nobody)
+    assert staged.data == DataRead(local=61, moved=5)
+    again = await bench.work.stage(a_stage("e-2", task=task), nobody)
+    assert again.data == DataRead(local=66, cached=5, hits=1)
+
+
+async def test_what_came_with_the_job_itself_is_no_data_that_was_read(bench: Bench) -> None:
+    task = a_task(InputSources=[an_input("/in/text", text="hi"), an_input("/in/blob", digest=DIGEST)])
+    assert (await bench.work.stage(a_stage(task=task), nobody)).data is None
 
 
 @pytest.mark.row("6.1/parallel")

@@ -368,6 +368,7 @@ SPOILED: dict[str, tuple[str, Any]] = {
     "output": ("text", {"stdout": "x" * 16_385}),
     "note": ("note", "x" * 513),
     "ports": ("ports", [PORT] * 65),
+    "data": ("bytes", {"local": 2**63}),
 }
 WRONG_PORTS = [{"name": ""}, {"name": "a\nb"}, {"host": ""}, {"host": "h" * 254}, {"port": 0}, {"target": 65_536}]
 

@@ -177,6 +177,40 @@ def test_describe_tells_each_image_that_ran_once(run: Run, api: FakeApi) -> None
     assert "Image     = app@sha256:1" in out
 
 
+def data(local: int, moved: int, cached: int = 0, hits: int = 0, *, more: bool = False) -> dict[str, object]:
+    return {"Local": local, "Moved": moved, "Cached": cached, "CacheHits": hits, "AtLeast": more}
+
+
+def test_describe_tells_what_each_execution_read_and_what_all_of_them_did(run: Run, api: FakeApi) -> None:
+    read = [data(61_000_000, 1_300), data(5_000, 0, 5_000, 2)]
+    ran = [execution(number, number, DataRead=each) for number, each in enumerate(read)]
+    api.answers |= answers_of_a_job("Completed", *ran, execution(2, 2))
+    _, out, _ = run("job", "describe", ID)
+    assert "Data      = read in place 61 MB · from the nodes' caches 5.0 KB · moved 1.3 KB\n" in out
+    section = [" ".join(line.split()) for line in out.split("\nData\n")[1].splitlines()[:4]]
+    assert section == [
+        "ID PARTITION NODE IN PLACE FROM CACHE MOVED",
+        "e-00000000 0 n-1 61 MB 1.3 KB",
+        "e-00000001 1 n-1 0 B 5.0 KB in 2 files 0 B",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("how", [(), ("--follow",)])
+def test_after_a_run_that_read_data_one_line_tells_how_much_of_it_moved(
+    run: Run, api: FakeApi, job_file: Path, how: tuple[str, ...]
+) -> None:
+    api.answers |= answers_of_a_job("Completed", execution(1, DataRead=data(61_000_000, 1_300, more=True)))
+    _, out, err = run("job", "run", *how, str(job_file))
+    assert err.splitlines()[-1] == "read in place at least 61 MB · moved 1.3 KB"
+    assert "moved" not in out
+
+
+def test_a_run_that_read_nothing_says_nothing_of_it(run: Run, api: FakeApi, job_file: Path) -> None:
+    api.answers |= answers_of_a_job("Completed", execution(1))
+    assert "moved" not in "".join(map(str, run("job", "run", str(job_file))))
+
+
 def test_an_unknown_job_is_one_line_and_exit_one(run: Run, api: FakeApi) -> None:
     api.answers[f"GET {JOBS}/x"] = error(404, "job not found: x", Hint="skrei job list")
     assert run("job", "describe", "x") == (1, "", "Error: job not found: x\nskrei job list\n")

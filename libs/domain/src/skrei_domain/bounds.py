@@ -14,6 +14,7 @@ from datetime import UTC
 
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import (
+    DataRead,
     ExecutionObserved,
     Hello,
     PortObserved,
@@ -125,7 +126,7 @@ def wrong_with_fact(fact: ExecutionObserved) -> str:
         return f"its note has {len(fact.note)} characters, of {MOST_NOTE} at most"
     if any(len(text) > MOST_TEXT for text in texts):
         return f"a text of it has more than {MOST_TEXT} characters"
-    if wrong := _wrong_with_ports(fact.ports or ()):
+    if wrong := _wrong_with_ports(fact.ports or ()) or _wrong_with_data(fact.data or DataRead()):
         return wrong
     return next((wrong for wrong in map(_wrong_with_step, fact.steps) if wrong), "") or (
         "" if fact.result is None else _wrong_with_result(fact.result)
@@ -142,6 +143,13 @@ def _wrong_with_ports(ports: tuple[PortObserved, ...]) -> str:
             return "a name or host of its ports is no printable text"
         if not (0 < port.port <= HIGHEST_PORT and 0 < port.target <= HIGHEST_PORT):
             return f"its ports are out of bounds: {port.port}, {port.target}"
+    return ""
+
+
+def _wrong_with_data(data: DataRead) -> str:
+    numbers = (data.local, data.moved, data.cached, data.hits)
+    if not all(0 <= number <= LARGEST for number in numbers):
+        return f"the bytes that it read are out of bounds: {numbers}"
     return ""
 
 

@@ -107,6 +107,19 @@ class PortObserved(Message):
     target: int
 
 
+class DataRead(Message):
+    """What an execution's inputs came to, in bytes: `local` were on its node, `moved` were brought for it.
+
+    Of the local ones `cached` had been fetched before, in `hits` files. `at_least`: more is local than was measured.
+    """
+
+    local: int = 0
+    moved: int = 0
+    cached: int = 0
+    hits: int = 0
+    at_least: bool = False
+
+
 class ResultRef(Message):
     """What an execution left: digest and size (bytes) of its tar.gz, and the bytes themselves (base64) when small.
 
@@ -140,6 +153,8 @@ class ExecutionObserved(Message):
     """The task's ports on its node, from its first report while it runs."""
     ready: bool | None = None
     """Whether its check finds it ready now; None where it has none."""
+    data: DataRead | None = None
+    """What its last start read; None where that is nothing, or its node does not say."""
 
 
 class NodeChanged(Message):

@@ -27,12 +27,24 @@ MAX_OUTPUT_BYTES = 1024 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class InPlace:
+    """How much of an input lies on the node where it always does: so many bytes, or more than that was measured."""
+
+    size_bytes: int
+    at_least: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Mount:
-    """A staged input: the file or directory `source` appears at `target` (relative targets start at the root)."""
+    """A staged input: the file or directory `source` appears at `target` (relative targets start at the root).
+
+    `in_place`: nothing of it was brought or copied; None where it was.
+    """
 
     source: Path
     target: str
     read_write: bool = False
+    in_place: InPlace | None = None
 
 
 @dataclass(frozen=True, slots=True)

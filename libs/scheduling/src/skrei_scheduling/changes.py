@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from skrei_domain.lifecycle import JobState
-from skrei_domain.messages import PortObserved, Problem, ResultRef, RunOutput, Step
+from skrei_domain.messages import DataRead, PortObserved, Problem, ResultRef, RunOutput, Step
 from skrei_scheduling.rows import ExecutionRow, NodeRow, Requirement, Unit
 
 
@@ -45,6 +45,7 @@ class Observed:
     output: RunOutput | None = None
     image_digest: str | None = None
     ports: tuple[PortObserved, ...] | None = None
+    data: DataRead | None = None
 
 
 @dataclass(frozen=True, slots=True)

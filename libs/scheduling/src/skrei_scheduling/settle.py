@@ -271,4 +271,5 @@ def _told(fact: ExecutionObserved) -> Observed:
         output=fact.output,
         image_digest=fact.image_digest,
         ports=fact.ports,
+        data=fact.data,
     )

@@ -23,6 +23,43 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class DataRead:
+    """What inputs came to, in bytes: `local` were on the node, `moved` were brought for the execution.
+
+    Of the local ones `cached` had been brought for an earlier one, in `hits` files. `at_least`: more is local than was
+    counted.
+    """
+
+    local: int = 0
+    moved: int = 0
+    cached: int = 0
+    hits: int = 0
+    at_least: bool = False
+
+    def __bool__(self) -> bool:
+        """Whether anything was read."""
+        return bool(self.local or self.moved or self.at_least)
+
+    def __add__(self, other: "DataRead") -> "DataRead":
+        """Return what both came to."""
+        return DataRead(
+            self.local + other.local,
+            self.moved + other.moved,
+            self.cached + other.cached,
+            self.hits + other.hits,
+            self.at_least or other.at_least,
+        )
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> "DataRead":
+        """Read the API's object; one that is not there is nothing."""
+        local, moved, cached, hits = (
+            int(document.get(name) or 0) for name in ("Local", "Moved", "Cached", "CacheHits")
+        )
+        return cls(local, moved, cached, hits, bool(document.get("AtLeast")))
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A port of a ready execution; `address` is its `host:port`."""
 

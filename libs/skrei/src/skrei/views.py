@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from skrei.job_parts import Endpoint
+from skrei.job_parts import DataRead, Endpoint
 from skrei_domain.lifecycle import JOB_TERMINAL, NUMBERS, TERMINAL
 
 Document: TypeAlias = dict[str, Any]
@@ -172,6 +172,11 @@ class Execution:
         """Whether it does what it is there for, as its checks say, while it runs; None while it does not run."""
         told = self.document.get("Ready")
         return None if told is None else bool(told)
+
+    @property
+    def data_read(self) -> DataRead:
+        """What its inputs came to; nothing where it has none, and where its node is too old to say."""
+        return DataRead.parse(self.document.get("DataRead") or {})
 
     @property
     def has_result(self) -> bool:

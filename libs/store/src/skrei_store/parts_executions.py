@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from skrei_domain.messages import PortObserved, RunOutput, Step
+from skrei_domain.messages import DataRead, PortObserved, RunOutput, Step
 from skrei_scheduling.changes import ExecutionChange, Observed
 from skrei_scheduling.rows import ExecutionRow
 from skrei_store.bulk import Part
@@ -39,6 +39,7 @@ EXECUTIONS = Part(
         "problem_message text",
         "image_digest text",
         "ports text",
+        "data_read text",
     ),
     """
     UPDATE executions AS e
@@ -53,7 +54,8 @@ EXECUTIONS = Part(
         stderr_truncated = coalesce(new.stderr_truncated, e.stderr_truncated),
         problem_code = coalesce(new.problem_code, e.problem_code),
         problem_message = coalesce(new.problem_message, e.problem_message),
-        image_digest = coalesce(new.image_digest, e.image_digest), ports = coalesce(new.ports, e.ports)
+        image_digest = coalesce(new.image_digest, e.image_digest), ports = coalesce(new.ports, e.ports),
+        data_read = coalesce(new.data_read, e.data_read)
     FROM {new} WHERE e.id = new.id AND e.id = ANY ({ids})
     """,
     counted=True,
@@ -95,7 +97,7 @@ EXECUTIONS_NEW = Part(
     after=frozenset({"executions_changed"}),
 )
 
-_NOTHING = (None,) * 10
+_NOTHING = (None,) * 11
 
 
 def execution_row(change: ExecutionChange) -> tuple[object, ...]:
@@ -133,6 +135,7 @@ def _observed(told: Observed) -> tuple[object, ...]:
         *((storable(told.problem.code), storable(told.problem.message)) if told.problem else (None, None)),
         storable(told.image_digest) if told.image_digest else None,
         _ports(told.ports),
+        _data(told.data) if told.data is not None else None,
     )
 
 
@@ -142,6 +145,10 @@ def _output(output: RunOutput) -> tuple[object, ...]:
 
 def _ports(ports: Sequence[PortObserved] | None) -> str | None:
     return json.dumps([port.model_dump() for port in ports], separators=(",", ":")) if ports else None
+
+
+def _data(data: DataRead) -> str:
+    return data.model_dump_json(exclude_defaults=True)
 
 
 def _steps(steps: Sequence[Step]) -> str:

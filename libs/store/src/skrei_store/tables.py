@@ -226,6 +226,7 @@ class Execution(Base):
     problem_message: Mapped[str | None]
     image_digest: Mapped[str | None]  # what exactly ran, where the engine knows
     ports: Mapped[str | None]  # JSON: its ports on its node as that told them; before, those wanted by number (no host)
+    data_read: Mapped[str | None]  # JSON: what its inputs came to, as its node told; null where it has none
 
     __table_args__ = (
         Index("ix_executions_job_id", "job_id"),

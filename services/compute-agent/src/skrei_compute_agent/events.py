@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 from skrei_domain.messages import (
     CommandBatch,
     Confirm,
+    DataRead,
     FactBatch,
     Hello,
     HelloReply,
@@ -102,10 +103,14 @@ class Fingerprinted:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Everything that an execution needs lies where it will look, and these ports are its own."""
+    """Everything that an execution needs lies where it will look, and these ports are its own.
+
+    `data`: what its inputs came to; None where that is nothing.
+    """
 
     execution_id: str
     ports: tuple[PortObserved, ...] = ()
+    data: DataRead | None = None
 
 
 @dataclass(frozen=True, slots=True)

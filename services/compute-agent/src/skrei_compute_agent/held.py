@@ -8,7 +8,7 @@ from enum import StrEnum
 from skrei_compute_agent.events import Exited
 from skrei_domain.errors import SkreiError
 from skrei_domain.lifecycle import ExecutionState
-from skrei_domain.messages import ExecutionObserved, PortObserved, Problem, RunOrder, Step
+from skrei_domain.messages import DataRead, ExecutionObserved, PortObserved, Problem, RunOrder, Step
 from skrei_domain.resources import Resources
 
 STORY_LINES = 32
@@ -62,6 +62,8 @@ class Held:
     steps: tuple[Step, ...] = ()
     ports: tuple[PortObserved, ...] = ()
     """Its ports on this node, while it runs."""
+    data: DataRead | None = None
+    """What its last start read; None where that is nothing."""
     ready: bool | None = None
     """What its check finds; None where it has none."""
     why: str | None = None

@@ -32,7 +32,7 @@ from skrei_compute_agent.events import (
 from skrei_compute_agent.notes import Notes
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
-from skrei_domain.messages import PortObserved, Problem
+from skrei_domain.messages import Problem
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.engine import Tell
 
@@ -49,8 +49,8 @@ KILLED = Problem(code="killed", message="ended before it was done")
 class Work(Protocol):
     """What is done for executions: the part that touches plugins, disk and network."""
 
-    async def stage(self, wanted: Stage, tell: Tell) -> tuple[PortObserved, ...]:
-        """Prepare an execution, and say how far that is; return its ports. Raises SkreiError where it cannot be."""
+    async def stage(self, wanted: Stage, tell: Tell) -> Staged:
+        """Prepare an execution, and say how far that is. Raises SkreiError where it cannot be."""
 
     async def run(self, execution_id: str, start: int) -> Exited:
         """Run a staged execution to its end. Cancelled: end it, then return or raise."""
@@ -232,8 +232,7 @@ class Runner:
 
     async def _stage(self, wanted: Stage) -> Answer:
         with Notes(lambda line: self._post(Noted(wanted.execution_id, line))) as notes:
-            ports = await self._work.stage(wanted, notes.tell)
-        answer = Staged(wanted.execution_id, ports)
+            answer = await self._work.stage(wanted, notes.tell)
         self._listener.staged(wanted, answer)
         return answer
 

@@ -11,23 +11,23 @@ from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.staging_notes import StagingNotes
 from skrei_compute_agent.task_results import TaskResults
+from skrei_domain.messages import DataRead
 from skrei_domain.spec import InputSource
-from skrei_plugin_api.engine import Mount, Tell
+from skrei_plugin_api.engine import InPlace, Mount, Tell
 from skrei_plugin_api.pieces import Bring, Piece
 from skrei_plugin_api.storage import SourceSpec, StageLimits, Storage, TaskResult
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What was staged for one execution, and what of the cache it uses until `Stager.release`.
+    """What was staged for one execution, what of the cache it uses until `Stager.release`, and what it reads.
 
-    Of the bytes that its storages fetch, `local_bytes` were here, `moved_bytes` were brought for it.
+    `data` counts what lies on the node and what is fetched; what came with the job itself is none of it.
     """
 
     mounts: tuple[Mount, ...] = ()
     pinned: tuple[str, ...] = ()
-    local_bytes: int = 0
-    moved_bytes: int = 0
+    data: DataRead | None = None
 
 
 class _Reader:
@@ -38,8 +38,7 @@ class _Reader:
     def __init__(self, cache: InputCache, trees: InputTrees, results: TaskResults, wanted: Stage) -> None:
         self.owner = wanted.order.owner
         self.pinned: list[str] = []
-        self.local_bytes = 0
-        self.moved_bytes = 0
+        self.read = DataRead()
         self._execution_id = wanted.execution_id
         self._cache = cache
         self._trees = trees
@@ -60,7 +59,7 @@ class _Reader:
 
     def results(self, task: str) -> AsyncIterator[TaskResult]:
         """Yield what the partitions of a task left that this execution waits for."""
-        return self._results.of(task, self._token)
+        return self._results.of(task, self._token, self._count)
 
     async def gather(self, pieces: Sequence[Piece], bring: Bring) -> Path:
         """Return a shared directory with all pieces, or the file of the one that has no path."""
@@ -72,11 +71,21 @@ class _Reader:
             return path
         return await self._trees.get(pieces, bring, self._execution_id, self._count)
 
+    def in_place(self, held: InPlace) -> None:
+        """Count an input that lies where it always does."""
+        read = self.read
+        self.read = read.model_copy(
+            update={"local": read.local + held.size_bytes, "at_least": read.at_least or held.at_least}
+        )
+
     def _count(self, size: int, brought: bool) -> None:
+        read = self.read
         if brought:
-            self.moved_bytes += size
+            self.read = read.model_copy(update={"moved": read.moved + size})
         else:
-            self.local_bytes += size
+            self.read = read.model_copy(
+                update={"local": read.local + size, "cached": read.cached + size, "hits": read.hits + 1}
+            )
 
 
 class Stager:
@@ -116,7 +125,7 @@ class Stager:
         except BaseException:
             self.release(wanted.execution_id, Inputs((), tuple(reader.pinned)))
             raise
-        return Inputs(mounts, tuple(reader.pinned), reader.local_bytes, reader.moved_bytes)
+        return Inputs(mounts, tuple(reader.pinned), None if reader.read == DataRead() else reader.read)
 
     def release(self, execution_id: str, inputs: Inputs) -> None:
         """Give back what an execution uses of the cache."""
@@ -155,5 +164,7 @@ class Stager:
         )
         storage = self._storages[source.source.type.casefold()]
         mount = await storage.stage(spec, folder, self._limits, reader)
+        if mount.in_place is not None:
+            reader.in_place(mount.in_place)
         notes.came(source)
         return mount

@@ -106,7 +106,7 @@ class Transitions:
 
     def _run(self, held: Held, event: ExecutionEvent) -> None:
         assert isinstance(event, Staged)
-        held.ports = event.ports
+        held.ports, held.data = event.ports, event.data
         self._draft.write(self._draft.node.opened(held.execution_id, event.ports, self._draft.now))
         if not held.started_early:
             self._draft.started(held.execution_id)
@@ -168,6 +168,7 @@ class Transitions:
             output=ended.output,
             result=ended.result,
             image_digest=ended.image_digest or None,
+            data=event.data if isinstance(event, Staged) else held.data,
         )
         if fact.result is None or fact.result.inline is not None:
             self._finish(held, fact)
@@ -237,6 +238,7 @@ class Transitions:
             problem=problem,
             output=last.output,
             result=last.result if small else None,
+            data=held.data,
         )
         self._finish(held, fact)
 

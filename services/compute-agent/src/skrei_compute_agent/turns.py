@@ -82,6 +82,7 @@ class TurnDraft:
                 note=held.note or None if held.phase is Phase.STAGING else held.why,
                 ports=held.ports or None,
                 ready=held.ready,
+                data=held.data,
             )
         )
 

@@ -10,14 +10,14 @@ from functools import partial
 from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.disk_watch import DiskLimit, DiskWatch
 from skrei_compute_agent.env import environment, port_variables
-from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Upload
+from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Staged, Upload
 from skrei_compute_agent.folders import Folders, Places
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.runner import KILLED
 from skrei_compute_agent.staging import Inputs, Stager
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
-from skrei_domain.messages import PortObserved, Problem, ResultRef, RunOutput
+from skrei_domain.messages import Problem, ResultRef, RunOutput
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.engine import (
     INLINE_RESULT_BYTES,
@@ -107,8 +107,8 @@ class Workshop:
         self._releases: set[asyncio.Task[None]] = set()
         self._releasing = asyncio.Semaphore(PARALLEL_RELEASES)
 
-    async def stage(self, wanted: Stage, tell: Tell) -> tuple[PortObserved, ...]:
-        """Make everything ready that the engine will look for, and `tell` how far that is; return the task's ports.
+    async def stage(self, wanted: Stage, tell: Tell) -> Staged:
+        """Make everything ready that the engine will look for, and `tell` how far that is.
 
         Raises SkreiError where that cannot be.
         """
@@ -134,7 +134,7 @@ class Workshop:
             raise
         env |= port_variables(ports)
         self._staged[wanted.execution_id] = _Staged(wanted, places, inputs, env, kind, ports)
-        return self._networks.observed(ports)
+        return Staged(wanted.execution_id, self._networks.observed(ports), inputs.data)
 
     async def run(self, execution_id: str, start: int) -> Exited:
         """Run what was staged to its end, and return what it left; a cancellation ends it and returns that too."""

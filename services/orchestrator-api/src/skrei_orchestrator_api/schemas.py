@@ -89,6 +89,7 @@ def execution(
     output: RunOutput | None,
     image_digest: str,
     ports: list[dict[str, Any]],
+    data: dict[str, Any],
     ready: bool | None,
     published: dict[str, Any],
     revision: int,
@@ -128,6 +129,8 @@ def execution(
         answer["ImageDigest"] = image_digest
     if ports:
         answer["Ports"] = ports
+    if data:
+        answer["DataRead"] = data
     if ready is not None:
         answer["Ready"] = ready
     return answer

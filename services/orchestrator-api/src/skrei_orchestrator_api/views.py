@@ -161,6 +161,7 @@ class ExecutionView:
             output=self.output,
             image_digest=row["image_digest"] or "",
             ports=_ports(row),
+            data=_data(row),
             ready=row["ready"] is not False if self.state is ExecutionState.RUNNING else None,
             published=_published(row, self.left),
             revision=row["changes"],
@@ -178,6 +179,15 @@ def _ports(row: Row) -> list[dict[str, Any]]:
         for port in json.loads(row["ports"] or "[]")
         if port["host"]
     ]
+
+
+def _data(row: Row) -> dict[str, Any]:
+    """Return what an execution's inputs came to, in bytes; nothing where it read none, or its node does not say."""
+    if row["data_read"] is None:
+        return {}
+    told = json.loads(row["data_read"])
+    amounts = {"Local": "local", "Moved": "moved", "Cached": "cached", "CacheHits": "hits"}
+    return {name: told.get(key, 0) for name, key in amounts.items()} | {"AtLeast": told.get("at_least", False)}
 
 
 def _left(row: Row, keep: timedelta) -> Left | None:

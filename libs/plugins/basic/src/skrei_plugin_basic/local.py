@@ -7,6 +7,7 @@ from pathlib import Path
 from skrei_domain.job_reading import FieldProblem, show
 from skrei_plugin_api.aside import aside
 from skrei_plugin_api.engine import Mount
+from skrei_plugin_api.measure import measure
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
 from skrei_plugin_basic.allow import SETTING, Access, access, parse_entry, root
@@ -88,7 +89,7 @@ class LocalStorage(Storage):
                 hint="change its permissions",
                 path=asked,
             )
-        return Mount(path, source.target, writes)
+        return Mount(path, source.target, writes, measure(path))
 
     async def local_bytes(self, source: SourceSpec) -> int:
         """Return the size of a file that may be read; directories are not walked for it."""

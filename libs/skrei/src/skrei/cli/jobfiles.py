@@ -147,6 +147,7 @@ def finish(last: Progress) -> None:
     job = last.job
     if job.state != "Completed":
         render_run.failure(job, last.executions)
+        render_run.data_read(last.executions)
         return
     parts = best_attempts(last.executions)
     if len(parts) <= MOST_SHOWN:
@@ -159,6 +160,7 @@ def finish(last: Progress) -> None:
             which = unit_name(one, named=of_several_tasks(parts), by_node=job.per_node)
             which = f"{which[0].upper()}{which[1:]}"
             render.note(f"{which} ended with exit code {one.exit_code}.")
+    render_run.data_read(last.executions)
     render.line()
     render.hints(
         [

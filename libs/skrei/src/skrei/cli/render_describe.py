@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from skrei.cli import render
 from skrei.cli.render_jobs import executions, history, job_state, progress_states
+from skrei.cli.render_run import data_line
 from skrei.cli.shape import PLAIN_TABLE
-from skrei.cli.texts import indented, quantity, short, with_next_step
+from skrei.cli.texts import amount, indented, quantity, short, with_next_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,7 @@ def describe(found: JobDetails) -> None:
         "Modified": f"{job.modified.astimezone():%Y-%m-%d %H:%M:%S}",
         "Image": "\n".join(dict.fromkeys(one.image_digest for one in found.executions if one.image_digest)),
         "Results": _kept(found.executions),
+        "Data": data_line(found.executions),
     }
     for key, value in pairs.items():
         if value:
@@ -58,6 +60,9 @@ def describe(found: JobDetails) -> None:
             render.line(indented(reason, 0))
     _section("Executions")
     executions(found.executions)
+    if any(one.data_read for one in found.executions):
+        _section("Data")
+        _data(found.executions)
     _section("History")
     history(found.history)
     job_output(found.executions, by_node=job.per_node)
@@ -89,6 +94,26 @@ def _tasks(job: Job, found: Sequence[Execution]) -> None:
         for one in job.task_states
     )
     render.table(("TASK", "STATE", "READY" if job.endless else "COMPLETED", "DEPENDS ON", "MESSAGE"), rows)
+
+
+def _data(found: Sequence[Execution]) -> None:
+    """Print what each execution found where it ran, in place or in its node's cache, and what had to be brought."""
+    many = len({one.task for one in found}) > 1
+    rows = (
+        (
+            short(one.id),
+            *((one.task,) if many else ()),
+            str(one.partition),
+            short(one.node_id),
+            ("at least " if read.at_least else "") + amount(read.local - read.cached),
+            f"{amount(read.cached)} in {read.hits} file{'s' if read.hits > 1 else ''}" if read.hits else "",
+            amount(read.moved),
+        )
+        for one in found
+        if (read := one.data_read)
+    )
+    heads = ("ID", *(("TASK",) if many else ()), "PARTITION", "NODE", "IN PLACE", "FROM CACHE", "MOVED")
+    render.table(heads, rows, PLAIN_TABLE)
 
 
 def _has_ports(job: Job, found: Sequence[Execution]) -> bool:

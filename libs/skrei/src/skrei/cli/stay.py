@@ -137,8 +137,12 @@ class Stay:
         job = last.job
         if job.state != "Completed":
             render_run.failure(job, executions)
-        elif not self.quiet:
-            render.next_step(f"skrei describe {short(job.id)}", "everything about it; skrei get fetches what it left")
+        if not self.quiet:
+            render_run.data_read(executions)
+            if job.state == "Completed":
+                render.next_step(
+                    f"skrei describe {short(job.id)}", "everything about it; skrei get fetches what it left"
+                )
         return self.ends.exit_code(job, executions)
 
     def _show_rest(self, executions: Iterable[Execution]) -> None:

@@ -204,7 +204,23 @@ EXECUTION = thing(
         "Attempt": WHOLE,
         "State": TEXT,
     },
-    {"PartitionIndex": WHOLE, "ImageDigest": said(TEXT, "What exactly ran."), "PreviousExecution": TEXT},
+    {
+        "PartitionIndex": WHOLE,
+        "ImageDigest": said(TEXT, "What exactly ran."),
+        "PreviousExecution": TEXT,
+        "DataRead": said(ref("DataRead"), "What its inputs came to; absent where it read none, or its node is older."),
+    },
+)
+DATA_READ = thing(
+    "Bytes of inputs: those that were on the node, in place or in its cache, and those that were brought.",
+    {
+        "Local": said(WHOLE, "Bytes that were on the node."),
+        "Moved": said(WHOLE, "Bytes that were brought."),
+        "Cached": said(WHOLE, "Of the local ones, those in its cache, which an earlier execution had brought."),
+        "CacheHits": said(WHOLE, "Files of those."),
+        "AtLeast": said(FLAG, "More is local than was counted: the folder is too large to be measured at each start."),
+    },
+    examples=[{"Local": 61_000_000, "Moved": 1_300, "Cached": 0, "CacheHits": 0, "AtLeast": False}],
 )
 HISTORY = thing(
     "One transition, numbered within its job without a gap.",
@@ -332,6 +348,7 @@ SCHEMAS: dict[str, Schema] = {
     "NumberedState": NUMBERED,
     "RunOutput": RUN_OUTPUT,
     "Execution": EXECUTION,
+    "DataRead": DATA_READ,
     "History": HISTORY,
     "Result": RESULT,
     "InputResults": INPUT_RESULTS,
