@@ -5,6 +5,7 @@ import io
 import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -74,3 +75,8 @@ class Door:
         sent = step.get("breaks")
         stream = Body(body if sent is None else body[:sent], sent is not None)
         return httpx2.Response(206 if ranged else 200, stream=stream, headers=headers)
+
+
+def names_below(folder: Path) -> list[str]:
+    """Return the files in a folder, however deep, by their paths in it."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())

@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx2
 
+from skrei.client import AsyncClient
+
 Document = dict[str, Any]
 
 
@@ -35,6 +37,14 @@ class FakeApi:
     def body(self, number: int = -1) -> Document:
         document: Document = json.loads(self.requests[number].content)
         return document
+
+
+def client_of(api: FakeApi, **options: Any) -> AsyncClient:
+    return AsyncClient("http://127.0.0.1:9", transport=api.transport, **options)
+
+
+def page(token: str, *items: object) -> Document:
+    return {"NextToken": token, "Items": list(items)}
 
 
 def error(status: int, message: str, headers: dict[str, str] | None = None, **more: Any) -> httpx2.Response:

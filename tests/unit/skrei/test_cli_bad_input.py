@@ -2,12 +2,10 @@
 """Wrong calls that need no API, and the exact words with which each is answered: one line what, one line what to do."""
 
 import shlex
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from skrei.cli.main import main
 
 WRONG = [
     ("frobnicate", 2, "Error: There is no command `skrei frobnicate`.\nAll commands: skrei --help"),
@@ -319,13 +317,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("typed", "code", "told"), WRONG, ids=[typed for typed, _, _ in WRONG])
 def test_a_wrong_call_is_told_with_what_to_do(
-    typed: str, code: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    typed: str, code: int, told: str, skrei: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["skrei", *shlex.split(typed)])
-    with pytest.raises(SystemExit) as left:
-        main()
+    left = skrei(*shlex.split(typed))
     printed = capsys.readouterr()
-    assert (printed.out, printed.err.rstrip("\n"), left.value.code) == ("", told, code)
+    assert (printed.out, printed.err.rstrip("\n"), left) == ("", told, code)
 
 
 def test_seventy_wrong_calls_are_known() -> None:

@@ -7,14 +7,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from skrei.cli.main import main
 from tests.support.fake_api import FakeApi, event, execution, job
 from tests.support.served_api import serving
 from tests.support.terminal import Terminal
@@ -231,17 +230,10 @@ def check(name: str, text: str) -> None:
     ],
 )
 def test_what_is_printed_is_as_it_was(
-    name: str, words: str, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, words: str, address: str, skrei: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["skrei", *words.split()])
-    with pytest.raises(SystemExit) if words == "job" else _nothing():
-        main()
+    assert (skrei(*words.split()) == 0) == (words != "job")
     check(name, settled(capsys.readouterr().out, address))
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
 
 
 def looks() -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """`skrei job wait` on what does not end by itself."""
 
-import sys
+from collections.abc import Callable
 
 import pytest
 
-from skrei.cli.main import main
 from tests.support.fake_api import FakeApi, job
 from tests.support.served_api import serving
 
@@ -13,15 +12,17 @@ ID = str(job()["ID"])
 NONE = {"NextToken": "", "Items": []}
 
 
-def waited(kind: str, *words: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Wait for a job that runs at the first look and was stopped before the next."""
-    looks = [{"Job": job(state, Type=kind)} for state in ("Running", "Running", "Stopped")]
-    answers = {f"GET {JOBS}/{kind}": looks[0], f"GET {JOBS}/{ID}": looks, f"GET {JOBS}/{ID}/history": NONE}
-    with serving(FakeApi(answers | {f"GET {JOBS}/{ID}/executions": NONE})) as url:
-        monkeypatch.setattr(sys, "argv", ["skrei", "job", "wait", kind, *words, "--api", url])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return int(ended.value.code or 0)
+@pytest.fixture
+def waited(skrei: Callable[..., int]) -> Callable[..., int]:
+    """Waits for a job that runs at the first look and was stopped before the next."""
+
+    def wait(kind: str, *words: str) -> int:
+        looks = [{"Job": job(state, Type=kind)} for state in ("Running", "Running", "Stopped")]
+        answers = {f"GET {JOBS}/{kind}": looks[0], f"GET {JOBS}/{ID}": looks, f"GET {JOBS}/{ID}/history": NONE}
+        with serving(FakeApi(answers | {f"GET {JOBS}/{ID}/executions": NONE})) as url:
+            return skrei("job", "wait", kind, *words, "--api", url)
+
+    return wait
 
 
 @pytest.mark.parametrize(
@@ -32,24 +33,22 @@ def waited(kind: str, *words: str, monkeypatch: pytest.MonkeyPatch) -> int:
     ],
 )
 def test_who_waits_for_the_end_of_what_does_not_end_is_told_so_once(
-    kind: str, words: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str, words: tuple[str, ...], told: str, waited: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert waited(kind, *words, monkeypatch=monkeypatch) == 1
+    assert waited(kind, *words) == 1
     shown = capsys.readouterr()
     assert shown.err == f"j-8c9f9f0e {told}\n"
     assert shown.out == "j-8c9f9f0e Stopped\n"
 
 
 def test_nothing_is_told_to_who_wants_to_hear_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    waited: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    waited("service", "-q", monkeypatch=monkeypatch)
+    assert waited("service", "-q") == 1
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("kind", ["batch", "ops", "daemon"])
-def test_only_a_service_gets_ready(
-    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert waited(kind, "--for", "ready", monkeypatch=monkeypatch) == 2
+def test_only_a_service_gets_ready(kind: str, waited: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert waited(kind, "--for", "ready") == 2
     assert "and only a service gets ready.\nWait for its end" in capsys.readouterr().err

@@ -4,6 +4,7 @@ The rows are those of docs/COMPATIBILITY.md, section 7.
 """
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -125,14 +126,9 @@ def test_a_command_line_of_the_peer_is_read_as_it_is(row: str, line: str, expect
 
 @pytest.mark.row("7.3/auth-later")
 def test_what_needs_accounts_says_that_there_are_none_yet(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    skrei: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from skrei.cli.main import main
-
-    monkeypatch.setattr("sys.argv", ["skrei", "auth", "hash-password"])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 1
+    assert skrei("auth", "hash-password") == 1
     assert capsys.readouterr().err.startswith("Error: Skrei has no accounts with passwords yet.\n")
 
 

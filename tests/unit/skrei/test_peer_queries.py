@@ -1,14 +1,12 @@
 """What Bacalhau's command lines ask the API for, flag by flag: each is typed with `skrei`, and its request is read."""
 
 import shlex
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from skrei.cli.main import main
 from tests.support.fake_api import FakeApi, job
 from tests.support.served_api import serving
 
@@ -19,7 +17,7 @@ Asks = Callable[..., tuple[str, str, dict[str, list[str]]]]
 
 
 @pytest.fixture
-def asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Asks]:
+def asks(skrei: Callable[..., int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Asks]:
     """Types a command line; returns the method, path and query of its last request (to `path`)."""
     api = FakeApi({})
     found = job("Completed")
@@ -34,20 +32,14 @@ def asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Asks]:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
         monkeypatch.chdir(tmp_path)
 
-        def skrei(line: str, path: str = "") -> tuple[str, str, dict[str, list[str]]]:
+        def typed(line: str, path: str = "") -> tuple[str, str, dict[str, list[str]]]:
             api.requests.clear()
-            monkeypatch.setattr(sys, "argv", ["skrei", *shlex.split(line)])
-            code: object = 0
-            try:
-                main()
-            except SystemExit as left:
-                code = left.code
-            assert code in (0, 1, None), line
+            assert skrei(*shlex.split(line)) in (0, 1), line
             request = next(each for each in api.requests[::-1] if not path or each.url.path == path)
             query = {name: request.url.params.get_list(name) for name in request.url.params}
             return request.method, request.url.path, query
 
-        yield skrei
+        yield typed
 
 
 @pytest.mark.parametrize(
@@ -94,7 +86,7 @@ def test_a_stop_names_the_namespace(asks: Asks) -> None:
 
 @pytest.mark.row("7.3/agent")
 def test_the_config_of_the_agent_is_printed_without_its_envelope(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    skrei: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = {
         "GET /api/v1/agent/config": {"config": {"API": {"Host": "127.0.0.1", "Port": 1234}}},
@@ -104,8 +96,7 @@ def test_the_config_of_the_agent_is_printed_without_its_envelope(
         monkeypatch.setenv("SKREI_API_URL", url)
         printed = []
         for what in ("config", "node"):
-            monkeypatch.setattr(sys, "argv", ["skrei", "agent", what])
-            main()
+            assert skrei("agent", what) == 0
             printed.append(capsys.readouterr().out)
     config, node = printed
     assert "API:\n  Host: 127.0.0.1\n  Port: 1234\n" in config

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from skrei.cli.main import main
 from tests.support.fake_api import FakeApi, error, event, execution, job
 from tests.support.served_api import serving
 
@@ -31,23 +30,21 @@ def api() -> FakeApi:
 
 @pytest.fixture
 def run(
-    api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    api: FakeApi,
+    skrei: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> Iterator[Run]:
     with serving(api) as url:
         monkeypatch.setenv("SKREI_API_URL", url)
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
-        def skrei(*arguments: str) -> tuple[int, str, str]:
-            monkeypatch.setattr(sys, "argv", ["skrei", *arguments])
-            code = 0
-            try:
-                main()
-            except SystemExit as left:
-                code = int(left.code or 0)
-            printed = capsys.readouterr()
-            return code, printed.out, printed.err
+        def told(*arguments: str) -> tuple[int, str, str]:
+            code = skrei(*arguments)
+            return code, *capsys.readouterr()
 
-        yield skrei
+        yield told
 
 
 def answers_of_a_job(state: str, *executions: dict[str, object], message: str = "") -> dict[str, object]:

@@ -3,17 +3,12 @@ import pytest
 
 from skrei import calls
 from skrei.answers import ATTEMPTS
-from skrei.client import AsyncClient
 from skrei.errors import ApiError, Unreachable
 from skrei.sync import Client
 from skrei.views import Execution
-from tests.support.fake_api import FakeApi, error, execution, job
+from tests.support.fake_api import FakeApi, client_of, error, execution, job
 
 JOBS = "/api/v1/orchestrator/jobs"
-
-
-def client_of(api: FakeApi) -> AsyncClient:
-    return AsyncClient("http://127.0.0.1:9", transport=api.transport)
 
 
 async def test_a_submission_carries_a_token_and_tells_the_warnings() -> None:

@@ -5,13 +5,12 @@ import pytest
 
 from skrei import follow as module
 from skrei import transport
-from skrei.client import AsyncClient
 from skrei.errors import ApiError, Unreachable
 from skrei.follow import follow
 from skrei.progress import WIDEST, Progress, best_attempts
 from skrei.sync import Client
 from skrei.views import Execution, Job
-from tests.support.fake_api import FakeApi, error, event, execution, job
+from tests.support.fake_api import FakeApi, client_of, error, event, execution, job, page
 
 BASE = "/api/v1/orchestrator/jobs"
 ID = job()["ID"]
@@ -35,13 +34,9 @@ def api_of(jobs: list[object], histories: list[object]) -> FakeApi:
 
 
 async def looks(api: FakeApi) -> list[Progress]:
-    async with AsyncClient("http://127.0.0.1:9", transport=api.transport) as client:
+    async with client_of(api) as client:
         async with asyncio.timeout(10):
             return [progress async for progress in follow(client, "x")]
-
-
-def page(token: str, *items: object) -> dict[str, object]:
-    return {"NextToken": token, "Items": list(items)}
 
 
 async def test_every_event_is_told_once_and_the_end_is_the_job_s_end() -> None:

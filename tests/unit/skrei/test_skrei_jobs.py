@@ -11,7 +11,6 @@ import pytest
 
 import skrei
 from skrei import (
-    AsyncClient,
     Busy,
     Client,
     Conflict,
@@ -44,7 +43,7 @@ from skrei import answers as answers_module
 from skrei import follow as follow_module
 from skrei.answers import ATTEMPTS
 from skrei.errors import ApiError
-from tests.support.fake_api import FakeApi, error, event, execution, job
+from tests.support.fake_api import FakeApi, client_of, error, event, execution, job, page
 
 JOBS = "/api/v1/orchestrator/jobs"
 NODES = "/api/v1/orchestrator/nodes"
@@ -57,14 +56,6 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "pause_seconds", lambda retry_after, attempt: 0.0)
     monkeypatch.setattr(follow_module, "FIRST_LOOK_SECONDS", 0.0)
     monkeypatch.setattr(follow_module, "LONGEST_PAUSE_SECONDS", 0.001)
-
-
-def client_of(api: FakeApi, **options: Any) -> AsyncClient:
-    return AsyncClient("http://127.0.0.1:9", transport=api.transport, **options)
-
-
-def page(token: str, *items: object) -> dict[str, object]:
-    return {"NextToken": token, "Items": list(items)}
 
 
 # ------------------------------------------------------------------ running

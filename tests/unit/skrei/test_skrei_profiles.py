@@ -1,14 +1,13 @@
 """Profiles: which API is meant, as whom, and that a token goes nowhere else."""
 
 import stat
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from skrei import profiles
-from skrei.cli.main import main
 from skrei.credentials import headers_for
 from skrei.endpoint import is_named, resolve
 from skrei.errors import Rejected
@@ -22,12 +21,6 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     for name in ("SKREI_API_KEY", "BACALHAU_API_KEY", "BACALHAU_API_USERNAME", "BACALHAU_API_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(sys, "argv", ["skrei"])
-
-
-def call(*words: str) -> None:
-    sys.argv[1:] = words
-    main()
 
 
 @pytest.mark.row("7.3/profile")
@@ -37,15 +30,14 @@ def test_what_is_stored_is_read_back_and_only_its_owner_can() -> None:
     assert stat.S_IMODE(profiles.place().stat().st_mode) == 0o600
 
 
-def test_a_damaged_file_is_told_by_name_and_kept() -> None:
+def test_a_damaged_file_is_told_by_name_and_kept(skrei: Callable[..., int]) -> None:
     profiles.place().parent.mkdir(parents=True)
     texts = ("", "[]", '{"profiles": {"a": 3}}', '{"profiles": {"a": {}}}', '{"profiles": []}', '{"profiles": {"fa')
     for text in texts:
         profiles.place().write_text(text)
         with pytest.raises(Rejected, match=f"{profiles.place()} is damaged"):
             profiles.load()
-        with pytest.raises(SystemExit):
-            call("profile", "save", "near", "--endpoint", "http://near:1")
+        assert skrei("profile", "save", "near", "--endpoint", "http://near:1") == 1
         assert profiles.place().read_text() == text
 
 
@@ -54,12 +46,12 @@ def test_no_file_holds_no_profiles() -> None:
 
 
 def test_another_address_keeps_neither_the_token_nor_the_trust_of_the_one_before(
-    capsys: pytest.CaptureFixture[str],
+    skrei: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     profiles.store(Profiles({}).with_(replace(FAR, insecure=True, description="d")))
-    call("profile", "save", "far", "--endpoint", FAR.endpoint, "--timeout", "5s")
+    assert skrei("profile", "save", "far", "--endpoint", FAR.endpoint, "--timeout", "5s") == 0
     assert profiles.named("far") == replace(FAR, insecure=True, description="d", timeout_seconds=5)
-    call("profile", "save", "far", "--endpoint", "https://other.example:1234")
+    assert skrei("profile", "save", "far", "--endpoint", "https://other.example:1234") == 0
     assert profiles.named("far") == Profile("far", "https://other.example:1234", "d", timeout_seconds=5)
     assert f"The token was that of {FAR.endpoint}, and is forgotten" in capsys.readouterr().err
 

@@ -6,21 +6,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from skrei import AsyncClient, Conflict, InvalidRequest, NotModified, Tagged, calls
+from skrei import Conflict, InvalidRequest, NotModified, Tagged, calls
 from skrei.views import Submitted
-from tests.support.fake_api import FakeApi, error, execution, job
+from tests.support.fake_api import FakeApi, client_of, error, execution, job, page
 
 JOBS = "/api/v1/orchestrator/jobs"
 NODES = "/api/v1/orchestrator/nodes"
 ID = job()["ID"]
-
-
-def client_of(api: FakeApi) -> AsyncClient:
-    return AsyncClient("http://127.0.0.1:9", transport=api.transport)
-
-
-def page(token: str, *items: object) -> dict[str, object]:
-    return {"NextToken": token, "Items": list(items)}
 
 
 async def test_a_read_with_a_tag_tells_whether_what_was_read_is_still_true() -> None:

@@ -12,15 +12,11 @@ from skrei.archive import Caps
 from skrei.client import AsyncClient
 from skrei.errors import ApiError, DownloadFailed, NoPlace, ResultGone, UnsafeArchive
 from skrei.results import Fetched, NoMeter, Wish, fetch
-from tests.support.door import Door, archive, digest_of
+from tests.support.door import Door, archive, digest_of, names_below
 from tests.support.fake_api import FakeApi, execution
 
 BASE = "/api/v1/orchestrator/jobs/x"
 DOOR = "http://127.0.0.1:8"
-
-
-def names_below(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
 def untouched(folder: Path) -> bool:

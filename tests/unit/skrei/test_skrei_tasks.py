@@ -11,14 +11,10 @@ from skrei.progress import Progress, best_attempts, of_several_tasks, unit_name
 from skrei.result_names import part_names, task_folders
 from skrei.results import Fetched, Wish, fetch
 from skrei.views import Execution, Job
-from tests.support.door import Door, archive, digest_of
+from tests.support.door import Door, archive, digest_of, names_below
 from tests.support.fake_api import FakeApi, execution, job
 
 BASE = "/api/v1/orchestrator/jobs/x"
-
-
-def names_below(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
 def api_of(*left: tuple[str, int, bytes], nodes: tuple[tuple[str, str], ...] = ()) -> FakeApi:
