@@ -46,6 +46,7 @@ def test_a_program_that_closes_nothing_ends(more: str) -> None:
 
 
 def test_what_a_client_gave_keeps_it_alive_and_nothing_else_does() -> None:
+    gc.collect()  # of the tests before
     before = client_threads()
     found = Client("http://127.0.0.1:9", transport=api().transport).jobs.get("x")
     gc.collect()

@@ -33,7 +33,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     now = datetime.datetime.now(datetime.UTC)
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     made = x509.CertificateBuilder(
-        name, name, key.public_key(), x509.random_serial_number(), now, now.replace(year=2099)
+        name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1)
     )
     folder = tmp_path_factory.mktemp("tls")
     (folder / "cert.pem").write_bytes(
