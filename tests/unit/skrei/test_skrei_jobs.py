@@ -411,7 +411,7 @@ PAIRS = [
     (client.AsyncClient, sync.Client),
 ]
 ONLY_BLOCKING = {sync.Client: {"fetch", "follow", "wait"}}
-ONLY_ASYNCHRONOUS = {client.AsyncClient: {"call", "download", "headers", "stream", "unreachable"}}
+ONLY_ASYNCHRONOUS = {client.AsyncClient: {"download", "headers", "stream", "unreachable"}}
 
 
 @pytest.mark.parametrize(("asynchronous", "blocking"), PAIRS, ids=lambda kind: kind.__name__)

@@ -28,7 +28,6 @@ from skrei.endpoint import API, is_loopback, resolve
 from skrei.errors import Unreachable, closed
 from skrei.tagged import NotModified, Tagged
 from skrei.trust import context_for, limit_seconds, unreachable
-from skrei.views import Document
 from skrei_domain.errors import SkreiError
 
 T = TypeVar("T")
@@ -99,9 +98,8 @@ class Transport:
 
     async def send(self, call: Call[T]) -> T:
         """Send a call and return what it answers. Raises ApiError (and its kinds), NotSkrei or Unreachable."""
-        return call.read(
-            await self.call(call.method, call.path, query=call.query, body=call.body, repeatable=call.repeatable)
-        )
+        response = await self._exchange(call, {})
+        return call.read(document_of(response.content, self.endpoint, _said(response)))
 
     async def read(self, call: Call[T], *, etag: str = "") -> Tagged[T] | NotModified:
         """Send a call that reads; with the tag of an earlier answer, NotModified where that is still true.
@@ -114,20 +112,6 @@ class Transport:
         if response.status_code == httpx2.codes.NOT_MODIFIED:
             return NotModified(told or etag)
         return Tagged(call.read(document_of(response.content, self.endpoint, _said(response))), told)
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Document | None = None,
-        repeatable: bool | None = None,
-    ) -> Document:
-        """Send one request below /api/v1 and return the document. Raises ApiError or Unreachable."""
-        again = method == "GET" if repeatable is None else repeatable
-        response = await self._exchange(Call(method, path, dict, query or {}, body, again), {})
-        return document_of(response.content, self.endpoint, _said(response))
 
     async def _exchange(self, call: Call[Any], headers: Mapping[str, str]) -> httpx2.Response:
         """Return the answer once it is one: 200, or 304 to a tag. Raises ApiError or Unreachable."""
