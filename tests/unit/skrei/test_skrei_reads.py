@@ -7,8 +7,11 @@ import httpx2
 import pytest
 
 from skrei import Conflict, InvalidRequest, NotModified, Tagged, calls
+from skrei.cli.ask import Ask
+from skrei.cli.looks import executions_of
 from skrei.views import Submitted
 from tests.support.fake_api import FakeApi, client_of, error, execution, job, page
+from tests.support.served_api import serving
 
 JOBS = "/api/v1/orchestrator/jobs"
 NODES = "/api/v1/orchestrator/nodes"
@@ -67,6 +70,22 @@ async def test_many_jobs_go_in_few_requests_and_each_is_answered_by_itself() -> 
     assert (done[3].message, done[3].hint) == ("Count: -1", "0 or more")
     accepted = [each.job_id for each in done if isinstance(each, Submitted)]
     assert accepted == [f"job-{number}" for number in range(300) if number != 3]
+
+
+async def test_more_executions_than_an_answer_holds_are_all_there() -> None:
+    def executions(request: httpx2.Request) -> httpx2.Response:
+        number = int(request.url.params.get("next_token") or 0)
+        one = execution(number, number, RunOutput={"ExitCode": number})
+        return httpx2.Response(200, json=page(str(number + 1) if number < 2 else "", one))
+
+    api = FakeApi({f"GET {JOBS}/{ID}": {"Job": job("Completed")}, f"GET {JOBS}/{ID}/executions": executions})
+    async with client_of(api) as client_:
+        found = await client_.jobs.get(ID)
+        assert [one.partition for one in await found.executions(all_versions=True)] == [0, 1, 2]
+        assert [request.url.params["all_job_versions"] for request in api.requests[1:]] == ["true"] * 3
+        assert await found.exit_code() == 2
+    with serving(api) as url, Ask(url) as ask:
+        assert [one.partition for one in executions_of(ask, ID)] == [0, 1, 2]
 
 
 def test_jobs_that_are_large_go_in_more_requests() -> None:

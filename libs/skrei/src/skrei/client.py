@@ -71,7 +71,10 @@ class AsyncClient(Transport):
         )
 
     async def executions(self, job_id: str, *, limit: int = 0) -> Page[Execution]:
-        """Return a job's executions, oldest first; `limit` 0 is all."""
+        """Return the first of a job's executions, oldest first; `limit` 0 is as many as one answer holds.
+
+        `await client.every(calls.executions(job_id))` returns all of them, from as many answers as that takes.
+        """
         return await self.send(calls.executions(job_id, limit=limit))
 
     async def endpoints(self, job_id: str) -> Page[Endpoint]:

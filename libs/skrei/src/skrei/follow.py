@@ -39,7 +39,7 @@ async def follow(client: AsyncClient, job_id: str) -> AsyncIterator[Progress]:
             before = executions
             token, events = await _news(client, job.id, token, seen)
             if (events or not started or stages(executions)) and job.units <= WIDEST:
-                executions = (await client.executions(job.id)).items
+                executions = await client.every(calls.executions(job.id))
             moved_before, moved = moved, await _moved(client, job, executions)
         except (Unreachable, ApiError) as error:
             passing = isinstance(error, Unreachable) or error.may_pass

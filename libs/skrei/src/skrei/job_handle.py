@@ -130,7 +130,7 @@ class AsyncJobHandle:
 
     async def executions(self, *, all_versions: bool = False) -> tuple[Execution, ...]:
         """Return every attempt of this version (or of all), oldest first."""
-        return (await self._client.send(calls.executions(self.id, all_versions=all_versions))).items
+        return await self._client.every(calls.executions(self.id, all_versions=all_versions))
 
     async def endpoints(self) -> tuple[Endpoint, ...]:
         """Return where its ready executions are reached, `host:port` of each of their ports."""
@@ -196,12 +196,7 @@ class AsyncJobHandle:
 
     async def versions(self) -> tuple[Job, ...]:
         """Return every version as it was submitted, oldest first."""
-        page = await self._client.send(calls.versions(self.id))
-        found = page.items
-        while page.next_token:
-            page = await self._client.send(calls.versions(self.id, next_token=page.next_token))
-            found += page.items
-        return found
+        return await self._client.every(calls.versions(self.id))
 
     async def rerun(self, *, version: int = 0, reason: str = "") -> Self:
         """Run a version (0: the latest) once more, as a new version; returns itself as that one."""

@@ -39,7 +39,7 @@ async def of_all(client: "AsyncClient", query: LogQuery) -> AsyncIterator[LogLin
         async for line in _following(client, query):
             yield line
         return
-    executions = chosen((await client.send(calls.executions(job.id, version=job.version))).items, query)
+    executions = chosen(await client.every(calls.executions(job.id, version=job.version)), query)
     if not executions:  # why there is none yet is the API's to say
         async for line in _of_one(client, query, None):
             yield line
@@ -96,7 +96,7 @@ class _Following:
                 async for look in follow(self.client, self.query.job):
                     executions = look.executions
                     if look.job.is_terminal and not executions:
-                        executions = (await self.client.send(calls.executions(look.job.id))).items
+                        executions = await self.client.every(calls.executions(look.job.id))
                     self._attend(group, chosen(executions, self.query), first=first, ended=look.job.is_terminal)
                     first = False
         except* Exception as problem:  # noqa: BLE001 - it is raised where the output is read

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from skrei import calls
 from skrei.client import AsyncClient
 from skrei.errors import ResultGone
 from skrei.job_parts import Result
@@ -18,7 +19,7 @@ async def read_results(client: AsyncClient, job_id: str, told: Sequence[Result])
 
 async def say_gone(client: AsyncClient, job_id: str, execution_id: str) -> None:
     """Raise ResultGone when there were results once."""
-    for execution in (await client.executions(job_id)).items:
+    for execution in await client.every(calls.executions(job_id)):
         meant = execution.id.startswith(execution_id) if execution_id else execution.has_result
         if meant and execution.result_kept is False:
             raise ResultGone(
@@ -37,7 +38,7 @@ async def _numbered(client: AsyncClient, job_id: str, told: Sequence[Result]) ->
     """Return results with the partition that each belongs to: where nobody says it, its execution tells."""
     if all(result.numbered for result in told):
         return list(told)
-    partitions = {execution.id: execution.partition for execution in (await client.executions(job_id)).items}
+    partitions = {one.id: one.partition for one in await client.every(calls.executions(job_id))}
     return [
         replace(result, partition=partitions.get(result.execution_id, number)) for number, result in enumerate(told)
     ]

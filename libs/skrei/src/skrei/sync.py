@@ -170,6 +170,10 @@ class Client:
         """See `AsyncClient.send`."""
         return self._loop.do(self._client.send, call)
 
+    def every(self, first: Call[Page[T]]) -> tuple[T, ...]:
+        """See `AsyncClient.every`."""
+        return self._loop.do(self._client.every, first)
+
     def read(self, call: Call[T], *, etag: str = "") -> Tagged[T] | NotModified:
         """See `AsyncClient.read`."""
         return self._loop.do(self._client.read, call, etag=etag)

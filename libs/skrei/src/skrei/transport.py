@@ -28,6 +28,7 @@ from skrei.endpoint import API, is_loopback, resolve
 from skrei.errors import Unreachable, closed
 from skrei.tagged import NotModified, Tagged
 from skrei.trust import context_for, limit_seconds, unreachable
+from skrei.views import Page
 from skrei_domain.errors import SkreiError
 
 T = TypeVar("T")
@@ -100,6 +101,15 @@ class Transport:
         """Send a call and return what it answers. Raises ApiError (and its kinds), NotSkrei or Unreachable."""
         response = await self._exchange(call, {})
         return call.read(document_of(response.content, self.endpoint, _said(response)))
+
+    async def every(self, first: Call[Page[T]]) -> tuple[T, ...]:
+        """Send a call for a page, and for each page after it; return what is on all. Raises what `send` raises."""
+        page = await self.send(first)
+        found = list(page.items)
+        while page.next_token:
+            page = await self.send(first.after(page.next_token))
+            found += page.items
+        return tuple(found)
 
     async def read(self, call: Call[T], *, etag: str = "") -> Tagged[T] | NotModified:
         """Send a call that reads; with the tag of an earlier answer, NotModified where that is still true.

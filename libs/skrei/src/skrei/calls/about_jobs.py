@@ -145,7 +145,10 @@ def executions(
     reverse: bool = False,
     next_token: str = "",
 ) -> Call[Page[Execution]]:
-    """A job's executions by `created_at` (else `modified_at`), oldest first unless `reverse`; `limit` 0 is all."""
+    """A page of a job's executions by `created_at` (else `modified_at`), oldest first unless `reverse`.
+
+    `limit` 0 is as many as one answer holds; more than that asks for several pages.
+    """
     query = {
         "namespace": namespace,
         "limit": limit or "",

@@ -1,7 +1,7 @@
 """A call of the API as a value, and what the reading of answers shares."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -23,6 +23,10 @@ class Call(Generic[T]):
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Document | None = None
     repeatable: bool = True
+
+    def after(self, next_token: str) -> "Call[T]":
+        """Return it as the call for the page that a token begins."""
+        return replace(self, query={**self.query, "next_token": next_token})
 
 
 def job_path(job_id: str) -> str:

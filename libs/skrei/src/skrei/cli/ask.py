@@ -28,6 +28,7 @@ from skrei.credentials import headers_for
 from skrei.endpoint import API, is_loopback, resolve
 from skrei.errors import Unreachable
 from skrei.trust import context_for, limit_seconds, unreachable
+from skrei.views import Page
 
 MOST_BYTES = 256 * 1024 * 1024
 """Of one answer: above the largest page of the largest specs."""
@@ -76,6 +77,15 @@ class Ask:
                 raise problem
             time.sleep(pause_seconds(headers.get("retry-after", ""), attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def every(self, first: Call[Page[T]]) -> tuple[T, ...]:
+        """Send a call for a page, and for each page after it; return what is on all of them."""
+        page = self.send(first)
+        found = list(page.items)
+        while page.next_token:
+            page = self.send(first.after(page.next_token))
+            found += page.items
+        return tuple(found)
 
     def _send(self, method: str, target: str, content: bytes | None) -> Answer:
         headers = self._headers | ({"Content-Type": "application/json"} if content is not None else {})

@@ -70,7 +70,7 @@ def _show_several(ask: Ask, query: LogQuery) -> bool:
         task_named(query.task, job)
     if (job.units <= 1 and not job.per_node) or (query.partition is not None and query.task):
         return False
-    meant = chosen(ask.send(calls.executions(job.id, version=job.version)).items, query)
+    meant = chosen(ask.every(calls.executions(job.id, version=job.version)), query)
     if not (len(meant) > 1 or query.follow):
         return False
     several_logs.show(ask, meant, query, by_node=job.per_node)

@@ -60,7 +60,7 @@ def moved_last(ask: Ask, job_id: str) -> tuple[Execution, ...]:
 
 def executions_of(ask: Ask, job_id: str) -> tuple[Execution, ...]:
     """Return every execution of a job, oldest first."""
-    return ask.send(calls.executions(job_id)).items
+    return ask.every(calls.executions(job_id))
 
 
 def _news(ask: Ask, job_id: str, token: str, seen: int) -> tuple[str, tuple[HistoryItem, ...]]:
