@@ -6,9 +6,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from skrei import Conflict, InvalidRequest, NotModified, Tagged, calls
+from skrei import Conflict, InvalidRequest, NotModified, Tagged, calls, transport
 from skrei.cli.ask import Ask
 from skrei.cli.looks import executions_of
+from skrei.errors import ApiError, Unreachable
 from skrei.views import Submitted
 from tests.support.fake_api import FakeApi, client_of, error, execution, job, page
 from tests.support.served_api import serving
@@ -16,6 +17,7 @@ from tests.support.served_api import serving
 JOBS = "/api/v1/orchestrator/jobs"
 NODES = "/api/v1/orchestrator/nodes"
 ID = job()["ID"]
+ACCEPTED = {"Items": [{"JobID": f"j-{number}", "Warnings": None} for number in range(256)]}
 
 
 async def test_a_read_with_a_tag_tells_whether_what_was_read_is_still_true() -> None:
@@ -70,6 +72,37 @@ async def test_many_jobs_go_in_few_requests_and_each_is_answered_by_itself() -> 
     assert (done[3].message, done[3].hint) == ("Count: -1", "0 or more")
     accepted = [each.job_id for each in done if isinstance(each, Submitted)]
     assert accepted == [f"job-{number}" for number in range(300) if number != 3]
+
+
+async def test_a_later_request_that_is_refused_hides_nothing_of_those_before() -> None:
+    refused = error(413, "the body is too large", Code="TooLarge")
+    async with client_of(FakeApi({f"POST {JOBS}:batch": [ACCEPTED, refused]})) as client_:
+        done = await client_.jobs.submit_many([{"Name": "a"}] * 259)
+    assert [each.job_id for each in done if isinstance(each, Submitted)] == [f"j-{number}" for number in range(256)]
+    assert [str(each) for each in done[256:]] == ["the body is too large"] * 3
+
+
+async def test_a_later_request_that_nobody_answers_hides_nothing_of_those_before_and_is_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answered(request: httpx2.Request) -> httpx2.Response:
+        if len(api.requests) > 1:
+            raise httpx2.ConnectError("refused")
+        return httpx2.Response(200, json=ACCEPTED)
+
+    monkeypatch.setattr(transport, "ATTEMPTS", 1)
+    api = FakeApi({f"POST {JOBS}:batch": answered})
+    async with client_of(api) as client_:
+        done = await client_.jobs.submit_many([{"Name": "a"}] * 600)
+    assert [isinstance(each, Submitted) for each in done] == [True] * 256 + [False] * 344
+    assert {type(each) for each in done[256:]} == {Unreachable}
+    assert len(api.requests) == 2
+
+
+async def test_a_first_request_that_is_refused_raises() -> None:
+    async with client_of(FakeApi({f"POST {JOBS}:batch": error(413, "the body is too large")})) as client_:
+        with pytest.raises(ApiError, match="too large"):
+            await client_.jobs.submit_many([{"Name": "a"}] * 300)
 
 
 async def test_more_executions_than_an_answer_holds_are_all_there() -> None:

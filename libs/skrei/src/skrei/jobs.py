@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from skrei import calls
-from skrei.errors import ApiError
+from skrei.errors import ApiError, Unreachable
 from skrei.job_handle import AsyncJobHandle
 from skrei.model import JobLike, document_of, replaced
 from skrei.views import Submitted
@@ -45,19 +45,29 @@ class AsyncJobs:
 
     async def submit_many(
         self, jobs: Iterable[JobLike], *, namespace: str = "", idempotency_token: str = ""
-    ) -> tuple[Submitted | ApiError, ...]:
+    ) -> tuple[Submitted | ApiError | Unreachable, ...]:
         """Submit many jobs in few requests; what became of each, in order: accepted, or why it was refused.
 
         `namespace` replaces what the jobs say. A repeat with the same `idempotency_token` and the same jobs in the same
-        order makes none a second time.
+        order makes none a second time. Raises Unreachable or ApiError where the first request is not answered or is
+        refused; where a later one is, that error stands in the place of each of its jobs, beside what became of the
+        others. Of jobs that stand as Unreachable, a repeat tells what became.
         """
         documents = [replaced(document_of(job), Namespace=namespace) for job in jobs]
         token = idempotency_token or str(uuid.uuid4())
-        done: list[Submitted | ApiError] = []
+        done: list[Submitted | ApiError | Unreachable] = []
         for part in calls.portions(documents):
-            each: tuple[Submitted | ApiError, ...] = await self._client.send(
-                calls.submit_many(part, idempotency_token=token, first=len(done))
-            )
+            each: tuple[Submitted | ApiError, ...]
+            try:
+                each = await self._client.send(calls.submit_many(part, idempotency_token=token, first=len(done)))
+            except ApiError as error:
+                if not done:
+                    raise
+                each = (error,) * len(part)
+            except Unreachable as error:
+                if not done:
+                    raise
+                return (*done, *[error] * (len(documents) - len(done)))
             done += each
         return tuple(done)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from skrei.errors import ApiError
+from skrei.errors import ApiError, Unreachable
 from skrei.jobs import AsyncJobs
 from skrei.loop import Loop
 from skrei.model import JobLike
@@ -48,11 +48,13 @@ class Jobs:
 
     def submit_many(
         self, jobs: Iterable[JobLike], *, namespace: str = "", idempotency_token: str = ""
-    ) -> tuple[Submitted | ApiError, ...]:
+    ) -> tuple[Submitted | ApiError | Unreachable, ...]:
         """Submit many jobs in few requests; what became of each, in order: accepted, or why it was refused.
 
         `namespace` replaces what the jobs say. A repeat with the same `idempotency_token` and the same jobs in the same
-        order makes none a second time.
+        order makes none a second time. Raises Unreachable or ApiError where the first request is not answered or is
+        refused; where a later one is, that error stands in the place of each of its jobs, beside what became of the
+        others. Of jobs that stand as Unreachable, a repeat tells what became.
         """
         return self._loop.do(self._jobs.submit_many, jobs, namespace=namespace, idempotency_token=idempotency_token)
 
