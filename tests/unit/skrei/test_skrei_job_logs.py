@@ -1,6 +1,6 @@
 """What all of a job's partitions say as one stream, and what is told where one cannot be asked."""
 
-import contextlib
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +14,7 @@ from websockets.asyncio.server import Request, Response, ServerConnection, serve
 from skrei import AsyncClient, job_logs
 from skrei.errors import LogsFailed
 from skrei.views import LogLine
+from skrei_plugin_api.testing import eventually
 from tests.support.fake_api import event, execution, job
 
 Talk = Callable[[ServerConnection, dict[str, str]], Awaitable[None]]
@@ -40,16 +41,20 @@ class Api:
     def __init__(self, talk: Talk, *executions: dict[str, Any], state: str = "Completed") -> None:
         self.executions = list(executions)
         self.state = state
+        self.moving = False
+        """Whether each look at the history finds something new."""
         self.asked: list[dict[str, str]] = []
+        self._happened = 1
         self._talk = talk
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         path = urlsplit(request.path).path
         if path.endswith("/logs"):
             return None
+        self._happened += self.moving and path.endswith("/history")
         listed = {"NextToken": "", "Items": self.executions}
         found = {"Job": job(self.state, count=len(self.executions) or 1)}
-        told = {"NextToken": "t", "Items": [event(1, "begun")]} if path.endswith("/history") else found
+        told = {"NextToken": "t", "Items": [event(self._happened, "begun")]} if path.endswith("/history") else found
         return connection.respond(HTTPStatus.OK, json.dumps(listed if path.endswith("/executions") else told))
 
     async def _logs(self, connection: ServerConnection) -> None:
@@ -70,13 +75,11 @@ async def told_all(api: Api, **query: Any) -> list[LogLine]:
     """What is told, with the problem that it ends with as the last of stream 0."""
     heard: list[LogLine] = []
     async with api.client() as client:
-        lines = (await client.jobs.get(ID)).logs(**query)
-        with contextlib.suppress(StopAsyncIteration):
-            try:
-                while True:
-                    heard.append(await anext(lines))
-            except LogsFailed as error:
-                return [*heard, LogLine(0, error.message)]
+        try:
+            async for each in (await client.jobs.get(ID)).logs(**query):
+                heard.append(each)  # noqa: PERF401 - what came before the problem counts too
+        except LogsFailed as error:
+            heard.append(LogLine(0, error.message))
     return heard
 
 
@@ -163,6 +166,88 @@ async def test_a_stream_that_breaks_goes_on_where_it_was(monkeypatch: pytest.Mon
     assert "".join(each.text for each in await told(api, follow=True)) == "one two"
 
 
+async def test_with_only_new_what_had_ended_before_stays_untold() -> None:
+    async def talk(connection: ServerConnection, asked: dict[str, str]) -> None:
+        await line(connection, "new" if asked["execution_id"] == running["ID"] else "old")
+        api.executions, api.state = [ended, one_of(1, DONE)], "Completed"
+
+    ended, running = one_of(0, DONE), one_of(1, RUNNING)
+    api = Api(talk, ended, running, state="Running")
+    assert [each.text for each in await told(api, follow=True, only_new=True)] == ["new"]
+    assert [asked["execution_id"] for asked in api.asked] == [running["ID"]]
+
+
+async def test_who_has_to_wait_for_its_turn_is_still_asked_for_what_is_new_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(job_logs, "MOST_FOLLOWED", 1)
+
+    async def talk(connection: ServerConnection, asked: dict[str, str]) -> None:
+        await line(connection, "new")
+        api.moving = True
+        if len(api.asked) == 3:
+            api.executions, api.state = [one_of(number, DONE) for number in range(3)], "Completed"
+
+    api = Api(talk, *(one_of(number, RUNNING) for number in range(3)), state="Running")
+    assert [each.text for each in await told(api, follow=True, only_new=True)] == ["new"] * 3
+    assert [(asked["tail"], asked["lines"]) for asked in api.asked] == [("true", "0")] * 3
+
+
+async def test_no_more_are_read_at_once_when_the_job_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_logs, "MOST_FOLLOWED", 2)
+    reading, most = 0, 0
+
+    async def talk(connection: ServerConnection, asked: dict[str, str]) -> None:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        api.moving = True
+        api.executions, api.state = [one_of(number, DONE) for number in range(8)], "Completed"
+        for _ in range(200):  # turns of the loop, in which the others would come
+            await asyncio.sleep(0)
+        await line(connection, "x")
+        reading -= 1
+
+    api = Api(talk, one_of(0, RUNNING), state="Running")
+    assert (len(await told(api, follow=True)), most) == (8, 2)
+
+
+async def test_one_that_was_lost_goes_on_where_it_was_also_when_only_its_last_lines_were_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(job_logs, "AGAIN_SECONDS", (0.01,))
+
+    async def talk(connection: ServerConnection, asked: dict[str, str]) -> None:
+        if asked["tail"] == "false":
+            await line(connection, {"1": "last\n"}.get(asked.get("lines", ""), "much\nlast\n"))
+        if len(api.asked) < 3:
+            api.moving = len(api.asked) == 2
+            await problem(connection, "its node does not answer")
+            return
+        await line(connection, "more\n")
+        api.executions, api.state = [one_of(0, DONE)], "Completed"
+
+    api = Api(talk, one_of(0, RUNNING), state="Running")
+    assert [each.text for each in await told_all(api, follow=True, lines=1)] == ["last\n", "more\n"]
+
+
+async def test_of_one_that_ended_while_it_was_lost_nothing_is_told_from_the_wrong_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(job_logs, "AGAIN_SECONDS", (0.01,))
+
+    async def talk(connection: ServerConnection, asked: dict[str, str]) -> None:
+        await line(connection, "last\n" if len(api.asked) == 1 else "much\nlast\nmore\n" * (len(api.asked) > 2))
+        if len(api.asked) == 2:
+            api.moving = True
+            api.executions, api.state = [one_of(0, DONE)], "Completed"
+        await problem(connection, "its node does not answer")
+
+    api = Api(talk, one_of(0, RUNNING), state="Running")
+    heard = await told_all(api, follow=True, lines=1)
+    assert [each.text for each in heard] == ["last\n", "its node does not answer"]
+
+
 async def test_who_stops_reading_ends_every_stream() -> None:
     closed = []
 
@@ -176,4 +261,4 @@ async def test_who_stops_reading_ends_every_stream() -> None:
         lines = (await client.jobs.get(ID)).logs(follow=True)
         assert (await anext(lines)).text == "x"
         await lines.aclose()  # type: ignore[attr-defined]
-    assert len(closed) in (1, 2)
+        await eventually(lambda: len(closed) == len(api.asked) > 0)

@@ -62,6 +62,8 @@ async def _of_one(client: "AsyncClient", query: LogQuery, one: Execution | None)
 
 
 async def _following(client: "AsyncClient", query: LogQuery) -> AsyncIterator[LogLine]:
+    if query.tail and query.lines is None:
+        query = replace(query, lines=0)  # of one that ends before it is asked, the API tells all without it
     queue: asyncio.Queue[LogLine | BaseException | None] = asyncio.Queue(MOST_WAITING)
     following = asyncio.create_task(_Following(client, query, queue).run())
     try:
@@ -81,7 +83,10 @@ class _Following:
     client: "AsyncClient"
     query: LogQuery
     queue: "asyncio.Queue[LogLine | BaseException | None]"
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_FOLLOWED))
     _readers: "dict[str, asyncio.Task[None]]" = field(default_factory=dict)
+    _old: frozenset[str] | None = None
+    """Executions that had begun to speak before the first look: `tail` and `lines` are meant of these."""
     _shown: dict[str, dict[int, int]] = field(default_factory=dict)
     """Characters of each stream that were told, by execution."""
     _lost: dict[str, LogsFailed] = field(default_factory=dict)
@@ -92,38 +97,44 @@ class _Following:
         last: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                first = True
                 async for look in follow(self.client, self.query.job):
                     executions = look.executions
                     if look.job.is_terminal and not executions:
                         executions = await self.client.every(calls.executions(look.job.id))
-                    self._attend(group, chosen(executions, self.query), first=first, ended=look.job.is_terminal)
-                    first = False
+                    if self._old is None:
+                        self._old = frozenset(one.id for one in executions if one.is_terminal or speaks(one))
+                    self._attend(group, chosen(executions, self.query), self._old)
         except* Exception as problem:  # noqa: BLE001 - it is raised where the output is read
             last = _first(problem)
         await self.queue.put(last or next(iter(self._lost.values()), None))
 
-    def _attend(self, group: asyncio.TaskGroup, executions: Iterable[Execution], *, first: bool, ended: bool) -> None:
+    def _attend(self, group: asyncio.TaskGroup, executions: Iterable[Execution], old: frozenset[str]) -> None:
         for one in executions:
             back = one.id in self._lost and (one.is_terminal or one.state == "Running")
             if (one.id in self._readers and not back) or not (one.is_terminal or speaks(one)):
                 continue
-            if not ended and sum(not task.done() for task in self._readers.values()) >= MOST_FOLLOWED:
-                return
-            if first and one.is_terminal and self.query.tail:
-                continue  # what it said was said before
+            if one.is_terminal and one.id in old and self._goes_on(one):
+                continue  # what it said was said before; of one that was lost, nobody tells where to go on
             # An execution that began later has said nothing before that was not asked for.
-            query = self.query if first else replace(self.query, tail=False, lines=None)
+            query = self.query if one.id in old else replace(self.query, tail=False, lines=None)
             self._lost.pop(one.id, None)
-            self._readers[one.id] = group.create_task(self._read(query, one))
+            self._readers[one.id] = group.create_task(self._in_turn(query, one))
+
+    def _goes_on(self, one: Execution) -> bool:
+        """Whether only what comes from now on is still asked for of one that spoke before."""
+        return self.query.tail or (self.query.lines is not None and bool(self._shown.get(one.id)))
+
+    async def _in_turn(self, query: LogQuery, one: Execution) -> None:
+        async with self._slots:
+            await self._read(query, one)
 
     async def _read(self, query: LogQuery, one: Execution) -> None:
         """Read one to its end; a stream that breaks is opened again, and nothing is told twice."""
         shown = self._shown.setdefault(one.id, {})
         for pause in (*AGAIN_SECONDS, None):
             at: dict[int, int] = {}
-            if shown and (query.tail or query.lines is not None):
-                query, at = replace(query, tail=True, lines=None), dict(shown)
+            if shown and query.lines is not None:
+                query, at = replace(query, tail=True, lines=0), dict(shown)
             try:
                 async for line in _of_one(self.client, query, one):
                     start = at.get(line.stream, 0)

@@ -62,7 +62,7 @@ class LiveLogs(threading.Thread):
         position = {1: 0, 2: 0}
         if self._connected.is_set() and (self._query.tail or self._query.lines is not None):
             position = dict(self.told.shown)
-            self._query = replace(self._query, tail=True, lines=None)
+            self._query = replace(self._query, tail=True, lines=0)  # 0: nothing of one that ended meanwhile
         heard = time.monotonic()
         for said in frames(self._endpoint, self._query):
             if not self._connected.is_set():

@@ -35,7 +35,7 @@ def show(ask: Ask, executions: tuple[Execution, ...], query: LogQuery, *, by_nod
             several.follow()
         else:
             for one in executions:
-                several.print_kept(one)
+                several.print_kept(one, query)
     finally:
         several.screen.close()
     if several.screen.broken is not None:
@@ -73,36 +73,45 @@ class _Several:
     shown: int = 0
     _live: dict[str, LiveLogs] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
+    _old: frozenset[str] | None = None
+    """Executions that had begun to speak before the first look: `tail` and `lines` are meant of these."""
 
     def follow(self) -> None:
         """Show what comes until the job has ended, and what came before as far as that was asked for."""
-        first = True
+        if self.query.tail and self.query.lines is None:
+            self.query = replace(self.query, lines=0)  # of one that ends before it is asked, the API tells all without
         for look in looks(self.ask, self.query.job):
             executions = look.executions
             if not executions and look.job.is_terminal:
                 executions = executions_of(self.ask, look.job.id)
-            if first and look.job.count > WIDEST:
-                render.note(f"More than {WIDEST} partitions: name one (--partition), or wait for the end.")
+            if self._old is None:
+                self._old = frozenset(one.id for one in executions if one.is_terminal or speaks(one))
+                if look.job.count > WIDEST:
+                    render.note(f"More than {WIDEST} partitions: name one (--partition), or wait for the end.")
             for one in chosen(executions, self.query):
-                self._attend(one, old=first)
+                self._attend(one)
             if self.screen.broken is not None:
                 return
             if look.job.is_terminal:
                 self._end(chosen(executions, self.query))
-            first = False
 
-    def _attend(self, one: Execution, *, old: bool) -> None:
+    def _attend(self, one: Execution) -> None:
         if one.id in self._live or one.id in self._done:
             return
+        old = self._old is not None and one.id in self._old
+        # An execution that began later has said nothing before that was not asked for.
+        query = self.query if old else replace(self.query, tail=False, lines=None)
         if one.is_terminal:
             self._done.add(one.id)
-            if not (old and self.query.tail):
-                self.print_kept(one)
+            if not query.tail:
+                self.print_kept(one, query)
         elif speaks(one) and sum(thread.is_alive() for thread in self._live.values()) < MOST_FOLLOWED:
-            query = replace(self.query, execution=one.id) if old else replace(self.query, execution=one.id, tail=False)
             label = self._label(one)
             self._live[one.id] = thread = LiveLogs(
-                self.ask.endpoint, query, self._told(one), lambda problem: render.note(f"[{label}] {problem}")
+                self.ask.endpoint,
+                replace(query, execution=one.id),
+                self._told(one),
+                lambda problem: render.note(f"[{label}] {problem}"),
             )
             thread.start()
 
@@ -113,13 +122,13 @@ class _Several:
             thread.told.end()
             self.shown += 1
         for one in executions:
-            self._attend(one, old=False)
+            self._attend(one)
 
-    def print_kept(self, one: Execution) -> None:
+    def print_kept(self, one: Execution, query: LogQuery) -> None:
         """Print what one execution has said so far; where that cannot be had, say so and go on with the others."""
         told, position = self._told(one), {1: 0, 2: 0}
         try:
-            for said in frames(self.ask.endpoint, replace(self.query, execution=one.id, follow=False)):
+            for said in frames(self.ask.endpoint, replace(query, execution=one.id, follow=False)):
                 if said is not None:
                     position[said.stream] = told.live(said.stream, position[said.stream], said.text)
                     self.shown += 1
