@@ -1,7 +1,7 @@
 """`skrei logs -f` of several partitions, one of whose nodes is silent: what it had sent, and once why no more comes."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -47,3 +47,45 @@ def test_what_was_sent_is_shown_once_and_once_why_no_more_comes(
     thread.finish()
     assert told == ["its node does not answer"]
     assert capfdbinary.readouterr().out == b"sent\n"
+
+
+class Pauses(threading.Event):
+    """Passes every pause at once, and keeps how long it was to be."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.asked: list[float] = []
+        self._most = most
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.asked.append(timeout or 0.0)
+        if len(self.asked) == self._most:
+            self.set()
+        return self.is_set()
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, frames: Callable[..., Iterator[LogLine]], times: int) -> list[float]:
+    """The pauses of a stream that fails so often."""
+    monkeypatch.setattr(live_logs, "frames", frames)
+    thread = LiveLogs("http://x", LogQuery("j-1", "e-1"), Told(Screen(many=False, before=lambda: None), "0"))
+    thread._over = pauses = Pauses(times)
+    thread.run()
+    return pauses.asked
+
+
+def test_a_node_that_is_silent_for_days_is_asked_at_an_even_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def frames(endpoint: str, query: LogQuery) -> Iterator[LogLine]:
+        raise LogsFailed("its node does not answer")
+
+    asked = failing(monkeypatch, frames, 1100)
+    assert (asked[:6], set(asked[6:]), len(asked)) == ([0.5, 1, 2, 4, 8, 8], {live_logs.LONGEST_AGAIN_SECONDS}, 1100)
+
+
+def test_a_stream_that_told_something_is_opened_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["", "", "one", "one", "one two"]
+
+    def frames(endpoint: str, query: LogQuery) -> Iterator[LogLine]:
+        yield LogLine(1, said.pop(0))
+        raise LogsFailed("its node does not answer")
+
+    assert failing(monkeypatch, frames, len(said)) == [0.5, 1, 0.5, 1, 0.5]

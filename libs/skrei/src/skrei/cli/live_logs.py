@@ -22,8 +22,8 @@ QUIET_SECONDS = 2.0
 class LiveLogs(threading.Thread):
     """Shows one execution's output as it comes. A stream that breaks is opened again, and nothing is shown twice.
 
-    One that is not read from its beginning (see `query`) goes on with what comes, where it broke. `tell` is told once
-    why nothing comes.
+    One that is not read from its beginning (see `query`) goes on with what comes, where it broke. `tell` is told why
+    nothing comes, once until something came again.
     """
 
     def __init__(
@@ -45,16 +45,20 @@ class LiveLogs(threading.Thread):
 
     def run(self) -> None:
         """Follow the output to its end."""
-        failures = 0
+        failures, pause = 0, AGAIN_SECONDS
         while not self._over.is_set():
+            before = dict(self.told.shown)
             try:
                 self._stream()
             except (LogsFailed, Unreachable) as error:
                 # What is lost here comes from the result at the end.
+                if self.told.shown != before:
+                    failures, pause = 0, AGAIN_SECONDS
                 failures += 1
                 if failures == TOLD_AT:
                     self._tell(error.message)
-                self._over.wait(min(AGAIN_SECONDS * 2 ** (failures - 1), LONGEST_AGAIN_SECONDS))
+                self._over.wait(pause)
+                pause = min(2 * pause, LONGEST_AGAIN_SECONDS)
             else:
                 return
 
