@@ -23,7 +23,7 @@ async def remove_runs(data: Path) -> list[str]:
     except OSError:
         return []
     agent = import_module("skrei_compute_agent.settings")
-    options = load(agent.Settings, node_id=node_id).plugin_options
+    settings = load(agent.Settings, node_id=node_id, data_dir=data / "agent")
     problems = []
     registry = engines()
     for name in registry.names:
@@ -31,7 +31,8 @@ async def remove_runs(data: Path) -> list[str]:
             kind = registry.load(name)
             if not kind.adopts:
                 continue  # its programs ended with the node
-            engine = kind(PluginContext(data / "plugins" / name, options=options, node_id=node_id))
+            place = settings.plugin_dir("engine", name)
+            engine = kind(PluginContext(place, options=settings.plugin_options, node_id=node_id))
         except PluginError:
             continue  # it ran nothing here
         try:

@@ -174,6 +174,10 @@ class Settings(KitSettings):
             raise ValueError("must be above 0")
         return value
 
+    def plugin_dir(self, kind: str, name: str) -> Path:
+        """Return the folder of the plugin that is an `engine` or a `storage` of this name."""
+        return self.data_dir / "plugins" / f"{kind}s" / name
+
 
 def _items(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())

@@ -205,10 +205,9 @@ def _make(registry: PluginRegistry[P], settings: Settings, kind: str, broken: li
             broken.append(Absent(kind=kind, name=name, reason=error.message))
             continue
         if found not in by_class:
-            state = settings.data_dir / "plugins" / f"{kind}s" / name
             by_class[found] = found(
                 PluginContext(
-                    state_dir=state,
+                    state_dir=settings.plugin_dir(kind, name),
                     allow_local=settings.allow_local,
                     owner_paths=settings.owner_paths,
                     allow_addresses=settings.allow_addresses,
