@@ -13,6 +13,7 @@ from skrei.cli.devstack import DEVSTACK
 from skrei.cli.grammar import Values, read
 from skrei.cli.universal import with_universal
 from skrei.errors import Rejected
+from skrei_domain.errors import Invalid
 
 
 @contextlib.asynccontextmanager
@@ -46,6 +47,19 @@ def test_a_folder_of_its_own_goes_with_what_its_nodes_left_elsewhere(removed: li
     call("--computes", "2")
     assert [data.parent.name for data in removed] == ["node-0", "node-1", "node-2"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_its_own_goes_also_where_nobody_can_say_what_its_nodes_left(
+    removed: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def remove_runs(data: Path) -> list[str]:
+        removed.append(data)
+        raise Invalid("SKREI_CACHE_BYTES: must be above 0")
+
+    monkeypatch.setattr(skrei_embedded.leftovers, "remove_runs", remove_runs)
+    with pytest.raises(Invalid, match="must be above 0"):
+        devstack_run.devstack(read(with_universal(DEVSTACK), ()))
+    assert (len(removed), list(tmp_path.iterdir())) == (1, [])
 
 
 @pytest.mark.parametrize("option", ["--stack-repo", "--data-dir"])

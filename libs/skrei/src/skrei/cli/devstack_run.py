@@ -53,10 +53,12 @@ async def _remove(folder: Path, *, nodes: int) -> None:
     """Remove what the nodes left at their engines, whose ids stand in the folder; then the folder."""
     from skrei_embedded.leftovers import remove_runs
 
-    for number in range(nodes):
-        for problem in await remove_runs(folder / f"node-{number}" / "data"):
-            render.note(f"Not everything that ran on node-{number} could be removed: {problem}")
-    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        for number in range(nodes):
+            for problem in await remove_runs(folder / f"node-{number}" / "data"):
+                render.note(f"Not everything that ran on node-{number} could be removed: {problem}")
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _folder(named: str) -> Path:
