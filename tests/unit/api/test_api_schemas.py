@@ -10,6 +10,8 @@ from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.node import Gpu, NodeInfo, Plugin
 from skrei_domain.resources import Resources
 from skrei_orchestrator_api import schemas
+from skrei_orchestrator_api.openapi.examples import EXAMPLES
+from skrei_orchestrator_api.openapi.shapes import SCHEMAS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -52,6 +54,17 @@ def test_devices_are_told_with_their_memory_in_mebibytes() -> None:
     capacity = a_node()["Info"]["ComputeNodeInfo"]["MaxCapacity"]
     gpu = {"Index": 0, "Name": "Tesla", "Vendor": "NVIDIA", "Memory": 16160, "PCIAddress": ""}
     assert capacity == {"CPU": 6.4, "Memory": 13_000_000_000, "GPU": 1, "GPUs": [gpu]}
+
+
+def test_the_node_of_the_examples_is_one_that_an_answer_could_tell() -> None:
+    shown, told = EXAMPLES["Node"]["Info"], a_node()["Info"]
+    assert shown["SupportedProtocols"] == EXAMPLES["ServerNode"]["SupportedProtocols"] == [*told["SupportedProtocols"]]
+    assert set(shown["ComputeNodeInfo"]["Publishers"]) >= set(told["ComputeNodeInfo"]["Publishers"]) > set()
+    assert set(shown["Labels"]) >= {"os_type", "os_arch", "name"}
+
+
+def test_the_result_of_the_examples_says_who_made_it() -> None:
+    assert set(EXAMPLES["Result"]["Params"]) == set(SCHEMAS["Result"]["properties"]["Params"]["properties"]) - {"Task"}
 
 
 @pytest.mark.row("3.4/away")

@@ -17,6 +17,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 NEVER = "0001-01-01T00:00:00Z"
 """How API clients write a time that has not come."""
+PROTOCOLS = ("skrei/v1",)
+"""What nodes and servers speak with each other."""
 
 
 def nanoseconds(at: datetime) -> int:
@@ -247,7 +249,7 @@ def node(
             "NodeID": info.node_id,
             "NodeType": "Compute",
             "Labels": {"os_type": info.os, "os_arch": info.arch, "name": info.name} | info.labels,
-            "SupportedProtocols": ["skrei/v1"],
+            "SupportedProtocols": PROTOCOLS,
             "ComputeNodeInfo": {
                 "ExecutionEngines": sorted(plugin.name for plugin in info.engines),
                 "Publishers": sorted({*KEPT_HERE, *(plugin.name for plugin in info.publishers)}),

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from skrei_domain.node import KEPT_HERE
 from skrei_orchestrator_api.openapi.shapes_jobs import EVALUATION_ID, EXECUTION_ID, JOB_ID, NODE_ID, SCHEMAS
 from skrei_orchestrator_api.openapi.shapes_server import VERSION
+from skrei_orchestrator_api.schemas import PROTOCOLS
 
 _NANOSECONDS = 1755600001000000000
 _TIME = "2026-01-02T03:04:05.123456Z"
+_NODE_NAME = "north-1"
 _DIGEST = "sha256:8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4"
 
 _job: dict[str, Any] = SCHEMAS["Job"]["examples"][0]
@@ -45,6 +48,8 @@ _result: dict[str, Any] = {
         "URL": f"http://127.0.0.1:1235/results/{EXECUTION_ID}.tar.gz?token=eyJ...",
         "ExecutionID": EXECUTION_ID,
         "PartitionIndex": 0,
+        "NodeID": NODE_ID,
+        "NodeName": _NODE_NAME,
         "Size": 312,
         "Digest": _DIGEST,
         "KeptUntil": "2026-01-09T03:04:05.123456Z",
@@ -67,12 +72,12 @@ _node: dict[str, Any] = {
     "Info": {
         "NodeID": NODE_ID,
         "NodeType": "Compute",
-        "Labels": {"Architecture": "amd64", "Operating-System": "linux", "region": "north"},
-        "SupportedProtocols": ["nats"],
+        "Labels": {"os_type": "linux", "os_arch": "amd64", "name": _NODE_NAME, "region": "north"},
+        "SupportedProtocols": list(PROTOCOLS),
         "BacalhauVersion": _version,
         "ComputeNodeInfo": {
             "ExecutionEngines": ["docker", "wasm"],
-            "Publishers": [],
+            "Publishers": list(KEPT_HERE),
             "StorageSources": ["inline", "local", "urldownload"],
             "MaxCapacity": _amounts,
             "QueueCapacity": {},
@@ -88,7 +93,7 @@ _node: dict[str, Any] = {
         "Status": "CONNECTED",
         "LastHeartbeat": _TIME,
         "LastComputeSeqNum": 12,
-        "LastOrchestratorSeqNum": 12,
+        "LastOrchestratorSeqNum": 0,
         "ConnectedSince": _TIME,
         "DisconnectedSince": "0001-01-01T00:00:00Z",
         "LastError": "",
@@ -100,7 +105,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "NodeID": "skrei",
         "NodeType": "Requester",
         "Labels": {},
-        "SupportedProtocols": ["nats"],
+        "SupportedProtocols": list(PROTOCOLS),
         "BacalhauVersion": _version,
     },
     "Debug": {"Jobs": {"ActiveJobs": 3}},

@@ -62,7 +62,7 @@ async def tell_node(request: Request) -> Response:
             "NodeID": SERVER_ID,
             "NodeType": "Requester",
             "Labels": {},
-            "SupportedProtocols": ["skrei/v1"],
+            "SupportedProtocols": schemas.PROTOCOLS,
             "BacalhauVersion": BUILD,
         },
     )
