@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from skrei import Client, calls, profiles
+from skrei import AsyncClient, Client, calls, profiles, transport
 from skrei.cli.ask import Ask
 from skrei.cli.doors import opened
 from skrei.cli.log_frames import frames
@@ -103,6 +103,26 @@ def test_downloads_from_the_api_s_host_alone_are_trusted_as_it_is(endpoint: str)
     assert elsewhere is not None
     assert elsewhere.verify_mode == ssl.CERT_REQUIRED
     assert context_for("http://box:1") is None
+
+
+async def test_what_a_profile_says_of_a_host_holds_for_downloads_from_an_address_in_brackets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    taken: list[ssl.SSLContext | None] = []
+
+    def taking(endpoint: str, url: str = "") -> ssl.SSLContext | None:
+        taken.append(context_for(endpoint, url))
+        return taken[-1]
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(transport, "context_for", taking)
+    profiles.store(Profiles({"box": Profile("box", "https://[::1]:1234", insecure=True)}))
+    api = FakeApi({"GET /results/e": {}})
+    async with AsyncClient("https://[::1]:1234", transport=api.transport) as client:
+        for url in ("/results/e", "https://[::2]:1234/results/e"):
+            async with client.download(url, {}) as answer:
+                assert answer.status_code == 200
+    assert [context and context.verify_mode for context in taken] == [*[ssl.CERT_NONE] * 2, ssl.CERT_REQUIRED]
 
 
 def test_what_speaks_no_tls_is_told_with_the_address_that_may_be_meant() -> None:

@@ -92,7 +92,7 @@ class Transport:
         """
         self._check_open()
         address = httpx2.URL(self.endpoint).join(url)
-        host = f"{address.scheme}://{address.host}"
+        host = f"{address.scheme}://{address.netloc.decode('ascii')}"
         if host not in self._doors:
             self._doors[host] = self._connections(host)
         return self._doors[host].stream("GET", address, headers={"Accept-Encoding": "identity", **headers})
