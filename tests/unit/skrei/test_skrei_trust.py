@@ -125,6 +125,17 @@ async def test_what_a_profile_says_of_a_host_holds_for_downloads_from_an_address
     assert [context and context.verify_mode for context in taken] == [*[ssl.CERT_NONE] * 2, ssl.CERT_REQUIRED]
 
 
+def test_authorities_are_read_once_for_all_connections(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = context_for(endpoint)
+    assert context_for(endpoint, "https://s3.example/result") is first
+    profiles.store(Profiles({"box": Profile("box", endpoint, insecure=True)}))
+    assert context_for(endpoint) is not first
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert context_for(endpoint, "https://s3.example/result") is not first
+
+
 def test_what_speaks_no_tls_is_told_with_the_address_that_may_be_meant() -> None:
     with serving(FakeApi({})) as url:
         for way in WAYS:

@@ -3,6 +3,8 @@
 One place for every way to it: calls, streams of output, and downloads.
 """
 
+import os
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -22,11 +24,21 @@ def context_for(endpoint: str, url: str = "") -> "ssl.SSLContext | None":
     address = urlsplit(url or endpoint)
     if address.scheme not in ("https", "wss"):
         return None
+    profile = of_endpoint(endpoint)
+    insecure = profile is not None and profile.insecure and address.hostname == urlsplit(endpoint).hostname
+    return _context(insecure, *(os.environ.get(name, "") for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+
+
+@cache
+def _context(insecure: bool, file: str, folder: str) -> "ssl.SSLContext":
+    """Return one context for all connections: to read the authorities takes longer than most calls.
+
+    `file` and `folder` are what OpenSSL reads them from where the environment says so.
+    """
     import ssl
 
     context = ssl.create_default_context()
-    profile = of_endpoint(endpoint)
-    if profile is not None and profile.insecure and address.hostname == urlsplit(endpoint).hostname:
+    if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
