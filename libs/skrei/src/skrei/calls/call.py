@@ -24,6 +24,10 @@ class Call(Generic[T]):
     body: Document | None = None
     repeatable: bool = True
 
+    def once(self) -> "Call[T]":
+        """Return it as a call that is sent once, whatever is answered."""
+        return replace(self, repeatable=False)
+
     def after(self, next_token: str) -> "Call[T]":
         """Return it as the call for the page that a token begins."""
         return replace(self, query={**self.query, "next_token": next_token})

@@ -7,7 +7,7 @@ too, else `:none`, then a line for each candidate, with its meaning behind a tab
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from skrei.cli import render, tree
 from skrei.cli.grammar import Argument, Command, Kind, Misuse, Option, read
@@ -161,14 +161,14 @@ def _asked(kind: str, words: Sequence[str]) -> Iterator[Candidate]:
     with Ask(_api(words), timeout_seconds=ASK_SECONDS) as ask:
         if kind == "task":
             typed = job_and_path(_job_typed(words))[0]
-            for task in ask.send(replace(calls.job(job_named(typed, ask.endpoint)), repeatable=False)).tasks:
+            for task in ask.send(calls.job(job_named(typed, ask.endpoint)).once()).tasks:
                 yield task, ""
             return
         if kind == "node":
-            for node in ask.send(replace(calls.nodes(), repeatable=False)).items:
+            for node in ask.send(calls.nodes().once()).items:
                 yield node.id, f"{node.membership} {node.connection}"
             return
-        for job in ask.send(replace(calls.jobs(limit=MOST_NAMED), repeatable=False)).items:
+        for job in ask.send(calls.jobs(limit=MOST_NAMED).once()).items:
             named = job.name if job.name != job.id else ""
             yield short(job.id), f"{named} {job.state}".strip()
             if named:

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from importlib import metadata, util
@@ -76,7 +76,7 @@ def api(url: str, *, named: bool) -> Finding:
     """Look for the API; one that nobody named is started by the first run."""
     try:
         with Ask(url, timeout_seconds=ANSWER_SECONDS) as ask:
-            version = ask.send(replace(calls.version(), repeatable=False)).get("GitVersion")
+            version = ask.send(calls.version().once()).get("GitVersion")
             skew = _skew_seconds(ask.date)
     except (Unreachable, ApiError) as error:
         if isinstance(error, Unreachable) and not named:

@@ -111,7 +111,7 @@ def _tell(values: Values, job: Document) -> int:
     if not values.text("format") and job.get("Name"):
         try:
             with Ask(values.text("api")) as ask:
-                changes = ask.send(replace(calls.diff(job), repeatable=False))
+                changes = ask.send(calls.diff(job).once())
         except (ApiError, Unreachable):
             pass  # nobody knows a job of this name: all of it is new
         else:

@@ -1,7 +1,5 @@
 """`skrei version`: asked by scripts and people alike, and answered at once."""
 
-from dataclasses import replace
-
 from skrei import __version__, calls
 from skrei.cli import render
 from skrei.cli.ask import Ask
@@ -31,7 +29,7 @@ def server_version(given: str) -> tuple[str, str, str]:
     """Return the endpoint, the version of the API there, and why that is not known."""
     with Ask(given, timeout_seconds=TIMEOUT_SECONDS) as ask:
         try:
-            return ask.endpoint, str(ask.send(replace(calls.version(), repeatable=False)).get("GitVersion") or ""), ""
+            return ask.endpoint, str(ask.send(calls.version().once()).get("GitVersion") or ""), ""
         except Unreachable:
             return ask.endpoint, "", f"none answers at {ask.endpoint} (start one with `skrei serve`)"
         except ApiError as error:
