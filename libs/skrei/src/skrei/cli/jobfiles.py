@@ -16,7 +16,7 @@ from skrei.cli.grammar import Argument, Command, Values
 from skrei.cli.looks import executions_of, looks
 from skrei.cli.render_jobs import progress_states
 from skrei.cli.run_options import EXIT_CODES, FORCE, ONCE, STAYING, TEMPLATE
-from skrei.cli.texts import short
+from skrei.cli.texts import capital, short
 from skrei.errors import ApiError, CommandFailed, Rejected, Unreachable
 from skrei.progress import Progress, best_attempts, of_several_tasks, unit_name
 from skrei.views import Document
@@ -25,9 +25,6 @@ from skrei_domain.errors import SkreiError
 MOST_SHOWN = 4
 """Partitions whose output is printed when the job is done; `skrei logs` has all."""
 FILE = Argument("FILE", "YAML or JSON; `-` or nothing reads standard input", default="-", completes="file")
-
-LONG_RUNNING = frozenset({"service", "daemon"})
-"""Types of jobs that never end by themselves."""
 
 NAME = text("--name", "NAME", "The job's name, instead of the file's.")
 FOLLOW = flag("--follow", "Stay as `docker run` does: its output as it comes.", "-f")
@@ -158,8 +155,7 @@ def finish(last: Progress) -> None:
     for one in parts:
         if one.exit_code:
             which = unit_name(one, named=of_several_tasks(parts), by_node=job.per_node)
-            which = f"{which[0].upper()}{which[1:]}"
-            render.note(f"{which} ended with exit code {one.exit_code}.")
+            render.note(f"{capital(which)} ended with exit code {one.exit_code}.")
     render_run.data_read(last.executions)
     render.line()
     render.hints(
@@ -178,7 +174,7 @@ def _watch(ask: Ask, job_id: str, timeout_seconds: float, ends: Ends) -> Progres
             view.show(look)
             if look.job.is_terminal:
                 return look if look.executions else replace(look, executions=executions_of(ask, job_id))
-            if look.job.type in LONG_RUNNING and _runs(look):
+            if look.job.endless and _runs(look):
                 return look
             if until is not None and time.monotonic() > until:
                 break

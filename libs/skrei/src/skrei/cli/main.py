@@ -38,8 +38,7 @@ def _main() -> int:
         render.problem(error.message, error.hint)
         code = getattr(error, "exit_code", FAILED)
     except BrokenPipeError:
-        # Whoever read our output has gone (`skrei job list | head`): what is left goes nowhere, also at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        render.unread()
         code = FAILED
     except OSError as error:
         render.problem(str(error), "")

@@ -10,7 +10,7 @@ import sys
 from typing import IO, TYPE_CHECKING, Any
 
 from skrei.cli.shape import PLAIN_TABLE, Shape
-from skrei.cli.texts import clean, columns, escaped, harmless, separated
+from skrei.cli.texts import capital, clean, columns, escaped, harmless, separated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ def problem(what: str, todo: str) -> None:
     """Print what went wrong and, when it is known, what to do."""
     note(f"Error: {what}")
     if todo:
-        note(todo if todo.startswith("skrei ") else todo[0].upper() + todo[1:])
+        note(todo if todo.startswith("skrei ") else capital(todo))
 
 
 def grey(text: str) -> None:
@@ -51,6 +51,11 @@ def next_step(command: str, meaning: str) -> None:
     if sys.stdout.isatty() and sys.stderr.isatty():
         sys.stdout.flush()
         grey(f"Next: {command}  ({meaning})")
+
+
+def unread() -> None:
+    """Whoever read our output has gone (`| head`): what is left of it goes nowhere, also at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def colours(stream: IO[Any]) -> bool:

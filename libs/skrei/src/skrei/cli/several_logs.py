@@ -10,7 +10,7 @@ from skrei.cli.live_logs import LiveLogs
 from skrei.cli.log_frames import frames
 from skrei.cli.looks import executions_of, looks
 from skrei.cli.screen import Screen, Told
-from skrei.cli.texts import short
+from skrei.cli.texts import part_of
 from skrei.errors import LogsFailed
 from skrei.log_query import LogQuery
 from skrei.log_units import chosen, speaks
@@ -53,11 +53,6 @@ def labels_of(executions: Iterable[Execution], *, by_node: bool = False) -> dict
         (task, partition): part if len(tasks) == 1 else f"{task} {part}" if task in wide else task
         for (task, partition), part in units.items()
     }
-
-
-def part_of(execution: Execution, *, by_node: bool) -> str:
-    """Return an execution's partition; of a job that runs on every node, its node."""
-    return short(execution.node_id) if by_node else str(execution.partition)
 
 
 @dataclass

@@ -4,8 +4,6 @@ Nothing here knows the engine. What belongs to the job goes to standard output a
 this program has to say of it goes to standard error only.
 """
 
-import os
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,10 +15,10 @@ from skrei.cli.exit_codes import INTERRUPTED, TIMED_OUT, UNREAD, Ends
 from skrei.cli.jobs import stop_job
 from skrei.cli.looks import executions_of, looks
 from skrei.cli.screen import Screen, Told
-from skrei.cli.texts import short
+from skrei.cli.texts import capital, part_of, short
 from skrei.errors import CommandFailed, DownloadFailed
 from skrei.progress import Progress, best_attempts, unit_name
-from skrei.views import Execution
+from skrei.views import Execution, Job
 
 if TYPE_CHECKING:
     from skrei.cli.live_logs import LiveLogs
@@ -47,9 +45,8 @@ class Stay:
     _done: set[str] = field(default_factory=set)
     _placed: set[str] = field(default_factory=set)
     _partitions: dict[tuple[str, int], str] = field(default_factory=dict)
-    _named: bool = False
-    _ended: bool = False
-    _by_node: bool = False
+    _job: Job | None = None
+    """As the last look found it."""
 
     def until_end(self) -> int:
         """Show everything until the job has ended; return the exit code.
@@ -72,9 +69,9 @@ class Stay:
             self._screen.close()
 
     def _unread(self) -> int:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere, also at exit
+        render.unread()
         job = short(self.job_id)
-        if not self._ended and not self.quiet:
+        if not (self._job is not None and self._job.is_terminal) and not self.quiet:
             render.note(f"Nobody reads the output any more; the job goes on: skrei logs -f {job}, skrei stop {job}")
         return UNREAD
 
@@ -83,13 +80,12 @@ class Stay:
         for look in looks(self.ask, self.job_id):
             self.ends.take(look.events)
             status.show(look)
-            self._named, self._by_node = len(look.job.tasks) > 1, look.job.per_node
+            self._job = look.job
             for execution in look.executions:
                 self._attend(execution)
             if self._screen.broken is not None:
                 raise self._screen.broken
             if look.job.is_terminal:
-                self._ended = True
                 return look
             if until is not None and time.monotonic() > until:
                 raise CommandFailed(
@@ -121,13 +117,21 @@ class Stay:
         thread.start()
 
     def _name(self, execution: Execution) -> str:
-        told = unit_name(execution, named=self._named, by_node=self._by_node)
-        return f"{told[0].upper()}{told[1:]}"
+        return capital(unit_name(execution, named=self._named, by_node=self._by_node))
 
     def _label(self, execution: Execution) -> str:
         """What stands before its lines where several share the screen."""
-        unit = short(execution.node_id) if self._by_node else str(execution.partition)
+        unit = part_of(execution, by_node=self._by_node)
         return f"{execution.task} {unit}" if self._named else unit
+
+    @property
+    def _named(self) -> bool:
+        """Whether its task is told with a partition: there are several."""
+        return self._job is not None and len(self._job.tasks) > 1
+
+    @property
+    def _by_node(self) -> bool:
+        return self._job is not None and self._job.per_node
 
     def _finish(self, last: Progress) -> int:
         executions = last.executions or executions_of(self.ask, self.job_id)

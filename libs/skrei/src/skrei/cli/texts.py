@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skrei.views import Execution
 
 _LAYOUT = frozenset(b"\t\n\r")
 _SHOWN = {code: f"^{chr(code ^ 64)}" for code in [*range(32), 127] if code not in _LAYOUT}
@@ -44,6 +48,16 @@ def harmless(text: str) -> str:
 def escaped(json_text: str) -> str:
     """Return JSON that means the same and in which nothing speaks to a terminal, or turns what is read around."""
     return json_text.translate(_ESCAPED)
+
+
+def capital(text: str) -> str:
+    """Return text as a sentence begins; the rest of it stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def part_of(execution: "Execution", *, by_node: bool) -> str:
+    """Return an execution's partition; of a job that runs on every node, its node."""
+    return short(execution.node_id) if by_node else str(execution.partition)
 
 
 def short(id_: str) -> str:
