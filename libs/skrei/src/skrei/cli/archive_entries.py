@@ -2,16 +2,15 @@
 
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http.client import HTTPException
 from typing import IO
-from urllib.parse import urljoin
 
 from skrei import calls
 from skrei.cli.ask import Ask
 from skrei.cli.doors import opened
 from skrei.cli.references import node_named, task_named
-from skrei.cli.texts import short
+from skrei.cli.texts import capital, short
 from skrei.errors import DownloadFailed, Rejected
 from skrei.job_parts import Result
 from skrei.views import Job
@@ -61,12 +60,10 @@ class Entry:
 
 def kept_results(ask: Ask, job: Job, choice: Choice) -> list[Result]:
     """Return where the results of a job lie, in the order of tasks and partitions. Raises Rejected for none."""
-    found = choice.of(job, ask.send(calls.results(job.id)).items)
-    there = [replace(one, url=urljoin(f"{ask.endpoint}/", one.url)) for one in found if one.url]
+    there = [one for one in choice.of(job, ask.send(calls.results(job.id)).items) if one.url]
     if not there:
-        told = str(choice)
         raise Rejected(
-            f"{told[0].upper()}{told[1:]} has no results to look into.",
+            f"{capital(str(choice))} has no results to look into.",
             hint=f"How it stands: skrei describe {short(job.id)}",
         )
     return there

@@ -91,7 +91,7 @@ class Ask:
         headers = self._headers | ({"Content-Type": "application/json"} if content is not None else {})
         try:
             if _proxied(self.endpoint):
-                return _through_proxy(method, self.endpoint + target, content, headers, self._timeout_seconds)
+                return self._through_proxy(method, target, content, headers)
             return self._direct(method, target, content, headers)
         except TimeoutError as error:
             raise Unreachable(
@@ -101,6 +101,21 @@ class Ask:
             raise unreachable(self.endpoint, error) from error
         except http.client.HTTPException as error:
             raise not_skrei(self.endpoint, "it does not speak HTTP") from error
+
+    def _through_proxy(self, method: str, target: str, content: bytes | None, headers: dict[str, str]) -> Answer:
+        import urllib.error
+        import urllib.request
+
+        request = urllib.request.Request(self.endpoint + target, content, headers, method=method)
+        context = context_for(self.endpoint)
+        try:
+            with urllib.request.urlopen(request, timeout=self._timeout_seconds, context=context) as response:
+                return response.status, _lowered(response.headers), response.read(MOST_BYTES), response.reason
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, _lowered(error.headers), error.read(MOST_BYTES), error.reason
+        except urllib.error.URLError as error:
+            raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from error
 
     def _direct(self, method: str, target: str, content: bytes | None, headers: dict[str, str]) -> Answer:
         fresh = self._connection is None
@@ -142,24 +157,6 @@ def _proxied(endpoint: str) -> bool:
     """Return whether the environment names a proxy on the way; to this machine none is."""
     names = ("http_proxy", "https_proxy", "all_proxy")
     return not is_loopback(endpoint) and any(os.environ.get(name) or os.environ.get(name.upper()) for name in names)
-
-
-def _through_proxy(
-    method: str, url: str, content: bytes | None, headers: Mapping[str, str], timeout_seconds: float
-) -> Answer:
-    import urllib.error
-    import urllib.request
-
-    request = urllib.request.Request(url, content, dict(headers), method=method)
-    context = context_for(url[: url.index(API)])
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_seconds, context=context) as response:
-            return response.status, _lowered(response.headers), response.read(MOST_BYTES), response.reason
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, _lowered(error.headers), error.read(MOST_BYTES), error.reason
-    except urllib.error.URLError as error:
-        raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from error
 
 
 def _lowered(headers: Message) -> Mapping[str, str]:

@@ -4,13 +4,15 @@ import urllib.request
 from contextlib import AbstractContextManager
 from http.client import HTTPResponse
 from typing import cast
+from urllib.parse import urljoin
 
 from skrei.endpoint import is_loopback
 from skrei.trust import context_for
 
 
 def opened(endpoint: str, url: str, *, silence_seconds: float) -> AbstractContextManager[HTTPResponse]:
-    """Open `url`, a result that the API at `endpoint` named. Raises OSError."""
+    """Open `url`, as the API at `endpoint` named a result. Raises OSError."""
+    url = urljoin(f"{endpoint}/", url)
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})] if is_loopback(url) else []
     if context := context_for(endpoint, url):
         handlers.append(urllib.request.HTTPSHandler(context=context))

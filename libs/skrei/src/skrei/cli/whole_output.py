@@ -4,7 +4,6 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException
-from urllib.parse import urljoin
 
 from skrei import calls
 from skrei.cli.ask import Ask
@@ -52,10 +51,9 @@ def addresses(ask: Ask, job_id: str) -> dict[str, str]:
 
 def _stored(endpoint: str, address: str, limit_bytes: int | None) -> Iterator[tuple[int, int, bytes]]:
     """Yield (stream, start, bytes) of the output in the archive at `address`; nothing of one over the limit."""
-    url = urljoin(f"{endpoint}/", address)
     try:
         with (
-            opened(endpoint, url, silence_seconds=SILENCE_SECONDS) as response,
+            opened(endpoint, address, silence_seconds=SILENCE_SECONDS) as response,
             tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as kept,
         ):
             if limit_bytes is not None and (response.length or 0) > limit_bytes:
