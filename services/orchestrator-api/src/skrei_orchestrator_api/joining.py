@@ -43,11 +43,7 @@ def read_join(body: Mapping[str, Any], *, now: float) -> JoinRequest:
     """Return what a joining machine asks for; `now` in seconds since 1970. Raises Invalid, one line for each field."""
     node_id, key, name = body.get("NodeID"), body.get("PublicKey"), body.get("Name") or ""
     at, take_over = body.get("Time"), body.get("TakeOver") or False
-    wrong = []
-    if not (isinstance(node_id, str) and _NODE_ID.fullmatch(node_id)):
-        wrong.append("NodeID: allowed: n- and a uuid in small letters")
-    if not (isinstance(key, str) and nats_auth.is_user_key(key)):
-        wrong.append("PublicKey: allowed: a public user nkey, which begins with U")
+    wrong = _wrong_ids(body, "PublicKey")
     if not (isinstance(name, str) and len(name) <= MAX_NODE_NAME and printable(name) == name):
         wrong.append(f"Name: allowed: printable text of at most {MAX_NODE_NAME} characters")
     if not isinstance(take_over, bool):
@@ -56,8 +52,6 @@ def read_join(body: Mapping[str, Any], *, now: float) -> JoinRequest:
         wrong.append("Time: allowed: seconds since 1970")
     if wrong:
         raise Invalid("\n".join(wrong), component="NodeManager")
-    assert isinstance(node_id, str), "read above"
-    assert isinstance(key, str), "read above"
     off = float(at or 0) - now
     if abs(off) > CLOCK_SECONDS:
         raise Invalid(
@@ -65,19 +59,14 @@ def read_join(body: Mapping[str, Any], *, now: float) -> JoinRequest:
             hint="set it (`timedatectl set-ntp true`), or set the control plane's if that is the wrong one; then join",
             component="NodeManager",
         )
-    return JoinRequest(node_id, key, name, take_over)
+    return JoinRequest(str(node_id), str(key), name, take_over)
 
 
 def read_renewal(body: Mapping[str, Any], address: str) -> Renewal:
     """Return what a node asks for that joined, once both of its keys are proven. Raises Invalid, a line each field."""
     node_id, key, next_key = body.get("NodeID"), body.get("PublicKey"), body.get("NextPublicKey")
     proofs = {name: body.get(name) for name in ("Proof", "NextProof")}
-    wrong = []
-    if not (isinstance(node_id, str) and _NODE_ID.fullmatch(node_id)):
-        wrong.append("NodeID: allowed: n- and a uuid in small letters")
-    for name, value in (("PublicKey", key), ("NextPublicKey", next_key)):
-        if not (isinstance(value, str) and nats_auth.is_user_key(value)):
-            wrong.append(f"{name}: allowed: a public user nkey, which begins with U")
+    wrong = _wrong_ids(body, "PublicKey", "NextPublicKey")
     if not wrong and key == next_key:
         wrong.append("NextPublicKey: allowed: another key than PublicKey")
     if not wrong:
@@ -88,6 +77,18 @@ def read_renewal(body: Mapping[str, Any], address: str) -> Renewal:
     if wrong:
         raise Invalid("\n".join(wrong), component="NodeManager")
     return Renewal(str(node_id), str(key), str(next_key), address)
+
+
+def _wrong_ids(body: Mapping[str, Any], *keys: str) -> list[str]:
+    """Return what is wrong with a node's id and with the public keys that these fields hold, a line for each."""
+    wrong = []
+    if not (isinstance(node_id := body.get("NodeID"), str) and _NODE_ID.fullmatch(node_id)):
+        wrong.append("NodeID: allowed: n- and a uuid in small letters")
+    return wrong + [
+        f"{name}: allowed: a public user nkey, which begins with U"
+        for name in keys
+        if not (isinstance(key := body.get(name), str) and nats_auth.is_user_key(key))
+    ]
 
 
 def seen_from(url: str, asked: str) -> str:

@@ -39,12 +39,11 @@ async def executions_of(
     *,
     order: str = "created_at",
     reverse: bool = False,
-    limit: int = 0,
+    limit: int = queries.MAX_PAGE,
     all_versions: bool = False,
     after: Place | None = None,
 ) -> tuple[list[str], Place | None]:
     """Return executions of a job's version, or of all, as JSON texts, and the last one's place where there are more."""
-    limit = limit or queries.MAX_PAGE
     version = None if all_versions else job.version
     found = await record.executions(job.id, order=order, reverse=reverse, limit=limit + 1, version=version, after=after)
     more = record.place(found[limit - 1], order) if len(found) > limit else None

@@ -182,12 +182,11 @@ async def history(request: Request) -> Response:
     limit = asked or (min(int(token[1]), queries.MAX_PAGE) if token else 0) or queries.DEFAULT_HISTORY_PAGE
     # The state is read before the items: once terminal, all that led there is already in the history.
     job = await job_of(request)
-    current = job if not queries.version(request) else await record.find_job(job.id, "")
     version = None if queries.flag(request, "all_job_versions") else job.version
     if version is None:
-        over = current.is_terminal
+        over = (job if job.current else await record.find_job(job.id, "")).is_terminal
     else:  # of a version that was replaced, some may still run for a while
-        over = job.is_terminal and (version == current.version or not await record.runs(job.id, version))
+        over = job.is_terminal and (job.current or not await record.runs(job.id, version))
     execution_id = queries.text(request, "execution_id")
     if execution_id:  # looked for also where the job has ended: a mistyped id must not read as an empty history
         ended = (await record.find_execution(job.id, execution_id)).state.is_terminal

@@ -32,7 +32,7 @@ async def join(request: Request) -> Response:
     signer = _signer(deps)
     body = fields(await read_json(request), "NodeID", "PublicKey", "Name", "Time", "TakeOver")
     wanted = read_join(body, now=time.time())
-    address = request.client.host if request.client is not None else ""
+    address = _address(request)
     joining = Joining(wanted.node_id, wanted.key, wanted.name, address, wanted.take_over, _lifetime(deps))
     await deps.record.join_node(joining)
     if wanted.take_over:
@@ -58,7 +58,7 @@ async def renew(request: Request) -> Response:
     """Let a node that joined in for longer, by proof of its own key, also after the time that it was given."""
     deps = deps_of(request)
     signer = _signer(deps)
-    address = request.client.host if request.client is not None else ""
+    address = _address(request)
     body = fields(await read_json(request), "NodeID", "PublicKey", "NextPublicKey", "Proof", "NextProof")
     wanted = replace(read_renewal(body, address), lifetime=_lifetime(deps))
     try:
@@ -97,6 +97,11 @@ def _signer(deps: Deps) -> Signer:
     if deps.node_signer is None:
         raise Unavailable("this server cannot sign nodes", hint="start it with `skrei serve`, or set SKREI_NODE_SIGNER")
     return deps.node_signer
+
+
+def _address(request: Request) -> str:
+    """Return who asks, as the network tells it."""
+    return request.client.host if request.client is not None else ""
 
 
 def _lifetime(deps: Deps) -> timedelta | None:

@@ -30,9 +30,11 @@ async def versions(request: Request) -> Response:
         limit = min(int(token[1]) or MAX_JOBS, MAX_JOBS)
     found = await record.versions(job.id, after=after, limit=limit + 1)
     texts: list[str] = []
+    characters = 0
     for each in found[:limit]:
         texts.append(await record.whole_json(each))
-        if sum(map(len, texts)) > PAGE_CHARACTERS:
+        characters += len(texts[-1])
+        if characters > PAGE_CHARACTERS:
             break
     next_token = queries.token_out("versions", found[len(texts) - 1].version, limit) if len(found) > len(texts) else ""
     return answer(request, schemas.page(texts, next_token))
