@@ -1,4 +1,6 @@
-"""Any life of one service keeps what serves: updates, scales, bad versions, replicas that come and go, lack of room."""
+"""Any life of one service keeps what serves: updates, scales, bad versions, rollbacks, replicas and nodes that come and
+go, lack of room.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -7,15 +9,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from skrei_domain.lifecycle import ExecutionState, JobState
+from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduling import texts
-from skrei_scheduling.rows import ExecutionRow, JobRow, Update
+from skrei_scheduling.membership import revive
+from skrei_scheduling.rows import ExecutionRow, JobRow, Offline, OnReturn, Update
 from tests.support.builders import a_fact, a_job, a_node, a_requirement
 from tests.unit.scheduling.test_kinds import Cluster
 
 MADE_WAY = texts.STOP_MADE_WAY.split("{", maxsplit=1)[0]
 MIN_READY, LIMIT = timedelta(seconds=5), timedelta(seconds=30)
+WAIT = timedelta(seconds=20)
 PICK = st.integers(0, 1000)
+NODES = st.sampled_from(["n-1", "n-2"])
 NEEDS = {
     "small": a_requirement(cpu="500m"),
     "other": a_requirement(cpu="500m"),
@@ -26,8 +31,8 @@ NEEDS = {
 }
 
 
-def a_version(count: int, what: str) -> JobRow:
-    job = a_job(type="service", count=count, requirement=NEEDS[what])
+def a_version(count: int, what: str, how: OnReturn) -> JobRow:
+    job = a_job(type="service", count=count, requirement=NEEDS[what], offline=Offline(WAIT, on_return=how))
     return replace(job, update=Update(1, LIMIT, MIN_READY), what_runs=what)
 
 
@@ -37,11 +42,12 @@ class Service(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.cluster = Cluster(a_node("n-1", cpu="2"), a_node("n-2", cpu="2"))
-        self.ran = False
+        self.how = OnReturn.KEEP_FIRST
 
-    @initialize(count=st.integers(1, 3), what=st.sampled_from(["small", "port"]))
-    def begins(self, count: int, what: str) -> None:
-        self.cluster.submit(a_version(count, what))
+    @initialize(count=st.integers(1, 3), what=st.sampled_from(["small", "port"]), how=st.sampled_from(OnReturn))
+    def begins(self, count: int, what: str, how: OnReturn) -> None:
+        self.how = how
+        self.cluster.submit(a_version(count, what, how))
 
     # ------------------------------------------------------------ what users and programs do
 
@@ -50,7 +56,7 @@ class Service(RuleBasedStateMachine):
     def update(self, count: int, what: str) -> None:
         now = self.cluster.job
         self.cluster.ledger.update(
-            a_version(count, what),
+            a_version(count, what, self.how),
             self.cluster.ids("v"),
             anew=(count, what) == (now.units, now.what_runs),
         )
@@ -68,6 +74,17 @@ class Service(RuleBasedStateMachine):
             assert stay <= {row.id for row in self.wanted()}, "what runs the same was not kept"
 
     @precondition(lambda self: self.open)
+    @rule(pick=PICK)
+    def rollback(self, pick: int) -> None:
+        """A user wants what an earlier version was, whatever became of it."""
+        versions = [
+            row for (_, number), row in self.cluster.ledger.versions.items() if number < self.cluster.job.version
+        ]
+        if versions:
+            old = versions[pick % len(versions)]
+            self.update(old.units, old.what_runs)
+
+    @precondition(lambda self: self.open)
     @rule()
     def stop(self) -> None:
         self.cluster.ledger.stop("j-1", self.cluster.ids("v"))
@@ -81,17 +98,17 @@ class Service(RuleBasedStateMachine):
 
     @rule(pick=PICK, ready=st.booleans())
     def runs(self, pick: int, ready: bool) -> None:
-        if rows := self.wanted():
+        if rows := self.heard():
             self.says(rows[pick % len(rows)], ExecutionState.RUNNING, ready=ready)
 
     @rule()
     def all_are_ready(self) -> None:
-        for row in self.wanted():
+        for row in self.heard():
             self.says(row, ExecutionState.RUNNING, ready=True)
 
     @rule(pick=PICK)
     def ends(self, pick: int) -> None:
-        if rows := self.wanted():
+        if rows := self.heard():
             self.says(rows[pick % len(rows)], ExecutionState.FAILED)
 
     @rule()
@@ -99,15 +116,46 @@ class Service(RuleBasedStateMachine):
         self.cluster.view = self.cluster.ledger.view()
         self.plan("j-1")
 
+    # ------------------------------------------------------------ nodes
+
+    @rule(node=NODES)
+    def a_node_falls_silent(self, node: str) -> None:
+        if self.is_there(node):
+            self.cluster.silent(node)
+            self.plan(*self.worth_a_look())
+
+    @rule(node=NODES)
+    def a_node_is_back(self, node: str) -> None:
+        if self.is_there(node):
+            return
+        back = replace(self.cluster.view.nodes[node], connection=Connection.CONNECTED, disconnected_since=None)
+        rows = list(self.cluster.view.of_node(node))
+        listed = {row.id: (row.observed, row.seen_revision) for row in rows}
+        self.cluster.apply(
+            self.cluster.ledger.commit(
+                sorted({row.job_id for row in rows}),
+                (),
+                lambda locked: revive(self.cluster.view, back, listed, locked, self.cluster.ids),
+            )
+        )
+        self.plan(*self.worth_a_look())
+
+    def is_there(self, node: str) -> bool:
+        return self.cluster.view.nodes[node].connection is Connection.CONNECTED
+
     # ------------------------------------------------------------ time
 
     @rule(seconds=st.sampled_from([1, 6, 31]))
     def time_passes(self, seconds: int) -> None:
         self.cluster.passes(seconds)
         for row in list(self.cluster.view.executions.values()):
-            if row.revoked and row.live:
+            if row.revoked and row.holds and self.is_there(row.node_id):
                 self.cluster.says(a_fact(row.id, ExecutionState.STOPPED, revision=row.revision))
-        self.plan(*{each for each in self.cluster.woken if each in self.cluster.view.jobs})
+        self.plan(*self.worth_a_look())
+
+    def worth_a_look(self) -> list[str]:
+        """What the latest commit has woken, or a sweep finds."""
+        return [each for each in {*self.cluster.woken, *self.cluster.view.sweep()} if each in self.cluster.view.jobs]
 
     def says(self, row: ExecutionRow, state: ExecutionState, *, ready: bool | None = None) -> None:
         fact = a_fact(row.id, state, problem="exit" if state is ExecutionState.FAILED else "")
@@ -130,6 +178,10 @@ class Service(RuleBasedStateMachine):
         made_way = sum(each.message.startswith(MADE_WAY) for each in changes.history)
         assert made_way <= 1
         assert left >= min(job.units, len(before)) - made_way, "what is ready was stopped before its place was taken"
+
+    def heard(self) -> list[ExecutionRow]:
+        """What is wanted where it can be heard."""
+        return [row for row in self.wanted() if self.is_there(row.node_id)]
 
     # ------------------------------------------------------------ always
 
@@ -164,9 +216,13 @@ class Service(RuleBasedStateMachine):
                 assert told == (known.good_version, known.progress, known.progress_at, known.paused, known.attempts)
 
     def teardown(self) -> None:
-        """When all that runs is ready, the version that is wanted comes to be, or an earlier one, or waits for room."""
+        """When all nodes are there and all that runs is ready, the version that is wanted comes to be, or an earlier
+        one, or waits for room; and nothing is left beside it.
+        """
         if "j-1" not in self.cluster.ledger.jobs or not self.open:
             return
+        for node in ("n-1", "n-2"):
+            self.a_node_is_back(node)
         for _ in range(60):
             for row in self.wanted():
                 if not row.is_ready:

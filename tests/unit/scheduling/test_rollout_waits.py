@@ -27,6 +27,10 @@ class On(Service):
             if row.id in ids or (not ids and not row.is_ready):
                 self.says(a_fact(row.id, ExecutionState.RUNNING).model_copy(update={"ready": True}))
 
+    def ready_of(self, version: int) -> None:
+        """What runs of a version is ready."""
+        self.ready(*(row.id for row in self.live(version)), "")
+
     def ends(self, version: int) -> None:
         """What runs of a version ends by itself."""
         for row in self.live(version):

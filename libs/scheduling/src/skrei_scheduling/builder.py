@@ -32,6 +32,11 @@ class ChangesBuilder(CommitDraft):
         """
         return self.has_rival(row) or any(_rivals(row, other) for other in self.view.of_unit(row.job_id, row.unit))
 
+    def has_twin(self, row: ExecutionRow) -> bool:
+        """Whether another execution that is wanted stands for the same unit, be it Unknown."""
+        twins = (each for each in self.rows_of_unit(row.job_id, row.unit) if each.id != row.id)
+        return any(each.live and not each.revoked and each.job_version == row.job_version for each in twins)
+
     def counts(self, row: ExecutionRow) -> bool:
         """Whether what this execution does still counts: job locked, not terminal, this version, not revoked."""
         draft = self.draft(row.job_id)
@@ -90,6 +95,14 @@ class ChangesBuilder(CommitDraft):
             kept = row.evolve(job_version=version)
             self.put(kept)
             self.history(row.job_id, texts.SCHEDULING, texts.KEPT_FOR.format(version=version), row=kept)
+
+    def come_back(self, row: ExecutionRow) -> None:
+        """Let an Unknown execution be what its facts last told, unless another stands for its unit."""
+        row = self.row(row.id) or row
+        if row.live and row.state is ExecutionState.UNKNOWN and (row.revoked or not self.had_rival(row)):
+            self.put(row.evolve(state=row.observed))
+            message = texts.RETURNED.format(state=row.observed.value.capitalize())
+            self.history(row.job_id, texts.EXECUTION, message, row=row)
 
     def stop(self, row: ExecutionRow, reason: str, *, lost: bool = False) -> None:
         """Revoke a live execution and want it stopped. `lost` ends it at once (its reservation counts on)."""

@@ -46,17 +46,20 @@ def follow_up(
 
 
 def readiness_into(builder: ChangesBuilder, old: ExecutionRow, new: ExecutionRow) -> None:
-    """A service is looked at when an execution becomes ready or ends while its version is not ready as a whole."""
-    job = builder.job(new.job_id)
-    if job is None or job.kind is not Kind.SERVICE or new.revoked:
+    """A service is looked at when an execution becomes ready or ends, and somebody waits for that."""
+    if new.revoked or (new.serves is old.serves and not (new.serves and new.starts > old.starts)):
         return
-    if new.is_ready is old.is_ready and not (new.is_ready and new.starts > old.starts):
-        return
-    draft = builder.draft(new.job_id)
-    if draft is None or draft.state.is_terminal:
-        return
-    if job.good_version != job.version or rolls(builder.view, job):
+    if in_doubt(builder, new):
         builder.evaluate(new, texts.TRIGGER_READY)
+
+
+def in_doubt(builder: ChangesBuilder, row: ExecutionRow) -> bool:
+    """Whether something else of a service depends on how this execution is: its version, an older one, or its twin."""
+    job, draft = builder.job(row.job_id), builder.draft(row.job_id)
+    if job is None or job.kind is not Kind.SERVICE or draft is None or draft.state.is_terminal:
+        return False
+    ready = job.good_version == job.version and job.progress >= job.units
+    return not ready or rolls(builder.view, job) or builder.has_twin(row)
 
 
 def rolls(view: ClusterView, job: JobRow) -> bool:

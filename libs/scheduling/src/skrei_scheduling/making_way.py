@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from skrei_domain.lifecycle import Connection
 from skrei_scheduling import texts
 from skrei_scheduling.rollout import going_back
 from skrei_scheduling.rows import ExecutionRow, JobRow, Requirement, TaskPlan
@@ -19,22 +20,28 @@ def making_way(
 ) -> tuple[ExecutionRow, str] | None:
     """Return which of `old`, that are still wanted, is stopped for a task of which a unit has no place; None for none.
 
-    It makes way by its ports, where each node that could run the task lacks one of them; where the job goes back from
-    a version, by its room too. What is being stopped already is waited for.
+    It makes way by its ports, where each node that could run the task lacks one of them; by its room too where it is
+    not ready, so that nobody has anything of it, or where the job goes back from a version. What is being stopped
+    already is waited for.
     """
-    if any(row.revoked and row.holds for row in view.of_job(job.id)):
+    if any(row.revoked and row.holds and _can_end(view, row) for row in view.of_job(job.id)):
         return None
     for task in waiting:
         need = task.requirement
         ports = bool(need.ports) and not _has_ports_somewhere(view, need)
-        if not ports and not going_back(job):
-            continue
+        any_room = ports or going_back(job)
         for row in sorted(old, key=lambda row: (row.is_ready, row.task != task.name, row.job_version, row.id)):
-            if _would_do(view, need, row):
+            if (any_room or not row.is_ready) and _would_do(view, need, row):
                 held = {port.port for port in row.ports} & set(need.ports)
                 named = "port " + ", ".join(map(str, sorted(held))) if held else "room"
                 return row, texts.STOP_MADE_WAY.format(what=named)
     return None
+
+
+def _can_end(view: ClusterView, row: ExecutionRow) -> bool:
+    """Whether somebody can be told to stop an execution now: one on a silent node may hold its room for ever."""
+    node = view.nodes.get(row.node_id)
+    return node is not None and node.connection is Connection.CONNECTED
 
 
 def _has_ports_somewhere(view: ClusterView, need: Requirement) -> bool:

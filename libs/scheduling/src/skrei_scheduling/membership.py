@@ -13,7 +13,7 @@ from skrei_domain.messages import Problem
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, EvaluationNew, Locked
-from skrei_scheduling.kinds import follow_up
+from skrei_scheduling.kinds import follow_up, in_doubt
 from skrei_scheduling.rows import ExecutionRow, NodeRow, OnReturn
 from skrei_scheduling.view import ClusterView
 
@@ -106,6 +106,7 @@ def revive_into(builder: ChangesBuilder, node: NodeRow, listed: Listed, only: It
 
 def revive_rows_into(builder: ChangesBuilder, node: NodeRow, listed: Listed, execution_ids: Iterable[str]) -> None:
     """Do what `revive_into` does to these executions of a connected node."""
+    back: dict[str, ExecutionRow] = {}
     for execution_id in execution_ids:
         row = builder.row(execution_id)
         if row is None:
@@ -114,9 +115,12 @@ def revive_rows_into(builder: ChangesBuilder, node: NodeRow, listed: Listed, exe
             row = row.evolve(seen_revision=listed[row.id][1])
             builder.put(row)
         if row.live:
-            _returned(builder, row)
+            if _returned(builder, row):
+                back[row.job_id] = row
         elif row.id not in listed and (row.seen_revision >= row.revision or row.incarnation < node.incarnation):
             builder.put(row.evolve(holds=False, seen_revision=max(row.seen_revision, row.revision)))
+    for row in back.values():
+        builder.evaluate(row, texts.TRIGGER_NODE_BACK)
 
 
 def to_revive(view: ClusterView, node_id: str, listed: Listed) -> list[str]:
@@ -138,18 +142,22 @@ def gone_from(view: ClusterView, node_id: str, listed: Listed, incarnation: int)
     ]
 
 
-def _returned(builder: ChangesBuilder, row: ExecutionRow) -> None:
+def _returned(builder: ChangesBuilder, row: ExecutionRow) -> bool:
+    """Let an Unknown execution be what it was, under its job's `OnReturn`; whether its job is to be looked at."""
     if row.state is not ExecutionState.UNKNOWN:
-        return
-    job = builder.job(row.job_id)
+        return False
     if row.revoked or not builder.had_rival(row):
-        builder.put(row.evolve(state=row.observed))
-        message = texts.RETURNED.format(state=row.observed.value.capitalize())
-        builder.history(row.job_id, texts.EXECUTION, message, row=row)
-    elif job is not None and job.offline.on_return is OnReturn.KEEP_ORIGINAL:
+        builder.come_back(row)
+        return not row.revoked and row.serves and in_doubt(builder, row)
+    job = builder.job(row.job_id)
+    if job is None or not builder.counts(row):
+        return False
+    if job.offline.on_return is OnReturn.KEEP_ORIGINAL:
         for other in list(builder.rows_of_unit(row.job_id, row.unit)):
-            if other.id != row.id and other.job_version == row.job_version:  # its next fact tells: see `had_rival`
+            if other.id != row.id and other.job_version == row.job_version:
                 builder.stop(other, texts.STOP_ORIGINAL_BACK, lost=other.state is ExecutionState.UNKNOWN)
+        return True
+    return job.kind is Kind.SERVICE
 
 
 def lose_into(builder: ChangesBuilder, execution_ids: Iterable[str], reason: str) -> None:

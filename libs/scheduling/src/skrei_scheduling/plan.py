@@ -92,6 +92,7 @@ class JobPlan:
     given_up: tuple[tuple[Unit, str], ...] = ()
     good: bool = False  # the version is ready as a whole
     roll_back: str = ""  # it had its time, and never was: what is told of that
+    again: tuple[ExecutionRow, ...] = ()  # Unknown executions that are what they were
     kept: tuple[ExecutionRow, ...] = ()  # executions of older versions that are the job's current one's from now on
     clock: Clock | None = None  # what becomes of the time that a service's version has
     serves: bool = False  # something of a service is ready, of whichever version
@@ -197,6 +198,8 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
 def _write_stops(builder: ChangesBuilder, decision: JobPlan) -> None:
     for row in decision.kept:
         builder.keep_for(row, decision.job.version)
+    for row in decision.again:
+        builder.come_back(row)
     for row, reason in decision.stop:
         _stop(builder, row, reason)
 

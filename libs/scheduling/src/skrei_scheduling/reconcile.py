@@ -9,6 +9,7 @@ from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduling import rollout, targets, texts
 from skrei_scheduling.retry import MAX_ATTEMPTS
+from skrei_scheduling.returning import returning, silent
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, OnReturn, Unit
 from skrei_scheduling.view import ClusterView
 
@@ -16,7 +17,7 @@ UNITS_A_LOOK = 1_000
 """Units placed by one look at one job: a plan's size, and so how long it holds the event loop, has a bound."""
 
 STOPS_A_LOOK = 250
-"""Executions stopped by one plan: each is a row and its history, decided and written inside one transaction."""
+"""Executions stopped, kept or taken back by one plan: each is a row and its history, written inside one transaction."""
 
 _WHY_STOPPED = {
     JobState.STOPPED: texts.STOP_JOB_STOPPED,
@@ -57,8 +58,10 @@ class Difference:
     standing: int = 0  # units that an execution stands for
     look_again_seconds: float | None = None  # when the next silent node will have been silent long enough
     complete: bool = False
-    good: bool = False  # the version is ready as a whole, for the first time
+    good: bool = False  # the version is ready as a whole, for the first time since it was asked for
     roll_back: str = ""  # it had its time, and never was: what is told of that
+    again: tuple[ExecutionRow, ...] = ()  # Unknown executions that are what they were: their nodes are back
+    swapped: bool = False  # one of them has to wait until what stood for it is revoked
     kept: tuple[ExecutionRow, ...] = ()  # executions of older versions that are the current one's from now on
     rolling: rollout.Standing | None = None  # how far a service is
     trading: tuple[ExecutionRow, ...] = ()  # of a service: those of older versions that go on for now
@@ -71,11 +74,13 @@ class Difference:
 def reconcile(
     view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], now: datetime, *, stops: int = STOPS_A_LOOK
 ) -> Difference:
-    """Compare what `job` wants with what the view holds of it; at most `stops` executions are stopped by this look."""
+    """Compare what `job` wants with what the view holds of it; at most `stops` executions are changed by this look."""
     found = _compare(view, job, evaluations, now)
-    kept = found.kept[: max(stops, 0)]
-    stop = found.stop[: max(stops - len(kept), 0)]
-    return replace(found, kept=kept, stop=stop, unstopped=len(found.kept) + len(found.stop) > stops)
+    again = found.again[: max(stops, 0)]
+    kept = found.kept[: max(stops - len(again), 0)]
+    stop = found.stop[: max(stops - len(again) - len(kept), 0)]
+    more = len(found.again) + len(found.kept) + len(found.stop) > stops
+    return replace(found, again=again, kept=kept, stop=stop, unstopped=more)
 
 
 def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], now: datetime) -> Difference:
@@ -94,12 +99,15 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
         return _per_node(view, job, updated, evaluations, now)
     if job.kind is Kind.SERVICE:
         return _service(view, job, live, evaluations, now)
+    back = returning(view, job, current, told)
+    current = back.left(current)
     missing, beyond, wait = _missing(view, job, current, evaluations, now)
     if any(each.attempt > MAX_ATTEMPTS for each in missing):
         failure = _worn_out(told)
         return Difference(stop=(*updated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
     return Difference(
         stop=updated,
+        again=tuple(back.again),
         missing=tuple(missing),
         standing=len({row.unit for row in current}) - sum(1 for each in missing if each.originals),
         beyond=beyond,
@@ -122,6 +130,8 @@ def _service(
     theirs = {row.id for row in kept}
     outdated = [row for row in older if row.id not in theirs]
     current += (replace(row, job_version=job.version) for row in kept)
+    back = returning(view, job, current, evaluations)
+    current = back.left(current)
     found = rollout.standing(view, job, current, now)
     if rollout.late(job, now, tried=found.tried and not found.good):
         return Difference(standing=len(current), roll_back=rollout.back_because(job))
@@ -136,12 +146,14 @@ def _service(
     stopped = {row.id for row, _ in step.stop}
     return Difference(
         kept=tuple(kept),
-        stop=step.stop,
+        again=tuple(back.again),
+        swapped=back.swapped,
+        stop=(*back.stop, *step.stop),
         missing=tuple(missing),
         beyond=beyond,
         standing=len({row.unit for row in current}) - sum(1 for each in missing if each.originals),
         look_again_seconds=wait,
-        good=found.good and job.good_version != job.version,
+        good=found.good and (job.good_version != job.version or job.progress < job.units),
         rolling=found,
         trading=tuple(row for row in outdated if row.id not in stopped),
     )
@@ -202,7 +214,7 @@ def _missing(
     missing: list[Missing] = []
     beyond = 0
     soonest: timedelta | None = None
-    for unit, originals in _silent(current).items():
+    for unit, originals in silent(current).items():
         wait = _wait(view, job, originals, now)
         if wait is None:
             continue
@@ -222,14 +234,6 @@ def _missing(
         if unit not in backoff or backoff[unit] in due:
             missing.append(_one(view, job, unit))
     return missing, beyond + len(open_units) - looked, None if soonest is None else soonest.total_seconds()
-
-
-def _silent(current: Iterable[ExecutionRow]) -> dict[Unit, list[ExecutionRow]]:
-    """Return the executions of every unit that has an Unknown one."""
-    units: dict[Unit, list[ExecutionRow]] = {}
-    for row in current:
-        units.setdefault(row.unit, []).append(row)
-    return {unit: rows for unit, rows in units.items() if any(row.state is ExecutionState.UNKNOWN for row in rows)}
 
 
 def _one(view: ClusterView, job: JobRow, unit: Unit, originals: tuple[ExecutionRow, ...] = ()) -> Missing:

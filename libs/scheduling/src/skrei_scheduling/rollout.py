@@ -70,7 +70,7 @@ def kept(job: JobRow, outdated: Iterable[ExecutionRow], taken: Collection[Unit])
 
 def step(job: JobRow, current: Sequence[ExecutionRow], outdated: Sequence[ExecutionRow], now: datetime) -> Step:
     """Return the next step of an update, of which `outdated` is still wanted and `current` is there already."""
-    new = Counter(row.task for row in current)
+    new = Counter(task for task, _ in {row.unit for row in current})  # an Unknown one beside its replacement is no more
     settled = Counter(row.task for row in current if row.settled(now, job.update.min_ready))
     back = going_back(job)
     stop: list[tuple[ExecutionRow, str]] = []

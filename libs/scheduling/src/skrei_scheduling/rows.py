@@ -221,6 +221,11 @@ class ExecutionRow:
         """Whether it does now what it is there for."""
         return self.state is ExecutionState.RUNNING and self.ready is not False
 
+    @property
+    def serves(self) -> bool:
+        """Whether it did what it is there for when its node was last heard."""
+        return self.live and self.observed is ExecutionState.RUNNING and self.ready is not False
+
     def settled(self, now: datetime, min_ready: timedelta) -> bool:
         """Whether it has been ready for long enough to be relied on."""
         return self.is_ready and (self.ready_at is None or now >= self.ready_at + min_ready)

@@ -95,13 +95,13 @@ class _Planner:
         self._keep = keep
         self._kept_back = kept_back
         self._hopeless: dict[Requirement, bool] = {}
-        self._stops = STOPS_A_LOOK  # what this plan may still stop
+        self._stops = STOPS_A_LOOK  # what this plan may still change
         self._explained: dict[tuple[Requirement, bool], tuple[int, Explanation]] = {}
 
     def decide(self, job: JobRow, evaluations: tuple[Evaluation, ...]) -> JobPlan:
         """Decide for one job."""
         difference = reconcile(self._view, job, evaluations, self._now, stops=self._stops)
-        self._stops -= len(difference.stop) + len(difference.kept)
+        self._stops -= len(difference.stop) + len(difference.kept) + len(difference.again)
         if job.state.is_terminal or difference.failure is not None or difference.complete:
             return JobPlan(
                 job,
@@ -149,6 +149,7 @@ class _Planner:
             evaluations,
             stop=stop,
             kept=difference.kept,
+            again=difference.again,
             clock=rolled.clock,
             serves=rolling.serves(self._view, job, stop),
             place=tuple(rows),
@@ -399,10 +400,11 @@ class _Planner:
             yield self._timer(
                 job, texts.TRIGGER_QUEUE_TIMEOUT, (job.since + job.queue_timeout - self._now).total_seconds()
             )
-        if difference.unstopped or (difference.beyond and all_placed):
+        if difference.unstopped or difference.swapped or (difference.beyond and all_placed):
             yield self._continue(job)
-        if difference.look_again_seconds is not None and texts.TRIGGER_NODE_LOST in fired:
-            yield self._timer(job, texts.TRIGGER_NODE_LOST, difference.look_again_seconds)
+        again, lost = difference.look_again_seconds, texts.TRIGGER_NODE_LOST
+        if again is not None and (lost in fired or not self._view.timers.runs(job.id, lost)):
+            yield self._timer(job, lost, again)
 
     def _rest(self, job: JobRow, difference: Difference) -> tuple[EvaluationNew, ...]:
         """What a job that places nothing more still asks for: to be looked at until all is stopped."""

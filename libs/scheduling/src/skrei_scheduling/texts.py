@@ -141,6 +141,8 @@ ROLLBACK_ACTION = "job.rollback"
 ROLLBACK_ACTOR = "scheduler"
 
 TRIGGER_NODE_LOST = "node-lost"
+TRIGGER_NODE_BACK = "node-back"
+"""Of a job of which an execution that was made up for can be heard again."""
 TRIGGER_TASK_FREE = "task-free"
 """Of a job of which a task waits for others no more."""
 TRIGGER_CONTINUE = "job-continue"

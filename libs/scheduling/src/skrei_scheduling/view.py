@@ -18,14 +18,14 @@ from skrei_scheduling.graph import Graph
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit
 from skrei_scheduling.services import Service
-from skrei_scheduling.texts import TRIGGER_PROGRESS, TRIGGER_READY
+from skrei_scheduling.texts import TRIGGER_NODE_LOST, TRIGGER_PROGRESS, TRIGGER_READY
 from skrei_scheduling.timers import Asked, Timers
 from skrei_scheduling.waiting import WaitingLine, fits
 
 LOADED_AT_ONCE = 500
 """Rows of the record taken in between two breaths: about 10 ms."""
 
-_TIMERS = frozenset({TRIGGER_READY, TRIGGER_PROGRESS})
+_TIMERS = frozenset({TRIGGER_READY, TRIGGER_PROGRESS, TRIGGER_NODE_LOST})
 _BAD_ENDS = frozenset({ExecutionState.REFUSED, ExecutionState.FAILED, ExecutionState.LOST})
 
 

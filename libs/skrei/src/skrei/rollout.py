@@ -25,9 +25,7 @@ class Rollout:
     def take(self, items: Iterable[HistoryItem]) -> None:
         """Note what these items tell."""
         for item in items:
-            gone_back = GONE_BACK_FROM in item.details
-            # A version that was gone back to is what served all the while: it counts as ready from the start.
-            if item.details.get(READY_VERSION) == str(self.version) or (gone_back and item.version == self.version):
+            if item.details.get(READY_VERSION) == str(self.version):
                 self.ready = True
             elif item.details.get(GONE_BACK_FROM) == str(self.version):
                 self.given_up = item.message

@@ -1,0 +1,71 @@
+"""An execution whose node is back: whether it is again what it was, or the one that took its place goes on.
+
+Where nobody stands for its unit it is what it was. Of a batch the first result decides (`Offline.OnReturn`), and until
+then it stays Unknown. A service has no results: whoever is ready goes on, its replacement first.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from skrei_domain.job_kinds import Kind
+from skrei_domain.lifecycle import Connection, ExecutionState
+from skrei_scheduling import texts
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, OnReturn, Unit
+from skrei_scheduling.view import ClusterView
+
+_ASKS = frozenset({texts.TRIGGER_NODE_BACK, texts.TRIGGER_RETRY})
+
+
+@dataclass(slots=True)
+class Returning:
+    """What a look does about Unknown executions whose nodes are connected."""
+
+    again: list[ExecutionRow]  # are what they were, from now on
+    stop: list[tuple[ExecutionRow, str]]
+    swapped: bool = False  # somebody is stopped for one that can be what it was only after that
+
+    def left(self, rows: Iterable[ExecutionRow]) -> list[ExecutionRow]:
+        """Return the rows as they are after it."""
+        again, stopped = {row.id for row in self.again}, {row.id for row, _ in self.stop}
+        return [replace(r, state=r.observed) if r.id in again else r for r in rows if r.id not in stopped]
+
+
+def silent(rows: Iterable[ExecutionRow]) -> dict[Unit, list[ExecutionRow]]:
+    """Return the executions of every unit that has an Unknown one."""
+    units: dict[Unit, list[ExecutionRow]] = {}
+    for row in rows:
+        units.setdefault(row.unit, []).append(row)
+    return {unit: rows for unit, rows in units.items() if any(row.state is ExecutionState.UNKNOWN for row in rows)}
+
+
+def returning(
+    view: ClusterView, job: JobRow, current: Iterable[ExecutionRow], evaluations: Iterable[Evaluation]
+) -> Returning:
+    """Return what becomes of those of `current`, wanted and of one version, that are Unknown and can be heard.
+
+    Of a batch only where somebody asks for that: a large node that returns is known again piece by piece.
+    """
+    found = Returning([], [])
+    if job.kind is not Kind.SERVICE and all(each.trigger not in _ASKS for each in evaluations):
+        return found
+    for rows in silent(current).values():
+        heard = sorted((row for row in rows if _heard(view, row)), key=lambda row: (not row.serves, row.attempt))
+        others = [row for row in rows if row.state is not ExecutionState.UNKNOWN]
+        if not heard:
+            continue
+        if not others:
+            found.again.append(heard[0])
+        elif job.kind is not Kind.SERVICE:
+            continue
+        elif job.offline.on_return is OnReturn.KEEP_ORIGINAL or not any(row.is_ready for row in others):
+            if heard[0].serves:
+                found.stop += [(row, texts.STOP_ORIGINAL_BACK) for row in others]
+                found.swapped = True
+        else:
+            found.stop += [(row, texts.STOP_REPLACED) for row in heard]
+    return found
+
+
+def _heard(view: ClusterView, row: ExecutionRow) -> bool:
+    node = view.nodes.get(row.node_id)
+    return row.state is ExecutionState.UNKNOWN and node is not None and node.connection is Connection.CONNECTED
