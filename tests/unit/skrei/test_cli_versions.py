@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from skrei.cli.main import main
-from tests.support.fake_api import FakeApi, job
+from tests.support.fake_api import FakeApi, event, job
 from tests.support.served_api import serving
 
 JOBS = "/api/v1/orchestrator/jobs"
@@ -69,6 +69,19 @@ def test_a_rollback_goes_to_the_version_that_is_meant(
     assert call("job", "rollback", "many", "--namespace", "mine", *words).startswith(f"j-1 back to version {wanted}.")
     assert api.body()["Job"]["Count"] == wanted
     assert api.requests[0].url.params["namespace"] == "mine"
+
+
+def test_a_service_that_went_back_by_itself_is_not_sent_to_what_it_gave_up(call: Call, api: FakeApi) -> None:
+    """Whoever deploys, sees it fail and says rollback may be later than the service itself."""
+    served = job(ID=ID, Version=3, Count=3, Type="service")
+    why = "Job updated: back to version 1, because nothing more of version 2 became ready within 10m"
+    api.answers[f"GET {JOBS}/many"] = api.answers[f"GET {JOBS}/{ID}"] = {"Job": served}
+    api.answers[f"GET {JOBS}/{ID}/history"] = {"NextToken": "", "Items": [event(1, why, GoneBackFrom="2")]}
+    assert call("job", "rollback", "many").startswith(f"j-1 is back already: {why}.\n")
+    assert api.requests[-1].url.params["job_version"] == "3"
+    assert call("job", "rollback", "many", "--to", "2").startswith("j-1 back to version 2.")
+    api.answers[f"GET {JOBS}/{ID}/history"] = {"NextToken": "", "Items": [event(1, "Job updated")]}
+    assert call("job", "rollback", "many").startswith("j-1 back to version 2."), "somebody has submitted it"
 
 
 @pytest.mark.parametrize("wanted", [0, LATEST + 1])

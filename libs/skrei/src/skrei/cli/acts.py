@@ -19,7 +19,7 @@ from skrei.cli.run_options import EXIT_CODES, STAYING, TEMPLATE
 from skrei.cli.texts import short
 from skrei.errors import ApiError, CommandFailed, Rejected
 from skrei.job_parts import Difference
-from skrei.rollout import Rollout
+from skrei.rollout import GONE_BACK_FROM, Rollout
 from skrei.views import Document, Job
 
 SERVERS = ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime")
@@ -65,7 +65,7 @@ ROLLBACK = Command(
     "job rollback",
     "Go back to an earlier version of a job: a new version with its description.",
     "skrei.cli.acts:rollback",
-    (integer("--to", "To this version; else the one before the last."), NAMESPACE),
+    (integer("--to", "To this version; else the one before the last, unless a service is back already."), NAMESPACE),
     (JOB,),
 )
 DIFF = Command(
@@ -190,8 +190,20 @@ def rollback(values: Values) -> None:
     """Submit an earlier version's description again."""
     with Ask(values.text("api")) as ask:
         latest = _latest(ask, job_named(values.text("JOB"), ask.endpoint), values)
+        if not values.integer("to") and (why := _went_back(ask, latest)):
+            render.line(f"{short(latest.id)} is back already: {why}.")
+            render.next_step(f"skrei job rollback {short(latest.id)} --to NUMBER", "another version")
+            return
         wanted = values.integer("to") or latest.version - 1
         _update(ask, _version(ask, latest, wanted).document, f"back to version {wanted}")
+
+
+def _went_back(ask: Ask, latest: Job) -> str:
+    """How a service came by itself to the version that it has: the one before is what was given up. Else empty."""
+    if latest.type != "service":
+        return ""
+    told = ask.send(calls.history(latest.id, limit=1, event_type="job", version=latest.version)).items
+    return next((item.message for item in told if GONE_BACK_FROM in item.details), "")
 
 
 def diff(values: Values) -> None:
