@@ -6,7 +6,7 @@ RUN = .venv/bin/python -m
 SETUP = $(PYTHON) -m scripts.bootstrap
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test test-fast faults fuzz sim bench lint fmt wasm lock migrate setup setup-dev
+.PHONY: help demo install dist test test-fast faults fuzz sim bench lint fmt wasm bacalhau lock migrate setup setup-dev
 
 help:  ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -46,6 +46,9 @@ fmt: setup-dev  ## Format, and fix what ruff can fix
 
 wasm: setup-dev  ## Compile the examples' modules from C to WebAssembly
 	@for each in wordcount/wordcount wasm/hello; do PYTHON=.venv/bin/python sh examples/build.sh $$each || exit 1; done
+
+bacalhau:  ## Build Bacalhau's own command line with Go (minutes); the conformance tests then drive a stack with it
+	@$(PYTHON) -m scripts.bacalhau
 
 lock:  ## Pin requirements/*.txt from the pyproject files (UPGRADE=1: newest, UPGRADE=name: that one)
 	@$(PYTHON) -m scripts.lock

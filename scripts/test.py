@@ -69,7 +69,7 @@ def suite_steps() -> list[Step]:
         _suite("unit", 70, "-n", "2"),
         _suite("property", 75, "-n", "2"),
         _suite("architecture", 35),
-        _suite("conformance", 55),
+        _suite("conformance", 70),
         _suite("integration", 245, "-n", "2"),
         _suite("simulation", 120),
         _suite("faults", 420),

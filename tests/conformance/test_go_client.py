@@ -1,6 +1,6 @@
 """What Bacalhau's command line sends, and what it does with the answers (sections 1.1, 1.4 to 1.8, 1.10 and 1.11).
 
-Its binary cannot be had from a registry, so `tests.support.go_client` sends what it sends and reads as strictly.
+`tests.support.go_client` sends what it sends and reads as strictly; the command itself is `test_bacalhau_command`'s.
 """
 
 import gzip
