@@ -13,6 +13,7 @@ from skrei.cli.completion import Answer, answer, complete
 from skrei.cli.completion_scripts import SCRIPTS
 from tests.support.fake_api import FakeApi, job
 from tests.support.served_api import serving
+from tests.support.terminal import Terminal
 
 JOBS = [("j-1a2b3c4d", "words Running"), ("words", "j-1a2b3c4d Running")]
 
@@ -126,14 +127,33 @@ def test_bash_puts_nothing_on_the_line_that_means_more_than_a_word(tmp_path: Pat
     assert (len(done.stdout.splitlines()), (tmp_path / "pwned").exists()) == (2, False), done.stdout
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_the_script_of_another_shell_is_one(shell: str, tmp_path: Path) -> None:
-    program = shutil.which(shell)
-    if program is None:
-        pytest.skip(f"{shell} is missing")
-    script = tmp_path / f"skrei.{shell}"
-    script.write_text(SCRIPTS[shell])
-    subprocess.run([program, "-n", str(script)], check=True, capture_output=True)
+@pytest.mark.parametrize(
+    ("shell", "before"),
+    [(("zsh", "-f", "-i"), "autoload -Uz compinit; compinit -u -D; "), (("fish", "--no-config", "-i"), "")],
+    ids=["zsh", "fish"],
+)
+def test_another_shell_offers_it_and_quotes_what_it_puts_on_the_line(
+    shell: tuple[str, ...], before: str, tmp_path: Path
+) -> None:
+    """Typed at the real shell: what it completes is one word, whatever that would do if it were not quoted."""
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"{shell[0]} is missing")
+    evil = "yankee;touch${IFS}pwned;"
+    offers = f"""[ "$1" = __complete ] && {{ printf ':none\\n%s\\tmeaning\\n' '{evil}'; exit; }}"""
+    (tmp_path / "skrei").write_text(f"#!/bin/sh\n{offers}\nprintf '<%s>' \"$@\"; echo\n")
+    (tmp_path / "skrei").chmod(0o755)
+    (tmp_path / "script").write_text(SCRIPTS[shell[0]])
+    words = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path), "TERM": "xterm"}
+    with Terminal(shell, words) as terminal:
+        terminal.press(f"cd {tmp_path}; {before}source ./script; echo so''urced\n".encode())
+        terminal.until("sourced")
+        terminal.press(b"skrei describe y\t")
+        terminal.until("pwned\\;")
+        terminal.press(b"\n")
+        terminal.until(f"<describe><{evil}>")
+        terminal.press(b"exit\n")
+        terminal.end()
+    assert not (tmp_path / "pwned").exists()
 
 
 @pytest.mark.parametrize(
