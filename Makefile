@@ -6,7 +6,7 @@ RUN = .venv/bin/python -m
 SETUP = $(PYTHON) -m scripts.bootstrap
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test test-fast faults fuzz sim bench lint fmt wasm bacalhau lock migrate setup setup-dev
+.PHONY: help demo install dist test test-fast faults fuzz sim bench lint fmt wasm bacalhau lock migrate setup setup-dev tools
 
 help:  ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -61,3 +61,6 @@ setup:  ## Only set up what the demo needs
 
 setup-dev:  ## Only set up what the tests need
 	@$(SETUP) dev
+
+tools:  ## Build the servers of others that some tests want (a Go compiler, a minute)
+	@$(PYTHON) -m scripts.tools

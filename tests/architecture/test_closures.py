@@ -54,7 +54,7 @@ def test_the_closure_follows_dependencies_of_dependencies_and_extras() -> None:
     ("package", "unwanted"),
     [
         ("skrei-compute-agent", {"sqlalchemy", "asyncpg", "alembic", "fastapi", "starlette", "uvicorn", "numpy"}),
-        ("skrei-compute-agent", {"skrei-plugin-docker", "aiodocker", "skrei-plugin-wasm", "wasmtime"}),
+        ("skrei-compute-agent", {"skrei-plugin-docker", "aiodocker", "skrei-plugin-wasm", "wasmtime", "botocore"}),
         ("skrei-plugin-docker", {"wasmtime", "nats-py", "sqlalchemy", "numpy"}),
         ("skrei-publisher", {"sqlalchemy", "asyncpg", "alembic", "fastapi", "numpy", "wasmtime"}),
         ("skrei-scheduler", {"fastapi", "starlette", "uvicorn", "aiohttp", "wasmtime"}),
@@ -69,7 +69,8 @@ def test_a_package_does_not_bring_what_belongs_to_others(package: str, unwanted:
 
 
 @pytest.mark.parametrize(
-    ("extra", "brings", "not_this"), [("docker", "aiodocker", "wasmtime"), ("wasm", "wasmtime", "aiodocker")]
+    ("extra", "brings", "not_this"),
+    [("docker", "aiodocker", "botocore"), ("s3", "botocore", "wasmtime"), ("wasm", "wasmtime", "aiodocker")],
 )
 def test_a_nodes_image_brings_the_engines_that_it_names(extra: str, brings: str, not_this: str) -> None:
     found = closure("skrei-compute-agent", frozenset({extra}))
@@ -77,7 +78,7 @@ def test_a_nodes_image_brings_the_engines_that_it_names(extra: str, brings: str,
 
 
 def test_the_whole_stack_has_every_engine() -> None:
-    assert {"aiodocker", "wasmtime"} <= closure("skrei", frozenset({"serve"}))
+    assert {"aiodocker", "aioboto3", "wasmtime"} <= closure("skrei", frozenset({"serve"}))
 
 
 def test_the_domain_brings_pydantic_alone() -> None:
@@ -122,6 +123,7 @@ INTERFACE_OF = {
     "pydantic": {"pydantic-core", "typing-extensions"},
     "typer": {"click"},
     "nats-py": {"nkeys"},
+    "aioboto3": {"aiobotocore", "botocore"},
 }
 
 

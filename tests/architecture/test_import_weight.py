@@ -26,8 +26,16 @@ def loaded_by(*modules: str) -> set[str]:
 
 
 def test_the_agent_loads_no_web_framework_no_database_and_no_wasm_runtime() -> None:
-    loaded = loaded_by("skrei_compute_agent.__main__", "skrei_plugin_wasm.engine", "skrei_plugin_docker.engine")
+    loaded = loaded_by(
+        "skrei_compute_agent.__main__",
+        "skrei_plugin_wasm.engine",
+        "skrei_plugin_docker.engine",
+        "skrei_plugin_s3.storage",
+    )
     assert not loaded & {
+        "aioboto3",
+        "botocore",
+        "re2",
         "wasmtime",
         "aiodocker",
         "aiohttp",

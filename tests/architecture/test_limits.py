@@ -42,6 +42,7 @@ NOT_LIMITS = {
     "SHARD_LETTERS": "a layout",
     "TIE_BITS": "a layout",
     "TOP_WORDS": "a choice",
+    "UNMATCHED": "a number of its own",
     "VERSION": "a version",
     "api_port": "a name",
     "publisher_port": "a name",

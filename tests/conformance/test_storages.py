@@ -1,9 +1,12 @@
 """Every storage against the contract of storages."""
 
+import asyncio
 import base64
 import io
 import tarfile
-from collections.abc import AsyncIterator, Mapping
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +17,7 @@ from skrei_plugin_api.registry import storages
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageProblem, Storage
 from skrei_plugin_api.testing import StorageContract
 from tests.support.faulty_web import FaultyWeb, faulty_web
+from tests.support.s3_server import S3Server, s3_server
 from tests.support.task_results import Results
 
 
@@ -108,3 +112,44 @@ class TestUrlDownload(StorageContract):
 
     def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
         return SourceSpec("urlDownload", {"URL": self.site.url("/gone")}, "/in"), StageProblem.MISSING
+
+
+@pytest.fixture(scope="module")
+def objects() -> Iterator[S3Server]:
+    with s3_server() as made:
+        yield made
+
+
+class TestS3(StorageContract):
+    invalid: ClassVar[Mapping[str, Params]] = {
+        "Bucket": {"Key": "a"},
+        "Endpoint": {"Bucket": "data", "Endpoint": "h:9000"},
+        "Partition.Type": {"Bucket": "data", "Partition": {"Type": "size"}},
+        "Regoin": {"Bucket": "data", "Regoin": "eu-west-1"},
+    }
+
+    @pytest.fixture
+    async def storage(
+        self, objects: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> AsyncIterator[Storage]:
+        for name, value in objects.environment.items():
+            monkeypatch.setenv(name, value)
+        self.objects = objects
+        made = storages().load("S3")(PluginContext(tmp_path / "state", allow_addresses=("127.0.0.0/8",)))
+        yield made
+        await made.close()
+
+    def source(self, files: Mapping[str, bytes], folder: Path) -> SourceSpec:
+        bucket = f"b-{uuid.uuid4().hex}"
+
+        async def fill() -> None:
+            await self.objects.make_bucket(bucket)
+            await self.objects.put(bucket, {f"in/{name}": content for name, content in files.items()})
+
+        with ThreadPoolExecutor(1) as aside:
+            aside.submit(asyncio.run, fill()).result()
+        return SourceSpec("s3", {"Bucket": bucket, "Key": "in/*", "Endpoint": self.objects.url}, "/in")
+
+    def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
+        wanted = {"Bucket": "gone", "Key": "x", "Endpoint": self.objects.url}
+        return SourceSpec("s3", wanted, "/in"), StageProblem.MISSING

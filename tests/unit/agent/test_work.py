@@ -371,3 +371,23 @@ async def test_output_that_is_no_text_is_made_into_some(bench: Bench) -> None:
     exited = await bench.work.run("e-1", 1)
     assert exited.output is not None
     assert exited.output.stdout == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.row("6.1/s3-count")
+@pytest.mark.parametrize(
+    ("count", "shares", "told"),
+    [(1, None, (0, 1)), (4, None, (2, 4)), (0, None, (0, 1)), (0, 3, (2, 3)), (0, 1, (0, 1)), (0, 0, (0, 1))],
+)
+async def test_an_input_is_told_whose_share_it_is_of(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, count: int, shares: int | None, told: tuple[int, int]
+) -> None:
+    seen: list[SourceSpec] = []
+
+    async def stage(self: PlayedStorage, source: SourceSpec, folder: Path, *_: Any) -> Mount:
+        seen.append(source)
+        return Mount(folder, source.target)
+
+    monkeypatch.setattr(PlayedStorage, "stage", stage)
+    task = a_task(InputSources=[an_input("/in/text", text="hi")])
+    await bench.work.stage(a_stage(task=task, partition=2, partition_count=count, shares=shares), nobody)
+    assert (seen[0].partition, seen[0].partitions) == told

@@ -94,6 +94,21 @@ def test_a_program_is_told_the_count_of_its_job_and_0_where_nodes_say_it(kind: s
     assert (told.partition_count, told.job_type) == (count, kind)
 
 
+@pytest.mark.row("6.1/s3-count")
+@pytest.mark.parametrize(
+    ("kind", "shares"), [("batch", None), ("service", None), ("ops", 2), ("daemon", None)]
+)  # None: as the count of partitions says, which is 0 for a daemon: everything for each
+def test_inputs_of_ops_are_dealt_out_among_the_nodes_that_are_its_targets(kind: str, shares: int | None) -> None:
+    task = {"Name": "main", "Engine": {"Type": "docker", "Params": {"Image": "a"}}}
+    spec, _ = parse_job({"Type": kind, "Tasks": [task]})
+    targets = {"n-7": 0, "n-3": 1} if kind in ("ops", "daemon") else None
+    job = a_job(type=kind, tasks=(a_task_plan("main", count=spec.count),), targets=targets)
+    private, _ = new_key()
+    text = SpecCache().put("j-1", 1, encode(spec))
+    told = order(an_execution(job=job), job, text, signer=TokenSigner(private), now=NOW, token=timedelta(hours=1))
+    assert told.shares == shares
+
+
 @pytest.mark.row("2.8/batch-end", "3.1/completed", "3.5/state-update")
 def test_a_batch_completes_once_each_of_its_partitions_has_and_not_before() -> None:
     cluster = Cluster(a_node("n-1"), a_node("n-2"))

@@ -153,14 +153,16 @@ class Stager:
     async def _stage_one(
         self, wanted: Stage, source: InputSource, folder: Path, reader: _Reader, notes: StagingNotes
     ) -> Mount:
+        order = wanted.order
+        shares = order.partition_count if order.shares is None else order.shares
         spec = SourceSpec(
             source.source.type,
             source.source.params,
             source.target,
             source.alias,
             owner_reads=reader.owner,
-            partition=wanted.order.partition,
-            partitions=wanted.order.partition_count,
+            partition=order.partition if shares > 1 else 0,
+            partitions=max(shares, 1),
         )
         storage = self._storages[source.source.type.casefold()]
         mount = await storage.stage(spec, folder, self._limits, reader)

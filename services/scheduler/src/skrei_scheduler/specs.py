@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from skrei_domain.job import JobSpec
 from skrei_domain.job_blobs import parse_reference
+from skrei_domain.job_kinds import Kind
 from skrei_domain.messages import RunOrder
 from skrei_domain.spec import TaskSpec, decode
 from skrei_kit.tokens import TokenSigner, UploadGrant
@@ -118,6 +119,7 @@ def order(
         traceparent=job.traceparent,
         owner=job.owner,
         services=services,
+        shares=len(job.targets) if job.kind is Kind.OPS else None,
     )
 
 

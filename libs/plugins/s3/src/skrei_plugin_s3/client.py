@@ -1,0 +1,361 @@
+"""The one module that knows aioboto3: credentials, addresses, regions, listings, and how a request is signed.
+
+Requests go out by our own wire: it judges where they lead, and fetching an object by aioboto3 takes three times the
+processor time of signing its request and reading the answer (docs/PERFORMANCE.md).
+"""
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import aioboto3
+import botocore
+from aiobotocore.awsrequest import AioAWSResponse
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import Loader
+
+from skrei_plugin_api.outbound import Outbound
+from skrei_plugin_api.storage import StageFailed, StageProblem
+from skrei_plugin_s3.failures import AMAZON, REDIRECTS, Asked, Cut, elsewhere, passes, refused
+from skrei_plugin_s3.params import S3Input, server
+from skrei_plugin_s3.settings import S3Settings
+from skrei_plugin_s3.wire import Wire, check
+
+REGION = "us-east-1"
+"""Where nobody says: Amazon's first, and what other servers call theirs."""
+MOST_CLIENTS = 16
+"""Servers and regions that are kept ready; each costs some two megabytes, and a tenth of a second to make."""
+PAGE_KEYS = 1000
+"""Of one page of a listing: S3 gives no more."""
+
+_PROBE = "k"
+"""The key that stands for all where the address of a bucket is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object of a listing, or the head of one. `modified` is in seconds since 1970."""
+
+    key: str
+    size: int
+    etag: str
+    modified: int
+    version: str = ""
+    checksum: str = ""
+    folder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some objects, and where the next ones begin; None after the last."""
+
+    objects: Sequence[Listed]
+    following: str | None
+
+
+class Client:
+    """One server as this node's credentials see it, in one region."""
+
+    def __init__(self, boto: Any, wire: Wire, credentials: Any, region: str) -> None:
+        self.wire = wire
+        self.region = region
+        self.anonymous = credentials is None
+        self.server = _server_of(boto)
+        self._boto = boto
+        self._credentials = credentials
+        self._addresses: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        boto.meta.events.register("before-send.s3", self._send)
+
+    def asked(self, wanted: S3Input, key: str = "", *, listing: bool = False) -> Asked:
+        """Return what errors say of a request."""
+        what = f"s3://{wanted.bucket}" if listing and not key else wanted.at(key)
+        where = self.server or AMAZON
+        return Asked(what, where, wanted.bucket, self.region, self.anonymous, listing, wanted.version)
+
+    async def head(self, wanted: S3Input) -> Listed:
+        """Return what is said of one object. Raises Cut, and StageFailed with the cause."""
+        asked = self.asked(wanted, wanted.key)
+        version = {"VersionId": wanted.version} if wanted.version else {}
+        checksum = {"ChecksumMode": "ENABLED"} if wanted.checksum else {}
+        call = self._boto.head_object(Bucket=wanted.bucket, Key=wanted.key, **version, **checksum)
+        try:
+            said = await self._answer(call, asked)
+        except StageFailed:
+            await self._cause(wanted, asked)  # the head of an object has no room for the reason
+            raise
+        return Listed(
+            key=wanted.key,
+            size=int(said["ContentLength"]),
+            etag=said.get("ETag", "").strip('"'),
+            modified=int(said["LastModified"].timestamp()) if "LastModified" in said else 0,
+            version=_version(said.get("VersionId")),
+            checksum=said.get("ChecksumSHA256", ""),
+            folder=str(said.get("ContentType", "")).startswith("application/x-directory"),
+        )
+
+    async def page(self, wanted: S3Input, prefix: str, after: str | None) -> Page:
+        """Return some objects whose keys begin with `prefix`, in the order of their keys. Raises as `head`."""
+        more = {"ContinuationToken": after} if after else {}
+        call = self._boto.list_objects_v2(Bucket=wanted.bucket, Prefix=prefix, MaxKeys=PAGE_KEYS, **more)
+        said = await self._answer(call, self.asked(wanted, prefix, listing=True))
+        objects = [
+            Listed(
+                each["Key"], int(each["Size"]), each.get("ETag", "").strip('"'), int(each["LastModified"].timestamp())
+            )
+            for each in said.get("Contents", ())
+        ]
+        return Page(objects, said.get("NextContinuationToken") if said.get("IsTruncated") else None)
+
+    async def signed(
+        self, bucket: str, key: str, version: str, headers: Mapping[str, str]
+    ) -> tuple[str, Mapping[str, str]]:
+        """Return address and headers of a request for the bytes of an object."""
+        base, region = await self._address(bucket)
+        url = base + quote(key, safe="/-_.~") + (f"?versionId={quote(version, safe='-_.~')}" if version else "")
+        if self._credentials is None:
+            return url, headers
+        request = AWSRequest("GET", url, headers=dict(headers))
+        request.context["client_config"] = self._boto.meta.config
+        S3SigV4Auth(await self._credentials.get_frozen_credentials(), "s3", region).add_auth(request)
+        return url, dict(request.headers)
+
+    async def _address(self, bucket: str) -> tuple[str, str]:
+        """Return what the addresses of a bucket's objects begin with, and the region that it is in."""
+        if bucket not in self._addresses:
+            url = await self._boto.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": _PROBE})
+            parts = urlsplit(url)
+            scope = parse_qs(parts.query).get("X-Amz-Credential", [""])[0].split("/")
+            region = scope[-3] if len(scope) > 3 else self.region
+            base = parts._replace(query="", fragment="").geturl().removesuffix(_PROBE)
+            self._addresses[bucket] = (base, region)
+            if len(self._addresses) > MOST_CLIENTS:
+                self._addresses.popitem(last=False)
+        return self._addresses[bucket]
+
+    async def _cause(self, wanted: S3Input, asked: Asked) -> None:
+        """Ask for one byte of what was refused, and raise what is said then."""
+        url, headers = await self.signed(wanted.bucket, wanted.key, wanted.version, {"Range": "bytes=0-0"})
+        async with self.wire.request("GET", url, headers) as response:
+            await check(response, asked)
+
+    async def _answer(self, call: Any, asked: Asked) -> dict[str, Any]:
+        try:
+            said: dict[str, Any] = await call
+            return said
+        except ClientError as error:
+            told, answer = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+            status, code = int(answer.get("HTTPStatusCode", 0)), str(told.get("Code", ""))
+            code = "" if code.isdecimal() else code  # what an answer without a body is called
+            if passes(status, code):
+                raise Cut(f"the server answers {status} {code}".rstrip()) from error
+            region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region") or told.get("Region") or ""
+            raise refused(asked, status, code, region) from error
+        except BotoCoreError as error:
+            raise _unusable(error) from error
+
+    async def _send(self, request: Any, **_: Any) -> Any:
+        """Send what aioboto3 prepared, by our wire."""
+        headers = {
+            name: each.decode() if isinstance(each, bytes) else str(each) for name, each in request.headers.items()
+        }
+        async with self.wire.request(request.method, request.url, headers) as response:
+            if self.server and response.status in REDIRECTS:
+                # Only Amazon knows another place of a bucket; of others the library asks without end.
+                raise elsewhere(self.server, response.status)
+            body = _Body(await response.read())
+        told = {name.lower(): value for name, value in response.headers.items()}
+        return AioAWSResponse(request.url, response.status, told, body)
+
+
+class _Body:
+    """An answer that has come, as aioboto3 reads one."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self) -> bytes:
+        return self._data
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """What AWS's own settings say of one profile: `core` has credentials and settings, `boto` makes clients of it."""
+
+    core: AioSession
+    boto: Any
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A client that is ready, or being made, and how many use it."""
+
+    stack: AsyncExitStack
+    made: "asyncio.Task[Client]"
+    users: int = 0
+
+
+class Clients:
+    """The clients of one node, made when they are wanted."""
+
+    def __init__(self, settings: S3Settings, rules: Outbound) -> None:
+        self._settings = settings
+        self._rules = rules
+        self._accounts: dict[str, asyncio.Task[_Account]] = {}
+        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+
+    @asynccontextmanager
+    async def open(self, wanted: S3Input) -> AsyncIterator[Client]:
+        """Yield the client of the server and region that an input names. Raises StageFailed."""
+        key = (server(wanted.endpoint), wanted.region)
+        kept = self._kept.get(key)
+        if kept is None:
+            stack = AsyncExitStack()
+            kept = _Kept(stack, asyncio.ensure_future(self._make(wanted, stack)))
+            self._kept[key] = kept
+        self._kept.move_to_end(key)
+        kept.users += 1
+        try:
+            yield await asyncio.shield(kept.made)
+        finally:
+            kept.users -= 1
+            if _failed(kept.made) and self._kept.get(key) is kept:
+                del self._kept[key]
+                await _end(kept)
+            await self._trim()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        kept, self._kept = self._kept, OrderedDict()
+        for each in kept.values():
+            await _end(each)
+        for account in self._accounts.values():
+            account.cancel()
+        self._accounts = {}
+
+    async def _trim(self) -> None:
+        while len(self._kept) > MOST_CLIENTS:
+            idle = next((key for key, each in self._kept.items() if not each.users), None)
+            if idle is None:
+                return
+            await _end(self._kept.pop(idle))
+
+    async def _make(self, wanted: S3Input, stack: AsyncExitStack) -> Client:
+        try:
+            return await self._made(wanted, stack)
+        except BotoCoreError as error:
+            raise _unusable(error) from error
+
+    async def _made(self, wanted: S3Input, stack: AsyncExitStack) -> Client:
+        endpoint = wanted.endpoint
+        account, owned = await self._account_for(endpoint)
+        credentials = await account.core.get_credentials()
+        if credentials is None:
+            self._accounts.clear()  # they may be there when the next one asks
+        if credentials is None and not self._settings.anonymous:
+            raise StageFailed(
+                StageProblem.DENIED,
+                "this node has no credentials for S3",
+                hint="its owner sets AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or s3_anonymous=true",
+            )
+        region = wanted.region or account.core.get_config_variable("region") or REGION
+        wire = Wire(None if owned or not endpoint else self._rules, account.core.get_config_variable("ca_bundle") or "")
+        stack.push_async_callback(wire.close)
+        config = AioConfig(
+            signature_version=botocore.UNSIGNED if credentials is None else "s3v4",
+            retries={"total_max_attempts": 1},  # tried again by our own rules
+            proxies={},  # the wire knows
+        )
+        boto = await stack.enter_async_context(
+            account.boto.client("s3", endpoint_url=endpoint or None, region_name=region, config=config)
+        )
+        return Client(boto, wire, credentials, region)
+
+    async def _account_for(self, endpoint: str) -> tuple[_Account, bool]:
+        """Return what has the credentials for a server, and whether the node's owner named that server."""
+        if endpoint:
+            for profile in ("", *self._settings.profiles):
+                account = await self._account(profile)
+                if server(endpoint) in _endpoints(account.core):
+                    return account, True
+        return await self._account(""), False
+
+    async def _account(self, profile: str) -> _Account:
+        if profile not in self._accounts or _failed(self._accounts[profile]):
+            work = asyncio.to_thread(_load, profile, self._settings.instance_role)
+            self._accounts[profile] = asyncio.ensure_future(work)
+        return await asyncio.shield(self._accounts[profile])
+
+
+def _load(profile: str, instance_role: bool) -> _Account:
+    """Return an account, its data read, which takes a while: in a thread, that is. Raises BotoCoreError."""
+    session = AioSession(profile=profile or None)
+    chain = session.get_component("credential_provider")
+    if not instance_role:
+        for name in ("container-role", "iam-role"):
+            chain.remove(name)
+    session.register_component("data_loader", _data())
+    return _Account(session, aioboto3.Session(botocore_session=session))
+
+
+@cache
+def _data() -> Loader:
+    """Return the library's descriptions of S3, read once: some megabytes of JSON."""
+    loader = Loader()
+    for kind in ("service-2", "endpoint-rule-set-1", "paginators-1"):
+        loader.load_service_model("s3", kind)
+    for name in ("endpoints", "partitions", "sdk-default-configuration"):
+        loader.load_data(name)
+    return loader
+
+
+def _endpoints(session: AioSession) -> set[str]:
+    """Return the servers that the owner of the node named for a profile."""
+    whole = session.full_config
+    profile = whole.get("profiles", {}).get(session.profile or "default", {})
+    services = whole.get("services", {}).get(profile.get("services", ""), {})
+    named = [profile.get("endpoint_url"), services.get("s3", {}).get("endpoint_url")]
+    if session.profile is None:
+        named += [os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")]
+    return {server(each) for each in named if each}
+
+
+def _server_of(boto: Any) -> str:
+    """Return the server that a client speaks to; empty for Amazon's."""
+    url = str(boto.meta.endpoint_url)
+    host = urlsplit(url).hostname or ""
+    return "" if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else server(url)
+
+
+def _version(said: object) -> str:
+    """Return a version that can be asked for; objects from before a bucket had versions are called `null`."""
+    return said if isinstance(said, str) and said != "null" else ""
+
+
+def _unusable(error: BotoCoreError) -> StageFailed:
+    """Return what the library says of its settings or of a request that it does not send."""
+    return StageFailed(
+        StageProblem.INVALID,
+        f"this node cannot ask for it: {str(error)[:500]}",
+        hint="look at Bucket, Region and Endpoint; the node's owner at AWS_PROFILE and the files in ~/.aws",
+    )
+
+
+def _failed(task: "asyncio.Task[Any]") -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+async def _end(kept: _Kept) -> None:
+    if not kept.made.done():
+        kept.made.cancel()
+        await asyncio.wait([kept.made])
+    await kept.stack.aclose()
