@@ -41,8 +41,12 @@ def compile_job(
     attempts: Mapping[Unit, int] | None = None,
     refused_by: Mapping[Unit, frozenset[str]] | None = None,
     won_at: Mapping[str, datetime] | None = None,
+    tasks: tuple[TaskPlan, ...] | None = None,
 ) -> JobRow:
-    """Return the planner's row of a job: its spec's requirements beside what its row in the record says."""
+    """Return the planner's row of a job: its spec's requirements beside what its row in the record says.
+
+    `tasks`: what `plans` returned of the same spec and submitter, for those who have it already.
+    """
     owner = submitter == OWNER
     kind = KINDS.get(spec.type.lower(), Kind.BATCH)
     timeouts = [] if kind is Kind.DAEMON else [task.timeouts for task in spec.tasks]
@@ -58,7 +62,7 @@ def compile_job(
         state=state,
         created_at=created_at,
         asked_at=asked_at,
-        tasks=tuple(_task(spec, task, owner=owner, kind=kind) for task in spec.tasks),
+        tasks=plans(spec, submitter) if tasks is None else tasks,
         offline=Offline(
             wait=timedelta(seconds=spec.offline.wait),
             replace=spec.offline.replace,
@@ -87,6 +91,12 @@ def compile_job(
         refused_by=dict(refused_by or {}),
         won_at=dict(won_at or {}),
     )
+
+
+def plans(spec: JobSpec, submitter: str) -> tuple[TaskPlan, ...]:
+    """Return a job's tasks as the planner sees them."""
+    owner, kind = submitter == OWNER, KINDS.get(spec.type.lower(), Kind.BATCH)
+    return tuple(_task(spec, task, owner=owner, kind=kind) for task in spec.tasks)
 
 
 def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requirement:

@@ -133,11 +133,11 @@ class LeaderRecord:
             async with self._pool.reads.acquire() as connection:
                 return await takeover.load(connection)
 
-    async def due(self, limit: int) -> list[Evaluation]:
-        """Return evaluations that are due, oldest first, each with its job as it is now."""
+    async def due(self, limit: int, but: Collection[str] = ()) -> list[Evaluation]:
+        """Return evaluations that are due, `but` those, oldest first, each with its job as it is now."""
         with self._or_lost():
             async with self._pool.reads.acquire() as connection:
-                return await work.due(connection, limit)
+                return await work.due(connection, limit, but)
 
     async def node_intents(self, limit: int) -> list[NodeIntent]:
         """Return what is wanted of nodes and not carried out."""

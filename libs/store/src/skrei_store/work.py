@@ -25,14 +25,14 @@ HANDED_OVER = 500
 """Results in one command to the publisher: well below the 512 KiB of a message."""
 
 
-async def due(connection: Connection, limit: int) -> list[Evaluation]:
-    """Return evaluations that are due, oldest first, each with its job as it is now."""
+async def due(connection: Connection, limit: int, but: Collection[str] = ()) -> list[Evaluation]:
+    """Return evaluations that are due, `but` those, oldest first, each with its job as it is now."""
     rows = await connection.fetch(
         f"""
         SELECT e.id AS evaluation_id, e.trigger, e.comment, e.version AS about, j.*
         FROM (
             SELECT id, job_id, trigger, comment, version, run_after FROM evaluations
-            WHERE run_after <= now() ORDER BY run_after, id LIMIT $1
+            WHERE run_after <= now() AND id <> ALL ($2::text[]) ORDER BY run_after, id LIMIT $1
         ) AS e
         CROSS JOIN LATERAL (
             SELECT id, namespace, name, generation, version, state, created_at, asked_at, {ROLLOUT_COLUMNS},
@@ -42,6 +42,7 @@ async def due(connection: Connection, limit: int) -> list[Evaluation]:
         ORDER BY e.run_after, e.id
         """,
         limit,
+        list(but),
     )
     texts = await specs(connection, {(row["id"], row["version"]) for row in rows})
     found: list[Evaluation] = []

@@ -143,5 +143,6 @@ class Arrivals:
             submitter=hinted.submitter,
             good_version=hinted.good_version,
             anew=hinted.anew,
+            tasks=spec.plans(hinted.submitter),
         )
         return Evaluation(hinted.evaluation_id, hinted.job_id, hinted.trigger, job)

@@ -162,6 +162,10 @@ class Core:
         """How many evaluations wait for a plan."""
         return len(self._planning)
 
+    def at_hand(self, most: int) -> list[str]:
+        """Return the evaluations (their ids) that wait for a plan or are in the one under way, at most about so many."""
+        return self._planning.at_hand(most)
+
     def on_tick(self, now: float) -> list[Outgoing]:
         """Once a second: notice silence and unanswered offers, repeat commands that stayed unseen."""
         self._silence.tick(now)

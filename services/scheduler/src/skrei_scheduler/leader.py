@@ -39,6 +39,7 @@ from skrei_store.leader import LeaderRecord
 log = get_logger()
 
 DUE_PAGE = 256  # evaluations read at once: one plan's worth
+AT_HAND = 2_000  # waiting evaluations that are not read once more: 80 KB of ids; of a longer line some come twice
 BUSY_COMMITS = 4  # so many that each left something waiting: a lone job's never do
 BUSY_BACKLOG = 4  # so much company in the last commit means load
 FULL_BACKLOG = 256  # so much waiting fills a commit: no reason to linger
@@ -251,11 +252,14 @@ class Leader:
             await self._clock.sleep(timedelta(seconds=self._settings.linger_seconds))
 
     async def _due(self) -> None:
-        """Read due evaluations when told to; a full page is followed by the next once it is planned."""
+        """Read due evaluations when told to; a full page is followed by the next once it is planned.
+
+        What is at hand is left out: its hint brought it, and reading and planning it once more would change nothing.
+        """
         while True:
             await self._read_due.wait()
             self._read_due.clear()
-            found = await self._record.due(DUE_PAGE)
+            found = await self._record.due(DUE_PAGE, self._core.at_hand(AT_HAND))
             missing = {
                 (e.job.id, e.job.version) for e in found if e.job and not self._specs.get(e.job.id, e.job.version)
             }

@@ -31,6 +31,7 @@ class Planning:
         self._lead = lead
         self._hold_after = hold_after
         self._evaluations: dict[str, Evaluation] = {}  # by id, or by job for a wake-up
+        self._planned: frozenset[str] = frozenset()  # those in the plan under way
         self._swept = now
         self._hopeless: HopelessRound | None = None
         self._look_for_hopeless = False
@@ -38,6 +39,11 @@ class Planning:
 
     def __len__(self) -> int:
         return len(self._evaluations)
+
+    def at_hand(self, most: int) -> list[str]:
+        """Return the ids of what is in the plan under way and of the first `most` that wait for one."""
+        waiting = (each.id for each in itertools.islice(self._evaluations.values(), most) if each.id)
+        return [*self._planned, *waiting]
 
     def take(self, evaluations: Iterable[Evaluation]) -> None:
         """Evaluations that are due; a repeat replaces the older one."""
@@ -94,12 +100,14 @@ class Planning:
         plan = schedule(lead.view, chosen, wall, seed, lead.ids, keep=lead.keep, hold_after=self._hold_after)
         ids = frozenset(evaluation.id for evaluation in chosen if evaluation.id)
         rows: list[Locked] = []
+        self._planned = ids
 
         def decide(locked: Locked) -> Changes:
             rows.append(locked)
             return plan.decide(locked)
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
+            self._planned = frozenset()
             out = lead.advance(changes, now)
             lead.view.heed(rows[-1])
             if plan.held_for and plan.held_for not in lead.view.waiting:

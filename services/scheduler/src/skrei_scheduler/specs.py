@@ -5,7 +5,7 @@ The leader holds compact requirements, not specs; this cache is bounded, and wha
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from skrei_domain.job import JobSpec
@@ -14,7 +14,8 @@ from skrei_domain.job_kinds import Kind
 from skrei_domain.messages import RunOrder
 from skrei_domain.spec import TaskSpec, decode
 from skrei_kit.tokens import TokenSigner, UploadGrant
-from skrei_scheduling.rows import ExecutionRow, JobRow
+from skrei_scheduling.compile import OWNER, plans
+from skrei_scheduling.rows import ExecutionRow, JobRow, TaskPlan
 
 CACHE_BYTES = 32 * 1024 * 1024  # of spec text: 500 of the largest, or some ten thousand usual ones
 ONE_RESTART = 1  # starts again on the node that a crash of its agent interrupted
@@ -38,6 +39,14 @@ class Spec:
     parsed: JobSpec
     tasks: dict[str, TaskText]
     size: int
+    _plans: dict[bool, tuple[TaskPlan, ...]] = field(default_factory=dict, compare=False)
+
+    def plans(self, submitter: str) -> tuple[TaskPlan, ...]:
+        """Return its tasks as the planner sees them; worked out once, for all the jobs of a burst."""
+        found = self._plans.get(submitter == OWNER)
+        if found is None:
+            found = self._plans[submitter == OWNER] = plans(self.parsed, submitter)
+        return found
 
 
 class SpecCache:
