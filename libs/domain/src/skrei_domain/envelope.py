@@ -1,5 +1,6 @@
 """The envelope of every message: CloudEvents 1.0, structured mode, with `traceparent` (W3C Trace Context)."""
 
+from json.encoder import encode_basestring as _quote
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -44,10 +45,3 @@ def unwrap(model: type[T], payload: bytes) -> T:
 
 _ENVELOPES: dict[type[BaseModel], Any] = {}
 """Envelopes by what they hold: pydantic forgets a model that nobody keeps, and makes it again for every message."""
-
-
-def _quote(text: str) -> str:
-    return '"' + text.translate(_ESCAPES) + '"'
-
-
-_ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\"} | {code: f"\\u{code:04x}" for code in range(32)}

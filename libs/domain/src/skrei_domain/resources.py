@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil, floor
 
 from pydantic import BaseModel, ConfigDict
@@ -47,6 +48,9 @@ class Resources(BaseModel):
         return (self.cpu_milli, self.memory_bytes, self.disk_bytes, self.gpu)
 
 
+KEPT_AMOUNTS = 512
+"""Texts whose amount is kept: people write few different ones, and API, planner and node each read every job's."""
+
 _NUMBER = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _CPU = re.compile(_NUMBER + r"(?:e([+-]?[0-9]{1,3})|([numk]?))")
 _CPU_POWERS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3}
@@ -61,6 +65,7 @@ _UNITS: dict[str, int] = {"": 1, "b": 1} | {
 }
 
 
+@lru_cache(KEPT_AMOUNTS)
 def parse_cpu(text: str) -> int:
     """Return thousandths of a core from a Kubernetes quantity (`500m`, `2`, `1.5`); finer than a thousandth rounds up.
 
@@ -76,6 +81,7 @@ def parse_cpu(text: str) -> int:
     return ceil(cores * scale if power >= 0 else cores / scale)
 
 
+@lru_cache(KEPT_AMOUNTS)
 def parse_bytes(text: str) -> int:
     """Return bytes from `512Mb` (10⁶), `1GiB` or `1Gi` (2³⁰), or plain digits (`1,024`); letters in any case.
 

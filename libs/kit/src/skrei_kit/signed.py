@@ -19,7 +19,7 @@ class NotSigned(Exception):
 
 def sign(claims: Mapping[str, object], key: SigningKey) -> str:
     """Return a token that says `claims`."""
-    text = b".".join((_HEADER, _encode(json.dumps(claims, separators=(",", ":")).encode())))
+    text = b".".join((_HEADER, _encode(_compact(claims).encode())))
     return b".".join((text, _encode(key.sign(text).signature))).decode("ascii")
 
 
@@ -46,4 +46,5 @@ def _decode(text: bytes) -> bytes:
     return base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 _HEADER = _encode(b'{"alg":"EdDSA","typ":"JWT"}')

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from skrei_domain.evolving import replace
 from skrei_domain.ids import IdSource
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import JobState

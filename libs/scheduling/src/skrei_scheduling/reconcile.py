@@ -1,10 +1,11 @@
 """What a job wants against what there is: which executions to stop, which units to place, whether it has failed."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from skrei_domain.durations import duration
+from skrei_domain.evolving import replace
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduling import rollout, targets, texts

@@ -5,11 +5,12 @@ decisions need.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from skrei_domain.constraints import Constraint
+from skrei_domain.evolving import replace
 from skrei_domain.job_depends import Dependency
 from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, NodeAction, Want

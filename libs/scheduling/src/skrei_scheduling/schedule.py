@@ -6,9 +6,9 @@ one of them is promised is taken from the next one's room.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from skrei_domain.evolving import replace
 from skrei_domain.ids import IdSource
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState, JobState, Want

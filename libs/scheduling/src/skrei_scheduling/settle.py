@@ -5,9 +5,9 @@ Called inside the commit of the facts, under the job's lock. A fact is never ref
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from skrei_domain.errors import InvalidTransition
+from skrei_domain.evolving import replace
 from skrei_domain.ids import IdSource
 from skrei_domain.lifecycle import ORDER, ExecutionState, advance
 from skrei_domain.messages import ExecutionObserved, Problem, ResultRef, Step

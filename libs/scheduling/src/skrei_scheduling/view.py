@@ -8,8 +8,9 @@ never what the cluster holds.
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from typing import Any
 
+from skrei_domain.evolving import replace
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_scheduling.changes import Changes, EvaluationNew, JobChange, Locked
@@ -342,12 +343,15 @@ class ClusterView:
         job = self.jobs.get(change.id)
         if job is None:
             return
+        moved: dict[str, Any] = {} if change.state is None else {"state": change.state}
         if change.won:
-            job = replace(job, won=job.won.union(change.won))
+            moved["won"] = job.won.union(change.won)
             for unit in change.won:
                 self._open.get(change.id, {}).pop(unit, None)
-            if job.ordered:
-                job = self._free(job, change)
+        if moved:
+            job = replace(job, **moved)
+        if change.won and job.ordered:
+            job = self._free(job, change)
         if change.failed:
             job = replace(job, failed={**job.failed, **dict(change.failed)})
             for unit, _ in change.failed:
@@ -356,8 +360,6 @@ class ClusterView:
             job = replace(job, targets={**job.targets, **dict(change.targets)})
             self._open.pop(change.id, None)
         job = _rolled(job, change)
-        if change.state is not None:
-            job = replace(job, state=change.state)
         self.jobs[change.id] = job
         if job.state.is_terminal:
             self._drop_if_done(change.id)

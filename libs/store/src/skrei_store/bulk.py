@@ -28,13 +28,15 @@ Rows: TypeAlias = Sequence[tuple[Any, ...]]
 class Part:
     """What is done with the rows of one kind. In `sql`, `{new}` is the rows as a table, `{ids}` their first column.
 
-    `counted`: exactly as many rows must be changed as were given. `after`: parts whose effect it must see.
+    `counted`: exactly as many rows must be changed as were given. `light`: a row is never more than some kilobytes, so
+    that nobody counts its bytes. `after`: parts whose effect it must see.
     """
 
     name: str
     columns: tuple[str, ...]  # "name type"
     sql: str
     counted: bool = False
+    light: bool = False
     after: frozenset[str] = frozenset()
 
     def text(self, first: int, *, at: str = AT, only_if: str = "") -> str:
@@ -67,7 +69,7 @@ async def write(connection: Connection, at: datetime, work: Sequence[tuple[Part,
     Runs inside the caller's transaction; `at` is the time that all of it happened.
     """
     for group in _in_order([(part, rows) for part, rows in work if rows]):
-        slices = [(part, list(cut(rows))) for part, rows in group]
+        slices = [(part, list(cut(rows, light=part.light))) for part, rows in group]
         for index in range(max(len(cut) for _, cut in slices)):
             await _one(connection, at, [(part, cut[index]) for part, cut in slices if index < len(cut)])
 
@@ -87,7 +89,7 @@ def parameters_of(work: Sequence[tuple[Part, Rows]]) -> list[tuple[Any, ...]]:
 def in_one(work: Sequence[tuple[Part, Rows]]) -> list[tuple[Part, Rows]] | None:
     """Return the parts that have rows, where one statement can do them all; None where it takes several."""
     groups = list(_in_order([(part, rows) for part, rows in work if rows]))
-    if len(groups) != 1 or any(len(list(cut(rows))) > 1 for _, rows in groups[0]):
+    if len(groups) != 1 or any(len(list(cut(rows, light=part.light))) > 1 for part, rows in groups[0]):
         return None
     return groups[0]
 
@@ -119,11 +121,14 @@ def _in_order(work: list[tuple[Part, Rows]]) -> Iterator[list[tuple[Part, Rows]]
         yield group
 
 
-def cut(rows: Rows) -> Iterator[Rows]:
-    """Yield slices within the limits."""
+def cut(rows: Rows, *, light: bool = False) -> Iterator[Rows]:
+    """Yield slices within the limits; of `light` rows bytes are not counted."""
     begin = size = 0
+    if len(rows) == 1 or (light and len(rows) <= BULK_ROWS):
+        yield rows
+        return
     for index, row in enumerate(rows):
-        weight = sum(len(value) for value in row if isinstance(value, (bytes, str)))
+        weight = 0 if light else sum(len(value) for value in row if isinstance(value, (bytes, str)))
         if index > begin and (index - begin >= BULK_ROWS or size + weight > BULK_BYTES):
             yield rows[begin:index]
             begin, size = index, 0

@@ -1,13 +1,12 @@
 """What a commit of the leader writes of executions: those it placed, and those that moved."""
 
-import json
 from collections.abc import Sequence
 
 from skrei_domain.messages import DataRead, PortObserved, RunOutput, Step
 from skrei_scheduling.changes import ExecutionChange, Observed
 from skrei_scheduling.rows import ExecutionRow
 from skrei_store.bulk import Part
-from skrei_store.values import storable
+from skrei_store.values import compact, storable
 
 EXECUTIONS = Part(
     "executions_changed",
@@ -93,6 +92,7 @@ EXECUTIONS_NEW = Part(
         "ports text",
     ),
     "INSERT INTO executions ({names}, created_at, modified_at) SELECT new.*, {at}, {at} FROM {new}",
+    light=True,
     # One execution may step in for a unit in the commit in which the one before it stepped out.
     after=frozenset({"executions_changed"}),
 )
@@ -144,7 +144,7 @@ def _output(output: RunOutput) -> tuple[object, ...]:
 
 
 def _ports(ports: Sequence[PortObserved] | None) -> str | None:
-    return json.dumps([port.model_dump() for port in ports], separators=(",", ":")) if ports else None
+    return compact([port.model_dump() for port in ports]) if ports else None
 
 
 def _data(data: DataRead) -> str:
@@ -152,10 +152,7 @@ def _data(data: DataRead) -> str:
 
 
 def _steps(steps: Sequence[Step]) -> str:
-    return json.dumps(
-        [{"state": step.state.value, "at": step.at.isoformat(), "start": step.start} for step in steps],
-        separators=(",", ":"),
-    )
+    return compact([{"state": step.state.value, "at": step.at.isoformat(), "start": step.start} for step in steps])
 
 
 def new_execution_row(row: ExecutionRow) -> tuple[object, ...]:

@@ -30,6 +30,7 @@ JOBS = Part(
     FROM {new} WHERE j.id = new.id AND j.id = ANY ({ids})
     """,
     counted=True,
+    light=True,
 )
 
 HISTORY = Part(
@@ -45,6 +46,7 @@ HISTORY = Part(
         "node_time timestamptz",
     ),
     "INSERT INTO history ({names}, at) SELECT new.*, {at} FROM {new}",
+    light=True,
 )
 
 EVALUATIONS_NEW = Part(
@@ -54,9 +56,12 @@ EVALUATIONS_NEW = Part(
     INSERT INTO evaluations (id, job_id, namespace, trigger, comment, run_after, version)
     SELECT id, job_id, namespace, trigger, comment, {at} + make_interval(secs => delay), version FROM {new}
     """,
+    light=True,
 )
 
-EVALUATIONS_DONE = Part("evaluations_answered", ("id text",), "DELETE FROM evaluations WHERE id = ANY ({ids})")
+EVALUATIONS_DONE = Part(
+    "evaluations_answered", ("id text",), "DELETE FROM evaluations WHERE id = ANY ({ids})", light=True
+)
 
 
 def job_row(job: JobChange) -> tuple[object, ...]:

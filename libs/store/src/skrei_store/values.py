@@ -28,6 +28,10 @@ NODE_COLUMNS = (
 """What `node_row` needs."""
 
 
+compact = json.JSONEncoder(separators=(",", ":")).encode
+"""JSON without spaces, in ASCII; `json.dumps` makes an encoder anew for each text where it is told how to write."""
+
+
 def storable(text: str) -> str:
     """Return `text` as the record can hold it: programs print NULs and broken characters, and neither may stop us."""
     if text.isascii():
@@ -37,7 +41,7 @@ def storable(text: str) -> str:
 
 def dump(values: Mapping[str, str]) -> str:
     """Return JSON in plain ASCII: whatever stands in it, a text column holds it."""
-    return json.dumps(dict(values), separators=(",", ":")) if values else "{}"
+    return compact(dict(values)) if values else "{}"
 
 
 def dump_labels(labels: Mapping[str, str]) -> str:
@@ -49,9 +53,7 @@ def dump_gone(gone: tuple[Gone, ...]) -> str:
     """Return what a node lost as JSON in plain ASCII."""
     if not gone:
         return "[]"
-    return json.dumps(
-        [[each.kind, each.name, each.value, each.amount, each.at.isoformat()] for each in gone], separators=(",", ":")
-    )
+    return compact([[each.kind, each.name, each.value, each.amount, each.at.isoformat()] for each in gone])
 
 
 def read_gone(text: str) -> tuple[Gone, ...]:

@@ -163,7 +163,7 @@ class Core:
         return len(self._planning)
 
     def at_hand(self, most: int) -> list[str]:
-        """Return the evaluations (their ids) that wait for a plan or are in the one under way, at most about so many."""
+        """Return the evaluations (their ids) that wait for a plan or are in the one under way; of the first `most`."""
         return self._planning.at_hand(most)
 
     def on_tick(self, now: float) -> list[Outgoing]:

@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
+from skrei_domain.evolving import replace
 from skrei_domain.messages import Confirm, ExecutionObserved, NodeChanged
 from skrei_domain.sync import NodeLog
 from skrei_domain.sync.received import AnyBatch, ReadFact, Unreadable

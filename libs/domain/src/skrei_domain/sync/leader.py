@@ -5,8 +5,9 @@ may be lost at any time: a new leader asks every node to say hello.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from skrei_domain.evolving import replace
 from skrei_domain.messages import (
     PROTOCOL,
     Confirm,

@@ -4,9 +4,9 @@ Every method returns acts in order. A `Write` must be durable before the acts af
 the only duty of the shell, and all that the promises at a crash rest on.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from skrei_domain.evolving import replace
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import (
     CommandBatch,
