@@ -166,9 +166,10 @@ async def test_submissions_and_stops_are_told_in_the_feed(api: Api) -> None:
     await api.deps.bus.subscribe(subjects.ALL_FEED, take)
     await api.deps.bus.flush()
     job_id = await api.submit(Namespace="team")
-    await api.http.delete(f"{JOBS}/{job_id}")
     async with asyncio.timeout(SECONDS):
-        told = [await heard.get() for _ in range(2)]
+        told = [await heard.get()]
+        await api.http.delete(f"{JOBS}/{job_id}")
+        told.append(await heard.get())
     assert [(each.namespace, each.kind, each.jobs) for each in told] == [
         ("team", "job", ((job_id, 1),)),
         ("team", "job", ((job_id, 3),)),

@@ -48,8 +48,6 @@ class Quiet:
 
     async def send(self, _: object) -> None: ...
 
-    async def feed(self, _: object) -> None: ...
-
 
 @pytest.mark.parametrize("holds", [True, False], ids=["as believed", "the long way"])
 async def test_a_commit_never_sets_the_clock_back_by_the_time_that_it_took(holds: bool) -> None:

@@ -1,7 +1,7 @@
-"""The feed: after each commit, which jobs have new history and how far it goes, for whoever listens.
+"""The feed: after commits, which jobs have new history and how far it goes, for whoever listens.
 
-A message is one commit's changes of one namespace and kind; it carries no more than (job, number of the last row), so
-that a listener sees a gap, and reads the record for the rest. Nothing depends on a message: the record is the truth.
+A message is what some commits changed of one namespace and kind; it carries no more than (job, number of the last row),
+so that a listener sees a gap, and reads the record for the rest. Nothing depends on a message: the record is the truth.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ class Change(NamedTuple):
 
 
 class FeedBatch(Message):
-    """The jobs of a namespace that changed in one commit, each with the number of its last row of this kind."""
+    """Jobs of a namespace that changed since the last message, each with the number of its last row of this kind."""
 
     type: Literal["skrei.feed.v1"] = "skrei.feed.v1"
     namespace: str
@@ -37,7 +37,7 @@ class FeedBatch(Message):
 
 
 def batches(changes: Iterable[Change]) -> Iterator[FeedBatch]:
-    """Yield the messages of one commit: by namespace and kind, each job once with its highest number."""
+    """Yield the messages of these changes: by namespace and kind, each job once with its highest number."""
     sorted_out: dict[tuple[str, str], dict[str, int]] = {}
     for namespace, kind, job_id, seq in changes:
         jobs = sorted_out.setdefault((namespace, kind), {})
@@ -49,7 +49,7 @@ def batches(changes: Iterable[Change]) -> Iterator[FeedBatch]:
 
 
 def messages(changes: Iterable[Change], *, source: str) -> Iterator[tuple[str, bytes]]:
-    """Yield (subject, payload) of what is told of one commit."""
+    """Yield (subject, payload) of what is told of these changes."""
     for batch in batches(changes):
         job_id, seq = batch.jobs[0]
         identity = f"{job_id}-{seq}-{batch.kind}"

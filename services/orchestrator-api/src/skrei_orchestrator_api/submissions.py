@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from skrei_domain import ids, subjects
 from skrei_domain.envelope import wrap
-from skrei_domain.feed import JOB, Change, messages
+from skrei_domain.feed import JOB, Change
 from skrei_domain.messages import EvaluationHint, HintedEvaluation
 from skrei_kit.bus import Bus, BusUnavailable
+from skrei_kit.feed_post import FeedPost
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api.group_commit import GroupCommit
 from skrei_orchestrator_api.origin import with_origin
@@ -36,6 +37,7 @@ class Submissions:
         self._bus = bus
         self._hint_bytes = settings.hint_bytes
         self._hints: set[asyncio.Task[None]] = set()
+        self._feed = FeedPost.on(bus, SOURCE)
         self._group: GroupCommit[Submission, Submitted] = GroupCommit(
             record.submit_many,
             batch_items=settings.batch_items,
@@ -46,9 +48,17 @@ class Submissions:
 
     async def run(self) -> None:
         """Commit what comes, until cancelled."""
+        telling = asyncio.create_task(self._feed.run(), name="feed")
+        storing = asyncio.create_task(self._group.run(), name="group commit")
         try:
-            await self._group.run()
+            await asyncio.wait({telling, storing}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (telling, storing):
+                if task.done():
+                    task.result()  # raises what ended it; neither should have ended at all
         finally:
+            for task in (storing, telling):
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
             await asyncio.gather(*self._hints, return_exceptions=True)
 
     async def submit(
@@ -100,7 +110,7 @@ class Submissions:
         if evaluation is None:
             return ""
         log.info("job_ended", job_id=job.id, state="Stopped", reason=reason)
-        self._hint([evaluation])
+        self._hint([evaluation], ended=True)
         return evaluation.evaluation_id
 
     async def rerun(
@@ -140,19 +150,18 @@ class Submissions:
         """Tell the scheduler that the record holds something new for it."""
         self._send(EvaluationHint(), ids.new_evaluation_id())
 
-    def _hint(self, evaluations: Sequence[HintedEvaluation]) -> None:
-        """Tell the scheduler to look now; nobody waits for it, and its own sweep covers the loss of a hint."""
+    def _hint(self, evaluations: Sequence[HintedEvaluation], *, ended: bool = False) -> None:
+        """Tell the scheduler to look now; nobody waits for it, and its own sweep covers the loss of a hint.
+
+        `ended`: these jobs have ended by it, so that whoever listens waits for no more.
+        """
         if not evaluations:
             return
         size = sum(len(evaluation.spec_json) + 512 for evaluation in evaluations)
         hint = EvaluationHint(evaluations=tuple(evaluations) if size <= self._hint_bytes else ())
         self._send(hint, evaluations[0].evaluation_id)
-        self._tell([Change(each.namespace, JOB, each.job_id, each.history_seq) for each in evaluations])
-
-    def _tell(self, changes: Sequence[Change]) -> None:
-        """Tell whoever listens which jobs have new history."""
-        for subject, payload in messages(changes, source=SOURCE):
-            self._later(subject, payload)
+        told = [Change(each.namespace, JOB, each.job_id, each.history_seq) for each in evaluations]
+        self._feed.add(told, at_once=ended)
 
     def _send(self, hint: EvaluationHint, id_: str) -> None:
         self._later(subjects.HINT_EVALUATION, wrap(hint, type_=hint.type, source=SOURCE, id_=id_))

@@ -17,6 +17,7 @@ from skrei_domain.ids import new_evaluation_id, new_id
 from skrei_domain.lifecycle import Membership
 from skrei_kit import topology
 from skrei_kit.bus import Bus, BusUnavailable, StreamReader
+from skrei_kit.feed_post import FeedPost
 from skrei_kit.observability import get_logger
 from skrei_kit.supervisor import every, run_until_stopped
 from skrei_kit.tokens import TokenSigner
@@ -25,7 +26,7 @@ from skrei_scheduler.core import Core
 from skrei_scheduler.departures import Departures
 from skrei_scheduler.receipts import Verify, trust_nobody
 from skrei_scheduler.record_clock import RecordClock
-from skrei_scheduler.sender import Doors, Sender
+from skrei_scheduler.sender import SOURCE, Doors, Sender
 from skrei_scheduler.settings import SchedulerSettings
 from skrei_scheduler.specs import SpecCache
 from skrei_scheduler.work import (
@@ -75,6 +76,7 @@ class Leader:
         self._in_a_row = 0  # commits that each left something waiting
         self._more_due = False  # a page of due evaluations was full
         self._listening = False
+        self._feed = FeedPost.on(bus, SOURCE)
         self._core: Core
         self._sender: Sender
         self._departures: Departures
@@ -141,6 +143,7 @@ class Leader:
                     work=self._work(),
                     due=self._due(),
                     takeover=self._take_over(),
+                    feed=self._feed.run(),
                     tick=every(second, self._tick, name="tick", clock=self._clock),
                     results=every(second, self._hand_over, name="results", clock=self._clock),
                 )
@@ -208,9 +211,9 @@ class Leader:
             self._clock.set(self._record.now)
         self._tell_ends(changes)
         told = feed_of(changes, self._core.view)  # the view lets go of jobs that end
+        ended = any(job.state is not None and job.state.is_terminal for job in changes.jobs)
+        self._feed.add(told, at_once=ended)
         await self._departures.send(work.after(changes, self._clock.monotonic()))
-        await asyncio.sleep(0)  # what nodes wait for leaves first
-        await self._sender.feed(told)
         if self._more_due and self._core.waiting_evaluations < DUE_PAGE // 2:
             self._more_due = False
             self._read_due.set()

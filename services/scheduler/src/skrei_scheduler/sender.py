@@ -10,7 +10,6 @@ from pydantic import BaseModel
 
 from skrei_domain import envelope, subjects
 from skrei_domain.clock import Clock
-from skrei_domain.feed import Change, messages
 from skrei_domain.lifecycle import Want
 from skrei_domain.messages import (
     CommandBatch,
@@ -138,11 +137,6 @@ class Sender:
     async def publisher(self, command: PublisherCommand) -> None:
         """Hand results to the publisher."""
         await self._publish(subjects.PUBLISHER_COMMAND, command, command.type)
-
-    async def feed(self, changes: Iterable[Change]) -> None:
-        """Tell whoever listens which jobs have new history."""
-        for subject, payload in messages(changes, source=SOURCE):
-            await self._put(subject, payload)
 
     async def ensure_streams(self) -> None:
         """Make what is missing of the streams; consumers are made again with the next hello of their node."""
