@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 import asyncpg
 
+from skrei_store.ready import ReadyPool
+
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """A connection, taken from a pool or not."""
 
@@ -84,13 +86,16 @@ async def open_pool(
     seconds: float = COMMAND_SECONDS,
 ) -> AsyncIterator[asyncpg.Pool]:
     """A pool that connects when somebody asks, and hands connections back without a round trip to reset them."""
-    pool = asyncpg.create_pool(
+    pool = ReadyPool(
         url,
         min_size=0,
         max_size=size,
         max_queries=1_000_000_000,  # prepared statements are the point of a connection: it is never renewed by count
         max_inactive_connection_lifetime=0,
         reset=_nothing_to_reset,
+        loop=None,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
         **_options(application_name, settings, seconds),
     )
     async with pool:

@@ -452,4 +452,4 @@ def _named(rows: Sequence[Row]) -> str:
 
 def _storable(text: str) -> bool:
     """Whether a text could be in the record at all; a NUL or half a character names nothing."""
-    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text if not c.isascii())
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text))

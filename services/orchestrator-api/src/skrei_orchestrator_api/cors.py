@@ -4,7 +4,8 @@ What is allowed here is that a page's script may read the answers. It still need
 or to run on the server's own machine, where its origin must be one of these names as well.
 """
 
-from starlette.datastructures import Headers
+from collections.abc import Mapping
+
 from starlette.responses import Response
 
 METHODS = "GET, HEAD, PUT, POST, DELETE"
@@ -20,12 +21,12 @@ class Cors:
     def __init__(self, origins: frozenset[str] = frozenset()) -> None:
         self._origins = origins
 
-    def allows(self, headers: Headers) -> str:
+    def allows(self, headers: Mapping[str, str]) -> str:
         """Return the origin of a request's page where it is one of them, else nothing."""
         origin = headers.get("origin", "")
         return origin if origin in self._origins else ""
 
-    def headers(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+    def headers(self, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
         """Return what an answer carries."""
         if not self._origins:
             return []
@@ -37,7 +38,7 @@ class Cors:
             ]
         return told
 
-    def preflight(self, method: str, headers: Headers) -> Response | None:
+    def preflight(self, method: str, headers: Mapping[str, str]) -> Response | None:
         """Return the answer to a browser that asks first; None for anything else, and for other origins."""
         asks = method == "OPTIONS" and "access-control-request-method" in headers
         origin = self.allows(headers) if asks else ""

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 from urllib.parse import parse_qsl
 
-from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,6 +31,7 @@ DRAIN_SECONDS = 5.0
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 """The kind of an answer that has no end of its own; each piece of it is bounded where it is sent."""
 
+Told: TypeAlias = Mapping[str, str]
 Extra: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -84,9 +84,9 @@ class Frame:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = read_headers(scope)
         given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
         scope["request_id"] = request_id
         scope["app"] = self  # makes the router raise what it refuses, so that one table answers it
         extra = [*self._headers, (b"x-request-id", request_id.encode())]
@@ -129,7 +129,9 @@ class Frame:
             else:
                 await problems.answer(error, request_id, pretty=pretty)(scope, receive, answer)
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send, headers: Headers, extra: Extra) -> None:
+    async def _websocket(
+        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str], extra: Extra
+    ) -> None:
         try:
             refusal = self._refusal(scope, headers)
         except HttpProblem as problem:
@@ -152,7 +154,7 @@ class Frame:
 
         await self._app(scope, receive, answer)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
+    def _refusal(self, scope: Scope, headers: Told) -> Response | None:
         """Return the answer of the version gate, or None. Raises HttpProblem for the other refusals."""
         client = scope.get("client")
         if client is not None and not self._rate.allows(client[0]):
@@ -178,7 +180,7 @@ class Frame:
 class _Body:
     """A `receive` that refuses bodies over the limit, announced or not."""
 
-    def __init__(self, receive: Receive, limit: int, headers: Headers) -> None:
+    def __init__(self, receive: Receive, limit: int, headers: Told) -> None:
         self._receive = receive
         self._limit = limit
         announced = headers.get("content-length", "")
@@ -215,6 +217,11 @@ class _Body:
         if message["type"] == "http.request":
             self._seen += len(message.get("body", b""))
         return message
+
+
+def read_headers(scope: Scope) -> dict[str, str]:
+    """Return the headers of a request by their names in lower case; of one that comes twice the first."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 
 
 def _check_query(query: bytes) -> None:

@@ -3,10 +3,9 @@
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from skrei_orchestrator_api.access import Caller, Door, Knock, Refusal, Shown, decide, door_of, is_local, was_passed_on
@@ -94,7 +93,7 @@ class Gate:
         self._trust_loopback = trust_loopback
         self._failures = failures or Failures()
 
-    def admit(self, scope: Scope, headers: Headers) -> Caller:
+    def admit(self, scope: Scope, headers: Mapping[str, str]) -> Caller:
         """Return who the caller is. Raises HttpProblem: 401 without the right token, 429 after many, 403 for pages."""
         client = scope.get("client")
         peer = str(client[0]) if client else ""
@@ -125,7 +124,7 @@ class Gate:
             return Shown.JOIN
         return Shown.CLIENT if self._names_client(text.strip()) else Shown.OTHER
 
-    def is_local(self, scope: Scope, headers: Headers) -> bool:
+    def is_local(self, scope: Scope, headers: Mapping[str, str]) -> bool:
         """Whether a request comes from this machine, and this machine is let in without a token."""
         client = scope.get("client")
         knock = Knock(Door.OPEN, str(client[0]) if client else "", was_passed_on(headers.keys()), Shown.NONE)
@@ -148,7 +147,7 @@ class Gate:
             headers={"WWW-Authenticate": 'Bearer realm="skrei"'},
         )
 
-    def _check_names(self, headers: Headers) -> None:
+    def _check_names(self, headers: Mapping[str, str]) -> None:
         """Refuse pages of other sites: a browser tells their origin, and a re-bound name shows in Host."""
         for name, value in (("Host", headers.get("host")), ("Origin", headers.get("origin"))):
             if value is None:

@@ -1,0 +1,70 @@
+"""The pool that keeps connections at hand: nobody waits for one that is, none is trusted after anything went wrong."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from skrei_store.db import open_pool
+
+PID = "SELECT pg_backend_pid()"
+SECONDS = 20.0
+
+
+async def test_statements_one_after_another_share_a_connection(postgres_url: str) -> None:
+    async with open_pool(postgres_url, size=4) as pool:
+        first = await pool.fetchval(PID)
+        assert (await pool.fetchrow(PID))[0] == first
+        assert [tuple(row) for row in await pool.fetch(PID)] == [(first,)]
+        await pool.execute("SELECT 1")
+        async with pool.acquire(timeout=SECONDS) as connection:
+            assert await connection.fetchval(PID) == first
+        assert pool.get_size() == 1
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_many_share_few_connections_and_nobody_waits_for_ever(postgres_url: str, size: int) -> None:
+    async def one(number: int) -> int:
+        if number % 3:
+            return int(await pool.fetchval("SELECT $1::int FROM pg_sleep(0.001)", number))
+        async with pool.acquire() as connection, connection.transaction():
+            return int(await connection.fetchval("SELECT $1::int", number))
+
+    async with open_pool(postgres_url, size=size) as pool, asyncio.timeout(SECONDS):
+        assert await asyncio.gather(*map(one, range(60))) == list(range(60))
+        assert await pool.fetchval("SELECT 7") == 7
+        assert pool.get_size() == size
+
+
+async def test_who_waits_too_long_is_told_so(postgres_url: str) -> None:
+    async with open_pool(postgres_url, size=1) as pool:
+        async with pool.acquire():
+            with pytest.raises(TimeoutError):
+                async with pool.acquire(timeout=0.01):
+                    pytest.fail("there is no second one")
+        assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_what_went_wrong_with_a_connection_stays_with_it(postgres_url: str) -> None:
+    async with open_pool(postgres_url, size=1) as pool, asyncio.timeout(SECONDS):
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await pool.fetchval("SELECT 1 / 0")
+        sleeping = asyncio.create_task(pool.fetchval("SELECT pg_sleep(60)"))
+        await asyncio.sleep(0)
+        sleeping.cancel()
+        await asyncio.gather(sleeping, return_exceptions=True)
+        async with pool.acquire() as connection:
+            await connection.execute("BEGIN; CREATE TEMPORARY TABLE left_behind ()")
+        assert await pool.fetchval("SELECT to_regclass('left_behind')") is None, "a transaction ends with its block"
+
+
+async def test_a_connection_that_the_record_closed_is_replaced(postgres_url: str) -> None:
+    async with open_pool(postgres_url, size=2) as pool, open_pool(postgres_url, size=1) as other:
+        first = await pool.fetchval(PID)
+        ended = asyncio.Event()
+        async with pool.acquire() as connection:
+            connection.add_termination_listener(lambda _: ended.set())
+        assert await other.fetchval("SELECT pg_terminate_backend($1, 10000)", first)
+        async with asyncio.timeout(SECONDS):
+            await ended.wait()
+        assert await pool.fetchval(PID) != first
