@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from skrei_compute_agent import journal as journal_module
 from skrei_compute_agent.journal import GROUP_ROWS, Journal, JournalBroken, JournalInUse
 from skrei_compute_agent.journal_rows import Tables, load_memory
 from skrei_compute_agent.journal_schema import TABLES, JournalTooNew, open_database
@@ -232,3 +233,53 @@ def test_a_loaded_journal_equals_the_replay_of_its_rows(groups: list[list[Journa
         assert load_memory(database, "n-1", new_id) == replay(Meta("n-1"), rows)
     finally:
         database.close()
+
+
+# ---------------------------------------------------------------- what nobody waits for
+
+
+async def test_what_nobody_waits_for_goes_with_what_somebody_does_in_one_commit_and_in_order(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "PATIENCE_SECONDS", 3_600.0)
+    start(journal)
+    order: list[str] = []
+    await write(journal, a_fact(1))
+    commits = journal.commits
+    journal.submit((DropFacts(1),), lambda: order.append("patient"), patient=True)
+    await write(journal, a_fact(2))
+    assert order == ["patient"], "in the order of submission"
+    assert journal.commits == commits + 1
+
+
+async def test_what_nobody_waits_for_waits_only_for_a_moment(journal: Journal) -> None:
+    start(journal)
+    done = asyncio.Event()
+    journal.submit((a_fact(1),), done.set, patient=True)
+    async with asyncio.timeout(20):
+        await done.wait()
+
+
+async def test_no_more_than_one_commits_worth_is_kept_back(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "PATIENCE_SECONDS", 3_600.0)
+    start(journal)
+    done = asyncio.Event()
+    for number in range(1, GROUP_ROWS):
+        journal.submit((a_fact(number),), done.set, patient=True)
+    await asyncio.sleep(0)
+    assert not done.is_set()
+    journal.submit((a_fact(GROUP_ROWS),), done.set, patient=True)
+    async with asyncio.timeout(20):
+        await done.wait()
+
+
+async def test_what_is_kept_back_is_written_when_the_journal_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "PATIENCE_SECONDS", 3_600.0)
+    journal = Journal(tmp_path)
+    journal.load("", new_id)
+    start(journal)
+    journal.submit((a_fact(1),), lambda: None, patient=True)
+    journal.close()
+    assert list(read(tmp_path).outbox) == [1]

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Protocol
 
 from skrei_compute_agent.events import (
+    Confirmed,
+    DropFiles,
     Event,
     Instruction,
     Moment,
@@ -30,8 +32,8 @@ from skrei_domain.sync import JournalRow
 class Rows(Protocol):
     """Where rows become durable."""
 
-    def submit(self, rows: tuple[JournalRow, ...], done: Callable[[], None]) -> None:
-        """Make `rows` durable together, then call `done`, in the order of calls."""
+    def submit(self, rows: tuple[JournalRow, ...], done: Callable[[], None], *, patient: bool) -> None:
+        """Make `rows` durable together, then call `done`, in the order of calls; `patient`: nobody waits for that."""
 
 
 class Voice(Protocol):
@@ -84,7 +86,7 @@ class Agent:
             self._carry_out(turn)
         elif turn.rows or turn.instructions:
             self._undurable += 1
-            self._rows.submit(turn.rows, partial(self._durable, turn))
+            self._rows.submit(turn.rows, partial(self._durable, turn), patient=_only_tidies(event, turn))
 
     def fail(self, error: BaseException) -> None:
         """End the agent: what happens after an error that nobody handles would not be what the journal says."""
@@ -127,3 +129,8 @@ class Agent:
             self._repeat.cancel()
         delay = max(seconds - self._moment().seconds, 0.0)
         self._repeat = asyncio.get_running_loop().call_later(delay, self.post, RepeatDue())
+
+
+def _only_tidies(event: Event, turn: Turn) -> bool:
+    """Whether nothing rests on a turn but that what is confirmed takes no room any more."""
+    return isinstance(event, Confirmed) and all(isinstance(each, DropFiles) for each in turn.instructions)

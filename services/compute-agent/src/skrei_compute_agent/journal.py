@@ -1,7 +1,8 @@
 """The node's memory on disk: every row that `NodeSide` writes, durable before what it allows is done.
 
 One thread owns the database. It commits whatever has gathered while its last commit ran, at most `GROUP_ROWS`
-rows, and never waits for company; groups are committed in the order of `submit`, and called back in that order.
+rows, and never waits for company; groups are committed in the order of `submit`, and called back in that order. What
+nobody waits for (that a confirmed fact may go) is kept back, for a moment or until somebody waits for what follows.
 """
 
 import asyncio
@@ -20,6 +21,9 @@ from skrei_domain.sync import JournalRow, NodeMemory
 
 GROUP_ROWS = 64
 """Rows of one commit: about a millisecond of work, so that a flood never delays what comes after it by much."""
+
+PATIENCE_SECONDS = 0.5
+"""How long what nobody waits for is kept back: a crash within it has the leader confirm once more."""
 
 
 class JournalInUse(SkreiError):
@@ -50,7 +54,9 @@ class Journal:
         self._folder = folder
         self._lock: IO[str] | None = None
         self._thread: threading.Thread | None = None
-        self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
+        self._groups: queue.SimpleQueue[list[_Group] | None] = queue.SimpleQueue()
+        self._kept_back: list[_Group] = []
+        self._patience: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._broken: Callable[[JournalBroken], None] = _ignore
         self.commits = 0
@@ -86,19 +92,35 @@ class Journal:
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._thread.start()
 
-    def submit(self, rows: Sequence[JournalRow], done: Callable[[], None]) -> None:
-        """Make `rows` durable together, then call `done`; no rows only keep their place in the order."""
-        self._groups.put(_Group(rows, done))
+    def submit(self, rows: Sequence[JournalRow], done: Callable[[], None], *, patient: bool = False) -> None:
+        """Make `rows` durable together, then call `done`; no rows only keep their place in the order.
+
+        `patient`: nobody waits for them, so they go with the next that somebody waits for, or soon.
+        """
+        self._kept_back.append(_Group(rows, done))
+        if not patient or self._loop is None or len(self._kept_back) >= GROUP_ROWS:
+            self._hand_over()
+        elif self._patience is None:
+            self._patience = self._loop.call_later(PATIENCE_SECONDS, self._hand_over)
 
     def close(self) -> None:
         """Write what was submitted, end the writer and give the folder back. Safe twice, and when never started."""
         if self._thread is not None:
+            self._hand_over()
             self._groups.put(None)
             self._thread.join()
             self._thread = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _hand_over(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if self._kept_back:
+            self._groups.put(self._kept_back)  # as one, or the writer would begin with what can wait
+            self._kept_back = []
 
     def _load(self, node_id: str, make_id: Callable[[], str]) -> NodeMemory:
         database = self._open()
@@ -146,15 +168,15 @@ class Journal:
                 self._call(_done, [group.done for group in groups])
 
     def _gather(self) -> tuple[list[_Group], bool]:
-        """Wait for one group, then take what else is there."""
+        """Wait for something, then take what else is there."""
         groups: list[_Group] = []
         count = 0
         item = self._groups.get()
         while True:
             if item is None:
                 return groups, True
-            groups.append(item)
-            count += len(item.rows)
+            groups += item
+            count += sum(len(group.rows) for group in item)
             if count >= GROUP_ROWS:
                 return groups, False
             try:
