@@ -28,15 +28,18 @@ class FeedPost:
     What has not been told when the process ends is lost, as any message of the feed may be: the record has it.
     """
 
-    def __init__(self, publish: Publish, source: str) -> None:
+    def __init__(self, publish: Publish, source: str, *, eager: bool = False) -> None:
+        """Tell as `source`; `eager`: what comes after a pause at once, as who tells it writes to the bus anyway."""
         self._publish = publish
+        self._eager = eager
+        self._told = 0.0
         self._source = source
         self._changes: list[Change] = []
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    def on(cls, bus: Bus, source: str) -> "FeedPost":
+    def on(cls, bus: Bus, source: str, *, eager: bool = False) -> "FeedPost":
         """Tell over a bus; what it does not take is not kept."""
 
         async def publish(subject: str, payload: bytes) -> None:
@@ -45,17 +48,18 @@ class FeedPost:
             except BusUnavailable as error:
                 log.debug("not_sent", subject=subject, error=error.message)
 
-        return cls(publish, source)
+        return cls(publish, source, eager=eager)
 
     def add(self, changes: Iterable[Change], *, at_once: bool = False) -> None:
         """Have these told: soon, or as soon as the loop gets there. Never waits."""
         self._changes += changes
         if not self._changes:
             return
-        if at_once or len(self._changes) > MOST_GATHERED:
+        loop = asyncio.get_running_loop()
+        if at_once or len(self._changes) > MOST_GATHERED or (self._eager and loop.time() - self._told > GATHER_SECONDS):
             self._due.set()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._due.set)
+            self._timer = loop.call_later(GATHER_SECONDS, self._due.set)
 
     async def run(self) -> None:
         """Tell, until cancelled; then what is left."""
@@ -72,5 +76,6 @@ class FeedPost:
             self._timer.cancel()
             self._timer = None
         changes, self._changes = self._changes, []
+        self._told = asyncio.get_running_loop().time()
         for subject, payload in messages(changes, source=self._source):
             await self._publish(subject, payload)

@@ -77,7 +77,10 @@ class ReadyPool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg tells no types
         except BaseException:
             await self.give(connection, sound=False)
             raise
-        await self.give(connection, sound=True)
+        if self._asking:
+            await super().release(connection)
+        else:
+            self._at_hand.append(connection)  # one statement leaves nothing behind; `take` finds out what is closed
         return answer
 
 

@@ -37,7 +37,7 @@ class Submissions:
         self._bus = bus
         self._hint_bytes = settings.hint_bytes
         self._hints: set[asyncio.Task[None]] = set()
-        self._feed = FeedPost.on(bus, SOURCE)
+        self._feed = FeedPost.on(bus, SOURCE, eager=True)
         self._group: GroupCommit[Submission, Submitted] = GroupCommit(
             record.submit_many,
             batch_items=settings.batch_items,
