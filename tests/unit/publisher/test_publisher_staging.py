@@ -1,5 +1,6 @@
 """Uploads survive their publisher, keep within their limits, and leave nothing behind."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from skrei_publisher import staging as module
 from skrei_publisher.shares import Share
 from skrei_publisher.staging import Staging, StagingLimits
 from skrei_publisher.store import ResultStore
-from skrei_publisher.upload_folder import PART_BYTES
+from skrei_publisher.upload_folder import PART_BYTES, PIECES_AT_ONCE, begin_upload
 
 LIMITS = StagingLimits(100 * PART_BYTES, 2, open_seconds=100.0, staged_seconds=1000.0, node_share_percent=100)
 CONTENT = bytes(range(256)) * (PART_BYTES // 256) + b"and a short last part"
@@ -185,3 +186,20 @@ def test_uploads_that_nobody_goes_on_with_are_dropped_and_so_are_staged_ones_tha
     assert place.files() == set()
     with pytest.raises(StagedGone):
         place.staging.finalise(parcel(CONTENT, "e-2"))
+
+
+def test_pieces_that_the_system_writes_in_part_are_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.writev
+
+    def some(file: int, buffers: list[memoryview]) -> int:
+        assert len(buffers) <= PIECES_AT_ONCE
+        return real(file, [bytes(buffers[0][: max(1, len(buffers[0]) // 2)])])
+
+    pieces = [b"", *(bytes([number % 256]) * (number % 5) for number in range(2 * PIECES_AT_ONCE)), b"the end"]
+    upload = begin_upload(tmp_path / "e-1", parcel(bytes(10_000)), "n-1")
+    monkeypatch.setattr(os, "writev", some)
+    upload.write(100, pieces)
+    whole = b"".join(pieces)
+    assert upload.content.read_bytes()[100 : 100 + len(whole)] == whole

@@ -32,6 +32,8 @@ HASHERS = 2
 """Threads that only compute: more than cores they would share."""
 SILENCE_SECONDS = 60.0
 """How long a part may bring nothing before its connection counts as lost; its node sends it again."""
+AGAIN_SECONDS = 1.0
+"""After so long that count begins anew: it is that much less than it says."""
 
 DEFAULTS = StagingLimits(quota_bytes=20 * 1024**3, uploads=256, open_seconds=86_400.0, staged_seconds=7 * 86_400.0)
 """Those of the settings, for whoever has none."""
@@ -154,6 +156,7 @@ class StorePublisher(Publisher):
             gathered = 0
 
         now = asyncio.get_running_loop().time
+        heard = now()
         try:
             async with asyncio.timeout(SILENCE_SECONDS) as patience:
                 async for piece in content:
@@ -164,7 +167,10 @@ class StorePublisher(Publisher):
                     if gathered >= WRITE_BYTES or position + gathered == end:
                         patience.reschedule(None)  # that the disk is slow is not the sender's silence
                         await write()
-                    patience.reschedule(now() + SILENCE_SECONDS)
+                    elif now() - heard < AGAIN_SECONDS:
+                        continue  # a timer for each piece would cost as much as the piece
+                    heard = now()
+                    patience.reschedule(heard + SILENCE_SECONDS)
         except TimeoutError as error:
             raise UploadIncomplete(f"Nothing came for {SILENCE_SECONDS:g} s.") from error
         if position != end:

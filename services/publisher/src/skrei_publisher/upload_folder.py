@@ -11,8 +11,10 @@ Everything here blocks and is called from threads; one upload is touched by one 
 
 import errno
 import hashlib
+import itertools
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +30,8 @@ PART_BYTES = 8 * 1024 * 1024
 """One part: what a cut link costs at most, and small enough that four at once keep a link busy to the end."""
 READ_BYTES = 1024 * 1024
 """Read at once while hashing: enough that the thread rarely comes up for air, little memory."""
+PIECES_AT_ONCE = 512
+"""Written by one call: half of what systems take."""
 FULL_HINT = "Drop results that nobody needs, give the store more room (SKREI_QUOTA_BYTES), or a larger disk."
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
@@ -80,11 +84,8 @@ class Upload:
             with _room():
                 file = os.open(self.content, os.O_WRONLY)
                 try:
-                    for piece in pieces:
-                        view = memoryview(piece)
-                        while view:
-                            done = os.pwrite(file, view, position)
-                            view, position = view[done:], position + done
+                    os.lseek(file, position, os.SEEK_SET)
+                    _write_all(file, pieces)
                 finally:
                     os.close(file)
         except FileNotFoundError as error:
@@ -157,6 +158,17 @@ def read_upload(folder: Path) -> Upload | None:
     except (OSError, ValueError, ValidationError):
         return None
     return upload if all(0 <= number < upload.parts for number in upload.came) else None
+
+
+def _write_all(file: int, pieces: Sequence[bytes]) -> None:
+    """Write pieces one after another, many in one call: between calls a thread waits for its turn with the others."""
+    left = deque(memoryview(piece) for piece in pieces if piece)
+    while left:
+        done = os.writev(file, list(itertools.islice(left, PIECES_AT_ONCE)))
+        while left and done >= len(left[0]):
+            done -= len(left.popleft())
+        if done:
+            left[0] = left[0][done:]
 
 
 @contextmanager
