@@ -1,7 +1,8 @@
-"""`make tools`: servers of others that some tests run against, built into `.cache/bin` where a Go compiler is.
+"""`make tools`: servers of others that some tests run against, built or installed below `.cache`.
 
-They come from Go's module proxy, which keeps the digest of every version public (sum.golang.org), so a version is
-always the same source. Built once; tests that miss one skip, saying that this is how to get it.
+What is written in Go comes from its module proxy, which keeps the digest of every version public (sum.golang.org), so a
+version is always the same source; what is written in JavaScript comes from npm, in one version, without the scripts of
+its parts being run. Each is made once; tests that miss one skip, saying that this is how to get it.
 """
 
 import os
@@ -15,6 +16,10 @@ from scripts.environment import ROOT, one_at_a_time
 
 FOLDER = ROOT / ".cache/bin"
 BUILD_SECONDS = 900  # a minute on an idle machine; a slow one that also fetches a compiler needs some
+IPFS_FOLDER = ROOT / ".cache/ipfs"
+IPFS = IPFS_FOLDER / "node_modules/.bin/jsipfs"
+IPFS_VERSION = "0.66.1"  # a node in JavaScript (MIT, Apache-2.0): Go's own cannot be built from its module alone
+NPM_SECONDS = 900  # a thousand small packages: three minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +42,21 @@ TOOLS = (
 
 
 def main() -> int:
-    """Build what is missing; 1 and a sentence on stderr where that fails, or where no compiler is."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    """Make what is missing; 1 and a sentence on stderr where that fails, or where no compiler is."""
     with one_at_a_time(ROOT / ".cache"):
-        missing = [tool for tool in TOOLS if not built(tool)]
-        go = shutil.which("go")
-        if missing and go is None:
-            names = ", ".join(tool.name for tool in missing)
-            sys.stderr.write(f"No `go` command here, so {names} cannot be built; tests that want it will skip.\n")
-            return 1
-        return max((build(tool, str(go)) for tool in missing), default=0)
+        return max(build_all(), install_ipfs())
+
+
+def build_all() -> int:
+    """Build what is missing of what is written in Go."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    missing = [tool for tool in TOOLS if not built(tool)]
+    go = shutil.which("go")
+    if missing and go is None:
+        names = ", ".join(tool.name for tool in missing)
+        sys.stderr.write(f"No `go` command here, so {names} cannot be built; tests that want it will skip.\n")
+        return 1
+    return max((build(tool, str(go)) for tool in missing), default=0)
 
 
 def built(tool: Tool) -> bool:
@@ -67,6 +77,31 @@ def build(tool: Tool, go: str) -> int:
         sys.stderr.write(f"{tool.name} could not be built; tests that want it will skip.\n")
         return 1
     tool.stamp.write_text(tool.version)
+    return 0
+
+
+def install_ipfs() -> int:
+    """Install a node of IPFS, which is a program for Node.js."""
+    stamp = IPFS_FOLDER / "version"
+    if IPFS.exists() and stamp.exists() and stamp.read_text() == IPFS_VERSION:
+        return 0
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.stderr.write("No `npm` command here, so js-ipfs cannot be installed; tests that want it will skip.\n")
+        return 1
+    sys.stderr.write(f"Installing js-ipfs {IPFS_VERSION} into .cache/ipfs ...\n")
+    IPFS_FOLDER.mkdir(parents=True, exist_ok=True)
+    quiet = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error")
+    safe = ("--omit=optional", "--ignore-scripts")
+    command = [npm, "install", "--prefix", str(IPFS_FOLDER), *quiet, *safe, f"ipfs@{IPFS_VERSION}"]
+    try:
+        code = subprocess.run(command, check=False, timeout=NPM_SECONDS, stdin=subprocess.DEVNULL).returncode
+    except subprocess.TimeoutExpired:
+        code = 1
+    if code != 0 or not IPFS.exists():
+        sys.stderr.write("js-ipfs could not be installed; tests that want it will skip.\n")
+        return 1
+    stamp.write_text(IPFS_VERSION)
     return 0
 
 

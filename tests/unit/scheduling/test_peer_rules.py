@@ -265,11 +265,10 @@ def test_only_nodes_that_are_approved_and_connected_are_given_work(node: NodeRow
 
 @pytest.mark.row(
     "4.5/support",
-    "6.1/not-there-yet",
+    "6.1/not-here",
     "6.2/not-there-yet",
     "2.2/unknown-engine",
     "6.1/s3",
-    "6.1/ipfs",
 )
 @pytest.mark.parametrize(
     ("requirement", "told"),
