@@ -85,6 +85,29 @@ class TestLocal(StorageContract):
         return SourceSpec("local", {"SourcePath": "/etc/passwd"}, "/in"), StageProblem.DENIED
 
 
+class TestData(StorageContract):
+    invalid: ClassVar[Mapping[str, Params]] = {
+        "Name": {"Name": "/srv/books"},
+        "Path": {"Name": "books", "Path": "../x"},
+        "ReadWrite": {"Name": "books", "ReadWrite": "yes"},
+    }
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return storages().load("data")(PluginContext(tmp_path / "state", data={"books": f"{tmp_path}/host"}))
+
+    def source(self, files: Mapping[str, bytes], folder: Path) -> SourceSpec:
+        root = folder / "host"
+        for name, content in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(content)
+        return SourceSpec("data", {"Name": "books"}, "/in")
+
+    def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
+        (folder / "host").mkdir(exist_ok=True)
+        return SourceSpec("data", {"Name": "books", "Path": "gone"}, "/in"), StageProblem.MISSING
+
+
 class TestUrlDownload(StorageContract):
     files: ClassVar[Mapping[str, bytes]] = {"a.txt": b"A" * 100_000}
     invalid: ClassVar[Mapping[str, Params]] = {

@@ -67,6 +67,19 @@ async def test_a_single_partition_lies_in_no_folder_of_its_own(api: Api) -> None
     assert not ResultPage.model_validate_json((await ask(api, reader, "a")).content).apart
 
 
+async def test_parts_of_split_data_lie_apart_even_where_there_is_one(api: Api) -> None:
+    data = {"Source": {"Type": "data", "Params": {"Name": "books"}}, "Target": "/in"}
+    split = {"Count": None, "Split": "holder", "InputSources": [data]}
+    job_id = await api.submit(Tasks=[task("a", **split), task("b", "a")])
+    assert (await api.http.get(f"{JOBS}/{job_id}")).json()["Job"]["Partitions"] == 1, "those of b are known"
+    await api.rows.link.execute("INSERT INTO targets VALUES ($1, 1, 'n-1', 0, '{}'), ($1, 1, 'n-2', 1, '{}')", job_id)
+    await left(api, job_id, "a", 0)
+    job = (await api.http.get(f"{JOBS}/{job_id}")).json()["Job"]
+    assert (job["Partitions"], [each["Count"] for each in job["TaskStates"]]) == (3, [2, 1])
+    reader = await api.rows.execution(job_id, task="b")
+    assert ResultPage.model_validate_json((await ask(api, reader, "a")).content).apart
+
+
 async def test_nobody_reads_what_it_does_not_wait_for(api: Api) -> None:
     job_id = await api.submit(Tasks=[task("a"), task("b", "a"), task("side")])
     await left(api, job_id, "a", 0)

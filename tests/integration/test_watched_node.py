@@ -1,6 +1,8 @@
 """A real stack whose machine changes: what waits for an engine or a path starts when it comes, without a restart."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ def stack(machine: dict[str, str]) -> Iterator[LiveStack]:
         yield made
 
 
-def job(*, gpus: int = 0, path: str = "") -> dict[str, Any]:
+def job(*, gpus: int = 0, path: str = "", data: str = "") -> dict[str, Any]:
     task: dict[str, Any] = {
         "Name": "main",
         "Engine": {"Type": "visitor", "Params": {}},
@@ -42,6 +44,8 @@ def job(*, gpus: int = 0, path: str = "") -> dict[str, Any]:
     }
     if path:
         task["InputSources"] = [{"Source": {"Type": "local", "Params": {"SourcePath": path}}, "Target": "/in"}]
+    if data:
+        task["InputSources"] = [{"Source": {"Type": "data", "Params": {"Name": data}}, "Target": "/in"}]
     return {"Job": {"Type": "batch", "Count": 1, "Tasks": [task]}}
 
 
@@ -51,19 +55,29 @@ def node(stack: LiveStack) -> dict[str, Any]:
     return found
 
 
-def test_a_job_starts_when_the_engine_path_and_device_that_it_waits_for_come(
+def test_a_job_starts_when_the_engine_path_data_and_device_that_it_waits_for_come(
     stack: LiveStack, machine: dict[str, str]
 ) -> None:
     late = Path(machine["SKREI_ALLOW_LOCAL"].removesuffix("/**"))
-    plain, reading, counting = (stack.submit(one) for one in (job(), job(path=f"{late}"), job(gpus=1)))
-    assert {stack.state_of(one) for one in (plain, reading, counting)} <= {"Pending", "Queued"}
+    jobs = (job(), job(path=f"{late}"), job(gpus=1), job(data="books"))
+    plain, reading, counting, naming = (stack.submit(one) for one in jobs)
+    assert {stack.state_of(one) for one in (plain, reading, counting, naming)} <= {"Pending", "Queued"}
 
     visitor.comes(machine)
     assert stack.wait_for([plain], WITHIN_SECONDS) == {plain: "Completed"}
-    assert {stack.state_of(one) for one in (reading, counting)} == {"Queued"}
+    assert {stack.state_of(one) for one in (reading, counting, naming)} == {"Queued"}
 
     late.mkdir()
     assert stack.wait_for([reading], WITHIN_SECONDS) == {reading: "Completed"}
+
+    (late / "cod.txt").write_text("the cod")
+    say = [sys.executable, "-m", "skrei.cli.main", "node", "data", "--data-dir", str(stack.keys.parent)]
+    subprocess.run([*say[:5], "add", "books", str(late), *say[5:]], check=True, capture_output=True)
+    assert stack.wait_for([naming], WITHIN_SECONDS) == {naming: "Completed"}
+    (execution,) = stack.call("GET", f"/jobs/{naming}/executions")["Items"]
+    assert execution["DataRead"] == {"Local": 7, "Moved": 0, "Cached": 0, "CacheHits": 0, "AtLeast": False}
+    (books,) = node(stack)["Info"]["ComputeNodeInfo"]["DataSets"]
+    assert books == {"Name": "books", "ReadWrite": False, "Size": 7, "AtLeast": False}
 
     tool = Path(machine["PATH"].partition(":")[0]) / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho '0, GPU-aaaa, 00000000:00:1E.0, 15360, Tesla T4'\n")
@@ -83,6 +97,7 @@ def test_a_job_starts_when_the_engine_path_and_device_that_it_waits_for_come(
     assert told[1:] == [
         "engine visitor is here (0.7)",
         f"path {machine['SKREI_ALLOW_LOCAL'].removesuffix('/**')} is here",
+        "data set books is here",
         "GPU 0 is here (Tesla T4)",
         "engine visitor is gone: sign is not there",
     ]

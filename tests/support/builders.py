@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from skrei_domain.constraints import Constraint, parse
+from skrei_domain.data_sets import DataWanted
 from skrei_domain.ids import IdSource
 from skrei_domain.job_depends import Dependency
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
 from skrei_domain.messages import ExecutionObserved, Hello, HelloExecution, Problem, ResultRef, Step
-from skrei_domain.node import NodeInfo, Plugin
+from skrei_domain.node import DataSet, NodeInfo, Plugin
 from skrei_domain.resources import Resources, parse_bytes, parse_cpu
 from skrei_scheduling.changes import Locked, LockedJob
 from skrei_scheduling.rows import (
@@ -52,6 +53,7 @@ def a_requirement(
     constraints: str | Iterable[Constraint] = (),
     ports: Iterable[int] = (),
     uses: Iterable[str] = (),
+    data: Iterable[str] = (),
 ) -> Requirement:
     return Requirement(
         engine=engine,
@@ -61,6 +63,7 @@ def a_requirement(
         resources=amounts(cpu, memory, gpu=gpu),
         ports=tuple(ports),
         uses=tuple(("default", name) for name in uses),
+        data=tuple(DataWanted(name.removesuffix(":rw"), name.endswith(":rw")) for name in data),
     )
 
 
@@ -113,12 +116,14 @@ def a_task_plan(
     count: int = 1,
     requirement: Requirement | None = None,
     queue_timeout: timedelta | None = None,
+    split: bool = False,
 ) -> TaskPlan:
     """A task; a name stands for all partitions of what it waits for."""
     return TaskPlan(
         name,
-        count,
+        0 if split else count,
         requirement or a_requirement(),
+        split=split,
         needs=tuple(Dependency(each) if isinstance(each, str) else each for each in needs),
         queue_timeout=queue_timeout,
     )
@@ -139,6 +144,7 @@ def a_node(
     connected: bool = True,
     incarnation: int = 1,
     silent_since: datetime | None = None,
+    data: Iterable[str] = (),
 ) -> NodeRow:
     return NodeRow(
         id=id,
@@ -149,6 +155,7 @@ def a_node(
             storages=tuple(Plugin(name=name) for name in storages),
             publishers=tuple(Plugin(name=name) for name in publishers),
             capacity=amounts(cpu, memory, disk, gpu),
+            data=tuple(DataSet(name=name.removesuffix(":rw"), read_write=name.endswith(":rw")) for name in data),
         ),
         membership=membership,
         connection=Connection.CONNECTED if connected else Connection.DISCONNECTED,

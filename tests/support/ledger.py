@@ -288,14 +288,16 @@ class Ledger:
         assert not failed.keys() & self.won[job.id], "a unit was given up that is won"
         assert not failed.keys() & job.failed.keys(), "a unit was given up twice"
         if changed.units is not None:
-            assert changed.units == len(targets) * len(job.tasks)
-        return replace(job, targets=targets, failed={**job.failed, **failed})
+            apart = [task for task in job.tasks if task.split or job.kind.per_node]
+            others = sum(task.count for task in job.tasks if task not in apart)
+            assert changed.units == len(targets) * len(apart) + others
+        return replace(job.with_targets(targets), failed={**job.failed, **failed})
 
     def _check_targets(self, changes: Changes) -> None:
         """What runs once a node runs on the node whose number it has."""
         for row in changes.executions_new:
             job = self.jobs[row.job_id]
-            if job.kind.per_node:
+            if job.kind.per_node or job.task(row.task).split:
                 assert job.targets[row.node_id] == row.partition, f"{row.id} runs on another's node"
 
     def _check_stops(self, changes: Changes) -> None:

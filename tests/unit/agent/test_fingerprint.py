@@ -65,6 +65,15 @@ def test_a_setting_that_is_no_amount_is_refused_by_name(tmp_path: Path) -> None:
         Settings(capacity_memory="lots")
 
 
+def test_data_sets_come_from_the_environment_by_comma(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKREI_DATA", "books=/srv/books, out=/srv/out:rw")
+    settings = load(Settings)
+    assert settings.data == {"books": "/srv/books:ro", "out": "/srv/out:rw"}
+    assert settings.data_file == settings.data_dir / "data-sets.json"
+    with pytest.raises(ValidationError, match="no name of a data set"):
+        Settings(data={"My Books": "/srv"})
+
+
 def test_lists_come_from_the_environment_by_comma(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKREI_ALLOW_LOCAL", "/data/**, /mnt/x:rw")
     monkeypatch.setenv("SKREI_ALLOW_ENV", "REGION")

@@ -7,7 +7,7 @@ import pytest
 from skrei_domain.job_depends import Dependency
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_domain.spec import JobSpec, TaskSpec
-from skrei_orchestrator_api.task_states import Sums, task_states
+from skrei_orchestrator_api.task_states import Sums, counts_of, task_states
 
 S = ExecutionState
 
@@ -19,13 +19,23 @@ def told(state: JobState, **sums: Sums) -> dict[str, Any]:
         TaskSpec(name="b", depends_on=(Dependency("a"),)),
         TaskSpec(name="side"),
     )
-    found = task_states(JobSpec(tasks=tasks), state, sums)
+    spec = JobSpec(tasks=tasks)
+    found = task_states(spec, state, counts_of(spec, None), sums)
     assert [each["Name"] for each in found] == ["a", "b", "side"]
     return {each["Name"]: (each["State"], each.get("Message", "")) for each in found}
 
 
 def test_a_job_of_one_task_tells_nothing_more() -> None:
-    assert task_states(JobSpec(tasks=(TaskSpec(name="main"),)), JobState.RUNNING, {}) == []
+    assert task_states(JobSpec(tasks=(TaskSpec(name="main"),)), JobState.RUNNING, {"main": 1}, {}) == []
+
+
+def test_a_task_that_is_split_has_as_many_partitions_as_its_data_has_holders() -> None:
+    spec = JobSpec(
+        count=1, tasks=(TaskSpec(name="a", split="holder"), TaskSpec(name="b", depends_on=(Dependency("a"),)))
+    )
+    assert counts_of(spec, 3) == {"a": 3, "b": 1}
+    part, merge = task_states(spec, JobState.RUNNING, counts_of(spec, 3), {"a": Sums(1, 2, {S.RUNNING: 1})})
+    assert (part["Count"], part["State"], merge["Message"]) == (3, "Running", "waits for a (1 of 3)")
 
 
 def test_before_anything_runs_the_first_are_queued_and_the_others_pending() -> None:

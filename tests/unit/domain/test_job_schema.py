@@ -51,6 +51,10 @@ BEYOND = (
     "NUL",
     "does not look like a job's id",
     "spec",
+    "that is a data set",
+    "none beside Split",
+    "has its data by itself",
+    "it never ends",
 )
 """What the reader checks beyond any schema: words of its messages."""
 

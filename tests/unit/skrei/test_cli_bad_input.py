@@ -119,7 +119,7 @@ WRONG = [
     (
         "node list --show colours",
         2,
-        "Error: skrei node list: --show colours: allowed are labels, version, features, engines, capacity.\nAll options: skrei node list --help",
+        "Error: skrei node list: --show colours: allowed are labels, version, features, engines, data, capacity.\nAll options: skrei node list --help",
     ),
     (
         "node list --filter-approval maybe",
@@ -130,6 +130,21 @@ WRONG = [
         "node describe",
         2,
         "Error: skrei node describe: NODE is missing: a node's id, or a prefix of it.\nUsage: skrei node describe [OPTIONS] NODE",
+    ),
+    (
+        "node data add books",
+        2,
+        "Error: skrei node data add: PATH is missing: where it lies; PATH:rw lets jobs write there too.\nUsage: skrei node data add [OPTIONS] NAME PATH",
+    ),
+    (
+        "node data remove",
+        2,
+        "Error: skrei node data remove: NAME is missing: what jobs call it: data://NAME.\nUsage: skrei node data remove [OPTIONS] NAME",
+    ),
+    (
+        "node data list --data-dir /nowhere-at-all",
+        1,
+        "Error: There is no node of this user in /nowhere-at-all.\nStart one first (skrei serve), or name the folder of another with --data-dir.",
     ),
     (
         "profile save 'a b' --endpoint x",
@@ -195,12 +210,12 @@ WRONG = [
     (
         "docker run -i s3:///x ubuntu",
         125,
-        "Error: --input s3:///x: no bucket is named.\nWrite PATH:TARGET, file://PATH:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V.",
+        "Error: --input s3:///x: no bucket is named.\nWrite PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V.",
     ),
     (
         "docker run -i src=/a,foo=b ubuntu",
         125,
-        "Error: --input src=/a,foo=b: 'foo' is not known; use src=, dst= and opt=.\nWrite PATH:TARGET, file://PATH:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V.",
+        "Error: --input src=/a,foo=b: 'foo' is not known; use src=, dst= and opt=.\nWrite PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V.",
     ),
     (
         "docker run --constraints 'a in (' ubuntu",

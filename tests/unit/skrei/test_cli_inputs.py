@@ -29,6 +29,9 @@ HERE = Path("/home/ada/work")
             "/d",
         ),
         ("ipfs://bafy:/d", "ipfs", {"CID": "bafy"}, "/d"),
+        ("data://books:/in", "data", {"Name": "books"}, "/in"),
+        ("data://books/2024/may:/in:rw", "data", {"Name": "books", "Path": "2024/may", "ReadWrite": True}, "/in"),
+        ("src=data://books,dst=/in,opt=rw", "data", {"Name": "books", "ReadWrite": True}, "/in"),
     ],
 )
 def test_an_input_is_read_in_each_form(text: str, kind: str, params: dict[str, object], target: str) -> None:
@@ -45,6 +48,7 @@ def test_an_input_is_read_in_each_form(text: str, kind: str, params: dict[str, o
         ("src=,dst=/d", "src= names nothing"),
         ("src=/a,dst=b", "'b' is no absolute path"),
         ("s3:///key:/d", "no bucket is named"),
+        ("data:///2024:/d", "no data set is named"),
         ("src=s3://b/k,opt=zone=1", "opt=zone is not known"),
     ],
 )

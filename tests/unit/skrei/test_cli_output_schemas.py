@@ -25,6 +25,7 @@ COMMANDS = {
     "job versions": f"job versions {ID}",
     "node list": "node list",
     "node describe": "node describe n-1",
+    "node data list": "node data list --data-dir {here}",
     "agent alive": "agent alive",
     "agent version": "agent version",
     "version": "version",
@@ -54,9 +55,12 @@ def test_the_output_for_programs_has_its_shape(
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.setenv("SKREI_API_URL", address)
     (tmp_path / "skrei").mkdir()
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "data-sets.json").write_text('{"books": "/srv/books:rw"}')
     (tmp_path / "skrei" / "profiles.json").write_text('{"profiles": {"near": {"endpoint": "http://near:1"}}}')
     for form, read in (("json", json.loads), ("yaml", yaml.safe_load)):
-        monkeypatch.setattr(sys, "argv", ["skrei", *COMMANDS[name].split(), "-o", form])
+        words = COMMANDS[name].replace("{here}", str(tmp_path)).split()
+        monkeypatch.setattr(sys, "argv", ["skrei", *words, "-o", form])
         with contextlib.suppress(SystemExit):  # `doctor` says so when something is missing here
             main()
         document = read(capsys.readouterr().out)

@@ -257,17 +257,19 @@ def wrong_with_hello(hello: Hello, timeline: int) -> str:
 
 def wrong_with_info(info: NodeInfo) -> str:
     """Return what is out of bounds in what a node says that it can do; nothing when all is fine."""
-    listed = (info.labels, info.engines, info.storages, info.publishers, info.gpus)
+    listed = (info.labels, info.engines, info.storages, info.publishers, info.gpus, info.data)
     if any(len(each) > MOST_NAMES for each in listed):
-        return f"it has more than {MOST_NAMES} labels, engines, storages, publishers or devices"
+        return f"it has more than {MOST_NAMES} labels, engines, storages, publishers, devices or data sets"
     plugins = (*info.engines, *info.storages, *info.publishers)
-    if not all(is_name(name) for name in (info.node_id, *info.labels, *(each.name for each in plugins))):
-        return "its node id, a label or the name of a plugin is none"
+    named = (*(each.name for each in plugins), *(each.name for each in info.data))
+    if not all(is_name(name) for name in (info.node_id, *info.labels, *named)):
+        return "its node id, a label or the name of a plugin or data set is none"
     texts = [info.name, info.version, info.os, info.arch, *info.labels.values(), *(each.version for each in plugins)]
     texts += [text for gpu in info.gpus for text in (gpu.name, gpu.vendor, gpu.pci_address)]
     if not all(_fits(text) for text in texts):
         return f"a text of it has more than {NAME_CHARACTERS} characters, or some that cannot be stored"
     numbers = [*info.capacity.vector(), *(number for gpu in info.gpus for number in (gpu.index, gpu.memory_bytes))]
+    numbers += [each.size_bytes or 0 for each in info.data]
     if not all(0 <= number <= MOST_AMOUNT for number in numbers):
         return f"an amount of it is negative or beyond {MOST_AMOUNT}"
     if len(info.__pydantic_serializer__.to_json(info)) > INFO_BYTES:

@@ -5,6 +5,7 @@ Nodes check theirs again, and know more; what is told here costs no placement. O
 
 from collections.abc import Mapping
 
+from skrei_domain.data_sets import data_input_params
 from skrei_domain.docker_params import docker_problems
 from skrei_domain.job_blobs import decode_data_url
 from skrei_domain.job_depends import task_input_params
@@ -50,6 +51,8 @@ def storage_params(reading: Reading, kind: str, params: Params, path: str) -> No
             _local(reading, params, path)
         case "task":
             task_input_params(reading, params, path)
+        case "data":
+            data_input_params(reading, params, path)
 
 
 def _inline(reading: Reading, params: Params, path: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from skrei_domain import constraints
 from skrei_domain.constraints import Constraint
+from skrei_domain.data_sets import check_split
 from skrei_domain.errors import Unsupported
 from skrei_domain.job_depends import check_depends
 from skrei_domain.job_kinds import check_tasks, read_count, read_update
@@ -93,6 +94,7 @@ def _job(reading: Reading, raw: object) -> dict[str, Any]:
     reading.unique([(f"Tasks[{i}].Name", task["Name"]) for i, task in enumerate(job["Tasks"])], "name")
     check_depends(reading, job["Tasks"], job["Count"])
     check_tasks(reading, job["Tasks"], kind)
+    check_split(reading, job["Tasks"], kind, job["Count"])
     check_uses(reading, job["Tasks"], job["Name"])
     if len(job["Tasks"]) > 1:
         _units(reading, job)

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from skrei_domain import constraints, docker_params, job_parse, job_task, services, spec
+from skrei_domain import constraints, data_sets, docker_params, job_parse, job_task, services, spec
 from skrei_domain.constraints import Constraint
 from skrei_domain.spec import JobSpec, Part
 
@@ -101,6 +101,7 @@ SAYS: Mapping[str, str] = {
     "partition alone.",
     "Task.Uses": "Services of other jobs, by name: it waits until each is ready, and finds where it is reached as "
     "SKREI_SERVICE_<NAME>.",
+    "Task.Split": "holder: one partition on each node that holds its data, so that Count follows.",
     "Task.Check": "When the task is ready; without one it is as soon as it runs.",
     "Check.HTTP": "Ready is what answers a GET with 200 to 399.",
     "Check.TCP": "Ready is what takes a connection.",
@@ -194,6 +195,7 @@ ALSO: Mapping[str, Schema] = {
     "ExecCheck.Command": {"type": "array", "items": _FILLED, "minItems": 1},
     "Task.Uses": {"type": "array", "maxItems": services.MAX_USES,
                   "items": _FILLED | {"maxLength": spec.MAX_NAME_BYTES}},
+    "Task.Split": {"enum": [data_sets.HOLDER]},
     "Update.MaxSurge": {"type": "integer", "minimum": 1, "maximum": 100},
     "Update.MinReady": _span(0, "s", "[1-5]?[0-9]"),
     "Update.ProgressDeadline": _span(10, "s", "[1-9][0-9]"),
@@ -276,9 +278,19 @@ TASK: Schema = {
         "Path": _TEXT | {"description": "A file or folder in it; else all of it."},
     },
 }
+DATA: Schema = {
+    "type": "object",
+    "required": ["Name"],
+    "additionalProperties": False,
+    "properties": {
+        "Name": {"type": "string", "pattern": data_sets.PATTERN, "description": "What nodes call it: `books`."},
+        "Path": _TEXT | {"description": "A file or folder in it; else all of it."},
+        "ReadWrite": {"type": "boolean", "description": "Whether the task may write there, where its owner lets it."},
+    },
+}
 PLUGINS = {
     "Engine": {"docker": DOCKER, "wasm": WASM},
-    "Source": {"local": LOCAL, "inline": INLINE, "task": TASK},
+    "Source": {"local": LOCAL, "inline": INLINE, "task": TASK, "data": DATA},
 }
 """Parameters of the plugins that come with Skrei, by kind and type; those of others are not looked at."""
 

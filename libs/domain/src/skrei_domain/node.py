@@ -42,13 +42,31 @@ PATH = "path"
 
 
 class Absent(BaseModel):
-    """What a node might have and cannot use now, and why: an `engine`, a `storage`, a vendor's `gpu` or a `path`."""
+    """What a node might have and cannot use now, and why: an `engine`, a `storage`, a `gpu`, a `path`, `data`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: str
     name: str
     reason: str
+
+
+DATA = "data"
+"""The kind of a data set that a node declares, and cannot hand out now."""
+
+
+class DataSet(BaseModel):
+    """Data of a node that has a name: jobs that ask for it by that name may read it, or write there too.
+
+    `size_bytes` is what was counted last, None before that; `at_least`: there is more than was counted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    read_write: bool = False
+    size_bytes: int | None = None
+    at_least: bool = False
 
 
 class NodeInfo(BaseModel):
@@ -73,6 +91,7 @@ class NodeInfo(BaseModel):
     owner_paths: bool = False
     capacity: Resources = Resources()
     gpus: tuple[Gpu, ...] = ()
+    data: tuple[DataSet, ...] = ()
 
     @property
     def missing_paths(self) -> frozenset[str]:

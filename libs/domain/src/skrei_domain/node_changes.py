@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from skrei_domain.node import PATH, Absent, Gpu, NodeInfo, Plugin
+from skrei_domain.node import DATA, PATH, Absent, Gpu, NodeInfo, Plugin
 
 
 def changes(old: NodeInfo, new: NodeInfo) -> list[str]:
     """Return what differs, one short sentence each; of no difference, none.
 
-    Engines, storages, publishers and GPUs come by name, with versions and reasons; anything else by its field's name.
+    Engines, storages, publishers, data sets and GPUs come by name, with versions and reasons; anything else by its
+    field's name.
     """
     reasons = {(each.kind, each.name): each.reason for each in new.absent}
     told = [
@@ -16,6 +17,7 @@ def changes(old: NodeInfo, new: NodeInfo) -> list[str]:
         *_plugins("storage", old.storages, new.storages, reasons),
         *_plugins("publisher", old.publishers, new.publishers, reasons),
         *_paths(old, new),
+        *_data(old, new, reasons),
         *_gpus(old.gpus, new.gpus),
         *_absent(old, new),
     ]
@@ -54,6 +56,20 @@ def _paths(old: NodeInfo, new: NodeInfo) -> list[str]:
     return [*back, *(f"path {path} is gone" for path in sorted(new.missing_paths - old.missing_paths))]
 
 
+def _data(old: NodeInfo, new: NodeInfo, reasons: dict[tuple[str, str], str]) -> list[str]:
+    """Tell which data sets have come and gone, and which may be written; how large they are is no event."""
+    was, now = {each.name: each for each in old.data}, {each.name: each for each in new.data}
+    told = []
+    for name in sorted({*was, *now}):
+        if name not in now:
+            told.append(f"data set {name} is gone{_because(reasons.get((DATA, name), ''))}")
+        elif name not in was:
+            told.append(f"data set {name} is here{', also to be written' if now[name].read_write else ''}")
+        elif was[name].read_write != now[name].read_write:
+            told.append(f"data set {name} may {'also be written' if now[name].read_write else 'only be read'} now")
+    return told
+
+
 def _gpus(old: Sequence[Gpu], new: Sequence[Gpu]) -> list[str]:
     was, now = {gpu.key: gpu for gpu in old}, {gpu.key: gpu for gpu in new}
     gone = [f"GPU {gpu.index} is gone ({gpu.name})" for key, gpu in was.items() if key not in now]
@@ -66,6 +82,7 @@ def _absent(old: NodeInfo, new: NodeInfo) -> list[str]:
     had = {
         *(("engine", plugin.name) for plugin in old.engines),
         *(("storage", plugin.name) for plugin in old.storages),
+        *((DATA, each.name) for each in old.data),
     }
     return [
         f"{each.kind} {each.name} cannot be used: {each.reason}"

@@ -199,6 +199,8 @@ class TaskSpec(Part):
     stop_grace: int | None = None
     """Seconds between being asked to end and being ended; None: as its engine does where nobody says."""
     uses: tuple[str, ...] | None = None
+    split: Literal["holder"] | None = None
+    """Who says how many partitions there are: the nodes that hold its data; None: `count`."""
 
     @property
     def needs(self) -> tuple[Dependency, ...]:
@@ -236,7 +238,9 @@ class JobSpec(Part):
     fail_on: Literal["never", "exit-code"] = "never"
 
     def count_of(self, task: TaskSpec) -> int:
-        """Return how many partitions a task has."""
+        """Return how many partitions a task has, as far as its spec says."""
+        if task.split is not None:
+            return 1  # until its holders are known
         return self.count if task.count is None else task.count
 
     @property

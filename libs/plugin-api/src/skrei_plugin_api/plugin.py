@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from skrei_domain.job_reading import FieldProblem
+from skrei_domain.node import DataSet
 
 PLUGIN_API = 1
 """The version of the contracts in this package; a plugin that names another one is refused when it is loaded."""
@@ -29,6 +30,10 @@ class PluginContext:
     """Whether what the node's owner submitted may read whatever the node's user can."""
     allow_addresses: tuple[str, ...] = ()
     """Private networks that jobs with a filtered network may reach."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Data sets of this node by name, `PATH[:ro|:rw]`, as its settings declare them."""
+    data_file: Path | None = None
+    """Where others are declared in the same words, as JSON; it may change, come and go at any time."""
     options: Mapping[str, str] = field(default_factory=dict)
     node_id: str = ""
     """Whose plugin this is: what is made outside of this process is marked with it."""
@@ -38,13 +43,16 @@ class PluginContext:
 class PluginInfo:
     """Whether a plugin works on this machine, and why not; of one that works, `reason` tells what of it does not.
 
-    `missing_paths` are paths of this machine that it would hand out, were they there.
+    `missing_paths` are paths of this machine that it would hand out, were they there; `data` are data sets that it
+    hands out by name, `missing_data` those that it cannot hand out now, each with the reason.
     """
 
     available: bool
     version: str = ""
     reason: str = ""
     missing_paths: tuple[str, ...] = ()
+    data: tuple[DataSet, ...] = ()
+    missing_data: tuple[tuple[str, str], ...] = ()
 
 
 class Plugin(ABC):

@@ -61,11 +61,11 @@ class ChangesBuilder(CommitDraft):
         return given_up or self.won(row)
 
     def set_targets(self, job: JobRow, new: Sequence[tuple[str, int]]) -> None:
-        """Give nodes their partitions in a job that runs once a node."""
+        """Give nodes their partitions in a job, or task, that runs once a node."""
         draft = self.draft(job.id)
         if draft is not None and new:
             draft.targets += new
-            draft.units = (len(job.targets) + len(new)) * len(job.tasks)
+            draft.units = job.with_targets(dict(new)).units
             draft.changed = True
 
     def give_up(self, job_id: str, unit: Unit, reason: str) -> None:

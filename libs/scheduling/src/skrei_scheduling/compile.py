@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from skrei_domain.data_sets import DATA, DataWanted, data_wanted
 from skrei_domain.job import JobSpec, TaskSpec
 from skrei_domain.job_diff import what_runs
 from skrei_domain.job_kinds import KINDS, Kind
@@ -51,7 +52,7 @@ def compile_job(
     kind = KINDS.get(spec.type.lower(), Kind.BATCH)
     timeouts = [] if kind is Kind.DAEMON else [task.timeouts for task in spec.tasks]
     total = 0 if kind.endless else max((each.total_timeout for each in timeouts), default=0)
-    return JobRow(
+    made = JobRow(
         id=id,
         namespace=namespace,
         name=name,
@@ -91,6 +92,7 @@ def compile_job(
         refused_by=dict(refused_by or {}),
         won_at=dict(won_at or {}),
     )
+    return made.with_targets({}) if made.targets and made.split else made
 
 
 def plans(spec: JobSpec, submitter: str) -> tuple[TaskPlan, ...]:
@@ -117,7 +119,17 @@ def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requir
         owner=owner and bool(local),
         ports=tuple(sorted({port.static for port in task.network.ports if port.static})),
         uses=tuple((spec.namespace, name) for name in task.uses) if task.uses else (),
+        data=data_sets(task),
     )
+
+
+def data_sets(task: TaskSpec) -> tuple[DataWanted, ...]:
+    """Return the data sets that a task wants, in order, each once; one that it also writes counts as written."""
+    found: dict[str, DataWanted] = {}
+    for source in task.input_sources:
+        if source.source.type.lower() == DATA and (wanted := data_wanted(source.source.params)) is not None:
+            found[wanted.name] = max(wanted, found.get(wanted.name, wanted))
+    return tuple(found[name] for name in sorted(found)) if found else ()
 
 
 def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:
@@ -133,9 +145,11 @@ def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:
 
 
 def _task(spec: JobSpec, task: TaskSpec, *, owner: bool, kind: Kind) -> TaskPlan:
+    split = kind is Kind.BATCH and task.split is not None
     return TaskPlan(
         name=task.name,
-        count=0 if kind.per_node else spec.count_of(task),
+        count=0 if kind.per_node or split else spec.count_of(task),
+        split=split,
         requirement=requirement(spec, task, owner=owner),
         execution_timeout=None if kind.endless else _seconds(task.timeouts.effective_execution_timeout),
         needs=task.needs,

@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from skrei_domain.ids import short
 from skrei_domain.lifecycle import Membership
-from skrei_scheduling import memory, texts
-from skrei_scheduling.feasibility import FILTERS, FOR_GOOD, USES, Feasibility, Filter
+from skrei_scheduling import data, memory, texts
+from skrei_scheduling.feasibility import DATA, FILTERS, FOR_GOOD, USES, Feasibility, Filter
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import NodeRow, Requirement
 
@@ -48,6 +48,7 @@ class Explanation:
     groups: tuple[Group, ...]
 
     absent: tuple[str, ...] = ()  # services that it uses and nobody reaches
+    no_data: tuple[str, ...] = ()  # data sets that it names and no node has
     no_match: bool = False  # of a job that runs on every node that matches, and none does
 
     @property
@@ -57,9 +58,11 @@ class Explanation:
             f"not enough nodes to run job. requested: {self.requested}, available: {self.available}, "
             f"suitable: {self.suitable}."
         )
-        if self.absent:
+        if self.no_data:
+            head = texts.WAITS_FOR_DATA.format(names="; ".join(self.no_data))
+        elif self.absent:
             head = texts.WAITS_FOR_SERVICES.format(services="; ".join(self.absent))
-        if self.no_match:
+        if self.no_match and not self.no_data:
             head = texts.NO_MATCH.format(available=self.available)
         lines = [_line(group, self.known) for group in self.groups[:SHOWN_GROUPS]]
         rest = sum(group.nodes for group in self.groups[SHOWN_GROUPS:])
@@ -99,6 +102,7 @@ def explain(
     groups: list[Group] = []
     refused: dict[str, int] = {}
     absent = [each for each in requirement.uses if not matrix.services.any(each)]
+    no_data = data.absent(requirement, matrix, nodes)
     for check in FILTERS:
         passing = check.passing(requirement, matrix)
         stopped = np.flatnonzero(open_rows & ~passing)
@@ -116,6 +120,7 @@ def explain(
         open_rows[matrix.row_of[closed[0]]] = False
         refused[HELD] = 1
         groups.append(Group(HELD, closed[1], 1, closed[0]))
+    told = {*([USES] if absent else []), *([DATA] if no_data else [])}
     good = {check.name for check in FOR_GOOD}
     hopeless = known > 0 and sum(count for name, count in refused.items() if name in good) == known
     return Explanation(
@@ -127,11 +132,12 @@ def explain(
         refused=refused,
         groups=tuple(
             sorted(
-                (each for each in groups if not (absent and each.filter == USES)),
+                (each for each in groups if each.filter not in told),
                 key=lambda group: (-group.nodes, group.filter, group.sample),
             )
         ),
         absent=tuple(texts.NOT_SERVED.format(namespace=namespace, name=name) for namespace, name in absent),
+        no_data=no_data,
     )
 
 
@@ -159,6 +165,8 @@ def refused_for_good(
     """
     rows = matrix.rows
     known, ready = matrix.known[:rows], matrix.ready[:rows]
+    if requirement.data:  # which may come to any node
+        requirement = replace(requirement, data=())
     if not known.any() or (known & ~ready).any() or feasibility.could(requirement):
         return False
     return not any(_waited_for(requirement, nodes[node_id], now, keep) for node_id in matrix.fading)

@@ -91,6 +91,17 @@ def _hands_out(requirement: Requirement, said: Said) -> bool:
     )
 
 
+def _data(requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    if not requirement.data:
+        return np.ones(matrix.rows, dtype=np.bool_)
+    return np.fromiter((holds(requirement, said) for said in matrix.said), dtype=np.bool_, count=matrix.rows)
+
+
+def holds(requirement: Requirement, said: Said) -> bool:
+    """Whether a node has all the data that a class of work wants, and lets it be written where that is wanted."""
+    return all(name in said.data and (said.data[name] or not writes) for name, writes in requirement.data)
+
+
 # ---------------------------------------------------------------- what a node is doing
 
 
@@ -121,6 +132,11 @@ def _uses(requirement: Requirement, matrix: NodeMatrix) -> Mask:
 USES = "uses"
 """The filter of services: of one that nobody reaches is told once, not by every node."""
 
+DATA = "data"
+"""The filter of data sets: what a node has is part of what it is, and yet a data set may come to any node."""
+
+HERE = Filter(DATA, False, _data, reasons.data)
+
 FOR_GOOD = (
     Filter("engine", True, _engine, reasons.engine),
     Filter("storages", True, _storages, reasons.storages),
@@ -138,7 +154,7 @@ FOR_NOW = (
     Filter("ports", False, _ports, reasons.ports),
 )
 
-FILTERS = (*FOR_NOW[:2], *FOR_GOOD, *FOR_NOW[2:])
+FILTERS = (*FOR_NOW[:2], *FOR_GOOD, HERE, *FOR_NOW[2:])
 """In the order in which reasons are given: a node that is away says only that."""
 
 
@@ -260,7 +276,7 @@ def compute(requirement: Requirement, matrix: NodeMatrix) -> ClassMask:
     """Compute a class's masks for every node."""
     rows = matrix.rows
     possible = matrix.known[:rows].copy()
-    for check in FOR_GOOD:
+    for check in (*FOR_GOOD, HERE):
         possible &= check.passing(requirement, matrix)
     earned: NDArray[np.int64] | None = None
     for constraint in requirement.constraints:
@@ -278,13 +294,14 @@ def compute(requirement: Requirement, matrix: NodeMatrix) -> ClassMask:
 
 
 def accepts(requirement: Requirement, matrix: NodeMatrix, row: int) -> bool:
-    """Whether one node passes every filter that refuses for good: what `compute` says of its row."""
+    """Whether one node passes every filter that looks at what it is: what `compute` says of its row."""
     said = matrix.said[row]
     return (
         requirement.engine in said.engines
         and requirement.storages <= said.storages
         and (requirement.publisher in ANY_PUBLISHER or requirement.publisher in said.publishers)
         and (not requirement.local or _hands_out(requirement, said))
+        and (not requirement.data or holds(requirement, said))
         and all(satisfied(each, said.labels) for each in requirement.constraints if not is_soft(each))
         and all(
             amount <= room

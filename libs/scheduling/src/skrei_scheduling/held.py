@@ -61,7 +61,7 @@ def held(
     """
     for requirement, job_id in view.waiting.firsts(LINES_READ):
         job = view.jobs[job_id]
-        if now - job.since < after or job.kind.per_node or _gets_on(view, job):
+        if now - job.since < after or job.by_node or _gets_on(view, job):
             continue
         work = view.feasibility.of(requirement)
         open_rows = _open(work, view.matrix, job)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from skrei_domain.constraints import Constraint, satisfied
-from skrei_domain.node import PATH, NodeInfo
+from skrei_domain.data_sets import DataWanted
+from skrei_domain.node import DATA, PATH, NodeInfo
 from skrei_domain.paths import LocalPath, missing_root
 from skrei_scheduling.ranking import is_soft
 from skrei_scheduling.rows import ANY_PUBLISHER, Gone, NodeRow, Requirement
@@ -72,6 +73,8 @@ def _times(requirement: Requirement, node: NodeRow) -> Iterator[datetime | None]
             yield _label(constraint, node)
     for path in requirement.local:
         yield _path(path, node)
+    for wanted in requirement.data:
+        yield _data(wanted, node)
     for name, need, have in zip(AMOUNTS, requirement.resources.vector(), info.capacity.vector(), strict=True):
         if need > have and need:
             yield _latest(each.at for each in node.gone if each.kind == name and each.amount >= need)
@@ -88,6 +91,12 @@ def _path(path: LocalPath, node: NodeRow) -> datetime | None:
     if not root:
         return ALWAYS
     return _latest(each.at for each in node.gone if each.kind == PATH and each.name == root)
+
+
+def _data(wanted: DataWanted, node: NodeRow) -> datetime | None:
+    if any(each.name == wanted.name and (each.read_write or not wanted.writes) for each in node.info.data):
+        return ALWAYS
+    return _latest(each.at for each in node.gone if each.kind == DATA and each.name == wanted.name)
 
 
 def _label(constraint: Constraint, node: NodeRow) -> datetime | None:
@@ -112,6 +121,8 @@ def _lost(old: NodeInfo, new: NodeInfo, now: datetime) -> Iterator[Gone]:
             yield Gone(kind, name, now)
     for path in sorted(new.missing_paths - old.missing_paths):
         yield Gone(PATH, path, now)
+    for name in sorted({each.name for each in old.data} - {each.name for each in new.data}):
+        yield Gone(DATA, name, now)
     for key in sorted(old.labels.keys() | new.labels.keys()):
         if old.labels.get(key) != new.labels.get(key):
             yield Gone(LABEL, key, now, value=old.labels.get(key))
@@ -128,6 +139,8 @@ def _has(info: NodeInfo, gone: Gone) -> bool:
         return info.capacity.vector()[AMOUNTS.index(gone.kind)] >= gone.amount
     if gone.kind == PATH:
         return gone.name not in info.missing_paths
+    if gone.kind == DATA:
+        return any(each.name == gone.name for each in info.data)
     return gone.name in _names(info, gone.kind)
 
 

@@ -45,6 +45,7 @@ class Said(NamedTuple):
     local: tuple[Entry, ...] = ()
     owner_paths: bool = False
     missing_paths: frozenset[str] = frozenset()
+    data: Mapping[str, bool] = {}  # its data sets, and whether they may be written
 
 
 class NodeMatrix:
@@ -193,6 +194,7 @@ class NodeMatrix:
             read_entries(info.local_paths),
             info.owner_paths,
             info.missing_paths,
+            {each.name: each.read_write for each in info.data},
         )
         self._mark(self.engines, row, old.engines, new.engines)
         self._mark(self.storages, row, old.storages, new.storages)

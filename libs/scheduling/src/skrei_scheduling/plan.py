@@ -88,6 +88,7 @@ class JobPlan:
     waits: Waits | None = None
     follow_up: tuple[EvaluationNew, ...] = ()
     targets: tuple[tuple[str, int], ...] = ()
+    split: str = ""  # over which holders of its data, where that was decided
     lost: tuple[tuple[ExecutionRow, str], ...] = ()
     given_up: tuple[tuple[Unit, str], ...] = ()
     good: bool = False  # the version is ready as a whole
@@ -181,6 +182,8 @@ def _write(builder: ChangesBuilder, decision: JobPlan) -> None:
     for row in decision.replaced:
         _stop(builder, row, texts.STOP_REPLACED, lost=True)
     builder.set_targets(job, decision.targets)
+    if decision.split:
+        builder.history(job.id, texts.SCHEDULING, decision.split)
     for row in decision.place:
         builder.place(row)
     for row, reason in decision.lost:

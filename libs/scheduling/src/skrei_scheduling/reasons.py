@@ -2,13 +2,16 @@
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.ids import short
-from skrei_domain.node import KEPT_HERE
+from skrei_domain.node import DATA, KEPT_HERE
 from skrei_domain.paths import hands_out, missing_root, read_entries
 from skrei_domain.resources import Resources
 from skrei_scheduling import texts
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.ranking import is_soft
 from skrei_scheduling.rows import NodeRow, Requirement
+
+DATA_SHOWN = 5
+"""Data sets of a node in one reason: `skrei node list --show data` has them all."""
 
 
 def engine(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
@@ -45,6 +48,18 @@ def local(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     entry = f"{refused.path}:rw" if refused.writes else refused.path
     doing = " to be written" if refused.writes else ""
     return f"does not hand out {refused.path}{doing}; `skrei serve --allow-local '{entry}'` on that node would allow it"
+
+
+def data(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
+    """It lacks a data set, or lets nobody write it."""
+    has = {each.name: each.read_write for each in node.info.data}
+    name, writes = next(each for each in requirement.data if each.name not in has or (each.writes and not has[each[0]]))
+    away = next((each.reason for each in node.info.absent if (each.kind, each.name) == (DATA, name)), "")
+    if writes and name in has:
+        return f"lets data set {name} be read, not written; `skrei node data add {name} PATH:rw` on it would allow that"
+    if away:
+        return f"does not have data set {name} now: {away}"
+    return f"does not have data set {name}" + (f", only {', '.join(sorted(has)[:DATA_SHOWN])}" if has else "")
 
 
 def capacity(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:

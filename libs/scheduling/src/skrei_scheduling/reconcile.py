@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 
 from skrei_domain.durations import duration
 from skrei_domain.evolving import replace
+from skrei_domain.ids import short
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
-from skrei_scheduling import rollout, targets, texts
+from skrei_scheduling import data, rollout, targets, texts
 from skrei_scheduling.retry import MAX_ATTEMPTS
 from skrei_scheduling.returning import returning, silent
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, OnReturn, Unit
@@ -100,9 +101,16 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
         return _per_node(view, job, updated, evaluations, now)
     if job.kind is Kind.SERVICE:
         return _service(view, job, live, evaluations, now)
+    if job.split and not job.targets:  # nothing of it begins before it is known how many parts there are
+        return Difference(stop=updated)
+    if (gone := data.gone(view, job)) is not None:
+        text = texts.HOLDER_GONE.format(node=short(gone[0]), partition=gone[1])
+        failure = Failure(text, text, details={texts.IS_ERROR: "true", texts.REASON: text})
+        return Difference(stop=(*updated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
     back = returning(view, job, current, told)
     current = back.left(current)
     missing, beyond, wait = _missing(view, job, current, evaluations, now)
+    missing = _at_holders(job, missing) if job.split else missing
     if any(each.attempt > MAX_ATTEMPTS for each in missing):
         failure = _worn_out(told)
         return Difference(stop=(*updated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
@@ -235,6 +243,13 @@ def _missing(
         if unit not in backoff or backoff[unit] in due:
             missing.append(_one(view, job, unit))
     return missing, beyond + len(open_units) - looked, None if soonest is None else soonest.total_seconds()
+
+
+def _at_holders(job: JobRow, missing: list[Missing]) -> list[Missing]:
+    """Return the units to place, those of parted data each with the node that holds it: no other has that part."""
+    nodes = {partition: node for node, partition in job.targets.items()}
+    split = {task.name for task in job.tasks if task.split}
+    return [replace(each, node=nodes[each.unit[1]]) if each.unit[0] in split else each for each in missing]
 
 
 def _one(view: ClusterView, job: JobRow, unit: Unit, originals: tuple[ExecutionRow, ...] = ()) -> Missing:

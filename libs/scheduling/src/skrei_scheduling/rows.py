@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from skrei_domain.constraints import Constraint
+from skrei_domain.data_sets import DataWanted
 from skrei_domain.evolving import replace
 from skrei_domain.job_depends import Dependency
 from skrei_domain.job_kinds import KINDS, Kind
@@ -59,7 +60,7 @@ class Requirement:
 
     `local` are the node's own paths that it wants; `owner`: for the control plane's owner, whom only some nodes hand
     them to. `ports` are the node's ports that it wants by their numbers, `uses` the services (namespace, name) that it
-    has to reach.
+    has to reach, `data` the node's data sets that it reads, or writes too.
     """
 
     engine: str
@@ -71,11 +72,12 @@ class Requirement:
     owner: bool = False
     ports: tuple[int, ...] = ()
     uses: tuple[tuple[str, str], ...] = ()
+    data: tuple[DataWanted, ...] = ()
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
         # The class is the key of every cache on the hot path; hashing six fields there costs more than the lookup.
-        needs = (self.resources.vector(), self.local, self.ports, self.uses)
+        needs = (self.resources.vector(), self.local, self.ports, self.uses, self.data)
         parts = (self.engine, self.storages, self.publisher, self.constraints, *needs)
         object.__setattr__(self, "_hash", hash(parts))
 
@@ -85,7 +87,11 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """One task of a job as the planner sees it. `needs` are those that it waits for."""
+    """One task of a job as the planner sees it. `needs` are those that it waits for.
+
+    One that is `split` has a partition for each of the job's targets, and on that node alone; none before they are
+    known.
+    """
 
     name: str
     count: int
@@ -93,13 +99,15 @@ class TaskPlan:
     execution_timeout: timedelta | None = None
     needs: tuple[Dependency, ...] = ()
     queue_timeout: timedelta | None = None
+    split: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
     """A job as the leader sees it; `won` holds the units that have a committed result.
 
-    A job that runs once a node has `targets` in place of counts, and `failed` holds the units that were given up.
+    A job that runs once a node has `targets` in place of counts, and `failed` holds the units that were given up. The
+    targets of a batch job are the nodes that hold its data, for those of its tasks that are split by them.
     """
 
     id: str
@@ -137,6 +145,22 @@ class JobRow:
     def ordered(self) -> bool:
         """Whether some of its tasks wait for others."""
         return len(self.tasks) > 1 and any(task.needs for task in self.tasks)
+
+    @property
+    def split(self) -> bool:
+        """Whether some of its tasks are parted by who holds their data."""
+        return any(task.split for task in self.tasks)
+
+    @property
+    def by_node(self) -> bool:
+        """Whether some of its units have a node of their own, and run on no other."""
+        return self.kind.per_node or self.split
+
+    def with_targets(self, new: Mapping[str, int]) -> "JobRow":
+        """Return the job with nodes of its own beside those that it has, and counts that follow from them."""
+        targets = {**self.targets, **new}
+        tasks = tuple(replace(task, count=len(targets)) if task.split else task for task in self.tasks)
+        return replace(self, targets=targets, tasks=tasks)
 
     def task(self, name: str) -> TaskPlan:
         """Return the task of that name."""

@@ -12,7 +12,7 @@ from skrei_domain.evolving import replace
 from skrei_domain.ids import IdSource
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState, JobState, Want
-from skrei_scheduling import memory, ranking, rolling, rollout, texts
+from skrei_scheduling import data, memory, ranking, rolling, rollout, texts
 from skrei_scheduling.changes import EvaluationNew
 from skrei_scheduling.explain import Explanation, explain, refused_for_good
 from skrei_scheduling.feasibility import ClassMask
@@ -100,6 +100,8 @@ class _Planner:
 
     def decide(self, job: JobRow, evaluations: tuple[Evaluation, ...]) -> JobPlan:
         """Decide for one job."""
+        holders = {} if job.state.is_terminal else data.holders(self._view, job)
+        job = job.with_targets(holders) if holders else job
         difference = reconcile(self._view, job, evaluations, self._now, stops=self._stops)
         self._stops -= len(difference.stop) + len(difference.kept) + len(difference.again)
         if job.state.is_terminal or difference.failure is not None or difference.complete:
@@ -114,7 +116,7 @@ class _Planner:
         if difference.roll_back:
             return JobPlan(job, evaluations, standing=difference.standing, roll_back=difference.roll_back)
         many, failure = len(job.tasks) > 1, None
-        nowhere = job.kind.per_node and not job.targets and not difference.targets
+        nowhere = job.by_node and not job.targets and not difference.targets
         may_fail = not rollout.kept_alive(self._view, job)
         if may_fail and many and not difference.standing:
             failure = self._never(job)
@@ -124,7 +126,7 @@ class _Planner:
         if failure is None:
             rows, unplaced = self._place(job, difference, next((each.id for each in evaluations if each.id), ""))
             waits = self._waits(job, unplaced, difference.beyond) if unplaced else None
-            waits = self._no_match(job) if nowhere else waits
+            waits = self._no_match(job, many) if nowhere else waits
         if may_fail and waits is not None and many and not nowhere:
             late = out_of_patience(job, waits, self._now)
             failure = None if late is None else failure_of(late)
@@ -167,7 +169,8 @@ class _Planner:
                 ),
                 *(self._timer(job, trigger, seconds) for trigger, seconds in timers),
             ),
-            targets=difference.targets,
+            targets=difference.targets or tuple(holders.items()),
+            split=data.told(self._view, job) if holders else "",
             lost=difference.lost,
             given_up=difference.given_up,
             good=difference.good,
@@ -196,7 +199,8 @@ class _Planner:
             missing = [each for each in difference.missing if each.unit[0] == task.name]
             if not missing:
                 continue
-            chosen = (self._pinned if job.kind.per_node else self._choose)(job, task, missing)
+            pinned = job.kind.per_node or task.split
+            chosen = (self._pinned if pinned else self._choose)(job, task, missing)
             rows += [self._offer(job, task, each, node, evaluation_id) for each, node in chosen]
             placed = {each.unit for each, _ in chosen}
             unplaced += [each for each in missing if each.unit not in placed]
@@ -309,10 +313,11 @@ class _Planner:
         explanation = self._explain(task.requirement, units, self._closed(job))
         return TaskWaits(task, units, explanation, self._view.waiting.position(job, task.requirement))
 
-    def _no_match(self, job: JobRow) -> Waits:
+    def _no_match(self, job: JobRow, many: bool) -> Waits:
         """Why a job that runs on every node that matches has none: it stands in line, with nobody knows how many."""
-        each = self._task_waits(job, job.tasks[0], 1)
-        return Waits((replace(each, explanation=replace(each.explanation, no_match=True)),))
+        each = self._task_waits(job, next((task for task in job.tasks if task.split), job.tasks[0]), 1)
+        found = replace(each, explanation=replace(each.explanation, no_match=True))
+        return Waits((found,), named=many and job.split)
 
     def _explain(self, requirement: Requirement, requested: int, closed: Held | None) -> Explanation:
         """Explain once per class for as long as nothing else was promised in between."""
@@ -341,7 +346,7 @@ class _Planner:
                 return None
             if job.state is not JobState.RUNNING:
                 return Failure(text, text, details=details)
-        if waits.explanation.no_match and job.kind is Kind.OPS:
+        if waits.explanation.no_match and job.kind is Kind.OPS and not waits.explanation.no_data:
             return Failure(text, text, details=details)
         if not self._refused_for_good(job.tasks[0].requirement):
             return None

@@ -31,6 +31,13 @@ NOT_SERVED = (
     "service {name}: no job of type service or daemon with that name has a port that is ready in namespace {namespace}"
 )
 WAITS_FOR_SERVICES = "waiting for what it uses: {services}"
+WAITS_FOR_DATA = "waiting for data that no node has: {names}"
+HOLDER_GONE = (
+    "node {node} held partition {partition} of its data, and is not part of the cluster any more; `skrei job rerun` "
+    "splits over those that hold it now"
+)
+SPLIT = "Split over the nodes that hold {names}: {nodes}"
+HOLDER_AWAY = "; {nodes} too, away now: no part of this version"
 NODE_LOST = "its node has been away for longer than {wait} (Offline.Wait)"
 NODE_CHANGED = "its node cannot run it any more: {reason}"
 NODE_REMOVED = "its node is not part of the cluster any more"

@@ -107,12 +107,14 @@ class ClusterView:
 
         Worked out once for each job and kept: a job of 10,000 units is looked at each time that one of them ends.
         """
-        found = self._open.get(job.id)
+        known = self.jobs.get(job.id)
+        ahead = known is not None and len(known.targets) < len(job.targets)  # of a plan that gives it its nodes
+        found = None if ahead else self._open.get(job.id)
         if found is None:
             found = {unit: None for unit in job.all_units() if not job.closed(unit) and not self._covered(job, unit)}
             if (graph := self.graph(job)) is not None:
                 found = {unit: None for unit in found if graph.ready(unit)}
-            if job.id in self.jobs:
+            if known is not None and not ahead:
                 self._open[job.id] = found
         return found
 
@@ -123,10 +125,12 @@ class ClusterView:
         """Return the order of the job's tasks, and how far they are; None for a job without an order."""
         if not job.ordered:
             return None
-        found = self._graphs.get(job.id)
+        known = self.jobs.get(job.id)
+        ahead = known is not None and len(known.targets) < len(job.targets)
+        found = None if ahead else self._graphs.get(job.id)
         if found is None:
             found = Graph(job.tasks, job.won)
-            if job.id in self.jobs:
+            if known is not None and not ahead:
                 self._graphs[job.id] = found
         return found
 
@@ -172,6 +176,7 @@ class ClusterView:
             refused_by={**fresh.refused_by, **known.refused_by},
             won_at={**fresh.won_at, **known.won_at},
         )
+        merged = merged.with_targets({}) if merged.split else merged
         # The record's state may be older than a commit of ours that the reader had not seen; terminal states are final.
         return replace(merged, state=known.state) if known.generation == fresh.generation else merged
 
@@ -252,7 +257,7 @@ class ClusterView:
         count as handed out.
         """
         job = self.jobs.get(job_id)
-        return job is not None and (bool(job.refused_by) or job.kind.per_node)
+        return job is not None and (bool(job.refused_by) or job.by_node)
 
     def _put_node(self, node: NodeRow) -> bool:
         old = self.nodes.get(node.id)
@@ -357,8 +362,9 @@ class ClusterView:
             for unit, _ in change.failed:
                 self._open.get(change.id, {}).pop(unit, None)
         if change.targets:
-            job = replace(job, targets={**job.targets, **dict(change.targets)})
+            job = job.with_targets(dict(change.targets))
             self._open.pop(change.id, None)
+            self._graphs.pop(change.id, None)
         job = _rolled(job, change)
         self.jobs[change.id] = job
         if job.state.is_terminal:
@@ -384,7 +390,9 @@ class ClusterView:
             self.waiting.drop(job.id)
 
     def _open_classes(self, job: JobRow) -> dict[Requirement, int]:
-        """Return how many units of each class are open."""
+        """Return how many units of each class are open; where the holders of its data are not known, of their tasks."""
+        if job.split and not job.targets:
+            return {task.requirement: 1 for task in job.tasks if task.split}
         units = self.open_units(job)
         if len(job.tasks) == 1:
             return {job.tasks[0].requirement: len(units)} if units else {}

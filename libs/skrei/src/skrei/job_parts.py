@@ -60,6 +60,27 @@ class DataRead:
 
 
 @dataclass(frozen=True, slots=True)
+class DataSet:
+    """Data of a node that jobs read by its name; `size` in bytes, None before it was counted."""
+
+    name: str
+    read_write: bool = False
+    size: int | None = None
+    at_least: bool = False
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> "DataSet":
+        """Read the API's object."""
+        size = document.get("Size")
+        return cls(
+            str(document.get("Name") or ""),
+            bool(document.get("ReadWrite")),
+            None if size is None else int(size),
+            bool(document.get("AtLeast")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A port of a ready execution; `address` is its `host:port`."""
 

@@ -125,6 +125,11 @@ class Input:
         """What the node downloads."""
         return cls(type="urlDownload", params={"URL": url}, target=target)
 
+    @classmethod
+    def data(cls, name: str, target: str, *, path: str = "", writes: bool = False) -> "Input":
+        """A data set that nodes declare, or a part of it: the task goes to a node that has it and reads it there."""
+        return cls(type="data", params={"Name": name} | _filled(Path=path, ReadWrite=writes), target=target)
+
     def document(self) -> Document:
         """Return the input as a job file says it."""
         source = {"Type": self.type, "Params": dict(self.params)}
@@ -149,6 +154,8 @@ class Task:
     depends_on: Sequence[str] = ()
     uses: Sequence[str] = ()
     """Services of other jobs, by name: it waits for them, and finds each as `SKREI_SERVICE_<NAME>`."""
+    split: str = ""
+    """`holder`: one partition on each node that holds its data, in place of a count."""
     more: Fields = field(default_factory=dict)
 
     def document(self) -> Document:
@@ -167,6 +174,7 @@ class Task:
                 Timeouts=_filled(ExecutionTimeout=self.timeout_seconds),
                 DependsOn=_texts(self.depends_on),
                 Uses=_texts(self.uses),
+                Split=self.split,
             )
             | dict(self.more)
         )

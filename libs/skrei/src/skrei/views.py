@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from skrei.job_parts import DataRead, Endpoint
+from skrei.job_parts import DataRead, DataSet, Endpoint
 from skrei_domain.lifecycle import JOB_TERMINAL, NUMBERS, TERMINAL
 
 Document: TypeAlias = dict[str, Any]
@@ -71,7 +71,9 @@ class Job:
 
     @property
     def units(self) -> int:
-        """How many partitions its tasks have together."""
+        """How many partitions its tasks have together; of a job split by holders, as many as the API says."""
+        if (known := self.document.get("Partitions")) is not None:
+            return int(known)
         tasks: list[Document] = self.document.get("Tasks") or [{}]
         counts = (task.get("Count") for task in tasks)
         return sum(self.count if count is None else int(count) for count in counts)
@@ -80,6 +82,11 @@ class Job:
     def per_node(self) -> bool:
         """Whether nodes, not a count, say how many run: an ops or daemon job, whose partitions are its nodes."""
         return self.type in ("ops", "daemon")
+
+    @property
+    def split(self) -> bool:
+        """Whether who holds its data says how many partitions it has."""
+        return any(task.get("Split") for task in self.document.get("Tasks") or ())
 
     @property
     def endless(self) -> bool:
@@ -301,6 +308,12 @@ class Node:
     available: dict[str, float]
     running: int
     document: Document
+
+    @property
+    def data_sets(self) -> tuple[DataSet, ...]:
+        """The data that it lets jobs read by name; none where the API does not say."""
+        compute = (self.document.get("Info") or {}).get("ComputeNodeInfo") or {}
+        return tuple(map(DataSet.parse, items(compute.get("DataSets"))))
 
     @classmethod
     def parse(cls, document: Document) -> "Node":

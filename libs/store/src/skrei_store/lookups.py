@@ -343,6 +343,14 @@ async def tasks(pool: asyncpg.Pool, job_id: str, version: int) -> tuple[list[Row
     return list(states), list(await pool.fetch(_TASK_UNITS, job_id, version))
 
 
+async def targets(pool: asyncpg.Pool, job_id: str, version: int) -> int:
+    """Return how many nodes a version of a job has been given as its own."""
+    found: int = await pool.fetchval(
+        "SELECT count(*) FROM targets WHERE job_id = $1 AND job_version = $2", job_id, version
+    )
+    return found
+
+
 async def reader(pool: asyncpg.Pool, execution_id: str) -> Row | None:
     """Return which unit of which job an execution is an attempt of, with the spec of that version."""
     row: Row | None = await pool.fetchrow(_READER, execution_id) if _storable(execution_id) else None

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from skrei_domain.bounds import LOWEST_PORT
+from skrei_domain.data_sets import DATA_FILE, parse_declared
 from skrei_domain.resources import parse_bytes, parse_cpu, parse_share
 from skrei_kit.settings import LogLevel
 from skrei_kit.settings import Settings as KitSettings
@@ -51,6 +52,10 @@ class Settings(KitSettings):
     owner_paths: bool = False
     """Whether what the control plane's owner submits may read whatever this node's user can: on his own machine alone,
     so `skrei serve` says it to the node that it runs beside the control plane, and to no other."""
+
+    data: dict[str, str] = Field(default_factory=dict)
+    """Data sets that jobs may name, `books=/srv/books,out=/srv/out:rw`: nothing unless named. Others are declared with
+    `skrei node data add`."""
 
     allow_env: tuple[str, ...] = ()
     """Host variables that a task may ask for with `env:NAME` (`*` and `?`): nothing unless named."""
@@ -111,13 +116,23 @@ class Settings(KitSettings):
     store_full_seconds: float = Field(default=600.0, ge=0)
     """How long a full result store is asked again: results expire, people make room. Then the execution fails."""
 
-    @field_validator("labels", "plugin_options", mode="before")
+    @field_validator("labels", "plugin_options", "data", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         pairs = dict(item.partition("=")[::2] for item in _items(value))
         return {key.strip(): text.strip() for key, text in pairs.items()}
+
+    @field_validator("data")
+    @classmethod
+    def _declared(cls, value: dict[str, str]) -> dict[str, str]:
+        return {name: parse_declared(name, text).text for name, text in value.items()}
+
+    @property
+    def data_file(self) -> Path:
+        """Where `skrei node data` declares the others."""
+        return self.data_dir / DATA_FILE
 
     @property
     def ports(self) -> tuple[int, int]:

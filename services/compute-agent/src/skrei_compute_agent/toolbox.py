@@ -129,7 +129,15 @@ class Toolbox:
             version=version("skrei-compute-agent"),
             room=self._room,
             gpus=found.gpus,
-            absent=(*no_engines, *no_storages, *_missing_paths(told), *found.absent, *self._broken),
+            absent=(
+                *no_engines,
+                *no_storages,
+                *_missing_paths(told),
+                *_missing_data(told),
+                *found.absent,
+                *self._broken,
+            ),
+            data={each.name: each for info in told for each in info.data}.values(),
         )
 
     def hear(self, gone: Callable[[str, int], None]) -> None:
@@ -211,6 +219,8 @@ def _make(registry: PluginRegistry[P], settings: Settings, kind: str, broken: li
                     allow_local=settings.allow_local,
                     owner_paths=settings.owner_paths,
                     allow_addresses=settings.allow_addresses,
+                    data=settings.data,
+                    data_file=settings.data_file,
                     options=settings.plugin_options,
                     node_id=settings.node_id,
                 )
@@ -222,6 +232,11 @@ def _make(registry: PluginRegistry[P], settings: Settings, kind: str, broken: li
 def _missing_paths(told: Iterable[PluginInfo]) -> list[Absent]:
     paths = sorted({path for info in told for path in info.missing_paths})
     return [Absent(kind=node.PATH, name=path, reason="it is not there") for path in paths]
+
+
+def _missing_data(told: Iterable[PluginInfo]) -> list[Absent]:
+    away = dict(pair for info in told for pair in info.missing_data)
+    return [Absent(kind=node.DATA, name=name, reason=reason) for name, reason in sorted(away.items())]
 
 
 def _unknown(reason: str) -> PluginInfo:

@@ -17,7 +17,7 @@ from skrei_domain.lifecycle import JobState, NodeAction
 from skrei_domain.messages import HintedEvaluation
 from skrei_orchestrator_api import views
 from skrei_orchestrator_api.settings import Settings
-from skrei_orchestrator_api.task_states import summed, task_states
+from skrei_orchestrator_api.task_states import counts_of, summed, task_states
 from skrei_orchestrator_api.views import ExecutionView, JobView, NodeView
 from skrei_store import lookups, node_intents
 from skrei_store.admission import Admission
@@ -294,13 +294,17 @@ class Record:
         row = await lookups.result_of(self._pool, job_id, execution_id)
         return None if row is None else ResultView.of(row)
 
-    async def task_states(self, job: JobView) -> list[dict[str, Any]]:
-        """Return how each task of a job of several stands; nothing for a job of one task."""
-        if not job.task_names:
-            return []
-        return task_states(
-            decode(job.spec_json), job.state, summed(*await lookups.tasks(self._pool, job.id, job.version))
-        )
+    async def parts(self, job: JobView) -> tuple[list[dict[str, Any]], int | None]:
+        """Return how each task of a job of several stands (nothing for a job of one), and of how many partitions a job
+        consists that is split by who holds its data; None for every other.
+        """
+        if not (job.task_names or job.is_split):
+            return [], None
+        spec = decode(job.spec_json)
+        holders = await lookups.targets(self._pool, job.id, job.version) if job.is_split else None
+        counts = counts_of(spec, holders)
+        told = summed(*await lookups.tasks(self._pool, job.id, job.version)) if job.task_names else {}
+        return task_states(spec, job.state, counts, told), None if holders is None else sum(counts.values())
 
     async def reader(self, execution_id: str) -> lookups.Row | None:
         """Return which unit an execution is an attempt of, and its job's spec."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import RunOutput
-from skrei_domain.node import KEPT_HERE, NodeInfo
+from skrei_domain.node import KEPT_HERE, DataSet, NodeInfo
 from skrei_domain.resources import Resources
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,9 +59,13 @@ def job(
     )
 
 
-def with_tasks(job_json: str, states: Sequence[Mapping[str, Any]]) -> str:
-    """Return a job with how each of its tasks stands; a job of one task as it is."""
-    return f'{job_json[:-1]},"TaskStates":{dump(states)}}}' if states else job_json
+def with_parts(job_json: str, states: Sequence[Mapping[str, Any]], partitions: int | None) -> str:
+    """Return a job with how each of its tasks stands, and with how many partitions it has where its spec does not say;
+    any other as it is.
+    """
+    tasks = f',"TaskStates":{dump(states)}' if states else ""
+    told = tasks if partitions is None else f'{tasks},"Partitions":{partitions}'
+    return f"{job_json[:-1]}{told}}}" if told else job_json
 
 
 def page(items: list[str], next_token: str) -> str:
@@ -218,6 +222,12 @@ def plugins(info: NodeInfo) -> list[dict[str, Any]]:
     return [{name: value for name, value in item.items() if value != ""} for item in found]
 
 
+def data_set(each: DataSet) -> dict[str, Any]:
+    """Return data that jobs may name; `Size` (bytes) is there once somebody has counted."""
+    size = {} if each.size_bytes is None else {"Size": each.size_bytes, "AtLeast": each.at_least}
+    return {"Name": each.name, "ReadWrite": each.read_write, **size}
+
+
 def node(
     *,
     info: NodeInfo,
@@ -262,6 +272,7 @@ def node(
                 "Engines": [
                     {"Name": plugin.name, "Version": plugin.version, "Note": plugin.note} for plugin in info.engines
                 ],
+                "DataSets": [data_set(each) for each in info.data],
                 "Absent": [{"Kind": one.kind, "Name": one.name, "Reason": one.reason} for one in info.absent],
                 "EnqueuedExecutions": 0,
                 "address": "",

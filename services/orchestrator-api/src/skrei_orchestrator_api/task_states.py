@@ -35,11 +35,18 @@ def summed(states: Iterable[Mapping[str, Any]], units: Iterable[Mapping[str, Any
     return sums
 
 
-def task_states(spec: JobSpec, state: JobState, sums: Mapping[str, Sums]) -> list[dict[str, Any]]:
+def counts_of(spec: JobSpec, holders: int | None) -> dict[str, int]:
+    """Return how many partitions each task has; one that is split has as many as there are holders of its data."""
+    return {task.name: (holders or 0) if task.split is not None else spec.count_of(task) for task in spec.tasks}
+
+
+def task_states(
+    spec: JobSpec, state: JobState, planned: Mapping[str, int], sums: Mapping[str, Sums]
+) -> list[dict[str, Any]]:
     """Return the tasks in their order, each with its state and why; nothing for a job of one task."""
     if len(spec.tasks) < 2:
         return []
-    counts = {task.name: spec.count_of(task) or sums.get(task.name, Sums()).partitions for task in spec.tasks}
+    counts = {name: count or sums.get(name, Sums()).partitions for name, count in planned.items()}
     return [_told(task, state, counts, sums) for task in spec.tasks]
 
 

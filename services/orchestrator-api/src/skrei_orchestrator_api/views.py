@@ -15,6 +15,7 @@ from skrei_orchestrator_api import schemas
 
 Row = Mapping[str, Any]
 
+_SPLIT = '"Split":"holder"'
 _TASK = '"Engine":{"Type":'
 """What stands in a stored spec once for each task, and elsewhere only by accident."""
 
@@ -58,6 +59,11 @@ class JobView:
     def is_terminal(self) -> bool:
         """Whether only a new version can follow."""
         return self.state.is_terminal
+
+    @property
+    def is_split(self) -> bool:
+        """Whether some of its tasks are parted by who holds their data, or a text in it says the same by accident."""
+        return _SPLIT in self.spec_json
 
     @property
     def task_names(self) -> list[str]:

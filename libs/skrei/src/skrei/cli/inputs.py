@@ -9,7 +9,7 @@ from skrei.errors import Rejected
 from skrei.views import Document
 
 INPUT_TARGET = "/inputs"
-SCHEMES = {"http": "urlDownload", "https": "urlDownload", "s3": "s3", "ipfs": "ipfs"}
+SCHEMES = {"http": "urlDownload", "https": "urlDownload", "s3": "s3", "ipfs": "ipfs", "data": "data"}
 S3_OPTIONS = {
     "endpoint": "Endpoint",
     "region": "Region",
@@ -17,7 +17,10 @@ S3_OPTIONS = {
     "checksum-256": "ChecksumSHA256",
     "filter": "Filter",
 }
-FORMS = "Write PATH:TARGET, file://PATH:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V."
+FORMS = (
+    "Write PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or "
+    "src=…,dst=…,opt=K=V."
+)
 
 
 def input_source(text: str, here: Path, *, option: str = "--input") -> Document:
@@ -71,6 +74,8 @@ def _csv(text: str, option: str) -> tuple[str, str, dict[str, str]]:
 def _remote(scheme: str, source: str, rest: str, options: Mapping[str, str], said: str) -> Document:
     if scheme in ("http", "https"):
         return {"URL": source}
+    if scheme == "data":
+        return _data(rest, options, said)
     if scheme == "ipfs":
         return {"CID": rest}
     bucket, _, key = rest.partition("/")
@@ -79,6 +84,15 @@ def _remote(scheme: str, source: str, rest: str, options: Mapping[str, str], sai
         told = f"opt={unknown[0]} is not known; use {', '.join(S3_OPTIONS)}" if unknown else "no bucket is named"
         raise Rejected(f"{said}: {told}.", hint=FORMS)
     return {"Bucket": bucket, "Key": key} | {S3_OPTIONS[name]: value for name, value in options.items()}
+
+
+def _data(rest: str, options: Mapping[str, str], said: str) -> Document:
+    """Read `NAME[/PATH]`: a data set that nodes declare, or a part of it."""
+    name, _, path = rest.partition("/")
+    if not name:
+        raise Rejected(f"{said}: no data set is named.", hint=FORMS)
+    writes = {"ReadWrite": True} if options.get("rw", "false") != "false" else {}
+    return {"Name": name} | ({"Path": path} if path else {}) | writes
 
 
 def result_path(text: str) -> Document:

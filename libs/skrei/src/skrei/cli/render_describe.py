@@ -34,7 +34,7 @@ def describe(found: JobDetails) -> None:
         "Message": job.message,
         "Position": f"{job.position} of those that wait" if job.state == "Queued" and job.position else "",
         "Ready": _ready(job, found.executions),
-        "Count": str(job.count) if len(job.tasks) < 2 and not job.per_node else "",
+        "Count": _count(job),
         "Engine": job.engine,
         "Version": str(job.version),
         "Created": f"{job.created.astimezone():%Y-%m-%d %H:%M:%S}",
@@ -66,6 +66,15 @@ def describe(found: JobDetails) -> None:
     _section("History")
     history(found.history)
     job_output(found.executions, by_node=job.per_node)
+
+
+def _count(job: Job) -> str:
+    """Return how often a job of one task runs, where it says so, or who holds its data does."""
+    if len(job.tasks) > 1 or job.per_node:
+        return ""
+    if job.split:
+        return f"{job.units}, one on each node that holds its data" if job.units else "one on each holder of its data"
+    return str(job.count)
 
 
 def _ready(job: Job, found: Sequence[Execution]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skrei.cli import render
-from skrei.cli.texts import quantity
+from skrei.cli.texts import amount, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from skrei.cli.shape import Shape
+    from skrei.job_parts import DataSet
     from skrei.views import Node, Page
 
 
@@ -49,6 +50,12 @@ def _version(name: str) -> Callable[[Node], str]:
     return lambda node: str(((node.document.get("Info") or {}).get("BacalhauVersion") or {}).get(name) or "")
 
 
+def _data_set(each: DataSet) -> str:
+    """Return a data set in a word or two: `books 61 MB`."""
+    size = "" if each.size is None else f" {'>' if each.at_least else ''}{amount(each.size)}"
+    return f"{each.name}{':rw' if each.read_write else ''}{size}"
+
+
 def _amount(name: str) -> Callable[[Node], str]:
     if name in ("CPU", "GPU"):
         return lambda node: f"{node.available[name]:g} / {node.capacity[name]:g}"
@@ -74,6 +81,7 @@ GROUPS: dict[str, list[tuple[str, Callable[[Node], str]]]] = {
         ("OUTPUTS", _joined("Publishers")),
     ],
     "engines": [("ENGINES", lambda node: ", ".join(node.engines))],
+    "data": [("DATA", lambda node: ", ".join(map(_data_set, node.data_sets)))],
     "capacity": [
         ("CPU FREE", _amount("CPU")),
         ("MEMORY FREE", _amount("Memory")),

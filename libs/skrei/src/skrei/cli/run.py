@@ -49,7 +49,7 @@ def stay_with(ask: Ask, values: Values, job: Job, warnings: Iterable[str]) -> in
     stay = Stay(
         ask,
         job.id,
-        many=max(job.units, len(job.tasks)) > 1 or job.per_node,
+        many=max(job.units, len(job.tasks)) > 1 or job.per_node or job.split,
         quiet=values.flag("quiet"),
         timeout_seconds=values.seconds("wait-timeout-secs"),
         tells_nodes=values.flag("node-details"),

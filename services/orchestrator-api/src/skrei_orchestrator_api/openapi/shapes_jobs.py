@@ -152,7 +152,12 @@ JOB = thing(
         "CreateTime": NANOSECONDS,
         "ModifyTime": NANOSECONDS,
     },
-    {"TaskStates": several(ref("TaskState"))},
+    {
+        "TaskStates": several(ref("TaskState")),
+        "Partitions": said(
+            WHOLE, "Of a job that is split by who holds its data: how many it has, as far as that is known."
+        ),
+    },
     examples=[
         HELLO
         | {"ID": JOB_ID, "Namespace": "default", "Priority": 0, "Constraints": [], "Meta": {}}

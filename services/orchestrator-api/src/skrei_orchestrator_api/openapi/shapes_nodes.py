@@ -1,6 +1,7 @@
 """Shapes of nodes, and of joining."""
 
 from skrei_orchestrator_api.openapi.building import (
+    FLAG,
     MAP,
     NUMBER,
     TEXT,
@@ -10,6 +11,7 @@ from skrei_orchestrator_api.openapi.building import (
     Schema,
     page,
     ref,
+    said,
     several,
     thing,
     word,
@@ -34,6 +36,16 @@ COMPUTE = thing(
         "RunningExecutions": WHOLE,
         "EnqueuedExecutions": WHOLE,
     },
+    {"DataSets": several(ref("DataSet"))},
+)
+DATA_SET = thing(
+    "Data of a node that jobs read by its name.",
+    {"Name": TEXT, "ReadWrite": said(FLAG, "Whether jobs may write there too.")},
+    {
+        "Size": said(WHOLE, "Bytes, as counted some minutes ago."),
+        "AtLeast": said(FLAG, "There is more than was counted."),
+    },
+    examples=[{"Name": "books", "ReadWrite": False, "Size": 61_000_000, "AtLeast": False}],
 )
 INFO = thing(
     "A node as it describes itself.",
@@ -73,6 +85,7 @@ NODE = thing(
 SCHEMAS: dict[str, Schema] = {
     "Amounts": AMOUNTS,
     "ComputeNodeInfo": COMPUTE,
+    "DataSet": DATA_SET,
     "NodeInfo": INFO,
     "ConnectionState": CONNECTION,
     "NodeEvent": EVENT,

@@ -66,9 +66,9 @@ def _share(row: Row, task: str, execution_id: str) -> Share:
         raise HttpProblem(
             403, f"task {own.name!r} of {execution_id} does not wait for a task {task!r}", code="Forbidden"
         )
-    count = next(spec.count_of(each) for each in spec.tasks if each.name == task)
+    several = next(each.split is not None or spec.count_of(each) > 1 for each in spec.tasks if each.name == task)
     partition = row["partition"] if need.same else None
-    return Share(row["job_id"], row["job_version"], task, partition, apart=not need.same and count > 1)
+    return Share(row["job_id"], row["job_version"], task, partition, apart=not need.same and several)
 
 
 def _address(deps: Deps, share: Share, row: Row, asked: str) -> ResultAddress:

@@ -74,7 +74,7 @@ async def get_job(request: Request) -> Response:
     job = await record.in_line(await job_of(request))
     if waits_for_any_node(job.state, job.message):
         job = replace(job, message=f"{job.message}\n{first_node_for(deps_of(request), caller_of(request))}")
-    text = f'{{"Job":{schemas.with_tasks(await record.whole_json(job), await record.task_states(job))}'
+    text = f'{{"Job":{schemas.with_parts(await record.whole_json(job), *await record.parts(job))}'
     asked = (word.strip().lower() for word in request.query_params.get("include", "").split(","))
     if wanted := {word for word in asked if word}:
         if unknown := wanted - INCLUDED:
