@@ -66,7 +66,7 @@ def lint_steps() -> list[Step]:
 def suite_steps() -> list[Step]:
     """The suites, quick ones first. Two workers where tests share nothing; one where they kill or time processes."""
     return [
-        _suite("unit", 70, "-n", "2"),
+        _suite("unit", 70, "-n", "2", "examples/plugins"),
         _suite("property", 75, "-n", "2"),
         _suite("architecture", 35),
         _suite("conformance", 70),

@@ -1,0 +1,1 @@
+"""A storage for Skrei that somebody else could have written."""
