@@ -1,5 +1,6 @@
 """Certificates and time limits of a profile hold for every way to its API: calls, output and downloads."""
 
+import asyncio
 import datetime
 import ipaddress
 import ssl
@@ -10,8 +11,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from websockets.asyncio.server import ServerConnection, serve
 
 from skrei import AsyncClient, Client, calls, profiles, transport
+from skrei.cli import log_frames
 from skrei.cli.ask import Ask
 from skrei.cli.doors import opened
 from skrei.cli.log_frames import frames
@@ -19,6 +22,7 @@ from skrei.errors import LogsFailed, Unreachable
 from skrei.log_query import LogQuery
 from skrei.profiles import Profile, Profiles
 from skrei.trust import context_for, limit_seconds
+from skrei.views import LogLine
 from tests.support.fake_api import FakeApi, job
 from tests.support.served_api import serving
 
@@ -91,6 +95,34 @@ def test_a_profile_that_does_not_look_at_certificates_holds_everywhere(
 ) -> None:
     profiles.store(Profiles({"box": Profile("box", endpoint, insecure=True)}))
     way(endpoint)
+
+
+async def test_output_over_tls_comes_frame_by_frame_and_a_quiet_stream_gives_its_reader_a_turn(
+    tls: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(log_frames, "LOOK_SECONDS", 0.01)
+    loop, waited = asyncio.get_running_loop(), asyncio.Event()
+
+    async def talk(connection: ServerConnection) -> None:
+        await connection.send('{"value": {"Type": 1, "Line": "one"}}')
+        await waited.wait()
+        await connection.send('{"value": {"Type": 2, "Line": "two"}}')
+
+    def read(url: str) -> list[LogLine | None]:
+        heard: list[LogLine | None] = []
+        for said in frames(url, LogQuery("x")):
+            heard.append(said)
+            if heard[-2:] == [LogLine(1, "one"), None]:
+                loop.call_soon_threadsafe(waited.set)
+        return heard
+
+    async with serve(talk, "127.0.0.1", 0, ssl=tls) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        profiles.store(Profiles({"box": Profile("box", url, insecure=True)}))
+        heard = await asyncio.to_thread(read, url)
+    assert [said for said in heard if said is not None] == [LogLine(1, "one"), LogLine(2, "two")]
+    assert heard[0] is None
 
 
 def test_downloads_from_the_api_s_host_alone_are_trusted_as_it_is(endpoint: str) -> None:

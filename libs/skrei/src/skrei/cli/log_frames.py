@@ -1,6 +1,7 @@
 """A log stream of the API, frame by frame, for commands: blocking, and imported only where output is streamed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from skrei.answers import CONNECT_SECONDS, LOG_FRAME_BYTES, log_line_of
@@ -23,23 +24,13 @@ def frames(endpoint: str, query: LogQuery) -> Iterator[LogLine | None]:
     Raises LogsFailed for what the API says instead, Unreachable where nobody answers.
     """
     from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, WebSocketException
-    from websockets.sync.client import connect
 
-    proxy: Literal[True] | None = None if is_loopback(endpoint) else True
     try:
-        with connect(
-            query.url(endpoint),
-            max_size=LOG_FRAME_BYTES,
-            proxy=proxy,
-            ssl=context_for(endpoint),
-            open_timeout=CONNECT_SECONDS,
-            close_timeout=CLOSE_SECONDS,
-            additional_headers=headers_for(endpoint),
-        ) as socket:
+        with _receiving(endpoint, query.url(endpoint)) as receive:
             yield None
             while True:
                 try:
-                    frame = socket.recv(timeout=LOOK_SECONDS)
+                    frame = receive()
                 except TimeoutError:
                     yield None
                     continue
@@ -52,3 +43,53 @@ def frames(endpoint: str, query: LogQuery) -> Iterator[LogLine | None]:
         raise LogsFailed(f"The API did not open a log stream: {error}.") from error
     except OSError as error:
         raise unreachable(endpoint, error) from error
+
+
+@contextmanager
+def _receiving(endpoint: str, url: str) -> Iterator[Callable[[], str | bytes]]:
+    """Open the stream at `url`; yields what returns its next frame, or raises TimeoutError after LOOK_SECONDS.
+
+    Over TLS through an event loop: the blocking client writes and reads in two threads, and OpenSSL loses what is
+    written while it reads what a server sends after its handshake. Without TLS the loop would only cost its import.
+    """
+    context = context_for(endpoint)
+    proxy: Literal[True] | None = None if is_loopback(endpoint) else True
+    if context is None:
+        from websockets.sync.client import connect
+
+        with connect(
+            url,
+            max_size=LOG_FRAME_BYTES,
+            proxy=proxy,
+            open_timeout=CONNECT_SECONDS,
+            close_timeout=CLOSE_SECONDS,
+            additional_headers=headers_for(endpoint),
+        ) as socket:
+            yield lambda: socket.recv(timeout=LOOK_SECONDS)
+        return
+
+    import asyncio
+
+    from websockets.asyncio import client
+
+    async def opened() -> client.ClientConnection:
+        return await client.connect(
+            url,
+            max_size=LOG_FRAME_BYTES,
+            proxy=proxy,
+            ssl=context,
+            open_timeout=CONNECT_SECONDS,
+            close_timeout=CLOSE_SECONDS,
+            additional_headers=headers_for(endpoint),
+        )
+
+    async def received(stream: client.ClientConnection) -> str | bytes:
+        async with asyncio.timeout(LOOK_SECONDS):
+            return await stream.recv()
+
+    with asyncio.Runner() as runner:
+        stream = runner.run(opened())
+        try:
+            yield lambda: runner.run(received(stream))
+        finally:
+            runner.run(stream.close())
