@@ -7,8 +7,9 @@ import pytest
 
 from skrei.cli.config_commands import with_setting
 from skrei.cli.grammar import Misuse, Values, read
-from skrei.cli.serve import SERVE, _settings
+from skrei.cli.serve import SERVE, _settings, log_level
 from skrei.cli.universal import with_universal
+from skrei.errors import Rejected
 from skrei_embedded.settings_table import settings
 
 
@@ -37,7 +38,7 @@ def test_every_setting_explains_itself_and_knows_its_services() -> None:
     assert by_name["database_url"].secret
     assert "valid integer" in by_name["api_port"].wrong("x")
     assert by_name["api_port"].wrong("1235") == ""
-    assert "'foo' is not a log level" in by_name["log_level"].wrong("foo")
+    assert by_name["log_level"].wrong("foo").startswith("'foo' is not a log level")
     assert by_name["log_level"].wrong("WARN") == ""
 
 
@@ -80,3 +81,21 @@ def test_a_setting_that_is_none_is_refused(words: list[str], told: str) -> None:
     with pytest.raises(Misuse) as caught:
         serve(*words)
     assert caught.value.message == told
+
+
+def test_what_is_logged_is_said_by_the_flag_the_variable_or_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SKREI_CONFIG", raising=False)
+    monkeypatch.delenv("SKREI_LOG_LEVEL", raising=False)
+    file = tmp_path / "config.yaml"
+    file.write_text("log_level: error\n")
+    assert [log_level("", None), log_level("", file), log_level("debug", file)] == ["info", "error", "debug"]
+    monkeypatch.setenv("SKREI_LOG_LEVEL", "WARN")
+    assert [log_level("", file), log_level("debug", None)] == ["WARN", "debug"]
+    monkeypatch.setenv("SKREI_LOG_LEVEL", "loud")
+    with pytest.raises(Rejected, match="'loud' is not a log level"):
+        log_level("", file)
+    monkeypatch.delenv("SKREI_LOG_LEVEL")
+    monkeypatch.setenv("SKREI_CONFIG", str(file))
+    assert log_level("", None) == "error"

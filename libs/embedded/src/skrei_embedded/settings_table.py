@@ -38,7 +38,11 @@ class Setting:
             try:
                 model.model_validate({self.name: value})
             except ValidationError as error:
-                told = [item["msg"] for item in error.errors() if item["loc"][:1] == (self.name,)]
+                told = [
+                    item["msg"].removeprefix("Value error, ")
+                    for item in error.errors()
+                    if item["loc"][:1] == (self.name,)
+                ]
                 if told:
                     return told[0]
         return ""

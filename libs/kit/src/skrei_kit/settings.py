@@ -49,7 +49,7 @@ def load(model: type[T], *, config: Path | None = None, known: Iterable[str] = (
         return model(**{**{name: value for name, value in told.items() if value is not None}, **given})
     except ValidationError as error:
         lines = [
-            f"{PREFIX}{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}"
+            f"{PREFIX}{'.'.join(map(str, item['loc'])).upper()}: {item['msg'].removeprefix('Value error, ')}"
             + ("" if item["type"] == "missing" else f" (it is {item['input']!r})")
             for item in error.errors()
         ]

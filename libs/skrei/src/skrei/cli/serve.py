@@ -104,11 +104,32 @@ def serve(values: Values) -> None:
         schedulers=values.integer("schedulers"),
         allow_local=values.texts("allow-local"),
         config=config,
-        log_level=values.text("log-level") or ("warning" if sys.stderr.isatty() else "info"),
+        log_level=log_level(values.text("log-level"), config),
         idle_minutes=values.seconds("idle-minutes"),
     )
     Whereabouts(options).check_creds()
     supervise.become(options)
+
+
+def log_level(said: str, config: Path | None) -> str:
+    """Return what is logged: as the flag, the variable or the config file says it; else less on a terminal.
+
+    Raises Rejected for a word that is no level.
+    """
+    import logging
+
+    from skrei.config_files import flat, read
+
+    file = config or Path(os.environ.get("SKREI_CONFIG", ""))
+    level = said or os.environ.get("SKREI_LOG_LEVEL", "")
+    if not level and file.is_file():
+        level = flat(read(file)).get("log_level", "")
+    if level and level.upper() not in logging.getLevelNamesMapping():
+        raise Rejected(
+            f"{level!r} is not a log level.",
+            hint="SKREI_LOG_LEVEL, and `log_level` in the config file, are debug, info, warning or error.",
+        )
+    return level or ("warning" if sys.stderr.isatty() else "info")
 
 
 def _settings(values: Values) -> tuple[Values, Path | None]:
