@@ -129,7 +129,7 @@ WRONG = [
     (
         "node describe",
         2,
-        "Error: skrei node describe: NODE is missing: a node's id, or a prefix of it.\nUsage: skrei node describe [OPTIONS] NODE",
+        "Error: skrei node describe: NODE is missing: a node's id, a prefix of it, or its name.\nUsage: skrei node describe [OPTIONS] NODE",
     ),
     (
         "node data add books",

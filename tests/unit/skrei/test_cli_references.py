@@ -1,5 +1,7 @@
 """How parts of a job are named on the command line, and what is told to who names one that there is not."""
 
+from collections.abc import Callable
+
 import pytest
 
 from skrei.cli.archive_entries import Choice
@@ -7,8 +9,10 @@ from skrei.cli.references import MOST_NAMED, node_named, task_named
 from skrei.errors import Rejected
 from skrei.job_parts import Result
 from skrei.views import Job
-from tests.support.fake_api import job
+from tests.support.fake_api import FakeApi, job
+from tests.support.served_api import serving
 
+NODES = "/api/v1/orchestrator/nodes"
 ONE = Job.parse(job())
 SEVERAL = Job.parse(job(Tasks=[{"Name": "build"}, {"Name": "test"}]))
 LEFT = [
@@ -51,6 +55,34 @@ def test_a_task_that_there_is_not_is_told_with_the_nearest_and_with_all() -> Non
     with pytest.raises(Rejected) as raised:
         task_named("xyz", many)
     assert raised.value.hint.endswith(f"t{MOST_NAMED - 1}, and 2 more")
+
+
+def state(node_id: str, name: str) -> dict[str, object]:
+    return {"Info": {"NodeID": node_id, "Labels": {"name": name}}}
+
+
+def test_a_node_is_looked_at_by_its_name_where_no_id_begins_so(skrei: Callable[..., int]) -> None:
+    api = FakeApi({
+        f"GET {NODES}/n-1a": {"Node": state("n-1a", "box")},
+        f"PUT {NODES}/n-1a": {},
+        f"GET {NODES}": {"Nodes": [state("n-1a", "box"), state("n-1b", "twin"), state("n-1c", "twin")]},
+    })  # fmt: skip
+    with serving(api) as url:
+        for words in (("describe", "n-1a"), ("describe", "box"), ("reject", "box")):
+            assert skrei("node", *words, "--api", url) == 0
+    asked = [f"{request.method} {request.url.path}" for request in api.requests]
+    assert asked[:4] == [f"GET {NODES}/n-1a", f"GET {NODES}/box", f"GET {NODES}", f"GET {NODES}/n-1a"]
+    assert asked[4:] == [f"PUT {NODES}/box", f"GET {NODES}", f"PUT {NODES}/n-1a"]
+
+
+def test_a_name_of_several_nodes_or_of_none_is_told(
+    skrei: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(FakeApi({f"GET {NODES}": {"Nodes": [state("n-1b", "twin"), state("n-1c", "twin")]}})) as url:
+        assert skrei("node", "reject", "twin", "--api", url) == 1
+        assert capsys.readouterr().err == "Error: 2 nodes are named 'twin'.\nGive an id: n-1b, n-1c\n"
+        assert skrei("node", "reject", "box", "--api", url) == 1
+        assert capsys.readouterr().err.endswith("\nskrei node list shows what there is.\n")
 
 
 def test_a_node_is_named_by_its_name_its_id_or_the_beginning_of_that() -> None:

@@ -9,12 +9,13 @@ from skrei.cli.ask import Ask
 from skrei.cli.flags import OBJECT, TABLE, flag, one_of, page, text, texts
 from skrei.cli.grammar import Argument, Command, Misuse, Option, Values
 from skrei.cli.join_line import join_command
+from skrei.cli.references import of_node
 from skrei.cli.shape import Shape
 from skrei.cli.watch import WATCH, watched
 from skrei.errors import Rejected
 
 ORDERS = ("id", "type", "available_cpu", "available_memory", "available_disk", "available_gpu", "approval", "status")
-NODE = Argument("NODE", "a node's id, or a prefix of it", completes="node")
+NODE = Argument("NODE", "a node's id, a prefix of it, or its name", completes="node")
 _SHOW = Option(
     ("--show",),
     f"Columns beside the usual ones: {', '.join(render_nodes.GROUPS)}; joined by commas.",
@@ -104,7 +105,7 @@ def _list(values: Values) -> bool:
 def describe(values: Values) -> None:
     """Describe a node."""
     with Ask(values.text("api")) as ask:
-        found = ask.send(calls.node(values.text("NODE")))
+        found = of_node(ask, values.text("NODE"), calls.node)
     render.document(found.document, Shape.of(values))
 
 
@@ -125,7 +126,7 @@ def delete(values: Values) -> None:
 
 def _act(values: Values, action: str) -> None:
     with Ask(values.text("api")) as ask:
-        ask.send(calls.change_node(values.text("NODE"), action, values.text("message")))
+        of_node(ask, values.text("NODE"), lambda node_id: calls.change_node(node_id, action, values.text("message")))
     render.line("Ok")
     if action != "delete":
         render.next_step(f"skrei node describe {values.text('NODE')}", "how it stands")
@@ -149,7 +150,7 @@ def join_line(values: Values) -> None:
 def revoke(values: Values) -> None:
     """Cut a node off."""
     with Ask(values.text("api")) as ask:
-        revoked = ask.send(calls.revoke_node(values.text("NODE"), values.text("reason")))
+        revoked = of_node(ask, values.text("NODE"), lambda node_id: calls.revoke_node(node_id, values.text("reason")))
     render.line(revoked)
     render.note(
         "Its key is refused from now on. Whoever still has the join token can come back under a new key: "

@@ -1,12 +1,20 @@
-"""How jobs and what they have are named on the command line; a job by an id, a prefix, a name, or `-` for the last."""
+"""How jobs, what they have, and nodes are named on the command line.
 
-from collections.abc import Iterable, Sequence
+A job by an id, a prefix, a name, or `-` for the last; a node by an id, a prefix or a name.
+"""
 
-from skrei import state
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from skrei import calls, state
+from skrei.calls.call import Call
+from skrei.cli.ask import Ask
 from skrei.cli.grammar import nearest
-from skrei.errors import Rejected
+from skrei.errors import NotFound, Rejected
 from skrei.job_parts import Result
 from skrei.views import Job
+
+T = TypeVar("T")
 
 LAST = "-"
 MOST_NAMED = 10
@@ -45,12 +53,31 @@ def node_named(typed: str, found: Sequence[Result]) -> str:
     """
     exact = {one.node_id for one in found if typed in (one.node_name, one.node_id)}
     meant = exact or {one.node_id for one in found if one.node_id.startswith(typed)}
-    if len(meant) == 1:
-        return meant.pop()
     if meant:
-        raise Rejected(f"{len(meant)} nodes are named {typed!r}.", hint=f"Give an id: {', '.join(sorted(meant))}")
+        return _only(typed, meant)
     names = dict.fromkeys(one.node for one in found)
     raise Rejected(f"No node {typed!r} has left a result.", hint=_meant(typed, "Nodes with one", names))
+
+
+def of_node(ask: Ask, typed: str, call: Callable[[str], Call[T]]) -> T:
+    """Send the call for a node that is named by its id, the beginning of that, or its name.
+
+    Raises Rejected for a name that several nodes have, else what the API says.
+    """
+    try:
+        return ask.send(call(typed))
+    except NotFound:
+        named = {one.id for one in ask.send(calls.nodes()).items if one.labels.get("name") == typed}
+        if not named:
+            raise
+        return ask.send(call(_only(typed, named)))
+
+
+def _only(typed: str, ids: Iterable[str]) -> str:
+    found = sorted(ids)
+    if len(found) > 1:
+        raise Rejected(f"{len(found)} nodes are named {typed!r}.", hint=f"Give an id: {', '.join(found)}")
+    return found[0]
 
 
 def _meant(typed: str, what: str, known: Iterable[str]) -> str:
