@@ -93,7 +93,7 @@ WRONG = [
     (
         "job wait --timeout soon x",
         2,
-        "Error: skrei job wait: --timeout soon: not a number of seconds.\nAll options: skrei job wait --help",
+        "Error: skrei job wait: --timeout soon: not a time like 90, 90s, 5m or 1h30m.\nAll options: skrei job wait --help",
     ),
     (
         "job diff",

@@ -31,6 +31,19 @@ def test_options_are_read_in_every_spelling() -> None:
         assert read(RUN, [*words, "ubuntu"]).text("memory") == "1Gi", words
 
 
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("90", 90), ("0.5", 0.5), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1D", 86400)]
+)
+def test_a_time_is_a_number_of_seconds_or_has_its_unit(said: str, seconds: float) -> None:
+    assert read(RUN, ["--wait-timeout-secs", said, "ubuntu"]).seconds("wait-timeout-secs") == seconds
+
+
+@pytest.mark.parametrize("said", ["", "m", "5 minutes", "-5m", "nan", "inf", "5x"])
+def test_another_time_is_none(said: str) -> None:
+    with pytest.raises(Misuse, match=r"not a time like|at least"):
+        read(RUN, ["--wait-timeout-secs", said, "ubuntu"])
+
+
 def test_flags_are_given_taken_back_and_said_as_others_say_them() -> None:
     for words, wait in (([], True), (["--wait"], True), (["--no-wait"], False), (["--wait=false"], False)):
         assert read(RUN, [*words, "ubuntu"]).flag("wait") is wait
@@ -88,7 +101,11 @@ def test_options_may_follow_an_argument_where_no_program_is_run() -> None:
         (["--memory"], "--memory needs a value: --memory SIZE.", "All options"),
         (["--count", "two", "x"], "--count two: not a whole number.", "All options"),
         (["--count", "0", "x"], "--count 0: at least 1.", "All options"),
-        (["--wait-timeout-secs", "nan", "x"], "--wait-timeout-secs nan: at least 0.", "All options"),
+        (
+            ["--wait-timeout-secs", "nan", "x"],
+            "--wait-timeout-secs nan: not a time like 90, 90s, 5m or 1h30m.",
+            "All options",
+        ),
         (["--pull", "maybe", "x"], "--pull maybe: allowed are always, never.", "All options"),
         (["--quiet=perhaps", "x"], "--quiet=perhaps: a flag is true or false.", "All options"),
         ([], "IMAGE is missing: the image.", "Usage: skrei docker run [OPTIONS] IMAGE [COMMAND...]"),

@@ -5,9 +5,10 @@ Options stand before or after the arguments, `--name value`, `--name=value`, `-n
 follows belongs to the program that it runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from math import isfinite
 from types import MappingProxyType
 
 from skrei_domain.errors import SkreiError
@@ -38,7 +39,8 @@ class Kind(Enum):
     TEXT = auto()
     TEXTS = auto()  # may be given several times
     INTEGER = auto()
-    SECONDS = auto()
+    NUMBER = auto()
+    SECONDS = auto()  # a number, or a time like `90s`, `5m`, `1h30m`
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +253,12 @@ class _Reading:
             raise self._misuse(f"{name} {value}: allowed are {', '.join(option.choices)}")
         if option.choices:
             return value.lower()
-        if option.kind not in (Kind.INTEGER, Kind.SECONDS):
+        if option.kind not in _NUMBERS:
             return value
+        wanted, number_of = _NUMBERS[option.kind]
         try:
-            number: float = int(value) if option.kind is Kind.INTEGER else float(value)
+            number = number_of(value)
         except ValueError:
-            wanted = "a whole number" if option.kind is Kind.INTEGER else "a number of seconds"
             raise self._misuse(f"{name} {value}: not {wanted}") from None
         if option.least is not None and not number >= option.least:
             raise self._misuse(f"{name} {value}: at least {option.least}")
@@ -309,7 +311,29 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """Return the known word that was probably meant; empty when none is near."""
     import difflib
 
-    return next(iter(difflib.get_close_matches(word, known, n=1)), "")
+    bare = {each.lstrip("-"): each for each in known}
+    return next((bare[each] for each in difflib.get_close_matches(word.lstrip("-"), bare, n=1)), "")
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds of `90`, `0.5`, `90s` or `1h30m`. Raises ValueError."""
+    if text.lower().endswith(("d", "h", "m", "s")):
+        from skrei_domain.job_reading import parse_seconds
+
+        said: float | None = parse_seconds(text)
+    else:
+        said = float(text)
+    if said is None or not isfinite(said):
+        raise ValueError(text)
+    return said
+
+
+_NUMBERS: Mapping[Kind, tuple[str, Callable[[str], float]]] = {
+    Kind.INTEGER: ("a whole number", int),
+    Kind.NUMBER: ("a number", float),
+    Kind.SECONDS: ("a time like 90, 90s, 5m or 1h30m", _seconds),
+}
+"""What an option's number is, in words, and how it is read; a text that is none raises ValueError."""
 
 
 def _is_number(word: str) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 
 from skrei.cli import inputs
@@ -65,8 +66,8 @@ TASK = (
         metavar="default|none|bridge|host|http",
     ),
     texts("--domain", "NAME", "With --network http: a domain that may be reached; repeat."),
-    integer("--timeout", "Seconds for the whole job; 0 is no limit."),
-    integer("--queue-timeout", "Seconds to wait for room; 0 is the default."),
+    seconds("--timeout", "For the whole job, like 90 or 5m; 0 is no limit."),
+    seconds("--queue-timeout", "How long to wait for room; 0 is the default."),
 )
 TEMPLATE = (
     flag("--no-template", "Read the file as it is: {{ }} means nothing in it."),
@@ -111,7 +112,9 @@ def job_of(values: Values, engine: Document, extra_inputs: tuple[Document, ...] 
         "Resources": filled(
             CPU=values.text("cpu"), Memory=values.text("memory"), Disk=values.text("disk"), GPU=values.text("gpu")
         ),
-        "Timeouts": filled(TotalTimeout=values.integer("timeout"), QueueTimeout=values.integer("queue-timeout")),
+        "Timeouts": filled(
+            TotalTimeout=ceil(values.seconds("timeout")), QueueTimeout=ceil(values.seconds("queue-timeout"))
+        ),
     }
     if publisher := values.text("publisher"):
         task["Publisher"] = inputs.publisher(publisher)

@@ -55,7 +55,7 @@ SERVE = Command(
         Option(
             ("--idle-minutes",),
             "Stop after so long without requests and jobs; 0 never.",
-            Kind.SECONDS,
+            Kind.NUMBER,
             0.0,
             "MINUTES",
             least=0,
