@@ -25,6 +25,58 @@ WRONG = [
         2,
         "Error: There is no command `skrei auth sso lgoin`.\nDid you mean `skrei auth sso login`? All commands: skrei auth sso --help",
     ),
+    ("ps", 2, "Error: There is no command `skrei ps`.\nDid you mean `skrei list`? All commands: skrei --help"),
+    (
+        "docker logs x",
+        2,
+        "Error: There is no command `skrei docker logs`.\nDid you mean `skrei logs`? All commands: skrei docker --help",
+    ),
+    (
+        "docker ps",
+        2,
+        "Error: There is no command `skrei docker ps`.\nDid you mean `skrei list`? All commands: skrei docker --help",
+    ),
+    (
+        "job cancel x",
+        2,
+        "Error: There is no command `skrei job cancel`.\nDid you mean `skrei job stop`? All commands: skrei job --help",
+    ),
+    (
+        "validate job.yaml",
+        2,
+        "Error: There is no command `skrei validate`.\nDid you mean `skrei job validate`? All commands: skrei --help",
+    ),
+    (
+        "node drain x",
+        2,
+        "Error: There is no command `skrei node drain`.\nAll commands: skrei node --help",
+    ),
+    ("list --sort name", 2, "Error: skrei list: there is no --sort.\nAll options: skrei list --help"),
+    (
+        "describe ''",
+        2,
+        "Error: skrei describe: JOB is empty: a job's id, a prefix of it, its name, or `-` for the last one.\n"
+        "Usage: skrei describe [OPTIONS] [JOB]",
+    ),
+    (
+        "job wait x ''",
+        2,
+        "Error: skrei job wait: JOB is empty: jobs, by id, prefix or name; none is the last one.\n"
+        "Usage: skrei job wait [OPTIONS] [JOB...]",
+    ),
+    ("logs --tail -3", 2, "Error: skrei logs: --tail -3: at least 0.\nAll options: skrei logs --help"),
+    (
+        "docker run --timeout inf ubuntu ls",
+        125,
+        "Error: skrei docker run: --timeout inf: not a time like 90, 90s, 5m or 1h30m.\n"
+        "All options: skrei docker run --help",
+    ),
+    (
+        "docker run -p 8080:80 nginx",
+        125,
+        "Error: --publisher 8080:80: a run publishes no ports; -p is where its results go.\n"
+        "A job file asks for ports: `skrei job init --service FILE` writes one.",
+    ),
     ("--bogus", 2, "Error: skrei: there is no --bogus.\nAll commands: skrei --help"),
     ("--api", 2, "Error: skrei: --api needs a value: --api URL.\nAll commands: skrei --help"),
     ("list extra", 2, "Error: skrei list: 'extra' is one argument too many.\nUsage: skrei list [OPTIONS]"),

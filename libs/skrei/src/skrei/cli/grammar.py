@@ -236,6 +236,8 @@ class _Reading:
     def _count(self, option: Option, name: str, value: str | None, left: list[str]) -> None:
         if value is None and left and left[0].isascii() and left[0].isdigit():
             value = left.pop(0)
+        elif value is None and left and left[0].startswith("-") and _is_number(left[0]):
+            raise self._misuse(f"{name} {left[0]}: at least 0")
         if value is None or not (value.isascii() and value.isdigit()):
             self._set(option, True if value is None else self._truth(name, value))
         elif option.most is not None and int(value) > option.most:
@@ -282,6 +284,8 @@ class _Reading:
             self._found.setdefault(option.key, () if option.kind is Kind.TEXTS else option.default)
         left = list(self.arguments)
         for argument in self._command.arguments:
+            if not argument.rest and "" in (left if argument.several else left[:1]):  # $ID is not set: `stop "$ID"`
+                raise self._misuse(f"{argument.name} is empty: {argument.help}", f"Usage: {self._command.usage}")
             if argument.rest or argument.several:
                 self._found[argument.name] = tuple(left)
                 left = []
@@ -308,7 +312,7 @@ class _Reading:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Return the known word that was probably meant; empty when none is near."""
+    """Return the known word that was probably meant; empty when none is near. Dashes before it make none nearer."""
     import difflib
 
     bare = {each.lstrip("-"): each for each in known}

@@ -114,6 +114,11 @@ def publisher(text: str) -> Document:
     """Read `NAME`, or `s3://BUCKET/KEY[,opt=K=V]`. Raises Rejected."""
     target, *parts = text.split(",")
     scheme, separator, rest = target.partition("://")
+    if not separator and re.fullmatch(r"[\d.:]*\d(/\w+)?", target):
+        raise Rejected(
+            f"--publisher {text}: a run publishes no ports; -p is where its results go.",
+            hint="A job file asks for ports: `skrei job init --service FILE` writes one.",
+        )
     if not separator:
         return {"Type": target, "Params": {}}
     bucket, _, key = rest.partition("/")

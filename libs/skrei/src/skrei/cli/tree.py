@@ -83,6 +83,23 @@ GROUPS = {
     "profile": "APIs that this user works with, by name.",
 }
 
+ELSEWHERE = {
+    "ps": "list",
+    "ls": "list",
+    "submit": "run",
+    "create": "run",
+    "apply": "run",
+    "inspect": "describe",
+    "status": "describe",
+    "show": "describe",
+    "cancel": "stop",
+    "kill": "stop",
+    "download": "get",
+    "start": "serve",
+    "up": "serve",
+}
+"""What other tools call it, and our command."""
+
 
 def split(words: Sequence[str]) -> tuple[str, list[str]]:
     """Return the command's or group's name that `words` begin with, and what follows it. Raises Misuse."""
@@ -124,8 +141,18 @@ def summary(name: str) -> str:
 
 
 def _unknown(word: str, prefix: str, known: Sequence[str]) -> Misuse:
-    near = nearest(word, known)
-    said = f"Did you mean `skrei {prefix}{near}`? " if near else ""
+    near = _meant(word, prefix, known)
+    said = f"Did you mean `skrei {near}`? " if near else ""
     if word.startswith("-"):
         return Misuse(f"skrei: there is no {word}.", hint=f"All commands: skrei {prefix}--help")
     return Misuse(f"There is no command `skrei {prefix}{word}`.", hint=f"{said}All commands: skrei {prefix}--help")
+
+
+def _meant(word: str, prefix: str, known: Sequence[str]) -> str:
+    """Return the command or group that was probably meant; empty when nothing is near."""
+    if prefix in ("", "docker ", "wasm ", "job ") and word in ELSEWHERE:
+        found = ELSEWHERE[word]
+        return f"{prefix}{found}" if f"{prefix}{found}" in COMMANDS else found
+    if near := nearest(word, known):
+        return f"{prefix}{near}"
+    return next((name for name in (word, f"job {word}") if name in COMMANDS), "")
