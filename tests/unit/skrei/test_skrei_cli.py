@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from skrei.cli import logs, several_logs
 from tests.support.fake_api import FakeApi, error, event, execution, job
 from tests.support.served_api import serving
 
@@ -317,6 +318,18 @@ def test_the_logs_of_several_partitions_are_asked_for_one_by_one_and_told_apart(
     code, _, err = run("job", "logs", ID)  # which this API has no WebSocket for
     assert [line.partition("]")[0] for line in err.splitlines()[:2]] == ["[0", "[1"]
     assert code == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_logs_of_what_never_ran_say_why_they_are_empty(
+    count: int, run: Run, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = {"ComputeState": {"StateType": 4, "Message": "image not available: x"}}
+    api.answers |= answers_of_a_job("Failed", *(execution(number, number, 4, **why) for number in range(count)))
+    for module in (logs, several_logs):
+        monkeypatch.setattr(module, "frames", lambda *_: iter([None]))
+    assert run("logs", ID) == (0, "", "It said nothing: image not available: x\n")
+    assert run("logs", ID, "--tail") == (0, "", "")
 
 
 @pytest.mark.row("6.3/no-results")

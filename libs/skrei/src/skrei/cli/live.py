@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from skrei.cli import render
-from skrei.cli.render_jobs import event_line
+from skrei.cli.render_jobs import EventLines
 from skrei.cli.stages import lines_of
 from skrei.cli.texts import clean, short
 from skrei.progress import Progress
@@ -19,6 +19,7 @@ class LiveProgress:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._shown = 0
+        self._lines = EventLines()
 
     def __enter__(self) -> Self:
         return self
@@ -31,7 +32,7 @@ class LiveProgress:
     def show(self, progress: Progress) -> None:
         """Write the stages anew, and what is worth a line of its own above them."""
         width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be rewritten
-        told = [event_line(item) for item in progress.events if item.is_error]
+        told = [self._lines.line(item) for item in progress.events if item.is_error]
         seconds = time.monotonic() - self._began
         lines = list(lines_of(short(progress.job.id), progress, seconds, width=width))
         back = f"\x1b[{self._shown}A\x1b[J" if self._shown else ""

@@ -1,5 +1,7 @@
 """`skrei logs`: what a job says, live or after its end."""
 
+from collections.abc import Iterable
+
 from skrei import calls
 from skrei.cli import render, several_logs
 from skrei.cli.ask import Ask
@@ -10,6 +12,7 @@ from skrei.cli.references import job_named, task_named
 from skrei.errors import LogsFailed
 from skrei.log_query import LogQuery
 from skrei.log_units import chosen
+from skrei.views import Execution
 
 MOST_LINES = 10_000
 """Lines before now that can be asked for: what the API gives."""
@@ -54,13 +57,25 @@ def logs(values: Values) -> None:
         try:
             if not query.execution and _show_several(ask, query):
                 return
+            spoke = False
             for said in frames(ask.endpoint, query):
                 if said is not None:
                     render.output_text(said.text, said.stream)
+                    spoke = True
+            if not spoke and not query.execution:
+                found = ask.every(calls.executions(query.job, namespace=query.namespace, version=query.version))
+                _tell_silence(chosen(found, query), query)
         except LogsFailed as error:
             error.hint = error.hint or f"skrei describe {typed} tells how it stands, and its executions."
             raise
     render.next_step(f"skrei describe {typed}", "how it stands")
+
+
+def _tell_silence(meant: Iterable[Execution], query: LogQuery) -> None:
+    """Say why nothing was said, where that is because no program ran, or it was ended before it spoke."""
+    why = next((one.message for one in meant if one.message and one.state in {"Failed", "Refused"}), "")
+    if why and not query.tail and query.lines != 0:
+        render.note(f"It said nothing: {why}")
 
 
 def _show_several(ask: Ask, query: LogQuery) -> bool:
@@ -73,5 +88,6 @@ def _show_several(ask: Ask, query: LogQuery) -> bool:
     meant = chosen(ask.every(calls.executions(job.id, version=job.version)), query)
     if not (len(meant) > 1 or query.follow):
         return False
-    several_logs.show(ask, meant, query, by_node=job.per_node)
+    if not several_logs.show(ask, meant, query, by_node=job.per_node):
+        _tell_silence(meant, query)
     return True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from skrei.cli import render
 from skrei.cli.shape import PLAIN_TABLE, Shape
-from skrei.cli.texts import ago, clock, instant, moment, short, with_next_step
+from skrei.cli.texts import ago, clock, instant, moment, next_step_of, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from skrei.progress import Progress
     from skrei.views import Execution, HistoryItem, Job, Page
+
+LONG_CHARACTERS = 60
+"""Of what went wrong before: a reader knows it again by these."""
 
 
 def jobs(page: Page[Job], shape: Shape) -> None:
@@ -116,10 +119,25 @@ def whole(id_: str, shape: Shape) -> str:
     return id_ if shape.wide or shape.output == "csv" else short(id_)
 
 
-def event_line(item: HistoryItem) -> str:
-    """Return an event as one line."""
-    subject = _subject(item, PLAIN_TABLE) or "job"
-    return f"{clock(item.at)}  {subject:<10}  {item.topic:<12}  {' '.join(with_next_step(item.message).split())}"
+class EventLines:
+    """Events as lines; what went wrong once more is told by its beginning alone."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def line(self, item: HistoryItem) -> str:
+        """Return an event as one line."""
+        subject = _subject(item, PLAIN_TABLE) or "job"
+        return f"{clock(item.at)}  {subject:<10}  {item.topic:<12}  {self._said(item)}"
+
+    def _said(self, item: HistoryItem) -> str:
+        said = " ".join(item.message.split())
+        if todo := next_step_of(item.message):
+            said = f"{said.removesuffix('.')}. {todo}"
+        if not item.is_error or len(said) <= LONG_CHARACTERS or said not in self._told:
+            self._told.add(said)
+            return said
+        return f"{said[:LONG_CHARACTERS].rstrip()} … (as above)"
 
 
 def _subject(item: HistoryItem, shape: Shape) -> str:

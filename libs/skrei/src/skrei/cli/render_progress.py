@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol, Self
 
 from skrei.cli import render
-from skrei.cli.render_jobs import event_line, progress_states
+from skrei.cli.render_jobs import EventLines, progress_states
 from skrei.cli.texts import clock
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class PlainProgress:
 
     MANY = 12
 
+    def __init__(self) -> None:
+        self._lines = EventLines()
+
     def __enter__(self) -> Self:
         return self
 
@@ -55,4 +58,4 @@ class PlainProgress:
             render.note(f"{clock(progress.events[-1].at)}  {progress.job.state}  {progress_states(progress)}")
             return
         for item in progress.events:
-            render.note(event_line(item))
+            render.note(self._lines.line(item))

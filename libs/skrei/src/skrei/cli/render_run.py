@@ -9,9 +9,9 @@ import time
 from typing import TYPE_CHECKING
 
 from skrei.cli import render
-from skrei.cli.render_jobs import event_line
+from skrei.cli.render_jobs import EventLines
 from skrei.cli.stages import with_bar
-from skrei.cli.texts import amount, clean, short, with_next_step
+from skrei.cli.texts import amount, clean, next_step_of, short, with_next_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from skrei.progress import Progress
     from skrei.views import Execution, HistoryItem, Job
 
-NO_DOCKER = "does not support docker"
-"""How a node without Docker refuses."""
 SHORTEST_WAIT_SECONDS = 0.4
 """Before a waiting line appears: a short job never shows one."""
 
@@ -40,6 +38,7 @@ class Status:
         self._shown = ""
         self._done = False
         self._reason = ""
+        self._lines = EventLines()
         self._setbacks: list[HistoryItem] = []
         """Attempts that failed: told once the job has gone on in spite of them; else they are why it failed."""
 
@@ -51,7 +50,7 @@ class Status:
             return
         for item in self._setbacks:
             self.clear(for_good=False)
-            render.note(event_line(item))
+            render.note(self._lines.line(item))
         self._setbacks = [item for item in look.events if item.execution_id and item.is_error]
         reason = look.job.message if look.job.state == "Queued" else ""
         if reason and reason != self._reason:
@@ -106,6 +105,6 @@ def _data_line(read: DataRead) -> str:
 def failure(job: Job, executions: Iterable[Execution]) -> None:
     """Say why a job did not complete: what its attempt says, else what the job says."""
     said = next((one.message for one in executions if one.message and one.state in {"Failed", "Refused"}), job.message)
-    told = f": {with_next_step(said)}" if said else "."
-    first = "No node can run containers: `skrei doctor` tells how to get Docker here. " if NO_DOCKER in said else ""
-    render.problem(f"job {short(job.id)} {job.state.lower()}{told}", f"{first}More: skrei describe {short(job.id)}")
+    told = f": {said}" if said else "."
+    todo = " ".join(filter(None, (next_step_of(said), f"More: skrei describe {short(job.id)}")))
+    render.problem(f"job {short(job.id)} {job.state.lower()}{told}", todo)

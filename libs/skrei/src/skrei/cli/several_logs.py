@@ -23,10 +23,11 @@ JOIN_SECONDS = 5.0
 """How long the last words of those that ended may take once the job has."""
 
 
-def show(ask: Ask, executions: tuple[Execution, ...], query: LogQuery, *, by_node: bool = False) -> None:
+def show(ask: Ask, executions: tuple[Execution, ...], query: LogQuery, *, by_node: bool = False) -> bool:
     """Show what they say, one after the other; with `follow` as it comes, until the job has ended.
 
-    `by_node`: its job runs on every node, so that nodes are told in place of partitions.
+    Returns whether anything was said. `by_node`: their job runs on every node, so that nodes are told in place of
+    partitions.
     """
     labels = labels_of(executions, by_node=by_node)
     several = _Several(ask, query, labels, by_node, Screen(many=True, before=lambda: None))
@@ -42,6 +43,7 @@ def show(ask: Ask, executions: tuple[Execution, ...], query: LogQuery, *, by_nod
         raise several.screen.broken
     if several.failed and not several.shown:
         raise several.failed
+    return several.shown > 0
 
 
 def labels_of(executions: Iterable[Execution], *, by_node: bool = False) -> dict[tuple[str, int], str]:

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 
+from skrei.cli.texts import with_next_step
 from skrei.progress import Progress, best_attempts
 
 STAGES = (("Placed", "Offered"), ("Preparing", "Staging"), ("Running", "Running"), ("Completed", "Completed"))
@@ -11,6 +13,8 @@ STAGES = (("Placed", "Offered"), ("Preparing", "Staging"), ("Running", "Running"
 _RANK = {"Offered": 1, "Staging": 2, "Running": 3, "Publishing": 4, "Completed": 5}
 _BYTES = re.compile(r"(?P<done>[\d.]+) of (?P<whole>[\d.]+) (?P<unit>[kKMGT]?i?B)\b")
 _BAR_WIDTH = 20
+MOST_REASON_LINES = 6
+"""Of why a job waits: more would push what came before off a small screen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,17 @@ def lines_of(job: str, progress: Progress, seconds: float, *, width: int) -> Ite
     mark = "\N{HORIZONTAL ELLIPSIS}" if waits else "\N{CHECK MARK}"
     yield f"{mark} {'Waiting' if waits else 'Submitted':<10} {job}  {seconds:.0f} s"[:width]
     if waits and progress.job.message:
-        yield f"  {' '.join(progress.job.message.split())}"[:width]
+        yield from _reason(progress.job.message, width)
     for stage in stages_of(progress):
         mark = "\N{CHECK MARK}" if stage.over else "\N{HORIZONTAL ELLIPSIS}"
         yield f"{mark} {stage.name:<10} {stage.reached}/{stage.count}  {with_bar(stage.note)}".rstrip()[:width]
+
+
+def _reason(message: str, width: int) -> Iterator[str]:
+    """Yield why a job waits: what each node says is on the lines below the first, and worth more than that."""
+    lines = [" ".join(line.split()) for line in with_next_step(message).splitlines()]
+    broken = [part for line in lines for part in wrap(line, max(width - 2, 20))]
+    yield from (f"  {part}"[:width] for part in broken[:MOST_REASON_LINES])
 
 
 def with_bar(note: str) -> str:

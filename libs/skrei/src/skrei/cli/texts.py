@@ -20,16 +20,27 @@ _ESCAPED = {code: f"\\u{code:04x}" for code in [*range(127, 160), *_BIDI]}
 
 NO_NODE = "available: 0, suitable: 0."
 """How a reason ends when no node was known: of a known one it would tell why not, in lines below."""
+NO_DOCKER = "does not support docker"
+"""How a node without Docker refuses."""
 
 
 def with_next_step(reason: str) -> str:
-    """Return why a job waits or waited and, when that is for want of any node, where to find how to start one.
+    """Return why a job waits or waited and, when that is for want of any node or of Docker, what to do about it.
 
-    A job that is asked about while it waits so brings the command itself with it.
+    A job that is asked about while it waits for a node brings the command that starts one with it.
     """
-    if not reason.endswith(NO_NODE):
-        return reason
-    return f"{reason}\nNo node had joined; `skrei node join-line` prints the command that makes another machine one."
+    todo = next_step_of(reason)
+    return f"{reason}\n{todo}" if todo else reason
+
+
+def next_step_of(reason: str) -> str:
+    """Return what to do about a reason that a job waits or failed for; empty where it says so itself."""
+    if reason.endswith(NO_NODE):
+        return "No node had joined; `skrei node join-line` prints the command that makes another machine one."
+    nodes = [line for line in reason.splitlines() if line.startswith("\N{BULLET}")]
+    if nodes and all(NO_DOCKER in line for line in nodes):
+        return "No node can run containers: `skrei doctor` tells how to get Docker here."
+    return ""
 
 
 def clean(text: str) -> str:
