@@ -3,10 +3,12 @@
 import asyncio
 import datetime
 import ipaddress
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -166,6 +168,17 @@ def test_authorities_are_read_once_for_all_connections(
     assert context_for(endpoint) is not first
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     assert context_for(endpoint, "https://s3.example/result") is not first
+
+
+async def test_a_name_that_leads_nowhere_is_told_as_that() -> None:
+    def lost(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("lookup") from socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async with AsyncClient("http://skrie.example", transport=httpx2.MockTransport(lost)) as client:
+        with pytest.raises(Unreachable) as raised:
+            await client.send(calls.version())
+    assert raised.value.message == "The name in http://skrie.example leads nowhere: Name or service not known."
+    assert raised.value.hint.startswith("Check the address")
 
 
 def test_what_speaks_no_tls_is_told_with_the_address_that_may_be_meant() -> None:

@@ -5,7 +5,7 @@ One place for every way to it: calls, streams of output, and downloads.
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from skrei.answers import TIMEOUT_SECONDS
@@ -14,6 +14,8 @@ from skrei.profiles import of_endpoint
 
 if TYPE_CHECKING:
     import ssl
+
+E = TypeVar("E", bound=BaseException)
 
 
 def context_for(endpoint: str, url: str = "") -> "ssl.SSLContext | None":
@@ -52,7 +54,7 @@ def limit_seconds(endpoint: str, said: float | None) -> float:
 
 def unreachable(endpoint: str, error: BaseException | None = None) -> Unreachable:
     """Return the error of an API that does not answer; `error` is what the connection said, where it said anything."""
-    refused = _refused(endpoint, error) if error is not None else None
+    refused = (_refused(endpoint, error) or _unnamed(endpoint, error)) if error is not None else None
     return refused or Unreachable(
         f"No Skrei API answers at {endpoint}.",
         hint="Start one with `skrei serve`, or name another with --api URL (or SKREI_API_URL).",
@@ -64,9 +66,7 @@ def _refused(endpoint: str, error: BaseException) -> Unreachable | None:
     """Return the error of a connection that TLS refused; None where it did not."""
     import ssl
 
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLError):
-        cause = cause.__cause__ or cause.__context__
+    cause = _cause(error, ssl.SSLError)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return Unreachable(
             f"The certificate of {endpoint} is not trusted: {cause.verify_message}.",
@@ -77,3 +77,24 @@ def _refused(endpoint: str, error: BaseException) -> Unreachable | None:
         plain = f"http{endpoint.removeprefix('https')}"
         return Unreachable(f"{endpoint} speaks no TLS.", hint=f"Try --api {plain}", endpoint=endpoint)
     return None
+
+
+def _unnamed(endpoint: str, error: BaseException) -> Unreachable | None:
+    """Return the error of a host whose name means nothing here; None where it does."""
+    import socket
+
+    if (cause := _cause(error, socket.gaierror)) is None:
+        return None
+    return Unreachable(
+        f"The name in {endpoint} leads nowhere: {cause.strerror or cause}.",
+        hint="Check the address (--api URL, SKREI_API_URL, the profile), and this machine's DNS.",
+        endpoint=endpoint,
+    )
+
+
+def _cause(error: BaseException, kind: type[E]) -> E | None:
+    """Return what of this kind an error came from, or is itself."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, kind):
+        cause = cause.__cause__ or cause.__context__
+    return cause
