@@ -236,6 +236,9 @@ class Service(RuleBasedStateMachine):
         now = [row for row in rows if row.job_version == job.version]
         assert len(now) == min(job.units, fits), f"{len(now)} of {job.units} run"
         assert len(rows) == job.units or job.units > fits, "an update that has room has not come to its end"
+        if job.units <= fits:
+            assert "j-1" not in self.cluster.view.waiting, "all of it runs, and it is said to wait"
+            assert job.good_version == job.version, "it is ready as a whole, and nobody was told"
 
 
 TestServices = Service.TestCase

@@ -218,3 +218,17 @@ def test_a_silent_node_that_has_to_stop_something_keeps_no_port_from_the_others(
     service.becomes(a_service(1, what="two", requirement=PORT))
     service.goes_on(5)
     assert [row.job_version for row in service.live()] == [service.job.version], "the old one has made way"
+
+
+def test_what_returns_is_not_waited_for_any_more_though_its_node_has_no_room_for_another() -> None:
+    needs = a_requirement(cpu="1")
+    one = replace(a_service(1, requirement=needs), offline=Offline(timedelta(seconds=WAIT)))
+    service = Away(one, a_node("n-1", cpu="1"))
+    service.goes("n-1")
+    service.passes(WAIT)
+    service.plan()
+    assert "node is disconnected" in service.ledger.messages["j-1"]
+    service.returns("n-1")
+    assert service.states() == {"n-1": RUNNING}
+    assert service.ledger.messages["j-1"] == ""
+    assert not service.view.waiting

@@ -148,7 +148,8 @@ def _returned(builder: ChangesBuilder, row: ExecutionRow) -> bool:
         return False
     if row.revoked or not builder.had_rival(row):
         builder.come_back(row)
-        return not row.revoked and row.serves and in_doubt(builder, row)
+        waits = row.job_id in builder.view.waiting  # for a place beside this one, which it does not need any more
+        return not row.revoked and (waits or (row.serves and in_doubt(builder, row)))
     job = builder.job(row.job_id)
     if job is None or not builder.counts(row):
         return False
