@@ -2,8 +2,10 @@
 go, lack of room.
 """
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from typing import NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduling import texts
 from skrei_scheduling.membership import revive
 from skrei_scheduling.rows import ExecutionRow, JobRow, Offline, OnReturn, Update
-from tests.support.builders import a_fact, a_job, a_node, a_requirement
+from tests.support.builders import a_fact, a_job, a_node, a_requirement, a_task_plan
 from tests.unit.scheduling.test_kinds import Cluster
 
 MADE_WAY = texts.STOP_MADE_WAY.split("{", maxsplit=1)[0]
@@ -31,9 +33,21 @@ NEEDS = {
 }
 
 
-def a_version(count: int, what: str, how: OnReturn) -> JobRow:
-    job = a_job(type="service", count=count, requirement=NEEDS[what], offline=Offline(WAIT, on_return=how))
-    return replace(job, update=Update(1, LIMIT, MIN_READY), what_runs=what)
+class Shape(NamedTuple):
+    """What all versions of a service have in common: replicas of a second task, how many more may run, who goes on."""
+
+    beside: int = 0
+    surge: int = 1
+    how: OnReturn = OnReturn.KEEP_FIRST
+
+    def version(self, count: int, what: str) -> JobRow:
+        tasks = [a_task_plan("main", count=count, requirement=NEEDS[what])]
+        tasks += [a_task_plan("beside", count=self.beside, requirement=NEEDS["small"])] if self.beside else []
+        job = a_job(type="service", tasks=tasks, offline=Offline(WAIT, on_return=self.how))
+        return replace(job, update=Update(self.surge, LIMIT, MIN_READY), what_runs=what)
+
+
+SHAPES = st.builds(Shape, st.integers(0, 2), st.integers(1, 3), st.sampled_from(OnReturn))
 
 
 class Service(RuleBasedStateMachine):
@@ -42,12 +56,12 @@ class Service(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.cluster = Cluster(a_node("n-1", cpu="2"), a_node("n-2", cpu="2"))
-        self.how = OnReturn.KEEP_FIRST
+        self.shape = Shape()
 
-    @initialize(count=st.integers(1, 3), what=st.sampled_from(["small", "port"]), how=st.sampled_from(OnReturn))
-    def begins(self, count: int, what: str, how: OnReturn) -> None:
-        self.how = how
-        self.cluster.submit(a_version(count, what, how))
+    @initialize(count=st.integers(1, 3), what=st.sampled_from(["small", "port"]), shape=SHAPES)
+    def begins(self, count: int, what: str, shape: Shape) -> None:
+        self.shape = shape
+        self.cluster.submit(shape.version(count, what))
 
     # ------------------------------------------------------------ what users and programs do
 
@@ -56,9 +70,9 @@ class Service(RuleBasedStateMachine):
     def update(self, count: int, what: str) -> None:
         now = self.cluster.job
         self.cluster.ledger.update(
-            a_version(count, what, self.how),
+            self.shape.version(count, what),
             self.cluster.ids("v"),
-            anew=(count, what) == (now.units, now.what_runs),
+            anew=(count, what) == (now.tasks[0].count, now.what_runs),
         )
         self.plan()
 
@@ -68,9 +82,10 @@ class Service(RuleBasedStateMachine):
         job = self.cluster.job
         rows = self.wanted()
         self.update(count, job.what_runs)
-        if count != job.units:
+        if count != job.tasks[0].count:
             same = {row.id for row in rows if row.what_runs == job.what_runs and row.job_version >= job.anew}
-            stay = {row.id for row in rows if row.id in same and row.partition < count}
+            most = {"main": count, "beside": self.shape.beside}
+            stay = {row.id for row in rows if row.id in same and row.partition < most[row.task]}
             assert stay <= {row.id for row in self.wanted()}, "what runs the same was not kept"
 
     @precondition(lambda self: self.open)
@@ -82,7 +97,7 @@ class Service(RuleBasedStateMachine):
         ]
         if versions:
             old = versions[pick % len(versions)]
-            self.update(old.units, old.what_runs)
+            self.update(old.tasks[0].count, old.what_runs)
 
     @precondition(lambda self: self.open)
     @rule()
@@ -163,7 +178,7 @@ class Service(RuleBasedStateMachine):
         self.plan()
 
     def plan(self, *wake: str) -> None:
-        before, old = {row.id for row in self.wanted() if row.is_ready}, self.cluster.job
+        before, old = self.ready(), self.cluster.job
         changes = self.cluster.plan(*wake)
         job = self.cluster.job
         if changes.rollbacks:
@@ -172,12 +187,17 @@ class Service(RuleBasedStateMachine):
             ready = [row for row in self.wanted() if row.job_version == old.version and row.is_ready]
             since = self.cluster.ledger.now - MIN_READY
             assert len({row.unit for row in ready if row.ready_at and row.ready_at <= since}) == old.units
-        if job.state.is_terminal or not before:
+        if job.state.is_terminal:
             return
-        left = sum(row.is_ready for row in self.wanted())
+        left = self.ready()
         made_way = sum(each.message.startswith(MADE_WAY) for each in changes.history)
         assert made_way <= 1
-        assert left >= min(job.units, len(before)) - made_way, "what is ready was stopped before its place was taken"
+        missed = sum(max(min(task.count, before[task.name]) - left[task.name], 0) for task in job.tasks)
+        assert missed <= made_way, "what is ready was stopped before its place was taken"
+
+    def ready(self) -> Counter[str]:
+        """How many of each task are ready."""
+        return Counter(row.task for row in self.wanted() if row.is_ready)
 
     def heard(self) -> list[ExecutionRow]:
         """What is wanted where it can be heard."""
@@ -232,7 +252,8 @@ class Service(RuleBasedStateMachine):
         rows = self.wanted()
         if "large" in {job.what_runs, *(row.what_runs for row in rows)} or job.what_runs == "nowhere":
             return  # it may wait for room, or for a node, for ever
-        fits = 2 if job.what_runs.startswith("port") else 8
+        ports = job.what_runs.startswith("port")
+        fits = self.shape.beside + 2 if ports else 8
         now = [row for row in rows if row.job_version == job.version]
         assert len(now) == min(job.units, fits), f"{len(now)} of {job.units} run"
         assert len(rows) == job.units or job.units > fits, "an update that has room has not come to its end"

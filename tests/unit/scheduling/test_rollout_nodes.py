@@ -232,3 +232,15 @@ def test_what_returns_is_not_waited_for_any_more_though_its_node_has_no_room_for
     assert service.states() == {"n-1": RUNNING}
     assert service.ledger.messages["j-1"] == ""
     assert not service.view.waiting
+
+
+def test_what_waits_says_why_by_the_nodes_that_are_there_now() -> None:
+    service = Away(a_service(1, requirement=a_requirement(cpu="1")), a_node("n-1", cpu="1"))
+    service.goes("n-1")
+    other = replace(a_service(1, requirement=a_requirement(cpu="1")), id="j-2", name="j-2")
+    service.submit(other)
+    assert "node is disconnected" in service.ledger.messages["j-2"]
+    service.returns("n-1")
+    assert "node is busy" in service.ledger.messages["j-2"], "that node is back, and has no room"
+    service.goes("n-1")
+    assert "node is disconnected" in service.ledger.messages["j-2"]

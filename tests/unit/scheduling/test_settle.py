@@ -368,7 +368,8 @@ def test_silence_of_a_full_node_is_told_commit_by_commit_and_its_node_disconnect
         changes = builder.build()
         view.apply(changes)
         told.append([change.row.id for change in changes.executions])
-        asked.append([each.job_id for each in changes.evaluations_new])
+        waits = [each for each in changes.evaluations_new if each.trigger == texts.TRIGGER_NODE_LOST]
+        asked.append([each.job_id for each in waits])
         assert view.nodes["n-1"].connection is Connection.DISCONNECTED
         left = [row.id for row in view.of_node("n-1") if row.state is not S.UNKNOWN]
         assert half_silent(view) == ({"n-1": left} if left else {})

@@ -19,6 +19,9 @@ from skrei_scheduling.view import ClusterView
 
 HEARTBEAT_TIMEOUT = "heartbeat timeout"
 
+ASKED_AT_ONCE = 20
+"""Waiting jobs that are told anew why when a node comes or goes, each the first of its class: a row and a look each."""
+
 
 def silence_into(builder: ChangesBuilder, node_ids: Iterable[str], *, error: str = HEARTBEAT_TIMEOUT) -> None:
     """The nodes fell silent: `disconnect_into`, and `quiet_into` for all that lives on them."""
@@ -29,10 +32,11 @@ def silence_into(builder: ChangesBuilder, node_ids: Iterable[str], *, error: str
 
 def disconnect_into(builder: ChangesBuilder, node_ids: Iterable[str], *, error: str) -> None:
     """The nodes are disconnected: nothing is placed on them from this commit on."""
+    changed = False
     for node_id in node_ids:
         node = builder.node(node_id)
         if node is not None and node.connection is not Connection.DISCONNECTED:
-            away = builder.locked.now
+            changed, away = True, builder.locked.now
             builder.put_node(
                 replace(
                     node,
@@ -42,6 +46,17 @@ def disconnect_into(builder: ChangesBuilder, node_ids: Iterable[str], *, error: 
                     error=error,
                 )
             )
+    if changed:
+        _ask_why(builder)
+
+
+def _ask_why(builder: ChangesBuilder) -> None:
+    """Let what waits first of each class be told anew why, by the nodes that are there now: nobody else would look at
+    it before it has room.
+    """
+    first = dict.fromkeys(job_id for _, job_id in builder.view.waiting.firsts(ASKED_AT_ONCE))
+    for job in (builder.view.jobs[job_id] for job_id in first):
+        builder.evaluation(EvaluationNew(builder.new_id("v"), job.id, job.namespace, texts.TRIGGER_NODES))
 
 
 def quiet_into(builder: ChangesBuilder, execution_ids: Iterable[str]) -> None:
@@ -99,6 +114,9 @@ def revive_into(builder: ChangesBuilder, node: NodeRow, listed: Listed, only: It
     that the node's journal has lost are named to `lose_into`, before this. With `only`, the rest is left to calls of
     `revive_rows_into` in commits of their own (see `to_revive`).
     """
+    known = builder.node(node.id)
+    if known is None or known.connection is not node.connection:
+        _ask_why(builder)
     builder.put_node(node)
     rows = [row.id for row in builder.view.of_node(node.id)] if only is None else only
     revive_rows_into(builder, node, listed, rows)

@@ -148,6 +148,8 @@ ROLLBACK_ACTION = "job.rollback"
 ROLLBACK_ACTOR = "scheduler"
 
 TRIGGER_NODE_LOST = "node-lost"
+TRIGGER_NODES = "node-change"
+"""Of a job that waits, whose reasons may be others now."""
 TRIGGER_NODE_BACK = "node-back"
 """Of a job of which an execution that was made up for can be heard again."""
 TRIGGER_TASK_FREE = "task-free"
