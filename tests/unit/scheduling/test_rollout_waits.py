@@ -276,6 +276,30 @@ def test_where_the_port_is_only_the_old_ones_make_way_one_by_one() -> None:
     assert service.told().count(made_way) == 2
 
 
+def test_a_port_is_made_way_for_once_another_task_has_rolled() -> None:
+    tasks = (TaskPlan("main", 1, PORT), TaskPlan("beside", 1, a_requirement()))
+    service = On(replace(a_service(1), tasks=tasks), a_node("n-1"))
+    service.becomes(replace(a_service(1, what="two"), tasks=tasks))
+    for _ in range(4):
+        service.ready()
+        service.goes_on(5)
+    assert (service.counts(1, 2), service.job.good_version) == ([0, 2], 2)
+
+
+def test_nobody_makes_way_for_whom_others_are_before_in_line() -> None:
+    """An update must not cost a service its port because another job has waited for that longer."""
+    service = On(a_service(1, requirement=PORT), a_node("n-1"))
+    service.submit(replace(a_service(1, requirement=PORT), id="j-2", name="j-2"))
+    service.passes(1)
+    service.becomes(a_service(1, what="two", requirement=PORT))
+    service.goes_on(20)
+    assert (service.where("j-1"), service.where("j-2")) == (["n-1"], [])
+    assert service.job.state is JobState.RUNNING
+    service.ledger.stop("j-2", service.ids("v"))
+    service.goes_on(20)
+    assert service.counts(1, 2) == [0, 1], "nobody else wants it any more"
+
+
 def test_a_port_that_another_node_has_is_waited_for() -> None:
     service = On(a_service(1, requirement=PORT), a_node("n-1"))
     service.joins(a_node("n-2"))

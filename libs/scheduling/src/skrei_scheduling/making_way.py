@@ -3,7 +3,7 @@
 One at a time, and only where no other node could ever do: it is the one moment in which fewer than `Count` are ready.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from skrei_scheduling import texts
 from skrei_scheduling.rollout import going_back
 from skrei_scheduling.rows import ExecutionRow, JobRow, Requirement, TaskPlan
 from skrei_scheduling.view import ClusterView
-from skrei_scheduling.waiting import fits
+from skrei_scheduling.waiting import fits, turn
 
 
 def making_way(
@@ -20,9 +20,9 @@ def making_way(
 ) -> tuple[ExecutionRow, str] | None:
     """Return which of `old`, that are still wanted, is stopped for a task of which a unit has no place; None for none.
 
-    It makes way by its ports, where each node that could run the task lacks one of them; by its room too where it is
-    not ready, so that nobody has anything of it, or where the job goes back from a version. What is being stopped
-    already is waited for.
+    It makes way by its ports, where each node that could run the task lacks one of them, and nobody before the job in
+    line waits for them; by its room too where it is not ready, so that nobody has anything of it, or where the job goes
+    back from a version. What is being stopped already is waited for.
     """
     if any(row.revoked and row.holds and _can_end(view, row) for row in view.of_job(job.id)):
         return None
@@ -31,11 +31,25 @@ def making_way(
         ports = bool(need.ports) and not _has_ports_somewhere(view, need)
         any_room = ports or going_back(job)
         for row in sorted(old, key=lambda row: (row.is_ready, row.task != task.name, row.job_version, row.id)):
+            held = {port.port for port in row.ports} & set(need.ports)
+            if row.is_ready and _others_wait_for(view, job, row.node_id, held):
+                continue  # it would be theirs
             if (any_room or not row.is_ready) and _would_do(view, need, row):
-                held = {port.port for port in row.ports} & set(need.ports)
                 named = "port " + ", ".join(map(str, sorted(held))) if held else "room"
                 return row, texts.STOP_MADE_WAY.format(what=named)
     return None
+
+
+def _others_wait_for(view: ClusterView, job: JobRow, node_id: str, ports: Set[int]) -> bool:
+    """Whether somebody who waits for these ports, and could have them on that node, is before the job in line."""
+    node = view.matrix.row_of.get(node_id)
+    for need in view.waiting.classes():
+        if ports.isdisjoint(need.ports) or node is None or not view.feasibility.of(need).candidates[node]:
+            continue
+        first = next((each for each in view.waiting.line(need) if each != job.id), "")
+        if first and turn(view.jobs[first]) < turn(job):
+            return True
+    return False
 
 
 def _can_end(view: ClusterView, row: ExecutionRow) -> bool:

@@ -197,6 +197,7 @@ class ClusterView:
     def apply(self, changes: Changes) -> list[str]:
         """Advance by one commit (once for each), and return the ids of the waiting jobs worth waking, in order."""
         touched: set[str] = set()
+        freed: dict[str, None] = {}  # jobs that gave room back
         version = self.matrix.version
         for node in changes.nodes:
             if self._put_node(node):
@@ -210,6 +211,7 @@ class ClusterView:
         for change in changes.executions:
             if self._put_execution(change.row):
                 touched.add(change.row.node_id)
+                freed[change.row.job_id] = None
         for job in changes.jobs:
             self._put_change(job)
         for evaluation in changes.evaluations_new:
@@ -221,10 +223,23 @@ class ClusterView:
             self._drop_if_done(job_id)
         woken = self.waiting.woken(self.matrix, touched, picky=self._picky) if touched and self.waiting else []
         woken += self._woken_by_services()
+        woken += [job_id for job_id in freed if job_id in self.waiting and self._rolls(self.jobs[job_id])]
         if self._line_moved:
             self._line_moved = False
-            woken = list(dict.fromkeys((*woken, *self.sweep())))
+            woken += (*self.sweep(), *self._in_their_own_way())
         return list(dict.fromkeys((*woken, *moved)))
+
+    def _in_their_own_way(self) -> list[str]:
+        """Return services that wait for ports while their older version runs: it may make way, if nobody is before
+        them in line.
+        """
+        heads = [self.waiting.line(each)[0] for each in self.waiting.classes() if each.ports]
+        return [job_id for job_id in dict.fromkeys(heads) if self._rolls(self.jobs[job_id])]
+
+    def _rolls(self, job: JobRow) -> bool:
+        """Whether something of a service's older version is still wanted: it may make way, one at a time."""
+        rows = self.of_job(job.id) if job.kind is Kind.SERVICE else ()
+        return any(row.live and not row.revoked and row.job_version != job.version for row in rows)
 
     def _woken_by_services(self) -> list[str]:
         """Return the waiting jobs that reach now what they use, as many as there is room for."""
