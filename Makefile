@@ -11,7 +11,7 @@ SETUP = $(PYTHON) -m scripts.bootstrap
 help:  ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-demo: setup  ## Start the real stack, run a word count over it, stop it again (KEEP=1 leaves it running)
+demo: setup  ## Three real nodes, a word count that goes to their data, all stopped again (KEEP=1 leaves them)
 	@$(RUN) skrei.cli.demo
 
 install: dist  ## Install the command `skrei` for this user, from wheels; nothing depends on this checkout then

@@ -1,11 +1,13 @@
-/* Counts the words of its share of the texts in a directory.
+/* Counts the words of the texts in a directory, or adds up what others counted.
  *
- * Usage: wordcount TEXTS OUTPUT
+ * Usage: wordcount TEXTS OUTPUT           its share: the texts are the same wherever it runs
+ *        wordcount --all TEXTS OUTPUT     all of them: these texts are here alone
+ *        wordcount --merge PARTS OUTPUT   adds up the words.txt of each directory in PARTS
  *
- * The regular files of TEXTS are sorted by name; file i belongs to partition i mod BACALHAU_PARTITION_COUNT, and this
- * program counts those of BACALHAU_PARTITION_INDEX. Every count goes to OUTPUT/words.txt, the most frequent words to
- * standard output, both as `count word`, most frequent first, equal counts by word. A word is a run of ASCII letters,
- * bytes of other alphabets (UTF-8) and apostrophes inside; ASCII letters count as lower case.
+ * The regular files of TEXTS are sorted by name; file i belongs to partition i mod BACALHAU_PARTITION_COUNT, and the
+ * share of this program are those of BACALHAU_PARTITION_INDEX. Every count goes to OUTPUT/words.txt, the most frequent
+ * words to standard output, both as `count word`, most frequent first, equal counts by word. A word is a run of ASCII
+ * letters, bytes of other alphabets (UTF-8) and apostrophes inside; ASCII letters count as lower case.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -53,10 +55,7 @@ static void grow(void) {
     slot_count = size;
 }
 
-static void add(char *text, size_t length) {
-    while (length > 0 && text[length - 1] == '\'') length--;
-    if (length == 0) return;
-    text[length] = '\0';
+static void add_counted(const char *text, unsigned long count) {
     if (word_count * 2 >= slot_count) grow();
     struct word *word = &slots[place(slots, slot_count, text)];
     if (word->text == NULL) {
@@ -64,7 +63,14 @@ static void add(char *text, size_t length) {
         if (word->text == NULL) fail("no memory for", text);
         word_count++;
     }
-    word->count++;
+    word->count += count;
+}
+
+static void add(char *text, size_t length) {
+    while (length > 0 && text[length - 1] == '\'') length--;
+    if (length == 0) return;
+    text[length] = '\0';
+    add_counted(text, 1);
 }
 
 static int letter(int byte) {
@@ -100,14 +106,34 @@ static int by_count(const void *left, const void *right) {
     return strcmp(a->text, b->text);
 }
 
-static size_t list_files(const char *folder, char **paths) {
+static void merge_file(const char *path) {
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) fail("cannot read", path);
+    char line[MAX_WORD + 32];
+    while (fgets(line, sizeof line, file) != NULL) {
+        char *word, *end;
+        unsigned long count = strtoul(line, &word, 10);
+        if (word == line || *word++ != ' ' || (end = strchr(word, '\n')) == NULL || end == word) {
+            fprintf(stderr, "wordcount: %s has a line that is not `count word`: %s\n", path, line);
+            exit(1);
+        }
+        *end = '\0';
+        add_counted(word, count);
+    }
+    if (ferror(file)) fail("cannot read", path);
+    fclose(file);
+}
+
+/* Lists the regular files of a directory, or with "/NAME" for `inside` those of that name one directory below. */
+static size_t list_files(const char *folder, const char *inside, char **paths) {
     DIR *directory = opendir(folder);
     if (directory == NULL) fail("cannot open", folder);
     size_t found = 0;
     for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
         char path[MAX_PATH];
         struct stat status;
-        int length = snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        int length = snprintf(path, sizeof path, "%s/%s%s", folder, entry->d_name, inside);
         if (length >= (int)sizeof path || stat(path, &status) != 0 || !S_ISREG(status.st_mode)) continue;
         if (found == MAX_FILES) {
             fprintf(stderr, "wordcount: %s has more than %d files\n", folder, MAX_FILES);
@@ -126,19 +152,22 @@ static size_t number(const char *name, size_t otherwise) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3) {
-        fprintf(stderr, "usage: wordcount TEXTS OUTPUT\n");
+    int merges = argc == 4 && strcmp(argv[1], "--merge") == 0, all = argc == 4 && strcmp(argv[1], "--all") == 0;
+    if (argc != 3 && !merges && !all) {
+        fprintf(stderr, "usage: wordcount [--all|--merge] TEXTS OUTPUT\n");
         return 2;
     }
+    const char *texts = argv[argc - 2], *out = argv[argc - 1];
     size_t partition = number("BACALHAU_PARTITION_INDEX", 0), partitions = number("BACALHAU_PARTITION_COUNT", 1);
     if (partitions == 0) partitions = 1;
 
     char **paths = allocate(MAX_FILES, sizeof *paths);
-    size_t files = list_files(argv[1], paths), mine = 0;
-    for (size_t file = partition; file < files; file += partitions, mine++) {
-        printf("counting %s\n", paths[file]);
+    size_t files = list_files(texts, merges ? "/words.txt" : "", paths), mine = 0;
+    size_t first = merges || all ? 0 : partition, step = merges || all ? 1 : partitions;
+    for (size_t file = first; file < files; file += step, mine++) {
+        printf("%s %s\n", merges ? "adding" : "counting", paths[file]);
         fflush(stdout);
-        count_file(paths[file]);
+        (merges ? merge_file : count_file)(paths[file]);
     }
 
     struct word *words = allocate(word_count + 1, sizeof *words);
@@ -148,7 +177,7 @@ int main(int argc, char **argv) {
     qsort(words, count, sizeof *words, by_count);
 
     char path[MAX_PATH];
-    snprintf(path, sizeof path, "%s/words.txt", argv[2]);
+    snprintf(path, sizeof path, "%s/words.txt", out);
     FILE *output = fopen(path, "wb");
     if (output == NULL) fail("cannot write", path);
     for (size_t at = 0; at < count; at++) fprintf(output, "%lu %s\n", words[at].count, words[at].text);

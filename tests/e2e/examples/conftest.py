@@ -23,7 +23,7 @@ def docker() -> Iterator[DockerDaemon | None]:
 @pytest.fixture(scope="package")
 def stack(docker: DockerDaemon | None) -> Iterator[LiveStack]:
     allowed = ROOT / "examples/wordcount/texts"
-    words = ["--allow-local", str(allowed), "--allow-local", f"{allowed}/**"]
+    words = ["--allow-local", str(allowed), "--allow-local", f"{allowed}/**", "-c", f"data=books={allowed}"]
     with live_stack(*words, env={"DOCKER_HOST": docker.url if docker else "unix:///nowhere/docker.sock"}) as running:
         yield running
 

@@ -29,6 +29,7 @@ class Example:
 
 EXAMPLES = {
     "wordcount/job.yaml": Example("the"),
+    "wordcount/books.yaml": Example("adding /parts/0/words.txt"),
     "wasm/job.yaml": Example("Hello, from!\nHello, wasm!\n"),
     "docker/job.yaml": Example("partition 2 of 3 says hello", docker=True),
     "env/job.yaml": Example("GREETING=Good morning"),

@@ -1,7 +1,7 @@
-"""`skrei demo`: the real stack from nothing, one real job through it, its results, and everything stopped again.
+"""`skrei demo`: three real nodes from nothing, one real job that goes to their data, and everything stopped again.
 
-What a newcomer sees first, so nothing of it is played: it starts `skrei serve` on free ports in a private folder and
-talks to it as everybody does. `make demo` is the same from a checkout, where `KEEP=1` is `--keep`.
+What a newcomer sees first, so nothing of it is played: it starts `skrei serve` three times, on free ports in a private
+folder, and talks to it as everybody does. `make demo` is the same from a checkout, where `KEEP=1` is `--keep`.
 """
 
 import asyncio
@@ -13,26 +13,34 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skrei.cli import render, render_describe
+from skrei.cli.demo_sites import SITES, Sites
 from skrei.cli.grammar import Values
-from skrei.cli.stack_process import StackProcess
+from skrei.cli.render_run import data_line
 from skrei.cli.submit import watch
+from skrei.cli.texts import amount
 from skrei.client import AsyncClient
 from skrei.errors import Rejected
 from skrei.jobfile import load
-from skrei.progress import Progress
+from skrei.progress import Progress, best_attempts
 from skrei.results import Fetched, fetch
+from skrei.views import Execution, Node
 from skrei_domain.errors import SkreiError
 
 JOB_SECONDS = 45.0
-"""The word count takes two; a demo that needs more than this has failed."""
+"""The word count takes three; a demo that needs more than this has failed."""
+HELLO_SECONDS = 20.0
+"""Until every node has told what it holds: they say it with their first word."""
+LOOK_SECONDS = 0.1
+"""Between two looks for that."""
 TOP_WORDS = 10
 
 
 def demo(values: Values) -> None:
-    """Start the real stack, run a word count over it, show its results, stop everything again."""
+    """Start three real nodes, count words where their books are, show the result, stop everything again."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # in a pipe too, what is told comes in order
     try:
@@ -49,47 +57,38 @@ async def _demo(*, keep: bool) -> None:
     _cancel_on_termination()
     started = time.monotonic()
     example = _example()
-    stack, folder = _stack(example, keep)
+    sites = Sites.made(example / "texts", outlives_us=keep)
     done = False
     try:
-        render.line(f"Starting Postgres, NATS and Skrei's four services in {folder} ...")
-        await stack.start()
-        render.line(f"Running at {stack.endpoint} after {time.monotonic() - started:.1f} s.\n")
-        async with AsyncClient(stack.endpoint) as client:
-            await _tour(client, example, stack)
+        render.line(f"Starting Postgres, NATS, Skrei's services and three nodes in {sites.folder} ...")
+        await sites.start()
+        render.line(f"Running at {sites.endpoint} after {time.monotonic() - started:.1f} s.\n")
+        async with AsyncClient(sites.endpoint) as client:
+            await _tour(client, example, sites)
         done = True
     except SkreiError as error:
         render.problem(error.message, error.hint)
-        for name, tail in stack.log_tails():
+        for name, tail in sites.log_tails():
             render.note(f"\n--- the end of {name}")
             render.note(tail)
         sys.exit(1)
     finally:
         if keep and done:
-            render.line(
-                f"\nStill running at {stack.endpoint}. Stop it with: kill {stack.pid}; rm -r {shlex.quote(str(folder))}"
-            )
+            stop = f"kill {' '.join(map(str, sites.pids))}; rm -r {shlex.quote(str(sites.folder))}"
+            render.line(f"\nStill running at {sites.endpoint}. Stop it with: {stop}")
         else:
-            await stack.stop()
-            shutil.rmtree(folder, ignore_errors=True)
+            await sites.stop()
     if not keep:
         render.line(f"\nEverything that was started is stopped again, after {time.monotonic() - started:.0f} s.")
-    _next_steps(stack.endpoint if keep else "")
+    _next_steps(sites.endpoint if keep else "")
 
 
-def _stack(example: Path, keep: bool) -> tuple[StackProcess, Path]:
-    """Return a stack that is not started yet, on free ports, and its private folder."""
-    folder = Path(tempfile.mkdtemp(prefix="skrei-demo-"))
-    folder.chmod(0o711)  # as root the database has a user of its own, who passes through here
-    texts = example / "texts"
-    ports = ["--port", "0", "--publisher-port", "0", "--nats-port", "0"]
-    allowed = ["--allow-local", str(texts), "--allow-local", f"{texts}/**"]
-    return StackProcess(folder, [*ports, *allowed], outlives_us=keep), folder
-
-
-async def _tour(client: AsyncClient, example: Path, stack: StackProcess) -> None:
-    job = load(example / "job.yaml")
-    render.line(f"Submitting {_shown(example / 'job.yaml')}: {job.get('Count', 1)} partitions, each with its share.")
+async def _tour(client: AsyncClient, example: Path, sites: Sites) -> None:
+    nodes = {node.id: node.labels.get("name", node.id) for node in await _holders(client)}
+    job = load(example / "books.yaml")
+    render.line(
+        f"\nSubmitting {_shown(example / 'books.yaml')}: it goes to the books, and one node adds the counts up."
+    )
     submitted = await client.submit(job)
     try:
         async with asyncio.timeout(JOB_SECONDS):
@@ -99,28 +98,62 @@ async def _tour(client: AsyncClient, example: Path, stack: StackProcess) -> None
     if last.job.state != "Completed":
         render_describe.describe(await client.describe(submitted.job_id))
         raise Rejected(f"The job ended as {last.job.state}.")
-    stack.check()
+    sites.check()
+    found = await client.describe(submitted.job_id)
+    _tell_where(found.executions, nodes)
+    render.line(f"\n{data_line(found.executions)}")
     fetched = await fetch(client, submitted.job_id, _results_folder(last))
     _show_words(fetched)
     render.line(f"\nThe results are in {fetched.folder} ({fetched.files} files).")
     render.line(f"\n$ skrei job describe {last.job.name}")
-    render_describe.describe(await client.describe(submitted.job_id))
+    render_describe.describe(found)
+
+
+async def _holders(client: AsyncClient) -> Sequence[Node]:
+    """Show who has which books, once all of them say so; return the nodes."""
+    async with asyncio.timeout(HELLO_SECONDS):
+        while True:
+            nodes = list(await client.nodes.list())
+            if sum(bool(node.data_sets) for node in nodes) == len(SITES):
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+    order = list(SITES)
+    nodes.sort(key=lambda node: order.index(node.labels.get("name", "")))
+    render.line("Each of them has books that the others do not have (skrei node list --show data):\n")
+    for node in nodes:
+        for one in node.data_sets:
+            render.line(f"  {node.labels['name']:<8} {one.name}  {amount(one.size or 0):>6}")
+    return nodes
+
+
+def _tell_where(executions: Sequence[Execution], nodes: Mapping[str, str]) -> None:
+    """Print where each part ran, and why there."""
+    render.line("\nWhere each part ran, and why there:\n")
+    parts = best_attempts(executions)
+    for one in parts:
+        read, name = one.data_read, nodes.get(one.node_id, one.node_id)
+        if one.task == "count":
+            why = f"holds part {one.partition} of the books: {amount(read.local)} read in place"
+        else:
+            why = f"has room: {amount(read.moved)} moved to it, the counts of {len(parts) - 1} parts"
+        seconds = max((one.modified - one.created).total_seconds(), 0)
+        render.line(f"  {one.task:<6} {name:<8} {seconds:>4.1f} s  {why}")
 
 
 def _show_words(fetched: Fetched) -> None:
     words = _merged(fetched.folder)
     if not words:
         raise Rejected(f"The results in {fetched.folder} hold no counted words.")
-    render.line(f"\nThe most frequent words, merged from {len(fetched.partitions)} partitions:\n")
+    render.line(f"\nThe most frequent words of all books, merged from {len(SITES)} parts:\n")
     top = words.most_common(TOP_WORDS)
     for word, count in top:
-        render.line(f"  {word:<14} {count:>6}  {'#' * max(1, round(30 * count / top[0][1]))}")
+        render.line(f"  {word:<14} {count:>9,}  {'#' * max(1, round(30 * count / top[0][1]))}")
 
 
 def _merged(folder: Path) -> Counter[str]:
-    """Return the sum of what each partition counted: `count word` lines in its words.txt."""
+    """Return what the last task added up: `count word` lines in its words.txt."""
     words: Counter[str] = Counter()
-    for path in sorted(folder.rglob("words.txt")):
+    for path in folder.rglob("merged/words.txt"):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             count, _, word = line.partition(" ")
             words[word] += int(count)
@@ -158,7 +191,7 @@ def _next_steps(endpoint: str) -> None:
         commands = [
             (f"{program} docker run --api {endpoint} ubuntu echo hello", "a container"),
             (f"{program} list --api {endpoint}", "every job"),
-            (f"{program} describe wordcount --api {endpoint}", "everything about this one"),
+            (f"{program} describe books --api {endpoint}", "everything about this one"),
         ]
     else:
         commands = [

@@ -5,7 +5,7 @@ from skrei.cli.grammar import Command
 
 DEMO = Command(
     "demo",
-    "Start the real stack, run a word count over it, show its results, stop everything again.",
+    "Start three real nodes, count words where their books are, show the result, stop everything again.",
     "skrei.cli.demo:demo",
     (flag("--keep", "Leave the stack running.", variable="KEEP"),),
 )
