@@ -110,6 +110,7 @@ class Link:
             subject, payload = await self._outgoing.get()
             try:
                 await self._line.publish(subject, payload)
+                await self._commands.acknowledge()  # in the same write
             except BusUnavailable as error:
                 log.debug("message_dropped", subject=subject, reason=error.message)
 

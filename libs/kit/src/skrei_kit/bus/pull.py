@@ -17,12 +17,17 @@ BATCH = 64  # asked for at once; asked again when half has come, so that the ser
 EXPIRES_SECONDS = 30.0  # a request lives this long on the server; then it is renewed
 LATE_SECONDS = 5.0  # longer than that without an answer means that the request was lost
 RETRY_SECONDS = 0.25  # after an answer that there is no consumer (yet)
+ACK_SECONDS = 0.5  # an acknowledgement waits so long for something to travel with; the server waits 30
+ACKS = BATCH  # so many go at once: the server lets a thousand be outstanding
 _EXPIRED = "408"
 _HEARTBEAT = "100"
 
 
 class PullReader:
-    """Hands every message of a durable consumer to `take`, in order, and acknowledges it afterwards."""
+    """Hands every message of a durable consumer to `take`, in order, and acknowledges it soon afterwards.
+
+    Nobody waits for that: it goes with what is published next (`acknowledge`), or after a moment.
+    """
 
     def __init__(self, bus: Bus, stream: str, durable: str, take: Callable[[bytes], Awaitable[None]]) -> None:
         self._bus = bus
@@ -32,12 +37,16 @@ class PullReader:
         self._left = 0
         self._renew = asyncio.Event()
         self._missing = False
+        self._taken: list[str] = []
+        self._patience: asyncio.TimerHandle | None = None
+        self._due = asyncio.Event()
 
     async def run(self) -> None:
         """Read until cancelled."""
         inbox = self._bus.new_inbox()
         subscription = await self._bus.subscribe(f"{inbox}.*", self._handle, pending_bytes=QUEUED_BYTES)
         body = json.dumps({"batch": BATCH, "expires": int(EXPIRES_SECONDS * 1e9)}).encode()
+        acknowledging = asyncio.create_task(self._acknowledge_late(), name="acknowledgements")
         try:
             while True:
                 if self._missing:
@@ -51,7 +60,25 @@ class PullReader:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._renew.wait(), EXPIRES_SECONDS + LATE_SECONDS)
         finally:
+            acknowledging.cancel()
+            await asyncio.gather(acknowledging, return_exceptions=True)
             await self._bus.unsubscribe(subscription)
+
+    async def acknowledge(self) -> None:
+        """Acknowledge what was taken, for who publishes something now anyway."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        taken, self._taken = self._taken, []
+        with contextlib.suppress(BusUnavailable):
+            for reply in taken:
+                await self._bus.publish(reply, b"+ACK")
+
+    async def _acknowledge_late(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await self.acknowledge()
 
     def renew(self) -> None:
         """Ask again now: the link was away, and the server has forgotten the request."""
@@ -69,5 +96,8 @@ class PullReader:
             self._renew.set()
         await self._take(message.data)
         if message.reply:
-            with contextlib.suppress(BusUnavailable):
-                await self._bus.publish(message.reply, b"+ACK")
+            self._taken.append(message.reply)
+            if len(self._taken) >= ACKS:
+                await self.acknowledge()
+            elif self._patience is None:
+                self._patience = asyncio.get_running_loop().call_later(ACK_SECONDS, self._due.set)
