@@ -5,8 +5,18 @@ import pytest
 
 from skrei_domain.errors import Invalid
 from skrei_domain.job import decode
+from skrei_orchestrator_api import submit
+from skrei_orchestrator_api.origin import with_origin
 from skrei_orchestrator_api.problems import HttpProblem
-from skrei_orchestrator_api.submit import digest, read_submission, to_store, traceparent
+from skrei_orchestrator_api.submit import (
+    KEPT_BODIES,
+    KEPT_BODY_BYTES,
+    Bodies,
+    digest,
+    read_submission,
+    to_store,
+    traceparent,
+)
 
 JOB: dict[str, Any] = {
     "Type": "batch",
@@ -108,3 +118,47 @@ def test_a_callers_trace_goes_on_and_what_is_none_is_replaced() -> None:
 def test_a_name_that_no_address_can_hold_is_warned_of() -> None:
     _, warnings, *_ = read_submission(body(Job=JOB | {"name": "team/night"}))
     assert warnings == ('Name: "team/night" has a slash, which parts an address: use the job\'s id in addresses',)
+
+
+def test_a_body_that_comes_again_means_the_same_and_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies, raw = Bodies(), body()
+    first = bodies.read(raw, "team")
+    assert first == read_submission(raw, "team")
+    stored = to_store(with_origin(first.spec, {"X-Bacalhau-InstanceID": "i-1"}, "here"), "j-1")
+    monkeypatch.setattr(submit, "read_submission", lambda *_: pytest.fail("it was read before"))
+    again = bodies.read(raw, "team")
+    assert again == first, "and whoever took it has changed nothing of it"
+    assert to_store(with_origin(again.spec, {"X-Bacalhau-InstanceID": "i-1"}, "here"), "j-1") == stored
+    assert to_store(again.spec, "j-2")[0].name == "j-2"
+
+
+def test_the_same_body_in_another_namespace_is_another_one() -> None:
+    bodies = Bodies()
+    assert [bodies.read(body(), name).spec.namespace for name in ("one", "two", "one")] == ["one", "two", "one"]
+
+
+def test_few_bodies_are_kept_and_none_that_is_long_names_a_token_or_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    real = read_submission
+
+    def reading(raw: bytes, namespace: str = "") -> submit.Asked:
+        read.append(raw)
+        return real(raw, namespace)
+
+    monkeypatch.setattr(submit, "read_submission", reading)
+    bodies = Bodies()
+    never = [body(IdempotencyToken="t-1"), body(Job=JOB | {"Meta": {"long": "x" * KEPT_BODY_BYTES}})]
+    for raw in never * 2:
+        bodies.read(raw)
+    for _ in range(2):
+        with pytest.raises(Invalid):
+            bodies.read(body(Force="yes"))
+    assert len(read) == 6
+    many = [body(Job=JOB | {"Name": f"n-{number}"}) for number in range(KEPT_BODIES + 1)]
+    for raw in many:
+        bodies.read(raw)
+    read.clear()
+    bodies.read(many[-1])
+    assert read == []
+    bodies.read(many[0])
+    assert read == [many[0]], "the one that came longest ago went"

@@ -15,7 +15,7 @@ from skrei_orchestrator_api.origin import with_origin
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.schemas import dump
 from skrei_orchestrator_api.settings import Settings
-from skrei_orchestrator_api.submit import Asked, digest, read_asked, read_submission, to_store, traceparent
+from skrei_orchestrator_api.submit import Asked, Bodies, digest, read_asked, to_store, traceparent
 from skrei_store.submission import Submission, Submitted
 
 log = get_logger()
@@ -37,6 +37,7 @@ class Submissions:
         self._bus = bus
         self._hint_bytes = settings.hint_bytes
         self._hints: set[asyncio.Task[None]] = set()
+        self._bodies = Bodies()
         self._feed = FeedPost.on(bus, SOURCE, eager=True)
         self._group: GroupCommit[Submission, Submitted] = GroupCommit(
             record.submit_many,
@@ -65,7 +66,7 @@ class Submissions:
         self, raw: bytes, headers: Mapping[str, str], actor: str, *, namespace: str = ""
     ) -> dict[str, object]:
         """Return the answer to a submission's body. Raises SkreiError or HttpProblem, naming what is wrong."""
-        return await self._store(read_submission(raw, namespace), len(raw), headers, actor)
+        return await self._store(self._bodies.read(raw, namespace), len(raw), headers, actor)
 
     async def submit_all(
         self, bodies: Sequence[object], headers: Mapping[str, str], actor: str

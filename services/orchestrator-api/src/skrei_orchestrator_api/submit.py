@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import secrets
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,10 @@ from skrei_domain.job_reading import Keys, Reading, bytes_of, show
 from skrei_orchestrator_api.http import parse_json
 from skrei_orchestrator_api.problems import HttpProblem
 
+KEPT_BODIES = 64
+"""Submissions whose meaning is kept: a burst is mostly one body many times over, and reading is half of taking it."""
+KEPT_BODY_BYTES = 16 * 1024
+"""The longest of them: what is kept comes to some megabytes."""
 MAX_TOKEN_BYTES = 256
 """An idempotency token: a uuid or a digest; it is an index key."""
 
@@ -29,6 +34,27 @@ class Asked(NamedTuple):
     token: str
     force: bool
     digest: str = ""
+
+
+class Bodies:
+    """Reads submissions as `read_submission` does; the same body is read once, as what it means never changes."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[bytes, str], Asked] = OrderedDict()
+
+    def read(self, raw: bytes, namespace: str = "") -> Asked:
+        """Return what a body asks for. Raises what `read_submission` raises."""
+        key = (raw, namespace)
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+            return found
+        found = read_submission(raw, namespace)
+        if len(raw) <= KEPT_BODY_BYTES and not found.token:  # whoever names a token does not say the same again
+            self._kept[key] = found
+            if len(self._kept) > KEPT_BODIES:
+                self._kept.popitem(last=False)
+        return found
 
 
 def read_submission(raw: bytes, namespace: str = "") -> Asked:
