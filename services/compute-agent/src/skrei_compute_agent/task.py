@@ -1,11 +1,16 @@
 """What a node reads of a command: its task, parsed once, and why this node would not take it."""
 
+from functools import lru_cache
+
 from pydantic import ValidationError
 
 from skrei_domain.errors import SkreiError
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
 from skrei_domain.spec import TaskSpec
+
+KEPT_TASKS = 32
+"""Texts of tasks that are kept read: some megabytes where all are as long as a spec may be."""
 
 
 class InvalidTask(SkreiError):
@@ -14,8 +19,12 @@ class InvalidTask(SkreiError):
     code = "invalid-task"
 
 
+@lru_cache(KEPT_TASKS)
 def read_task(task_json: str) -> tuple[TaskSpec, Resources]:
-    """Return the task of a command and exactly what it reserves. Raises InvalidTask naming what is wrong."""
+    """Return the task of a command and exactly what it reserves. Raises InvalidTask naming what is wrong.
+
+    The partitions of a job, and the jobs of a burst, have one text, which is read once: nobody changes what it says.
+    """
     try:
         task = TaskSpec.model_validate_json(task_json)
         return task, task.resources.amounts()
