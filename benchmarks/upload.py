@@ -31,7 +31,7 @@ from skrei_plugin_api.plugin import PluginContext
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.staging import StagingLimits
-from skrei_publisher.store_publisher import StorePublisher
+from skrei_publisher.store_publisher import SWITCH_SECONDS, StorePublisher
 from skrei_publisher.uploads import UploadDoor
 
 MB = 1_000_000
@@ -48,6 +48,7 @@ class _Nothing:
 
 async def serve(folder: Path) -> None:
     """Serve both: the door, and a handler that only writes. Says its port, and ends with stdin."""
+    sys.setswitchinterval(SWITCH_SECONDS)  # as the service does
     publisher = StorePublisher(PluginContext(folder / "store"), LIMITS)
     publisher.open_store()
     private, public = new_key()

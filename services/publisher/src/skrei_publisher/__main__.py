@@ -9,6 +9,7 @@ from skrei_kit.settings import load
 from skrei_kit.supervisor import await_start, die_with_parent, stop_on_signals
 from skrei_publisher.service import serve
 from skrei_publisher.settings import Settings
+from skrei_publisher.store_publisher import SWITCH_SECONDS
 
 
 def main() -> None:
@@ -18,6 +19,7 @@ def main() -> None:
     try:
         settings = load(Settings)
         configure_logs(settings.log_level, service="publisher")
+        sys.setswitchinterval(SWITCH_SECONDS)
         asyncio.run(_run(settings))
     except SkreiError as error:
         get_logger().error("publisher_failed", reason=error.message, hint=error.hint)

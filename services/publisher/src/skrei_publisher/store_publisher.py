@@ -24,10 +24,13 @@ PARALLEL_PARTS = 4
 """Parts of one upload at once: enough to fill a link whose answers take their time."""
 PLAN_PARTS = 512
 """Parts in one plan: 4 GiB, and half a megabyte of answer; then the next plan is asked for."""
-WRITE_BYTES = 1024 * 1024
+WRITE_BYTES = 2 * 1024 * 1024
 """Gathered before it is written: a trip to a thread for each piece of a socket would cost more than the disk."""
 WRITERS = 8
 """Threads that write, sync and rename: a disk gets no faster by more."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter while another waits for it. Digest and writes give it up for each piece,
+and wait for it again: with the usual 5 ms they stand still while the loop takes in what comes, and a core idles."""
 HASHERS = 2
 """Threads that only compute: more than cores they would share."""
 SILENCE_SECONDS = 60.0

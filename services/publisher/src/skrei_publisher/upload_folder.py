@@ -28,7 +28,7 @@ from skrei_publisher.store import sync_folder
 
 PART_BYTES = 8 * 1024 * 1024
 """One part: what a cut link costs at most, and small enough that four at once keep a link busy to the end."""
-READ_BYTES = 1024 * 1024
+READ_BYTES = 2 * 1024 * 1024
 """Read at once while hashing: enough that the thread rarely comes up for air, little memory."""
 PIECES_AT_ONCE = 512
 """Written by one call: half of what systems take."""
