@@ -131,6 +131,8 @@ async def test_evaluations_come_when_they_are_due_oldest_first(postgres_url: str
         ]
         assert [each.job.id for each in found if each.job] == ["j-1", "j-2"]
         assert [each.id for each in await record.due(1)] == ["v-1"]
+        assert [each.id for each in await record.due(1, ["v-1", "v-3", "gone"])] == ["v-2"], "but what is at hand"
+        assert await record.due(10, ["v-2", "v-1"]) == []
         await db.execute("UPDATE evaluations SET run_after = now() WHERE id = 'v-3'")
         await record.commit([], ["v-1"], lambda locked: Changes(evaluations_done=tuple(locked.evaluations)))
         assert [each.id for each in await record.due(10)] == ["v-2", "v-3"]

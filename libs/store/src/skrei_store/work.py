@@ -27,12 +27,18 @@ HANDED_OVER = 500
 
 async def due(connection: Connection, limit: int, but: Collection[str] = ()) -> list[Evaluation]:
     """Return evaluations that are due, `but` those, oldest first, each with its job as it is now."""
+    ids = await connection.fetch(
+        "SELECT id FROM evaluations WHERE run_after <= now() ORDER BY run_after, id LIMIT $1", limit + len(but)
+    )
+    left_out = frozenset(but)  # sorted out here: the record would compare each with all of them
+    if not (wanted := [row["id"] for row in ids if row["id"] not in left_out][:limit]):
+        return []
     rows = await connection.fetch(
         f"""
         SELECT e.id AS evaluation_id, e.trigger, e.comment, e.version AS about, j.*
         FROM (
             SELECT id, job_id, trigger, comment, version, run_after FROM evaluations
-            WHERE run_after <= now() AND id <> ALL ($2::text[]) ORDER BY run_after, id LIMIT $1
+            WHERE id = ANY ($1::text[]) AND run_after <= now()
         ) AS e
         CROSS JOIN LATERAL (
             SELECT id, namespace, name, generation, version, state, created_at, asked_at, {ROLLOUT_COLUMNS},
@@ -41,8 +47,7 @@ async def due(connection: Connection, limit: int, but: Collection[str] = ()) -> 
         ) AS j
         ORDER BY e.run_after, e.id
         """,
-        limit,
-        list(but),
+        wanted,
     )
     texts = await specs(connection, {(row["id"], row["version"]) for row in rows})
     found: list[Evaluation] = []
