@@ -128,8 +128,8 @@ class Service(RuleBasedStateMachine):
 
     @rule()
     def a_new_leader(self) -> None:
-        self.cluster.view = self.cluster.ledger.view()
-        self.plan("j-1")
+        self.cluster.view, self.cluster.woken = self.cluster.ledger.view(), []
+        self.plan(*self.worth_a_look())
 
     # ------------------------------------------------------------ nodes
 

@@ -26,6 +26,9 @@ from skrei_scheduling.waiting import WaitingLine, fits
 LOADED_AT_ONCE = 500
 """Rows of the record taken in between two breaths: about 10 ms."""
 
+HEADS_A_SWEEP = 1_000
+"""Of so many classes a sweep asks whether the first job waits behind its own older version: a millisecond."""
+
 _TIMERS = frozenset({TRIGGER_READY, TRIGGER_PROGRESS, TRIGGER_NODE_LOST})
 _BAD_ENDS = frozenset({ExecutionState.REFUSED, ExecutionState.FAILED, ExecutionState.LOST})
 
@@ -226,15 +229,13 @@ class ClusterView:
         woken += [job_id for job_id in freed if job_id in self.waiting and self._rolls(self.jobs[job_id])]
         if self._line_moved:
             self._line_moved = False
-            woken += (*self.sweep(), *self._in_their_own_way())
+            woken += self.sweep()
         return list(dict.fromkeys((*woken, *moved)))
 
     def _in_their_own_way(self) -> list[str]:
-        """Return services that wait for ports while their older version runs: it may make way, if nobody is before
-        them in line.
-        """
-        heads = [self.waiting.line(each)[0] for each in self.waiting.classes() if each.ports]
-        return [job_id for job_id in dict.fromkeys(heads) if self._rolls(self.jobs[job_id])]
+        """Return services, each the first of its class, that wait while their older version runs: it may make way."""
+        heads = dict.fromkeys(job_id for _, job_id in self.waiting.firsts(HEADS_A_SWEEP))
+        return [job_id for job_id in heads if self._rolls(self.jobs[job_id])]
 
     def _rolls(self, job: JobRow) -> bool:
         """Whether something of a service's older version is still wanted: it may make way, one at a time."""
@@ -257,15 +258,18 @@ class ClusterView:
                 self._drop_if_done(row.id)
 
     def sweep(self) -> list[str]:
-        """Return the first waiting jobs of every class that has room somewhere now: what wake-ups may have missed."""
+        """Return the first waiting jobs of every class that has room somewhere now, or may make some for itself: what
+        wake-ups may have missed.
+        """
         most = self.matrix.most_free()
-        return [
+        found = [
             job_id
             for requirement, heads in self.waiting.heads(self._picky)
             if fits(requirement.resources.vector(), most)  # else no node has room: there may be thousands of classes
             and self.feasibility.of(requirement).with_room(self.matrix).any()
             for job_id in heads
         ]
+        return [*found, *self._in_their_own_way()]
 
     def _picky(self, job_id: str) -> bool:
         """Whether a waiting job has nodes to avoid, or one of its own, so that room that it does not want must not
