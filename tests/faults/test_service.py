@@ -145,6 +145,14 @@ def get(address: str) -> tuple[int, str]:
         link.close()
 
 
+def says(port: int) -> str:
+    """What answers on a port of this machine; nothing where nobody does."""
+    try:
+        return get(f"127.0.0.1:{port}")[1]
+    except OSError:
+        return ""
+
+
 def endpoints(stack: LiveStack, job_id: str) -> list[str]:
     return [item["Address"] for item in stack.call("GET", f"/jobs/{job_id}/endpoints")["Items"]]
 
@@ -242,7 +250,7 @@ def test_a_job_that_uses_a_service_waits_for_it_and_finds_it_by_its_name(stack: 
     stop(stack, serves)
 
 
-def test_a_port_that_is_taken_is_waited_for_and_had_once_it_is_free(stack: LiveStack) -> None:
+def test_a_port_that_is_taken_is_waited_for_had_once_it_is_free_and_kept_by_later_versions(stack: LiveStack) -> None:
     number = free_port()
     network = {"Type": "Host", "Ports": [{"Name": "web", "Static": number}]}
     first = stack.submit(a_service("first", name="first", network=network, count=1))
@@ -256,6 +264,14 @@ def test_a_port_that_is_taken_is_waited_for_and_had_once_it_is_free(stack: LiveS
     assert get(f"127.0.0.1:{number}") == (200, "second")
     executions = stack.call("GET", f"/jobs/{second}/executions")["Items"]
     assert len(executions) == 1, "it was offered to the node while the port was taken"
+
+    stack.submit(a_service("third", name="second", network=network, count=1))
+    stack.wait_until(lambda: says(number) == "third", 60, "the old version has made way for the new one")
+    assert any(f"the new version needs its port {number}" in each for each in messages(stack, second))
+    stack.wait_until(lambda: "Version 2 is ready: 1 of 1" in messages(stack, second), 30, "it is good")
+    stack.submit(a_service("fourth", name="second", network=network, count=1, path="/never-there"))
+    stack.wait_until(lambda: "Version 4 is ready: 1 of 1" in messages(stack, second), 90, "it is back, and ready again")
+    assert says(number) == "third"
     stop(stack, second)
 
 
