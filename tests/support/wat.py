@@ -7,7 +7,7 @@ import wasmtime
 
 from skrei_plugin_api.testing import Behaviour
 
-_HEAD = """
+HEAD = """
 (module
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
@@ -35,7 +35,7 @@ ROOT_FD = 3
 CANNOT_OPEN = 111
 
 
-def module(body: str, head: str = _HEAD, tail: str = "") -> bytes:
+def module(body: str, head: str = HEAD, tail: str = "") -> bytes:
     """Return a module whose `_start` is `body`."""
     return bytes(wasmtime.wat2wasm(f'{head}{tail}\n  (func (export "_start")\n{body}))'))
 

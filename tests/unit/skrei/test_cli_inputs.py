@@ -28,6 +28,14 @@ HERE = Path("/home/ada/work")
             {"Bucket": "b", "Key": "k", "Region": "eu", "Endpoint": "http://h:1"},
             "/d",
         ),
+        ("s3://b/logs/*:/d", "s3", {"Bucket": "b", "Key": "logs/*"}, "/d"),
+        ("s3://b/logs/*,opt=region=x,dst=/d", "s3", {"Bucket": "b", "Key": "logs/*", "Region": "x"}, "/d"),
+        (
+            "s3://b/*,opt=partition=object",
+            "s3",
+            {"Bucket": "b", "Key": "*", "Partition": {"Type": "object"}},
+            "/inputs",
+        ),
         ("ipfs://bafy:/d", "ipfs", {"CID": "bafy"}, "/d"),
         ("data://books:/in", "data", {"Name": "books"}, "/in"),
         ("data://books/2024/may:/in:rw", "data", {"Name": "books", "Path": "2024/may", "ReadWrite": True}, "/in"),
@@ -57,6 +65,12 @@ def test_an_input_that_says_nothing_is_refused_with_the_forms(text: str, told: s
     with pytest.raises(Rejected, match=told) as raised:
         inputs.input_source(text, HERE)
     assert "PATH:TARGET" in raised.value.hint
+
+
+def test_a_partition_that_needs_more_words_is_said_in_a_job_file() -> None:
+    with pytest.raises(Rejected, match="opt=partition=date is not `object`") as raised:
+        inputs.input_source("s3://b/*,opt=partition=date", HERE)
+    assert raised.value.hint == "Other partitions are said in a job file."
 
 
 @pytest.mark.parametrize("path", ["/", "//"])

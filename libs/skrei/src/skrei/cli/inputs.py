@@ -17,6 +17,9 @@ S3_OPTIONS = {
     "checksum-256": "ChecksumSHA256",
     "filter": "Filter",
 }
+PARTITION = "partition"
+"""An option of ours: `object` deals the objects out to the partitions of the job; other ways need a job file."""
+_LISTED = re.compile(r",(opt|dst|destination|target)=")
 FORMS = (
     "Write PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or "
     "src=…,dst=…,opt=K=V."
@@ -25,7 +28,10 @@ FORMS = (
 
 def input_source(text: str, here: Path, *, option: str = "--input") -> Document:
     """Read one input; a path of this machine is made absolute from `here`. Raises Rejected."""
-    source, target, options = _csv(text, option) if text.startswith(("src=", "source=")) else _plain(text, option)
+    if text.startswith("s3://") and _LISTED.search(text):
+        source, target, options = _csv(f"src={text}", option)
+    else:
+        source, target, options = _csv(text, option) if text.startswith(("src=", "source=")) else _plain(text, option)
     scheme, separator, rest = source.partition("://")
     if separator and scheme.lower() not in {*SCHEMES, "file"}:
         raise Rejected(f"{option} {text}: {scheme}:// is not known here.", hint=FORMS)
@@ -79,11 +85,17 @@ def _remote(scheme: str, source: str, rest: str, options: Mapping[str, str], sai
     if scheme == "ipfs":
         return {"CID": rest}
     bucket, _, key = rest.partition("/")
-    unknown = [name for name in options if name not in S3_OPTIONS]
+    how = options.get(PARTITION)
+    unknown = [name for name in options if name not in (*S3_OPTIONS, PARTITION)]
     if not bucket or unknown:
-        told = f"opt={unknown[0]} is not known; use {', '.join(S3_OPTIONS)}" if unknown else "no bucket is named"
+        known = ", ".join((*S3_OPTIONS, PARTITION))
+        told = f"opt={unknown[0]} is not known; use {known}" if unknown else "no bucket is named"
         raise Rejected(f"{said}: {told}.", hint=FORMS)
-    return {"Bucket": bucket, "Key": key} | {S3_OPTIONS[name]: value for name, value in options.items()}
+    if how not in (None, "object"):
+        raise Rejected(f"{said}: opt=partition={how} is not `object`.", hint="Other partitions are said in a job file.")
+    params: Document = {"Bucket": bucket, "Key": key}
+    params |= {S3_OPTIONS[name]: value for name, value in options.items() if name != PARTITION}
+    return params | ({} if how is None else {"Partition": {"Type": how}})
 
 
 def _data(rest: str, options: Mapping[str, str], said: str) -> Document:

@@ -1,0 +1,190 @@
+"""Jobs over objects on a whole stack of two nodes: each object read once, by whom it was dealt to."""
+
+import asyncio
+import base64
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+
+from skrei_plugin_s3.partition import fnv1a
+from tests.support.s3_server import S3Server, s3_server
+from tests.support.servers import server_folder
+from tests.support.wat import HEAD, module
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+
+SKREI = str(Path(sys.executable).with_name("skrei"))
+START_SECONDS, STOP_SECONDS = 90.0, 40.0
+OBJECTS = {f"logs/{number:02}": f"line {number}\n".encode() for number in range(12)}
+
+PRINT_FOLDER = """
+    (local $at i32) (local $end i32) (local $file i32)
+    (drop (call $fd_readdir (i32.const 4) (i32.const 65536) (i32.const 8192) (i64.const 0) (i32.const 16)))
+    (local.set $at (i32.const 65536))
+    (local.set $end (i32.add (i32.const 65536) (i32.load (i32.const 16))))
+    (block $done (loop $next
+      (br_if $done (i32.ge_u (local.get $at) (local.get $end)))
+      (if (i32.eq (i32.load8_u (i32.add (local.get $at) (i32.const 20))) (i32.const 4)) (then
+        (local.set $file (call $open (i32.const 4) (i32.add (local.get $at) (i32.const 24))
+          (i32.load (i32.add (local.get $at) (i32.const 16))) (i32.const 0) (i64.const 2)))
+        (i32.store (i32.const 0) (i32.const 98304))
+        (i32.store (i32.const 4) (i32.const 4096))
+        (drop (call $fd_read (local.get $file) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (call $write (i32.const 1) (i32.const 98304) (i32.load (i32.const 8)))))
+      (local.set $at (i32.add (i32.const 24)
+        (i32.add (local.get $at) (i32.load (i32.add (local.get $at) (i32.const 16))))))
+      (br $next)))
+"""
+"""Prints every file of the folder that is opened beside the root."""
+READDIR = (
+    '  (import "wasi_snapshot_preview1" "path_open"',
+    '  (import "wasi_snapshot_preview1" "fd_readdir" (func $fd_readdir (param i32 i32 i32 i64 i32) (result i32)))\n'
+    '  (import "wasi_snapshot_preview1" "path_open"',
+)
+
+
+class Stack:
+    """A running devstack, and the command that knows it."""
+
+    def __init__(self, place: Path, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self._place = place
+        self.jobs = f"{environment['SKREI_API_URL']}/api/v1/orchestrator/jobs"
+
+    def skrei(self, *words: str) -> str:
+        """Return what a command says."""
+        done = subprocess.run([SKREI, *words], env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    def run(self, job: dict[str, Any]) -> str:
+        """Run a job file to its end; return its id."""
+        file = self._place / "job.yaml"
+        file.write_text(yaml.safe_dump(job))
+        job_id = self.skrei("job", "run", "--id-only", str(file)).strip()
+        self.skrei("job", "wait", job_id)
+        return job_id
+
+    def printed(self, job_id: str) -> dict[int, list[str]]:
+        """What each partition printed, the lines in order."""
+        found = httpx2.get(f"{self.jobs}/{job_id}/executions").json()["Items"]
+        return {each.get("PartitionIndex", 0): sorted(each["RunOutput"]["Stdout"].splitlines()) for each in found}
+
+    def message(self, job_id: str) -> str:
+        """Why a job failed."""
+        state = httpx2.get(f"{self.jobs}/{job_id}").json()["Job"]["State"]
+        return f"{state['StateType']}: {state['Message']}"
+
+
+@pytest.fixture(scope="module")
+def objects() -> Iterator[S3Server]:
+    with s3_server() as made:
+        asyncio.run(_fill(made))
+        yield made
+
+
+async def _fill(server: S3Server) -> None:
+    await server.make_bucket("data")
+    await server.put("data", OBJECTS)
+
+
+@pytest.fixture(scope="module")
+def stack(objects: S3Server) -> Iterator[Stack]:
+    """Two nodes with the keys of the server."""
+    with server_folder() as place:
+        own = {f"XDG_{name}_HOME": str(place / name.lower()) for name in ("STATE", "CONFIG")} | objects.environment
+        own |= {"TMPDIR": str(place), "DOCKER_HOST": "unix:///nobody", "SKREI_ALLOW_ADDRESSES": "127.0.0.0/8"}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("SKREI_", "AWS_"))
+        } | own
+        log = place / "devstack.log"
+        with log.open("wb") as out:
+            command = [SKREI, "devstack", "--random-ports", "--computes", "2"]
+            process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+        try:
+            told = _until(log, "export BACALHAU_API_PORT=", process)
+            yield Stack(place, environment | dict(re.findall(r"^export (\w+)=(.*)$", told, re.MULTILINE)))
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(STOP_SECONDS)
+
+
+def _until(log: Path, text: str, process: "subprocess.Popen[bytes]") -> str:
+    end = time.monotonic() + START_SECONDS
+    while text not in (told := log.read_text()):
+        assert process.poll() is None, told
+        assert time.monotonic() < end, told
+        time.sleep(0.1)  # another process is awaited: there is nothing in this one to wait for
+    return told
+
+
+def job(server: S3Server, kind: str, **params: object) -> dict[str, Any]:
+    """A job whose program prints the files that it finds."""
+    url = "data:application/wasm;base64," + base64.b64encode(module(PRINT_FOLDER, HEAD.replace(*READDIR))).decode()
+    said = {"Bucket": "data", "Key": "logs/*", "Endpoint": server.url} | params
+    task = {
+        "Name": "main",
+        "Engine": {"Type": "wasm", "Params": {"EntryModule": "main.wasm"}},
+        "InputSources": [
+            {"Source": {"Type": "inline", "Params": {"URL": url}}, "Target": "main.wasm"},
+            {"Source": {"Type": "s3", "Params": said}, "Target": "/in"},
+        ],
+        "Resources": {"CPU": "20m", "Memory": "10mb"},
+    }
+    return {"Type": kind, "Tasks": [task]}
+
+
+LINES = sorted(content.decode().rstrip() for content in OBJECTS.values())
+BY_OBJECT = {"Type": "object"}
+
+
+def dealt(count: int) -> dict[int, list[str]]:
+    """What each partition gets of the objects, worked out here."""
+    found: dict[int, list[str]] = {number: [] for number in range(count)}
+    for key, content in OBJECTS.items():
+        found[fnv1a(key) % count].append(content.decode().rstrip())
+    return {number: sorted(lines) for number, lines in found.items()}
+
+
+@pytest.mark.row("6.1/s3-partition")
+def test_the_partitions_of_a_batch_read_each_object_once(stack: Stack, objects: S3Server) -> None:
+    printed = stack.printed(stack.run(job(objects, "batch", Partition=BY_OBJECT) | {"Count": 4}))
+    assert printed == dealt(4)
+    assert sorted(line for lines in printed.values() for line in lines) == LINES
+
+
+@pytest.mark.row("6.1/s3-count")
+def test_the_nodes_of_an_ops_job_read_each_object_once(stack: Stack, objects: S3Server) -> None:
+    assert stack.printed(stack.run(job(objects, "ops", Partition=BY_OBJECT))) == dealt(2)
+
+
+def test_without_a_partition_everybody_reads_everything(stack: Stack, objects: S3Server) -> None:
+    assert stack.printed(stack.run(job(objects, "ops"))) == {0: LINES, 1: LINES}
+
+
+@pytest.mark.row("7.2/schemes")
+def test_a_prefix_is_an_input_on_the_command_line(stack: Stack, objects: S3Server, tmp_path: Path) -> None:
+    program = tmp_path / "print.wasm"
+    program.write_bytes(module(PRINT_FOLDER, HEAD.replace(*READDIR)))
+    said = f"s3://data/logs/0*,dst=/in,opt=endpoint={objects.url}"
+    printed = stack.skrei("wasm", "run", "-i", said, str(program))
+    assert sorted(printed.splitlines()) == [line for line in LINES if len(line) == len("line 0")]
+
+
+@pytest.mark.row("6.1/s3-errors")
+def test_what_cannot_be_had_is_why_the_job_failed_at_once(stack: Stack, objects: S3Server) -> None:
+    file = job(objects, "batch", Bucket="gone")
+    job_id = httpx2.put(stack.jobs, json={"Job": file}).json()["JobID"]
+    subprocess.run([SKREI, "job", "wait", job_id], env=stack.environment, capture_output=True, check=False)
+    assert f"there is no bucket gone at {objects.url}" in stack.message(job_id)
+    assert len(stack.printed(job_id)) == 1
