@@ -16,6 +16,7 @@ import httpx2
 import pytest
 import yaml
 
+from scripts.environment import ROOT
 from skrei_plugin_s3.partition import fnv1a
 from tests.support.s3_server import S3Server, s3_server
 from tests.support.servers import server_folder
@@ -25,6 +26,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
 SKREI = str(Path(sys.executable).with_name("skrei"))
 START_SECONDS, STOP_SECONDS = 90.0, 40.0
+TEXTS = ROOT / "examples/wordcount/texts"
 OBJECTS = {f"logs/{number:02}": f"line {number}\n".encode() for number in range(12)}
 
 PRINT_FOLDER = """
@@ -96,6 +98,9 @@ def objects() -> Iterator[S3Server]:
 async def _fill(server: S3Server) -> None:
     await server.make_bucket("data")
     await server.put("data", OBJECTS)
+    texts = {f"texts/{file.name}": file.read_bytes() for file in TEXTS.iterdir()}
+    await server.make_bucket("books")
+    await server.put("books", texts | {"texts/cover.jpg": b"none of the words"})
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +193,13 @@ def test_what_cannot_be_had_is_why_the_job_failed_at_once(stack: Stack, objects:
     subprocess.run([SKREI, "job", "wait", job_id], env=stack.environment, capture_output=True, check=False)
     assert f"there is no bucket gone at {objects.url}" in stack.message(job_id)
     assert len(stack.printed(job_id)) == 1
+
+
+def test_the_example_counts_each_text_of_a_bucket_once(stack: Stack, objects: S3Server) -> None:
+    file = ROOT / "examples/s3/job.yaml"
+    said = ("-V", "bucket=books", "-V", f"endpoint={objects.url}")
+    job_id = stack.skrei("job", "run", "--id-only", str(file), *said).strip()
+    stack.skrei("job", "wait", job_id)
+    lines = [line for lines in stack.printed(job_id).values() for line in lines]
+    counted = sorted(line.rpartition("/")[2] for line in lines if line.startswith("counting "))
+    assert counted == sorted(text.name for text in TEXTS.iterdir())

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from skrei_plugin_api.outbound import Outbound
 from skrei_plugin_api.pieces import DATA, Piece
 from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
 from skrei_plugin_api.testing import NoBlobs
 from skrei_plugin_s3 import again, transfer
+from skrei_plugin_s3.client import Clients
 from skrei_plugin_s3.failures import S3Away
+from skrei_plugin_s3.params import S3Input
+from skrei_plugin_s3.settings import S3Settings
 from skrei_plugin_s3.storage import S3Storage
 from tests.support.s3_server import Line, S3Server, line_to, s3_server
 from tests.support.web import listening
@@ -461,3 +465,28 @@ async def test_a_server_that_the_nodes_owner_names_may_lie_anywhere(
     wanted = source(server, "logs/a/1") if said else SourceSpec("s3", {"Bucket": "data", "Key": "logs/a/1"}, "/in")
     assert await staged(storage, wanted, tmp_path) == {"1": b"1"}
     await storage.close()
+
+
+async def test_objects_of_amazon_are_asked_for_in_their_own_region() -> None:
+    clients = Clients(S3Settings(), Outbound(None))
+    asked = {
+        ("data", "eu-west-1"): ("https://data.s3.eu-west-1.amazonaws.com/", "eu-west-1"),
+        ("data", ""): ("https://data.s3.amazonaws.com/", "us-east-1"),
+        ("my.data", "cn-north-1"): ("https://s3.cn-north-1.amazonaws.com.cn/my.data/", "cn-north-1"),
+    }
+    for (bucket, region), (base, scope) in asked.items():
+        async with clients.open(S3Input(bucket, region=region)) as client:
+            url, headers = await client.signed(bucket, "a b/é", "v 1", {})
+        assert (client.server, url) == ("", f"{base}a%20b/%C3%A9?versionId=v%201")
+        assert f"/{scope}/s3/aws4_request" in headers["Authorization"]
+    await clients.close()
+
+
+async def test_a_profile_that_is_not_there_is_the_nodes_trouble_and_said(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    storage = a_storage(tmp_path)
+    error = await refusal(storage, source(server, "logs/a/1"), tmp_path)
+    await storage.close()
+    assert error.message == "this node cannot ask for it: The config profile (nobody) could not be found"

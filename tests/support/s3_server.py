@@ -124,7 +124,7 @@ def s3_server() -> Iterator[S3Server]:
         (folder / name).mkdir()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [PROGRAM, "--port", f"127.0.0.1:{port}", "--region", "us-east-1", "--quiet",
+            [PROGRAM, "--port", f"127.0.0.1:{port}", "--region", "us-east-1", "--quiet", "--keep-alive",
              "posix", "--versioning-dir", folder / "versions", folder / "data"],
             env={"PATH": os.environ["PATH"], "HOME": str(folder),
                  "ROOT_ACCESS_KEY": made.access_key, "ROOT_SECRET_KEY": made.secret_key},

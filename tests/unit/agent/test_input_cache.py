@@ -302,6 +302,7 @@ async def test_one_who_is_cancelled_at_the_very_end_disturbs_nobody(
 
     adopt = input_cache._adopt
     monkeypatch.setattr(input_cache, "_adopt", slow)
+    monkeypatch.setattr(input_cache, "SMALL_BYTES", 0)  # a large one, which is taken in beside the loop
     cache = a_cache(tmp_path, source)
     first = asyncio.create_task(bring(cache, "s3/bucket/key@v1", b"rows"))
     await asyncio.to_thread(begun.wait, 10)

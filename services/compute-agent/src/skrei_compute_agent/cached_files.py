@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -143,10 +143,10 @@ class CachedFiles:
         self.trim()
         return self.path(name)
 
-    def note(self, name: str, digest: str) -> None:
-        """Write down the digest of a file whose name does not tell it, for the day after a crash. Blocks."""
+    def note(self, digests: Mapping[str, str]) -> None:
+        """Write down the digests of files whose names do not tell them, for the day after a crash. Blocks."""
         with (self._state / "digests").open("a") as file:
-            file.write(json.dumps([name, digest]) + "\n")
+            file.writelines(json.dumps(each) + "\n" for each in digests.items())
 
     async def settle(self, name: str) -> None:
         """Read a file again that is doubted, and believe or drop it."""

@@ -5,7 +5,7 @@ import hashlib
 import shutil
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,10 @@ Fetch = Callable[[str, str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 
 READ_ONLY = 0o444
 """Of a kept piece: it is linked into what programs see."""
+SMALL_BYTES = 64 * 1024
+"""Up to here a piece is taken in at once: handing it to a thread would cost more than bringing it."""
+NOTED_AT_ONCE = 64
+"""Pieces that are read again in one trip to a thread: a trip for each of ten thousand small ones costs seconds."""
 
 
 class InputDenied(SkreiError):
@@ -165,7 +169,9 @@ class InputCache:
             else:
                 await self._broke_off(name)
             raise
-        size = await to_its_end(partial(_adopt, folder, self.files.path(name)))
+        adopt = partial(_adopt, folder, self.files.path(name))
+        small = (folder / DATA).stat().st_size <= SMALL_BYTES
+        size = adopt() if small else await to_its_end(adopt)
         path = self.files.add(name, size)
         if not is_digest(identity):
             self._unnoted.append(name)
@@ -186,11 +192,12 @@ class InputCache:
     async def _note(self) -> None:
         """Read new pieces once more, beside what needs them, so that they can be believed after a crash."""
         while self._unnoted:
-            await asyncio.to_thread(self._note_now, self._unnoted.popleft())
+            some = [self._unnoted.popleft() for _ in range(min(len(self._unnoted), NOTED_AT_ONCE))]
+            await asyncio.to_thread(self._note_now, some)
 
-    def _note_now(self, name: str) -> None:
-        if (digest := digest_of(self.files.path(name))) is not None:
-            self.files.note(name, digest)
+    def _note_now(self, names: Sequence[str]) -> None:
+        digests = {name: digest_of(self.files.path(name)) for name in names}
+        self.files.note({name: digest for name, digest in digests.items() if digest is not None})
 
 
 def _adopt(folder: Path, final: Path) -> int:
@@ -199,5 +206,8 @@ def _adopt(folder: Path, final: Path) -> int:
     data.chmod(READ_ONLY)
     size = data.stat().st_size
     data.replace(final)
-    shutil.rmtree(folder)
+    try:
+        folder.rmdir()
+    except OSError:  # notes lie beside what was brought in several tries
+        shutil.rmtree(folder)
     return size

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -23,6 +24,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
+from botocore.utils import parse_timestamp
 
 from skrei_plugin_api.outbound import Outbound
 from skrei_plugin_api.storage import StageFailed, StageProblem
@@ -38,6 +40,8 @@ MOST_CLIENTS = 16
 PAGE_KEYS = 1000
 """Of one page of a listing: S3 gives no more."""
 
+_AMAZON = {"addressing_style": "virtual"}
+"""Else the library names the one endpoint of all regions where it is asked for an address, which leads elsewhere."""
 _PROBE = "k"
 """The key that stands for all where the address of a bucket is asked for."""
 
@@ -274,6 +278,7 @@ class Clients:
             signature_version=botocore.UNSIGNED if credentials is None else "s3v4",
             retries={"total_max_attempts": 1},  # tried again by our own rules
             proxies={},  # the wire knows
+            s3=None if endpoint or _has_own_ways(account.core) else _AMAZON,
         )
         boto = await stack.enter_async_context(
             account.boto.client("s3", endpoint_url=endpoint or None, region_name=region, config=config)
@@ -304,7 +309,17 @@ def _load(profile: str, instance_role: bool) -> _Account:
         for name in ("container-role", "iam-role"):
             chain.remove(name)
     session.register_component("data_loader", _data())
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
     return _Account(session, aioboto3.Session(botocore_session=session))
+
+
+def _moment(said: Any) -> datetime:
+    """Read a time; those of listings are half of what reading a listing costs, where the library reads them."""
+    try:
+        return datetime.fromisoformat(said)
+    except (TypeError, ValueError):
+        read: datetime = parse_timestamp(said)
+        return read
 
 
 @cache
@@ -327,6 +342,11 @@ def _endpoints(session: AioSession) -> set[str]:
     if session.profile is None:
         named += [os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")]
     return {server(each) for each in named if each}
+
+
+def _has_own_ways(session: AioSession) -> bool:
+    """Whether the owner of the node named a server, or how one is asked."""
+    return bool(_endpoints(session) or session.get_scoped_config().get("s3"))
 
 
 def _server_of(boto: Any) -> str:

@@ -42,6 +42,7 @@ class S3Storage(PieceStorage):
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
         self._made: Clients | None = None
+        self._last: tuple[Params, S3Input] | None = None
 
     async def describe(self) -> PluginInfo:
         """Say whether this node has credentials; whether they are good for a bucket is each job's to find out."""
@@ -91,10 +92,13 @@ class S3Storage(PieceStorage):
             await made.close()
 
     def _read(self, source: SourceSpec) -> S3Input:
-        wanted, problems = read(source.params)
-        if problems:
-            raise StageFailed(StageProblem.INVALID, "; ".join(str(problem) for problem in problems))
-        return wanted
+        """Read what an input says; once for all the objects that are then brought for it."""
+        if self._last is None or self._last[0] is not source.params:
+            wanted, problems = read(source.params)
+            if problems:
+                raise StageFailed(StageProblem.INVALID, "; ".join(str(problem) for problem in problems))
+            self._last = (source.params, wanted)
+        return self._last[1]
 
     async def _clients(self) -> "Clients":
         """Return clients that are made when the first object is asked for, and imported with their library: that has

@@ -1,0 +1,194 @@
+"""Inputs of S3 by the agent's own path (listing, storage, cache, tree of links), beside plain parallel clients.
+
+    python -m benchmarks.data                      one object of 1 GB, 10,000 of 10 KB
+    python -m benchmarks.data --mb 100 --objects 1000
+    python -m benchmarks.data --aws PATH/TO/aws    `aws s3 cp` takes turns too
+
+The server is versitygw (`make tools`) on loopback, data and downloads on the file system of TMPDIR. The plain client
+signs with the same library, lists with the same library and writes with the same calls: 8 ranges of the large object
+side by side, 16 small objects at once; it neither caches, resumes nor shares. All take turns, each in a process of its
+own whose imports and first connection are behind it, and the best of each counts: the machine is shared.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.upload import memory
+from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.input_trees import InputTrees
+from skrei_plugin_api.outbound import Outbound, networks
+from skrei_plugin_api.plugin import PluginContext
+from skrei_plugin_api.storage import SourceSpec, StageLimits
+from skrei_plugin_s3 import transfer
+from skrei_plugin_s3.storage import S3Storage
+from tests.support.s3_server import s3_server
+
+MB = 1_000_000
+SMALL_BYTES = 10_000
+ROUNDS = 3
+AT_ONCE = 16
+TARGET_SHARE, TARGET_RATE, TARGET_AGAIN_MS = 0.80, 800, 50
+LIMITS = StageLimits()
+KEYS = {"large": "large", "small": "small/*"}
+
+
+def source(url: str, key: str) -> SourceSpec:
+    return SourceSpec("s3", {"Bucket": "data", "Key": key, "Endpoint": url}, "/in")
+
+
+async def bring(kind: str, what: str, url: str, folder: Path) -> dict[str, float]:
+    storage = S3Storage(PluginContext(folder / "state", allow_addresses=("127.0.0.0/8",)))
+    await storage.pieces(source(url, "warm"), LIMITS)
+    way = skrei if kind == "skrei" else plain
+    before, began = memory("VmRSS"), time.perf_counter()
+    again = await way(storage, source(url, KEYS[what]), folder)
+    seconds = time.perf_counter() - began - again
+    await storage.close()
+    return {"seconds": seconds, "again": again, "grown_bytes": max(memory("VmHWM") - before, 0)}
+
+
+async def skrei(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
+    """Stage as the agent does, and say how long the next execution waits for the same."""
+    cache = InputCache(folder / "cache", lambda *_: sys.exit(), limit_bytes=1 << 40, blob_bytes=1 << 40)
+    cache.open()
+    trees = InputTrees(folder / "inputs", cache)
+    trees.open([])
+
+    async def stage(execution: str) -> None:
+        pieces = await storage.pieces(wanted, LIMITS)
+
+        async def one(piece: object, into: Path) -> None:
+            await storage.bring(wanted, LIMITS, piece, into)  # type: ignore[arg-type]  # a Piece
+
+        await trees.get(pieces, one, execution, lambda *_: None)
+
+    await stage("e-1")
+    began = time.perf_counter()
+    await stage("e-2")
+    again = time.perf_counter() - began
+    trees.close()
+    await cache.close()
+    return again
+
+
+async def plain(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
+    """List, and fetch what was listed into files."""
+    from skrei_plugin_s3.client import Clients
+    from skrei_plugin_s3.params import read
+    from skrei_plugin_s3.settings import S3Settings
+
+    said, _ = read(wanted.params)
+    clients = Clients(S3Settings(), Outbound(None, networks(("127.0.0.0/8",))))
+    async with clients.open(said) as client:
+        found = [await client.head(said)] if said.prefix is None else []
+        after: str | None = None
+        while said.prefix is not None:
+            page = await client.page(said, said.prefix, after)
+            found += page.objects
+            if (after := page.following) is None:
+                break
+        jobs = iter([(each, first) for each in found for first in range(0, each.size, transfer.PART_BYTES)])
+
+        async def work() -> None:
+            for each, first in jobs:
+                last = min(first + transfer.PART_BYTES, each.size) - 1
+                url, headers = await client.signed("data", each.key, "", {"Range": f"bytes={first}-{last}"})
+                with (folder / each.key.replace("/", "_")).open("r+b" if first else "wb", buffering=0) as file:
+                    async with client.wire.request("GET", url, headers) as response:
+                        file.seek(first)
+                        async for data in response.content.iter_any():
+                            file.write(data)
+
+        for each in found:
+            (folder / each.key.replace("/", "_")).touch()
+        await asyncio.gather(*(work() for _ in range(AT_ONCE if len(found) > 1 else transfer.PARTS_AT_ONCE)))
+    await clients.close()
+    return 0.0
+
+
+def run(kind: str, what: str, url: str, environment: Mapping[str, str], aws: str) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="skrei-data-") as folder:
+        if kind == "aws":
+            command = [aws, "s3", "cp", "--quiet", "--endpoint-url", url, f"s3://data/{what}", folder]
+            command += ["--recursive"] if what == "small" else []
+            began = time.perf_counter()
+            subprocess.run(command, env=environment, check=True, timeout=600)
+            return {"seconds": time.perf_counter() - began, "again": 0.0, "grown_bytes": 0.0}
+        command = [sys.executable, "-m", "benchmarks.data", "--bring", kind, what, url, folder]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
+        found: dict[str, float] = json.loads(done.stdout)
+        return found
+
+
+def measure(megabytes: int, objects: int, aws: str) -> None:
+    with s3_server() as server:
+        asyncio.run(fill(server, megabytes, objects))
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | server.environment
+        environment |= {"AWS_DEFAULT_REGION": "us-east-1", "HOME": str(server.folder)}
+        best: dict[tuple[str, str], dict[str, float]] = {}
+        for number in range(ROUNDS):
+            for what in KEYS:
+                for kind in ("plain", "skrei", *(["aws"] if aws else [])):
+                    found = run(kind, what, server.url, environment, aws)
+                    told = amount(what, found["seconds"], megabytes, objects)
+                    print(f"  {number + 1}. {what} {kind:<6}{told:>14}", flush=True)
+                    if (kind, what) not in best or found["seconds"] < best[kind, what]["seconds"]:
+                        best[kind, what] = found
+    show(megabytes, objects, best)
+
+
+async def fill(server: "object", megabytes: int, objects: int) -> None:
+    await server.make_bucket("data")  # type: ignore[attr-defined]  # an S3Server
+    await server.put("data", {"warm": b"", "large": os.urandom(megabytes * MB)})  # type: ignore[attr-defined]
+    await server.put("data", {f"small/{n:06}": os.urandom(SMALL_BYTES) for n in range(objects)})  # type: ignore[attr-defined]
+
+
+def amount(what: str, seconds: float, megabytes: int, objects: int) -> str:
+    return f"{megabytes / seconds:.0f} MB/s" if what == "large" else f"{objects / seconds:.0f} objects/s"
+
+
+def show(megabytes: int, objects: int, best: Mapping[tuple[str, str], Mapping[str, float]]) -> None:
+    print(f"\nOne object of {megabytes} MB, {objects} of {SMALL_BYTES} bytes:")
+    for what in KEYS:
+        for kind in ("plain", "aws", "skrei"):
+            if (kind, what) in best:
+                print(f"  {what} {kind:<26}{amount(what, best[kind, what]['seconds'], megabytes, objects):>14}")
+        mine, others = best["skrei", what], [best[kind, what] for kind in ("plain", "aws") if (kind, what) in best]
+        share = min(other["seconds"] for other in others) / mine["seconds"]
+        grown = mine["grown_bytes"] / 2**20
+        judged(f"{what}: share of the fastest other", f"{share:.0%}", f">= {TARGET_SHARE:.0%}", share >= TARGET_SHARE)
+        judged(f"{what}: the next execution", f"{mine['again'] * 1000:.0f} ms", f"<= {TARGET_AGAIN_MS} ms",
+               mine["again"] * 1000 <= TARGET_AGAIN_MS)  # fmt: skip
+        print(f"  {what}: memory that it adds{'':<9}{grown:>10.0f} MiB")
+    rate = objects / best["skrei", "small"]["seconds"]
+    judged("small", f"{rate:.0f} objects/s", f">= {TARGET_RATE}", rate >= TARGET_RATE)
+
+
+def judged(what: str, value: str, target: str, good: bool) -> None:
+    print(f"  {what:<34}{value:>14}   {target:<12}{'ok' if good else 'MISSED'}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mb", type=int, default=1000, help="size of the large object")
+    parser.add_argument("--objects", type=int, default=10_000, help="how many small ones")
+    parser.add_argument("--aws", default="", help="Amazon's own command line, to take turns with")
+    parser.add_argument("--bring", nargs=4, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.bring:
+        kind, what, url, folder = given.bring
+        print(json.dumps(asyncio.run(bring(kind, what, url, Path(folder)))))
+    else:
+        measure(given.mb, given.objects, given.aws)
+
+
+if __name__ == "__main__":
+    main()
