@@ -15,7 +15,7 @@ from pathlib import Path
 from scripts.environment import ROOT, one_at_a_time
 
 FOLDER = ROOT / ".cache/bin"
-BUILD_SECONDS = 900  # a minute on an idle machine; a slow one that also fetches a compiler needs some
+BUILD_SECONDS = 1800  # a minute on an idle machine, ten on one that is busy, and a compiler may have to be fetched
 IPFS_FOLDER = ROOT / ".cache/ipfs"
 IPFS = IPFS_FOLDER / "node_modules/.bin/jsipfs"
 IPFS_VERSION = "0.66.1"  # a node in JavaScript (MIT, Apache-2.0): Go's own cannot be built from its module alone

@@ -29,6 +29,8 @@ from skrei_embedded.nats import free_port
 PROGRAM = FOLDER / "versitygw"
 START_SECONDS = 20.0
 PARALLEL = 16
+HELD_BYTES = 64 * 1024
+"""On a line between what the server sends and what the client reads: so much is lost with a cut, and not more."""
 
 
 def needs_s3_server() -> None:
@@ -185,6 +187,8 @@ async def line_to(server: S3Server) -> AsyncIterator[Line]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line.connections += 1
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, HELD_BYTES)
+        writer.transport.set_write_buffer_limits(HELD_BYTES)
         if line.refusals:
             line.refusals -= 1
             await reader.readuntil(b"\r\n\r\n")

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import aioboto3
+import aiohttp
 import botocore
 from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.config import AioConfig
@@ -40,6 +41,8 @@ MOST_CLIENTS = 16
 PAGE_KEYS = 1000
 """Of one page of a listing: S3 gives no more."""
 
+ANSWER_BYTES = 16 * 1024 * 1024
+"""Of one answer: a thousand of the longest keys, each character escaped, have half of it."""
 _AMAZON = {"addressing_style": "virtual"}
 """Else the library names the one endpoint of all regions where it is asked for an address, which leads elsewhere."""
 _PROBE = "k"
@@ -176,9 +179,19 @@ class Client:
             if self.server and response.status in REDIRECTS:
                 # Only Amazon knows another place of a bucket; of others the library asks without end.
                 raise elsewhere(self.server, response.status)
-            body = _Body(await response.read())
+            body = _Body(await _whole(response, self.server or AMAZON))
         told = {name.lower(): value for name, value in response.headers.items()}
         return AioAWSResponse(request.url, response.status, told, body)
+
+
+async def _whole(response: aiohttp.ClientResponse, where: str) -> bytes:
+    """Return all of an answer that the library reads. Raises StageFailed for one without end."""
+    data = bytearray()
+    async for some in response.content.iter_any():
+        data += some
+        if len(data) > ANSWER_BYTES:
+            raise StageFailed(StageProblem.INVALID, f"{where} answers with more than a listing can have")
+    return bytes(data)
 
 
 class _Body:

@@ -88,7 +88,7 @@ def refused(asked: Asked, status: int, code: str, region: str = "") -> StageFail
     if code in _CHANGED or status == 412:
         return changed(asked)
     if code in _REGION or region not in ("", asked.region):
-        told = f" but in {region}" if region else ""
+        told = f" but in {printable(region)[:TOLD_CHARS]}" if region else ""
         return StageFailed(
             StageProblem.INVALID,
             f"the bucket {asked.bucket} is not in the region {asked.region}{told} ({said})",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 5_000_000
 """Keys of one listing, whoever gets them: five thousand requests, which take minutes."""
+MOST_PAGES = 2 * MOST_LISTED // 1000
+"""Of one listing: a server that goes on without end is not followed."""
 
 
 class S3Storage(PieceStorage):
@@ -136,11 +138,12 @@ async def _all(
     mine = share(wanted.partition, prefix, source.partition, source.partitions)
     pattern = compiled(wanted.filter) if wanted.filter else None
     pieces: list[Piece] = []
-    listed = matched = 0
+    listed = matched = pages_read = 0
     async with aclosing(_pages(client, wanted, prefix)) as pages:
         async for objects in pages:
             listed += len(objects)
-            if listed > MOST_LISTED:
+            pages_read += 1
+            if listed > MOST_LISTED or pages_read > MOST_PAGES:
                 raise _many(wanted, f"there are more than {MOST_LISTED:,} objects below {wanted}")
             for each in objects:
                 if pattern is not None and not pattern.search(each.key.removeprefix(prefix)):
