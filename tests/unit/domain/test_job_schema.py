@@ -52,6 +52,7 @@ BEYOND = (
     "does not look like a job's id",
     "spec",
     "that is a data set",
+    "that is a path of its node",
     "none beside Split",
     "has its data by itself",
     "it never ends",

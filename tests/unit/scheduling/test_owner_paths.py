@@ -101,3 +101,46 @@ def test_a_path_that_a_node_misses_now_is_not_looked_for_there(path: LocalPath, 
     if not here:
         told = explain(requirement, view.matrix, view.nodes, requested=1, now=NOW)
         assert f"{path.path} is not on this node now" in told.text
+
+
+def anybodys(*paths: LocalPath, required: bool = False) -> JobRow:
+    made = a_job()
+    wanted = replace(a_requirement(), local=paths, handed_out=required)
+    return replace(made, tasks=(replace(made.tasks[0], requirement=wanted),))
+
+
+def test_a_node_that_hands_the_paths_out_is_liked_more_than_an_empty_one() -> None:
+    view = view_of(node("n-1"), node("n-2", "/data/**"), node("n-3", "/other/**"))
+    wanted = anybodys(LocalPath("/data/a"))
+    view.matrix.reserve("n-2", a_requirement(cpu="1").resources)  # half of it is in use, and nothing of the others
+    assert [row.node_id for row in plan(view, wanted).placements] == ["n-2"]
+
+
+def test_the_more_of_the_paths_the_better_and_none_refuses_a_node() -> None:
+    both = anybodys(LocalPath("/data/a"), LocalPath("/logs/b"))
+    one, two, none = node("n-1", "/data/**"), node("n-2", "/data/**", "/logs/**"), node("n-3")
+    assert [row.node_id for row in plan(view_of(one, two, none), both).placements] == ["n-2"]
+    assert [row.node_id for row in plan(view_of(one, none), both).placements] == ["n-1"]
+    assert [row.node_id for row in plan(view_of(none), both).placements] == ["n-3"], "it knows where its links lead"
+
+
+def test_with_locality_required_no_other_node_is_asked() -> None:
+    wanted = anybodys(LocalPath("/data/a", writes=True), required=True)
+    view = view_of(node("n-1", owner=True), node("n-2", "/data/**"))
+    assert plan(view, wanted).placements == ()
+    told = explain(wanted.tasks[0].requirement, view.matrix, view.nodes, requested=1, now=NOW)
+    assert told.for_good
+    assert "does not hand out /data/a to be written; `skrei serve --allow-local '/data/a:rw'`" in told.text
+    view = view_of(node("n-1", owner=True), node("n-2", "/data/**:rw"))
+    assert [row.node_id for row in plan(view, wanted).placements] == ["n-2"]
+
+
+def test_a_node_that_begins_to_hand_a_path_out_is_liked_from_then_on() -> None:
+    view = view_of(node("n-1"), node("n-2"))
+    wanted = anybodys(LocalPath("/data/a")).tasks[0].requirement
+    assert view.feasibility.of(wanted).bonus is not None
+    view.matrix.set(node("n-2", "/data/**"), old=view.nodes["n-2"])
+    refreshed, afresh = view.feasibility.of(wanted).bonus, compute(wanted, view.matrix).bonus
+    assert refreshed is not None
+    assert afresh is not None
+    assert refreshed.tolist() == afresh.tolist() == [0, 2_000]

@@ -25,6 +25,8 @@ ALLOWED_NAME = "lower case letters, digits, `.`, `_` and `-`, at most 63, a lett
 
 PATTERN = "^[a-z0-9][a-z0-9._-]{0,62}$"
 _NAME = re.compile(PATTERN.strip("^$"))
+_LOCAL = ("local", "localdirectory")
+_LOCALITIES = {word: word for word in ("preferred", "required")}
 _SPLITS = {HOLDER: HOLDER}
 
 Params = Mapping[str, object]
@@ -97,6 +99,17 @@ def data_input_params(reading: Reading, params: Params, path: str) -> None:
 def read_split(reading: Reading, raw: object, path: str) -> str | None:
     """Return what `Split` says; None where it says nothing."""
     return reading.choice(raw, path, _SPLITS, "") or None
+
+
+def read_locality(reading: Reading, task: Mapping[str, Any], path: str) -> str | None:
+    """Return `required` where a task says so; None where it prefers what `preferred` says, or says nothing."""
+    raw = task.get("Locality")
+    said = reading.choice(raw, path, _LOCALITIES, "preferred")
+    if said == "required" and not any(each["Source"]["Type"].lower() in _LOCAL for each in task["InputSources"]):
+        reading.wrong(
+            path, raw, "an input of the task that is a path of its node (`local`); data sets always are required"
+        )
+    return said if said == "required" else None
 
 
 def check_split(reading: Reading, tasks: Sequence[Mapping[str, Any]], kind: str, count: int) -> None:

@@ -102,6 +102,7 @@ SAYS: Mapping[str, str] = {
     "Task.Uses": "Services of other jobs, by name: it waits until each is ready, and finds where it is reached as "
     "SKREI_SERVICE_<NAME>.",
     "Task.Split": "holder: one partition on each node that holds its data, so that Count follows.",
+    "Task.Locality": "required: only on nodes that hand out its local paths; else they are preferred.",
     "Task.Check": "When the task is ready; without one it is as soon as it runs.",
     "Check.HTTP": "Ready is what answers a GET with 200 to 399.",
     "Check.TCP": "Ready is what takes a connection.",
@@ -195,6 +196,7 @@ ALSO: Mapping[str, Schema] = {
     "ExecCheck.Command": {"type": "array", "items": _FILLED, "minItems": 1},
     "Task.Uses": {"type": "array", "maxItems": services.MAX_USES,
                   "items": _FILLED | {"maxLength": spec.MAX_NAME_BYTES}},
+    "Task.Locality": {"enum": ["preferred", "required"]},
     "Task.Split": {"enum": [data_sets.HOLDER]},
     "Update.MaxSurge": {"type": "integer", "minimum": 1, "maximum": 100},
     "Update.MinReady": _span(0, "s", "[1-5]?[0-9]"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from skrei_domain.data_sets import read_split
+from skrei_domain.data_sets import read_locality, read_split
 from skrei_domain.job_checks import read_check
 from skrei_domain.job_depends import read_depends
 from skrei_domain.job_network import read_network
@@ -29,7 +29,7 @@ MAX_GPU = 10_000
 
 _TASK = Keys(
     *("Name", "Engine", "Publisher", "Env", "Meta", "InputSources", "ResultPaths", "Resources", "Network", "Timeouts"),
-    *("Logs", "Count", "DependsOn", "Check", "StopGrace", "Uses", "Split"),
+    *("Logs", "Count", "DependsOn", "Check", "StopGrace", "Uses", "Split", "Locality"),
 )
 _CONFIG = Keys("Type", "Params")
 _INPUT = Keys("Source", "Target", "Alias")
@@ -65,6 +65,7 @@ def read_task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
         task["Count"] = reading.integer(task["Count"], f"{path}.Count", 1, MAX_COUNT, default=1)
     task["DependsOn"] = read_depends(reading, task.get("DependsOn"), path)
     task["Uses"] = read_uses(reading, task.get("Uses"), f"{path}.Uses")
+    task["Locality"] = read_locality(reading, task, f"{path}.Locality")
     task["Split"] = read_split(reading, task.get("Split"), f"{path}.Split")
     return task
 

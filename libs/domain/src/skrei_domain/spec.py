@@ -201,6 +201,8 @@ class TaskSpec(Part):
     uses: tuple[str, ...] | None = None
     split: Literal["holder"] | None = None
     """Who says how many partitions there are: the nodes that hold its data; None: `count`."""
+    locality: Literal["required"] | None = None
+    """Whether it runs only where its local paths are handed out; None: such nodes are preferred."""
 
     @property
     def needs(self) -> tuple[Dependency, ...]:

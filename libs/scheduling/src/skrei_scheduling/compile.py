@@ -120,6 +120,7 @@ def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requir
         ports=tuple(sorted({port.static for port in task.network.ports if port.static})),
         uses=tuple((spec.namespace, name) for name in task.uses) if task.uses else (),
         data=data_sets(task),
+        handed_out=task.locality is not None and bool(local),
     )
 
 

@@ -19,7 +19,7 @@ from skrei_domain.resources import Resources
 from skrei_scheduling import reasons
 from skrei_scheduling.labels import Mask, meeting_absent
 from skrei_scheduling.nodes import NodeMatrix, Said
-from skrei_scheduling.ranking import FAVOUR_POINTS, favour, hardened, is_soft
+from skrei_scheduling.ranking import BYTES_POINTS, FAVOUR_POINTS, favour, hardened, is_soft
 from skrei_scheduling.rows import ANY_PUBLISHER, NodeRow, Requirement
 
 CLASSES_KEPT = 1024
@@ -86,9 +86,19 @@ def _local(requirement: Requirement, matrix: NodeMatrix) -> Mask:
 def _hands_out(requirement: Requirement, said: Said) -> bool:
     if said.missing_paths and any(missing_root(path, said.missing_paths) for path in requirement.local):
         return False
-    return not requirement.owner or all(
-        hands_out(path, said.local, owner_paths=said.owner_paths) for path in requirement.local
-    )
+    if not (requirement.owner or requirement.handed_out):
+        return True
+    trusts = requirement.owner and said.owner_paths
+    return all(hands_out(path, said.local, owner_paths=trusts) for path in requirement.local)
+
+
+def bonus(requirement: Requirement, said: Said) -> int:
+    """Return the points that a node earns: by its labels, and by the wanted paths that it hands out."""
+    points = favour(requirement, said.labels)
+    if requirement.local:
+        there = sum(hands_out(path, said.local, owner_paths=False) for path in requirement.local)
+        points += BYTES_POINTS * there // len(requirement.local)
+    return points
 
 
 def _data(requirement: Requirement, matrix: NodeMatrix) -> Mask:
@@ -168,7 +178,7 @@ class ClassMask:
     requirement: Requirement
     possible: Mask
     candidates: Mask  # possible, approved and connected
-    bonus: NDArray[np.int64] | None
+    bonus: NDArray[np.int64] | None  # see `bonus`
     needs: tuple[tuple[int, int], ...]  # (kind of resource, amount) where the amount is not zero
     version: int
 
@@ -261,7 +271,7 @@ class Feasibility:
             found.possible[row] = possible
             found.candidates[row] = possible and matrix.ready[row]
             if found.bonus is not None:
-                found.bonus[row] = favour(found.requirement, matrix.said[row].labels)
+                found.bonus[row] = bonus(found.requirement, matrix.said[row])
         found.version = matrix.version
         return found
 
@@ -283,6 +293,8 @@ def compute(requirement: Requirement, matrix: NodeMatrix) -> ClassMask:
         if is_soft(constraint):
             points = FAVOUR_POINTS * meeting(hardened(constraint), matrix).astype(np.int64)
             earned = points if earned is None else earned + points
+    if requirement.local:
+        earned = np.fromiter((bonus(requirement, said) for said in matrix.said), dtype=np.int64, count=rows)
     return ClassMask(
         requirement=requirement,
         possible=possible,

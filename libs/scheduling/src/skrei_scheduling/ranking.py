@@ -5,8 +5,9 @@ in thousandths), how many reservations it holds, and a tie by seed and node id. 
 
 * a soft constraint (key prefix `favour_`) that the node meets: `FAVOUR_POINTS` better each;
 * an earlier attempt of this unit that ended badly there: `FAILURE_POINTS` worse each;
-* bytes of the inputs that lie there already: up to `BYTES_POINTS` better. Nothing reports them yet: `bytes_there` is
-  the place where they come in (one share of the wanted bytes for each row, in thousandths).
+* inputs that lie there already: up to `BYTES_POINTS` better. Nodes say which local paths they hand out, not how much
+  that is, so each that is wanted counts alike (`feasibility.bonus`). Cached bytes are not reported yet: `bytes_there`
+  is the place where they come in (one share of the wanted bytes for each row, in thousandths).
 """
 
 from collections.abc import Iterable, Mapping

@@ -42,9 +42,8 @@ def local(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     if away := next((each for each in requirement.local if missing_root(each, missing)), None):
         return f"{away.path} is not on this node now"
     entries = read_entries(node.info.local_paths)
-    refused = next(
-        each for each in requirement.local if not hands_out(each, entries, owner_paths=node.info.owner_paths)
-    )
+    trusts = requirement.owner and node.info.owner_paths
+    refused = next(each for each in requirement.local if not hands_out(each, entries, owner_paths=trusts))
     entry = f"{refused.path}:rw" if refused.writes else refused.path
     doing = " to be written" if refused.writes else ""
     return f"does not hand out {refused.path}{doing}; `skrei serve --allow-local '{entry}'` on that node would allow it"

@@ -60,7 +60,8 @@ class Requirement:
 
     `local` are the node's own paths that it wants; `owner`: for the control plane's owner, whom only some nodes hand
     them to. `ports` are the node's ports that it wants by their numbers, `uses` the services (namespace, name) that it
-    has to reach, `data` the node's data sets that it reads, or writes too.
+    has to reach, `data` the node's data sets that it reads, or writes too. `handed_out`: it runs nowhere but where its
+    `local` paths are handed out; else that is liked.
     """
 
     engine: str
@@ -73,6 +74,7 @@ class Requirement:
     ports: tuple[int, ...] = ()
     uses: tuple[tuple[str, str], ...] = ()
     data: tuple[DataWanted, ...] = ()
+    handed_out: bool = False
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:

@@ -103,9 +103,9 @@ def _inside(each: Declared, inside: str) -> Path:
     root = Path(os.path.realpath(each.path))
     path = Path(os.path.realpath(root / inside.lstrip("/")))
     if not path.is_relative_to(root):
-        raise StageFailed(StageProblem.DENIED, f"{inside} leads out of data set {each.name}")
+        raise StageFailed(StageProblem.DENIED, f"{inside!r} leads out of data set {each.name}")
     if not root.exists():
         raise DataAway(StageProblem.MISSING, f"data set {each.name} is not there now: {each.path} is gone")
     if not (path.is_dir() or path.is_file()):
-        raise StageFailed(StageProblem.MISSING, f"data set {each.name} of this node has no {inside}")
+        raise StageFailed(StageProblem.MISSING, f"data set {each.name} of this node holds no {inside!r}")
     return path
