@@ -167,6 +167,18 @@ def test_describe_tells_why_a_job_waits(run: Run, api: FakeApi) -> None:
     assert "Waiting 1" in out
 
 
+def test_describe_tells_a_long_reason_once_and_whose_it_is(run: Run, api: FakeApi) -> None:
+    why, other = "this node does not hand out /texts/of/mine (its owner can allow it)", ("no room " * 12).strip()
+    failed = [execution(n, n, 10, ComputeState={"StateType": 10, "Message": why if n < 3 else other}) for n in range(5)]
+    api.answers |= answers_of_a_job("Failed", *failed, message=why)
+    _, out, _ = run("job", "describe", ID)
+    assert f"Why\n{why}\ne-00000003 (partition 3, n-1) and 1 more: {other}\n\nExecutions\n" in out
+    assert (out.count(why), out.count(other)) == (2, 1)  # the first beside its state too
+    assert out.count(f"{why[:60].rstrip()} … (as above)\n") == 3
+    assert run("job", "executions", ID)[1].count(why) == 1
+    assert run("job", "executions", ID, "--wide")[1].count(why) == 3
+
+
 def test_describe_tells_each_image_that_ran_once(run: Run, api: FakeApi) -> None:
     ran = [execution(number, number - 1, ImageDigest="app@sha256:1") for number in (1, 2)]
     api.answers |= answers_of_a_job("Completed", *ran)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skrei.cli import render
-from skrei.cli.render_jobs import executions, history, job_state, progress_states
+from skrei.cli.render_jobs import Repeats, executions, history, job_state, progress_states
 from skrei.cli.render_run import data_line
 from skrei.cli.shape import PLAIN_TABLE
 from skrei.cli.texts import amount, indented, quantity, short, with_next_step
@@ -54,17 +54,19 @@ def describe(found: JobDetails) -> None:
     if found.endpoints or _has_ports(job, found.executions):
         _section("Endpoints")
         _endpoints(job, found.endpoints)
-    if reasons := _reasons(found):
+    reasons = _reasons(found)
+    told = Repeats(job.message, *(one.message for one in found.executions if _told(one.message, reasons)))
+    if reasons:
         _section("Why")
         for reason in reasons:
             render.line(indented(reason, 0))
     _section("Executions")
-    executions(found.executions)
+    executions(found.executions, told=told)
     if any(one.data_read for one in found.executions):
         _section("Data")
         _data(found.executions)
     _section("History")
-    history(found.history)
+    history(found.history, told=told)
     job_output(found.executions, by_node=job.per_node)
 
 
@@ -188,14 +190,22 @@ def _reasons(found: JobDetails) -> list[str]:
 
     named = of_several_tasks(found.executions)
     told = [with_next_step(found.job.message)] if found.job.message else []
+    said: dict[str, list[Execution]] = {}
+    for one in found.executions:
+        if one.message not in ("", found.job.message) and one.state in {"Failed", "Refused"}:
+            said.setdefault(one.message, []).append(one)
     told += [
-        f"{short(one.id)} ({unit_name(one, named=named)}, {short(one.node_id)}): {one.message}"
-        for one in found.executions
-        if one.message and one.state in {"Failed", "Refused"}
+        f"{short(one.id)} ({unit_name(one, named=named)}, {short(one.node_id)})"
+        f"{f' and {len(more)} more' if more else ''}: {message}"
+        for message, (one, *more) in said.items()
     ][:MOST_REASONS]
     if not told:
         told = [item.message for item in found.history if item.is_error][-1:]
     return told
+
+
+def _told(message: str, reasons: Sequence[str]) -> bool:
+    return any(reason.endswith(message) for reason in reasons)
 
 
 def _section(title: str) -> None:

@@ -9,7 +9,7 @@ from skrei.cli.shape import PLAIN_TABLE, Shape
 from skrei.cli.texts import ago, clock, instant, moment, next_step_of, short
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from skrei.progress import Progress
@@ -37,14 +37,15 @@ def versions(found: Sequence[Job], shape: Shape) -> None:
     render.table(("VERSION", "CREATED", "TYPE", "COUNT", "ENGINE"), rows, shape)
 
 
-def executions(found: Sequence[Execution], shape: Shape = PLAIN_TABLE) -> None:
-    """Print executions as a table."""
+def executions(found: Sequence[Execution], shape: Shape = PLAIN_TABLE, told: Repeats | None = None) -> None:
+    """Print executions as a table; what was `told` before is not told in full again to a person."""
     if not found and shape.output == "table":
         render.line("None so far.")
         return
     from skrei.progress import of_several_tasks
 
     named = of_several_tasks(found)
+    said = _said_by(shape, told)
     rows = (
         (
             whole(one.id, shape),
@@ -59,7 +60,7 @@ def executions(found: Sequence[Execution], shape: Shape = PLAIN_TABLE) -> None:
             when(one.created, shape),
             when(one.modified, shape),
             f"{max((one.modified - one.created).total_seconds(), 0):.2f} s" if one.is_terminal else "",
-            one.message,
+            said(one.message),
         )
         for one in found
     )
@@ -79,9 +80,10 @@ def executions(found: Sequence[Execution], shape: Shape = PLAIN_TABLE) -> None:
     render.table(("ID", *(("TASK",) if named else ()), *heads), rows, shape)
 
 
-def history(found: Sequence[HistoryItem], shape: Shape = PLAIN_TABLE) -> None:
-    """Print history as a table."""
+def history(found: Sequence[HistoryItem], shape: Shape = PLAIN_TABLE, told: Repeats | None = None) -> None:
+    """Print history as a table; what was `told` before is not told in full again to a person."""
     full = shape.wide or shape.output == "csv"
+    said = _said_by(shape, told)
     rows = (
         (
             instant(item.at) if full else clock(item.at),
@@ -89,7 +91,7 @@ def history(found: Sequence[HistoryItem], shape: Shape = PLAIN_TABLE) -> None:
             str(item.version or ""),
             _subject(item, shape),
             item.topic,
-            item.message,
+            said(item.message),
         )
         for item in found
     )
@@ -119,11 +121,29 @@ def whole(id_: str, shape: Shape) -> str:
     return id_ if shape.wide or shape.output == "csv" else short(id_)
 
 
+class Repeats:
+    """What was told at length: it is told again by its beginning alone."""
+
+    def __init__(self, *told: str) -> None:
+        self._told = set(told)
+
+    def said(self, text: str) -> str:
+        """Return a text, or the beginning of a long one that was returned before."""
+        if len(text) <= LONG_CHARACTERS or text not in self._told:
+            self._told.add(text)
+            return text
+        return f"{text[:LONG_CHARACTERS].rstrip()} … (as above)"
+
+
+def _said_by(shape: Shape, told: Repeats | None) -> Callable[[str], str]:
+    return str if shape.wide or shape.output == "csv" else (told or Repeats()).said
+
+
 class EventLines:
     """Events as lines; what went wrong once more is told by its beginning alone."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._repeats = Repeats()
 
     def line(self, item: HistoryItem) -> str:
         """Return an event as one line."""
@@ -134,10 +154,7 @@ class EventLines:
         said = " ".join(item.message.split())
         if todo := next_step_of(item.message):
             said = f"{said.removesuffix('.')}. {todo}"
-        if not item.is_error or len(said) <= LONG_CHARACTERS or said not in self._told:
-            self._told.add(said)
-            return said
-        return f"{said[:LONG_CHARACTERS].rstrip()} … (as above)"
+        return self._repeats.said(said) if item.is_error else said
 
 
 def _subject(item: HistoryItem, shape: Shape) -> str:
