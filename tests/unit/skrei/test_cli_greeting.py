@@ -21,6 +21,13 @@ def test_the_greeting_is_six_lines_with_what_was_found_and_how_to_stop() -> None
     assert "skrei down" in told[5]
 
 
+def test_a_stack_where_nobody_looks_for_it_is_told_with_its_address() -> None:
+    told = lines("http://h:9", "/mine", node(("wasm", "50.0")), "", found=False)
+    assert told[0].endswith("In another terminal: export SKREI_API_URL=http://h:9; skrei node list")
+    alone = lines("", "/mine", {}, "", found=False)
+    assert alone[0].endswith("In another terminal: skrei node list")
+
+
 def test_an_engine_that_is_missing_is_named_with_its_reason_and_what_to_do() -> None:
     told = lines("http://h", "/data", node(("wasm", "50.0"), absent=(("docker", "no daemon answers"),)), "")
     assert "wasm 50.0 · no docker: no daemon answers; start it (`sudo systemctl start docker`)" in told[3]

@@ -33,8 +33,11 @@ def remember_job(endpoint: str, job_id: str) -> None:
 def usual_folder() -> Path:
     """Return where a stack of this user lies unless it is told otherwise; `skrei serve` says the same."""
     named = os.environ.get("SKREI_DATA_DIR", "")
-    if named:
-        return Path(named).expanduser().absolute()
+    return Path(named).expanduser().absolute() if named else default_folder()
+
+
+def default_folder() -> Path:
+    """Return where a stack of this user lies when nobody names a folder."""
     return Path("/var/lib/skrei") if os.geteuid() == 0 else Path("~/.skrei").expanduser()
 
 

@@ -47,7 +47,8 @@ def down(values: Values) -> None:
         time.sleep(LOOK_SECONDS)
     render.line(f"Stopped the stack in {folder}.")
     if running:
-        render.note(f"{running} jobs had not ended; they go on at its next start.")
+        told_of = "1 job had not ended; it goes" if running == 1 else f"{running} jobs had not ended; they go"
+        render.note(f"{told_of} on at its next start.")
 
 
 def _stack(values: Values) -> tuple[Path, dict[str, Any]] | None:

@@ -9,6 +9,7 @@ from skrei.cli import render
 from skrei.cli.ask import Ask
 from skrei.cli.join_line import join_command
 from skrei.errors import ApiError, Unreachable
+from skrei.state import default_folder
 from skrei.views import Document
 
 if TYPE_CHECKING:
@@ -30,19 +31,23 @@ def greet(folder: Path, stack: "StackState") -> None:
                 node = ask.send(calls.node(stack.node_id)).document
         except (ApiError, Unreachable):
             node = {}  # an orchestrator alone has no node to tell of
-    for line in lines(stack.api_url, str(folder), node, join_command(folder) if stack.join_url else ""):
+    join = join_command(folder) if stack.join_url else ""
+    for line in lines(stack.api_url, str(folder), node, join, found=folder == default_folder()):
         render.line(line)
 
 
-def lines(api_url: str, folder: str, node: Document, join: str) -> Sequence[str]:
-    """Return the six lines."""
+def lines(api_url: str, folder: str, node: Document, join: str, *, found: bool = True) -> Sequence[str]:
+    """Return the six lines. `found`: other commands of this user look for a stack where this one lies."""
+    first = _first_command(node)
+    if api_url and not found:
+        first = f"export SKREI_API_URL={api_url}; {first}"
     others = (
         f"on another machine: {join}"
         if join
         else "this machine alone is let in; `skrei serve --listen ADDRESS` opens it to others"
     )
     return (
-        f"Skrei {__version__} is ready. In another terminal: {_first_command(node)}",
+        f"Skrei {__version__} is ready. In another terminal: {first}",
         f"  API      {api_url}" if api_url else "  API      none here: this is a node alone",
         f"  Data     {folder} (logs in {folder}/logs)",
         f"  Engines  {_engines(node)}",
