@@ -210,7 +210,7 @@ WITH_AN_API = [
     Mistake(
         "wasm run -q not.wasm",
         125,
-        "Error: job j-ID failed: this is no WebAssembly module: 1 bytes that start with b'x'\nMore: skrei describe j-ID",
+        "Error: not.wasm is no WebAssembly module.\nCompile the program for WASI (wasm32-wasi), and name that file.",
     ),
     Mistake(
         "serve --data-dir DIR/other --port PORT --publisher-port 0 --nats-port 0",

@@ -294,7 +294,12 @@ WRONG = [
         125,
         "Error: skrei wasm run: MODULE is missing: a .wasm file of this machine (FILE[:TARGET]), s3://…, https://…, or a place in an input.\nUsage: skrei wasm run [OPTIONS] MODULE [ARG...]",
     ),
-    ("wasm run -I none.wasm there.yaml", 125, "Error: none.wasm is not a file.\nName a .wasm file of this machine."),
+    (
+        "wasm run there.yaml",
+        125,
+        "Error: there.yaml is no WebAssembly module.\nCompile the program for WASI (wasm32-wasi), and name that file.",
+    ),
+    ("wasm run -I none.wasm there.wasm", 125, "Error: none.wasm is not a file.\nName a .wasm file of this machine."),
     (
         "run t.yaml",
         125,
@@ -379,6 +384,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(tmp_path / "own"))
     (tmp_path / "t.yaml").write_text("Name: {{.nmae}}\nType: batch\n")
     (tmp_path / "there.yaml").write_text("x\n")
+    (tmp_path / "there.wasm").write_bytes(b"\0asm")
     monkeypatch.chdir(tmp_path)
 
 

@@ -12,6 +12,8 @@ from skrei.views import Document
 MODULE_TARGET = "/main.wasm"
 """Where the module lies for its node; no job sees it as an input."""
 IMPORTS_TARGET = "/imports"
+MAGIC = b"\0asm"
+"""How every module begins."""
 
 RUN = run_command(
     "wasm run",
@@ -72,4 +74,11 @@ def module_of(text: str, target: str, alias: str, values: Values) -> tuple[str, 
 def _carried(module: Path, target: str, alias: str) -> Document:
     from skrei.inline import data_url
 
-    return {"Source": {"Type": "inline", "Params": {"URL": data_url(module)}}, "Target": target, "Alias": alias}
+    carried = data_url(module)
+    with module.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise Rejected(
+                f"{module} is no WebAssembly module.",
+                hint="Compile the program for WASI (wasm32-wasi), and name that file.",
+            )
+    return {"Source": {"Type": "inline", "Params": {"URL": carried}}, "Target": target, "Alias": alias}
