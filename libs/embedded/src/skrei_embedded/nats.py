@@ -15,7 +15,7 @@ from skrei_embedded.postgres import OLD_LOG_BYTES
 from skrei_embedded.processes import Process, Spawner, end
 from skrei_kit.secret_files import write_secret
 
-SOFT_MEMORY = "32MiB"  # Go collects harder above it; without, its heap doubles before it looks (measured: 118 MB)
+SOFT_MEMORY = "40MiB"  # Go collects harder above it; without, its heap doubles before it looks (measured: 118 MB)
 MAX_PAYLOAD_BYTES = 512 * 1024 + 64 * 1024  # DESIGN: no message over 512 KiB; headers and envelopes come on top
 STORE_BYTES = 4 * 1024**3  # the sum of the streams' own limits, with room
 START_SECONDS = 20.0  # a store of a GiB is read in a second
