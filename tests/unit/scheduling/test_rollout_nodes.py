@@ -244,3 +244,23 @@ def test_what_waits_says_why_by_the_nodes_that_are_there_now() -> None:
     assert "node is busy" in service.ledger.messages["j-2"], "that node is back, and has no room"
     service.goes("n-1")
     assert "node is disconnected" in service.ledger.messages["j-2"]
+
+
+@pytest.mark.parametrize("later_first", [True, False])
+@pytest.mark.parametrize("how", [OnReturn.KEEP_FIRST, OnReturn.KEEP_ORIGINAL])
+def test_of_two_that_were_lost_one_after_the_other_one_goes_on(how: OnReturn, later_first: bool) -> None:
+    service, first, second = made_up_for(how)
+    service.becomes_ready(second)
+    service.goes(second)
+    service.passes(WAIT)
+    service.plan()
+    assert service.states() == {first: UNKNOWN, second: UNKNOWN}, "there is no third node"
+    sooner, later = (second, first) if later_first else (first, second)
+    service.returns(sooner)
+    service.plan()
+    assert service.states() == {sooner: RUNNING, later: UNKNOWN}
+    service.returns(later)
+    service.goes_on(5)
+    goes_on = first if how is OnReturn.KEEP_ORIGINAL else sooner
+    assert service.states() == {goes_on: RUNNING}
+    assert [row.node_id for row in service.view.of_job("j-1")] == [goes_on]

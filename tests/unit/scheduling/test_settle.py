@@ -288,7 +288,7 @@ def returned(on_return: OnReturn) -> dict[str, ExecutionRow]:
     view = a_view(
         job,
         an_execution("e-0", job=job, state=S.UNKNOWN, observed=S.RUNNING),
-        an_execution("e-1", job=job, node_id="n-2", state=S.RUNNING),
+        an_execution("e-1", job=job, node_id="n-2", state=S.RUNNING, attempt=2),
     )
     view.nodes["n-1"] = a_node("n-1", connected=False)
     changes = revive(view, a_node("n-1"), {"e-0": (S.RUNNING, 1)}, locked(job), counting_ids())

@@ -173,7 +173,7 @@ def _returned(builder: ChangesBuilder, row: ExecutionRow) -> bool:
         return False
     if job.offline.on_return is OnReturn.KEEP_ORIGINAL:
         for other in list(builder.rows_of_unit(row.job_id, row.unit)):
-            if other.id != row.id and other.job_version == row.job_version:
+            if other.attempt > row.attempt and other.job_version == row.job_version:  # the later one is no original
                 builder.stop(other, texts.STOP_ORIGINAL_BACK, lost=other.state is ExecutionState.UNKNOWN)
         return True
     return job.kind is Kind.SERVICE

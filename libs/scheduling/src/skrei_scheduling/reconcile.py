@@ -63,7 +63,7 @@ class Difference:
     good: bool = False  # the version is ready as a whole, for the first time since it was asked for
     roll_back: str = ""  # it had its time, and never was: what is told of that
     again: tuple[ExecutionRow, ...] = ()  # Unknown executions that are what they were: their nodes are back
-    swapped: bool = False  # one of them has to wait until what stood for it is revoked
+    swapped: bool = False  # of them there is more to decide once this is written
     kept: tuple[ExecutionRow, ...] = ()  # executions of older versions that are the current one's from now on
     rolling: rollout.Standing | None = None  # how far a service is
     trading: tuple[ExecutionRow, ...] = ()  # of a service: those of older versions that go on for now

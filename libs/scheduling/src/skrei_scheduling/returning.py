@@ -22,7 +22,7 @@ class Returning:
 
     again: list[ExecutionRow]  # are what they were, from now on
     stop: list[tuple[ExecutionRow, str]]
-    swapped: bool = False  # somebody is stopped for one that can be what it was only after that
+    swapped: bool = False  # there is more to decide once this is written
 
     def left(self, rows: Iterable[ExecutionRow]) -> list[ExecutionRow]:
         """Return the rows as they are after it."""
@@ -55,15 +55,21 @@ def returning(
             continue
         if not others:
             found.again.append(heard[0])
-        elif job.kind is not Kind.SERVICE:
-            continue
-        elif job.offline.on_return is OnReturn.KEEP_ORIGINAL or not any(row.is_ready for row in others):
-            if heard[0].serves:
-                found.stop += [(row, texts.STOP_ORIGINAL_BACK) for row in others]
-                found.swapped = True
-        else:
-            found.stop += [(row, texts.STOP_REPLACED) for row in heard]
+            found.swapped |= len(heard) > 1 and job.kind is Kind.SERVICE  # the rest is decided about with the next look
+        elif job.kind is Kind.SERVICE:
+            _of_a_service(job, heard, others, found)
     return found
+
+
+def _of_a_service(job: JobRow, heard: list[ExecutionRow], others: list[ExecutionRow], found: Returning) -> None:
+    """Decide between executions of one unit that are `heard` again and `others` that stand for it."""
+    oldest = min(row.attempt for row in heard) < min(row.attempt for row in others)
+    wanted = job.offline.on_return is OnReturn.KEEP_ORIGINAL and oldest
+    if not wanted and any(row.is_ready for row in others):
+        found.stop += [(row, texts.STOP_REPLACED) for row in heard]
+    elif heard[0].serves:
+        found.stop += [(row, texts.STOP_ORIGINAL_BACK) for row in others]
+        found.swapped = True
 
 
 def _heard(view: ClusterView, row: ExecutionRow) -> bool:
