@@ -2,13 +2,19 @@
 
 import asyncio
 import base64
+import datetime
 import hashlib
+import ipaddress
 import os
 import random
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from skrei_plugin_api.outbound import Outbound
 from skrei_plugin_api.pieces import DATA, Piece
@@ -448,6 +454,48 @@ async def test_a_server_leads_nowhere_else(tmp_path: Path, line: Line, key: str)
     await storage.close()
     assert error.message == f"http://127.0.0.1:{port} answers 307: what was asked for is elsewhere"
     assert line.connections == 0
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """What a server shows that has made its certificate itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "box")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    ends = now + datetime.timedelta(days=1)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, ends)
+    shown = made.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    plain = serialization.NoEncryption()
+    kept = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (tmp_path / "box.pem").write_bytes(kept + shown.public_bytes(serialization.Encoding.PEM))
+    return tmp_path / "box.pem"
+
+
+async def test_a_certificate_that_nobody_trusts_is_told_until_the_owner_does(
+    tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b"<Error><Code>NoSuchBucket</Code></Error>"
+        writer.write(b"HTTP/1.1 404 Gone\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    told = []
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as shed:
+        endpoint = f"https://127.0.0.1:{shed.sockets[0].getsockname()[1]}"
+        wanted = SourceSpec("s3", {"Bucket": "data", "Key": "a/*", "Endpoint": endpoint}, "/in")
+        for bundle in ("", str(certificate)):
+            if bundle:
+                monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
+            storage = a_storage(tmp_path)
+            told.append((await refusal(storage, wanted, tmp_path)).message)
+            await storage.close()
+    assert told[0].startswith(f"{endpoint} shows a certificate that nobody here trusts: ")
+    assert told[1] == f"there is no bucket data at {endpoint}"
 
 
 async def test_an_answer_without_end_is_not_read_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
