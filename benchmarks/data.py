@@ -81,7 +81,7 @@ async def skrei(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
 
 async def plain(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
     """List, and fetch what was listed into files."""
-    from skrei_plugin_s3.client import Clients
+    from skrei_plugin_s3.clients import Clients
     from skrei_plugin_s3.params import read
     from skrei_plugin_s3.settings import S3Settings
 

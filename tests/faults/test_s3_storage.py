@@ -23,7 +23,7 @@ from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, Stage
 from skrei_plugin_api.testing import NoBlobs
 from skrei_plugin_s3 import again, client, transfer
 from skrei_plugin_s3 import storage as storages
-from skrei_plugin_s3.client import Clients
+from skrei_plugin_s3.clients import Clients
 from skrei_plugin_s3.failures import S3Away
 from skrei_plugin_s3.params import S3Input
 from skrei_plugin_s3.settings import S3Settings

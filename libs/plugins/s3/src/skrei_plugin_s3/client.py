@@ -4,11 +4,10 @@ Requests go out by our own wire: it judges where they lead, and fetching an obje
 processor time of signing its request and reading the answer (docs/PERFORMANCE.md).
 """
 
-import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -31,13 +30,12 @@ from skrei_plugin_api.outbound import Outbound
 from skrei_plugin_api.storage import StageFailed, StageProblem
 from skrei_plugin_s3.failures import AMAZON, REDIRECTS, Asked, Cut, elsewhere, passes, refused
 from skrei_plugin_s3.params import S3Input, server
-from skrei_plugin_s3.settings import S3Settings
 from skrei_plugin_s3.wire import Wire, check
 
 REGION = "us-east-1"
 """Where nobody says: Amazon's first, and what other servers call theirs."""
-MOST_CLIENTS = 16
-"""Servers and regions that are kept ready; each costs some two megabytes, and a tenth of a second to make."""
+MOST_BUCKETS = 256
+"""Whose addresses a client keeps: some hundred bytes each."""
 PAGE_KEYS = 1000
 """Of one page of a listing: S3 gives no more."""
 
@@ -145,7 +143,7 @@ class Client:
             region = scope[-3] if len(scope) > 3 else self.region
             base = parts._replace(query="", fragment="").geturl().removesuffix(_PROBE)
             self._addresses[bucket] = (base, region)
-            if len(self._addresses) > MOST_CLIENTS:
+            if len(self._addresses) > MOST_BUCKETS:
                 self._addresses.popitem(last=False)
         return self._addresses[bucket]
 
@@ -205,117 +203,58 @@ class _Body:
 
 
 @dataclass(frozen=True, slots=True)
-class _Account:
-    """What AWS's own settings say of one profile: `core` has credentials and settings, `boto` makes clients of it."""
+class Account:
+    """What AWS's own settings say of one profile: `core` has credentials and settings, `boto` makes clients of it;
+    `named` are the servers that the owner of the node named in them."""
 
     core: AioSession
     boto: Any
+    named: frozenset[str]
 
+    async def client(self, wanted: S3Input, rules: Outbound, stack: AsyncExitStack, *, anonymous: bool) -> Client:
+        """Return a client that lives until `stack` ends. `rules` hold for servers that only the job names.
 
-@dataclass(slots=True)
-class _Kept:
-    """A client that is ready, or being made, and how many use it."""
-
-    stack: AsyncExitStack
-    made: "asyncio.Task[Client]"
-    users: int = 0
-
-
-class Clients:
-    """The clients of one node, made when they are wanted."""
-
-    def __init__(self, settings: S3Settings, rules: Outbound) -> None:
-        self._settings = settings
-        self._rules = rules
-        self._accounts: dict[str, asyncio.Task[_Account]] = {}
-        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
-
-    @asynccontextmanager
-    async def open(self, wanted: S3Input) -> AsyncIterator[Client]:
-        """Yield the client of the server and region that an input names. Raises StageFailed."""
-        key = (server(wanted.endpoint), wanted.region)
-        kept = self._kept.get(key)
-        if kept is None:
-            stack = AsyncExitStack()
-            kept = _Kept(stack, asyncio.ensure_future(self._make(wanted, stack)))
-            self._kept[key] = kept
-        self._kept.move_to_end(key)
-        kept.users += 1
+        Raises StageFailed, also for a node without credentials unless that may be `anonymous`.
+        """
         try:
-            yield await asyncio.shield(kept.made)
-        finally:
-            kept.users -= 1
-            if _failed(kept.made) and self._kept.get(key) is kept:
-                del self._kept[key]
-                await _end(kept)
-            await self._trim()
-
-    async def close(self) -> None:
-        """Close every connection."""
-        kept, self._kept = self._kept, OrderedDict()
-        for each in kept.values():
-            await _end(each)
-        for account in self._accounts.values():
-            account.cancel()
-        self._accounts = {}
-
-    async def _trim(self) -> None:
-        while len(self._kept) > MOST_CLIENTS:
-            idle = next((key for key, each in self._kept.items() if not each.users), None)
-            if idle is None:
-                return
-            await _end(self._kept.pop(idle))
-
-    async def _make(self, wanted: S3Input, stack: AsyncExitStack) -> Client:
-        try:
-            return await self._made(wanted, stack)
+            return await self._client(wanted, rules, stack, anonymous)
         except BotoCoreError as error:
             raise _unusable(error) from error
 
-    async def _made(self, wanted: S3Input, stack: AsyncExitStack) -> Client:
-        endpoint = wanted.endpoint
-        account, owned = await self._account_for(endpoint)
-        credentials = await account.core.get_credentials()
-        if credentials is None:
-            self._accounts.clear()  # they may be there when the next one asks
-        if credentials is None and not self._settings.anonymous:
+    async def _client(self, wanted: S3Input, rules: Outbound, stack: AsyncExitStack, anonymous: bool) -> Client:
+        credentials = await self.core.get_credentials()
+        if credentials is None and not anonymous:
             raise StageFailed(
                 StageProblem.DENIED,
                 "this node has no credentials for S3",
                 hint="its owner sets AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or s3_anonymous=true",
             )
-        region = wanted.region or account.core.get_config_variable("region") or REGION
-        wire = Wire(None if owned or not endpoint else self._rules, account.core.get_config_variable("ca_bundle") or "")
+        region = wanted.region or self.core.get_config_variable("region") or REGION
+        trusted = not wanted.endpoint or server(wanted.endpoint) in self.named
+        wire = Wire(None if trusted else rules, self.core.get_config_variable("ca_bundle") or "")
         stack.push_async_callback(wire.close)
+        own_ways = wanted.endpoint or self.named or self.core.get_scoped_config().get("s3")
         config = AioConfig(
             signature_version=botocore.UNSIGNED if credentials is None else "s3v4",
             retries={"total_max_attempts": 1},  # tried again by our own rules
             proxies={},  # the wire knows
-            s3=None if endpoint or _has_own_ways(account.core) else _AMAZON,
+            s3=None if own_ways else _AMAZON,
         )
         boto = await stack.enter_async_context(
-            account.boto.client("s3", endpoint_url=endpoint or None, region_name=region, config=config)
+            self.boto.client("s3", endpoint_url=wanted.endpoint or None, region_name=region, config=config)
         )
         return Client(boto, wire, credentials, region)
 
-    async def _account_for(self, endpoint: str) -> tuple[_Account, bool]:
-        """Return what has the credentials for a server, and whether the node's owner named that server."""
-        if endpoint:
-            for profile in ("", *self._settings.profiles):
-                account = await self._account(profile)
-                if server(endpoint) in _endpoints(account.core):
-                    return account, True
-        return await self._account(""), False
 
-    async def _account(self, profile: str) -> _Account:
-        if profile not in self._accounts or _failed(self._accounts[profile]):
-            work = asyncio.to_thread(_load, profile, self._settings.instance_role)
-            self._accounts[profile] = asyncio.ensure_future(work)
-        return await asyncio.shield(self._accounts[profile])
+def load(profile: str, instance_role: bool) -> Account:
+    """Return the account of a profile, of the node's own for an empty one. Blocks: much is read. Raises StageFailed."""
+    try:
+        return _load(profile, instance_role)
+    except BotoCoreError as error:
+        raise _unusable(error) from error
 
 
-def _load(profile: str, instance_role: bool) -> _Account:
-    """Return an account, its data read, which takes a while: in a thread, that is. Raises BotoCoreError."""
+def _load(profile: str, instance_role: bool) -> Account:
     session = AioSession(profile=profile or None)
     chain = session.get_component("credential_provider")
     if not instance_role:
@@ -323,7 +262,8 @@ def _load(profile: str, instance_role: bool) -> _Account:
             chain.remove(name)
     session.register_component("data_loader", _data())
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
-    return _Account(session, aioboto3.Session(botocore_session=session))
+    named = _endpoints(session, own=not profile)
+    return Account(session, aioboto3.Session(botocore_session=session), named)
 
 
 def _moment(said: Any) -> datetime:
@@ -346,20 +286,15 @@ def _data() -> Loader:
     return loader
 
 
-def _endpoints(session: AioSession) -> set[str]:
-    """Return the servers that the owner of the node named for a profile."""
+def _endpoints(session: AioSession, *, own: bool) -> frozenset[str]:
+    """Return the servers that the owner of the node named for a profile; the variables are those of its `own`."""
     whole = session.full_config
     profile = whole.get("profiles", {}).get(session.profile or "default", {})
     services = whole.get("services", {}).get(profile.get("services", ""), {})
     named = [profile.get("endpoint_url"), services.get("s3", {}).get("endpoint_url")]
-    if session.profile is None:
+    if own:
         named += [os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")]
-    return {server(each) for each in named if each}
-
-
-def _has_own_ways(session: AioSession) -> bool:
-    """Whether the owner of the node named a server, or how one is asked."""
-    return bool(_endpoints(session) or session.get_scoped_config().get("s3"))
+    return frozenset(server(each) for each in named if each)
 
 
 def _server_of(boto: Any) -> str:
@@ -381,14 +316,3 @@ def _unusable(error: BotoCoreError) -> StageFailed:
         f"this node cannot ask for it: {str(error)[:500]}",
         hint="look at Bucket, Region and Endpoint; the node's owner at AWS_PROFILE and the files in ~/.aws",
     )
-
-
-def _failed(task: "asyncio.Task[Any]") -> bool:
-    return task.done() and (task.cancelled() or task.exception() is not None)
-
-
-async def _end(kept: _Kept) -> None:
-    if not kept.made.done():
-        kept.made.cancel()
-        await asyncio.wait([kept.made])
-    await kept.stack.aclose()

@@ -26,7 +26,8 @@ from skrei_plugin_s3.partition import compiled, share
 from skrei_plugin_s3.settings import S3Settings
 
 if TYPE_CHECKING:
-    from skrei_plugin_s3.client import Client, Clients, Listed
+    from skrei_plugin_s3.client import Client, Listed
+    from skrei_plugin_s3.clients import Clients
 
 MOST_LISTED = 5_000_000
 """Keys of one listing, whoever gets them: five thousand requests, which take minutes."""
@@ -194,6 +195,6 @@ def _many(wanted: S3Input, message: str) -> StageFailed:
 
 
 def _load() -> "type[Clients]":
-    from skrei_plugin_s3.client import Clients
+    from skrei_plugin_s3.clients import Clients
 
     return Clients
