@@ -1,4 +1,8 @@
-"""Network namespaces as machines: one bridge between them, gone with the test. They need root, and `ip`."""
+"""Network namespaces as machines, one bridge between them, gone with the test. They need root, and `ip`.
+
+The bridge lies in a namespace of its own, where rules of this machine's firewall do not hold: Docker leaves one that
+forwards nothing.
+"""
 
 import contextlib
 import os
@@ -32,26 +36,27 @@ def hosts(count: int) -> Iterator[list[Host]]:
         pytest.skip("network namespaces need `ip` (Debian: iproute2)")
     tag = uuid.uuid4().hex[:6]
     made = [Host(f"skrei-{tag}-{number}", f"10.97.{int(tag[:2], 16)}.{number}") for number in range(1, count + 1)]
-    bridge = f"skb{tag}"
+    hub, bridge = f"skrei-{tag}-hub", f"skb{tag}"
     try:
         try:
-            _ip("link", "add", bridge, "type", "bridge")
+            _ip("netns", "add", hub)
+            _ip("-n", hub, "link", "add", bridge, "type", "bridge")
         except subprocess.CalledProcessError as error:
             pytest.skip(f"this machine makes no network namespaces: {error.stderr.strip()}")
-        _ip("link", "set", bridge, "up")
+        _ip("-n", hub, "link", "set", bridge, "up")
         for number, host in enumerate(made, 1):
-            _connect(host, bridge, f"skv{tag}{number}")
+            _connect(host, hub, bridge, f"skv{tag}{number}")
         yield made
     finally:
         for host in made:
             _ip("netns", "delete", host.name, check=False)  # its end of the cable goes with it, and so does ours
-        _ip("link", "delete", bridge, check=False)
+        _ip("netns", "delete", hub, check=False)
 
 
-def _connect(host: Host, bridge: str, cable: str) -> None:
+def _connect(host: Host, hub: str, bridge: str, cable: str) -> None:
     _ip("netns", "add", host.name)
-    _ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", host.name)
-    _ip("link", "set", cable, "master", bridge, "up")
+    _ip("-n", hub, "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", host.name)
+    _ip("-n", hub, "link", "set", cable, "master", bridge, "up")
     for command in (
         ("addr", "add", f"{host.address}/24", "dev", "eth0"),
         ("link", "set", "eth0", "up"),
