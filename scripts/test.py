@@ -66,8 +66,8 @@ def lint_steps() -> list[Step]:
 def suite_steps() -> list[Step]:
     """The suites, quick ones first. Two workers where tests share nothing; one where they kill or time processes."""
     return [
-        _suite("unit", 70, "-n", "2", "examples/plugins"),
-        _suite("property", 75, "-n", "2"),
+        _suite("unit", 90, "-n", "2", "examples/plugins"),
+        _suite("property", 55, "-n", "2"),
         _suite("architecture", 35),
         _suite("conformance", 70),
         _suite("integration", 245, "-n", "2"),

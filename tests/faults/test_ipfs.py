@@ -11,7 +11,6 @@ from skrei_plugin_api.plugin import Params, PluginContext
 from skrei_plugin_api.registry import storages
 from skrei_plugin_api.storage import SourceSpec, StageLimits, StageProblem, Storage
 from skrei_plugin_api.testing import Behaviour, NoBlobs, StorageContract
-from skrei_plugin_ipfs import daemon as daemons
 from tests.support.ipfs_node import IpfsNode, node
 from tests.support.live_stack import LiveStack, live_stack, module_job
 from tests.support.wat import ROOT_FD, behaving
@@ -22,14 +21,13 @@ LARGE = b"".join(hashlib.sha256(each.to_bytes(4, "big")).digest() for each in ra
 """1.28 MB that no two blocks have in common: five of them."""
 
 
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemons, "FIND_SECONDS", 1.0)  # a node without a network knows at once; it waits all the same
+def plugin_options(node: IpfsNode) -> dict[str, str]:
+    return {"ipfs_api": node.url, "ipfs_find_seconds": "1"}  # one without a network waits as long as it may
 
 
 @pytest.fixture
 async def storage(node: IpfsNode, tmp_path: Path) -> AsyncIterator[Storage]:
-    made = storages().load("IPFS")(PluginContext(tmp_path / "state", options={"ipfs_api": node.url}))
+    made = storages().load("IPFS")(PluginContext(tmp_path / "state", options=plugin_options(node)))
     yield made
     await made.close()
 
@@ -73,7 +71,9 @@ async def test_files_come_as_they_were_added_however_they_are_kept(
 
 @pytest.fixture(scope="module")
 def stack(node: IpfsNode) -> Iterator[LiveStack]:
-    with live_stack(env={"SKREI_PLUGIN_OPTIONS": f"ipfs_api={node.url}"}) as started:
+    with live_stack(
+        env={"SKREI_PLUGIN_OPTIONS": ",".join(f"{name}={value}" for name, value in plugin_options(node).items())}
+    ) as started:
         yield started
 
 

@@ -88,6 +88,15 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         find({"ipfs_api": text}, {})
 
 
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "inf", "nan"])
+def test_a_time_to_look_is_one(text: str) -> None:
+    with pytest.raises(ValueError, match="ipfs_find_seconds must be a number of seconds above 0"):
+        find({"ipfs_api": "http://h.example", "ipfs_find_seconds": text}, {})
+    assert find({"ipfs_api": "http://h.example", "ipfs_find_seconds": "2.5"}, {}) == Endpoint(
+        "http://h.example", find_seconds=2.5
+    )
+
+
 def test_a_daemon_of_this_user_is_found_where_it_says_it_listens(tmp_path: Path) -> None:
     home = tmp_path / ".ipfs"
     home.mkdir()

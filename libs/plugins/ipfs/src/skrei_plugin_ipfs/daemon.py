@@ -10,11 +10,8 @@ from skrei_plugin_ipfs.cid import Cid
 from skrei_plugin_ipfs.endpoint import Endpoint
 from skrei_plugin_ipfs.version import told
 
-FIND_SECONDS = 15.0
-"""How long a daemon may look for a block in its network: most are found within a few, and a job that names what nobody
-has is to be told so at once, not after minutes."""
 ANSWER_SECONDS = 5.0
-"""What a daemon has beyond that to accept a connection, and to say that it found nothing."""
+"""What a daemon has beyond the time to look for a block to accept a connection, and to say that it found nothing."""
 BLOCK_BYTES = 4 * 1024**2
 """The largest block that is taken: daemons exchange none above 2 MiB."""
 TRIES = 3
@@ -76,7 +73,7 @@ class Daemon:
                 f"{base}/ipfs/{cid}?format=raw", headers={"Accept": "application/vnd.ipld.raw"}, allow_redirects=False
             )
         else:
-            asking = self._client().post(f"{base}/api/v0/block/get?arg={cid}&timeout={FIND_SECONDS:g}s")
+            asking = self._client().post(f"{base}/api/v0/block/get?arg={cid}&timeout={self._endpoint.find_seconds:g}s")
         async with asking as response:
             body = await _body(response, cid)
             if response.status == 200:
@@ -85,7 +82,9 @@ class Daemon:
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=FIND_SECONDS + ANSWER_SECONDS, sock_connect=ANSWER_SECONDS)
+            timeout = aiohttp.ClientTimeout(
+                total=self._endpoint.find_seconds + ANSWER_SECONDS, sock_connect=ANSWER_SECONDS
+            )
             self._session = aiohttp.ClientSession(timeout=timeout)
         return self._session
 
