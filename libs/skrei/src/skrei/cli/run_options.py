@@ -50,7 +50,7 @@ TASK = (
     Option(
         ("--env", "-e"), "An environment variable; without VALUE the one that is set here.", Kind.TEXTS, metavar="K[=V]"
     ),
-    texts("--input", "SRC[:DST]", "Data that is read at DST (/inputs): a path, s3://, https://, ipfs://.", "-i"),
+    texts("--input", "SRC[:DST]", "Data read at DST (/inputs): a path, data://, s3://, https://, ipfs://.", "-i"),
     texts("--volume", "SRC:DST[:rw]", "The same for a path, as docker says it; repeat.", "-v"),
     texts("--output", "NAME:PATH", "A folder that the program fills; repeat.", "-o"),
     text("--publisher", "NAME", "Where results go; else Skrei's result store.", "-p"),
