@@ -7,7 +7,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from skrei.cli.main import main
 from tests.support.fake_api import FakeApi, event, job
 from tests.support.served_api import serving
 
@@ -47,19 +46,22 @@ def api() -> FakeApi:
 
 @pytest.fixture
 def call(
-    api: FakeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    api: FakeApi,
+    skrei: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> Iterator[Call]:
     with serving(api) as url:
         monkeypatch.setenv("SKREI_API_URL", url)
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
         monkeypatch.chdir(tmp_path)
 
-        def skrei(*words: str) -> str:
-            monkeypatch.setattr("sys.argv", ["skrei", *words])
-            main()
+        def told(*words: str) -> str:
+            assert skrei(*words) == 0
             return capsys.readouterr().out
 
-        yield skrei
+        yield told
 
 
 @pytest.mark.parametrize(("words", "wanted"), [((), LATEST - 1), (("--to", "1500"), 1500), (("--to", "2"), 2)])
@@ -85,9 +87,11 @@ def test_a_service_that_went_back_by_itself_is_not_sent_to_what_it_gave_up(call:
 
 
 @pytest.mark.parametrize("wanted", [0, LATEST + 1])
-def test_a_version_that_is_none_is_told(wanted: int, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        call("job", "diff", "many", *(("--to", str(wanted)) if wanted else ("--version", "1")))
+@pytest.mark.usefixtures("call")
+def test_a_version_that_is_none_is_told(
+    wanted: int, skrei: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert skrei("job", "diff", "many", *(("--to", str(wanted)) if wanted else ("--version", "1"))) == 1
     told = f"There is no version {wanted}" if wanted else "There is no earlier version"
     assert capsys.readouterr().err == f"Error: {told} of j-1.\nIts versions: 1 to {LATEST}\n"
 
