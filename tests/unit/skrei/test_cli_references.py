@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import httpx2
 import pytest
 
 from skrei.cli.archive_entries import Choice
@@ -73,6 +74,15 @@ def test_a_node_is_looked_at_by_its_name_where_no_id_begins_so(skrei: Callable[.
     asked = [f"{request.method} {request.url.path}" for request in api.requests]
     assert asked[:4] == [f"GET {NODES}/n-1a", f"GET {NODES}/box", f"GET {NODES}", f"GET {NODES}/n-1a"]
     assert asked[4:] == [f"PUT {NODES}/box", f"GET {NODES}", f"PUT {NODES}/n-1a"]
+
+
+def test_a_node_is_found_by_its_name_on_whatever_page_of_the_list_it_is(skrei: Callable[..., int]) -> None:
+    def nodes(request: httpx2.Request) -> httpx2.Response:
+        pages = {None: {"Nodes": [state("n-1a", "box")], "NextToken": "t"}, "t": {"Nodes": [state("n-1b", "late")]}}
+        return httpx2.Response(200, json=pages[request.url.params.get("next_token") or None])
+
+    with serving(FakeApi({f"GET {NODES}": nodes, f"PUT {NODES}/n-1b": {}})) as url:
+        assert skrei("node", "reject", "late", "--api", url) == 0
 
 
 def test_a_name_of_several_nodes_or_of_none_is_told(

@@ -121,6 +121,15 @@ async def test_more_executions_than_an_answer_holds_are_all_there() -> None:
         assert [one.partition for one in executions_of(ask, ID)] == [0, 1, 2]
 
 
+async def test_more_nodes_than_an_answer_holds_are_all_there() -> None:
+    first = {"NextToken": "t", "Nodes": [{"Info": {"NodeID": "n-1"}}]}
+    api = FakeApi({f"GET {NODES}": [first, {"NextToken": "", "Nodes": [{"Info": {"NodeID": "n-2"}}]}]})
+    async with client_of(api) as client_:
+        assert [node.id for node in await client_.nodes.list(status="connected")] == ["n-1", "n-2"]
+    asked = [(request.url.params["filter-status"], request.url.params.get("next_token")) for request in api.requests]
+    assert asked == [("connected", None), ("connected", "t")]
+
+
 def test_jobs_that_are_large_go_in_more_requests() -> None:
     large = {"Name": "x" * (3 * 1024 * 1024)}
     assert [len(part) for part in calls.portions([large] * 5)] == [2, 2, 1]

@@ -19,7 +19,7 @@ class AsyncNodes:
     async def list(self, *, labels: Sequence[str] | str = (), approval: str = "", status: str = "") -> tuple[Node, ...]:
         """Return the nodes: by label selectors, `approval` (approved, pending, rejected), `status` (connected, …)."""
         chosen = (labels,) if isinstance(labels, str) and labels else tuple(labels)
-        return (await self._client.send(calls.nodes(labels=chosen, approval=approval, status=status))).items
+        return await self._client.every(calls.nodes(labels=chosen, approval=approval, status=status))
 
     async def get(self, node: str) -> Node:
         """Return the node that an id or a beginning of one names. Raises NotFound or Conflict."""

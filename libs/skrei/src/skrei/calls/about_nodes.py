@@ -18,7 +18,10 @@ def nodes(
     limit: int = 0,
     next_token: str = "",
 ) -> Call[Page[Node]]:
-    """A page of nodes; `limit` 0 is all. `approval` and `status` are one of the API's words in lower case."""
+    """A page of nodes; `limit` 0 is as many as one answer holds.
+
+    `approval` and `status` are one of the API's words in lower case.
+    """
     query = {
         "labels": tuple(labels),
         "filter-approval": approval,

@@ -67,7 +67,7 @@ def of_node(ask: Ask, typed: str, call: Callable[[str], Call[T]]) -> T:
     try:
         return ask.send(call(typed))
     except NotFound:
-        named = {one.id for one in ask.send(calls.nodes()).items if one.labels.get("name") == typed}
+        named = {one.id for one in ask.every(calls.nodes()) if one.labels.get("name") == typed}
         if not named:
             raise
         return ask.send(call(_only(typed, named)))
