@@ -110,13 +110,16 @@ async def _tour(client: AsyncClient, example: Path, sites: Sites) -> None:
 
 
 async def _holders(client: AsyncClient) -> Sequence[Node]:
-    """Show who has which books, once all of them say so; return the nodes."""
-    async with asyncio.timeout(HELLO_SECONDS):
-        while True:
-            nodes = list(await client.nodes.list())
-            if sum(bool(node.data_sets) for node in nodes) == len(SITES):
-                break
-            await asyncio.sleep(LOOK_SECONDS)
+    """Show who has which books, once all of them say so; return the nodes. Raises Rejected when they do not."""
+    try:
+        async with asyncio.timeout(HELLO_SECONDS):
+            while True:
+                nodes = [node for node in await client.nodes.list() if node.data_sets]
+                if len(nodes) == len(SITES):
+                    break
+                await asyncio.sleep(LOOK_SECONDS)
+    except TimeoutError as error:
+        raise Rejected(f"Not every node had told of its books after {HELLO_SECONDS:g} s.") from error
     order = list(SITES)
     nodes.sort(key=lambda node: order.index(node.labels.get("name", "")))
     render.line("Each of them has books that the others do not have (skrei node list --show data):\n")

@@ -49,7 +49,7 @@ class Sites:
         writing = asyncio.create_task(asyncio.to_thread(self._write_books))
         try:
             for name in SITES:
-                (self.folder / name / "books").mkdir(parents=True)
+                (self.folder / name).mkdir()
                 (self.folder / name).chmod(0o711)
             ports = ("--port", "0", "--publisher-port", "0", "--nats-port", "0")
             await self._stack(first, *ports).start()
@@ -85,15 +85,18 @@ class Sites:
     def _write_books(self) -> None:
         texts = [path.read_text("utf-8") for path in sorted(self._texts.glob("*.txt"))]
         for number, (name, size) in enumerate(SITES.items()):
-            write_books(texts[number :: len(SITES)], self.folder / name / "books", size, seed=name)
+            half = self.folder / name / "half"
+            write_books(texts[number :: len(SITES)], half, size, seed=name)
+            half.rename(half.with_name("books"))  # whole: a node that looks too early must not count half of them
 
 
 def write_books(texts: Sequence[str], folder: Path, size_bytes: int, *, seed: str) -> None:
-    """Fill a folder with books of `size_bytes` in all, made of the sentences of `texts`: always the same ones."""
+    """Make a folder with books of `size_bytes` in all, made of the sentences of `texts`: always the same ones."""
     chance = random.Random(seed)
     sentences = [f"{one.strip()}." for text in texts for one in text.split(".") if one.strip()]
     pages = ["\n".join(chance.choices(sentences, k=_PAGE_SENTENCES)) + "\n\n" for _ in range(_PAGES)]
     left = size_bytes
+    folder.mkdir()
     for number in range(BOOKS):
         wanted = left // (BOOKS - number)
         text = "".join(chance.choices(pages, k=wanted // min(map(len, pages)) + 1)).encode()[:wanted]
