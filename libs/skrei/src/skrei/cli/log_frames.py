@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any
 
 from skrei.answers import CONNECT_SECONDS, LOG_FRAME_BYTES, log_line_of
 from skrei.credentials import headers_for
@@ -53,18 +53,17 @@ def _receiving(endpoint: str, url: str) -> Iterator[Callable[[], str | bytes]]:
     written while it reads what a server sends after its handshake. Without TLS the loop would only cost its import.
     """
     context = context_for(endpoint)
-    proxy: Literal[True] | None = None if is_loopback(endpoint) else True
+    options: dict[str, Any] = {
+        "max_size": LOG_FRAME_BYTES,
+        "proxy": None if is_loopback(endpoint) else True,
+        "open_timeout": CONNECT_SECONDS,
+        "close_timeout": CLOSE_SECONDS,
+        "additional_headers": headers_for(endpoint),
+    }
     if context is None:
         from websockets.sync.client import connect
 
-        with connect(
-            url,
-            max_size=LOG_FRAME_BYTES,
-            proxy=proxy,
-            open_timeout=CONNECT_SECONDS,
-            close_timeout=CLOSE_SECONDS,
-            additional_headers=headers_for(endpoint),
-        ) as socket:
+        with connect(url, **options) as socket:
             yield lambda: socket.recv(timeout=LOOK_SECONDS)
         return
 
@@ -73,15 +72,7 @@ def _receiving(endpoint: str, url: str) -> Iterator[Callable[[], str | bytes]]:
     from websockets.asyncio import client
 
     async def opened() -> client.ClientConnection:
-        return await client.connect(
-            url,
-            max_size=LOG_FRAME_BYTES,
-            proxy=proxy,
-            ssl=context,
-            open_timeout=CONNECT_SECONDS,
-            close_timeout=CLOSE_SECONDS,
-            additional_headers=headers_for(endpoint),
-        )
+        return await client.connect(url, ssl=context, **options)
 
     async def received(stream: client.ClientConnection) -> str | bytes:
         async with asyncio.timeout(LOOK_SECONDS):

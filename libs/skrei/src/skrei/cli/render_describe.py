@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from skrei.cli import render
 from skrei.cli.render_jobs import Repeats, executions, history, job_state, progress_states
-from skrei.cli.render_run import data_line
+from skrei.cli.render_run import data_line, in_place
 from skrei.cli.shape import PLAIN_TABLE
 from skrei.cli.texts import amount, indented, quantity, short, with_next_step
 
@@ -116,7 +116,7 @@ def _data(found: Sequence[Execution]) -> None:
             *((one.task,) if many else ()),
             str(one.partition),
             short(one.node_id),
-            ("at least " if read.at_least else "") + amount(read.local - read.cached),
+            in_place(read),
             f"{amount(read.cached)} in {read.hits} file{'s' if read.hits > 1 else ''}" if read.hits else "",
             amount(read.moved),
         )

@@ -96,10 +96,15 @@ def data_line(executions: Iterable[Execution]) -> str:
 
 
 def _data_line(read: DataRead) -> str:
-    parts = [f"read in place {'at least ' if read.at_least else ''}{amount(read.local - read.cached)}"]
+    parts = [f"read in place {in_place(read)}"]
     if read.hits:
         parts.append(f"from the nodes' caches {amount(read.cached)}")
     return " · ".join([*parts, f"moved {amount(read.moved)}"])
+
+
+def in_place(read: DataRead) -> str:
+    """Return how much lay where it was read, and had not been brought there before: `61 MB`, `at least 61 MB`."""
+    return f"{'at least ' if read.at_least else ''}{amount(read.local - read.cached)}"
 
 
 def failure(job: Job, executions: Iterable[Execution]) -> None:
