@@ -25,11 +25,15 @@ from benchmarks.upload import memory
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_plugin_api.outbound import Outbound, networks
+from skrei_plugin_api.pieces import Piece
 from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.storage import SourceSpec, StageLimits
 from skrei_plugin_s3 import transfer
+from skrei_plugin_s3.clients import Clients
+from skrei_plugin_s3.params import read
+from skrei_plugin_s3.settings import S3Settings
 from skrei_plugin_s3.storage import S3Storage
-from tests.support.s3_server import s3_server
+from tests.support.s3_server import S3Server, s3_server
 
 MB = 1_000_000
 SMALL_BYTES = 10_000
@@ -65,8 +69,8 @@ async def skrei(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
     async def stage(execution: str) -> None:
         pieces = await storage.pieces(wanted, LIMITS)
 
-        async def one(piece: object, into: Path) -> None:
-            await storage.bring(wanted, LIMITS, piece, into)  # type: ignore[arg-type]  # a Piece
+        async def one(piece: Piece, into: Path) -> None:
+            await storage.bring(wanted, LIMITS, piece, into)
 
         await trees.get(pieces, one, execution, lambda *_: None)
 
@@ -81,10 +85,6 @@ async def skrei(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
 
 async def plain(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
     """List, and fetch what was listed into files."""
-    from skrei_plugin_s3.clients import Clients
-    from skrei_plugin_s3.params import read
-    from skrei_plugin_s3.settings import S3Settings
-
     said, _ = read(wanted.params)
     clients = Clients(S3Settings(), Outbound(None, networks(("127.0.0.0/8",))))
     async with clients.open(said) as client:
@@ -145,10 +145,10 @@ def measure(megabytes: int, objects: int, aws: str) -> None:
     show(megabytes, objects, best)
 
 
-async def fill(server: "object", megabytes: int, objects: int) -> None:
-    await server.make_bucket("data")  # type: ignore[attr-defined]  # an S3Server
-    await server.put("data", {"warm": b"", "large": os.urandom(megabytes * MB)})  # type: ignore[attr-defined]
-    await server.put("data", {f"small/{n:06}": os.urandom(SMALL_BYTES) for n in range(objects)})  # type: ignore[attr-defined]
+async def fill(server: S3Server, megabytes: int, objects: int) -> None:
+    await server.make_bucket("data")
+    await server.put("data", {"warm": b"", "large": os.urandom(megabytes * MB)})
+    await server.put("data", {f"small/{n:06}": os.urandom(SMALL_BYTES) for n in range(objects)})
 
 
 def amount(what: str, seconds: float, megabytes: int, objects: int) -> str:
