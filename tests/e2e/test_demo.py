@@ -62,7 +62,7 @@ def left_behind(place: Path) -> list[str]:
 def nothing_is_left(place: Path) -> bool:
     deadline = time.monotonic() + STOP_SECONDS
     while left_behind(place) and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.1)  # other processes are awaited: there is nothing in this one to wait for
     return left_behind(place) == []
 
 
