@@ -25,11 +25,7 @@ def holders(view: ClusterView, job: JobRow) -> dict[str, int]:
     tasks = [task for task in job.tasks if task.split]
     if not tasks or job.targets:
         return {}
-    mask = view.feasibility.of(tasks[0].requirement).candidates.copy()
-    for task in tasks[1:]:
-        mask &= view.feasibility.of(task.requirement).candidates
-    found = sorted(view.matrix.ids[row] for row in mask.nonzero()[0].tolist())
-    return {node_id: partition for partition, node_id in enumerate(found)}
+    return {node_id: partition for partition, node_id in enumerate(view.feasibility.able(tasks))}
 
 
 def told(view: ClusterView, job: JobRow) -> str:

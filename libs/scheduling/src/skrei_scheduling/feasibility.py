@@ -6,7 +6,7 @@ per class of work and brought up to date by the rows that changed since.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,7 +20,7 @@ from skrei_scheduling import reasons
 from skrei_scheduling.labels import Mask, meeting_absent
 from skrei_scheduling.nodes import NodeMatrix, Said
 from skrei_scheduling.ranking import BYTES_POINTS, FAVOUR_POINTS, favour, hardened, is_soft
-from skrei_scheduling.rows import ANY_PUBLISHER, NodeRow, Requirement
+from skrei_scheduling.rows import ANY_PUBLISHER, NodeRow, Requirement, TaskPlan
 
 CLASSES_KEPT = 1024
 """Masks kept, least recently used first out: at 10,000 nodes one class costs about 100 KB."""
@@ -228,6 +228,13 @@ class Feasibility:
         if len(self._classes) > CLASSES_KEPT:
             self._classes.popitem(last=False)
         return fresh
+
+    def able(self, tasks: Sequence[TaskPlan]) -> list[str]:
+        """Return the nodes that could run each of these tasks, approved and connected, by id; busy ones too."""
+        mask = self.of(tasks[0].requirement).candidates.copy()
+        for task in tasks[1:]:
+            mask &= self.of(task.requirement).candidates
+        return sorted(self._matrix.ids[row] for row in mask.nonzero()[0].tolist())
 
     def could(self, requirement: Requirement) -> bool:
         """Whether some node can run the class some day: what `of(requirement).possible` says, for many more classes.

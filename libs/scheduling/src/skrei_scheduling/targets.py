@@ -37,21 +37,12 @@ class NodeWork:
         self.soonest = wait if self.soonest is None else min(self.soonest, wait)
 
 
-def matching(view: ClusterView, job: JobRow) -> list[str]:
-    """Return the nodes that could run every task of the job, approved and connected, by id; busy ones too."""
-    masks = [view.feasibility.of(task.requirement).candidates for task in job.tasks]
-    mask = masks[0].copy()
-    for other in masks[1:]:
-        mask &= other
-    return sorted(view.matrix.ids[row] for row in mask.nonzero()[0].tolist())
-
-
 def grown(view: ClusterView, job: JobRow) -> tuple[tuple[str, int], ...]:
     """Return the nodes that are the job's from now on, each with the next number; `ops` grows once."""
     if job.kind is Kind.OPS and job.targets:
         return ()
     first = max(job.targets.values(), default=-1) + 1
-    new = [node_id for node_id in matching(view, job) if node_id not in job.targets]
+    new = [node_id for node_id in view.feasibility.able(job.tasks) if node_id not in job.targets]
     return tuple((node_id, first + number) for number, node_id in enumerate(new))
 
 
