@@ -295,21 +295,26 @@ def compute(requirement: Requirement, matrix: NodeMatrix) -> ClassMask:
     possible = matrix.known[:rows].copy()
     for check in (*FOR_GOOD, HERE):
         possible &= check.passing(requirement, matrix)
+    return ClassMask(
+        requirement=requirement,
+        possible=possible,
+        candidates=possible & matrix.ready[:rows],
+        bonus=_earned(requirement, matrix),
+        needs=tuple((kind, amount) for kind, amount in enumerate(requirement.resources.vector()) if amount),
+        version=matrix.version,
+    )
+
+
+def _earned(requirement: Requirement, matrix: NodeMatrix) -> NDArray[np.int64] | None:
+    """Return the `bonus` of every node; None where there is none to be had."""
+    if requirement.local:
+        return np.fromiter((bonus(requirement, said) for said in matrix.said), dtype=np.int64, count=matrix.rows)
     earned: NDArray[np.int64] | None = None
     for constraint in requirement.constraints:
         if is_soft(constraint):
             points = FAVOUR_POINTS * meeting(hardened(constraint), matrix).astype(np.int64)
             earned = points if earned is None else earned + points
-    if requirement.local:
-        earned = np.fromiter((bonus(requirement, said) for said in matrix.said), dtype=np.int64, count=rows)
-    return ClassMask(
-        requirement=requirement,
-        possible=possible,
-        candidates=possible & matrix.ready[:rows],
-        bonus=earned,
-        needs=tuple((kind, amount) for kind, amount in enumerate(requirement.resources.vector()) if amount),
-        version=matrix.version,
-    )
+    return earned
 
 
 def accepts(requirement: Requirement, matrix: NodeMatrix, row: int) -> bool:
