@@ -12,8 +12,7 @@ from skrei_scheduling.retry import (
     by_own_doing,
     given_up,
 )
-from skrei_scheduling.rows import ExecutionRow, JobRow
-from skrei_scheduling.view import ClusterView
+from skrei_scheduling.rows import ExecutionRow
 
 
 def as_counted(kind: Kind, fact: ExecutionObserved) -> ExecutionObserved:
@@ -59,12 +58,7 @@ def in_doubt(builder: ChangesBuilder, row: ExecutionRow) -> bool:
     if job is None or job.kind is not Kind.SERVICE or draft is None or draft.state.is_terminal:
         return False
     ready = job.good_version == job.version and job.progress >= job.units
-    return not ready or rolls(builder.view, job) or builder.has_twin(row)
-
-
-def rolls(view: ClusterView, job: JobRow) -> bool:
-    """Whether something of an older version is still wanted to run."""
-    return any(row.live and not row.revoked and row.job_version != job.version for row in view.of_job(job.id))
+    return not ready or builder.view.rolls(job) or builder.has_twin(row)
 
 
 def ask_retry(builder: ChangesBuilder, row: ExecutionRow, *, kind: Kind, ran: float = 0.0) -> None:

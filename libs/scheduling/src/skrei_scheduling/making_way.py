@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence, Set
 
 import numpy as np
 
-from skrei_domain.lifecycle import Connection
 from skrei_scheduling import texts
 from skrei_scheduling.rollout import going_back
 from skrei_scheduling.rows import ExecutionRow, JobRow, Requirement, TaskPlan
@@ -22,9 +21,10 @@ def making_way(
 
     It makes way by its ports, where each node that could run the task lacks one of them, and nobody before the job in
     line waits for them; by its room too where it is not ready, so that nobody has anything of it, or where the job goes
-    back from a version. What is being stopped already is waited for.
+    back from a version. What is being stopped already is waited for, but not on a silent node: it may hold its room
+    for ever.
     """
-    if any(row.revoked and row.holds and _can_end(view, row) for row in view.of_job(job.id)):
+    if any(row.revoked and row.holds and view.hears(row.node_id) for row in view.of_job(job.id)):
         return None
     for task in waiting:
         need = task.requirement
@@ -50,12 +50,6 @@ def _others_wait_for(view: ClusterView, job: JobRow, node_id: str, ports: Set[in
         if first and turn(view.jobs[first]) < turn(job):
             return True
     return False
-
-
-def _can_end(view: ClusterView, row: ExecutionRow) -> bool:
-    """Whether somebody can be told to stop an execution now: one on a silent node may hold its room for ever."""
-    node = view.nodes.get(row.node_id)
-    return node is not None and node.connection is Connection.CONNECTED
 
 
 def _has_ports_somewhere(view: ClusterView, need: Requirement) -> bool:

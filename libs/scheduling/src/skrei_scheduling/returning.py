@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from skrei_domain.job_kinds import Kind
-from skrei_domain.lifecycle import Connection, ExecutionState
+from skrei_domain.lifecycle import ExecutionState
 from skrei_scheduling import texts
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, OnReturn, Unit
 from skrei_scheduling.view import ClusterView
@@ -49,8 +49,9 @@ def returning(
     if job.kind is not Kind.SERVICE and all(each.trigger not in _ASKS for each in evaluations):
         return found
     for rows in silent(current).values():
-        heard = sorted((row for row in rows if _heard(view, row)), key=lambda row: (not row.serves, row.attempt))
         others = [row for row in rows if row.state is not ExecutionState.UNKNOWN]
+        heard = [row for row in rows if row.state is ExecutionState.UNKNOWN and view.hears(row.node_id)]
+        heard.sort(key=lambda row: (not row.serves, row.attempt))
         if not heard:
             continue
         if not others:
@@ -70,8 +71,3 @@ def _of_a_service(job: JobRow, heard: list[ExecutionRow], others: list[Execution
     elif heard[0].serves:
         found.stop += [(row, texts.STOP_ORIGINAL_BACK) for row in others]
         found.swapped = True
-
-
-def _heard(view: ClusterView, row: ExecutionRow) -> bool:
-    node = view.nodes.get(row.node_id)
-    return row.state is ExecutionState.UNKNOWN and node is not None and node.connection is Connection.CONNECTED

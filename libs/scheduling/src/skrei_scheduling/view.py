@@ -12,7 +12,7 @@ from typing import Any
 
 from skrei_domain.evolving import replace
 from skrei_domain.job_kinds import Kind
-from skrei_domain.lifecycle import ExecutionState, JobState
+from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduling.changes import Changes, EvaluationNew, JobChange, Locked
 from skrei_scheduling.feasibility import Feasibility
 from skrei_scheduling.graph import Graph
@@ -110,16 +110,20 @@ class ClusterView:
 
         Worked out once for each job and kept: a job of 10,000 units is looked at each time that one of them ends.
         """
-        known = self.jobs.get(job.id)
-        ahead = known is not None and len(known.targets) < len(job.targets)  # of a plan that gives it its nodes
-        found = None if ahead else self._open.get(job.id)
+        kept = self._is_known(job)
+        found = self._open.get(job.id) if kept else None
         if found is None:
             found = {unit: None for unit in job.all_units() if not job.closed(unit) and not self._covered(job, unit)}
             if (graph := self.graph(job)) is not None:
                 found = {unit: None for unit in found if graph.ready(unit)}
-            if known is not None and not ahead:
+            if kept:
                 self._open[job.id] = found
         return found
+
+    def _is_known(self, job: JobRow) -> bool:
+        """Whether a job is as the view has it, and not of a plan in the making that gives it its nodes."""
+        known = self.jobs.get(job.id)
+        return known is not None and len(known.targets) >= len(job.targets)
 
     def _covered(self, job: JobRow, unit: Unit) -> bool:
         return any(covers(row, job) for row in self.of_unit(job.id, unit))
@@ -128,14 +132,23 @@ class ClusterView:
         """Return the order of the job's tasks, and how far they are; None for a job without an order."""
         if not job.ordered:
             return None
-        known = self.jobs.get(job.id)
-        ahead = known is not None and len(known.targets) < len(job.targets)
-        found = None if ahead else self._graphs.get(job.id)
+        kept = self._is_known(job)
+        found = self._graphs.get(job.id) if kept else None
         if found is None:
             found = Graph(job.tasks, job.won)
-            if known is not None and not ahead:
+            if kept:
                 self._graphs[job.id] = found
         return found
+
+    def rolls(self, job: JobRow) -> bool:
+        """Whether something of a service's older version is still wanted: it may make way, one at a time."""
+        rows = self.of_job(job.id) if job.kind is Kind.SERVICE else ()
+        return any(row.live and not row.revoked and row.job_version != job.version for row in rows)
+
+    def hears(self, node_id: str) -> bool:
+        """Whether a node is there, and connected: what is told to it arrives, and what runs there is heard of."""
+        node = self.nodes.get(node_id)
+        return node is not None and node.connection is Connection.CONNECTED
 
     def backoff(self, job_id: str) -> Mapping[Unit, str]:
         """Return the units that wait for an evaluation (its id) before they are placed again."""
@@ -226,7 +239,7 @@ class ClusterView:
             self._drop_if_done(job_id)
         woken = self.waiting.woken(self.matrix, touched, picky=self._picky) if touched and self.waiting else []
         woken += self._woken_by_services()
-        woken += [job_id for job_id in freed if job_id in self.waiting and self._rolls(self.jobs[job_id])]
+        woken += [job_id for job_id in freed if job_id in self.waiting and self.rolls(self.jobs[job_id])]
         if self._line_moved:
             self._line_moved = False
             woken += self.sweep()
@@ -235,12 +248,7 @@ class ClusterView:
     def _in_their_own_way(self) -> list[str]:
         """Return services, each the first of its class, that wait while their older version runs: it may make way."""
         heads = dict.fromkeys(job_id for _, job_id in self.waiting.firsts(HEADS_A_SWEEP))
-        return [job_id for job_id in heads if self._rolls(self.jobs[job_id])]
-
-    def _rolls(self, job: JobRow) -> bool:
-        """Whether something of a service's older version is still wanted: it may make way, one at a time."""
-        rows = self.of_job(job.id) if job.kind is Kind.SERVICE else ()
-        return any(row.live and not row.revoked and row.job_version != job.version for row in rows)
+        return [job_id for job_id in heads if self.rolls(self.jobs[job_id])]
 
     def _woken_by_services(self) -> list[str]:
         """Return the waiting jobs that reach now what they use, as many as there is room for."""

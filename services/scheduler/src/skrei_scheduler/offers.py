@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from skrei_domain.lifecycle import Connection, Want
+from skrei_domain.lifecycle import Want
 from skrei_scheduler.lead import Lead
 from skrei_scheduler.work import Commit, Outgoing, SendCommands, SendConfirm
 from skrei_scheduling.membership import unanswered_into
@@ -93,5 +93,4 @@ class Offers:
         """Return an execution whose node is there."""
         view = self._lead.view
         row = view.executions.get(execution_id)
-        node = view.nodes.get(row.node_id) if row else None
-        return row if node is not None and node.connection is Connection.CONNECTED else None
+        return row if row is not None and view.hears(row.node_id) else None
