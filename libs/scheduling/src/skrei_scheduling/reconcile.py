@@ -90,30 +90,29 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
     if job.state.is_terminal:
         return Difference(stop=tuple((row, _WHY_STOPPED[job.state]) for row in live))
     evaluations = tuple(evaluations)
-    outdated = [row for row in live if row.job_version != job.version]
+    older = [row for row in live if row.job_version != job.version]
     current = [row for row in live if row.job_version == job.version]
-    updated = tuple((row, texts.STOP_JOB_UPDATED) for row in outdated)
+    updated = tuple((row, texts.STOP_JOB_UPDATED) for row in older)
     told = tuple(each for each in evaluations if each.about(job))
     failure = _timed_out(job, now) or _failed(told)
     if failure is not None:
-        return Difference(stop=(*updated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
+        return _fails(failure, updated, current)
     if job.kind.per_node:
         return _per_node(view, job, updated, evaluations, now)
     if job.kind is Kind.SERVICE:
-        return _service(view, job, live, evaluations, now)
+        return _service(view, job, current, evaluations, now, older=older)
     if job.split and not job.targets:  # nothing of it begins before it is known how many parts there are
         return Difference(stop=updated)
     if (gone := data.gone(view, job)) is not None:
         text = texts.HOLDER_GONE.format(node=short(gone[0]), partition=gone[1])
         failure = Failure(text, text, details={texts.IS_ERROR: "true", texts.REASON: text})
-        return Difference(stop=(*updated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
+        return _fails(failure, updated, current)
     back = returning(view, job, current, told)
     current = back.left(current)
     missing, beyond, wait = _missing(view, job, current, evaluations, now)
     missing = _at_holders(job, missing) if job.split else missing
     if any(each.attempt > MAX_ATTEMPTS for each in missing):
-        failure = _worn_out(told)
-        return Difference(stop=(*updated, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
+        return _fails(_worn_out(told), updated, current)
     return Difference(
         stop=updated,
         again=tuple(back.again),
@@ -125,20 +124,25 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
     )
 
 
+def _fails(failure: Failure, stop: tuple[tuple[ExecutionRow, str], ...], current: list[ExecutionRow]) -> Difference:
+    """A job that fails: beside what is stopped anyway, all of its current version is."""
+    return Difference(stop=(*stop, *((row, texts.STOP_JOB_FAILED) for row in current)), failure=failure)
+
+
 def _service(
     view: ClusterView,
     job: JobRow,
-    live: list[ExecutionRow],
+    current: list[ExecutionRow],
     evaluations: tuple[Evaluation, ...],
     now: datetime,
+    *,
+    older: list[ExecutionRow],
 ) -> Difference:
-    """Compare what a service wants with what is live of it, of all its versions."""
-    current = [row for row in live if row.job_version == job.version]
-    older = [row for row in live if row.job_version != job.version]
+    """Compare what a service wants with what is live of it, of its current version and of older ones."""
     kept = rollout.kept(job, older, {row.unit for row in current})
     theirs = {row.id for row in kept}
     outdated = [row for row in older if row.id not in theirs]
-    current += (replace(row, job_version=job.version) for row in kept)
+    current = [*current, *(replace(row, job_version=job.version) for row in kept)]
     back = returning(view, job, current, evaluations)
     current = back.left(current)
     found = rollout.standing(view, job, current, now)
