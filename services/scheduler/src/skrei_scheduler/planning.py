@@ -93,9 +93,6 @@ class Planning:
     def _plan(self, wall: datetime) -> Commit:
         lead = self._lead
         chosen = self._choose()
-        for evaluation in chosen:
-            if evaluation.job is not None:
-                lead.view.upsert_job(evaluation.job)
         seed = next(self._seeds)
         plan = schedule(lead.view, chosen, wall, seed, lead.ids, keep=lead.keep, hold_after=self._hold_after)
         ids = frozenset(evaluation.id for evaluation in chosen if evaluation.id)
