@@ -36,6 +36,22 @@ async def test_many_share_few_connections_and_nobody_waits_for_ever(postgres_url
         assert pool.get_size() == size
 
 
+async def test_a_pool_closes_once_what_is_in_use_is_back(postgres_url: str) -> None:
+    async with open_pool(postgres_url, size=2) as pool, open_pool(postgres_url, size=1) as other:
+        async with asyncio.timeout(SECONDS), other.acquire() as holder:
+            await holder.execute("SELECT pg_advisory_lock(7)")
+            await asyncio.gather(pool.execute("SELECT 1"), pool.execute("SELECT 1"))
+            asking = asyncio.create_task(pool.execute("SELECT pg_advisory_lock(7)"))
+            async with pool.acquire() as connection:
+                await connection.execute("SELECT 1")
+                closing = asyncio.create_task(pool.close())
+                await connection.execute("SELECT 1")
+                assert not closing.done()
+            await holder.execute("SELECT pg_advisory_unlock(7)")
+            await asyncio.gather(asking, closing)
+        assert pool.get_size() == 0
+
+
 async def test_who_waits_too_long_is_told_so(postgres_url: str) -> None:
     async with open_pool(postgres_url, size=1) as pool:
         async with pool.acquire():

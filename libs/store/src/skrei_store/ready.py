@@ -45,9 +45,9 @@ class ReadyPool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg tells no types
 
     async def close(self) -> None:
         """Close all connections, once those in use are back."""
-        at_hand, self._at_hand = self._at_hand, []
-        for connection in at_hand:
-            await super().release(connection)
+        self._asking += 1  # for all of them, and for good: none that comes back now stays at hand
+        while self._at_hand:
+            await super().release(self._at_hand.pop())
         await super().close()
 
     async def take(self) -> Connection:
