@@ -7,12 +7,10 @@ does wait for, its end, at once and with all that had gathered.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 from skrei_domain.feed import Change, messages
-from skrei_kit.bus import Bus, BusUnavailable
-from skrei_kit.observability import get_logger
-
-log = get_logger()
+from skrei_kit.bus import Bus, offer
 
 GATHER_SECONDS = 0.02
 """How long a change waits for company: no eye sees it, and a small job is through in less."""
@@ -41,14 +39,7 @@ class FeedPost:
     @classmethod
     def on(cls, bus: Bus, source: str, *, eager: bool = False) -> "FeedPost":
         """Tell over a bus; what it does not take is not kept."""
-
-        async def publish(subject: str, payload: bytes) -> None:
-            try:
-                await bus.publish(subject, payload)
-            except BusUnavailable as error:
-                log.debug("not_sent", subject=subject, error=error.message)
-
-        return cls(publish, source, eager=eager)
+        return cls(partial(offer, bus), source, eager=eager)
 
     def add(self, changes: Iterable[Change], *, at_once: bool = False) -> None:
         """Have these told: soon, or as soon as the loop gets there. Never waits."""

@@ -7,7 +7,7 @@ from skrei_domain import ids, subjects
 from skrei_domain.envelope import wrap
 from skrei_domain.feed import JOB, Change
 from skrei_domain.messages import EvaluationHint, HintedEvaluation
-from skrei_kit.bus import Bus, BusUnavailable
+from skrei_kit.bus import Bus, offer
 from skrei_kit.feed_post import FeedPost
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api.group_commit import GroupCommit
@@ -165,15 +165,7 @@ class Submissions:
         self._feed.add(told, at_once=ended)
 
     def _send(self, hint: EvaluationHint, id_: str) -> None:
-        self._later(subjects.HINT_EVALUATION, wrap(hint, type_=hint.type, source=SOURCE, id_=id_))
-
-    def _later(self, subject: str, payload: bytes) -> None:
-        task = asyncio.create_task(self._publish(subject, payload))
+        payload = wrap(hint, type_=hint.type, source=SOURCE, id_=id_)
+        task = asyncio.create_task(offer(self._bus, subjects.HINT_EVALUATION, payload))
         self._hints.add(task)  # a task that nobody holds may be collected before it has run
         task.add_done_callback(self._hints.discard)
-
-    async def _publish(self, subject: str, payload: bytes) -> None:
-        try:
-            await self._bus.publish(subject, payload)
-        except BusUnavailable as error:
-            log.debug("not_sent", subject=subject, reason=error.message)

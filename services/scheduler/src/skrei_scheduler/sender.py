@@ -20,7 +20,7 @@ from skrei_domain.messages import (
     RunOrder,
 )
 from skrei_kit import topology
-from skrei_kit.bus import Bus, BusUnavailable
+from skrei_kit.bus import Bus, BusUnavailable, offer
 from skrei_kit.observability import get_logger
 from skrei_kit.tokens import TokenSigner, UploadGrant
 from skrei_scheduler.core import Core
@@ -160,10 +160,5 @@ class Sender:
             self._consumers.add(node_id)
 
     async def _publish(self, subject: str, message: BaseModel, type_: str) -> None:
-        await self._put(subject, envelope.wrap(message, type_=type_, source=SOURCE, id_=uuid.uuid4().hex))
-
-    async def _put(self, subject: str, payload: bytes) -> None:
-        try:
-            await self._bus.publish(subject, payload)
-        except BusUnavailable as error:
-            log.debug("not_sent", subject=subject, error=error.message)
+        payload = envelope.wrap(message, type_=type_, source=SOURCE, id_=uuid.uuid4().hex)
+        await offer(self._bus, subject, payload)

@@ -3,8 +3,8 @@
 from skrei_kit.imports import without
 
 with without("aiohttp"):  # for WebSockets alone: `connection` brings it when an address asks for one
-    from skrei_kit.bus.connection import Bus, BusUnavailable, Message, MessageTooLarge
+    from skrei_kit.bus.connection import Bus, BusUnavailable, Message, MessageTooLarge, offer
     from skrei_kit.bus.pull import PullReader
     from skrei_kit.bus.stream import Arrival, StreamReader
 
-__all__ = ["Arrival", "Bus", "BusUnavailable", "Message", "MessageTooLarge", "PullReader", "StreamReader"]
+__all__ = ["Arrival", "Bus", "BusUnavailable", "Message", "MessageTooLarge", "PullReader", "StreamReader", "offer"]

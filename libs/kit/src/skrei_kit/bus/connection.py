@@ -294,6 +294,14 @@ def _bring_websockets() -> None:
         setattr(transport, name, import_module(name))
 
 
+async def offer(bus: Bus, subject: str, payload: bytes) -> None:
+    """Send what nobody waits for: what the bus does not take now is not kept."""
+    try:
+        await bus.publish(subject, payload)
+    except BusUnavailable as error:
+        log.debug("not_sent", subject=subject, error=error.message)
+
+
 def _too_large(subject: str, payload: bytes) -> MessageTooLarge:
     log.error("message_too_large", subject=subject, bytes=len(payload))
     return MessageTooLarge(f"a message of {len(payload)} bytes on {subject} is too large to send")
