@@ -49,17 +49,11 @@ class Submissions:
 
     async def run(self) -> None:
         """Commit what comes, until cancelled."""
-        telling = asyncio.create_task(self._feed.run(), name="feed")
-        storing = asyncio.create_task(self._group.run(), name="group commit")
         try:
-            await asyncio.wait({telling, storing}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (telling, storing):
-                if task.done():
-                    task.result()  # raises what ended it; neither should have ended at all
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(self._group.run(), name="group commit")
+                loops.create_task(self._feed.run(), name="feed")
         finally:
-            for task in (storing, telling):
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
             await asyncio.gather(*self._hints, return_exceptions=True)
 
     async def submit(
