@@ -129,9 +129,7 @@ class Frame:
             else:
                 await problems.answer(error, request_id, pretty=pretty)(scope, receive, answer)
 
-    async def _websocket(
-        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str], extra: Extra
-    ) -> None:
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send, headers: Told, extra: Extra) -> None:
         try:
             refusal = self._refusal(scope, headers)
         except HttpProblem as problem:
