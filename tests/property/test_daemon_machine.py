@@ -3,14 +3,11 @@
 At the end each node that matches runs exactly one of the version that is wanted, and no other node runs any.
 """
 
-from dataclasses import replace
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from skrei_domain.lifecycle import Connection, ExecutionState
-from skrei_scheduling.membership import lose, revive
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow
 from tests.support.builders import a_fact, a_job, a_node, a_requirement
 from tests.unit.scheduling.test_kinds import EU, Cluster
@@ -63,21 +60,9 @@ class Daemon(RuleBasedStateMachine):
     @rule(name=NODE, forgot=st.booleans())
     def is_back(self, name: str, forgot: bool) -> None:
         """It says hello: with what it has, or with an empty journal."""
-        node = self.cluster.view.nodes.get(name)
-        if node is None or node.connection is Connection.CONNECTED:
-            return
-        rows = list(self.cluster.view.of_node(name))
-        jobs = sorted({row.job_id for row in rows})
-        ledger, view, ids = self.cluster.ledger, self.cluster.view, self.cluster.ids
-        if forgot:
-            gone = [row.id for row in rows]
-            self.cluster.apply(ledger.commit(jobs, (), lambda locked: lose(view, gone, "gone", locked, ids)))
-        back = replace(node, connection=Connection.CONNECTED, disconnected_since=None)
-        if forgot:
-            back = replace(back, incarnation=node.incarnation + 1)
-        listed = {} if forgot else {row.id: (row.observed, row.seen_revision) for row in rows}
-        self.cluster.apply(ledger.commit(jobs, (), lambda locked: revive(view, back, listed, locked, ids)))
-        self.look()
+        if name in self.cluster.view.nodes and not self.is_there(name):
+            self.cluster.comes_back(name, forgot=forgot)
+            self.look()
 
     def is_there(self, name: str) -> bool:
         node = self.cluster.view.nodes.get(name)

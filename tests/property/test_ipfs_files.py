@@ -85,7 +85,7 @@ def test_what_an_earlier_try_left_is_used_as_far_as_it_is_right(
 @given(st.sampled_from([RAW, DAG_PB]), st.binary(min_size=32, max_size=32))
 def test_a_name_is_read_as_it_is_written(codec: int, digest: bytes) -> None:
     cid = Cid(codec, SHA2_256, digest)
-    assert parse(str(cid)) == parse(str(cid).upper().replace("B", "B", 1)) == cid
+    assert parse(str(cid)) == parse(str(cid).upper()) == cid
 
 
 @given(st.text(max_size=80) | st.from_regex(r"[bBfFzkKuQ][A-Za-z0-9]{0,70}", fullmatch=True))

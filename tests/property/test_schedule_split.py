@@ -1,12 +1,9 @@
 """Jobs split by who holds their data: each part on its holder alone, as many as there are, whatever comes and goes."""
 
-from dataclasses import replace
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
-from skrei_scheduling.changes import Changes
 from skrei_scheduling.rows import NodeRow
 from tests.support.builders import a_job, a_node, a_requirement, a_task_plan
 from tests.support.task_life import Life
@@ -23,10 +20,6 @@ def a_machine(number: int, *, holds: bool, connected: bool) -> NodeRow:
 MACHINES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=6).map(
     lambda some: [a_machine(number, holds=holds, connected=connected) for number, (holds, connected) in enumerate(some)]
 )
-
-
-def put(life: Life, node: NodeRow) -> None:
-    life._apply(life.record.commit([], [], lambda _: Changes(nodes=(node,))))
 
 
 @settings(deadline=None, max_examples=100)
@@ -53,13 +46,13 @@ def test_each_part_runs_on_its_holder_alone_and_the_job_ends_once_all_have(
         if data.draw(st.integers(0, 3)) == 0:  # nodes come, go, get data and lose it
             node = data.draw(st.sampled_from(sorted(life.record.nodes)))
             number = int(node.removeprefix("n-"))
-            put(life, a_machine(number, holds=data.draw(st.booleans()), connected=data.draw(st.booleans())))
+            life.put(a_machine(number, holds=data.draw(st.booleans()), connected=data.draw(st.booleans())))
         if live := life.live():
             chosen = data.draw(st.lists(st.sampled_from(live), min_size=1, max_size=3, unique=True))
             life.end(chosen, [data.draw(OUTCOMES) for _ in chosen])
         else:
             for node in list(life.record.nodes.values()):  # in the end all are there, with their data
-                put(life, replace(a_machine(int(node.id[2:]), holds=True, connected=True)))
+                life.put(a_machine(int(node.id[2:]), holds=True, connected=True))
             life.later(61)
     job = life.record.jobs["j-1"]
     rows = [row for row in life.record.executions.values() if row.job_id == job.id]

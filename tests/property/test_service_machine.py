@@ -13,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduling import texts
-from skrei_scheduling.membership import revive
 from skrei_scheduling.rows import ExecutionRow, JobRow, Offline, OnReturn, Update
 from tests.support.builders import a_fact, a_job, a_node, a_requirement, a_task_plan
 from tests.unit.scheduling.test_kinds import Cluster
@@ -141,19 +140,9 @@ class Service(RuleBasedStateMachine):
 
     @rule(node=NODES)
     def a_node_is_back(self, node: str) -> None:
-        if self.is_there(node):
-            return
-        back = replace(self.cluster.view.nodes[node], connection=Connection.CONNECTED, disconnected_since=None)
-        rows = list(self.cluster.view.of_node(node))
-        listed = {row.id: (row.observed, row.seen_revision) for row in rows}
-        self.cluster.apply(
-            self.cluster.ledger.commit(
-                sorted({row.job_id for row in rows}),
-                (),
-                lambda locked: revive(self.cluster.view, back, listed, locked, self.cluster.ids),
-            )
-        )
-        self.plan(*self.worth_a_look())
+        if not self.is_there(node):
+            self.cluster.comes_back(node)
+            self.plan(*self.worth_a_look())
 
     def is_there(self, node: str) -> bool:
         return self.cluster.view.nodes[node].connection is Connection.CONNECTED

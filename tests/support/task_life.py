@@ -38,6 +38,10 @@ class Life:
         self.view = self.record.view()
         self.woken = list(self.view.jobs)
 
+    def put(self, node: NodeRow) -> None:
+        """A node says hello, or says something new of itself."""
+        self.apply(self.record.commit([], [], lambda _: Changes(nodes=(node,))))
+
     def later(self, seconds: float) -> None:
         self.record.at += timedelta(seconds=seconds)
 
@@ -46,7 +50,7 @@ class Life:
         wakes = [Evaluation("", job_id, "room") for job_id in dict.fromkeys(self.woken) if job_id in self.view.jobs]
         self.woken = []
         plan = schedule(self.view, [*self.record.due(), *wakes], self.record.now, 0, self.ids)
-        return self._apply(self.record.commit(plan.jobs, plan.evaluations, plan.decide))
+        return self.apply(self.record.commit(plan.jobs, plan.evaluations, plan.decide))
 
     def live(self, task: str = "") -> list[str]:
         """Executions that have not ended, of one task or all."""
@@ -63,9 +67,9 @@ class Life:
         jobs = sorted({row.job_id for row in rows})
         changes = self.record.commit(jobs, [], lambda locked: settle(self.view, facts, locked, self.ids))
         self.freed += sum(new.trigger == "task-free" for new in changes.evaluations_new)
-        return self._apply(changes)
+        return self.apply(changes)
 
-    def _apply(self, changes: Changes) -> Changes:
+    def apply(self, changes: Changes) -> Changes:
         self.woken += self.view.apply(changes)
         for job in self.view.jobs.values():
             if not job.state.is_terminal:

@@ -38,11 +38,6 @@ def told(life: Life) -> str:
     return life.record.messages["j-1"]
 
 
-def put(life: Life, node: NodeRow) -> None:
-    """A node says hello, or says something new of itself."""
-    life._apply(life.record.commit([], [], lambda _: Changes(nodes=(node,))))
-
-
 def test_it_goes_to_a_node_that_has_it_however_full_that_is() -> None:
     life = Life([a_job(count=5, requirement=BOOKS)], [a_node("n-1"), a_node("n-2", cpu="1", data=["books", "logs"])])
     life.plan()
@@ -55,7 +50,7 @@ def test_what_is_only_to_be_read_is_not_handed_out_to_who_writes() -> None:
     life.plan()
     assert state(life) is JobState.QUEUED
     assert "lets data set books be read, not written" in told(life)
-    put(life, a_node("n-1", data=["books:rw"]))
+    life.put(a_node("n-1", data=["books:rw"]))
     life.plan()
     assert nodes_of(life) == {0: "n-1"}
 
@@ -95,7 +90,7 @@ def test_who_waits_for_data_is_woken_by_the_node_that_gets_it() -> None:
     life = Life([a_job(requirement=BOOKS)], [a_node("n-1"), a_node("n-2")])
     life.plan()
     assert state(life) is JobState.QUEUED
-    put(life, a_node("n-2", data=["books"]))
+    life.put(a_node("n-2", data=["books"]))
     life.plan()
     assert nodes_of(life) == {0: "n-2"}
 
@@ -104,7 +99,7 @@ def test_an_ops_job_runs_on_every_holder_and_waits_while_there_is_none() -> None
     life = Life([a_job(type="ops", requirement=BOOKS)], [a_node("n-1"), a_node("n-2")])
     life.plan()
     assert state(life) is JobState.QUEUED
-    put(life, a_node("n-2", data=["books"]))
+    life.put(a_node("n-2", data=["books"]))
     life.plan()
     assert nodes_of(life) == {0: "n-2"}
 
@@ -139,7 +134,7 @@ def test_nothing_of_a_job_begins_before_its_parts_are_known() -> None:
     assert (nodes_of(life), state(life)) == ({}, JobState.QUEUED)
     assert told(life).startswith("Task count: waiting for data that no node has: books.")
     life.take_over()
-    put(life, a_node("n-2", data=["books"]))
+    life.put(a_node("n-2", data=["books"]))
     life.plan()
     assert (nodes_of(life, "count"), len(nodes_of(life, "side"))) == ({0: "n-2"}, 1)
 
@@ -147,7 +142,7 @@ def test_nothing_of_a_job_begins_before_its_parts_are_known() -> None:
 def test_a_later_holder_is_no_part_of_the_version_and_of_the_next() -> None:
     life = Life([a_job(tasks=[SPLIT])], [a_node("n-1", data=["books"])])
     life.plan()
-    put(life, a_node("n-2", data=["books"]))
+    life.put(a_node("n-2", data=["books"]))
     life.plan()
     assert nodes_of(life) == {0: "n-1"}
     life.end(life.live())
@@ -172,12 +167,12 @@ def test_a_part_waits_for_its_own_node_and_runs_on_no_other() -> None:
     life = Life([a_job(tasks=[SPLIT])], [a_node("n-1", data=["books"]), a_node("n-2", cpu="2", data=["books"])])
     life.plan()
     first = next(row.id for row in life.record.executions.values() if row.node_id == "n-2")
-    put(life, a_node("n-2"))  # it has lost it
+    life.put(a_node("n-2"))  # it has lost it
     life.end([first], [S.REFUSED])
     life.later(60)
     life.plan()
     assert [row.node_id for row in life.record.executions.values()].count("n-2") == 1
-    put(life, a_node("n-2", data=["books"]))
+    life.put(a_node("n-2", data=["books"]))
     life.plan()
     assert [row.node_id for row in life.record.executions.values()].count("n-2") == 2
 
@@ -189,9 +184,9 @@ def test_a_part_whose_node_is_no_member_any_more_fails_the_job_with_what_to_do(h
     mine = next(row.id for row in life.record.executions.values() if row.node_id == "n-2")
     if how == "gone":
         del life.record.nodes["n-2"]
-        life._apply(life.record.commit([], [], lambda _: Changes(nodes_gone=("n-2",))))
+        life.apply(life.record.commit([], [], lambda _: Changes(nodes_gone=("n-2",))))
     else:
-        put(life, a_node("n-2", data=["books"], membership=Membership.REJECTED))
+        life.put(a_node("n-2", data=["books"], membership=Membership.REJECTED))
     life.end([mine], [S.REFUSED])
     life.later(60)
     life.plan()

@@ -10,7 +10,7 @@ from skrei_domain.messages import ExecutionObserved, Step
 from skrei_domain.restarts import restart_seconds
 from skrei_scheduling import texts
 from skrei_scheduling.changes import Changes
-from skrei_scheduling.membership import lose, silence
+from skrei_scheduling.membership import lose, revive, silence
 from skrei_scheduling.rows import Evaluation, JobRow, NodeRow, Offline
 from skrei_scheduling.schedule import schedule
 from skrei_scheduling.settle import jobs_of, settle
@@ -59,6 +59,18 @@ class Cluster:
     def silent(self, node_id: str) -> None:
         jobs = jobs_of(self.view, [row.id for row in self.view.of_node(node_id)])
         self.apply(self.ledger.commit(jobs, (), lambda locked: silence(self.view, [node_id], locked, self.ids)))
+
+    def comes_back(self, node_id: str, *, forgot: bool = False) -> None:
+        """A silent node says hello, and lists what it has: nothing where its journal is another one."""
+        node = replace(self.view.nodes[node_id], connection=Connection.CONNECTED, disconnected_since=None)
+        rows = list(self.view.of_node(node_id))
+        jobs = sorted({row.job_id for row in rows})
+        listed = {row.id: (row.observed, row.seen_revision) for row in rows}
+        if forgot:
+            gone, listed = list(listed), {}
+            node = replace(node, incarnation=node.incarnation + 1)
+            self.apply(self.ledger.commit(jobs, (), lambda locked: lose(self.view, gone, "gone", locked, self.ids)))
+        self.apply(self.ledger.commit(jobs, (), lambda locked: revive(self.view, node, listed, locked, self.ids)))
 
     def joins(self, node: NodeRow) -> None:
         self.apply(self.ledger.commit((), (), lambda _: Changes(nodes=(node,))))

@@ -7,7 +7,6 @@ import pytest
 
 from skrei_domain.lifecycle import Connection, ExecutionState
 from skrei_scheduling import texts
-from skrei_scheduling.membership import revive
 from skrei_scheduling.rows import ExecutionRow, Offline, OnReturn
 from tests.support.builders import a_fact, a_node, a_requirement
 from tests.unit.scheduling.test_rollout import a_service
@@ -29,11 +28,7 @@ class Away(On):
 
     def returns(self, node_id: str) -> None:
         """It says hello, and lists what runs there."""
-        node = replace(self.view.nodes[node_id], connection=Connection.CONNECTED, disconnected_since=None)
-        rows = list(self.view.of_node(node_id))
-        listed = {row.id: (row.observed, row.seen_revision) for row in rows}
-        jobs = sorted({row.job_id for row in rows})
-        self.apply(self.ledger.commit(jobs, (), lambda locked: revive(self.view, node, listed, locked, self.ids)))
+        self.comes_back(node_id)
         self.plan()
 
     def stopped(self) -> None:
