@@ -31,20 +31,21 @@ def making_way(
         ports = bool(need.ports) and not _has_ports_somewhere(view, need)
         any_room = ports or going_back(job)
         for row in sorted(old, key=lambda row: (row.is_ready, row.task != task.name, row.job_version, row.id)):
+            if (row.is_ready and not any_room) or not _would_do(view, need, row):
+                continue
             held = {port.port for port in row.ports} & set(need.ports)
-            if row.is_ready and _others_wait_for(view, job, row.node_id, held):
+            if row.is_ready and held and _others_wait_for(view, job, row.node_id, held):
                 continue  # it would be theirs
-            if (any_room or not row.is_ready) and _would_do(view, need, row):
-                named = "port " + ", ".join(map(str, sorted(held))) if held else "room"
-                return row, texts.STOP_MADE_WAY.format(what=named)
+            named = "port " + ", ".join(map(str, sorted(held))) if held else "room"
+            return row, texts.STOP_MADE_WAY.format(what=named)
     return None
 
 
 def _others_wait_for(view: ClusterView, job: JobRow, node_id: str, ports: Set[int]) -> bool:
     """Whether somebody who waits for these ports, and could have them on that node, is before the job in line."""
-    node = view.matrix.row_of.get(node_id)
+    node = view.matrix.row_of[node_id]
     for need in view.waiting.classes():
-        if ports.isdisjoint(need.ports) or node is None or not view.feasibility.of(need).candidates[node]:
+        if ports.isdisjoint(need.ports) or not view.feasibility.of(need).candidates[node]:
             continue
         first = next((each for each in view.waiting.line(need) if each != job.id), "")
         if first and turn(view.jobs[first]) < turn(job):
