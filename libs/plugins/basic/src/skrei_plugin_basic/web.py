@@ -1,8 +1,6 @@
 """A client of web servers that brings files: every connection judged, every transfer resumable, every wait limited."""
 
 import asyncio
-import ipaddress
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,22 +10,18 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from skrei_domain.errors import Unavailable
 from skrei_plugin_api.aside import to_its_end
-from skrei_plugin_api.outbound import Forbidden, Found, Outbound, internet
+from skrei_plugin_api.judged_http import FAILURES, TLS_FAILURES, JudgedResolver, cause, judge, timeout, unsafe
+from skrei_plugin_api.outbound import Forbidden, Outbound
 from skrei_plugin_api.pieces import DATA, Piece
 from skrei_plugin_api.storage import StageFailed, StageLimits, StageProblem
 from skrei_plugin_basic.url import identity, shown, too_large
 
 T = TypeVar("T")
 
-CONNECT_SECONDS = 10.0
-"""How long a server may take to accept a connection."""
-SILENCE_SECONDS = 60.0
-"""How long it may stay silent between two pieces; a whole transfer has no limit but the execution's own."""
 PAUSES_SECONDS = (0.2, 1.0, 1.0)
 """Before each further try; the last one again for all that follow."""
 MOST_REDIRECTS = 10
@@ -60,36 +54,6 @@ class Head:
     url: str
     headers: Mapping[str, str]
     size: int | None
-
-
-class _Judged(AbstractResolver):
-    """Looks a name up once, and answers only with what may be connected to."""
-
-    def __init__(self, rules: Outbound) -> None:
-        self._rules = rules
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        del family
-        loop = asyncio.get_running_loop()
-        found = internet(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        return [_result(host, one) for one in self._rules.choose(host, found)]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-def _result(host: str, found: Found) -> ResolveResult:
-    family, _, protocol, _, address = found
-    return ResolveResult(
-        hostname=host,
-        host=str(address[0]),
-        port=int(address[1]),
-        family=family,
-        proto=protocol,
-        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-    )
 
 
 class Web:
@@ -175,16 +139,10 @@ class Web:
                     target = _joined(target, location)
             except Forbidden as error:
                 raise _denied(str(target), error) from error
-            except aiohttp.ClientConnectorCertificateError as error:
-                raise StageFailed(
-                    StageProblem.INVALID,
-                    f"{shown(str(target))} shows a certificate that nobody here trusts: {error.certificate_error}",
-                    hint="name it by the name in its certificate, or let the node trust who signed it (SSL_CERT_FILE)",
-                ) from error
-            except aiohttp.ClientConnectorSSLError as error:
-                raise StageFailed(StageProblem.INVALID, f"{shown(str(target))} speaks no TLS: {error}") from error
-            except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:  # not what the disk refuses
-                raise _Cut(_cause(error)) from error
+            except TLS_FAILURES as error:
+                raise unsafe(error, shown(str(target)), "SSL_CERT_FILE") from error
+            except FAILURES as error:
+                raise _Cut(cause(error)) from error
         raise StageFailed(StageProblem.INVALID, f"{shown(url)} redirects more than {MOST_REDIRECTS} times")
 
     def _judge(self, url: URL) -> None:
@@ -194,17 +152,14 @@ class Web:
                 StageProblem.DENIED, f"it leads to {shown(str(url))[:200]}, which is no address of the web"
             )
         try:
-            self._rules.check(url.host, url.port or 0)
-            if _is_address(url.host):  # no resolver is asked
-                self._rules.choose(url.host, [_found(url.host, url.port or 0)])
+            judge(self._rules, url.host, url.port or 0)
         except Forbidden as error:
             raise _denied(str(url), error) from error
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
-            connector = aiohttp.TCPConnector(resolver=_Judged(self._rules), use_dns_cache=False, limit=0)
-            self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False)
+            connector = aiohttp.TCPConnector(resolver=JudgedResolver(self._rules), use_dns_cache=False, limit=0)
+            self._session = aiohttp.ClientSession(timeout=timeout(), connector=connector, auto_decompress=False)
         return self._session
 
 
@@ -312,27 +267,5 @@ def _joined(base: URL, location: str) -> URL:
         raise StageFailed(StageProblem.INVALID, f"{shown(str(base))} redirects to {location[:200]!r}") from error
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-def _found(host: str, port: int) -> Found:
-    if ":" in host:
-        return (socket.AF_INET6, socket.SOCK_STREAM, 0, "", (host, port, 0, 0))
-    return (socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port))
-
-
 def _denied(url: str, error: Forbidden) -> StageFailed:
     return StageFailed(StageProblem.DENIED, f"{shown(url)} may not be fetched: {error}")
-
-
-def _cause(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return f"the server said nothing for {SILENCE_SECONDS:g} s"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "the connection was cut"
-    return str(error) or type(error).__name__
