@@ -1,9 +1,15 @@
 """What a server answers, and what the execution says of it."""
 
-import pytest
+import asyncio
 
-from skrei_plugin_api.storage import StageProblem
+import pytest
+from aiohttp import web
+
+from skrei_plugin_api.storage import StageFailed, StageProblem
+from skrei_plugin_api.testing import eventually
 from skrei_plugin_s3.failures import Asked, code_in, passes, refused, region_in
+from skrei_plugin_s3.wire import Wire, check
+from tests.support.web import serving
 
 ONE = Asked("s3://data/a", "http://h:9000", "data", "us-east-1")
 ALL = Asked("s3://data", "S3", "data", "us-east-1", listing=True)
@@ -72,3 +78,26 @@ def test_what_may_be_over_soon_is_tried_again(status: int, code: str) -> None:
 )
 def test_the_code_of_an_answer_is_found(body: bytes, code: str, region: str) -> None:
     assert (code_in(body), region_in(body)) == (code, region)
+
+
+async def test_an_error_is_told_whatever_pieces_it_comes_in() -> None:
+    begun = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=404)
+        await response.prepare(request)
+        await response.write(b"<Error><Code>NoSuch")
+        await begun.wait()
+        await response.write(b"Bucket</Code></Error>")
+        return response
+
+    app = web.Application()
+    app.router.add_get("/data/a", answer)
+    wire = Wire(None)
+    async with serving(app) as url, wire.request("GET", f"{url}/data/a", {}) as response:
+        checked = asyncio.ensure_future(check(response, ONE))
+        await eventually(lambda: response.content.total_bytes > 0)
+        begun.set()
+        with pytest.raises(StageFailed, match="there is no bucket data at http://h:9000"):
+            await checked
+    await wire.close()

@@ -11,10 +11,10 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
-from skrei_compute_agent import answers
 from skrei_compute_agent.input_cache import InputDenied
 from skrei_domain.errors import SkreiError, Unavailable
 from skrei_domain.task_results import ResultPage
+from skrei_plugin_api import answers
 
 CONNECT_SECONDS = 5.0
 """How long the API may take to accept a connection."""

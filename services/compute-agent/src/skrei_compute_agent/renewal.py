@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from skrei_compute_agent import answers
 from skrei_domain.errors import Conflict, SkreiError, Unavailable
 from skrei_kit import nats_auth
 from skrei_kit.nats_auth import User
 from skrei_kit.observability import get_logger
 from skrei_kit.secret_files import write_secret
+from skrei_plugin_api import answers
 
 log = get_logger()
 

@@ -15,10 +15,10 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
-from skrei_compute_agent import answers
 from skrei_compute_agent.file_range import FileRange
 from skrei_domain.errors import SkreiError
 from skrei_domain.uploads import Parcel, UploadAnswer, UploadPlan, UploadRequest
+from skrei_plugin_api import answers
 
 T = TypeVar("T")
 

@@ -5,6 +5,7 @@ import asyncio
 import aiohttp
 
 from skrei_domain.errors import Unavailable
+from skrei_plugin_api import answers
 from skrei_plugin_api.storage import StageFailed, StageProblem
 from skrei_plugin_ipfs.cid import Cid
 from skrei_plugin_ipfs.endpoint import Endpoint
@@ -91,12 +92,10 @@ class Daemon:
 
 async def _body(response: aiohttp.ClientResponse, cid: Cid) -> bytes:
     """Return what comes. Raises StageFailed for more than any block has."""
-    said = bytearray()
-    async for piece in response.content.iter_any():
-        said += piece
-        if len(said) > BLOCK_BYTES:
-            raise StageFailed(StageProblem.TOO_LARGE, f"the block {cid} has more than {BLOCK_BYTES:,} bytes")
-    return bytes(said)
+    said = await answers.body(response, BLOCK_BYTES + 1)
+    if len(said) > BLOCK_BYTES:
+        raise StageFailed(StageProblem.TOO_LARGE, f"the block {cid} has more than {BLOCK_BYTES:,} bytes")
+    return said
 
 
 def _refusal(status: int, body: bytes, cid: Cid, base: str) -> StageFailed | IpfsAway:

@@ -26,6 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
 from botocore.utils import parse_timestamp
 
+from skrei_plugin_api import answers
 from skrei_plugin_api.outbound import Outbound
 from skrei_plugin_api.storage import StageFailed, StageProblem
 from skrei_plugin_s3.failures import AMAZON, REDIRECTS, Asked, Cut, elsewhere, passes, refused
@@ -184,12 +185,10 @@ class Client:
 
 async def _whole(response: aiohttp.ClientResponse, where: str) -> bytes:
     """Return all of an answer that the library reads. Raises StageFailed for one without end."""
-    data = bytearray()
-    async for some in response.content.iter_any():
-        data += some
-        if len(data) > ANSWER_BYTES:
-            raise StageFailed(StageProblem.INVALID, f"{where} answers with more than a listing can have")
-    return bytes(data)
+    data = await answers.body(response, ANSWER_BYTES + 1)
+    if len(data) > ANSWER_BYTES:
+        raise StageFailed(StageProblem.INVALID, f"{where} answers with more than a listing can have")
+    return data
 
 
 class _Body:

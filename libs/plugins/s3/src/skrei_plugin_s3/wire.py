@@ -8,6 +8,7 @@ from http import HTTPStatus
 import aiohttp
 from yarl import URL
 
+from skrei_plugin_api import answers
 from skrei_plugin_api.judged_http import FAILURES, TLS_FAILURES, JudgedResolver, cause, judge, timeout, unsafe
 from skrei_plugin_api.outbound import Forbidden, Outbound
 from skrei_plugin_api.storage import StageFailed, StageProblem
@@ -84,7 +85,7 @@ async def check(response: aiohttp.ClientResponse, asked: Asked) -> None:
     """Raise what an answer means that is none: Cut where another try may help, StageFailed where it will not."""
     if response.status < HTTPStatus.MULTIPLE_CHOICES:
         return
-    body = await response.content.read(ERROR_BYTES)
+    body = await answers.body(response, ERROR_BYTES)
     code = code_in(body)
     if passes(response.status, code):
         raise Cut(f"the server answers {response.status} {code}".rstrip())

@@ -1,6 +1,6 @@
-"""What others answer over HTTP, read up to a limit.
+"""What others answer over HTTP to an aiohttp client, read up to a limit.
 
-Imports nothing of aiohttp: a node does without its 8 MB for long.
+Imports nothing of that: a node does without its 8 MB for long.
 """
 
 from typing import TYPE_CHECKING
