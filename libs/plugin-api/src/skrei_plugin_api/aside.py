@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -70,6 +70,20 @@ async def over(running: "asyncio.Future[Any]") -> None:
         running.exception()
     if cancelled is not None:
         raise cancelled
+
+
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return what all of these come to, side by side, in their order.
+
+    The first that fails ends the others, as a cancellation does; that is passed on when all are over.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def apart(ask: Callable[[], Awaitable[T]], *, name: str = "apart") -> T:

@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 from skrei_compute_agent.cached_files import name_of
 from skrei_compute_agent.input_cache import InputCache
 from skrei_domain.subjects import token
-from skrei_plugin_api.aside import to_its_end
+from skrei_plugin_api.aside import to_its_end, together
 from skrei_plugin_api.pieces import Bring, Piece
 from skrei_plugin_api.storage import StageFailed, StageProblem
 
@@ -147,14 +147,7 @@ class InputTrees:
                 held.append(name)
                 counted(piece.size if piece.size is not None else path.stat().st_size, brought)
 
-        workers = [asyncio.create_task(work()) for _ in range(min(PARALLEL_PIECES, len(layout.named)))]
-        try:
-            for done in asyncio.as_completed(workers):
-                await done
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        await together(work() for _ in range(min(PARALLEL_PIECES, len(layout.named))))
 
     def _check_room(self, layout: _Layout) -> None:
         """Raise NoRoom for what the disk cannot hold, before any of it is brought."""

@@ -1,10 +1,10 @@
 """What lies below a name: the files of a directory, however many blocks it is spread over."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
+from skrei_plugin_api.aside import together
 from skrei_plugin_ipfs.cid import RAW, Cid
 from skrei_plugin_ipfs.unixfs import Kind, Link, Malformed, Node, read
 
@@ -42,7 +42,6 @@ class _Walk:
     def __init__(self, blocks: Blocks, most_files: int) -> None:
         self._blocks = blocks
         self._most_files = most_files
-        self._gate = asyncio.Semaphore(AT_ONCE)
         self._nodes = 0
         self.files: list[Entry] = []
 
@@ -50,8 +49,7 @@ class _Walk:
         self._nodes += 1
         if self._nodes > MOST_NODES:
             raise Malformed(f"more than {MOST_NODES:,} blocks say what is in it")
-        async with self._gate:
-            return read(cid, await self._blocks(cid))
+        return read(cid, await self._blocks(cid))
 
     async def below(self, path: str, cid: Cid, node: Node, depth: int = 0) -> None:
         """Note the files below a node."""
@@ -76,7 +74,7 @@ class _Walk:
             else:
                 rest.append((name, entry.cid))
         for some in _batches(rest):
-            nodes = await _together(self.node(cid) for _, cid in some)
+            nodes = await together(self.node(cid) for _, cid in some)
             for (name, cid), node in zip(some, nodes, strict=True):
                 await self.below(name, cid, node, depth + 1)
 
@@ -94,7 +92,7 @@ class _Walk:
             else:
                 shards.append(link.cid)
         for some in _batches(shards):
-            for shard in await _together(self.node(cid) for cid in some):
+            for shard in await together(self.node(cid) for cid in some):
                 if shard.kind is not Kind.SHARD:
                     raise Malformed(f"{shard.kind.value} is where a part of a large directory should be")
                 found += await self.entries(shard, depth + 1)
@@ -131,13 +129,3 @@ async def files(blocks: Blocks, root: Cid, path: Sequence[str], most_files: int)
 
 def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
     return (items[first : first + AT_ONCE] for first in range(0, len(items), AT_ONCE))
-
-
-async def _together(nodes: Iterable[Coroutine[Any, Any, Node]]) -> list[Node]:
-    tasks = [asyncio.ensure_future(node) for node in nodes]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

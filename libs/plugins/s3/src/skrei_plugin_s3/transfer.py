@@ -15,7 +15,7 @@ from typing import Protocol
 
 import aiohttp
 
-from skrei_plugin_api.aside import to_its_end
+from skrei_plugin_api.aside import to_its_end, together
 from skrei_plugin_api.pieces import DATA
 from skrei_plugin_api.storage import StageFailed, StageProblem
 from skrei_plugin_s3.again import again
@@ -87,14 +87,9 @@ class Transfer:
         file = await to_its_end(partial(_open, self._data, self._came.size))
         missing = list(self._came.missing())
         waiting = iter(missing)
-        workers = [asyncio.create_task(self._work(waiting, file)) for _ in missing[:PARTS_AT_ONCE]]
         try:
-            for done in asyncio.as_completed(workers):
-                await done
+            await together(self._work(waiting, file) for _ in missing[:PARTS_AT_ONCE])
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
             await to_its_end(partial(_end, file, self._note, self._came.parts))
 
     async def _work(self, waiting: Iterator[int], file: int) -> None:
