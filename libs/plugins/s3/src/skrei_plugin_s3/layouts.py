@@ -22,6 +22,8 @@ _PART = re.compile(
 )
 _ZONE = re.compile(r"[-Z]07(?::?00){0,2}")
 _FRACTION = re.compile(r"[.,][09]+")
+_LOOSE = ".9"
+"""Read after seconds where the layout says nothing of a fraction: one may be there, of any length."""
 
 
 class _Differs(Exception):
@@ -61,7 +63,7 @@ def same(layout: str, text: str) -> str | None:
         for part, literal in _parts(layout):
             rest = _skip(part, rest) if literal else _read(part, rest, moment)
             if not literal and part in ("5", "05") and not expects_fraction:
-                rest = _loose_fraction(rest, moment)
+                rest = _fraction(_LOOSE, rest, moment)
         if rest:
             return None
         _settle(moment)
@@ -178,15 +180,6 @@ def _fraction(part: str, rest: str, moment: _Moment) -> str:
         if part[1] == "9":
             return rest
         raise _Differs
-    moment.nanos = int(digits[1][:9].ljust(9, "0"))
-    return rest[digits.end() :]
-
-
-def _loose_fraction(rest: str, moment: _Moment) -> str:
-    """Take a fraction off that the layout says nothing of: it may follow any seconds."""
-    digits = re.match(r"[.,]([0-9]+)", rest)
-    if digits is None:
-        return rest
     moment.nanos = int(digits[1][:9].ljust(9, "0"))
     return rest[digits.end() :]
 
