@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
+from urllib.parse import SplitResult, urlsplit
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -89,6 +90,18 @@ class Outbound:
 def internet(found: Iterable[tuple[object, ...]]) -> list[Found]:
     """Return those answers of `getaddrinfo` that are addresses of IPv4 or IPv6."""
     return [one for one in found if one[0] in (socket.AF_INET, socket.AF_INET6)]  # type: ignore[misc]  # its own words
+
+
+def web_parts(address: object) -> SplitResult | None:
+    """Return the parts of an address of a web server, None for what is no such address."""
+    if not isinstance(address, str) or any(each <= " " or each == "\x7f" for each in address):
+        return None
+    try:
+        parts = urlsplit(address)
+        right = parts.scheme.lower() in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if right else None
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from skrei_domain.job_reading import FieldProblem, show
-from skrei_plugin_api.outbound import Outbound, networks
+from skrei_plugin_api.outbound import Outbound, networks, web_parts
 from skrei_plugin_api.pieces import NAME_BYTES, Piece, PieceStorage
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
@@ -50,7 +50,7 @@ class UrlStorage(PieceStorage):
     def validate(self, params: Params) -> list[FieldProblem]:
         """Name an address that is none of the web, and a checksum that nothing can have."""
         problems = []
-        if not _is_web(url := param(params, "URL")):
+        if web_parts(url := param(params, "URL")) is None:
             problems.append(FieldProblem("URL", show(url), "an address that begins with http:// or https://"))
         checksum = param(params, "Checksum")
         if not (checksum is None or (isinstance(checksum, str) and _CHECKSUM.fullmatch(checksum))):
@@ -127,16 +127,6 @@ def shown(url: str) -> str:
     return parts._replace(
         netloc=parts.netloc.rpartition("@")[2], query="…" if parts.query else "", fragment=""
     ).geturl()
-
-
-def _is_web(url: object) -> bool:
-    if not isinstance(url, str) or any(each <= " " or each == "\x7f" for each in url):
-        return False
-    try:
-        parts = urlsplit(url)
-        return parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 def _retries(source: SourceSpec) -> int:

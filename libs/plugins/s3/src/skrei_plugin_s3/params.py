@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from skrei_domain.job_reading import FieldProblem, Keys, printable, show
+from skrei_plugin_api.outbound import web_parts
 from skrei_plugin_api.plugin import Params
 from skrei_plugin_s3.layouts import is_layout
 from skrei_plugin_s3.partition import By, Partition, compiled
@@ -203,7 +204,7 @@ class _Reader:
         value = given.get("Endpoint", "")
         if value == "":
             return ""
-        parts = _split(value)
+        parts = web_parts(value)
         if parts is None or parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             hidden = parts is not None and "@" in parts.netloc
             told = "…" if hidden else value  # what may be a password is not repeated
@@ -221,14 +222,3 @@ class _Reader:
             pass
         self.wrong("ChecksumSHA256", value, "a SHA-256 digest in base64, as S3 says it")
         return ""
-
-
-def _split(endpoint: object) -> SplitResult | None:
-    if not isinstance(endpoint, str) or any(each <= " " or each == "\x7f" for each in endpoint):
-        return None
-    try:
-        parts = urlsplit(endpoint)
-        right = parts.scheme.lower() in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        return None
-    return parts if right else None
