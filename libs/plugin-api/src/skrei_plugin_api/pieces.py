@@ -5,6 +5,7 @@ for a piece once, whoever wants it, keeps it until its room is wanted for others
 of links, which all who ask for the same list share.
 """
 
+import os
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,14 @@ class PieceStorage(Storage):
         pieces = await self.pieces(source, limits)
         check_pieces(pieces, limits, source.target)
         return Mount(await blobs.gather(pieces, partial(self.bring, source, limits)), source.target)
+
+
+def write_at(file: int, data: bytes, first: int) -> None:
+    """Write all of `data` to an open file, from byte `first` on. Blocks."""
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(file, rest, first)
+        rest, first = rest[written:], first + written
 
 
 def check_pieces(pieces: Sequence[Piece], limits: StageLimits, target: str) -> None:

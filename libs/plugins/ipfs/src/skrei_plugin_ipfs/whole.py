@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from skrei_plugin_api.aside import to_its_end
+from skrei_plugin_api.pieces import write_at
 from skrei_plugin_ipfs.cid import RAW, Cid
 from skrei_plugin_ipfs.tree import AT_ONCE, DEEPEST, Blocks
 from skrei_plugin_ipfs.unixfs import Kind, Malformed, read
@@ -58,7 +59,7 @@ class _Assembly:
         if part.depth > DEEPEST:
             raise Malformed(f"it is more than {DEEPEST} nodes deep")
         if node.data:
-            await to_its_end(partial(_write, self._file, node.data, part.first))
+            await to_its_end(partial(write_at, self._file, node.data, part.first))
         first = part.first + len(node.data)
         parts = []
         for link in node.links:
@@ -102,10 +103,3 @@ async def write(blocks: Blocks, root: Cid, path: Path, most_bytes: int) -> None:
         await to_its_end(partial(os.ftruncate, file, size))
     finally:
         os.close(file)
-
-
-def _write(file: int, data: bytes, first: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view, first)
-        view, first = view[written:], first + written

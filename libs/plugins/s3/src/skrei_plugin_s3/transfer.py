@@ -16,7 +16,7 @@ from typing import Protocol
 import aiohttp
 
 from skrei_plugin_api.aside import to_its_end, together
-from skrei_plugin_api.pieces import DATA
+from skrei_plugin_api.pieces import DATA, write_at
 from skrei_plugin_api.storage import StageFailed, StageProblem
 from skrei_plugin_s3.again import again
 from skrei_plugin_s3.failures import Asked, Cut, changed
@@ -181,10 +181,7 @@ def _end(file: int, note: Path, parts: Mapping[int, int]) -> None:
 
 
 def _write(file: int, held: list[bytes], at: int) -> None:
-    rest = memoryview(b"".join(held))
-    while rest:
-        written = os.pwrite(file, rest, at)
-        rest, at = rest[written:], at + written
+    write_at(file, b"".join(held), at)
 
 
 def _add_note(path: Path, parts: Mapping[int, int]) -> None:
