@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from skrei_domain.paths import Access, Entry, parse_entry, pattern
 
@@ -31,8 +32,13 @@ def resolved(glob: str) -> str:
     return _escaped(os.path.realpath(plain or "/")).rstrip("/") + slash + rest + glob[found.start() :]
 
 
+def usable(path: Path, *, write: bool = False) -> bool:
+    """Whether the node's user may read a path, a folder with what lies in it; with `write`, also change it. Blocks."""
+    return os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0) | (os.W_OK if write else 0))
+
+
 def _escaped(path: str) -> str:
     return re.sub(r"([*?\[\]{}\\])", r"\\\1", path)
 
 
-__all__ = ["SETTING", "Access", "Entry", "access", "parse_entry", "pattern", "resolved", "root"]
+__all__ = ["SETTING", "Access", "Entry", "access", "parse_entry", "pattern", "resolved", "root", "usable"]

@@ -11,6 +11,7 @@ from skrei_plugin_api.engine import InPlace, Mount
 from skrei_plugin_api.measure import measure
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
+from skrei_plugin_basic.allow import usable
 from skrei_plugin_basic.data_sets import DataSets
 
 
@@ -73,7 +74,7 @@ class DataStorage(Storage):
             )
         inside = str(param(source.params, "Path") or "")
         path = _inside(each, inside)
-        if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0) | (os.W_OK if writes else 0)):
+        if not usable(path, write=writes):
             doing = "write" if writes else "read"
             raise StageFailed(
                 StageProblem.DENIED,

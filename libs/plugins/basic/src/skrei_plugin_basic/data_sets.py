@@ -16,6 +16,7 @@ from skrei_domain.data_sets import MAX_DATA_SETS, Declared, parse_declared
 from skrei_domain.node import DataSet
 from skrei_plugin_api.engine import InPlace
 from skrei_plugin_api.measure import measure
+from skrei_plugin_basic.allow import usable
 
 AT_ONCE_SECONDS = 0.05
 """How long a set is counted when it is first seen, so that small ones are known with their size at once."""
@@ -128,8 +129,8 @@ def _away(each: Declared) -> str:
         return f"{each.path} is not there"
     if not (path.is_dir() or path.is_file()):
         return f"{each.path} is neither a file nor a folder"
-    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+    if not usable(path):
         return f"the node's user cannot read {each.path}"
-    if each.read_write and not os.access(path, os.W_OK):
+    if each.read_write and not usable(path, write=True):
         return f"the node's user cannot write {each.path}"
     return ""

@@ -10,7 +10,7 @@ from skrei_plugin_api.engine import Mount
 from skrei_plugin_api.measure import measure
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
-from skrei_plugin_basic.allow import SETTING, Access, access, parse_entry, root
+from skrei_plugin_basic.allow import SETTING, Access, access, parse_entry, root, usable
 
 CREATE_AS = ("dir", "file", "noCreate")
 
@@ -82,7 +82,7 @@ class LocalStorage(Storage):
             _create(path, create_as)
         if not (path.is_dir() or path.is_file()):
             raise StageFailed(StageProblem.INVALID, f"{asked} is neither a file nor a directory", path=asked)
-        if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0) | (os.W_OK if writes else 0)):
+        if not usable(path, write=writes):
             raise StageFailed(
                 StageProblem.DENIED,
                 f"{asked} may be had, but the node's user cannot {'write' if writes else 'read'} it",
