@@ -2,11 +2,13 @@
 
 import string
 from collections import Counter
+from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skrei_plugin_s3 import layouts
 from skrei_plugin_s3.layouts import is_layout, same
 from skrei_plugin_s3.partition import By, Partition, fnv1a, share
 
@@ -84,10 +86,8 @@ def test_an_object_is_dealt_out_by_what_the_rule_takes_of_its_key(
 
 
 @given(st.dates(), st.sampled_from(["2006-01-02", "20060102", "Jan 2, 2006", "2006/002", "Mon _2 Jan 2006"]))
-def test_dates_are_read_as_they_are_said(day: object, layout: str) -> None:
-    from skrei_plugin_s3 import layouts
-
-    text = layouts._said(layout, layouts._Moment(day.year, day.month, day.day))  # type: ignore[attr-defined]  # a date
+def test_dates_are_read_as_they_are_said(day: date, layout: str) -> None:
+    text = layouts._said(layout, layouts._Moment(day.year, day.month, day.day))
     assert same(layout, text) == text
     assert is_layout(layout)
 
