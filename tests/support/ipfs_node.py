@@ -111,7 +111,7 @@ def _until_it_answers(url: str, daemon: "subprocess.Popen[bytes]", log: Path) ->
         except OSError:
             if daemon.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the node did not start: {log.read_text()}") from None
-        time.sleep(0.05)
+        time.sleep(0.05)  # another process is awaited: there is nothing in this one to wait for
 
 
 @pytest.fixture(scope="module")

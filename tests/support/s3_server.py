@@ -150,7 +150,7 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]", folder: Path) -> No
         except OSError as error:
             if process.poll() is not None or time.monotonic() > ends:
                 raise AssertionError(f"versitygw does not start: {(folder / 'log').read_text()[-2000:]}") from error
-            time.sleep(0.02)
+            time.sleep(0.02)  # another process is awaited: there is nothing in this one to wait for
 
 
 @dataclass
