@@ -9,24 +9,28 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from scripts.environment import ROOT, one_at_a_time
+
 MODULE, VERSION = "github.com/bacalhau-project/bacalhau", "v1.9.3"
 FOLDER = ROOT / ".cache/bacalhau"
 COMMAND = FOLDER / VERSION / "bacalhau"
 OURS = {"GOFLAGS": "-mod=mod -buildvcs=false", "GOWORK": "off", "CGO_ENABLED": "0"}
+STEP_SECONDS = 3600  # four minutes on two idle cores; a compiler may have to be fetched
 
 
 def build() -> None:
-    """Build the command, unless it is there. Raises CalledProcessError, OSError where there is no go."""
+    """Build the command, unless it is there. Raises SubprocessError, OSError where there is no go.
+
+    `go install`, as `scripts.tools` has it, is not enough: the command embeds files that the module does not have.
+    """
     if COMMAND.exists():
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
     environment = os.environ | OURS
     found = subprocess.run(
         ["go", "mod", "download", "-json", f"{MODULE}@{VERSION}"],
-        cwd=FOLDER, env=environment, check=True, stdout=subprocess.PIPE,
+        cwd=FOLDER, env=environment, check=True, stdout=subprocess.PIPE, timeout=STEP_SECONDS,
     )  # fmt: skip
     source = FOLDER / "source"
     shutil.rmtree(source, ignore_errors=True)
@@ -39,8 +43,9 @@ def build() -> None:
     made = FOLDER / "bacalhau"
     flags = f"-s -w -X {MODULE}/pkg/version.GITVERSION={VERSION}"
     subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags", flags, "-o", made, "."], cwd=source, env=environment, check=True
-    )
+        ["go", "build", "-trimpath", "-ldflags", flags, "-o", made, "."],
+        cwd=source, env=environment, check=True, timeout=STEP_SECONDS,
+    )  # fmt: skip
     COMMAND.parent.mkdir(exist_ok=True)
     made.replace(COMMAND)
     shutil.rmtree(source)
@@ -48,7 +53,8 @@ def build() -> None:
 
 if __name__ == "__main__":
     try:
-        build()
-    except (OSError, subprocess.CalledProcessError) as error:
+        with one_at_a_time(ROOT / ".cache"):
+            build()
+    except (OSError, subprocess.SubprocessError) as error:
         sys.exit(f"Bacalhau's command line could not be built: {error}\nIt wants Go and its module proxy.")
     print(COMMAND)
