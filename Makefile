@@ -62,5 +62,5 @@ setup:  ## Only set up what the demo needs
 setup-dev:  ## Only set up what the tests need
 	@$(SETUP) dev
 
-tools:  ## Build the servers of others that some tests want (a Go compiler, a minute)
+tools:  ## Build the servers of others that some tests want (Go and npm, some minutes)
 	@$(PYTHON) -m scripts.tools
