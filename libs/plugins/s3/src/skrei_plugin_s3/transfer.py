@@ -84,7 +84,7 @@ class Transfer:
             await again(self._whole, self._asked.what)
             return
         self._came.parts = await asyncio.to_thread(_read_note, self._note, self._data, self._came)
-        file = await to_its_end(partial(_open, self._data, self._came.size))
+        file = _open(self._data, self._came.size)  # at once: nothing may come between this and its end
         missing = list(self._came.missing())
         waiting = iter(missing)
         try:
