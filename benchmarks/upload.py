@@ -28,9 +28,9 @@ from skrei_domain.uploads import Parcel
 from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import TokenSigner, TokenVerifier, UploadGrant
 from skrei_plugin_api.plugin import PluginContext
+from skrei_plugin_api.upload_staging import StagingLimits
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
-from skrei_publisher.staging import StagingLimits
 from skrei_publisher.store_publisher import SWITCH_SECONDS, StorePublisher
 from skrei_publisher.uploads import UploadDoor
 
@@ -50,7 +50,7 @@ async def serve(folder: Path) -> None:
     """Serve both: the door, and a handler that only writes. Says its port, and ends with stdin."""
     sys.setswitchinterval(SWITCH_SECONDS)  # as the service does
     publisher = StorePublisher(PluginContext(folder / "store"), LIMITS)
-    publisher.open_store()
+    await publisher.start()
     private, public = new_key()
     keeper = SignedDoor(TokenVerifier(public))
     uploads = UploadDoor({"store": publisher}, keeper, TokenSigner(private))

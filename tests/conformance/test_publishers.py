@@ -15,7 +15,7 @@ class TestStore(PublisherContract):
     @pytest.fixture
     async def publisher(self, tmp_path: Path) -> AsyncIterator[Publisher]:
         store = publishers().load("Store")(PluginContext(tmp_path / "store"))
-        store.open_store()  # type: ignore[attr-defined]
+        await store.start()
         yield store
         await store.close()
 

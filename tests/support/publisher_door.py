@@ -13,10 +13,11 @@ from aiohttp import web
 from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import Receipt, TokenSigner, TokenVerifier, UploadGrant
 from skrei_plugin_api.plugin import PluginContext
+from skrei_plugin_api.staged import DEFAULTS
+from skrei_plugin_api.upload_staging import StagingLimits
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
-from skrei_publisher.staging import StagingLimits
-from skrei_publisher.store_publisher import DEFAULTS, StorePublisher
+from skrei_publisher.store_publisher import StorePublisher
 from skrei_publisher.uploads import UploadDoor
 
 
@@ -45,7 +46,7 @@ class Door:
     async def start(self) -> None:
         """Open, on the port of the last time."""
         self.publisher = StorePublisher(PluginContext(self.root), self.limits)
-        self.publisher.open_store()
+        await self.publisher.start()
         keeper = SignedDoor(TokenVerifier(self.keys[1]))
         uploads = UploadDoor({"store": self.publisher}, keeper, TokenSigner(self.receipt_keys[0]))
         app = build(self.publisher.store, _Nothing(), keeper, healthy=lambda: True, uploads=uploads)

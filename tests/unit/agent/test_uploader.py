@@ -13,10 +13,10 @@ from skrei_compute_agent import uploader as module
 from skrei_compute_agent.upload_attempt import PARALLEL_PARTS, PublishFailed, ResultDamaged, ResultTooLarge
 from skrei_compute_agent.uploader import Uploader
 from skrei_domain.uploads import Parcel
+from skrei_plugin_api import staged
+from skrei_plugin_api.staged import DEFAULTS
 from skrei_plugin_api.testing import eventually
-from skrei_publisher import store_publisher
-from skrei_publisher.store_publisher import DEFAULTS
-from skrei_publisher.upload_folder import PART_BYTES
+from skrei_plugin_api.upload_folder import PART_BYTES
 from tests.support.publisher_door import Door, Proxy, a_door
 
 PARTS = 6
@@ -128,7 +128,7 @@ async def test_another_process_goes_on_with_what_this_one_began(door: Door, resu
 async def test_a_plan_that_does_not_hold_all_parts_is_followed_by_the_next(
     door: Door, result: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_publisher, "PLAN_PARTS", 2)
+    monkeypatch.setattr(staged, "PLAN_PARTS", 2)
     await upload(door.url, door, result)
     assert door.parts() == PARTS
     assert door.answered.count(("POST", "/uploads/e-1")) == PARTS / 2

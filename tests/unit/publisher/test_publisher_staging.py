@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skrei_plugin_api.publisher import DigestDiffers, StagedGone, StoreFull, TooManyUploads
+from skrei_plugin_api import upload_staging as module
+from skrei_plugin_api.publisher import DigestDiffers, StoreFull, TooManyUploads
+from skrei_plugin_api.shares import Share
 from skrei_plugin_api.testing import parcel
-from skrei_publisher import staging as module
-from skrei_publisher.shares import Share
-from skrei_publisher.staging import Staging, StagingLimits
+from skrei_plugin_api.upload_folder import PART_BYTES, PIECES_AT_ONCE, begin_upload
+from skrei_plugin_api.upload_staging import Staging, StagingLimits
 from skrei_publisher.store import ResultStore
-from skrei_publisher.upload_folder import PART_BYTES, PIECES_AT_ONCE, begin_upload
 
 LIMITS = StagingLimits(100 * PART_BYTES, 2, open_seconds=100.0, staged_seconds=1000.0, node_share_percent=100)
 CONTENT = bytes(range(256)) * (PART_BYTES // 256) + b"and a short last part"
@@ -33,7 +33,7 @@ class Place:
         self.again()
 
     def again(self) -> None:
-        self.staging = Staging(self.store, self.limits, now=lambda: self.now)
+        self.staging = Staging(self.root, self.limits, used_bytes=lambda: self.store.used_bytes, now=lambda: self.now)
         self.staging.open()
 
     def send(self, content: bytes, *numbers: int, name: str = "e-1", node: str = "n-1") -> None:
@@ -44,6 +44,12 @@ class Place:
             upload.write(first, [content[first : first + size]])
             self.staging.note(upload, number)
             upload.hash_on()
+
+    def finalise(self, name: str = "e-1") -> None:
+        content = self.staging.content(parcel(CONTENT, name))
+        assert content is not None
+        self.store.adopt(name, parcel(CONTENT).digest, content)
+        self.staging.release(name)
 
     def files(self) -> set[str]:
         names = {str(each.relative_to(self.root)) for each in self.root.rglob("*") if each.is_file()}
@@ -65,7 +71,7 @@ def test_a_killed_publisher_knows_which_parts_had_come(place: Place) -> None:
     place.staging.stage(parcel(CONTENT))
     place.again()
     assert place.staging.begin(parcel(CONTENT)) is None
-    place.staging.finalise(parcel(CONTENT))
+    place.finalise()
     assert place.store.path("e-1").read_bytes() == CONTENT
     assert place.files() == {str(place.store.path("e-1").relative_to(place.root))}
     assert place.store.used_bytes == len(CONTENT)
@@ -141,7 +147,7 @@ def test_a_node_that_announces_all_that_it_can_leaves_the_next_one_half(place: P
     place.staging.stage(parcel(CONTENT, "e-6"))
     with pytest.raises(StoreFull, match="node n-2"):
         place.staging.begin(parcel(CONTENT, "e-7"), "n-2")
-    place.staging.finalise(parcel(CONTENT, "e-6"))
+    place.finalise("e-6")
     place.staging.abort("e-0")
     assert place.staging.begin(parcel(CONTENT, "e-7"), "n-2") is not None, "what is final is nobody's any more"
 
@@ -184,8 +190,7 @@ def test_uploads_that_nobody_goes_on_with_are_dropped_and_so_are_staged_ones_tha
     os.utime(place.root / "staged" / "e-2", (0, 0))
     assert place.staging.tidy() == ["e-2"]
     assert place.files() == set()
-    with pytest.raises(StagedGone):
-        place.staging.finalise(parcel(CONTENT, "e-2"))
+    assert place.staging.content(parcel(CONTENT, "e-2")) is None
 
 
 def test_pieces_that_the_system_writes_in_part_are_written_whole(

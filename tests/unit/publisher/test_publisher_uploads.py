@@ -15,11 +15,11 @@ from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import TokenSigner, TokenVerifier, UploadGrant
 from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.testing import parcel, pieces
+from skrei_plugin_api.upload_folder import PART_BYTES
+from skrei_plugin_api.upload_staging import StagingLimits
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
-from skrei_publisher.staging import StagingLimits
 from skrei_publisher.store_publisher import StorePublisher
-from skrei_publisher.upload_folder import PART_BYTES
 from skrei_publisher.uploads import UploadDoor
 
 PRIVATE, PUBLIC = new_key()
@@ -43,7 +43,7 @@ def token(
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[StorePublisher]:
     publisher = StorePublisher(PluginContext(tmp_path), LIMITS)
-    publisher.open_store()
+    await publisher.start()
     yield publisher
     await publisher.close()
 

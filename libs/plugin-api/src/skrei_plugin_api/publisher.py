@@ -82,6 +82,10 @@ class Publisher(Plugin):
     keeps: ClassVar[bool] = False
     """Whether results that never count (failed, stopped, beaten) are kept for reading; else they are aborted."""
 
+    async def start(self) -> None:
+        """Get ready, and find what an earlier process had begun: awaited once, before any other step."""
+        return
+
     @abstractmethod
     async def plan(self, parcel: Parcel, headers: Mapping[str, str], *, node_id: str = "") -> UploadPlan:
         """Return what is still to be sent of a parcel; nothing when all of it has come.

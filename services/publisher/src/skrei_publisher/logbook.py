@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from skrei_domain.errors import Invalid, SkreiError
-from skrei_publisher.shares import Share
+from skrei_plugin_api.shares import Share
 
 STREAMS = ("stdout", "stderr")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

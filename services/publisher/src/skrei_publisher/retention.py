@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from skrei_kit.observability import get_logger
-from skrei_publisher.staging import Staging
+from skrei_plugin_api.upload_staging import Staging
 from skrei_publisher.store import ResultStore
 
 log = get_logger()

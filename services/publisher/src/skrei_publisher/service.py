@@ -41,8 +41,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     async with AsyncExitStack() as stack:
         publisher = StorePublisher(PluginContext(settings.data_dir.expanduser() / "results"), settings.staging)
-        publisher.open_store()
         stack.push_async_callback(publisher.close)
+        await publisher.start()
         store = publisher.store
         timeout = aiohttp.ClientTimeout(total=settings.fetch_timeout_seconds)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))

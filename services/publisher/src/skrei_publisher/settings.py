@@ -7,7 +7,7 @@ from pydantic import Field
 
 from skrei_kit.settings import LogLevel
 from skrei_kit.settings import Settings as Base
-from skrei_publisher.staging import StagingLimits
+from skrei_plugin_api.upload_staging import StagingLimits
 
 KIB = 1024
 MIB = 1024 * KIB

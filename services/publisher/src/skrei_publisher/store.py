@@ -7,7 +7,6 @@ modification time is when it was stored. What came with a fact is small and lies
 import fcntl
 import hashlib
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from skrei_domain.errors import Invalid, SkreiError
+from skrei_plugin_api.upload_folder import check_id, sync_folder
 from skrei_publisher.shelf import Item, Shelf
 
 SUFFIX = ".tar.gz"
@@ -22,7 +22,6 @@ SHARD_LETTERS = 2
 KNOWN_DIGESTS = 10_000
 """Digests of results that this process stored itself: a command that comes twice need not read a gigabyte again."""
 SHELF = "small.db"
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class StoreBusy(SkreiError):
@@ -64,14 +63,15 @@ class ResultStore:
         self.used_bytes = sum(size for _, size, _ in self.entries())
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Give the lock back; closing twice is fine."""
         self._shelf.close()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def path(self, execution_id: str) -> Path:
         """Return where the file of an execution lies, or would. Raises Invalid for what is no id."""
-        if not _ID.fullmatch(execution_id):
-            raise Invalid("That is not the id of an execution.")
+        check_id(execution_id)
         shard = hashlib.sha256(execution_id.encode()).hexdigest()[:SHARD_LETTERS]
         return self.root / shard / f"{execution_id}{SUFFIX}"
 
@@ -163,12 +163,3 @@ class ResultStore:
 def digest_of(content: bytes) -> str:
     """Return the digest by which everybody names these bytes."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was named or renamed in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

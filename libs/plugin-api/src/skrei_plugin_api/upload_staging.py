@@ -1,4 +1,4 @@
-"""Which uploads there are, and whether there is room for another: begun, then staged, then moved into the store.
+"""Which uploads there are, and whether there is room for another: begun, then staged, then taken where they belong.
 
 ```
 <root>/uploads/<execution>/   an upload that is under way (see `upload_folder`)
@@ -7,7 +7,7 @@
 
 A publisher that was killed finds both again. What a power cut took of a part that was noted as come is found by the
 digest, and the upload begins anew. Everything here blocks and is called from threads; one upload is touched by one
-thread at a time, which `StorePublisher` sees to.
+thread at a time, which `StagedPublisher` sees to.
 """
 
 import contextlib
@@ -16,19 +16,18 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.publisher import (
     DigestDiffers,
-    StagedGone,
     StoreFull,
     TooManyUploads,
     UploadIncomplete,
     UploadUnknown,
 )
-from skrei_publisher.shares import Share
-from skrei_publisher.store import ResultStore
-from skrei_publisher.upload_folder import FULL_HINT, Upload, begin_upload, read_upload
+from skrei_plugin_api.shares import Share
+from skrei_plugin_api.upload_folder import FULL_HINT, Upload, begin_upload, check_id, read_upload
 
 SPARE_BYTES = 64 * 1024 * 1024
 """What is left free on the disk: the store is not alone there, and a full disk stops more than uploads."""
@@ -50,21 +49,28 @@ class StagingLimits:
 
 
 class Staging:
-    """The uploads of one store."""
+    """The uploads of one publisher. `used_bytes` is what its quota holds beside them."""
 
-    def __init__(self, store: ResultStore, limits: StagingLimits, *, now: Callable[[], float] = time.time) -> None:
-        self._store = store
+    def __init__(
+        self,
+        root: Path,
+        limits: StagingLimits,
+        *,
+        used_bytes: Callable[[], int] = lambda: 0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._used_bytes = used_bytes
         self._limits = limits
         self._now = now
-        self._uploads = store.root / "uploads"
-        self._staged = store.root / "staged"
+        self._uploads = root / "uploads"
+        self._staged = root / "staged"
         self._open: dict[str, Upload] = {}
         self._ready: dict[str, Upload] = {}
 
     def open(self) -> None:
         """Find again what was there when the last process ended; what cannot be read goes."""
         for folder in (self._uploads, self._staged):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in list(self._uploads.iterdir()):
             upload = read_upload(folder)
             if upload is None:
@@ -96,7 +102,7 @@ class Staging:
         Another parcel of the same execution is replaced. Raises StoreFull, TooManyUploads.
         """
         execution_id = parcel.execution_id
-        self._store.path(execution_id)  # an id, not a path
+        check_id(execution_id)
         if self.staged(execution_id) == parcel:
             return None
         upload = self._open.get(execution_id)
@@ -149,24 +155,20 @@ class Staging:
         self._ready[parcel.execution_id] = upload
         del self._open[parcel.execution_id]
 
-    def finalise(self, parcel: Parcel) -> None:
-        """Move what is staged into the store. Twice is once. Raises StagedGone."""
-        folder = self._staged / parcel.execution_id
-        if self.staged(parcel.execution_id) == parcel:
-            self._store.adopt(parcel.execution_id, parcel.digest, folder / "content")
-            del self._ready[parcel.execution_id]
-            shutil.rmtree(folder, ignore_errors=True)
-        elif not self._store.holds(parcel.execution_id, parcel.digest):
-            raise StagedGone(
-                f"What execution {parcel.execution_id} had uploaded is not there any more.",
-                execution_id=parcel.execution_id,
-            )
+    def content(self, parcel: Parcel) -> Path | None:
+        """Return the file of a parcel that is staged: verified, and on disk."""
+        return self._staged / parcel.execution_id / "content" if self.staged(parcel.execution_id) == parcel else None
+
+    def release(self, execution_id: str) -> None:
+        """Let go of what was staged and has been taken where it belongs."""
+        self._ready.pop(execution_id, None)
+        shutil.rmtree(self._staged / execution_id, ignore_errors=True)
 
     def abort(self, execution_id: str) -> None:
         """Drop what came for an execution and is not final."""
         self._open.pop(execution_id, None)
         self._ready.pop(execution_id, None)
-        self._store.path(execution_id)
+        check_id(execution_id)
         for folder in (self._uploads / execution_id, self._staged / execution_id):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -206,7 +208,7 @@ class Staging:
     def _check_room(self, parcel: Parcel, node_id: str) -> None:
         """Raise StoreFull where the quota, this node's share of it, or the disk has no room for a parcel."""
         limits, own = self._limits, sum(upload.parcel.size for upload in self._all() if upload.node_id == node_id)
-        used = self._store.used_bytes + self.held_bytes
+        used = self._used_bytes() + self.held_bytes
         if used + parcel.size > limits.quota_bytes:
             raise StoreFull(
                 f"The result store is full: it holds {used} of {limits.quota_bytes} bytes, and this result has "

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import itertools
 import os
+import re
 import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,9 +23,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from skrei_domain.errors import Invalid
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.publisher import StoreFull, UploadUnknown
-from skrei_publisher.store import sync_folder
 
 PART_BYTES = 8 * 1024 * 1024
 """One part: what a cut link costs at most, and small enough that four at once keep a link busy to the end."""
@@ -34,6 +35,7 @@ PIECES_AT_ONCE = 512
 """Written by one call: half of what systems take."""
 FULL_HINT = "Drop results that nobody needs, give the store more room (SKREI_QUOTA_BYTES), or a larger disk."
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(slots=True)
@@ -180,3 +182,18 @@ def _room() -> Iterator[None]:
         if error.errno in _NO_ROOM:
             raise StoreFull("The disk of the result store is full.", hint=FULL_HINT) from error
         raise
+
+
+def check_id(execution_id: str) -> None:
+    """Raise Invalid for what is no id of an execution, and might be a path."""
+    if not _ID.fullmatch(execution_id):
+        raise Invalid("That is not the id of an execution.")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was named or renamed in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
