@@ -3,6 +3,8 @@
     python -m benchmarks.data                      one object of 1 GB, 10,000 of 10 KB
     python -m benchmarks.data --mb 100 --objects 1000
     python -m benchmarks.data --aws PATH/TO/aws    `aws s3 cp` takes turns too
+    python -m benchmarks.data --list 1000000       a made-up listing of so many keys for 10,000 partitions, as a node
+                                                   that is asked for it makes it: seconds, memory, bytes on disk
 
 The server is versitygw (`make tools`) on loopback, data and downloads on the file system of TMPDIR. The plain client
 signs with the same library, lists with the same library and writes with the same calls: 8 ranges of the large object
@@ -12,25 +14,30 @@ own whose imports and first connection are behind it, and the best of each count
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from pathlib import Path
 
 from benchmarks.upload import memory
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
+from skrei_compute_agent.listings import Listings, key_of
 from skrei_plugin_api.outbound import Outbound, networks
-from skrei_plugin_api.pieces import Piece
+from skrei_plugin_api.pieces import Entry, Piece
 from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.storage import SourceSpec, StageLimits
 from skrei_plugin_s3 import transfer
 from skrei_plugin_s3.clients import Clients
+from skrei_plugin_s3.identity import Sight, identity
 from skrei_plugin_s3.params import read
+from skrei_plugin_s3.partition import By, Partition, dealer
 from skrei_plugin_s3.settings import S3Settings
 from skrei_plugin_s3.storage import S3Storage
 from tests.support.s3_server import S3Server, s3_server
@@ -39,7 +46,8 @@ MB = 1_000_000
 SMALL_BYTES = 10_000
 ROUNDS = 3
 AT_ONCE = 16
-TARGET_SHARE, TARGET_RATE, TARGET_AGAIN_MS = 0.80, 800, 50
+PARTITIONS = 10_000
+TARGET_SHARE, TARGET_RATE, TARGET_AGAIN_MS, TARGET_LISTING_MB = 0.80, 800, 50, 100
 LIMITS = StageLimits()
 KEYS = {"large": "large", "small": "small/*"}
 
@@ -65,14 +73,20 @@ async def skrei(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
     cache.open()
     trees = InputTrees(folder / "inputs", cache)
     trees.open([])
+    listings = Listings(folder / "listings")
+    listings.open()
 
     async def stage(execution: str) -> None:
-        pieces = await storage.pieces(wanted, LIMITS)
-
-        async def one(piece: Piece, into: Path) -> None:
-            await storage.bring(wanted, LIMITS, piece, into)
-
-        await trees.get(pieces, one, execution, lambda *_: None)
+        listing = await listings.get(
+            key_of("j-1", 1, wanted),
+            partial(storage.resolve, wanted, LIMITS),
+            wanted.partitions,
+            LIMITS,
+            lambda _: None,
+        )
+        await trees.get(
+            listing.part(wanted, LIMITS), partial(storage.bring, wanted, LIMITS), execution, lambda *_: None
+        )
 
     await stage("e-1")
     began = time.perf_counter()
@@ -81,6 +95,37 @@ async def skrei(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
     trees.close()
     await cache.close()
     return again
+
+
+async def made_up(count: int) -> AsyncGenerator[Entry, None]:
+    """List what is nowhere, dealt out as objects of a bucket are."""
+    dealt = dealer(Partition(By.OBJECT), "", PARTITIONS)
+    assert dealt is not None
+    for number in range(count):
+        key = f"logs/2026/{number % 366:03}/host-{number % 997:03}/{number:09}.json.gz"
+        etag = hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()
+        seen = Sight("https://objects.example.org", "measurements", key, etag)
+        yield Entry(Piece(key, identity(seen), SMALL_BYTES), dealt(key))
+
+
+async def listing(count: int, folder: Path) -> None:
+    """Say what a listing of so many keys takes, and what the first and the last part of it take to read."""
+    listings, longest = Listings(folder), 0.0
+    listings.open()
+    await listings.get("warm", partial(made_up, 10), PARTITIONS, LIMITS, lambda _: None)
+    before, began = memory("VmRSS"), time.perf_counter()
+    found = await listings.get("all", partial(made_up, count), PARTITIONS, LIMITS, lambda _: None)
+    seconds, grown = time.perf_counter() - began, memory("VmHWM") - before
+    files = 0
+    for number in range(0, PARTITIONS, 97):
+        part = SourceSpec("s3", {}, "/in", partition=number, partitions=PARTITIONS)
+        began = time.perf_counter()
+        files += len(await found.part(part, LIMITS).load())
+        longest = max(longest, time.perf_counter() - began)
+    print(f"{count:,} keys for {PARTITIONS:,} partitions, {found.path.stat().st_size / MB:.1f} MB of manifest:")
+    print(f"  listed, written and synced in {seconds:.1f} s, {count / seconds:,.0f} keys/s")
+    judged("memory that it adds", f"{grown / MB:.0f} MB", f"<= {TARGET_LISTING_MB} MB", grown <= TARGET_LISTING_MB * MB)
+    print(f"  a part is read in {longest * 1000:.1f} ms at most (of every 97th; {files:,} keys)")
 
 
 async def plain(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
@@ -181,9 +226,13 @@ def main() -> None:
     parser.add_argument("--mb", type=int, default=1000, help="size of the large object")
     parser.add_argument("--objects", type=int, default=10_000, help="how many small ones")
     parser.add_argument("--aws", default="", help="Amazon's own command line, to take turns with")
+    parser.add_argument("--list", type=int, default=0, metavar="KEYS", help="only list, so many made-up keys")
     parser.add_argument("--bring", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.bring:
+    if given.list:
+        with tempfile.TemporaryDirectory(prefix="skrei-data-") as made:
+            asyncio.run(listing(given.list, Path(made)))
+    elif given.bring:
         kind, what, url, folder = given.bring
         print(json.dumps(asyncio.run(bring(kind, what, url, Path(folder)))))
     else:

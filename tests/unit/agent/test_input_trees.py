@@ -13,7 +13,7 @@ from skrei_compute_agent import input_trees
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_domain.errors import Unavailable
-from skrei_plugin_api.pieces import DATA, Piece
+from skrei_plugin_api.pieces import DATA, Listed, Piece
 from skrei_plugin_api.storage import StageFailed
 
 
@@ -49,7 +49,7 @@ class Node:
         self.cache.open()
         self.trees = InputTrees(folder / "inputs", self.cache)
         self.trees.open(known)
-        self.counts: list[tuple[int, bool]] = []
+        self.counts: list[tuple[int, bool, int]] = []
 
     async def get(self, site: Site, execution: str, *names: str) -> Path:
         return await self.trees.get(site.pieces(*names), site.bring, execution, lambda *told: self.counts.append(told))
@@ -87,9 +87,27 @@ async def test_twenty_that_ask_at_once_get_one_directory_and_each_file_is_brough
     assert len(set(found)) == 1
     assert read(found[0]) == site.files
     assert sorted(site.asked) == ["a", "b", "c"]
-    assert sum(size for size, brought in node.counts if brought) == 60
-    assert sum(size for size, brought in node.counts if not brought) == 19 * 60
+    assert sum(size for size, brought, _ in node.counts if brought) == 60
+    assert [each for each in node.counts if not each[1]] == 19 * [(60, False, 3)]
     assert not any(path.stat().st_mode & 0o222 for path in (found[0] / "in").iterdir())
+    await node.close()
+
+
+async def test_a_list_with_a_name_is_read_for_the_first_who_asks_alone(tmp_path: Path, site: Site) -> None:
+    node, loads = Node(tmp_path), 0
+
+    async def load() -> Sequence[Piece]:
+        nonlocal loads
+        loads += 1
+        return site.pieces()
+
+    listed = Listed("ab" * 32, 3, 60, load)
+    counts: list[tuple[int, bool, int]] = []
+    for number in range(20):
+        found = await node.trees.get(listed, site.bring, f"e-{number}", lambda *told: counts.append(told))
+        assert read(found) == site.files
+    assert (loads, sorted(site.asked)) == (1, ["a", "b", "c"])
+    assert counts[3:] == 19 * [(60, False, 3)]
     await node.close()
 
 

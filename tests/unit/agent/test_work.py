@@ -19,7 +19,8 @@ from skrei_compute_agent.events import Exited
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
-from skrei_compute_agent.staging import Stager
+from skrei_compute_agent.listings import Listings
+from skrei_compute_agent.staging import Shelves, Stager
 from skrei_compute_agent.task_results import TaskResults
 from skrei_compute_agent.work import InvalidParams, Workshop
 from skrei_domain.errors import SkreiError
@@ -139,9 +140,11 @@ class Bench:
         results = TaskResults(lambda: pytest.fail("no result of a task is an input here"), self.cache)
         self.trees = InputTrees(folder / "inputs", self.cache)
         self.trees.open([])
-        stager = Stager(
-            {"inline": PlayedStorage(context)}, self.cache, self.trees, results, limits=StageLimits(), parallel=2
-        )
+        self.listings = Listings(folder / "listings")
+        self.listings.open()
+        storages = {"inline": PlayedStorage(context)}
+        shelves = Shelves(self.cache, self.trees, self.listings, results)
+        stager = Stager(storages, shelves, limits=StageLimits(), parallel=2)
         self.work = Workshop(
             self.folders, stager, {"scripted": self.engine}, host_env={"REGION": "north"}, allow_env=("REGION",)
         )

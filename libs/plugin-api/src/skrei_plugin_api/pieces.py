@@ -38,6 +38,28 @@ class Piece:
     size: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a listing for all partitions of a task, and which of them gets it; None: all of them."""
+
+    piece: Piece
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What one partition gets of an input that was listed for all of them.
+
+    `key` (hex) names the list: two that have the same are the same. `size_bytes` leaves out files of which nobody says
+    how large they are. `load` reads the list itself, and is only needed where the files do not lie there yet.
+    """
+
+    key: str
+    files: int
+    size_bytes: int
+    load: Callable[[], Awaitable[Sequence[Piece]]]
+
+
 Bring: TypeAlias = Callable[[Piece, Path], Awaitable[None]]
 """Brings the bytes of a piece as `DATA` into a folder; see `PieceStorage.bring`."""
 
@@ -69,9 +91,11 @@ class PieceStorage(Storage):
     async def stage(self, source: SourceSpec, folder: Path, limits: StageLimits, blobs: BlobReader) -> Mount:
         """Return where all pieces lie, shared with others and read-only. Raises StageFailed, and retryable errors."""
         del folder
-        pieces = await self.pieces(source, limits)
-        check_pieces(pieces, limits, source.target)
-        return Mount(await blobs.gather(pieces, partial(self.bring, source, limits)), source.target)
+        wanted: Sequence[Piece] | Listed | None = await blobs.listed(self, source, limits)
+        if wanted is None:
+            wanted = await self.pieces(source, limits)
+            check_pieces(wanted, limits, source.target)
+        return Mount(await blobs.gather(wanted, partial(self.bring, source, limits)), source.target)
 
 
 def write_at(file: int, data: bytes, first: int) -> None:

@@ -1,7 +1,7 @@
 """The contract of storages: what brings one input of a task onto the node, as a file or directory to mount."""
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,7 @@ from skrei_plugin_api.engine import Mount
 from skrei_plugin_api.plugin import Params, Plugin
 
 if TYPE_CHECKING:
-    from skrei_plugin_api.pieces import Bring, Piece
+    from skrei_plugin_api.pieces import Bring, Entry, Listed, Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class StageLimits:
     """So that one input cannot fill the disk."""
     max_files: int = 100_000
     """So that an archive of empty files cannot use up the inodes."""
+    max_listed: int = 5_000_000
+    """Of one listing, for all partitions together: five thousand requests of a bucket, which take minutes."""
     max_ratio: int = 200
     """Bytes unpacked for each packed byte, beyond a free first MiB: gzip reaches 1,000 only on a bomb."""
 
@@ -95,7 +97,14 @@ class BlobReader(Protocol):
         An archive is there until the next one is asked for. Raises SkreiError when one cannot be had.
         """
 
-    async def gather(self, pieces: "Sequence[Piece]", bring: "Bring") -> Path:
+    async def listed(self, storage: "Storage", source: SourceSpec, limits: StageLimits) -> "Listed | None":
+        """Return what the partition of `source` gets of a listing (`Storage.resolve`) that all partitions share.
+
+        None where nobody lists it, or where each execution is to see it as it is now: it then asks for its own part.
+        Raises what listing raises; the part is checked against `limits` when it is loaded.
+        """
+
+    async def gather(self, pieces: "Sequence[Piece] | Listed", bring: "Bring") -> Path:
         """Return a directory with all pieces at their paths, or the file of the one that has no path; read-only.
 
         Each is brought unless it is here; directory and files are shared with whoever asks for the same, and stay as
@@ -119,6 +128,16 @@ class Storage(Plugin):
         making it is left to whoever needs it, since most of a small job's start are folders. What the mount
         names is not changed by anyone while the task runs, unless it is read-write. Raises StageFailed.
         """
+
+    def resolve(self, source: SourceSpec, limits: StageLimits) -> "AsyncGenerator[Entry, None] | None":
+        """Yield every file of the input as it is now, for all `source.partitions`, with the one that gets it.
+
+        Which partition `source` itself is for does not matter. Either all files go to one partition each, or all of
+        them to all. None (as here): it cannot be listed, and each execution finds out for itself what it gets. Raises
+        StageFailed, and SkreiErrors that are retryable where another try may succeed, while it is read.
+        """
+        del source, limits
+        return None
 
     async def local_bytes(self, source: SourceSpec) -> int:
         """Return how many bytes of the input are on this node already, whatever runs here."""

@@ -32,7 +32,7 @@ from skrei_plugin_api.engine import (
     RunRequest,
 )
 from skrei_plugin_api.packing import HEAD_BYTES
-from skrei_plugin_api.pieces import DATA, Bring, Piece
+from skrei_plugin_api.pieces import DATA, Bring, Listed, Piece, PieceStorage
 from skrei_plugin_api.plugin import PLUGIN_API, Params
 from skrei_plugin_api.publisher import (
     DigestDiffers,
@@ -449,8 +449,14 @@ class NoBlobs:
             yield each
         raise StageFailed(StageProblem.MISSING, f"there is no task {task}")
 
-    async def gather(self, pieces: Sequence[Piece], bring: Bring) -> Path:
+    async def listed(self, storage: Storage, source: SourceSpec, limits: StageLimits) -> Listed | None:
+        """Share nothing."""
+        del storage, source, limits
+        return None
+
+    async def gather(self, pieces: Sequence[Piece] | Listed, bring: Bring) -> Path:
         """Bring each, one after another."""
+        pieces = await pieces.load() if isinstance(pieces, Listed) else pieces
         root = self._folder / "gathered"
         for number, piece in enumerate(pieces):
             brought = self._folder / f"bring-{number}"
@@ -507,6 +513,21 @@ class StorageContract:
             assert error.message  # noqa: PT017
         else:
             raise AssertionError("it was staged")
+
+    async def test_what_is_listed_for_all_partitions_is_what_each_of_them_gets(
+        self, storage: Storage, tmp_path: Path
+    ) -> None:
+        one = self.source(self.files, tmp_path)
+        for partitions in (1, 3):
+            parts = [replace(one, partition=number, partitions=partitions) for number in range(partitions)]
+            entries = storage.resolve(parts[0], StageLimits())
+            if entries is None or not isinstance(storage, PieceStorage):
+                return
+            found = [entry async for entry in entries]
+            assert len({entry.partition is None for entry in found}) == 1, "all are dealt out, or none"
+            for part in parts:
+                mine = [entry.piece for entry in found if entry.partition in (None, part.partition)]
+                assert mine == list(await storage.pieces(part, StageLimits()))
 
     async def test_wrong_params_are_named(self, storage: Storage) -> None:
         assert self.invalid, "name at least one"

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -23,7 +23,7 @@ from skrei_compute_agent.cached_files import name_of
 from skrei_compute_agent.input_cache import InputCache
 from skrei_domain.subjects import token
 from skrei_plugin_api.aside import to_its_end, together
-from skrei_plugin_api.pieces import Bring, Piece
+from skrei_plugin_api.pieces import Bring, Listed, Piece
 from skrei_plugin_api.storage import StageFailed, StageProblem
 
 PARALLEL_PIECES = 16
@@ -37,8 +37,8 @@ NAMED_AT_ONCE = 1_000
 FREE_BYTES = 256 * 1024**2
 """What stays free of the disk, for journal and logs."""
 
-Count = Callable[[int, bool], None]
-"""Hears of each piece: its bytes, and whether they had to be brought."""
+Count = Callable[[int, bool, int], None]
+"""Hears of pieces: their bytes, whether they had to be brought, and how many they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +93,23 @@ class InputTrees:
                 self._users[key] = executions
         self._cache.files.trim()
 
-    async def get(self, pieces: Sequence[Piece], bring: Bring, execution_id: str, counted: Count) -> Path:
+    async def get(self, wanted: Sequence[Piece] | Listed, bring: Bring, execution_id: str, counted: Count) -> Path:
         """Return a directory with all pieces, in use by the execution until `release`.
 
-        Raises what `bring` raises, and NoRoom where the disk has none for it.
+        A list that has a name is not read where its directory is here. Raises what `bring` raises, and NoRoom where
+        the disk has none for it.
         """
-        long = len(pieces) > NAMED_AT_ONCE
-        layout = await asyncio.to_thread(_layout, pieces) if long else _layout(pieces)
-        key = layout.key
+        if isinstance(wanted, Listed):
+            key, files, size = wanted.key, wanted.files, wanted.size_bytes
+        else:
+            layout = await _laid_out(wanted)
+            key, files, size = layout.key, len(wanted), sum(piece.size or 0 for piece in wanted)
         async with self._turns.setdefault(key, asyncio.Lock()):
             if key in self._trees:
-                for piece in pieces:
-                    counted(piece.size or 0, False)
+                counted(size, False, files)
             else:
+                if isinstance(wanted, Listed):
+                    layout = replace(await _laid_out(await wanted.load()), key=key)
                 await self._make(layout, bring, counted)
             self._use(key, execution_id)
         return self._folder / key
@@ -145,7 +149,7 @@ class InputTrees:
             for piece, name in waiting:
                 path, brought = await self._cache.bring(piece.identity, partial(bring, piece))
                 held.append(name)
-                counted(piece.size if piece.size is not None else path.stat().st_size, brought)
+                counted(piece.size if piece.size is not None else path.stat().st_size, brought, 1)
 
         await together(work() for _ in range(min(PARALLEL_PIECES, len(layout.named))))
 
@@ -215,6 +219,10 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+async def _laid_out(pieces: Sequence[Piece]) -> _Layout:
+    return await asyncio.to_thread(_layout, pieces) if len(pieces) > NAMED_AT_ONCE else _layout(pieces)
 
 
 def _layout(pieces: Sequence[Piece]) -> _Layout:

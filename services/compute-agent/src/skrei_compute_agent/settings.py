@@ -96,6 +96,10 @@ class Settings(KitSettings):
     input_bytes: int = 10 * GIB
     """The largest single blob that is fetched, so that one job cannot fill the disk."""
 
+    listing_files: int = Field(default=5_000_000, ge=1)
+    """Files of one input, for all partitions together: a listing of five million takes minutes and some hundred MB of
+    disk; whoever has more names fewer by a prefix or a filter."""
+
     probe_seconds: float = 5.0
     """How often the node looks at what it can do: what comes or goes is to be known within ten seconds."""
 

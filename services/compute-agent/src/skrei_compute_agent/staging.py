@@ -9,12 +9,15 @@ from pathlib import Path
 from skrei_compute_agent.events import Stage
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
+from skrei_compute_agent.listings import Listings, key_of
 from skrei_compute_agent.staging_notes import StagingNotes
 from skrei_compute_agent.task_results import TaskResults
+from skrei_domain.job_kinds import Kind
 from skrei_domain.messages import DataRead
 from skrei_domain.spec import InputSource
 from skrei_plugin_api.engine import InPlace, Mount, Tell
-from skrei_plugin_api.pieces import Bring, Piece
+from skrei_plugin_api.manifest import MOST_SLICES
+from skrei_plugin_api.pieces import Bring, Listed, Piece
 from skrei_plugin_api.storage import SourceSpec, StageLimits, Storage, TaskResult
 
 
@@ -30,46 +33,73 @@ class Inputs:
     data: DataRead | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Shelves:
+    """Where this node keeps what inputs are made of: files, directories of them, lists of them, results of tasks."""
+
+    cache: InputCache
+    trees: InputTrees
+    listings: Listings
+    results: TaskResults
+
+
 class _Reader:
     """What one run command entitles to: its token brings blobs and what earlier tasks left, its owner may read the
     node's paths; what storages fetch is counted. All of it is pinned.
     """
 
-    def __init__(self, cache: InputCache, trees: InputTrees, results: TaskResults, wanted: Stage) -> None:
+    def __init__(self, shelves: Shelves, wanted: Stage, notes: StagingNotes) -> None:
         self.owner = wanted.order.owner
         self.pinned: list[str] = []
         self.read = DataRead()
         self._execution_id = wanted.execution_id
-        self._cache = cache
-        self._trees = trees
-        self._results = results
+        self._shelves = shelves
+        self._order = wanted.order
         self._token = wanted.order.token
+        self._notes = notes
 
     async def fetch(self, digest: str) -> Path:
         """Return a file with exactly the bytes of `digest`."""
-        path = self._cache.ready(digest) or await self._cache.get(digest, self._token)
+        path = self._shelves.cache.ready(digest) or await self._shelves.cache.get(digest, self._token)
         self.pinned.append(digest)
         return path
 
     def keep(self, data: bytes) -> Path:
         """Return a shared file with exactly these bytes."""
-        digest, path = self._cache.keep(data)
+        digest, path = self._shelves.cache.keep(data)
         self.pinned.append(digest)
         return path
 
     def results(self, task: str) -> AsyncIterator[TaskResult]:
         """Yield what the partitions of a task left that this execution waits for."""
-        return self._results.of(task, self._token, self._count)
+        return self._shelves.results.of(task, self._token, self._count)
 
-    async def gather(self, pieces: Sequence[Piece], bring: Bring) -> Path:
+    async def listed(self, storage: Storage, source: SourceSpec, limits: StageLimits) -> Listed | None:
+        """Return what this execution gets of the listing that it shares with the others of its job's version.
+
+        What never ends is to see what is there at each of its starts, and one that is alone has nobody to share with.
+        """
+        order = self._order
+        if Kind(order.job_type).endless or order.partition_count <= 1 or source.partitions > MOST_SLICES:
+            return None
+        if (entries := storage.resolve(source, limits)) is None:
+            return None
+        key = key_of(order.job_id, order.job_version, source)
+        told = partial(self._notes.listed, source)
+        listing = await self._shelves.listings.get(key, lambda: entries, source.partitions, limits, told)
+        return listing.part(source, limits)
+
+    async def gather(self, pieces: Sequence[Piece] | Listed, bring: Bring) -> Path:
         """Return a shared directory with all pieces, or the file of the one that has no path."""
-        if len(pieces) == 1 and not pieces[0].path:
+        if isinstance(pieces, Listed) and pieces.files == 1:
+            pieces = await pieces.load()
+        if not isinstance(pieces, Listed) and len(pieces) == 1 and not pieces[0].path:
             piece = pieces[0]
-            path, brought = await self._cache.bring(piece.identity, partial(bring, piece))
+            path, brought = await self._shelves.cache.bring(piece.identity, partial(bring, piece))
             self.pinned.append(piece.identity)
             self._count(path.stat().st_size, brought)
             return path
-        return await self._trees.get(pieces, bring, self._execution_id, self._count)
+        return await self._shelves.trees.get(pieces, bring, self._execution_id, self._count)
 
     def in_place(self, held: InPlace) -> None:
         """Count an input that lies where it always does."""
@@ -78,13 +108,13 @@ class _Reader:
             update={"local": read.local + held.size_bytes, "at_least": read.at_least or held.at_least}
         )
 
-    def _count(self, size: int, brought: bool) -> None:
+    def _count(self, size: int, brought: bool, files: int = 1) -> None:
         read = self.read
         if brought:
             self.read = read.model_copy(update={"moved": read.moved + size})
         else:
             self.read = read.model_copy(
-                update={"local": read.local + size, "cached": read.cached + size, "hits": read.hits + 1}
+                update={"local": read.local + size, "cached": read.cached + size, "hits": read.hits + files}
             )
 
 
@@ -94,17 +124,13 @@ class Stager:
     def __init__(
         self,
         storages: Mapping[str, Storage],
-        cache: InputCache,
-        trees: InputTrees,
-        results: TaskResults,
+        shelves: Shelves,
         *,
         limits: StageLimits,
         parallel: int,
     ) -> None:
         self._storages = storages
-        self._cache = cache
-        self._trees = trees
-        self._results = results
+        self._shelves = shelves
         self._limits = limits
         self._gate = asyncio.Semaphore(parallel)
 
@@ -116,9 +142,10 @@ class Stager:
         sources = wanted.task.input_sources
         if not sources:
             return Inputs()
-        reader = _Reader(self._cache, self._trees, self._results, wanted)
+        notes = StagingNotes(sources, tell)
+        reader = _Reader(self._shelves, wanted, notes)
         try:
-            with StagingNotes(sources, tell) as notes:
+            with notes:
                 async with self._gate:
                     notes.begun()
                     mounts = await self._stage_all(wanted, folders, reader, notes)
@@ -129,9 +156,9 @@ class Stager:
 
     def release(self, execution_id: str, inputs: Inputs) -> None:
         """Give back what an execution uses of the cache."""
-        self._trees.release(execution_id)
+        self._shelves.trees.release(execution_id)
         for identity in inputs.pinned:
-            self._cache.release(identity)
+            self._shelves.cache.release(identity)
 
     async def _stage_all(
         self, wanted: Stage, folders: tuple[Path, ...], reader: _Reader, notes: StagingNotes

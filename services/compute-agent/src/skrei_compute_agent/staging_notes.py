@@ -7,6 +7,7 @@ from typing import Self
 
 from skrei_domain.spec import InputSource
 from skrei_plugin_api.engine import Tell
+from skrei_plugin_api.storage import SourceSpec
 
 FIRST_NOTE_SECONDS = 1.0
 """Before anything is told: a note is a fact, a row and a commit, and most inputs are there by then."""
@@ -23,6 +24,7 @@ class StagingNotes:
         self._tell = tell
         self._begun = False
         self._speaks = False
+        self._listing = ""
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
@@ -40,9 +42,15 @@ class StagingNotes:
         self._begun = True
         self._say()
 
+    def listed(self, source: SourceSpec, files: int) -> None:
+        """So many files of an input were found so far."""
+        self._listing = f"inputs: listing {_place(source.target, source.alias)}, {files:,} so far"
+        self._say()
+
     def came(self, source: InputSource) -> None:
         """One input is here."""
         self._left.remove(source)
+        self._listing = ""
         self._say()
 
     def _speak(self) -> None:
@@ -55,7 +63,14 @@ class StagingNotes:
         if not self._begun:
             self._tell("inputs: waiting, since this node brings those of others")
             return
+        if self._listing:
+            self._tell(self._listing)
+            return
         first = self._left[0]
-        place = (first.target or first.alias or "an input")[:NAME_CHARACTERS]
+        place = _place(first.target, first.alias)
         more = f" and {len(self._left) - 1} more" if len(self._left) > 1 else ""
         self._tell(f"inputs: {self._all - len(self._left)} of {self._all} here, bringing {place}{more}")
+
+
+def _place(target: str, alias: str) -> str:
+    return (target or alias or "an input")[:NAME_CHARACTERS]

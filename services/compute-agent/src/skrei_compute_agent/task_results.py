@@ -32,7 +32,7 @@ class TaskResults:
             for each in page.results:
                 brought: list[str] = []
                 path = await self._fetch(task, each, token, brought)
-                counted(path.stat().st_size, bool(brought))
+                counted(path.stat().st_size, bool(brought), 1)
                 try:
                     yield TaskResult(path, str(each.partition) if page.apart else "")
                 finally:

@@ -14,10 +14,11 @@ from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.gpu_probe import Found, GpuProbe
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
+from skrei_compute_agent.listings import Listings
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.probes import Probe
 from skrei_compute_agent.settings import Settings
-from skrei_compute_agent.staging import Stager
+from skrei_compute_agent.staging import Shelves, Stager
 from skrei_compute_agent.task_results import TaskResults
 from skrei_compute_agent.work import Workshop
 from skrei_domain import node
@@ -67,9 +68,12 @@ class Toolbox:
         cache.open()
         self._trees = InputTrees(settings.data_dir / "inputs", cache)
         self._trees.open(folders.executions)
-        limits = StageLimits(max_bytes=settings.input_bytes)
+        self._listings = Listings(settings.data_dir / "listings")
+        self._listings.open()
+        limits = StageLimits(max_bytes=settings.input_bytes, max_listed=settings.listing_files)
         results = TaskResults(self._api, cache)
-        stager = Stager(storages_, cache, self._trees, results, limits=limits, parallel=settings.parallel_stages)
+        shelves = Shelves(cache, self._trees, self._listings, results)
+        stager = Stager(storages_, shelves, limits=limits, parallel=settings.parallel_stages)
         self._delivery = Delivery(full_seconds=settings.store_full_seconds)
         self.work = Workshop(
             folders,
@@ -159,6 +163,7 @@ class Toolbox:
     async def close(self) -> None:
         """End what plugins started, and close connections."""
         await self.work.close()
+        await self._listings.close()
         await self._gpus.close()
         for plugin, probe in self._probes.items():
             await probe.close()

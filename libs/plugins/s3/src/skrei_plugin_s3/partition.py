@@ -40,21 +40,21 @@ class Partition:
     layout: str = ""
 
 
-Share = Callable[[str], bool]
-"""Whether an object of this key belongs to the partition that is asked for."""
+Dealer = Callable[[str], int]
+"""Which partition gets the object of a key."""
 
 
-def share(how: Partition, prefix: str, index: int, count: int) -> Share:
-    """Return which objects below `prefix` partition `index` of `count` gets."""
+def dealer(how: Partition, prefix: str, count: int) -> Dealer | None:
+    """Return which of `count` partitions gets an object below `prefix`; None: all of them get all."""
     if count <= 1 or how.by is By.NONE:
-        return lambda _: True
+        return None
     text_of = _texts(how, prefix)
 
-    def mine(key: str) -> bool:
+    def dealt(key: str) -> int:
         text = text_of(key)
-        return (UNMATCHED if text is None else fnv1a(text) % count) == index
+        return UNMATCHED if text is None else fnv1a(text) % count
 
-    return mine
+    return dealt
 
 
 def fnv1a(text: str) -> int:

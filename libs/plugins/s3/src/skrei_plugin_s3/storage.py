@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from skrei_domain.job_reading import FieldProblem
 from skrei_plugin_api.outbound import Outbound, networks
-from skrei_plugin_api.pieces import Piece, PieceStorage
+from skrei_plugin_api.pieces import Entry, Piece, PieceStorage
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
 from skrei_plugin_s3.again import again
@@ -22,16 +22,14 @@ from skrei_plugin_s3.credentials import credentials
 from skrei_plugin_s3.failures import AMAZON, Asked, too_large
 from skrei_plugin_s3.identity import Sight, identity, sight_of
 from skrei_plugin_s3.params import S3Input, path_of, read
-from skrei_plugin_s3.partition import compiled, share
+from skrei_plugin_s3.partition import compiled, dealer
 from skrei_plugin_s3.settings import S3Settings
 
 if TYPE_CHECKING:
     from skrei_plugin_s3.client import Client, Listed
     from skrei_plugin_s3.clients import Clients
 
-MOST_LISTED = 5_000_000
-"""Keys of one listing, whoever gets them: five thousand requests, which take minutes."""
-MOST_PAGES = 2 * MOST_LISTED // 1000
+MOST_PAGES = 10_000
 """Of one listing: a server that goes on without end is not followed."""
 
 
@@ -63,15 +61,32 @@ class S3Storage(PieceStorage):
 
     async def pieces(self, source: SourceSpec, limits: StageLimits) -> Sequence[Piece]:
         """List what this partition gets. Raises StageFailed, and S3Away."""
+        pieces: list[Piece] = []
+        async with aclosing(self.resolve(source, limits)) as entries:
+            async for entry in entries:
+                if entry.partition in (None, source.partition):
+                    pieces.append(entry.piece)
+                if len(pieces) > limits.max_files:
+                    raise _many(
+                        self._read(source),
+                        f"{self._read(source)} comes to more than the {limits.max_files:,} files that this node takes",
+                    )
+        return pieces
+
+    async def resolve(self, source: SourceSpec, limits: StageLimits) -> AsyncGenerator[Entry, None]:
+        """List all objects, each with the partition that it is dealt to. Raises StageFailed, and S3Away."""
         wanted = self._read(source)
         async with (await self._clients()).open(wanted) as client:
             prefix = wanted.prefix
             if prefix is None:
                 found = await _head(client, wanted)
                 if not found.folder:
-                    return _one(client, wanted, found, source, limits)
+                    yield _one(client, wanted, found, source, limits)
+                    return
                 prefix = wanted.key
-            return await _all(client, wanted, prefix, source, limits)
+            async with aclosing(_all(client, wanted, prefix, source, limits)) as entries:
+                async for entry in entries:
+                    yield entry
 
     async def bring(self, source: SourceSpec, limits: StageLimits, piece: Piece, folder: Path) -> None:
         """Download an object. Raises StageFailed, and S3Away where another try may bring it."""
@@ -118,49 +133,43 @@ async def _head(client: "Client", wanted: S3Input) -> "Listed":
     return await again(lambda: client.head(wanted), str(wanted))
 
 
-def _one(
-    client: "Client", wanted: S3Input, found: "Listed", source: SourceSpec, limits: StageLimits
-) -> Sequence[Piece]:
+def _one(client: "Client", wanted: S3Input, found: "Listed", source: SourceSpec, limits: StageLimits) -> Entry:
     asked = client.asked(wanted, wanted.key)
     if found.size > limits.max_bytes:
         raise too_large(asked, limits)
     if wanted.checksum and wanted.checksum != found.checksum and (found.checksum or not wanted.digest):
         raise _mismatch(asked, wanted, found.checksum)
-    if not share(wanted.partition, wanted.key, source.partition, source.partitions)(wanted.key):
-        return []
     named = wanted.digest or identity(_sight(client, wanted, found))
-    return [Piece(path_of(wanted.key, wanted.key), named, found.size)]
+    dealt = dealer(wanted.partition, wanted.key, source.partitions)
+    return Entry(Piece(path_of(wanted.key, wanted.key), named, found.size), dealt and dealt(wanted.key))
 
 
 async def _all(
     client: "Client", wanted: S3Input, prefix: str, source: SourceSpec, limits: StageLimits
-) -> Sequence[Piece]:
-    """List what begins with a prefix; kept is only what this partition gets."""
-    mine = share(wanted.partition, prefix, source.partition, source.partitions)
+) -> AsyncGenerator[Entry, None]:
+    """List what begins with a prefix."""
+    dealt = dealer(wanted.partition, prefix, source.partitions)
     pattern = compiled(wanted.filter) if wanted.filter else None
-    pieces: list[Piece] = []
     listed = matched = pages_read = 0
     async with aclosing(_pages(client, wanted, prefix)) as pages:
         async for objects in pages:
             listed += len(objects)
             pages_read += 1
-            if listed > MOST_LISTED or pages_read > MOST_PAGES:
-                raise _many(wanted, f"there are more than {MOST_LISTED:,} objects below {wanted}")
+            if listed > limits.max_listed or pages_read > MOST_PAGES:
+                raise _many(wanted, f"there are more than {limits.max_listed:,} objects below {wanted}")
             for each in objects:
                 if pattern is not None and not pattern.search(each.key.removeprefix(prefix)):
                     continue
                 matched += 1
-                if not each.key.endswith("/") and mine(each.key):
-                    pieces.append(Piece(path_of(each.key, prefix), identity(_sight(client, wanted, each)), each.size))
-            if len(pieces) > limits.max_files:
-                raise _many(wanted, f"{wanted} comes to more than the {limits.max_files:,} files that this node takes")
+                if not each.key.endswith("/"):
+                    piece = Piece(path_of(each.key, prefix), identity(_sight(client, wanted, each)), each.size)
+                    yield Entry(piece, dealt and dealt(each.key))
     if not matched:
         whole = wanted.at(prefix) + "*"
         told = f"the Filter matches none of the objects {whole}" if listed else f"there are no objects {whole}"
         raise StageFailed(
             StageProblem.MISSING, f"{told} at {client.server or AMAZON}", hint="look at Key, Filter and Endpoint"
         )
-    return pieces
 
 
 async def _pages(client: "Client", wanted: S3Input, prefix: str) -> AsyncGenerator[Sequence["Listed"], None]:
