@@ -104,5 +104,40 @@ def test_what_is_ready_is_what_a_new_leader_would_find(histories: list[list[dict
         assert bool(placed) == bool(reached)
 
 
+NAMES_OFFERED = st.sets(st.sampled_from(["web", "db"]))
+
+
+@given(
+    st.lists(st.tuples(NAMES_OFFERED, NAMES_OFFERED), min_size=1, max_size=5),
+    st.sampled_from(["", "127.0.0.1", "10.0.0.1"]),
+    st.sampled_from([["web"], ["db"], ["web", "db"]]),
+)
+def test_work_lies_only_where_all_that_it_uses_is_reached_and_waits_only_where_it_is_not(
+    offers: list[tuple[set[str], set[str]]], host: str, uses: list[str]
+) -> None:
+    web = replace(a_job("j-web", state=JobState.RUNNING, type="service"), name="web")
+    ready = () if not host else (PortObserved(name="http", host=host, port=80, target=80),)
+    serving = replace(an_execution("e-web", job=web, state=ExecutionState.RUNNING, node_id="n-0"), ports=ready)
+    view = ClusterView.load([a_node(f"n-{n}", services=a) for n, (a, _) in enumerate(offers)], [web], [serving])
+    for moment in (0, 1):
+        if moment:
+            view.apply(Changes(nodes=tuple(a_node(f"n-{n}", services=b) for n, (_, b) in enumerate(offers))))
+        asks = a_job("j-asks", count=len(offers), requirement=a_requirement(cpu="1500m", uses=uses))
+
+        def reached(number: int, moment: int = moment) -> bool:
+            job_serves = host == "10.0.0.1" or (host == "127.0.0.1" and number == 0)
+            return all(name in offers[number][moment] or (name == "web" and job_serves) for name in uses)
+
+        placed = schedule(view, [evaluation_of(asks)], NOW, moment, counting_ids()).placements
+        assert {row.node_id for row in placed} == {f"n-{n}" for n in range(len(offers)) if reached(n)}
+        for row in placed:
+            keys = [("default", name) for name in uses]
+            told = view.matrix.told(keys, row.node_id, turn=0)
+            assert told is not None
+            own = view.matrix.of_node(keys, row.node_id)
+            assert {variable(name) for name in own}.isdisjoint(told)
+            assert {variable(name) for name in uses} <= told.keys() | {variable(name) for name in own}
+
+
 def evaluation_of(job):  # type: ignore[no-untyped-def]
     return an_evaluation(job, id="v-1")

@@ -11,7 +11,7 @@ from skrei_domain.ids import IdSource
 from skrei_domain.job_depends import Dependency
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
 from skrei_domain.messages import ExecutionObserved, Hello, HelloExecution, Problem, ResultRef, Step
-from skrei_domain.node import DataSet, NodeInfo, Plugin
+from skrei_domain.node import DataSet, NodeInfo, NodeService, Plugin
 from skrei_domain.resources import Resources, parse_bytes, parse_cpu
 from skrei_scheduling.changes import Locked, LockedJob
 from skrei_scheduling.rows import (
@@ -145,6 +145,7 @@ def a_node(
     incarnation: int = 1,
     silent_since: datetime | None = None,
     data: Iterable[str] = (),
+    services: Iterable[str] = (),
 ) -> NodeRow:
     return NodeRow(
         id=id,
@@ -156,6 +157,7 @@ def a_node(
             publishers=tuple(Plugin(name=name) for name in publishers),
             capacity=amounts(cpu, memory, disk, gpu),
             data=tuple(DataSet(name=name.removesuffix(":rw"), read_write=name.endswith(":rw")) for name in data),
+            services=tuple(NodeService(name=name) for name in services),
         ),
         membership=membership,
         connection=Connection.CONNECTED if connected else Connection.DISCONNECTED,

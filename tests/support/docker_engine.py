@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skrei_domain.resources import Resources
-from skrei_plugin_api.engine import Mount, Output, PortBinding, RunOutcome, RunRequest
+from skrei_plugin_api.engine import Mount, Output, PortBinding, RunOutcome, RunRequest, ServiceWay
 from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.testing import Running
 from skrei_plugin_docker.engine import DockerEngine
@@ -66,6 +66,7 @@ class Bench:
         network: str = "None",
         domains: Sequence[str] = (),
         ports: Sequence[PortBinding] = (),
+        services: Sequence[ServiceWay] = (),
         timeout_seconds: float | None = None,
         max_output_bytes: int = 1 << 20,
         max_stream_bytes: int = 1 << 20,
@@ -90,6 +91,7 @@ class Bench:
             network=network,
             domains=tuple(domains),
             ports=tuple(ports),
+            services=tuple(services),
             timeout_seconds=timeout_seconds,
             max_output_bytes=max_output_bytes,
             max_stream_bytes=max_stream_bytes,

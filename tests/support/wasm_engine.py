@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 
 from skrei_domain.resources import Resources
-from skrei_plugin_api.engine import Mount, Output, RunOutcome, RunRequest
+from skrei_plugin_api.engine import Mount, Output, RunOutcome, RunRequest, ServiceWay
 from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.testing import Running
 from skrei_plugin_wasm.engine import WasmEngine
@@ -42,6 +42,7 @@ class Bench:
         timeout_seconds: float | None = None,
         network: str = "None",
         domains: Sequence[str] = (),
+        services: Sequence[ServiceWay] = (),
         **params: Any,
     ) -> RunRequest:
         """Return a run of `module`, mounted at main.wasm."""
@@ -63,6 +64,7 @@ class Bench:
             timeout_seconds=timeout_seconds,
             network=network,
             domains=tuple(domains),
+            services=tuple(services),
         )
 
     async def run(self, module: bytes | None, **given: Any) -> RunOutcome:

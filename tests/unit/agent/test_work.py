@@ -8,6 +8,7 @@ import io
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.listings import Listings
+from skrei_compute_agent.node_services import NodeServices, ServiceAway
 from skrei_compute_agent.staging import Shelves, Stager
 from skrei_compute_agent.task_results import TaskResults
 from skrei_compute_agent.work import InvalidParams, Workshop
@@ -37,6 +39,7 @@ from skrei_plugin_api.engine import (
     RunEvents,
     RunOutcome,
     RunRequest,
+    ServiceWay,
 )
 from skrei_plugin_api.packing import pack_result, stream_head
 from skrei_plugin_api.pieces import DATA, Piece
@@ -145,8 +148,14 @@ class Bench:
         storages = {"inline": PlayedStorage(context)}
         shelves = Shelves(self.cache, self.trees, self.listings, results)
         stager = Stager(storages, shelves, limits=StageLimits(), parallel=2)
+        self.services: dict[str, str] = {}
         self.work = Workshop(
-            self.folders, stager, {"scripted": self.engine}, host_env={"REGION": "north"}, allow_env=("REGION",)
+            self.folders,
+            stager,
+            {"scripted": self.engine},
+            host_env={"REGION": "north"},
+            allow_env=("REGION",),
+            services=NodeServices(self.services),
         )
 
     @asynccontextmanager
@@ -201,6 +210,22 @@ async def test_an_engine_is_given_all_that_the_task_says(bench: Bench) -> None:
     data = base64.b64decode(exited.result.inline or "")
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert tar.getnames() == [".", "out", "stdout", "stderr", "out/made", "exitCode"]
+
+
+async def test_a_program_gets_the_services_that_its_node_offers(bench: Bench, tmp_path: Path) -> None:
+    bench.services.update(db="127.0.0.1:5432", duck=f"file://{tmp_path}:rw")
+    wanted = a_stage(task=a_task(Env={"SKREI_SERVICE_DB": "mine"}))
+    wanted = replace(wanted, order=wanted.order.model_copy(update={"node_services": ("db", "duck")}))
+    await bench.work.stage(wanted, nobody)
+    await bench.work.run("e-1", 1)
+    (request,) = bench.engine.requests
+    assert request.env["SKREI_SERVICE_DB"] == "127.0.0.1:5432"
+    assert request.env["SKREI_SERVICE_DUCK"] == "/skrei/services/duck"
+    assert request.mounts == (Mount(tmp_path, "/skrei/services/duck", True),)
+    assert request.services == (ServiceWay("SKREI_SERVICE_DB", "127.0.0.1", 5432),)
+    bench.services.clear()
+    with pytest.raises(ServiceAway):
+        await bench.work.stage(wanted, nobody)
 
 
 async def test_what_lies_here_what_was_fetched_before_and_what_had_to_come_are_counted(bench: Bench) -> None:

@@ -54,6 +54,19 @@ def test_ports_are_those_of_the_web(port: int, may: bool) -> None:
             rules.check("example.com", port)
 
 
+@given(st.sampled_from(["127.0.0.1", "db.intern", "::1"]), st.integers(1, 65_535), st.booleans())
+def test_a_service_of_the_node_is_that_host_and_that_port_alone(host: str, port: int, listed: bool) -> None:
+    rules = Outbound(("example.com",) if listed else (), services=((host, port),))
+    rules.check(host, port)
+    private: Found = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.7", port))
+    assert rules.choose(host, [private]) == [private]
+    for other_host, other_port in ((host, port % 65_535 + 1), ("127.0.0.2", port), (f"x.{host}", port)):
+        with pytest.raises(Forbidden):
+            rules.check(other_host, other_port)
+    with pytest.raises(Forbidden):
+        rules.choose("example.com", [private])
+
+
 def test_a_refusal_says_what_is_allowed() -> None:
     with pytest.raises(
         Forbidden, match=r"host not allowed: other.org \(Network.Domains of the job lists example.com\)"

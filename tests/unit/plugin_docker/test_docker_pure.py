@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from skrei_domain.node import Gpu
 from skrei_domain.resources import Resources
-from skrei_plugin_api.engine import RunRequest
+from skrei_plugin_api.engine import PortBinding, RunRequest, ServiceWay
 from skrei_plugin_api.packing import OutputTooLarge
 from skrei_plugin_docker import archive
-from skrei_plugin_docker.create import create_body, devices, network
+from skrei_plugin_docker.create import Network, create_body, devices, network
 from skrei_plugin_docker.credentials import CredentialsBroken, credentials
 from skrei_plugin_docker.failures import Refusal, pull_failed, start_failed
 from skrei_plugin_docker.frames import PIECE_BYTES, Demultiplexer, Restored
@@ -28,6 +28,7 @@ from skrei_plugin_docker.params import DockerParams, Pull, read_params
 from skrei_plugin_docker.reference import DEFAULT_REGISTRY, digest_of, parse
 from skrei_plugin_docker.settings import DockerSettings, Staging
 from skrei_plugin_docker.sight import own_container, translate
+from skrei_plugin_docker.ways import filters, held, inside, surroundings
 
 SETTINGS = DockerSettings()
 HUB = DEFAULT_REGISTRY
@@ -94,6 +95,62 @@ def test_a_container_carries_whose_it_is() -> None:
         "skrei.role": "run",
         "skrei.job": "j-1",
     }
+
+
+KINDS = ["", "Default", "None", "HTTP", "Bridge", "Host", "Full"]
+WAYS = st.lists(st.integers(1, 65_535), max_size=16).map(
+    lambda ports: tuple(ServiceWay(f"SKREI_SERVICE_{n}", "127.0.0.1", port) for n, port in enumerate(ports))
+)
+
+
+@given(WAYS, st.sampled_from(KINDS), st.lists(st.integers(1024, 65_535), max_size=4))
+def test_each_service_has_a_port_of_its_own_inside_that_nobody_else_has(
+    ways: tuple[ServiceWay, ...], kind: str, targets: list[int]
+) -> None:
+    bindings = tuple(PortBinding(f"p{n}", "127.0.0.1", 20_000 + n, target) for n, target in enumerate(targets))
+    request = a_request(services=ways, network=kind, ports=bindings)
+    found = inside(request, (3128,))
+    assert list(found) == [way.variable for way in ways]
+    ports = list(found.values())
+    assert len({*ports, 3128, *targets}) == len(ports) + len({3128, *targets})
+    assert all(1024 <= port <= 65_535 for port in ports)
+    for way in ways:
+        first = ways[[each.port for each in ways].index(way.port)] is way
+        if way.port >= 1024 and first and way.port not in (3128, *targets) and not _moved(found, ways, way):
+            assert found[way.variable] == way.port, "where it can be had it is the service's own"
+
+
+def _moved(found: dict[str, int], ways: tuple[ServiceWay, ...], way: ServiceWay) -> bool:
+    """Whether another service, which had to be told under another port, got this one's before it."""
+    return any(found[each.variable] == way.port for each in ways if each is not way)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_that_nobody_asked_for_is_not_opened_by_using_a_service(kind: str) -> None:
+    way = (ServiceWay("SKREI_SERVICE_DB", "127.0.0.1", 5432),)
+    mode = surroundings(a_request(services=way, network=kind))
+    closed = kind in ("", "Default", "None", "HTTP")
+    assert mode is (Network.FILTERED if closed else network(kind))
+    assert held(a_request(services=way, network=kind)) is (mode is not Network.HOST)
+    assert filters(a_request(services=way, network=kind)) is (kind == "HTTP")
+    assert surroundings(a_request(network=kind)) is network(kind)
+
+
+def test_a_container_whose_network_another_one_holds_says_nothing_of_its_own() -> None:
+    port = PortBinding("web", "127.0.0.1", 20_000, 80)
+    made = create_body(
+        a_request(ports=(port,)),
+        DockerParams("a"),
+        (),
+        SETTINGS,
+        node="n-1",
+        mode=Network.BRIDGE,
+        render_node=lambda _: "/dev/r",
+        holder="c-1",
+    )
+    host = made["HostConfig"]
+    assert (host["NetworkMode"], host["PortBindings"], host["ExtraHosts"]) == ("container:c-1", {}, [])
+    assert made["ExposedPorts"] == {}
 
 
 def test_no_resource_is_no_limit_but_processes_always_have_one() -> None:

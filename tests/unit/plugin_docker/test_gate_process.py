@@ -71,6 +71,34 @@ async def test_it_runs_as_nobody_and_knows_nothing_of_the_agent(
     assert "SKREI_SECRET" not in process.environ()
 
 
+async def test_a_way_to_one_address_passes_bytes_both_ways_until_it_is_shut(keeper: Keeper) -> None:
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.read()).upper())  # only once the other side has said its last word
+        writer.close()
+
+    server = await asyncio.start_server(shout, "127.0.0.1", 0)
+    listener, port = a_listener()
+    await keeper.open("e-1/db", Opening(listener, to=("localhost", server.sockets[0].getsockname()[1])))
+
+    async def heard() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(b"hello" * 50_000)
+            writer.write_eof()
+            async with asyncio.timeout(20):
+                return await reader.read()
+        except OSError:
+            return b""
+        finally:
+            writer.close()
+
+    assert await asyncio.gather(*(heard() for _ in range(8))) == [b"HELLO" * 50_000] * 8
+    server.close()
+    await server.wait_closed()
+    assert await heard() == b""  # as where nothing listens
+    keeper.shut("e-1/db")
+
+
 async def test_names_are_looked_up_without_rights_too(keeper: Keeper) -> None:
     server = socket.create_server(("127.0.0.1", 0))
     listener, port = a_listener()

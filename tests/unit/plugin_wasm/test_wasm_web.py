@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
+from skrei_plugin_api.engine import ServiceWay
 from skrei_plugin_api.outbound import Found, Outbound, networks
 from skrei_plugin_wasm import web as webs
 from skrei_plugin_wasm.web import Asked, Refused, Result, Web, most_bytes, read_headers
@@ -113,6 +114,25 @@ async def test_a_program_asks_and_gets_status_headers_and_body(
     assert f"Host: localhost:{site.port}".encode() in heard
     assert b"evil.org" not in heard
     assert heard.endswith(b"\r\n\r\nbody")
+
+
+@pytest.mark.parametrize(("network", "domains"), [("None", []), ("Default", []), ("HTTP", ["example.com"])])
+async def test_a_service_of_the_node_is_reached_without_any_other_leave_and_nothing_beside_it(
+    tmp_path: Path, site: Site, network: str, domains: list[str]
+) -> None:
+    bench = Bench(tmp_path / "closed")
+    way = ServiceWay("SKREI_SERVICE_WEB", "127.0.0.1", site.port)
+    try:
+        reached = await bench.run(
+            asking(f"http://127.0.0.1:{site.port}/a"), network=network, domains=domains, services=[way]
+        )
+        beside = [f"http://127.0.0.1:{site.port + 1}/", f"http://127.0.0.2:{site.port}/", site.url]
+        others = [await bench.run(asking(url), network=network, domains=domains, services=[way]) for url in beside]
+    finally:
+        await bench.engine.close()
+    assert reached.exit_code == 201
+    assert {each.exit_code for each in others} == {Result.NOT_ALLOWED}
+    assert len(site.heard) == 1
 
 
 @pytest.mark.row("5.3/http-domains")

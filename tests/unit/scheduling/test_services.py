@@ -65,7 +65,7 @@ def test_a_job_waits_for_a_service_that_nobody_runs_and_is_told_which() -> None:
     assert plan.placements == ()
     assert message(plan, job) == (
         "waiting for what it uses: service web: no job of type service or daemon with that name has a port "
-        "that is ready in namespace default"
+        "that is ready in namespace default, and no node has the service"
     )
 
 

@@ -171,7 +171,7 @@ WRONG = [
     (
         "node list --show colours",
         2,
-        "Error: skrei node list: --show colours: allowed are labels, version, features, engines, data, capacity.\nAll options: skrei node list --help",
+        "Error: skrei node list: --show colours: allowed are labels, version, features, engines, data, services, capacity.\nAll options: skrei node list --help",
     ),
     (
         "node list --filter-approval maybe",
@@ -195,6 +195,21 @@ WRONG = [
     ),
     (
         "node data list --data-dir /nowhere-at-all",
+        1,
+        "Error: There is no node of this user in /nowhere-at-all.\nStart one first (skrei serve), or name the folder of another with --data-dir.",
+    ),
+    (
+        "node service add mongodb",
+        2,
+        "Error: skrei node service add: ADDRESS is missing: HOST:PORT, or file:///PATH; file:///PATH:rw lets jobs write there too.\nUsage: skrei node service add [OPTIONS] NAME ADDRESS",
+    ),
+    (
+        "node service remove",
+        2,
+        "Error: skrei node service remove: NAME is missing: what jobs call it: Uses: [NAME].\nUsage: skrei node service remove [OPTIONS] NAME",
+    ),
+    (
+        "node service list --data-dir /nowhere-at-all",
         1,
         "Error: There is no node of this user in /nowhere-at-all.\nStart one first (skrei serve), or name the folder of another with --data-dir.",
     ),

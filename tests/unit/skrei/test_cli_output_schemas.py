@@ -23,6 +23,7 @@ COMMANDS = {
     "node list": "node list",
     "node describe": "node describe n-1",
     "node data list": "node data list --data-dir {here}",
+    "node service list": "node service list --data-dir {here}",
     "agent alive": "agent alive",
     "agent version": "agent version",
     "version": "version",
@@ -52,6 +53,7 @@ def here(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     (tmp_path / "skrei").mkdir()
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "data-sets.json").write_text('{"books": "/srv/books:rw"}')
+    (tmp_path / "agent" / "services.json").write_text('{"duckdb": "file:///srv/x.duckdb:rw", "db": "127.0.0.1:1"}')
     (tmp_path / "skrei" / "profiles.json").write_text('{"profiles": {"near": {"endpoint": "http://near:1"}}}')
     return tmp_path
 

@@ -257,14 +257,16 @@ def wrong_with_hello(hello: Hello, timeline: int) -> str:
 
 def wrong_with_info(info: NodeInfo) -> str:
     """Return what is out of bounds in what a node says that it can do; nothing when all is fine."""
-    listed = (info.labels, info.engines, info.storages, info.publishers, info.gpus, info.data)
+    listed = (info.labels, info.engines, info.storages, info.publishers, info.gpus, info.data, info.services)
     if any(len(each) > MOST_NAMES for each in listed):
-        return f"it has more than {MOST_NAMES} labels, engines, storages, publishers, devices or data sets"
+        return f"it has more than {MOST_NAMES} labels, plugins, devices, data sets or services"
     plugins = (*info.engines, *info.storages, *info.publishers)
-    named = (*(each.name for each in plugins), *(each.name for each in info.data))
+    sets = (*(each.name for each in info.data), *(each.name for each in info.services))
+    named = (*(each.name for each in plugins), *sets)
     if not all(is_name(name) for name in (info.node_id, *info.labels, *named)):
-        return "its node id, a label or the name of a plugin or data set is none"
+        return "its node id, a label or the name of a plugin, data set or service is none"
     texts = [info.name, info.version, info.os, info.arch, *info.labels.values(), *(each.version for each in plugins)]
+    texts += [each.kind for each in info.services]
     texts += [text for gpu in info.gpus for text in (gpu.name, gpu.vendor, gpu.pci_address)]
     if not all(_fits(text) for text in texts):
         return f"a text of it has more than {NAME_CHARACTERS} characters, or some that cannot be stored"

@@ -99,8 +99,8 @@ SAYS: Mapping[str, str] = {
     "Task.Count": "How many partitions of this task; else the job's.",
     "Task.DependsOn": "Which tasks must be over before: a name, or {Task: name, Partition: same} to wait for the same "
     "partition alone.",
-    "Task.Uses": "Services of other jobs, by name: it waits until each is ready, and finds where it is reached as "
-    "SKREI_SERVICE_<NAME>.",
+    "Task.Uses": "Services of other jobs, or of nodes, by name: it waits until each is ready, and finds where it is "
+    "reached as SKREI_SERVICE_<NAME>.",
     "Task.Split": "holder: one partition on each node that holds its data, so that Count follows.",
     "Task.Locality": "required: only on nodes that hand out its local paths; else they are preferred.",
     "Task.Check": "When the task is ready; without one it is as soon as it runs.",

@@ -56,6 +56,8 @@ class RunOrder(Message):
     owner: bool = False
     services: Mapping[str, str] | None = None
     """Where what the task uses is reached: variables for its environment; None where it uses nothing."""
+    node_services: tuple[str, ...] = ()
+    """Of what the task uses, what this node offers itself: it alone knows where."""
     shares: int | None = None
     """Of how many executions each gets its share of inputs that are dealt out; None: what `partition_count` says, and
     where that is 0 everybody reads everything."""

@@ -42,7 +42,9 @@ PATH = "path"
 
 
 class Absent(BaseModel):
-    """What a node might have and cannot use now, and why: an `engine`, a `storage`, a `gpu`, a `path`, `data`."""
+    """What a node might have and cannot use now, and why: an `engine`, a `storage`, a `gpu`, a `path`, `data`, a
+    `service`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -69,6 +71,23 @@ class DataSet(BaseModel):
     at_least: bool = False
 
 
+SERVICE = "service"
+"""The kind of a service that a node's owner offers, and that cannot be used now."""
+
+
+class NodeService(BaseModel):
+    """A service of a node that jobs use by its name: an `address`, or a `file`, which may be written where it says so.
+
+    Where it is does not leave the node.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    kind: str = "address"
+    read_write: bool = False
+
+
 class NodeInfo(BaseModel):
     """What a node says it can do; a fact, renewed when it changes.
 
@@ -92,6 +111,7 @@ class NodeInfo(BaseModel):
     capacity: Resources = Resources()
     gpus: tuple[Gpu, ...] = ()
     data: tuple[DataSet, ...] = ()
+    services: tuple[NodeService, ...] = ()
 
     @property
     def missing_paths(self) -> frozenset[str]:

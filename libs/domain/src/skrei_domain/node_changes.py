@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from skrei_domain.node import DATA, PATH, Absent, Gpu, NodeInfo, Plugin
+from skrei_domain.node import DATA, PATH, SERVICE, Absent, Gpu, NodeInfo, Plugin
 
 
 def changes(old: NodeInfo, new: NodeInfo) -> list[str]:
     """Return what differs, one short sentence each; of no difference, none.
 
-    Engines, storages, publishers, data sets and GPUs come by name, with versions and reasons; anything else by its
-    field's name.
+    Engines, storages, publishers, data sets, services and GPUs come by name, with versions and reasons; anything else
+    by its field's name.
     """
     reasons = {(each.kind, each.name): each.reason for each in new.absent}
     told = [
@@ -18,6 +18,7 @@ def changes(old: NodeInfo, new: NodeInfo) -> list[str]:
         *_plugins("publisher", old.publishers, new.publishers, reasons),
         *_paths(old, new),
         *_data(old, new, reasons),
+        *_services(old, new, reasons),
         *_gpus(old.gpus, new.gpus),
         *_absent(old, new),
     ]
@@ -70,6 +71,12 @@ def _data(old: NodeInfo, new: NodeInfo, reasons: dict[tuple[str, str], str]) -> 
     return told
 
 
+def _services(old: NodeInfo, new: NodeInfo, reasons: dict[tuple[str, str], str]) -> list[str]:
+    was, now = {each.name for each in old.services}, {each.name for each in new.services}
+    gone = [f"service {name} is gone{_because(reasons.get((SERVICE, name), ''))}" for name in sorted(was - now)]
+    return [*gone, *(f"service {name} is here" for name in sorted(now - was))]
+
+
 def _gpus(old: Sequence[Gpu], new: Sequence[Gpu]) -> list[str]:
     was, now = {gpu.key: gpu for gpu in old}, {gpu.key: gpu for gpu in new}
     gone = [f"GPU {gpu.index} is gone ({gpu.name})" for key, gpu in was.items() if key not in now]
@@ -83,6 +90,7 @@ def _absent(old: NodeInfo, new: NodeInfo) -> list[str]:
         *(("engine", plugin.name) for plugin in old.engines),
         *(("storage", plugin.name) for plugin in old.storages),
         *((DATA, each.name) for each in old.data),
+        *((SERVICE, each.name) for each in old.services),
     }
     return [
         f"{each.kind} {each.name} cannot be used: {each.reason}"

@@ -69,6 +69,19 @@ class PortBinding:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceWay:
+    """A service of the node that a run uses: `host:port` as the node reaches it, told to the program as `variable`.
+
+    A program is given a way to this address, whatever its network, and by it to no other. Where it finds it elsewhere,
+    the engine sets the variable.
+    """
+
+    variable: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunRequest:
     """One start of one execution. `env` is given to the program exactly as it is here."""
 
@@ -89,6 +102,7 @@ class RunRequest:
     domains: tuple[str, ...] = ()
     """What a network of the kind `HTTP` reaches."""
     ports: tuple[PortBinding, ...] = ()
+    services: tuple[ServiceWay, ...] = ()
     stop_grace_seconds: int | None = None
     """How long the program may take to end by itself once its run is cancelled or its time is over; 0: it is ended at
     once, None: as the engine does where nobody says."""

@@ -33,10 +33,12 @@ class Forbidden(Exception):
 @dataclass(frozen=True, slots=True)
 class Outbound:
     """The rules of one program. `domains`: `example.com` is that name, `.example.com` that and all below it,
-    `*.example.com` all below it alone, an address itself; None: every name."""
+    `*.example.com` all below it alone, an address itself; None: every name. `services` are those of the node that it
+    uses, (host, port): just these, whatever the other rules say."""
 
     domains: tuple[str, ...] | None = None
     private: tuple[Network, ...] = ()
+    services: tuple[tuple[str, int], ...] = ()
     _exact: frozenset[str] = field(init=False, default=frozenset())
 
     def __post_init__(self) -> None:
@@ -45,11 +47,16 @@ class Outbound:
 
     def check(self, host: str, port: int) -> None:
         """Raise Forbidden unless this name (or address) and this port may be asked for."""
+        if self._serves(host, port):
+            return
         if not self.knows(host):
             listed = ", ".join(self.domains or ()) or "nothing"
             raise Forbidden(f"host not allowed: {host} (Network.Domains of the job lists {listed})")
         if port not in WEB_PORTS and not LEAST_PORT <= port <= 65_535:
             raise Forbidden(f"port not allowed: {port} of {host} (80, 443 and those from {LEAST_PORT} on are)")
+
+    def _serves(self, host: str, port: int) -> bool:
+        return bool(self.services) and (plain(host), port) in self.services
 
     def knows(self, host: str) -> bool:
         """Whether the job's list has this name."""
@@ -67,6 +74,8 @@ class Outbound:
     def choose(self, host: str, found: Iterable[Found]) -> Sequence[Found]:
         """Return those of a name's addresses that may be connected to, in order. Raises Forbidden when none may."""
         every = list(found)
+        if self.services and all(self._serves(host, one[4][1]) for one in every):
+            return every[:MOST_ADDRESSES]
         chosen = [one for one in every if self.reaches(str(one[4][0]))]
         if not chosen:
             told = ", ".join(sorted({str(one[4][0]) for one in every})) or "no address"

@@ -9,7 +9,7 @@ import numpy as np
 
 from skrei_domain.ids import short
 from skrei_domain.lifecycle import Membership
-from skrei_scheduling import data, memory, texts
+from skrei_scheduling import data, memory, offers, texts
 from skrei_scheduling.feasibility import DATA, FILTERS, FOR_GOOD, USES, Feasibility, Filter
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import NodeRow, Requirement
@@ -62,7 +62,7 @@ class Explanation:
             head = texts.WAITS_FOR_DATA.format(names="; ".join(self.no_data))
         elif self.absent:
             head = texts.WAITS_FOR_SERVICES.format(services="; ".join(self.absent))
-        if self.no_match and not self.no_data:
+        if self.no_match and not self.no_data and not self.absent:
             head = texts.NO_MATCH.format(available=self.available)
         lines = [_line(group, self.known) for group in self.groups[:SHOWN_GROUPS]]
         rest = sum(group.nodes for group in self.groups[SHOWN_GROUPS:])
@@ -101,7 +101,7 @@ def explain(
     hopes = _hopes(requirement, matrix, nodes, now, keep)
     groups: list[Group] = []
     refused: dict[str, int] = {}
-    absent = [each for each in requirement.uses if not matrix.services.any(each)]
+    absent = offers.absent(requirement, matrix, nodes)
     no_data = data.absent(requirement, matrix, nodes)
     for check in FILTERS:
         passing = check.passing(requirement, matrix)
@@ -136,7 +136,7 @@ def explain(
                 key=lambda group: (-group.nodes, group.filter, group.sample),
             )
         ),
-        absent=tuple(texts.NOT_SERVED.format(namespace=namespace, name=name) for namespace, name in absent),
+        absent=absent,
         no_data=no_data,
     )
 

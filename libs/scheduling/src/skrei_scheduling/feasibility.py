@@ -135,7 +135,7 @@ def _ports(requirement: Requirement, matrix: NodeMatrix) -> Mask:
 
 def _uses(requirement: Requirement, matrix: NodeMatrix) -> Mask:
     mask = np.ones(matrix.rows, dtype=np.bool_)
-    matrix.services.close(mask, requirement.uses)
+    matrix.close_unreached(mask, requirement.uses)
     return mask
 
 
@@ -188,7 +188,7 @@ class ClassMask:
         if self.requirement.ports:
             matrix.ports.close(mask, self.requirement.ports)
         if self.requirement.uses:
-            matrix.services.close(mask, self.requirement.uses)
+            matrix.close_unreached(mask, self.requirement.uses)
         return mask
 
     def with_room(self, matrix: NodeMatrix) -> Mask:

@@ -69,7 +69,7 @@ def _would_do(view: ClusterView, need: Requirement, row: ExecutionRow) -> bool:
     mine = {port.port for port in row.ports}
     if any(port not in mine and not matrix.ports.free(node, (port,)) for port in need.ports):
         return False
-    if not all(matrix.services.reached(service, node) for service in need.uses):
+    if not all(matrix.reaches(service, node) for service in need.uses):
         return False
     free = matrix.free[:, node] + np.array(row.reserved.vector())
     return fits(need.resources.vector(), free.tolist())

@@ -46,6 +46,7 @@ class Said(NamedTuple):
     owner_paths: bool = False
     missing_paths: frozenset[str] = frozenset()
     data: Mapping[str, bool] = {}  # its data sets, and whether they may be written
+    services: frozenset[str] = frozenset()  # what its owner offers
 
 
 class NodeMatrix:
@@ -67,6 +68,7 @@ class NodeMatrix:
         self.engines: dict[str, Mask] = {}
         self.storages: dict[str, Mask] = {}
         self.publishers: dict[str, Mask] = {}
+        self.offered: dict[str, Mask] = {}  # services that nodes' owners offer
         self.labels: dict[str, LabelColumn] = {}
         self.ports = PortLedger()
         self.services = Services()
@@ -130,8 +132,25 @@ class NodeMatrix:
         return self.services.put(job, execution, self._row(execution.node_id))
 
     def told(self, uses: Sequence[Service], node_id: str, *, turn: int) -> Mapping[str, str] | None:
-        """Return the variables that tell work on a node of its services; None where it does not reach all of them."""
-        return self.services.told(uses, self._row(node_id), turn=turn)
+        """Return the variables that tell work on a node of its services; None where it does not reach all of them.
+
+        What the node offers itself is told by the node: see `of_node`.
+        """
+        row = self._row(node_id)
+        return self.services.told(uses, row, turn=turn, own=self.said[row].services)
+
+    def of_node(self, uses: Sequence[Service], node_id: str) -> tuple[str, ...]:
+        """Return the names of those services that work on a node has from the node itself."""
+        row = self._row(node_id)
+        return tuple(each[1] for each in uses if not self.services.reached(each, row) and self.reaches(each, row))
+
+    def reaches(self, service: Service, row: int) -> bool:
+        """Whether work on a node reaches a service: what a job serves, or what the node offers."""
+        return self.services.reached(service, row) or service[1] in self.said[row].services
+
+    def close_unreached(self, mask: Mask, uses: Sequence[Service]) -> None:
+        """Take the rows out of `mask` from which one of these services is not reached."""
+        self.services.close(mask, uses, self.offered)
 
     def room(self, node_id: str) -> Resources:
         """What is free on a node."""
@@ -178,7 +197,7 @@ class NodeMatrix:
         self.changed = _longer(self.changed, rows)
         self.known, self.ready = _longer(self.known, rows), _longer(self.ready, rows)
         self.approved, self.connected = _longer(self.approved, rows), _longer(self.connected, rows)
-        for masks in (self.engines, self.storages, self.publishers):
+        for masks in (self.engines, self.storages, self.publishers, self.offered):
             for name, mask in masks.items():
                 masks[name] = _longer(mask, rows)
         for column in self.labels.values():
@@ -195,10 +214,12 @@ class NodeMatrix:
             info.owner_paths,
             info.missing_paths,
             {each.name: each.read_write for each in info.data},
+            frozenset(each.name for each in info.services),
         )
         self._mark(self.engines, row, old.engines, new.engines)
         self._mark(self.storages, row, old.storages, new.storages)
         self._mark(self.publishers, row, old.publishers, new.publishers)
+        self._mark(self.offered, row, old.services, new.services)
         for key in old.labels.keys() | new.labels.keys():
             column = self.labels.get(key)
             if column is None:

@@ -2,16 +2,15 @@
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.ids import short
-from skrei_domain.node import DATA, KEPT_HERE
+from skrei_domain.node import DATA, KEPT_HERE, SERVICE
 from skrei_domain.paths import hands_out, missing_root, read_entries
 from skrei_domain.resources import Resources
-from skrei_scheduling import texts
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.ranking import is_soft
 from skrei_scheduling.rows import NodeRow, Requirement
 
 DATA_SHOWN = 5
-"""Data sets of a node in one reason: `skrei node list --show data` has them all."""
+"""Data sets, or services, of a node in one reason: `skrei node list --show data,services` has them all."""
 
 
 def engine(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
@@ -74,13 +73,16 @@ def room(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
 def uses(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
     """It reaches nothing of a service."""
     row = matrix.row_of[node.id]
-    namespace, name = next(each for each in requirement.uses if not matrix.services.reached(each, row))
+    namespace, name = next(each for each in requirement.uses if not matrix.reaches(each, row))
+    if away := next((each.reason for each in node.info.absent if (each.kind, each.name) == (SERVICE, name)), ""):
+        return f"does not have service {name} now: {away}"
     if matrix.services.any((namespace, name)):
         return (
             f"does not reach service {name}, whose ports are open on other nodes' loopback alone; "
             "SKREI_PORT_ADDRESS on those nodes opens them to others"
         )
-    return texts.NOT_SERVED.format(name=name, namespace=namespace)
+    has = sorted(matrix.said[row].services)
+    return f"does not have service {name}" + (f", only {', '.join(has[:DATA_SHOWN])}" if has else "")
 
 
 def ports(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:

@@ -4,7 +4,7 @@ They are values: a change is a new row. The record's tables hold more (what only
 decisions need.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -157,6 +157,10 @@ class JobRow:
     def by_node(self) -> bool:
         """Whether some of its units have a node of their own, and run on no other."""
         return self.kind.per_node or self.split
+
+    def uses_any(self, services: Set[tuple[str, str]]) -> bool:
+        """Whether a task of it uses one of these services."""
+        return any(not services.isdisjoint(task.requirement.uses) for task in self.tasks if task.requirement.uses)
 
     def with_targets(self, new: Mapping[str, int]) -> "JobRow":
         """Return the job with nodes of its own beside those that it has, and counts that follow from them."""

@@ -1,10 +1,12 @@
 """What jobs serve now: the ready executions with ports of those that never end, by namespace and name.
 
 Kept by facts, as they are applied: nothing is looked for when work is placed or told where its services are. A port
-that is open on loopback is reached on its own node alone, and counts for work there.
+that is open on loopback is reached on its own node alone, and counts for work there. A service that a node's owner
+offers is reached on that node alone; where a job of the namespace serves by the same name and is reached, that goes
+first (ADR 0037).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -55,24 +57,34 @@ class Services:
         """Whether work on a node reaches something of a service."""
         return any(each.far is not None or each.row == row for each in self._ready.get(service, {}).values())
 
-    def close(self, mask: Mask, uses: Sequence[Service]) -> None:
-        """Take the rows out of `mask` from which one of these services is not reached."""
+    def close(self, mask: Mask, uses: Sequence[Service], offered: Mapping[str, Mask]) -> None:
+        """Take the rows out of `mask` from which one of these services is not reached; `offered`: by whom, by name."""
         for service in uses:
             ready = self._ready.get(service, {}).values()
             if any(each.far is not None for each in ready):
                 continue
+            there = offered.get(service[1])
             rows = [each.row for each in ready if mask[each.row]]
-            mask[:] = False
+            if there is None:
+                mask[:] = False
+            else:
+                mask &= there[: len(mask)]
             mask[rows] = True
 
-    def told(self, uses: Sequence[Service], row: int, *, turn: int) -> Mapping[str, str] | None:
-        """Return the variables for work on a node; None where it does not reach all of these services now."""
+    def told(
+        self, uses: Sequence[Service], row: int, *, turn: int, own: Set[str] = frozenset()
+    ) -> Mapping[str, str] | None:
+        """Return the variables for work on a node, without those of what it offers itself (`own`); None where it does
+        not reach all of these services now.
+        """
         found: dict[str, list[Endpoint]] = {}
         for namespace, name in uses:
             ready = self._ready.get((namespace, name), {}).values()
             reached = (each.endpoint if each.row == row else each.far for each in ready)
-            found[name] = [endpoint for endpoint in reached if endpoint is not None]
-            if not found[name]:
+            endpoints = [endpoint for endpoint in reached if endpoint is not None]
+            if endpoints:
+                found[name] = endpoints
+            elif name not in own:
                 return None
         return variables(found, turn=turn)
 

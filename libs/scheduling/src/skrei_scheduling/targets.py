@@ -1,8 +1,8 @@
 """Jobs that run once a node: which nodes are theirs, and what is missing, lost or too much on each.
 
 A node has one number in a version of a job, its partition, given once and kept: also while it is away, and when it
-comes back. The nodes of an `ops` job are those that match when it is first planned; a `daemon` gets each one that ever
-matches.
+comes back. The nodes of an `ops` job are those that match, and from which what it uses is reached, when some first do;
+a `daemon` gets each one that ever does.
 """
 
 from collections.abc import Iterable
@@ -42,7 +42,12 @@ def grown(view: ClusterView, job: JobRow) -> tuple[tuple[str, int], ...]:
     if job.kind is Kind.OPS and job.targets:
         return ()
     first = max(job.targets.values(), default=-1) + 1
-    new = [node_id for node_id in view.feasibility.able(job.tasks) if node_id not in job.targets]
+    uses = [each for task in job.tasks for each in task.requirement.uses]
+    new = [
+        node_id
+        for node_id in view.feasibility.able(job.tasks)
+        if node_id not in job.targets and all(view.matrix.reaches(each, view.matrix.row_of[node_id]) for each in uses)
+    ]
     return tuple((node_id, first + number) for number, node_id in enumerate(new))
 
 

@@ -28,7 +28,8 @@ EXECUTIONS_FAILED = "Job failed because one or more executions failed"
 NODES_FAILED = "{failed} of {targets} nodes failed; on {node}: {reason}"
 NO_MATCH = "not matching nodes to run job out of {available} available nodes."
 NOT_SERVED = (
-    "service {name}: no job of type service or daemon with that name has a port that is ready in namespace {namespace}"
+    "service {name}: no job of type service or daemon with that name has a port that is ready in namespace "
+    "{namespace}, and no node has the service"
 )
 WAITS_FOR_SERVICES = "waiting for what it uses: {services}"
 WAITS_FOR_DATA = "waiting for data that no node has: {names}"

@@ -253,9 +253,10 @@ class ClusterView:
     def _woken_by_services(self) -> list[str]:
         """Return the waiting jobs that reach now what they use, as many as there is room for."""
         served, self._served = self._served, set()
-        if not served or not self.waiting:
+        if not served:
             return []
-        return self.waiting.woken(self.matrix, self.nodes, picky=self._picky, using=served)
+        woken = self.waiting.woken(self.matrix, self.nodes, picky=self._picky, using=served) if self.waiting else []
+        return [*woken, *(job_id for job_id in self._per_node if self.jobs[job_id].uses_any(served))]
 
     def heed(self, locked: Locked) -> None:
         """Let go of jobs that had ended when their rows were locked: a hint that came late brought them back."""

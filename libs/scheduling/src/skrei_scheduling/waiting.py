@@ -132,7 +132,7 @@ class WaitingLine:
             if requirement.ports:
                 open_rows = [row for row in open_rows if ports.free(row, requirement.ports)]
             for service in requirement.uses:
-                open_rows = [row for row in open_rows if matrix.services.reached(service, row)]
+                open_rows = [row for row in open_rows if matrix.reaches(service, row)]
             if not open_rows:
                 continue
             for _, _, job_id in line:

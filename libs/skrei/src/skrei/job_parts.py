@@ -81,6 +81,22 @@ class DataSet:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeService:
+    """What of a node jobs use by its name: an `address`, or a `file`."""
+
+    name: str
+    kind: str = "address"
+    read_write: bool = False
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> "NodeService":
+        """Read the API's object."""
+        return cls(
+            str(document.get("Name") or ""), str(document.get("Kind") or "address"), bool(document.get("ReadWrite"))
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A port of a ready execution; `address` is its `host:port`."""
 

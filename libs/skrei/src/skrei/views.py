@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from skrei.job_parts import DataRead, DataSet, Endpoint
+from skrei.job_parts import DataRead, DataSet, Endpoint, NodeService
 from skrei_domain.lifecycle import JOB_TERMINAL, NUMBERS, TERMINAL
 
 Document: TypeAlias = dict[str, Any]
@@ -314,6 +314,12 @@ class Node:
         """The data that it lets jobs read by name; none where the API does not say."""
         compute = (self.document.get("Info") or {}).get("ComputeNodeInfo") or {}
         return tuple(map(DataSet.parse, items(compute.get("DataSets"))))
+
+    @property
+    def services(self) -> tuple[NodeService, ...]:
+        """What of it jobs may use by name; none where the API does not say."""
+        compute = (self.document.get("Info") or {}).get("ComputeNodeInfo") or {}
+        return tuple(map(NodeService.parse, items(compute.get("Services"))))
 
     @classmethod
     def parse(cls, document: Document) -> "Node":

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from skrei_compute_agent.settings import Settings
-from skrei_domain.node import Absent, DataSet, Gpu, NodeInfo, Plugin
+from skrei_domain.node import Absent, DataSet, Gpu, NodeInfo, NodeService, Plugin
 from skrei_domain.resources import Resources, parse_bytes, parse_cpu, parse_share
 
 SHARE_PERCENT = 80
@@ -30,6 +30,7 @@ def fingerprint(
     gpus: tuple[Gpu, ...] = (),
     absent: Iterable[Absent] = (),
     data: Iterable[DataSet] = (),
+    services: Iterable[NodeService] = (),
 ) -> NodeInfo:
     """Return what this node can do and how much of everything it has: `room`, and every GPU."""
     name = settings.name or platform.node() or node_id
@@ -49,6 +50,7 @@ def fingerprint(
         capacity=room.model_copy(update={"gpu": len(gpus)}),
         gpus=gpus,
         data=tuple(sorted(data, key=lambda each: each.name)),
+        services=tuple(services),
     )
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from skrei_domain.bounds import LOWEST_PORT
 from skrei_domain.data_sets import DATA_FILE, parse_declared
+from skrei_domain.node_services import SERVICES_FILE, parse_offered
 from skrei_domain.resources import parse_bytes, parse_cpu, parse_share
 from skrei_kit.settings import LogLevel
 from skrei_kit.settings import Settings as KitSettings
@@ -56,6 +57,10 @@ class Settings(KitSettings):
     data: dict[str, str] = Field(default_factory=dict)
     """Data sets that jobs may name, `books=/srv/books,out=/srv/out:rw`: nothing unless named. Others are declared with
     `skrei node data add`."""
+
+    services: dict[str, str] = Field(default_factory=dict)
+    """Services of this node that jobs may use, `mongodb=127.0.0.1:27017,duckdb=file:///srv/x.duckdb`: nothing unless
+    named. Others are declared with `skrei node service add`."""
 
     allow_env: tuple[str, ...] = ()
     """Host variables that a task may ask for with `env:NAME` (`*` and `?`): nothing unless named."""
@@ -120,7 +125,7 @@ class Settings(KitSettings):
     store_full_seconds: float = Field(default=600.0, ge=0)
     """How long a full result store is asked again: results expire, people make room. Then the execution fails."""
 
-    @field_validator("labels", "plugin_options", "data", mode="before")
+    @field_validator("labels", "plugin_options", "data", "services", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -132,6 +137,16 @@ class Settings(KitSettings):
     @classmethod
     def _declared(cls, value: dict[str, str]) -> dict[str, str]:
         return {name: parse_declared(name, text).text for name, text in value.items()}
+
+    @field_validator("services")
+    @classmethod
+    def _offered(cls, value: dict[str, str]) -> dict[str, str]:
+        return {name: parse_offered(name, text).text for name, text in value.items()}
+
+    @property
+    def services_file(self) -> Path:
+        """Where `skrei node service` declares the others."""
+        return self.data_dir / SERVICES_FILE
 
     @property
     def data_file(self) -> Path:

@@ -16,6 +16,7 @@ from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.listings import Listings
 from skrei_compute_agent.networks import NetworkPolicy, Networks
+from skrei_compute_agent.node_services import Look, NodeServices
 from skrei_compute_agent.probes import Probe
 from skrei_compute_agent.settings import Settings
 from skrei_compute_agent.staging import Shelves, Stager
@@ -74,6 +75,7 @@ class Toolbox:
         results = TaskResults(self._api, cache)
         shelves = Shelves(cache, self._trees, self._listings, results)
         stager = Stager(storages_, shelves, limits=limits, parallel=settings.parallel_stages)
+        offered = NodeServices(settings.services, settings.services_file)
         self._delivery = Delivery(full_seconds=settings.store_full_seconds)
         self.work = Workshop(
             folders,
@@ -82,10 +84,16 @@ class Toolbox:
             allow_env=settings.allow_env,
             delivery=self._delivery,
             networks=Networks(network_policy(settings)),
+            services=offered,
             stream_bytes=settings.output_stream_bytes,
         )
         gpus = GpuProbe()
         self._gpus: Probe[Found] = Probe(gpus.look, lambda _: gpus.found, limit_seconds=settings.probe_limit_seconds)
+        self._services: Probe[Look] = Probe(
+            partial(apart, offered.look, name="probe services"),
+            lambda _: Look(),
+            limit_seconds=settings.probe_limit_seconds,
+        )
         self._probes: dict[Plugin, Probe[PluginInfo]] = {
             plugin: Probe(
                 partial(apart, plugin.describe, name=f"probe {plugin.name}"),
@@ -119,8 +127,10 @@ class Toolbox:
 
         Takes as long as one probe may: they are asked side by side.
         """
-        found, told = await asyncio.gather(
-            self._gpus.look(), asyncio.gather(*(probe.look() for probe in self._probes.values()))
+        found, offered, told = await asyncio.gather(
+            self._gpus.look(),
+            self._services.look(),
+            asyncio.gather(*(probe.look() for probe in self._probes.values())),
         )
         infos = dict(zip(self._probes, told, strict=True))
         engines, no_engines = _sorted("engine", self._engines, infos)
@@ -139,9 +149,11 @@ class Toolbox:
                 *_missing_paths(told),
                 *_missing_data(told),
                 *found.absent,
+                *offered.away,
                 *self._broken,
             ),
             data={each.name: each for info in told for each in info.data}.values(),
+            services=offered.here,
         )
 
     def hear(self, gone: Callable[[str, int], None]) -> None:
@@ -165,6 +177,7 @@ class Toolbox:
         await self.work.close()
         await self._listings.close()
         await self._gpus.close()
+        await self._services.close()
         for plugin, probe in self._probes.items():
             await probe.close()
             await plugin.close()

@@ -13,6 +13,7 @@ from skrei_compute_agent.env import environment, port_variables
 from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Staged, Upload
 from skrei_compute_agent.folders import Folders, Places
 from skrei_compute_agent.networks import NetworkPolicy, Networks
+from skrei_compute_agent.node_services import NOTHING, NodeServices, Used
 from skrei_compute_agent.runner import KILLED
 from skrei_compute_agent.staging import Inputs, Stager
 from skrei_compute_agent.verdicts import INTERRUPTED
@@ -57,6 +58,7 @@ class _Staged:
     env: dict[str, str]
     network: str = "None"
     ports: tuple[PortBinding, ...] = ()
+    used: Used = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Workshop:
         allow_env: Sequence[str] = (),
         delivery: Delivery | None = None,
         networks: Networks | None = None,
+        services: NodeServices | None = None,
         stream_bytes: int = STREAM_BYTES,
     ) -> None:
         self._folders = folders
@@ -99,6 +102,7 @@ class Workshop:
         self._allow_env = allow_env
         self._delivery = delivery or Delivery()
         self._networks = networks or Networks(NetworkPolicy())
+        self._services = services or NodeServices()
         self._stream_bytes = stream_bytes
         self._disk = DiskWatch()
         self._gone: Callable[[str, int], None] = lambda _execution_id, _start: None
@@ -123,6 +127,11 @@ class Workshop:
                 hint="use Check.HTTP or Check.TCP, or another engine",
             )
         env = environment(wanted.execution_id, wanted.order, task.env, host=self._host_env, allow=self._allow_env)
+        used = (
+            await asyncio.to_thread(self._services.use, wanted.order.node_services)
+            if wanted.order.node_services
+            else NOTHING
+        )
         places = self._folders.make(wanted.execution_id, len(task.input_sources))
         told = partial(_told, wanted.execution_id, tell)
         inputs = await self._stager.stage(wanted, places.inputs, told)
@@ -132,8 +141,8 @@ class Workshop:
         except BaseException:
             self._stager.release(wanted.execution_id, inputs)
             raise
-        env |= port_variables(ports)
-        self._staged[wanted.execution_id] = _Staged(wanted, places, inputs, env, kind, ports)
+        env |= {**port_variables(ports), **used.env}
+        self._staged[wanted.execution_id] = _Staged(wanted, places, inputs, env, kind, ports, used)
         return Staged(wanted.execution_id, self._networks.observed(ports), inputs.data)
 
     async def run(self, execution_id: str, start: int) -> Exited:
@@ -151,7 +160,8 @@ class Workshop:
         if places is None or engine is None:
             return NotAdopted(execution_id)
         stage = Stage(execution_id, wanted.order, wanted.task, wanted.needs)
-        staged = _Staged(stage, places, Inputs(), {}, wanted.task.network.type)
+        used = Used({}, (), self._services.ways(names)) if (names := wanted.order.node_services) else NOTHING
+        staged = _Staged(stage, places, Inputs(), {}, wanted.task.network.type, (), used)
         self._networks.keep(execution_id, wanted.ports)
         exited = await self._attend(staged, wanted.start, engine.adopt)
         return NotAdopted(execution_id) if exited is None else exited
@@ -256,13 +266,14 @@ class Workshop:
             params=task.engine.params,
             workdir=staged.places.work,
             env=staged.env,
-            mounts=staged.inputs.mounts,
+            mounts=(*staged.inputs.mounts, *staged.used.mounts),
             outputs=tuple(Output(result.name, result.path) for result in task.result_paths),
             resources=staged.wanted.needs,
             gpus=staged.wanted.gpus,
             network=staged.network,
             domains=task.network.domains,
             ports=staged.ports,
+            services=staged.used.ways,
             stop_grace_seconds=task.stop_grace,
             max_stream_bytes=self._stream_bytes,
             cut=cut,

@@ -273,6 +273,9 @@ def node(
                     {"Name": plugin.name, "Version": plugin.version, "Note": plugin.note} for plugin in info.engines
                 ],
                 "DataSets": [data_set(each) for each in info.data],
+                "Services": [
+                    {"Name": one.name, "Kind": one.kind, "ReadWrite": one.read_write} for one in info.services
+                ],
                 "Absent": [{"Kind": one.kind, "Name": one.name, "Reason": one.reason} for one in info.absent],
                 "EnqueuedExecutions": 0,
                 "address": "",

@@ -94,10 +94,12 @@ class Sender:
             if job is None or spec is None or job.version != row.job_version:
                 return None  # ended or updated meanwhile, or to be sent with the next sweep, which reads the spec
             services: Mapping[str, str] | None = None
+            of_node: tuple[str, ...] = ()
             if uses := job.task(row.task).requirement.uses:
                 services = self._core.view.matrix.told(uses, row.node_id, turn=row.partition)
                 if services is None:
                     return None  # gone since it was placed: it is told once it is back, or placed again in the end
+                of_node = self._core.view.matrix.of_node(uses, row.node_id)
             now = self._clock.now()
             run = order(
                 row,
@@ -108,6 +110,7 @@ class Sender:
                 token=self._token,
                 upload=self._upload,
                 services=services,
+                node_services=of_node,
             )
         return ExecutionWanted(
             execution_id=row.id,

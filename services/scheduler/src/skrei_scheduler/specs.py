@@ -104,8 +104,11 @@ def order(
     token: timedelta,
     upload: UploadGrant | None = None,
     services: Mapping[str, str] | None = None,
+    node_services: tuple[str, ...] = (),
 ) -> RunOrder:
-    """Return all that a node needs to run an execution; `services` tell where what it uses is reached."""
+    """Return all that a node needs to run an execution; `services` tell where what it uses is reached, and
+    `node_services` what of that the node itself offers.
+    """
     task = spec.tasks[row.task]
     left = None
     if job.total_timeout is not None:
@@ -128,6 +131,7 @@ def order(
         traceparent=job.traceparent,
         owner=job.owner,
         services=services,
+        node_services=node_services,
         shares=len(job.targets) if job.kind is Kind.OPS else None,
     )
 

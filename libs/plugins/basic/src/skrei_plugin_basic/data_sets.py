@@ -4,7 +4,6 @@ The file is looked at again each time: what is added to it is known with the nod
 counted beside that, one set at a time and within limits.
 """
 
-import json
 import os
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from skrei_domain.data_sets import MAX_DATA_SETS, Declared, parse_declared
 from skrei_domain.node import DataSet
+from skrei_plugin_api.declared import read_declared
 from skrei_plugin_api.engine import InPlace
 from skrei_plugin_api.measure import measure
 from skrei_plugin_basic.allow import usable
@@ -26,8 +26,6 @@ SET_SECONDS = 120.0
 """How long one count may take: it reads the disk that jobs want."""
 RECOUNT_SECONDS = 600.0
 """How old a size may be: each new one is a fact of the node, and nobody places by the last megabyte."""
-MAX_FILE_BYTES = 1024 * 1024
-"""Of the file of declared sets: `MAX_DATA_SETS` of the longest paths take a quarter of it."""
 
 
 class Look(NamedTuple):
@@ -49,7 +47,7 @@ class DataSets:
 
     def declared(self) -> tuple[dict[str, Declared], str]:
         """Return what is declared now, by name, and what is wrong with some of it; empty when nothing is."""
-        said, wrong = _read(self._file)
+        said, wrong = read_declared(self._file, 'data sets: names with paths, {"books": "/srv/books:ro"}')
         found: dict[str, Declared] = {}
         for name, text in {**said, **self._told}.items():
             try:
@@ -103,23 +101,6 @@ class DataSets:
 
         self._counting = threading.Thread(target=count, name="count-data", daemon=True)
         self._counting.start()
-
-
-def _read(file: Path | None) -> tuple[dict[str, str], str]:
-    """Return what a file declares, and what is wrong with it; a file that is not there declares nothing."""
-    if file is None:
-        return {}, ""
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(MAX_FILE_BYTES)
-        found = json.loads(text)
-    except FileNotFoundError:
-        return {}, ""
-    except (OSError, ValueError) as error:
-        return {}, f"{file} cannot be read: {error}"
-    if not (isinstance(found, dict) and all(isinstance(value, str) for value in found.values())):
-        return {}, f'{file} does not hold data sets: names with paths, {{"books": "/srv/books:ro"}}'
-    return found, ""
 
 
 def _away(each: Declared) -> str:

@@ -117,8 +117,9 @@ def create_body(
 ) -> dict[str, Any]:
     """Return the body of `POST /containers/create` for a run; `render_node` is the device file of a GPU.
 
-    `holder` is the container whose network a filtered one is; `more_env` wins over all other variables.
+    `holder` is the container whose network it has, where it has none of its own; `more_env` wins over all others.
     """
+    ports = published(request.ports) if mode is Network.BRIDGE and not holder else {}
     body: dict[str, Any] = {
         "Image": params.image,
         "Env": environment(request.env, params, more_env or {}),
@@ -128,12 +129,12 @@ def create_body(
         "AttachStderr": True,
         "OpenStdin": False,
         "Tty": False,
-        "ExposedPorts": {port: {} for port in published(request.ports)} if mode is Network.BRIDGE else {},
+        "ExposedPorts": {port: {} for port in ports},
         "HostConfig": {
             "Mounts": [mount(place) for place in places],
-            "NetworkMode": f"container:{holder}" if mode is Network.FILTERED else mode.value,
-            "ExtraHosts": [HOST_NAME] if mode in (Network.BRIDGE, Network.HOST) else [],
-            "PortBindings": published(request.ports) if mode is Network.BRIDGE else {},
+            "NetworkMode": f"container:{holder}" if holder else mode.value,
+            "ExtraHosts": [HOST_NAME] if mode in (Network.BRIDGE, Network.HOST) and not holder else [],
+            "PortBindings": ports,
             "LogConfig": log_config(request.max_stream_bytes),
             "RestartPolicy": {"Name": "no"},
             "AutoRemove": False,

@@ -30,21 +30,20 @@ from skrei_plugin_docker.create import (
     ROLE,
     START,
     WHOLE,
-    Network,
     Role,
     container_name,
     create_body,
-    network,
 )
 from skrei_plugin_docker.daemon import Container, Daemon
 from skrei_plugin_docker.failures import DISK_FULL, DaemonAway, ImageUnavailable, Refusal, disk_full, start_failed
-from skrei_plugin_docker.filtered import FilteredNetworks, FilterUnavailable, proxy_variables
+from skrei_plugin_docker.filtered import FilteredNetworks, FilterUnavailable
 from skrei_plugin_docker.images import Images
 from skrei_plugin_docker.params import read_params
 from skrei_plugin_docker.reaper import Reaper
 from skrei_plugin_docker.run import Run, failed
 from skrei_plugin_docker.settings import DockerSettings
 from skrei_plugin_docker.sight import Sight
+from skrei_plugin_docker.ways import held, surroundings
 
 ASK_AGAIN_SECONDS = 0.5
 """Between two questions to a daemon that is away when an agent starts."""
@@ -130,7 +129,7 @@ class DockerEngine(Engine):
         if found is None:
             return None
         try:
-            served = network(request.network) is not Network.FILTERED or await self._filtered.take_up(request)
+            served = not held(request) or await self._filtered.take_up(request)
             if found["State"] == "created" and not served:  # it would start without its network
                 return None
             return await self._take_up(request, found, events)
@@ -192,11 +191,9 @@ class DockerEngine(Engine):
     async def _create(self, request: RunRequest) -> str:
         """Make the container of a run; its image is fetched when it turns out not to be here."""
         params = read_params(request.params)
-        mode = network(request.network)
         if request.start_number > 1:  # an earlier start of it must not run beside this one
             await self._reaper.release(request.execution_id)
-        filtered = mode is Network.FILTERED
-        holder = await self._filtered.make(request) if filtered else ""
+        holder, told = await self._filtered.make(request) if held(request) else ("", {})
         for last in (False, True):
             try:
                 plan = await layouts.lay_out(request, params.image, self._sight, self._settings.staging)
@@ -206,10 +203,10 @@ class DockerEngine(Engine):
                     plan.places,
                     self._settings,
                     node=self._node,
-                    mode=mode,
+                    mode=surroundings(request),
                     render_node=_render_node,
                     holder=holder,
-                    more_env=proxy_variables() if filtered else None,
+                    more_env=told,
                 )
                 body["Labels"][WHOLE] = str(plan.whole).lower()
                 await layouts.make_volumes(self._daemon, request, params.image, plan, self._node)

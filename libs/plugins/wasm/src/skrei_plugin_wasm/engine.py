@@ -210,6 +210,7 @@ def _order(request: RunRequest, private: tuple[str, ...]) -> dict[str, Any]:
         "network": request.network,
         "domains": request.domains,
         "private": private,
+        "services": [(way.host, way.port) for way in request.services],
         "stops": bool(request.stop_grace_seconds),
         "max_output": request.max_output_bytes,
         "max_stream": request.max_stream_bytes,

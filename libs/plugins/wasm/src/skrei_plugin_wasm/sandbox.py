@@ -287,6 +287,10 @@ def _wasi_config(order: dict[str, Any], preopens: list[Preopen], stdout: str, st
 def _web(order: dict[str, Any]) -> Web | None:
     """Return the web as the task may use it; None where it has no network."""
     kind = order["network"].casefold()
-    if kind == "none":
+    services = tuple((str(host), int(port)) for host, port in order["services"])
+    if kind == "none" and not services:
         return None
-    return Web(Outbound(tuple(order["domains"]) if kind == "http" else None, networks(order["private"])))
+    domains = tuple(order["domains"]) if kind == "http" else None
+    if services and kind in ("", "default", "none"):
+        domains = ()  # who uses a service of the node, and asks for no other network, has that alone
+    return Web(Outbound(domains, networks(order["private"]), services))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from skrei.cli.shape import Shape
-    from skrei.job_parts import DataSet
+    from skrei.job_parts import DataSet, NodeService
     from skrei.views import Node, Page
 
 
@@ -56,6 +56,12 @@ def _data_set(each: DataSet) -> str:
     return f"{each.name}{':rw' if each.read_write else ''}{size}"
 
 
+def _service(each: NodeService) -> str:
+    """Return a service in a word or two: `mongodb`, `duckdb (file:rw)`."""
+    access = ":rw" if each.read_write else ""
+    return each.name if each.kind == "address" else f"{each.name} ({each.kind}{access})"
+
+
 def _amount(name: str) -> Callable[[Node], str]:
     if name in ("CPU", "GPU"):
         return lambda node: f"{node.available[name]:g} / {node.capacity[name]:g}"
@@ -82,6 +88,7 @@ GROUPS: dict[str, list[tuple[str, Callable[[Node], str]]]] = {
     ],
     "engines": [("ENGINES", lambda node: ", ".join(node.engines))],
     "data": [("DATA", lambda node: ", ".join(map(_data_set, node.data_sets)))],
+    "services": [("SERVICES", lambda node: ", ".join(map(_service, node.services)))],
     "capacity": [
         ("CPU FREE", _amount("CPU")),
         ("MEMORY FREE", _amount("Memory")),

@@ -36,7 +36,7 @@ COMPUTE = thing(
         "RunningExecutions": WHOLE,
         "EnqueuedExecutions": WHOLE,
     },
-    {"DataSets": several(ref("DataSet"))},
+    {"DataSets": several(ref("DataSet")), "Services": several(ref("NodeService"))},
 )
 DATA_SET = thing(
     "Data of a node that jobs read by its name.",
@@ -46,6 +46,16 @@ DATA_SET = thing(
         "AtLeast": said(FLAG, "There is more than was counted."),
     },
     examples=[{"Name": "books", "ReadWrite": False, "Size": 61_000_000, "AtLeast": False}],
+)
+NODE_SERVICE = thing(
+    "A service of a node that jobs use by its name.",
+    {
+        "Name": TEXT,
+        "Kind": word("address", "file"),
+        "ReadWrite": said(FLAG, "Whether jobs may write there, where it is a file."),
+    },
+    {},
+    examples=[{"Name": "mongodb", "Kind": "address", "ReadWrite": False}],
 )
 INFO = thing(
     "A node as it describes itself.",
@@ -86,6 +96,7 @@ SCHEMAS: dict[str, Schema] = {
     "Amounts": AMOUNTS,
     "ComputeNodeInfo": COMPUTE,
     "DataSet": DATA_SET,
+    "NodeService": NODE_SERVICE,
     "NodeInfo": INFO,
     "ConnectionState": CONNECTION,
     "NodeEvent": EVENT,

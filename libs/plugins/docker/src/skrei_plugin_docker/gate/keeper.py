@@ -30,11 +30,12 @@ class GateBroken(SkreiError):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A listener in a container, and what is allowed through it."""
+    """A listener in a container, and what is allowed through it: domains, or one address (`to`), unread."""
 
     listener: socket.socket
-    domains: Sequence[str]
+    domains: Sequence[str] = ()
     extra: Sequence[tuple[str, str]] = ()
+    to: tuple[str, int] | None = None
 
 
 class Keeper:
@@ -111,7 +112,9 @@ class Keeper:
 
     def _send(self, key: str, opening: Opening) -> None:
         assert self._control is not None
-        order = {"open": key, "domains": list(opening.domains), "extra": list(opening.extra)}
+        order: dict[str, object] = {"open": key, "domains": list(opening.domains), "extra": list(opening.extra)}
+        if opening.to is not None:
+            order["to"] = opening.to
         socket.send_fds(self._control, [json.dumps(order).encode()], [opening.listener.fileno()])
 
     def _hear(self) -> None:

@@ -18,10 +18,11 @@ import socket
 import sys
 import traceback
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from skrei_plugin_api.outbound import Outbound, networks
 from skrei_plugin_docker.gate.proxy import HEAD_BYTES, Proxy, Rules
+from skrei_plugin_docker.gate.relay import Relay
 
 MESSAGE_BYTES = 64 * 1024
 """One message of the agent: the domains of one task, which are part of a spec of 64 KiB."""
@@ -72,22 +73,33 @@ class Gate:
                 self._control.send(json.dumps({"opened": order["open"]}).encode())
 
     def _open(self, order: dict[str, Any], listener: socket.socket) -> None:
-        extra = tuple((name, value) for name, value in order["extra"])
-        proxy = Proxy(Rules(Outbound(tuple(order["domains"]), self._private), extra))
         listener.setblocking(False)
-        self._doors[order["open"]] = Door(listener, proxy)
+        self._doors[order["open"]] = Door(listener, self._who_serves(order))
+
+    def _who_serves(self, order: dict[str, Any]) -> "Server":
+        if (to := order.get("to")) is not None:
+            return Relay(str(to[0]), int(to[1]))
+        extra = tuple((name, value) for name, value in order["extra"])
+        return Proxy(Rules(Outbound(tuple(order["domains"]), self._private), extra))
 
     async def _shut(self, key: str) -> None:
         if (found := self._doors.pop(key, None)) is not None:
             await found.close()
 
 
+class Server(Protocol):
+    """What serves one connection to its end."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Never raises for what a client does."""
+
+
 class Door:
     """One listener, and the connections through it: all of them end with it."""
 
-    def __init__(self, listener: socket.socket, proxy: Proxy) -> None:
+    def __init__(self, listener: socket.socket, server: Server) -> None:
         self._listener = listener
-        self._proxy = proxy
+        self._server = server
         self._serving: set[asyncio.Task[None]] = set()
         asyncio.get_running_loop().add_reader(listener, self._accept)
 
@@ -120,7 +132,7 @@ class Door:
 
     async def _serve(self, connection: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_BYTES)
-        await self._proxy.serve(reader, writer)
+        await self._server.serve(reader, writer)
 
     def _done(self, connection: socket.socket, task: "asyncio.Task[None]") -> None:
         self._serving.discard(task)
