@@ -80,7 +80,7 @@ WITHOUT_AN_API = [
         "docker run -i ./data:data ubuntu",
         125,
         "Error: --input ./data:data: what stands behind the colon is no absolute path.\n"
-        "Write PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V.",
+        "Write PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, ipfs://CID:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V.",
     ),
     Mistake(
         "docker run -o results ubuntu",

@@ -277,12 +277,12 @@ WRONG = [
     (
         "docker run -i s3:///x ubuntu",
         125,
-        "Error: --input s3:///x: no bucket is named.\nWrite PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V.",
+        "Error: --input s3:///x: no bucket is named.\nWrite PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, ipfs://CID:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V.",
     ),
     (
         "docker run -i src=/a,foo=b ubuntu",
         125,
-        "Error: --input src=/a,foo=b: 'foo' is not known; use src=, dst= and opt=.\nWrite PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V.",
+        "Error: --input src=/a,foo=b: 'foo' is not known; use src=, dst= and opt=.\nWrite PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, ipfs://CID:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V.",
     ),
     (
         "docker run --constraints 'a in (' ubuntu",

@@ -21,8 +21,8 @@ PARTITION = "partition"
 """An option of ours: `object` deals the objects out to the partitions of the job; other ways need a job file."""
 _LISTED = re.compile(r",(opt|dst|destination|target)=")
 FORMS = (
-    "Write PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, https://…:TARGET, or "
-    "src=…,dst=…,opt=K=V."
+    "Write PATH:TARGET, file://PATH:TARGET, data://NAME:TARGET, s3://BUCKET/KEY:TARGET, "
+    "ipfs://CID:TARGET, https://…:TARGET, or src=…,dst=…,opt=K=V."
 )
 
 
