@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiodocker
 import aiohttp
@@ -60,7 +61,7 @@ async def through_skrei(session: aiohttp.ClientSession, base: str, image: str) -
 
 async def raw(docker: aiodocker.Docker, image: str) -> float:
     began = time.monotonic()
-    config = {
+    config: dict[str, Any] = {
         "Image": image,
         "Entrypoint": ["/bin/true"],
         "HostConfig": {"NetworkMode": "none", "Memory": 64_000_000, "NanoCpus": 1_000_000_000},

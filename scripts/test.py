@@ -51,26 +51,30 @@ class Outcome:
 
 
 def lint_steps() -> list[Step]:
-    """Ruff, mypy over all sources and the tests' support code, and the import contracts."""
+    """Ruff, mypy over all sources, benchmarks and the tests' support code, and the import contracts."""
     sources = [str((package / "src").relative_to(ROOT)) for package in members(ROOT)]
     support = ["tests/support"] if (ROOT / "tests/support").is_dir() else []
     return [
         Step("ruff check", (PYTHON, "-m", "ruff", "check", "."), 30),
         Step("ruff format", (PYTHON, "-m", "ruff", "format", "--check", "."), 30),
         # Cold; with its cache mypy takes seconds.
-        Step("mypy", (PYTHON, "-m", "mypy", *sources, "scripts", *support), 180),
+        Step("mypy", (PYTHON, "-m", "mypy", *sources, "scripts", "benchmarks", *support), 180),
         Step("import contracts", (".venv/bin/lint-imports",), 60),
     ]
 
 
 def suite_steps() -> list[Step]:
-    """The suites, quick ones first. Two workers where tests share nothing; one where they kill or time processes."""
+    """The suites, quick ones first. Two workers where tests share nothing; one where they kill or time processes.
+
+    The integration tests wait for servers and containers more than they compute, so a third worker uses what the two
+    leave of the cores; `worksteal` keeps a module, and so its stack, with one worker.
+    """
     return [
         _suite("unit", 90, "-n", "2", "examples/plugins"),
         _suite("property", 55, "-n", "2"),
         _suite("architecture", 35),
         _suite("conformance", 65),
-        _suite("integration", 235, "-n", "2"),
+        _suite("integration", 235, "-n", "3", "--dist", "worksteal"),
         _suite("simulation", 120),
         _suite("faults", 420),
         _suite("fuzz", 120),
