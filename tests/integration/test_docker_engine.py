@@ -272,8 +272,8 @@ async def test_a_stop_is_polite_first(bench: Bench, docker: DockerDaemon) -> Non
 async def test_a_task_says_how_long_its_stop_may_take_and_is_heard_meanwhile(
     bench: Bench, docker: DockerDaemon, grace: int, code: int
 ) -> None:
-    """Its node would end it after three seconds; it takes five."""
-    script = "trap 'echo asked; sleep 5; echo done; exit 3' TERM; echo ready; while true; do sleep 0.05; done"
+    """Its node would end it after a second; it takes two."""
+    script = "trap 'echo asked; sleep 2; echo done; exit 3' TERM; echo ready; while true; do sleep 0.05; done"
     request = bench.request(script, stop_grace_seconds=grace)
     run = asyncio.ensure_future(bench.engine.run(request, Running()))
     stdout = request.workdir / "stdout"
@@ -283,7 +283,7 @@ async def test_a_task_says_how_long_its_stop_may_take_and_is_heard_meanwhile(
         await eventually(lambda: stdout.read_bytes() == b"ready\nasked\n")
         assert not run.done()
     await asyncio.wait([run])
-    assert stdout.read_bytes().endswith(b"done\n" if grace else b"ready\n")
+    assert (b"done" in stdout.read_bytes()) is bool(grace)
     assert f"Exited ({code})" in docker.named()[0]["Status"]
 
 

@@ -95,6 +95,15 @@ def served(folder: Path) -> Iterator[Served]:
         running.end()
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[Served]:
+    """One that is up, for tests that leave it so."""
+    with server_folder() as made:
+        stack = Served(made).ready()
+        yield stack
+        stack.end()
+
+
 def test_everything_starts_and_stops_in_order_within_ten_seconds(served: Served) -> None:
     served.ready()
     assert set(served.state()["children"]) >= CONTROL_PLANE - {"scheduler"}
@@ -108,11 +117,11 @@ def test_everything_starts_and_stops_in_order_within_ten_seconds(served: Served)
 
 
 @pytest.mark.parametrize("name", ["api", "publisher", "nats", "postgres"])
-def test_a_killed_child_is_back(served: Served, name: str) -> None:
-    served.ready()
-    before = served.child(name)
+def test_a_killed_child_is_back(running: Served, name: str) -> None:
+    running.until(running.alive)
+    before = running.child(name)
     os.kill(before, signal.SIGKILL)
-    served.until(lambda: served.child(name) not in (0, before) and served.alive())
+    running.until(lambda: running.child(name) not in (0, before) and running.alive())
 
 
 def test_nothing_outlives_a_killed_supervisor_and_the_next_start_is_clean(served: Served, folder: Path) -> None:
@@ -148,11 +157,10 @@ def test_of_two_starts_at_once_one_runs_and_the_other_says_where_it_is(served: S
             second.end()
 
 
-def test_a_port_that_is_taken_is_named_with_its_flag(served: Served, folder: Path) -> None:
-    served.ready()
+def test_a_port_that_is_taken_is_named_with_its_flag(running: Served, folder: Path) -> None:
     (folder / "other").mkdir()
     (folder / "other").chmod(0o711)
-    ports = [f"--port={served.ports[0]}", f"--publisher-port={free_port()}", f"--nats-port={free_port()}"]
+    ports = [f"--port={running.ports[0]}", f"--publisher-port={free_port()}", f"--nats-port={free_port()}"]
     other = subprocess.run(
         [sys.executable, "-c", SERVE, "serve", "--orchestrator", f"--data-dir={folder / 'other' / 'data'}", *ports],
         capture_output=True,
@@ -161,14 +169,13 @@ def test_a_port_that_is_taken_is_named_with_its_flag(served: Served, folder: Pat
         check=False,
     )
     assert other.returncode == 1
-    assert f"127.0.0.1:{served.ports[0]} cannot be listened on" in other.stderr
+    assert f"127.0.0.1:{running.ports[0]} cannot be listened on" in other.stderr
     assert "--port" in other.stderr
 
 
-def test_no_secret_is_an_argument(served: Served) -> None:
-    served.ready()
-    told = " ".join(" ".join(child.cmdline()) for child in family(served))
-    keys = served.data / "keys"
+def test_no_secret_is_an_argument(running: Served) -> None:
+    told = " ".join(" ".join(child.cmdline()) for child in family(running))
+    keys = running.data / "keys"
     assert (keys / "internal.token").read_text() not in told
     assert "postgresql://" not in told
 
@@ -185,31 +192,23 @@ def test_a_node_alone_must_be_told_where_the_control_plane_is(folder: Path) -> N
     assert "--nats-url" in done.stderr
 
 
-def test_a_node_alone_is_ready_when_it_was_greeted_and_says_what_it_waits_for() -> None:
-    with server_folder() as folder:
-        nowhere = f"nats://127.0.0.1:{free_port()}"
-        alone = Served(folder, f"--nats-url={nowhere}", role="--compute")
-        try:
-            alone.until(lambda: "node_waits" in alone.log.read_text())
-            assert "NATS does not listen" in alone.log.read_text()
-            assert not alone.state().get("ready")
-        finally:
-            alone.process.terminate()
-            assert alone.process.wait(20) == 0
-        control = Served(folder / "control").ready()
-        try:
-            keys = load_or_make(control.data)
-            creds = folder / "node.creds"
-            creds.write_text(node_creds(keys, "n-alone"))
-            alone = Served(
-                folder / "second",
-                f"--nats-url={control.state()['nats_url']}",
-                f"--nats-creds={creds}",
-                role="--compute",
-            ).ready()
-            assert "greeted" in alone.log.read_text()
-            alone.process.terminate()
-            assert alone.process.wait(20) == 0
-        finally:
-            control.process.terminate()
-            control.process.wait(30)
+def test_a_node_alone_says_what_it_waits_for(folder: Path) -> None:
+    alone = Served(folder, f"--nats-url=nats://127.0.0.1:{free_port()}", role="--compute")
+    try:
+        alone.until(lambda: "node_waits" in alone.log.read_text())
+        assert "NATS does not listen" in alone.log.read_text()
+        assert not alone.state().get("ready")
+    finally:
+        assert alone.end() == 0
+
+
+def test_a_node_alone_is_ready_when_it_was_greeted(running: Served, folder: Path) -> None:
+    running.until(running.alive)
+    creds = folder / "node.creds"
+    creds.write_text(node_creds(load_or_make(running.data), "n-alone"))
+    alone = Served(folder, f"--nats-url={running.state()['nats_url']}", f"--nats-creds={creds}", role="--compute")
+    try:
+        alone.ready()
+        assert "greeted" in alone.log.read_text()
+    finally:
+        assert alone.end() == 0

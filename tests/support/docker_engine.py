@@ -34,7 +34,7 @@ class Bench:
     ) -> None:
         self.folder = folder
         self.docker = docker
-        self._options = {"docker_stop_grace_seconds": "3", "docker_host": docker.url} | {
+        self._options = {"docker_stop_grace_seconds": "1", "docker_host": docker.url} | {
             f"docker_{name}": value for name, value in options.items()
         }
         self._node = node
