@@ -6,7 +6,7 @@ RUN = .venv/bin/python -m
 SETUP = $(PYTHON) -m scripts.bootstrap
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test test-fast faults fuzz sim bench lint fmt wasm bacalhau lock migrate setup setup-dev tools
+.PHONY: help demo install dist test test-fast faults fuzz sim bench lint fmt wasm bacalhau lock migrate schema setup setup-dev tools
 
 help:  ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -55,6 +55,9 @@ lock:  ## Pin requirements/*.txt from the pyproject files (UPGRADE=1: newest, UP
 
 migrate: setup-dev  ## Write a migration from the difference between tables and migrations: m="what it does"
 	@$(RUN) scripts.migrate "$(m)"
+
+schema: setup-dev  ## Write what all migrations do together: new databases are made by it
+	@$(RUN) scripts.migrate --whole
 
 setup:  ## Only set up what the demo needs
 	@$(SETUP) runtime

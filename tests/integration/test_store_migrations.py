@@ -21,6 +21,7 @@ from skrei_store.tables import Base
 from skrei_store.work import HELD
 from tests.support.record import blocked
 from tests.support.record import connection as connected
+from tests.support.servers import Database
 
 
 @pytest.fixture
@@ -90,6 +91,44 @@ async def test_the_words_of_the_leaders_queries_are_those_of_their_index() -> No
     assert f"({index.dialect_options['postgresql']['where']})" == HELD
 
 
+DESCRIBED = """
+    SELECT 'column', attrelid::regclass::text, attname::text, format_type(atttypid, atttypmod), attnotnull::text,
+        attstorage::text, coalesce(attcollation::regcollation::text, ''), coalesce(pg_get_expr(adbin, adrelid), '')
+    FROM pg_attribute JOIN pg_class c ON c.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    WHERE attnum > 0 AND NOT attisdropped AND c.relnamespace = 'public'::regnamespace
+    UNION ALL SELECT 'constraint', conrelid::regclass::text, conname::text, pg_get_constraintdef(oid), '', '', '', ''
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL SELECT 'index', tablename::text, indexname::text, indexdef, '', '', '', '' FROM pg_indexes
+    WHERE schemaname = 'public'
+    UNION ALL SELECT 'relation', relname::text, relkind::text, coalesce(reloptions::text, ''), '', '', '', ''
+    FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    ORDER BY 1, 2, 3
+"""
+
+
+async def test_a_database_made_in_one_go_is_one_that_took_every_step(database: Database) -> None:
+    urls = [await database.create(), await database.create()]
+    await asyncio.to_thread(migrate.upgrade, urls[0])
+    await asyncio.to_thread(alembic_steps.upgrade, urls[1])
+    described = []
+    for url in urls:
+        async with connected(url) as db:
+            described.append(await db.fetch(DESCRIBED))
+            assert await db.fetchval("SELECT count(*) FROM cluster") == 1
+            await schema.check(db)
+        await database.drop(url)
+    assert len(described[0]) > 200
+    assert described[0] == described[1]
+
+
+async def test_an_older_database_takes_the_steps_that_it_has_not(empty_postgres_url: str) -> None:
+    async with connected(empty_postgres_url) as db:
+        await db.execute(schema.WHOLE.read_text().partition("-- Running upgrade 0002")[0])
+        assert await schema.current(db) == "0002"
+        await asyncio.to_thread(migrate.upgrade, empty_postgres_url)
+        await schema.check(db)
+
+
 async def test_migrating_again_and_side_by_side_changes_nothing(empty_postgres_url: str) -> None:
     runs = [run(empty_postgres_url) for _ in range(3)]
     outputs = [each.communicate(timeout=60)[0] for each in runs]
@@ -101,12 +140,12 @@ async def test_migrating_again_and_side_by_side_changes_nothing(empty_postgres_u
 
 async def test_a_migration_waits_for_another_one(empty_postgres_url: str) -> None:
     async with connected(empty_postgres_url) as holder, connected(empty_postgres_url) as watcher:
-        await holder.execute(f"SELECT pg_advisory_lock({alembic_steps.ADVISORY_LOCK})")
+        await holder.execute(f"SELECT pg_advisory_lock({schema.ADVISORY_LOCK})")
         waiting = asyncio.create_task(asyncio.to_thread(migrate.upgrade, empty_postgres_url))
         await blocked(watcher)
         with pytest.raises(schema.Behind, match="schema none"):
             await schema.check(holder)
-        await holder.execute(f"SELECT pg_advisory_unlock({alembic_steps.ADVISORY_LOCK})")
+        await holder.execute(f"SELECT pg_advisory_unlock({schema.ADVISORY_LOCK})")
         await waiting
         await schema.check(holder)
 

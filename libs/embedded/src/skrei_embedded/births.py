@@ -60,8 +60,6 @@ class Birth:
     module: str
     environment: Mapping[str, str]
     descriptors: Mapping[str, int]
-    imports: tuple[str, ...] = ()
-    """What it will need, so that it has it when its time comes."""
     held: bool = False
     """It knows nothing of supervisors: waiting at the gate, and dying with us, is done for it."""
 
@@ -122,7 +120,6 @@ class Nursery:
             "module": birth.module,
             "environment": birth.environment,
             "told": list(birth.descriptors),
-            "imports": " ".join(birth.imports),
             "held": birth.held,
         }
         socket.send_fds(self._control, [json.dumps(request).encode()], list(birth.descriptors.values()))

@@ -76,7 +76,7 @@ def _become(request: Mapping[str, object], descriptors: Sequence[int], nursery: 
     os.environ.update(environment | {name: str(number) for name, number in zip(told, descriptors, strict=True)})
     show_as([sys.executable, "-P", "-m", module.removesuffix(".__main__")])
     sys.argv[:] = [module]
-    program, *_ = [importlib.import_module(name) for name in (module, *str(request["imports"]).split())]
+    program = importlib.import_module(module)
     while os.getppid() == nursery:  # it only has to end; the kernel's word on a parent's death is tied to the next one
         time.sleep(0.001)
     gc.enable()

@@ -66,11 +66,6 @@ class Postgres:
         assert self._sockets is not None, "settled before"
         return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._sockets))}&port={PORT}"
 
-    @property
-    def is_new(self) -> bool:
-        """Whether there is no database yet."""
-        return self._major() is None
-
     def settle(self) -> None:
         """Choose where its socket will be. Raises Invalid where the account cannot pass."""
         if self._account is not None:

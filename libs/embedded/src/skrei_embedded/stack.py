@@ -36,7 +36,7 @@ log = get_logger()
 MEET_SECONDS = 90.0  # how long a second start waits for the first to be ready
 MIGRATE_SECONDS = 300.0  # an upgrade of a large record; a first one takes a second
 STRANGERS_SECONDS = 5.0
-MIGRATION, MIGRATION_STEPS = "skrei_store.migrate", "skrei_store.alembic_steps"
+MIGRATION = "skrei_store.migrate"
 
 
 def run(options: StackOptions, on_ready: Ready | None = None, nursery: Nursery | None = None) -> None:
@@ -154,7 +154,7 @@ class Stack:
         )
         if options.orchestrator:
             check_ports(addresses)
-        services = asyncio.create_task(self._services(new=postgres is not None and postgres.is_new))
+        services = asyncio.create_task(self._services())
         try:
             await self._servers.start(self._children.append)
             await asyncio.shield(services)  # a stop must not forget whom it bears
@@ -189,7 +189,7 @@ class Stack:
         if code != 0:
             raise Unavailable("the record could not be migrated; its own words are above")
 
-    async def _services(self, *, new: bool) -> None:
+    async def _services(self) -> None:
         """Start the services: they import while the servers start, and wait at the gate."""
         if self.options.orchestrator:
             self._children.append(self._migration)
@@ -203,8 +203,7 @@ class Stack:
             births = [Birth(f"{each.module}.__main__", self._environment(each.kind), held) for each in wanted]
             if self.options.orchestrator:
                 at_servers = self._spawner.held(self._served)
-                imports = (MIGRATION_STEPS,) if new else ()
-                births.append(Birth(MIGRATION, self._environment("api"), at_servers, imports, held=True))
+                births.append(Birth(MIGRATION, self._environment("api"), at_servers, held=True))
             try:
                 born = await asyncio.to_thread(self._nursery.bear, births)
             except OSError as error:

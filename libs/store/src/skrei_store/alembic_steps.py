@@ -4,6 +4,8 @@ Apart from it because Alembic and SQLAlchemy take a second to import, and most s
 """
 
 import asyncio
+import io
+import re
 from collections.abc import Callable
 
 import asyncpg
@@ -13,12 +15,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from skrei_store.schema import CONNECT_SECONDS, MIGRATIONS
+from skrei_store.schema import ADVISORY_LOCK, CONNECT_SECONDS, LOCK_MILLISECONDS, MIGRATIONS
 
-LOCK_MILLISECONDS = 5_000
-"""How long one statement may wait for a table: whoever came after it waits as long."""
-ADVISORY_LOCK = 0x5_6B_72_65_69
-"""One migration at a time; the number spells the name."""
+WHOLE_HEADER = "-- All migrations, as Alembic writes them for an empty database: `make schema` makes this file.\n\n"
+"""Of the file that `whole` fills."""
 
 
 def upgrade(url: str) -> None:
@@ -37,8 +37,16 @@ def revise(url: str, message: str) -> None:
     asyncio.run(_locked(url, write))
 
 
-def _config(connection: Connection) -> Config:
-    config = Config(attributes={"connection": connection})
+def whole() -> str:
+    """Return the statements of all migrations in their order, for a database that has nothing."""
+    written = io.StringIO()
+    command.upgrade(_config(output_buffer=written), "head", sql=True)
+    statements = written.getvalue().removeprefix("BEGIN;\n").rstrip().removesuffix("COMMIT;")
+    return WHOLE_HEADER + re.sub(r" +$", "", statements, flags=re.MULTILINE).strip() + "\n"
+
+
+def _config(connection: Connection | None = None, output_buffer: io.StringIO | None = None) -> Config:
+    config = Config(attributes={"connection": connection}, output_buffer=output_buffer)
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     return config

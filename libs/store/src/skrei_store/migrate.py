@@ -1,7 +1,8 @@
 """Bring a database to the newest schema: `python -m skrei_store.migrate --database-url postgresql://…`.
 
-Safe to run from many processes at once (an advisory lock lets one through), and again. A migration that cannot get
-its lock within seconds gives up instead of stopping everybody behind it. `revision "what it does"` writes the next
+Safe to run from many processes at once (an advisory lock lets one through), and again. An empty database is made in one
+go, by what all migrations together would do. A migration that cannot get its lock within seconds gives up instead of
+stopping everybody behind it. `revision "what it does"` writes the next
 one from the difference between tables and migrations.
 """
 
@@ -22,7 +23,7 @@ from skrei_store import schema
 def upgrade(url: str) -> None:
     """Bring the database at `url` to the newest schema. Raises Unavailable where it cannot be reached or locked."""
     with _reached():
-        if asyncio.run(schema.is_newest(url)):
+        if asyncio.run(schema.bring(url)):
             return
         from skrei_store import alembic_steps
 

@@ -9,6 +9,12 @@ from skrei_domain.errors import SkreiError
 CONNECT_SECONDS = 10.0
 """How long a database may take to let us in: one that recovers from a crash is waited for by whoever starts us."""
 MIGRATIONS = Path(__file__).with_name("migrations")
+WHOLE = MIGRATIONS / "whole.sql"
+"""What all migrations together do to an empty database, as Alembic writes it (`make schema`)."""
+LOCK_MILLISECONDS = 5_000
+"""How long one statement may wait for a table: whoever came after it waits as long."""
+ADVISORY_LOCK = 0x5_6B_72_65_69
+"""One migration at a time; the number spells the name."""
 
 
 class Behind(SkreiError):
@@ -40,10 +46,18 @@ async def check(connection: asyncpg.Connection) -> None:
         )
 
 
-async def is_newest(url: str) -> bool:
-    """Return whether the database at `url` has it. Raises what asyncpg raises where it cannot be reached."""
+async def bring(url: str) -> bool:
+    """Return whether the database at `url` has the newest schema; an empty one is given it, in one transaction.
+
+    What has an older one is left to Alembic. Raises what asyncpg raises where it cannot be reached.
+    """
     connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
     try:
+        if await current(connection) is None:
+            async with connection.transaction():
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", ADVISORY_LOCK)
+                if await current(connection) is None:  # nobody was quicker
+                    await connection.execute(WHOLE.read_text("utf-8"))
         return await current(connection) == newest()
     finally:
         await connection.close()

@@ -1,4 +1,6 @@
-"""How Alembic reaches the database: over the connection that `skrei_store.alembic_steps` hands it."""
+"""How Alembic reaches the database: over the connection that `skrei_store.alembic_steps` hands it, or, for what all
+migrations say together, not at all.
+"""
 
 from alembic import context
 
@@ -6,6 +8,8 @@ from skrei_store.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],
+    dialect_name="postgresql",
+    literal_binds=context.is_offline_mode(),
     target_metadata=Base.metadata,
     compare_type=True,
     compare_server_default=True,
