@@ -76,7 +76,7 @@ def suite_steps() -> list[Step]:
         _suite("conformance", 65),
         _suite("integration", 235, "-n", "3", "--dist", "worksteal"),
         _suite("simulation", 120),
-        _suite("faults", 420),
+        _suite("faults", 420, "-n", "2", "--dist", "loadfile"),
         _suite("fuzz", 120),
         _suite("e2e", 300),
     ]
