@@ -53,12 +53,13 @@ class ResultStore:
         """Take the lock, and count what is there. Raises StoreBusy."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.root.chmod(0o700)
-        self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            os.close(self._lock)
+            os.close(lock)
             raise StoreBusy(f"Another publisher writes {self.root}.", hint="Give each its own data folder.") from error
+        self._lock = lock
         self._shelf.open()
         self.used_bytes = sum(size for _, size, _ in self.entries())
 
