@@ -30,6 +30,7 @@ from skrei_kit.tokens import TokenSigner, TokenVerifier, UploadGrant
 from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.upload_staging import StagingLimits
 from skrei_publisher.app import build
+from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.store_publisher import SWITCH_SECONDS, StorePublisher
 from skrei_publisher.uploads import UploadDoor
@@ -53,7 +54,8 @@ async def serve(folder: Path) -> None:
     await publisher.start()
     private, public = new_key()
     keeper = SignedDoor(TokenVerifier(public))
-    uploads = UploadDoor({"store": publisher}, keeper, TokenSigner(private))
+    destinations = Destinations(publisher, PluginContext(folder / "plugins"))
+    uploads = UploadDoor(destinations, keeper, TokenSigner(private))
     app = build(publisher.store, _Nothing(), keeper, healthy=lambda: True, uploads=uploads)
 
     async def raw(request: web.Request) -> web.Response:

@@ -43,7 +43,7 @@ def requirements(draw: st.DrawFn) -> Requirement:
         memory=draw(st.sampled_from(["0", "1GiB", "8GiB"])),
         gpu=draw(st.sampled_from([0, 0, 0, 1])),
         storages=draw(st.sets(st.sampled_from(["inline", "local", "s3"]), max_size=2)),
-        publisher=draw(st.sampled_from(["", "noop", "local", "s3"])),
+        publisher=draw(st.sampled_from(["", "local", "localdirectory"])),
         constraints=draw(st.lists(constraints(), max_size=2)),
         ports=draw(st.sampled_from([(), (), (), (8080,), (8080, 9090), (9090,)])),
     )

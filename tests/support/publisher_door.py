@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +13,11 @@ from aiohttp import web
 from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import Receipt, TokenSigner, TokenVerifier, UploadGrant
 from skrei_plugin_api.plugin import PluginContext
+from skrei_plugin_api.publisher import Publisher
 from skrei_plugin_api.staged import DEFAULTS
 from skrei_plugin_api.upload_staging import StagingLimits
 from skrei_publisher.app import build
+from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.store_publisher import StorePublisher
 from skrei_publisher.uploads import UploadDoor
@@ -39,7 +41,9 @@ class Door:
     refused: int = 0
     keys: tuple[bytes, bytes] = field(default_factory=new_key)
     receipt_keys: tuple[bytes, bytes] = field(default_factory=new_key)
+    others: dict[str, Publisher] = field(default_factory=dict)
     publisher: StorePublisher = field(init=False)
+    destinations: Destinations = field(init=False)
     _runner: web.AppRunner | None = None
     _port: int = 0
 
@@ -48,8 +52,16 @@ class Door:
         self.publisher = StorePublisher(PluginContext(self.root), self.limits)
         await self.publisher.start()
         keeper = SignedDoor(TokenVerifier(self.keys[1]))
-        uploads = UploadDoor({"store": self.publisher}, keeper, TokenSigner(self.receipt_keys[0]))
-        app = build(self.publisher.store, _Nothing(), keeper, healthy=lambda: True, uploads=uploads)
+        self.destinations = Destinations(self.publisher, PluginContext(self.root / "plugins"), made=self.others)
+        uploads = UploadDoor(self.destinations, keeper, TokenSigner(self.receipt_keys[0]))
+        app = build(
+            self.publisher.store,
+            _Nothing(),
+            keeper,
+            healthy=lambda: True,
+            uploads=uploads,
+            destinations=self.destinations,
+        )
 
         @web.middleware
         async def note(request: web.Request, handler: object) -> web.StreamResponse:
@@ -76,9 +88,17 @@ class Door:
             self._runner = None
             await self.publisher.close()
 
-    def token(self, execution_id: str = "e-1", *, most: int = 1 << 40, seconds: float = 600.0) -> str:
+    def token(
+        self,
+        execution_id: str = "e-1",
+        *,
+        most: int = 1 << 40,
+        seconds: float = 600.0,
+        to: str = "store",
+        params: Mapping[str, object] | None = None,
+    ) -> str:
         """A run token that opens it."""
-        grant = UploadGrant("store", most, seconds)
+        grant = UploadGrant(to, most, seconds, params or {})
         return TokenSigner(self.keys[0]).run(execution_id, "n-1", (), seconds=60, upload=grant)
 
     def read(self, receipt: str) -> Receipt:
@@ -91,8 +111,8 @@ class Door:
 
 
 @asynccontextmanager
-async def a_door(root: Path, limits: StagingLimits = DEFAULTS) -> AsyncIterator[Door]:
-    door = Door(root, limits)
+async def a_door(root: Path, limits: StagingLimits = DEFAULTS, **others: Publisher) -> AsyncIterator[Door]:
+    door = Door(root, limits, others=others)
     await door.start()
     try:
         yield door

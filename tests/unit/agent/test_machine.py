@@ -36,7 +36,7 @@ from skrei_compute_agent.events import (
 from skrei_compute_agent.held import IllegalEvent
 from skrei_compute_agent.turns import NOTED_FACTS
 from skrei_domain.lifecycle import ExecutionState, Want
-from skrei_domain.messages import DataRead, HelloReply, NodeChanged, PortObserved, Problem, ResultRef
+from skrei_domain.messages import DataRead, HelloReply, NodeChanged, PortObserved, Problem, Publishing, ResultRef
 from skrei_domain.sync import PRUNE_ROWS, Known, PutFact, PutKnown
 from tests.support.agent_machine import (
     START,
@@ -525,6 +525,53 @@ def test_what_a_failed_execution_left_is_uploaded_for_a_while_and_changes_nothin
     assert kinds(agent.turn(TimerFired("e-1", Timer.UPLOAD))) == [Kill]
     (fact,) = facts(agent.turn(UploadFailed("e-1", Problem(code="killed", message=""))))
     assert (fact.state, fact.problem, fact.result) == (ExecutionState.FAILED, trap, None)
+
+
+SMALL = ResultRef(digest=LARGE.digest, size=4, inline="Zm91cg==")
+
+
+def ended_small(agent: AgentDriver, *, on_zero: bool = False, **exited: object) -> Turn:
+    """Run an execution whose job names a destination up to its end, which leaves a small result."""
+    agent.command(a_run(token="t", publishing=Publishing(to="s3", on_zero=on_zero)))
+    agent.turn(Staged("e-1"))
+    return agent.turn(Exited("e-1", result=SMALL, **({"exit_code": 0} | exited)))  # type: ignore[arg-type]
+
+
+def test_what_goes_elsewhere_is_uploaded_however_small_it_is(agent: AgentDriver) -> None:
+    upload = next(each for each in ended_small(agent).instructions if isinstance(each, Upload))
+    assert (upload.parcel.counts, upload.inline) == (True, SMALL.inline)
+    (fact,) = facts(agent.turn(Uploaded("e-1", "signed")))
+    assert fact.result == ResultRef(digest=SMALL.digest, size=4, receipt="signed")
+
+
+def test_a_new_process_goes_on_with_the_upload_of_what_is_small(agent: AgentDriver) -> None:
+    ended_small(agent)
+    successor = AgentDriver(copy.deepcopy(agent.machine.node.memory), boot_id="b-2")
+    (upload,) = [each for each in successor.turn(Begun()).instructions if isinstance(each, Upload)]
+    assert upload.inline == SMALL.inline
+
+
+def test_a_small_result_that_no_destination_takes_still_rides_in_the_fact_of_the_failure(agent: AgentDriver) -> None:
+    ended_small(agent)
+    problem = Problem(code="publish-failed", message="there is no bucket")
+    (fact,) = facts(agent.turn(UploadFailed("e-1", problem)))
+    assert (fact.state, fact.problem, fact.result) == (ExecutionState.FAILED, problem, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("on_zero", "exited"),
+    [(False, {"exit_code": None, "problem": Problem(code="trap", message="unreachable")}), (True, {"exit_code": 3})],
+)
+def test_what_can_never_count_goes_where_it_would_without_a_destination(
+    agent: AgentDriver, on_zero: bool, exited: dict[str, object]
+) -> None:
+    (fact,) = facts(ended_small(agent, on_zero=on_zero, **exited))
+    assert fact.result == SMALL
+    agent.command(a_run("e-2", token="t", publishing=Publishing(to="s3", on_zero=on_zero)))
+    agent.turn(Staged("e-2"))
+    turn = agent.turn(Exited("e-2", result=LARGE, **exited))  # type: ignore[arg-type]
+    (upload,) = [each for each in turn.instructions if isinstance(each, Upload)]
+    assert not upload.parcel.counts
 
 
 @pytest.mark.parametrize("missing", ["door", "token"])

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from skrei_compute_agent import uploader as module
-from skrei_compute_agent.upload_attempt import PARALLEL_PARTS, PublishFailed, ResultDamaged, ResultTooLarge
+from skrei_compute_agent.upload_attempt import PARALLEL_PARTS
+from skrei_compute_agent.upload_errors import PublishFailed, ResultDamaged, ResultTooLarge
 from skrei_compute_agent.uploader import Uploader
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api import staged

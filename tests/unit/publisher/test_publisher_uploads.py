@@ -18,6 +18,7 @@ from skrei_plugin_api.testing import parcel, pieces
 from skrei_plugin_api.upload_folder import PART_BYTES
 from skrei_plugin_api.upload_staging import StagingLimits
 from skrei_publisher.app import build
+from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.store_publisher import StorePublisher
 from skrei_publisher.uploads import UploadDoor
@@ -49,9 +50,9 @@ async def store(tmp_path: Path) -> AsyncIterator[StorePublisher]:
 
 
 @pytest.fixture
-async def door(store: StorePublisher) -> AsyncIterator[TestClient]:
+async def door(store: StorePublisher, tmp_path: Path) -> AsyncIterator[TestClient]:
     keeper = SignedDoor(TokenVerifier(PUBLIC))
-    uploads = UploadDoor({"store": store}, keeper, TokenSigner(RECEIPTS))
+    uploads = UploadDoor(Destinations(store, PluginContext(tmp_path)), keeper, TokenSigner(RECEIPTS))
     app = build(store.store, Nothing(), keeper, healthy=lambda: True, uploads=uploads)
     async with TestClient(TestServer(app)) as client:
         yield client
@@ -133,7 +134,7 @@ PARCEL = parcel(CONTENT).model_dump_json()
         (token(seconds=-60), PARCEL, 401, "Unauthorized", "The right to upload has expired."),
         (token("e-2"), PARCEL, 403, "Forbidden", "The token is for another execution."),
         (OTHER, PARCEL, 403, "Forbidden", "The token opens no upload."),
-        (token(to="s3"), PARCEL, 400, "BadRequest", "There is no publisher 's3' here."),
+        (token(to="moon"), PARCEL, 403, "no-such-publisher", "there is no publisher 'moon'; there are "),
         (token(), "{", 400, "BadRequest", "The parcel cannot be read"),
         (token(), parcel(CONTENT, "e-2").model_dump_json(), 400, "BadRequest", "The parcel is another execution's."),
         (token(most=10), PARCEL, 413, "result-too-large", "at most 10 are taken"),

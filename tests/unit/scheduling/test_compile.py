@@ -54,7 +54,7 @@ def test_a_spec_becomes_a_compact_requirement() -> None:
     assert (task.name, task.count, job.units, job.priority) == ("main", 4, 4, 3)
     assert task.requirement.engine == "wasm"
     assert task.requirement.storages == {"local", "inline"}
-    assert task.requirement.publisher == "local"
+    assert task.requirement.publisher == ""  # publishers are the control plane's
     assert [each.key for each in task.requirement.constraints] == ["region"]
     assert task.requirement.resources.vector() == (500, 64 << 20, 0, 1)
     assert task.execution_timeout == job.total_timeout == timedelta(seconds=90)

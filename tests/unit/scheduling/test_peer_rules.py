@@ -266,7 +266,6 @@ def test_only_nodes_that_are_approved_and_connected_are_given_work(node: NodeRow
 @pytest.mark.row(
     "4.5/support",
     "6.1/not-here",
-    "6.2/not-there-yet",
     "2.2/unknown-engine",
     "6.1/s3",
 )
@@ -277,8 +276,7 @@ def test_only_nodes_that_are_approved_and_connected_are_given_work(node: NodeRow
         (a_requirement("No-Such-Engine"), "does not support No-Such-Engine, only noop, wasm"),
         (a_requirement(storages=["s3"]), "does not support s3"),
         (a_requirement(storages=["ipfs"]), "does not support ipfs"),
-        (a_requirement(publisher="s3"), "does not support s3, only local, noop, s3managed"),
-        (a_requirement(publisher="ipfs"), "does not support ipfs"),
+        (a_requirement(publisher="localdirectory"), "does not support localdirectory, only local"),
     ],
 )
 def test_what_no_node_has_is_named_with_what_there_is(requirement: Any, told: str) -> None:
@@ -286,7 +284,7 @@ def test_what_no_node_has_is_named_with_what_there_is(requirement: Any, told: st
 
 
 @pytest.mark.row("6.2/none", "6.2/local", "6.2/s3managed")
-@pytest.mark.parametrize("name", ["", "noop", "local", "Local", "s3managed", "S3Managed"])
+@pytest.mark.parametrize("name", ["", "noop", "local", "Local", "s3managed", "S3Managed", "s3", "ipfs", "anything"])
 def test_publishers_that_need_nothing_of_a_node_are_taken_by_every_node(name: str) -> None:
     task = {"Name": "main", "Engine": {"Type": "wasm", "Params": {"EntryModule": "m"}}, "Publisher": {"Type": name}}
     cluster = Cluster(a_node("n-1", publishers=()))

@@ -109,6 +109,7 @@ def test_every_part_of_changes_has_a_bulk_write() -> None:
         "cluster_moved",  # position, timeline
         "results_stored",
         "results_finalised",
+        "results_published",
         "results_refused",
         "results_withdrawn",
         "results_dropped",

@@ -8,6 +8,7 @@ Nodes keep well inside (`sync.facts.storable`); only a broken or hostile one eve
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Sized
 from datetime import UTC
@@ -18,6 +19,7 @@ from skrei_domain.messages import (
     ExecutionObserved,
     Hello,
     PortObserved,
+    PublishedAt,
     PublisherCommand,
     PublisherFact,
     ResultHeld,
@@ -91,7 +93,7 @@ MOST_RESULTS = 1_024
 """Results that one message between leader and publisher names: neither sends more than 500."""
 
 MOST_PLACE = 4_096
-"""Characters of a publisher's own word for where a result is staged."""
+"""Characters of a publisher's own word for where a result is staged, and of where it lies once it is final."""
 
 _ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{ID_CHARACTERS - 1}}}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -185,6 +187,7 @@ def sound_fact(fact: PublisherFact) -> PublisherFact:
     What is left out is nobody's loss: the leader asks again for all that it has not heard of.
     """
     _count(fact.stored, fact.dropped, fact.finalised, fact.refused)
+    _count(fact.published)
     return fact.model_copy(
         update={
             "stored": tuple(pair for pair in fact.stored if _names_result(*pair)),
@@ -197,6 +200,7 @@ def sound_fact(fact: PublisherFact) -> PublisherFact:
                 and len(each.problem.code) <= MOST_CODE
                 and len(each.problem.message) <= MOST_TEXT
             ),
+            "published": tuple(filter(_is_published, fact.published)),
         }
     )
 
@@ -221,6 +225,11 @@ def _count(*named: Sized) -> None:
 
 def _names_result(execution_id: str, digest: str) -> bool:
     return is_id(execution_id) and _DIGEST.fullmatch(digest) is not None
+
+
+def _is_published(at: PublishedAt) -> bool:
+    fits = is_id(at.execution_id) and is_name(at.type)
+    return fits and len(json.dumps(dict(at.params), ensure_ascii=False, default=str)) <= MOST_PLACE
 
 
 def _is_held(held: ResultHeld) -> bool:

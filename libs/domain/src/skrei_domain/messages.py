@@ -6,7 +6,7 @@ attributes beside the record's own and never compared across machines.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,6 +30,16 @@ class Problem(Message):
 
 
 # ---------------------------------------------------------------- commands
+
+
+class Publishing(Message):
+    """Where the result of an execution goes that is not Skrei's own store: all of it is uploaded, however small.
+
+    `on_zero`: only with exit code 0 does it count.
+    """
+
+    to: str
+    on_zero: bool = False
 
 
 class RunOrder(Message):
@@ -61,6 +71,8 @@ class RunOrder(Message):
     shares: int | None = None
     """Of how many executions each gets its share of inputs that are dealt out; None: what `partition_count` says, and
     where that is 0 everybody reads everything."""
+    publishing: Publishing | None = None
+    """None: what is small rides in its fact, what is not goes to Skrei's own store."""
 
 
 class ExecutionWanted(Message):
@@ -352,14 +364,26 @@ class PublishRefused(Message):
     problem: Problem
 
 
+class PublishedAt(Message):
+    """Where a final result lies that is not in Skrei's own store: what clients read as its `PublishedResult`."""
+
+    execution_id: str
+    type: str
+    params: Mapping[str, Any] = Field(default_factory=dict)
+
+
 class PublisherFact(Message):
-    """Publisher to leader, in bulk: results that are durably stored, or final, as (execution id, digest)."""
+    """Publisher to leader, in bulk: results that are durably stored, or final, as (execution id, digest).
+
+    `published` tells of those `finalised` ones that lie elsewhere where that is.
+    """
 
     type: Literal["skrei.publisher.fact.v1"] = "skrei.publisher.fact.v1"
     stored: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
     finalised: tuple[tuple[str, str], ...] = ()
     refused: tuple[PublishRefused, ...] = ()
+    published: tuple[PublishedAt, ...] = ()
 
 
 # ---------------------------------------------------------------- hints

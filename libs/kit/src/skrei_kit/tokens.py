@@ -7,8 +7,8 @@ a key of its own, what it holds of an execution.
 """
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from skrei_domain.errors import SkreiError
@@ -53,13 +53,15 @@ class RunToken:
 class UploadRight:
     """What a run token allows at the door of the publisher that it names: one result of at most so many bytes.
 
-    It outlives the token's right to blobs: a node that was cut off brings what it finished days later.
+    It outlives the token's right to blobs: a node that was cut off brings what it finished days later. `params` say
+    where the publisher is to bring it: the control plane's word, which no node can change.
     """
 
     execution_id: str
     node_id: str
     publisher: str
     most_bytes: int
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,16 @@ class UploadGrant:
     publisher: str
     most_bytes: int
     seconds: float
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Where a final result of so many bytes lies that was published elsewhere than in Skrei's own store."""
+
+    publisher: str
+    params: Mapping[str, Any]
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +116,7 @@ class TokenSigner:
         upload: UploadGrant | None = None,
     ) -> str:
         """Return a token for one execution on one node; with `upload` it opens the publisher's door too."""
-        claims: dict[str, object] = {
+        claims: dict[str, Any] = {
             "kind": RUN,
             "sub": execution_id,
             "node": node_id,
@@ -114,11 +126,16 @@ class TokenSigner:
         if upload is not None:
             until = self._until(upload.seconds)
             claims["upload"] = {"to": upload.publisher, "most": upload.most_bytes, "until": until}
+            if upload.params:
+                claims["upload"]["params"] = dict(upload.params)
         return self._sign(claims)
 
-    def download(self, execution_id: str, *, seconds: float) -> str:
-        """Return a token that opens one execution's result."""
-        return self._sign({"kind": DOWNLOAD, "sub": execution_id, "exp": self._until(seconds)})
+    def download(self, execution_id: str, *, seconds: float, at: Elsewhere | None = None) -> str:
+        """Return a token that opens one execution's result, `at` a place that is not Skrei's own store."""
+        claims: dict[str, object] = {"kind": DOWNLOAD, "sub": execution_id, "exp": self._until(seconds)}
+        if at is not None:
+            claims["at"] = {"publisher": at.publisher, "params": dict(at.params), "size": at.size}
+        return self._sign(claims)
 
     def client(self, client_id: str, *, server: str, seconds: float) -> str:
         """Return a token that names a client to the server that made it, as other people's clients keep them."""
@@ -161,10 +178,18 @@ class TokenVerifier:
         claims = self._claims(token, RUN)
         return RunToken(str(claims["sub"]), str(claims["node"]), frozenset(map(str, claims["blobs"])))
 
-    def download(self, token: str, execution_id: str) -> None:
-        """Accept a token for this execution's result. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
-        if self._claims(token, DOWNLOAD)["sub"] != execution_id:
+    def download(self, token: str, execution_id: str) -> Elsewhere | None:
+        """Accept a token for this execution's result; return where that is, None for Skrei's own store.
+
+        Raises TokenInvalid, TokenExpired or TokenWrongKind.
+        """
+        claims = self._claims(token, DOWNLOAD)
+        if claims["sub"] != execution_id:
             raise TokenInvalid("the token opens another execution's result", execution_id=execution_id)
+        at = claims.get("at")
+        if not isinstance(at, dict):
+            return None
+        return Elsewhere(str(at["publisher"]), dict(at["params"]), int(at["size"]))
 
     def client(self, token: str) -> str:
         """Return which client a token names. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
@@ -190,7 +215,8 @@ class TokenVerifier:
             raise TokenWrongKind("the token opens no upload")
         if float(right["until"]) + LEEWAY_SECONDS < self._now():
             raise TokenExpired("the right to upload has expired")
-        return UploadRight(execution_id, str(claims["node"]), str(right["to"]), int(right["most"]))
+        params = dict(right.get("params") or {})
+        return UploadRight(execution_id, str(claims["node"]), str(right["to"]), int(right["most"]), params)
 
     def logs(self, token: str, execution_id: str) -> str:
         """Return the node of a run token of this execution, as long as any of its rights lives.

@@ -4,17 +4,25 @@ An upload is planned, carried out by the node, staged (whole, verified, durable)
 its unit finalised; what never wins is aborted, or kept beside it. A node that was cut off repeats every step, and so
 does a control plane that was not heard: each one is idempotent. Publishers run in the publisher's process alone, the
 only holder of a destination's credentials.
+
+Most destinations need less: a `Forwarder` is handed a whole, verified file once it has won, and brings it there; what
+comes before that is done by the publisher's process, in its own staging.
 """
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from skrei_domain.errors import SkreiError
 from skrei_domain.uploads import Parcel, UploadPlan
-from skrei_plugin_api.plugin import Plugin
+from skrei_plugin_api.plugin import Params, Plugin
+
+NOTHING: Params = MappingProxyType[str, Any]({})
+"""The params of who says nothing."""
 
 
 class PublishError(SkreiError):
@@ -61,10 +69,33 @@ class DigestDiffers(PublishError):
     code = "digest-differs"
 
 
+class DestinationAway(PublishError):
+    """The destination cannot be reached, or has no time; it is tried again."""
+
+    code = "destination-away"
+    retryable = True
+
+
+class NotReadable(PublishError):
+    """A result cannot be read through Skrei: it is where it was published, or not there any more."""
+
+    code = "not-readable"
+
+
 class StagedGone(PublishError):
     """What was staged is not there any more: it was dropped after its time, or lost."""
 
     code = "staged-gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where a final result lies: the params of its execution's `PublishedResult`, whose type is the publisher's name.
+
+    At most 4 KiB as JSON; nothing secret, since whoever may see the job may see it.
+    """
+
+    params: Params
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +108,11 @@ class Opened:
 
 
 class Publisher(Plugin):
-    """Takes results. Many uploads go on at once; what is heavy runs in threads."""
+    """Takes results. Many uploads go on at once; what is heavy runs in threads.
+
+    `params` are what the job says of its destination, with the words in braces replaced (`{jobID}`): the control
+    plane's word, `validate`d before they are used.
+    """
 
     keeps: ClassVar[bool] = False
     """Whether results that never count (failed, stopped, beaten) are kept for reading; else they are aborted."""
@@ -86,14 +121,36 @@ class Publisher(Plugin):
         """Get ready, and find what an earlier process had begun: awaited once, before any other step."""
         return
 
+    def forwards(self, params: Params) -> bool:
+        """Whether results for `params` come to the process's own staging, and are brought on by `forward`. Pure."""
+        return False
+
+    async def reach(self, params: Params) -> None:
+        """Return where results can be brought to `params`, as far as that is quickly told: asked before any is sent.
+
+        Raises PublishDenied with the cause, or DestinationAway.
+        """
+        return
+
+    async def forward(self, parcel: Parcel, content: Path, params: Params) -> Published:
+        """Bring a result that has won to where `params` say, in place of what lies there; return where that is.
+
+        `content` is its tar.gz, verified. An earlier try may have brought some or all of it. The process keeps a copy
+        for a while, for `skrei job get` and for tasks that read it, as long as nobody needs its room.
+        Raises PublishDenied for a final no; anything else is tried again.
+        """
+        raise PublishDenied("this publisher forwards nothing")
+
     @abstractmethod
-    async def plan(self, parcel: Parcel, headers: Mapping[str, str], *, node_id: str = "") -> UploadPlan:
+    async def plan(
+        self, parcel: Parcel, headers: Mapping[str, str], *, node_id: str = "", params: Params = NOTHING
+    ) -> UploadPlan:
         """Return what is still to be sent of a parcel; nothing when all of it has come.
 
         Requests for the publisher's own door have a relative address, `uploads/<execution>/parts/<number>`, and carry
         `headers`. A parcel with another digest replaces what had come for its execution before. `node_id` is whose
-        upload it is: where nodes share a limit none may take all of it. Raises StoreFull, TooManyUploads or
-        PublishDenied.
+        upload it is: where nodes share a limit none may take all of it. Raises StoreFull, TooManyUploads,
+        DestinationAway or PublishDenied.
         """
 
     async def receive(self, execution_id: str, number: int, size: int, content: AsyncIterator[bytes]) -> None:
@@ -111,10 +168,11 @@ class Publisher(Plugin):
         """
 
     @abstractmethod
-    async def finalise(self, parcel: Parcel, place: str) -> None:
+    async def finalise(self, parcel: Parcel, place: str) -> Published | None:
         """Make what was staged the result of its execution: whoever opens it from now on gets it.
 
-        Raises StagedGone, or PublishDenied; anything else, retryable, is tried again.
+        Returns where it lies; None for Skrei's own store. Raises StagedGone, or PublishDenied; anything else,
+        retryable, is tried again.
         """
 
     @abstractmethod
@@ -122,5 +180,50 @@ class Publisher(Plugin):
         """Drop what had come for, or is staged of, an execution; never what is final. Nothing there is fine."""
 
     @abstractmethod
-    async def open(self, execution_id: str) -> Opened | None:
-        """Return where the finalised result of an execution is read; None where there is none."""
+    async def open(self, execution_id: str, params: Params = NOTHING) -> Opened | None:
+        """Return where the finalised result of an execution is read; None where there is none.
+
+        `params` are those of its `Published`. An address is good for whoever has it, for a while.
+        """
+
+    def read(
+        self, execution_id: str, params: Params, *, first: int = 0
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open the tar.gz of a finalised result from byte `first` on, for whoever may not reach where it lies.
+
+        `params` are those of its `Published`. Raises NotReadable, DestinationAway or PublishDenied.
+        """
+        raise NotReadable(f"it was published to {self.name}, and is read there", execution_id=execution_id)
+
+    async def tidy(self, *, older_than_seconds: float) -> None:
+        """Drop uploads that nobody has gone on with, or made final, for so long. Called every few minutes."""
+        return
+
+
+class Forwarder(Publisher):
+    """A publisher that is handed each result whole, once it has won: only `forward` (and `open`) is its own."""
+
+    def forwards(self, params: Params) -> bool:
+        """All of them."""
+        return True
+
+    async def plan(
+        self, parcel: Parcel, headers: Mapping[str, str], *, node_id: str = "", params: Params = NOTHING
+    ) -> UploadPlan:
+        """Raise UploadUnknown: nothing is sent to it."""
+        raise UploadUnknown("results come to the publisher's own staging", execution_id=parcel.execution_id)
+
+    async def stage(self, parcel: Parcel) -> str:
+        """Raise UploadUnknown."""
+        raise UploadUnknown("results come to the publisher's own staging", execution_id=parcel.execution_id)
+
+    async def finalise(self, parcel: Parcel, place: str) -> Published | None:
+        """Raise StagedGone."""
+        raise StagedGone("results come to the publisher's own staging", execution_id=parcel.execution_id)
+
+    async def abort(self, execution_id: str) -> None:
+        """Nothing is staged here."""
+
+    async def open(self, execution_id: str, params: Params = NOTHING) -> Opened | None:
+        """Nobody reads it through Skrei, unless a publisher says how."""
+        return None

@@ -1,7 +1,7 @@
 """Publishers whose parts come to the publisher's own door: into a folder, verified and durable, then wherever they go.
 
-What a plugin adds is the last step (`finalise`, `open`); see `forwarding` for those that bring the archive to a
-destination of their own.
+What a plugin adds is the last step (`finalise`, `open`). One that only brings what has won to a destination of its own
+is a `Forwarder`, and needs none of this.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
-from skrei_plugin_api.plugin import PluginContext
-from skrei_plugin_api.publisher import Publisher, UploadIncomplete
+from skrei_plugin_api.plugin import Params, PluginContext
+from skrei_plugin_api.publisher import NOTHING, Publisher, StoreFull, UploadIncomplete
 from skrei_plugin_api.upload_folder import Upload
 from skrei_plugin_api.upload_staging import Staging, StagingLimits
 
@@ -53,6 +53,8 @@ class StagedPublisher(Publisher):
         self._hashing = ThreadPoolExecutor(HASHERS, thread_name_prefix=f"{self.name}-hash")
         self._hashed: dict[int, asyncio.Task[None]] = {}
         self._turns: dict[tuple[str, int], object] = {}
+        self.make_room: Callable[[int], bool] = lambda _: False
+        """Frees so many bytes, or some at least, of what can be had elsewhere, and returns whether it did. Blocks."""
 
     async def start(self) -> None:
         """Find what uploads an earlier process had."""
@@ -68,10 +70,18 @@ class StagedPublisher(Publisher):
 
     # ------------------------------------------------------------ the contract
 
-    async def plan(self, parcel: Parcel, headers: Mapping[str, str], *, node_id: str = "") -> UploadPlan:
+    async def plan(
+        self, parcel: Parcel, headers: Mapping[str, str], *, node_id: str = "", params: Params = NOTHING
+    ) -> UploadPlan:
         """Return the parts that have not come, to be put to the publisher's own door."""
+        parcel = parcel.plain
         async with self.lock(parcel.execution_id):
-            upload = await self.do(self.staging.begin, parcel, node_id)
+            try:
+                upload = await self.do(self.staging.begin, parcel, node_id)
+            except StoreFull:
+                if not await self.do(self.make_room, parcel.size):
+                    raise
+                upload = await self.do(self.staging.begin, parcel, node_id)
         if upload is None:
             return UploadPlan()
         missing = upload.missing()
@@ -96,6 +106,7 @@ class StagedPublisher(Publisher):
 
     async def stage(self, parcel: Parcel) -> str:
         """Verify and keep a parcel; its place is the publisher's own."""
+        parcel = parcel.plain
         async with self.lock(parcel.execution_id):
             if (upload := self._under_way(parcel)) is not None:
                 await self._hash(upload)

@@ -121,6 +121,10 @@ class Staging:
             raise UploadUnknown(f"No upload of execution {execution_id} is under way.", execution_id=execution_id)
         return upload
 
+    def takes(self, execution_id: str) -> bool:
+        """Whether an upload is under way."""
+        return execution_id in self._open
+
     def staged(self, execution_id: str) -> Parcel | None:
         """Return the parcel that is staged for an execution."""
         upload = self._ready.get(execution_id)

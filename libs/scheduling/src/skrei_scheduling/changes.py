@@ -188,6 +188,9 @@ class Changes:
     results_stored: tuple[tuple[str, str], ...] = ()  # (execution id, digest): inline ones that the publisher has now
     results_finalised: tuple[tuple[str, str], ...] = ()  # staged ones that are final now
     results_refused: tuple[tuple[str, str], ...] = ()  # staged ones that never will be
+    results_published: tuple[
+        tuple[str, str], ...
+    ] = ()  # (execution id, JSON): where those lie that are final elsewhere
     results_withdrawn: tuple[str, ...] = ()  # executions whose result counts no more
     results_dropped: tuple[str, ...] = ()
     audit: tuple[AuditNew, ...] = ()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from skrei_domain.data_sets import DATA, DataWanted, data_wanted
+from skrei_domain.destinations import ON_NODES, publisher_name
 from skrei_domain.job import JobSpec, TaskSpec
 from skrei_domain.job_diff import what_runs
 from skrei_domain.job_kinds import KINDS, Kind
@@ -112,7 +113,7 @@ def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requir
     return Requirement(
         engine=task.engine.type.lower(),
         storages=frozenset(STORAGE_ALIASES.get(name, name) for name in storages if name),
-        publisher=task.publisher.type.lower(),
+        publisher=name if (name := publisher_name(task.publisher.type)) in ON_NODES else "",
         constraints=tuple(spec.constraints),
         resources=task.resources.amounts(),
         local=local,

@@ -20,7 +20,7 @@ from skrei_scheduling import reasons
 from skrei_scheduling.labels import Mask, meeting_absent
 from skrei_scheduling.nodes import NodeMatrix, Said
 from skrei_scheduling.ranking import BYTES_POINTS, FAVOUR_POINTS, favour, hardened, is_soft
-from skrei_scheduling.rows import ANY_PUBLISHER, NodeRow, Requirement, TaskPlan
+from skrei_scheduling.rows import NodeRow, Requirement, TaskPlan
 
 CLASSES_KEPT = 1024
 """Masks kept, least recently used first out: at 10,000 nodes one class costs about 100 KB."""
@@ -60,7 +60,7 @@ def _storages(requirement: Requirement, matrix: NodeMatrix) -> Mask:
 
 
 def _publisher(requirement: Requirement, matrix: NodeMatrix) -> Mask:
-    if requirement.publisher in ANY_PUBLISHER:
+    if not requirement.publisher:
         return np.ones(matrix.rows, dtype=np.bool_)
     return _having(matrix.publishers, requirement.publisher, matrix)
 
@@ -323,7 +323,7 @@ def accepts(requirement: Requirement, matrix: NodeMatrix, row: int) -> bool:
     return (
         requirement.engine in said.engines
         and requirement.storages <= said.storages
-        and (requirement.publisher in ANY_PUBLISHER or requirement.publisher in said.publishers)
+        and (not requirement.publisher or requirement.publisher in said.publishers)
         and (not requirement.local or _hands_out(requirement, said))
         and (not requirement.data or holds(requirement, said))
         and all(satisfied(each, said.labels) for each in requirement.constraints if not is_soft(each))

@@ -14,7 +14,7 @@ from skrei_domain.data_sets import DataWanted
 from skrei_domain.node import DATA, PATH, NodeInfo
 from skrei_domain.paths import LocalPath, missing_root
 from skrei_scheduling.ranking import is_soft
-from skrei_scheduling.rows import ANY_PUBLISHER, Gone, NodeRow, Requirement
+from skrei_scheduling.rows import Gone, NodeRow, Requirement
 
 KEPT = timedelta(minutes=15)
 """How long a lost capability is waited for by default: a daemon is upgraded, a machine rebooted, in less."""
@@ -66,7 +66,7 @@ def _times(requirement: Requirement, node: NodeRow) -> Iterator[datetime | None]
     yield _plugin(ENGINE, requirement.engine, node)
     for storage in requirement.storages:
         yield _plugin(STORAGE, storage, node)
-    if requirement.publisher not in ANY_PUBLISHER:
+    if requirement.publisher:
         yield _plugin(PUBLISHER, requirement.publisher, node)
     for constraint in requirement.constraints:
         if not is_soft(constraint):

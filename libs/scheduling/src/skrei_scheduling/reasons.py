@@ -2,7 +2,7 @@
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.ids import short
-from skrei_domain.node import DATA, KEPT_HERE, SERVICE
+from skrei_domain.node import DATA, SERVICE
 from skrei_domain.paths import hands_out, missing_root, read_entries
 from skrei_domain.resources import Resources
 from skrei_scheduling.nodes import NodeMatrix
@@ -27,7 +27,7 @@ def storages(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> st
 
 def publisher(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     """It lacks the publisher."""
-    return _lacks(requirement.publisher, list({*KEPT_HERE, *(plugin.name for plugin in node.info.publishers)}))
+    return _lacks(requirement.publisher, [plugin.name for plugin in node.info.publishers])
 
 
 def labels(requirement: Requirement, _node: NodeRow, _matrix: NodeMatrix) -> str:

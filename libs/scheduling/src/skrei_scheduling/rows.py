@@ -16,16 +16,12 @@ from skrei_domain.job_depends import Dependency
 from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, NodeAction, Want
 from skrei_domain.messages import PortObserved
-from skrei_domain.node import KEPT_HERE, NodeInfo
+from skrei_domain.node import NodeInfo
 from skrei_domain.paths import LocalPath
 from skrei_domain.resources import Resources
 
 Unit = tuple[str, int]
 """(task, partition) within a job's current version."""
-
-
-ANY_PUBLISHER = frozenset({"", *KEPT_HERE})
-"""Publishers that ask nothing of a node."""
 
 
 class OnReturn(StrEnum):

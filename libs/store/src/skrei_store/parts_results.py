@@ -44,6 +44,16 @@ RESULTS_FINALISED = Part(
     """,
 )
 
+RESULTS_PUBLISHED = Part(
+    "results_published",
+    ("execution_id text", "published text"),
+    """
+    UPDATE results AS r SET published = new.published
+    FROM {new} WHERE r.execution_id = new.execution_id AND NOT r.staged AND r.execution_id = ANY ({ids})
+    """,
+    after=frozenset({"results_finalised"}),
+)
+
 RESULTS_REFUSED = Part(
     "results_refused",
     ("execution_id text", "digest text"),
@@ -65,7 +75,8 @@ RESULTS_WITHDRAWN = Part(
 RESULTS_DROPPED = Part(
     "results_dropped",
     ("execution_id text",),
-    "UPDATE results SET stored_at = NULL WHERE execution_id = ANY ({ids})",
+    # Of what was published elsewhere only our copy has gone.
+    "UPDATE results SET stored_at = NULL WHERE execution_id = ANY ({ids}) AND published IS NULL",
     after=frozenset({"results_stored"}),
 )
 

@@ -273,6 +273,9 @@ class Result(Base):
     staged: Mapped[bool] = mapped_column(server_default=text("false"))
     publisher: Mapped[str] = mapped_column(server_default="")
     place: Mapped[str] = mapped_column(server_default="")  # where it was uploaded to, in its publisher's words
+    published: Mapped[
+        str | None
+    ]  # JSON, as clients read it: where it lies that is final elsewhere than in our own store
 
     __table_args__ = (
         Index(

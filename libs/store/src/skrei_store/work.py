@@ -101,7 +101,7 @@ async def publisher_work(connection: Connection, *, older_than_seconds: float, t
     expired = await connection.fetch(
         """
         SELECT execution_id FROM results
-        WHERE stored_at IS NOT NULL AND created_at <= now() - $1::interval
+        WHERE stored_at IS NOT NULL AND created_at <= now() - $1::interval AND published IS NULL
         ORDER BY created_at LIMIT $2
         """,
         keep,

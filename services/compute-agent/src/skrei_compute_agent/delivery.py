@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skrei_domain.uploads import Parcel
+from skrei_plugin_api.outbound import Outbound
 
 if TYPE_CHECKING:
     from skrei_compute_agent.uploader import Uploader
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
 class Delivery:
     """An `Uploader` that is imported (8 MB with its client) and made with the first upload."""
 
-    def __init__(self, *, full_seconds: float = 600.0) -> None:
+    def __init__(self, *, full_seconds: float = 600.0, rules: Outbound | None = None) -> None:
         self._full_seconds = full_seconds
+        self._rules = rules
         self._door: str | None = None
         self._uploader: Uploader | None = None
 
@@ -28,7 +30,7 @@ class Delivery:
         if self._uploader is None:
             from skrei_compute_agent.uploader import Uploader
 
-            self._uploader = Uploader(full_seconds=self._full_seconds)
+            self._uploader = Uploader(full_seconds=self._full_seconds, rules=self._rules)
             if self._door is not None:
                 self._uploader.door(self._door)
         return await self._uploader.upload(path, parcel, token)

@@ -266,10 +266,14 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Bring what an execution left to the publisher, however long that takes. Answered by Uploaded or UploadFailed."""
+    """Bring what an execution left to the publisher, however long that takes. Answered by Uploaded or UploadFailed.
+
+    `inline` is what is small (base64), of which no file was made.
+    """
 
     parcel: Parcel
     token: str
+    inline: str | None = None
 
     @property
     def execution_id(self) -> str:

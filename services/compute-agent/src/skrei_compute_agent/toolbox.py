@@ -29,6 +29,7 @@ from skrei_domain.node import Absent, NodeInfo
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.aside import apart
 from skrei_plugin_api.engine import Engine
+from skrei_plugin_api.outbound import Outbound, networks
 from skrei_plugin_api.plugin import Plugin, PluginContext, PluginInfo
 from skrei_plugin_api.registry import PluginError, PluginRegistry, engines, storages
 from skrei_plugin_api.storage import StageLimits, Storage
@@ -76,7 +77,9 @@ class Toolbox:
         shelves = Shelves(cache, self._trees, self._listings, results)
         stager = Stager(storages_, shelves, limits=limits, parallel=settings.parallel_stages)
         offered = NodeServices(settings.services, settings.services_file)
-        self._delivery = Delivery(full_seconds=settings.store_full_seconds)
+        self._delivery = Delivery(
+            full_seconds=settings.store_full_seconds, rules=Outbound(private=networks(settings.allow_addresses))
+        )
         self.work = Workshop(
             folders,
             stager,

@@ -29,7 +29,7 @@ from skrei_compute_agent.held import Held, IllegalEvent, Phase
 from skrei_compute_agent.restarts import Restarts
 from skrei_compute_agent.room import Room
 from skrei_compute_agent.turns import TurnDraft
-from skrei_compute_agent.verdicts import after_upload, expiry, too_large, verdict, without_upload
+from skrei_compute_agent.verdicts import after_upload, expiry, goes_elsewhere, no_door, verdict, without_upload
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, Problem
 
@@ -170,12 +170,12 @@ class Transitions:
             image_digest=ended.image_digest or None,
             data=event.data if isinstance(event, Staged) else held.data,
         )
-        if fact.result is None or fact.result.inline is not None:
+        if fact.result is None or (fact.result.inline is not None and not goes_elsewhere(held.order, fact)):
             self._finish(held, fact)
             return
         held.ended = fact
         if held.dropped or self.door == "" or not held.order.token:
-            self._finish(held, without_upload(held, too_large(fact.result.size)))
+            self._finish(held, without_upload(held, no_door(fact.result)))
         else:
             self._publish_result(held, fact)
 

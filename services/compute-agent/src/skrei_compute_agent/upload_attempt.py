@@ -15,10 +15,14 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
+from skrei_compute_agent import upload_elsewhere
 from skrei_compute_agent.file_range import FileRange
+from skrei_compute_agent.upload_errors import Away, Differs, PublishFailed, ResultDamaged, ResultTooLarge
 from skrei_domain.errors import SkreiError
 from skrei_domain.uploads import Parcel, UploadAnswer, UploadPlan, UploadRequest
 from skrei_plugin_api import answers
+from skrei_plugin_api.judged_http import JudgedResolver, judge
+from skrei_plugin_api.outbound import Forbidden, Outbound
 
 T = TypeVar("T")
 
@@ -36,58 +40,37 @@ ERROR_BYTES = 4 * 1024
 """Read of an answer that is an error: a sentence and a hint."""
 
 
-class PublishFailed(SkreiError):
-    """The publisher will not take the result, now or later."""
-
-    code = "publish-failed"
-
-
-class ResultTooLarge(SkreiError):
-    """The result is larger than what may be uploaded."""
-
-    code = "result-too-large"
-
-
-class ResultDamaged(SkreiError):
-    """The packed result is not what its digest says: the disk lost some of it. Another run makes it anew."""
-
-    code = "result-damaged"
-    retryable = True
-
-
-class Away(SkreiError):
-    """This try failed; the next may not. `full`: there is no room over there."""
-
-    code = "publisher-away"
-    retryable = True
-
-    def __init__(self, message: str, *, full: bool = False) -> None:
-        super().__init__(message)
-        self.full = full
-
-
-class Differs(SkreiError):
-    """What came is not what was announced."""
-
-
 class Attempt:
-    """Asks what is missing, sends it, asks for the receipt; `sent` counts the parts that came through."""
+    """Asks what is missing, sends it, asks for the receipt; `sent` counts the parts that came through.
 
-    def __init__(self, door: URL, path: Path, parcel: Parcel, token: str) -> None:
+    `parcel` has the digests of its pieces once a plan has asked for them. `rules` are for servers that a job names.
+    """
+
+    def __init__(self, door: URL, path: Path, parcel: Parcel, token: str, rules: Outbound) -> None:
         self.sent = 0
+        self.parcel = parcel
         self._door = door
         self._path = path
-        self._parcel = parcel
         self._headers = bearer(token)
+        self._rules = rules
         self._session: aiohttp.ClientSession
+        self._judged: aiohttp.ClientSession
 
     async def run(self) -> str:
         """Return the receipt. Raises Away and Differs where another try may succeed, what is final otherwise."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
         connector = aiohttp.TCPConnector(limit=PARALLEL_PARTS + 1)
-        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-            self._session = session
+        judged = aiohttp.TCPConnector(
+            resolver=JudgedResolver(self._rules), use_dns_cache=False, limit=PARALLEL_PARTS + 1
+        )
+        async with (
+            aiohttp.ClientSession(timeout=timeout, connector=connector) as self._session,
+            aiohttp.ClientSession(timeout=timeout, connector=judged) as self._judged,
+        ):
             answer = await self._ask("")
+            if answer.plan is not None and (size := answer.plan.piece_bytes):
+                self.parcel = await asyncio.to_thread(upload_elsewhere.pieces_of, self._path, self.parcel.whole, size)
+                answer = await self._ask("")
             while answer.plan is not None and answer.plan.requests:
                 await self._carry_out(answer.plan)
                 if not answer.plan.more:
@@ -100,8 +83,8 @@ class Attempt:
         return answer.receipt
 
     async def _ask(self, what: str) -> UploadAnswer:
-        url = self._door / "uploads" / self._parcel.execution_id
-        body = self._parcel.model_dump_json().encode()
+        url = self._door / "uploads" / self.parcel.execution_id
+        body = self.parcel.model_dump_json().encode()
         headers = self._headers | {"Content-Type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=STAGE_SECONDS, sock_connect=CONNECT_SECONDS)
 
@@ -120,7 +103,7 @@ class Attempt:
 
         async def work() -> None:
             for request in waiting:
-                await _connected(self._send(request, file))
+                await _connected(self._send(request, file, trusted=plan.trusted))
                 self.sent += 1
 
         errors: list[SkreiError] = []
@@ -136,17 +119,23 @@ class Attempt:
         if errors:
             raise _worst(errors)
 
-    async def _send(self, request: UploadRequest, file: FileIO) -> None:
-        url = URL(request.url, encoded=True)  # as it was signed
+    async def _send(self, request: UploadRequest, file: FileIO, *, trusted: bool) -> None:
+        url, session, check = URL(request.url, encoded=True), self._session, upload_elsewhere.check  # as it was signed
         if not url.is_absolute():
-            url = URL(f"{self._door}/").join(url)
+            url, check = URL(f"{self._door}/").join(url), _check
+        elif not trusted:
+            session = self._judged
         headers = request.headers | {"Content-Length": str(request.size), "Content-Type": "application/octet-stream"}
         body = FileRange(file, request.first, request.size)
         try:
-            async with self._session.request(
+            if session is self._judged:
+                judge(self._rules, url.host or "", url.port or 0)
+            async with session.request(
                 request.method, url, data=body, headers=headers, allow_redirects=False
             ) as response:
-                await _check(response)
+                await check(response)
+        except Forbidden as error:
+            raise upload_elsewhere.forbidden(error) from error
         except aiohttp.ClientError as error:
             if body.short:
                 raise ResultDamaged("the packed result is shorter than it was") from error

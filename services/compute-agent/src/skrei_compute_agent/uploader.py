@@ -12,9 +12,12 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
-from skrei_compute_agent.upload_attempt import Attempt, Away, Differs, PublishFailed, ResultDamaged, bearer
+from skrei_compute_agent.upload_attempt import Attempt, bearer
+from skrei_compute_agent.upload_elsewhere import Stale
+from skrei_compute_agent.upload_errors import Away, Differs, PublishFailed, ResultDamaged
 from skrei_domain.uploads import Parcel
 from skrei_kit.observability import get_logger
+from skrei_plugin_api.outbound import Outbound
 
 log = get_logger()
 
@@ -27,13 +30,16 @@ AGAIN_SECONDS = 0.2
 """First pause before an upload goes on after something failed; doubles."""
 AGAIN_MAX_SECONDS = 30.0
 """The longest pause: a publisher that is back is asked within half a minute."""
+STALE_TRIES = 3
+"""Plans in a row of which a server elsewhere takes nothing: an address that has expired is another one in the next."""
 
 
 class Uploader:
     """Brings results to the publisher. `door` says where that is, which may come long after the first result."""
 
-    def __init__(self, *, full_seconds: float = 600.0) -> None:
+    def __init__(self, *, full_seconds: float = 600.0, rules: Outbound | None = None) -> None:
         self._full_seconds = full_seconds
+        self._rules = rules or Outbound()
         self._door: str | None = None
         self._there = asyncio.Event()
         self._turns = asyncio.Semaphore(PARALLEL_UPLOADS)
@@ -69,13 +75,13 @@ class Uploader:
         await asyncio.gather(*self._aborting, return_exceptions=True)
 
     async def _until_done(self, path: Path, parcel: Parcel, token: str) -> str:
-        pause, full_since, damaged = AGAIN_SECONDS, None, False
+        pause, full_since, damaged, stale = AGAIN_SECONDS, None, False, 0
         loop = asyncio.get_running_loop()
         while True:
             await self._there.wait()
             if not self._door:
                 raise PublishFailed("there is no publisher that takes uploads")
-            attempt = Attempt(URL(self._door), path, parcel, token)
+            attempt = Attempt(URL(self._door), path, parcel, token, self._rules)
             try:
                 return await attempt.run()
             except Differs as error:
@@ -83,6 +89,10 @@ class Uploader:
                     raise ResultDamaged("the packed result was damaged on this node's disk") from error
                 damaged = True  # it was damaged on the way, or over there: once more, from the beginning
             except Away as error:
+                stale = stale + 1 if isinstance(error, Stale) and not attempt.sent else 0
+                if stale >= STALE_TRIES:
+                    raise PublishFailed(f"the result cannot be sent: {error.message}") from error
+                parcel = attempt.parcel
                 full_since = (full_since or loop.time()) if error.full else None
                 if full_since is not None and loop.time() - full_since >= self._full_seconds:
                     raise PublishFailed(f"the result cannot be stored: {error.message}") from error

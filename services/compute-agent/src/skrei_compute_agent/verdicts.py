@@ -7,7 +7,7 @@ from skrei_compute_agent.events import ExecutionEvent, Exited, StageFailed, Time
 from skrei_compute_agent.held import Held, Phase
 from skrei_domain.durations import duration
 from skrei_domain.lifecycle import ExecutionState
-from skrei_domain.messages import ExecutionObserved, Fact, Problem, RunOrder, Step
+from skrei_domain.messages import ExecutionObserved, Fact, Problem, ResultRef, RunOrder, Step
 from skrei_domain.sync import Known
 
 REFUSED = "refused"
@@ -17,6 +17,7 @@ TOLD_BY_NAME = frozenset({"registry-not-found", "image-platform", "network-refus
 INTERRUPTED = "interrupted"
 """The problem code of what ended by no doing of its own: the leader places it again."""
 TOO_LARGE = "result-too-large"
+PUBLISH_FAILED = "publish-failed"
 INLINE_BYTES = 64 * 1024  # what engines pack inline: see `skrei_plugin_api.engine`
 
 
@@ -36,6 +37,15 @@ def verdict(held: Held, event: ExecutionEvent) -> tuple[ExecutionState, Problem 
     return (ExecutionState.COMPLETED if problem is None else ExecutionState.FAILED), problem
 
 
+def goes_elsewhere(order: RunOrder, ended: ExecutionObserved) -> bool:
+    """Whether what an execution left goes to the destination that its job names, however small it is.
+
+    What can never count (it failed, it was stopped) goes where it would without: it is kept for whoever looks for why.
+    """
+    to = order.publishing
+    return to is not None and ended.state is ExecutionState.COMPLETED and not (to.on_zero and ended.exit_code)
+
+
 def expiry(order: RunOrder, timer: Timer) -> Problem:
     """Return the problem of an execution whose time is over."""
     if timer is Timer.EXECUTION:
@@ -49,26 +59,32 @@ def after_upload(held: Held, receipt: str) -> ExecutionObserved:
     """Return how an execution ended whose result the publisher holds."""
     ended = _overruled(held)
     assert ended.result is not None, "what is uploaded is a result"
-    return ended.model_copy(update={"result": ended.result.model_copy(update={"receipt": receipt})})
+    return ended.model_copy(update={"result": ended.result.model_copy(update={"receipt": receipt, "inline": None})})
 
 
 def without_upload(held: Held, problem: Problem) -> ExecutionObserved:
-    """Return how an execution ended whose result could not be uploaded: what never counts ends as it did without."""
+    """Return how an execution ended whose result could not be uploaded: what never counts ends as it did without.
+
+    A small one still rides in the fact of the failure: what was said and made can be read.
+    """
     ended = _overruled(held)
-    changes: dict[str, object] = {"result": None}
+    small = ended.result is not None and ended.result.inline is not None
+    changes: dict[str, object] = {} if small else {"result": None}
     if ended.state is ExecutionState.COMPLETED:
         changes |= {"state": ExecutionState.FAILED, "problem": problem}
     return ended.model_copy(update=changes)
 
 
-def too_large(size: int) -> Problem:
-    """Return the problem of a result that cannot travel with its fact, where nobody takes uploads."""
+def no_door(result: ResultRef) -> Problem:
+    """Return the problem of a result that has to be uploaded, where nobody takes uploads."""
+    if result.inline is not None:
+        return Problem(code=PUBLISH_FAILED, message="this control plane has no publisher that takes uploads")
     return Problem(
         code=TOO_LARGE,
         message=(
-            f"the result is too large: packed (stdout, stderr, result paths) it has {size} bytes; {INLINE_BYTES} may "
-            "travel with the report, and this control plane has no publisher that takes uploads. Write less, or read "
-            "the output with `skrei job logs --follow` while it runs"
+            f"the result is too large: packed (stdout, stderr, result paths) it has {result.size} bytes; "
+            f"{INLINE_BYTES} may travel with the report, and this control plane has no publisher that takes uploads. "
+            "Write less, or read the output with `skrei job logs --follow` while it runs"
         ),
     )
 

@@ -235,8 +235,11 @@ class Workshop:
         places = self._folders.latest(wanted.execution_id)
         if places is None:
             raise FileNotFoundError("the packed result is gone from its disk")
+        packed = places.work / RESULT_FILE
         with self._folders.reading(wanted.execution_id):
-            return await self._delivery.upload(places.work / RESULT_FILE, wanted.parcel, wanted.token)
+            if wanted.inline is not None:
+                await asyncio.to_thread(packed.write_bytes, base64.b64decode(wanted.inline))
+            return await self._delivery.upload(packed, wanted.parcel, wanted.token)
 
     def door(self, url: str) -> None:
         """Say where the publisher's door is; empty: there is none."""

@@ -6,7 +6,7 @@ from skrei_domain.errors import NotFound, Unavailable
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api import outputs
 from skrei_orchestrator_api.deps import Deps
-from skrei_orchestrator_api.routes.results import download_url, log_url
+from skrei_orchestrator_api.routes.results import download_url, elsewhere, log_url
 from skrei_orchestrator_api.views import ExecutionView
 
 log = get_logger()
@@ -47,9 +47,14 @@ async def _of_result(deps: Deps, execution: ExecutionView) -> AsyncIterator[tupl
     archive = await deps.record.inline_result(execution.id)
     if archive is None and not execution.stored:
         raise NotFound(f"{execution.id} left no result")
-    source = outputs.stored(download_url(deps, execution.id)) if archive is None else outputs.unpacked(archive)
+    source = outputs.stored(_url(deps, execution)) if archive is None else outputs.unpacked(archive)
     async for piece in source:
         yield piece
+
+
+def _url(deps: Deps, execution: ExecutionView) -> str:
+    left = execution.left
+    return download_url(deps, execution.id, at=None if left is None else elsewhere(left.elsewhere, left.size))
 
 
 async def sent(deps: Deps, execution: ExecutionView) -> AsyncIterator[tuple[int, str]]:

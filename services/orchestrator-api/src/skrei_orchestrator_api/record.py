@@ -1,8 +1,9 @@
 """The record as the API reads and writes it: short transactions, and values that know how they are shown."""
 
 import asyncio
+import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -50,6 +51,8 @@ class ResultView:
     digest: str
     size: int
     created_at: datetime
+    published: Mapping[str, Any] | None = None
+    """Where it lies, as `Type` and `Params`, if that is not Skrei's own store."""
 
     @classmethod
     def of(cls, row: lookups.Row) -> "ResultView":
@@ -62,6 +65,7 @@ class ResultView:
             row["digest"],
             row["size"],
             row["created_at"],
+            None if row["published"] is None else json.loads(row["published"]),
         )
 
 

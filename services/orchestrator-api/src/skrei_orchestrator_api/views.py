@@ -107,6 +107,8 @@ class Left:
     size: int
     kept_until: datetime
     kept: bool
+    elsewhere: Mapping[str, Any] | None = None
+    """Where it lies, as `Type` and `Params`, if that is not Skrei's own store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +202,16 @@ def _left(row: Row, keep: timedelta) -> Left | None:
     if row["result_digest"] is None:
         return None
     kept_until = row["result_created_at"] + keep
-    return Left(row["result_digest"], row["result_size"], kept_until, bool(row["result_kept"]))
+    elsewhere = None if row["result_published"] is None else json.loads(row["result_published"])
+    return Left(row["result_digest"], row["result_size"], kept_until, bool(row["result_kept"]), elsewhere)
 
 
 def _published(row: Row, left: Left | None) -> dict[str, Any]:
     """Return what clients know of a result; a type stands only at the one that counts for its unit."""
     told: dict[str, Any] = {}
+    if left is not None and left.elsewhere is not None:  # whoever owns that place says how long it is kept
+        told = {**left.elsewhere["Params"], "Digest": left.digest, "Size": left.size}
+        return {"Type": left.elsewhere["Type"] if row["committed"] else "", "Params": told}
     if left is not None:
         told = {
             "Digest": left.digest,

@@ -1,5 +1,6 @@
 """The door: signed addresses of results, served from the store or from the record, and what uploads bring."""
 
+import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Protocol
@@ -8,7 +9,9 @@ from aiohttp import web
 
 from skrei_domain.errors import Invalid
 from skrei_kit.observability import get_logger
+from skrei_kit.tokens import Elsewhere
 from skrei_plugin_api.publisher import PublishError
+from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
 from skrei_publisher.log_door import LogDoor
 from skrei_publisher.source import SourceAway
@@ -19,6 +22,10 @@ log = get_logger()
 
 RETRY_AFTER_SECONDS = 2
 """The API is a process beside us; its restart takes about that long."""
+
+
+_FROM = re.compile(r"bytes=(\d{1,18})-")
+"""How a download goes on that was cut."""
 
 
 class Source(Protocol):
@@ -36,12 +43,16 @@ def build(
     healthy: Callable[[], bool],
     uploads: UploadDoor | None = None,
     logs: LogDoor | None = None,
+    destinations: Destinations | None = None,
 ) -> web.Application:
-    """Return the door. GET also answers HEAD; Range works on what is a file. Without `uploads` it only gives."""
+    """Return the door. GET also answers HEAD; Range works on what is a file. Without `uploads` it only gives.
+
+    What lies elsewhere is read through it, whoever may not go there.
+    """
 
     async def download(request: web.Request) -> web.StreamResponse:
         execution_id = request.match_info["execution_id"]
-        doorkeeper.check(_token(request), execution_id)
+        at = doorkeeper.check(_token(request), execution_id)
         headers = {
             "Content-Type": "application/gzip",
             "Content-Disposition": f'attachment; filename="{execution_id}{SUFFIX}"',
@@ -49,7 +60,10 @@ def build(
             "X-Content-Type-Options": "nosniff",
         }
         # It may be taken over between two looks, so the store has the last.
-        found = store.find(execution_id) or await source.fetch(execution_id) or store.find(execution_id)
+        found = store.find(execution_id)
+        if found is None and at is not None and destinations is not None:
+            return await _through(request, destinations, execution_id, at, headers)
+        found = found or await source.fetch(execution_id) or store.find(execution_id)
         if found is None:
             return problem(
                 HTTPStatus.NOT_FOUND,
@@ -72,6 +86,27 @@ def build(
     if logs is not None:
         app.add_routes(logs.routes())
     return app
+
+
+async def _through(
+    request: web.Request, destinations: Destinations, execution_id: str, at: Elsewhere, headers: dict[str, str]
+) -> web.StreamResponse:
+    """Send on what lies elsewhere, from where the reader has it."""
+    publisher = await destinations.find(at.publisher)
+    wanted = _FROM.fullmatch(request.headers.get("Range", ""))
+    first = int(wanted[1]) if wanted and int(wanted[1]) < at.size else 0
+    response = web.StreamResponse(status=HTTPStatus.PARTIAL_CONTENT if first else HTTPStatus.OK, headers=headers)
+    response.headers["Accept-Ranges"] = "bytes"
+    response.content_length = at.size - first
+    if first:
+        response.headers["Content-Range"] = f"bytes {first}-{at.size - 1}/{at.size}"
+    async with publisher.read(execution_id, at.params, first=first) as pieces:
+        await response.prepare(request)
+        if request.method != "HEAD":
+            async for piece in pieces:
+                await response.write(piece)
+    await response.write_eof()
+    return response
 
 
 def problem(

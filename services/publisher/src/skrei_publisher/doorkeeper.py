@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import ClassVar, Protocol
 
 from skrei_domain.errors import SkreiError
-from skrei_kit.tokens import TokenExpired, TokenInvalid, TokenVerifier, TokenWrongKind, UploadRight
+from skrei_kit.tokens import Elsewhere, TokenExpired, TokenInvalid, TokenVerifier, TokenWrongKind, UploadRight
 
 UPLOAD_HINT = "Show the run token of this execution as `Authorization: Bearer …`."
 HINT = "Ask the API for a fresh address: GET /api/v1/orchestrator/jobs/<job>/results, or `skrei job get <job>`."
@@ -55,8 +55,8 @@ _UPLOAD = _Words(
 class Doorkeeper(Protocol):
     """Who knows what a token opens."""
 
-    def check(self, token: str, execution_id: str) -> None:
-        """Return when it opens the result of an execution; raises TokenRefused."""
+    def check(self, token: str, execution_id: str) -> Elsewhere | None:
+        """Return where the result lies that it opens, None for our own store; raises TokenRefused."""
 
     def upload(self, token: str, execution_id: str) -> UploadRight:
         """Return what the run token of an execution allows at this door; raises TokenRefused."""
@@ -71,10 +71,10 @@ class SignedDoor:
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
 
-    def check(self, token: str, execution_id: str) -> None:
-        """Return when the token opens this execution's result; raises TokenRefused."""
+    def check(self, token: str, execution_id: str) -> Elsewhere | None:
+        """Return where this execution's result lies, None for our own store; raises TokenRefused."""
         with _refusing(token, _DOWNLOAD):
-            self._verifier.download(token, execution_id)
+            return self._verifier.download(token, execution_id)
 
     def upload(self, token: str, execution_id: str) -> UploadRight:
         """Return what the run token of an execution allows at this door; raises TokenRefused."""

@@ -1,13 +1,17 @@
 """Staged results to their end: final, kept beside what counts, or told why not. Every step may be repeated."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from skrei_domain.errors import SkreiError
-from skrei_domain.messages import Problem, PublisherFact, PublishRefused, StagedResult
+from skrei_domain.messages import Problem, PublishedAt, PublisherFact, PublishRefused, StagedResult
 from skrei_domain.uploads import Parcel
 from skrei_kit.observability import get_logger
-from skrei_plugin_api.publisher import PublishDenied, Publisher, StagedGone
+from skrei_plugin_api.plugin import Params
+from skrei_plugin_api.publisher import PublishDenied, Published, Publisher, StagedGone
+from skrei_publisher.destinations import Destinations, forwarded_to
+from skrei_publisher.done import Done
 
 log = get_logger()
 
@@ -19,44 +23,90 @@ NOT_KEPT = "not-kept"
 """What never counts has no place at this destination."""
 
 
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A result that has come to its end; `published` where it lies elsewhere than in the store."""
+
+    staged: StagedResult
+    published: Published | None = None
+
+
 class Finaliser:
     """Carries out what the leader wants of staged results, with the publisher that has each."""
 
-    def __init__(self, publishers: Mapping[str, Publisher]) -> None:
-        self._publishers = publishers
+    def __init__(self, destinations: Destinations, done: Done | None = None) -> None:
+        self._destinations = destinations
+        self._done = done
 
     async def run(self, wanted: Sequence[tuple[StagedResult, bool]]) -> PublisherFact | None:
         """Bring results, and whether each counts, to their end side by side; None when nothing came to one.
 
         What failed for now is left out: the leader asks again.
         """
-        ends = await asyncio.gather(*(self._one(staged, counts) for staged, counts in wanted))
-        finalised = tuple(
-            (staged.execution_id, staged.digest) for (staged, _), end in zip(wanted, ends, strict=True) if end is True
-        )
-        refused = tuple(end for end in ends if isinstance(end, PublishRefused))
-        return PublisherFact(finalised=finalised, refused=refused) if finalised or refused else None
+        ends = await asyncio.gather(*(self.one(staged, counts) for staged, counts in wanted))
+        return fact_of(ends)
 
-    async def _one(self, staged: StagedResult, counts: bool) -> PublishRefused | bool:
-        """Return whether a result is final now, or why it never will be."""
-        publisher = self._publishers.get(staged.publisher)
-        if publisher is None:
-            return _refused(staged, PUBLISH_FAILED, f"there is no publisher {staged.publisher!r} here any more")
+    async def one(self, staged: StagedResult, counts: bool) -> Final | PublishRefused | None:
+        """Return what a result has come to; None where it failed for now."""
         parcel = Parcel(execution_id=staged.execution_id, digest=staged.digest, size=staged.size)
         try:
-            if not counts and not publisher.keeps:
+            publisher = await self._destinations.find(staged.publisher)
+            if (params := forwarded_to(staged.place)) is not None:
+                published = await self._forward(publisher, parcel, params, counts=counts)
+            elif not counts and not publisher.keeps:
                 await publisher.abort(staged.execution_id)
                 return _refused(staged, NOT_KEPT, "it did not count")
-            await publisher.finalise(parcel, staged.place)
+            else:
+                published = await publisher.finalise(parcel, staged.place)
         except PublishDenied as error:
-            return _refused(staged, PUBLISH_FAILED, error.message)
+            return _refused(staged, PUBLISH_FAILED, _words(error))
         except StagedGone as error:
             return _refused(staged, RESULT_LOST, error.message)
         except (SkreiError, OSError) as error:
             log.warning("result_not_finalised", execution_id=staged.execution_id, reason=str(error))
-            return False
+            return None
         log.debug("result_finalised", execution_id=staged.execution_id, size=staged.size)
-        return True
+        return Final(staged, published)
+
+    async def _forward(self, publisher: Publisher, parcel: Parcel, params: Params, *, counts: bool) -> Published | None:
+        """Bring a result on from the store's staging; one that never counts is kept in the store."""
+        store = self._destinations.store
+        if not counts or publisher is store:
+            await store.finalise(parcel, "")
+            return None
+        if self._done is not None and (published := await asyncio.to_thread(self._done.find, parcel)) is not None:
+            return published
+        content = await store.staged(parcel)
+        try:
+            published = await publisher.forward(parcel, content, params)
+        except PublishDenied:
+            await store.abort(parcel.execution_id)
+            raise
+        if self._done is not None:
+            await asyncio.to_thread(self._done.note, parcel, published)
+        await store.finalise(parcel, "")  # a copy, for who reads it through us
+        return published
+
+
+def fact_of(ends: Sequence[Final | PublishRefused | None]) -> PublisherFact | None:
+    """Return what the leader is told of results that have come to their ends; None where none has."""
+    final = [end for end in ends if isinstance(end, Final)]
+    refused = tuple(end for end in ends if isinstance(end, PublishRefused))
+    if not final and not refused:
+        return None
+    return PublisherFact(
+        finalised=tuple((end.staged.execution_id, end.staged.digest) for end in final),
+        refused=refused,
+        published=tuple(
+            PublishedAt(execution_id=end.staged.execution_id, type=end.staged.publisher, params=end.published.params)
+            for end in final
+            if end.published is not None
+        ),
+    )
+
+
+def _words(error: SkreiError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
 def _refused(staged: StagedResult, code: str, message: str) -> PublishRefused:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import aiohttp
 from aiohttp import web
@@ -19,6 +20,8 @@ from skrei_kit.supervisor import every, run_until_stopped, unless_stopped
 from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_plugin_api.plugin import PluginContext
 from skrei_publisher.app import build
+from skrei_publisher.destinations import Destinations
+from skrei_publisher.done import Done, free_copies
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.finaliser import Finaliser
 from skrei_publisher.log_door import LogDoor
@@ -44,6 +47,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(publisher.close)
         await publisher.start()
         store = publisher.store
+        destinations = Destinations(publisher, settings.plugins)
+        stack.push_async_callback(destinations.close)
         timeout = aiohttp.ClientTimeout(total=settings.fetch_timeout_seconds)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
         source = ApiSource(
@@ -64,6 +69,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             dropped=speaker.tell_dropped,
             staging=publisher.staging,
         )
+        done = Done(settings.data_dir.expanduser() / "forwarded")
+        publisher.make_room = partial(free_copies, store, done)
         worker = Worker(
             store,
             source,
@@ -71,7 +78,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             tell=speaker.tell,
             batch=settings.store_batch,
             most_pending=settings.most_pending,
-            finaliser=Finaliser({publisher.name: publisher}),
+            finaliser=Finaliser(destinations, done),
         )
         await bus.subscribe(subjects.PUBLISHER_COMMAND, _into(worker))
         doorkeeper = SignedDoor(TokenVerifier(settings.token_public_key.read_bytes()))
@@ -88,8 +95,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             source,
             doorkeeper,
             healthy=lambda: bus.connected,
-            uploads=_uploads(settings, publisher, doorkeeper),
+            uploads=_uploads(settings, destinations, doorkeeper),
             logs=logs,
+            destinations=destinations,
         )
         await stack.enter_async_context(_listening(door, settings.publisher_host, settings.publisher_port))
         log.info("publisher_started", port=settings.publisher_port, used_bytes=store.used_bytes)
@@ -98,18 +106,23 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async def tidy_logs() -> None:
             await logs.tidy(store, settings.retention)
 
+        async def tidy_elsewhere() -> None:
+            await asyncio.to_thread(done.tidy, settings.retention.total_seconds())
+            await destinations.tidy(settings.retention.total_seconds())
+
         await run_until_stopped(
             stop,
             worker=worker.run(),
             retention=every(interval, retention.run_once, name="retention", clock=SystemClock()),
             logs=every(interval, tidy_logs, name="logs", clock=SystemClock()),
+            elsewhere=every(interval, tidy_elsewhere, name="elsewhere", clock=SystemClock()),
         )
 
 
-def _uploads(settings: Settings, publisher: StorePublisher, doorkeeper: SignedDoor) -> UploadDoor | None:
+def _uploads(settings: Settings, destinations: Destinations, doorkeeper: SignedDoor) -> UploadDoor | None:
     if settings.receipt_key is None:
         return None
-    return UploadDoor({publisher.name: publisher}, doorkeeper, TokenSigner(settings.receipt_key.read_bytes()))
+    return UploadDoor(destinations, doorkeeper, TokenSigner(settings.receipt_key.read_bytes()))
 
 
 class _Speaker:

@@ -3,10 +3,12 @@
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from skrei_kit.settings import LogLevel
 from skrei_kit.settings import Settings as Base
+from skrei_plugin_api.outbound import networks
+from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.upload_staging import StagingLimits
 
 KIB = 1024
@@ -43,6 +45,12 @@ class Settings(Base):
 
     data_dir: Path = Path("~/.skrei/publisher")
     """The result store: a directory with one writer."""
+
+    plugin_options: dict[str, str] = Field(default_factory=dict)
+    """What publishers are told, `s3managed_bucket=results`; docs/RESULTS.md lists the options."""
+
+    allow_addresses: tuple[str, ...] = ()
+    """Private networks that results may be sent to where a job names the server; else public addresses alone."""
 
     log_level: LogLevel = "info"
     """The least level that is logged."""
@@ -86,6 +94,33 @@ class Settings(Base):
     most_pending: int = 20_000
     """Results waiting to be taken over (ids and digests); above it they are left to the leader's sweep."""
 
+    @field_validator("plugin_options", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = dict(item.partition("=")[::2] for item in _items(value))
+        return {key.strip(): text.strip() for key, text in pairs.items()}
+
+    @field_validator("allow_addresses", mode="before")
+    @classmethod
+    def _texts(cls, value: object) -> object:
+        return _items(value) if isinstance(value, str) else value
+
+    @field_validator("allow_addresses")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(network) for network in networks(value))
+
+    @property
+    def plugins(self) -> PluginContext:
+        """What publishers are given when they are made."""
+        return PluginContext(
+            self.data_dir.expanduser() / "plugins",
+            allow_addresses=self.allow_addresses,
+            options=self.plugin_options,
+        )
+
     @property
     def retention(self) -> timedelta:
         """How long a result is kept."""
@@ -101,3 +136,7 @@ class Settings(Base):
             staged_seconds=self.retention.total_seconds(),
             node_share_percent=self.node_share_percent,
         )
+
+
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())

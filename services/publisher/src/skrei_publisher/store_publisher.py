@@ -1,12 +1,13 @@
 """The default publisher: Skrei's own result store, a directory with one writer. Parts come to the publisher's door."""
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import ClassVar
 
 from skrei_domain.job_reading import FieldProblem
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
-from skrei_plugin_api.publisher import Opened, StagedGone
+from skrei_plugin_api.publisher import NOTHING, Opened, StagedGone
 from skrei_plugin_api.staged import DEFAULTS, StagedPublisher
 from skrei_plugin_api.upload_staging import StagingLimits
 from skrei_publisher.store import ResultStore
@@ -51,19 +52,34 @@ class StorePublisher(StagedPublisher):
         async with self.lock(parcel.execution_id):
             await self.do(self._adopt, parcel)
 
-    async def open(self, execution_id: str) -> Opened | None:
+    async def open(self, execution_id: str, params: Params = NOTHING) -> Opened | None:
         """Return the file, or what is too small to be one."""
         found = self.store.find(execution_id)
         if isinstance(found, bytes):
             return Opened(data=found)
         return None if found is None else Opened(found)
 
+    def takes(self, execution_id: str) -> bool:
+        """Whether an upload of an execution is under way here."""
+        return self.staging.takes(execution_id)
+
+    async def staged(self, parcel: Parcel) -> Path:
+        """Return the file of a parcel that is staged. Raises StagedGone."""
+        async with self.lock(parcel.execution_id):
+            if (content := self.staging.content(parcel)) is None:
+                raise _gone(parcel)
+            return content
+
     def _adopt(self, parcel: Parcel) -> None:
         if (content := self.staging.content(parcel)) is not None:
             self.store.adopt(parcel.execution_id, parcel.digest, content)
             self.staging.release(parcel.execution_id)
         elif not self.store.holds(parcel.execution_id, parcel.digest):
-            raise StagedGone(
-                f"What execution {parcel.execution_id} had uploaded is not there any more.",
-                execution_id=parcel.execution_id,
-            )
+            raise _gone(parcel)
+
+
+def _gone(parcel: Parcel) -> StagedGone:
+    return StagedGone(
+        f"What execution {parcel.execution_id} had uploaded is not there any more.",
+        execution_id=parcel.execution_id,
+    )

@@ -1,6 +1,6 @@
 """The upload door: a run token gets a plan, parts are taken, and what has come whole gets a signed receipt."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 
 from aiohttp import ClientPayloadError, StreamReader, web
@@ -10,10 +10,11 @@ from skrei_domain.errors import Invalid, SkreiError
 from skrei_domain.uploads import Parcel, UploadAnswer
 from skrei_kit.tokens import Receipt, TokenSigner, UploadRight
 from skrei_plugin_api.publisher import Publisher, PublishError, UploadIncomplete
+from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import Doorkeeper, bearer_of
 
-PARCEL_BYTES = 16 * 1024
-"""A parcel's JSON has two hundred bytes."""
+PARCEL_BYTES = 1024 * 1024
+"""A parcel's JSON has two hundred bytes, and fifty more for each of its pieces, of which there are 10,000 at most."""
 
 
 class ResultTooLarge(PublishError):
@@ -24,6 +25,10 @@ class ResultTooLarge(PublishError):
 
 STATUS: dict[str, HTTPStatus] = {
     "store-full": HTTPStatus.INSUFFICIENT_STORAGE,
+    "destination-away": HTTPStatus.SERVICE_UNAVAILABLE,
+    "no-such-publisher": HTTPStatus.FORBIDDEN,
+    "not-readable": HTTPStatus.NOT_FOUND,
+    "staged-gone": HTTPStatus.NOT_FOUND,
     "too-many-uploads": HTTPStatus.TOO_MANY_REQUESTS,
     "publish-denied": HTTPStatus.FORBIDDEN,
     "upload-unknown": HTTPStatus.NOT_FOUND,
@@ -35,10 +40,10 @@ STATUS: dict[str, HTTPStatus] = {
 
 
 class UploadDoor:
-    """The routes of uploads. `publishers` are those that a token may name."""
+    """The routes of uploads, to wherever their tokens say."""
 
-    def __init__(self, publishers: Mapping[str, Publisher], doorkeeper: Doorkeeper, signer: TokenSigner) -> None:
-        self._publishers = publishers
+    def __init__(self, destinations: Destinations, doorkeeper: Doorkeeper, signer: TokenSigner) -> None:
+        self._destinations = destinations
         self._doorkeeper = doorkeeper
         self._signer = signer
 
@@ -56,7 +61,8 @@ class UploadDoor:
         right = self._right(request)
         parcel = await _parcel(request, right)
         headers = {"Authorization": request.headers["Authorization"]}
-        plan = await self._publisher(right).plan(parcel, headers, node_id=right.node_id)
+        destination = await self._destinations.of(right, counts=parcel.counts)
+        plan = await destination.plan(parcel, headers, right.node_id)
         return _json(UploadAnswer(plan=plan))
 
     async def _part(self, request: web.Request) -> web.Response:
@@ -64,33 +70,29 @@ class UploadDoor:
         if request.content_length is None:
             raise Invalid("A part says how long it is.", hint="Send Content-Length.")
         number = int(request.match_info["number"])
-        await self._publisher(right).receive(
-            right.execution_id, number, request.content_length, _pieces(request.content)
-        )
+        taker: Publisher = self._destinations.store
+        if not self._destinations.store.takes(right.execution_id):
+            taker = (await self._destinations.of(right)).taker
+        await taker.receive(right.execution_id, number, request.content_length, _pieces(request.content))
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _receipt(self, request: web.Request) -> web.Response:
         right = self._right(request)
         parcel = await _parcel(request, right)
-        place = await self._publisher(right).stage(parcel)
-        receipt = Receipt(parcel.execution_id, parcel.digest, parcel.size, right.publisher, place)
+        destination = await self._destinations.of(right, counts=parcel.counts)
+        place = await destination.stage(parcel)
+        receipt = Receipt(parcel.execution_id, parcel.digest, parcel.size, destination.name, place)
         return _json(UploadAnswer(receipt=self._signer.receipt(receipt)))
 
     async def _abort(self, request: web.Request) -> web.Response:
         right = self._right(request)
-        await self._publisher(right).abort(right.execution_id)
+        await self._destinations.store.abort(right.execution_id)
+        if (taker := (await self._destinations.of(right)).taker) is not self._destinations.store:
+            await taker.abort(right.execution_id)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     def _right(self, request: web.Request) -> UploadRight:
         return self._doorkeeper.upload(bearer_of(request.headers), request.match_info["execution_id"])
-
-    def _publisher(self, right: UploadRight) -> Publisher:
-        publisher = self._publishers.get(right.publisher)
-        if publisher is None:
-            raise Invalid(
-                f"There is no publisher {right.publisher!r} here.", hint="Install the package that brings it."
-            )
-        return publisher
 
 
 async def _parcel(request: web.Request, right: UploadRight) -> Parcel:

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from skrei_domain.messages import PublisherCommand, PublisherFact, ResultHeld, StagedResult
+from skrei_domain.destinations import STORE
+from skrei_domain.messages import PublisherCommand, PublisherFact, PublishRefused, ResultHeld, StagedResult
 from skrei_kit.observability import get_logger
-from skrei_publisher.finaliser import Finaliser
+from skrei_publisher.finaliser import Final, Finaliser, fact_of
 from skrei_publisher.retention import Retention
 from skrei_publisher.shelf import Item
 from skrei_publisher.source import SourceAway
@@ -19,7 +20,10 @@ from skrei_publisher.store import ResultStore, digest_of
 log = get_logger()
 
 FINALISED_AT_ONCE = 16
-"""Staged results made final side by side: a rename each in Skrei's own store, a call to a destination elsewhere."""
+"""Staged results made final side by side: those of Skrei's own store (a rename each), and as many that go elsewhere, so
+that a slow destination holds up nobody but those who named one."""
+SOON_SECONDS = 0.05
+"""How long a batch of them is waited for, so that one fact tells of it; what takes longer is told of by itself."""
 
 T = TypeVar("T")
 Tell = Callable[[PublisherFact], Awaitable[None]]
@@ -57,6 +61,7 @@ class Worker:
         self._most_pending = most_pending
         self._finaliser = finaliser
         self._staged: dict[str, tuple[StagedResult, bool]] = {}  # and whether it counts
+        self._ending: dict[str, asyncio.Task[Final | PublishRefused | None]] = {}
         self._take: dict[str, ResultHeld] = {}
         self._drop: dict[str, None] = {}
         self._work = asyncio.Event()
@@ -76,6 +81,8 @@ class Worker:
             self._drop.pop(held.execution_id, None)
             self._take[held.execution_id] = held
         for staged, counts in [*((each, True) for each in command.finalise), *((each, False) for each in command.keep)]:
+            if staged.execution_id in self._ending:
+                continue  # that is being done
             if self.pending < self._most_pending or staged.execution_id in self._staged:
                 self._staged[staged.execution_id] = (staged, counts)
             else:
@@ -91,24 +98,50 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        while True:
-            await self._work.wait()
-            await self.run_once()
+        try:
+            while True:
+                await self._work.wait()
+                await self.run_once()
+        finally:
+            for task in self._ending.values():
+                task.cancel()
+            await asyncio.gather(*self._ending.values(), return_exceptions=True)
 
     async def run_once(self) -> None:
         """Carry one batch out and tell the leader what is durably done."""
         taken = _first(self._take, self._batch)
         dropped = _first(self._drop, self._batch)
-        staged = _first(self._staged, FINALISED_AT_ONCE)
-        if not self.pending:
-            self._work.clear()
+        staged = self._next_staged()
+        if not (self._take or self._drop or staged):
+            self._work.clear()  # what waits for its turn behind what is being brought elsewhere is woken by its end
         if dropped:
             await asyncio.to_thread(self._store.drop, list(dropped))
-        if staged and self._finaliser is not None and (fact := await self._finaliser.run(list(staged.values()))):
-            await self._tell(fact)
+        if staged or self._ending:
+            await self._end(staged)
         stored = await self._take_over(list(taken.values())) if taken else []
         if stored or dropped:
             await self._tell(PublisherFact(stored=tuple(stored), dropped=tuple(dropped)))
+
+    def _next_staged(self) -> list[tuple[StagedResult, bool]]:
+        """Take out what is made final next."""
+        here = [i for i, (staged, _) in self._staged.items() if staged.publisher == STORE]
+        elsewhere = [i for i, (staged, _) in self._staged.items() if staged.publisher != STORE]
+        free = max(0, FINALISED_AT_ONCE - len(self._ending))
+        return [self._staged.pop(i) for i in (*here[:FINALISED_AT_ONCE], *elsewhere[:free])]
+
+    async def _end(self, staged: Sequence[tuple[StagedResult, bool]]) -> None:
+        """Begin to bring results to their ends, and tell of those that have come to one."""
+        if self._finaliser is None:
+            return
+        begun = {each.execution_id: asyncio.create_task(self._finaliser.one(each, counts)) for each, counts in staged}
+        self._ending |= begun
+        if begun:
+            await asyncio.wait(begun.values(), timeout=SOON_SECONDS)
+        for task in begun.values():
+            task.add_done_callback(lambda _: self._work.set())
+        over = [execution_id for execution_id, task in self._ending.items() if task.done()]
+        if (fact := fact_of([self._ending.pop(execution_id).result() for execution_id in over])) is not None:
+            await self._tell(fact)
 
     async def _take_over(self, wanted: Sequence[ResultHeld]) -> list[tuple[str, str]]:
         """Return (execution id, digest) of what is stored now; the others stay with the record."""

@@ -1,6 +1,7 @@
 """What the publisher said, as one commit; and what the leader tells it, and nodes, once that is made."""
 
 import itertools
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from functools import partial
 from skrei_domain import envelope
 from skrei_domain.bounds import sound_fact
 from skrei_domain.lifecycle import Want
-from skrei_domain.messages import PublisherCommand, PublisherFact, PublishRefused, StagedResult
+from skrei_domain.messages import PublishedAt, PublisherCommand, PublisherFact, PublishRefused, StagedResult
 from skrei_kit.observability import get_logger
 from skrei_scheduler.lead import Lead
 from skrei_scheduler.work import Commit, Fetch, Outgoing, SendCommands, SendPublisher
@@ -41,6 +42,7 @@ class Said:
     dropped: tuple[str, ...]
     finalised: tuple[tuple[str, str], ...]
     refused: tuple[PublishRefused, ...]
+    published: tuple[PublishedAt, ...] = ()
 
     @classmethod
     def of(cls, facts: Sequence[PublisherFact]) -> "Said":
@@ -50,6 +52,7 @@ class Said:
             dropped=tuple(each for fact in facts for each in fact.dropped),
             finalised=tuple(dict.fromkeys(pair for fact in facts for pair in fact.finalised)),
             refused=tuple({each.execution_id: each for fact in facts for each in fact.refused}.values()),
+            published=tuple({each.execution_id: each for fact in facts for each in fact.published}.values()),
         )
 
     @property
@@ -85,8 +88,14 @@ class Said:
         )
 
     def stored_with(self, changes: Changes) -> Changes:
-        """Return `changes` with what became of inline results."""
-        return replace(changes, results_stored=self.stored, results_dropped=self.dropped)
+        """Return `changes` with what became of inline results, and where those lie that are final elsewhere."""
+        final = {execution_id for execution_id, _ in self.finalised}
+        published = tuple((at.execution_id, _told(at)) for at in self.published if at.execution_id in final)
+        return replace(changes, results_stored=self.stored, results_dropped=self.dropped, results_published=published)
+
+
+def _told(at: PublishedAt) -> str:
+    return json.dumps({"Type": at.type, "Params": dict(at.params)}, ensure_ascii=False, separators=(",", ":"))
 
 
 class Published:

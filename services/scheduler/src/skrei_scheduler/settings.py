@@ -4,10 +4,9 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
+from skrei_domain.destinations import STORE
 from skrei_kit.settings import LogLevel, Settings
 from skrei_kit.tokens import UploadGrant
-
-STORE = "store"  # the publisher of results that name none: Skrei's own
 
 
 class SchedulerSettings(Settings):

@@ -5,13 +5,15 @@ The leader holds compact requirements, not specs; this cache is bounded, and wha
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
+from skrei_domain.destinations import STORE, Work, expand, publisher_name
 from skrei_domain.job import JobSpec
 from skrei_domain.job_blobs import parse_reference
 from skrei_domain.job_kinds import Kind
-from skrei_domain.messages import RunOrder
+from skrei_domain.messages import Publishing, RunOrder
 from skrei_domain.spec import TaskSpec, decode
 from skrei_kit.tokens import TokenSigner, UploadGrant
 from skrei_scheduling.compile import OWNER, plans
@@ -30,6 +32,8 @@ class TaskText:
     json: str
     blobs: tuple[str, ...]
     execution_timeout_seconds: float | None
+    publisher: str = STORE
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,10 @@ def order(
     `node_services` what of that the node itself offers.
     """
     task = spec.tasks[row.task]
+    publishing = None
+    if upload is not None and task.publisher != STORE and not job.kind.endless:
+        publishing = Publishing(to=task.publisher, on_zero=job.fails_on_exit)
+        upload = replace(upload, publisher=task.publisher, params=expand(task.params, _work(row, job)))
     left = None
     if job.total_timeout is not None:
         left = max(0.0, (job.since + job.total_timeout - now).total_seconds())
@@ -133,6 +141,21 @@ def order(
         services=services,
         node_services=node_services,
         shares=len(job.targets) if job.kind is Kind.OPS else None,
+        publishing=publishing,
+    )
+
+
+def _work(row: ExecutionRow, job: JobRow) -> Work:
+    return Work(
+        execution_id=row.id,
+        job_id=row.job_id,
+        node_id=row.node_id,
+        since=job.since,
+        job_name=job.name,
+        namespace=row.namespace,
+        task=row.task,
+        partition=row.partition,
+        attempt=row.attempt,
     )
 
 
@@ -148,4 +171,6 @@ def _task(task: TaskSpec) -> TaskText:
         json=task.model_dump_json(by_alias=True, exclude_defaults=True),
         blobs=tuple(found[0] for found in references if found is not None),
         execution_timeout_seconds=float(timeout) if timeout else None,
+        publisher=publisher_name(task.publisher.type),
+        params=task.publisher.params,
     )

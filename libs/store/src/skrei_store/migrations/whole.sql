@@ -403,3 +403,9 @@ UPDATE alembic_version SET version_num='0016' WHERE alembic_version.version_num 
 ALTER TABLE executions ADD COLUMN data_read TEXT;
 
 UPDATE alembic_version SET version_num='0017' WHERE alembic_version.version_num = '0016';
+
+-- Running upgrade 0017 -> 0018
+
+ALTER TABLE results ADD COLUMN published TEXT;
+
+UPDATE alembic_version SET version_num='0018' WHERE alembic_version.version_num = '0017';

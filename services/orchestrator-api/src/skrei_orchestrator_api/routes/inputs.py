@@ -1,5 +1,6 @@
 """What earlier tasks of a job left, for the nodes that run the later ones."""
 
+import json
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -14,7 +15,7 @@ from skrei_orchestrator_api.deps import Deps, deps_of
 from skrei_orchestrator_api.describing import Query, described
 from skrei_orchestrator_api.http import run_token
 from skrei_orchestrator_api.problems import HttpProblem
-from skrei_orchestrator_api.routes.results import download_url
+from skrei_orchestrator_api.routes.results import download_url, elsewhere
 from skrei_orchestrator_api.views import Row
 
 
@@ -79,7 +80,8 @@ def _address(deps: Deps, share: Share, row: Row, asked: str) -> ResultAddress:
             f"{schemas.rfc3339(row['created_at'])}, and results are kept for {deps.settings.result_ttl_hours:g} hours",
             code="NotFound",
         )
-    url = download_url(deps, row["execution_id"], asked)
+    published = None if row["published"] is None else json.loads(row["published"])
+    url = download_url(deps, row["execution_id"], asked, at=elsewhere(published, row["size"]))
     return ResultAddress(partition=row["partition"], url=url, digest=row["digest"], size=row["size"])
 
 

@@ -1,7 +1,9 @@
 """What jobs leave: addresses for people, and the inline results themselves for the publisher."""
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -11,6 +13,7 @@ from starlette.routing import Route
 from skrei_domain.errors import Conflict, NotFound
 from skrei_domain.job_kinds import KINDS
 from skrei_domain.spec import decode
+from skrei_kit.tokens import Elsewhere
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
 from skrei_orchestrator_api.describing import HIDDEN, NAMESPACE, Query, described
@@ -25,14 +28,20 @@ MOST_RESULTS = 256
 """Inline results in one answer: 16 MiB at most, and four times what a publisher asks for at once."""
 
 
-def download_url(deps: Deps, execution_id: str, asked: str = "") -> str:
+def download_url(deps: Deps, execution_id: str, asked: str = "", *, at: Elsewhere | None = None) -> str:
     """Return an address that opens one result at the publisher's door for a while.
 
-    `asked` is the host that the caller asked for: it names the door where that is beside us.
+    `asked` is the host that the caller asked for: it names the door where that is beside us. What lies elsewhere, `at`
+    a place of a publisher, is read through that door too: nobody else opens an address that a job chose.
     """
-    token = deps.signer.download(execution_id, seconds=deps.settings.download_seconds)
+    token = deps.signer.download(execution_id, seconds=deps.settings.download_seconds, at=at)
     base = seen_from(deps.settings.publisher_url, asked).rstrip("/")
     return f"{base}/results/{quote(execution_id, safe='')}.tar.gz?token={quote(token, safe='')}"
+
+
+def elsewhere(published: Mapping[str, Any] | None, size: int) -> Elsewhere | None:
+    """Return where a result lies as its record says (`Type`, `Params`); None for Skrei's own store."""
+    return None if published is None else Elsewhere(published["Type"], published["Params"], size)
 
 
 def log_url(deps: Deps, execution_id: str, stream: str) -> str:
@@ -85,21 +94,21 @@ def _check_ends(job: JobView) -> None:
 
 def _address(deps: Deps, result: ResultView, asked: str, node_name: str, *, many: bool) -> dict[str, object]:
     """Return one result as clients know it, and which node made it; of a job of several tasks it says whose it is."""
-    kept_until = result.created_at + timedelta(hours=deps.settings.result_ttl_hours)
-    return {
-        "Type": "urlDownload",
-        "Params": {
-            "URL": download_url(deps, result.execution_id, asked),
-            "ExecutionID": result.execution_id,
-            "PartitionIndex": result.partition,
-            **({"Task": result.task} if many else {}),
-            "NodeID": result.node_id,
-            **({"NodeName": node_name} if node_name else {}),
-            "Size": result.size,
-            "Digest": result.digest,
-            "KeptUntil": schemas.rfc3339(kept_until),
-        },
+    told = {
+        "ExecutionID": result.execution_id,
+        "PartitionIndex": result.partition,
+        **({"Task": result.task} if many else {}),
+        "NodeID": result.node_id,
+        **({"NodeName": node_name} if node_name else {}),
+        "Size": result.size,
+        "Digest": result.digest,
     }
+    at = elsewhere(result.published, result.size)
+    url = download_url(deps, result.execution_id, asked, at=at)
+    if at is not None:
+        return {"Type": at.publisher, "Params": {**at.params, "URL": url, **told}}
+    kept_until = result.created_at + timedelta(hours=deps.settings.result_ttl_hours)
+    return {"Type": "urlDownload", "Params": {"URL": url, **told, "KeptUntil": schemas.rfc3339(kept_until)}}
 
 
 @described(HIDDEN)

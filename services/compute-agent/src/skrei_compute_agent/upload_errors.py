@@ -1,0 +1,37 @@
+"""How an upload fails: for good, for now, or because what came is not what was sent."""
+
+from skrei_domain.errors import SkreiError
+
+
+class PublishFailed(SkreiError):
+    """The publisher will not take the result, now or later."""
+
+    code = "publish-failed"
+
+
+class ResultTooLarge(SkreiError):
+    """The result is larger than what may be uploaded."""
+
+    code = "result-too-large"
+
+
+class ResultDamaged(SkreiError):
+    """The packed result is not what its digest says: the disk lost some of it. Another run makes it anew."""
+
+    code = "result-damaged"
+    retryable = True
+
+
+class Away(SkreiError):
+    """This try failed; the next may not. `full`: there is no room over there."""
+
+    code = "publisher-away"
+    retryable = True
+
+    def __init__(self, message: str, *, full: bool = False) -> None:
+        super().__init__(message)
+        self.full = full
+
+
+class Differs(SkreiError):
+    """What came is not what was announced."""

@@ -1,0 +1,163 @@
+"""Which publishers there are, and which of them takes a result: Skrei's own store, a plugin, or the store for a plugin.
+
+Plugins are found by entry point and made when a result first names them: most control planes need none, and an SDK of
+an object store weighs more than all the rest.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from skrei_domain.destinations import HERE, MANAGED, ON_NODES, STORE
+from skrei_domain.job_reading import FieldProblem, show
+from skrei_domain.uploads import Parcel, UploadPlan
+from skrei_kit.observability import get_logger
+from skrei_kit.tokens import UploadRight
+from skrei_plugin_api.aside import apart
+from skrei_plugin_api.plugin import Params, PluginContext
+from skrei_plugin_api.publisher import DestinationAway, PublishDenied, Publisher, PublishError
+from skrei_plugin_api.registry import PluginError, PluginRegistry, publishers
+from skrei_publisher.store_publisher import StorePublisher
+
+log = get_logger()
+
+FORWARD = "forward:"
+"""What the place of a result begins with that lies in the store's staging, to be brought on; its params follow."""
+
+
+DESCRIBE_SECONDS = 5.0
+"""How long a plugin may take to say whether it works here: it looks at settings, and asks nobody."""
+
+
+class NoSuchPublisher(PublishDenied):
+    """No installed package brings a publisher of that name, or it cannot work here."""
+
+    code = "no-such-publisher"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where one result goes: `name` and `params` as the control plane signed them, and who takes it in."""
+
+    name: str
+    taker: Publisher
+    params: Params = field(default_factory=dict)
+    onward: Publisher | None = None
+    """Whoever brings it on from the store."""
+
+    async def plan(self, parcel: Parcel, headers: Mapping[str, str], node_id: str) -> UploadPlan:
+        """Return what is still to be sent of a parcel. Raises what a publisher's `plan` and `reach` do."""
+        if self.onward is not None:
+            await self.onward.reach(self.params)
+        return await self.taker.plan(parcel, headers, node_id=node_id, params=self.params)
+
+    async def stage(self, parcel: Parcel) -> str:
+        """Return the place of a parcel whose parts have all come."""
+        place = await self.taker.stage(parcel)
+        if self.onward is None:
+            return place
+        return FORWARD + json.dumps(dict(self.params), ensure_ascii=False, separators=(",", ":"))
+
+
+class Destinations:
+    """The store, and plugins by name. `close` ends the plugins; the store is its owner's."""
+
+    def __init__(
+        self,
+        store: StorePublisher,
+        context: PluginContext,
+        *,
+        registry: PluginRegistry[Publisher] | None = None,
+        made: Mapping[str, Publisher] | None = None,
+    ) -> None:
+        self.store = store
+        self._context = context
+        self._registry = registry if registry is not None else publishers()
+        self._made: dict[str, Publisher] = {name.casefold(): each for name, each in (made or {}).items()}
+        self._turn = asyncio.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a job may name: installed, whether it works here or not."""
+        found = {*self._registry.names, *self._made, *HERE} - {STORE, ""}
+        return tuple(sorted(found))
+
+    async def of(self, right: UploadRight, *, counts: bool = True) -> Destination:
+        """Return where a result goes that a token has the right for. Raises PublishDenied."""
+        name = right.publisher if counts else STORE
+        publisher = await self.find(name)
+        if publisher is self.store:
+            return Destination(STORE, self.store)
+        if problems := publisher.validate(right.params):
+            raise PublishDenied("; ".join(f"Publisher.Params.{each}" for each in problems))
+        if publisher.forwards(right.params):
+            return Destination(name, self.store, right.params, onward=publisher)
+        return Destination(name, publisher, right.params)
+
+    async def find(self, name: str) -> Publisher:
+        """Return the publisher of a name; one that means the store gets that. Raises NoSuchPublisher."""
+        name = name.casefold()
+        if name in HERE:
+            return self.store
+        async with self._turn:
+            if name not in self._made:
+                self._made[name] = await self._make(name)
+            publisher = self._made[name]
+        try:
+            async with asyncio.timeout(DESCRIBE_SECONDS):
+                told = await apart(publisher.describe)
+        except TimeoutError as error:
+            raise DestinationAway(f"the publisher {name!r} does not say whether it works here") from error
+        if told.available:
+            return publisher
+        if name == MANAGED:
+            return self.store  # its owner named no bucket: what such a job leaves is kept here
+        raise NoSuchPublisher(f"the publisher {name!r} does not work here: {told.reason}")
+
+    async def check(self, name: str, params: Params) -> Sequence[FieldProblem]:
+        """Return what is wrong with a destination that a job names; `path` is `Type`, or begins with `Params`."""
+        try:
+            publisher = await self.find(name)
+        except PublishError as error:
+            return [FieldProblem("Type", show(name), error.message)]
+        if publisher is self.store:
+            return []
+        return [each._replace(path=f"Params.{each.path}") for each in publisher.validate(params)]
+
+    async def tidy(self, older_than_seconds: float) -> None:
+        """Have plugins drop what nobody goes on with."""
+        for publisher in list(self._made.values()):
+            try:
+                await publisher.tidy(older_than_seconds=older_than_seconds)
+            except (PublishError, OSError) as error:
+                log.warning("uploads_not_tidied", publisher=publisher.name, reason=str(error))
+
+    async def close(self) -> None:
+        """End the plugins."""
+        for publisher in self._made.values():
+            await publisher.close()
+
+    async def _make(self, name: str) -> Publisher:
+        if name in ON_NODES:
+            raise NoSuchPublisher(f"results of {name!r} stay on their node; nothing of them is uploaded")
+        try:
+            kind = await asyncio.to_thread(self._registry.load, name)
+            publisher = kind(replace(self._context, state_dir=self._context.state_dir / name))
+            await publisher.start()
+            return publisher
+        except PluginError as error:
+            if name not in self._registry.names:
+                raise NoSuchPublisher(
+                    f"there is no publisher {name!r}; there are {', '.join(self.names)}",
+                    hint="A package that brings one is installed beside the publisher's process (docs/PLUGINS.md).",
+                ) from error
+            raise NoSuchPublisher(f"the publisher {name!r} cannot be used: {error.message}") from error
+
+
+def forwarded_to(place: str) -> Params | None:
+    """Return the params of a place in the store's staging that is to be brought on; None for any other."""
+    if not place.startswith(FORWARD):
+        return None
+    params: Params = json.loads(place.removeprefix(FORWARD))
+    return params

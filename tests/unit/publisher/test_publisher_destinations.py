@@ -1,0 +1,236 @@
+"""Publishers beside the store: found by name, handed what has won, told of once; a slow one holds nobody else up."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from skrei_compute_agent.upload_errors import PublishFailed
+from skrei_compute_agent.uploader import Uploader
+from skrei_domain.job_reading import FieldProblem
+from skrei_domain.messages import PublishedAt, PublisherCommand, PublisherFact, StagedResult
+from skrei_domain.uploads import Parcel
+from skrei_kit.tokens import Elsewhere, TokenSigner
+from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
+from skrei_plugin_api.publisher import DestinationAway, Forwarder, PublishDenied, Published
+from skrei_plugin_api.testing import parcel
+from skrei_plugin_api.upload_staging import StagingLimits
+from skrei_publisher.destinations import FORWARD
+from skrei_publisher.done import Done, free_copies
+from skrei_publisher.finaliser import Finaliser
+from skrei_publisher.retention import Retention
+from skrei_publisher.worker import Worker
+from tests.support.publisher_door import Door, a_door
+
+CONTENT = b"a result" * 1_000
+
+
+class Shelf(Forwarder):
+    """Brings results into a folder."""
+
+    plugin_api, name, version = PLUGIN_API, "shelf", "1"
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self.brought: list[str] = []
+        self.away = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.works = True
+
+    async def describe(self) -> PluginInfo:
+        return PluginInfo(available=self.works, reason="" if self.works else "nobody set it up")
+
+    def validate(self, params: Params) -> list[FieldProblem]:
+        return [] if param(params, "Where") else [FieldProblem("Where", "nothing", "a name")]
+
+    async def reach(self, params: Params) -> None:
+        if param(params, "Where") == "nowhere":
+            raise PublishDenied("there is no shelf nowhere")
+
+    async def forward(self, parcel: Parcel, content: Path, params: Params) -> Published:
+        await self.gate.wait()
+        if self.away:
+            raise DestinationAway("the shelf is away")
+        if param(params, "Where") == "full":
+            raise PublishDenied("the shelf is full")
+        assert await asyncio.to_thread(content.read_bytes) == CONTENT
+        self.brought.append(parcel.execution_id)
+        return Published({"Where": param(params, "Where"), "Digest": parcel.digest})
+
+    @asynccontextmanager
+    async def read(self, execution_id: str, params: Params, *, first: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield CONTENT[first:]
+
+        yield pieces()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(PluginContext(tmp_path / "shelf"))
+
+
+@pytest.fixture
+async def door(tmp_path: Path, shelf: Shelf) -> AsyncIterator[Door]:
+    limits = StagingLimits(
+        2 * len(CONTENT), uploads=8, open_seconds=100.0, staged_seconds=100.0, node_share_percent=100
+    )
+    async with a_door(tmp_path / "store", limits, shelf=shelf) as made:
+        yield made
+
+
+async def upload(door: Door, name: str = "e-1", *, counts: bool = True, **given: object) -> StagedResult:
+    """Bring CONTENT there; returns what its receipt says."""
+    path = door.root / f"packed-{name}"
+    path.write_bytes(CONTENT)
+    uploader = Uploader()
+    uploader.door(door.url)
+    wanted = parcel(CONTENT, name).model_copy(update={"counts": counts})
+    token = door.token(name, **{"to": "shelf", "params": {"Where": "left"}} | given)  # type: ignore[arg-type]
+    receipt = door.read(await uploader.upload(path, wanted, token))
+    return StagedResult(
+        execution_id=name, digest=receipt.digest, size=receipt.size, publisher=receipt.publisher, place=receipt.place
+    )
+
+
+def a_finaliser(door: Door) -> Finaliser:
+    return Finaliser(door.destinations, Done(door.root / "done"))
+
+
+async def test_what_has_won_is_handed_over_and_told_with_its_place(door: Door, shelf: Shelf) -> None:
+    staged = await upload(door)
+    assert (staged.publisher, staged.place) == ("shelf", FORWARD + '{"Where":"left"}')
+    assert shelf.brought == []
+    fact = await a_finaliser(door).run([(staged, True)])
+    at = PublishedAt(execution_id="e-1", type="shelf", params={"Where": "left", "Digest": staged.digest})
+    assert fact == PublisherFact(finalised=(("e-1", staged.digest),), published=(at,))
+
+
+async def test_a_leader_that_did_not_hear_is_told_the_same_and_nothing_is_brought_twice(
+    door: Door, shelf: Shelf
+) -> None:
+    staged = await upload(door)
+    assert await a_finaliser(door).run([(staged, True)]) == await a_finaliser(door).run([(staged, True)])
+    assert shelf.brought == ["e-1"]
+
+
+async def test_what_failed_for_now_is_tried_again(door: Door, shelf: Shelf) -> None:
+    staged, shelf.away = await upload(door), True
+    assert await a_finaliser(door).run([(staged, True)]) is None
+    shelf.away = False
+    fact = await a_finaliser(door).run([(staged, True)])
+    assert fact is not None
+    assert fact.published
+
+
+async def test_a_final_no_withdraws_the_winner_and_leaves_nothing(door: Door) -> None:
+    staged = await upload(door, params={"Where": "full"})
+    fact = await a_finaliser(door).run([(staged, True)])
+    assert fact is not None
+    assert [(each.problem.code, each.problem.message) for each in fact.refused] == [
+        ("publish-failed", "the shelf is full")
+    ]
+    assert door.publisher.staging.held_bytes == door.publisher.store.used_bytes == 0
+
+
+async def test_what_never_counts_is_kept_in_the_store_and_not_handed_over(door: Door, shelf: Shelf) -> None:
+    beaten = await upload(door)
+    failed = await upload(door, "e-2", counts=False)
+    assert (failed.publisher, failed.place) == ("store", "store")
+    fact = await a_finaliser(door).run([(beaten, False), (failed, False)])
+    assert fact is not None
+    assert {name for name, _ in fact.finalised} == {"e-1", "e-2"}
+    assert (fact.published, shelf.brought) == ((), [])
+    assert door.publisher.store.find("e-1") == door.publisher.store.path("e-1")
+
+
+@pytest.mark.row("6.2/not-there-yet")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"params": {"Where": "nowhere"}}, "there is no shelf nowhere"),
+        ({"params": {}}, "Publisher.Params.Where: nothing; allowed: a name"),
+        ({"to": "moon"}, "there is no publisher 'moon'; there are"),
+        ({"to": "localdirectory"}, "stay on their node"),
+    ],
+)
+async def test_a_destination_that_leads_nowhere_is_told_before_anything_is_sent(
+    door: Door, given: Mapping[str, object], said: str
+) -> None:
+    with pytest.raises(PublishFailed, match="the publisher refuses the result") as raised:
+        await upload(door, **given)
+    assert said in raised.value.message
+    assert door.parts() == 0
+
+
+async def test_a_publisher_that_is_not_set_up_is_named_with_the_reason_but_a_managed_one_is_the_store(
+    door: Door, shelf: Shelf
+) -> None:
+    shelf.works = False
+    with pytest.raises(PublishFailed, match="'shelf' does not work here: nobody set it up"):
+        await upload(door)
+    door.destinations._made["s3managed"] = shelf
+    assert (await upload(door, "e-2", to="s3managed", params={})).publisher == "store"
+
+
+async def test_a_copy_is_read_at_the_door_and_goes_first_when_room_is_needed(door: Door) -> None:
+    finaliser, done = a_finaliser(door), Done(door.root / "done")
+    door.publisher.make_room = lambda size: free_copies(door.publisher.store, done, size)
+    for name in ("e-1", "e-2"):
+        await finaliser.run([(await upload(door, name), True)])
+    assert door.publisher.store.used_bytes == 2 * len(CONTENT)
+    await upload(door, "e-3")
+    assert [door.publisher.store.find(name) is None for name in ("e-1", "e-2")] == [True, False]
+
+
+async def test_what_lies_elsewhere_is_read_through_the_door_from_where_the_reader_has_it(door: Door) -> None:
+    at = Elsewhere("shelf", {"Where": "left"}, len(CONTENT))
+    token = TokenSigner(door.keys[0]).download("e-9", seconds=60, at=at)
+    url = f"{door.url}/results/e-9.tar.gz"
+    async with aiohttp.ClientSession() as session:
+        async with session.get(url, params={"token": token}) as response:
+            assert (response.status, await response.read()) == (200, CONTENT)
+        async with session.get(url, params={"token": token}, headers={"Range": "bytes=5000-"}) as response:
+            assert response.headers["Content-Range"] == f"bytes 5000-{len(CONTENT) - 1}/{len(CONTENT)}"
+            assert (response.status, await response.read()) == (206, CONTENT[5000:])
+        async with session.head(url, params={"token": token}) as response:
+            assert response.headers["Content-Length"] == str(len(CONTENT))
+
+
+async def test_a_slow_destination_holds_nobody_else_up(door: Door, shelf: Shelf) -> None:
+    told: list[PublisherFact] = []
+
+    async def tell(fact: PublisherFact) -> None:
+        told.append(fact)
+
+    async def dropped(_: object) -> None:
+        raise AssertionError("nothing is dropped")
+
+    store = door.publisher.store
+    retention = Retention(store, keep=timedelta(days=7), quota_bytes=1 << 30, dropped=dropped)
+    worker = Worker(
+        store,
+        None,
+        retention,
+        tell=tell,
+        batch=10,
+        most_pending=100,
+        finaliser=a_finaliser(door),  # type: ignore[arg-type]
+    )
+    shelf.gate.clear()
+    slow, quick = await upload(door), await upload(door, "e-2", to="store", params={})
+    worker.accept(PublisherCommand(finalise=(slow, quick)))
+    await worker.run_once()
+    assert [fact.finalised for fact in told] == [(("e-2", quick.digest),)]
+    worker.accept(PublisherCommand(finalise=(slow,)))
+    assert worker.pending == 0, "it is under way"
+    shelf.gate.set()
+    await asyncio.gather(*worker._ending.values())
+    await worker.run_once()
+    assert [name for fact in told for name, _ in fact.finalised] == ["e-2", "e-1"]
+    assert shelf.brought == ["e-1"]

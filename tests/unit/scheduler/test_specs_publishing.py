@@ -1,0 +1,59 @@
+"""What a run order says of where its result goes: in the node's words what to upload, in the token all the rest."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from skrei_domain.lifecycle import JobState
+from skrei_domain.messages import Publishing, RunOrder
+from skrei_domain.spec import JobSpec, SpecConfig, TaskSpec, encode
+from skrei_kit.signing_keys import new_key
+from skrei_kit.tokens import TokenSigner, TokenVerifier, UploadGrant, UploadRight
+from skrei_scheduler.specs import SpecCache, order
+from tests.support.builders import NOW, a_job, an_execution
+
+PRIVATE, PUBLIC = new_key()
+GRANT = UploadGrant("store", 1_000, 3_600.0)
+S3 = SpecConfig(type="S3", params={"Bucket": "b", "Key": "{jobID}/{partition}/{date}"})
+
+
+def ordered(publisher: SpecConfig, **given: Any) -> tuple[RunOrder, UploadRight]:
+    job = replace(a_job("j-1", state=JobState.RUNNING, type=given.pop("type", "batch")), **given)
+    row = an_execution("e-1", job=job, partition=1)
+    task = TaskSpec(name="main", engine=SpecConfig(type="wasm"), publisher=publisher)
+    spec = SpecCache().put("j-1", 1, encode(JobSpec(count=2, tasks=(task,))))
+    made = order(
+        row, job, spec, signer=TokenSigner(PRIVATE, now=NOW.timestamp), now=NOW, token=timedelta(hours=1), upload=GRANT
+    )
+    return made, TokenVerifier(PUBLIC, now=NOW.timestamp).upload(made.token, "e-1")
+
+
+def test_a_destination_stands_in_the_token_with_its_words_replaced() -> None:
+    made, right = ordered(S3)
+    assert made.publishing == Publishing(to="s3")
+    assert (right.publisher, right.most_bytes) == ("s3", 1_000)
+    assert right.params == {"Bucket": "b", "Key": f"j-1/1/{NOW:%Y%m%d}"}
+
+
+def test_every_attempt_and_every_repeat_of_an_order_names_the_same_place() -> None:
+    asked = {"asked_at": NOW - timedelta(days=1)}
+    first, later = ordered(S3, **asked), ordered(S3, **asked)
+    assert first[1].params == later[1].params == {"Bucket": "b", "Key": f"j-1/1/{NOW - timedelta(days=1):%Y%m%d}"}
+
+
+def test_exit_codes_that_fail_a_job_are_told() -> None:
+    assert ordered(S3, fails_on_exit=True)[0].publishing == Publishing(to="s3", on_zero=True)
+
+
+@pytest.mark.parametrize("name", ["", "local", "noop", "store"])
+def test_our_own_store_needs_no_word(name: str) -> None:
+    made, right = ordered(SpecConfig(type=name))
+    assert (made.publishing, right.publisher, right.params) == (None, "store", {})
+
+
+@pytest.mark.parametrize("kind", ["service", "daemon"])
+def test_what_never_ends_publishes_nothing_elsewhere(kind: str) -> None:
+    made, right = ordered(S3, type=kind)
+    assert (made.publishing, right.publisher) == (None, "store")
