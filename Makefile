@@ -45,7 +45,7 @@ fmt: setup-dev  ## Format, and fix what ruff can fix
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
 
 wasm: setup-dev  ## Compile the examples' modules from C to WebAssembly
-	@for each in wordcount/wordcount wasm/hello; do PYTHON=.venv/bin/python sh examples/build.sh $$each || exit 1; done
+	@for each in examples/*/*.c; do PYTHON=.venv/bin/python sh examples/build.sh $${each#examples/} || exit 1; done
 
 bacalhau:  ## Build Bacalhau's own command line with Go (minutes); the conformance tests then drive a stack with it
 	@$(PYTHON) -m scripts.bacalhau

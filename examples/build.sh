@@ -11,7 +11,7 @@ case $python in
     */*) python=$root/$python ;;
 esac
 cd "$(dirname "$1")"
-name=$(basename "$1")
+name=$(basename "$1" .c)
 # A small stack: the compiler's default of 16 MB would count in the job's memory.
 "$python" -m ziglang cc -target wasm32-wasi -std=c11 -Oz -s -Wall -Wextra -Werror \
     -Wl,-z,stack-size=65536 -o "$name.wasm" "$name.c"

@@ -203,3 +203,15 @@ def test_the_example_counts_each_text_of_a_bucket_once(stack: Stack, objects: S3
     lines = [line for lines in stack.printed(job_id).values() for line in lines]
     counted = sorted(line.rpartition("/")[2] for line in lines if line.startswith("counting "))
     assert counted == sorted(text.name for text in TEXTS.iterdir())
+
+
+def test_the_example_adds_up_what_its_parts_counted(stack: Stack, objects: S3Server) -> None:
+    file = ROOT / "examples/s3/merged.yaml"
+    said = ("-V", "bucket=books", "-V", f"endpoint={objects.url}")
+    job_id = stack.skrei("job", "run", "--id-only", str(file), *said).strip()
+    stack.skrei("job", "wait", job_id)
+    merged = stack.skrei("job", "cat", job_id, "--task", "merge", "merged/words.txt")
+    words = "".join(text.read_text("utf-8").lower() for text in TEXTS.iterdir())
+    for word in ("lighthouse", "harbour"):
+        count = len(re.findall(rf"(?<![^\W\d_])(?<!')\b{word}\b(?!'[a-z])", words))
+        assert f"{count} {word}\n" in merged

@@ -6,7 +6,19 @@ import pytest
 
 from scripts.environment import ROOT
 from tests.support.docker_daemon import DockerDaemon, busybox_root, running_docker, why_no_docker
+from tests.support.example_programs import made
 from tests.support.live_stack import LiveStack, live_stack
+
+DATA = {
+    "digits": ("onnx/make_digits.py", "600"),
+    "logs": ("logs/make_logs.py", "500"),
+    "packages": ("fleet/make_status.py",),
+    "patients": ("federated/make_patients.py", "500"),
+    "pictures": ("thumbnails/make_pictures.py", "3"),
+    "reads": ("kmers/make_reads.py", "5000"),
+    "sensors": ("sensors/make_readings.py",),
+}
+"""Data sets of the node, and what makes them: the examples' own scripts, as their files say."""
 
 
 @pytest.fixture(scope="package")
@@ -21,10 +33,17 @@ def docker() -> Iterator[DockerDaemon | None]:
 
 
 @pytest.fixture(scope="package")
-def stack(docker: DockerDaemon | None) -> Iterator[LiveStack]:
+def stack(docker: DockerDaemon | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     allowed = ROOT / "examples/wordcount/texts"
-    words = ["--allow-local", str(allowed), "--allow-local", f"{allowed}/**", "-c", f"data=books={allowed}"]
-    with live_stack(*words, env={"DOCKER_HOST": docker.url if docker else "unix:///nowhere/docker.sock"}) as running:
+    data = tmp_path_factory.mktemp("data")
+    data.chmod(0o755)
+    sets = {"books": str(allowed), "checkpoints": f"{data / 'checkpoints'}:rw"}
+    (data / "checkpoints").mkdir()
+    for name, (script, *words) in DATA.items():
+        sets[name] = str(made(script, data / name, *words))
+    declared = ",".join(f"{name}={place}" for name, place in sets.items())
+    options = ["--allow-local", str(allowed), "--allow-local", f"{allowed}/**", "-c", f"data={declared}"]
+    with live_stack(*options, env={"DOCKER_HOST": docker.url if docker else "unix:///nowhere/docker.sock"}) as running:
         yield running
 
 

@@ -25,6 +25,10 @@ class Example:
     says: str
     docker: bool = False
     endless: bool = False
+    path: str = "/"
+    answers: str = "hello"
+    """What begins the answer of a service to a GET of `path`."""
+    code: int = 0
 
 
 EXAMPLES = {
@@ -39,14 +43,31 @@ EXAMPLES = {
     "daemon/job.yaml": Example("Hello, node!", endless=True),
     "service/job.yaml": Example("", docker=True, endless=True),
     "ports/job.yaml": Example("inside 8080, outside ", docker=True, endless=True),
+    "logs/job.yaml": Example("1 parts\n1000 requests, 2 lines that are none"),
+    "kmers/job.yaml": Example("each base was read about 1"),
+    "molecules/job.yaml": Example("16 simulations of 108 molecules"),
+    "risk/job.yaml": Example("1000000 futures of 10 days, in 8 parts"),
+    "thumbnails/job.yaml": Example("sea-2.png: 480 x 320, now 96 x 64"),
+    "onnx/job.yaml": Example("model.onnx has 7577 bytes"),
+    "federated/job.yaml": Example("the average of 1 models, of 500 rows"),
+    "fleet/job.yaml": Example("1 of 4 packages are to be updated", code=1),
+    "sensors/job.yaml": Example("over 4.", endless=True),
+    "serving/job.yaml": Example(
+        "",
+        docker=True,
+        endless=True,
+        path="/cgi-bin/predict?1,-1,1,0",
+        answers='{"chance": 1.000, "model": "rows 3000"}',
+    ),
     "templates/job.yaml": Example("Ahoy, sailor!"),
     "multi-task/job.yaml": Example("Hello, reader!\nHello, reader!\nHello, sea!\nHello, everybody!\n"),
     "updates/first.yaml": Example("Hello, first version!"),
     "updates/second.yaml": Example("Hello, second version!"),
 }
 """By file; in the order of this table, so that the second version follows the first."""
-ELSEWHERE = {"s3/job.yaml"}
+ELSEWHERE = {"s3/job.yaml", "s3/merged.yaml"}
 """What wants a server beside the stack runs where one is: test_s3_stack."""
+CHECKPOINT, GPU = "checkpoint/job.yaml", "gpu/job.yaml"
 COMMAND = re.compile(r"^#   (skrei (?:job )?run .*)$", re.MULTILINE)
 
 
@@ -57,34 +78,42 @@ def job_files() -> set[str]:
 
 
 def test_every_job_file_is_run() -> None:
-    assert job_files() == set(EXAMPLES) | ELSEWHERE
+    assert job_files() == set(EXAMPLES) | ELSEWHERE | {CHECKPOINT, GPU}
 
 
-def runs_until_it_is_stopped(job: JobHandle, says: str) -> None:
+def test_the_index_has_every_example() -> None:
+    index = (ROOT / "examples/README.md").read_text("utf-8")
+    assert {name for name in job_files() if f"({name})" not in index} == set()
+
+
+def heard(job: JobHandle, says: str) -> str:
+    """Hear what the job says until it has said this."""
+    said = ""
+    for line in job.logs(follow=True):
+        said += line.text
+        if says in said:
+            return said
+    raise AssertionError(said)
+
+
+def runs_until_it_is_stopped(job: JobHandle, example: Example) -> None:
+    says = example.says
     if not says:  # it has a check instead
         job.wait_ready(timeout=60)
     for look in job.follow():
         if [one for one in look.executions if one.state == "Running"]:
             break
-    said = ""
-    for line in job.logs(follow=True) if says else ():
-        said += line.text
-        if says in said:
-            break
-    assert says in said
+    if says:
+        heard(job, says)
     assert job.refresh().state == "Running"
     for one in job.executions():
         for address in one.addresses.values():
-            assert httpx2.get(f"http://{address}/").text.startswith("hello")
+            assert httpx2.get(f"http://{address}{example.path}").text.startswith(example.answers)
     assert job.stop().wait(timeout=30).state == "Stopped"
 
 
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_runs_with_the_command_in_its_own_words(name: str, docker: DockerDaemon | None) -> None:
-    example = EXAMPLES[name]
-    if example.docker and docker is None:
-        pytest.skip(why_no_docker())
+def submitted(name: str) -> str:
+    """Run an example with the command in its own words; return the job's id."""
     command = COMMAND.search((ROOT / "examples" / name).read_text())
     words = shlex.split(command[1]) if command else ["skrei", "job", "run", f"examples/{name}"]
     done = subprocess.run(
@@ -96,11 +125,44 @@ def test_an_example_runs_with_the_command_in_its_own_words(name: str, docker: Do
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_runs_with_the_command_in_its_own_words(name: str, docker: DockerDaemon | None) -> None:
+    example = EXAMPLES[name]
+    if example.docker and docker is None:
+        pytest.skip(why_no_docker())
     with Client() as client:
-        job = client.jobs.get(done.stdout.strip())
+        job = client.jobs.get(submitted(name))
         if example.endless:
-            runs_until_it_is_stopped(job, example.says)
+            runs_until_it_is_stopped(job, example)
             return
         job.wait(timeout=60)
-        assert (job.state, job.exit_code()) == ("Completed", 0), job.message
+        assert (job.state, job.exit_code()) == ("Completed", example.code), job.message
         assert example.says in "".join(one.stdout for one in job.executions())
+
+
+@pytest.mark.usefixtures("here")
+def test_a_training_that_is_stopped_goes_on_when_it_is_run_again() -> None:
+    with Client() as client:
+        job = client.jobs.get(submitted(CHECKPOINT))
+        assert heard(job, "step 10000:").startswith("begins from nothing")
+        assert job.stop().wait(timeout=30).state == "Stopped"
+        job.rerun()
+        said = heard(job, "0: error")
+        assert re.match(r"goes on after step \d+00\n", said), said
+        assert job.stop().wait(timeout=30).state == "Stopped"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_gpu_is_named_or_its_lack_is(docker: DockerDaemon | None) -> None:
+    if docker is None:
+        pytest.skip(why_no_docker())
+    with Client() as client:
+        job = client.jobs.get(submitted(GPU)).wait(timeout=120)
+        if "gpu" in job.message.lower() and job.state == "Failed":
+            pytest.skip(f"no node with a GPU, and the job says so: {job.message.splitlines()[-1]}")
+        assert (job.state, job.exit_code()) == ("Completed", 0), job.message
+        assert "driver_version" in "".join(one.stdout for one in job.executions())
