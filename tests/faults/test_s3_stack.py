@@ -82,6 +82,11 @@ class Stack:
         found = httpx2.get(f"{self.jobs}/{job_id}/executions").json()["Items"]
         return {each.get("PartitionIndex", 0): sorted(each["RunOutput"]["Stdout"].splitlines()) for each in found}
 
+    def history(self, job_id: str) -> list[str]:
+        """What happened to a job, in order."""
+        found = httpx2.get(f"{self.jobs}/{job_id}/history").json()["Items"]
+        return [each["Event"]["Message"] for each in sorted(found, key=lambda each: each["SeqNum"])]
+
     def message(self, job_id: str) -> str:
         """Why a job failed."""
         state = httpx2.get(f"{self.jobs}/{job_id}").json()["Job"]["State"]
@@ -166,6 +171,17 @@ def test_the_partitions_of_a_batch_read_each_object_once(stack: Stack, objects: 
     printed = stack.printed(stack.run(job(objects, "batch", Partition=BY_OBJECT) | {"Count": 4}))
     assert printed == dealt(4)
     assert sorted(line for lines in printed.values() for line in lines) == LINES
+
+
+def test_a_job_is_pinned_to_one_list_before_it_is_placed(stack: Stack, objects: S3Server) -> None:
+    job_id = stack.run(job(objects, "batch", Partition=BY_OBJECT) | {"Count": 4})
+    assert stack.printed(job_id) == dealt(4)
+    told = stack.history(job_id)
+    size = sum(map(len, OBJECTS.values()))
+    listed = told.index(f"Listed inputs: {len(OBJECTS)} files, {size} bytes, the same for all executions")
+    placed = [number for number, text in enumerate(told) if text.startswith("Requested execution")]
+    assert len(placed) == 4
+    assert listed < min(placed)
 
 
 @pytest.mark.row("6.1/s3-count")

@@ -14,7 +14,8 @@ from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.service import Tools, serve
 from skrei_compute_agent.settings import Settings
 from skrei_domain.errors import SkreiError
-from skrei_domain.messages import HelloReply
+from skrei_domain.listing import InputListed, InputWanted
+from skrei_domain.messages import HelloReply, Problem
 from skrei_domain.node import NodeInfo
 from skrei_plugin_api.engine import Tell
 from tests.support.agent_leader import NatsServer
@@ -115,6 +116,10 @@ class ScriptedTools:
 
     async def fingerprint(self, node_id: str) -> NodeInfo:
         return an_info().model_copy(update={"node_id": node_id})
+
+    def list_input(self, wanted: InputWanted, say: Callable[[InputListed], None]) -> None:
+        """Say that there is none."""
+        say(InputListed(request_id=wanted.request_id, problem=Problem(code="internal", message="nothing is listed")))
 
     def hear(self, gone: Callable[[str, int], None]) -> None:
         """Its engines tell their ends at once."""

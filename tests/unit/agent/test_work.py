@@ -22,6 +22,7 @@ from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.listings import Listings
 from skrei_compute_agent.node_services import NodeServices, ServiceAway
+from skrei_compute_agent.pinned import Pinned
 from skrei_compute_agent.staging import Shelves, Stager
 from skrei_compute_agent.task_results import TaskResults
 from skrei_compute_agent.work import InvalidParams, Workshop
@@ -146,7 +147,8 @@ class Bench:
         self.listings = Listings(folder / "listings")
         self.listings.open()
         storages = {"inline": PlayedStorage(context)}
-        shelves = Shelves(self.cache, self.trees, self.listings, results)
+        pinned = Pinned(self.listings, lambda: pytest.fail("no job is pinned here"))
+        shelves = Shelves(self.cache, self.trees, self.listings, pinned, results)
         stager = Stager(storages, shelves, limits=StageLimits(), parallel=2)
         self.services: dict[str, str] = {}
         self.work = Workshop(

@@ -99,6 +99,7 @@ def test_every_part_of_changes_has_a_bulk_write() -> None:
         "history_added",
         "targets_added",
         "targets_failed",
+        "manifests_added",
         "rolled_back",
         "rolled_specs",
         "rolled_ends",
@@ -121,7 +122,7 @@ def test_every_part_of_changes_has_a_bulk_write() -> None:
         "node_intents_done",
     }
     made -= {part.name for part in ROLLBACKS[1:]}  # of one field, too
-    assert len(made) - 4 == len(Changes.__dataclass_fields__) - 1  # of jobs their targets, of events the old ones
+    assert len(made) - 5 == len(Changes.__dataclass_fields__) - 1  # of jobs targets and lists, of events the old ones
 
 
 def test_one_execution_steps_out_before_another_steps_in() -> None:

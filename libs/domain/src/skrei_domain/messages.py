@@ -14,6 +14,10 @@ from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.node import NodeInfo
 
 PROTOCOL = 1
+_LARGEST = 2**63 - 1
+"""What a column of the record holds."""
+MOST_PARTS = 10_000
+"""As many as a task may have partitions."""
 
 
 class Message(BaseModel):
@@ -40,6 +44,26 @@ class Publishing(Message):
 
     to: str
     on_zero: bool = False
+
+
+class ManifestRef(Message):
+    """The list of all that an input comes to, as it lies in the result store, named by its digest.
+
+    It has `parts`: one for each partition of its task, or a single one for all. `files` and `size_bytes` are those of
+    the whole; files of which nobody says how large they are count nothing.
+    """
+
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    parts: int = Field(ge=1, le=MOST_PARTS)
+    files: int = Field(ge=0, le=_LARGEST)
+    size_bytes: int = Field(ge=0, le=_LARGEST)
+
+
+class PinnedInput(Message):
+    """An input of a task, by its place among them, and the list that it was pinned to."""
+
+    input: int
+    manifest: ManifestRef
 
 
 class RunOrder(Message):
@@ -73,6 +97,8 @@ class RunOrder(Message):
     where that is 0 everybody reads everything."""
     publishing: Publishing | None = None
     """None: what is small rides in its fact, what is not goes to Skrei's own store."""
+    manifests: tuple[PinnedInput, ...] = ()
+    """The inputs that are pinned to a list; the others are as their node finds them."""
 
 
 class ExecutionWanted(Message):

@@ -28,13 +28,17 @@ class Gpu(BaseModel):
 
 
 class Plugin(BaseModel):
-    """An engine, storage or publisher that works on this node, with its version; `note` is what of it does not."""
+    """An engine, storage or publisher that works on this node, with its version; `note` is what of it does not.
+
+    `lists`: a storage that can say beforehand what an input comes to.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
     version: str = ""
     note: str = ""
+    lists: bool = False
 
 
 PATH = "path"

@@ -14,6 +14,7 @@ PUBLISHER_FACT = f"{ROOT}.publisher.fact"
 ALL_HELLOS = f"{ROOT}.up.*.hello"
 ALL_HEARTBEATS = f"{ROOT}.up.*.heartbeat"
 ALL_FACTS = f"{ROOT}.up.*.fact"
+ALL_LISTED = f"{ROOT}.up.*.listed"
 ALL_COMMANDS = f"{ROOT}.down.*.command"
 ALL_FEED = f"{ROOT}.feed.>"
 
@@ -53,6 +54,16 @@ def confirm(node: str) -> str:
 def rpc(node: str) -> str:
     """API to agent: a question answered on `answer`."""
     return f"{ROOT}.down.{token(node)}.rpc"
+
+
+def inputs(node: str) -> str:
+    """Leader to agent: an input that is to be listed, answered on `listed`."""
+    return f"{ROOT}.down.{token(node)}.inputs"
+
+
+def listed(node: str) -> str:
+    """Agent to leader: how far a listing is, and what it came to."""
+    return f"{ROOT}.up.{token(node)}.listed"
 
 
 def down(node: str) -> str:

@@ -19,6 +19,7 @@ RUN = "run"
 DOWNLOAD = "download"
 RECEIPT = "receipt"
 CLIENT = "client"
+LISTING = "listing"
 LEEWAY_SECONDS = 5  # clocks of one site differ by less; tokens live for minutes and more
 
 
@@ -62,6 +63,15 @@ class UploadRight:
     publisher: str
     most_bytes: int
     params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ListingRight:
+    """What lets a node bring a list of a job's inputs, of at most so many bytes."""
+
+    job_id: str
+    node_id: str
+    most_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +124,10 @@ class TokenSigner:
         *,
         seconds: float,
         upload: UploadGrant | None = None,
+        manifests: Iterable[str] = (),
     ) -> str:
-        """Return a token for one execution on one node; with `upload` it opens the publisher's door too."""
+        """Return a token for one execution on one node; with `upload` it opens the publisher's door too, and there it
+        reads these lists of inputs."""
         claims: dict[str, Any] = {
             "kind": RUN,
             "sub": execution_id,
@@ -128,7 +140,14 @@ class TokenSigner:
             claims["upload"] = {"to": upload.publisher, "most": upload.most_bytes, "until": until}
             if upload.params:
                 claims["upload"]["params"] = dict(upload.params)
+        if lists := sorted(manifests):
+            claims["manifests"] = lists
         return self._sign(claims)
+
+    def listing(self, job_id: str, node_id: str, *, most_bytes: int, seconds: float) -> str:
+        """Return a token by which a node brings one list of a job's inputs to the result store."""
+        until = self._until(seconds)
+        return self._sign({"kind": LISTING, "sub": job_id, "node": node_id, "most": most_bytes, "exp": until})
 
     def download(self, execution_id: str, *, seconds: float, at: Elsewhere | None = None) -> str:
         """Return a token that opens one execution's result, `at` a place that is not Skrei's own store."""
@@ -217,6 +236,16 @@ class TokenVerifier:
             raise TokenExpired("the right to upload has expired")
         params = dict(right.get("params") or {})
         return UploadRight(execution_id, str(claims["node"]), str(right["to"]), int(right["most"]), params)
+
+    def listing(self, token: str) -> ListingRight:
+        """Return what a token allows to bring. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
+        claims = self._claims(token, LISTING)
+        return ListingRight(str(claims["sub"]), str(claims["node"]), int(claims["most"]))
+
+    def manifest(self, token: str, digest: str) -> None:
+        """Accept a run token that reads this list of an input. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
+        if digest not in self._claims(token, RUN).get("manifests", ()):
+            raise TokenInvalid("the token opens another list", digest=digest)
 
     def logs(self, token: str, execution_id: str) -> str:
         """Return the node of a run token of this execution, as long as any of its rights lives.

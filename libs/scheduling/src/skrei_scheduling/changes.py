@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TypeAlias
 
 from skrei_domain.lifecycle import JobState
-from skrei_domain.messages import DataRead, PortObserved, Problem, ResultRef, RunOutput, Step
-from skrei_scheduling.rows import ExecutionRow, NodeRow, Requirement, Unit
+from skrei_domain.messages import DataRead, ManifestRef, PortObserved, Problem, ResultRef, RunOutput, Step
+from skrei_scheduling.rows import ExecutionRow, NodeRow, Requirement, TaskInput, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ class JobChange:
     progress: int | None = None  # how many units of a service are ready at once, more than ever of this version
     progress_at: datetime | None = None  # its deadline counts from here
     paused: bool | None = None  # its deadline counts, or does not
+    manifests: tuple[tuple[TaskInput, ManifestRef], ...] = ()  # what inputs of `version` are pinned to from here on
 
 
 @dataclass(frozen=True, slots=True)

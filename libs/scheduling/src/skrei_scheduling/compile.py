@@ -9,12 +9,15 @@ from skrei_domain.job import JobSpec, TaskSpec
 from skrei_domain.job_diff import what_runs
 from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import JobState
+from skrei_domain.messages import ManifestRef
 from skrei_domain.paths import LocalPath
-from skrei_scheduling.rows import JobRow, Offline, OnReturn, Requirement, TaskPlan, Unit, Update
+from skrei_scheduling.rows import JobRow, Offline, OnReturn, Requirement, TaskInput, TaskPlan, Unit, Update
 
 OWNER = "owner"
 """The submitter whose token was shown: what the API calls the actor."""
 LOCAL = "local"
+AT_HAND = frozenset({LOCAL, DATA, "inline", "task"})
+"""Storages whose inputs are their node's own, or come with the job."""
 STORAGE_ALIASES = {"localdirectory": LOCAL}
 """Names of a storage that specs use for another: nodes report the one on the right."""
 
@@ -43,6 +46,7 @@ def compile_job(
     attempts: Mapping[Unit, int] | None = None,
     refused_by: Mapping[Unit, frozenset[str]] | None = None,
     won_at: Mapping[str, datetime] | None = None,
+    manifests: Mapping[TaskInput, ManifestRef] | None = None,
     tasks: tuple[TaskPlan, ...] | None = None,
 ) -> JobRow:
     """Return the planner's row of a job: its spec's requirements beside what its row in the record says.
@@ -92,6 +96,7 @@ def compile_job(
         attempts=dict(attempts or {}),
         refused_by=dict(refused_by or {}),
         won_at=dict(won_at or {}),
+        manifests=dict(manifests or {}),
     )
     return made.with_targets({}) if made.targets and made.split else made
 
@@ -134,6 +139,12 @@ def data_sets(task: TaskSpec) -> tuple[DataWanted, ...]:
     return tuple(found[name] for name in sorted(found)) if found else ()
 
 
+def fetched(task: TaskSpec) -> tuple[tuple[int, str], ...]:
+    """Return the inputs of a task that are neither its node's nor the job's own, by place, with their type."""
+    types = ((number, source.source.type.lower()) for number, source in enumerate(task.input_sources))
+    return tuple((number, name) for number, name in types if name and STORAGE_ALIASES.get(name, name) not in AT_HAND)
+
+
 def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:
     """Return the node's own paths that a task wants, in order, each once."""
     found: set[LocalPath] = set()
@@ -156,6 +167,7 @@ def _task(spec: JobSpec, task: TaskSpec, *, owner: bool, kind: Kind) -> TaskPlan
         execution_timeout=None if kind.endless else _seconds(task.timeouts.effective_execution_timeout),
         needs=task.needs,
         queue_timeout=None if kind is Kind.DAEMON else _seconds(task.timeouts.queue_timeout),
+        fetched=fetched(task),
     )
 
 

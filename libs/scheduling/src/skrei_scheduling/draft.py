@@ -10,6 +10,7 @@ from skrei_domain.evolving import replace
 from skrei_domain.ids import IdSource
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import JobState
+from skrei_domain.messages import ManifestRef
 from skrei_scheduling import texts
 from skrei_scheduling.changes import (
     AuditNew,
@@ -27,7 +28,7 @@ from skrei_scheduling.changes import (
     Rollback,
 )
 from skrei_scheduling.node_events import node_events
-from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, Unit, timed
+from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement, TaskInput, Unit, timed
 from skrei_scheduling.view import ClusterView
 
 
@@ -51,6 +52,7 @@ class JobDraft:
     progress_at: datetime | None = None
     paused: bool | None = None
     waiting: Mapping[Requirement, int] | None = None
+    manifests: list[tuple[TaskInput, ManifestRef]] = field(default_factory=list)
 
 
 class CommitDraft:
@@ -97,7 +99,11 @@ class CommitDraft:
         for job_id in job_ids:
             if (draft := self._jobs.get(job_id)) is not None:
                 kept["_jobs"][job_id] = replace(
-                    draft, won=list(draft.won), failed=list(draft.failed), targets=list(draft.targets)
+                    draft,
+                    won=list(draft.won),
+                    failed=list(draft.failed),
+                    targets=list(draft.targets),
+                    manifests=list(draft.manifests),
                 )
         return {**kept, "skipped": self.skipped, "_position": self._position}
 
@@ -191,6 +197,21 @@ class CommitDraft:
         draft.changed, draft.waiting = True, waiting
         draft.message = draft.message if message is None else message
         draft.details = draft.details if details is None else details
+
+    def say(self, job_id: str, message: str) -> None:
+        """Let a job that has not begun say what is done for it; nothing else of it changes."""
+        draft = self.draft(job_id)
+        if draft is not None and not draft.state.is_terminal:
+            draft.changed, draft.message = True, message
+
+    def pin(self, job: JobRow, manifests: Mapping[TaskInput, ManifestRef]) -> bool:
+        """Pin inputs of a job's version to lists; returns whether it is still that version, and has not ended."""
+        draft = self.draft(job.id)
+        if draft is None or draft.state.is_terminal or draft.locked.version != job.version:
+            return False
+        draft.changed = True
+        draft.manifests += manifests.items()
+        return True
 
     def history(
         self,
@@ -367,4 +388,5 @@ def _job_change(draft: JobDraft, now: datetime) -> JobChange:
         progress_at=draft.progress_at,
         paused=draft.paused,
         waiting=draft.waiting,
+        manifests=tuple(draft.manifests),
     )

@@ -15,13 +15,16 @@ from skrei_domain.evolving import replace
 from skrei_domain.job_depends import Dependency
 from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, NodeAction, Want
-from skrei_domain.messages import PortObserved
+from skrei_domain.messages import ManifestRef, PortObserved
 from skrei_domain.node import NodeInfo
 from skrei_domain.paths import LocalPath
 from skrei_domain.resources import Resources
 
 Unit = tuple[str, int]
 """(task, partition) within a job's current version."""
+
+TaskInput = tuple[str, int]
+"""(task, place of the input among those of the task)."""
 
 
 class OnReturn(StrEnum):
@@ -88,7 +91,7 @@ class TaskPlan:
     """One task of a job as the planner sees it. `needs` are those that it waits for.
 
     One that is `split` has a partition for each of the job's targets, and on that node alone; none before they are
-    known.
+    known. `fetched` are its inputs that storages bring from elsewhere, by their place, with the type.
     """
 
     name: str
@@ -98,6 +101,7 @@ class TaskPlan:
     needs: tuple[Dependency, ...] = ()
     queue_timeout: timedelta | None = None
     split: bool = False
+    fetched: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,7 @@ class JobRow:
     what_runs: str = ""  # of a service: a digest of what its executions are; equal ones differ in Count alone
     anew: int = 0  # executions of versions before this one are replaced, even if they run the same
     targets: Mapping[str, int] = field(default_factory=dict)  # node -> its partition in this version
+    manifests: Mapping[TaskInput, ManifestRef] = field(default_factory=dict)  # what inputs of the version are pinned to
     failed: Mapping[Unit, str] = field(default_factory=dict)  # and why
     attempts: dict[Unit, int] = field(default_factory=dict)  # executions ever made of a unit
     refused_by: dict[Unit, frozenset[str]] = field(default_factory=dict)  # nodes that refused, or failed, a unit

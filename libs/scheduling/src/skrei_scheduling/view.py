@@ -191,6 +191,7 @@ class ClusterView:
             attempts={**fresh.attempts, **known.attempts},
             refused_by={**fresh.refused_by, **known.refused_by},
             won_at={**fresh.won_at, **known.won_at},
+            manifests={**fresh.manifests, **known.manifests},
         )
         merged = merged.with_targets({}) if merged.split else merged
         # The record's state may be older than a commit of ours that the reader had not seen; terminal states are final.
@@ -393,6 +394,8 @@ class ClusterView:
             job = job.with_targets(dict(change.targets))
             self._open.pop(change.id, None)
             self._graphs.pop(change.id, None)
+        if change.manifests:
+            job = replace(job, manifests={**job.manifests, **dict(change.manifests)})
         job = _rolled(job, change)
         self.jobs[change.id] = job
         if job.state.is_terminal:

@@ -15,6 +15,7 @@ from skrei_store.parts_jobs import (
     job_row,
     new_evaluation_row,
 )
+from skrei_store.parts_manifests import MANIFESTS_NEW, manifest_rows
 from skrei_store.parts_nodes import (
     NODE_EVENTS,
     NODE_EVENTS_GONE,
@@ -72,6 +73,7 @@ def parts_of(changes: Changes, node_json: Callable[[NodeRow], str]) -> list[tupl
         (JOBS, [job_row(job) for job in changes.jobs]),
         (HISTORY, [history_row(item) for item in changes.history]),
         (TARGETS_NEW, [row for job in changes.jobs for row in target_rows(job)]),
+        (MANIFESTS_NEW, [row for job in changes.jobs for row in manifest_rows(job)]),
         (TARGETS_FAILED, [row for job in changes.jobs for row in failed_rows(job)]),
         *((part, [rollback_row(each) for each in changes.rollbacks]) for part in ROLLBACKS),
         (EVALUATIONS_NEW, [new_evaluation_row(new) for new in changes.evaluations_new]),

@@ -163,6 +163,21 @@ class Target(Base):
     __table_args__ = (UniqueConstraint("job_id", "job_version", "partition"),)
 
 
+class Manifest(Base):
+    """The list that an input of a job's version is pinned to; it lies in the result store, by its digest."""
+
+    __tablename__ = "manifests"
+
+    job_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    job_version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    task: Mapped[str] = mapped_column(primary_key=True)
+    input: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    digest: Mapped[str]
+    parts: Mapped[int]
+    files: Mapped[int]
+    size_bytes: Mapped[int]
+
+
 class Evaluation(Base):
     """A request to compare wanted with actual; deleted by the commit that answers it."""
 

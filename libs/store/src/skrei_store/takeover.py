@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from skrei_domain.lifecycle import ExecutionState, JobState
+from skrei_domain.messages import ManifestRef
 from skrei_scheduling.changes import Position
-from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Unit
+from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, TaskInput, Unit
 from skrei_scheduling.texts import TRIGGER_FAILURE
 from skrei_store.db import Connection
+from skrei_store.parts_manifests import manifest_ref
 from skrei_store.parts_targets import failed_units
 from skrei_store.values import (
     EXECUTION_COLUMNS,
@@ -49,6 +51,7 @@ class _Counted:
     attempts: dict[Unit, int]
     refused_by: dict[Unit, frozenset[str]]
     won_at: dict[str, datetime]
+    manifests: dict[TaskInput, ManifestRef]
 
     def win(self, task: str, partition: int, at: datetime) -> None:
         self.won.add((task, partition))
@@ -98,6 +101,7 @@ async def _jobs(connection: Connection, held: set[str]) -> list[JobRow]:
                     attempts=sums.attempts,
                     refused_by=sums.refused_by,
                     won_at=sums.won_at,
+                    manifests=sums.manifests,
                 )
             )
     return found
@@ -105,7 +109,7 @@ async def _jobs(connection: Connection, held: set[str]) -> list[JobRow]:
 
 async def _count(connection: Connection, jobs: Iterable[Any]) -> dict[str, _Counted]:
     version = {row["id"]: row["version"] for row in jobs}
-    counted: defaultdict[str, _Counted] = defaultdict(lambda: _Counted(set(), {}, {}, {}, {}, {}))
+    counted: defaultdict[str, _Counted] = defaultdict(lambda: _Counted(set(), {}, {}, {}, {}, {}, {}))
     async for page in in_pages(version):
         for row in await connection.fetch(
             "SELECT job_id, job_version, node_id, partition, failed FROM targets WHERE job_id = ANY ($1::text[])", page
@@ -113,6 +117,9 @@ async def _count(connection: Connection, jobs: Iterable[Any]) -> dict[str, _Coun
             if row["job_version"] == version[row["job_id"]]:
                 counted[row["job_id"]].targets[row["node_id"]] = row["partition"]
                 counted[row["job_id"]].failed |= failed_units(row["partition"], row["failed"])
+        for row in await connection.fetch("SELECT * FROM manifests WHERE job_id = ANY ($1::text[])", page):
+            if row["job_version"] == version[row["job_id"]]:
+                counted[row["job_id"]].manifests[row["task"], row["input"]] = manifest_ref(row)
         for row in await connection.fetch(
             "SELECT job_id, job_version, task, partition, created_at FROM results"
             " WHERE committed AND NOT staged AND job_id = ANY ($1::text[])",

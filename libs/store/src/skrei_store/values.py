@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
-from skrei_domain.messages import PortObserved
+from skrei_domain.messages import ManifestRef, PortObserved
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
 from skrei_domain.spec import decode
 from skrei_scheduling.compile import compile_job
-from skrei_scheduling.rows import ExecutionRow, Gone, JobRow, NodeRow, Unit
+from skrei_scheduling.rows import ExecutionRow, Gone, JobRow, NodeRow, TaskInput, Unit
 
 EXECUTION_COLUMNS = (
     "id, job_id, job_version, namespace, task, partition, attempt, node_id, incarnation, state, observed, want, "
@@ -150,6 +150,7 @@ def planned_job(
     attempts: Mapping[Unit, int] | None = None,
     refused_by: Mapping[Unit, frozenset[str]] | None = None,
     won_at: Mapping[str, datetime] | None = None,
+    manifests: Mapping[TaskInput, ManifestRef] | None = None,
 ) -> JobRow:
     """Return the planner's row of a job, from its columns and the text of its spec."""
     return compile_job(
@@ -175,4 +176,5 @@ def planned_job(
         attempts=attempts,
         refused_by=refused_by,
         won_at=won_at,
+        manifests=manifests,
     )

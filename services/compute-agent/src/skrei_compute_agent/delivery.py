@@ -25,6 +25,11 @@ class Delivery:
         if self._uploader is not None:
             self._uploader.door(url)
 
+    @property
+    def url(self) -> str:
+        """Where the door is, as it was said last; empty where nobody has, or there is none."""
+        return self._door or ""
+
     async def upload(self, path: Path, parcel: Parcel, token: str) -> str:
         """Return the publisher's receipt for a file; see `Uploader.upload`."""
         if self._uploader is None:

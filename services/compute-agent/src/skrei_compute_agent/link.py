@@ -16,6 +16,7 @@ from skrei_compute_agent.greeter import Greeter
 from skrei_compute_agent.standing import Standing
 from skrei_domain import subjects
 from skrei_domain.envelope import unwrap, wrap
+from skrei_domain.listing import InputListed, InputWanted
 from skrei_domain.messages import CommandBatch, Confirm, FactBatch, Hello, HelloReply, Problem
 from skrei_kit.bus import Bus, BusUnavailable, Message, PullReader
 from skrei_kit.observability import get_logger
@@ -31,15 +32,22 @@ OUTGOING = 256
 
 
 class Link:
-    """Speaks for one agent over one connection. `told` hears what the control plane says of itself with each hello."""
+    """Speaks for one agent over one connection. `told` hears what the control plane says of itself with each hello,
+    `inputs` which inputs it wants listed, and says what they come to."""
 
     def __init__(
-        self, node_id: str, agent: Agent, standing: Standing, told: Callable[[HelloReply], None] | None = None
+        self,
+        node_id: str,
+        agent: Agent,
+        standing: Standing,
+        told: Callable[[HelloReply], None] | None = None,
+        inputs: Callable[[InputWanted, Callable[[InputListed], None]], None] | None = None,
     ) -> None:
         self._node_id = node_id
         self._agent = agent
         self._standing = standing
         self._told = told
+        self._inputs = inputs
         self._bus: Bus | None = None
         self._commands: PullReader
         self._outgoing: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(OUTGOING)
@@ -73,6 +81,7 @@ class Link:
         self._bus = bus
         self._commands = PullReader(bus, subjects.STREAM_COMMANDS, subjects.consumer(self._node_id), self._commanded)
         await bus.subscribe(subjects.confirm(self._node_id), self._confirmed)
+        await bus.subscribe(subjects.inputs(self._node_id), self._asked_for_inputs)
         self._hello_due()
 
     # ------------------------------------------------------------ what the agent says
@@ -168,6 +177,19 @@ class Link:
             log.warning("confirmation_unreadable", problem=str(error))
             return
         self._agent.post(Confirmed(confirm))
+
+    async def _asked_for_inputs(self, message: Message) -> None:
+        try:
+            wanted = unwrap(InputWanted, message.data)
+        except ValidationError as error:
+            log.warning("request_unreadable", problem=str(error))
+            return
+        if self._inputs is not None:
+            self._inputs(wanted, self._listed)
+
+    def _listed(self, listed: InputListed) -> None:
+        payload = wrap(listed, type_=listed.type, source=self._node_id, id_=f"{listed.request_id}-{listed.files}")
+        self._send(subjects.listed(self._node_id), payload)
 
     async def _disconnected(self) -> None:
         self._agent.post(LinkLost())

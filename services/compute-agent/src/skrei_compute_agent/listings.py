@@ -117,7 +117,7 @@ class Listings:
         Who asks meanwhile waits for the same, which is given up when nobody waits any more. Raises what listing
         raises.
         """
-        if (found := self._find(key)) is not None:
+        if (found := self.find(key)) is not None:
             return found
         running = self._running.get(key)
         if running is None:
@@ -141,7 +141,8 @@ class Listings:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _find(self, key: str) -> Listing | None:
+    def find(self, key: str) -> Listing | None:
+        """Return the listing of that name, if it is here."""
         path = self._path(key)
         if key not in self._sizes:
             return None

@@ -25,6 +25,7 @@ from skrei_compute_agent.shipper import LOOK_SECONDS, Shipper, Shipping
 from skrei_compute_agent.standing import Standing
 from skrei_domain.clock import Clock, SystemClock
 from skrei_domain.ids import new_node_id
+from skrei_domain.listing import InputListed, InputWanted
 from skrei_domain.messages import HelloReply
 from skrei_domain.node import NodeInfo
 from skrei_domain.node_changes import changes
@@ -59,6 +60,9 @@ class Tools(Protocol):
     @property
     def inside(self) -> AskInside:
         """What asks by commands whether programs are ready."""
+
+    def list_input(self, wanted: InputWanted, say: Callable[[InputListed], None]) -> None:
+        """List an input that the leader asks about, and `say` how far that is and what it came to. Never waits."""
 
     async def fingerprint(self, node_id: str) -> NodeInfo:
         """Return what this node can do now."""
@@ -115,7 +119,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
             tools.told(reply)
             shipper.door(settings.publisher_url or reply.publisher_url)
 
-        link = Link(node_id, agent, standing, told)
+        link = Link(node_id, agent, standing, told, tools.list_input)
         agent.connect(runner, link)
         log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()), **_offered(machine.info))
         agent.post(Begun())  # before the link is there: a cut-off node goes on from its journal

@@ -10,11 +10,11 @@ from skrei_compute_agent.events import Stage
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.listings import Listings, key_of
+from skrei_compute_agent.pinned import Pinned
 from skrei_compute_agent.staging_notes import StagingNotes
 from skrei_compute_agent.task_results import TaskResults
 from skrei_domain.job_kinds import Kind
-from skrei_domain.messages import DataRead
-from skrei_domain.spec import InputSource
+from skrei_domain.messages import DataRead, ManifestRef
 from skrei_plugin_api.engine import InPlace, Mount, Tell
 from skrei_plugin_api.manifest import MOST_SLICES
 from skrei_plugin_api.pieces import Bring, Listed, Piece
@@ -40,6 +40,7 @@ class Shelves:
     cache: InputCache
     trees: InputTrees
     listings: Listings
+    pinned: Pinned
     results: TaskResults
 
 
@@ -57,6 +58,7 @@ class _Reader:
         self._order = wanted.order
         self._token = wanted.order.token
         self._notes = notes
+        self._pins: dict[str, ManifestRef] = {}
 
     async def fetch(self, digest: str) -> Path:
         """Return a file with exactly the bytes of `digest`."""
@@ -75,19 +77,30 @@ class _Reader:
         return self._shelves.results.of(task, self._token, self._count)
 
     async def listed(self, storage: Storage, source: SourceSpec, limits: StageLimits) -> Listed | None:
-        """Return what this execution gets of the listing that it shares with the others of its job's version.
+        """Return what this execution gets of the list that its job is pinned to, else of one that it shares with the
+        others of its job's version on this node.
 
         What never ends is to see what is there at each of its starts, and one that is alone has nobody to share with.
         """
-        order = self._order
+        order, key = self._order, self._key(source)
+        if (ref := self._pins.get(key)) is not None:
+            return await self._shelves.pinned.part(key, ref, source, limits, self._token)
         if Kind(order.job_type).endless or order.partition_count <= 1 or source.partitions > MOST_SLICES:
             return None
         if (entries := storage.resolve(source, limits)) is None:
             return None
-        key = key_of(order.job_id, order.job_version, source)
         told = partial(self._notes.listed, source)
         listing = await self._shelves.listings.get(key, lambda: entries, source.partitions, limits, told)
         return listing.part(source, limits)
+
+    def pin(self, source: SourceSpec, number: int) -> None:
+        """Say which of the task's inputs a source is: it may be pinned to a list."""
+        ref = next((each.manifest for each in self._order.manifests if each.input == number), None)
+        if ref is not None:
+            self._pins[self._key(source)] = ref
+
+    def _key(self, source: SourceSpec) -> str:
+        return key_of(self._order.job_id, self._order.job_version, source)
 
     async def gather(self, pieces: Sequence[Piece] | Listed, bring: Bring) -> Path:
         """Return a shared directory with all pieces, or the file of the one that has no path."""
@@ -165,10 +178,10 @@ class Stager:
     ) -> tuple[Mount, ...]:
         sources = wanted.task.input_sources
         if len(sources) == 1:  # the common case, without a task of its own
-            return (await self._stage_one(wanted, sources[0], folders[0], reader, notes),)
+            return (await self._stage_one(wanted, 0, folders[0], reader, notes),)
         tasks = [
-            asyncio.create_task(self._stage_one(wanted, source, folder, reader, notes))
-            for source, folder in zip(sources, folders, strict=True)
+            asyncio.create_task(self._stage_one(wanted, number, folders[number], reader, notes))
+            for number in range(len(sources))
         ]
         try:
             return tuple(await asyncio.gather(*tasks))
@@ -177,10 +190,8 @@ class Stager:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _stage_one(
-        self, wanted: Stage, source: InputSource, folder: Path, reader: _Reader, notes: StagingNotes
-    ) -> Mount:
-        order = wanted.order
+    async def _stage_one(self, wanted: Stage, number: int, folder: Path, reader: _Reader, notes: StagingNotes) -> Mount:
+        order, source = wanted.order, wanted.task.input_sources[number]
         shares = order.partition_count if order.shares is None else order.shares
         spec = SourceSpec(
             source.source.type,
@@ -191,6 +202,7 @@ class Stager:
             partition=order.partition if shares > 1 else 0,
             partitions=max(shares, 1),
         )
+        reader.pin(spec, number)
         storage = self._storages[source.source.type.casefold()]
         mount = await storage.stage(spec, folder, self._limits, reader)
         if mount.in_place is not None:

@@ -17,13 +17,16 @@ from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.listings import Listings
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.node_services import Look, NodeServices
+from skrei_compute_agent.pinned import Pinned
 from skrei_compute_agent.probes import Probe
+from skrei_compute_agent.resolver import Resolver
 from skrei_compute_agent.settings import Settings
 from skrei_compute_agent.staging import Shelves, Stager
 from skrei_compute_agent.task_results import TaskResults
 from skrei_compute_agent.work import Workshop
 from skrei_domain import node
 from skrei_domain.errors import SkreiError
+from skrei_domain.listing import InputListed, InputWanted
 from skrei_domain.messages import HelloReply
 from skrei_domain.node import Absent, NodeInfo
 from skrei_kit.observability import get_logger
@@ -36,6 +39,7 @@ from skrei_plugin_api.storage import StageLimits, Storage
 
 if TYPE_CHECKING:
     from skrei_compute_agent.blobs import Blobs
+    from skrei_compute_agent.manifest_client import ManifestClient
 
 log = get_logger()
 
@@ -74,7 +78,10 @@ class Toolbox:
         self._listings.open()
         limits = StageLimits(max_bytes=settings.input_bytes, max_listed=settings.listing_files)
         results = TaskResults(self._api, cache)
-        shelves = Shelves(cache, self._trees, self._listings, results)
+        self._manifests: ManifestClient | None = None
+        self._resolver = Resolver(storages_, self._listings, self._manifest_store, limits)
+        pinned = Pinned(self._listings, self._manifest_store)
+        shelves = Shelves(cache, self._trees, self._listings, pinned, results)
         stager = Stager(storages_, shelves, limits=limits, parallel=settings.parallel_stages)
         offered = NodeServices(settings.services, settings.services_file)
         self._delivery = Delivery(
@@ -178,7 +185,10 @@ class Toolbox:
     async def close(self) -> None:
         """End what plugins started, and close connections."""
         await self.work.close()
+        await self._resolver.close()
         await self._listings.close()
+        if self._manifests is not None:
+            await self._manifests.close()
         await self._gpus.close()
         await self._services.close()
         for plugin, probe in self._probes.items():
@@ -189,6 +199,18 @@ class Toolbox:
         await self._delivery.close()
         self._trees.close()
         await self._cache.close()
+
+    def list_input(self, wanted: InputWanted, say: Callable[[InputListed], None]) -> None:
+        """See `Resolver.take`."""
+        self._resolver.take(wanted, say)
+
+    def _manifest_store(self) -> "ManifestClient":
+        """Return a client that is made, and imported, when the first list is brought or read."""
+        if self._manifests is None:
+            from skrei_compute_agent.manifest_client import ManifestClient
+
+            self._manifests = ManifestClient(lambda: self._delivery.url)
+        return self._manifests
 
     @asynccontextmanager
     async def _open_blob(self, digest: str, token: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -260,6 +282,11 @@ def _missing_data(told: Iterable[PluginInfo]) -> list[Absent]:
     return [Absent(kind=node.DATA, name=name, reason=reason) for name, reason in sorted(away.items())]
 
 
+def _lists(plugin: Plugin) -> bool:
+    """Whether it is a storage that can say what an input comes to before it is brought."""
+    return isinstance(plugin, Storage) and type(plugin).resolve is not Storage.resolve
+
+
 def _unknown(reason: str) -> PluginInfo:
     return PluginInfo(available=False, reason=reason)
 
@@ -273,7 +300,7 @@ def _sorted(
     for name, plugin in plugins.items():
         info = infos[plugin]
         if info.available:
-            found.append(node.Plugin(name=name, version=info.version, note=info.reason))
+            found.append(node.Plugin(name=name, version=info.version, note=info.reason, lists=_lists(plugin)))
         else:
             absent.setdefault(plugin, Absent(kind=kind, name=name, reason=info.reason or "it does not say why"))
     return found, list(absent.values())

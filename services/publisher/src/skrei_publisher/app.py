@@ -14,6 +14,7 @@ from skrei_plugin_api.publisher import PublishError
 from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
 from skrei_publisher.log_door import LogDoor
+from skrei_publisher.manifest_door import ManifestDoor
 from skrei_publisher.source import SourceAway
 from skrei_publisher.store import SUFFIX, ResultStore, digest_of
 from skrei_publisher.uploads import UploadDoor, status_of
@@ -44,6 +45,7 @@ def build(
     uploads: UploadDoor | None = None,
     logs: LogDoor | None = None,
     destinations: Destinations | None = None,
+    manifests: ManifestDoor | None = None,
 ) -> web.Application:
     """Return the door. GET also answers HEAD; Range works on what is a file. Without `uploads` it only gives.
 
@@ -85,6 +87,8 @@ def build(
         app.add_routes(uploads.routes())
     if logs is not None:
         app.add_routes(logs.routes())
+    if manifests is not None:
+        app.add_routes(manifests.routes())
     return app
 
 

@@ -7,7 +7,15 @@ from http import HTTPStatus
 from typing import ClassVar, Protocol
 
 from skrei_domain.errors import SkreiError
-from skrei_kit.tokens import Elsewhere, TokenExpired, TokenInvalid, TokenVerifier, TokenWrongKind, UploadRight
+from skrei_kit.tokens import (
+    Elsewhere,
+    ListingRight,
+    TokenExpired,
+    TokenInvalid,
+    TokenVerifier,
+    TokenWrongKind,
+    UploadRight,
+)
 
 UPLOAD_HINT = "Show the run token of this execution as `Authorization: Bearer …`."
 HINT = "Ask the API for a fresh address: GET /api/v1/orchestrator/jobs/<job>/results, or `skrei job get <job>`."
@@ -51,6 +59,14 @@ _UPLOAD = _Words(
     hint=UPLOAD_HINT,
 )
 
+_LISTING = _Words(
+    none="The request carries no token.",
+    expired="The token has expired.",
+    kind="The token is for another door.",
+    other="The token does not open this list.",
+    hint="Show the token of the listing, or of the execution, as `Authorization: Bearer …`.",
+)
+
 
 class Doorkeeper(Protocol):
     """Who knows what a token opens."""
@@ -63,6 +79,12 @@ class Doorkeeper(Protocol):
 
     def logs(self, token: str, execution_id: str) -> str:
         """Return whose run token of the execution it is: that node may say what it says. Raises TokenRefused."""
+
+    def listing(self, token: str) -> ListingRight:
+        """Return what list of an input a token allows to bring; raises TokenRefused."""
+
+    def manifest(self, token: str, digest: str) -> None:
+        """Return when the run token reads this list of an input; raises TokenRefused."""
 
 
 class SignedDoor:
@@ -80,6 +102,16 @@ class SignedDoor:
         """Return what the run token of an execution allows at this door; raises TokenRefused."""
         with _refusing(token, _UPLOAD):
             return self._verifier.upload(token, execution_id)
+
+    def listing(self, token: str) -> ListingRight:
+        """Return what list of an input a token allows to bring; raises TokenRefused."""
+        with _refusing(token, _LISTING):
+            return self._verifier.listing(token)
+
+    def manifest(self, token: str, digest: str) -> None:
+        """Return when the run token reads this list of an input; raises TokenRefused."""
+        with _refusing(token, _LISTING):
+            self._verifier.manifest(token, digest)
 
     def logs(self, token: str, execution_id: str) -> str:
         """Return whose run token of the execution it is: that node may say what it says. Raises TokenRefused."""
@@ -107,7 +139,7 @@ def _refusing(token: str, words: _Words) -> Iterator[None]:
     except TokenWrongKind as error:
         raise TokenRefused(words.kind, status=HTTPStatus.FORBIDDEN, hint=words.hint) from error
     except TokenInvalid as error:
-        if error.details.get("execution_id"):
+        if error.details:
             raise TokenRefused(words.other, status=HTTPStatus.FORBIDDEN, hint=words.hint) from error
         raise TokenRefused("The token is not valid.", status=HTTPStatus.UNAUTHORIZED, hint=words.hint) from error
 

@@ -26,6 +26,8 @@ from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.finaliser import Finaliser
 from skrei_publisher.log_door import LogDoor
 from skrei_publisher.logbook import LogBook
+from skrei_publisher.manifest_door import ManifestDoor
+from skrei_publisher.manifest_store import ManifestStore
 from skrei_publisher.retention import Retention
 from skrei_publisher.settings import Settings
 from skrei_publisher.source import ApiSource, read_token
@@ -90,6 +92,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         book.open()
         logs = LogDoor(book, doorkeeper)
+        lists = ManifestStore(settings.data_dir.expanduser() / "manifests", quota_bytes=settings.manifest_quota_bytes)
+        lists.open()
+        manifests = ManifestDoor(lists, doorkeeper)
         door = build(
             store,
             source,
@@ -98,6 +103,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             uploads=_uploads(settings, destinations, doorkeeper),
             logs=logs,
             destinations=destinations,
+            manifests=manifests,
         )
         await stack.enter_async_context(_listening(door, settings.publisher_host, settings.publisher_port))
         log.info("publisher_started", port=settings.publisher_port, used_bytes=store.used_bytes)
@@ -105,6 +111,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
         async def tidy_logs() -> None:
             await logs.tidy(store, settings.retention)
+            await manifests.tidy(settings.retention)
 
         async def tidy_elsewhere() -> None:
             await asyncio.to_thread(done.tidy, settings.retention.total_seconds())

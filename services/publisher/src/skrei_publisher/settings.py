@@ -78,6 +78,10 @@ class Settings(Base):
     log_quota_bytes: int = Field(default=2 * GIB, ge=0)
     """Of all such logs: those of 100 floods at once; above it nodes are told to come again later."""
 
+    manifest_quota_bytes: int = Field(default=2 * GIB, ge=MIB)
+    """Of the lists of inputs: of a million objects each has some 40 MB; above it jobs are placed without, until some
+    that nobody has read for `retention_days` are gone."""
+
     retention_interval_seconds: float = 300.0
     """How often expired results are looked for: a walk over the store, cheap beside the days it is about."""
 

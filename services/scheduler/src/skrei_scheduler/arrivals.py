@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from skrei_domain import envelope, subjects
 from skrei_domain.clock import Clock
 from skrei_domain.lifecycle import JobState
+from skrei_domain.listing import InputListed
 from skrei_domain.messages import EvaluationHint, Heartbeat, Hello, HintedEvaluation
 from skrei_kit.bus import Arrival, Bus, Message
 from skrei_kit.observability import get_logger
@@ -55,6 +56,7 @@ class Arrivals:
         subscriptions = [
             await bus.subscribe(subjects.ALL_HELLOS, self._guard(self._on_hello)),
             await bus.subscribe(subjects.ALL_HEARTBEATS, self._guard(self._on_heartbeat)),
+            await bus.subscribe(subjects.ALL_LISTED, self._guard(self._on_listed)),
             await bus.subscribe(subjects.HINT_EVALUATION, self._guard(self._on_hint)),
             await bus.subscribe(subjects.PUBLISHER_FACT, self._guard(self._on_publisher)),
         ]
@@ -109,6 +111,11 @@ class Arrivals:
             await self._send(self._core.on_heartbeat(beat, self._clock.monotonic()))
             if beat.leaving:
                 self._work()
+
+    async def _on_listed(self, message: Message) -> None:
+        listed = envelope.unwrap(InputListed, message.data)
+        self._core.on_listed(subjects.node_of(message.subject), listed, self._clock.monotonic())
+        self._work()
 
     async def _on_hint(self, message: Message) -> None:
         hint = envelope.unwrap(EvaluationHint, message.data)

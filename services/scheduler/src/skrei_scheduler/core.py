@@ -18,12 +18,14 @@ from datetime import datetime, timedelta
 
 from skrei_domain.ids import IdSource
 from skrei_domain.lifecycle import Membership
+from skrei_domain.listing import InputListed
 from skrei_domain.messages import Heartbeat, Hello, HelloReply, PublisherFact
 from skrei_domain.sync import LeaderSide
 from skrei_domain.sync.received import AnyBatch
 from skrei_scheduler.facts import Facts
 from skrei_scheduler.hellos import Hellos
 from skrei_scheduler.lead import A_PIECE, Lead
+from skrei_scheduler.listings import Listings
 from skrei_scheduler.node_intents import NodeIntents
 from skrei_scheduler.offers import Offers
 from skrei_scheduler.planning import Planning
@@ -61,10 +63,11 @@ class Core:
         verify: Verify = trust_nobody,
         failing: Collection[str] = (),
         newcomers: Membership = Membership.APPROVED,
+        lists: bool = False,
     ) -> None:
         """Lead. `failing` are jobs of which an attempt has failed and nobody has decided on yet: the evaluation that
         says so is in the record, and nothing of them is planned before it was read. `newcomers`: what nodes are that
-        nobody knew.
+        nobody knew. `lists`: nodes have a store to bring lists of inputs to.
         """
         side = LeaderSide(timeline, epoch, heartbeat_seconds=heartbeat_seconds, missed=missed_heartbeats)
         self._lead = lead = Lead(view, side, epoch, ids, keep, piece, self._advance, verify, newcomers)
@@ -72,7 +75,8 @@ class Core:
         self._silence = Silence(lead, now)
         self._hellos = Hellos(lead, self._silence, self._offers)
         self._facts = Facts(lead)
-        self._planning = Planning(lead, now, hold_after)
+        self._listings = Listings(lead, on=lists)
+        self._planning = Planning(lead, self._listings, now, hold_after)
         self._published = Published(lead)
         self._node_intents = NodeIntents(lead, self._let_go)
         self._publisher_is_due = False  # facts had a turn since: what it said must not starve behind them
@@ -143,6 +147,10 @@ class Core:
         """The publisher holds results, or has dropped them."""
         self._published.take(fact)
 
+    def on_listed(self, node: str, listed: InputListed, now: float) -> None:
+        """A node (its token in subjects) says what an input that it was asked about comes to."""
+        self._listings.on_listed(node, listed, now)
+
     def backlog(self) -> int:
         """How much waits for a commit; the shell lingers for company only while this is high."""
         return len(self._facts) + len(self._planning)
@@ -170,6 +178,7 @@ class Core:
         """Once a second: notice silence and unanswered offers, repeat commands that stayed unseen."""
         self._silence.tick(now)
         self._planning.tick(now)
+        self._listings.tick()
         self._offers.look(now)
         return self._offers.repeat(now)
 
@@ -185,7 +194,7 @@ class Core:
             self._said_in_a_row += 1
             return work
         self._said_in_a_row = 0
-        return self._own(wall) or self._said(now)
+        return self._own(now, wall) or self._said(now)
 
     def _said(self, now: float) -> Commit | Fetch | list[Outgoing] | None:
         """What nodes said: a hello before facts, since facts of whoever was not greeted count for nothing.
@@ -205,7 +214,7 @@ class Core:
             return self._facts.next(now)
         return None
 
-    def _own(self, wall: datetime) -> Commit | None:
+    def _own(self, now: float, wall: datetime) -> Commit | list[Outgoing] | None:
         """What follows from silence and time, and what users want."""
         if self._silence.pending:
             for node_id in self._silence.leaving:
@@ -215,6 +224,8 @@ class Core:
             return self._node_intents.next()
         if self._offers.overdue:
             return self._offers.give_up()
+        if (work := self._listings.next(now, wall)) is not None:
+            return work
         return self._planning.next(wall)
 
     def fetched(self, asked: Iterable[str], rows: Mapping[str, ExecutionRow]) -> None:

@@ -7,7 +7,16 @@ from skrei_domain.lifecycle import Want
 from skrei_kit.observability import get_logger
 from skrei_scheduler.sender import Sender
 from skrei_scheduler.specs import SpecCache
-from skrei_scheduler.work import Outgoing, ReadSoon, Reply, Report, SendCommands, SendConfirm, SendPublisher
+from skrei_scheduler.work import (
+    Outgoing,
+    ReadSoon,
+    Reply,
+    Report,
+    SendCommands,
+    SendConfirm,
+    SendListing,
+    SendPublisher,
+)
 
 log = get_logger()
 
@@ -37,13 +46,17 @@ class Departures:
     async def send(self, out: Sequence[Outgoing]) -> None:
         """Carry all of it out, in order."""
         rows = [row for each in out if isinstance(each, SendCommands) for row in each.rows if row.want is Want.RUN]
-        await self._fetch_specs(self._specs.missing(rows))
+        lists = {(each.job.id, each.job.version) for each in out if isinstance(each, SendListing)}
+        lists = {key for key in lists if self._specs.get(*key) is None}
+        await self._fetch_specs(self._specs.missing(rows) | lists)
         for each in out:
             match each:
                 case SendCommands(node_id, wanted):
                     await self._sender.commands(node_id, wanted)
                 case SendPublisher(command):
                     await self._sender.publisher(command)
+                case SendListing():
+                    await self._sender.listing(each)
                 case SendConfirm(node_id, confirm):
                     await self._sender.confirm(node_id, confirm)
                 case Reply(to, reply, node_id):

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from skrei_scheduler.lead import Lead
+from skrei_scheduler.listings import Listings
 from skrei_scheduler.work import FORESEEN_ROWS, Commit, Outgoing
 from skrei_scheduling.changes import Changes, Locked
 from skrei_scheduling.hope import HopelessRound
@@ -27,8 +28,9 @@ SWEEP_SECONDS = 10.0
 class Planning:
     """What is to be planned, and the next plan of it."""
 
-    def __init__(self, lead: Lead, now: float, hold_after: timedelta) -> None:
+    def __init__(self, lead: Lead, listings: Listings, now: float, hold_after: timedelta) -> None:
         self._lead = lead
+        self._listings = listings
         self._hold_after = hold_after
         self._evaluations: dict[str, Evaluation] = {}  # by id, or by job for a wake-up
         self._planned: frozenset[str] = frozenset()  # those in the plan under way
@@ -43,16 +45,19 @@ class Planning:
     def at_hand(self, most: int) -> list[str]:
         """Return the ids of what is in the plan under way and of the first `most` that wait for one."""
         waiting = (each.id for each in itertools.islice(self._evaluations.values(), most) if each.id)
-        return [*self._planned, *waiting]
+        return [*self._planned, *self._listings.at_hand(), *waiting]
 
     def take(self, evaluations: Iterable[Evaluation]) -> None:
         """Evaluations that are due; a repeat replaces the older one."""
         for evaluation in evaluations:
-            self._evaluations[evaluation.id or evaluation.job_id] = evaluation
+            if not self._listings.hold(evaluation):
+                self._evaluations[evaluation.id or evaluation.job_id] = evaluation
 
     def wake(self, job_id: str, trigger: str = "capacity") -> None:
         """Look at a job though nothing in the record asks for it."""
-        self._evaluations.setdefault(job_id, Evaluation("", job_id, trigger))
+        evaluation = Evaluation("", job_id, trigger)
+        if job_id not in self._evaluations and not self._listings.hold(evaluation):
+            self._evaluations[job_id] = evaluation
 
     def tick(self, now: float) -> None:
         """Wake the heads of the line now and then: a wake-up that was missed must not keep a job waiting for ever."""
@@ -65,6 +70,8 @@ class Planning:
     def next(self, wall: datetime) -> Commit | None:
         """Return the next plan's commit, if there is anything to plan."""
         self._wake_hopeless(wall)
+        for evaluation in self._listings.freed():
+            self._evaluations[evaluation.id or evaluation.job_id] = evaluation
         return self._plan(wall) if self._evaluations else None
 
     def _sweep(self) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from skrei_domain import envelope, subjects
 from skrei_domain.clock import Clock
 from skrei_domain.lifecycle import Want
+from skrei_domain.listing import InputWanted
 from skrei_domain.messages import (
     CommandBatch,
     Confirm,
@@ -24,13 +25,19 @@ from skrei_kit.bus import Bus, BusUnavailable, offer
 from skrei_kit.observability import get_logger
 from skrei_kit.tokens import TokenSigner, UploadGrant
 from skrei_scheduler.core import Core
+from skrei_scheduler.listings import LONGEST_SECONDS
 from skrei_scheduler.specs import SpecCache, order
+from skrei_scheduler.work import SendListing
 from skrei_scheduling.rows import ExecutionRow
 
 log = get_logger()
 
 SOURCE = "skrei/scheduler"
 BATCH_BYTES = 256 * 1024  # half of what a message may hold
+
+
+MOST_LISTING_BYTES = 512 * 1024 * 1024
+"""Of one list: five million keys, as many as a node lists, have some 200 MB."""
 
 
 class Doors(NamedTuple):
@@ -124,6 +131,27 @@ class Sender:
     async def _send_batch(self, node_id: str, commands: list[ExecutionWanted]) -> None:
         batch = CommandBatch(timeline=self._core.side.timeline, epoch=self._core.epoch, commands=tuple(commands))
         await self._publish(subjects.command(node_id), batch, "skrei.commands.v1")
+
+    async def listing(self, wanted: SendListing) -> None:
+        """Ask a node to list an input; nothing is sent where its spec is not at hand any more."""
+        job, spec = wanted.job, self._specs.get(wanted.job.id, wanted.job.version)
+        task = None if spec is None else next((each for each in spec.parsed.tasks if each.name == wanted.task), None)
+        if task is None:
+            return
+        source = task.input_sources[wanted.input]
+        question = InputWanted(
+            request_id=wanted.request_id,
+            job_id=job.id,
+            job_version=job.version,
+            source_type=source.source.type,
+            params=dict(source.source.params),
+            target=source.target,
+            partitions=job.task(wanted.task).count,
+            token=self._signer.listing(
+                job.id, wanted.node_id, most_bytes=MOST_LISTING_BYTES, seconds=2 * LONGEST_SECONDS
+            ),
+        )
+        await self._publish(subjects.inputs(wanted.node_id), question, question.type)
 
     async def confirm(self, node_id: str, confirm: Confirm) -> None:
         """Tell a node how far its log is committed."""

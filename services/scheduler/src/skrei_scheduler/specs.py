@@ -13,7 +13,7 @@ from skrei_domain.destinations import STORE, Work, expand, publisher_name
 from skrei_domain.job import JobSpec
 from skrei_domain.job_blobs import parse_reference
 from skrei_domain.job_kinds import Kind
-from skrei_domain.messages import Publishing, RunOrder
+from skrei_domain.messages import PinnedInput, Publishing, RunOrder
 from skrei_domain.spec import TaskSpec, decode
 from skrei_kit.tokens import TokenSigner, UploadGrant
 from skrei_scheduling.compile import OWNER, plans
@@ -118,6 +118,10 @@ def order(
     if upload is not None and task.publisher != STORE and not job.kind.endless:
         publishing = Publishing(to=task.publisher, on_zero=job.fails_on_exit)
         upload = replace(upload, publisher=task.publisher, params=expand(task.params, _work(row, job)))
+    pinned = tuple(
+        PinnedInput(input=number, manifest=ref) for (name, number), ref in job.manifests.items() if name == row.task
+    )
+    lists = [each.manifest.digest for each in pinned]
     left = None
     if job.total_timeout is not None:
         left = max(0.0, (job.since + job.total_timeout - now).total_seconds())
@@ -132,7 +136,9 @@ def order(
         partition_count=next((each.count for each in job.tasks if each.name == row.task), 1),
         attempt=row.attempt,
         task_json=task.json,
-        token=signer.run(row.id, row.node_id, task.blobs, seconds=token.total_seconds(), upload=upload),
+        token=signer.run(
+            row.id, row.node_id, task.blobs, seconds=token.total_seconds(), upload=upload, manifests=lists
+        ),
         execution_timeout_seconds=None if job.kind.endless else task.execution_timeout_seconds,
         local_restarts=UNLIMITED_STARTS if job.kind.endless else ONE_RESTART,
         total_timeout_seconds=left,
@@ -142,6 +148,7 @@ def order(
         node_services=node_services,
         shares=len(job.targets) if job.kind is Kind.OPS else None,
         publishing=publishing,
+        manifests=pinned,
     )
 
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from skrei_domain.messages import Confirm, HelloReply, PublisherCommand
 from skrei_scheduling.changes import Changes, Decide
-from skrei_scheduling.rows import ExecutionRow
+from skrei_scheduling.rows import ExecutionRow, JobRow
 
 FORESEEN_ROWS = 64
 """Executions that a commit moves which may be decided on a belief.
@@ -49,6 +49,17 @@ class SendPublisher:
 
 
 @dataclass(frozen=True, slots=True)
+class SendListing:
+    """Ask a node to list an input of a task of a job, for all its partitions."""
+
+    node_id: str
+    request_id: str
+    job: JobRow
+    task: str
+    input: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReadSoon:
     """Evaluations will be due in the record in so many seconds."""
 
@@ -64,7 +75,7 @@ class Report:
     error: bool = False
 
 
-Outgoing: TypeAlias = SendCommands | SendConfirm | SendPublisher | Reply | ReadSoon | Report
+Outgoing: TypeAlias = SendCommands | SendConfirm | SendPublisher | SendListing | Reply | ReadSoon | Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,23 @@ def elsewhere(where: str, status: int) -> StageFailed:
     )
 
 
+def listed_elsewhere(asked: Asked, server: str) -> S3Away:
+    """Return the error of an object that was listed at another server than this node asks; another one may bring it."""
+    return S3Away(
+        f"{asked.what} was listed at {server or AMAZON}, and this node asks {asked.where}",
+        hint="name the Endpoint in the job, or the same server in the settings of all nodes",
+    )
+
+
+def not_asked_for(asked: Asked) -> StageFailed:
+    """Return the error of an object that a list names and the job does not."""
+    return StageFailed(
+        StageProblem.INVALID,
+        f"the list of this input names {asked.what}, which the job did not ask for",
+        hint="`skrei job rerun` lists anew; the node that listed it may be broken",
+    )
+
+
 def too_large(asked: Asked, limits: StageLimits) -> StageFailed:
     """Return the error of an object beyond the node's limit."""
     return StageFailed(

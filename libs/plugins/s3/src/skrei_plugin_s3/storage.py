@@ -8,19 +8,20 @@ import asyncio
 import configparser
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skrei_domain.job_reading import FieldProblem
+from skrei_domain.job_reading import FieldProblem, printable
 from skrei_plugin_api.outbound import Outbound, networks
 from skrei_plugin_api.pieces import Entry, Piece, PieceStorage
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
 from skrei_plugin_s3.again import again
 from skrei_plugin_s3.credentials import credentials
-from skrei_plugin_s3.failures import AMAZON, Asked, too_large
-from skrei_plugin_s3.identity import Sight, identity, sight_of
+from skrei_plugin_s3.failures import AMAZON, Asked, listed_elsewhere, not_asked_for, too_large
+from skrei_plugin_s3.identity import Sight, fits, identity, sight_of
 from skrei_plugin_s3.params import S3Input, path_of, read
 from skrei_plugin_s3.partition import compiled, dealer
 from skrei_plugin_s3.settings import S3Settings
@@ -99,6 +100,10 @@ class S3Storage(PieceStorage):
                 found = await _head(client, wanted)
                 sight, size = _sight(client, wanted, found), found.size
             asked = client.asked(wanted, sight.key)
+            if not fits(sight, wanted):
+                raise not_asked_for(replace(asked, what=f"s3://{printable(sight.bucket)}/{printable(sight.key)}"))
+            if sight.server != client.server:
+                raise listed_elsewhere(asked, sight.server)
             if size > limits.max_bytes:
                 raise too_large(asked, limits)
             await Transfer(client, asked, sight, size, folder).run()

@@ -409,3 +409,19 @@ UPDATE alembic_version SET version_num='0017' WHERE alembic_version.version_num 
 ALTER TABLE results ADD COLUMN published TEXT;
 
 UPDATE alembic_version SET version_num='0018' WHERE alembic_version.version_num = '0017';
+
+-- Running upgrade 0018 -> 0019
+
+CREATE TABLE manifests (
+    job_id TEXT COLLATE "C" NOT NULL,
+    job_version BIGINT NOT NULL,
+    task TEXT NOT NULL,
+    input BIGINT NOT NULL,
+    digest TEXT NOT NULL,
+    parts BIGINT NOT NULL,
+    files BIGINT NOT NULL,
+    size_bytes BIGINT NOT NULL,
+    CONSTRAINT pk_manifests PRIMARY KEY (job_id, job_version, task, input)
+);
+
+UPDATE alembic_version SET version_num='0019' WHERE alembic_version.version_num = '0018';

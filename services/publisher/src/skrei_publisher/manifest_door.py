@@ -1,0 +1,58 @@
+"""The door for lists of inputs: the node that listed brings one, executions read their part of it."""
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from http import HTTPStatus
+
+import structlog
+from aiohttp import ClientPayloadError, web
+
+from skrei_plugin_api.aside import to_its_end
+from skrei_plugin_api.publisher import UploadIncomplete
+from skrei_publisher.doorkeeper import Doorkeeper, bearer_of
+from skrei_publisher.manifest_store import ManifestStore
+
+log = structlog.get_logger()
+
+
+class ManifestDoor:
+    """The routes of manifests, and what goes with time."""
+
+    def __init__(self, store: ManifestStore, doorkeeper: Doorkeeper) -> None:
+        self._store = store
+        self._doorkeeper = doorkeeper
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what an application serves of it."""
+        return [web.put("/manifests/{digest}", self._take), web.get("/manifests/{digest}", self._give)]
+
+    async def tidy(self, keep: timedelta) -> None:
+        """Remove what nobody has read for so long."""
+        if gone := await asyncio.to_thread(self._store.tidy, keep.total_seconds()):
+            log.info("manifests_dropped", count=gone, used_bytes=self._store.used_bytes)
+
+    async def _take(self, request: web.Request) -> web.Response:
+        """Take one in, whole; one that is here already is taken once more, and is the same."""
+        right = self._doorkeeper.listing(bearer_of(request.headers))
+        digest = request.match_info["digest"]
+        if self._store.find(digest) is None:
+            with self._store.begin(right.most_bytes) as incoming:
+                try:
+                    async for chunk, _ in request.content.iter_chunks():
+                        await to_its_end(partial(incoming.write, chunk))
+                except (ClientPayloadError, ConnectionError) as error:
+                    raise UploadIncomplete("The link was cut.") from error
+                await to_its_end(partial(incoming.finish, digest))
+            log.info("manifest_stored", job_id=right.job_id, node_id=right.node_id, used_bytes=self._store.used_bytes)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _give(self, request: web.Request) -> web.StreamResponse:
+        """Give one, or a range of it."""
+        digest = request.match_info["digest"]
+        self._doorkeeper.manifest(bearer_of(request.headers), digest)
+        path = self._store.find(digest)
+        if path is None:
+            raise web.HTTPNotFound(reason="That list of an input is not here (any more)")
+        headers = {"Content-Type": "application/octet-stream", "X-Content-Type-Options": "nosniff"}
+        return web.FileResponse(path, headers=headers)

@@ -1,0 +1,146 @@
+"""Lists of inputs on the publisher's disk, by digest: each is read to its end before it has its name, and stays while
+it is read.
+"""
+
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from skrei_domain.errors import Invalid
+from skrei_plugin_api.manifest import ManifestDamaged, verify
+from skrei_plugin_api.publisher import PublishError
+from skrei_plugin_api.upload_folder import sync_folder
+
+SUFFIX = ".manifest"
+PART = ".part"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class ManifestsFull(PublishError):
+    """There is no room for more lists now."""
+
+    code = "store-full"
+    retryable = True
+
+
+class ManifestTooLarge(PublishError):
+    """A list is larger than its token allows."""
+
+    code = "result-too-large"
+
+
+class ManifestDiffers(PublishError):
+    """What came is not the list that was announced, or none."""
+
+    code = "digest-differs"
+
+
+class ManifestStore:
+    """A folder of manifests. `quota_bytes` is what they may take, those that are coming included."""
+
+    def __init__(self, folder: Path, *, quota_bytes: int, now: Callable[[], float] = time.time) -> None:
+        self.used_bytes = 0
+        self._folder = folder
+        self._quota_bytes = quota_bytes
+        self._now = now
+
+    def open(self) -> None:
+        """Make the folder, count what is there, and remove what did not come whole. Blocks."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in self._folder.iterdir():
+            if path.suffix == SUFFIX:
+                self.used_bytes += path.stat().st_size
+            else:
+                path.unlink()
+
+    def find(self, digest: str) -> Path | None:
+        """Return the file of a manifest, which is kept for longer by that. Raises Invalid for what is no digest."""
+        path = self._path(digest)
+        try:
+            os.utime(path, (self._now(), self._now()))
+        except FileNotFoundError:
+            return None
+        return path
+
+    def begin(self, most_bytes: int) -> "Incoming":
+        """Return what takes the bytes of one. Raises ManifestsFull."""
+        return Incoming(self, self._folder / f"{uuid.uuid4().hex}{PART}", most_bytes)
+
+    def take(self, size: int) -> None:
+        """Count bytes that come. Raises ManifestsFull."""
+        if self.used_bytes + size > self._quota_bytes:
+            raise ManifestsFull(
+                "There is no room for more lists of inputs now.", hint="Raise SKREI_MANIFEST_QUOTA_BYTES, or wait."
+            )
+        self.used_bytes += size
+
+    def keep(self, part: Path, size: int, digest: str) -> None:
+        """Give what came whole its name, durably. Blocks. Raises ManifestDiffers."""
+        path = self._path(digest)
+        try:
+            found = verify(part)
+        except ManifestDamaged as error:
+            raise ManifestDiffers(f"That is no list of an input: {error.message}.") from error
+        if found.digest != digest:
+            raise ManifestDiffers(f"{found.digest} came where {digest} was announced.")
+        before = path.stat().st_size if path.exists() else 0
+        part.replace(path)
+        self.used_bytes -= before
+        sync_folder(self._folder)
+
+    def tidy(self, keep_seconds: float) -> int:
+        """Remove what nobody has read for so long; returns how many. Blocks."""
+        gone = [path for path in self._folder.iterdir() if path.suffix == SUFFIX]
+        gone = [path for path in gone if path.stat().st_mtime < self._now() - keep_seconds]
+        for path in gone:
+            self.used_bytes -= path.stat().st_size
+            path.unlink()
+        return len(gone)
+
+    def _path(self, digest: str) -> Path:
+        if _DIGEST.fullmatch(digest) is None:
+            raise Invalid("That is not the digest of a list: sha256:<64 hex digits>.")
+        return self._folder / f"{digest.removeprefix('sha256:')}{SUFFIX}"
+
+
+class Incoming:
+    """A manifest that comes: `write` its bytes, then `finish`; left without that it leaves nothing."""
+
+    def __init__(self, store: ManifestStore, part: Path, most_bytes: int) -> None:
+        self._store = store
+        self._part = part
+        self._most_bytes = most_bytes
+        self._size = 0
+        self._done = False
+        self._file: BinaryIO = part.open("xb")
+
+    def __enter__(self) -> "Incoming":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if not self._done:
+            self._part.unlink(missing_ok=True)
+            self._store.used_bytes -= self._size
+
+    def write(self, data: bytes) -> None:
+        """Take what came next. Blocks. Raises ManifestTooLarge, ManifestsFull, OSError."""
+        if self._size + len(data) > self._most_bytes:
+            raise ManifestTooLarge(
+                f"The list of this input has more than {self._most_bytes:,} bytes.",
+                hint="Name fewer objects by a prefix or a filter.",
+            )
+        self._store.take(len(data))
+        self._size += len(data)
+        self._file.write(data)
+
+    def finish(self, digest: str) -> None:
+        """Keep it under its digest, durably. Blocks. Raises ManifestDiffers."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._store.keep(self._part, self._size, digest)
+        self._done = True

@@ -1,0 +1,324 @@
+"""Jobs whose inputs a node lists before they are placed: who is asked, how long, and what the answers come to.
+
+An evaluation of such a job is held back here. It stays in the record meanwhile, so that the next leader finds it there,
+and asks again; a node that is asked again answers the same. What nobody lists in time is placed without.
+"""
+
+import itertools
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from skrei_domain import subjects
+from skrei_domain.job_kinds import Kind
+from skrei_domain.listing import InputListed
+from skrei_domain.messages import ManifestRef
+from skrei_scheduler.lead import Lead
+from skrei_scheduler.work import Commit, Outgoing, SendListing
+from skrei_scheduling import texts
+from skrei_scheduling.builder import ChangesBuilder
+from skrei_scheduling.changes import Changes, Locked
+from skrei_scheduling.rows import Evaluation, JobRow, TaskInput, TaskPlan
+
+MOST_JOBS = 1_000
+"""Held back at once; more are placed without."""
+MOST_INPUTS = 64
+"""Of one job: more are placed without."""
+PATIENCE_SECONDS = 10.0
+"""How long a node may say nothing of a listing; it speaks each second."""
+LONGEST_SECONDS = 900.0
+"""Of one job's listings: five million keys take some ten minutes."""
+REPEAT_SECONDS = 2.0
+"""A question that nobody has answered yet is asked again: it may have been lost."""
+TELL_SECONDS = 2.0
+"""Between two words on how far it is in the job's message: each is a commit."""
+JOBS_A_COMMIT = 64
+"""Pinned by one commit: some milliseconds."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One input that a node was asked to list."""
+
+    request_id: str
+    node_id: str
+    since: float  # when that node was first asked
+    sent: float
+    heard: float | None = None
+    files: int = 0
+    ref: ManifestRef | None = None
+    why: str = ""  # there will be none
+
+    @property
+    def open(self) -> bool:
+        return self.ref is None and not self.why
+
+
+@dataclass(slots=True)
+class _Held:
+    """A job that is held back, and what is to be looked at once it is not."""
+
+    job: JobRow
+    evaluations: dict[str, Evaluation]
+    inputs: dict[TaskInput, TaskPlan]
+    since: float = 0.0
+    asked: dict[TaskInput, _Asked] = field(default_factory=dict)
+    told: int = 0
+    told_at: float = 0.0
+
+    @property
+    def files(self) -> int:
+        return sum(each.files for each in self.asked.values())
+
+    @property
+    def over(self) -> bool:
+        return len(self.asked) == len(self.inputs) and not any(each.open for each in self.asked.values())
+
+    @property
+    def refs(self) -> dict[TaskInput, ManifestRef]:
+        return {key: each.ref for key, each in self.asked.items() if each.ref is not None}
+
+
+class Listings:
+    """The jobs that wait for a list of their inputs. Where this is not `on` there are none."""
+
+    def __init__(self, lead: Lead, *, on: bool) -> None:
+        self._lead = lead
+        self._on = on
+        self._held: dict[str, _Held] = {}
+        self._by_request: dict[str, tuple[str, TaskInput]] = {}
+        self._fresh: dict[str, None] = {}  # held jobs that nobody was asked about yet
+        self._over: dict[str, None] = {}  # held jobs of which all is known that will be
+        self._free: list[Evaluation] = []
+        self._given_up: set[tuple[str, int]] = set()  # (job, version) that are placed without
+        self._due = False
+        self._numbers = itertools.count()
+        self._types: tuple[int, frozenset[str]] = (-1, frozenset())
+
+    def at_hand(self) -> Iterable[str]:
+        """Return the ids of the evaluations that are held back."""
+        return (each.id for held in self._held.values() for each in held.evaluations.values() if each.id)
+
+    def hold(self, evaluation: Evaluation) -> bool:
+        """Take an evaluation of a job whose inputs are to be listed first; returns whether it was taken."""
+        if not self._on:
+            return False
+        held = self._held.get(evaluation.job_id)
+        job = self._lead.view.jobs.get(evaluation.job_id) if evaluation.job is None else evaluation.job
+        if job is None or (held is None and not any(task.fetched for task in job.tasks)):
+            return held is not None
+        job = self._lead.view.latest(job)
+        if held is not None and (job.version != held.job.version or job.state.is_terminal):
+            self._let_go(job.id)
+            held = None
+        if held is None:
+            inputs = self._to_list(job)
+            if not inputs:
+                return False
+            held = self._held[job.id] = _Held(job, {}, inputs)
+            self._fresh[job.id] = None
+            self._lead.view.upsert_job(job)
+        held.job = job
+        held.evaluations[evaluation.id or evaluation.job_id] = evaluation
+        return True
+
+    def freed(self) -> list[Evaluation]:
+        """Return, once, the evaluations that are held back no longer."""
+        freed, self._free = self._free, []
+        return freed
+
+    def tick(self) -> None:
+        """Look at who is late, with the next turn."""
+        self._due = bool(self._held)
+        if len(self._given_up) > MOST_JOBS:
+            jobs = self._lead.view.jobs
+            self._given_up = {each for each in self._given_up if each[0] in jobs and not jobs[each[0]].attempts}
+
+    def on_listed(self, node: str, listed: InputListed, now: float) -> None:
+        """A node, by its token in subjects, says how far a listing is, or what it came to."""
+        job_id, key = self._by_request.get(listed.request_id, ("", ("", 0)))
+        held = self._held.get(job_id)
+        asked = None if held is None else held.asked.get(key)
+        if held is None or asked is None or not asked.open or asked.request_id != listed.request_id:
+            return
+        if subjects.token(asked.node_id) != node:
+            return
+        asked.heard, asked.files = now, listed.files
+        if listed.manifest is not None and listed.manifest.parts in (1, held.inputs[key].count):
+            asked.ref = listed.manifest
+        elif listed.manifest is not None:
+            asked.why = f"its list has {listed.manifest.parts} parts"
+        elif listed.problem is not None:
+            asked.why = listed.problem.message or listed.problem.code
+        self._look(job_id)
+
+    def next(self, now: float, wall: datetime) -> Commit | list[Outgoing] | None:
+        """Return the next commit, or messages; None where there is nothing to do."""
+        out: list[Outgoing] = []
+        for job_id in list(self._fresh):
+            out += self._ask_first(self._held[job_id], now)
+            self._look(job_id)
+        self._fresh.clear()
+        if self._due:
+            self._due = False
+            for held in list(self._held.values()):
+                out += self._late(held, now, wall)
+                self._look(held.job.id)
+        if out:
+            return out
+        if self._over:
+            return self._pin()
+        return self._tell(now)
+
+    # ------------------------------------------------------------ what is to be listed
+
+    def _to_list(self, job: JobRow) -> dict[TaskInput, TaskPlan]:
+        """Return the inputs of a job that a node could list now: of one that is about to begin, and has a Count."""
+        if job.kind is not Kind.BATCH or job.state.is_terminal or job.attempts or len(self._held) >= MOST_JOBS:
+            return {}
+        if (job.id, job.version) in self._given_up:
+            return {}
+        found = {
+            (task.name, number): task
+            for task in job.tasks
+            if not task.split
+            for number, type_ in task.fetched
+            if (task.name, number) not in job.manifests and type_ in self._listed_types()
+        }
+        if not found or len(found) > MOST_INPUTS or any(row.live for row in self._lead.view.of_job(job.id)):
+            return {}
+        asked = (self._node_for(job, task, number) for (_, number), task in found.items())
+        return found if all(asked) else {}  # with nobody to ask it waits, or fails, as any other
+
+    def _listed_types(self) -> frozenset[str]:
+        """Return the types of inputs that some node lists, looked up anew where a node has changed."""
+        view = self._lead.view
+        if self._types[0] != view.matrix.version:
+            names = {each.name for node in view.nodes.values() for each in node.info.storages if each.lists}
+            self._types = (view.matrix.version, frozenset(names))
+        return self._types[1]
+
+    def _node_for(self, job: JobRow, task: TaskPlan, number: int, but: str = "") -> str:
+        """Return a node that could run the task and lists such inputs, another for the next job; empty for none."""
+        view, type_ = self._lead.view, dict(task.fetched)[number]
+        candidates = view.feasibility.of(task.requirement).candidates.nonzero()[0]
+        first = zlib.crc32(job.id.encode()) % len(candidates) if len(candidates) else 0
+        for row in itertools.chain(candidates[first:], candidates[:first]):
+            node = view.nodes.get(view.matrix.ids[row])
+            lists = node is not None and any(each.lists and each.name == type_ for each in node.info.storages)
+            if node is not None and lists and node.id != but and view.hears(node.id):
+                return node.id
+        return ""
+
+    # ------------------------------------------------------------ asking
+
+    def _ask_first(self, held: _Held, now: float) -> list[Outgoing]:
+        held.since = held.told_at = now
+        return [each for key in held.inputs for each in self._ask(held, key, now)]
+
+    def _ask(self, held: _Held, key: TaskInput, now: float, but: str = "") -> list[Outgoing]:
+        node_id = self._node_for(held.job, held.inputs[key], key[1], but)
+        asked = held.asked[key] = _Asked(f"{held.job.id}-{self._lead.epoch}-{next(self._numbers)}", node_id, now, now)
+        if not node_id:
+            asked.why = "no node that is here could list it"
+            return []
+        self._by_request[asked.request_id] = (held.job.id, key)
+        return [self._message(held, key, asked)]
+
+    def _message(self, held: _Held, key: TaskInput, asked: _Asked) -> SendListing:
+        return SendListing(asked.node_id, asked.request_id, held.job, *key)
+
+    def _late(self, held: _Held, now: float, wall: datetime) -> list[Outgoing]:
+        """Ask again, or elsewhere, and give up what takes too long."""
+        out: list[Outgoing] = []
+        limits = [
+            held.job.since + each for each in (held.job.total_timeout, held.job.queue_timeout) if each is not None
+        ]
+        timed_out = bool(limits) and wall >= min(limits)
+        for key, asked in list(held.asked.items()):
+            if not asked.open:
+                continue
+            if not self._lead.view.hears(asked.node_id):
+                self._by_request.pop(asked.request_id, None)
+                out += self._ask(held, key, now, but=asked.node_id)
+            elif timed_out or now - held.since >= LONGEST_SECONDS:
+                asked.why = "it took too long"
+            elif now - (asked.since if asked.heard is None else asked.heard) >= PATIENCE_SECONDS:
+                asked.why = "the node that was asked says nothing"
+            elif asked.heard is None and now - asked.sent >= REPEAT_SECONDS:
+                asked.sent = now
+                out.append(self._message(held, key, asked))
+        return out
+
+    def _look(self, job_id: str) -> None:
+        if (held := self._held.get(job_id)) is not None and held.over:
+            self._over[job_id] = None
+
+    # ------------------------------------------------------------ what it came to
+
+    def _pin(self) -> Commit:
+        """Return the commit that pins what was listed; after it the jobs are planned."""
+        chosen = [self._held[job_id] for job_id in itertools.islice(self._over, JOBS_A_COMMIT)]
+        for held in chosen:
+            del self._over[held.job.id]
+
+        def decide(locked: Locked) -> Changes:
+            builder = ChangesBuilder(self._lead.view, locked, self._lead.ids)
+            for held in chosen:
+                _pin_into(builder, held)
+            return builder.build()
+
+        def after(changes: Changes, now: float) -> list[Outgoing]:
+            out = self._lead.advance(changes, now)
+            for held in chosen:
+                if self._held.get(held.job.id) is held:
+                    if len(held.refs) < len(held.inputs):
+                        self._given_up.add((held.job.id, held.job.version))
+                    self._let_go(held.job.id)
+            return out
+
+        return Commit("listed", frozenset(held.job.id for held in chosen), frozenset(), decide, after)
+
+    def _tell(self, now: float) -> Commit | None:
+        """Return a commit that says in the jobs' messages how far their listings are."""
+        chosen = [
+            held
+            for held in self._held.values()
+            if held.files > held.told and now - held.told_at >= TELL_SECONDS and held.job.id not in self._over
+        ][:JOBS_A_COMMIT]
+        if not chosen:
+            return None
+        for held in chosen:
+            held.told, held.told_at = held.files, now
+        said = {held.job.id: texts.LISTING.format(files=held.files) for held in chosen}
+
+        def decide(locked: Locked) -> Changes:
+            builder = ChangesBuilder(self._lead.view, locked, self._lead.ids)
+            for job_id, message in said.items():
+                builder.say(job_id, message)
+            return builder.build()
+
+        return Commit("listing", frozenset(said), frozenset(), decide, self._lead.advance)
+
+    def _let_go(self, job_id: str) -> None:
+        held = self._held.pop(job_id)
+        for asked in held.asked.values():
+            self._by_request.pop(asked.request_id, None)
+        self._fresh.pop(job_id, None)
+        self._over.pop(job_id, None)
+        self._free += held.evaluations.values()
+
+
+def _pin_into(builder: ChangesBuilder, held: _Held) -> None:
+    known: Mapping[TaskInput, ManifestRef] = {} if (job := builder.job(held.job.id)) is None else job.manifests
+    refs = {key: ref for key, ref in held.refs.items() if key not in known}
+    if not builder.pin(held.job, refs):
+        return
+    if refs:
+        files, size = sum(ref.files for ref in refs.values()), sum(ref.size_bytes for ref in refs.values())
+        nodes = sorted({held.asked[key].node_id for key in refs})
+        text = texts.LISTED.format(files=files, size=size)
+        builder.history(held.job.id, texts.SCHEDULING, text, details={texts.NODE_ID: ",".join(nodes)})
+    if missing := [each.why for each in held.asked.values() if each.why]:
+        builder.history(held.job.id, texts.SCHEDULING, texts.NOT_LISTED.format(why=missing[0]))

@@ -1,0 +1,298 @@
+"""Jobs are held back while a node lists their inputs: once, not for long, and whoever leads."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from skrei_domain.lifecycle import JobState
+from skrei_domain.listing import InputListed
+from skrei_domain.messages import ManifestRef, Problem
+from skrei_domain.node import Plugin
+from skrei_scheduler import listings
+from skrei_scheduler.core import Core
+from skrei_scheduler.listings import LONGEST_SECONDS, PATIENCE_SECONDS, REPEAT_SECONDS, TELL_SECONDS
+from skrei_scheduler.work import Commit, SendListing
+from skrei_scheduling.changes import Changes
+from skrei_scheduling.rows import Evaluation, JobRow, NodeRow, TaskPlan
+from skrei_scheduling.view import ClusterView
+from tests.support.builders import NOW, a_job, a_node, a_requirement, an_execution, counting_ids, locked
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+def a_lister(id: str = "n-1", *, connected: bool = True) -> NodeRow:
+    node = a_node(id, storages=("s3",), connected=connected)
+    return replace(node, info=node.info.model_copy(update={"storages": (Plugin(name="s3", lists=True),)}))
+
+
+def a_plan(name: str = "main", count: int = 2, inputs: int = 1, **told: object) -> TaskPlan:
+    fetched = tuple((number, "s3") for number in range(inputs))
+    return TaskPlan(name, count, a_requirement(storages=["s3"]), fetched=fetched, **told)  # type: ignore[arg-type]
+
+
+def asks(id: str = "j-1", *, tasks: tuple[TaskPlan, ...] = (), **told: object) -> JobRow:
+    return a_job(id, tasks=tasks or (a_plan(),), **told)  # type: ignore[arg-type]
+
+
+class Lead:
+    """A leader, what it sent and what it committed."""
+
+    def __init__(self, *nodes: NodeRow, on: bool = True, view: ClusterView | None = None) -> None:
+        self.view = view or ClusterView.load(list(nodes or (a_lister(),)), [], [])
+        self.core = Core(self.view, timeline=1, epoch=1, now=0.0, ids=counting_ids(), lists=on)
+        self.asked: list[SendListing] = []
+        self.commits: list[tuple[str, Changes]] = []
+        self.wall = NOW
+
+    def submit(self, job: JobRow, id: str = "v-1") -> None:
+        self.core.on_evaluations([Evaluation(id, job.id, "submit", job)])
+
+    def run(self, now: float, *, state: JobState | None = None) -> list[str]:
+        first = len(self.commits)
+        while (work := self.core.next_work(now, self.wall)) is not None:
+            if isinstance(work, Commit):
+                jobs = [job for job in self.view.jobs.values() if job.id in work.lock]
+                rows = locked(*(replace(job, state=state) if state else job for job in jobs))
+                rows = replace(rows, evaluations=frozenset({"v-1", "v-2"}))
+                changes = work.decide(rows)
+                work.after(changes, now)
+                self.commits.append((work.name, changes))
+            elif isinstance(work, list):
+                self.asked += [each for each in work if isinstance(each, SendListing)]
+        return [name for name, _ in self.commits[first:]]
+
+    def tick(self, now: float) -> list[str]:
+        self.core.on_reconnect(now)  # nodes are heard
+        self.core.on_tick(now)
+        return self.run(now)
+
+    def answer(self, now: float, number: int = -1, *, parts: int = 2, files: int = 5, problem: str = "") -> None:
+        asked = self.asked[number]
+        ref = ManifestRef(digest=DIGEST, parts=parts, files=files, size_bytes=50)
+        told = Problem(code="input-missing", message=problem) if problem else None
+        said = InputListed(request_id=asked.request_id, files=files, manifest=None if problem else ref, problem=told)
+        self.core.on_listed(asked.node_id, said, now)
+
+    def say(self, now: float, files: int) -> None:
+        self.core.on_listed(self.asked[-1].node_id, InputListed(request_id=self.asked[-1].request_id, files=files), now)
+
+    @property
+    def history(self) -> list[str]:
+        return [item.message for _, changes in self.commits for item in changes.history]
+
+
+def test_a_job_is_placed_once_its_inputs_are_listed_and_every_execution_is_pinned() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    assert lead.run(0.0) == []
+    assert [(each.node_id, each.task, each.input) for each in lead.asked] == [("n-1", "main", 0)]
+    assert list(lead.core.at_hand(1)) == ["v-1"], "it is not read once more meanwhile"
+    lead.answer(1.0)
+    assert lead.run(1.0) == ["listed", "plan"]
+    assert lead.view.jobs["j-1"].manifests[("main", 0)].digest == DIGEST
+    assert len(lead.view.executions) == 2
+    (name, changes) = lead.commits[0]
+    assert (name, changes.jobs[0].manifests[0][0], changes.jobs[0].version) == ("listed", ("main", 0), 1)
+    assert "Listed inputs: 5 files, 50 bytes, the same for all executions" in lead.history
+    assert lead.commits[1][1].evaluations_done == ("v-1",)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        a_job(requirement=a_requirement(storages=["s3"])),
+        asks(type="service"),
+        asks(type="daemon"),
+        asks(type="ops"),
+        asks(attempts={("main", 0): 1}),
+        asks(tasks=(a_plan(inputs=listings.MOST_INPUTS + 1),)),
+        asks(tasks=(replace(a_plan(), fetched=((0, "urldownload"),)),)),
+    ],
+)
+def test_others_are_not_held_back(job: JobRow) -> None:
+    lead = Lead()
+    lead.submit(job)
+    assert "plan" in lead.run(0.0)
+    assert lead.asked == []
+
+
+@pytest.mark.parametrize(
+    "lead", [Lead(a_node("n-1", storages=("s3",))), Lead(a_lister(connected=False)), Lead(a_lister(), on=False)]
+)
+def test_with_nobody_to_ask_a_job_is_planned_at_once(lead: Lead) -> None:
+    lead.submit(asks())
+    assert lead.run(0.0) == ["plan"]
+    assert lead.asked == []
+
+
+def test_an_answer_of_another_node_or_of_nothing_that_was_asked_counts_for_nothing() -> None:
+    lead = Lead(a_lister("n-1"), a_node("n-2"))
+    lead.submit(asks())
+    lead.run(0.0)
+    ref = ManifestRef(digest=DIGEST, parts=2, files=1, size_bytes=1)
+    lead.core.on_listed("n-2", InputListed(request_id=lead.asked[0].request_id, manifest=ref), 1.0)
+    lead.core.on_listed("n-1", InputListed(request_id="j-1-1-99", manifest=ref), 1.0)
+    assert lead.run(1.0) == []
+
+
+def test_a_node_that_says_nothing_is_asked_again_and_then_the_job_is_placed_without() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    assert lead.tick(REPEAT_SECONDS) == []
+    assert [each.request_id for each in lead.asked] == [lead.asked[0].request_id] * 2
+    assert lead.tick(PATIENCE_SECONDS - 1) == []
+    assert lead.tick(PATIENCE_SECONDS) == ["listed", "plan"]
+    assert any(
+        "Placed without a list of its inputs: the node that was asked says nothing" in text for text in lead.history
+    )
+    assert lead.view.jobs["j-1"].manifests == {}
+    assert len(lead.view.executions) == 2
+    lead.submit(asks(), "v-2")
+    assert lead.run(PATIENCE_SECONDS + 1) == ["plan"], "nobody is asked once more"
+
+
+def test_a_long_listing_is_waited_for_while_it_goes_on_and_told() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    told = []
+    for second in range(1, 60):
+        lead.say(float(second), 10_000 * second)
+        lead.tick(float(second))
+        told += [change.message for _, changes in lead.commits for change in changes.jobs]
+        lead.commits.clear()
+    assert told[0] == f"listing inputs {10_000 * int(TELL_SECONDS):,} …"
+    assert len(told) <= 60 / TELL_SECONDS
+    lead.answer(60.0, files=600_000)
+    assert lead.run(60.0) == ["listed", "plan"]
+
+
+def test_nothing_is_waited_for_without_end() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    for second in range(1, int(LONGEST_SECONDS) + 1, 5):
+        lead.say(float(second), second)
+        lead.tick(float(second))
+    lead.say(LONGEST_SECONDS, 10**6)
+    assert "plan" in lead.tick(LONGEST_SECONDS)
+
+
+def test_a_job_whose_time_is_over_is_not_waited_for() -> None:
+    lead = Lead()
+    lead.submit(asks(total_timeout=timedelta(seconds=5)))
+    lead.run(0.0)
+    lead.wall = NOW + timedelta(seconds=6)
+    assert "plan" in lead.tick(6.0)
+
+
+def test_what_cannot_be_listed_is_left_to_its_executions() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    lead.answer(1.0, problem="there is no bucket gone")
+    assert lead.run(1.0) == ["listed", "plan"]
+    assert any("without a list of its inputs: there is no bucket gone" in text for text in lead.history)
+
+
+def test_a_list_of_other_parts_than_the_task_has_is_not_believed() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    lead.answer(1.0, parts=3)
+    lead.run(1.0)
+    assert lead.view.jobs["j-1"].manifests == {}
+
+
+def test_another_node_is_asked_where_the_first_goes_away() -> None:
+    lead = Lead(a_lister("n-1"), a_lister("n-2"))
+    lead.submit(asks())
+    lead.run(0.0)
+    (first,) = lead.asked
+    gone = replace(lead.view.nodes[first.node_id], connection=a_node(connected=False).connection)
+    lead.view.apply(Changes(nodes=(gone,)))
+    lead.tick(1.0)
+    assert {each.node_id for each in lead.asked} == {"n-1", "n-2"}
+    lead.answer(2.0, 0)
+    assert lead.run(2.0) == [], "it was not asked this any more"
+    lead.answer(2.0)
+    assert "plan" in lead.run(2.0)
+
+
+def test_a_stop_is_carried_out_at_once() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    stopped = asks(state=JobState.STOPPED, generation=2)
+    lead.core.on_evaluations([Evaluation("v-2", "j-1", "stop", stopped)])
+    assert lead.run(1.0, state=JobState.STOPPED) == ["plan"]
+    assert set(lead.commits[-1][1].evaluations_done) == {"v-1", "v-2"}
+    lead.answer(2.0)
+    assert lead.run(2.0) == []
+
+
+def test_a_stop_that_the_leader_has_not_heard_of_pins_nothing() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    lead.answer(1.0)
+    lead.run(1.0, state=JobState.STOPPED)
+    assert lead.commits[0][1].jobs == ()
+
+
+def test_the_next_version_is_listed_anew() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    lead.submit(asks(version=2, generation=2), "v-2")
+    lead.run(1.0)
+    assert [each.job.version for each in lead.asked] == [1, 2]
+    lead.answer(2.0, 0)
+    assert lead.view.jobs["j-1"].manifests == {}
+    lead.answer(2.0, 1)
+    lead.run(2.0)
+    assert lead.view.jobs["j-1"].version == 2
+    assert len(lead.view.jobs["j-1"].manifests) == 1
+
+
+def test_a_new_leader_asks_again_and_what_is_pinned_stays_so() -> None:
+    job = asks()
+    first = Lead(view=ClusterView.load([a_lister()], [job], []))
+    first.run(0.0)
+    assert len(first.asked) == 1, "the takeover looks at every open job"
+    pinned = replace(job, manifests={("main", 0): ManifestRef(digest=DIGEST, parts=2, files=1, size_bytes=1)})
+    second = Lead(view=ClusterView.load([a_lister()], [pinned], []))
+    assert "plan" in second.run(0.0)
+    assert second.asked == []
+
+
+def test_one_that_runs_is_not_stopped_later_for_a_listing() -> None:
+    old = asks(state=JobState.RUNNING, attempts={("main", 0): 1})
+    view = ClusterView.load([a_lister()], [old], [an_execution("e-0", job=old)])
+    lead = Lead(view=view)
+    lead.submit(asks(version=2, generation=2))
+    assert "plan" in lead.run(0.0)
+    assert lead.asked == []
+
+
+def test_every_input_of_every_task_is_listed() -> None:
+    lead = Lead()
+    lead.submit(asks(tasks=(a_plan("one", inputs=2), a_plan("two"))))
+    lead.run(0.0)
+    assert [(each.task, each.input) for each in lead.asked] == [("one", 0), ("one", 1), ("two", 0)]
+    for number in range(3):
+        assert lead.run(1.0) == []
+        lead.answer(1.0, number)
+    assert lead.run(1.0) == ["listed", "plan"]
+    assert len(lead.view.jobs["j-1"].manifests) == 3
+
+
+def test_only_so_many_are_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listings, "MOST_JOBS", 1)
+    lead = Lead()
+    lead.submit(asks("j-1"))
+    lead.submit(asks("j-2"), "v-2")
+    assert lead.run(0.0) == ["plan"]
+    assert [each.job.id for each in lead.asked] == ["j-1"]
