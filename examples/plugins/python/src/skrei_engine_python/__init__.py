@@ -1,0 +1,1 @@
+"""An engine for Skrei that somebody else could have written."""
