@@ -21,8 +21,8 @@ from tests.support.builders import NOW, a_job, a_node, a_requirement, an_executi
 DIGEST = "sha256:" + "ab" * 32
 
 
-def a_lister(id: str = "n-1", *, connected: bool = True) -> NodeRow:
-    node = a_node(id, storages=("s3",), connected=connected)
+def a_lister(id: str = "n-1", *, connected: bool = True, cpu: str = "2") -> NodeRow:
+    node = a_node(id, storages=("s3",), connected=connected, cpu=cpu)
     return replace(node, info=node.info.model_copy(update={"storages": (Plugin(name="s3", lists=True),)}))
 
 
@@ -195,6 +195,42 @@ def test_what_cannot_be_listed_is_left_to_its_executions() -> None:
     lead.answer(1.0, problem="there is no bucket gone")
     assert lead.run(1.0) == ["listed", "plan"]
     assert any("without a list of its inputs: there is no bucket gone" in text for text in lead.history)
+
+
+def test_what_the_first_execution_s_node_lists_pins_the_rest() -> None:
+    lead = Lead(a_lister("n-1", cpu="1"))
+    lead.submit(asks(tasks=(replace(a_plan(count=20), requirement=a_requirement(storages=["s3"], cpu="500m")),)))
+    lead.run(0.0)
+    lead.tick(PATIENCE_SECONDS)
+    assert len(lead.view.executions) == 2, "there is no room for more"
+    before = len(lead.asked)
+    assert lead.tick(PATIENCE_SECONDS + 1) == []
+    assert [each.node_id for each in lead.asked[before:]] == ["n-1"]
+    lead.answer(PATIENCE_SECONDS + 2, parts=20)
+    assert lead.run(PATIENCE_SECONDS + 2) == ["listed"]
+    assert lead.view.jobs["j-1"].manifests[("main", 0)].digest == DIGEST
+    assert "Listed inputs: 5 files, 50 bytes, the same for executions from here on" in lead.history
+    assert lead.tick(PATIENCE_SECONDS + 3) == []
+    assert len(lead.asked) == before + 1
+
+
+@pytest.mark.parametrize("answer", ["nothing", "problem", "gone"])
+def test_one_that_its_first_execution_s_node_does_not_list_either_is_not_asked_for_any_more(answer: str) -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    lead.tick(PATIENCE_SECONDS)
+    lead.tick(PATIENCE_SECONDS + 1)
+    asked = len(lead.asked)
+    if answer == "problem":
+        lead.answer(PATIENCE_SECONDS + 2, problem="there is no bucket")
+    elif answer == "gone":
+        lead.view.apply(Changes(nodes=(a_lister(connected=False),)))
+    for second in range(2, 60):
+        lead.tick(PATIENCE_SECONDS + second)
+    assert {each.request_id for each in lead.asked[asked:]} <= {lead.asked[asked - 1].request_id}
+    assert lead.view.jobs["j-1"].manifests == {}
+    assert sum("Placed without" in text for text in lead.history) == 1
 
 
 def test_a_list_of_other_parts_than_the_task_has_is_not_believed() -> None:

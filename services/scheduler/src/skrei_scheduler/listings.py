@@ -1,20 +1,20 @@
 """Jobs whose inputs a node lists before they are placed: who is asked, how long, and what the answers come to.
 
 An evaluation of such a job is held back here. It stays in the record meanwhile, so that the next leader finds it there,
-and asks again; a node that is asked again answers the same. What nobody lists in time is placed without.
+and asks again; a node that is asked again answers the same. What nobody lists in time is placed without; then the node
+of its first execution is asked, which lists for that anyway, and what it says pins the rest.
 """
 
 import itertools
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import datetime
 
 from skrei_domain import subjects
 from skrei_domain.job_kinds import Kind
 from skrei_domain.listing import InputListed
-from skrei_domain.messages import ManifestRef
 from skrei_scheduler.lead import Lead
+from skrei_scheduler.listing_state import Asked, Held, pin_into
 from skrei_scheduler.work import Commit, Outgoing, SendListing
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
@@ -37,61 +37,19 @@ JOBS_A_COMMIT = 64
 """Pinned by one commit: some milliseconds."""
 
 
-@dataclass(slots=True)
-class _Asked:
-    """One input that a node was asked to list."""
-
-    request_id: str
-    node_id: str
-    since: float  # when that node was first asked
-    sent: float
-    heard: float | None = None
-    files: int = 0
-    ref: ManifestRef | None = None
-    why: str = ""  # there will be none
-
-    @property
-    def open(self) -> bool:
-        return self.ref is None and not self.why
-
-
-@dataclass(slots=True)
-class _Held:
-    """A job that is held back, and what is to be looked at once it is not."""
-
-    job: JobRow
-    evaluations: dict[str, Evaluation]
-    inputs: dict[TaskInput, TaskPlan]
-    since: float = 0.0
-    asked: dict[TaskInput, _Asked] = field(default_factory=dict)
-    told: int = 0
-    told_at: float = 0.0
-
-    @property
-    def files(self) -> int:
-        return sum(each.files for each in self.asked.values())
-
-    @property
-    def over(self) -> bool:
-        return len(self.asked) == len(self.inputs) and not any(each.open for each in self.asked.values())
-
-    @property
-    def refs(self) -> dict[TaskInput, ManifestRef]:
-        return {key: each.ref for key, each in self.asked.items() if each.ref is not None}
-
-
 class Listings:
     """The jobs that wait for a list of their inputs. Where this is not `on` there are none."""
 
     def __init__(self, lead: Lead, *, on: bool) -> None:
         self._lead = lead
         self._on = on
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._by_request: dict[str, tuple[str, TaskInput]] = {}
         self._fresh: dict[str, None] = {}  # held jobs that nobody was asked about yet
         self._over: dict[str, None] = {}  # held jobs of which all is known that will be
         self._free: list[Evaluation] = []
         self._given_up: set[tuple[str, int]] = set()  # (job, version) that are placed without
+        self._unpinned: dict[str, Held] = {}  # of them those whose first execution is waited for
         self._due = False
         self._numbers = itertools.count()
         self._types: tuple[int, frozenset[str]] = (-1, frozenset())
@@ -112,11 +70,13 @@ class Listings:
         if held is not None and (job.version != held.job.version or job.state.is_terminal):
             self._let_go(job.id)
             held = None
+        if held is not None and held.placed:
+            return False
         if held is None:
             inputs = self._to_list(job)
             if not inputs:
                 return False
-            held = self._held[job.id] = _Held(job, {}, inputs)
+            held = self._held[job.id] = Held(job, {}, inputs)
             self._fresh[job.id] = None
             self._lead.view.upsert_job(job)
         held.job = job
@@ -130,7 +90,7 @@ class Listings:
 
     def tick(self) -> None:
         """Look at who is late, with the next turn."""
-        self._due = bool(self._held)
+        self._due = bool(self._held or self._unpinned)
         if len(self._given_up) > MOST_JOBS:
             jobs = self._lead.view.jobs
             self._given_up = {each for each in self._given_up if each[0] in jobs and not jobs[each[0]].attempts}
@@ -165,6 +125,8 @@ class Listings:
             for held in list(self._held.values()):
                 out += self._late(held, now, wall)
                 self._look(held.job.id)
+            for job_id in list(self._unpinned):
+                out += self._ask_runner(job_id, now)
         if out:
             return out
         if self._over:
@@ -213,23 +175,42 @@ class Listings:
 
     # ------------------------------------------------------------ asking
 
-    def _ask_first(self, held: _Held, now: float) -> list[Outgoing]:
+    def _ask_first(self, held: Held, now: float) -> list[Outgoing]:
         held.since = held.told_at = now
         return [each for key in held.inputs for each in self._ask(held, key, now)]
 
-    def _ask(self, held: _Held, key: TaskInput, now: float, but: str = "") -> list[Outgoing]:
-        node_id = self._node_for(held.job, held.inputs[key], key[1], but)
-        asked = held.asked[key] = _Asked(f"{held.job.id}-{self._lead.epoch}-{next(self._numbers)}", node_id, now, now)
+    def _ask_runner(self, job_id: str, now: float) -> list[Outgoing]:
+        """Ask the node of a first execution what it has listed, for all that are placed later."""
+        held, view = self._unpinned[job_id], self._lead.view
+        job = view.jobs.get(job_id)
+        if job is None or job.state.is_terminal or job.version != held.job.version:
+            del self._unpinned[job_id]
+            return []
+        rows = [row for row in view.of_job(job_id) if row.live and not row.revoked and row.job_version == job.version]
+        nodes = {key: next((row.node_id for row in rows if row.task == key[0]), "") for key in held.inputs}
+        if not all(nodes.values()):
+            return []  # with a later look
+        del self._unpinned[job_id]
+        held.since = held.told_at = now
+        self._held[job_id] = held
+        return [each for key, node_id in nodes.items() for each in self._ask_at(held, key, node_id, now)]
+
+    def _ask(self, held: Held, key: TaskInput, now: float, but: str = "") -> list[Outgoing]:
+        node_id = "" if held.placed else self._node_for(held.job, held.inputs[key], key[1], but)
+        return self._ask_at(held, key, node_id, now)
+
+    def _ask_at(self, held: Held, key: TaskInput, node_id: str, now: float) -> list[Outgoing]:
+        asked = held.asked[key] = Asked(f"{held.job.id}-{self._lead.epoch}-{next(self._numbers)}", node_id, now, now)
         if not node_id:
             asked.why = "no node that is here could list it"
             return []
         self._by_request[asked.request_id] = (held.job.id, key)
         return [self._message(held, key, asked)]
 
-    def _message(self, held: _Held, key: TaskInput, asked: _Asked) -> SendListing:
+    def _message(self, held: Held, key: TaskInput, asked: Asked) -> SendListing:
         return SendListing(asked.node_id, asked.request_id, held.job, *key)
 
-    def _late(self, held: _Held, now: float, wall: datetime) -> list[Outgoing]:
+    def _late(self, held: Held, now: float, wall: datetime) -> list[Outgoing]:
         """Ask again, or elsewhere, and give up what takes too long."""
         out: list[Outgoing] = []
         limits = [
@@ -266,26 +247,35 @@ class Listings:
         def decide(locked: Locked) -> Changes:
             builder = ChangesBuilder(self._lead.view, locked, self._lead.ids)
             for held in chosen:
-                _pin_into(builder, held)
+                pin_into(builder, held)
             return builder.build()
 
         def after(changes: Changes, now: float) -> list[Outgoing]:
             out = self._lead.advance(changes, now)
             for held in chosen:
                 if self._held.get(held.job.id) is held:
-                    if len(held.refs) < len(held.inputs):
-                        self._given_up.add((held.job.id, held.job.version))
                     self._let_go(held.job.id)
+                    if len(held.refs) < len(held.inputs) and not held.placed:
+                        self._give_up(held)
             return out
 
         return Commit("listed", frozenset(held.job.id for held in chosen), frozenset(), decide, after)
+
+    def _give_up(self, held: Held) -> None:
+        self._given_up.add((held.job.id, held.job.version))
+        if len(self._unpinned) < MOST_JOBS:
+            missing = {key: task for key, task in held.inputs.items() if key not in held.refs}
+            self._unpinned[held.job.id] = Held(held.job, {}, missing, placed=True)
 
     def _tell(self, now: float) -> Commit | None:
         """Return a commit that says in the jobs' messages how far their listings are."""
         chosen = [
             held
             for held in self._held.values()
-            if held.files > held.told and now - held.told_at >= TELL_SECONDS and held.job.id not in self._over
+            if not held.placed
+            and held.files > held.told
+            and now - held.told_at >= TELL_SECONDS
+            and held.job.id not in self._over
         ][:JOBS_A_COMMIT]
         if not chosen:
             return None
@@ -308,17 +298,3 @@ class Listings:
         self._fresh.pop(job_id, None)
         self._over.pop(job_id, None)
         self._free += held.evaluations.values()
-
-
-def _pin_into(builder: ChangesBuilder, held: _Held) -> None:
-    known: Mapping[TaskInput, ManifestRef] = {} if (job := builder.job(held.job.id)) is None else job.manifests
-    refs = {key: ref for key, ref in held.refs.items() if key not in known}
-    if not builder.pin(held.job, refs):
-        return
-    if refs:
-        files, size = sum(ref.files for ref in refs.values()), sum(ref.size_bytes for ref in refs.values())
-        nodes = sorted({held.asked[key].node_id for key in refs})
-        text = texts.LISTED.format(files=files, size=size)
-        builder.history(held.job.id, texts.SCHEDULING, text, details={texts.NODE_ID: ",".join(nodes)})
-    if missing := [each.why for each in held.asked.values() if each.why]:
-        builder.history(held.job.id, texts.SCHEDULING, texts.NOT_LISTED.format(why=missing[0]))

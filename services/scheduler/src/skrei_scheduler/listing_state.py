@@ -1,0 +1,73 @@
+"""A job whose inputs are listed for it: what nodes were asked, what they said, and what of that the record keeps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from skrei_domain.messages import ManifestRef
+from skrei_scheduling import texts
+from skrei_scheduling.builder import ChangesBuilder
+from skrei_scheduling.rows import Evaluation, JobRow, TaskInput, TaskPlan
+
+
+@dataclass(slots=True)
+class Asked:
+    """One input that a node was asked to list."""
+
+    request_id: str
+    node_id: str
+    since: float  # when that node was first asked
+    sent: float
+    heard: float | None = None
+    files: int = 0
+    ref: ManifestRef | None = None
+    why: str = ""  # there will be none
+
+    @property
+    def open(self) -> bool:
+        """Whether an answer is waited for."""
+        return self.ref is None and not self.why
+
+
+@dataclass(slots=True)
+class Held:
+    """A job that is held back, and what is to be looked at once it is not."""
+
+    job: JobRow
+    evaluations: dict[str, Evaluation]
+    inputs: dict[TaskInput, TaskPlan]
+    placed: bool = False  # it is not held back any more: what its first execution's node lists pins the rest
+    since: float = 0.0
+    asked: dict[TaskInput, Asked] = field(default_factory=dict)
+    told: int = 0
+    told_at: float = 0.0
+
+    @property
+    def files(self) -> int:
+        """How many files were found so far."""
+        return sum(each.files for each in self.asked.values())
+
+    @property
+    def over(self) -> bool:
+        """Whether all is known that will be."""
+        return len(self.asked) == len(self.inputs) and not any(each.open for each in self.asked.values())
+
+    @property
+    def refs(self) -> dict[TaskInput, ManifestRef]:
+        """What was listed."""
+        return {key: each.ref for key, each in self.asked.items() if each.ref is not None}
+
+
+def pin_into(builder: ChangesBuilder, held: Held) -> None:
+    """Pin a job to what was listed of its inputs, and tell that; not one that has ended or is another version now."""
+    known: Mapping[TaskInput, ManifestRef] = {} if (job := builder.job(held.job.id)) is None else job.manifests
+    refs = {key: ref for key, ref in held.refs.items() if key not in known}
+    if not builder.pin(held.job, refs):
+        return
+    if refs:
+        files, size = sum(ref.files for ref in refs.values()), sum(ref.size_bytes for ref in refs.values())
+        nodes = sorted({held.asked[key].node_id for key in refs})
+        text = (texts.LISTED_LATE if held.placed else texts.LISTED).format(files=files, size=size)
+        builder.history(held.job.id, texts.SCHEDULING, text, details={texts.NODE_ID: ",".join(nodes)})
+    missing = [each.why for each in held.asked.values() if each.why]
+    if missing and not held.placed:
+        builder.history(held.job.id, texts.SCHEDULING, texts.NOT_LISTED.format(why=missing[0]))

@@ -1,0 +1,130 @@
+"""Which list an execution reads its part of: the one that its job is pinned to, else one that its node shares."""
+
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+import pytest
+
+from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.input_trees import InputTrees
+from skrei_compute_agent.listings import Listings, key_of
+from skrei_compute_agent.pinned import Pinned
+from skrei_compute_agent.staging import Inputs, Shelves, Stager
+from skrei_compute_agent.task_results import TaskResults
+from skrei_domain.job_reading import FieldProblem
+from skrei_domain.messages import DataRead, ManifestRef, PinnedInput
+from skrei_plugin_api.pieces import DATA, Entry, Piece, PieceStorage
+from skrei_plugin_api.plugin import Params, PluginContext, PluginInfo
+from skrei_plugin_api.storage import SourceSpec, StageLimits
+from tests.support.agent_machine import a_stage, a_task
+
+LIMITS = StageLimits()
+
+
+class Bucket(PieceStorage):
+    """Objects that change between two looks, and how often each was asked for."""
+
+    name, version, plugin_api = "bucket", "1", 1
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self.state = 1
+        self.looks: list[str] = []
+        self.brought: list[str] = []
+
+    async def describe(self) -> PluginInfo:
+        return PluginInfo(available=True, version="1")
+
+    def validate(self, params: Params) -> list[FieldProblem]:
+        return []
+
+    async def pieces(self, source: SourceSpec, limits: StageLimits) -> Sequence[Piece]:
+        self.looks.append("pieces")
+        return [entry.piece for entry in self._all(source) if entry.partition in (None, source.partition)]
+
+    async def resolve(self, source: SourceSpec, limits: StageLimits) -> AsyncGenerator[Entry, None]:
+        self.looks.append("resolve")
+        for entry in self._all(source):
+            yield entry
+
+    def _all(self, source: SourceSpec) -> list[Entry]:
+        numbers = range(6)
+        return [Entry(Piece(f"{n}", f"b/{n}@{self.state}", 1), n % source.partitions) for n in numbers]
+
+    async def bring(self, source: SourceSpec, limits: StageLimits, piece: Piece, folder: Path) -> None:
+        self.brought.append(piece.identity)
+        (folder / DATA).write_text(piece.identity.rpartition("@")[2])
+
+
+class Node:
+    def __init__(self, folder: Path) -> None:
+        self.cache = InputCache(folder / "cache", lambda *_: pytest.fail("no blob"), limit_bytes=100, blob_bytes=1)
+        self.cache.open()
+        self.trees = InputTrees(folder / "inputs", self.cache)
+        self.trees.open([])
+        self.listings = Listings(folder / "listings")
+        self.listings.open()
+        self.bucket = Bucket(PluginContext(folder / "state"))
+        self.folder = folder
+        results = TaskResults(lambda: pytest.fail("no result"), self.cache)
+        pinned = Pinned(self.listings, lambda: pytest.fail("the list lies here"))
+        shelves = Shelves(self.cache, self.trees, self.listings, pinned, results)
+        self.stager = Stager({"bucket": self.bucket}, shelves, limits=LIMITS, parallel=2)
+
+    async def stage(self, partition: int, of: int = 2, **order: object) -> tuple[Inputs, dict[str, str]]:
+        task = a_task(InputSources=[{"Source": {"Type": "bucket", "Params": {"Key": "k"}}, "Target": "/in"}])
+        name = f"e-{partition}"
+        wanted = a_stage(name, task, partition=partition, partition_count=of, **order)
+        found = await self.stager.stage(wanted, (self.folder / name,), lambda _: None)
+        (mount,) = found.mounts
+        return found, {path.name: path.read_text() for path in mount.source.iterdir()}
+
+    async def close(self) -> None:
+        self.trees.close()
+        await self.cache.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+async def test_partitions_and_retries_on_one_node_read_one_state(node: Node) -> None:
+    assert (await node.stage(0))[1] == {"0": "1", "2": "1", "4": "1"}
+    node.bucket.state = 2
+    assert (await node.stage(1))[1] == {"1": "1", "3": "1", "5": "1"}
+    again, files = await node.stage(0)
+    assert files == {"0": "1", "2": "1", "4": "1"}
+    assert again.data == DataRead(local=3, cached=3, hits=3)
+    assert node.bucket.looks == ["resolve"]
+    await node.close()
+
+
+async def test_the_next_version_is_listed_anew(node: Node) -> None:
+    await node.stage(0)
+    node.bucket.state = 2
+    assert (await node.stage(0, job_version=2))[1] == {"0": "2", "2": "2", "4": "2"}
+    await node.close()
+
+
+@pytest.mark.parametrize(("of", "kind"), [(1, "batch"), (2, "service"), (0, "daemon")])
+async def test_what_is_alone_or_never_ends_sees_what_is_there_at_each_start(node: Node, of: int, kind: str) -> None:
+    await node.stage(0, of, job_type=kind)
+    node.bucket.state = 2
+    _, files = await node.stage(0, of, job_type=kind)
+    assert set(files.values()) == {"2"}
+    assert node.bucket.looks == ["pieces", "pieces"]
+    await node.close()
+
+
+async def test_what_a_job_is_pinned_to_comes_before_what_is_there(node: Node) -> None:
+    source = SourceSpec("bucket", {"Key": "k"}, "/in", partitions=1)
+    told: list[int] = []
+    key = key_of("j-1", 1, source)
+    listing = await node.listings.get(key, lambda: node.bucket.resolve(source, LIMITS), 1, LIMITS, told.append)
+    node.bucket.state = 2
+    ref = ManifestRef(digest=listing.manifest.digest, parts=1, files=6, size_bytes=6)
+    _, files = await node.stage(0, 1, manifests=(PinnedInput(input=0, manifest=ref),))
+    assert set(files.values()) == {"1"}
+    assert node.bucket.looks == ["resolve"]
+    await node.close()
