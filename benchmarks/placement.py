@@ -9,18 +9,21 @@ import statistics
 import time
 from collections.abc import Callable
 
+from skrei_domain import bloom
 from skrei_domain.constraints import parse
 from skrei_domain.lifecycle import Connection, JobState
 from skrei_domain.node import NodeInfo, Plugin
 from skrei_domain.resources import Resources
+from skrei_domain.source_keys import source_key
 from skrei_scheduling import ranking
 from skrei_scheduling.feasibility import compute
-from skrei_scheduling.rows import Evaluation, JobRow, NodeRow, Requirement, TaskPlan
+from skrei_scheduling.rows import Evaluation, JobRow, KeyedInput, NodeRow, Requirement, TaskPlan
 from skrei_scheduling.schedule import schedule
 from skrei_scheduling.view import ClusterView
 
 NODES = 10_000
 REPEATS = 200
+INPUTS = 100
 
 
 def main() -> None:
@@ -37,7 +40,13 @@ def main() -> None:
     one, hundred = job("j-1", 1, ask), job("j-100", 100, ask)
     report("schedule() of one job, Count: 1", lambda: plan(view, one))
     took = report("schedule() of one job, Count: 100", lambda: plan(view, hundred), repeats=50)
-    print(f"{'':38}{100 / took * 1e6 / 1e3:10.0f} thousand placements a second")
+    print(f"{'':42}{100 / took * 1e6 / 1e3:10.0f} thousand placements a second")
+    fill(view)
+    one, hundred = job("j-1", 1, ask, reads=2), job("j-100", 100, ask, reads=2)
+    report(f"the same, {INPUTS} inputs cached on each node", lambda: plan(view, job("j-1", 1, ask)))
+    report("and it reads two of them, Count: 1", lambda: plan(view, one))
+    report("and it reads two of them, Count: 100", lambda: plan(view, hundred), repeats=50)
+    report("and it reads two that nobody has", lambda: plan(view, job("j-1", 1, ask, reads=-2)))
 
 
 def choose(view: ClusterView, ask: Requirement) -> int | None:
@@ -58,8 +67,21 @@ def report(what: str, step: Callable[[], object], repeats: int = REPEATS) -> flo
         step()
         times.append((time.perf_counter() - begin) * 1e6)
     middle = statistics.median(times)
-    print(f"{what:38}{middle:10.1f} µs")
+    print(f"{what:42}{middle:10.1f} µs")
     return middle
+
+
+def fill(view: ClusterView) -> None:
+    """Give every node a filter of some of the cluster's inputs."""
+    rng = random.Random(2)
+    there = [input_key(number) for number in range(5 * INPUTS)]
+    for row in range(view.matrix.rows):
+        view.matrix.cached.replace(row, bloom.build(rng.sample(there, INPUTS)))
+    view.matrix.cached.sized((key, 100_000_000) for key in there)
+
+
+def input_key(number: int) -> str:
+    return source_key("s3", {"Bucket": "b", "Key": str(number)})
 
 
 def cluster() -> ClusterView:
@@ -88,7 +110,10 @@ def requirement() -> Requirement:
     )
 
 
-def job(name: str, count: int, ask: Requirement) -> JobRow:
+def job(name: str, count: int, ask: Requirement, *, reads: int = 0) -> JobRow:
+    """Return a job that reads so many inputs; below zero: such as no node has."""
+    first = 0 if reads > 0 else 10**6
+    inputs = tuple(KeyedInput(input_key(first + number)) for number in range(abs(reads)))
     from datetime import UTC, datetime
 
     return JobRow(
@@ -101,7 +126,7 @@ def job(name: str, count: int, ask: Requirement) -> JobRow:
         version=1,
         state=JobState.PENDING,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        tasks=(TaskPlan("main", count, ask),),
+        tasks=(TaskPlan("main", count, ask, inputs=inputs),),
     )
 
 

@@ -18,6 +18,7 @@ from skrei_compute_agent import disk_watch
 from skrei_compute_agent.env import HostVariableDenied
 from skrei_compute_agent.events import Exited
 from skrei_compute_agent.folders import Folders
+from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.listings import Listings
@@ -30,6 +31,7 @@ from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem
 from skrei_domain.messages import DataRead, Problem
 from skrei_domain.resources import Resources
+from skrei_domain.source_keys import source_key
 from skrei_plugin_api.engine import (
     Engine,
     EngineFailure,
@@ -144,11 +146,12 @@ class Bench:
         results = TaskResults(lambda: pytest.fail("no result of a task is an input here"), self.cache)
         self.trees = InputTrees(folder / "inputs", self.cache)
         self.trees.open([])
+        self.held = HeldInputs(self.cache.files, folder / "held")
         self.listings = Listings(folder / "listings")
         self.listings.open()
-        storages = {"inline": PlayedStorage(context)}
+        storages = {"inline": PlayedStorage(context), "played": PlayedStorage(context)}
         pinned = Pinned(self.listings, lambda: pytest.fail("no job is pinned here"))
-        shelves = Shelves(self.cache, self.trees, self.listings, pinned, results)
+        shelves = Shelves(self.cache, self.trees, self.listings, pinned, results, self.held)
         stager = Stager(storages, shelves, limits=StageLimits(), parallel=2)
         self.services: dict[str, str] = {}
         self.work = Workshop(
@@ -236,6 +239,15 @@ async def test_what_lies_here_what_was_fetched_before_and_what_had_to_come_are_c
     assert staged.data == DataRead(local=61, moved=5)
     again = await bench.work.stage(a_stage("e-2", task=task), nobody)
     assert again.data == DataRead(local=66, cached=5, hits=1)
+
+
+async def test_what_was_fetched_is_held_under_the_key_of_its_input_until_a_file_of_it_goes(bench: Bench) -> None:
+    source = {"Type": "Played", "Params": {"piece": "site/a@1"}}
+    await bench.work.stage(a_stage(task=a_task(InputSources=[{"Source": source, "Target": "/in"}])), nobody)
+    key = source_key("played", {"Piece": "site/a@1"})
+    assert key in bench.held
+    bench.work.drop("e-1")
+    assert key not in bench.held
 
 
 async def test_what_came_with_the_job_itself_is_no_data_that_was_read(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from skrei_domain.node import DataSet
 from skrei_plugin_api.engine import InPlace, Mount
 from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
-from skrei_plugin_basic import data_sets
+from skrei_plugin_basic import data_sets, sizes
 from skrei_plugin_basic.data import DataAway, DataStorage
 from skrei_plugin_basic.data_sets import DataSets
 
@@ -125,7 +125,7 @@ async def test_a_part_that_is_not_there_is_the_jobs_own_mistake(site: Site) -> N
 
 
 async def test_a_large_set_is_counted_beside_all_else(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_sets, "AT_ONCE_SECONDS", 0.0)  # too little for any set
+    monkeypatch.setattr(sizes, "AT_ONCE_SECONDS", 0.0)  # too little for any set
     sets = DataSets({"books": str(site.books)}, None)
     sets.look()
     for thread in threading.enumerate():

@@ -33,6 +33,17 @@ async def test_a_path_that_jobs_may_create_need_not_be_there(tmp_path: Path) -> 
     assert await told(tmp_path, f"{tmp_path}/out/**:rw") == PluginInfo(available=True, version="0.1.0")
 
 
+async def test_it_says_how_much_lies_below_what_it_hands_out(tmp_path: Path) -> None:
+    for name, size in (("a/x", 3), ("a/deep/y", 4), ("b", 5)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"." * size)
+    info = await told(tmp_path, f"{tmp_path}/a/**", f"{tmp_path}/b:rw", f"{tmp_path}/none", "/**")
+    assert {each.path: (each.size_bytes, each.at_least) for each in info.path_sizes} == {
+        f"{tmp_path}/a": (7, False),
+        f"{tmp_path}/b": (5, False),
+    }
+
+
 @pytest.mark.parametrize(
     ("glob", "path"),
     [("/a/b", "/a/b"), ("/a/b/**", "/a/b"), ("/a/b*/c", "/a"), ("/**", "/"), ("/a/{b,c}", "/a"), ("/a/x?", "/a")],

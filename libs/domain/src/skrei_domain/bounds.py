@@ -13,8 +13,10 @@ import re
 from collections.abc import Sized
 from datetime import UTC
 
+from skrei_domain import bloom
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import (
+    CachedInputs,
     DataRead,
     ExecutionObserved,
     Hello,
@@ -91,6 +93,9 @@ MOST_AMOUNT = 2**60
 
 MOST_RESULTS = 1_024
 """Results that one message between leader and publisher names: neither sends more than 500."""
+
+MOST_ADDED = 128
+"""Inputs that came into a node's cache in one heartbeat: twice what a node tells."""
 
 MOST_PLACE = 4_096
 """Characters of a publisher's own word for where a result is staged, and of where it lies once it is final."""
@@ -266,9 +271,9 @@ def wrong_with_hello(hello: Hello, timeline: int) -> str:
 
 def wrong_with_info(info: NodeInfo) -> str:
     """Return what is out of bounds in what a node says that it can do; nothing when all is fine."""
-    listed = (info.labels, info.engines, info.storages, info.publishers, info.gpus, info.data, info.services)
-    if any(len(each) > MOST_NAMES for each in listed):
-        return f"it has more than {MOST_NAMES} labels, plugins, devices, data sets or services"
+    kinds = (info.labels, info.engines, info.storages, info.publishers, info.gpus)
+    if any(len(each) > MOST_NAMES for each in (*kinds, info.data, info.services, info.local_sizes)):
+        return f"it has more than {MOST_NAMES} labels, plugins, devices, data sets, paths or services"
     plugins = (*info.engines, *info.storages, *info.publishers)
     sets = (*(each.name for each in info.data), *(each.name for each in info.services))
     named = (*(each.name for each in plugins), *sets)
@@ -280,12 +285,29 @@ def wrong_with_info(info: NodeInfo) -> str:
     if not all(_fits(text) for text in texts):
         return f"a text of it has more than {NAME_CHARACTERS} characters, or some that cannot be stored"
     numbers = [*info.capacity.vector(), *(number for gpu in info.gpus for number in (gpu.index, gpu.memory_bytes))]
-    numbers += [each.size_bytes or 0 for each in info.data]
+    numbers += [each.size_bytes or 0 for each in info.data] + [each.size_bytes for each in info.local_sizes]
     if not all(0 <= number <= MOST_AMOUNT for number in numbers):
         return f"an amount of it is negative or beyond {MOST_AMOUNT}"
     if len(info.__pydantic_serializer__.to_json(info)) > INFO_BYTES:
         return f"what it says of itself has more than {INFO_BYTES} bytes"
     return ""
+
+
+def wrong_with_cached(cached: CachedInputs) -> str:
+    """Return what is out of bounds in what a node says of its cache; nothing when all is fine."""
+    if len(cached.added) > MOST_ADDED:
+        return f"it tells of {len(cached.added)} inputs at once, of {MOST_ADDED} at most"
+    if not all(bloom.is_key(key) and 0 <= size <= MOST_AMOUNT for key, size in cached.added):
+        return "a key of its inputs is none, or a size of them is out of bounds"
+    if cached.filter is None:
+        return ""
+    if len(cached.filter) > 4 * -(-bloom.MOST_BYTES // 3):
+        return f"its filter has more than {bloom.MOST_BYTES} bytes"
+    try:
+        size = len(base64.b64decode(cached.filter, validate=True))
+    except (binascii.Error, ValueError):
+        return "its filter is not base64"
+    return "" if bloom.is_size(size) else f"no filter has {size} bytes"
 
 
 def is_name(text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from skrei_domain.job_depends import is_inside
 from skrei_domain.job_reading import Reading, given
+from skrei_domain.source_keys import WITH_THE_JOB
 
 DATA = "data"
 """The type of an input that is a data set of its node."""
@@ -25,7 +26,6 @@ ALLOWED_NAME = "lower case letters, digits, `.`, `_` and `-`, at most 63, a lett
 
 PATTERN = "^[a-z0-9][a-z0-9._-]{0,62}$"
 _NAME = re.compile(PATTERN.strip("^$"))
-_LOCAL = ("local", "localdirectory")
 _LOCALITIES = {word: word for word in ("preferred", "required")}
 _SPLITS = {HOLDER: HOLDER}
 
@@ -105,11 +105,17 @@ def read_locality(reading: Reading, task: Mapping[str, Any], path: str) -> str |
     """Return `required` where a task says so; None where it prefers what `preferred` says, or says nothing."""
     raw = task.get("Locality")
     said = reading.choice(raw, path, _LOCALITIES, "preferred")
-    if said == "required" and not any(each["Source"]["Type"].lower() in _LOCAL for each in task["InputSources"]):
-        reading.wrong(
-            path, raw, "an input of the task that is a path of its node (`local`); data sets always are required"
+    if said == "required" and not any(_may_be_elsewhere(each["Source"]["Type"]) for each in task["InputSources"]):
+        allowed = (
+            "an input of the task that is a path of its node (`local`), or is fetched; data sets always are required"
         )
+        reading.wrong(path, raw, allowed)
     return said if said == "required" else None
+
+
+def _may_be_elsewhere(type_: str) -> bool:
+    """Whether an input may lie on one node and not on another, and is had there all the same."""
+    return bool(type_) and type_.casefold() not in {DATA, *WITH_THE_JOB}
 
 
 def check_split(reading: Reading, tasks: Sequence[Mapping[str, Any]], kind: str, count: int) -> None:

@@ -305,8 +305,21 @@ class HelloReply(Message):
     publisher_url: str = ""
 
 
+class CachedInputs(Message):
+    """Which fetched inputs a node holds, by `source_keys`: all of them in a filter (`bloom`, base64), or what has come.
+
+    `added` are keys with their sizes in bytes. What a node has dropped is in the next filter no more.
+    """
+
+    filter: str | None = None
+    added: tuple[tuple[str, int], ...] = ()
+
+
 class Heartbeat(Message):
-    """Alive; the log goes to `sequence`, and `digest` sums up what is not terminal there (see `sync.digest`)."""
+    """Alive; the log goes to `sequence`, and `digest` sums up what is not terminal there (see `sync.digest`).
+
+    `cached` is there when a node has news of that alone.
+    """
 
     node_id: str
     boot_id: str
@@ -315,6 +328,7 @@ class Heartbeat(Message):
     sequence: int
     digest: str
     leaving: bool = False
+    cached: CachedInputs | None = None
 
 
 # ---------------------------------------------------------------- questions to a node

@@ -92,10 +92,21 @@ class NodeService(BaseModel):
     read_write: bool = False
 
 
+class PathSize(BaseModel):
+    """How much lies at a path that a node hands out, or below it; `at_least`: there is more than was counted."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    path: str
+    size_bytes: int
+    at_least: bool = False
+
+
 class NodeInfo(BaseModel):
     """What a node says it can do; a fact, renewed when it changes.
 
-    `local_paths` are the entries of its allow-list; `owner_paths`: what the owner submitted may read others too.
+    `local_paths` are the entries of its allow-list, `local_sizes` how much lies below the plain beginnings of some of
+    them; `owner_paths`: what the owner submitted may read others too.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -111,6 +122,7 @@ class NodeInfo(BaseModel):
     publishers: tuple[Plugin, ...] = ()
     absent: tuple[Absent, ...] = ()
     local_paths: tuple[str, ...] = ()
+    local_sizes: tuple[PathSize, ...] = ()
     owner_paths: bool = False
     capacity: Resources = Resources()
     gpus: tuple[Gpu, ...] = ()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from skrei_domain.job_reading import FieldProblem
-from skrei_domain.node import DataSet
+from skrei_domain.node import DataSet, PathSize
 
 PLUGIN_API = 1
 """The version of the contracts in this package; a plugin that names another one is refused when it is loaded."""
@@ -43,14 +43,16 @@ class PluginContext:
 class PluginInfo:
     """Whether a plugin works on this machine, and why not; of one that works, `reason` tells what of it does not.
 
-    `missing_paths` are paths of this machine that it would hand out, were they there; `data` are data sets that it
-    hands out by name, `missing_data` those that it cannot hand out now, each with the reason.
+    `missing_paths` are paths of this machine that it would hand out, were they there, `path_sizes` how much lies below
+    some that are; `data` are data sets that it hands out by name, `missing_data` those that it cannot hand out now,
+    each with the reason.
     """
 
     available: bool
     version: str = ""
     reason: str = ""
     missing_paths: tuple[str, ...] = ()
+    path_sizes: tuple[PathSize, ...] = ()
     data: tuple[DataSet, ...] = ()
     missing_data: tuple[tuple[str, str], ...] = ()
 

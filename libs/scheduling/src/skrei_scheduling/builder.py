@@ -80,13 +80,10 @@ class ChangesBuilder(CommitDraft):
     def place(self, row: ExecutionRow) -> None:
         """Add a new execution."""
         self.add(row)
-        self.history(
-            row.job_id,
-            texts.SCHEDULING,
-            texts.REQUESTED.format(node=short(row.node_id)),
-            row=row,
-            details={texts.NODE_ID: row.node_id},
-        )
+        text = texts.REQUESTED_BECAUSE if row.why else texts.REQUESTED
+        details = {texts.NODE_ID: row.node_id, texts.WHY: row.why} if row.why else {texts.NODE_ID: row.node_id}
+        told = text.format(node=short(row.node_id), why=row.why)
+        self.history(row.job_id, texts.SCHEDULING, told, row=row, details=details)
 
     def keep_for(self, row: ExecutionRow, version: int) -> None:
         """Let a live execution of an older version be one of `version`, which runs the same."""

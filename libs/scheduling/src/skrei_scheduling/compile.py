@@ -11,7 +11,8 @@ from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import ManifestRef
 from skrei_domain.paths import LocalPath
-from skrei_scheduling.rows import JobRow, Offline, OnReturn, Requirement, TaskInput, TaskPlan, Unit, Update
+from skrei_domain.source_keys import is_dealt_out, source_key
+from skrei_scheduling.rows import JobRow, KeyedInput, Offline, OnReturn, Requirement, TaskInput, TaskPlan, Unit, Update
 
 OWNER = "owner"
 """The submitter whose token was shown: what the API calls the actor."""
@@ -127,6 +128,7 @@ def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requir
         uses=tuple((spec.namespace, name) for name in task.uses) if task.uses else (),
         data=data_sets(task),
         handed_out=task.locality is not None and bool(local),
+        cached=tuple(each for each in keyed(task) if not each.dealt_out) if task.locality is not None else (),
     )
 
 
@@ -143,6 +145,16 @@ def fetched(task: TaskSpec) -> tuple[tuple[int, str], ...]:
     """Return the inputs of a task that are neither its node's nor the job's own, by place, with their type."""
     types = ((number, source.source.type.lower()) for number, source in enumerate(task.input_sources))
     return tuple((number, name) for number, name in types if name and STORAGE_ALIASES.get(name, name) not in AT_HAND)
+
+
+def keyed(task: TaskSpec) -> tuple[KeyedInput, ...]:
+    """Return the same inputs by what nodes call them."""
+    sources = ((number, task.input_sources[number]) for number, _ in fetched(task))
+    return tuple(
+        KeyedInput(key, number, each.target, is_dealt_out(each.source.params))
+        for number, each in sources
+        if (key := source_key(each.source.type, each.source.params))
+    )
 
 
 def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:
@@ -168,6 +180,7 @@ def _task(spec: JobSpec, task: TaskSpec, *, owner: bool, kind: Kind) -> TaskPlan
         needs=task.needs,
         queue_timeout=None if kind is Kind.DAEMON else _seconds(task.timeouts.queue_timeout),
         fetched=fetched(task),
+        inputs=keyed(task),
     )
 
 

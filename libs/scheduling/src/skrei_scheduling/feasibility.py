@@ -139,6 +139,12 @@ def _uses(requirement: Requirement, matrix: NodeMatrix) -> Mask:
     return mask
 
 
+def _cached(requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    mask = np.ones(matrix.rows, dtype=np.bool_)
+    matrix.cached.close(mask, (each.key for each in requirement.cached))
+    return mask
+
+
 USES = "uses"
 """The filter of services: of one that nobody reaches is told once, not by every node."""
 
@@ -160,6 +166,7 @@ FOR_NOW = (
     Filter("membership", False, _member, lambda *_: "node is not approved yet"),
     Filter("connection", False, _connected, lambda *_: "node is disconnected"),
     Filter(USES, False, _uses, reasons.uses),
+    Filter("cached", False, _cached, reasons.cached),
     Filter("room", False, _room, reasons.room),
     Filter("ports", False, _ports, reasons.ports),
 )
@@ -189,6 +196,8 @@ class ClassMask:
             matrix.ports.close(mask, self.requirement.ports)
         if self.requirement.uses:
             matrix.close_unreached(mask, self.requirement.uses)
+        if self.requirement.cached:
+            matrix.cached.close(mask, (each.key for each in self.requirement.cached))
         return mask
 
     def with_room(self, matrix: NodeMatrix) -> Mask:

@@ -16,6 +16,7 @@ from skrei_domain.lifecycle import Connection, Membership
 from skrei_domain.node import NodeInfo
 from skrei_domain.paths import Entry, read_entries
 from skrei_domain.resources import Resources
+from skrei_scheduling.cached import CachedInputs
 from skrei_scheduling.labels import LabelColumn, Mask
 from skrei_scheduling.ports import PortLedger
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement
@@ -47,6 +48,8 @@ class Said(NamedTuple):
     missing_paths: frozenset[str] = frozenset()
     data: Mapping[str, bool] = {}  # its data sets, and whether they may be written
     services: frozenset[str] = frozenset()  # what its owner offers
+    data_bytes: Mapping[str, int] = {}
+    path_bytes: Mapping[str, int] = {}  # of the paths that it hands out
 
 
 class NodeMatrix:
@@ -70,6 +73,9 @@ class NodeMatrix:
         self.publishers: dict[str, Mask] = {}
         self.offered: dict[str, Mask] = {}  # services that nodes' owners offer
         self.labels: dict[str, LabelColumn] = {}
+        self.data_bytes: dict[str, NDArray[np.int64]] = {}  # of data sets, where that was counted
+        self.path_bytes: dict[str, NDArray[np.int64]] = {}
+        self.cached = CachedInputs()
         self.ports = PortLedger()
         self.services = Services()
         self.fading: set[str] = set()  # nodes that could do something until a while ago
@@ -105,6 +111,7 @@ class NodeMatrix:
         nothing = NodeRow(id=node_id, info=NodeInfo(node_id=node_id), membership=Membership.REJECTED)
         self._describe(row, nothing)
         self._resize(row, nothing.info.capacity.vector())
+        self.cached.forget(row)
         self.fading.discard(node_id)
         for column in (self.approved, self.connected, self.known, self.ready):
             column[row] = False
@@ -202,6 +209,9 @@ class NodeMatrix:
                 masks[name] = _longer(mask, rows)
         for column in self.labels.values():
             column.grow(rows)
+        for columns in (self.data_bytes, self.path_bytes):
+            for name, amounts in columns.items():
+                columns[name] = _longer(amounts, rows)
 
     def _describe(self, row: int, node: NodeRow) -> None:
         info, old = node.info, self.said[row]
@@ -215,7 +225,11 @@ class NodeMatrix:
             info.missing_paths,
             {each.name: each.read_write for each in info.data},
             frozenset(each.name for each in info.services),
+            {each.name: each.size_bytes for each in info.data if each.size_bytes},
+            {each.path: each.size_bytes for each in info.local_sizes},
         )
+        self._measure(self.data_bytes, row, old.data_bytes, new.data_bytes)
+        self._measure(self.path_bytes, row, old.path_bytes, new.path_bytes)
         self._mark(self.engines, row, old.engines, new.engines)
         self._mark(self.storages, row, old.storages, new.storages)
         self._mark(self.publishers, row, old.publishers, new.publishers)
@@ -234,6 +248,16 @@ class NodeMatrix:
             if name not in masks:
                 masks[name] = np.zeros(len(self.known), dtype=np.bool_)
             masks[name][row] = True
+
+    def _measure(
+        self, columns: dict[str, NDArray[np.int64]], row: int, old: Mapping[str, int], new: Mapping[str, int]
+    ) -> None:
+        for name in old.keys() - new.keys():
+            columns[name][row] = 0
+        for name, amount in new.items():
+            if name not in columns:
+                columns[name] = np.zeros(len(self.known), dtype=np.int64)
+            columns[name][row] = amount
 
     def _resize(self, row: int, capacity: tuple[int, ...]) -> None:
         for kind, (new, old) in enumerate(zip(capacity, self._capacity[row], strict=True)):

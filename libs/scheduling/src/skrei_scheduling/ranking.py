@@ -5,9 +5,10 @@ in thousandths), how many reservations it holds, and a tie by seed and node id. 
 
 * a soft constraint (key prefix `favour_`) that the node meets: `FAVOUR_POINTS` better each;
 * an earlier attempt of this unit that ended badly there: `FAILURE_POINTS` worse each;
-* inputs that lie there already: up to `BYTES_POINTS` better. Nodes say which local paths they hand out, not how much
-  that is, so each that is wanted counts alike (`feasibility.bonus`). Cached bytes are not reported yet: `bytes_there`
-  is the place where they come in (one share of the wanted bytes for each row, in thousandths).
+* inputs that lie there already: up to `BYTES_POINTS` better for a local path that a node hands out, each that is wanted
+  alike (`feasibility.bonus`), and as much again by the share of the wanted bytes that are there (`locality`), in
+  thousandths. Where some would have to be moved, no other node takes part in a round than those that have about as
+  much as the best one (`nearest`): spreading comes after that.
 """
 
 from collections.abc import Iterable, Mapping
@@ -78,6 +79,12 @@ def keys(
         if row is not None:
             key[row] += FAILURE_POINTS << _POINTS_SHIFT
     return key
+
+
+def nearest(mask: Mask, share: NDArray[np.int64]) -> Mask:
+    """Return the rows of `mask` that have about as much of the inputs as the best of them; all where that is little."""
+    most = int(np.where(mask, share, 0).max(initial=0))
+    return mask & (share > most - FULL // 2) if most >= FULL // 2 else mask
 
 
 def best(mask: Mask, key: NDArray[np.int64]) -> int | None:

@@ -85,6 +85,13 @@ def uses(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
     return f"does not have service {name}" + (f", only {', '.join(has[:DATA_SHOWN])}" if has else "")
 
 
+def cached(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
+    """An input that has to be there is not in its cache."""
+    row = matrix.row_of[node.id]
+    target = next(each.target for each in requirement.cached if not matrix.cached.has(row, each.key))
+    return f"does not have the input at {target} in its cache (Locality: required)"
+
+
 def ports(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
     """A port that is wanted by its number is taken."""
     taken = matrix.ports.holders(matrix.row_of[node.id], requirement.ports)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.data_sets import DataWanted
@@ -19,6 +20,7 @@ from skrei_domain.messages import ManifestRef, PortObserved
 from skrei_domain.node import NodeInfo
 from skrei_domain.paths import LocalPath
 from skrei_domain.resources import Resources
+from skrei_domain.source_keys import share_key
 
 Unit = tuple[str, int]
 """(task, partition) within a job's current version."""
@@ -53,6 +55,20 @@ class Update:
     min_ready: timedelta = timedelta()  # what is ready counts for an update only once it has been for so long
 
 
+class KeyedInput(NamedTuple):
+    """An input that is fetched, by its key (`skrei_domain.source_keys`), its place among those of its task, and where
+    the task finds it; `dealt_out`: each partition gets files of its own."""
+
+    key: str
+    place: int = 0
+    target: str = ""
+    dealt_out: bool = False
+
+    def key_of(self, partition: int, partitions: int) -> str:
+        """Return the key of what one of several partitions gets of it."""
+        return share_key(self.key, partition, partitions) if self.dealt_out else self.key
+
+
 @dataclass(frozen=True, slots=True)
 class Requirement:
     """What a unit needs of a node: the class of work it belongs to (equal requirements are one class).
@@ -60,7 +76,7 @@ class Requirement:
     `local` are the node's own paths that it wants; `owner`: for the control plane's owner, whom only some nodes hand
     them to. `ports` are the node's ports that it wants by their numbers, `uses` the services (namespace, name) that it
     has to reach, `data` the node's data sets that it reads, or writes too. `handed_out`: it runs nowhere but where its
-    `local` paths are handed out; else that is liked.
+    `local` paths are handed out; else that is liked. `cached` are the inputs that have to be in a node's cache.
     """
 
     engine: str
@@ -74,11 +90,12 @@ class Requirement:
     uses: tuple[tuple[str, str], ...] = ()
     data: tuple[DataWanted, ...] = ()
     handed_out: bool = False
+    cached: tuple[KeyedInput, ...] = ()
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
         # The class is the key of every cache on the hot path; hashing six fields there costs more than the lookup.
-        needs = (self.resources.vector(), self.local, self.ports, self.uses, self.data)
+        needs = (self.resources.vector(), self.local, self.ports, self.uses, self.data, self.cached)
         parts = (self.engine, self.storages, self.publisher, self.constraints, *needs)
         object.__setattr__(self, "_hash", hash(parts))
 
@@ -88,7 +105,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """One task of a job as the planner sees it. `needs` are those that it waits for.
+    """One task of a job as the planner sees it. `needs` are those that it waits for, `inputs` what is fetched for it.
 
     One that is `split` has a partition for each of the job's targets, and on that node alone; none before they are
     known. `fetched` are its inputs that storages bring from elsewhere, by their place, with the type.
@@ -102,6 +119,12 @@ class TaskPlan:
     queue_timeout: timedelta | None = None
     split: bool = False
     fetched: tuple[tuple[int, str], ...] = ()
+    inputs: tuple[KeyedInput, ...] = ()
+
+    @property
+    def reads(self) -> bool:
+        """Whether some of its inputs may lie on one node and not on another."""
+        return bool(self.inputs or self.requirement.data or self.requirement.local)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +263,7 @@ class ExecutionRow:
     what_runs: str = ""  # that of the version that it was made for
     staged: bool = False  # it has ended on its node and won its unit; what it left is being made final
     digest: str = ""  # of what is staged: nothing else makes it final
+    why: str = ""  # why its node was chosen, told with its placement alone
     ports: tuple[PortObserved, ...] = ()
     """Its ports on its node: those it was placed with by number (`wanted_ports`), then all, as its node tells."""
 

@@ -12,12 +12,13 @@ from skrei_domain.evolving import replace
 from skrei_domain.ids import IdSource
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState, JobState, Want
-from skrei_scheduling import data, memory, ranking, rolling, rollout, texts
+from skrei_scheduling import data, locality, memory, ranking, rolling, rollout, texts
 from skrei_scheduling.changes import EvaluationNew
 from skrei_scheduling.explain import Explanation, explain, refused_for_good
 from skrei_scheduling.feasibility import ClassMask
 from skrei_scheduling.held import HOLD_AFTER, Held, held
 from skrei_scheduling.labels import Mask
+from skrei_scheduling.locality import Nearness
 from skrei_scheduling.nodes import Trial
 from skrei_scheduling.patience import ends_of_patience, failure_of, may_be_missing, out_of_patience
 from skrei_scheduling.plan import JobPlan, Plan, TaskWaits, Waits
@@ -25,6 +26,9 @@ from skrei_scheduling.reconcile import STOPS_A_LOOK, Difference, Failure, Missin
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, Requirement, TaskPlan, wanted_ports
 from skrei_scheduling.view import ClusterView
 from skrei_scheduling.waiting import turn
+
+DEALT_OUT_A_LOOK = 250
+"""Partitions of a task that one look gives each the node which has its own share: 50 µs each at 1,000 nodes."""
 
 SOONEST_SECONDS = 0.05
 """A timer that fired early (two clocks) is set again for at least this long, so that it cannot spin."""
@@ -225,10 +229,14 @@ class _Planner:
         """
         closed, again = self._closed(job), job.kind.endless
         work = self._view.feasibility.of(task.requirement)
+        near = locality.nearness(job, task, self._view.matrix) if task.reads else None
         free = [each for each in missing if not each.avoid]
-        chosen: list[tuple[Missing, str]] = []
+        chosen = self._by_share(job, task, work, free, closed) if task.inputs and task.count > 1 else []
+        if chosen:
+            taken = {each.unit for each, _ in chosen}
+            free = [each for each in free if each.unit not in taken]
         while free:
-            nodes = self._round(work, len(free), closed)
+            nodes = self._round(work, len(free), closed, near)
             if not nodes:
                 break
             for each, node in zip(free, nodes, strict=False):
@@ -237,10 +245,24 @@ class _Planner:
             free = free[len(nodes) :]
         for each in missing:
             if each.avoid:
-                found = self._apart(work, each.avoid, closed, again=again)
+                found = self._apart(work, each.avoid, closed, near, again=again)
                 if found is not None:
                     self._trial.reserve(found, task.requirement, job.id)
                     chosen.append((each, found))
+        return chosen
+
+    def _by_share(
+        self, job: JobRow, task: TaskPlan, work: ClassMask, free: list[Missing], closed: Held | None
+    ) -> list[tuple[Missing, str]]:
+        """Choose for partitions whose own share of what is dealt out lies on some node, as far as that has room."""
+        chosen: list[tuple[Missing, str]] = []
+        if any(each.dealt_out for each in task.inputs):
+            for each in free[:DEALT_OUT_A_LOOK]:
+                near = locality.nearness(job, task, self._view.matrix, each.unit[1])
+                nodes = self._round(work, 1, closed, near) if near is not None and near.moves else []
+                for node in nodes:
+                    self._trial.reserve(node, task.requirement, job.id)
+                    chosen.append((each, node))
         return chosen
 
     def _open(self, work: ClassMask, closed: Held | None) -> Mask:
@@ -250,17 +272,28 @@ class _Planner:
             mask[self._view.matrix.row_of[closed.node_id]] = False
         return mask
 
-    def _round(self, work: ClassMask, count: int, closed: Held | None) -> list[str]:
+    def _round(self, work: ClassMask, count: int, closed: Held | None, near: Nearness | None) -> list[str]:
         """The best nodes that have room, each once: spreading goes round by round, packing node by node."""
         matrix = self._view.matrix
         mask = self._open(work, closed)
-        key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus)
+        share = None if near is None else near.share
+        key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus, bytes_there=share)
+        if near is not None and near.moves:
+            mask = ranking.nearest(mask, near.share)
         if count == 1 or self._pack:
             row = ranking.best(mask, key)
             return [] if row is None else [matrix.ids[row]]
         return [matrix.ids[row] for row in ranking.best_of(mask, key, count)]
 
-    def _apart(self, work: ClassMask, avoid: frozenset[str], closed: Held | None, *, again: bool = False) -> str | None:
+    def _apart(
+        self,
+        work: ClassMask,
+        avoid: frozenset[str],
+        closed: Held | None,
+        near: Nearness | None,
+        *,
+        again: bool = False,
+    ) -> str | None:
         """The best node that is not among `avoid`; one of those again only where no other could ever take the unit.
 
         With `again` also where no other has room now: what never ends would have failed everywhere one day.
@@ -272,7 +305,8 @@ class _Planner:
         mask = self._open(work, closed)
         if (mask & others).any() if again else others.any():
             mask &= others
-        key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus, failures=avoid)
+        share = None if near is None else near.share
+        key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus, failures=avoid, bytes_there=share)
         row = ranking.best(mask, key)
         return None if row is None else matrix.ids[row]
 
@@ -296,6 +330,7 @@ class _Planner:
             evaluation_id=evaluation_id,
             what_runs=job.what_runs,
             ports=wanted_ports(task.requirement.ports),
+            why=locality.why(job, task, self._view.matrix, node_id, partition) if task.reads else "",
         )
 
     # ------------------------------------------------------------ waiting

@@ -5,6 +5,7 @@ and by jobs as they were read with their evaluations (`upsert_job`). Every step 
 never what the cluster holds.
 """
 
+import base64
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from skrei_domain.evolving import replace
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
+from skrei_domain.messages import CachedInputs
 from skrei_scheduling.changes import Changes, EvaluationNew, JobChange, Locked
 from skrei_scheduling.feasibility import Feasibility
 from skrei_scheduling.graph import Graph
@@ -258,6 +260,19 @@ class ClusterView:
             return []
         woken = self.waiting.woken(self.matrix, self.nodes, picky=self._picky, using=served) if self.waiting else []
         return [*woken, *(job_id for job_id in self._per_node if self.jobs[job_id].uses_any(served))]
+
+    def hear_cached(self, node_id: str, cached: CachedInputs) -> list[str]:
+        """Take what a node says of its cache, which is within its bounds; return the waiting jobs worth waking."""
+        row = self.matrix.row_of.get(node_id)
+        if row is None:
+            return []
+        known = self.matrix.cached
+        if cached.filter is not None:
+            known.replace(row, base64.b64decode(cached.filter))
+        else:
+            known.add(row, [key for key, _ in cached.added])
+        known.sized(cached.added)
+        return self.waiting.woken(self.matrix, [node_id], picky=self._picky, cached=True) if self.waiting else []
 
     def heed(self, locked: Locked) -> None:
         """Let go of jobs that had ended when their rows were locked: a hint that came late brought them back."""

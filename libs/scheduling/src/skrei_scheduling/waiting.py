@@ -109,14 +109,19 @@ class WaitingLine:
         *,
         picky: Callable[[str], bool],
         using: Set[Service] = frozenset(),
+        cached: bool = False,
     ) -> list[str]:
         """Return the jobs, first in line first, that the nodes of `touched` may have room for now; with `using` only
-        those that use one of these services.
+        those that use one of these services, with `cached` those whose inputs have to be in a node's cache.
 
         Room is counted as it is handed out, so that one freed place wakes one job and not a whole line. A `picky`
         job, which may not want that room, is woken without it, so that it never hides the one behind it.
         """
-        classes = [each for each in self._classes.items() if not using or not using.isdisjoint(each[0].uses)]
+        classes = [
+            each
+            for each in self._classes.items()
+            if not (using and using.isdisjoint(each[0].uses)) and not (cached and not each[0].cached)
+        ]
         if not classes:
             return []  # before any node is looked at: `touched` may be all of them
         rows = [row for row in (matrix.row_of.get(node) for node in sorted(touched)) if row is not None]
@@ -131,6 +136,8 @@ class WaitingLine:
             open_rows = [row for row, free in room.items() if fits(need, free) and accepts(requirement, matrix, row)]
             if requirement.ports:
                 open_rows = [row for row in open_rows if ports.free(row, requirement.ports)]
+            for wanted in requirement.cached:
+                open_rows = [row for row in open_rows if matrix.cached.has(row, wanted.key)]
             for service in requirement.uses:
                 open_rows = [row for row in open_rows if matrix.reaches(service, row)]
             if not open_rows:

@@ -47,6 +47,8 @@ class CachedFiles:
     def __init__(self, folder: Path, limit_bytes: int, spare: Callable[[], bool] = lambda: False) -> None:
         self.spare = spare
         self.half_brought: tuple[str, ...] = ()
+        self.dropped = 0
+        """How many files have gone since `open`: who remembers some looks again when it has grown."""
         self._folder = folder
         self._state = folder / ".state"
         self._limit_bytes = limit_bytes
@@ -71,6 +73,10 @@ class CachedFiles:
     def has(self, name: str) -> bool:
         """Whether a file of that name is here, believed or not."""
         return name in self._sizes
+
+    def size(self, name: str) -> int:
+        """Return how many bytes a file that is here has."""
+        return self._sizes[name]
 
     def open(self) -> None:
         """Make the folder, learn what is there, oldest first, and drop what is nothing, or half there.
@@ -184,7 +190,9 @@ class CachedFiles:
         if name in self._idle:
             del self._idle[name]
             self._idle_total -= self._sizes[name]
-        self._total -= self._sizes.pop(name, 0)
+        if name in self._sizes:
+            self._total -= self._sizes.pop(name)
+            self.dropped += 1
         self._doubted.discard(name)
 
     def _fits(self) -> bool:

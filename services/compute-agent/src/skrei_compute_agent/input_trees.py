@@ -114,6 +114,10 @@ class InputTrees:
             self._use(key, execution_id)
         return self._folder / key
 
+    def names(self, path: Path) -> tuple[str, ...]:
+        """Return the files of the cache that a directory which `get` returned has."""
+        return self._trees[path.name]
+
     def release(self, execution_id: str) -> None:
         """Give back every directory that an execution uses."""
         for key in [key for key, users in self._users.items() if execution_id in users]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from skrei_compute_agent.agent import Agent
 from skrei_compute_agent.events import Commanded, Confirmed, HelloDue, LinkLost, Replied
 from skrei_compute_agent.greeter import Greeter
+from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.standing import Standing
 from skrei_domain import subjects
 from skrei_domain.envelope import unwrap, wrap
@@ -27,6 +28,9 @@ FACTS_TYPE = "skrei.facts.v1"
 HEARTBEAT_TYPE = "skrei.heartbeat.v1"
 CONNECT_SECONDS = 2.0
 """How long one try to connect waits for a server to listen: it is tried again for ever."""
+NEWS_SECONDS = 1.0
+"""How long the first input that came into the cache waits for company before a heartbeat of its own tells of it: who
+submits the next job over the same data is there within seconds. One such between two heartbeats."""
 OUTGOING = 256
 """Messages that may wait for the sender: at most four batches are unconfirmed, so this only bounds a fault."""
 
@@ -42,12 +46,19 @@ class Link:
         standing: Standing,
         told: Callable[[HelloReply], None] | None = None,
         inputs: Callable[[InputWanted, Callable[[InputListed], None]], None] | None = None,
+        *,
+        held: HeldInputs | None = None,
     ) -> None:
+        """Speak. `held`: the inputs in the node's cache, which heartbeats tell of."""
         self._node_id = node_id
         self._agent = agent
         self._standing = standing
         self._told = told
         self._inputs = inputs
+        self._held = held
+        self._news: asyncio.TimerHandle | None = None
+        if held is not None:
+            held.news = self._has_news
         self._bus: Bus | None = None
         self._commands: PullReader
         self._outgoing: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(OUTGOING)
@@ -133,7 +144,7 @@ class Link:
                 async with asyncio.timeout(self._interval):
                     await self._beat.wait()
             except TimeoutError:
-                continue
+                self._news = None
 
     async def ended(self) -> None:
         """Wait until the connection is over for good; the transport let us in no more."""
@@ -148,6 +159,8 @@ class Link:
     async def leave(self) -> None:
         """Say that this process goes, as the last thing that it says, and close."""
         self._greeter.close()
+        if self._news is not None:
+            self._news.cancel()
         if self._bus is None:
             return
         try:
@@ -204,6 +217,8 @@ class Link:
             if self._told is not None:
                 self._told(reply)
             self._interval = reply.heartbeat_seconds
+            if self._held is not None:
+                self._held.greeted()
             self._greeted.set()
             self._standing.greeted()
             self._beat.set()
@@ -221,8 +236,15 @@ class Link:
     def _hello_due(self) -> None:
         self._agent.post(HelloDue())
 
+    def _has_news(self) -> None:
+        if self._news is None:
+            self._news = asyncio.get_running_loop().call_later(NEWS_SECONDS, self._beat.set)
+
     def _heartbeat(self, *, leaving: bool = False) -> tuple[str, bytes]:
         beat = self._agent.machine.heartbeat(leaving=leaving)
+        if self._held is not None and not leaving:
+            cached = self._held.told(asyncio.get_running_loop().time())
+            beat = beat if cached is None else beat.model_copy(update={"cached": cached})
         payload = wrap(beat, type_=HEARTBEAT_TYPE, source=self._node_id, id_=f"{beat.boot_id}-{beat.sequence}")
         return subjects.heartbeat(self._node_id), payload
 

@@ -13,6 +13,7 @@ from skrei_compute_agent.checks import Checks
 from skrei_compute_agent.events import Begun, Checked, Fingerprinted, TidyDue
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.held import Phase
+from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.journal import Journal
 from skrei_compute_agent.link import Link
 from skrei_compute_agent.logs import LogServer
@@ -71,6 +72,10 @@ class Tools(Protocol):
         """Call `gone` with an execution and start whose program has ended, before it is known what that comes to."""
 
     @property
+    def held(self) -> HeldInputs:
+        """Which inputs this node has in its cache."""
+
+    @property
     def api_url(self) -> str:
         """Where the API is: as the settings say, else as it was told last; empty: nobody has said."""
 
@@ -119,7 +124,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
             tools.told(reply)
             shipper.door(settings.publisher_url or reply.publisher_url)
 
-        link = Link(node_id, agent, standing, told, tools.list_input)
+        link = Link(node_id, agent, standing, told, tools.list_input, held=tools.held)
         agent.connect(runner, link)
         log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()), **_offered(machine.info))
         agent.post(Begun())  # before the link is there: a cut-off node goes on from its journal

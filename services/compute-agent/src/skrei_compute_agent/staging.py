@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from skrei_compute_agent.cached_files import name_of
 from skrei_compute_agent.events import Stage
+from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.listings import Listings, key_of
@@ -15,10 +17,11 @@ from skrei_compute_agent.staging_notes import StagingNotes
 from skrei_compute_agent.task_results import TaskResults
 from skrei_domain.job_kinds import Kind
 from skrei_domain.messages import DataRead, ManifestRef
+from skrei_domain.source_keys import is_dealt_out, share_key, source_key
 from skrei_plugin_api.engine import InPlace, Mount, Tell
 from skrei_plugin_api.manifest import MOST_SLICES
 from skrei_plugin_api.pieces import Bring, Listed, Piece
-from skrei_plugin_api.storage import SourceSpec, StageLimits, Storage, TaskResult
+from skrei_plugin_api.storage import BlobReader, SourceSpec, StageLimits, Storage, TaskResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,16 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Shelves:
-    """Where this node keeps what inputs are made of: files, directories of them, lists of them, results of tasks."""
+    """Where this node keeps what inputs are made of: files, directories of them, lists of them, results of tasks; and
+    which inputs it has whole.
+    """
 
     cache: InputCache
     trees: InputTrees
     listings: Listings
     pinned: Pinned
     results: TaskResults
+    held: HeldInputs
 
 
 class _Reader:
@@ -104,6 +110,10 @@ class _Reader:
 
     async def gather(self, pieces: Sequence[Piece] | Listed, bring: Bring) -> Path:
         """Return a shared directory with all pieces, or the file of the one that has no path."""
+        return (await self.gathered(pieces, bring))[0]
+
+    async def gathered(self, pieces: Sequence[Piece] | Listed, bring: Bring) -> tuple[Path, tuple[str, ...]]:
+        """Do what `gather` does, and also tell which files of the cache it came to."""
         if isinstance(pieces, Listed) and pieces.files == 1:
             pieces = await pieces.load()
         if not isinstance(pieces, Listed) and len(pieces) == 1 and not pieces[0].path:
@@ -111,8 +121,9 @@ class _Reader:
             path, brought = await self._shelves.cache.bring(piece.identity, partial(bring, piece))
             self.pinned.append(piece.identity)
             self._count(path.stat().st_size, brought)
-            return path
-        return await self._shelves.trees.get(pieces, bring, self._execution_id, self._count)
+            return path, (name_of(piece.identity),)
+        path = await self._shelves.trees.get(pieces, bring, self._execution_id, self._count)
+        return path, self._shelves.trees.names(path)
 
     def in_place(self, held: InPlace) -> None:
         """Count an input that lies where it always does."""
@@ -129,6 +140,23 @@ class _Reader:
             self.read = read.model_copy(
                 update={"local": read.local + size, "cached": read.cached + size, "hits": read.hits + files}
             )
+
+
+class _OfInput:
+    """The reader of one input that is fetched: what it consists of is noted under its key."""
+
+    def __init__(self, reader: _Reader, held: HeldInputs, key: str) -> None:
+        self.fetch, self.keep, self.results, self.listed = reader.fetch, reader.keep, reader.results, reader.listed
+        self._reader = reader
+        self._held = held
+        self._key = key
+
+    async def gather(self, pieces: Sequence[Piece] | Listed, bring: Bring) -> Path:
+        """See `BlobReader.gather`."""
+        path, names = await self._reader.gathered(pieces, bring)
+        if names:
+            self._held.note(self._key, names)
+        return path
 
 
 class Stager:
@@ -204,8 +232,16 @@ class Stager:
         )
         reader.pin(spec, number)
         storage = self._storages[source.source.type.casefold()]
-        mount = await storage.stage(spec, folder, self._limits, reader)
+        mount = await storage.stage(spec, folder, self._limits, self._reader_of(spec, reader))
         if mount.in_place is not None:
             reader.in_place(mount.in_place)
         notes.came(source)
         return mount
+
+    def _reader_of(self, spec: SourceSpec, reader: _Reader) -> BlobReader:
+        key = source_key(spec.type, spec.params)
+        if not key:
+            return reader
+        if is_dealt_out(spec.params):
+            key = share_key(key, spec.partition, spec.partitions)
+        return _OfInput(reader, self._shelves.held, key)

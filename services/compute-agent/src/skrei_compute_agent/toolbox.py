@@ -12,6 +12,7 @@ from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.fingerprint import capacity, fingerprint
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.gpu_probe import Found, GpuProbe
+from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.listings import Listings
@@ -72,6 +73,9 @@ class Toolbox:
             blob_bytes=settings.input_bytes,
         )
         cache.open()
+        self.held = HeldInputs(cache.files, settings.data_dir / "cache" / ".state" / "inputs")
+        """What of its inputs this node still has."""
+        self.held.open()
         self._trees = InputTrees(settings.data_dir / "inputs", cache)
         self._trees.open(folders.executions)
         self._listings = Listings(settings.data_dir / "listings")
@@ -81,7 +85,7 @@ class Toolbox:
         self._manifests: ManifestClient | None = None
         self._resolver = Resolver(storages_, self._listings, self._manifest_store, limits)
         pinned = Pinned(self._listings, self._manifest_store)
-        shelves = Shelves(cache, self._trees, self._listings, pinned, results)
+        shelves = Shelves(cache, self._trees, self._listings, pinned, results, self.held)
         stager = Stager(storages_, shelves, limits=limits, parallel=settings.parallel_stages)
         offered = NodeServices(settings.services, settings.services_file)
         self._delivery = Delivery(
@@ -164,6 +168,7 @@ class Toolbox:
             ),
             data={each.name: each for info in told for each in info.data}.values(),
             services=offered.here,
+            local_sizes={each.path: each for info in told for each in info.path_sizes}.values(),
         )
 
     def hear(self, gone: Callable[[str, int], None]) -> None:

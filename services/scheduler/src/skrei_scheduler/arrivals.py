@@ -7,6 +7,7 @@ from datetime import timedelta
 from pydantic import ValidationError
 
 from skrei_domain import envelope, subjects
+from skrei_domain.bounds import wrong_with_cached
 from skrei_domain.clock import Clock
 from skrei_domain.lifecycle import JobState
 from skrei_domain.listing import InputListed
@@ -108,8 +109,11 @@ class Arrivals:
     async def _on_heartbeat(self, message: Message) -> None:
         beat = envelope.unwrap(Heartbeat, message.data)
         if subjects.token(beat.node_id) == subjects.node_of(message.subject):
+            if beat.cached is not None and (wrong := wrong_with_cached(beat.cached)):
+                log.warning("cache_report_skipped", node_id=beat.node_id, error=wrong)
+                beat = beat.model_copy(update={"cached": None})
             await self._send(self._core.on_heartbeat(beat, self._clock.monotonic()))
-            if beat.leaving:
+            if beat.leaving or beat.cached is not None:
                 self._work()
 
     async def _on_listed(self, message: Message) -> None:

@@ -132,6 +132,9 @@ class Core:
                 self.side.leave(beat.node_id)
                 self._silence.leave(beat.node_id, "graceful shutdown")
             return []
+        if beat.cached is not None and node is not None and beat.boot_id == node.boot_id:
+            for job_id in self.view.hear_cached(beat.node_id, beat.cached):
+                self._planning.wake(job_id)
         confirm = self.side.heartbeat(self._lead.log_of(beat.node_id), beat, now)
         return [] if confirm is None else [SendConfirm(beat.node_id, confirm)]
 

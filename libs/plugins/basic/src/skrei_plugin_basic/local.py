@@ -5,13 +5,19 @@ import os
 from pathlib import Path
 
 from skrei_domain.job_reading import FieldProblem, show
+from skrei_domain.node import PathSize
 from skrei_plugin_api.aside import aside
 from skrei_plugin_api.engine import Mount
 from skrei_plugin_api.measure import measure
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
 from skrei_plugin_basic.allow import SETTING, Access, access, parse_entry, root, usable
+from skrei_plugin_basic.sizes import Sizes
 
+MOST_MEASURED = 64
+"""Paths that a node tells the size of, those named first: each is told with everything else that it says of itself."""
+MEASURED_CHARACTERS = 256
+"""Of such a path."""
 CREATE_AS = ("dir", "file", "noCreate")
 
 
@@ -26,23 +32,38 @@ class LocalStorage(Storage):
         super().__init__(context)
         self._entries = [parse_entry(text) for text in context.allow_local]
         self._owner_paths = context.owner_paths
+        self._sizes = Sizes()
 
     async def describe(self) -> PluginInfo:
-        """Say which allowed paths are not there, of those that no job may create; it is away itself when all are.
+        """Say which allowed paths are not there, of those that no job may create, and how large the others are; it is
+        away itself when none is there.
 
         A node that allows nothing still has it, and tells jobs so by name.
         """
-        missing = await aside(self._missing, name="local-paths")  # a network file system may hang
+        missing, sizes = await aside(self._look, name="local-paths")  # a network file system may hang
         if not missing:
-            return PluginInfo(available=True, version=self.version)
+            return PluginInfo(available=True, version=self.version, path_sizes=sizes)
         away = len(missing) == len(self._entries) and not self._owner_paths
         reason = f"not on this node: {', '.join(missing)}" if away else ""
-        return PluginInfo(available=not away, version=self.version, reason=reason, missing_paths=missing)
+        return PluginInfo(
+            available=not away, version=self.version, reason=reason, missing_paths=missing, path_sizes=sizes
+        )
 
-    def _missing(self) -> tuple[str, ...]:
-        """Return the plain beginnings of paths that may be read only, and are not there."""
-        roots = dict.fromkeys(root(entry.glob) for entry in self._entries if entry.access is Access.READ)
-        return tuple(path for path in roots if not Path(path).exists())
+    def _look(self) -> tuple[tuple[str, ...], tuple[PathSize, ...]]:
+        """Return the plain beginnings of paths that may be read only and are not there, and the sizes of all others.
+
+        Of a place that is the whole machine (`/**`) nobody wants to know how large that is.
+        """
+        roots = dict.fromkeys(root(entry.glob) for entry in self._entries)
+        there = [path for path in roots if Path(path).exists()]
+        read_only = {root(entry.glob) for entry in self._entries if entry.access is Access.READ}
+        told = [path for path in there if path != "/" and len(path) <= MEASURED_CHARACTERS][:MOST_MEASURED]
+        self._sizes.keep(told)
+        sizes = [(path, size) for path in told if (size := self._sizes.of(path)) is not None]
+        return (
+            tuple(path for path in roots if path in read_only and path not in there),
+            tuple(PathSize(path=path, size_bytes=size.size_bytes, at_least=size.at_least) for path, size in sizes),
+        )
 
     def validate(self, params: Params) -> list[FieldProblem]:
         """Name every wrong parameter."""

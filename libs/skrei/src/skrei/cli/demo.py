@@ -21,13 +21,13 @@ from skrei.cli.demo_sites import SITES, Sites
 from skrei.cli.grammar import Values
 from skrei.cli.render_run import data_line
 from skrei.cli.submit import watch
-from skrei.cli.texts import amount
 from skrei.client import AsyncClient
 from skrei.errors import Rejected
 from skrei.jobfile import load
 from skrei.progress import Progress, best_attempts
 from skrei.results import Fetched, fetch
 from skrei.views import Execution, Node
+from skrei_domain.amounts import amount
 from skrei_domain.errors import SkreiError
 
 JOB_SECONDS = 45.0

@@ -8,7 +8,8 @@ from skrei.cli import render
 from skrei.cli.render_jobs import Repeats, executions, history, job_state, progress_states
 from skrei.cli.render_run import data_line, in_place
 from skrei.cli.shape import PLAIN_TABLE
-from skrei.cli.texts import amount, indented, quantity, short, with_next_step
+from skrei.cli.texts import indented, quantity, short, with_next_step
+from skrei_domain.amounts import amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

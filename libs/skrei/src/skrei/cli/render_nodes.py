@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skrei.cli import render
-from skrei.cli.texts import amount, quantity
+from skrei.cli.texts import quantity
+from skrei_domain.amounts import amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from skrei.cli import render
 from skrei.cli.render_jobs import EventLines
 from skrei.cli.stages import with_bar
-from skrei.cli.texts import amount, clean, next_step_of, short, with_next_step
+from skrei.cli.texts import clean, next_step_of, short, with_next_step
+from skrei_domain.amounts import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

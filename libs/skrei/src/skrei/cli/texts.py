@@ -117,16 +117,6 @@ def quantity(size_bytes: float) -> str:
     return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
 
 
-def amount(size_bytes: int) -> str:
-    """Return bytes as links and disks are sold, with two digits that count: `61 MB`, `1.3 KB`."""
-    size, unit = float(size_bytes), "B"
-    for larger in ("KB", "MB", "GB", "TB", "PB"):
-        if round(size) < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 9.95 else f"{size:.1f} {unit}"
-
-
 def separated(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Yield lines of CSV (RFC 4180, ended by a line feed), the headings first."""
     for row in [headers, *rows]:
