@@ -6,10 +6,10 @@ RUN = .venv/bin/python -m
 SETUP = $(PYTHON) -m scripts.bootstrap
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test test-fast faults fuzz sim bench lint fmt wasm bacalhau lock migrate schema setup setup-dev tools
+.PHONY: help demo install dist test test-fast faults fuzz sim bench bench-locality lint fmt wasm bacalhau lock migrate schema setup setup-dev tools
 
 help:  ## List the verbs
-	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 demo: setup  ## Three real nodes, a word count that goes to their data, all stopped again (KEEP=1 leaves them)
 	@$(RUN) skrei.cli.demo
@@ -37,6 +37,9 @@ sim: setup-dev  ## The simulation; SEED=n replays one run
 
 bench: setup-dev  ## Measure a running stack's path, as docs/PERFORMANCE.md tells
 	@$(RUN) benchmarks.run
+
+bench-locality: setup-dev  ## What goes over the network when work goes to its data: 12 nodes with their own logs
+	@$(RUN) benchmarks.locality
 
 lint: setup-dev  ## Ruff, mypy and import-linter, without tests
 	@$(RUN) scripts.test lint

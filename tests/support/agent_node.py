@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from skrei_compute_agent.asking import nobody_inside
+from skrei_compute_agent.cached_files import CachedFiles
 from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Staged, Upload
 from skrei_compute_agent.folders import Folders
+from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.service import Tools, serve
 from skrei_compute_agent.settings import Settings
 from skrei_domain.errors import SkreiError
@@ -113,6 +115,8 @@ class ScriptedTools:
 
     def __init__(self, work: ScriptedWork) -> None:
         self.work = work
+        nowhere = Path("/nowhere")  # nothing is brought, and so nothing is looked for
+        self.held = HeldInputs(CachedFiles(nowhere, 0), nowhere / "inputs")
 
     async def fingerprint(self, node_id: str) -> NodeInfo:
         return an_info().model_copy(update={"node_id": node_id})

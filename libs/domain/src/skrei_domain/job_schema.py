@@ -102,7 +102,7 @@ SAYS: Mapping[str, str] = {
     "Task.Uses": "Services of other jobs, or of nodes, by name: it waits until each is ready, and finds where it is "
     "reached as SKREI_SERVICE_<NAME>.",
     "Task.Split": "holder: one partition on each node that holds its data, so that Count follows.",
-    "Task.Locality": "required: only on nodes that have its local paths, and what is fetched in their caches; else they are preferred.",
+    "Task.Locality": "required: only on nodes that have its local paths, and what it fetches in their cache.",
     "Task.Check": "When the task is ready; without one it is as soon as it runs.",
     "Check.HTTP": "Ready is what answers a GET with 200 to 399.",
     "Check.TCP": "Ready is what takes a connection.",
