@@ -153,6 +153,19 @@ def test_a_node_that_says_nothing_is_asked_again_and_then_the_job_is_placed_with
     assert lead.run(PATIENCE_SECONDS + 1) == ["plan"], "nobody is asked once more"
 
 
+def test_a_node_that_began_anew_is_asked_once_more() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    lead.say(1.0, 1_000)
+    lead.tick(1.0 + REPEAT_SECONDS / 2)
+    assert len(lead.asked) == 1, "it has just spoken"
+    lead.tick(1.0 + REPEAT_SECONDS)
+    assert [each.request_id for each in lead.asked] == [lead.asked[0].request_id] * 2
+    lead.answer(5.0)
+    assert lead.run(5.0) == ["listed", "plan"]
+
+
 def test_a_long_listing_is_waited_for_while_it_goes_on_and_told() -> None:
     lead = Lead()
     lead.submit(asks())

@@ -17,7 +17,7 @@ class Asked:
     node_id: str
     since: float  # when that node was first asked
     sent: float
-    heard: float | None = None
+    heard: float = 0.0
     files: int = 0
     ref: ManifestRef | None = None
     why: str = ""  # there will be none

@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 10.0
 LONGEST_SECONDS = 900.0
 """Of one job's listings: five million keys take some ten minutes."""
 REPEAT_SECONDS = 2.0
-"""A question that nobody has answered yet is asked again: it may have been lost."""
+"""A question of which nothing is heard for so long is asked again: it was lost, or its node began anew."""
 TELL_SECONDS = 2.0
 """Between two words on how far it is in the job's message: each is a commit."""
 JOBS_A_COMMIT = 64
@@ -225,9 +225,9 @@ class Listings:
                 out += self._ask(held, key, now, but=asked.node_id)
             elif timed_out or now - held.since >= LONGEST_SECONDS:
                 asked.why = "it took too long"
-            elif now - (asked.since if asked.heard is None else asked.heard) >= PATIENCE_SECONDS:
+            elif (silent := now - max(asked.since, asked.heard)) >= PATIENCE_SECONDS:
                 asked.why = "the node that was asked says nothing"
-            elif asked.heard is None and now - asked.sent >= REPEAT_SECONDS:
+            elif min(silent, now - asked.sent) >= REPEAT_SECONDS:
                 asked.sent = now
                 out.append(self._message(held, key, asked))
         return out
