@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from skrei_domain.lifecycle import ExecutionState, JobState
-from skrei_domain.messages import ResultRef
+from skrei_domain.messages import ManifestRef, ResultRef
 from skrei_scheduling import memory
 from skrei_scheduling.changes import Changes, EvaluationNew, ExecutionChange, JobChange, Place, Position, ResultNew
 from skrei_scheduling.rows import wanted_ports
@@ -173,13 +173,15 @@ async def test_a_job_that_runs_once_a_node_comes_back_with_its_nodes_and_where_t
     postgres_url: str, db: asyncpg.Connection
 ) -> None:
     await put_jobs(postgres_url, "j-1")
-    first = JobChange("j-1", 2, targets=(("n-1", 0), ("n-2", 1)), version=1, units=2)
+    ref = ManifestRef(digest="sha256:" + "ab" * 32, parts=2, files=10, size_bytes=2**40)
+    first = JobChange("j-1", 2, targets=(("n-1", 0), ("n-2", 1)), version=1, units=2, manifests=((("main", 1), ref),))
     second = JobChange("j-1", 3, failed=((("main", 1), "it was a trap\0"),), version=1)
-    other = JobChange("j-1", 4, targets=(("n-9", 0),), version=7)
+    other = JobChange("j-1", 4, targets=(("n-9", 0),), version=7, manifests=((("main", 1), ref), (("main", 2), ref)))
     async with leading(postgres_url) as record:
         for change in (first, second, other):
             await record.commit(["j-1"], [], lambda _, change=change: Changes(jobs=(change,)))  # type: ignore[misc]
         (job,) = (await record.load()).jobs
     assert job.targets == {"n-1": 0, "n-2": 1}
+    assert job.manifests == {("main", 1): ref}
     assert job.failed == {("main", 1): "it was a trap\ufffd"}
     assert await db.fetchval("SELECT units_total FROM jobs") == 2
