@@ -22,6 +22,7 @@ NOT_LIMITS = {
     "BYTES_POINTS": "a weight",
     "COUNT_BITS": "a layout",
     "DAG_PB": "a code",
+    "DAY": "a unit",
     "FAILURE_POINTS": "a weight",
     "FAVOUR_POINTS": "a weight",
     "FIRST_HISTORY": "a guess",

@@ -238,7 +238,7 @@ def test_a_job_that_uses_a_service_waits_for_it_and_finds_it_by_its_name(stack: 
     why = stack.call("GET", f"/jobs/{asks}")["Job"]["State"]["Message"]
     assert why == (
         "waiting for what it uses: service my-api: no job of type service or daemon with that name has a port that is "
-        "ready in namespace default"
+        "ready in namespace default, and no node has the service"
     )
     serves = stack.submit(a_service("hello", name="my-api"))
     assert stack.wait_for([asks], 60) == {asks: "Completed"}

@@ -399,17 +399,14 @@ async def test_results_leave_the_record_once_the_publisher_has_them(postgres_url
         await record.commit([], [], lambda _: Changes(results=(a_result("e-1"), a_result("e-2", partition=1))))
         work = await record.publisher_work(older_than_seconds=0.0, ttl_hours=1.0)
         assert [held.execution_id for held in work.take] == ["e-1", "e-2"]
-        assert not work.drop
         assert not (await record.publisher_work(older_than_seconds=3600.0, ttl_hours=1.0)).take
 
         stored = (("e-1", "sha256:e-1"), ("e-2", "sha256:other"))
         await record.commit([], [], lambda _: Changes(results_stored=stored))
         work = await record.publisher_work(older_than_seconds=0.0, ttl_hours=1.0)
         assert [held.execution_id for held in work.take] == ["e-2"], "another archive is not this one"
-        assert (await record.publisher_work(older_than_seconds=0.0, ttl_hours=0.0)).drop == ("e-1",)
 
         await record.commit([], [], lambda _: Changes(results_dropped=("e-1",)))
-        assert not (await record.publisher_work(older_than_seconds=0.0, ttl_hours=0.0)).drop
     dropped = await db.fetchrow("SELECT inline, stored_at, committed FROM results WHERE execution_id = 'e-1'")
     assert tuple(dropped) == (None, None, True), "what was won stays won"
 

@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 
 from skrei_domain.errors import Invalid
-from skrei_domain.job import decode
+from skrei_domain.job import InvalidJob, JobSpec, decode
+from skrei_domain.retention import parse_policy
+from skrei_domain.spec import RetentionConfig
 from skrei_orchestrator_api import submit
 from skrei_orchestrator_api.origin import with_origin
 from skrei_orchestrator_api.problems import HttpProblem
@@ -12,6 +14,7 @@ from skrei_orchestrator_api.submit import (
     KEPT_BODIES,
     KEPT_BODY_BYTES,
     Bodies,
+    check_retention,
     digest,
     read_submission,
     to_store,
@@ -162,3 +165,14 @@ def test_few_bodies_are_kept_and_none_that_is_long_names_a_token_or_is_wrong(mon
     assert read == []
     bodies.read(many[0])
     assert read == [many[0]], "the one that came longest ago went"
+
+
+def test_a_job_that_wants_to_be_kept_longer_than_it_may_is_told_how_long_it_may() -> None:
+    policy = parse_policy({"results.max": "10d", "team:results.max": "1d"})
+    spec = JobSpec(namespace="team", retention=RetentionConfig(results=2 * 86_400))
+    with pytest.raises(InvalidJob) as caught:
+        check_retention(spec, policy)
+    (problem,) = caught.value.problems
+    assert str(problem) == 'Retention.Results: "2d"; allowed: at most 1d in namespace team (SKREI_RETENTION)'
+    check_retention(spec.model_copy(update={"namespace": "other"}), policy)
+    check_retention(JobSpec(namespace="team"), policy)

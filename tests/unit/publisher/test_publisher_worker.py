@@ -44,10 +44,22 @@ class Bench:
         self.retention = Retention(
             self.store, keep=timedelta(days=7), quota_bytes=quota, dropped=self.dropped, now=lambda: self.now
         )
-        self.worker = Worker(self.store, record, self.retention, tell=self.tell, batch=batch, most_pending=most_pending)
+        self.dropped_logs: list[str] = []
+        self.worker = Worker(
+            self.store,
+            record,
+            self.retention,
+            tell=self.tell,
+            batch=batch,
+            most_pending=most_pending,
+            drop_logs=self.drop_logs,
+        )
 
     async def tell(self, fact: PublisherFact) -> None:
         self.told.append(fact)
+
+    async def drop_logs(self, ids: Sequence[str]) -> None:
+        self.dropped_logs += ids
 
     async def dropped(self, ids: Sequence[str]) -> None:
         await self.tell(PublisherFact(dropped=tuple(ids)))
@@ -97,6 +109,20 @@ async def test_a_repeated_command_is_answered_again_without_asking_the_record(be
 async def test_what_cannot_be_fetched_is_not_told_and_the_others_are(bench: Bench) -> None:
     fact = await bench.do(take(held("e-9", b"gone"), held("e-1", b"one")))
     assert [name for name, _ in fact.stored] == ["e-1"]
+
+
+async def test_logs_are_dropped_as_the_leader_says_and_nobody_waits_for_that(bench: Bench) -> None:
+    assert await bench.do(PublisherCommand(drop_logs=("e-1", "e-2"))) == PublisherFact()
+    assert bench.dropped_logs == ["e-1", "e-2"]
+    assert bench.worker.pending == 0
+
+
+async def test_without_a_bound_of_its_own_the_publisher_drops_nothing_by_age(bench: Bench) -> None:
+    await bench.do(take(held("e-1", b"one")))
+    bench.now = 1e12
+    unbound = Retention(bench.store, keep=timedelta(), quota_bytes=10**9, dropped=bench.dropped, now=lambda: bench.now)
+    assert await unbound.run_once() == 0
+    assert await bench.retention.run_once() == 1
 
 
 async def test_bytes_that_are_not_the_digest_are_never_stored(bench: Bench, record: Record) -> None:

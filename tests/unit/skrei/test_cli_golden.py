@@ -75,6 +75,15 @@ def result(number: int, size: int, **params: Any) -> dict[str, Any]:
     return {"Type": "urlDownload", "Params": told | more | params}
 
 
+COLLECTABLE = {
+    "DryRun": True,
+    "Complete": True,
+    "Items": [
+        {"Kind": "results", "Count": 12, "Bytes": 61_000_000, "Oldest": "2026-09-02T10:00:00Z"},
+        {"Kind": "logs", "Count": 3, "Bytes": 6_200, "Oldest": "2026-09-03T10:00:00Z"},
+        {"Kind": "jobs", "Count": 0, "Bytes": 0},
+    ],
+}
 LISTED = [
     job("Completed", Name="words", State={"StateType": "Completed", "Details": {"ExitCode": "3"}}),
     job("Queued", Name=ID, Tasks=[{"Name": "main", "Engine": {"Type": "docker"}, "Publisher": {"Type": ""}}]),
@@ -139,6 +148,7 @@ def answers() -> dict[str, Any]:
         ),
         f"GET {JOBS}/{ID}/versions": {"NextToken": "", "Items": [job(Version=1), job(Version=2, Count=3)]},
         "GET /api/v1/orchestrator/nodes": {"NextToken": "", "Nodes": NODES},
+        "POST /api/v1/orchestrator/gc": COLLECTABLE,
         "GET /api/v1/agent/version": {"GitVersion": "v0.1.0", "BuildDate": "2026-08-19T10:00:00Z", "GitCommit": "abc"},
         "GET /api/v1/agent/alive": {"Status": "OK"},
     }
@@ -217,6 +227,7 @@ def check(name: str, text: str) -> None:
         ("versions.txt", f"job versions {ID}"),
         ("diff.txt", f"job diff {CHANGED}"),
         ("nodes.txt", "node list"),
+        ("gc.txt", "admin gc --dry-run"),
         ("nodes-features.txt", "node list --show version,features"),
         ("version.txt", "version"),
         ("version.json", "version -o json"),

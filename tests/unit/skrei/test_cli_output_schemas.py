@@ -24,6 +24,7 @@ COMMANDS = {
     "node describe": "node describe n-1",
     "node data list": "node data list --data-dir {here}",
     "node service list": "node service list --data-dir {here}",
+    "admin gc": "admin gc --dry-run",
     "agent alive": "agent alive",
     "agent version": "agent version",
     "version": "version",

@@ -212,11 +212,12 @@ def sound_fact(fact: PublisherFact) -> PublisherFact:
 
 def sound_command(command: PublisherCommand) -> PublisherCommand:
     """Return a command to the publisher without what cannot be; raises ValueError where it names too much."""
-    _count(command.take, command.drop, command.finalise, command.keep)
+    _count(command.take, command.drop, command.finalise, command.keep, command.drop_logs)
     return command.model_copy(
         update={
             "take": tuple(filter(_is_held, command.take)),
             "drop": tuple(filter(is_id, command.drop)),
+            "drop_logs": tuple(filter(is_id, command.drop_logs)),
             "finalise": tuple(filter(_is_staged, command.finalise)),
             "keep": tuple(filter(_is_staged, command.keep)),
         }

@@ -12,6 +12,7 @@ from skrei_domain.job_depends import check_depends
 from skrei_domain.job_kinds import check_tasks, read_count, read_update
 from skrei_domain.job_reading import InvalidJob, Keys, Reading, bytes_of
 from skrei_domain.job_task import read_task
+from skrei_domain.retention import FOREVER_SECONDS, KINDS, LEAST_SECONDS, spelled
 from skrei_domain.services import check_uses
 from skrei_domain.spec import (
     MAX_COUNT,
@@ -29,10 +30,11 @@ MAX_OFFLINE_SECONDS = 366 * 86_400
 
 _JOB = Keys(
     *("Name", "Namespace", "Type", "Priority", "Count", "Constraints", "Meta", "Labels", "Tasks", "Offline", "Update"),
-    "FailOn",
+    *("FailOn", "Retention"),
     silent=("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime"),
 )
 _OFFLINE = Keys("Wait", "Replace", "OnReturn")
+_RETENTION = Keys(*(kind.capitalize() for kind in KINDS))
 _CONSTRAINT = Keys("Key", "Operator", "Values")
 _STATE = Keys("StateType", "Message", "Details")
 
@@ -101,7 +103,25 @@ def _job(reading: Reading, raw: object) -> dict[str, Any]:
     job["Offline"] = _offline(reading, job.get("Offline"))
     job["Update"] = read_update(reading, job.get("Update"))
     job["FailOn"] = reading.choice(job.get("FailOn"), "FailOn", _FAIL_ON, "never")
+    job["Retention"] = _retention(reading, job.get("Retention"))
     return job
+
+
+def _retention(reading: Reading, raw: object) -> dict[str, int] | None:
+    if raw is None:
+        return None
+    found = reading.record(raw, "Retention", _RETENTION)
+    kept: dict[str, int] = {}
+    for kind in KINDS:
+        name = kind.capitalize()
+        if (value := found.get(name)) is None:
+            continue
+        before = len(reading.problems)
+        seconds = reading.seconds(value, f"Retention.{name}", FOREVER_SECONDS)
+        if seconds < LEAST_SECONDS[kind] and len(reading.problems) == before:
+            reading.wrong(f"Retention.{name}", value, f"at least {spelled(LEAST_SECONDS[kind])}")
+        kept[name] = seconds
+    return kept or None
 
 
 def _units(reading: Reading, job: dict[str, Any]) -> None:

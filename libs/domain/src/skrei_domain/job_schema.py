@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from skrei_domain import constraints, data_sets, docker_params, job_parse, job_task, services, spec
+from skrei_domain import constraints, data_sets, docker_params, job_parse, job_task, retention, services, spec
 from skrei_domain.constraints import Constraint
 from skrei_domain.spec import JobSpec, Part
 
@@ -42,6 +42,12 @@ def _span(least: int, unit: str, short: str) -> Schema:
     }
 
 
+_KEPT: Schema = {
+    "anyOf": [
+        {"type": "integer", "minimum": retention.DAY, "maximum": retention.FOREVER_SECONDS},
+        {"type": "string", "pattern": r"^(([1-9][0-9]{0,3}|[1-2][0-9]{4})d|(2[4-9]|[3-9][0-9]|[1-9][0-9]{2,4})h)$"},
+    ]
+}
 _WAIT: Schema = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": job_parse.MAX_OFFLINE_SECONDS},
@@ -85,6 +91,10 @@ SAYS: Mapping[str, str] = {
     "Job.Offline": "What becomes of work on a node that fell silent.",
     "Job.Update": "How a service goes to its next version.",
     "Job.FailOn": "exit-code: a program that ends with another code than 0 has failed, and so has its job.",
+    "Job.Retention": "How long what it leaves is kept once it has ended; else as its namespace has it.",
+    "Retention.Results": "What executions left in Skrei's own store.",
+    "Retention.Logs": "What executions said, beside what their results hold of it.",
+    "Retention.History": "The job itself, with all that happened.",
     "Update.MaxSurge": "How many more than it needs run meanwhile.",
     "Update.MinReady": "How long a replica must have been ready before it counts; 0s for at once.",
     "Update.ProgressDeadline": "How long nothing more may become ready before it goes back by itself.",
@@ -162,6 +172,7 @@ NAMES = {
     "ResourcesConfig": "Resources",
     "NetworkConfig": "Network",
     "LogsConfig": "Logs",
+    "RetentionConfig": "Retention",
     "UpdateConfig": "Update",
 }
 """What parts are called here, where that is not the name of their class."""
@@ -198,6 +209,9 @@ ALSO: Mapping[str, Schema] = {
                   "items": _FILLED | {"maxLength": spec.MAX_NAME_BYTES}},
     "Task.Locality": {"enum": ["preferred", "required"]},
     "Task.Split": {"enum": [data_sets.HOLDER]},
+    "Retention.Results": _KEPT,
+    "Retention.Logs": _KEPT,
+    "Retention.History": _KEPT,
     "Update.MaxSurge": {"type": "integer", "minimum": 1, "maximum": 100},
     "Update.MinReady": _span(0, "s", "[1-5]?[0-9]"),
     "Update.ProgressDeadline": _span(10, "s", "[1-9][0-9]"),

@@ -383,7 +383,7 @@ class StagedResult(Message):
 
 
 class PublisherCommand(Message):
-    """Leader to publisher, in bulk: inline results to take over, and stored ones to drop.
+    """Leader to publisher, in bulk: inline results to take over, and stored ones, or logs, to drop.
 
     Of staged ones those that have won are to be finalised; those that never count are to be kept for reading where
     that is possible, else dropped.
@@ -394,6 +394,7 @@ class PublisherCommand(Message):
     drop: tuple[str, ...] = ()
     finalise: tuple[StagedResult, ...] = ()
     keep: tuple[StagedResult, ...] = ()
+    drop_logs: tuple[str, ...] = ()
 
 
 class PublishRefused(Message):
@@ -434,6 +435,8 @@ class EvaluationHint(Message):
 
     type: Literal["skrei.hint.evaluation.v1"] = "skrei.hint.evaluation.v1"
     evaluations: tuple["HintedEvaluation", ...] = ()
+    collect: bool = False
+    """Whether what may go is to go now."""
 
 
 class HintedEvaluation(Message):

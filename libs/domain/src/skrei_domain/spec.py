@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_pascal
 from skrei_domain.constraints import Constraint
 from skrei_domain.job_depends import Dependency, all_needs, dependency
 from skrei_domain.resources import Resources, parse_bytes, parse_cpu, parse_gpu
+from skrei_domain.retention import Asked
 
 MAX_SPEC_BYTES = 64 * 1024
 """A spec without its inline data: a plan, a command and a hint each hold it in memory and in one message."""
@@ -137,6 +138,19 @@ class UpdateConfig(Part):
     progress_deadline: int = 600
 
 
+class RetentionConfig(Part):
+    """How long what a job leaves is kept, in seconds; None: as its namespace has it."""
+
+    results: int | None = None
+    logs: int | None = None
+    history: int | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """What that asks of a policy."""
+        return Asked(self.results, self.logs, self.history)
+
+
 class LogsConfig(Part):
     """When output leaves the node: `live` while the task runs, `end` only with its result."""
 
@@ -238,6 +252,7 @@ class JobSpec(Part):
     offline: Offline = Offline()
     update: UpdateConfig = UpdateConfig()
     fail_on: Literal["never", "exit-code"] = "never"
+    retention: RetentionConfig | None = None
 
     def count_of(self, task: TaskSpec) -> int:
         """Return how many partitions a task has, as far as its spec says."""

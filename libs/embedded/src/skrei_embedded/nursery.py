@@ -27,6 +27,7 @@ SHARED = (
     "skrei_domain.envelope",
     "skrei_domain.job_reading",
     "skrei_domain.messages",
+    "skrei_domain.retention",
     "skrei_domain.subjects",
 )
 """What every service imports anyway, by the names that bring it all; a test compares the two."""

@@ -30,6 +30,7 @@ ALLOWED = (
     "Offline",
     "FailOn",
     "Update",
+    "Retention",
 )
 RESERVED = ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime")
 LOCAL_TYPES = frozenset({"local", "localdirectory"})

@@ -24,7 +24,7 @@ async def say_gone(client: AsyncClient, job_id: str, execution_id: str) -> None:
         if meant and execution.result_kept is False:
             raise ResultGone(
                 f"The results of this job are not kept any more{kept_words(execution.result_kept_until)}.",
-                hint="Run the job again; how long results are kept is the server's setting SKREI_RESULT_TTL_HOURS.",
+                hint="Run the job again; `Retention: {Results: …}` keeps them longer, within what the server allows.",
                 execution_id=execution.id,
             )
 

@@ -6,14 +6,14 @@ in this epoch.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
-from skrei_domain.errors import LeadershipLost
+from skrei_domain.errors import LeadershipLost, Unavailable
 from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import PublisherCommand
 from skrei_domain.node import NodeInfo
@@ -25,6 +25,8 @@ from skrei_store.db import AWAY, Connection, LeaderPool
 from skrei_store.parts import parts_of
 from skrei_store.takeover import Loaded
 from skrei_store.values import storable
+
+T = TypeVar("T")
 
 LOCK = """
 WITH lease AS MATERIALIZED (
@@ -158,10 +160,22 @@ class LeaderRecord:
                 return await work.specs(connection, keys)
 
     async def publisher_work(self, *, older_than_seconds: float, ttl_hours: float) -> PublisherCommand:
-        """Return what the publisher is to take over, and what of it has expired."""
+        """Return what the publisher is to take over, and to make final."""
         with self._or_lost():
             async with self._pool.reads.acquire() as connection:
                 return await work.publisher_work(connection, older_than_seconds=older_than_seconds, ttl_hours=ttl_hours)
+
+    async def collect(self, work: Callable[[Connection, int], Awaitable[T]]) -> T:
+        """Return what `work` does on a connection of its own, beside the commits, in this epoch.
+
+        Nothing of it is anything that leading rests on: where the record fails, Unavailable is raised, and the leader
+        goes on.
+        """
+        try:
+            async with self._pool.reads.acquire() as connection:
+                return await work(connection, self._epoch)
+        except (*AWAY, asyncpg.PostgresError) as error:
+            raise Unavailable(f"the record failed: {type(error).__name__}: {error}") from error
 
     async def _lock(self, writer: Connection, lock: Collection[str], evaluations: Collection[str]) -> Locked:
         row = await writer.fetchrow(LOCK, leases.SCHEDULER, self._epoch, list(lock), list(evaluations))

@@ -78,7 +78,7 @@ async def specs(connection: Connection, keys: Collection[tuple[str, int]]) -> di
 
 
 async def publisher_work(connection: Connection, *, older_than_seconds: float, ttl_hours: float) -> PublisherCommand:
-    """Return what the publisher is to take over, what it is to make final or keep, and what has expired."""
+    """Return what the publisher is to take over, and what it is to make final or keep."""
     keep = timedelta(hours=ttl_hours)
     held = await connection.fetch(
         """
@@ -98,15 +98,6 @@ async def publisher_work(connection: Connection, *, older_than_seconds: float, t
         older_than_seconds,
         HANDED_OVER,
     )
-    expired = await connection.fetch(
-        """
-        SELECT execution_id FROM results
-        WHERE stored_at IS NOT NULL AND created_at <= now() - $1::interval AND published IS NULL
-        ORDER BY created_at LIMIT $2
-        """,
-        keep,
-        HANDED_OVER,
-    )
     return PublisherCommand(
         take=tuple(
             ResultHeld(
@@ -117,7 +108,6 @@ async def publisher_work(connection: Connection, *, older_than_seconds: float, t
             )
             for row in held
         ),
-        drop=tuple(row["execution_id"] for row in expired),
         finalise=tuple(_staged(row) for row in staged if row["committed"]),
         keep=tuple(_staged(row) for row in staged if not row["committed"]),
     )

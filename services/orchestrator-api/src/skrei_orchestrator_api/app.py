@@ -23,6 +23,7 @@ from skrei_orchestrator_api.routes import (
     auth,
     batch,
     blobs,
+    collection,
     description,
     endpoints,
     events,
@@ -57,6 +58,7 @@ ROUTES: list[BaseRoute] = [
     *description.ROUTES,
     *schema.ROUTES,
     *activity.ROUTES,
+    *collection.ROUTES,
 ]
 """In the order in which they are looked at: what is asked most comes first."""
 

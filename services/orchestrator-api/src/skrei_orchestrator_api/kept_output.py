@@ -40,6 +40,11 @@ async def ended(deps: Deps, execution: ExecutionView) -> AsyncIterator[tuple[int
         yield 2, said.stderr
         if not whole:
             raise NotAll("only the beginning of its output is kept: it left no result that is stored")
+    elif execution.left is not None and not execution.left.kept:
+        raise NotAll(
+            "what it said is not kept any more",
+            hint="`Retention: {Logs: …}` in a job keeps it longer, as far as the server's SKREI_RETENTION allows",
+        )
 
 
 async def _of_result(deps: Deps, execution: ExecutionView) -> AsyncIterator[tuple[int, str]]:

@@ -16,22 +16,28 @@ from skrei_domain.job import decode, encode, references, restore_blobs
 from skrei_domain.job_blobs import PREFIX
 from skrei_domain.lifecycle import JobState, NodeAction
 from skrei_domain.messages import HintedEvaluation
+from skrei_domain.retention import Policy, Standing
 from skrei_orchestrator_api import views
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.task_states import counts_of, summed, task_states
-from skrei_orchestrator_api.views import ExecutionView, JobView, NodeView
-from skrei_store import lookups, node_intents
+from skrei_orchestrator_api.views import ExecutionView, JobView, Keeping, NodeView
+from skrei_store import lookups, node_intents, retention
 from skrei_store.admission import Admission
 from skrei_store.db import CONNECT_SECONDS, open_pool
 from skrei_store.idempotency import purge_tokens
 from skrei_store.joining import Joining, Renewal, join_node, renew_node, revoke_node
 from skrei_store.rerun import rerun_job
+from skrei_store.retention import Amount
 from skrei_store.stop import stop_job
 from skrei_store.submission import Submission, Submitted
 from skrei_store.submit import submit_many
 
 RESTORED_BYTES = 16 * 1024 * 1024
 """Texts of specs with their blobs put back, kept for clients that poll a job with large inputs."""
+COLLECTABLE_SECONDS = 10.0
+"""How long it is counted what may go: a third of what a request may take."""
+COLLECTABLE_JOBS = 500
+"""Jobs counted together: some milliseconds of the record."""
 TURN_ROWS = 500
 """Rows made into answers before others get their turn: about 10 ms."""
 
@@ -72,9 +78,9 @@ class ResultView:
 class Record:
     """Reads and intent; everything behind it is one pool of connections."""
 
-    def __init__(self, pool: asyncpg.Pool, keep: timedelta) -> None:
+    def __init__(self, pool: asyncpg.Pool, policy: Policy) -> None:
         self._pool = pool
-        self._keep = keep  # how long results are kept, to say so
+        self._policy = policy  # how long what jobs leave is kept, to say so
         self._admission = Admission()
         self._restored: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._restored_size = 0
@@ -86,7 +92,7 @@ class Record:
         """Connect; a record that is away is waited for by whoever asks, not here."""
         url = settings.database_url.get_secret_value()
         async with open_pool(url, application_name="skrei-api", size=settings.api_pool_size) as pool:
-            yield cls(pool, timedelta(hours=settings.result_ttl_hours))
+            yield cls(pool, settings.policy)
 
     async def installation_id(self) -> str:
         """Return what this record calls itself, for ever; it is read once."""
@@ -148,6 +154,20 @@ class Record:
             "INSERT INTO audit (at, actor, action, object, details) VALUES (now(), $1, $2, $3, '{}')",
             *(actor, action, what),
         )
+
+    async def collectable(self) -> tuple[dict[str, Amount], bool]:
+        """Return how much of what jobs left may go now, by kind, and whether that is all of it."""
+        loop = asyncio.get_running_loop()
+        until, after = loop.time() + COLLECTABLE_SECONDS, ""
+        total: dict[str, Amount] = {}
+        while True:
+            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+                now = await connection.fetchval("SELECT now()")
+                jobs, after = await retention.page(connection, self._policy, now, after=after, limit=COLLECTABLE_JOBS)
+                for kind, amount in (await retention.amounts(connection, jobs)).items():
+                    total[kind] = total.get(kind, Amount()) + amount
+            if not after or loop.time() > until:
+                return total, not after
 
     async def purge_tokens(self) -> None:
         """Forget idempotency tokens that have expired."""
@@ -241,9 +261,14 @@ class Record:
 
     # ---------------------------------------------------------------- executions and results
 
+    def keeping(self, job: JobView) -> Keeping:
+        """Return how long what a job left is kept."""
+        return job.keeping(self._policy)
+
     async def find_execution(self, job_id: str, key: str) -> ExecutionView:
         """Return one execution of a job. Raises NotFound or Ambiguous."""
-        return ExecutionView.of(await lookups.find_execution(self._pool, job_id, key), self._keep)
+        row = await lookups.find_execution(self._pool, job_id, key)
+        return ExecutionView.of(row, Keeping(Standing(0), self._policy.keep(row["namespace"])))
 
     async def executions(
         self,
@@ -256,8 +281,12 @@ class Record:
         task: str | None = None,
         partition: int | None = None,
         after: Place | None = None,
+        of: JobView | None = None,
     ) -> list[ExecutionView]:
-        """Return a job's executions; of one task or partition where they are named, after a place in the order."""
+        """Return a job's executions; of one task or partition where they are named, after a place in the order.
+
+        Until when their results are kept is told by what the job `of` says; without it, by its namespace.
+        """
         rows = await lookups.executions(
             self._pool,
             job_id,
@@ -270,8 +299,12 @@ class Record:
             after=None if after is None else (_EPOCH + timedelta(microseconds=after[0]), *after[1:]),
         )
         found: list[ExecutionView] = []
+        keeping = None if of is None else self.keeping(of)
         for start in range(0, len(rows), TURN_ROWS):
-            found += [ExecutionView.of(row, self._keep) for row in rows[start : start + TURN_ROWS]]
+            found += [
+                ExecutionView.of(row, keeping or Keeping(Standing(0), self._policy.keep(row["namespace"])))
+                for row in rows[start : start + TURN_ROWS]
+            ]
             await asyncio.sleep(0)
         return found
 

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from skrei_domain.retention import Policy, parse_pairs, parse_policy, policy_of
 from skrei_kit.settings import LogLevel
 from skrei_kit.settings import Settings as BaseSettings
 
@@ -109,7 +110,10 @@ class Settings(BaseSettings):
     """How long a download address works."""
 
     result_ttl_hours: float = 168.0
-    """How long results are kept; the scheduler's setting of the same name, here to say so."""
+    """How long results are kept where `retention` does not say; the scheduler's setting of the same name, to say so."""
+
+    retention: dict[str, str] = Field(default_factory=dict)
+    """How long what jobs leave is kept; the scheduler's setting of the same name, to refuse what asks for more."""
 
     event_listeners: int = 1_000
     """Readers of events at once: each holds a connection, and reads the record when its job changes."""
@@ -122,6 +126,22 @@ class Settings(BaseSettings):
 
     log_silence_seconds: float = 10.0
     """How long a node may take to answer a log reader."""
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _kept(cls, value: object) -> object:
+        return parse_pairs(value)
+
+    @field_validator("retention")
+    @classmethod
+    def _retention(cls, value: dict[str, str]) -> dict[str, str]:
+        parse_policy(value)
+        return value
+
+    @property
+    def policy(self) -> Policy:
+        """How long what jobs leave is kept."""
+        return policy_of(self.retention, results_hours=self.result_ttl_hours)
 
     @field_validator("api_allowed_hosts", "api_cors_origins", mode="before")
     @classmethod

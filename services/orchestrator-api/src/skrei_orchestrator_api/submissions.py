@@ -15,7 +15,7 @@ from skrei_orchestrator_api.origin import with_origin
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.schemas import dump
 from skrei_orchestrator_api.settings import Settings
-from skrei_orchestrator_api.submit import Asked, Bodies, digest, read_asked, to_store, traceparent
+from skrei_orchestrator_api.submit import Asked, Bodies, check_retention, digest, read_asked, to_store, traceparent
 from skrei_store.submission import Submission, Submitted
 
 log = get_logger()
@@ -36,6 +36,7 @@ class Submissions:
         self._record = record
         self._bus = bus
         self._hint_bytes = settings.hint_bytes
+        self._policy = settings.policy
         self._hints: set[asyncio.Task[None]] = set()
         self._bodies = Bodies()
         self._feed = FeedPost.on(bus, SOURCE, eager=True)
@@ -80,6 +81,7 @@ class Submissions:
 
     async def _store(self, asked: Asked, size: int, headers: Mapping[str, str], actor: str) -> dict[str, object]:
         spec, warnings, token, force, digest = asked
+        check_retention(spec, self._policy)
         job_id = ids.new_job_id()
         spec = with_origin(spec, headers, await self._record.installation_id())
         cut, text, blobs = to_store(spec, job_id)
@@ -144,6 +146,10 @@ class Submissions:
     def hint_to_look(self) -> None:
         """Tell the scheduler that the record holds something new for it."""
         self._send(EvaluationHint(), ids.new_evaluation_id())
+
+    def hint_to_collect(self) -> None:
+        """Tell the scheduler that what may go is to go now."""
+        self._send(EvaluationHint(collect=True), ids.new_evaluation_id())
 
     def _hint(self, evaluations: Sequence[HintedEvaluation], *, ended: bool = False) -> None:
         """Tell the scheduler to look now; nobody waits for it, and its own sweep covers the loss of a hint.

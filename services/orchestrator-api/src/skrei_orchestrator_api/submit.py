@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from skrei_domain.errors import Invalid
 from skrei_domain.job import Blob, JobSpec, cut_blobs, parse_job, stored_text
-from skrei_domain.job_reading import Keys, Reading, bytes_of, show
+from skrei_domain.job_reading import InvalidJob, Keys, Reading, bytes_of, show
+from skrei_domain.retention import Policy, spelled
 from skrei_orchestrator_api.http import parse_json
 from skrei_orchestrator_api.problems import HttpProblem
 
@@ -87,6 +88,17 @@ def read_asked(body: object, namespace: str = "") -> Asked:
     if "/" in spec.name:
         warnings += (f"Name: {show(spec.name)} has a slash, which parts an address: use the job's id in addresses",)
     return Asked(spec, warnings, token, force, digest([body, namespace]) if token else "")
+
+
+def check_retention(spec: JobSpec, policy: Policy) -> None:
+    """Refuse a job that asks for more than its namespace allows. Raises InvalidJob."""
+    if spec.retention is None or not (beyond := policy.beyond(spec.namespace, spec.retention.asked)):
+        return
+    reading = Reading()
+    for kind, asked, most in beyond:
+        allowed = f"at most {spelled(most)} in namespace {spec.namespace} (SKREI_RETENTION)"
+        reading.wrong(f"Retention.{kind.capitalize()}", spelled(asked), allowed)
+    raise InvalidJob(reading.problems)
 
 
 def token_in(body: Mapping[str, Any]) -> str:

@@ -3,21 +3,34 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
 from skrei_domain.messages import RunOutput
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
+from skrei_domain.retention import Keep, Policy, Standing, kept_until
 from skrei_domain.spec import decode
 from skrei_orchestrator_api import schemas
 
 Row = Mapping[str, Any]
 
+_RETENTION = '"Retention"'
 _SPLIT = '"Split":"holder"'
 _TASK = '"Engine":{"Type":'
 """What stands in a stored spec once for each task, and elsewhere only by accident."""
+
+
+class Keeping(NamedTuple):
+    """How long what a job leaves is kept."""
+
+    standing: Standing
+    keep: Keep
+
+    def until(self, made_at: datetime) -> datetime:
+        """Return until when a result is kept at least."""
+        return kept_until(self.standing, self.keep, made_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,13 @@ class JobView:
         names = [task.name for task in decode(self.spec_json).tasks]
         return names if len(names) > 1 else []
 
+    def keeping(self, policy: Policy) -> Keeping:
+        """Return how long what it leaves is kept."""
+        retention = decode(self.spec_json).retention if _RETENTION in self.spec_json else None
+        ended = self.modified_at if self.is_terminal and self.current else None
+        asked = None if retention is None else retention.asked
+        return Keeping(Standing(self.version, ended), policy.keep(self.namespace, asked))
+
     def at_place(self, place: int) -> "JobView":
         """Return the job with its place in line among what explains its state."""
         return replace(self, details=self._details(Position=str(place)))
@@ -125,8 +145,8 @@ class ExecutionView:
     row: Row
 
     @classmethod
-    def of(cls, row: Row, keep: timedelta) -> "ExecutionView":
-        """Read a row of `executions` with what is known of its result, which is kept for `keep`."""
+    def of(cls, row: Row, keeping: Keeping) -> "ExecutionView":
+        """Read a row of `executions` with what is known of its result, and how long that is kept."""
         said = row["stdout"] is not None or row["stderr"] is not None
         output = RunOutput(
             stdout=row["stdout"] or "",
@@ -141,7 +161,7 @@ class ExecutionView:
             state=ExecutionState(row["state"]),
             stored=bool(row["stored"]),
             output=output if said else None,
-            left=_left(row, keep),
+            left=_left(row, keeping),
             row=row,
         )
 
@@ -198,10 +218,10 @@ def _data(row: Row) -> dict[str, Any]:
     return {name: told.get(key, 0) for name, key in amounts.items()} | {"AtLeast": told.get("at_least", False)}
 
 
-def _left(row: Row, keep: timedelta) -> Left | None:
+def _left(row: Row, keeping: Keeping) -> Left | None:
     if row["result_digest"] is None:
         return None
-    kept_until = row["result_created_at"] + keep
+    kept_until = keeping.until(row["result_created_at"])
     elsewhere = None if row["result_published"] is None else json.loads(row["result_published"])
     return Left(row["result_digest"], row["result_size"], kept_until, bool(row["result_kept"]), elsewhere)
 

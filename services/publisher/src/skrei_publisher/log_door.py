@@ -1,6 +1,7 @@
 """The door for logs: a run token appends what its execution says, a download token reads it back."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
@@ -47,6 +48,11 @@ class LogDoor:
         if gone:
             log.info("logs_dropped", count=len(gone), used_bytes=self._book.used_bytes)
         return len(gone)
+
+    async def drop(self, execution_ids: Sequence[str]) -> None:
+        """Drop the logs of executions; those that are not there are gone already."""
+        async with self._writing:
+            await asyncio.to_thread(self._book.drop, execution_ids)
 
     def _over(self, store: ResultStore, keep: timedelta) -> list[str]:
         old = self._book.expired(keep.total_seconds())

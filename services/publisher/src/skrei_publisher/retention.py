@@ -1,4 +1,4 @@
-"""When a stored result goes: after its time, never because another one wants its place."""
+"""What a store has room for, and when a result goes whatever the leader says: never because another wants its place."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ BULK = 500
 
 
 class Retention:
-    """Drops what is older than `keep`, and says whether there is room for more."""
+    """Drops what is older than `keep` (zero: the leader alone says), and tells whether there is room for more."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Retention:
         """Drop everything that is over its time and tell the leader; returns how many results that were."""
         if self._staging is not None and (stale := await asyncio.to_thread(self._staging.tidy)):
             log.info("uploads_expired", count=len(stale))
-        expired = await asyncio.to_thread(self._expired)
+        expired = await asyncio.to_thread(self._expired) if self._keep else []
         for start in range(0, len(expired), BULK):
             ids = expired[start : start + BULK]
             await asyncio.to_thread(self._store.drop, ids)

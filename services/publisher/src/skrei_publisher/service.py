@@ -66,11 +66,20 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         speaker = _Speaker(bus)
         retention = Retention(
             store,
-            keep=settings.retention,
+            keep=timedelta(days=settings.retention_days),
             quota_bytes=settings.quota_bytes,
             dropped=speaker.tell_dropped,
             staging=publisher.staging,
         )
+        doorkeeper = SignedDoor(TokenVerifier(settings.token_public_key.read_bytes()))
+        book = LogBook(
+            settings.data_dir.expanduser() / "logs",
+            stream_bytes=settings.log_stream_bytes,
+            quota_bytes=settings.log_quota_bytes,
+            node_share_percent=settings.node_share_percent,
+        )
+        book.open()
+        logs = LogDoor(book, doorkeeper)
         done = Done(settings.data_dir.expanduser() / "forwarded")
         publisher.make_room = partial(free_copies, store, done)
         worker = Worker(
@@ -81,17 +90,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             batch=settings.store_batch,
             most_pending=settings.most_pending,
             finaliser=Finaliser(destinations, done),
+            drop_logs=logs.drop,
         )
         await bus.subscribe(subjects.PUBLISHER_COMMAND, _into(worker))
-        doorkeeper = SignedDoor(TokenVerifier(settings.token_public_key.read_bytes()))
-        book = LogBook(
-            settings.data_dir.expanduser() / "logs",
-            stream_bytes=settings.log_stream_bytes,
-            quota_bytes=settings.log_quota_bytes,
-            node_share_percent=settings.node_share_percent,
-        )
-        book.open()
-        logs = LogDoor(book, doorkeeper)
         lists = ManifestStore(settings.data_dir.expanduser() / "manifests", quota_bytes=settings.manifest_quota_bytes)
         lists.open()
         manifests = ManifestDoor(lists, doorkeeper)
@@ -110,12 +111,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         interval = timedelta(seconds=settings.retention_interval_seconds)
 
         async def tidy_logs() -> None:
-            await logs.tidy(store, settings.retention)
-            await manifests.tidy(settings.retention)
+            await logs.tidy(store, settings.keep_logs)
+            await manifests.tidy(settings.keep_others)
 
         async def tidy_elsewhere() -> None:
-            await asyncio.to_thread(done.tidy, settings.retention.total_seconds())
-            await destinations.tidy(settings.retention.total_seconds())
+            await asyncio.to_thread(done.tidy, settings.keep_others.total_seconds())
+            await destinations.tidy(settings.keep_others.total_seconds())
 
         await run_until_stopped(
             stop,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from skrei_domain.retention import LOGS, parse_pairs, parse_policy
 from skrei_kit.settings import LogLevel
 from skrei_kit.settings import Settings as Base
 from skrei_plugin_api.outbound import networks
@@ -55,8 +56,12 @@ class Settings(Base):
     log_level: LogLevel = "info"
     """The least level that is logged."""
 
-    retention_days: float = 7.0
-    """How long a result is kept: long enough to come back to after a weekend, short enough that disks do not fill."""
+    retention: dict[str, str] = Field(default_factory=dict)
+    """How long what jobs leave is kept; the scheduler's setting of the same name, which says when each goes. Here it
+    bounds logs, of which nobody may speak any more."""
+
+    retention_days: float = Field(default=0.0, ge=0)
+    """After how many days a result goes whatever the leader says; 0: it alone says, who knows what is needed."""
 
     quota_bytes: int = 20 * GIB
     """What the store may hold, uploads that are under way included; above it nothing is taken over (it stays in the
@@ -71,6 +76,9 @@ class Settings(Base):
 
     open_upload_hours: float = Field(default=24.0, gt=0)
     """How long an upload that nobody goes on with is kept: a node that was away for a night goes on where it was."""
+
+    staged_days: float = Field(default=7.0, gt=0)
+    """How long an upload that nobody makes final is kept: the leader asks each second, so it was away for as long."""
 
     log_stream_bytes: int = Field(default=10 * MIB, ge=0)
     """Of what a running execution says, on each of its two streams: the beginning, so that a flood has an end."""
@@ -97,6 +105,17 @@ class Settings(Base):
 
     most_pending: int = 20_000
     """Results waiting to be taken over (ids and digests); above it they are left to the leader's sweep."""
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _kept(cls, value: object) -> object:
+        return parse_pairs(value)
+
+    @field_validator("retention")
+    @classmethod
+    def _retention(cls, value: dict[str, str]) -> dict[str, str]:
+        parse_policy(value)
+        return value
 
     @field_validator("plugin_options", mode="before")
     @classmethod
@@ -126,9 +145,14 @@ class Settings(Base):
         )
 
     @property
-    def retention(self) -> timedelta:
-        """How long a result is kept."""
-        return timedelta(days=self.retention_days)
+    def keep_logs(self) -> timedelta:
+        """After how long logs go that nobody has added to, whatever the leader says."""
+        return parse_policy(self.retention).longest(LOGS)
+
+    @property
+    def keep_others(self) -> timedelta:
+        """After how long that goes which was begun and nobody ended, and listings."""
+        return timedelta(days=self.staged_days)
 
     @property
     def staging(self) -> StagingLimits:
@@ -137,7 +161,7 @@ class Settings(Base):
             quota_bytes=self.quota_bytes,
             uploads=self.open_uploads,
             open_seconds=self.open_upload_hours * 3600,
-            staged_seconds=self.retention.total_seconds(),
+            staged_seconds=self.keep_others.total_seconds(),
             node_share_percent=self.node_share_percent,
         )
 

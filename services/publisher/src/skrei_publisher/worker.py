@@ -52,6 +52,7 @@ class Worker:
         batch: int,
         most_pending: int,
         finaliser: Finaliser | None = None,
+        drop_logs: Callable[[Sequence[str]], Awaitable[None]] | None = None,
     ) -> None:
         self._store = store
         self._source = source
@@ -60,6 +61,8 @@ class Worker:
         self._batch = batch
         self._most_pending = most_pending
         self._finaliser = finaliser
+        self._drop_logs = drop_logs
+        self._logs: dict[str, None] = {}
         self._staged: dict[str, tuple[StagedResult, bool]] = {}  # and whether it counts
         self._ending: dict[str, asyncio.Task[Final | PublishRefused | None]] = {}
         self._take: dict[str, ResultHeld] = {}
@@ -70,7 +73,7 @@ class Worker:
     @property
     def pending(self) -> int:
         """How many results wait to be taken over, made final or dropped."""
-        return len(self._take) + len(self._drop) + len(self._staged)
+        return len(self._take) + len(self._drop) + len(self._staged) + len(self._logs)
 
     def accept(self, command: PublisherCommand) -> None:
         """Remember what a command asks; the later word on an execution counts."""
@@ -89,10 +92,10 @@ class Worker:
                 self.left_out += 1
         for execution_id in command.drop:
             self._take.pop(execution_id, None)
-            if self.pending < self._most_pending:
-                self._drop[execution_id] = None
-            else:
-                self.left_out += 1
+        for waiting, ids in ((self._drop, command.drop), (self._logs, command.drop_logs)):
+            room = max(self._most_pending - self.pending, 0)
+            waiting.update(dict.fromkeys(ids[:room]))
+            self.left_out += len(ids[room:])
         if self.pending:
             self._work.set()
 
@@ -112,10 +115,13 @@ class Worker:
         taken = _first(self._take, self._batch)
         dropped = _first(self._drop, self._batch)
         staged = self._next_staged()
-        if not (self._take or self._drop or staged):
+        logs = _first(self._logs, self._batch)
+        if not (self._take or self._drop or self._logs or staged):
             self._work.clear()  # what waits for its turn behind what is being brought elsewhere is woken by its end
         if dropped:
             await asyncio.to_thread(self._store.drop, list(dropped))
+        if logs and self._drop_logs is not None:
+            await self._drop_logs(list(logs))
         if staged or self._ending:
             await self._end(staged)
         stored = await self._take_over(list(taken.values())) if taken else []

@@ -32,7 +32,9 @@ QUEUED_BYTES = 64 * 1024 * 1024
 
 
 class Arrivals:
-    """Reads messages and tells the core. `work` is called when there may be some, `look` when evaluations are due."""
+    """Reads messages and tells the core. `work` is called when there may be some, `look` when evaluations are due,
+    `collect` when what may go is to go now.
+    """
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Arrivals:
         send: Callable[[Sequence[Outgoing]], Awaitable[None]],
         work: Callable[[], None],
         look: Callable[[], None],
+        collect: Callable[[], None] = lambda: None,
     ) -> None:
         self._core = core
         self._specs = specs
@@ -50,6 +53,7 @@ class Arrivals:
         self._send = send
         self._work = work
         self._look = look
+        self._collect = collect
 
     @asynccontextmanager
     async def listening(self, bus: Bus) -> AsyncIterator[None]:
@@ -123,6 +127,8 @@ class Arrivals:
 
     async def _on_hint(self, message: Message) -> None:
         hint = envelope.unwrap(EvaluationHint, message.data)
+        if hint.collect:
+            self._collect()
         if not hint.evaluations:
             self._look()
             return

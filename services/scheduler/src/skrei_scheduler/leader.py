@@ -22,6 +22,7 @@ from skrei_kit.observability import get_logger
 from skrei_kit.supervisor import every, run_until_stopped
 from skrei_kit.tokens import TokenSigner
 from skrei_scheduler.arrivals import Arrivals
+from skrei_scheduler.collector import Collector
 from skrei_scheduler.core import Core
 from skrei_scheduler.departures import Departures
 from skrei_scheduler.receipts import Verify, trust_nobody
@@ -117,6 +118,7 @@ class Leader:
             doors=Doors(self._settings.api_url, self._settings.door),
         )
         self._departures = Departures(self._sender, self._specs, fetch_specs=self._fetch_specs, look=self._read_due.set)
+        collector = Collector(self._record, self._settings.policy, self._clock, tell=self._sender.publisher)
         arrivals = Arrivals(
             self._core,
             self._specs,
@@ -124,6 +126,7 @@ class Leader:
             send=self._departures.send,
             work=self._wake.set,
             look=self._read_due.set,
+            collect=collector.asked.set,
         )
         log.info("leading", epoch=self._epoch, nodes=len(view.nodes), jobs=len(view.jobs))
         reader = StreamReader(
@@ -133,7 +136,7 @@ class Leader:
             created=loaded.position.created if loaded.position else "",
             sequence=loaded.position.sequence if loaded.position else 0,
         )
-        second = timedelta(seconds=1)
+        second, collecting = timedelta(seconds=1), timedelta(seconds=self._settings.collect_seconds)
         try:
             async with arrivals.listening(self._bus):
                 self._wake.set()
@@ -147,6 +150,8 @@ class Leader:
                     feed=self._feed.run(),
                     tick=every(second, self._tick, name="tick", clock=self._clock),
                     results=every(second, self._hand_over, name="results", clock=self._clock),
+                    collect=every(collecting, collector.run_once, name="collect", clock=self._clock),
+                    collect_now=collector.when_asked(),
                 )
         finally:
             self._departures.close()
@@ -298,7 +303,7 @@ class Leader:
         command = await self._record.publisher_work(
             older_than_seconds=self._settings.take_over_after_seconds, ttl_hours=self._settings.result_ttl_hours
         )
-        if command.take or command.drop or command.finalise or command.keep:
+        if command.take or command.finalise or command.keep:
             await self._sender.publisher(command)
 
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from skrei_domain.destinations import STORE
+from skrei_domain.retention import Policy, parse_pairs, parse_policy, policy_of
 from skrei_kit.settings import LogLevel, Settings
 from skrei_kit.tokens import UploadGrant
 
@@ -50,7 +51,18 @@ class SchedulerSettings(Settings):
         1.0, ge=0, description="Inline results older than this are handed to the publisher, in bulk."
     )
     result_ttl_hours: float = Field(
-        7 * 24, gt=0, description="How long a stored result is kept; a week covers a holiday and bounds the disk."
+        7 * 24,
+        gt=0,
+        description="How long results are kept where `retention` does not say; a week covers a holiday and bounds the "
+        "disk.",
+    )
+    retention: dict[str, str] = Field(
+        default_factory=dict,
+        description="How long what jobs leave is kept: `results=7d,logs=3d,history=90d`, with `.max` for the most that "
+        "a job may ask for, and `NAMESPACE:` before for one namespace.",
+    )
+    collect_seconds: float = Field(
+        300.0, gt=0, description="How often it is looked for what may go: a walk over the jobs, cheap beside days."
     )
     receipt_public_key: Path | None = Field(
         None, description="PEM file of the key that the publisher signs receipts with, its public half."
@@ -68,6 +80,22 @@ class SchedulerSettings(Settings):
         gt=0,
         description="How long a run token opens its blobs: an edge node may fetch inputs long after it was told.",
     )
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        return parse_pairs(value)
+
+    @field_validator("retention")
+    @classmethod
+    def _retention(cls, value: dict[str, str]) -> dict[str, str]:
+        parse_policy(value)
+        return value
+
+    @property
+    def policy(self) -> Policy:
+        """How long what jobs leave is kept."""
+        return policy_of(self.retention, results_hours=self.result_ttl_hours)
 
     @property
     def door(self) -> str:

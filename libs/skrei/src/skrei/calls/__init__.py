@@ -23,7 +23,7 @@ from skrei.calls.about_jobs import (
     versions,
 )
 from skrei.calls.about_nodes import change_node, join_command, new_join_token, node, nodes, revoke_node
-from skrei.calls.about_server import About, about, alive, version
+from skrei.calls.about_server import About, about, alive, collect, version
 from skrei.calls.call import Call, flag, job_path
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "about",
     "alive",
     "change_node",
+    "collect",
     "describe",
     "diff",
     "endpoints",

@@ -18,6 +18,11 @@ def version() -> Call[Document]:
     return about("version")
 
 
+def collect(*, dry_run: bool) -> Call[Document]:
+    """What jobs left and may go now, by kind; it goes unless this is a dry run."""
+    return Call("POST", "/orchestrator/gc", whole, body={"DryRun": dry_run}, repeatable=dry_run)
+
+
 def about(what: About) -> Call[Document]:
     """What the API says of itself, as it says it."""
     return Call("GET", f"/agent/{what}", whole)

@@ -106,6 +106,7 @@ def _tag(path: str) -> str:
     for beginning, tag in (
         ("/api/v1/orchestrator/jobs", "Jobs"),
         ("/api/v1/events", "Jobs"),
+        ("/api/v1/orchestrator/gc", "Agent"),
         ("/api/v1/orchestrator", "Nodes"),
         ("/api/v1/auth", "Authentication"),
         ("/api/v1/blobs", "Blobs"),

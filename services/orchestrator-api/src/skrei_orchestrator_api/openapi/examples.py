@@ -101,6 +101,11 @@ _node: dict[str, Any] = {
 }
 
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "Collected": {
+        "DryRun": True,
+        "Complete": True,
+        "Items": [{"Kind": "results", "Count": 3, "Bytes": 6_291_456, "Oldest": _TIME}],
+    },
     "ServerNode": {
         "NodeID": "skrei",
         "NodeType": "Requester",

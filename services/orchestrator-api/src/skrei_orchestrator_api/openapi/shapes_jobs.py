@@ -110,6 +110,9 @@ JOB_SPEC = thing(
                 {"Wait": SECONDS, "Replace": FLAG, "OnReturn": word("keep-first", "keep-original", "stop")},
             )
         ),
+        "Retention": or_null(
+            thing("How long what it leaves is kept.", {}, dict.fromkeys(("Results", "Logs", "History"), SECONDS))
+        ),
     },
     examples=[HELLO],
 )

@@ -1,6 +1,18 @@
 """Shapes of the server itself, of proving who one is, and of errors."""
 
-from skrei_orchestrator_api.openapi.building import FLAG, MAP, TEXT, TIME, WHOLE, Schema, ref, thing, word
+from skrei_orchestrator_api.openapi.building import (
+    FLAG,
+    MAP,
+    TEXT,
+    TIME,
+    WHOLE,
+    Schema,
+    ref,
+    said,
+    several,
+    thing,
+    word,
+)
 
 ERROR = thing(
     "What is wrong, and what to do about it.",
@@ -76,6 +88,21 @@ SCHEMAS: dict[str, Schema] = {
         {"MinVersion": TEXT, "ClientVersion": TEXT, "ServerVersion": TEXT},
     ),
     "Version": VERSION,
+    "Collection": thing("Whether what may go is only to be told.", {}, {"DryRun": FLAG}, examples=[{"DryRun": True}]),
+    "Collected": thing(
+        "What jobs left and may go now, by kind.",
+        {"DryRun": FLAG, "Complete": FLAG, "Items": several(ref("Collectable"))},
+    ),
+    "Collectable": thing(
+        "One kind of what jobs leave.",
+        {
+            "Kind": word("results", "logs", "jobs", "history"),
+            "Count": WHOLE,
+            "Bytes": said(WHOLE, "Of results in the store; of the rest in the record, about."),
+        },
+        {"Oldest": TIME},
+        examples=[{"Kind": "results", "Count": 3, "Bytes": 6291456, "Oldest": "2026-01-02T03:04:05Z"}],
+    ),
     "Alive": thing("It serves.", {"Status": {"const": "OK"}}, examples=[{"Status": "OK"}]),
     "ServerNode": thing(
         "The control plane as a node that runs no work.",

@@ -45,7 +45,9 @@ async def executions_of(
 ) -> tuple[list[str], Place | None]:
     """Return executions of a job's version, or of all, as JSON texts, and the last one's place where there are more."""
     version = None if all_versions else job.version
-    found = await record.executions(job.id, order=order, reverse=reverse, limit=limit + 1, version=version, after=after)
+    found = await record.executions(
+        job.id, order=order, reverse=reverse, limit=limit + 1, version=version, after=after, of=job
+    )
     more = record.place(found[limit - 1], order) if len(found) > limit else None
     return [schemas.dump(execution.document()) for execution in found[:limit]], more
 

@@ -77,7 +77,7 @@ def _address(deps: Deps, share: Share, row: Row, asked: str) -> ResultAddress:
         raise HttpProblem(
             410,
             f"the result of partition {row['partition']} of task {share.task!r} is not kept any more: it is from "
-            f"{schemas.rfc3339(row['created_at'])}, and results are kept for {deps.settings.result_ttl_hours:g} hours",
+            f"{schemas.rfc3339(row['created_at'])}; `Retention: {{Results: …}}` in the job keeps them longer",
             code="NotFound",
         )
     published = None if row["published"] is None else json.loads(row["published"])

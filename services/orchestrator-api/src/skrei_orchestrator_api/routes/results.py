@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +21,7 @@ from skrei_orchestrator_api.joining import seen_from
 from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.record import ResultView
 from skrei_orchestrator_api.routes.executions import job_of
-from skrei_orchestrator_api.views import JobView
+from skrei_orchestrator_api.views import JobView, Keeping
 
 MOST_RESULTS = 256
 """Inline results in one answer: 16 MiB at most, and four times what a publisher asks for at once."""
@@ -77,7 +76,11 @@ async def list_results(request: Request) -> Response:
     place = {name: number for number, name in enumerate(names)}
     found = sorted(found, key=lambda result: (place.get(result.task, 0), result.partition))
     nodes = await deps.record.node_names(sorted({result.node_id for result in found})) if found else {}
-    told = [_address(deps, result, asked, nodes.get(result.node_id, ""), many=bool(names)) for result in found]
+    keeping = deps.record.keeping(job)
+    told = [
+        _address(deps, result, asked, nodes.get(result.node_id, ""), many=bool(names), keeping=keeping)
+        for result in found
+    ]
     return answer(request, schemas.page([schemas.dump(each) for each in told], ""))
 
 
@@ -92,7 +95,9 @@ def _check_ends(job: JobView) -> None:
         )
 
 
-def _address(deps: Deps, result: ResultView, asked: str, node_name: str, *, many: bool) -> dict[str, object]:
+def _address(
+    deps: Deps, result: ResultView, asked: str, node_name: str, *, many: bool, keeping: Keeping
+) -> dict[str, object]:
     """Return one result as clients know it, and which node made it; of a job of several tasks it says whose it is."""
     told = {
         "ExecutionID": result.execution_id,
@@ -107,8 +112,10 @@ def _address(deps: Deps, result: ResultView, asked: str, node_name: str, *, many
     url = download_url(deps, result.execution_id, asked, at=at)
     if at is not None:
         return {"Type": at.publisher, "Params": {**at.params, "URL": url, **told}}
-    kept_until = result.created_at + timedelta(hours=deps.settings.result_ttl_hours)
-    return {"Type": "urlDownload", "Params": {"URL": url, **told, "KeptUntil": schemas.rfc3339(kept_until)}}
+    return {
+        "Type": "urlDownload",
+        "Params": {"URL": url, **told, "KeptUntil": schemas.rfc3339(keeping.until(result.created_at))},
+    }
 
 
 @described(HIDDEN)
