@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from skrei_plugin_api.plugin import PluginContext
-from skrei_plugin_api.publisher import Publisher
+from skrei_plugin_api.publisher import Published, Publisher
 from skrei_plugin_api.registry import publishers
 from skrei_plugin_api.testing import PublisherContract
 
@@ -19,6 +19,7 @@ class TestStore(PublisherContract):
         yield store
         await store.close()
 
-    async def read(self, publisher: Publisher, execution_id: str) -> bytes | None:
+    async def read(self, publisher: Publisher, execution_id: str, published: Published | None) -> bytes | None:
+        assert published is None
         opened = await publisher.open(execution_id)
         return None if opened is None else opened.data or (opened.path.read_bytes() if opened.path else None)

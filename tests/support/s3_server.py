@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -96,6 +97,12 @@ class S3Server:
         async with aiohttp.ClientSession() as session:
             await self._ask(session, "PUT", f"/{bucket}?policy", policy.encode())
 
+    async def uploads(self, bucket: str) -> list[str]:
+        """Return the keys of uploads in parts that are under way."""
+        async with aiohttp.ClientSession() as session:
+            _, text = await self._answer(session, "GET", f"/{bucket}?uploads")
+        return re.findall(r"<Upload>.*?<Key>([^<]*)</Key>", text, re.DOTALL)
+
     async def _ask(
         self,
         session: aiohttp.ClientSession,
@@ -104,6 +111,16 @@ class S3Server:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
+        return (await self._answer(session, method, path, body, headers))[0]
+
+    async def _answer(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[dict[str, str], str]:
         url = self.url + path
         request = AWSRequest(method, url, data=body, headers=dict(headers or {}))
         request.headers["X-Amz-Content-SHA256"] = hashlib.sha256(body).hexdigest()
@@ -111,7 +128,9 @@ class S3Server:
         target, data = URL(url, encoded=True), io.BytesIO(body)
         async with session.request(method, target, data=data, headers=dict(request.headers)) as response:
             assert response.status < 300, await response.text()
-            return {name.lower(): value for name, value in response.headers.items()}
+            return {name.lower(): value for name, value in response.headers.items()}, await response.text(
+                "utf-8", "replace"
+            )
 
 
 @contextmanager

@@ -31,6 +31,7 @@ def test_others_keep_their_names(given: str, name: str) -> None:
     assert publisher_name(given) == name
 
 
+@pytest.mark.row("6.2/s3-keys")
 def test_every_word_has_its_value() -> None:
     text = "/".join(f"{{{word}}}" for word in WORDS)
     assert expand({"Key": text}, WORK) == {"Key": "e-1/j-2/n-3/tides/sea/main/7/2/20260102/030405"}

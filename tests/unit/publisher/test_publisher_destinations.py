@@ -168,6 +168,7 @@ async def test_a_destination_that_leads_nowhere_is_told_before_anything_is_sent(
     assert door.parts() == 0
 
 
+@pytest.mark.row("6.2/s3managed")
 async def test_a_publisher_that_is_not_set_up_is_named_with_the_reason_but_a_managed_one_is_the_store(
     door: Door, shelf: Shelf
 ) -> None:

@@ -16,6 +16,8 @@ STORE = "store"
 """Skrei's own result store: the publisher of results whose jobs name none."""
 MANAGED = "s3managed"
 """A bucket of the control plane's owner, who names it in settings; Skrei's own store where there is none."""
+PLACE = "_place"
+"""What such a publisher is told, as no job says anything of it: `<job>/<execution>`."""
 ON_NODES = frozenset({"localdirectory"})
 """Publishers that leave a result on its node: only nodes that have them can run a job that names one."""
 HERE = frozenset({"", STORE, *KEPT_HERE}) - {MANAGED}
@@ -64,6 +66,13 @@ def publisher_name(wanted: str) -> str:
     """Return the name of the publisher that a task's spec names, one for all that mean Skrei's own store."""
     name = wanted.strip().lower()
     return STORE if name in HERE else name
+
+
+def destination(name: str, params: Mapping[str, Any], work: Work) -> dict[str, Any]:
+    """Return what a publisher is told: a job's params with their words replaced; of the owner's bucket the place."""
+    if name == MANAGED:
+        return {PLACE: f"{work.job_id}/{work.execution_id}"}
+    return expand(params, work)
 
 
 def expand(params: Mapping[str, Any], work: Work) -> dict[str, Any]:

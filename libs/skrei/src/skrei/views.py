@@ -207,6 +207,18 @@ class Execution:
         return int(self._left.get("Size") or 0)
 
     @property
+    def result_place(self) -> str:
+        """Where what it left was published, in the words of people; empty for Skrei's own store."""
+        kind = str((self.document.get("PublishedResult") or {}).get("Type") or "")
+        if kind in ("", "skrei", "urlDownload"):
+            return ""
+        if bucket := self._left.get("Bucket"):
+            return f"{kind}://{bucket}/{self._left.get('Key') or ''}"
+        if cid := self._left.get("CID"):
+            return f"{kind}://{cid}"
+        return kind
+
+    @property
     def _left(self) -> Document:
         return (self.document.get("PublishedResult") or {}).get("Params") or {}
 

@@ -155,7 +155,7 @@ async def _check(response: aiohttp.ClientResponse) -> None:
     if response.status < HTTPStatus.MULTIPLE_CHOICES:
         return
     code, message = _told(await answers.body(response, ERROR_BYTES))
-    said = f"{message or response.reason} ({response.status})"
+    said = message or f"{response.reason} ({response.status})"
     match response.status:
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             raise ResultTooLarge(said)
@@ -184,7 +184,8 @@ def _told(body: bytes) -> tuple[str, str]:
         problem = _Problem.model_validate_json(body)
     except ValidationError:
         return "", body[:200].decode("utf-8", "replace").strip()
-    return problem.Code, " ".join(filter(None, (problem.Message, problem.Hint)))
+    between = " " if problem.Message.endswith(".") else "; "
+    return problem.Code, between.join(filter(None, (problem.Message, problem.Hint)))
 
 
 def _parse(kind: type[UploadAnswer], body: bytes) -> UploadAnswer:

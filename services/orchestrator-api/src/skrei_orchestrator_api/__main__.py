@@ -35,6 +35,7 @@ from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.listeners import Listeners
 from skrei_orchestrator_api.node_access import NodeAccess
 from skrei_orchestrator_api.node_changes import NodeChanges
+from skrei_orchestrator_api.publishing import Destinations
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submissions import Submissions
@@ -142,7 +143,9 @@ async def serve(settings: Settings) -> None:
         if (bus := await unless_stopped(stop, connecting)) is None:
             return
         async with Record.open(settings) as record:
-            submissions = Submissions(record, bus, settings)
+            internal_token = settings.internal_token_file.read_text("ascii").strip()
+            destinations = Destinations(settings.publisher_url, internal_token)
+            submissions = Submissions(record, bus, settings, destinations)
             public_key = settings.token_public_key.read_bytes()
             verifier = TokenVerifier(public_key)
             gate = Gate(
@@ -163,7 +166,8 @@ async def serve(settings: Settings) -> None:
                 bus=bus,
                 signer=TokenSigner(settings.token_key.read_bytes()),
                 verifier=verifier,
-                internal_token=settings.internal_token_file.read_text("ascii").strip(),
+                internal_token=internal_token,
+                destinations=destinations,
                 gate=gate,
                 access=access,
                 changes=NodeChanges(record, submissions, settings.node_change_seconds),

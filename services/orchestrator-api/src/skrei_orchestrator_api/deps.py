@@ -14,6 +14,7 @@ from skrei_orchestrator_api.listeners import Listeners
 from skrei_orchestrator_api.log_readers import LogReaders
 from skrei_orchestrator_api.node_access import NodeAccess
 from skrei_orchestrator_api.node_changes import NodeChanges
+from skrei_orchestrator_api.publishing import Destinations
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submissions import Submissions
@@ -36,6 +37,7 @@ class Deps:
     listeners: Listeners
     node_signer: Signer | None = field(default=None, repr=False)
     token_public_key: str = ""
+    destinations: Destinations | None = None
     activity: Activity = field(default_factory=Activity)
     log_readers: LogReaders = field(init=False)
 

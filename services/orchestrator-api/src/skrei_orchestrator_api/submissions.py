@@ -12,6 +12,7 @@ from skrei_kit.feed_post import FeedPost
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api.group_commit import GroupCommit
 from skrei_orchestrator_api.origin import with_origin
+from skrei_orchestrator_api.publishing import Destinations
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.schemas import dump
 from skrei_orchestrator_api.settings import Settings
@@ -32,13 +33,14 @@ def _answered(done: dict[str, object] | BaseException) -> dict[str, object] | Ex
 class Submissions:
     """Takes jobs and stops; each is answered once it has committed."""
 
-    def __init__(self, record: Record, bus: Bus, settings: Settings) -> None:
+    def __init__(self, record: Record, bus: Bus, settings: Settings, destinations: Destinations | None = None) -> None:
         self._record = record
         self._bus = bus
         self._hint_bytes = settings.hint_bytes
         self._policy = settings.policy
         self._hints: set[asyncio.Task[None]] = set()
         self._bodies = Bodies()
+        self._destinations = destinations
         self._feed = FeedPost.on(bus, SOURCE, eager=True)
         self._group: GroupCommit[Submission, Submitted] = GroupCommit(
             record.submit_many,
@@ -82,6 +84,8 @@ class Submissions:
     async def _store(self, asked: Asked, size: int, headers: Mapping[str, str], actor: str) -> dict[str, object]:
         spec, warnings, token, force, digest = asked
         check_retention(spec, self._policy)
+        if self._destinations is not None:
+            await self._destinations.check(spec)
         job_id = ids.new_job_id()
         spec = with_origin(spec, headers, await self._record.installation_id())
         cut, text, blobs = to_store(spec, job_id)

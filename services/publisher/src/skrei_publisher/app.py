@@ -11,6 +11,7 @@ from skrei_domain.errors import Invalid
 from skrei_kit.observability import get_logger
 from skrei_kit.tokens import Elsewhere
 from skrei_plugin_api.publisher import PublishError
+from skrei_publisher.control_door import ASKED_BYTES, ControlDoor
 from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
 from skrei_publisher.log_door import LogDoor
@@ -46,6 +47,7 @@ def build(
     logs: LogDoor | None = None,
     destinations: Destinations | None = None,
     manifests: ManifestDoor | None = None,
+    control: ControlDoor | None = None,
 ) -> web.Application:
     """Return the door. GET also answers HEAD; Range works on what is a file. Without `uploads` it only gives.
 
@@ -80,7 +82,9 @@ def build(
         well = healthy()
         return web.json_response({"Status": "OK" if well else "Degraded"}, status=200 if well else 503)
 
-    app = web.Application(middlewares=[_problems])
+    app = web.Application(
+        middlewares=[_problems], client_max_size=ASKED_BYTES
+    )  # uploads read what comes piece by piece
     app.router.add_get("/results/{execution_id:[^/]+?}.tar.gz", download)
     app.router.add_get("/healthz", health)
     if uploads is not None:
@@ -89,6 +93,8 @@ def build(
         app.add_routes(logs.routes())
     if manifests is not None:
         app.add_routes(manifests.routes())
+    if control is not None:
+        app.add_routes(control.routes())
     return app
 
 

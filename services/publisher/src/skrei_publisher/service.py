@@ -20,6 +20,7 @@ from skrei_kit.supervisor import every, run_until_stopped, unless_stopped
 from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_plugin_api.plugin import PluginContext
 from skrei_publisher.app import build
+from skrei_publisher.control_door import ControlDoor
 from skrei_publisher.destinations import Destinations
 from skrei_publisher.done import Done, free_copies
 from skrei_publisher.doorkeeper import SignedDoor
@@ -53,10 +54,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(destinations.close)
         timeout = aiohttp.ClientTimeout(total=settings.fetch_timeout_seconds)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        token = read_token(settings.internal_token_file)
         source = ApiSource(
             session,
             api_url=settings.api_url,
-            token=read_token(settings.internal_token_file),
+            token=token,
             most_bytes=settings.most_result_bytes,
         )
         connecting = Bus.connect(settings.nats_url, name=SOURCE, creds=settings.nats_creds)
@@ -105,6 +107,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             logs=logs,
             destinations=destinations,
             manifests=manifests,
+            control=ControlDoor(destinations, token),
         )
         await stack.enter_async_context(_listening(door, settings.publisher_host, settings.publisher_port))
         log.info("publisher_started", port=settings.publisher_port, used_bytes=store.used_bytes)

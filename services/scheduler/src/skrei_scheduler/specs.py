@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from skrei_domain.destinations import STORE, Work, expand, publisher_name
+from skrei_domain.destinations import STORE, Work, destination, publisher_name
 from skrei_domain.job import JobSpec
 from skrei_domain.job_blobs import parse_reference
 from skrei_domain.job_kinds import Kind
@@ -117,7 +117,9 @@ def order(
     publishing = None
     if upload is not None and task.publisher != STORE and not job.kind.endless:
         publishing = Publishing(to=task.publisher, on_zero=job.fails_on_exit)
-        upload = replace(upload, publisher=task.publisher, params=expand(task.params, _work(row, job)))
+        upload = replace(
+            upload, publisher=task.publisher, params=destination(task.publisher, task.params, _work(row, job))
+        )
     pinned = tuple(
         PinnedInput(input=number, manifest=ref) for (name, number), ref in job.manifests.items() if name == row.task
     )

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -20,7 +21,7 @@ import botocore
 from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
@@ -44,6 +45,7 @@ ANSWER_BYTES = 16 * 1024 * 1024
 """Of one answer: a thousand of the longest keys, each character escaped, have half of it."""
 _AMAZON = {"addressing_style": "virtual"}
 """Else the library names the one endpoint of all regions where it is asked for an address, which leads elsewhere."""
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 _PROBE = "k"
 """The key that stands for all where the address of a bucket is asked for."""
 
@@ -72,8 +74,9 @@ class Page:
 class Client:
     """One server as this node's credentials see it, in one region."""
 
-    def __init__(self, boto: Any, wire: Wire, credentials: Any, region: str) -> None:
+    def __init__(self, boto: Any, wire: Wire, credentials: Any, region: str, *, trusted: bool = True) -> None:
         self.wire = wire
+        self.trusted = trusted
         self.region = region
         self.anonymous = credentials is None
         self.server = _server_of(boto)
@@ -134,6 +137,28 @@ class Client:
         request.context["client_config"] = self._boto.meta.config
         S3SigV4Auth(await self._credentials.get_frozen_credentials(), "s3", region).add_auth(request)
         return url, dict(request.headers)
+
+    async def presigned(
+        self,
+        method: str,
+        bucket: str,
+        key: str,
+        *,
+        query: Mapping[str, str] = NO_TEXTS,
+        headers: Mapping[str, str] = NO_TEXTS,
+        seconds: int = 300,
+    ) -> str:
+        """Return an address by which anybody may ask this for a while, with exactly these headers beside it.
+
+        An empty `key` is the bucket itself. The body is not signed: a digest of it may stand among the headers.
+        """
+        base, region = await self._address(bucket)
+        words = "&".join(f"{quote(name, safe='-_.~')}={quote(text, safe='-_.~')}" for name, text in query.items())
+        where = base + quote(key, safe="/-_.~") if key else base.removesuffix("/")
+        request = AWSRequest(method, where + (f"?{words}" if words else ""), headers=dict(headers))
+        frozen = await self._credentials.get_frozen_credentials()
+        S3SigV4QueryAuth(frozen, "s3", region, expires=seconds).add_auth(request)
+        return str(request.url)
 
     async def _address(self, bucket: str) -> tuple[str, str]:
         """Return what the addresses of a bucket's objects begin with, and the region that it is in."""
@@ -210,8 +235,11 @@ class Account:
     boto: Any
     named: frozenset[str]
 
-    async def client(self, wanted: S3Input, rules: Outbound, stack: AsyncExitStack, *, anonymous: bool) -> Client:
-        """Return a client that lives until `stack` ends. `rules` hold for servers that only the job names.
+    async def client(
+        self, wanted: S3Input, rules: Outbound | None, stack: AsyncExitStack, *, anonymous: bool
+    ) -> Client:
+        """Return a client that lives until `stack` ends. `rules` hold for servers that only the job names; None: no
+        job names any.
 
         Raises StageFailed, also for a node without credentials unless that may be `anonymous`.
         """
@@ -220,7 +248,7 @@ class Account:
         except BotoCoreError as error:
             raise _unusable(error) from error
 
-    async def _client(self, wanted: S3Input, rules: Outbound, stack: AsyncExitStack, anonymous: bool) -> Client:
+    async def _client(self, wanted: S3Input, rules: Outbound | None, stack: AsyncExitStack, anonymous: bool) -> Client:
         credentials = await self.core.get_credentials()
         if credentials is None and not anonymous:
             raise StageFailed(
@@ -242,7 +270,7 @@ class Account:
         boto = await stack.enter_async_context(
             self.boto.client("s3", endpoint_url=wanted.endpoint or None, region_name=region, config=config)
         )
-        return Client(boto, wire, credentials, region)
+        return Client(boto, wire, credentials, region, trusted=trusted or rules is None)
 
 
 def load(profile: str, instance_role: bool) -> Account:

@@ -28,7 +28,7 @@ class _Kept:
 class Clients:
     """The clients by server and region."""
 
-    def __init__(self, settings: S3Settings, rules: Outbound) -> None:
+    def __init__(self, settings: S3Settings, rules: Outbound | None) -> None:
         self._settings = settings
         self._rules = rules
         self._accounts: dict[str, asyncio.Task[Account]] = {}

@@ -20,14 +20,16 @@ PASSING = {
 REDIRECTS = {301, 302, 303, 307, 308}
 PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
-_CREDENTIALS = {
+CREDENTIALS = {
     "ExpiredToken", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken", "SignatureDoesNotMatch",
     "TokenRefreshRequired", "XAdminUserNotFound",
 }  # fmt: skip
-_REGION = {
+"""What servers say of keys that they do not know, or that have ended."""
+REGIONS = {
     "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "IncorrectEndpoint", "PermanentRedirect",
     "TemporaryRedirect",
 }  # fmt: skip
+"""What they say of a bucket that is in another region."""
 _NO_KEY = {"", "NoSuchKey", "NotFound"}
 _CHANGED = {"PreconditionFailed"}
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9._-]{1,100})\s*</Code>")
@@ -87,14 +89,14 @@ def refused(asked: Asked, status: int, code: str, region: str = "") -> StageFail
         )
     if code in _CHANGED or status == 412:
         return changed(asked)
-    if code in _REGION or region not in ("", asked.region):
+    if code in REGIONS or region not in ("", asked.region):
         told = f" but in {printable(region)[:TOLD_CHARS]}" if region else ""
         return StageFailed(
             StageProblem.INVALID,
             f"the bucket {asked.bucket} is not in the region {asked.region}{told} ({said})",
             hint="name its Region",
         )
-    if code in _CREDENTIALS:
+    if code in CREDENTIALS:
         return StageFailed(
             StageProblem.DENIED,
             f"{asked.where} does not take the credentials of this node ({said})",

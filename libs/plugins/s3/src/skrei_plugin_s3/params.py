@@ -25,7 +25,7 @@ _KEYS = Keys(
 )
 _PARTITION = Keys("Type", "Pattern", "StartIndex", "EndIndex", "DateFormat")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
+REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _TYPES = ", ".join(f"`{by}`" for by in By)
 
 
@@ -82,13 +82,13 @@ def server(endpoint: str) -> str:
 
 def read(params: Params) -> tuple[S3Input, list[FieldProblem]]:
     """Return what params say, and one problem for each field that says nothing of use."""
-    reader = _Reader("")
+    reader = Reader("")
     given = reader.known(params, _KEYS)
     found = S3Input(
         bucket=reader.bucket(given),
         key=reader.text(given, "Key", KEY_BYTES, f"a key of at most {KEY_BYTES} bytes"),
         filter=reader.pattern(given, "Filter"),
-        region=reader.matching(given, "Region", _REGION, "a region such as `eu-west-1`"),
+        region=reader.matching(given, "Region", REGION, "a region such as `eu-west-1`"),
         endpoint=reader.endpoint(given),
         version=reader.text(given, "VersionID", KEY_BYTES, "the id of one version"),
         checksum=reader.checksum(given),
@@ -102,13 +102,13 @@ def read(params: Params) -> tuple[S3Input, list[FieldProblem]]:
     return found, reader.problems
 
 
-def _partition(value: object, outer: "_Reader") -> Partition:
+def _partition(value: object, outer: "Reader") -> Partition:
     if value is None:
         return Partition()
     if not isinstance(value, Mapping):
         outer.wrong("Partition", value, "an object with `Type` and what that needs")
         return Partition()
-    reader = _Reader("Partition.")
+    reader = Reader("Partition.")
     reader.problems = outer.problems
     given = reader.known(value, _PARTITION)
     kind = given.get("Type") or By.NONE
@@ -124,7 +124,7 @@ def _partition(value: object, outer: "_Reader") -> Partition:
     return Partition(by, pattern, start, end, layout)
 
 
-class _Reader:
+class Reader:
     """Reads fields of one object, and notes what is wrong with them."""
 
     def __init__(self, path: str) -> None:
@@ -132,9 +132,11 @@ class _Reader:
         self._path = path
 
     def wrong(self, name: str, value: object, allowed: str) -> None:
+        """Note a field."""
         self.problems.append(FieldProblem(printable(self._path + name), show(value), allowed))
 
     def told(self, name: str) -> bool:
+        """Whether a field was noted."""
         return any(problem.path == self._path + name for problem in self.problems)
 
     def known(self, value: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
@@ -151,6 +153,7 @@ class _Reader:
         return found
 
     def text(self, given: Mapping[str, Any], name: str, most: int, allowed: str) -> str:
+        """Return a text of at most so many bytes."""
         value = given.get(name, "")
         if isinstance(value, str) and "\0" not in value and len(value.encode("utf-8", "surrogatepass")) <= most:
             return value
@@ -158,6 +161,7 @@ class _Reader:
         return ""
 
     def matching(self, given: Mapping[str, Any], name: str, form: re.Pattern[str], allowed: str) -> str:
+        """Return a text of a form, or nothing."""
         value = given.get(name, "")
         if value == "" or (isinstance(value, str) and form.fullmatch(value)):
             return str(value)
@@ -165,6 +169,7 @@ class _Reader:
         return ""
 
     def bucket(self, given: Mapping[str, Any]) -> str:
+        """Return the bucket, which must be named."""
         allowed = "the name of a bucket: 3 to 63 letters, digits, `.`, `-` and `_`"
         if not given.get("Bucket"):
             self.wrong("Bucket", given.get("Bucket"), allowed)
@@ -172,6 +177,7 @@ class _Reader:
         return self.matching(given, "Bucket", _BUCKET, allowed)
 
     def number(self, given: Mapping[str, Any], name: str) -> int:
+        """Return a place in a key."""
         value = given.get(name, 0)
         if type(value) is float and value.is_integer():  # what some writers of JSON make of every number
             value = int(value)
@@ -181,6 +187,7 @@ class _Reader:
         return 0
 
     def pattern(self, given: Mapping[str, Any], name: str, *, needed: bool = False) -> str:
+        """Return a pattern that can be used."""
         value = self.text(given, name, PATTERN_CHARS, f"a pattern of at most {PATTERN_CHARS} bytes")
         try:
             if value:
@@ -193,6 +200,7 @@ class _Reader:
         return value
 
     def layout(self, given: Mapping[str, Any], *, needed: bool) -> str:
+        """Return the layout of a date."""
         value = self.text(given, "DateFormat", KEY_BYTES, "a layout such as `2006-01-02`")
         if needed and not is_layout(value) and not self.told("DateFormat"):
             allowed = "a layout that says how the second of January 2006 would be written, such as `2006-01-02`"
@@ -201,6 +209,7 @@ class _Reader:
         return value
 
     def endpoint(self, given: Mapping[str, Any]) -> str:
+        """Return the address of a server; empty for Amazon's."""
         value = given.get("Endpoint", "")
         if value == "":
             return ""
@@ -213,6 +222,7 @@ class _Reader:
         return str(value)
 
     def checksum(self, given: Mapping[str, Any]) -> str:
+        """Return a digest as S3 writes it."""
         value = given.get("ChecksumSHA256", "")
         whole, _, parts = value.partition("-") if isinstance(value, str) else ("", "", "x")
         try:

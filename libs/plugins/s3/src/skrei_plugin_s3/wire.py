@@ -1,5 +1,6 @@
 """HTTP to one server of objects: every address judged, no redirect followed, every wait limited."""
 
+import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -32,7 +33,9 @@ class Wire:
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
-    async def request(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Ask, and yield the answer while it is read. Raises Cut, and StageFailed for where nobody may ask."""
         target = URL(url, encoded=True)
         self._judge(target)
@@ -41,6 +44,7 @@ class Wire:
                 method,
                 target,
                 headers={**headers, "Accept-Encoding": "identity"},
+                data=None if data is None else io.BytesIO(data),
                 skip_auto_headers=("Content-Type",),
                 allow_redirects=False,
             ) as response:

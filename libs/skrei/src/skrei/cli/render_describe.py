@@ -159,10 +159,19 @@ def _kept(found: Sequence[Execution]) -> str:
 
     left = [one for one in found if one.has_result and one.result_kept is not None]
     if not left:
-        return ""
+        return _elsewhere([one for one in found if one.has_result])
     until = local_time(min(one.result_kept_until for one in left))
     size = quantity(sum(one.result_size for one in left))
     return f"{size}, kept until {until}" if all(one.result_kept for one in left) else f"not kept since {until}"
+
+
+def _elsewhere(found: Sequence[Execution]) -> str:
+    """Return where results lie that were published elsewhere: the first of them, and how many more there are."""
+    places = [place for one in found if (place := one.result_place)]
+    if not places:
+        return ""
+    more = f", and {len(places) - 1} more" if len(places) > 1 else ""
+    return f"{quantity(sum(one.result_size for one in found))}, at {places[0]}{more}"
 
 
 def job_output(found: Sequence[Execution], *, by_node: bool = False) -> None:

@@ -1,7 +1,7 @@
 """What jobs leave: addresses for people, and the inline results themselves for the publisher."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from skrei_domain.destinations import MANAGED
 from skrei_domain.errors import Conflict, NotFound
 from skrei_domain.job_kinds import KINDS
 from skrei_domain.spec import decode
@@ -25,6 +26,10 @@ from skrei_orchestrator_api.views import JobView, Keeping
 
 MOST_RESULTS = 256
 """Inline results in one answer: 16 MiB at most, and four times what a publisher asks for at once."""
+
+
+S3_TYPES = frozenset({"s3", MANAGED})
+"""Publishers whose results clients of the original know as `s3PreSigned`."""
 
 
 def download_url(deps: Deps, execution_id: str, asked: str = "", *, at: Elsewhere | None = None) -> str:
@@ -81,6 +86,7 @@ async def list_results(request: Request) -> Response:
         _address(deps, result, asked, nodes.get(result.node_id, ""), many=bool(names), keeping=keeping)
         for result in found
     ]
+    await _send_on(deps, found, told)
     return answer(request, schemas.page([schemas.dump(each) for each in told], ""))
 
 
@@ -97,9 +103,9 @@ def _check_ends(job: JobView) -> None:
 
 def _address(
     deps: Deps, result: ResultView, asked: str, node_name: str, *, many: bool, keeping: Keeping
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return one result as clients know it, and which node made it; of a job of several tasks it says whose it is."""
-    told = {
+    told: dict[str, Any] = {
         "ExecutionID": result.execution_id,
         "PartitionIndex": result.partition,
         **({"Task": result.task} if many else {}),
@@ -116,6 +122,30 @@ def _address(
         "Type": "urlDownload",
         "Params": {"URL": url, **told, "KeptUntil": schemas.rfc3339(keeping.until(result.created_at))},
     }
+
+
+async def _send_on(deps: Deps, found: Sequence[ResultView], told: Sequence[dict[str, Any]]) -> None:
+    """Name addresses of their own for results that lie elsewhere, where their publishers hand any out."""
+    away = [(result, each) for result, each in zip(found, told, strict=True) if result.published is not None]
+    if not away or deps.destinations is None:
+        return
+    wanted = [(result.execution_id, each["Type"], (result.published or {})["Params"]) for result, each in away]
+    for (result, each), url in zip(away, await deps.destinations.addresses(wanted), strict=True):
+        if url:
+            each.update(_sent_on(each["Type"], (result.published or {})["Params"], url, each["Params"]))
+
+
+def _sent_on(kind: str, lies: Mapping[str, Any], url: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Return a result whose readers are sent to `url`; those of S3 in the words that clients know."""
+    if kind not in S3_TYPES:
+        return {"Params": {**params, "URL": url}}
+    rest = {name: value for name, value in params.items() if name not in {*lies, "URL"} or name == "ExecutionID"}
+    source = dict.fromkeys(("Bucket", "Key", "Filter", "Region", "Endpoint", "VersionID", "ChecksumSHA256"), "")
+    if not (managed := kind == MANAGED):
+        source |= {name: str(value) for name, value in lies.items() if name in source}
+    partition = {"Type": "", "Pattern": "", "StartIndex": 0, "EndIndex": 0, "DateFormat": ""}
+    told = {"Managed": managed, "PreSignedURL": url, "SourceSpec": {**source, "Partition": partition}}
+    return {"Type": "s3PreSigned", "Params": {**told, **rest}}
 
 
 @described(HIDDEN)

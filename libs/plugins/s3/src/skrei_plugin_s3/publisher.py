@@ -1,0 +1,440 @@
+"""The publishers `s3` and `s3managed`: results to the bucket that a job names, or to that of the control plane's owner.
+
+An archive goes from its node to S3 directly, in parts of one upload that S3 does not show before it is completed: that
+is done once its execution has won, so that of two attempts at one key the committed one is there, whatever comes late.
+Each part's digest is signed into its address, S3 takes no other bytes. What is wanted as single files comes to the
+publisher's process instead, which puts them below the key once they have won.
+"""
+
+import asyncio
+import base64
+import configparser
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from skrei_domain.destinations import PLACE
+from skrei_domain.job_reading import FieldProblem, show
+from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
+from skrei_plugin_api.outbound import Outbound, networks
+from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
+from skrei_plugin_api.publisher import (
+    NOTHING,
+    NotReadable,
+    Opened,
+    PublishDenied,
+    Published,
+    Publisher,
+    StagedGone,
+    TooManyUploads,
+    UploadIncomplete,
+    UploadUnknown,
+)
+from skrei_plugin_api.storage import StageFailed
+from skrei_plugin_s3.credentials import credentials
+from skrei_plugin_s3.managed import Managed
+from skrei_plugin_s3.plain import File, files
+from skrei_plugin_s3.settings import S3Settings
+from skrei_plugin_s3.targets import SUFFIX, Encoding, Target, part_bytes, read
+from skrei_plugin_s3.upload_notes import Note, Notes
+
+if TYPE_CHECKING:
+    from skrei_plugin_s3.clients import Clients
+    from skrei_plugin_s3.objects import Objects, Stored
+
+PARALLEL_PARTS = 4
+"""Parts of one result at once: enough to fill a link whose answers take their time."""
+PLAN_PARTS = 128
+"""Parts in one plan: a gigabyte at least, and a tenth of a second of signing; then the next plan is asked for."""
+ADDRESS_SECONDS = 3_600
+"""How long an address is good for one part, which a slow link may need; an expired one is another in the next plan."""
+READ_SECONDS = 3_600
+"""How long an address is good by which a result is read, unless `s3_presigned_seconds` says otherwise."""
+MOST_UPLOADS = 4_096
+"""Uploads that are begun or wait to be completed: each is a note of some kilobytes."""
+FILES_AT_ONCE = 8
+"""Single files put side by side: their requests wait for answers, not for the link."""
+
+
+class S3Publisher(Publisher):
+    """Results to the bucket that a job names."""
+
+    plugin_api = PLUGIN_API
+    name = "s3"
+    version = "0.1.0"
+    managed: ClassVar[bool] = False
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._made: Clients | None = None
+        self._notes = Notes(context.state_dir / "uploads")
+
+    async def describe(self) -> PluginInfo:
+        """Say whether there are credentials; whether they are good for a bucket is each job's to find out."""
+        try:
+            found = credentials(S3Settings.from_options(self.context.options))
+        except (ValueError, OSError, configparser.Error) as error:
+            return PluginInfo(available=False, reason=f"its settings cannot be read: {type(error).__name__}: {error}")
+        if not found or found.startswith("none"):
+            reason = "the publisher's process has no credentials for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            return PluginInfo(available=False, reason=f"{reason}, or a profile (docs/RESULTS.md)")
+        return PluginInfo(available=True, version=self.version)
+
+    def validate(self, params: Params) -> list[FieldProblem]:
+        """Name every parameter that is wrong, or unknown."""
+        return read(params)[1]
+
+    def target(self, params: Params) -> Target:
+        """Return where a result goes."""
+        return read(params)[0]
+
+    def told(self, note: Note, stored: "Stored", params: Params = NOTHING) -> Published:
+        """Return what clients are told of an object."""
+        return _published(note.target, stored)
+
+    def forwards(self, params: Params) -> bool:
+        """Single files are put by the publisher's process."""
+        return self.target(params).encoding is Encoding.PLAIN
+
+    async def reach(self, params: Params) -> None:
+        """Look whether the bucket is there."""
+        async with self._objects(self.target(params)) as objects:
+            await objects.check_bucket()
+
+    # ------------------------------------------------------------ one archive, in parts that its node puts
+
+    async def plan(
+        self, parcel: Parcel, headers: Mapping[str, str], *, node_id: str = "", params: Params = NOTHING
+    ) -> UploadPlan:
+        """Return addresses for the parts that have not come; first of all ask for the digests of all parts."""
+        target, size = self.target(params), part_bytes(parcel.size)
+        if parcel.piece_bytes != size or len(parcel.pieces) != -(-parcel.size // size):
+            return UploadPlan(piece_bytes=size)
+        async with self._objects(target) as objects:
+            note, came = await self._begun(objects, parcel, target)
+            missing = [number for number in range(1, note.parts + 1) if number not in came]
+            return UploadPlan(
+                requests=tuple([await _request(objects, note, number) for number in missing[:PLAN_PARTS]]),
+                parallel=PARALLEL_PARTS,
+                more=len(missing) > PLAN_PARTS,
+                trusted=objects.trusted,
+            )
+
+    async def stage(self, parcel: Parcel) -> str:
+        """Look whether S3 has every part as it was announced; the place is all that completing them needs."""
+        note = await asyncio.to_thread(self._notes.find, parcel.execution_id)
+        if note is None or (note.digest, note.size) != (parcel.digest, parcel.size):
+            raise UploadUnknown(f"No upload of execution {parcel.execution_id} is under way.")
+        async with self._objects(note.target) as objects:
+            came = await _came(objects, note)
+        if came is None:
+            await asyncio.to_thread(self._notes.drop, parcel.execution_id)
+            raise UploadUnknown(f"The upload of execution {parcel.execution_id} is not there any more.")
+        if missing := note.parts - len(came):
+            raise UploadIncomplete(f"{missing} parts have not come yet.", execution_id=parcel.execution_id)
+        return _place(note)
+
+    async def finalise(self, parcel: Parcel, place: str) -> Published | None:
+        """Complete the upload. Where an earlier try did, the object says whose it is."""
+        note = _placed(parcel, place)
+        async with self._objects(note.target) as objects:
+            stored = await self._complete(objects, note)
+        await asyncio.to_thread(self._notes.drop, parcel.execution_id)
+        return self.told(note, stored)
+
+    async def abort(self, execution_id: str) -> None:
+        """Have S3 drop the parts that have come."""
+        note = await asyncio.to_thread(self._notes.find, execution_id)
+        if note is None:
+            return
+        async with self._objects(note.target) as objects:
+            await objects.abort(note.target.key, note.upload)
+        await asyncio.to_thread(self._notes.drop, execution_id)
+
+    async def tidy(self, *, older_than_seconds: float) -> None:
+        """Abort uploads that nobody has gone on with, nor completed."""
+        for execution_id in await asyncio.to_thread(lambda: list(self._notes.old(older_than_seconds))):
+            try:
+                await self.abort(execution_id)
+            except PublishDenied:  # its bucket, or our right to it, is gone: nothing is left that could be asked
+                await asyncio.to_thread(self._notes.drop, execution_id)
+
+    # ------------------------------------------------------------ single files, which this process puts
+
+    async def forward(self, parcel: Parcel, content: Path, params: Params) -> Published:
+        """Put each file of a result below the key."""
+        target = self.target(params)
+        async with self._objects(target) as objects:
+            await _put_all(objects, target, content)
+        return Published({"Bucket": target.bucket, "Key": target.key} | _place_of(target))
+
+    # ------------------------------------------------------------ reading
+
+    async def open(self, execution_id: str, params: Params = NOTHING) -> Opened | None:
+        """Return an address that S3 answers; None for single files."""
+        found = self.found(params)
+        if found is None:
+            return None
+        target, version = found
+        async with self._objects(target) as objects:
+            settings = S3Settings.from_options(self.context.options)
+            if not settings.presigned:
+                return None
+            seconds = settings.presigned_seconds or READ_SECONDS
+            return Opened(url=await objects.address(target.key, seconds, version))
+
+    @asynccontextmanager
+    async def read(self, execution_id: str, params: Params, *, first: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Read an archive for whoever may not reach S3."""
+        from skrei_plugin_s3.objects import UploadGone
+
+        found = self.found(params)
+        if found is None:
+            raise NotReadable(f"it lies as single files below s3://{params.get('Bucket')}/{params.get('Key')}")
+        target, version = found
+        try:
+            async with self._objects(target) as objects, objects.read(target.key, version, first) as pieces:
+                yield pieces
+        except UploadGone as error:
+            raise NotReadable(f"{target.at} is not there any more", execution_id=execution_id) from error
+
+    def found(self, params: Params) -> tuple[Target, str] | None:
+        """Return which object a `Published` names, and its version; None where it names none."""
+        key = str(params.get("Key") or "")
+        if not key.endswith(SUFFIX):
+            return None
+        region, endpoint = str(params.get("Region") or ""), str(params.get("Endpoint") or "")
+        return Target(str(params.get("Bucket") or ""), key, region, endpoint), str(params.get("VersionID") or "")
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._made is not None:
+            made, self._made = self._made, None
+            await made.close()
+
+    # ------------------------------------------------------------ helpers
+
+    async def _begun(self, objects: "Objects", parcel: Parcel, target: Target) -> tuple[Note, set[int]]:
+        """Return the upload of a parcel, begun now or before, and which parts have come."""
+        note = await asyncio.to_thread(self._notes.find, parcel.execution_id)
+        if note is not None:
+            same = (note.digest, note.size, note.part_bytes, note.pieces) == (
+                parcel.digest,
+                parcel.size,
+                parcel.piece_bytes,
+                parcel.pieces,
+            )
+            came = await _came(objects, note) if same and note.target == target else None
+            if came is not None:
+                return note, came
+            await self.abort(parcel.execution_id)
+        if await asyncio.to_thread(self._notes.count) >= MOST_UPLOADS:
+            raise TooManyUploads(f"{MOST_UPLOADS} uploads to S3 are under way; more have to wait.")
+        meta = {"execution": parcel.execution_id, "digest": parcel.digest}
+        upload = await objects.begin(target.key, meta)
+        note = Note(
+            parcel.execution_id, parcel.digest, parcel.size, parcel.piece_bytes, target, upload, tuple(parcel.pieces)
+        )
+        await asyncio.to_thread(self._notes.keep, note)
+        return note, set()
+
+    async def _complete(self, objects: "Objects", note: Note) -> "Stored":
+        from skrei_plugin_s3.objects import UploadGone
+
+        try:
+            parts = await objects.parts(note.target.key, note.upload)
+            stored = await objects.complete(note.target.key, note.upload, parts)
+        except UploadGone as error:
+            there = await objects.head(note.target.key)
+            if there is None or (there.execution, there.digest) != (note.execution_id, note.digest):
+                raise StagedGone(
+                    f"The upload of execution {note.execution_id} to {note.target.at} is not there any more.",
+                    execution_id=note.execution_id,
+                ) from error
+            return there
+        return stored
+
+    @asynccontextmanager
+    async def _objects(self, target: Target) -> AsyncIterator["Objects"]:
+        """Yield what writes to a bucket. Raises PublishDenied where the server may not be asked."""
+        from skrei_plugin_s3.objects import Objects
+
+        clients = await self._clients()
+        try:
+            async with clients.open(target.server) as client:
+                if client.anonymous:
+                    raise PublishDenied("the publisher's process has no credentials for S3")
+                yield Objects(client, target)
+        except StageFailed as error:
+            raise PublishDenied(error.message, hint=error.hint) from error
+
+    async def _clients(self) -> "Clients":
+        if self._made is None:
+            kind = await asyncio.to_thread(_clients_class)
+            if self._made is None:  # another made it meanwhile
+                self._made = kind(S3Settings.from_options(self.context.options), self.rules())
+        return self._made
+
+    def rules(self) -> Outbound | None:
+        """Return which servers a job may name; None: it names none."""
+        return Outbound(private=networks(self.context.allow_addresses))
+
+
+class S3Managed(S3Publisher):
+    """Results to the bucket that the control plane's owner names in settings; a job says nothing of it."""
+
+    name = "s3managed"
+    managed: ClassVar[bool] = True
+
+    async def describe(self) -> PluginInfo:
+        """Say whether there are a bucket and credentials."""
+        try:
+            managed = Managed.from_options(self.context.options)
+        except ValueError as error:
+            return PluginInfo(available=False, reason=str(error))
+        if managed is None:
+            return PluginInfo(available=False, reason="no bucket is set: s3managed_bucket (docs/RESULTS.md)")
+        return await super().describe()
+
+    def validate(self, params: Params) -> list[FieldProblem]:
+        """A job says nothing; what the control plane says of its place is no job's."""
+        return [
+            FieldProblem(key, show(value), "nothing: s3managed takes no params")
+            for key, value in params.items()
+            if key != PLACE or not _is_place(value)
+        ]
+
+    def target(self, params: Params) -> Target:
+        """Return the object of an execution in the owner's bucket."""
+        managed = Managed.from_options(self.context.options)
+        if managed is None:
+            raise PublishDenied("no bucket is set: s3managed_bucket (docs/RESULTS.md)")
+        return managed.target(str(params.get(PLACE) or ""))
+
+    def told(self, note: Note, stored: "Stored", params: Params = NOTHING) -> Published:
+        """Return whose result it is: where the owner keeps it is nobody else's business."""
+        job_id = note.target.key.rsplit("/", 2)[-2]
+        return Published({"JobID": job_id, "ExecutionID": note.execution_id})
+
+    def found(self, params: Params) -> tuple[Target, str] | None:
+        """Return the object of an execution."""
+        job_id, execution_id = params.get("JobID"), params.get("ExecutionID")
+        place = f"{job_id}/{execution_id}" if job_id and execution_id else ""
+        return (self.target({PLACE: place}), "") if _is_place(place) else None
+
+    def rules(self) -> Outbound | None:
+        """No job names a server here."""
+        return None
+
+
+def _is_place(value: object) -> bool:
+    parts = value.split("/") if isinstance(value, str) else []
+    return len(parts) == 2 and all(part.strip(".") and part.isprintable() and "\\" not in part for part in parts)
+
+
+def _clients_class() -> "type[Clients]":
+    from skrei_plugin_s3.clients import Clients
+
+    return Clients
+
+
+async def _came(objects: "Objects", note: Note) -> set[int] | None:
+    """Return which parts have come as they were announced; None where the upload is gone."""
+    from skrei_plugin_s3.objects import UploadGone
+
+    try:
+        parts = await objects.parts(note.target.key, note.upload)
+    except UploadGone:
+        return None
+    return {
+        part.number
+        for part in parts
+        if 1 <= part.number <= note.parts
+        and part.size == note.span(part.number)[1]
+        and part.checksum in ("", note.pieces[part.number - 1])
+    }
+
+
+async def _request(objects: "Objects", note: Note, number: int) -> UploadRequest:
+    from skrei_plugin_s3.objects import checksum_header
+
+    first, size = note.span(number)
+    checksum = note.pieces[number - 1]
+    url = await objects.part_address(note.target.key, note.upload, number, checksum, ADDRESS_SECONDS)
+    return UploadRequest(url=url, headers=checksum_header(checksum), first=first, size=size)
+
+
+def _place(note: Note) -> str:
+    target = note.target
+    told = [target.bucket, target.key, target.region, target.endpoint, note.upload, note.part_bytes]
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+
+
+def _placed(parcel: Parcel, place: str) -> Note:
+    try:
+        bucket, key, region, endpoint, upload, size = json.loads(place)
+    except ValueError as error:
+        raise StagedGone(f"{place!r} is no place in S3", execution_id=parcel.execution_id) from error
+    target = Target(bucket, key, region, endpoint)
+    return Note(parcel.execution_id, parcel.digest, parcel.size, size, target, upload, ())
+
+
+def _published(target: Target, stored: "Stored") -> Published:
+    told = {"Bucket": target.bucket, "Key": target.key} | _place_of(target)
+    if stored.checksum:
+        told["ChecksumSHA256"] = stored.checksum
+    if stored.version:
+        told["VersionID"] = stored.version
+    return Published(told)
+
+
+def _place_of(target: Target) -> dict[str, str]:
+    return {"Region": target.region, "Endpoint": target.endpoint}
+
+
+async def _put_all(objects: "Objects", target: Target, archive: Path) -> None:
+    """Put the files of an archive, several side by side; the archive is read in one thread at a time."""
+    found = files(archive)
+    waiting: set[asyncio.Task[None]] = set()
+    try:
+        while (file := await asyncio.to_thread(next, found, None)) is not None:
+            key = target.key + file.name
+            if file.size > part_bytes(0):
+                await _put_large(objects, key, file)  # its bytes are read from the archive, so nothing else is
+                continue
+            data = await asyncio.to_thread(file.content.read)
+            waiting.add(asyncio.create_task(_put(objects, key, data)))
+            if len(waiting) >= FILES_AT_ONCE:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        await asyncio.gather(*waiting)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _put(objects: "Objects", key: str, data: bytes) -> None:
+    await objects.put(key, data, _checksum(data), {})
+
+
+async def _put_large(objects: "Objects", key: str, file: File) -> None:
+    """Put a file in parts, one after another; what fails leaves nothing behind."""
+    upload = await objects.begin(key, {})
+    try:
+        size, number = part_bytes(file.size), 0
+        while data := await asyncio.to_thread(file.content.read, size):
+            number += 1
+            await objects.put_part(key, upload, number, data, _checksum(data))
+        await objects.complete(key, upload, await objects.parts(key, upload))
+    except BaseException:
+        await asyncio.shield(objects.abort(key, upload))
+        raise
+
+
+def _checksum(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()

@@ -1,0 +1,115 @@
+"""What the API makes of results that lie elsewhere, and of what the publisher says of destinations."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from skrei_domain.job_reading import InvalidJob
+from skrei_domain.spec import JobSpec, SpecConfig, TaskSpec
+from skrei_orchestrator_api.publishing import Destinations
+from skrei_orchestrator_api.routes.results import _sent_on
+
+OURS = {"ExecutionID": "e-1", "PartitionIndex": 0, "NodeID": "n-1", "Size": 3, "Digest": "sha256:0"}
+EMPTY = {"Filter": "", "Partition": {"Type": "", "Pattern": "", "StartIndex": 0, "EndIndex": 0, "DateFormat": ""}}
+
+
+@pytest.mark.row("6.3/presigned")
+def test_results_in_s3_are_addresses_in_the_words_of_the_original() -> None:
+    lies = {"Bucket": "b", "Key": "k.tar.gz", "Region": "eu", "Endpoint": "https://s3", "ChecksumSHA256": "x-1"}
+    assert _sent_on("s3", lies, "https://signed", {**lies, "URL": "https://door", **OURS}) == {
+        "Type": "s3PreSigned",
+        "Params": {
+            "Managed": False,
+            "PreSignedURL": "https://signed",
+            "SourceSpec": {**lies, "VersionID": "", **EMPTY},
+            **OURS,
+        },
+    }
+    lies = {"JobID": "j-1", "ExecutionID": "e-1"}
+    told = _sent_on("s3managed", lies, "https://signed", {**lies, "URL": "https://door", **OURS})
+    names = ("Bucket", "Key", "Region", "Endpoint", "VersionID", "ChecksumSHA256")
+    assert told["Type"] == "s3PreSigned"
+    assert told["Params"] == {
+        "Managed": True,
+        "PreSignedURL": "https://signed",
+        "SourceSpec": dict.fromkeys(names, "") | EMPTY,
+        **OURS,
+    }
+
+
+def test_results_of_another_publisher_keep_their_words_and_get_its_address() -> None:
+    params = {"CID": "bafy", "URL": "https://door", **OURS}
+    assert _sent_on("ipfs", {"CID": "bafy"}, "https://gateway", params) == {
+        "Params": {**params, "URL": "https://gateway"}
+    }
+
+
+class Publisher(HTTPServer):
+    """Answers as it is told, and remembers what it was asked."""
+
+    answer: Any = None
+    asked: list[Any]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Publisher
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((self.path, self.headers["Authorization"], body))
+        data = json.dumps(self.server.answer).encode()
+        self.send_response(200 if self.server.answer is not None else 503)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    server = Publisher(("127.0.0.1", 0), _Handler)
+    server.asked = []
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def asking(publisher: Publisher) -> Destinations:
+    return Destinations(f"http://127.0.0.1:{publisher.server_port}/", "secret")
+
+
+def to(name: str, **params: object) -> JobSpec:
+    return JobSpec(tasks=(TaskSpec(name="a"), TaskSpec(name="b", publisher=SpecConfig(type=name, params=params))))
+
+
+async def test_a_destination_that_is_none_is_refused_field_by_field(publisher: Publisher) -> None:
+    publisher.answer = {"problems": [["Params.Bucket", "nothing", "a bucket"]]}
+    with pytest.raises(InvalidJob, match=r"Tasks\[1\]\.Publisher\.Params\.Bucket: nothing; allowed: a bucket"):
+        await asking(publisher).check(to("S3", Key="k"))
+    assert publisher.asked == [("/internal/destination", "Bearer secret", {"type": "s3", "params": {"Key": "k"}})]
+
+
+async def test_what_is_right_is_asked_once_and_what_is_ours_never(publisher: Publisher) -> None:
+    publisher.answer, asked = {"problems": []}, asking(publisher)
+    for name in ("s3", "s3", "", "local", "localDirectory"):
+        await asked.check(to(name))
+    assert len(publisher.asked) == 1
+
+
+async def test_a_publisher_that_is_away_refuses_no_job_and_gives_no_address(publisher: Publisher) -> None:
+    asked = asking(publisher)
+    await asked.check(to("s3"))
+    assert await asked.addresses([("e-1", "s3", {}), ("e-2", "s3", {})]) == ["", ""]
+    publisher.answer = {"addresses": ["https://one"]}  # of another question
+    assert await asked.addresses([("e-1", "s3", {}), ("e-2", "s3", {})]) == ["", ""]
+    publisher.answer = {"addresses": ["https://one", ""]}
+    assert await asked.addresses([("e-1", "s3", {}), ("e-2", "s3", {})]) == ["https://one", ""]
