@@ -47,8 +47,8 @@ lint: setup-dev  ## Ruff, mypy and import-linter, without tests
 fmt: setup-dev  ## Format, and fix what ruff can fix
 	@$(RUN) ruff format . && $(RUN) ruff check --fix .
 
-wasm: setup-dev  ## Compile the examples' modules from C to WebAssembly
-	@for each in examples/*/*.c; do PYTHON=.venv/bin/python sh examples/build.sh $${each#examples/} || exit 1; done
+wasm: setup-dev  ## Compile our modules from C to WebAssembly
+	@for each in examples/*/*.c libs/skrei/src/skrei/copying/*.c; do PYTHON=.venv/bin/python sh examples/build.sh ../$$each || exit 1; done
 
 bacalhau:  ## Build Bacalhau's own command line with Go (minutes); the conformance tests then drive a stack with it
 	@$(PYTHON) -m scripts.bacalhau

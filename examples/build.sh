@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compile an example's C to WebAssembly with the compiler of the `ziglang` package: `build.sh wordcount/wordcount` makes
+# Compile C of ours to WebAssembly with the compiler of the `ziglang` package: `build.sh wordcount/wordcount` makes
 # wordcount.wasm of wordcount.c beside it; `make wasm` does so for all. The results are checked in, so that running an
 # example needs no compiler. The same sources and the same version of the compiler give the same bytes.
 set -eu

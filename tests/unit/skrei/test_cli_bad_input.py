@@ -273,6 +273,24 @@ WRONG = [
         125,
         "Error: --publisher ftp://x: not known here.\nFor example s3://BUCKET/KEY,opt=region=eu-west-1",
     ),
+    (
+        "data copy data://books somewhere",
+        125,
+        "Error: somewhere is no place to copy to.\nWrite s3://BUCKET/KEY[,opt=endpoint=…,opt=region=…], ipfs://, or the "
+        "absolute path of a folder that is to be made on a node.",
+    ),
+    (
+        "data copy ftp://h/x ipfs://",
+        125,
+        "Error: SRC ftp://h/x: ftp:// is not known here.\nWrite a path, data://NAME[/PATH], https://…, "
+        "s3://BUCKET/KEY[,opt=K=V] or ipfs://CID[/PATH].",
+    ),
+    (
+        "data copy data://books",
+        125,
+        "Error: skrei data copy: DST is missing: s3://BUCKET/KEY[,opt=K=V], ipfs://, or a folder to be made on a node "
+        "(/srv/copies/x).\nUsage: skrei data copy [OPTIONS] SRC DST",
+    ),
     ("docker run -l nolabel ubuntu", 125, "Error: --labels nolabel: not KEY=VALUE.\nFor example --labels region=eu"),
     (
         "docker run -i s3:///x ubuntu",

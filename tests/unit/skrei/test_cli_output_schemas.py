@@ -75,7 +75,7 @@ def test_the_output_for_programs_has_its_shape(
 def test_every_command_for_programs_has_a_shape() -> None:
     read = {name for name in tree.COMMANDS if any("json" in option.choices for option in tree.load(name).options)}
     short = {"list", "describe"}  # of `job list` and `job describe`
-    makes_jobs = {"run", "job run", "docker run", "wasm run"}  # their --format is that of job files
+    makes_jobs = {"run", "job run", "docker run", "wasm run", "data copy"}  # their --format is that of job files
     shaped = set(PAGE["definitions"]) & set(tree.COMMANDS)
     assert read - short - makes_jobs - WITHOUT_SHAPE == shaped
     assert set(COMMANDS) | ELSEWHERE == shaped
