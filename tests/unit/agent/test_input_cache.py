@@ -185,7 +185,7 @@ async def test_a_piece_is_brought_once_and_found_after_a_restart(tmp_path: Path,
 
 async def test_a_piece_that_is_not_what_its_digest_says_is_dropped(tmp_path: Path, source: Source) -> None:
     cache = a_cache(tmp_path, source)
-    with pytest.raises(InputCorrupt, match="brought"):
+    with pytest.raises(InputCorrupt, match="what came has the digest"):
         await bring(cache, digest(b"right"), b"wrong")
     assert files(tmp_path) == []
     assert (await bring(cache, digest(b"right"), b"right"))[1]

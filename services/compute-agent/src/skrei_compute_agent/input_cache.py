@@ -162,7 +162,7 @@ class InputCache:
             if is_digest(identity):
                 got = await asyncio.to_thread(digest_of, folder / DATA)
                 if got != identity:
-                    raise InputCorrupt(f"brought {identity}, got {got}", digest=identity)
+                    raise InputCorrupt(f"what came has the digest {got}, not {identity}", digest=identity)
         except BaseException as error:
             if isinstance(error, SkreiError) and not error.retryable:
                 await to_its_end(partial(shutil.rmtree, folder, ignore_errors=True))
