@@ -93,6 +93,19 @@ async def test_a_listing_goes_on_while_anybody_waits_for_it_and_ends_with_the_la
     assert len(list((tmp_path / "listings").iterdir())) == 1
 
 
+async def test_an_agent_that_ends_waits_for_listings_that_were_given_up(tmp_path: Path) -> None:
+    made, bucket = opened(tmp_path), Bucket()
+    bucket.go_on.clear()
+    first, second = asyncio.ensure_future(get(made, bucket)), asyncio.ensure_future(get(made, bucket, "other"))
+    await eventually(lambda: bucket.begun == 2)
+    first.cancel()
+    await asyncio.wait([first])
+    await made.close()
+    assert bucket.ended == 2
+    await asyncio.wait([second])
+    assert list((tmp_path / "listings").iterdir()) == []
+
+
 async def test_what_cannot_be_listed_is_told_to_all_who_wait_and_tried_by_the_next(tmp_path: Path) -> None:
     made, bucket = opened(tmp_path), Bucket()
     bucket.broken = True

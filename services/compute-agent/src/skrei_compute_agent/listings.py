@@ -90,6 +90,7 @@ class Listings:
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._at_hand: OrderedDict[str, Listing] = OrderedDict()
         self._running: dict[str, _Running] = {}
+        self._given_up: set[asyncio.Task[Listing]] = set()
         self._numbers = itertools.count()
 
     def open(self) -> None:
@@ -133,10 +134,11 @@ class Listings:
             if not running.heard and not running.task.done():
                 running.task.cancel()
                 self._running.pop(key, None)  # who comes now begins anew
+                self._given_up.add(running.task)
 
     async def close(self) -> None:
         """Give up what is being listed."""
-        tasks = [running.task for running in self._running.values()]
+        tasks = [*self._given_up, *(running.task for running in self._running.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -194,6 +196,7 @@ class Listings:
                 told(listed)
 
     def _over(self, key: str, task: "asyncio.Task[Listing]") -> None:
+        self._given_up.discard(task)
         if (running := self._running.get(key)) is not None and running.task is task:
             del self._running[key]
         if not task.cancelled():
