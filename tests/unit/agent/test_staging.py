@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.listings import Listings, key_of
@@ -68,7 +69,8 @@ class Node:
         self.folder = folder
         results = TaskResults(lambda: pytest.fail("no result"), self.cache)
         pinned = Pinned(self.listings, lambda: pytest.fail("the list lies here"))
-        shelves = Shelves(self.cache, self.trees, self.listings, pinned, results)
+        held = HeldInputs(self.cache.files, folder / "held")
+        shelves = Shelves(self.cache, self.trees, self.listings, pinned, results, held)
         self.stager = Stager({"bucket": self.bucket}, shelves, limits=LIMITS, parallel=2)
 
     async def stage(self, partition: int, of: int = 2, **order: object) -> tuple[Inputs, dict[str, str]]:

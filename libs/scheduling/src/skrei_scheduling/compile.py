@@ -11,14 +11,12 @@ from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import ManifestRef
 from skrei_domain.paths import LocalPath
-from skrei_domain.source_keys import is_dealt_out, source_key
+from skrei_domain.source_keys import IN_PLACE, WITH_THE_JOB, is_dealt_out, source_key
 from skrei_scheduling.rows import JobRow, KeyedInput, Offline, OnReturn, Requirement, TaskInput, TaskPlan, Unit, Update
 
 OWNER = "owner"
 """The submitter whose token was shown: what the API calls the actor."""
 LOCAL = "local"
-AT_HAND = frozenset({LOCAL, DATA, "inline", "task"})
-"""Storages whose inputs are their node's own, or come with the job."""
 STORAGE_ALIASES = {"localdirectory": LOCAL}
 """Names of a storage that specs use for another: nodes report the one on the right."""
 
@@ -144,7 +142,7 @@ def data_sets(task: TaskSpec) -> tuple[DataWanted, ...]:
 def fetched(task: TaskSpec) -> tuple[tuple[int, str], ...]:
     """Return the inputs of a task that are neither its node's nor the job's own, by place, with their type."""
     types = ((number, source.source.type.lower()) for number, source in enumerate(task.input_sources))
-    return tuple((number, name) for number, name in types if name and STORAGE_ALIASES.get(name, name) not in AT_HAND)
+    return tuple((number, name) for number, name in types if name and name not in IN_PLACE | WITH_THE_JOB)
 
 
 def keyed(task: TaskSpec) -> tuple[KeyedInput, ...]:
