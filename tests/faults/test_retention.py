@@ -1,6 +1,7 @@
 """What jobs left goes when it may, in a real record: results by the publisher's word, then whole jobs; else nothing."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
@@ -74,12 +75,11 @@ async def ran(
 
 
 async def executed(record: LeaderRecord, job_id: str, *names: str, version: int = 1, live: Sequence[str] = ()) -> None:
-    job = a_job(job_id, count=len(names))
+    job = replace(a_job(job_id, count=len(names)), version=version)
     rows = tuple(
         an_execution(
             name,
             job=job,
-            job_version=version,
             partition=number,
             state=S.RUNNING if name in live else S.COMPLETED,
             want=Want.RUN,
@@ -217,5 +217,35 @@ async def test_a_job_says_it_for_itself_and_old_transitions_of_one_that_goes_on_
         )
         publisher = Publisher(record)
         gone = await Collector(record, POLICY, SystemClock(), tell=publisher.hear).run_once()
-        assert gone == Gone(transitions=499), "the first is of today, and the last thousand stay"
+        assert gone == Gone(old=499), "the first is of today, and the last thousand stay"
         assert await left(db) == {"j-asks", "j-long"}
+
+
+async def test_of_a_job_that_goes_on_old_attempts_go_and_their_number_is_still_known(postgres_url: str) -> None:
+    async with leading(postgres_url) as record, connection(postgres_url) as db:
+        await put_jobs(postgres_url, "j-1")
+        job = a_job("j-1")
+        rows = [
+            an_execution(
+                f"e-{version}-{attempt}",
+                job=replace(job, version=version),
+                attempt=attempt,
+                state=S.FAILED,
+                holds=False,
+            )
+            for version, attempt in ((1, 1), (1, 2), (2, 1), (2, 2), (2, 3))
+        ]
+        await record.commit(["j-1"], [], lambda _: Changes(executions_new=tuple(rows)))
+        await db.execute("UPDATE executions SET modified_at = now() - interval '20 days', stdout = ''")
+        await ran(db, "j-1", "e-1-2", days=20)
+        await put(db, "j-1", JobState.RUNNING, days=0, version=2)
+        publisher = Publisher(record)
+        publisher.deaf = True
+        collector = Collector(record, POLICY, SystemClock(), tell=publisher.hear)
+        assert (await collector.run_once()).old == 3
+        assert {row["id"] for row in await db.fetch("SELECT id FROM executions")} == {"e-1-2", "e-2-3"}, "it is stored"
+        publisher.deaf = False
+        assert (await collector.run_once()).old == 1
+        await db.execute("UPDATE job_versions SET version = 2 WHERE job_id = 'j-1'")
+        assert (await record.load()).jobs[0].attempts == {("main", 0): 3}
+        assert await db.fetchval("SELECT count(*) FROM results") == 0

@@ -58,6 +58,26 @@ _OLD_ROWS = f"""
     ) AS h
     WHERE NOT d.everything AND h.at <= d.history_before
 """
+_OLD_EXECUTIONS = f"""
+    {_DUES}
+    CROSS JOIN LATERAL (
+        SELECT id, modified_at FROM executions AS one
+        WHERE one.job_id = d.job_id AND NOT {_HELD} AND (
+            one.job_version < d.version OR EXISTS (
+                SELECT FROM executions AS later
+                WHERE later.job_id = one.job_id AND later.job_version = one.job_version AND later.task = one.task
+                    AND later.partition = one.partition AND later.attempt > one.attempt
+            )
+        ) AND NOT EXISTS (
+            SELECT FROM results AS r WHERE r.execution_id = one.id AND (
+                r.inline IS NOT NULL OR r.staged OR (r.stored_at IS NOT NULL AND r.{OWN})
+                OR (r.committed AND r.job_version = d.version)
+            )
+        ) OFFSET 0
+    ) AS e
+    WHERE NOT d.everything AND e.modified_at <= d.history_before
+"""
+"""Of a job that goes on: those of former versions, and all but the latest of each unit: its number counts attempts."""
 _WHOLE = f"""
     {_DUES}
     CROSS JOIN LATERAL (
@@ -132,7 +152,7 @@ def _due(row: Any, policy: Policy, now: datetime) -> Due:
 
 
 async def amounts(connection: Connection, jobs: Sequence[Aged]) -> dict[str, Amount]:
-    """Return how much of these jobs may go, by kind: results, logs, jobs, and transitions of jobs that go on."""
+    """Return how much of these jobs may go, by kind: results, logs, jobs, and history of jobs that go on."""
     given = _columns(jobs)
     told: dict[str, Amount] = {}
     for kind, columns, rest in (
@@ -140,9 +160,11 @@ async def amounts(connection: Connection, jobs: Sequence[Aged]) -> dict[str, Amo
         ("logs", "coalesce(sum(e.size), 0) AS bytes, min(e.modified_at) AS oldest", _LOGS),
         ("jobs", "coalesce(sum(h.size + v.size), 0) AS bytes, min(j.modified_at) AS oldest", _WHOLE),
         ("history", "coalesce(sum(h.size), 0) AS bytes, min(h.at) AS oldest", _OLD_ROWS),
+        ("executions", "0 AS bytes, min(e.modified_at) AS oldest", _OLD_EXECUTIONS),
     ):
         row = await connection.fetchrow(f"SELECT count(*) AS count, {columns} FROM {rest}", *given)
         told[kind] = Amount(row["count"], int(row["bytes"]), row["oldest"])
+    told["history"] += told.pop("executions")
     return told
 
 
@@ -176,8 +198,11 @@ async def forget_logs(connection: Connection, epoch: int, ids: Collection[str]) 
         )
 
 
-async def forget_transitions(connection: Connection, epoch: int, jobs: Sequence[Aged]) -> int:
-    """Delete old transitions of jobs that have not ended, at most `ROWS`; return how many. Raises LeadershipLost."""
+async def forget_old(connection: Connection, epoch: int, jobs: Sequence[Aged]) -> int:
+    """Delete old transitions and executions of jobs that have not ended, at most `ROWS` of each; return how many rows.
+
+    Raises LeadershipLost.
+    """
     async with connection.transaction():
         await _fence(connection, epoch)
         rows = await connection.fetch(
@@ -188,7 +213,17 @@ async def forget_transitions(connection: Connection, epoch: int, jobs: Sequence[
             *_columns(jobs),
             ROWS,
         )
-        return len(rows)
+        gone = await connection.fetch(
+            f"""
+            WITH old AS MATERIALIZED (SELECT e.id FROM {_OLD_EXECUTIONS} LIMIT $8), left_behind AS (
+                DELETE FROM results WHERE execution_id IN (SELECT id FROM old)
+            )
+            DELETE FROM executions WHERE id IN (SELECT id FROM old) RETURNING 1
+            """,
+            *_columns(jobs),
+            ROWS,
+        )
+        return len(rows) + len(gone)
 
 
 async def whole_jobs(connection: Connection, jobs: Sequence[Aged]) -> list[Aged]:
@@ -247,6 +282,11 @@ _PARTS = (
     """
     DELETE FROM targets WHERE job_id = $1
         AND (job_version, node_id) IN (SELECT job_version, node_id FROM targets WHERE job_id = $1 LIMIT $2) RETURNING 1
+    """,
+    """
+    DELETE FROM manifests WHERE job_id = $1 AND (job_version, task, input) IN (
+        SELECT job_version, task, input FROM manifests WHERE job_id = $1 LIMIT $2
+    ) RETURNING 1
     """,
     """
     DELETE FROM job_versions WHERE job_id = $1

@@ -43,7 +43,7 @@ class Gone:
 
     results: int = 0
     logs: int = 0
-    transitions: int = 0
+    old: int = 0
     jobs: int = 0
 
 
@@ -74,7 +74,7 @@ class Collector:
                     break
                 await self._breathe()
         if gone != Gone():
-            log.info("collected", results=gone.results, logs=gone.logs, transitions=gone.transitions, jobs=gone.jobs)
+            log.info("collected", results=gone.results, logs=gone.logs, old=gone.old, jobs=gone.jobs)
         return gone
 
     async def when_asked(self) -> None:
@@ -93,8 +93,8 @@ class Collector:
     async def _let_go(self, jobs: list[Aged], gone: Gone) -> None:
         await self._results(jobs, gone)
         await self._logs(jobs, gone)
-        while rows := await self._record.collect(lambda db, epoch: retention.forget_transitions(db, epoch, jobs)):
-            gone.transitions += rows
+        while rows := await self._record.collect(lambda db, epoch: retention.forget_old(db, epoch, jobs)):
+            gone.old += rows
             await self._breathe()
         for job in await self._record.collect(lambda db, _: retention.whole_jobs(db, jobs)):
             while not await self._record.collect(partial(_forget, job=job)):

@@ -25,7 +25,7 @@ GC = Command(
 WORDS = {
     "results": "results in Skrei's store",
     "logs": "executions' output",
-    "history": "old transitions of jobs that go on",
+    "history": "old history of jobs that go on",
     "jobs": "jobs that ended, with their history",
 }
 
