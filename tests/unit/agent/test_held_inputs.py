@@ -9,7 +9,8 @@ from skrei_compute_agent.cached_files import CachedFiles, name_of
 from skrei_compute_agent.held_inputs import ADDED_AT_ONCE, AGAIN_SECONDS, GONE_SECONDS, NOTED_FILES, HeldInputs
 from skrei_domain import bloom
 from skrei_domain.bounds import wrong_with_cached
-from skrei_domain.messages import CachedInputs
+from skrei_domain.messages import CachedInputs, DataRead
+from skrei_domain.node import InputCache
 
 
 class Node:
@@ -137,3 +138,12 @@ def test_an_empty_cache_is_told_once(node: Node) -> None:
     assert told is not None
     assert not any(base64.b64decode(told.filter or ""))
     assert node.tell(2 * AGAIN_SECONDS) is None
+
+
+def test_what_a_cache_was_good_for_is_added_up(node: Node) -> None:
+    node.bring(key(1), "a", "b")
+    node.held.count(DataRead(local=70, moved=10, cached=0))
+    node.held.count(DataRead(local=110, moved=0, cached=10, hits=2))
+    assert node.held.state() == InputCache(
+        files=2, size_bytes=10, limit_bytes=10**9, inputs=1, hits=2, saved_bytes=10, fetched_bytes=10
+    )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from skrei_domain import bloom
 from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import CachedInputs, ManifestRef
-from skrei_domain.node import DataSet, PathSize
+from skrei_domain.node import DataSet, InputCache, PathSize
 from skrei_domain.paths import LocalPath
 from skrei_scheduling import texts
 from skrei_scheduling.cached import CachedInputs as Cached
@@ -131,6 +131,15 @@ def test_a_list_that_the_job_is_pinned_to_says_how_large_what_nobody_has_fetched
     tell(life, "n-1", (LOGS.key, 100 * MB))
     life.plan()
     assert reasons(life) == ["has 100 MB of 1.0 GB of its inputs"]
+
+
+def test_what_a_cache_was_good_for_moves_nothing_of_the_view() -> None:
+    life = Life([], nodes(1))
+    before, node = life.view.matrix.version, life.view.nodes["n-0"]
+    counted = replace(node, info=node.info.model_copy(update={"cache": InputCache(hits=1)}))
+    life.put(counted)
+    assert life.view.nodes["n-0"] == counted
+    assert life.view.matrix.version == before
 
 
 def with_data(node: NodeRow, **sizes: int) -> NodeRow:

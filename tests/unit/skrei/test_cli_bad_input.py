@@ -171,7 +171,7 @@ WRONG = [
     (
         "node list --show colours",
         2,
-        "Error: skrei node list: --show colours: allowed are labels, version, features, engines, data, services, capacity.\nAll options: skrei node list --help",
+        "Error: skrei node list: --show colours: allowed are labels, version, features, engines, data, services, cache, capacity.\nAll options: skrei node list --help",
     ),
     (
         "node list --filter-approval maybe",

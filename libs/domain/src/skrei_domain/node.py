@@ -102,6 +102,24 @@ class PathSize(BaseModel):
     at_least: bool = False
 
 
+class InputCache(BaseModel):
+    """What a node keeps of fetched inputs, and what that was good for since its agent was started; amounts in bytes.
+
+    Of so many `files` it can tell which `inputs` they are. `hits` are files that were asked for and were there, in all
+    `saved_bytes`; `fetched_bytes` had to come.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    files: int = 0
+    size_bytes: int = 0
+    limit_bytes: int = 0
+    inputs: int = 0
+    hits: int = 0
+    saved_bytes: int = 0
+    fetched_bytes: int = 0
+
+
 class NodeInfo(BaseModel):
     """What a node says it can do; a fact, renewed when it changes.
 
@@ -123,6 +141,7 @@ class NodeInfo(BaseModel):
     absent: tuple[Absent, ...] = ()
     local_paths: tuple[str, ...] = ()
     local_sizes: tuple[PathSize, ...] = ()
+    cache: InputCache | None = None
     owner_paths: bool = False
     capacity: Resources = Resources()
     gpus: tuple[Gpu, ...] = ()

@@ -320,8 +320,13 @@ def _same(old: NodeRow, new: NodeRow) -> bool:
     return (
         old.membership is new.membership
         and old.connection is new.connection
-        and (old.info is new.info or old.info == new.info)
+        and (old.info is new.info or _placing(old.info) == _placing(new.info))
     )
+
+
+def _placing(info: NodeInfo) -> NodeInfo:
+    """Return what of a node's words work is placed by: what its cache was good for changes by the minute."""
+    return info if info.cache is None else info.model_copy(update={"cache": None})
 
 
 def _longer(array: NDArray, rows: int) -> NDArray:  # type: ignore[type-arg]

@@ -60,6 +60,25 @@ class DataRead:
 
 
 @dataclass(frozen=True, slots=True)
+class InputCache:
+    """What a node keeps of fetched inputs, in bytes and files; since its agent was started so many files were asked for
+    that were there (`hits`, `saved` bytes), and `fetched` bytes had to come."""
+
+    files: int = 0
+    size: int = 0
+    limit: int = 0
+    hits: int = 0
+    saved: int = 0
+    fetched: int = 0
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> "InputCache":
+        """Read the API's object."""
+        names = ("Files", "Size", "Limit", "Hits", "Saved", "Fetched")
+        return cls(*(int(document.get(name) or 0) for name in names))
+
+
+@dataclass(frozen=True, slots=True)
 class DataSet:
     """Data of a node that jobs read by its name; `size` in bytes, None before it was counted."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from skrei.job_parts import DataRead, DataSet, Endpoint, NodeService
+from skrei.job_parts import DataRead, DataSet, Endpoint, InputCache, NodeService
 from skrei_domain.lifecycle import JOB_TERMINAL, NUMBERS, TERMINAL
 
 Document: TypeAlias = dict[str, Any]
@@ -326,6 +326,12 @@ class Node:
         """The data that it lets jobs read by name; none where the API does not say."""
         compute = (self.document.get("Info") or {}).get("ComputeNodeInfo") or {}
         return tuple(map(DataSet.parse, items(compute.get("DataSets"))))
+
+    @property
+    def input_cache(self) -> InputCache | None:
+        """What it keeps of fetched inputs, and what that was good for; None where the API does not say."""
+        compute = (self.document.get("Info") or {}).get("ComputeNodeInfo") or {}
+        return InputCache.parse(compute["InputCache"]) if compute.get("InputCache") else None
 
     @property
     def services(self) -> tuple[NodeService, ...]:

@@ -66,6 +66,16 @@ class CachedFiles:
         return self._total
 
     @property
+    def limit_bytes(self) -> int:
+        """How much may be kept."""
+        return self._limit_bytes
+
+    @property
+    def count(self) -> int:
+        """How many files are kept."""
+        return len(self._sizes)
+
+    @property
     def idle_bytes(self) -> int:
         """How much of it could be dropped at once."""
         return self._idle_total

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from skrei_compute_agent.settings import Settings
-from skrei_domain.node import Absent, DataSet, Gpu, NodeInfo, NodeService, PathSize, Plugin
+from skrei_domain.node import Absent, DataSet, Gpu, InputCache, NodeInfo, NodeService, PathSize, Plugin
 from skrei_domain.resources import Resources, parse_bytes, parse_cpu, parse_share
 
 SHARE_PERCENT = 80
@@ -32,6 +32,7 @@ def fingerprint(
     data: Iterable[DataSet] = (),
     services: Iterable[NodeService] = (),
     local_sizes: Iterable[PathSize] = (),
+    cache: InputCache | None = None,
 ) -> NodeInfo:
     """Return what this node can do and how much of everything it has: `room`, and every GPU."""
     name = settings.name or platform.node() or node_id
@@ -47,6 +48,7 @@ def fingerprint(
         storages=tuple(sorted(storages, key=lambda plugin: plugin.name)),
         absent=tuple(sorted(absent, key=lambda each: (each.kind, each.name))),
         local_paths=settings.allow_local,
+        cache=cache,
         local_sizes=tuple(sorted(local_sizes, key=lambda each: each.path)),
         owner_paths=settings.owner_paths,
         capacity=room.model_copy(update={"gpu": len(gpus)}),

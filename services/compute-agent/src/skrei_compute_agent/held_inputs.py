@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from skrei_compute_agent.cached_files import CachedFiles
 from skrei_domain.bloom import LEAST_BYTES, MOST_KEYS, build, size_for
-from skrei_domain.messages import CachedInputs
+from skrei_domain.messages import CachedInputs, DataRead
+from skrei_domain.node import InputCache
 from skrei_kit.observability import get_logger
 
 log = get_logger()
@@ -50,6 +51,7 @@ class HeldInputs:
         self._filter_bytes = 0
         self._filter_at = 0.0
         self._filter_due = True
+        self._read = DataRead()
 
     def __contains__(self, key: str) -> bool:
         self._look()
@@ -91,6 +93,26 @@ class HeldInputs:
         self._append(key, held)
         self._added[key] = None
         self.news()
+
+    def count(self, read: DataRead) -> None:
+        """Add what the inputs of an execution came to."""
+        before = self._read
+        self._read = DataRead(
+            moved=before.moved + read.moved, cached=before.cached + read.cached, hits=before.hits + read.hits
+        )
+
+    def state(self) -> InputCache:
+        """Return what is kept, and what it was good for since this process began."""
+        self._look()
+        return InputCache(
+            files=self._files.count,
+            size_bytes=self._files.size_bytes,
+            limit_bytes=self._files.limit_bytes,
+            inputs=len(self._inputs),
+            hits=self._read.hits,
+            saved_bytes=self._read.cached,
+            fetched_bytes=self._read.moved,
+        )
 
     def greeted(self) -> None:
         """Tell all with the next word: the leader may be another one."""

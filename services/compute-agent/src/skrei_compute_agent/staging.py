@@ -193,6 +193,7 @@ class Stager:
         except BaseException:
             self.release(wanted.execution_id, Inputs((), tuple(reader.pinned)))
             raise
+        self._shelves.held.count(reader.read)
         return Inputs(mounts, tuple(reader.pinned), None if reader.read == DataRead() else reader.read)
 
     def release(self, execution_id: str, inputs: Inputs) -> None:

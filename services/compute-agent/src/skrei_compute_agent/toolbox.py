@@ -1,6 +1,7 @@
 """The plugins of this node, found by entry point, and what they are worked with."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -30,6 +31,7 @@ from skrei_domain.errors import SkreiError
 from skrei_domain.listing import InputListed, InputWanted
 from skrei_domain.messages import HelloReply
 from skrei_domain.node import Absent, NodeInfo
+from skrei_domain.node import InputCache as InputCacheState
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.aside import apart
 from skrei_plugin_api.engine import Engine
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
     from skrei_compute_agent.manifest_client import ManifestClient
 
 log = get_logger()
+
+CACHE_TOLD_SECONDS = 60.0
+"""How old what a node tells of its input cache may be: each new word is a fact, and committed; people read it."""
 
 P = TypeVar("P", bound=Plugin)
 
@@ -76,6 +81,7 @@ class Toolbox:
         self.held = HeldInputs(cache.files, settings.data_dir / "cache" / ".state" / "inputs")
         """What of its inputs this node still has."""
         self.held.open()
+        self._cache_told = (0.0, self.held.state())
         self._trees = InputTrees(settings.data_dir / "inputs", cache)
         self._trees.open(folders.executions)
         self._listings = Listings(settings.data_dir / "listings")
@@ -168,8 +174,16 @@ class Toolbox:
             ),
             data={each.name: each for info in told for each in info.data}.values(),
             services=offered.here,
+            cache=self._cache_state(),
             local_sizes={each.path: each for info in told for each in info.path_sizes}.values(),
         )
+
+    def _cache_state(self) -> InputCacheState:
+        told_at, state = self._cache_told
+        if (now := time.monotonic()) - told_at >= CACHE_TOLD_SECONDS:
+            state = self.held.state()
+            self._cache_told = (now, state)
+        return state
 
     def hear(self, gone: Callable[[str, int], None]) -> None:
         """See `Workshop.hear`."""

@@ -31,6 +31,7 @@ from skrei_orchestrator_api.routes import (
     inputs,
     jobs,
     join,
+    metrics,
     nodes,
     results,
     schema,
@@ -59,6 +60,7 @@ ROUTES: list[BaseRoute] = [
     *schema.ROUTES,
     *activity.ROUTES,
     *collection.ROUTES,
+    *metrics.ROUTES,
 ]
 """In the order in which they are looked at: what is asked most comes first."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import RunOutput
-from skrei_domain.node import KEPT_HERE, DataSet, NodeInfo
+from skrei_domain.node import KEPT_HERE, DataSet, InputCache, NodeInfo
 from skrei_domain.resources import Resources
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -276,6 +276,7 @@ def node(
                 "Services": [
                     {"Name": one.name, "Kind": one.kind, "ReadWrite": one.read_write} for one in info.services
                 ],
+                **({"InputCache": input_cache(info.cache)} if info.cache is not None else {}),
                 "Absent": [{"Kind": one.kind, "Name": one.name, "Reason": one.reason} for one in info.absent],
                 "EnqueuedExecutions": 0,
                 "address": "",
@@ -294,6 +295,19 @@ def node(
             "DisconnectedSince": rfc3339(disconnected_since),
             "LastError": error,
         },
+    }
+
+
+def input_cache(cache: InputCache) -> dict[str, int]:
+    """Return what a node keeps of fetched inputs, and what that was good for since its agent was started."""
+    return {
+        "Files": cache.files,
+        "Size": cache.size_bytes,
+        "Limit": cache.limit_bytes,
+        "Inputs": cache.inputs,
+        "Hits": cache.hits,
+        "Saved": cache.saved_bytes,
+        "Fetched": cache.fetched_bytes,
     }
 
 

@@ -255,11 +255,16 @@ class NodeView:
         """Read a row of `nodes` with the sums of its reservations."""
         return cls(id=row["id"], connection=Connection(row["connection"]), row=row)
 
+    @property
+    def info(self) -> NodeInfo:
+        """What the node says of itself."""
+        return NodeInfo.model_validate_json(self.row["info"])
+
     def document(self) -> dict[str, Any]:
         """Return the node's state as clients know it."""
         row = self.row
         return schemas.node(
-            info=NodeInfo.model_validate_json(row["info"]),
+            info=self.info,
             membership=row["membership"],
             connection=row["connection"],
             connected_since=row["connected_since"],

@@ -57,6 +57,15 @@ def _data_set(each: DataSet) -> str:
     return f"{each.name}{':rw' if each.read_write else ''}{size}"
 
 
+def _cache(node: Node) -> str:
+    """Return what a node's input cache holds and has saved: `61 MB in 3 files, 12 hits, 240 MB not fetched again`."""
+    found = node.input_cache
+    if found is None:
+        return ""
+    files = f"{amount(found.size)} in {found.files} file{'' if found.files == 1 else 's'}"
+    return f"{files}, {found.hits} hits, {amount(found.saved)} not fetched again"
+
+
 def _service(each: NodeService) -> str:
     """Return a service in a word or two: `mongodb`, `duckdb (file:rw)`."""
     access = ":rw" if each.read_write else ""
@@ -90,6 +99,7 @@ GROUPS: dict[str, list[tuple[str, Callable[[Node], str]]]] = {
     "engines": [("ENGINES", lambda node: ", ".join(node.engines))],
     "data": [("DATA", lambda node: ", ".join(map(_data_set, node.data_sets)))],
     "services": [("SERVICES", lambda node: ", ".join(map(_service, node.services)))],
+    "cache": [("INPUT CACHE", _cache)],
     "capacity": [
         ("CPU FREE", _amount("CPU")),
         ("MEMORY FREE", _amount("Memory")),

@@ -36,7 +36,27 @@ COMPUTE = thing(
         "RunningExecutions": WHOLE,
         "EnqueuedExecutions": WHOLE,
     },
-    {"DataSets": several(ref("DataSet")), "Services": several(ref("NodeService"))},
+    {
+        "DataSets": several(ref("DataSet")),
+        "Services": several(ref("NodeService")),
+        "InputCache": said(ref("InputCache"), "As it was within the last minute; absent where its node is older."),
+    },
+)
+INPUT_CACHE = thing(
+    "What a node keeps of fetched inputs, and what that was good for since its agent was started; amounts in bytes.",
+    {
+        "Files": WHOLE,
+        "Size": WHOLE,
+        "Limit": WHOLE,
+        "Inputs": said(WHOLE, "Of which it can tell that it has them whole."),
+        "Hits": said(WHOLE, "Files that were asked for and were there."),
+        "Saved": said(WHOLE, "Bytes of those."),
+        "Fetched": said(WHOLE, "Bytes that had to come."),
+    },
+    {},
+    examples=[
+        {"Files": 12, "Size": 61_000_000, "Limit": 10**10, "Inputs": 3, "Hits": 19, "Saved": 10**9, "Fetched": 10**8}
+    ],
 )
 DATA_SET = thing(
     "Data of a node that jobs read by its name.",
@@ -96,6 +116,7 @@ SCHEMAS: dict[str, Schema] = {
     "Amounts": AMOUNTS,
     "ComputeNodeInfo": COMPUTE,
     "DataSet": DATA_SET,
+    "InputCache": INPUT_CACHE,
     "NodeService": NODE_SERVICE,
     "NodeInfo": INFO,
     "ConnectionState": CONNECTION,

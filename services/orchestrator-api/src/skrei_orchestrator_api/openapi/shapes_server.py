@@ -137,5 +137,6 @@ SCHEMAS: dict[str, Schema] = {
         {"Authentication": thing("How it went.", {"success": FLAG}, {"token": TEXT, "reason": TEXT})},
         examples=[{"Authentication": {"success": True, "token": "eyJ..."}}],
     ),
+    "Figures": {"type": "string", "description": "The text format of Prometheus.", "examples": ["skrei_nodes 3\n"]},
     "Bytes": {"type": "string", "format": "binary", "description": "Bytes as they are."},
 }
