@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,3 +232,15 @@ def test_the_example_adds_up_what_its_parts_counted(stack: Stack, objects: S3Ser
     for word in ("lighthouse", "harbour"):
         count = len(re.findall(rf"(?<![^\W\d_])(?<!')\b{word}\b(?!'[a-z])", words))
         assert f"{count} {word}\n" in merged
+
+
+def test_the_example_leaves_its_result_in_the_bucket(stack: Stack, objects: S3Server, tmp_path: Path) -> None:
+    file = ROOT / "examples/s3/results.yaml"
+    said = ("-V", "bucket=books", "-V", f"endpoint={objects.url}")
+    job_id = stack.skrei("job", "run", "--id-only", str(file), *said).strip()
+    stack.skrei("job", "wait", job_id)
+    (archive,) = (objects.folder / "data/books/letters").rglob(f"{job_id}*.tar.gz")
+    stack.skrei("job", "get", job_id, "--output-dir", str(tmp_path / "got"))
+    assert (tmp_path / "got/letters/first.txt").read_text() == "Hello, reader!\n"
+    with tarfile.open(archive) as packed:
+        assert "letters/first.txt" in packed.getnames()

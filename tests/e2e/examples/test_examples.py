@@ -65,7 +65,7 @@ EXAMPLES = {
     "updates/second.yaml": Example("Hello, second version!"),
 }
 """By file; in the order of this table, so that the second version follows the first."""
-ELSEWHERE = {"s3/job.yaml", "s3/merged.yaml"}
+ELSEWHERE = {"s3/job.yaml", "s3/merged.yaml", "s3/results.yaml"}
 """What wants a server beside the stack runs where one is: test_s3_stack."""
 CHECKPOINT, GPU = "checkpoint/job.yaml", "gpu/job.yaml"
 COMMAND = re.compile(r"^#   (skrei (?:job )?run .*)$", re.MULTILINE)
