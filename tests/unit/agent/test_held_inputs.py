@@ -113,6 +113,13 @@ def test_a_place_that_has_other_bytes_each_time_is_no_reason_to_come_here(node: 
     assert key(1) in node.held
 
 
+def test_an_input_of_which_somebody_has_removed_a_file_by_hand_is_none(node: Node) -> None:
+    node.bring(key(1), "a", "b")
+    node.lose("a")
+    node.held.note(key(1), (name_of("a"), name_of("b")))
+    assert key(1) not in node.held
+
+
 def test_a_restart_knows_what_is_here_still_and_forgets_what_is_not(node: Node) -> None:
     node.bring(key(1), "a")
     node.bring(key(2), "b")

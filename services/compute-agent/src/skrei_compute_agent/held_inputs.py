@@ -73,7 +73,9 @@ class HeldInputs:
         self._write_all()
 
     def note(self, key: str, names: tuple[str, ...]) -> None:
-        """An input was staged, of these files of the cache: all of them are here, in use."""
+        """An input was staged, of these files of the cache; one that somebody tidied up by hand makes it none."""
+        if not all(map(self._files.has, names)):
+            return
         known = self._inputs.get(key)
         if known is not None and known.names == names:
             self._inputs.move_to_end(key)
