@@ -1,16 +1,26 @@
-"""Inputs from a real IPFS node: by the contract of storages, in every shape of files, and in a whole stack."""
+"""Inputs from a real IPFS node and results to it: by the contracts, in every shape of files, and in a whole stack."""
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from skrei_plugin_api.plugin import Params, PluginContext
+from skrei_plugin_api.publisher import DestinationAway, PublishDenied, Published, Publisher
 from skrei_plugin_api.registry import storages
 from skrei_plugin_api.storage import SourceSpec, StageLimits, StageProblem, Storage
 from skrei_plugin_api.testing import Behaviour, NoBlobs, StorageContract
+from skrei_plugin_api.testing_forwarders import ForwarderContract, archive
+from skrei_plugin_ipfs import adding
+from skrei_plugin_ipfs.dag import SETTINGS
+from skrei_plugin_ipfs.publisher import IpfsPublisher
+from skrei_plugin_ipfs.storage import IpfsStorage
 from tests.support.ipfs_node import IpfsNode, node
 from tests.support.live_stack import LiveStack, live_stack, module_job
 from tests.support.wat import ROOT_FD, behaving
@@ -69,6 +79,94 @@ async def test_files_come_as_they_were_added_however_they_are_kept(
     assert {str(path.relative_to(mount.source)): path.read_bytes() for path in found} == files
 
 
+@pytest.fixture
+async def publisher(node: IpfsNode, tmp_path: Path) -> AsyncIterator[Publisher]:
+    made = IpfsPublisher(PluginContext(tmp_path / "state", options=plugin_options(node)))
+    await made.start()
+    yield made
+    await made.close()
+
+
+class TestPublisher(ForwarderContract):
+    invalid: ClassVar[Mapping[str, Params]] = {"Bucket": {"Bucket": "b"}}
+
+    @pytest.fixture(autouse=True)
+    def named(self, node: IpfsNode, tmp_path: Path) -> None:
+        self.node = node
+        self.folder = tmp_path
+
+    def read(self, published: Published) -> Mapping[str, bytes]:
+        cid = str(published.params["CID"])
+        return {name: self.node.cat(f"{cid}/{name}") for name in self.node.files(cid)}
+
+    async def test_its_name_is_pinned_and_can_be_an_input(self, publisher: Publisher) -> None:
+        cid = str((await self.bring(publisher, self.files)).params["CID"])
+        assert self.node.pinned(cid)
+        storage = IpfsStorage(publisher.context)
+        source = SourceSpec("ipfs", {"CID": f"{cid}/out"}, "/in")
+        mount = await storage.stage(source, self.folder / "in", StageLimits(), NoBlobs(self.folder))
+        assert (mount.source / "table.csv").read_bytes() == self.files["out/table.csv"]
+        await storage.close()
+
+    async def test_it_is_packed_again_as_it_was(self, publisher: Publisher) -> None:
+        published = await self.bring(publisher, self.files)
+        with archive(self.files) as (path, _):
+            for first in (0, 10_000):
+                async with publisher.read("e-1", published.params, first=first) as pieces:
+                    assert b"".join([piece async for piece in pieces]) == path.read_bytes()[first:]
+
+    async def test_what_a_daemon_keeps_in_another_form_is_compared(
+        self, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usual = await self.bring(publisher, self.files)
+        monkeypatch.setattr(adding, "SETTINGS", {**SETTINGS, "chunker": "size-10000"})
+        published = await self.bring(publisher, self.files)
+        assert published != usual
+        assert self.read(published) == self.files
+
+    async def test_a_daemon_that_names_something_else_is_not_believed(self, publisher: Publisher) -> None:
+        other = self.node.add(dict.fromkeys(self.files, b"other"))
+        async with lying(self.node, other) as url:
+            liar = IpfsPublisher(PluginContext(self.folder, options={"ipfs_api": url}))
+            with pytest.raises(PublishDenied, match="which is not the result that it got"):
+                await self.bring(liar, self.files)
+            await liar.close()
+
+
+@asynccontextmanager
+async def lying(node: IpfsNode, cid: str) -> AsyncIterator[str]:
+    """Serve what a node does, but for the name of what is added."""
+
+    async def answer(request: web.Request) -> web.Response:
+        await request.read()
+        if request.path == "/api/v0/add":
+            return web.json_response({"Name": "", "Hash": cid})
+        url = f"{node.url}{request.path_qs}"
+        async with aiohttp.ClientSession() as session, session.post(url) as there:
+            return web.Response(status=there.status, body=await there.read())
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+async def test_a_daemon_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
+    away = IpfsPublisher(PluginContext(tmp_path, options={"ipfs_api": "http://127.0.0.1:1"}))
+    with pytest.raises(DestinationAway, match="does not answer"):
+        await away.reach({})
+    with pytest.raises(DestinationAway) as raised:
+        await TestPublisher().bring(away, TestPublisher.files)
+    assert "ipfs id" in raised.value.hint
+    await away.close()
+
+
+async def test_a_gateway_is_told_to_take_nothing(tmp_path: Path) -> None:
+    gateway = IpfsPublisher(PluginContext(tmp_path, options={"ipfs_gateway": "http://127.0.0.1:1"}))
+    with pytest.raises(PublishDenied, match="a gateway, which takes nothing"):
+        await gateway.reach({})
+
+
 @pytest.fixture(scope="module")
 def stack(node: IpfsNode) -> Iterator[LiveStack]:
     with live_stack(
@@ -99,3 +197,23 @@ def test_a_job_reads_what_its_cid_names_and_one_of_what_nobody_has_fails_with_th
     assert len(executions) == 1, "another try would not find it either"
     told = executions[0]["ComputeState"]["Message"]
     assert told.startswith(f"nobody whom the IPFS daemon at {node.url} knows has {NOBODY_HAS}"), told
+
+
+@pytest.mark.row("6.2/ipfs")
+def test_a_job_publishes_to_the_daemon_and_the_next_one_reads_it_there(stack: LiveStack, node: IpfsNode) -> None:
+    first = reading(node.add({"rows.txt": b"from ipfs\n", "beside": b""}), "rows.txt")
+    first["Job"]["Tasks"][0]["Publisher"] = {"Type": "ipfs"}
+    job_id = stack.submit(first)
+    assert stack.wait_for([job_id], 60) == {job_id: "Completed"}
+    (result,) = stack.call("GET", f"/jobs/{job_id}/results")["Items"]
+    assert result["Type"] == "ipfs"
+    cid = result["Params"]["CID"]
+    assert node.pinned(cid)
+    assert node.cat(f"{cid}/stdout") == b"from ipfs\n"
+    (execution,) = stack.call("GET", f"/jobs/{job_id}/executions")["Items"]
+    assert execution["PublishedResult"]["Type"] == "ipfs"
+    assert execution["PublishedResult"]["Params"]["CID"] == cid
+    following = stack.submit(reading(cid, "stdout"))
+    assert stack.wait_for([following], 60) == {following: "Completed"}
+    (execution,) = stack.call("GET", f"/jobs/{following}/executions")["Items"]
+    assert execution["RunOutput"]["Stdout"] == "from ipfs\n"

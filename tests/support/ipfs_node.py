@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 import pytest
@@ -51,6 +53,26 @@ class IpfsNode:
         said = self._post(f"/api/v0/add?{query}", files)
         return str(json.loads(said.splitlines()[-1])["Hash"])
 
+    def cat(self, path: str) -> bytes:
+        """Return the bytes of `CID/path`, as the node's own users read it."""
+        return self._ask(f"/api/v0/cat?arg={quote(path)}")
+
+    def files(self, cid: str, at: str = "") -> list[str]:
+        """Return the paths of the files below a CID."""
+        said = json.loads(self._ask(f"/api/v0/ls?arg={quote(cid + at)}"))
+        found: list[str] = []
+        for link in said["Objects"][0]["Links"]:
+            path = f"{at}/{link['Name']}"
+            found += self.files(cid, path) if link["Type"] == 1 else [path.removeprefix("/")]
+        return found
+
+    def pinned(self, cid: str) -> bool:
+        """Whether a CID itself is pinned, with all below it."""
+        try:
+            return b'"recursive"' in self._ask(f"/api/v0/pin/ls?arg={cid}&type=recursive")
+        except urllib.error.HTTPError:
+            return False
+
     def _post(self, path: str, files: Mapping[str, bytes]) -> bytes:
         line = uuid.uuid4().hex
         body = bytearray()
@@ -58,8 +80,10 @@ class IpfsNode:
             head = f'Content-Disposition: form-data; name="file"; filename="{quote(name, safe="")}"'
             body += f"--{line}\r\n{head}\r\nContent-Type: application/octet-stream\r\n\r\n".encode() + data + b"\r\n"
         body += f"--{line}--\r\n".encode()
-        kind = {"Content-Type": f"multipart/form-data; boundary={line}"}
-        request = urllib.request.Request(f"{self.url}{path}", bytes(body), kind, method="POST")
+        return self._ask(path, bytes(body), {"Content-Type": f"multipart/form-data; boundary={line}"})
+
+    def _ask(self, path: str, body: bytes = b"", headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+        request = urllib.request.Request(f"{self.url}{path}", body or None, dict(headers), method="POST")
         with urllib.request.urlopen(request, timeout=60) as answer:
             told: bytes = answer.read()
             return told

@@ -149,7 +149,6 @@ async def test_what_never_counts_is_kept_in_the_store_and_not_handed_over(door: 
     assert door.publisher.store.find("e-1") == door.publisher.store.path("e-1")
 
 
-@pytest.mark.row("6.2/not-there-yet")
 @pytest.mark.parametrize(
     ("given", "said"),
     [

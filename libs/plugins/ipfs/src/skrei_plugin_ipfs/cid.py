@@ -43,8 +43,12 @@ class Cid:
 
     def __str__(self) -> str:
         """Return it as version 1 in base32, as IPFS daemons write it."""
-        raw = b"\x01" + _varint(self.codec) + _varint(self.hash) + _varint(len(self.digest)) + self.digest
-        return "b" + base64.b32encode(raw).decode().rstrip("=").lower()
+        return "b" + base64.b32encode(self.binary).decode().rstrip("=").lower()
+
+    @property
+    def binary(self) -> bytes:
+        """It as version 1 in bytes, as blocks link to each other."""
+        return b"\x01" + varint(self.codec) + varint(self.hash) + varint(len(self.digest)) + self.digest
 
     @property
     def inline(self) -> bytes | None:
@@ -127,7 +131,8 @@ def _base_n(text: str, letters: str) -> bytes:
     return b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Return a number in as many bytes as it needs, seven bits in each."""
     made = bytearray()
     while number > 0x7F:
         made.append(number & 0x7F | 0x80)

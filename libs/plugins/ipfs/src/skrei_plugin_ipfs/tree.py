@@ -38,12 +38,21 @@ class Entry:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What lies below a name, in the order of paths: files, and directories that have nothing in them."""
+
+    files: list[Entry]
+    folders: list[str]
+
+
 class _Walk:
     def __init__(self, blocks: Blocks, most_files: int) -> None:
         self._blocks = blocks
         self._most_files = most_files
         self._nodes = 0
         self.files: list[Entry] = []
+        self.folders: list[str] = []
 
     async def node(self, cid: Cid) -> Node:
         self._nodes += 1
@@ -61,7 +70,10 @@ class _Walk:
             case Kind.LINK:
                 raise Malformed(f"{path or 'it'} is a symbolic link, which no input may have")
             case Kind.DIRECTORY | Kind.SHARD:
-                await self._each(path, await self.entries(node), depth)
+                entries = await self.entries(node)
+                if not entries and path:
+                    self.folders.append(path)
+                await self._each(path, entries, depth)
 
     async def _each(self, path: str, entries: Sequence[Link], depth: int) -> None:
         rest = []
@@ -125,6 +137,13 @@ async def files(blocks: Blocks, root: Cid, path: Sequence[str], most_files: int)
         node = await walk.node(cid)
     await walk.below("", cid, node)
     return sorted(walk.files, key=lambda entry: entry.path)
+
+
+async def tree(blocks: Blocks, root: Cid, most_files: int) -> Tree:
+    """Return all that `root` names. Raises what `blocks` raises, Malformed, and TooMany."""
+    walk = _Walk(blocks, most_files)
+    await walk.below("", root, await walk.node(root))
+    return Tree(sorted(walk.files, key=lambda entry: entry.path), sorted(walk.folders))
 
 
 def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:
