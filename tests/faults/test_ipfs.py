@@ -22,7 +22,7 @@ from skrei_plugin_ipfs.dag import SETTINGS
 from skrei_plugin_ipfs.publisher import IpfsPublisher
 from skrei_plugin_ipfs.storage import IpfsStorage
 from tests.support.ipfs_node import IpfsNode, node
-from tests.support.live_stack import LiveStack, live_stack, module_job
+from tests.support.live_stack import LiveStack, live_stack, module_job, noise_job
 from tests.support.wat import ROOT_FD, behaving
 
 __all__ = ["node"]
@@ -168,10 +168,15 @@ async def test_a_gateway_is_told_to_take_nothing(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack(node: IpfsNode) -> Iterator[LiveStack]:
-    with live_stack(
-        env={"SKREI_PLUGIN_OPTIONS": ",".join(f"{name}={value}" for name, value in plugin_options(node).items())}
-    ) as started:
+def allowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that jobs may write to."""
+    return tmp_path_factory.mktemp("allowed")
+
+
+@pytest.fixture(scope="module")
+def stack(node: IpfsNode, allowed: Path) -> Iterator[LiveStack]:
+    options = ",".join(f"{name}={value}" for name, value in plugin_options(node).items())
+    with live_stack("--allow-local", f"{allowed}/**:rw", env={"SKREI_PLUGIN_OPTIONS": options}) as started:
         yield started
 
 
@@ -217,3 +222,23 @@ def test_a_job_publishes_to_the_daemon_and_the_next_one_reads_it_there(stack: Li
     assert stack.wait_for([following], 60) == {following: "Completed"}
     (execution,) = stack.call("GET", f"/jobs/{following}/executions")["Items"]
     assert execution["RunOutput"]["Stdout"] == "from ipfs\n"
+
+
+@pytest.mark.row("6.2/local-directory")
+def test_what_stays_on_its_node_lies_there_and_nothing_of_it_is_uploaded(stack: LiveStack, allowed: Path) -> None:
+    """Beside the daemon, since a stack of its own would take longer than all that is looked at here."""
+    here, nowhere = noise_job(1), noise_job(1)
+    for job, path in ((here, allowed / "out"), (nowhere, allowed.parent / "other")):
+        job["Job"]["Tasks"][0]["Publisher"] = {"Type": "localDirectory", "Params": {"Path": str(path)}}
+    job_id, refused = stack.submit(here), stack.submit(nowhere)
+    assert stack.wait_for([job_id, refused], 60) == {job_id: "Completed", refused: "Failed"}
+    why = stack.call("GET", f"/jobs/{refused}")["Job"]["State"]["Message"]
+    assert f"`skrei serve --allow-local '{allowed.parent}/other/**:rw'` on that node would allow it" in why
+    (result,) = stack.call("GET", f"/jobs/{job_id}/results")["Items"]
+    (execution,) = stack.call("GET", f"/jobs/{job_id}/executions")["Items"]
+    place = allowed / "out" / job_id / execution["ID"]
+    told = result["Params"]
+    assert (result["Type"], told["Path"], told["Bytes"]) == ("localDirectory", str(place), 2**20 + 1)
+    assert execution["PublishedResult"]["Params"]["NodeID"] == execution["NodeID"]
+    assert (place / "stdout").stat().st_size == 2**20
+    assert told["Size"] < 20_000, "the beginning of what was said, which packs no smaller"

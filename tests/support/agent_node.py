@@ -10,7 +10,7 @@ from pathlib import Path
 
 from skrei_compute_agent.asking import nobody_inside
 from skrei_compute_agent.cached_files import CachedFiles
-from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Staged, Upload
+from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Staged, Upload, Uploaded
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.service import Tools, serve
@@ -89,8 +89,8 @@ class ScriptedWork:
             async with asyncio.timeout(15):
                 await event.wait()
 
-    async def upload(self, wanted: Upload) -> str:
-        return f"receipt of {wanted.execution_id}"
+    async def upload(self, wanted: Upload) -> Uploaded:
+        return Uploaded(wanted.execution_id, f"receipt of {wanted.execution_id}")
 
     def door(self, url: str) -> None:
         self.doors.append(url)

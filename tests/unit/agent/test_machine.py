@@ -574,6 +574,51 @@ def test_what_can_never_count_goes_where_it_would_without_a_destination(
     assert not upload.parcel.counts
 
 
+def ended_here(agent: AgentDriver, place: str = "/srv/e-1", **exited: object) -> Upload:
+    """Run an execution whose result is to stay on its node up to its end; what is done with that."""
+    agent.command(a_run(token="t", publishing=Publishing(to="localdirectory", place=place)))
+    agent.turn(Staged("e-1"))
+    turn = agent.turn(Exited("e-1", result=SMALL, **({"exit_code": 0} | exited)))  # type: ignore[arg-type]
+    (upload,) = [each for each in turn.instructions if isinstance(each, Upload)]
+    return upload
+
+
+TOLD = ResultRef(digest=LARGE.digest, size=3, inline="dG9k", left_at="/srv/e-1", left_bytes=4)
+
+
+def test_what_stays_here_is_told_of_and_not_told() -> None:
+    agent = AgentDriver()
+    agent.greet()  # nobody has said where a publisher is, and none is needed
+    upload = ended_here(agent)
+    assert (upload.place, upload.inline) == ("/srv/e-1", SMALL.inline)
+    (fact,) = facts(agent.turn(Uploaded("e-1", left=TOLD)))
+    assert (fact.state, fact.result) == (ExecutionState.COMPLETED, TOLD)
+
+
+def test_a_new_process_goes_on_with_leaving_it(agent: AgentDriver) -> None:
+    first = ended_here(agent)
+    successor = AgentDriver(copy.deepcopy(agent.machine.node.memory), boot_id="b-2")
+    (again,) = [each for each in successor.turn(Begun()).instructions if isinstance(each, Upload)]
+    assert again == first
+
+
+@pytest.mark.parametrize(
+    ("place", "beside"), [("/srv/e-1", "/srv/e-1.failed"), ("/srv/latest", "/srv/latest.e-1.failed")]
+)
+def test_what_failed_stays_too_beside_the_place_of_another_attempt(agent: AgentDriver, place: str, beside: str) -> None:
+    trap = Problem(code="trap", message="unreachable")
+    assert ended_here(agent, place, exit_code=None, problem=trap).place == beside
+    (fact,) = facts(agent.turn(Uploaded("e-1", left=TOLD)))
+    assert (fact.state, fact.problem, fact.result) == (ExecutionState.FAILED, trap, TOLD)
+
+
+def test_nothing_of_what_was_to_stay_is_told_where_it_could_not_be_left(agent: AgentDriver) -> None:
+    ended_here(agent)
+    problem = Problem(code="publish-failed", message="this node lets no job leave a result there")
+    (fact,) = facts(agent.turn(UploadFailed("e-1", problem)))
+    assert (fact.state, fact.problem, fact.result) == (ExecutionState.FAILED, problem, None)
+
+
 @pytest.mark.parametrize("missing", ["door", "token"])
 def test_without_a_door_a_large_result_fails_by_name_and_size(missing: str) -> None:
     agent = AgentDriver()

@@ -23,6 +23,7 @@ from skrei_compute_agent.events import (
     Timer,
     TimerFired,
     Upload,
+    Uploaded,
 )
 from skrei_compute_agent.runner import KILLED, Runner
 from skrei_domain.errors import SkreiError
@@ -87,9 +88,9 @@ class Bench:
     def release(self, execution_id: str, engine: str) -> None:
         self.released.append((execution_id, engine))
 
-    async def upload(self, wanted: Upload) -> str:
+    async def upload(self, wanted: Upload) -> Uploaded:
         await self._work()
-        return "receipt"
+        return Uploaded(wanted.execution_id, "receipt")
 
     def door(self, url: str) -> None:
         self.doors.append(url)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from skrei_plugin_api.allow import Access, Entry, access, parse_entry, pattern
 from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
 from skrei_plugin_api.testing import NoBlobs
-from skrei_plugin_basic.allow import Access, Entry, access, parse_entry, pattern
 from skrei_plugin_basic.local import LocalStorage
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from skrei_plugin_api.allow import root
 from skrei_plugin_api.plugin import PluginContext, PluginInfo
-from skrei_plugin_basic.allow import root
 from skrei_plugin_basic.local import LocalStorage
 
 

@@ -57,3 +57,16 @@ def test_our_own_store_needs_no_word(name: str) -> None:
 def test_what_never_ends_publishes_nothing_elsewhere(kind: str) -> None:
     made, right = ordered(S3, type=kind)
     assert (made.publishing, right.publisher) == (None, "store")
+
+
+def test_what_stays_on_its_node_has_a_place_there_and_no_way_to_the_store() -> None:
+    made, right = ordered(SpecConfig(type="localDirectory", params={"Path": "/srv/out"}))
+    assert made.publishing == Publishing(to="localdirectory", place="/srv/out/j-1/e-1")
+    assert right.publisher == "localdirectory"
+    keyed, _ = ordered(SpecConfig(type="localDirectory", params={"Path": "/srv/out", "Key": "{partition}/x"}))
+    assert keyed.publishing == Publishing(to="localdirectory", place="/srv/out/1/x")
+
+
+def test_a_place_that_cannot_be_is_the_node_s_to_refuse() -> None:
+    made, _ = ordered(SpecConfig(type="localDirectory", params={"Path": "../out"}))
+    assert made.publishing == Publishing(to="localdirectory", place="")

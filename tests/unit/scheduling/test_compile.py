@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 
 from skrei_domain.job import JobSpec
+from skrei_domain.job_parse import parse_job
 from skrei_domain.lifecycle import JobState
 from skrei_domain.paths import LocalPath
-from skrei_scheduling.compile import compile_job
+from skrei_scheduling.compile import compile_job, requirement
 from skrei_scheduling.rows import JobRow, OnReturn
 from tests.support.builders import NOW
 
@@ -96,3 +97,16 @@ def test_whom_a_node_hands_paths_to_matters_for_the_owner_alone() -> None:
         assert (others.owner, others.tasks[0].requirement.owner) == (False, False)
         assert others.tasks[0].requirement.local == owners.tasks[0].requirement.local
     assert owners.tasks[0].requirement != compiled(spec).tasks[0].requirement
+
+
+def test_what_stays_on_a_node_goes_where_its_path_may_be_written() -> None:
+    task = {
+        "Name": "main",
+        "Engine": {"Type": "wasm", "Params": {"EntryModule": "m"}},
+        "Publisher": {"Type": "localDirectory", "Params": {"Path": "/srv/out"}},
+    }
+    spec, _ = parse_job({"Type": "batch", "Count": 1, "Tasks": [task]})
+    wanted = requirement(spec, spec.tasks[0])
+    assert wanted.publisher == "localdirectory"
+    assert wanted.local == (LocalPath("/srv/out/{jobID}/{executionID}", writes=True, creates=True),)
+    assert wanted.handed_out, "whoever submitted it"

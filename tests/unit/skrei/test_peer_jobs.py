@@ -116,6 +116,14 @@ def test_where_results_lie_is_told_with_how_many_they_are(capsys: pytest.Capture
     assert "A result of type s3 cannot be fetched from here" in err
 
 
+def test_what_stays_on_its_node_is_told_where(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    params = {"URL": "http://door/results/e-1.tar.gz", "Path": "/srv/e-1", "Bytes": 3 * 2**20, "NodeName": "ship"}
+    left = Result.parse({"Type": "localDirectory", "Params": params})
+    render_results.fetched(Fetched(tmp_path, partitions={"0": tmp_path}, files=3, total_bytes=7, left=(left,)))
+    told = capsys.readouterr().err
+    assert "All of it (3.0 MiB) stays on node ship, in /srv/e-1: here are only its exit code" in told
+
+
 @pytest.mark.row("7.4/summary", "12/cancelled-in-summary")
 def test_the_summary_counts_what_was_stopped_too() -> None:
     states = [execution(number, partition=number, state=state) for number, state in enumerate((9, 9, 10, 11, 4))]

@@ -175,6 +175,12 @@ def _wrong_with_result(result: ResultRef) -> str:
         return "its result's digest is not sha256 and 64 hexadecimal digits"
     if not 0 <= result.size <= LARGEST:
         return f"its result's size is out of bounds: {result.size}"
+    if (
+        not 0 <= result.left_bytes <= LARGEST
+        or len(result.left_at or "") > MOST_PLACE
+        or "\0" in (result.left_at or "")
+    ):
+        return "where its result was left is out of bounds"
     if result.inline is None:
         return ""
     if len(result.inline) > _INLINE_CHARACTERS:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from skrei_domain import node_results
 from skrei_domain.data_sets import read_locality, read_split
 from skrei_domain.job_checks import read_check
 from skrei_domain.job_depends import read_depends
@@ -18,6 +19,10 @@ DEFAULT_CPU = "500m"
 DEFAULT_MEMORY = "512mb"
 
 ENV_NAME = "a name of upper case letters, digits and `_` that begins with a letter, and not with `BACALHAU_`"
+
+OWN_PUBLISHER = (
+    "nothing: all that a task leaves goes to its own `Publisher`; let a task of its own make what goes elsewhere"
+)
 
 MAX_SECONDS = 2**63 // 10**9
 """The longest timeout that API clients can say: 63 bits of nanoseconds."""
@@ -50,6 +55,9 @@ def read_task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     lift_wasm(task)
     engine_params(reading, task["Engine"]["Type"], task["Engine"]["Params"], f"{path}.Engine.Params")
     task["Publisher"] = _config(reading, task.get("Publisher"), f"{path}.Publisher", needed=False)
+    if task["Publisher"]["Type"].lower() == node_results.NAME:
+        for problem in node_results.wrong(task["Publisher"]["Params"]):
+            reading.missing(f"{path}.Publisher.Params.{problem.path}", problem.allowed, problem.value)
     task["Env"] = _env(reading, task.get("Env"), f"{path}.Env")
     task["Meta"] = reading.mapping(task.get("Meta"), f"{path}.Meta")
     task["InputSources"] = _inputs(reading, task.get("InputSources"), f"{path}.InputSources")
@@ -122,6 +130,9 @@ def _results(reading: Reading, raw: object, path: str) -> list[dict[str, Any]]:
             reading.wrong(f"{where}.Path", inside, "an absolute path")
         elif inside.strip() and not inside.strip().strip("/"):
             reading.wrong(f"{where}.Path", inside, "a folder below `/`: the program's own files lie there")
+        for key in found:
+            if key.lower() == "publisher" and found[key]:
+                reading.wrong(f"{where}.{key}", found[key], OWN_PUBLISHER)
         results.append(found)
     reading.unique([(f"{path}[{i}].Name", item["Name"]) for i, item in enumerate(results)], "name")
     reading.unique([(f"{path}[{i}].Path", item["Path"]) for i, item in enumerate(results)], "path")

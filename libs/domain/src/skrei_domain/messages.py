@@ -39,11 +39,12 @@ class Problem(Message):
 class Publishing(Message):
     """Where the result of an execution goes that is not Skrei's own store: all of it is uploaded, however small.
 
-    `on_zero`: only with exit code 0 does it count.
+    `on_zero`: only with exit code 0 does it count. `place`: the folder of the node in which it stays instead.
     """
 
     to: str
     on_zero: bool = False
+    place: str | None = None
 
 
 class ManifestRef(Message):
@@ -166,13 +167,16 @@ class DataRead(Message):
 class ResultRef(Message):
     """What an execution left: digest and size (bytes) of its tar.gz, and the bytes themselves (base64) when small.
 
-    One that was uploaded has the publisher's signed `receipt` instead.
+    One that was uploaded has the publisher's signed `receipt` instead. One that stays on its node lies in its folder
+    `left_at` and has `left_bytes`; what is told here is no more of it than the beginning of what was said.
     """
 
     digest: str
     size: int
     inline: str | None = None
     receipt: str | None = None
+    left_at: str | None = None
+    left_bytes: int = 0
 
 
 class ExecutionObserved(Message):

@@ -1,7 +1,7 @@
 """Which host paths a node hands out, as text: entries `<glob>[:rw|:ro]`, matched against a whole path. Pure.
 
 `*` and `?` stay within one name, `**` takes any number of names (also none), `[...]` and `{a,b}` as in a shell. An
-entry without a suffix allows reading. What links on a node lead to, only that node knows: `skrei_plugin_basic.allow`.
+entry without a suffix allows reading. What links on a node lead to, only that node knows: `skrei_plugin_api.allow`.
 """
 
 import posixpath

@@ -10,6 +10,7 @@ from skrei_domain.job_diff import what_runs
 from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import ManifestRef
+from skrei_domain.node_results import place_of
 from skrei_domain.paths import LocalPath
 from skrei_domain.source_keys import IN_PLACE, WITH_THE_JOB, is_dealt_out, source_key
 from skrei_scheduling.rows import JobRow, KeyedInput, Offline, OnReturn, Requirement, TaskInput, TaskPlan, Unit, Update
@@ -112,12 +113,12 @@ def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requir
     Whom the owner's paths are handed to is known beforehand, so it is part of what a node must have. Others' paths are
     only known not to be there; the node that is asked looks at them, since it alone knows where its links lead.
     """
-    local = local_paths(task)
+    local, publisher = local_paths(task), publisher_name(task.publisher.type)
     storages = (source.source.type.lower() for source in task.input_sources)
     return Requirement(
         engine=task.engine.type.lower(),
         storages=frozenset(STORAGE_ALIASES.get(name, name) for name in storages if name),
-        publisher=name if (name := publisher_name(task.publisher.type)) in ON_NODES else "",
+        publisher=publisher if publisher in ON_NODES else "",
         constraints=tuple(spec.constraints),
         resources=task.resources.amounts(),
         local=local,
@@ -125,7 +126,7 @@ def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requir
         ports=tuple(sorted({port.static for port in task.network.ports if port.static})),
         uses=tuple((spec.namespace, name) for name in task.uses) if task.uses else (),
         data=data_sets(task),
-        handed_out=task.locality is not None and bool(local),
+        handed_out=bool(local) and (task.locality is not None or publisher in ON_NODES),
         cached=tuple(each for each in keyed(task) if not each.dealt_out) if task.locality is not None else (),
     )
 
@@ -156,7 +157,7 @@ def keyed(task: TaskSpec) -> tuple[KeyedInput, ...]:
 
 
 def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:
-    """Return the node's own paths that a task wants, in order, each once."""
+    """Return the node's own paths that a task wants, in order, each once; also where what it leaves is to stay."""
     found: set[LocalPath] = set()
     for source in task.input_sources:
         name = source.source.type.lower()
@@ -164,6 +165,8 @@ def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:
         if STORAGE_ALIASES.get(name, name) == LOCAL and isinstance(path, str):
             creates = str(source.source.param("CreateAs") or "noCreate").lower() != "nocreate"
             found.add(LocalPath(path, bool(source.source.param("ReadWrite")), creates))
+    if publisher_name(task.publisher.type) in ON_NODES and (place := place_of(task.publisher.params)):
+        found.add(LocalPath(place, writes=True, creates=True))
     return tuple(sorted(found))
 
 

@@ -43,7 +43,9 @@ def local(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     entries = read_entries(node.info.local_paths)
     trusts = requirement.owner and node.info.owner_paths
     refused = next(each for each in requirement.local if not hands_out(each, entries, owner_paths=trusts))
-    entry = f"{refused.path}:rw" if refused.writes else refused.path
+    below, words, _ = refused.path.partition("/{")  # a place that each execution has for itself
+    entry = f"{below}/**" if words else refused.path
+    entry += ":rw" if refused.writes else ""
     doing = " to be written" if refused.writes else ""
     return f"does not hand out {refused.path}{doing}; `skrei serve --allow-local '{entry}'` on that node would allow it"
 

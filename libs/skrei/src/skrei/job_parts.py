@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+LEFT_ON_NODE = "localDirectory"
 HTTP = ("http://", "https://", "/")
 """How an address begins that is fetched over HTTP; a path alone is one of the API's own."""
 
@@ -147,7 +148,8 @@ class Endpoint:
 class Result:
     """The stored result of one execution, and where it is fetched; what the API does not tell is empty, or None.
 
-    `url` is empty for one that cannot be fetched over HTTP, `task` for a job of one task.
+    `url` is empty for one that cannot be fetched over HTTP, `task` for a job of one task. One that stays on its node
+    lies there in the folder `left_at` and has `left_bytes`; what `url` gives tells of it.
     """
 
     url: str
@@ -160,6 +162,8 @@ class Result:
     node_id: str = ""
     node_name: str = ""
     kind: str = ""
+    left_at: str = ""
+    left_bytes: int = 0
     numbered: bool = True
     """Whether the API says which partition it is of; else `partition` is 0."""
     document: dict[str, Any] = field(default_factory=dict)
@@ -178,6 +182,7 @@ class Result:
         maker = str(params.get("ExecutionID") or "")
         size, partition = params.get("Size"), params.get("PartitionIndex")
         digest = str(params.get("Digest") or "")
+        left = document.get("Type") == LEFT_ON_NODE
         return cls(
             url=url,
             execution_id=maker or unquote(urlsplit(url).path.rsplit("/", 1)[-1]).removesuffix(".tar.gz"),
@@ -189,6 +194,8 @@ class Result:
             node_id=str(params.get("NodeID") or ""),
             node_name=str(params.get("NodeName") or ""),
             kind=str(document.get("Type") or ""),
+            left_at=str(params.get("Path") or "") if left else "",
+            left_bytes=int(params.get("Bytes") or 0) if left else 0,
             numbered=partition is not None,
             document=document,
         )

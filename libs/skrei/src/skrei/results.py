@@ -56,6 +56,8 @@ class Fetched:
     total_bytes: int
     unknown: tuple[Result, ...] = ()
     """Results of a kind that nobody here can fetch."""
+    left: tuple[Result, ...] = ()
+    """Results that stay on their nodes: of these only what is told of them was fetched."""
     clashes: tuple[str, ...] = ()
     """Names that several partitions have; not empty means that each has a folder of its own."""
     by_node: bool = False
@@ -119,6 +121,7 @@ async def fetch(
         files=sum(one.files for one in unpacked.values()),
         total_bytes=sum(one.total_bytes for one in unpacked.values()),
         unknown=unknown,
+        left=tuple(result for result in results if result.left_at),
         clashes=laid.clashes,
         by_node=wish.by_node,
         kept_until=min((result.kept_until for result in results if result.kept_until), default=""),

@@ -1,7 +1,10 @@
 """What a commit of the leader writes of results: new ones, and what became of those that were there."""
 
 import base64
+import json
 
+from skrei_domain.messages import ResultRef
+from skrei_domain.node_results import LOCAL_DIRECTORY
 from skrei_scheduling.changes import ResultNew
 from skrei_store.bulk import Part
 from skrei_store.values import storable
@@ -21,6 +24,7 @@ RESULTS = Part(
         "staged bool",
         "publisher text",
         "place text",
+        "published text",
     ),
     "INSERT INTO results ({names}, created_at) SELECT new.*, {at} FROM {new}",
 )
@@ -96,4 +100,13 @@ def new_result_row(new: ResultNew) -> tuple[object, ...]:
         new.staged is not None,
         "" if new.staged is None else storable(new.staged.publisher),
         "" if new.staged is None else storable(new.staged.place),
+        _left(new.result),
     )
+
+
+def _left(result: ResultRef) -> str | None:
+    """Return what clients read of a result that stays on its node."""
+    if result.left_at is None:
+        return None
+    told = {"Type": LOCAL_DIRECTORY, "Params": {"Path": result.left_at, "Bytes": result.left_bytes}}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))

@@ -6,7 +6,15 @@ from skrei_compute_agent.restarts import Restarts, pause_at_begin
 from skrei_compute_agent.room import Room
 from skrei_compute_agent.task import InvalidTask, read_task, stages_at_once
 from skrei_compute_agent.turns import TurnDraft
-from skrei_compute_agent.verdicts import REFUSED, goes_elsewhere, remaining, start_again, steps_so_far, told_steps
+from skrei_compute_agent.verdicts import (
+    REFUSED,
+    goes_elsewhere,
+    remaining,
+    start_again,
+    stays_at,
+    steps_so_far,
+    told_steps,
+)
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, Problem, RunOrder, Step
 from skrei_domain.node import Gpu
@@ -98,13 +106,13 @@ class Beginnings:
             self._arm(known.execution_id, again)
 
     def upload(self, held: Held, ended: ExecutionObserved) -> None:
-        """Have what a program left uploaded."""
+        """Have what a program left uploaded, or left where it is to stay."""
         result = ended.result
         assert result is not None, "there is something to upload"
         # What can never count goes to Skrei's own store, whatever destination its job names.
         counts = held.order.publishing is None or goes_elsewhere(held.order, ended)
         parcel = Parcel(execution_id=held.execution_id, digest=result.digest, size=result.size, counts=counts)
-        self._draft.instruct(Upload(parcel, held.order.token, result.inline))
+        self._draft.instruct(Upload(parcel, held.order.token, result.inline, stays_at(held.order, ended)))
         if ended.state is not ExecutionState.COMPLETED:
             self._draft.instruct(ArmTimer(held.execution_id, Timer.UPLOAD, KEEP_SECONDS))
 

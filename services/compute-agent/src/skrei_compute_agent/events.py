@@ -167,10 +167,11 @@ class NotAdopted:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The publisher holds what an execution left, and has signed for it."""
+    """The publisher holds what an execution left, and has signed for it; or it stays here, and `left` tells where."""
 
     execution_id: str
-    receipt: str
+    receipt: str = ""
+    left: ResultRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,12 +269,13 @@ class Release:
 class Upload:
     """Bring what an execution left to the publisher, however long that takes. Answered by Uploaded or UploadFailed.
 
-    `inline` is what is small (base64), of which no file was made.
+    `inline` is what is small (base64), of which no file was made. With a `place` it stays there, on this node.
     """
 
     parcel: Parcel
     token: str
     inline: str | None = None
+    place: str | None = None
 
     @property
     def execution_id(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from skrei_compute_agent.settings import Settings
+from skrei_domain import node_results
 from skrei_domain.node import Absent, DataSet, Gpu, InputCache, NodeInfo, NodeService, PathSize, Plugin
 from skrei_domain.resources import Resources, parse_bytes, parse_cpu, parse_share
 
@@ -46,6 +47,7 @@ def fingerprint(
         labels={"os_type": system, "os_arch": arch, "name": name} | gpu_labels(gpus) | settings.labels,
         engines=tuple(sorted(engines, key=lambda plugin: plugin.name)),
         storages=tuple(sorted(storages, key=lambda plugin: plugin.name)),
+        publishers=(Plugin(name=node_results.NAME, version=version),),
         absent=tuple(sorted(absent, key=lambda each: (each.kind, each.name))),
         local_paths=settings.allow_local,
         cache=cache,

@@ -64,8 +64,8 @@ class Work(Protocol):
     def release(self, execution_id: str, engine: str) -> None:
         """Remove what an engine kept of an execution, without waiting for it."""
 
-    async def upload(self, wanted: Upload) -> str:
-        """Bring what an execution left to the publisher; return its receipt. Raises SkreiError where it cannot be."""
+    async def upload(self, wanted: Upload) -> Uploaded:
+        """Bring what an execution left to the publisher, or to where it stays. Raises SkreiError where it cannot be."""
 
     def door(self, url: str) -> None:
         """Say where the publisher's door is; empty: there is none."""
@@ -253,7 +253,7 @@ class Runner:
             self._listener.ended(execution_id, answer)
 
     async def _upload(self, wanted: Upload) -> Answer:
-        return Uploaded(wanted.execution_id, await self._work.upload(wanted))
+        return await self._work.upload(wanted)
 
     def _not_uploaded(self, execution_id: str, problem: Problem, passing: bool) -> Answer:
         if passing:

@@ -207,7 +207,9 @@ class Shipping:
 
 
 def _ships(wanted: Stage | Adopt) -> bool:
-    return wanted.task.logs.ship == "live" and bool(wanted.order.token)
+    """Whether output is sent while it runs: not of what is to stay on its node."""
+    stays = wanted.order.publishing is not None and wanted.order.publishing.place is not None
+    return wanted.task.logs.ship == "live" and bool(wanted.order.token) and not stays
 
 
 def _size(path: Path | None) -> int:

@@ -106,6 +106,7 @@ class Toolbox:
             networks=Networks(network_policy(settings)),
             services=offered,
             stream_bytes=settings.output_stream_bytes,
+            allow_local=settings.allow_local,
         )
         gpus = GpuProbe()
         self._gpus: Probe[Found] = Probe(gpus.look, lambda _: gpus.found, limit_seconds=settings.probe_limit_seconds)

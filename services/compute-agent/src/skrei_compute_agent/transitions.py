@@ -29,7 +29,15 @@ from skrei_compute_agent.held import Held, IllegalEvent, Phase
 from skrei_compute_agent.restarts import Restarts
 from skrei_compute_agent.room import Room
 from skrei_compute_agent.turns import TurnDraft
-from skrei_compute_agent.verdicts import after_upload, expiry, goes_elsewhere, no_door, verdict, without_upload
+from skrei_compute_agent.verdicts import (
+    after_upload,
+    expiry,
+    goes_elsewhere,
+    no_door,
+    stays_at,
+    verdict,
+    without_upload,
+)
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, Problem
 
@@ -170,11 +178,13 @@ class Transitions:
             image_digest=ended.image_digest or None,
             data=event.data if isinstance(event, Staged) else held.data,
         )
-        if fact.result is None or (fact.result.inline is not None and not goes_elsewhere(held.order, fact)):
+        stays = stays_at(held.order, fact) is not None
+        small = fact.result is not None and fact.result.inline is not None
+        if fact.result is None or (small and not stays and not goes_elsewhere(held.order, fact)):
             self._finish(held, fact)
             return
         held.ended = fact
-        if held.dropped or self.door == "" or not held.order.token:
+        if held.dropped or not (stays or (self.door != "" and held.order.token)):
             self._finish(held, without_upload(held, no_door(fact.result)))
         else:
             self._publish_result(held, fact)
@@ -190,7 +200,7 @@ class Transitions:
 
     def _uploaded(self, held: Held, event: ExecutionEvent) -> None:
         assert isinstance(event, Uploaded)
-        self._finish(held, after_upload(held, event.receipt))
+        self._finish(held, after_upload(held, event.receipt, event.left))
 
     def _not_uploaded(self, held: Held, event: ExecutionEvent) -> None:
         assert isinstance(event, UploadFailed)

@@ -46,6 +46,20 @@ def goes_elsewhere(order: RunOrder, ended: ExecutionObserved) -> bool:
     return to is not None and ended.state is ExecutionState.COMPLETED and not (to.on_zero and ended.exit_code)
 
 
+def stays_at(order: RunOrder, ended: ExecutionObserved) -> str | None:
+    """Return the folder of this node in which what an execution left stays, if its job wants that.
+
+    What can never count lies beside it, so that another attempt finds the place free.
+    """
+    to = order.publishing
+    if to is None or to.place is None:
+        return None
+    if goes_elsewhere(order, ended):
+        return to.place
+    whose = "" if ended.execution_id in to.place else f".{ended.execution_id}"
+    return f"{to.place}{whose}.failed"
+
+
 def expiry(order: RunOrder, timer: Timer) -> Problem:
     """Return the problem of an execution whose time is over."""
     if timer is Timer.EXECUTION:
@@ -55,20 +69,23 @@ def expiry(order: RunOrder, timer: Timer) -> Problem:
     return Problem(code="total-timeout", message="Job timed out. Job took longer than its total timeout")
 
 
-def after_upload(held: Held, receipt: str) -> ExecutionObserved:
-    """Return how an execution ended whose result the publisher holds."""
+def after_upload(held: Held, receipt: str, left: ResultRef | None = None) -> ExecutionObserved:
+    """Return how an execution ended whose result the publisher holds, or of which `left` tells where it stays."""
     ended = _overruled(held)
     assert ended.result is not None, "what is uploaded is a result"
+    if left is not None:
+        return ended.model_copy(update={"result": left})
     return ended.model_copy(update={"result": ended.result.model_copy(update={"receipt": receipt, "inline": None})})
 
 
 def without_upload(held: Held, problem: Problem) -> ExecutionObserved:
     """Return how an execution ended whose result could not be uploaded: what never counts ends as it did without.
 
-    A small one still rides in the fact of the failure: what was said and made can be read.
+    A small one still rides in the fact of the failure, so that what was said and made can be read; not what was to stay
+    on this node.
     """
     ended = _overruled(held)
-    small = ended.result is not None and ended.result.inline is not None
+    small = ended.result is not None and ended.result.inline is not None and stays_at(held.order, ended) is None
     changes: dict[str, object] = {} if small else {"result": None}
     if ended.state is ExecutionState.COMPLETED:
         changes |= {"state": ExecutionState.FAILED, "problem": problem}

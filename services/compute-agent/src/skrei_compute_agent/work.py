@@ -10,8 +10,9 @@ from functools import partial
 from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.disk_watch import DiskLimit, DiskWatch
 from skrei_compute_agent.env import environment, port_variables
-from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Staged, Upload
+from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Staged, Upload, Uploaded
 from skrei_compute_agent.folders import Folders, Places
+from skrei_compute_agent.leaving import leave
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.node_services import NOTHING, NodeServices, Used
 from skrei_compute_agent.runner import KILLED
@@ -19,7 +20,9 @@ from skrei_compute_agent.staging import Inputs, Stager
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import Problem, ResultRef, RunOutput
+from skrei_domain.paths import parse_entry
 from skrei_kit.observability import get_logger
+from skrei_plugin_api.aside import to_its_end
 from skrei_plugin_api.engine import (
     INLINE_RESULT_BYTES,
     Engine,
@@ -94,6 +97,7 @@ class Workshop:
         networks: Networks | None = None,
         services: NodeServices | None = None,
         stream_bytes: int = STREAM_BYTES,
+        allow_local: Sequence[str] = (),
     ) -> None:
         self._folders = folders
         self._stager = stager
@@ -104,6 +108,7 @@ class Workshop:
         self._networks = networks or Networks(NetworkPolicy())
         self._services = services or NodeServices()
         self._stream_bytes = stream_bytes
+        self._entries = tuple(parse_entry(text) for text in allow_local)
         self._disk = DiskWatch()
         self._gone: Callable[[str, int], None] = lambda _execution_id, _start: None
         self._staged: dict[str, _Staged] = {}
@@ -230,8 +235,8 @@ class Workshop:
             return Exited(execution_id, problem=Problem(code=INTERRUPTED, message=error.message))
         return None if outcome is None else _exited(execution_id, outcome)
 
-    async def upload(self, wanted: Upload) -> str:
-        """Bring the packed result of the last start to the publisher, and return its receipt."""
+    async def upload(self, wanted: Upload) -> Uploaded:
+        """Bring the packed result of the last start to the publisher, or to where it stays on this node."""
         places = self._folders.latest(wanted.execution_id)
         if places is None:
             raise FileNotFoundError("the packed result is gone from its disk")
@@ -239,7 +244,10 @@ class Workshop:
         with self._folders.reading(wanted.execution_id):
             if wanted.inline is not None:
                 await asyncio.to_thread(packed.write_bytes, base64.b64decode(wanted.inline))
-            return await self._delivery.upload(packed, wanted.parcel, wanted.token)
+            if wanted.place is not None:
+                left = await to_its_end(partial(leave, packed, wanted.place, wanted.execution_id, self._entries))
+                return Uploaded(wanted.execution_id, left=left)
+            return Uploaded(wanted.execution_id, await self._delivery.upload(packed, wanted.parcel, wanted.token))
 
     def door(self, url: str) -> None:
         """Say where the publisher's door is; empty: there is none."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
 from skrei_domain.messages import RunOutput
 from skrei_domain.node import NodeInfo
+from skrei_domain.node_results import LOCAL_DIRECTORY
 from skrei_domain.resources import Resources
 from skrei_domain.retention import Keep, Policy, Standing, kept_until
 from skrei_domain.spec import decode
@@ -231,6 +232,8 @@ def _published(row: Row, left: Left | None) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if left is not None and left.elsewhere is not None:  # whoever owns that place says how long it is kept
         told = {**left.elsewhere["Params"], "Digest": left.digest, "Size": left.size}
+        if left.elsewhere["Type"] == LOCAL_DIRECTORY:
+            told["NodeID"] = row["node_id"]
         return {"Type": left.elsewhere["Type"] if row["committed"] else "", "Params": told}
     if left is not None:
         told = {

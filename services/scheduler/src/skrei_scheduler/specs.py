@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from skrei_domain.destinations import STORE, Work, destination, publisher_name
+from skrei_domain.destinations import ON_NODES, STORE, Work, destination, expand, publisher_name
 from skrei_domain.job import JobSpec
 from skrei_domain.job_blobs import parse_reference
 from skrei_domain.job_kinds import Kind
 from skrei_domain.messages import PinnedInput, Publishing, RunOrder
+from skrei_domain.node_results import place_of
 from skrei_domain.spec import TaskSpec, decode
 from skrei_kit.tokens import TokenSigner, UploadGrant
 from skrei_scheduling.compile import OWNER, plans
@@ -115,11 +116,14 @@ def order(
     """
     task = spec.tasks[row.task]
     publishing = None
-    if upload is not None and task.publisher != STORE and not job.kind.endless:
-        publishing = Publishing(to=task.publisher, on_zero=job.fails_on_exit)
-        upload = replace(
-            upload, publisher=task.publisher, params=destination(task.publisher, task.params, _work(row, job))
-        )
+    stays = task.publisher in ON_NODES
+    if (upload is not None or stays) and task.publisher != STORE and not job.kind.endless:
+        work = _work(row, job)
+        place = expand({"": place_of(task.params)}, work)[""] if stays else None
+        publishing = Publishing(to=task.publisher, on_zero=job.fails_on_exit, place=place)
+        if upload is not None:
+            params = destination(task.publisher, task.params, work)
+            upload = replace(upload, publisher=task.publisher, params=params)
     pinned = tuple(
         PinnedInput(input=number, manifest=ref) for (name, number), ref in job.manifests.items() if name == row.task
     )

@@ -7,11 +7,11 @@ from pathlib import Path
 from skrei_domain.data_sets import DATA, Declared, near_name
 from skrei_domain.data_sets import data_input_params as check
 from skrei_domain.job_reading import FieldProblem, Reading
+from skrei_plugin_api.allow import usable
 from skrei_plugin_api.engine import InPlace, Mount
 from skrei_plugin_api.measure import measure
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
-from skrei_plugin_basic.allow import usable
 from skrei_plugin_basic.data_sets import DataSets
 
 

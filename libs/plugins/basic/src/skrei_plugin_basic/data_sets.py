@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from skrei_domain.data_sets import MAX_DATA_SETS, Declared, parse_declared
 from skrei_domain.node import DataSet
+from skrei_plugin_api.allow import usable
 from skrei_plugin_api.declared import read_declared
 from skrei_plugin_api.engine import InPlace
-from skrei_plugin_basic.allow import usable
 from skrei_plugin_basic.sizes import Sizes
 
 

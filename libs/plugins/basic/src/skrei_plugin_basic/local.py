@@ -6,12 +6,12 @@ from pathlib import Path
 
 from skrei_domain.job_reading import FieldProblem, show
 from skrei_domain.node import PathSize
+from skrei_plugin_api.allow import SETTING, Access, access, parse_entry, root, usable
 from skrei_plugin_api.aside import aside
 from skrei_plugin_api.engine import Mount
 from skrei_plugin_api.measure import measure
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
-from skrei_plugin_basic.allow import SETTING, Access, access, parse_entry, root, usable
 from skrei_plugin_basic.sizes import Sizes
 
 MOST_MEASURED = 64

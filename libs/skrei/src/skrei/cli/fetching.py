@@ -75,6 +75,12 @@ def _take(fetched: Fetched, target: Path, inside: str, wish: Wish) -> Fetched:
     whole = fetched.folder.resolve()
     found = (whole / inside).resolve()
     if not found.is_relative_to(whole) or not found.exists():
+        if fetched.left:
+            one = fetched.left[0]
+            raise Rejected(
+                f"{inside} stays where its job left it: on node {one.node}, in {one.left_at}.",
+                hint="Ask there, or run a job there that reads it (`-i file://…`).",
+            )
         raise Rejected(f"The results hold no {inside}.", hint="`skrei job ls JOB` lists what they hold.")
     place = target / inside
     if place.exists() and not wish.overwrite:
@@ -86,7 +92,7 @@ def _take(fetched: Fetched, target: Path, inside: str, wish: Wish) -> Fetched:
     files = [place] if place.is_file() else [one for one in place.rglob("*") if one.is_file()]
     size = sum(one.stat().st_size for one in files)
     parts = dict.fromkeys(fetched.partitions, place)
-    return Fetched(folder=place, partitions=parts, files=len(files), total_bytes=size, kept_until=fetched.kept_until)
+    return replace(fetched, folder=place, partitions=parts, files=len(files), total_bytes=size, unknown=(), clashes=())
 
 
 def wish_of(values: Values) -> Wish:

@@ -33,12 +33,17 @@ def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
         (
             *_unit(job, one),
             whole(one.execution_id, shape),
-            "" if one.size is None else str(one.size) if csv else quantity(one.size),
-            one.kept_until if csv else local_time(one.kept_until),
+            _size(one.left_bytes if one.left_at else one.size, csv=csv),
+            f"{one.node}:{one.left_at}" if one.left_at else one.kept_until if csv else local_time(one.kept_until),
         )
         for one in found
     )
-    render.table((*_unit_names(job), "EXECUTION", "SIZE", "KEPT UNTIL"), rows, shape)
+    headings = ("EXECUTION", "SIZE", "KEPT UNTIL" if not any(one.left_at for one in found) else "KEPT")
+    render.table((*_unit_names(job), *headings), rows, shape)
+
+
+def _size(size: int | None, *, csv: bool) -> str:
+    return "" if size is None else str(size) if csv else quantity(size)
 
 
 def files(job: Job, found: Sequence[Entry], shape: Shape) -> None:
@@ -86,6 +91,13 @@ def fetched(found: Fetched) -> None:
         render.note(f"A result of type {one.kind} cannot be fetched from here: {one.document.get('Params')}")
     if not found.partitions:
         return
+    for one in found.left[:MOST_PLACES]:
+        render.note(
+            f"All of it ({quantity(one.left_bytes)}) stays on node {one.node}, in {one.left_at}: here are only its "
+            "exit code and the beginning of its output."
+        )
+    if len(found.left) > MOST_PLACES:
+        render.note(f"So do {len(found.left) - MOST_PLACES} more: skrei job results JOB")
     if found.clashes:
         names = ", ".join(found.clashes)
         render.note(f"Several partitions left {names}: each has a folder of its own beside the joined output.")

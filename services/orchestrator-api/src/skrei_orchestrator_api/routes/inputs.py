@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from skrei_domain.errors import NotFound
 from skrei_domain.job import MAX_COUNT, decode
+from skrei_domain.node_results import LOCAL_DIRECTORY
 from skrei_domain.task_results import PAGE, ResultAddress, ResultPage
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
@@ -81,6 +82,13 @@ def _address(deps: Deps, share: Share, row: Row, asked: str) -> ResultAddress:
             code="NotFound",
         )
     published = None if row["published"] is None else json.loads(row["published"])
+    if published is not None and published["Type"] == LOCAL_DIRECTORY:
+        raise HttpProblem(
+            410,
+            f"what partition {row['partition']} of task {share.task!r} left stays on its node, as its publisher "
+            f"{LOCAL_DIRECTORY} says, and can be no input of another task",
+            code="NotFound",
+        )
     url = download_url(deps, row["execution_id"], asked, at=elsewhere(published, row["size"]))
     return ResultAddress(partition=row["partition"], url=url, digest=row["digest"], size=row["size"])
 

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from skrei_domain.destinations import MANAGED
 from skrei_domain.errors import Conflict, NotFound
 from skrei_domain.job_kinds import KINDS
+from skrei_domain.node_results import LOCAL_DIRECTORY
 from skrei_domain.spec import decode
 from skrei_kit.tokens import Elsewhere
 from skrei_orchestrator_api import queries, schemas
@@ -44,8 +45,13 @@ def download_url(deps: Deps, execution_id: str, asked: str = "", *, at: Elsewher
 
 
 def elsewhere(published: Mapping[str, Any] | None, size: int) -> Elsewhere | None:
-    """Return where a result lies as its record says (`Type`, `Params`); None for Skrei's own store."""
-    return None if published is None else Elsewhere(published["Type"], published["Params"], size)
+    """Return where a result lies as its record says (`Type`, `Params`); None for Skrei's own store.
+
+    Of one that stays on its node Skrei's own store has what was told of it.
+    """
+    if published is None or published["Type"] == LOCAL_DIRECTORY:
+        return None
+    return Elsewhere(published["Type"], published["Params"], size)
 
 
 def log_url(deps: Deps, execution_id: str, stream: str) -> str:
@@ -116,8 +122,8 @@ def _address(
     }
     at = elsewhere(result.published, result.size)
     url = download_url(deps, result.execution_id, asked, at=at)
-    if at is not None:
-        return {"Type": at.publisher, "Params": {**at.params, "URL": url, **told}}
+    if (published := result.published) is not None:
+        return {"Type": published["Type"], "Params": {**published["Params"], "URL": url, **told}}
     return {
         "Type": "urlDownload",
         "Params": {"URL": url, **told, "KeptUntil": schemas.rfc3339(keeping.until(result.created_at))},

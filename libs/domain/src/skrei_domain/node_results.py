@@ -1,0 +1,56 @@
+"""Results that stay on their node (`localDirectory`): what a job may say of where, and the path that this is. Pure."""
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from skrei_domain.job_reading import FieldProblem, show
+
+NAME = "localdirectory"
+"""The publisher, as nodes list it that have a path for it."""
+LOCAL_DIRECTORY = "localDirectory"
+"""The type of such a result, as clients read it."""
+DEFAULT_KEY = "{jobID}/{executionID}"
+"""Where below `Path` a result goes whose job does not say: no two ever have the same."""
+PATH_BYTES = 4_000
+"""Of the whole path: file systems take 4,096 with what lies below it."""
+_KNOWN = {"path": "Path", "key": "Key"}
+
+
+def place_of(params: Mapping[str, Any]) -> str:
+    """Return the folder of a result as a template, empty where the params name none."""
+    if wrong(params):
+        return ""
+    return posixpath.join(posixpath.normpath(_given(params, "Path")), _given(params, "Key") or DEFAULT_KEY)
+
+
+def wrong(params: Mapping[str, Any]) -> list[FieldProblem]:
+    """Return what is wrong with a job's params, each by its field."""
+    problems = [
+        FieldProblem(name, show(value), "nothing: it has `Path` and `Key` alone")
+        for name, value in params.items()
+        if name.lower() not in _KNOWN
+    ]
+    path, key = _given(params, "Path"), _given(params, "Key")
+    if not (isinstance(path, str) and _is_path(path)):
+        problems.append(FieldProblem("Path", show(path), "an absolute path on the node, such as `/srv/results`"))
+    if key not in (None, "") and not (isinstance(key, str) and _is_key(key)):
+        problems.append(FieldProblem("Key", show(key), "a path below `Path`, such as `{jobID}/{executionID}`"))
+    return problems
+
+
+def _given(params: Mapping[str, Any], name: str) -> Any:
+    return next((value for key, value in params.items() if key.lower() == name.lower()), None)
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith("/") and posixpath.normpath(text) != "/" and ".." not in text.split("/") and _is_text(text)
+
+
+def _is_key(text: str) -> bool:
+    """Whether a text is folders below another: none hidden, as those that are not whole yet are."""
+    return all(part and not part.startswith(".") for part in text.split("/")) and _is_text(text)
+
+
+def _is_text(text: str) -> bool:
+    return text.isprintable() and len(text.encode("utf-8", "surrogatepass")) <= PATH_BYTES

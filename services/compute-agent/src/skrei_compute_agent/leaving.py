@@ -1,0 +1,176 @@
+"""Results that stay on their node: an archive becomes a folder of a path that the owner allows jobs to write to.
+
+It is made beside its place under a hidden name, synced, and renamed, so that whoever looks sees all of it or none.
+Other jobs may write to the same path meanwhile: every step goes by an open folder, and follows no link.
+"""
+
+import base64
+import contextlib
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from skrei_compute_agent.upload_errors import PublishFailed, ResultDamaged
+from skrei_domain.messages import ResultRef
+from skrei_plugin_api.allow import SETTING, Access, Entry, access
+from skrei_plugin_api.engine import INLINE_RESULT_BYTES
+from skrei_plugin_api.packing import PackedResult, pack_result
+from skrei_plugin_api.streams import NAMES
+
+MARK = ".skrei"
+"""In each result: whose it is, so that a node which was killed knows what it had left."""
+HIDDEN = ".skrei-"
+"""What the name begins with of one that is not whole yet; the execution's id follows."""
+TOLD_BYTES = 16 * 1024
+"""Of each stream, with what is told of a result: both fit into a fact, however badly they pack."""
+CHUNK_BYTES = 1024 * 1024
+"""Written at once."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def leave(archive: Path, place: str, execution_id: str, entries: Sequence[Entry]) -> ResultRef:
+    """Unpack a result into the folder `place`; return what is told of it. Blocks. Twice is once.
+
+    That is where it lies, and an archive of its exit code and the beginnings of what was said.
+
+    Raises PublishFailed for what this node does not allow or has no room for, and ResultDamaged.
+    """
+    parent, name = os.path.split(os.path.realpath(place))
+    if not place.startswith("/") or access(f"{parent}/{name}", entries) is not Access.WRITE:
+        raise PublishFailed(
+            f"this node lets no job leave a result at {place}",
+            hint=f"its owner can allow it: {SETTING}={place}/**:rw or `skrei serve --allow-local '{place}/**:rw'`",
+        )
+    try:
+        with _opened("/") as root, _below(root, [part for part in parent.split("/") if part]) as inside:
+            if (found := _mark(name, inside)) is None:
+                size = _leave(archive, inside, name, execution_id)
+            elif found == execution_id:
+                size = _size(name, inside)
+            else:
+                raise PublishFailed(
+                    f"{place} is there already, and is not replaced",
+                    hint="let each have its own: put {executionID} into Publisher.Params.Key",
+                )
+        told = _told(archive, f"{parent}/{name}")
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        raise ResultDamaged("the packed result was damaged on this node's disk") from error
+    except OSError as error:
+        raise PublishFailed(f"the result cannot be left at {place}: {error.strerror or error}") from error
+    inline = base64.b64encode(told.data or b"").decode()
+    return ResultRef(digest=told.digest, size=told.size, inline=inline, left_at=f"{parent}/{name}", left_bytes=size)
+
+
+def _told(archive: Path, place: str) -> PackedResult:
+    """Pack the exit code, and of each stream the beginning and where the rest is."""
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder, tarfile.open(archive, "r|gz") as tar:
+        code: int | None = None
+        for entry in tar:
+            if (content := tar.extractfile(entry) if entry.isreg() else None) is None:
+                continue
+            if entry.name == "exitCode":
+                code = int(content.read(TOLD_BYTES))
+            elif entry.name in NAMES.values():
+                said = content.read(TOLD_BYTES)
+                rest = f"\n[the rest stays on the node: {place}/{entry.name}]\n" if entry.size > TOLD_BYTES else ""
+                Path(folder, entry.name).write_bytes(said + rest.encode())
+        return pack_result(Path(folder), (), code, inline_limit=INLINE_RESULT_BYTES)
+
+
+def _leave(archive: Path, inside: int, name: str, execution_id: str) -> int:
+    hidden = f"{HIDDEN}{execution_id}"
+    _remove(hidden, inside)
+    os.mkdir(hidden, 0o755, dir_fd=inside)
+    size = 0
+    try:
+        with _opened(hidden, inside) as folder:
+            with tarfile.open(archive, "r|gz") as tar:
+                for entry in tar:
+                    size += _unpack(tar, entry, folder)
+            _write(MARK, folder, io.BytesIO(f"{execution_id}\n".encode()))
+            os.fsync(folder)
+        os.rename(hidden, name, src_dir_fd=inside, dst_dir_fd=inside)
+    except BaseException:
+        _remove(hidden, inside)
+        raise
+    os.fsync(inside)
+    return size
+
+
+def _unpack(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: int) -> int:
+    """Put one entry of an archive into a folder; returns its size. Raises ResultDamaged for what nodes never pack."""
+    parts = [part for part in entry.name.split("/") if part not in ("", ".")]
+    if not parts:
+        return 0
+    content = tar.extractfile(entry) if entry.isreg() else None
+    if ".." in parts or (content is None and not entry.isdir()):
+        raise ResultDamaged(f"the packed result holds {entry.name[:200]!r}, which is no file of it")
+    with _below(folder, parts if content is None else parts[:-1]) as place:
+        if content is not None:
+            _write(parts[-1], place, content)
+    return entry.size
+
+
+def _write(name: str, folder: int, content: IO[bytes]) -> None:
+    with open(os.open(name, _FILE, 0o644, dir_fd=folder), "wb") as file:  # noqa: PTH123 - by its number
+        shutil.copyfileobj(content, file, CHUNK_BYTES)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _below(folder: int, parts: Sequence[str]) -> Iterator[int]:
+    """Open a folder below another, made where it is not there; no part may be a link."""
+    with contextlib.ExitStack() as stack:
+        for part in parts:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o755, dir_fd=folder)
+            folder = stack.enter_context(_opened(part, folder))
+        yield folder
+
+
+@contextmanager
+def _opened(name: str, inside: int | None = None) -> Iterator[int]:
+    folder = os.open(name, _FOLDER, dir_fd=inside)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _mark(name: str, inside: int) -> str | None:
+    """Return whose result lies under a name; empty for what is none, None where nothing is."""
+    try:
+        os.stat(name, dir_fd=inside, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    try:
+        with _opened(name, inside) as folder:
+            file = os.open(MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                return os.read(file, 256).decode("utf-8", "replace").strip()
+            finally:
+                os.close(file)
+    except OSError:
+        return ""
+
+
+def _size(name: str, inside: int) -> int:
+    """Return how many bytes the files of a result have."""
+    found = 0
+    for _, _, files, folder in os.fwalk(name, dir_fd=inside):
+        found += sum(os.stat(each, dir_fd=folder, follow_symlinks=False).st_size for each in files if each != MARK)
+    return found
+
+
+def _remove(name: str, inside: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(name, dir_fd=inside)

@@ -1,0 +1,118 @@
+"""Results that stay on their node: whole or not at all, where its owner allows it, and nowhere else."""
+
+import base64
+import hashlib
+import io
+import random
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from skrei_compute_agent.leaving import TOLD_BYTES, leave
+from skrei_compute_agent.upload_errors import PublishFailed, ResultDamaged
+from skrei_domain.paths import Entry, parse_entry
+from skrei_plugin_api.testing_forwarders import archive
+
+FILES = {"stdout": b"said\n", "stderr": b"", "exitCode": b"0", "out/deep/er": b"x" * 3_000_000, "out/ünicode": b"u"}
+SIZE = sum(map(len, FILES.values()))
+
+
+def allowed(folder: Path, access: str = "rw") -> list[Entry]:
+    return [parse_entry(f"{folder}/**:{access}")]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+def found(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".skrei"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_a_result_lies_there_as_files_and_nothing_beside_it(tmp_path: Path) -> None:
+    place = tmp_path / "results" / "j-1" / "e-1"
+    with archive(FILES) as (packed, _):
+        left = leave(packed, str(place), "e-1", allowed(tmp_path / "results"))
+    assert (left.left_at, left.left_bytes) == (str(place), SIZE)
+    assert found(place) == FILES
+    assert names(place.parent) == ["e-1"]
+
+
+def test_what_is_told_of_it_is_how_it_ended_and_the_beginning_of_what_was_said(tmp_path: Path) -> None:
+    noise = random.Random(0).randbytes(500_000)
+    files = {"stdout": noise, "stderr": b"warned\n", "exitCode": b"3", "out/secret": b"secret"}
+    with archive(files) as (packed, _):
+        left = leave(packed, str(tmp_path / "e-1"), "e-1", allowed(tmp_path))
+    data = base64.b64decode(left.inline or "")
+    assert left.digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert left.size == len(data) <= 64 * 1024
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        told = {entry.name: tar.extractfile(entry).read() for entry in tar if entry.isreg()}  # type: ignore[union-attr]
+    assert told == {
+        "stdout": noise[:TOLD_BYTES] + f"\n[the rest stays on the node: {tmp_path}/e-1/stdout]\n".encode(),
+        "stderr": b"warned\n",
+        "exitCode": b"3",
+    }
+
+
+def test_a_node_that_was_killed_leaves_it_once(tmp_path: Path) -> None:
+    place = tmp_path / "e-1"
+    (tmp_path / ".skrei-e-1").mkdir()  # of the process before
+    (tmp_path / ".skrei-e-1" / "half").write_bytes(b"of it")
+    for _ in range(2):
+        with archive(FILES) as (packed, _):
+            assert leave(packed, str(place), "e-1", allowed(tmp_path)).left_bytes == SIZE
+    assert found(place) == FILES
+    assert names(tmp_path) == ["e-1"]
+
+
+def test_what_lies_there_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "latest").mkdir()
+    (tmp_path / "latest" / "precious").write_bytes(b"data")
+    with archive(FILES) as (packed, _), pytest.raises(PublishFailed, match="is there already") as raised:
+        leave(packed, str(tmp_path / "latest"), "e-1", allowed(tmp_path))
+    assert "{executionID}" in raised.value.hint
+    assert found(tmp_path / "latest") == {"precious": b"data"}
+
+
+@pytest.mark.parametrize("access", ["ro", "none"])
+def test_a_path_that_the_owner_does_not_allow_gets_nothing(tmp_path: Path, access: str) -> None:
+    entries = allowed(tmp_path, "ro") if access == "ro" else []
+    with archive(FILES) as (packed, _), pytest.raises(PublishFailed, match="lets no job leave a result") as raised:
+        leave(packed, str(tmp_path / "e-1"), "e-1", entries)
+    assert "SKREI_ALLOW_LOCAL" in raised.value.hint
+    assert names(tmp_path) == []
+
+
+def test_a_link_leads_nowhere_that_is_not_allowed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "link").symlink_to(tmp_path / "elsewhere")
+    with archive(FILES) as (packed, _), pytest.raises(PublishFailed, match="lets no job leave"):
+        leave(packed, str(tmp_path / "results" / "link" / "e-1"), "e-1", allowed(tmp_path / "results"))
+    assert names(tmp_path / "elsewhere") == []
+
+
+def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with archive(FILES) as (packed, _), pytest.raises(PublishFailed, match="cannot be left at"):
+        leave(packed, str(tmp_path / "file" / "e-1"), "e-1", allowed(tmp_path))
+
+
+def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
+    with archive(FILES) as (packed, _):
+        packed.write_bytes(packed.read_bytes()[:-2000])
+        with pytest.raises(ResultDamaged):
+            leave(packed, str(tmp_path / "e-1"), "e-1", allowed(tmp_path))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["../out", "a/../../out"])
+def test_an_archive_leads_nowhere_else(tmp_path: Path, name: str) -> None:
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    with pytest.raises(ResultDamaged):
+        leave(tmp_path / "a.tar.gz", str(tmp_path / "results" / "e-1"), "e-1", allowed(tmp_path / "results"))
+    assert names(tmp_path / "results") == []
