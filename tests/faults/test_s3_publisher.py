@@ -22,8 +22,9 @@ from skrei_plugin_api.plugin import Params, PluginContext
 from skrei_plugin_api.publisher import DigestDiffers, PublishDenied, Published, Publisher, StagedGone
 from skrei_plugin_api.testing import PublisherContract, in_pieces, parcel
 from skrei_plugin_s3 import again
-from skrei_plugin_s3 import publisher as module
-from skrei_plugin_s3.publisher import S3Managed, S3Publisher
+from skrei_plugin_s3 import upload_parts as module
+from skrei_plugin_s3.managed_publisher import S3Managed
+from skrei_plugin_s3.publisher import S3Publisher
 from skrei_plugin_s3.targets import PART_BYTES
 from skrei_publisher.finaliser import Finaliser
 from tests.support.publisher_door import a_door

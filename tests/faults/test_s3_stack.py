@@ -2,12 +2,13 @@
 
 import asyncio
 import base64
+import hashlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,11 @@ class Stack:
         self.skrei("job", "wait", job_id)
         return job_id
 
+    def executions(self, job_id: str) -> list[dict[str, Any]]:
+        """What the API tells of a job's executions."""
+        found: list[dict[str, Any]] = httpx2.get(f"{self.jobs}/{job_id}/executions").json()["Items"]
+        return found
+
     def printed(self, job_id: str) -> dict[int, list[str]]:
         """What each partition printed, the lines in order."""
         found = httpx2.get(f"{self.jobs}/{job_id}/executions").json()["Items"]
@@ -105,6 +111,7 @@ async def _fill(server: S3Server) -> None:
     await server.make_bucket("data")
     await server.put("data", OBJECTS)
     texts = {f"texts/{file.name}": file.read_bytes() for file in TEXTS.iterdir()}
+    await server.make_bucket("results")
     await server.make_bucket("books")
     await server.put("books", texts | {"texts/cover.jpg": b"none of the words"})
 
@@ -115,6 +122,7 @@ def stack(objects: S3Server) -> Iterator[Stack]:
     with server_folder() as place:
         own = {f"XDG_{name}_HOME": str(place / name.lower()) for name in ("STATE", "CONFIG")} | objects.environment
         own |= {"TMPDIR": str(place), "DOCKER_HOST": "unix:///nobody", "SKREI_ALLOW_ADDRESSES": "127.0.0.0/8"}
+        own["SKREI_PLUGIN_OPTIONS"] = f"s3managed_bucket=results,s3managed_key=all,s3managed_endpoint={objects.url}"
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("SKREI_", "AWS_"))
         } | own
@@ -234,13 +242,57 @@ def test_the_example_adds_up_what_its_parts_counted(stack: Stack, objects: S3Ser
         assert f"{count} {word}\n" in merged
 
 
-def test_the_example_leaves_its_result_in_the_bucket(stack: Stack, objects: S3Server, tmp_path: Path) -> None:
-    file = ROOT / "examples/s3/results.yaml"
-    said = ("-V", "bucket=books", "-V", f"endpoint={objects.url}")
-    job_id = stack.skrei("job", "run", "--id-only", str(file), *said).strip()
+def test_results_go_to_the_bucket_that_their_job_names_and_are_fetched_from_there(
+    stack: Stack, objects: S3Server, tmp_path: Path
+) -> None:
+    given = ("-V", "bucket=results", "-V", f"endpoint={objects.url}")
+    job_id = stack.skrei("job", "run", "--id-only", *given, str(ROOT / "examples/s3/results.yaml")).strip()
     stack.skrei("job", "wait", job_id)
-    (archive,) = (objects.folder / "data/books/letters").rglob(f"{job_id}*.tar.gz")
-    stack.skrei("job", "get", job_id, "--output-dir", str(tmp_path / "got"))
-    assert (tmp_path / "got/letters/first.txt").read_text() == "Hello, reader!\n"
-    with tarfile.open(archive) as packed:
-        assert "letters/first.txt" in packed.getnames()
+    (found,) = httpx2.get(f"{stack.jobs}/{job_id}/results").json()["Items"]
+    params = found["Params"]
+    assert (found["Type"], params["Managed"], params["SourceSpec"]["Bucket"]) == ("s3PreSigned", False, "results")
+    archive = (objects.folder / "data/results" / params["SourceSpec"]["Key"]).read_bytes()
+    assert f"sha256:{hashlib.sha256(archive).hexdigest()}" == params["Digest"]
+    assert httpx2.get(params["PreSignedURL"]).content == archive
+    stack.skrei("job", "get", job_id, "--output-dir", str(tmp_path))
+    assert (tmp_path / "letters/first.txt").read_text() == "Hello, reader!\n"
+
+
+def test_what_was_published_anywhere_is_the_input_of_a_later_task(stack: Stack, objects: S3Server) -> None:
+    """One archive, single files, and the owner's bucket: each is read by the task that waits for it."""
+    file = job(objects, "batch")
+    (first,) = file["Tasks"]
+    places = {
+        "packed": {"Type": "s3", "Params": {"Bucket": "results", "Key": "{jobID}/a", "Endpoint": objects.url}},
+        "plain": {
+            "Type": "s3",
+            "Params": {"Bucket": "results", "Key": "{jobID}/b", "Endpoint": objects.url, "Encoding": "plain"},
+        },
+        "managed": {"Type": "s3managed"},
+    }
+    tasks = [first | {"Name": name, "Publisher": place} for name, place in places.items()]
+    program = first["InputSources"][0]
+    for name in places:
+        source = {"Source": {"Type": "task", "Params": {"Task": name}}, "Target": "/in"}
+        tasks.append(first | {"Name": f"read-{name}", "DependsOn": [name], "InputSources": [program, source]})
+    job_id = stack.run(json.loads(json.dumps(file | {"Tasks": tasks})))  # else YAML names what is there twice
+    told = {each["Task"]: each["RunOutput"]["Stdout"] for each in stack.executions(job_id)}
+    for name in places:
+        assert sorted(re.findall(r"line \d+", told[f"read-{name}"])) == LINES, name
+    assert (objects.folder / "data/results" / job_id / "b/stdout").read_bytes()
+    assert list((objects.folder / "data/results/all" / job_id).iterdir())
+
+
+def test_a_bucket_that_is_not_there_is_why_a_job_failed_and_a_wrong_word_is_refused_at_once(
+    stack: Stack, objects: S3Server
+) -> None:
+    file = job(objects, "batch")
+    place = {"Type": "s3", "Params": {"Bucket": "gone", "Key": "k", "Endpoint": objects.url}}
+    file["Tasks"][0]["Publisher"] = place
+    job_id = httpx2.put(stack.jobs, json={"Job": file}).json()["JobID"]
+    subprocess.run([SKREI, "job", "wait", job_id], env=stack.environment, capture_output=True, check=False)
+    assert f"there is no bucket gone at {objects.url}" in stack.message(job_id)
+    file["Tasks"][0]["Publisher"] = {"Type": "s3", "Params": {"Bukket": "gone", "Key": "k"}}
+    refused = httpx2.put(stack.jobs, json={"Job": file})
+    assert refused.status_code == 400
+    assert "Tasks[0].Publisher.Params.Bukket" in refused.json()["Message"]

@@ -7,18 +7,14 @@ publisher's process instead, which puts them below the key once they have won.
 """
 
 import asyncio
-import base64
 import configparser
-import hashlib
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from skrei_domain.destinations import PLACE
-from skrei_domain.job_reading import FieldProblem, show
-from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
+from skrei_domain.job_reading import FieldProblem
+from skrei_domain.uploads import Parcel, UploadPlan
 from skrei_plugin_api.outbound import Outbound, networks
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
 from skrei_plugin_api.publisher import (
@@ -35,11 +31,11 @@ from skrei_plugin_api.publisher import (
 )
 from skrei_plugin_api.storage import StageFailed
 from skrei_plugin_s3.credentials import credentials
-from skrei_plugin_s3.managed import Managed
-from skrei_plugin_s3.plain import File, files
+from skrei_plugin_s3.plain_put import put_all
 from skrei_plugin_s3.settings import S3Settings
 from skrei_plugin_s3.targets import SUFFIX, Encoding, Target, part_bytes, read
 from skrei_plugin_s3.upload_notes import Note, Notes
+from skrei_plugin_s3.upload_parts import came_of, place_in, place_of, placed, published, request_for
 
 if TYPE_CHECKING:
     from skrei_plugin_s3.clients import Clients
@@ -49,14 +45,10 @@ PARALLEL_PARTS = 4
 """Parts of one result at once: enough to fill a link whose answers take their time."""
 PLAN_PARTS = 128
 """Parts in one plan: a gigabyte at least, and a tenth of a second of signing; then the next plan is asked for."""
-ADDRESS_SECONDS = 3_600
-"""How long an address is good for one part, which a slow link may need; an expired one is another in the next plan."""
 READ_SECONDS = 3_600
 """How long an address is good by which a result is read, unless `s3_presigned_seconds` says otherwise."""
 MOST_UPLOADS = 4_096
 """Uploads that are begun or wait to be completed: each is a note of some kilobytes."""
-FILES_AT_ONCE = 8
-"""Single files put side by side: their requests wait for answers, not for the link."""
 
 
 class S3Publisher(Publisher):
@@ -65,7 +57,6 @@ class S3Publisher(Publisher):
     plugin_api = PLUGIN_API
     name = "s3"
     version = "0.1.0"
-    managed: ClassVar[bool] = False
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
@@ -91,9 +82,9 @@ class S3Publisher(Publisher):
         """Return where a result goes."""
         return read(params)[0]
 
-    def told(self, note: Note, stored: "Stored", params: Params = NOTHING) -> Published:
+    def told(self, note: Note, stored: "Stored") -> Published:
         """Return what clients are told of an object."""
-        return _published(note.target, stored)
+        return published(note.target, stored)
 
     def forwards(self, params: Params) -> bool:
         """Single files are put by the publisher's process."""
@@ -117,7 +108,7 @@ class S3Publisher(Publisher):
             note, came = await self._begun(objects, parcel, target)
             missing = [number for number in range(1, note.parts + 1) if number not in came]
             return UploadPlan(
-                requests=tuple([await _request(objects, note, number) for number in missing[:PLAN_PARTS]]),
+                requests=tuple([await request_for(objects, note, number) for number in missing[:PLAN_PARTS]]),
                 parallel=PARALLEL_PARTS,
                 more=len(missing) > PLAN_PARTS,
                 trusted=objects.trusted,
@@ -129,17 +120,17 @@ class S3Publisher(Publisher):
         if note is None or (note.digest, note.size) != (parcel.digest, parcel.size):
             raise UploadUnknown(f"No upload of execution {parcel.execution_id} is under way.")
         async with self._objects(note.target) as objects:
-            came = await _came(objects, note)
+            came = await came_of(objects, note)
         if came is None:
             await asyncio.to_thread(self._notes.drop, parcel.execution_id)
             raise UploadUnknown(f"The upload of execution {parcel.execution_id} is not there any more.")
         if missing := note.parts - len(came):
             raise UploadIncomplete(f"{missing} parts have not come yet.", execution_id=parcel.execution_id)
-        return _place(note)
+        return place_in(note)
 
     async def finalise(self, parcel: Parcel, place: str) -> Published | None:
         """Complete the upload. Where an earlier try did, the object says whose it is."""
-        note = _placed(parcel, place)
+        note = placed(parcel, place)
         async with self._objects(note.target) as objects:
             stored = await self._complete(objects, note)
         await asyncio.to_thread(self._notes.drop, parcel.execution_id)
@@ -168,8 +159,8 @@ class S3Publisher(Publisher):
         """Put each file of a result below the key."""
         target = self.target(params)
         async with self._objects(target) as objects:
-            await _put_all(objects, target, content)
-        return Published({"Bucket": target.bucket, "Key": target.key} | _place_of(target))
+            await put_all(objects, target, content)
+        return Published({"Bucket": target.bucket, "Key": target.key} | place_of(target))
 
     # ------------------------------------------------------------ reading
 
@@ -227,7 +218,7 @@ class S3Publisher(Publisher):
                 parcel.piece_bytes,
                 parcel.pieces,
             )
-            came = await _came(objects, note) if same and note.target == target else None
+            came = await came_of(objects, note) if same and note.target == target else None
             if came is not None:
                 return note, came
             await self.abort(parcel.execution_id)
@@ -283,158 +274,7 @@ class S3Publisher(Publisher):
         return Outbound(private=networks(self.context.allow_addresses))
 
 
-class S3Managed(S3Publisher):
-    """Results to the bucket that the control plane's owner names in settings; a job says nothing of it."""
-
-    name = "s3managed"
-    managed: ClassVar[bool] = True
-
-    async def describe(self) -> PluginInfo:
-        """Say whether there are a bucket and credentials."""
-        try:
-            managed = Managed.from_options(self.context.options)
-        except ValueError as error:
-            return PluginInfo(available=False, reason=str(error))
-        if managed is None:
-            return PluginInfo(available=False, reason="no bucket is set: s3managed_bucket (docs/RESULTS.md)")
-        return await super().describe()
-
-    def validate(self, params: Params) -> list[FieldProblem]:
-        """A job says nothing; what the control plane says of its place is no job's."""
-        return [
-            FieldProblem(key, show(value), "nothing: s3managed takes no params")
-            for key, value in params.items()
-            if key != PLACE or not _is_place(value)
-        ]
-
-    def target(self, params: Params) -> Target:
-        """Return the object of an execution in the owner's bucket."""
-        managed = Managed.from_options(self.context.options)
-        if managed is None:
-            raise PublishDenied("no bucket is set: s3managed_bucket (docs/RESULTS.md)")
-        return managed.target(str(params.get(PLACE) or ""))
-
-    def told(self, note: Note, stored: "Stored", params: Params = NOTHING) -> Published:
-        """Return whose result it is: where the owner keeps it is nobody else's business."""
-        job_id = note.target.key.rsplit("/", 2)[-2]
-        return Published({"JobID": job_id, "ExecutionID": note.execution_id})
-
-    def found(self, params: Params) -> tuple[Target, str] | None:
-        """Return the object of an execution."""
-        job_id, execution_id = params.get("JobID"), params.get("ExecutionID")
-        place = f"{job_id}/{execution_id}" if job_id and execution_id else ""
-        return (self.target({PLACE: place}), "") if _is_place(place) else None
-
-    def rules(self) -> Outbound | None:
-        """No job names a server here."""
-        return None
-
-
-def _is_place(value: object) -> bool:
-    parts = value.split("/") if isinstance(value, str) else []
-    return len(parts) == 2 and all(part.strip(".") and part.isprintable() and "\\" not in part for part in parts)
-
-
 def _clients_class() -> "type[Clients]":
     from skrei_plugin_s3.clients import Clients
 
     return Clients
-
-
-async def _came(objects: "Objects", note: Note) -> set[int] | None:
-    """Return which parts have come as they were announced; None where the upload is gone."""
-    from skrei_plugin_s3.objects import UploadGone
-
-    try:
-        parts = await objects.parts(note.target.key, note.upload)
-    except UploadGone:
-        return None
-    return {
-        part.number
-        for part in parts
-        if 1 <= part.number <= note.parts
-        and part.size == note.span(part.number)[1]
-        and part.checksum in ("", note.pieces[part.number - 1])
-    }
-
-
-async def _request(objects: "Objects", note: Note, number: int) -> UploadRequest:
-    from skrei_plugin_s3.objects import checksum_header
-
-    first, size = note.span(number)
-    checksum = note.pieces[number - 1]
-    url = await objects.part_address(note.target.key, note.upload, number, checksum, ADDRESS_SECONDS)
-    return UploadRequest(url=url, headers=checksum_header(checksum), first=first, size=size)
-
-
-def _place(note: Note) -> str:
-    target = note.target
-    told = [target.bucket, target.key, target.region, target.endpoint, note.upload, note.part_bytes]
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
-
-
-def _placed(parcel: Parcel, place: str) -> Note:
-    try:
-        bucket, key, region, endpoint, upload, size = json.loads(place)
-    except ValueError as error:
-        raise StagedGone(f"{place!r} is no place in S3", execution_id=parcel.execution_id) from error
-    target = Target(bucket, key, region, endpoint)
-    return Note(parcel.execution_id, parcel.digest, parcel.size, size, target, upload, ())
-
-
-def _published(target: Target, stored: "Stored") -> Published:
-    told = {"Bucket": target.bucket, "Key": target.key} | _place_of(target)
-    if stored.checksum:
-        told["ChecksumSHA256"] = stored.checksum
-    if stored.version:
-        told["VersionID"] = stored.version
-    return Published(told)
-
-
-def _place_of(target: Target) -> dict[str, str]:
-    return {"Region": target.region, "Endpoint": target.endpoint}
-
-
-async def _put_all(objects: "Objects", target: Target, archive: Path) -> None:
-    """Put the files of an archive, several side by side; the archive is read in one thread at a time."""
-    found = files(archive)
-    waiting: set[asyncio.Task[None]] = set()
-    try:
-        while (file := await asyncio.to_thread(next, found, None)) is not None:
-            key = target.key + file.name
-            if file.size > part_bytes(0):
-                await _put_large(objects, key, file)  # its bytes are read from the archive, so nothing else is
-                continue
-            data = await asyncio.to_thread(file.content.read)
-            waiting.add(asyncio.create_task(_put(objects, key, data)))
-            if len(waiting) >= FILES_AT_ONCE:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-        await asyncio.gather(*waiting)
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-
-
-async def _put(objects: "Objects", key: str, data: bytes) -> None:
-    await objects.put(key, data, _checksum(data), {})
-
-
-async def _put_large(objects: "Objects", key: str, file: File) -> None:
-    """Put a file in parts, one after another; what fails leaves nothing behind."""
-    upload = await objects.begin(key, {})
-    try:
-        size, number = part_bytes(file.size), 0
-        while data := await asyncio.to_thread(file.content.read, size):
-            number += 1
-            await objects.put_part(key, upload, number, data, _checksum(data))
-        await objects.complete(key, upload, await objects.parts(key, upload))
-    except BaseException:
-        await asyncio.shield(objects.abort(key, upload))
-        raise
-
-
-def _checksum(data: bytes) -> str:
-    return base64.b64encode(hashlib.sha256(data).digest()).decode()
