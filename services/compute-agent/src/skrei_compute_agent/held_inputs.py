@@ -74,11 +74,11 @@ class HeldInputs:
 
     def note(self, key: str, names: tuple[str, ...]) -> None:
         """An input was staged, of these files of the cache; one that somebody tidied up by hand makes it none."""
-        if not all(map(self._files.has, names)):
-            return
         known = self._inputs.get(key)
         if known is not None and known.names == names:
             self._inputs.move_to_end(key)
+            return
+        if not all(map(self._files.has, names)):
             return
         if known is not None or self._unsteady.get(key, names) != names:
             # What lies there has changed. A place whose bytes are others each time is worth nothing to the next one.
