@@ -175,12 +175,18 @@ class Download:
         if not self._have:
             return DownloadFailed(
                 f"Nobody answers at {where}{why}",
-                hint="That is the publisher's door: see that `skrei serve` runs and that its port can be reached.",
+                hint=_UNREACHED[self._result.kind == "s3PreSigned"],
             )
         return DownloadFailed(
             f"The download broke off after {self._have:,}{of} bytes, {TRIES} times{why}",
             hint=f"See that {where} can be reached, and try again.",
         )
+
+
+_UNREACHED = {
+    False: "That is the publisher's door: see that `skrei serve` runs and that its port can be reached.",
+    True: "That is the server of objects to which the job sent its result: see that it can be reached from here.",
+}
 
 
 def _length(response: httpx2.Response) -> int | None:
