@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -203,9 +204,9 @@ def _end_left_overs(folder: Path) -> None:
 
 def _make_bridge() -> str:
     """A bridge of our own, so that nothing of the machine's network changes; empty where none can be made."""
-    tag = uuid.uuid4().hex[:8]  # a worker may run several daemons at once
-    number = int(tag[:2], 16) % 200 + 20
-    name = f"skd{tag}"
+    name = f"skd{uuid.uuid4().hex[:8]}"  # a worker may run several daemons at once
+    taken = subprocess.run(["ip", "-4", "address"], capture_output=True, text=True, check=False).stdout
+    number = random.choice([each for each in range(20, 220) if f"10.213.{each}.1/" not in taken])
     commands = (
         ["ip", "link", "add", name, "type", "bridge"],
         ["ip", "address", "add", f"10.213.{number}.1/24", "dev", name],
