@@ -78,7 +78,7 @@ def suite_steps() -> list[Step]:
         _suite("simulation", 120),
         _suite("faults", 420, "-n", "2", "--dist", "loadfile"),
         _suite("fuzz", 120),
-        _suite("e2e", 300),
+        _suite("e2e", 300, "-n", "2", "--dist", "loadfile"),
     ]
 
 
