@@ -32,9 +32,11 @@ class Publisher:
         self.dropped: list[str] = []
         self.logs: list[str] = []
         self.deaf = False
+        self.asked: set[str] = set()
 
     async def hear(self, command: PublisherCommand) -> None:
         self.logs += command.drop_logs
+        self.asked |= set(command.drop)
         if command.drop and not self.deaf:
             self.dropped += command.drop
             await self.record.commit([], [], lambda _: Changes(results_dropped=command.drop))
@@ -130,6 +132,7 @@ async def test_what_may_go_goes_in_its_order_and_what_is_needed_or_anothers_stay
         publisher.deaf = True
         assert (await collector.run_once()).jobs == 1, "what lies in the store holds its job"
         assert await left(db) == {"j-ended", "j-fresh", "j-batch"}
+        assert publisher.asked == {"e-1", "e-6", "e-7"}, "of the last there may be a copy, which nobody names any more"
         assert sorted(publisher.logs) == ["e-1", "e-3", "e-5", "e-6", "e-7"]
         assert await db.fetchval("SELECT count(*) FROM executions WHERE stdout IS NOT NULL AND stdout <> ''") == 0
 

@@ -188,6 +188,19 @@ async def test_a_copy_is_read_at_the_door_and_goes_first_when_room_is_needed(doo
     assert [door.publisher.store.find(name) is None for name in ("e-1", "e-2")] == [True, False]
 
 
+async def test_a_copy_can_make_room_however_old_it_is(door: Door) -> None:
+    finaliser, done, store = a_finaliser(door), Done(door.root / "done"), door.publisher.store
+    for name in ("e-1", "e-2"):
+        await finaliser.run([(await upload(door, name), True)])
+    store.drop(["e-1"])
+    done.tidy(-60, store)
+    assert done.oldest() == ["e-2"], "of the other there is no copy"
+    assert free_copies(store, done, 1)
+    assert store.used_bytes == 0
+    done.tidy(-60, store)
+    assert done.oldest() == []
+
+
 async def test_what_lies_elsewhere_is_read_through_the_door_from_where_the_reader_has_it(door: Door) -> None:
     at = Elsewhere("shelf", {"Where": "left"}, len(CONTENT))
     token = TokenSigner(door.keys[0]).download("e-9", seconds=60, at=at)

@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,14 @@ from skrei_plugin_api.upload_staging import StagingLimits
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.manifest_door import ManifestDoor
-from skrei_publisher.manifest_store import ManifestStore
+from skrei_publisher.manifest_store import ManifestsFull, ManifestStore
 from skrei_publisher.store_publisher import StorePublisher
 
 PRIVATE, PUBLIC = new_key()
 SIGNER = TokenSigner(PRIVATE)
 LIMITS = StageLimits()
 PARTS = 3
+WEEK = 7 * 86_400
 
 
 class Nothing:
@@ -59,7 +59,7 @@ def ref(manifest: Manifest) -> ManifestRef:
 
 @pytest.fixture
 def store(tmp_path: Path) -> ManifestStore:
-    made = ManifestStore(tmp_path / "lists", quota_bytes=100_000)
+    made = ManifestStore(tmp_path / "lists", quota_bytes=100_000, keep_seconds=WEEK)
     made.open()
     return made
 
@@ -196,19 +196,28 @@ async def test_a_store_that_nobody_has_named_or_that_is_away_may_be_back(tmp_pat
         await client.close()
 
 
-async def test_what_nobody_reads_goes_with_time_and_what_is_read_stays(store: ManifestStore, tmp_path: Path) -> None:
-    door = ManifestDoor(store, SignedDoor(TokenVerifier(PUBLIC)))
-    digests = []
-    for count in (10, 11):
-        digests.append(written(tmp_path / "one", count).digest)
+def test_what_nobody_reads_stays_until_its_room_is_needed_and_what_is_read_even_then(tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+
+    def put(store: ManifestStore, count: int) -> str:
+        digest = written(tmp_path / "one", count).digest
         with store.begin(1 << 20) as incoming:
             incoming.write((tmp_path / "one").read_bytes())
-            incoming.finish(digests[-1])
-    for path in (tmp_path / "lists").iterdir():
-        os.utime(path, (1, 1))
-    assert store.find(digests[0]) is not None
-    await door.tidy(timedelta(days=7))
-    assert [store.find(digest) is not None for digest in digests] == [True, False]
-    again = ManifestStore(tmp_path / "lists", quota_bytes=1)
+            incoming.finish(digest)
+        return digest
+
+    store = ManifestStore(lists, quota_bytes=1 << 20, keep_seconds=WEEK)
+    store.open()
+    digests = [put(store, count) for count in (10, 40, 12)]
+    for age, digest in enumerate(digests):
+        os.utime(lists / f"{digest.removeprefix('sha256:')}.manifest", (age, age))
+    assert store.find(digests[0]) is not None, "its job waited for weeks"
+    tight = ManifestStore(lists, quota_bytes=store.used_bytes + 1, keep_seconds=WEEK)
+    tight.open()
+    digests.append(put(tight, 13))
+    assert [tight.find(digest) is not None for digest in digests] == [True, False, True, True]
+    with pytest.raises(ManifestsFull, match="no room"):
+        put(tight, 200)
+    again = ManifestStore(lists, quota_bytes=1, keep_seconds=WEEK)
     again.open()
-    assert again.used_bytes == store.used_bytes > 0
+    assert again.used_bytes == tight.used_bytes > 0

@@ -45,6 +45,7 @@ class Bench:
             self.store, keep=timedelta(days=7), quota_bytes=quota, dropped=self.dropped, now=lambda: self.now
         )
         self.dropped_logs: list[str] = []
+        self.copies: list[str] = []
         self.worker = Worker(
             self.store,
             record,
@@ -53,10 +54,15 @@ class Bench:
             batch=batch,
             most_pending=most_pending,
             drop_logs=self.drop_logs,
+            make_room=self.make_room,
         )
 
     async def tell(self, fact: PublisherFact) -> None:
         self.told.append(fact)
+
+    def make_room(self, _: int) -> bool:
+        self.store.drop(self.copies)
+        return bool(self.copies)
 
     async def drop_logs(self, ids: Sequence[str]) -> None:
         self.dropped_logs += ids
@@ -109,6 +115,14 @@ async def test_a_repeated_command_is_answered_again_without_asking_the_record(be
 async def test_what_cannot_be_fetched_is_not_told_and_the_others_are(bench: Bench) -> None:
     fact = await bench.do(take(held("e-9", b"gone"), held("e-1", b"one")))
     assert [name for name, _ in fact.stored] == ["e-1"]
+
+
+async def test_copies_make_room_for_what_the_record_holds(bench: Bench, record: Record) -> None:
+    record.results["e_3"] = copy = b"c" * 999
+    assert (await bench.do(take(held("e-3", copy)))).stored
+    assert await bench.do(take(held("e-1", b"one"))) == PublisherFact(), "the store is full"
+    bench.copies = ["e-3"]
+    assert (await bench.do(take(held("e-1", b"one")))).stored
 
 
 async def test_logs_are_dropped_as_the_leader_says_and_nobody_waits_for_that(bench: Bench) -> None:

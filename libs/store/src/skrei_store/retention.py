@@ -241,6 +241,21 @@ async def whole_jobs(connection: Connection, jobs: Sequence[Aged]) -> list[Aged]
     return [each for each in jobs if each.job_id in ids]
 
 
+async def copies(connection: Connection, job: Aged, *, after: str = "", limit: int = ROWS) -> list[str]:
+    """Return executions of a job whose results lie in a user's place: of those Skrei's store may have copies."""
+    rows = await connection.fetch(
+        """
+        SELECT r.execution_id FROM executions AS e JOIN results AS r ON r.execution_id = e.id
+        WHERE e.job_id = $1 AND r.published IS NOT NULL AND r.stored_at IS NOT NULL AND r.execution_id > $2
+        ORDER BY r.execution_id LIMIT $3
+        """,
+        job.job_id,
+        after,
+        limit,
+    )
+    return [row["execution_id"] for row in rows]
+
+
 async def forget_job(connection: Connection, epoch: int, job: Aged) -> bool:
     """Delete at most `ROWS` rows of a job that has ended; return whether nothing of it is left.
 

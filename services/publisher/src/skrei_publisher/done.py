@@ -1,7 +1,7 @@
 """What was brought on to its destination: told again when the leader asks again, and its copies here go first.
 
 What lay in the staging is not there any more by then, so that without this note a leader that did not hear would be
-told that the result is lost. A small file for each, dropped after the time that results are kept.
+told that the result is lost. A small file for each: dropped in time, once there is no copy here that it tells of.
 """
 
 import json
@@ -46,13 +46,14 @@ class Done:
         found = [(path.stat().st_mtime, path.stem) for path in self._folder.glob("*.json")]
         return [execution_id for _, execution_id in sorted(found)]
 
-    def tidy(self, older_than_seconds: float) -> None:
-        """Drop what is that old."""
+    def tidy(self, older_than_seconds: float, store: ResultStore) -> None:
+        """Drop what is that old; what tells of a copy in `store` stays: nothing else says that it may make room."""
         if not self._folder.is_dir():
             return
         before = time.time() - older_than_seconds
         for path in self._folder.iterdir():
-            if path.stat().st_mtime < before:
+            kept = is_id(path.stem) and store.path(path.stem).is_file()
+            if path.stat().st_mtime < before and not kept:
                 path.unlink(missing_ok=True)
 
     def _path(self, parcel: Parcel) -> Path:

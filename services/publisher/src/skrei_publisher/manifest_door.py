@@ -1,7 +1,5 @@
 """The door for lists of inputs: the node that listed brings one, executions read their part of it."""
 
-import asyncio
-from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 
@@ -17,7 +15,7 @@ log = structlog.get_logger()
 
 
 class ManifestDoor:
-    """The routes of manifests, and what goes with time."""
+    """The routes of manifests."""
 
     def __init__(self, store: ManifestStore, doorkeeper: Doorkeeper) -> None:
         self._store = store
@@ -26,11 +24,6 @@ class ManifestDoor:
     def routes(self) -> list[web.RouteDef]:
         """Return what an application serves of it."""
         return [web.put("/manifests/{digest}", self._take), web.get("/manifests/{digest}", self._give)]
-
-    async def tidy(self, keep: timedelta) -> None:
-        """Remove what nobody has read for so long."""
-        if gone := await asyncio.to_thread(self._store.tidy, keep.total_seconds()):
-            log.info("manifests_dropped", count=gone, used_bytes=self._store.used_bytes)
 
     async def _take(self, request: web.Request) -> web.Response:
         """Take one in, whole; one that is here already is taken once more, and is the same."""

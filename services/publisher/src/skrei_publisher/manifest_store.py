@@ -1,7 +1,8 @@
-"""Lists of inputs on the publisher's disk, by digest: each is read to its end before it has its name, and stays while
-it is read.
+"""Lists of inputs on the publisher's disk, by digest: each is read to its end before it has its name, and stays until
+another needs its room, and then too where it was read not long ago.
 """
 
+import contextlib
 import os
 import re
 import time
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from skrei_domain.errors import Invalid
+from skrei_kit.observability import get_logger
 from skrei_plugin_api.manifest import ManifestDamaged, verify
 from skrei_plugin_api.publisher import PublishError
 from skrei_plugin_api.upload_folder import sync_folder
+
+log = get_logger()
 
 SUFFIX = ".manifest"
 PART = ".part"
@@ -40,12 +44,17 @@ class ManifestDiffers(PublishError):
 
 
 class ManifestStore:
-    """A folder of manifests. `quota_bytes` is what they may take, those that are coming included."""
+    """A folder of manifests. `quota_bytes` is what they may take, those that are coming included; what nobody has read
+    for `keep_seconds` makes room for others, and no sooner: a job may wait for weeks before it reads its own.
+    """
 
-    def __init__(self, folder: Path, *, quota_bytes: int, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: Path, *, quota_bytes: int, keep_seconds: float, now: Callable[[], float] = time.time
+    ) -> None:
         self.used_bytes = 0
         self._folder = folder
         self._quota_bytes = quota_bytes
+        self._keep_seconds = keep_seconds
         self._now = now
 
     def open(self) -> None:
@@ -71,7 +80,9 @@ class ManifestStore:
         return Incoming(self, self._folder / f"{uuid.uuid4().hex}{PART}", most_bytes)
 
     def take(self, size: int) -> None:
-        """Count bytes that come. Raises ManifestsFull."""
+        """Count bytes that come. Blocks. Raises ManifestsFull."""
+        if self.used_bytes + size > self._quota_bytes:
+            self._make_room(size)
         if self.used_bytes + size > self._quota_bytes:
             raise ManifestsFull(
                 "There is no room for more lists of inputs now.", hint="Raise SKREI_MANIFEST_QUOTA_BYTES, or wait."
@@ -92,19 +103,29 @@ class ManifestStore:
         self.used_bytes -= before
         sync_folder(self._folder)
 
-    def tidy(self, keep_seconds: float) -> int:
-        """Remove what nobody has read for so long; returns how many. Blocks."""
-        gone = [path for path in self._folder.iterdir() if path.suffix == SUFFIX]
-        gone = [path for path in gone if path.stat().st_mtime < self._now() - keep_seconds]
-        for path in gone:
-            self.used_bytes -= path.stat().st_size
-            path.unlink()
-        return len(gone)
+    def _make_room(self, size: int) -> None:
+        """Remove what nobody has read for longest, until there is room or nothing more may go."""
+        before = self._now() - self._keep_seconds
+        for path in sorted(self._folder.glob(f"*{SUFFIX}"), key=_read_at):
+            if self.used_bytes + size <= self._quota_bytes or _read_at(path) >= before:
+                return
+            with contextlib.suppress(FileNotFoundError):  # another thread was first, and has counted it
+                freed = path.stat().st_size
+                path.unlink()
+                self.used_bytes -= freed
+                log.info("manifest_dropped", digest=path.stem, used_bytes=self.used_bytes)
 
     def _path(self, digest: str) -> Path:
         if _DIGEST.fullmatch(digest) is None:
             raise Invalid("That is not the digest of a list: sha256:<64 hex digits>.")
         return self._folder / f"{digest.removeprefix('sha256:')}{SUFFIX}"
+
+
+def _read_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 class Incoming:

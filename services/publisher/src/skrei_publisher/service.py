@@ -93,9 +93,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             most_pending=settings.most_pending,
             finaliser=Finaliser(destinations, done),
             drop_logs=logs.drop,
+            make_room=publisher.make_room,
         )
         await bus.subscribe(subjects.PUBLISHER_COMMAND, _into(worker))
-        lists = ManifestStore(settings.data_dir.expanduser() / "manifests", quota_bytes=settings.manifest_quota_bytes)
+        lists = ManifestStore(
+            settings.data_dir.expanduser() / "manifests",
+            quota_bytes=settings.manifest_quota_bytes,
+            keep_seconds=settings.keep_others.total_seconds(),
+        )
         lists.open()
         manifests = ManifestDoor(lists, doorkeeper)
         door = build(
@@ -115,10 +120,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
         async def tidy_logs() -> None:
             await logs.tidy(store, settings.keep_logs)
-            await manifests.tidy(settings.keep_others)
 
         async def tidy_elsewhere() -> None:
-            await asyncio.to_thread(done.tidy, settings.keep_others.total_seconds())
+            await asyncio.to_thread(done.tidy, settings.keep_others.total_seconds(), store)
             await destinations.tidy(settings.keep_others.total_seconds())
 
         await run_until_stopped(

@@ -88,7 +88,7 @@ class Settings(Base):
 
     manifest_quota_bytes: int = Field(default=2 * GIB, ge=MIB)
     """Of the lists of inputs: of a million objects each has some 40 MB; above it jobs are placed without, until some
-    that nobody has read for `retention_days` are gone."""
+    that nobody has read for `staged_days` can make room."""
 
     retention_interval_seconds: float = 300.0
     """How often expired results are looked for: a walk over the store, cheap beside the days it is about."""
@@ -151,7 +151,7 @@ class Settings(Base):
 
     @property
     def keep_others(self) -> timedelta:
-        """After how long that goes which was begun and nobody ended, and listings."""
+        """After how long that goes which was begun and nobody ended, and a list of an input if its room is needed."""
         return timedelta(days=self.staged_days)
 
     @property

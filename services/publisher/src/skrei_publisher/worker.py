@@ -53,6 +53,7 @@ class Worker:
         most_pending: int,
         finaliser: Finaliser | None = None,
         drop_logs: Callable[[Sequence[str]], Awaitable[None]] | None = None,
+        make_room: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._store = store
         self._source = source
@@ -62,6 +63,7 @@ class Worker:
         self._most_pending = most_pending
         self._finaliser = finaliser
         self._drop_logs = drop_logs
+        self._make_room = make_room
         self._logs: dict[str, None] = {}
         self._staged: dict[str, tuple[StagedResult, bool]] = {}  # and whether it counts
         self._ending: dict[str, asyncio.Task[Final | PublishRefused | None]] = {}
@@ -154,13 +156,19 @@ class Worker:
         done = await asyncio.to_thread(self._held, wanted)
         known = {held.execution_id for held in done}
         missing = [held for held in wanted if held.execution_id not in known]
-        if missing and not self._retention.has_room(sum(held.size for held in missing)):
+        if missing and not await self._has_room(sum(held.size for held in missing)):
             log.warning("result_store_full", waiting=len(missing), used_bytes=self._store.used_bytes)
             missing = []
         items = await self._fetch(missing) if missing else []
         if items and not await self._put(items):
             items = []
         return [(held.execution_id, held.digest) for held in done] + [(one.execution_id, one.digest) for one in items]
+
+    async def _has_room(self, size: int) -> bool:
+        """Return whether there is room, made by dropping copies where there is none."""
+        if self._retention.has_room(size):
+            return True
+        return await asyncio.to_thread(self._make_room, size) and self._retention.has_room(size)
 
     async def _put(self, items: Sequence[Item]) -> bool:
         """Store items; a disk that refuses is told and left to the leader's sweep, which keeps them in the record."""

@@ -77,15 +77,19 @@ class Collector:
             log.info("collected", results=gone.results, logs=gone.logs, old=gone.old, jobs=gone.jobs)
         return gone
 
+    async def try_once(self) -> None:
+        """Walk over all jobs; what fails is told, and no reason to stop leading: the next walk goes over it again."""
+        try:
+            await self.run_once()
+        except SkreiError as error:
+            log.warning("not_collected", problem=error.message)
+
     async def when_asked(self) -> None:
         """Walk whenever somebody asks, until cancelled."""
         while True:
             await self.asked.wait()
             self.asked.clear()
-            try:
-                await self.run_once()
-            except SkreiError as error:
-                log.warning("not_collected", problem=error.message)
+            await self.try_once()
 
     async def _page(self, connection: Connection, _epoch: int, *, now: datetime, after: str) -> tuple[list[Aged], str]:
         return await retention.page(connection, self._policy, now, after=after, limit=JOBS_A_PAGE)
@@ -97,6 +101,7 @@ class Collector:
             gone.old += rows
             await self._breathe()
         for job in await self._record.collect(lambda db, _: retention.whole_jobs(db, jobs)):
+            await self._copies(job)
             while not await self._record.collect(partial(_forget, job=job)):
                 await self._breathe()
             gone.jobs += 1
@@ -108,6 +113,14 @@ class Collector:
         while ids := await self._record.collect(partial(_results, jobs=jobs, after=after)):
             await self._tell(PublisherCommand(drop=tuple(ids)))
             gone.results += len(ids)
+            after = ids[-1]
+            await self._breathe()
+
+    async def _copies(self, job: Aged) -> None:
+        """Ask the publisher to drop its copies of what lies elsewhere: nobody names them once their job has gone."""
+        after = ""
+        while ids := await self._record.collect(partial(_copies, job=job, after=after)):
+            await self._tell(PublisherCommand(drop=tuple(ids)))
             after = ids[-1]
             await self._breathe()
 
@@ -124,6 +137,10 @@ class Collector:
 
 async def _results(connection: Connection, _epoch: int, *, jobs: list[Aged], after: str) -> list[str]:
     return await retention.results(connection, jobs, after=after)
+
+
+async def _copies(connection: Connection, _epoch: int, *, job: Aged, after: str) -> list[str]:
+    return await retention.copies(connection, job, after=after)
 
 
 async def _forget_logs(connection: Connection, epoch: int, *, ids: list[str]) -> None:

@@ -150,7 +150,7 @@ class Leader:
                     feed=self._feed.run(),
                     tick=every(second, self._tick, name="tick", clock=self._clock),
                     results=every(second, self._hand_over, name="results", clock=self._clock),
-                    collect=every(collecting, collector.run_once, name="collect", clock=self._clock),
+                    collect=every(collecting, collector.try_once, name="collect", clock=self._clock),
                     collect_now=collector.when_asked(),
                 )
         finally:
