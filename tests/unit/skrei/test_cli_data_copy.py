@@ -91,6 +91,8 @@ def test_what_cannot_be_copied_is_told_in_the_words_that_were_typed(
         ("/srv/rows.csv", "rows.csv"),
         ("ipfs://bafy", "bafy"),
         ("s3://b/k/rows.csv,opt=region=eu", "rows.csv"),
+        ("https://example.org/a/rows.csv?X-Signature=aa/bb#top", "rows.csv"),
+        ("/srv/what?.csv", "what?.csv"),
         ("data://books/", "books"),
         ("/", "data"),
     ],

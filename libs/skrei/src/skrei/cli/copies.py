@@ -44,8 +44,13 @@ def source(text: str, here: Path, checksum: str = "") -> Document:
 
 
 def file_name(text: str) -> str:
-    """Return what a single file is called at the destination: as it is at its source."""
+    """Return what a single file is called at the destination: as it is at its source.
+
+    What a web address asks for besides (a signature, often) is no part of its name.
+    """
     path = text.partition(",opt=")[0].partition("://")[2] or text
+    if text.startswith(("http://", "https://")):
+        path = path.partition("#")[0].partition("?")[0]
     return posixpath.basename(path.rstrip("/")) or "data"
 
 
