@@ -167,6 +167,36 @@ def test_a_path_counts_with_what_lies_below_the_nearest_one_that_was_measured() 
     assert nodes_of(life) == {0: "n-1"}
 
 
+def test_where_a_result_is_to_stay_is_nothing_that_is_read() -> None:
+    def keeping(id: str, size: int) -> NodeRow:
+        node = a_node(id)
+        sizes = (PathSize(path="/srv/out", size_bytes=size),)
+        return replace(
+            node, info=node.info.model_copy(update={"local_paths": ("/srv/out/**:rw",), "local_sizes": sizes})
+        )
+
+    place = LocalPath("/srv/out/{jobID}", writes=True, creates=True)
+    requirement = replace(a_requirement(), local=(place,), handed_out=True)
+    holders = [keeping("n-0", 5 * MB), keeping("n-1", 900 * MB)]
+    life = Life([a_job(count=4, requirement=requirement)], holders)
+    life.plan()
+    assert sorted(nodes_of(life).values()) == ["n-0", "n-0", "n-1", "n-1"]
+    assert reasons(life) == []
+
+
+def test_of_what_no_node_has_any_more_nothing_is_kept() -> None:
+    def serving(path: str) -> NodeRow:
+        node = a_node("n-0")
+        info = {"local_sizes": (PathSize(path=path, size_bytes=MB),), "data": (DataSet(name=path[1:], size_bytes=MB),)}
+        return replace(node, info=node.info.model_copy(update=info))
+
+    life = Life([], [serving("/a")])
+    for path in ("/b", "/c"):
+        life.put(serving(path))
+    matrix = life.view.matrix
+    assert (list(matrix.path_bytes), list(matrix.data_bytes)) == (["/c"], ["c"])
+
+
 def test_a_hundred_nodes_are_told_apart() -> None:
     cached, all_keys = Cached(), [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(100)]
     for row, key in enumerate(all_keys):

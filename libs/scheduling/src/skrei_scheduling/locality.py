@@ -101,7 +101,9 @@ def _in_place(task: TaskPlan, matrix: NodeMatrix) -> list[NDArray[np.int64]]:
     """Return, for each input that lies in place, how large it is on each node; empty where nobody has measured it."""
     nothing = np.zeros(0, dtype=np.int64)
     sets = [matrix.data_bytes.get(wanted.name, nothing) for wanted in task.requirement.data]
-    return [*sets, *(_size_of(wanted.path, matrix) for wanted in task.requirement.local)]
+    # Where a result is to stay, or a folder is made and written, nothing has to lie before.
+    read = [each.path for each in task.requirement.local if not (each.writes and each.creates)]
+    return [*sets, *(_size_of(path, matrix) for path in read)]
 
 
 def _size_of(path: str, matrix: NodeMatrix) -> NDArray[np.int64]:

@@ -254,6 +254,8 @@ class NodeMatrix:
     ) -> None:
         for name in old.keys() - new.keys():
             columns[name][row] = 0
+            if not columns[name].any():
+                del columns[name]  # names are the nodes' own: as many as they ever had would be too many
         for name, amount in new.items():
             if name not in columns:
                 columns[name] = np.zeros(len(self.known), dtype=np.int64)
