@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -9,14 +10,16 @@ from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.listings import Listings, key_of
+from skrei_compute_agent.manifest_client import ManifestClient
 from skrei_compute_agent.pinned import Pinned
 from skrei_compute_agent.staging import Inputs, Shelves, Stager
 from skrei_compute_agent.task_results import TaskResults
 from skrei_domain.job_reading import FieldProblem
 from skrei_domain.messages import DataRead, ManifestRef, PinnedInput
+from skrei_plugin_api.manifest import Manifest, Slice
 from skrei_plugin_api.pieces import DATA, Entry, Piece, PieceStorage
 from skrei_plugin_api.plugin import Params, PluginContext, PluginInfo
-from skrei_plugin_api.storage import SourceSpec, StageLimits
+from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits
 from tests.support.agent_machine import a_stage, a_task
 
 LIMITS = StageLimits()
@@ -129,4 +132,26 @@ async def test_what_a_job_is_pinned_to_comes_before_what_is_there(node: Node) ->
     _, files = await node.stage(0, 1, manifests=(PinnedInput(input=0, manifest=ref),))
     assert set(files.values()) == {"1"}
     assert node.bucket.looks == ["resolve"]
+    await node.close()
+
+
+async def test_a_list_of_more_files_than_the_node_takes_is_not_even_fetched(node: Node) -> None:
+    source = SourceSpec("bucket", {"Key": "k"}, "/in", partitions=1)
+    listing = await node.listings.get(
+        "elsewhere", lambda: node.bucket.resolve(source, LIMITS), 1, LIMITS, lambda _: None
+    )
+
+    class Store:
+        async def index(self, _digest: str, _parts: int, _token: str) -> Manifest:
+            return listing.manifest
+
+        async def part(self, _digest: str, _wanted: Slice, _token: str) -> bytes:
+            pytest.fail("it may unpack to anything")
+
+    pinned = Pinned(node.listings, lambda: cast("ManifestClient", Store()))
+    ref = ManifestRef(digest=listing.manifest.digest, parts=1, files=6, size_bytes=6)
+    limits = StageLimits(max_files=5)
+    part = await pinned.part(key_of("j-1", 1, source), ref, source, limits, "a token")
+    with pytest.raises(StageFailed, match=r"has 6 files; this node takes 5"):
+        await part.load()
     await node.close()

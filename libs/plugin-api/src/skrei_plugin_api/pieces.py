@@ -106,14 +106,19 @@ def write_at(file: int, data: bytes, first: int) -> None:
         rest, first = rest[written:], first + written
 
 
-def check_pieces(pieces: Sequence[Piece], limits: StageLimits, target: str) -> None:
-    """Raise StageFailed for an input that is too large, or whose files cannot lie beside each other. Pure."""
-    if len(pieces) > limits.max_files:
+def check_count(files: int, limits: StageLimits, target: str) -> None:
+    """Raise StageFailed for an input of too many files. Pure."""
+    if files > limits.max_files:
         raise StageFailed(
             StageProblem.TOO_LARGE,
-            f"the input at {target} has {len(pieces):,} files; this node takes {limits.max_files:,}",
+            f"the input at {target} has {files:,} files; this node takes {limits.max_files:,}",
             hint="part it (`Count`, `Partition`), or name fewer with a filter",
         )
+
+
+def check_pieces(pieces: Sequence[Piece], limits: StageLimits, target: str) -> None:
+    """Raise StageFailed for an input that is too large, or whose files cannot lie beside each other. Pure."""
+    check_count(len(pieces), limits, target)
     size = sum(piece.size or 0 for piece in pieces)
     if size > limits.max_bytes:
         raise StageFailed(

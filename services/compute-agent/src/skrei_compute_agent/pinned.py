@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from skrei_compute_agent.listings import READ_ASIDE, Listings
 from skrei_domain.messages import ManifestRef
 from skrei_plugin_api.manifest import Manifest, Slice, pieces_of
-from skrei_plugin_api.pieces import Listed, Piece, check_pieces
+from skrei_plugin_api.pieces import Listed, Piece, check_count, check_pieces
 from skrei_plugin_api.storage import SourceSpec, StageLimits
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Pinned:
     async def _load(
         self, ref: ManifestRef, wanted: Slice, source: SourceSpec, limits: StageLimits, token: str
     ) -> Sequence[Piece]:
+        check_count(wanted.files, limits, source.target)  # before any of it is unpacked: another node says how many
         packed = await self._store().part(ref.digest, wanted, token)
 
         def read() -> list[Piece]:
