@@ -163,6 +163,22 @@ async def test_more_than_so_many_are_refused_at_once(node: Node, monkeypatch: py
     await node.resolver.close()
 
 
+async def test_one_that_waits_too_long_for_its_turn_is_refused_and_not_listed_later(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "TURN_SECONDS", 0.01)
+    node.lister.go_on.clear()
+    for number in range(resolver.AT_ONCE):
+        node.ask(f"r-{number}", job=f"j-{number}")
+    await eventually(lambda: node.lister.begun == resolver.AT_ONCE)
+    node.ask("late", job="late")
+    await eventually(lambda: any(told.request_id == "late" and told.problem is not None for told in node.said))
+    node.lister.go_on.set()
+    await eventually(lambda: sum(told.manifest is not None for told in node.said) == resolver.AT_ONCE)
+    assert node.lister.begun == resolver.AT_ONCE
+    await node.resolver.close()
+
+
 async def test_an_agent_that_ends_gives_up_what_it_lists(node: Node) -> None:
     node.lister.go_on.clear()
     node.ask()

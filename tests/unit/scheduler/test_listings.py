@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from skrei_domain.job_depends import Dependency
 from skrei_domain.lifecycle import JobState
 from skrei_domain.listing import InputListed
 from skrei_domain.messages import ManifestRef, Problem
@@ -210,6 +211,16 @@ def test_what_cannot_be_listed_is_left_to_its_executions() -> None:
     assert any("without a list of its inputs: there is no bucket gone" in text for text in lead.history)
 
 
+def test_why_there_is_none_is_told_in_few_words() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    lead.answer(1.0, problem="no " * 100_000)
+    lead.run(1.0)
+    (told,) = [text for text in lead.history if text.startswith("Placed without")]
+    assert len(told) < 2 * listings.WHY_CHARACTERS
+
+
 def test_what_the_first_execution_s_node_lists_pins_the_rest() -> None:
     lead = Lead(a_lister("n-1", cpu="1"))
     lead.submit(asks(tasks=(replace(a_plan(count=20), requirement=a_requirement(storages=["s3"], cpu="500m")),)))
@@ -225,6 +236,22 @@ def test_what_the_first_execution_s_node_lists_pins_the_rest() -> None:
     assert "Listed inputs: 5 files, 50 bytes, the same for executions from here on" in lead.history
     assert lead.tick(PATIENCE_SECONDS + 3) == []
     assert len(lead.asked) == before + 1
+
+
+def test_a_task_is_pinned_though_one_that_waits_for_it_is_not_placed_yet() -> None:
+    lead = Lead()
+    lead.submit(asks(tasks=(a_plan("one"), a_plan("two", needs=(Dependency("one"),)))))
+    lead.run(0.0)
+    lead.tick(PATIENCE_SECONDS)
+    assert {row.task for row in lead.view.executions.values()} == {"one"}
+    before = len(lead.asked)
+    lead.tick(PATIENCE_SECONDS + 1)
+    assert [(each.task, each.input) for each in lead.asked[before:]] == [("one", 0)]
+    lead.answer(PATIENCE_SECONDS + 2)
+    lead.run(PATIENCE_SECONDS + 2)
+    assert list(lead.view.jobs["j-1"].manifests) == [("one", 0)]
+    lead.tick(PATIENCE_SECONDS + 3)
+    assert len(lead.asked) == before + 1, "the other waits for its own first execution"
 
 
 @pytest.mark.parametrize("answer", ["nothing", "problem", "gone"])

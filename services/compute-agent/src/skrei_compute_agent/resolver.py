@@ -20,6 +20,8 @@ AT_ONCE = 4
 """Listings for the leader at once: each is requests one after another, and their pages are read on the event loop."""
 MOST_WAITING = 256
 """That wait for their turn; the leader places the jobs of more without."""
+TURN_SECONDS = 8.0
+"""How long one waits for its turn: the leader waits for ten, and what it has given up is not to keep others waiting."""
 TELL_SECONDS = 1.0
 """Between two words on how far a listing is: the leader takes one that says nothing for ten for lost."""
 LONGEST_SECONDS = 900.0
@@ -71,30 +73,42 @@ class Resolver:
             log.error("listing_failed", job_id=wanted.job_id, problem=f"{type(error).__name__}: {error}")
 
     async def _answer(self, wanted: InputWanted, say: Say) -> None:
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._gate.acquire()
+        except TimeoutError:
+            problem = _problem("exhausted", "the node that was asked still lists the inputs of others")
+            say(InputListed(request_id=wanted.request_id, problem=problem))
+            return
+        try:
+            say(await self._listed(wanted, say))
+        finally:
+            self._gate.release()
+
+    async def _listed(self, wanted: InputWanted, say: Say) -> InputListed:
+        """Return what an input came to, and `say` meanwhile how far it is."""
         files = 0
 
         def told(count: int) -> None:
             nonlocal files
             files = count
 
-        async with self._gate:
-            listing = asyncio.ensure_future(self._list(wanted, told))
-            try:
-                async with asyncio.timeout(LONGEST_SECONDS):
-                    while not listing.done():
-                        await asyncio.wait([listing], timeout=TELL_SECONDS)
-                        if not listing.done():
-                            say(InputListed(request_id=wanted.request_id, files=files))
-                ref = listing.result()
-                said = InputListed(request_id=wanted.request_id, files=ref.files, manifest=ref)
-            except SkreiError as error:
-                said = InputListed(request_id=wanted.request_id, problem=_problem(str(error.code), error.message))
-            except (OSError, TimeoutError) as error:
-                text = f"{type(error).__name__}: {error}"
-                said = InputListed(request_id=wanted.request_id, problem=_problem("node-trouble", text))
-            finally:
-                listing.cancel()
-        say(said)
+        listing = asyncio.ensure_future(self._list(wanted, told))
+        try:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                while not listing.done():
+                    await asyncio.wait([listing], timeout=TELL_SECONDS)
+                    if not listing.done():
+                        say(InputListed(request_id=wanted.request_id, files=files))
+            ref = listing.result()
+            return InputListed(request_id=wanted.request_id, files=ref.files, manifest=ref)
+        except SkreiError as error:
+            return InputListed(request_id=wanted.request_id, problem=_problem(str(error.code), error.message))
+        except (OSError, TimeoutError) as error:
+            text = f"{type(error).__name__}: {error}"
+            return InputListed(request_id=wanted.request_id, problem=_problem("node-trouble", text))
+        finally:
+            listing.cancel()
 
     async def _list(self, wanted: InputWanted, told: Callable[[int], None]) -> ManifestRef:
         source = SourceSpec(wanted.source_type, wanted.params, wanted.target, partitions=wanted.partitions)

@@ -33,6 +33,8 @@ REPEAT_SECONDS = 2.0
 """A question of which nothing is heard for so long is asked again: it was lost, or its node began anew."""
 TELL_SECONDS = 2.0
 """Between two words on how far it is in the job's message: each is a commit."""
+WHY_CHARACTERS = 1_000
+"""Of a node's word for why there is no list: it stands in the job's history."""
 JOBS_A_COMMIT = 64
 """Pinned by one commit: some milliseconds."""
 
@@ -110,7 +112,7 @@ class Listings:
         elif listed.manifest is not None:
             asked.why = f"its list has {listed.manifest.parts} parts"
         elif listed.problem is not None:
-            asked.why = listed.problem.message or listed.problem.code
+            asked.why = (listed.problem.message or listed.problem.code or "it does not say why")[:WHY_CHARACTERS]
         self._look(job_id)
 
     def next(self, now: float, wall: datetime) -> Commit | list[Outgoing] | None:
@@ -187,13 +189,17 @@ class Listings:
             del self._unpinned[job_id]
             return []
         rows = [row for row in view.of_job(job_id) if row.live and not row.revoked and row.job_version == job.version]
-        nodes = {key: next((row.node_id for row in rows if row.task == key[0]), "") for key in held.inputs}
-        if not all(nodes.values()):
+        nodes = {row.task: row.node_id for row in reversed(rows)}
+        later = {key: task for key, task in held.inputs.items() if key[0] not in nodes}
+        if len(later) == len(held.inputs) or job_id in self._held:
             return []  # with a later look
         del self._unpinned[job_id]
+        if later:  # tasks that wait for others have no execution yet, and those have none any more by then
+            self._unpinned[job_id] = Held(job, {}, later, placed=True)
+        held.inputs = {key: task for key, task in held.inputs.items() if key not in later}
         held.since = held.told_at = now
         self._held[job_id] = held
-        return [each for key, node_id in nodes.items() for each in self._ask_at(held, key, node_id, now)]
+        return [each for key in held.inputs for each in self._ask_at(held, key, nodes[key[0]], now)]
 
     def _ask(self, held: Held, key: TaskInput, now: float, but: str = "") -> list[Outgoing]:
         node_id = "" if held.placed else self._node_for(held.job, held.inputs[key], key[1], but)
