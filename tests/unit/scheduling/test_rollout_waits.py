@@ -7,7 +7,7 @@ import pytest
 
 from skrei_domain.lifecycle import ExecutionState, JobState
 from skrei_scheduling import texts
-from skrei_scheduling.rows import TaskPlan, Update
+from skrei_scheduling.rows import KeyedInput, TaskPlan, Update
 from tests.support.builders import a_fact, a_node, a_requirement
 from tests.unit.scheduling.test_rollout import Service, a_service
 
@@ -274,6 +274,19 @@ def test_where_the_port_is_only_the_old_ones_make_way_one_by_one() -> None:
     assert (service.counts(1, 2), service.job.good_version) == ([0, 2], 2)
     made_way = texts.STOP_MADE_WAY.format(what="port 25011")
     assert service.told().count(made_way) == 2
+
+
+def test_nobody_makes_way_for_what_has_to_have_an_input_that_its_node_lacks() -> None:
+    service = On(a_service(2, requirement=PORT), a_node("n-1"), a_node("n-2"))
+    wanted = KeyedInput("00000000000000aa", 0, "/model")
+    service.becomes(a_service(2, what="two", requirement=replace(PORT, cached=(wanted,))))
+    service.goes_on(20)
+    assert service.counts(1, 2) == [2, 0]
+    service.view.matrix.cached.add(service.view.matrix.row_of["n-2"], [wanted.key])
+    service.plan("j-1")
+    service.goes_on(5)
+    assert service.counts(1, 2) == [1, 1]
+    assert service.where("j-1") == ["n-1", "n-2"]
 
 
 def test_a_port_is_made_way_for_once_another_task_has_rolled() -> None:
