@@ -87,6 +87,14 @@ def asking(publisher: Publisher) -> Destinations:
     return Destinations(f"http://127.0.0.1:{publisher.server_port}/", "secret")
 
 
+async def test_no_proxy_hears_what_opens_the_publisher(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    publisher.answer = {"addresses": ["https://signed"]}
+    assert await asking(publisher).addresses([("e-1", "s3", {})]) == ["https://signed"]
+
+
 def to(name: str, **params: object) -> JobSpec:
     return JobSpec(tasks=(TaskSpec(name="a"), TaskSpec(name="b", publisher=SpecConfig(type=name, params=params))))
 

@@ -1,6 +1,7 @@
 """Publishers beside the store: found by name, handed what has won, told of once; a slow one holds nobody else up."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,6 +12,7 @@ import pytest
 
 from skrei_compute_agent.upload_errors import PublishFailed
 from skrei_compute_agent.uploader import Uploader
+from skrei_domain.bounds import MOST_TEXT
 from skrei_domain.job_reading import FieldProblem
 from skrei_domain.messages import PublishedAt, PublisherCommand, PublisherFact, StagedResult
 from skrei_domain.uploads import Parcel
@@ -19,11 +21,12 @@ from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInf
 from skrei_plugin_api.publisher import DestinationAway, Forwarder, PublishDenied, Published
 from skrei_plugin_api.testing import parcel
 from skrei_plugin_api.upload_staging import StagingLimits
-from skrei_publisher.destinations import FORWARD
+from skrei_publisher.control_door import ControlDoor, Wanted
+from skrei_publisher.destinations import FORWARD, Destinations, NoSuchPublisher
 from skrei_publisher.done import Done, free_copies
-from skrei_publisher.finaliser import Finaliser
+from skrei_publisher.finaliser import Final, Finaliser
 from skrei_publisher.retention import Retention
-from skrei_publisher.worker import Worker
+from skrei_publisher.worker import FINALISED_AT_ONCE, Worker
 from tests.support.publisher_door import Door, a_door
 
 CONTENT = b"a result" * 1_000
@@ -41,8 +44,11 @@ class Shelf(Forwarder):
         self.gate = asyncio.Event()
         self.gate.set()
         self.works = True
+        self.fault: Exception | None = None
+        self.described = 0
 
     async def describe(self) -> PluginInfo:
+        self.described += 1
         return PluginInfo(available=self.works, reason="" if self.works else "nobody set it up")
 
     def validate(self, params: Params) -> list[FieldProblem]:
@@ -54,6 +60,8 @@ class Shelf(Forwarder):
 
     async def forward(self, parcel: Parcel, content: Path, params: Params) -> Published:
         await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
         if self.away:
             raise DestinationAway("the shelf is away")
         if param(params, "Where") == "full":
@@ -126,6 +134,103 @@ async def test_what_failed_for_now_is_tried_again(door: Door, shelf: Shelf) -> N
     fact = await a_finaliser(door).run([(staged, True)])
     assert fact is not None
     assert fact.published
+
+
+async def test_what_a_plugin_breaks_by_is_tried_again_and_ends_nobody(door: Door, shelf: Shelf) -> None:
+    staged, quick = await upload(door), await upload(door, "e-2", to="store", params={})
+    shelf.fault = RuntimeError("a bug of somebody else's")
+    fact = await a_finaliser(door).run([(staged, True), (quick, True)])
+    assert fact is not None
+    assert [name for name, _ in fact.finalised] == ["e-2"]
+    shelf.fault = None
+    fact = await a_finaliser(door).run([(staged, True)])
+    assert fact is not None
+    assert fact.published
+
+
+async def test_a_plugin_that_does_not_work_for_now_loses_nothing_that_it_took(door: Door, shelf: Shelf) -> None:
+    staged, beaten = await upload(door), await upload(door, "e-2")
+    shelf.works = False
+    door.destinations._worked.clear()  # another process
+    assert await a_finaliser(door).run([(staged, True)]) is None
+    fact = await a_finaliser(door).run([(beaten, False)])
+    assert fact is not None
+    assert [name for name, _ in fact.finalised] == ["e-2"]
+    shelf.works = True
+    fact = await a_finaliser(door).run([(staged, True)])
+    assert fact is not None
+    assert fact.published
+
+
+async def test_what_the_leader_asks_for_is_kept_however_long_a_destination_is_away(door: Door, shelf: Shelf) -> None:
+    staged, shelf.works = await upload(door), False
+    door.destinations._worked.clear()
+    os.utime(door.root / "staged" / "e-1", (0, 0))
+    assert await a_finaliser(door).run([(staged, True)]) is None
+    assert door.publisher.staging.tidy() == []
+
+
+async def test_a_plugin_that_has_worked_is_away_and_not_unknown(door: Door, shelf: Shelf) -> None:
+    await door.destinations.find("shelf")
+    shelf.works = False
+    with pytest.raises(DestinationAway, match="'shelf' does not work here now: nobody set it up"):
+        await door.destinations.find("shelf")
+
+
+async def test_a_bucket_of_the_owner_that_does_not_work_is_not_the_store(door: Door, shelf: Shelf) -> None:
+    shelf.works = False
+    context = PluginContext(door.root / "plugins", options={"s3managed_bucket": "results"})
+    with pytest.raises(NoSuchPublisher, match="nobody set it up"):
+        await Destinations(door.publisher, context, made={"s3managed": shelf}).find("s3managed")
+
+
+async def test_a_refusal_is_no_longer_than_the_leader_hears(door: Door, shelf: Shelf) -> None:
+    staged, shelf.fault = await upload(door), PublishDenied("no" * MOST_TEXT)
+    fact = await a_finaliser(door).run([(staged, True)])
+    assert fact is not None
+    assert [len(each.problem.message) for each in fact.refused] == [MOST_TEXT]
+
+
+async def test_a_process_that_ended_before_it_kept_its_copy_keeps_it_later(door: Door, shelf: Shelf) -> None:
+    staged = await upload(door)
+    Done(door.root / "done").note(parcel(CONTENT, "e-1"), Published({"Where": "left"}))
+    fact = await a_finaliser(door).run([(staged, True)])
+    assert fact is not None
+    assert fact.published == (PublishedAt(execution_id="e-1", type="shelf", params={"Where": "left"}),)
+    assert door.publisher.staging.held_bytes == 0
+    assert door.publisher.store.find("e-1") is not None
+    assert shelf.brought == []
+
+
+async def test_params_that_no_leader_takes_are_refused_before_anything_is_sent(door: Door) -> None:
+    long = {"Where": "x" * 4_096}
+    assert [each.path for each in await door.destinations.check("shelf", long)] == ["Params"]
+    with pytest.raises(PublishFailed, match=r"Publisher\.Params: 4,108 characters; allowed: at most 4,088 as JSON"):
+        await upload(door, params=long)
+    assert door.parts() == 0
+
+
+async def test_a_plugin_that_cannot_tidy_holds_up_no_other(door: Door, shelf: Shelf, tmp_path: Path) -> None:
+    tidied: list[float] = []
+
+    class Other(Shelf):
+        async def tidy(self, *, older_than_seconds: float) -> None:
+            tidied.append(older_than_seconds)
+
+    class Broken(Shelf):
+        async def tidy(self, *, older_than_seconds: float) -> None:
+            raise RuntimeError("a bug of somebody else's")
+
+    made = {"broken": Broken(PluginContext(tmp_path / "b")), "other": Other(PluginContext(tmp_path / "o"))}
+    await Destinations(door.publisher, PluginContext(tmp_path), made=made).tidy(9.0)
+    assert tidied == [9.0]
+
+
+async def test_many_addresses_ask_a_plugin_once_whether_it_works(door: Door, shelf: Shelf) -> None:
+    control = ControlDoor(door.destinations, "secret")
+    wanted = [Wanted(execution_id=f"e-{number}", publisher="shelf") for number in range(20)]
+    assert await control.addresses([*wanted, Wanted(execution_id="e-x", publisher="moon")]) == [""] * 21
+    assert shelf.described == 1
 
 
 async def test_a_final_no_withdraws_the_winner_and_leaves_nothing(door: Door) -> None:
@@ -215,9 +320,7 @@ async def test_what_lies_elsewhere_is_read_through_the_door_from_where_the_reade
             assert response.headers["Content-Length"] == str(len(CONTENT))
 
 
-async def test_a_slow_destination_holds_nobody_else_up(door: Door, shelf: Shelf) -> None:
-    told: list[PublisherFact] = []
-
+def a_worker(door: Door, finaliser: Finaliser, told: list[PublisherFact]) -> Worker:
     async def tell(fact: PublisherFact) -> None:
         told.append(fact)
 
@@ -226,15 +329,47 @@ async def test_a_slow_destination_holds_nobody_else_up(door: Door, shelf: Shelf)
 
     store = door.publisher.store
     retention = Retention(store, keep=timedelta(days=7), quota_bytes=1 << 30, dropped=dropped)
-    worker = Worker(
+    return Worker(
         store,
-        None,
+        None,  # type: ignore[arg-type]
         retention,
         tell=tell,
         batch=10,
         most_pending=100,
-        finaliser=a_finaliser(door),  # type: ignore[arg-type]
+        finaliser=finaliser,
     )
+
+
+async def test_a_publisher_with_all_hands_full_leaves_the_others_their_turn(door: Door) -> None:
+    told: list[PublisherFact] = []
+    gate = asyncio.Event()
+
+    class Slow(Finaliser):
+        async def one(self, staged: StagedResult, counts: bool) -> Final:
+            if staged.publisher == "slow":
+                await gate.wait()
+            return Final(staged)
+
+    def staged(number: int, publisher: str) -> StagedResult:
+        digest = f"sha256:{number:064}"
+        return StagedResult(execution_id=f"e-{number}", digest=digest, size=1, publisher=publisher, place="there")
+
+    worker = a_worker(door, Slow(door.destinations), told)
+    worker.accept(PublisherCommand(finalise=tuple(staged(number, "slow") for number in range(FINALISED_AT_ONCE + 1))))
+    await worker.run_once()
+    worker.accept(PublisherCommand(finalise=(staged(99, "quick"),)))
+    await worker.run_once()
+    assert [name for fact in told for name, _ in fact.finalised] == ["e-99"]
+    assert worker.pending == 1, "it waits for its turn"
+    gate.set()
+    await asyncio.gather(*worker._ending.values())
+    await worker.run_once()
+    assert len([name for fact in told for name, _ in fact.finalised]) == FINALISED_AT_ONCE + 2
+
+
+async def test_a_slow_destination_holds_nobody_else_up(door: Door, shelf: Shelf) -> None:
+    told: list[PublisherFact] = []
+    worker = a_worker(door, a_finaliser(door), told)
     shelf.gate.clear()
     slow, quick = await upload(door), await upload(door, "e-2", to="store", params={})
     worker.accept(PublisherCommand(finalise=(slow, quick)))

@@ -163,6 +163,12 @@ class Staging:
         """Return the file of a parcel that is staged: verified, and on disk."""
         return self._staged / parcel.execution_id / "content" if self.staged(parcel.execution_id) == parcel else None
 
+    def keep(self, execution_id: str) -> None:
+        """What is staged of an execution is still wanted: its age counts from now."""
+        if execution_id in self._ready:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self._staged / execution_id, (self._now(), self._now()))
+
     def release(self, execution_id: str) -> None:
         """Let go of what was staged and has been taken where it belongs."""
         self._ready.pop(execution_id, None)

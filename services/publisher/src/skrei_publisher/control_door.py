@@ -4,7 +4,7 @@ Opened by the stack's internal token alone: nobody else is told what is wrong wi
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from skrei_domain.errors import Invalid, SkreiError
 from skrei_kit.observability import get_logger
+from skrei_plugin_api.publisher import Publisher, PublishError
 from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import TokenRefused, bearer_of
 
@@ -71,11 +72,25 @@ class ControlDoor:
             raise Invalid("These are no results.") from error
         if len(wanted) > MOST_ADDRESSES:
             raise Invalid(f"At most {MOST_ADDRESSES} results are asked for at once.")
-        return web.json_response({"addresses": [await self._address(each) for each in wanted]})
+        return web.json_response({"addresses": await self.addresses(wanted)})
 
-    async def _address(self, wanted: Wanted) -> str:
+    async def addresses(self, wanted: Sequence[Wanted]) -> list[str]:
+        """Return an address for each result, empty where there is none; a publisher is looked for once for all."""
+        publishers = {name: await self._publisher(name) for name in dict.fromkeys(each.publisher for each in wanted)}
+        return [await self._address(each, publishers[each.publisher]) for each in wanted]
+
+    async def _publisher(self, name: str) -> Publisher | None:
+        """Return a publisher, None where it does not work here."""
         try:
-            publisher = await self._destinations.find(wanted.publisher)
+            return await self._destinations.find(name)
+        except PublishError as error:
+            log.warning("results_without_addresses", publisher=name, reason=error.message)
+            return None
+
+    async def _address(self, wanted: Wanted, publisher: Publisher | None) -> str:
+        if publisher is None:
+            return ""
+        try:
             opened = await publisher.open(wanted.execution_id, wanted.params)
         except (SkreiError, OSError) as error:
             log.warning("result_without_address", execution_id=wanted.execution_id, reason=str(error))

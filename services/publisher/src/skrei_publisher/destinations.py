@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from skrei_domain.bounds import MOST_PLACE
 from skrei_domain.destinations import HERE, MANAGED, ON_NODES, STORE
 from skrei_domain.job_reading import FieldProblem, show
 from skrei_domain.uploads import Parcel, UploadPlan
@@ -24,8 +25,8 @@ log = get_logger()
 
 FORWARD = "forward:"
 """What the place of a result begins with that lies in the store's staging, to be brought on; its params follow."""
-
-
+MANAGED_BUCKET = "s3managed_bucket"
+"""The option that gives `s3managed` a bucket; without it that means the store."""
 DESCRIBE_SECONDS = 5.0
 """How long a plugin may take to say whether it works here: it looks at settings, and asks nobody."""
 
@@ -49,6 +50,8 @@ class Destination:
     async def plan(self, parcel: Parcel, headers: Mapping[str, str], node_id: str) -> UploadPlan:
         """Return what is still to be sent of a parcel. Raises what a publisher's `plan` and `reach` do."""
         if self.onward is not None:
+            if (problem := _too_long(self.params)) is not None:
+                raise PublishDenied(f"Publisher.{problem}")
             await self.onward.reach(self.params)
         return await self.taker.plan(parcel, headers, node_id=node_id, params=self.params)
 
@@ -57,7 +60,7 @@ class Destination:
         place = await self.taker.stage(parcel)
         if self.onward is None:
             return place
-        return FORWARD + json.dumps(dict(self.params), ensure_ascii=False, separators=(",", ":"))
+        return _onward(self.params)
 
 
 class Destinations:
@@ -75,6 +78,7 @@ class Destinations:
         self._context = context
         self._registry = registry if registry is not None else publishers()
         self._made: dict[str, Publisher] = {name.casefold(): each for name, each in (made or {}).items()}
+        self._worked: set[str] = set()
         self._turn = asyncio.Lock()
 
     @property
@@ -96,7 +100,10 @@ class Destinations:
         return Destination(name, publisher, right.params)
 
     async def find(self, name: str) -> Publisher:
-        """Return the publisher of a name; one that means the store gets that. Raises NoSuchPublisher."""
+        """Return the publisher of a name; one that means the store gets that.
+
+        Raises NoSuchPublisher, and DestinationAway for one that has worked here and does not now.
+        """
         name = name.casefold()
         if name in HERE:
             return self.store
@@ -110,9 +117,12 @@ class Destinations:
         except TimeoutError as error:
             raise DestinationAway(f"the publisher {name!r} does not say whether it works here") from error
         if told.available:
+            self._worked.add(name)
             return publisher
-        if name == MANAGED:
+        if name == MANAGED and not self._context.options.get(MANAGED_BUCKET):
             return self.store  # its owner named no bucket: what such a job leaves is kept here
+        if name in self._worked:
+            raise DestinationAway(f"the publisher {name!r} does not work here now: {told.reason}")
         raise NoSuchPublisher(f"the publisher {name!r} does not work here: {told.reason}")
 
     async def check(self, name: str, params: Params) -> Sequence[FieldProblem]:
@@ -123,15 +133,18 @@ class Destinations:
             return [FieldProblem("Type", show(name), error.message)]
         if publisher is self.store:
             return []
-        return [each._replace(path=f"Params.{each.path}") for each in publisher.validate(params)]
+        problems = [each._replace(path=f"Params.{each.path}") for each in publisher.validate(params)]
+        if not problems and publisher.forwards(params) and (long := _too_long(params)) is not None:
+            return [long]
+        return problems
 
     async def tidy(self, older_than_seconds: float) -> None:
         """Have plugins drop what nobody goes on with."""
         for publisher in list(self._made.values()):
             try:
                 await publisher.tidy(older_than_seconds=older_than_seconds)
-            except (PublishError, OSError) as error:
-                log.warning("uploads_not_tidied", publisher=publisher.name, reason=str(error))
+            except Exception as error:  # noqa: BLE001 - a plugin is somebody else's: the next one is tidied all the same
+                log.warning("uploads_not_tidied", publisher=publisher.name, reason=f"{type(error).__name__}: {error}")
 
     async def close(self) -> None:
         """End the plugins."""
@@ -153,6 +166,17 @@ class Destinations:
                     hint="A package that brings one is installed beside the publisher's process (docs/PLUGINS.md).",
                 ) from error
             raise NoSuchPublisher(f"the publisher {name!r} cannot be used: {error.message}") from error
+
+
+def _too_long(params: Params) -> FieldProblem | None:
+    """Return what is wrong with params that the place of a result cannot hold."""
+    length, most = len(_onward(params)) - len(FORWARD), MOST_PLACE - len(FORWARD)
+    return FieldProblem("Params", f"{length:,} characters", f"at most {most:,} as JSON") if length > most else None
+
+
+def _onward(params: Params) -> str:
+    """Return the place of a result in the store's staging that is to be brought on."""
+    return FORWARD + json.dumps(dict(params), ensure_ascii=False, separators=(",", ":"))
 
 
 def forwarded_to(place: str) -> Params | None:

@@ -5,6 +5,7 @@ told that the result is lost. A small file for each: dropped in time, once there
 """
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +21,8 @@ class Done:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.freeing = threading.Lock()
+        """Held while copies or notes are dropped: whoever needs room at the same time takes the next ones."""
 
     def note(self, parcel: Parcel, published: Published) -> None:
         """Remember; once this returns, what lay in the staging may go."""
@@ -51,10 +54,11 @@ class Done:
         if not self._folder.is_dir():
             return
         before = time.time() - older_than_seconds
-        for path in self._folder.iterdir():
-            kept = is_id(path.stem) and store.path(path.stem).is_file()
-            if path.stat().st_mtime < before and not kept:
-                path.unlink(missing_ok=True)
+        with self.freeing:
+            for path in self._folder.iterdir():
+                kept = is_id(path.stem) and store.path(path.stem).is_file()
+                if path.stat().st_mtime < before and not kept:
+                    path.unlink(missing_ok=True)
 
     def _path(self, parcel: Parcel) -> Path:
         if not is_id(parcel.execution_id):
@@ -64,10 +68,11 @@ class Done:
 
 def free_copies(store: ResultStore, done: Done, size_bytes: int) -> bool:
     """Drop copies of what lies at its destination until so many bytes are free; return whether any were. Blocks."""
-    before = store.used_bytes
-    for execution_id in done.oldest():
-        if before - store.used_bytes >= size_bytes:
-            break
-        if store.path(execution_id).is_file():
-            store.drop([execution_id])
-    return store.used_bytes < before
+    with done.freeing:
+        before = store.used_bytes
+        for execution_id in done.oldest():
+            if before - store.used_bytes >= size_bytes:
+                break
+            if store.path(execution_id).is_file():
+                store.drop([execution_id])
+        return store.used_bytes < before

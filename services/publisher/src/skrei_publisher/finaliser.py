@@ -1,16 +1,18 @@
 """Staged results to their end: final, kept beside what counts, or told why not. Every step may be repeated."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from skrei_domain.bounds import MOST_TEXT
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import Problem, PublishedAt, PublisherFact, PublishRefused, StagedResult
 from skrei_domain.uploads import Parcel
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.plugin import Params
 from skrei_plugin_api.publisher import PublishDenied, Published, Publisher, StagedGone
-from skrei_publisher.destinations import Destinations, forwarded_to
+from skrei_publisher.destinations import Destinations, NoSuchPublisher, forwarded_to
 from skrei_publisher.done import Done
 
 log = get_logger()
@@ -50,31 +52,51 @@ class Finaliser:
         """Return what a result has come to; None where it failed for now."""
         parcel = Parcel(execution_id=staged.execution_id, digest=staged.digest, size=staged.size)
         try:
-            publisher = await self._destinations.find(staged.publisher)
-            if (params := forwarded_to(staged.place)) is not None:
-                published = await self._forward(publisher, parcel, params, counts=counts)
-            elif not counts and not publisher.keeps:
-                await publisher.abort(staged.execution_id)
-                return _refused(staged, NOT_KEPT, "it did not count")
-            else:
-                published = await publisher.finalise(parcel, staged.place)
+            return await self._end(staged, parcel, counts=counts)
+        except NoSuchPublisher as error:  # it took the result in: its owner has something to mend, and nothing is lost
+            if not counts:
+                return _refused(staged, NOT_KEPT, _words(error))
+            reason = _words(error)
         except PublishDenied as error:
             return _refused(staged, PUBLISH_FAILED, _words(error))
         except StagedGone as error:
             return _refused(staged, RESULT_LOST, error.message)
         except (SkreiError, OSError) as error:
-            log.warning("result_not_finalised", execution_id=staged.execution_id, reason=str(error))
-            return None
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - a plugin is somebody else's: it must not end this process
+            reason = f"{type(error).__name__}: {error}"
+        log.warning("result_not_finalised", execution_id=staged.execution_id, publisher=staged.publisher, reason=reason)
+        return None
+
+    async def _end(self, staged: StagedResult, parcel: Parcel, *, counts: bool) -> Final | PublishRefused:
+        params = forwarded_to(staged.place)
+        published: Published | None = None
+        store = self._destinations.store
+        if params is not None:
+            await store.keep(parcel.execution_id)
+        if params is not None and not counts:
+            await store.finalise(parcel, "")  # whoever would have brought it on
+        else:
+            publisher = await self._destinations.find(staged.publisher)
+            if params is not None:
+                published = await self._forward(publisher, parcel, params)
+            elif not counts and not publisher.keeps:
+                await publisher.abort(staged.execution_id)
+                return _refused(staged, NOT_KEPT, "it did not count")
+            else:
+                published = await publisher.finalise(parcel, staged.place)
         log.debug("result_finalised", execution_id=staged.execution_id, size=staged.size)
         return Final(staged, published)
 
-    async def _forward(self, publisher: Publisher, parcel: Parcel, params: Params, *, counts: bool) -> Published | None:
-        """Bring a result on from the store's staging; one that never counts is kept in the store."""
+    async def _forward(self, publisher: Publisher, parcel: Parcel, params: Params) -> Published | None:
+        """Bring a result on from the store's staging."""
         store = self._destinations.store
-        if not counts or publisher is store:
+        if publisher is store:
             await store.finalise(parcel, "")
             return None
         if self._done is not None and (published := await asyncio.to_thread(self._done.find, parcel)) is not None:
+            with contextlib.suppress(StagedGone, OSError):  # it lies there: what is here is a copy, if there is any
+                await store.finalise(parcel, "")
             return published
         content = await store.staged(parcel)
         try:
@@ -111,5 +133,5 @@ def _words(error: SkreiError) -> str:
 
 def _refused(staged: StagedResult, code: str, message: str) -> PublishRefused:
     log.warning("result_refused", execution_id=staged.execution_id, code=code, reason=message)
-    problem = Problem(code=code, message=message)
+    problem = Problem(code=code, message=message[:MOST_TEXT])  # the leader hears no longer one
     return PublishRefused(execution_id=staged.execution_id, digest=staged.digest, problem=problem)

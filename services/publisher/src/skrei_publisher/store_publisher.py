@@ -63,6 +63,10 @@ class StorePublisher(StagedPublisher):
         """Whether an upload of an execution is under way here."""
         return self.staging.takes(execution_id)
 
+    async def keep(self, execution_id: str) -> None:
+        """What is staged of an execution waits for a destination, however long that takes."""
+        await self.do(self.staging.keep, execution_id)
+
     async def staged(self, parcel: Parcel) -> Path:
         """Return the file of a parcel that is staged. Raises StagedGone."""
         async with self.lock(parcel.execution_id):

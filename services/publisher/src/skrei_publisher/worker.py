@@ -4,11 +4,11 @@ Every command may come twice or not at all.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from skrei_domain.destinations import STORE
 from skrei_domain.messages import PublisherCommand, PublisherFact, PublishRefused, ResultHeld, StagedResult
 from skrei_kit.observability import get_logger
 from skrei_publisher.finaliser import Final, Finaliser, fact_of
@@ -20,8 +20,8 @@ from skrei_publisher.store import ResultStore, digest_of
 log = get_logger()
 
 FINALISED_AT_ONCE = 16
-"""Staged results made final side by side: those of Skrei's own store (a rename each), and as many that go elsewhere, so
-that a slow destination holds up nobody but those who named one."""
+"""Staged results made final side by side by one publisher, so that a slow one holds up nobody but those who named it;
+of Skrei's own store (a rename each) that is a batch."""
 SOON_SECONDS = 0.05
 """How long a batch of them is waited for, so that one fact tells of it; what takes longer is told of by itself."""
 
@@ -132,16 +132,22 @@ class Worker:
 
     def _next_staged(self) -> list[tuple[StagedResult, bool]]:
         """Take out what is made final next."""
-        here = [i for i, (staged, _) in self._staged.items() if staged.publisher == STORE]
-        elsewhere = [i for i, (staged, _) in self._staged.items() if staged.publisher != STORE]
-        free = max(0, FINALISED_AT_ONCE - len(self._ending))
-        return [self._staged.pop(i) for i in (*here[:FINALISED_AT_ONCE], *elsewhere[:free])]
+        busy = Counter(task.get_name() for task in self._ending.values() if not task.done())
+        chosen: list[str] = []
+        for execution_id, (staged, _) in self._staged.items():
+            if busy[staged.publisher] < FINALISED_AT_ONCE:
+                busy[staged.publisher] += 1
+                chosen.append(execution_id)
+        return [self._staged.pop(execution_id) for execution_id in chosen]
 
     async def _end(self, staged: Sequence[tuple[StagedResult, bool]]) -> None:
         """Begin to bring results to their ends, and tell of those that have come to one."""
         if self._finaliser is None:
             return
-        begun = {each.execution_id: asyncio.create_task(self._finaliser.one(each, counts)) for each, counts in staged}
+        begun = {
+            each.execution_id: asyncio.create_task(self._finaliser.one(each, counts), name=each.publisher)
+            for each, counts in staged
+        }
         self._ending |= begun
         if begun:
             await asyncio.wait(begun.values(), timeout=SOON_SECONDS)

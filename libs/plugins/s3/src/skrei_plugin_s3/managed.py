@@ -41,5 +41,13 @@ class Managed:
 
     def target(self, place: str) -> Target:
         """Return the object of a result: `[<key>/]<job>/<execution>.tar.gz`."""
-        key = "/".join(filter(None, (self.key.strip("/"), place)))
-        return Target(self.bucket, key_of(key, Encoding.GZIP), self.region, self.endpoint)
+        return Target(self.bucket, key_of(self._prefix + place, Encoding.GZIP), self.region, self.endpoint)
+
+    def holds(self, target: Target) -> bool:
+        """Whether an object that a job names would lie among these, where it might take the place of another's."""
+        return target.bucket == self.bucket and target.key.startswith(self._prefix)
+
+    @property
+    def _prefix(self) -> str:
+        key = self.key.strip("/")
+        return f"{key}/" if key else ""

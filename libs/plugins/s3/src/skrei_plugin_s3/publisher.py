@@ -12,13 +12,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
-from skrei_domain.job_reading import FieldProblem
+from skrei_domain.job_reading import FieldProblem, show
 from skrei_domain.uploads import Parcel, UploadPlan
 from skrei_plugin_api.outbound import Outbound, networks
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
 from skrei_plugin_api.publisher import (
     NOTHING,
+    DestinationAway,
     NotReadable,
     Opened,
     PublishDenied,
@@ -31,6 +33,7 @@ from skrei_plugin_api.publisher import (
 )
 from skrei_plugin_api.storage import StageFailed
 from skrei_plugin_s3.credentials import credentials
+from skrei_plugin_s3.managed import Managed
 from skrei_plugin_s3.plain_put import put_all
 from skrei_plugin_s3.settings import S3Settings
 from skrei_plugin_s3.targets import SUFFIX, Encoding, Target, part_bytes, read
@@ -62,6 +65,7 @@ class S3Publisher(Publisher):
         super().__init__(context)
         self._made: Clients | None = None
         self._notes = Notes(context.state_dir / "uploads")
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def describe(self) -> PluginInfo:
         """Say whether there are credentials; whether they are good for a bucket is each job's to find out."""
@@ -76,7 +80,14 @@ class S3Publisher(Publisher):
 
     def validate(self, params: Params) -> list[FieldProblem]:
         """Name every parameter that is wrong, or unknown."""
-        return read(params)[1]
+        target, problems = read(params)
+        try:
+            managed = Managed.from_options(self.context.options)
+        except ValueError:
+            managed = None  # `s3managed` says what is wrong
+        if not problems and managed is not None and managed.holds(target):
+            return [FieldProblem("Key", show(target.key), "a key elsewhere: there lie the results of `s3managed`")]
+        return problems
 
     def target(self, params: Params) -> Target:
         """Return where a result goes."""
@@ -105,7 +116,8 @@ class S3Publisher(Publisher):
         if parcel.piece_bytes != size or len(parcel.pieces) != -(-parcel.size // size):
             return UploadPlan(piece_bytes=size)
         async with self._objects(target) as objects:
-            note, came = await self._begun(objects, parcel, target)
+            async with self._lock(parcel.execution_id):  # who asks again has not waited for the first answer
+                note, came = await self._begun(objects, parcel, target)
             missing = [number for number in range(1, note.parts + 1) if number not in came]
             return UploadPlan(
                 requests=tuple([await request_for(objects, note, number) for number in missing[:PLAN_PARTS]]),
@@ -138,6 +150,10 @@ class S3Publisher(Publisher):
 
     async def abort(self, execution_id: str) -> None:
         """Have S3 drop the parts that have come."""
+        async with self._lock(execution_id):
+            await self._abort(execution_id)
+
+    async def _abort(self, execution_id: str) -> None:
         note = await asyncio.to_thread(self._notes.find, execution_id)
         if note is None:
             return
@@ -147,11 +163,15 @@ class S3Publisher(Publisher):
 
     async def tidy(self, *, older_than_seconds: float) -> None:
         """Abort uploads that nobody has gone on with, nor completed."""
+        given_up = set(await asyncio.to_thread(lambda: list(self._notes.old(2 * older_than_seconds))))
         for execution_id in await asyncio.to_thread(lambda: list(self._notes.old(older_than_seconds))):
             try:
                 await self.abort(execution_id)
             except PublishDenied:  # its bucket, or our right to it, is gone: nothing is left that could be asked
                 await asyncio.to_thread(self._notes.drop, execution_id)
+            except DestinationAway:  # the others are not held up; a server that stays away is forgotten
+                if execution_id in given_up:
+                    await asyncio.to_thread(self._notes.drop, execution_id)
 
     # ------------------------------------------------------------ single files, which this process puts
 
@@ -208,6 +228,10 @@ class S3Publisher(Publisher):
 
     # ------------------------------------------------------------ helpers
 
+    def _lock(self, execution_id: str) -> asyncio.Lock:
+        """One change of an execution's upload at a time: two that begin it would leave one that nobody aborts."""
+        return self._locks.setdefault(execution_id, asyncio.Lock())
+
     async def _begun(self, objects: "Objects", parcel: Parcel, target: Target) -> tuple[Note, set[int]]:
         """Return the upload of a parcel, begun now or before, and which parts have come."""
         note = await asyncio.to_thread(self._notes.find, parcel.execution_id)
@@ -221,7 +245,7 @@ class S3Publisher(Publisher):
             came = await came_of(objects, note) if same and note.target == target else None
             if came is not None:
                 return note, came
-            await self.abort(parcel.execution_id)
+            await self._abort(parcel.execution_id)
         if await asyncio.to_thread(self._notes.count) >= MOST_UPLOADS:
             raise TooManyUploads(f"{MOST_UPLOADS} uploads to S3 are under way; more have to wait.")
         meta = {"execution": parcel.execution_id, "digest": parcel.digest}
