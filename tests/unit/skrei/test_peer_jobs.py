@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from skrei.cli import docker, render_results, wasm
+from skrei.cli import docker, render_describe, render_results, wasm
 from skrei.cli.render_jobs import progress_states
 from skrei.cli.run_options import job_of
 from skrei.job_parts import Result
@@ -122,6 +122,16 @@ def test_what_stays_on_its_node_is_told_where(capsys: pytest.CaptureFixture[str]
     render_results.fetched(Fetched(tmp_path, partitions={"0": tmp_path}, files=3, total_bytes=7, left=(left,)))
     told = capsys.readouterr().err
     assert "All of it (3.0 MiB) stays on node ship, in /srv/e-1: here are only its exit code" in told
+
+
+def test_output_that_was_cut_is_said_to_be_where_all_of_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"RunOutput": {"Stdout": "begun\n", "StdoutTruncated": True}}
+    left = {"Type": "localDirectory", "Params": {"NodeID": "n-ship", "Path": "/srv/e-1"}}
+    kept = {"Type": "skrei", "Params": {"Kept": True}}
+    for published, told in ((left, "on its node, at n-ship:/srv/e-1."), (kept, "`skrei job logs` and `skrei job get`")):
+        one = Execution.parse(execution(1, partition=0, state=7) | said | {"PublishedResult": published})
+        render_describe.job_output([one])
+        assert f"Only its beginning: {'all of it is ' if published is left else ''}{told}" in capsys.readouterr().err
 
 
 @pytest.mark.row("7.4/summary", "12/cancelled-in-summary")

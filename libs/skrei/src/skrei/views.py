@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from skrei.job_parts import DataRead, DataSet, Endpoint, InputCache, NodeService
+from skrei.job_parts import LEFT_ON_NODE, DataRead, DataSet, Endpoint, InputCache, NodeService
 from skrei_domain.lifecycle import JOB_TERMINAL, NUMBERS, TERMINAL
 
 Document: TypeAlias = dict[str, Any]
@@ -187,8 +187,13 @@ class Execution:
 
     @property
     def has_result(self) -> bool:
-        """Whether what it left is stored, its whole output included."""
+        """Whether what it left is stored, its whole output included, here, elsewhere, or on its node."""
         return bool((self.document.get("PublishedResult") or {}).get("Type"))
+
+    @property
+    def left_on_node(self) -> bool:
+        """Whether what it left is on its node alone, where nobody fetches it from."""
+        return (self.document.get("PublishedResult") or {}).get("Type") == LEFT_ON_NODE
 
     @property
     def result_kept(self) -> bool | None:
@@ -216,6 +221,8 @@ class Execution:
             return f"{kind}://{bucket}/{self._left.get('Key') or ''}"
         if cid := self._left.get("CID"):
             return f"{kind}://{cid}"
+        if self.left_on_node:
+            return f"{self._left.get('NodeID') or self.node_id}:{self._left.get('Path') or ''}"
         return kind
 
     @property

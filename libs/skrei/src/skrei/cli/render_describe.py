@@ -188,7 +188,10 @@ def job_output(found: Sequence[Execution], *, by_node: bool = False) -> None:
                 render.line(f"--- {unit_name(one, named=named, by_node=by_node)}")
             said_by = getattr(one, attribute)
             render.output_text(said_by if said_by.endswith("\n") else said_by + "\n")
-        if any(one.truncated and one.has_result for one in said):
+        cut = [one for one in said if one.truncated and one.has_result]
+        if left := [one for one in cut if one.left_on_node]:
+            render.note(f"Only its beginning: all of it is on its node, at {left[0].result_place}.")
+        elif cut:
             render.note("Only its beginning: `skrei job logs` and `skrei job get` have all of it.")
 
 
