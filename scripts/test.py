@@ -72,7 +72,7 @@ def suite_steps() -> list[Step]:
     return [
         _suite("unit", 90, "-n", "2", "examples/plugins"),
         _suite("property", 55, "-n", "2"),
-        _suite("architecture", 35),
+        _suite("architecture", 35, "-n", "2"),
         _suite("conformance", 65),
         _suite("integration", 235, "-n", "3", "--dist", "worksteal"),
         _suite("simulation", 120),

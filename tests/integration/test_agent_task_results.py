@@ -83,7 +83,8 @@ class Node:
         self.results = TaskResults(lambda: self.blobs, self.cache)
         self.counted: list[tuple[int, bool]] = []
 
-    def count(self, size: int, brought: bool) -> None:
+    def count(self, size: int, brought: bool, files: int) -> None:
+        assert files == 1
         self.counted.append((size, brought))
 
     async def all(self) -> list[tuple[str, bytes]]:
