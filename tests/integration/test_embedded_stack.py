@@ -57,7 +57,11 @@ class Served:
             time.sleep(0.05)
 
     def ready(self) -> "Served":
-        self.until(lambda: self.state().get("ready") and self.state()["pid"] == self.process.pid)
+        def up() -> bool:
+            told = self.state()  # read once: one that a killed stack left goes meanwhile
+            return bool(told.get("ready")) and told.get("pid") == self.process.pid
+
+        self.until(up)
         return self
 
     def child(self, name: str) -> int:
