@@ -75,7 +75,7 @@ def suite_steps() -> list[Step]:
         _suite("architecture", 35, "-n", "2"),
         _suite("conformance", 65),
         _suite("integration", 235, "-n", "3", "--dist", "worksteal"),
-        _suite("simulation", 120),
+        _suite("simulation", 120, "-n", "2"),
         _suite("faults", 420, "-n", "2", "--dist", "loadfile"),
         _suite("fuzz", 120),
         _suite("e2e", 300, "-n", "2", "--dist", "loadfile"),
