@@ -1,7 +1,6 @@
 """The services that this node's owner offers: what is declared, whether it is there, and how a program gets to it.
 
-The file is looked at again each time: what is added to it is known with the node's next look at itself. Now and
-then a connection that says nothing shows whether something listens at an address.
+Now and then a connection that says nothing shows whether something listens at an address.
 """
 
 import asyncio
@@ -9,7 +8,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,8 @@ from skrei_domain.errors import SkreiError
 from skrei_domain.node import SERVICE, Absent, NodeService
 from skrei_domain.node_services import MAX_SERVICES, Offered, parse_offered
 from skrei_domain.services import address, variable
-from skrei_plugin_api.declared import read_declared
+from skrei_plugin_api.allow import usable
+from skrei_plugin_api.declared import all_declared
 from skrei_plugin_api.engine import Mount, ServiceWay
 
 CONNECT_SECONDS = 1.5
@@ -63,17 +63,14 @@ class NodeServices:
 
     def declared(self) -> tuple[dict[str, Offered], str]:
         """Return what is declared now, by name, and what is wrong with some of it; empty when nothing is. Blocks."""
-        said, wrong = read_declared(self._file, 'services: names with addresses, {"mongodb": "127.0.0.1:27017"}')
-        found: dict[str, Offered] = {}
-        for name, text in {**said, **self._told}.items():
-            try:
-                found[name] = parse_offered(name, text)
-            except ValueError as error:
-                wrong = str(error)
-        if len(found) > MAX_SERVICES:
-            wrong = f"{len(found)} services are declared, of {MAX_SERVICES} at most"
-            found = dict(list(found.items())[:MAX_SERVICES])
-        return found, wrong
+        return all_declared(
+            self._told,
+            self._file,
+            parse_offered,
+            most=MAX_SERVICES,
+            what="services",
+            example='names with addresses, {"mongodb": "127.0.0.1:27017"}',
+        )
 
     async def look(self) -> Look:
         """Return what can be used now. Blocks for as long as the disks do, so it is asked aside."""
@@ -86,19 +83,16 @@ class NodeServices:
         told = (NodeService(name=each.name, kind=each.kind, read_write=each.read_write) for each in here)
         return Look(tuple(told), (*away, *broken))
 
-    def use(self, names: Iterable[str]) -> Used:
+    def use(self, names: Collection[str]) -> Used:
         """Return what a program gets of these services. Raises ServiceAway for the first that is not declared here."""
-        wanted = tuple(names)
-        if not wanted:
-            return NOTHING
         declared, _ = self.declared()
-        for name in wanted:
+        for name in names:
             if name not in declared:
                 raise ServiceAway(
                     f"this node does not offer service {name} any more",
                     hint=f"its owner can offer it: skrei node service add {name} ADDRESS",
                 )
-        used = [declared[name] for name in wanted]
+        used = [declared[name] for name in names]
         files = [each for each in used if each.path]
         for each in files:
             if reason := _no_file(each):
@@ -106,14 +100,13 @@ class NodeServices:
         return Used(
             {variable(each.name): each.target if each.path else address(each.host, each.port) for each in used},
             tuple(Mount(Path(os.path.realpath(each.path)), each.target, each.read_write) for each in files),
-            tuple(ServiceWay(variable(each.name), each.host, each.port) for each in used if not each.path),
+            _ways(used),
         )
 
     def ways(self, names: Iterable[str]) -> tuple[ServiceWay, ...]:
         """Return the ways to those of these services that are declared now: for a program that is taken up again."""
         declared, _ = self.declared()
-        found = (declared[name] for name in names if name in declared)
-        return tuple(ServiceWay(variable(each.name), each.host, each.port) for each in found if not each.path)
+        return _ways(declared[name] for name in names if name in declared)
 
     async def _why_away(self, each: Offered) -> str:
         if each.path:
@@ -123,6 +116,10 @@ class NodeServices:
             reason = await _silent(each)
             self._looked[each] = (reason, time.monotonic() + LOOK_SECONDS)
         return reason
+
+
+def _ways(used: Iterable[Offered]) -> tuple[ServiceWay, ...]:
+    return tuple(ServiceWay(variable(each.name), each.host, each.port) for each in used if not each.path)
 
 
 async def _silent(each: Offered) -> str:
@@ -153,7 +150,6 @@ def _no_file(each: Offered) -> str:
         return "its file is not there"
     if not (path.is_dir() or path.is_file()):
         return "its path is neither a file nor a folder"
-    wanted = os.R_OK | (os.X_OK if path.is_dir() else 0) | (os.W_OK if each.read_write else 0)
-    if not os.access(path, wanted):
+    if not usable(path, write=each.read_write):
         return f"the node's user cannot {'write' if each.read_write else 'read'} its file"
     return ""

@@ -132,11 +132,8 @@ class Workshop:
                 hint="use Check.HTTP or Check.TCP, or another engine",
             )
         env = environment(wanted.execution_id, wanted.order, task.env, host=self._host_env, allow=self._allow_env)
-        used = (
-            await asyncio.to_thread(self._services.use, wanted.order.node_services)
-            if wanted.order.node_services
-            else NOTHING
-        )
+        names = wanted.order.node_services
+        used = await asyncio.to_thread(self._services.use, names) if names else NOTHING
         places = self._folders.make(wanted.execution_id, len(task.input_sources))
         told = partial(_told, wanted.execution_id, tell)
         inputs = await self._stager.stage(wanted, places.inputs, told)

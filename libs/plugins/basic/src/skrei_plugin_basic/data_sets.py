@@ -1,7 +1,4 @@
-"""The data sets of this node: what its settings and its owner's file declare, whether it is there, how large it is.
-
-The file is looked at again each time: what is added to it is known with the node's next look at itself.
-"""
+"""The data sets of this node: what its settings and its owner's file declare, whether it is there, how large it is."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +7,7 @@ from typing import NamedTuple
 from skrei_domain.data_sets import MAX_DATA_SETS, Declared, parse_declared
 from skrei_domain.node import DataSet
 from skrei_plugin_api.allow import usable
-from skrei_plugin_api.declared import read_declared
+from skrei_plugin_api.declared import all_declared
 from skrei_plugin_api.engine import InPlace
 from skrei_plugin_basic.sizes import Sizes
 
@@ -33,17 +30,14 @@ class DataSets:
 
     def declared(self) -> tuple[dict[str, Declared], str]:
         """Return what is declared now, by name, and what is wrong with some of it; empty when nothing is."""
-        said, wrong = read_declared(self._file, 'data sets: names with paths, {"books": "/srv/books:ro"}')
-        found: dict[str, Declared] = {}
-        for name, text in {**said, **self._told}.items():
-            try:
-                found[name] = parse_declared(name, text)
-            except ValueError as error:
-                wrong = str(error)
-        if len(found) > MAX_DATA_SETS:
-            wrong = f"{len(found)} data sets are declared, of {MAX_DATA_SETS} at most"
-            found = dict(list(found.items())[:MAX_DATA_SETS])
-        return found, wrong
+        return all_declared(
+            self._told,
+            self._file,
+            parse_declared,
+            most=MAX_DATA_SETS,
+            what="data sets",
+            example='names with paths, {"books": "/srv/books:ro"}',
+        )
 
     def look(self) -> Look:
         """Return what can be had now. Blocks for as long as the disks do."""
