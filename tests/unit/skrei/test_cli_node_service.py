@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,26 +15,15 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The data folder of this user's node, in whose usual place everything is looked for."""
-    monkeypatch.setenv("SKREI_DATA_DIR", str(tmp_path / "stack"))
-    monkeypatch.delenv("SKREI_API_URL", raising=False)
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "stack" / "agent"
-    (folder / "journal").mkdir(parents=True)
+def agent(own_agent: Path, tmp_path: Path) -> Path:
     (tmp_path / "x.duckdb").touch()
-    return folder
+    return own_agent
 
 
 @pytest.fixture
-def run(skrei: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> Run:
+def run(printed: Run) -> Run:
     """Runs `skrei node service` with these words; returns its exit code and what it printed."""
-
-    def told(*words: str) -> tuple[int, str, str]:
-        code = skrei("node", "service", *words)
-        return code, *capsys.readouterr()
-
-    return told
+    return partial(printed, "node", "service")
 
 
 def offered(agent: Path) -> dict[str, str]:

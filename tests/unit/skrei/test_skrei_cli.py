@@ -30,22 +30,11 @@ def api() -> FakeApi:
 
 
 @pytest.fixture
-def run(
-    api: FakeApi,
-    skrei: Callable[..., int],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> Iterator[Run]:
+def run(api: FakeApi, printed: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
     with serving(api) as url:
         monkeypatch.setenv("SKREI_API_URL", url)
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-        def told(*arguments: str) -> tuple[int, str, str]:
-            code = skrei(*arguments)
-            return code, *capsys.readouterr()
-
-        yield told
+        yield printed
 
 
 def answers_of_a_job(state: str, *executions: dict[str, object], message: str = "") -> dict[str, object]:

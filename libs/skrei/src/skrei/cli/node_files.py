@@ -6,23 +6,114 @@ import contextlib
 import fcntl
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from skrei import credentials, state
 from skrei.cli import render
 from skrei.cli.flags import text
+from skrei.cli.shape import Shape
 from skrei.endpoint import is_named, resolve
 from skrei.errors import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from skrei.cli.grammar import Values
+    from skrei.views import Document
+    from skrei_domain.data_sets import Declared
+    from skrei_domain.node_services import Offered
 
 KNOWN_SECONDS = 10
 """Within which a node tells the cluster what was declared."""
 FOLDER = text("--data-dir", "FOLDER", "The node in this folder, instead of this user's usual one.", completes="file")
+
+
+Each = TypeVar("Each", "Declared", "Offered")
+"""What has a name: something at a `path` of this machine, or else what its `text` in the file says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names(Generic[Each]):
+    """One kind of names: its file, and the words for it."""
+
+    file: str
+    most: int
+    """How many a node may have."""
+    parse: Callable[[str, str], Each]
+    """Makes of a name and its text what is meant, or raises ValueError."""
+    document: Callable[[Sequence[Each]], Document]
+    """What programs are told of them."""
+    one: str
+    """What each is (`data set`); several are called by an s more."""
+    word: str
+    """In commands: `skrei node WORD add`."""
+    show: str
+    """In `skrei node list --show`; the node's setting is called so too."""
+    place: str
+    """What is said beside the name."""
+    places: str
+    """What it may be on this machine."""
+    declare: str
+    declared: str
+    """What its owner does with it, and has done."""
+
+
+def add(names: Names[Each], each: Each, values: Values) -> None:
+    """Give what is meant its name; one of the same name is replaced. Raises Rejected."""
+    if each.path and not Path(each.path).exists():
+        raise Rejected(f"{each.path} is not there.", hint=f"Name {names.places} of this machine.")
+    folder = folder_of(values)
+    with _changing(names, folder) as known:
+        if each.name not in known and len(known) >= names.most:
+            raise Rejected(
+                f"{len(known)} {names.one}s are {names.declared} here, which is the most.",
+                hint=f"skrei node {names.word} remove NAME",
+            )
+        known[each.name] = each.text
+    where, doing = each.path or each.text, _may(each, " and ")
+    render.line(f"{each.name} is {where}: every job of the cluster that names it may {doing} it.")
+    _tell_when(names, folder)
+
+
+def show(names: Names[Each], values: Values) -> None:
+    """List what has a name in the file."""
+    shape = Shape.of(values)
+    known = [names.parse(name, said) for name, said in sorted(_read(names, folder_of(values)).items())]
+    if not shape.is_rows:
+        render.document(names.document(known), shape)
+        return
+    if not known and shape.output == "table":
+        render.line(f"None so far: skrei node {names.word} add NAME {names.place}")
+        return
+    rows = (
+        (
+            one.name,
+            one.path or one.text,
+            _may(one, ", "),
+            "not there" if one.path and not Path(one.path).exists() else "",
+        )
+        for one in known
+    )
+    render.table(("NAME", names.place, "JOBS MAY", "NOTE"), rows, shape)
+
+
+def remove(names: Names[Each], values: Values) -> None:
+    """Take a name back. Raises Rejected where there is none such."""
+    from skrei_domain.data_sets import near_name
+
+    name, folder = values.text("NAME"), folder_of(values)
+    with _changing(names, folder) as known:
+        if known.pop(name, None) is None:
+            near = near_name(name, known)
+            raise Rejected(
+                f"No {names.one} {name} was added here." + (f" Did you mean {near}?" if near else ""),
+                hint=f"Those that were: skrei node {names.word} list; "
+                f"a node's settings (SKREI_{names.show.upper()}) may {names.declare} others.",
+            )
+    render.line(f"{name} is no {names.one} of this node any more. Nothing of it was touched.")
+    _tell_when(names, folder)
 
 
 def folder_of(values: Values) -> Path:
@@ -43,8 +134,16 @@ def folder_of(values: Values) -> Path:
     return agent
 
 
-def read(file: Path, what: str) -> dict[str, str]:
-    """Return what a file declares, names with a text each; none where it is not there. Raises Rejected."""
+def _may(each: Each, between: str) -> str:
+    """Return what jobs may do with it."""
+    if not each.path:
+        return "use"
+    return f"read{between}write" if each.read_write else "read"
+
+
+def _read(names: Names[Each], agent: Path) -> dict[str, str]:
+    """Return what the file says, names with a text each; none where it is not there. Raises Rejected."""
+    file = agent / names.file
     try:
         found = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
@@ -54,19 +153,19 @@ def read(file: Path, what: str) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise Rejected(f"{file} cannot be read: {error}.", hint="Mend or remove it.") from error
     if not (isinstance(found, dict) and all(isinstance(said, str) for said in found.values())):
-        raise Rejected(f"{file} does not hold {what}.", hint="Mend or remove it.")
+        raise Rejected(f"{file} does not hold {names.one}s.", hint="Mend or remove it.")
     return found
 
 
 @contextlib.contextmanager
-def changing(file: Path, what: str) -> Iterator[dict[str, str]]:
-    """Yield what is declared, and write what has become of it: whole or not at all, one who changes it at a time."""
-    agent = file.parent
+def _changing(names: Names[Each], agent: Path) -> Iterator[dict[str, str]]:
+    """Yield what is said, and write what has become of it: whole or not at all, one who changes it at a time."""
+    file = agent / names.file
     turn = file.with_suffix(".lock")
     try:
         with turn.open("a+", encoding="utf-8") as holding:
             fcntl.flock(holding, fcntl.LOCK_EX)
-            known = read(file, what)
+            known = _read(names, agent)
             yield known
             text = json.dumps(known, indent=1, sort_keys=True)
             fresh = file.with_suffix(".new")
@@ -76,9 +175,9 @@ def changing(file: Path, what: str) -> Iterator[dict[str, str]]:
         raise Rejected(f"{agent} belongs to another user.", hint="Ask its owner, or run this as root.") from error
 
 
-def tell_when(agent: Path, show: str) -> None:
+def _tell_when(names: Names[Each], agent: Path) -> None:
     """Say when the cluster knows what was changed, and how that is seen."""
     if state.stack_state(agent.parent) is None and state.stack_state(agent) is None:
         render.note("No node runs here now: the cluster hears of it when one does.")
     else:
-        render.note(f"The cluster knows within {KNOWN_SECONDS} s: skrei node list --show {show}")
+        render.note(f"The cluster knows within {KNOWN_SECONDS} s: skrei node list --show {names.show}")
