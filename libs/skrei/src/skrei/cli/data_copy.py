@@ -1,16 +1,27 @@
 """`skrei data copy`: data goes from where it is to where it shall be, on a node that is near it."""
 
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skrei.cli import copies, inputs, render
+from skrei.cli import copies, render
 from skrei.cli.exit_codes import NOT_RUN
-from skrei.cli.flags import seconds, text, texts
-from skrei.cli.grammar import Argument, Command, Kind, Option, Values
-from skrei.cli.run_options import EXIT_CODES, FORCE, ONCE, STAYING, filled
+from skrei.cli.flags import text
+from skrei.cli.grammar import Argument, Command, Option, Values
+from skrei.cli.run_options import (
+    EXIT_CODES,
+    FORCE,
+    LABELS,
+    NAMES,
+    ONCE,
+    PRIORITY,
+    STAYING,
+    TIMEOUTS,
+    around_tasks,
+    filled,
+    run_engine,
+    timeouts,
+)
 from skrei.views import Document
-from skrei_domain.errors import SkreiError
 
 if TYPE_CHECKING:
     from skrei.cli.ask import Ask
@@ -30,14 +41,12 @@ COPY = Command(
             default="",
             metavar="SELECTOR",
         ),
-        text("--name", "NAME", "The job's name."),
-        text("--namespace", "NAME", "The job's namespace."),
-        texts("--labels", "K=V", "A label of the job; repeat, or K=V,K=V.", "-l"),
+        *NAMES,
+        LABELS,
         FORCE,
         ONCE,
-        Option(("--priority",), "Higher goes first.", Kind.INTEGER, 0, "NUMBER", least=None),
-        seconds("--timeout", "For the whole job, like 90 or 5m; 0 is no limit."),
-        seconds("--queue-timeout", "How long to wait for room; 0 is the default."),
+        PRIORITY,
+        *TIMEOUTS,
         *STAYING,
     ),
     (
@@ -54,26 +63,7 @@ COPY = Command(
 
 def copy(values: Values) -> int:
     """Submit the job that copies, stay with it, and print the address of what it left."""
-    from skrei.cli.ask import Ask
-    from skrei.cli.autostart import api_for_a_run
-    from skrei.cli.run import leaves_at_once, not_run, stay_with, submit
-    from skrei.views import Job
-
-    try:
-        job = copy_job(values)
-        if values.flag("dry-run"):
-            render.job_file(job, values.text("format"))
-            return 0
-        endpoint = api_for_a_run(values.text("api"))
-        with Ask(endpoint) as ask:
-            submitted = submit(ask, job, values)
-    except SkreiError as error:
-        raise not_run(error, "data copy") from error
-    with Ask(endpoint) as ask:
-        code = stay_with(ask, values, Job.parse(job | {"ID": submitted.job_id}), submitted.warnings)
-        if code == 0 and not leaves_at_once(values):
-            render.line(arrived(ask, submitted.job_id))
-    return code
+    return run_engine(values, "data copy", copy_job, lambda ask, job_id: render.line(arrived(ask, job_id)))
 
 
 def arrived(ask: "Ask", job_id: str) -> str:
@@ -107,13 +97,7 @@ def copy_job(values: Values) -> Document:
         data_url(PROGRAM),
         {"CPU": "500m", "Memory": "64Mb"} | filled(Disk=values.text("disk")),
     )
-    timeouts = filled(TotalTimeout=ceil(values.seconds("timeout")), QueueTimeout=ceil(values.seconds("queue-timeout")))
-    return filled(Name=values.text("name"), Namespace=values.text("namespace")) | {
-        "Type": "batch",
-        "Count": 1,
-        "Priority": values.integer("priority"),
-        "Labels": inputs.pairs(values.texts("labels"), "--labels"),
-        "Constraints": inputs.constraints(values.text("constraints")),
+    return around_tasks(values, {"Type": "batch", "Count": 1}) | {
         "FailOn": "exit-code",
-        "Tasks": [made | filled(Timeouts=timeouts)],
+        "Tasks": [made | filled(Timeouts=timeouts(values))],
     }

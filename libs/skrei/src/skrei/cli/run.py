@@ -1,6 +1,6 @@
 """Running a job as one runs a program: submitted, stayed with, and its exit code passed on."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 from skrei import calls, state
@@ -15,10 +15,11 @@ from skrei.views import Document, Job, Submitted
 from skrei_domain.errors import SkreiError
 
 
-def run(values: Values, job: Document, command: str) -> int:
+def run(values: Values, job: Document, command: str, done: Callable[[Ask, str], None] | None = None) -> int:
     """Submit `job` and do what `values` (of `run_options.STAYING`) say; return the exit code.
 
-    Raises CommandFailed with 125 where it could not even be submitted.
+    `done` is called with the id of a job that was stayed with, and ended well. Raises CommandFailed with 125 where it
+    could not even be submitted.
     """
     if values.flag("dry-run"):
         render.job_file(job, values.text("format"))
@@ -32,7 +33,10 @@ def run(values: Values, job: Document, command: str) -> int:
             submitted = submit(ask, job, values)
         except SkreiError as error:
             raise not_run(error, command) from error
-        return stay_with(ask, values, Job.parse(job | {"ID": submitted.job_id}), submitted.warnings)
+        code = stay_with(ask, values, Job.parse(job | {"ID": submitted.job_id}), submitted.warnings)
+        if done is not None and code == 0 and not leaves_at_once(values):
+            done(ask, submitted.job_id)
+        return code
 
 
 def stay_with(ask: Ask, values: Values, job: Job, warnings: Iterable[str]) -> int:

@@ -1,9 +1,10 @@
-"""What `docker run` and `wasm run` share: their options, and the job that they make."""
+"""What `docker run`, `wasm run` and `data copy` share: their options, and the job that they make."""
 
 import os
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skrei.cli import inputs
 from skrei.cli.exit_codes import NOT_RUN
@@ -11,6 +12,9 @@ from skrei.cli.flags import flag, integer, one_of, seconds, text, texts
 from skrei.cli.grammar import Argument, Command, Kind, Misuse, Option, Values
 from skrei.views import Document
 from skrei_domain.errors import SkreiError
+
+if TYPE_CHECKING:
+    from skrei.cli.ask import Ask
 
 NETWORKS = {"default": "Default", "none": "None", "bridge": "Bridge", "host": "Host", "http": "HTTP", "full": "Full"}
 
@@ -28,14 +32,20 @@ STAYING = (
 )
 FORCE = flag("--force", "Submit even when nothing has changed.")
 ONCE = text("--idempotency-token", "TEXT", "Submit at most once under this token, for a day: a repeat is the same job.")
+NAMES = (text("--name", "NAME", "The job's name."), text("--namespace", "NAME", "The job's namespace."))
+PRIORITY = integer("--priority", "Higher goes first.", least=None)
+LABELS = texts("--labels", "K=V", "A label of the job; repeat, or K=V,K=V.", "-l")
+TIMEOUTS = (
+    seconds("--timeout", "For the whole job, like 90 or 5m; 0 is no limit."),
+    seconds("--queue-timeout", "How long to wait for room; 0 is the default."),
+)
 JOB = (
-    text("--name", "NAME", "The job's name."),
-    text("--namespace", "NAME", "The job's namespace."),
+    *NAMES,
     FORCE,
     ONCE,
     Option(("--count", "--concurrency"), "How many partitions.", Kind.INTEGER, 1, "NUMBER", least=1),
-    integer("--priority", "Higher goes first.", least=None),
-    texts("--labels", "K=V", "A label of the job; repeat, or K=V,K=V.", "-l"),
+    PRIORITY,
+    LABELS,
     Option(
         ("--constraints", "--selector", "-s"),
         "Which nodes: `region=eu,disk in (ssd,nvme),!gpu`.",
@@ -66,8 +76,7 @@ TASK = (
         metavar="default|none|bridge|host|http",
     ),
     texts("--domain", "NAME", "With --network http: a domain that may be reached; repeat."),
-    seconds("--timeout", "For the whole job, like 90 or 5m; 0 is no limit."),
-    seconds("--queue-timeout", "How long to wait for room; 0 is the default."),
+    *TIMEOUTS,
 )
 TEMPLATE = (
     flag("--no-template", "Read the file as it is: {{ }} means nothing in it."),
@@ -87,15 +96,20 @@ def run_command(name: str, summary: str, own: tuple[Option, ...], what: Argument
     return Command(name, summary, f"{module}:run", (*own, *OPTIONS), (what, rest), misuse_code=NOT_RUN, more=EXIT_CODES)
 
 
-def run_engine(values: Values, name: str, job: Callable[[Values], Document]) -> int:
-    """Submit the job that `job` makes of the values, and stay with it; what cannot be made of them is not run."""
+def run_engine(
+    values: Values, name: str, job: Callable[[Values], Document], done: "Callable[[Ask, str], None] | None" = None
+) -> int:
+    """Submit the job that `job` makes of the values, and stay with it; what cannot be made of them is not run.
+
+    `done` is called with the id of one that was stayed with, and ended well.
+    """
     from skrei.cli.run import not_run, run
 
     try:
         made = job(values)
     except SkreiError as error:
         raise not_run(error, name) from error
-    return run(values, made, name)
+    return run(values, made, name, done)
 
 
 def job_of(values: Values, engine: Document, extra_inputs: tuple[Document, ...] = ()) -> Document:
@@ -112,24 +126,29 @@ def job_of(values: Values, engine: Document, extra_inputs: tuple[Document, ...] 
         "Resources": filled(
             CPU=values.text("cpu"), Memory=values.text("memory"), Disk=values.text("disk"), GPU=values.text("gpu")
         ),
-        "Timeouts": filled(
-            TotalTimeout=ceil(values.seconds("timeout")), QueueTimeout=ceil(values.seconds("queue-timeout"))
-        ),
+        "Timeouts": timeouts(values),
     }
     if publisher := values.text("publisher"):
         task["Publisher"] = inputs.publisher(publisher)
     if network := _network(values):
         task["Network"] = network
-    everywhere = values.text("target") == "all"
+    kind = {"Type": "ops"} if values.text("target") == "all" else {"Type": "batch", "Count": values.integer("count")}
+    return around_tasks(values, kind) | {"Tasks": [task], **filled(FailOn=values.text("fail-on"))}
+
+
+def around_tasks(values: Values, kind: Document) -> Document:
+    """Return what the values say of a job of that kind, whatever it runs. Raises Rejected."""
     return filled(Name=values.text("name"), Namespace=values.text("namespace")) | {
-        "Type": "ops" if everywhere else "batch",
-        **({} if everywhere else {"Count": values.integer("count")}),
+        **kind,
         "Priority": values.integer("priority"),
         "Labels": inputs.pairs(values.texts("labels"), "--labels"),
         "Constraints": inputs.constraints(values.text("constraints")),
-        "Tasks": [task],
-        **filled(FailOn=values.text("fail-on")),
     }
+
+
+def timeouts(values: Values) -> Document:
+    """Return what the values of `TIMEOUTS` say."""
+    return filled(TotalTimeout=ceil(values.seconds("timeout")), QueueTimeout=ceil(values.seconds("queue-timeout")))
 
 
 def _network(values: Values) -> Document:
