@@ -24,6 +24,7 @@ SUM = "sha256:" + "0" * 64
     [
         ("rows", "local", {"SourcePath": "/here/rows"}),
         ("/srv/a,b:c", "local", {"SourcePath": "/srv/a,b:c"}),
+        ("src=a", "local", {"SourcePath": "/here/src=a"}),
         ("data://books/2024", "data", {"Name": "books", "Path": "2024"}),
         ("https://h/a,b?x=:/y", "urlDownload", {"URL": "https://h/a,b?x=:/y"}),
         ("ipfs://bafy/a", "ipfs", {"CID": "bafy/a"}),

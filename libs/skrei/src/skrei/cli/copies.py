@@ -23,11 +23,10 @@ _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
 
 def source(text: str, here: Path, checksum: str = "") -> Document:
     """Read what is to be copied, as an input. Raises Rejected."""
-    targeted = f"{text},dst={SOURCE}" if text.startswith("s3://") and ",opt=" in text else f"{text}:{SOURCE}"
     try:
-        made = inputs.input_source(targeted, here, option="SRC") | {"Alias": text}
+        made = inputs.untargeted(text, SOURCE, here, option="SRC")
     except Rejected as error:
-        raise Rejected(error.message.replace(targeted, text), hint=SOURCES) from error
+        raise Rejected(error.message, hint=SOURCES) from error
     if not checksum:
         return made
     if made["Source"]["Type"] != "urlDownload":

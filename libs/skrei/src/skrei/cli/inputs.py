@@ -32,17 +32,32 @@ def input_source(text: str, here: Path, *, option: str = "--input") -> Document:
         source, target, options = _csv(f"src={text}", option)
     else:
         source, target, options = _csv(text, option) if text.startswith(("src=", "source=")) else _plain(text, option)
+    return _input(source, target, options, here, f"{option} {text}") | {"Alias": text}
+
+
+def untargeted(text: str, target: str, here: Path, *, option: str) -> Document:
+    """Read one input that says nothing of its target: but for options of S3 all of it is where it comes from.
+
+    Raises Rejected.
+    """
+    source, options = text, dict[str, str]()
+    if text.startswith("s3://") and ",opt=" in text:
+        source, _, options = _csv(f"src={text}", option)
+    return _input(source, target, options, here, f"{option} {text}") | {"Alias": text}
+
+
+def _input(source: str, target: str, options: Mapping[str, str], here: Path, said: str) -> Document:
     scheme, separator, rest = source.partition("://")
     if separator and scheme.lower() not in {*SCHEMES, "file"}:
-        raise Rejected(f"{option} {text}: {scheme}:// is not known here.", hint=FORMS)
+        raise Rejected(f"{said}: {scheme}:// is not known here.", hint=FORMS)
     if not target.startswith("/"):
-        raise Rejected(f"{option} {text}: the target {target!r} is no absolute path.", hint=FORMS)
+        raise Rejected(f"{said}: the target {target!r} is no absolute path.", hint=FORMS)
     if separator and scheme.lower() != "file":
-        params = _remote(scheme.lower(), source, rest, options, f"{option} {text}")
-        return {"Source": {"Type": SCHEMES[scheme.lower()], "Params": params}, "Target": target, "Alias": text}
+        params = _remote(scheme.lower(), source, rest, options, said)
+        return {"Source": {"Type": SCHEMES[scheme.lower()], "Params": params}, "Target": target}
     path = os.path.normpath(here / Path(source.removeprefix("file://")).expanduser())
     params = {"SourcePath": path} | ({"ReadWrite": True} if options.get("rw", "false") != "false" else {})
-    return {"Source": {"Type": "local", "Params": params}, "Target": target, "Alias": text}
+    return {"Source": {"Type": "local", "Params": params}, "Target": target}
 
 
 def _plain(text: str, option: str) -> tuple[str, str, dict[str, str]]:
