@@ -27,6 +27,8 @@ ERROR_BYTES = 64 * 1024
 
 _EXPIRED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
+_DOOR_AWAY = "That is the publisher's door: see that `skrei serve` runs and that its port can be reached."
+_OBJECTS_AWAY = "That is the server of objects to which the job sent its result: see that it can be reached from here."
 
 
 class Meter(Protocol):
@@ -175,18 +177,12 @@ class Download:
         if not self._have:
             return DownloadFailed(
                 f"Nobody answers at {where}{why}",
-                hint=_UNREACHED[self._result.kind == "s3PreSigned"],
+                hint=_OBJECTS_AWAY if self._result.kind == "s3PreSigned" else _DOOR_AWAY,
             )
         return DownloadFailed(
             f"The download broke off after {self._have:,}{of} bytes, {TRIES} times{why}",
             hint=f"See that {where} can be reached, and try again.",
         )
-
-
-_UNREACHED = {
-    False: "That is the publisher's door: see that `skrei serve` runs and that its port can be reached.",
-    True: "That is the server of objects to which the job sent its result: see that it can be reached from here.",
-}
 
 
 def _length(response: httpx2.Response) -> int | None:

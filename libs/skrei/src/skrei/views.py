@@ -188,12 +188,12 @@ class Execution:
     @property
     def has_result(self) -> bool:
         """Whether what it left is stored, its whole output included, here, elsewhere, or on its node."""
-        return bool((self.document.get("PublishedResult") or {}).get("Type"))
+        return bool(self._result_type)
 
     @property
     def left_on_node(self) -> bool:
         """Whether what it left is on its node alone, where nobody fetches it from."""
-        return (self.document.get("PublishedResult") or {}).get("Type") == LEFT_ON_NODE
+        return self._result_type == LEFT_ON_NODE
 
     @property
     def result_kept(self) -> bool | None:
@@ -214,7 +214,7 @@ class Execution:
     @property
     def result_place(self) -> str:
         """Where what it left was published, in the words of people; empty for Skrei's own store."""
-        kind = str((self.document.get("PublishedResult") or {}).get("Type") or "")
+        kind = self._result_type
         if kind in ("", "skrei", "urlDownload"):
             return ""
         if bucket := self._left.get("Bucket"):
@@ -224,6 +224,10 @@ class Execution:
         if self.left_on_node:
             return f"{self._left.get('NodeID') or self.node_id}:{self._left.get('Path') or ''}"
         return kind
+
+    @property
+    def _result_type(self) -> str:
+        return str((self.document.get("PublishedResult") or {}).get("Type") or "")
 
     @property
     def _left(self) -> Document:
