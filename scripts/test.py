@@ -64,10 +64,11 @@ def lint_steps() -> list[Step]:
 
 
 def suite_steps() -> list[Step]:
-    """The suites, quick ones first. Two workers where tests share nothing; one where they kill or time processes.
+    """The suites, quick ones first. Two workers where tests share nothing, or only with their file (`loadfile`); one
+    where all of them share a stack.
 
     The integration tests wait for servers and containers more than they compute, so a third worker uses what the two
-    leave of the cores; `worksteal` keeps a module, and so its stack, with one worker.
+    leave of the cores; `worksteal` deals them out in runs: most modules, and so their stacks, stay with one worker.
     """
     return [
         _suite("unit", 90, "-n", "2", "examples/plugins"),
