@@ -6,8 +6,8 @@
 First a summary of the logs of 12 nodes, three times over: *where the data is* (one part on each node that holds some,
 and one that adds the counts up), *random* (the same parts, each on a node drawn by lot, which fetches the log unless it
 is its own) and *copied* (one node fetches all logs and counts them); adding up is left out of the last two, and its
-bytes are added to the second. Then 100 jobs over objects of which each lies in the
-cache of one of 10 nodes: placed by Skrei, and on nodes drawn by lot.
+bytes are added to the second. Then 100 jobs over objects of which each lies in the cache of one of 10 nodes: placed by
+Skrei, and on nodes drawn by lot.
 
 Bytes are what executions report (`DataRead`), results that go to the last task among them; what the web server that
 stands for the nodes' own has sent is told beside it. Everything is on loopback and shares this machine's cores, so that
@@ -98,9 +98,8 @@ class Cluster:
                 self.ids = {each.labels["name"]: each.id for each in await client.nodes.list()}
                 yield client
         finally:
-            await asyncio.gather(*(stack.stop() for stack in self.stacks[1:]))
-            for stack in self.stacks[:1]:
-                await stack.stop()
+            for those in (self.stacks[1:], self.stacks[:1]):  # the control plane last
+                await asyncio.gather(*(stack.stop() for stack in those))
 
     @property
     def names(self) -> list[str]:

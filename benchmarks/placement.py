@@ -8,6 +8,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from skrei_domain import bloom
 from skrei_domain.constraints import parse
@@ -114,8 +115,6 @@ def job(name: str, count: int, ask: Requirement, *, reads: int = 0) -> JobRow:
     """Return a job that reads so many inputs; below zero: such as no node has."""
     first = 0 if reads > 0 else 10**6
     inputs = tuple(KeyedInput(input_key(first + number)) for number in range(abs(reads)))
-    from datetime import UTC, datetime
-
     return JobRow(
         id=name,
         namespace="default",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,27 +14,23 @@ from skrei_compute_agent.node_services import NodeServices, ServiceAway
 from skrei_compute_agent.settings import Settings
 from skrei_domain.node import NodeService
 from skrei_domain.node_services import MAX_SERVICES
+from skrei_embedded.nats import free_port
 from skrei_kit.settings import load
 from skrei_plugin_api.engine import Mount, ServiceWay
 
 
 @pytest.fixture
-def listening() -> int:
+def listening() -> Iterator[int]:
     """A port of this machine where something listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]  # type: ignore[misc]
-
-
-def a_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+        yield server.getsockname()[1]
 
 
 async def test_a_service_is_offered_while_something_listens_or_lies_there(tmp_path: Path, listening: int) -> None:
     (tmp_path / "x.duckdb").touch()
     told = {
         "db": f"127.0.0.1:{listening}",
-        "gone": f"127.0.0.1:{a_free_port()}",
+        "gone": f"127.0.0.1:{free_port()}",
         "duckdb": f"file://{tmp_path}/x.duckdb:rw",
         "none": "file:///nowhere",
     }
