@@ -30,6 +30,13 @@ BREATH_SECONDS = 0.05
 """Between two steps: collecting is nobody's hurry, and the record is others' too."""
 
 
+class Find(Protocol):
+    """A page of executions by id, after one; empty at the end."""
+
+    async def __call__(self, connection: Connection, *, after: str) -> list[str]:
+        """Return the page."""
+
+
 class Record(Protocol):
     """The record in the hands of a leader."""
 
@@ -95,34 +102,31 @@ class Collector:
         return await retention.page(connection, self._policy, now, after=after, limit=JOBS_A_PAGE)
 
     async def _let_go(self, jobs: list[Aged], gone: Gone) -> None:
-        await self._results(jobs, gone)
+        gone.results += await self._drop(partial(retention.results, jobs=jobs))
         await self._logs(jobs, gone)
         while rows := await self._record.collect(lambda db, epoch: retention.forget_old(db, epoch, jobs)):
             gone.old += rows
             await self._breathe()
         for job in await self._record.collect(lambda db, _: retention.whole_jobs(db, jobs)):
-            await self._copies(job)
+            # Nobody names our copies of what lies elsewhere once their job has gone.
+            await self._drop(partial(retention.copies, job=job))
             while not await self._record.collect(partial(_forget, job=job)):
                 await self._breathe()
             gone.jobs += 1
             log.info("job_forgotten", job_id=job.job_id, namespace=job.namespace)
 
-    async def _results(self, jobs: list[Aged], gone: Gone) -> None:
-        """Ask the publisher to drop results; it is asked again with the next walk for what it has not dropped."""
-        after = ""
-        while ids := await self._record.collect(partial(_results, jobs=jobs, after=after)):
-            await self._tell(PublisherCommand(drop=tuple(ids)))
-            gone.results += len(ids)
-            after = ids[-1]
-            await self._breathe()
+    async def _drop(self, find: Find) -> int:
+        """Ask the publisher to drop what `find` finds, and return how many that are.
 
-    async def _copies(self, job: Aged) -> None:
-        """Ask the publisher to drop its copies of what lies elsewhere: nobody names them once their job has gone."""
-        after = ""
-        while ids := await self._record.collect(partial(_copies, job=job, after=after)):
+        It is asked again with the next walk for what it has not dropped.
+        """
+        asked, after = 0, ""
+        while ids := await self._record.collect(partial(_found, find=find, after=after)):
             await self._tell(PublisherCommand(drop=tuple(ids)))
+            asked += len(ids)
             after = ids[-1]
             await self._breathe()
+        return asked
 
     async def _logs(self, jobs: list[Aged], gone: Gone) -> None:
         while ids := await self._record.collect(lambda db, _: retention.logs(db, jobs)):
@@ -135,12 +139,8 @@ class Collector:
         await self._clock.sleep(timedelta(seconds=BREATH_SECONDS))
 
 
-async def _results(connection: Connection, _epoch: int, *, jobs: list[Aged], after: str) -> list[str]:
-    return await retention.results(connection, jobs, after=after)
-
-
-async def _copies(connection: Connection, _epoch: int, *, job: Aged, after: str) -> list[str]:
-    return await retention.copies(connection, job, after=after)
+async def _found(connection: Connection, _epoch: int, *, find: Find, after: str) -> list[str]:
+    return await find(connection, after=after)
 
 
 async def _forget_logs(connection: Connection, epoch: int, *, ids: list[str]) -> None:
