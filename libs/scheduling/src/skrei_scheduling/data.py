@@ -1,11 +1,10 @@
 """Which nodes hold the data that jobs name: over whom a job is split, and what there is to name."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 
 from skrei_domain.data_sets import near_name
 from skrei_domain.lifecycle import Membership
-from skrei_scheduling import texts
+from skrei_scheduling import on_nodes, texts
 from skrei_scheduling.nodes import NodeMatrix
 from skrei_scheduling.rows import JobRow, NodeRow, Requirement
 from skrei_scheduling.view import ClusterView
@@ -37,8 +36,10 @@ def told(view: ClusterView, job: JobRow) -> str:
         for node in view.nodes.values()
         if node.id not in job.targets and node.membership is Membership.APPROVED and _has(node, wanted)
     ]
-    text = texts.SPLIT.format(names=", ".join(wanted), nodes=_some([_name(view.nodes[each]) for each in job.targets]))
-    return text + (texts.HOLDER_AWAY.format(nodes=_some(sorted(map(_name, others)))) if others else "")
+    over = [on_nodes.name_of(view.nodes[each]) for each in job.targets]
+    text = texts.SPLIT.format(names=", ".join(wanted), nodes=on_nodes.some(over, SHOWN_NODES))
+    away = on_nodes.some(sorted(map(on_nodes.name_of, others)), SHOWN_NODES)
+    return text + (texts.HOLDER_AWAY.format(nodes=away) if others else "")
 
 
 def gone(view: ClusterView, job: JobRow) -> tuple[str, int] | None:
@@ -55,10 +56,7 @@ def absent(requirement: Requirement, matrix: NodeMatrix, nodes: Mapping[str, Nod
     """Return, for each data set that no known node has, a sentence: what may be meant, and what there is."""
     if not requirement.data:
         return ()
-    there: defaultdict[str, list[str]] = defaultdict(list)
-    for row in matrix.known[: matrix.rows].nonzero()[0].tolist():
-        for name in matrix.said[row].data:
-            there[name].append(_name(nodes[matrix.ids[row]]))
+    there = on_nodes.there(matrix, nodes, lambda said: said.data)
     missing = [each.name for each in requirement.data if each.name not in there]
     return tuple(_sentence(name, there) for name in missing)
 
@@ -67,20 +65,9 @@ def _sentence(name: str, there: Mapping[str, list[str]]) -> str:
     if not there:
         return f"{name}. `skrei node data add {name} PATH` on the machine that has it makes it known"
     near = near_name(name, there)
-    shown = [f"{each} ({_some(sorted(there[each]))})" for each in sorted(there)[:SHOWN_SETS]]
-    more = f" and {len(there) - SHOWN_SETS} more" if len(there) > SHOWN_SETS else ""
-    return f"{name}{f', did you mean {near}?' if near else '.'} There are {', '.join(shown)}{more}"
+    shown = on_nodes.listed(there, names=SHOWN_SETS, nodes=SHOWN_NODES)
+    return f"{name}{f', did you mean {near}?' if near else '.'} There are {shown}"
 
 
 def _has(node: NodeRow, names: list[str]) -> bool:
     return set(names) <= {each.name for each in node.info.data}
-
-
-def _name(node: NodeRow) -> str:
-    return node.info.name or node.id
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN_NODES]) + (
-        f" and {len(names) - SHOWN_NODES} more" if len(names) > SHOWN_NODES else ""
-    )
