@@ -16,7 +16,7 @@ from skrei_domain.job import decode, encode, references, restore_blobs
 from skrei_domain.job_blobs import PREFIX
 from skrei_domain.lifecycle import JobState, NodeAction
 from skrei_domain.messages import HintedEvaluation
-from skrei_domain.retention import Policy, Standing
+from skrei_domain.retention import Policy
 from skrei_orchestrator_api import views
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.task_states import counts_of, summed, task_states
@@ -267,8 +267,7 @@ class Record:
 
     async def find_execution(self, job_id: str, key: str) -> ExecutionView:
         """Return one execution of a job. Raises NotFound or Ambiguous."""
-        row = await lookups.find_execution(self._pool, job_id, key)
-        return ExecutionView.of(row, Keeping(Standing(0), self._policy.keep(row["namespace"])))
+        return ExecutionView.of(await lookups.find_execution(self._pool, job_id, key))
 
     async def executions(
         self,
@@ -281,12 +280,8 @@ class Record:
         task: str | None = None,
         partition: int | None = None,
         after: Place | None = None,
-        of: JobView | None = None,
     ) -> list[ExecutionView]:
-        """Return a job's executions; of one task or partition where they are named, after a place in the order.
-
-        Until when their results are kept is told by what the job `of` says; without it, by its namespace.
-        """
+        """Return a job's executions; of one task or partition where they are named, after a place in the order."""
         rows = await lookups.executions(
             self._pool,
             job_id,
@@ -299,12 +294,8 @@ class Record:
             after=None if after is None else (_EPOCH + timedelta(microseconds=after[0]), *after[1:]),
         )
         found: list[ExecutionView] = []
-        keeping = None if of is None else self.keeping(of)
         for start in range(0, len(rows), TURN_ROWS):
-            found += [
-                ExecutionView.of(row, keeping or Keeping(Standing(0), self._policy.keep(row["namespace"])))
-                for row in rows[start : start + TURN_ROWS]
-            ]
+            found += [ExecutionView.of(row) for row in rows[start : start + TURN_ROWS]]
             await asyncio.sleep(0)
         return found
 

@@ -122,11 +122,11 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What an execution left: its tar.gz, until when it is kept, and whether it still is."""
+    """What an execution left: its tar.gz, when that came, and whether it still is kept."""
 
     digest: str
     size: int
-    kept_until: datetime
+    made_at: datetime
     kept: bool
     elsewhere: Mapping[str, Any] | None = None
     """Where it lies, as `Type` and `Params`, if that is not Skrei's own store."""
@@ -146,8 +146,8 @@ class ExecutionView:
     row: Row
 
     @classmethod
-    def of(cls, row: Row, keeping: Keeping) -> "ExecutionView":
-        """Read a row of `executions` with what is known of its result, and how long that is kept."""
+    def of(cls, row: Row) -> "ExecutionView":
+        """Read a row of `executions` with what is known of its result."""
         said = row["stdout"] is not None or row["stderr"] is not None
         output = RunOutput(
             stdout=row["stdout"] or "",
@@ -162,12 +162,12 @@ class ExecutionView:
             state=ExecutionState(row["state"]),
             stored=bool(row["stored"]),
             output=output if said else None,
-            left=_left(row, keeping),
+            left=_left(row),
             row=row,
         )
 
-    def document(self) -> dict[str, Any]:
-        """Return the execution as clients know it."""
+    def document(self, keeping: Keeping) -> dict[str, Any]:
+        """Return the execution as clients know it; `keeping`: how long what its job left is kept."""
         row = self.row
         return schemas.execution(
             execution_id=self.id,
@@ -192,7 +192,7 @@ class ExecutionView:
             ports=_ports(row),
             data=_data(row),
             ready=row["ready"] is not False if self.state is ExecutionState.RUNNING else None,
-            published=_published(row, self.left),
+            published=_published(row, self.left, keeping),
             revision=row["changes"],
             created=row["created_at"],
             modified=row["modified_at"],
@@ -219,15 +219,14 @@ def _data(row: Row) -> dict[str, Any]:
     return {name: told.get(key, 0) for name, key in amounts.items()} | {"AtLeast": told.get("at_least", False)}
 
 
-def _left(row: Row, keeping: Keeping) -> Left | None:
+def _left(row: Row) -> Left | None:
     if row["result_digest"] is None:
         return None
-    kept_until = keeping.until(row["result_created_at"])
     elsewhere = None if row["result_published"] is None else json.loads(row["result_published"])
-    return Left(row["result_digest"], row["result_size"], kept_until, bool(row["result_kept"]), elsewhere)
+    return Left(row["result_digest"], row["result_size"], row["result_created_at"], bool(row["result_kept"]), elsewhere)
 
 
-def _published(row: Row, left: Left | None) -> dict[str, Any]:
+def _published(row: Row, left: Left | None, keeping: Keeping) -> dict[str, Any]:
     """Return what clients know of a result; a type stands only at the one that counts for its unit."""
     told: dict[str, Any] = {}
     if left is not None and left.elsewhere is not None:  # whoever owns that place says how long it is kept
@@ -239,7 +238,7 @@ def _published(row: Row, left: Left | None) -> dict[str, Any]:
         told = {
             "Digest": left.digest,
             "Size": left.size,
-            "KeptUntil": schemas.rfc3339(left.kept_until),
+            "KeptUntil": schemas.rfc3339(keeping.until(left.made_at)),
             "Kept": left.kept,
         }
     return {"Type": "skrei" if row["committed"] else "", "Params": told}

@@ -45,11 +45,10 @@ async def executions_of(
 ) -> tuple[list[str], Place | None]:
     """Return executions of a job's version, or of all, as JSON texts, and the last one's place where there are more."""
     version = None if all_versions else job.version
-    found = await record.executions(
-        job.id, order=order, reverse=reverse, limit=limit + 1, version=version, after=after, of=job
-    )
+    found = await record.executions(job.id, order=order, reverse=reverse, limit=limit + 1, version=version, after=after)
     more = record.place(found[limit - 1], order) if len(found) > limit else None
-    return [schemas.dump(execution.document()) for execution in found[:limit]], more
+    keeping = record.keeping(job)
+    return [schemas.dump(execution.document(keeping)) for execution in found[:limit]], more
 
 
 @described(
