@@ -28,7 +28,6 @@ from skrei_orchestrator_api.views import JobView, Keeping
 MOST_RESULTS = 256
 """Inline results in one answer: 16 MiB at most, and four times what a publisher asks for at once."""
 
-
 S3_TYPES = frozenset({"s3", MANAGED})
 """Publishers whose results clients of the original know as `s3PreSigned`."""
 
@@ -132,13 +131,17 @@ def _address(
 
 async def _send_on(deps: Deps, found: Sequence[ResultView], told: Sequence[dict[str, Any]]) -> None:
     """Name addresses of their own for results that lie elsewhere, where their publishers hand any out."""
-    away = [(result, each) for result, each in zip(found, told, strict=True) if result.published is not None]
+    away = [
+        (each, result.execution_id, result.published["Params"])
+        for result, each in zip(found, told, strict=True)
+        if result.published is not None
+    ]
     if not away or deps.destinations is None:
         return
-    wanted = [(result.execution_id, each["Type"], (result.published or {})["Params"]) for result, each in away]
-    for (result, each), url in zip(away, await deps.destinations.addresses(wanted), strict=True):
+    wanted = [(execution_id, each["Type"], lies) for each, execution_id, lies in away]
+    for (each, _, lies), url in zip(away, await deps.destinations.addresses(wanted), strict=True):
         if url:
-            each.update(_sent_on(each["Type"], (result.published or {})["Params"], url, each["Params"]))
+            each.update(_sent_on(each["Type"], lies, url, each["Params"]))
 
 
 def _sent_on(kind: str, lies: Mapping[str, Any], url: str, params: dict[str, Any]) -> dict[str, Any]:
