@@ -75,13 +75,18 @@ def destination(name: str, params: Mapping[str, Any], work: Work) -> dict[str, A
     return expand(params, work)
 
 
-def expand(params: Mapping[str, Any], work: Work) -> dict[str, Any]:
-    """Return params with the words in their texts replaced, at every depth; braces around anything else stay."""
+def fill(text: str, work: Work) -> str:
+    """Return a text with its words replaced; braces around anything else stay."""
     words = work.words()
+    return _WORD.sub(lambda found: words[found[1]], text)
+
+
+def expand(params: Mapping[str, Any], work: Work) -> dict[str, Any]:
+    """Return params with all their texts filled, at every depth."""
 
     def filled(value: Any) -> Any:
         if isinstance(value, str):
-            return _WORD.sub(lambda found: words[found[1]], value)
+            return fill(value, work)
         if isinstance(value, Mapping):
             return {key: filled(each) for key, each in value.items()}
         return [filled(each) for each in value] if isinstance(value, list | tuple) else value

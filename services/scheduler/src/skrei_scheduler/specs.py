@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from skrei_domain.destinations import ON_NODES, STORE, Work, destination, expand, publisher_name
+from skrei_domain.destinations import ON_NODES, STORE, Work, destination, fill, publisher_name
 from skrei_domain.job import JobSpec
 from skrei_domain.job_blobs import parse_reference
 from skrei_domain.job_kinds import Kind
@@ -119,7 +119,7 @@ def order(
     stays = task.publisher in ON_NODES
     if (upload is not None or stays) and task.publisher != STORE and not job.kind.endless:
         work = _work(row, job)
-        place = expand({"": place_of(task.params)}, work)[""] if stays else None
+        place = fill(place_of(task.params), work) if stays else None
         publishing = Publishing(to=task.publisher, on_zero=job.fails_on_exit, place=place)
         if upload is not None:
             params = destination(task.publisher, task.params, work)
