@@ -29,6 +29,9 @@ MAX_PORTS = 32
 MAX_NAME_BYTES = 256
 """Names are index keys and stand in tables that people read."""
 
+_RETENTION = '"Retention"'
+"""What stands in a stored spec that says how long things are kept, and elsewhere only by accident."""
+
 
 class Part(BaseModel):
     """A piece of a spec: frozen, with the API's key names, keeping keys that it does not know."""
@@ -274,3 +277,9 @@ def encode(spec: JobSpec) -> str:
 def decode(text: str | bytes) -> JobSpec:
     """Return the spec that `encode` made `text` of."""
     return JobSpec.model_validate_json(text)
+
+
+def retention_asked(text: str) -> Asked | None:
+    """Return how long what its job leaves is to be kept by a stored spec, which is read only where it may say so."""
+    retention = decode(text).retention if _RETENTION in text else None
+    return None if retention is None else retention.asked

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from skrei_domain.errors import LeadershipLost
-from skrei_domain.job import decode
 from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import LIVE, ExecutionState, JobState
-from skrei_domain.retention import Asked, Due, Policy, Standing, due
+from skrei_domain.retention import Due, Policy, Standing, due
+from skrei_domain.spec import retention_asked
 from skrei_store import leases
 from skrei_store.db import Connection
 
@@ -145,10 +145,9 @@ async def page(
 
 
 def _due(row: Any, policy: Policy, now: datetime) -> Due:
-    retention = decode(row["spec"]).retention if row["spec"] else None
     ended = row["modified_at"] if JobState(row["state"]).is_terminal else None
     standing = Standing(row["version"], ended, KINDS.get(row["type"], Kind.BATCH).endless)
-    return due(standing, policy.keep(row["namespace"], Asked() if retention is None else retention.asked), now)
+    return due(standing, policy.keep(row["namespace"], retention_asked(row["spec"] or "")), now)
 
 
 async def amounts(connection: Connection, jobs: Sequence[Aged]) -> dict[str, Amount]:

@@ -12,12 +12,11 @@ from skrei_domain.node import NodeInfo
 from skrei_domain.node_results import LOCAL_DIRECTORY
 from skrei_domain.resources import Resources
 from skrei_domain.retention import Keep, Policy, Standing, kept_until
-from skrei_domain.spec import decode
+from skrei_domain.spec import decode, retention_asked
 from skrei_orchestrator_api import schemas
 
 Row = Mapping[str, Any]
 
-_RETENTION = '"Retention"'
 _SPLIT = '"Split":"holder"'
 _TASK = '"Engine":{"Type":'
 """What stands in a stored spec once for each task, and elsewhere only by accident."""
@@ -89,10 +88,8 @@ class JobView:
 
     def keeping(self, policy: Policy) -> Keeping:
         """Return how long what it leaves is kept."""
-        retention = decode(self.spec_json).retention if _RETENTION in self.spec_json else None
         ended = self.modified_at if self.is_terminal and self.current else None
-        asked = None if retention is None else retention.asked
-        return Keeping(Standing(self.version, ended), policy.keep(self.namespace, asked))
+        return Keeping(Standing(self.version, ended), policy.keep(self.namespace, retention_asked(self.spec_json)))
 
     def at_place(self, place: int) -> "JobView":
         """Return the job with its place in line among what explains its state."""
