@@ -1,6 +1,6 @@
 """What may go and when: never what a job needs, never too soon, always in the end, and once so for good."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,19 +22,19 @@ def standings(draw: st.DrawFn) -> Standing:
 
 @given(standings(), KEEPS, VERSIONS, st.booleans(), MADE)
 def test_what_a_job_that_has_not_ended_has_won_stays_whatever_its_age(
-    job: Standing, keep: Keep, version: int, won: bool, made_at: object
+    job: Standing, keep: Keep, version: int, won: bool, made_at: datetime
 ) -> None:
     found = due(job, keep, NOW)
     if job.ended_at is None:
         assert not found.everything
         if won and version == job.version and not job.endless:
-            assert not result_goes(found, version=version, won=won, made_at=made_at)  # type: ignore[arg-type]
+            assert not result_goes(found, version=version, won=won, made_at=made_at)
 
 
 @given(standings(), KEEPS, VERSIONS, st.booleans(), MADE)
 def test_nothing_goes_before_its_time_and_what_is_told_is_kept_to(
-    job: Standing, keep: Keep, version: int, won: bool, made_at
-) -> None:  # type: ignore[no-untyped-def]
+    job: Standing, keep: Keep, version: int, won: bool, made_at: datetime
+) -> None:
     found = due(job, keep, NOW)
     if result_goes(found, version=version, won=won, made_at=made_at):
         assert kept_until(job, keep, made_at) <= NOW or (job.ended_at is not None and made_at > job.ended_at)
@@ -47,7 +47,9 @@ def test_nothing_goes_before_its_time_and_what_is_told_is_kept_to(
 
 
 @given(standings(), KEEPS, st.tuples(VERSIONS, st.booleans()), MADE, SPANS)
-def test_what_may_go_may_go_later_too(job: Standing, keep: Keep, of: tuple[int, bool], made_at, later) -> None:  # type: ignore[no-untyped-def]
+def test_what_may_go_may_go_later_too(
+    job: Standing, keep: Keep, of: tuple[int, bool], made_at: datetime, later: timedelta
+) -> None:
     version, won = of
 
     def goes(found: Due) -> tuple[bool, bool]:
@@ -60,8 +62,8 @@ def test_what_may_go_may_go_later_too(job: Standing, keep: Keep, of: tuple[int, 
 
 @given(MADE, st.booleans(), KEEPS, VERSIONS, st.booleans())
 def test_of_a_job_that_has_ended_everything_goes_in_the_end_and_its_history_last(
-    ended_at, endless: bool, keep: Keep, version: int, won: bool
-) -> None:  # type: ignore[no-untyped-def]
+    ended_at: datetime, endless: bool, keep: Keep, version: int, won: bool
+) -> None:
     job = Standing(2, ended_at, endless)
     found = due(job, keep, ended_at + max(keep))
     assert found.everything

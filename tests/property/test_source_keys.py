@@ -1,5 +1,7 @@
 """What inputs are called: the same for whoever asks for the same, and never what says how it is asked for."""
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ inputs = st.dictionaries(names, values, max_size=5)
 
 
 @given(inputs, st.randoms())
-def test_neither_order_nor_case_of_parameters_counts(params: dict[str, object], random) -> None:  # type: ignore[no-untyped-def]
+def test_neither_order_nor_case_of_parameters_counts(params: dict[str, object], random: Random) -> None:
     told = list(params.items())
     random.shuffle(told)
     again = {random.choice([name.lower(), name.upper()]): value for name, value in told}
