@@ -13,7 +13,6 @@ import errno
 import hashlib
 import itertools
 import os
-import re
 import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from skrei_domain.bounds import is_id
 from skrei_domain.errors import Invalid
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.publisher import StoreFull, UploadUnknown
@@ -35,7 +35,6 @@ PIECES_AT_ONCE = 512
 """Written by one call: half of what systems take."""
 FULL_HINT = "Drop results that nobody needs, give the store more room (SKREI_QUOTA_BYTES), or a larger disk."
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(slots=True)
@@ -186,7 +185,7 @@ def _room() -> Iterator[None]:
 
 def check_id(execution_id: str) -> None:
     """Raise Invalid for what is no id of an execution, and might be a path."""
-    if not _ID.fullmatch(execution_id):
+    if not is_id(execution_id):
         raise Invalid("That is not the id of an execution.")
 
 

@@ -7,7 +7,6 @@ a power cut here while the node lives costs nothing, since the node goes on from
 
 import contextlib
 import hashlib
-import re
 import shutil
 import time
 from collections import Counter
@@ -16,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from skrei_domain.errors import Invalid, SkreiError
+from skrei_domain.errors import SkreiError
 from skrei_plugin_api.shares import Share
+from skrei_plugin_api.upload_folder import check_id
 
 STREAMS = ("stdout", "stderr")
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _END = "end"
 _NODE = "0.node"  # starts count from 1
 
@@ -173,8 +172,7 @@ class LogBook:
             path.unlink()
 
     def _folder(self, execution_id: str) -> Path:
-        if not _ID.fullmatch(execution_id):
-            raise Invalid("That is not the id of an execution.")
+        check_id(execution_id)
         return self.root / hashlib.sha256(execution_id.encode()).hexdigest()[:2] / execution_id
 
 
