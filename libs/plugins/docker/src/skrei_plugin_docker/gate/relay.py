@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine
-from typing import Any
+
+from skrei_plugin_api.aside import together
 
 MOST_CONNECTIONS = 128
 """Connections of one container to one service at once: more than clients pool, too few to fill the node's tables."""
@@ -41,20 +41,9 @@ class Relay:
             there, back = await asyncio.open_connection(self._host, self._port, limit=PIECE_BYTES)
         back.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         try:
-            await _both(_pump(reader, back), _pump(there, writer))
+            await together((_pump(reader, back), _pump(there, writer)))
         finally:
             await _close(back)
-
-
-async def _both(*pumps: Coroutine[Any, Any, None]) -> None:
-    """Return when both have ended, or one has failed: then the other is given up."""
-    tasks = [asyncio.ensure_future(pump) for pump in pumps]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
