@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from skrei_domain.errors import Invalid
-from skrei_kit.settings import Settings, load
+from skrei_kit.settings import Settings, items, load, pairs
 
 
 class Sample(Settings):
@@ -46,6 +46,13 @@ def test_settings_are_frozen_and_keep_secrets_out_of_their_text() -> None:
     assert "hush" not in repr(settings)
     with pytest.raises(ValidationError, match="frozen"):
         settings.nats_url = "other"  # type: ignore[misc]
+
+
+def test_items_and_pairs_come_by_comma() -> None:
+    assert items("10.0.0.0/8, fd00::/8 ,") == ("10.0.0.0/8", "fd00::/8")
+    assert items(["a, b"]) == ["a, b"]
+    assert pairs("results=7d, team:history = 30d ,") == {"results": "7d", "team:history": "30d"}
+    assert pairs({"results": "7d"}) == {"results": "7d"}
 
 
 def test_an_empty_variable_is_one_that_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,14 +113,6 @@ def policy_of(said: Mapping[str, str], *, results_hours: float) -> Policy:
     return Policy(default | dict(policy.defaults), policy.maxima)
 
 
-def parse_pairs(value: object) -> object:
-    """Return the pairs of `results=7d,team:history=30d`; what is no text is returned as it is."""
-    if not isinstance(value, str):
-        return value
-    items = (item.strip() for item in value.split(",") if item.strip())
-    return {key.strip(): text.strip() for key, _, text in (item.partition("=") for item in items)}
-
-
 def spelled(seconds: int) -> str:
     """Return a time as people write it: `7d`, `36h`, `90s`."""
     for size, unit in ((DAY, "d"), (3_600, "h"), (60, "m")):

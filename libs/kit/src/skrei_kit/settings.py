@@ -36,6 +36,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
+def items(value: object) -> object:
+    """Return the items of `a, b`; what is no text is returned as it is."""
+    return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
+
+
+def pairs(value: object) -> object:
+    """Return the pairs of `results=7d,team:history=30d`; what is no text is returned as it is."""
+    if not isinstance(value, str):
+        return value
+    told = (item.partition("=") for item in value.split(",") if item.strip())
+    return {key.strip(): text.strip() for key, _, text in told}
+
+
 def load(model: type[T], *, config: Path | None = None, known: Iterable[str] = (), **given: Any) -> T:
     """Return settings: what is `given` wins over the environment, which wins over the config file.
 

@@ -9,7 +9,7 @@ from skrei_domain.bounds import LOWEST_PORT
 from skrei_domain.data_sets import DATA_FILE, parse_declared
 from skrei_domain.node_services import SERVICES_FILE, parse_offered
 from skrei_domain.resources import parse_bytes, parse_cpu, parse_share
-from skrei_kit.settings import LogLevel
+from skrei_kit.settings import LogLevel, items, pairs
 from skrei_kit.settings import Settings as KitSettings
 
 KIB = 1024
@@ -128,10 +128,7 @@ class Settings(KitSettings):
     @field_validator("labels", "plugin_options", "data", "services", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        pairs = dict(item.partition("=")[::2] for item in _items(value))
-        return {key.strip(): text.strip() for key, text in pairs.items()}
+        return pairs(value)
 
     @field_validator("data")
     @classmethod
@@ -180,7 +177,7 @@ class Settings(KitSettings):
     @field_validator("allow_local", "allow_env", "allow_addresses", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        return _items(value) if isinstance(value, str) else value
+        return items(value)
 
     @field_validator("data_dir")
     @classmethod
@@ -211,7 +208,3 @@ class Settings(KitSettings):
     def plugin_dir(self, kind: str, name: str) -> Path:
         """Return the folder of the plugin that is an `engine` or a `storage` of this name."""
         return self.data_dir / "plugins" / f"{kind}s" / name
-
-
-def _items(text: str) -> tuple[str, ...]:
-    return tuple(item.strip() for item in text.split(",") if item.strip())

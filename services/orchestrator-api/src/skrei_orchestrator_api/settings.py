@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from skrei_domain.retention import Policy, parse_pairs, parse_policy, policy_of
-from skrei_kit.settings import LogLevel
+from skrei_domain.retention import Policy, parse_policy, policy_of
+from skrei_kit.settings import LogLevel, pairs
 from skrei_kit.settings import Settings as BaseSettings
 
 MIB = 1024 * 1024
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     @field_validator("retention", mode="before")
     @classmethod
     def _kept(cls, value: object) -> object:
-        return parse_pairs(value)
+        return pairs(value)
 
     @field_validator("retention")
     @classmethod

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from skrei_domain.retention import LOGS, parse_pairs, parse_policy
-from skrei_kit.settings import LogLevel
+from skrei_domain.retention import LOGS, parse_policy
+from skrei_kit.settings import LogLevel, items, pairs
 from skrei_kit.settings import Settings as Base
 from skrei_plugin_api.outbound import networks
 from skrei_plugin_api.plugin import PluginContext
@@ -106,10 +106,10 @@ class Settings(Base):
     most_pending: int = 20_000
     """Results waiting to be taken over (ids and digests); above it they are left to the leader's sweep."""
 
-    @field_validator("retention", mode="before")
+    @field_validator("retention", "plugin_options", mode="before")
     @classmethod
-    def _kept(cls, value: object) -> object:
-        return parse_pairs(value)
+    def _pairs(cls, value: object) -> object:
+        return pairs(value)
 
     @field_validator("retention")
     @classmethod
@@ -117,18 +117,10 @@ class Settings(Base):
         parse_policy(value)
         return value
 
-    @field_validator("plugin_options", mode="before")
-    @classmethod
-    def _pairs(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        pairs = dict(item.partition("=")[::2] for item in _items(value))
-        return {key.strip(): text.strip() for key, text in pairs.items()}
-
     @field_validator("allow_addresses", mode="before")
     @classmethod
     def _texts(cls, value: object) -> object:
-        return _items(value) if isinstance(value, str) else value
+        return items(value)
 
     @field_validator("allow_addresses")
     @classmethod
@@ -164,7 +156,3 @@ class Settings(Base):
             staged_seconds=self.keep_others.total_seconds(),
             node_share_percent=self.node_share_percent,
         )
-
-
-def _items(text: str) -> tuple[str, ...]:
-    return tuple(item.strip() for item in text.split(",") if item.strip())

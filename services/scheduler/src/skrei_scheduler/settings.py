@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 
 from skrei_domain.destinations import STORE
-from skrei_domain.retention import Policy, parse_pairs, parse_policy, policy_of
-from skrei_kit.settings import LogLevel, Settings
+from skrei_domain.retention import Policy, parse_policy, policy_of
+from skrei_kit.settings import LogLevel, Settings, pairs
 from skrei_kit.tokens import UploadGrant
 
 
@@ -84,7 +84,7 @@ class SchedulerSettings(Settings):
     @field_validator("retention", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
-        return parse_pairs(value)
+        return pairs(value)
 
     @field_validator("retention")
     @classmethod
