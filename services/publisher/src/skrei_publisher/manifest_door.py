@@ -3,15 +3,15 @@
 from functools import partial
 from http import HTTPStatus
 
-import structlog
-from aiohttp import ClientPayloadError, web
+from aiohttp import web
 
+from skrei_kit.observability import get_logger
 from skrei_plugin_api.aside import to_its_end
-from skrei_plugin_api.publisher import UploadIncomplete
 from skrei_publisher.doorkeeper import Doorkeeper, bearer_of
 from skrei_publisher.manifest_store import ManifestStore
+from skrei_publisher.uploads import pieces
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class ManifestDoor:
@@ -31,11 +31,8 @@ class ManifestDoor:
         digest = request.match_info["digest"]
         if self._store.find(digest) is None:
             with self._store.begin(right.most_bytes) as incoming:
-                try:
-                    async for chunk, _ in request.content.iter_chunks():
-                        await to_its_end(partial(incoming.write, chunk))
-                except (ClientPayloadError, ConnectionError) as error:
-                    raise UploadIncomplete("The link was cut.") from error
+                async for piece in pieces(request.content):
+                    await to_its_end(partial(incoming.write, piece))
                 await to_its_end(partial(incoming.finish, digest))
             log.info("manifest_stored", job_id=right.job_id, node_id=right.node_id, used_bytes=self._store.used_bytes)
         return web.Response(status=HTTPStatus.NO_CONTENT)

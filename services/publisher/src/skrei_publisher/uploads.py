@@ -73,7 +73,7 @@ class UploadDoor:
         taker: Publisher = self._destinations.store
         if not self._destinations.store.takes(right.execution_id):
             taker = (await self._destinations.of(right)).taker
-        await taker.receive(right.execution_id, number, request.content_length, _pieces(request.content))
+        await taker.receive(right.execution_id, number, request.content_length, pieces(request.content))
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _receipt(self, request: web.Request) -> web.Response:
@@ -98,7 +98,7 @@ class UploadDoor:
 async def _parcel(request: web.Request, right: UploadRight) -> Parcel:
     body = bytearray()
     try:
-        async for piece in _pieces(request.content):
+        async for piece in pieces(request.content):
             body += piece  # in as many pieces as the network makes of it
             if len(body) > PARCEL_BYTES:
                 raise Invalid("That is no parcel.")
@@ -116,8 +116,8 @@ async def _parcel(request: web.Request, right: UploadRight) -> Parcel:
     return parcel
 
 
-async def _pieces(content: StreamReader) -> AsyncIterator[bytes]:
-    """Yield what comes, as it came: nothing is copied. A link that is cut is a part that is not whole."""
+async def pieces(content: StreamReader) -> AsyncIterator[bytes]:
+    """Yield what comes, as it came: nothing is copied. A link that is cut is UploadIncomplete."""
     try:
         async for piece, _ in content.iter_chunks():
             if piece:
