@@ -26,7 +26,7 @@ from skrei_plugin_s3 import upload_parts as module
 from skrei_plugin_s3.managed_publisher import S3Managed
 from skrei_plugin_s3.publisher import S3Publisher
 from skrei_plugin_s3.targets import PART_BYTES
-from skrei_publisher.finaliser import Finaliser
+from skrei_publisher.finaliser import Finaliser, fact_of
 from tests.support.publisher_door import a_door
 from tests.support.s3_server import S3Server, s3_server
 
@@ -304,7 +304,7 @@ async def test_a_node_uploads_to_s3_directly_and_gets_new_addresses_for_those_th
         wanted = StagedResult(
             execution_id="e-1", digest=receipt.digest, size=receipt.size, publisher="s3", place=receipt.place
         )
-        fact = await Finaliser(door.destinations).run([(wanted, True)])
+        fact = fact_of([await Finaliser(door.destinations).one(wanted, counts=True)])
         assert fact is not None
         assert [(at.type, at.params["Key"]) for at in fact.published] == [("s3", "direct.tar.gz")]
         assert (server.folder / "data/results/direct.tar.gz").read_bytes() == CONTENT

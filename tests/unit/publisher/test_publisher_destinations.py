@@ -24,7 +24,7 @@ from skrei_plugin_api.upload_staging import StagingLimits
 from skrei_publisher.control_door import ControlDoor, Wanted
 from skrei_publisher.destinations import FORWARD, Destinations, NoSuchPublisher
 from skrei_publisher.done import Done, free_copies
-from skrei_publisher.finaliser import Final, Finaliser
+from skrei_publisher.finaliser import Final, Finaliser, fact_of
 from skrei_publisher.retention import Retention
 from skrei_publisher.worker import FINALISED_AT_ONCE, Worker
 from tests.support.publisher_door import Door, a_door
@@ -110,11 +110,17 @@ def a_finaliser(door: Door) -> Finaliser:
     return Finaliser(door.destinations, Done(door.root / "done"))
 
 
+async def told_of(door: Door, *wanted: tuple[StagedResult, bool]) -> PublisherFact | None:
+    """What the leader is told once these, each with whether it counts, were brought to their ends side by side."""
+    finaliser = a_finaliser(door)
+    return fact_of(await asyncio.gather(*(finaliser.one(staged, counts) for staged, counts in wanted)))
+
+
 async def test_what_has_won_is_handed_over_and_told_with_its_place(door: Door, shelf: Shelf) -> None:
     staged = await upload(door)
     assert (staged.publisher, staged.place) == ("shelf", FORWARD + '{"Where":"left"}')
     assert shelf.brought == []
-    fact = await a_finaliser(door).run([(staged, True)])
+    fact = await told_of(door, (staged, True))
     at = PublishedAt(execution_id="e-1", type="shelf", params={"Where": "left", "Digest": staged.digest})
     assert fact == PublisherFact(finalised=(("e-1", staged.digest),), published=(at,))
 
@@ -123,15 +129,15 @@ async def test_a_leader_that_did_not_hear_is_told_the_same_and_nothing_is_brough
     door: Door, shelf: Shelf
 ) -> None:
     staged = await upload(door)
-    assert await a_finaliser(door).run([(staged, True)]) == await a_finaliser(door).run([(staged, True)])
+    assert await told_of(door, (staged, True)) == await told_of(door, (staged, True))
     assert shelf.brought == ["e-1"]
 
 
 async def test_what_failed_for_now_is_tried_again(door: Door, shelf: Shelf) -> None:
     staged, shelf.away = await upload(door), True
-    assert await a_finaliser(door).run([(staged, True)]) is None
+    assert await told_of(door, (staged, True)) is None
     shelf.away = False
-    fact = await a_finaliser(door).run([(staged, True)])
+    fact = await told_of(door, (staged, True))
     assert fact is not None
     assert fact.published
 
@@ -139,11 +145,11 @@ async def test_what_failed_for_now_is_tried_again(door: Door, shelf: Shelf) -> N
 async def test_what_a_plugin_breaks_by_is_tried_again_and_ends_nobody(door: Door, shelf: Shelf) -> None:
     staged, quick = await upload(door), await upload(door, "e-2", to="store", params={})
     shelf.fault = RuntimeError("a bug of somebody else's")
-    fact = await a_finaliser(door).run([(staged, True), (quick, True)])
+    fact = await told_of(door, (staged, True), (quick, True))
     assert fact is not None
     assert [name for name, _ in fact.finalised] == ["e-2"]
     shelf.fault = None
-    fact = await a_finaliser(door).run([(staged, True)])
+    fact = await told_of(door, (staged, True))
     assert fact is not None
     assert fact.published
 
@@ -152,12 +158,12 @@ async def test_a_plugin_that_does_not_work_for_now_loses_nothing_that_it_took(do
     staged, beaten = await upload(door), await upload(door, "e-2")
     shelf.works = False
     door.destinations._worked.clear()  # another process
-    assert await a_finaliser(door).run([(staged, True)]) is None
-    fact = await a_finaliser(door).run([(beaten, False)])
+    assert await told_of(door, (staged, True)) is None
+    fact = await told_of(door, (beaten, False))
     assert fact is not None
     assert [name for name, _ in fact.finalised] == ["e-2"]
     shelf.works = True
-    fact = await a_finaliser(door).run([(staged, True)])
+    fact = await told_of(door, (staged, True))
     assert fact is not None
     assert fact.published
 
@@ -166,7 +172,7 @@ async def test_what_the_leader_asks_for_is_kept_however_long_a_destination_is_aw
     staged, shelf.works = await upload(door), False
     door.destinations._worked.clear()
     os.utime(door.root / "staged" / "e-1", (0, 0))
-    assert await a_finaliser(door).run([(staged, True)]) is None
+    assert await told_of(door, (staged, True)) is None
     assert door.publisher.staging.tidy() == []
 
 
@@ -186,7 +192,7 @@ async def test_a_bucket_of_the_owner_that_does_not_work_is_not_the_store(door: D
 
 async def test_a_refusal_is_no_longer_than_the_leader_hears(door: Door, shelf: Shelf) -> None:
     staged, shelf.fault = await upload(door), PublishDenied("no" * MOST_TEXT)
-    fact = await a_finaliser(door).run([(staged, True)])
+    fact = await told_of(door, (staged, True))
     assert fact is not None
     assert [len(each.problem.message) for each in fact.refused] == [MOST_TEXT]
 
@@ -194,7 +200,7 @@ async def test_a_refusal_is_no_longer_than_the_leader_hears(door: Door, shelf: S
 async def test_a_process_that_ended_before_it_kept_its_copy_keeps_it_later(door: Door, shelf: Shelf) -> None:
     staged = await upload(door)
     Done(door.root / "done").note(parcel(CONTENT, "e-1"), Published({"Where": "left"}))
-    fact = await a_finaliser(door).run([(staged, True)])
+    fact = await told_of(door, (staged, True))
     assert fact is not None
     assert fact.published == (PublishedAt(execution_id="e-1", type="shelf", params={"Where": "left"}),)
     assert door.publisher.staging.held_bytes == 0
@@ -235,7 +241,7 @@ async def test_many_addresses_ask_a_plugin_once_whether_it_works(door: Door, she
 
 async def test_a_final_no_withdraws_the_winner_and_leaves_nothing(door: Door) -> None:
     staged = await upload(door, params={"Where": "full"})
-    fact = await a_finaliser(door).run([(staged, True)])
+    fact = await told_of(door, (staged, True))
     assert fact is not None
     assert [(each.problem.code, each.problem.message) for each in fact.refused] == [
         ("publish-failed", "the shelf is full")
@@ -247,7 +253,7 @@ async def test_what_never_counts_is_kept_in_the_store_and_not_handed_over(door: 
     beaten = await upload(door)
     failed = await upload(door, "e-2", counts=False)
     assert (failed.publisher, failed.place) == ("store", "store")
-    fact = await a_finaliser(door).run([(beaten, False), (failed, False)])
+    fact = await told_of(door, (beaten, False), (failed, False))
     assert fact is not None
     assert {name for name, _ in fact.finalised} == {"e-1", "e-2"}
     assert (fact.published, shelf.brought) == ((), [])
@@ -284,19 +290,19 @@ async def test_a_publisher_that_is_not_set_up_is_named_with_the_reason_but_a_man
 
 
 async def test_a_copy_is_read_at_the_door_and_goes_first_when_room_is_needed(door: Door) -> None:
-    finaliser, done = a_finaliser(door), Done(door.root / "done")
+    done = Done(door.root / "done")
     door.publisher.make_room = lambda size: free_copies(door.publisher.store, done, size)
     for name in ("e-1", "e-2"):
-        await finaliser.run([(await upload(door, name), True)])
+        await told_of(door, (await upload(door, name), True))
     assert door.publisher.store.used_bytes == 2 * len(CONTENT)
     await upload(door, "e-3")
     assert [door.publisher.store.find(name) is None for name in ("e-1", "e-2")] == [True, False]
 
 
 async def test_a_copy_can_make_room_however_old_it_is(door: Door) -> None:
-    finaliser, done, store = a_finaliser(door), Done(door.root / "done"), door.publisher.store
+    done, store = Done(door.root / "done"), door.publisher.store
     for name in ("e-1", "e-2"):
-        await finaliser.run([(await upload(door, name), True)])
+        await told_of(door, (await upload(door, name), True))
     store.drop(["e-1"])
     done.tidy(-60, store)
     assert done.oldest() == ["e-2"], "of the other there is no copy"

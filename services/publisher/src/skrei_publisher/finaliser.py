@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skrei_domain.bounds import MOST_TEXT
+from skrei_domain.destinations import STORE
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import Problem, PublishedAt, PublisherFact, PublishRefused, StagedResult
 from skrei_domain.uploads import Parcel
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.plugin import Params
-from skrei_plugin_api.publisher import PublishDenied, Published, Publisher, StagedGone
+from skrei_plugin_api.publisher import PublishDenied, Published, StagedGone
 from skrei_publisher.destinations import Destinations, NoSuchPublisher, forwarded_to
 from skrei_publisher.done import Done
 
@@ -40,16 +41,8 @@ class Finaliser:
         self._destinations = destinations
         self._done = done
 
-    async def run(self, wanted: Sequence[tuple[StagedResult, bool]]) -> PublisherFact | None:
-        """Bring results, and whether each counts, to their end side by side; None when nothing came to one.
-
-        What failed for now is left out: the leader asks again.
-        """
-        ends = await asyncio.gather(*(self.one(staged, counts) for staged, counts in wanted))
-        return fact_of(ends)
-
     async def one(self, staged: StagedResult, counts: bool) -> Final | PublishRefused | None:
-        """Return what a result has come to; None where it failed for now."""
+        """Bring a result to its end and return that; None where it failed for now, and the leader asks again."""
         parcel = Parcel(execution_id=staged.execution_id, digest=staged.digest, size=staged.size)
         try:
             return await self._end(staged, parcel, counts=counts)
@@ -69,28 +62,22 @@ class Finaliser:
         return None
 
     async def _end(self, staged: StagedResult, parcel: Parcel, *, counts: bool) -> Final | PublishRefused:
-        params = forwarded_to(staged.place)
-        published: Published | None = None
-        store = self._destinations.store
-        if params is not None:
-            await store.keep(parcel.execution_id)
-        if params is not None and not counts:
-            await store.finalise(parcel, "")  # whoever would have brought it on
+        if (params := forwarded_to(staged.place)) is not None:
+            await self._destinations.store.keep(parcel.execution_id)
+            # What does not count stays in the store, whoever would have brought it on.
+            published = await self._forward(staged.publisher if counts else STORE, parcel, params)
         else:
             publisher = await self._destinations.find(staged.publisher)
-            if params is not None:
-                published = await self._forward(publisher, parcel, params)
-            elif not counts and not publisher.keeps:
+            if not counts and not publisher.keeps:
                 await publisher.abort(staged.execution_id)
                 return _refused(staged, NOT_KEPT, "it did not count")
-            else:
-                published = await publisher.finalise(parcel, staged.place)
+            published = await publisher.finalise(parcel, staged.place)
         log.debug("result_finalised", execution_id=staged.execution_id, size=staged.size)
         return Final(staged, published)
 
-    async def _forward(self, publisher: Publisher, parcel: Parcel, params: Params) -> Published | None:
-        """Bring a result on from the store's staging."""
-        store = self._destinations.store
+    async def _forward(self, name: str, parcel: Parcel, params: Params) -> Published | None:
+        """Bring a result on from the store's staging; None where it stays in the store."""
+        store, publisher = self._destinations.store, await self._destinations.find(name)
         if publisher is store:
             await store.finalise(parcel, "")
             return None
