@@ -27,7 +27,7 @@ def resolved(glob: str) -> str:
     """Return the glob with its plain beginning resolved: an owner may name a path by way of a link."""
     found = _SPECIAL.search(glob)
     if found is None:
-        return re.sub(r"([*?\[\]{}\\])", r"\\\1", os.path.realpath(glob))
+        return _escaped(os.path.realpath(glob))
     plain, slash, rest = glob[: found.start()].rpartition("/")
     return _escaped(os.path.realpath(plain or "/")).rstrip("/") + slash + rest + glob[found.start() :]
 

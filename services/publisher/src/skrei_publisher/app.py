@@ -25,7 +25,6 @@ log = get_logger()
 RETRY_AFTER_SECONDS = 2
 """The API is a process beside us; its restart takes about that long."""
 
-
 _FROM = re.compile(r"bytes=(\d{1,18})-")
 """How a download goes on that was cut."""
 
@@ -63,10 +62,10 @@ def build(
             "Cache-Control": "private, max-age=0",
             "X-Content-Type-Options": "nosniff",
         }
-        # It may be taken over between two looks, so the store has the last.
         found = store.find(execution_id)
         if found is None and at is not None and destinations is not None:
             return await _through(request, destinations, execution_id, at, headers)
+        # It may be taken over between two looks, so the store has the last.
         found = found or await source.fetch(execution_id) or store.find(execution_id)
         if found is None:
             return problem(
@@ -82,9 +81,8 @@ def build(
         well = healthy()
         return web.json_response({"Status": "OK" if well else "Degraded"}, status=200 if well else 503)
 
-    app = web.Application(
-        middlewares=[_problems], client_max_size=ASKED_BYTES
-    )  # uploads read what comes piece by piece
+    # Uploads read what comes piece by piece: the size is that of questions.
+    app = web.Application(middlewares=[_problems], client_max_size=ASKED_BYTES)
     app.router.add_get("/results/{execution_id:[^/]+?}.tar.gz", download)
     app.router.add_get("/healthz", health)
     if uploads is not None:

@@ -204,7 +204,7 @@ class Objects:
             async with self._client.wire.request(method, url, headers or {}, data) as response:
                 body = await answers.body(response, ANSWER_BYTES)
                 code = code_in(body)
-                if response.status >= HTTPStatus.MULTIPLE_CHOICES or body.lstrip()[:200].find(b"<Error>") >= 0:
+                if response.status >= HTTPStatus.MULTIPLE_CHOICES or b"<Error>" in body.lstrip()[:200]:
                     if passes(response.status, code):
                         raise Cut(f"the server answers {response.status} {code}".rstrip())
                     raise self._refused(response, code, body, what)

@@ -68,9 +68,9 @@ class S3Storage(PieceStorage):
                 if entry.partition in (None, source.partition):
                     pieces.append(entry.piece)
                 if len(pieces) > limits.max_files:
+                    wanted = self._read(source)
                     raise _many(
-                        self._read(source),
-                        f"{self._read(source)} comes to more than the {limits.max_files:,} files that this node takes",
+                        wanted, f"{wanted} comes to more than the {limits.max_files:,} files that this node takes"
                     )
         return pieces
 

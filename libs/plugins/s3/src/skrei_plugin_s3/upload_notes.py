@@ -47,8 +47,6 @@ class Notes:
             target = Target(**told.pop("target"))
             target = replace(target, encoding=Encoding(target.encoding))
             return Note(**{**told, "target": target, "pieces": tuple(told["pieces"])})
-        except FileNotFoundError:
-            return None
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
