@@ -25,7 +25,7 @@ from skrei_plugin_api.engine import (
     RunRequest,
     unknown_network,
 )
-from skrei_plugin_api.packing import OutputTooLarge, pack_result, stream_head
+from skrei_plugin_api.outcomes import outcome_of
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.streams import StreamFile
 
@@ -93,7 +93,7 @@ class ScriptedEngine(Engine):
             code, failure = await self._end_or_cut(request)
         finally:
             self.alive.discard(request.execution_id)
-        return _outcome(request, code, failure, started, self._now())
+        return outcome_of(request, code, failure, started_at=started, ended_at=self._now())
 
     async def command(self, request: CommandRequest) -> CommandOutcome:
         """Do what its words say: `say TEXT`, `exit CODE`, or `forever`."""
@@ -153,29 +153,3 @@ def _write_all(request: RunRequest) -> None:
         path: Path = request.workdir / "outputs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-
-
-def _outcome(
-    request: RunRequest, code: int | None, failure: EngineFailure | None, started: float, ended: float
-) -> RunOutcome:
-    result = None
-    try:
-        result = pack_result(
-            request.workdir,
-            [output.name for output in request.outputs],
-            code,
-            inline_limit=request.inline_result_limit,
-            max_bytes=request.max_output_bytes,
-        )
-    except OutputTooLarge as error:
-        if failure is None:
-            code, failure = None, EngineFailure(FailureCode.OUTPUT_TOO_LARGE, str(error))
-    return RunOutcome(
-        exit_code=code,
-        failure=failure,
-        started_at=started,
-        ended_at=ended,
-        stdout_head=stream_head(request.workdir / "stdout"),
-        stderr_head=stream_head(request.workdir / "stderr"),
-        result=result,
-    )

@@ -28,7 +28,7 @@ from skrei_plugin_api.engine import (
     RunRequest,
     unknown_network,
 )
-from skrei_plugin_api.packing import OutputTooLarge, pack_result, stream_head
+from skrei_plugin_api.outcomes import outcome_of
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginInfo, param
 from skrei_plugin_api.streams import NAMES, StreamFile
 
@@ -93,8 +93,8 @@ class PythonEngine(Engine):
         if failure is None and process.returncode is not None and process.returncode < 0:
             ended_by = signal.Signals(-process.returncode).name
             failure = EngineFailure(FailureCode.TRAP, f"the script was ended by {ended_by}")
-        code = process.returncode if failure is None else None
-        return await to_its_end(lambda: _outcome(request, code, failure, began))
+        code, ended = process.returncode if failure is None else None, time.monotonic()
+        return await to_its_end(lambda: outcome_of(request, code, failure, started_at=began, ended_at=ended))
 
     def _command(self, request: RunRequest) -> list[str]:
         """Lay out the files, and return the command. Raises Refused."""
@@ -220,27 +220,3 @@ def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None
     """Send a signal to the script and all that it has started and not sent into a session of its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
-
-
-def _outcome(request: RunRequest, code: int | None, failure: EngineFailure | None, began: float) -> RunOutcome:
-    """Pack what a run has left."""
-    ended, result = time.monotonic(), None
-    try:
-        result = pack_result(
-            request.workdir,
-            [output.name for output in request.outputs],
-            code,
-            inline_limit=request.inline_result_limit,
-            max_bytes=request.max_output_bytes,
-        )
-    except OutputTooLarge as error:
-        code, failure = None, failure or EngineFailure(FailureCode.OUTPUT_TOO_LARGE, str(error))
-    return RunOutcome(
-        exit_code=code,
-        failure=failure,
-        started_at=began,
-        ended_at=ended,
-        stdout_head=stream_head(request.workdir / "stdout"),
-        stderr_head=stream_head(request.workdir / "stderr"),
-        result=result,
-    )
