@@ -13,9 +13,11 @@ from threading import Thread
 import pytest
 
 from tests.faults.test_ipfs import plugin_options
-from tests.support.ipfs_node import IpfsNode, ipfs_node, why_no_ipfs
+from tests.support.ipfs_node import IpfsNode, node
 from tests.support.live_stack import LiveStack, live_stack
 from tests.support.s3_server import S3Server, s3_server
+
+__all__ = ["node"]
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
@@ -56,14 +58,6 @@ class Places:
         """Copy to a folder of the node, and read it."""
         found = Path(self.copy(address, str(self.folder / "back" / hashlib.sha256(address.encode()).hexdigest())))
         return {str(path.relative_to(found)): path.read_bytes() for path in found.rglob("*") if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[IpfsNode]:
-    if reason := why_no_ipfs():
-        pytest.skip(reason)
-    with ipfs_node() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from skrei_embedded.nats import free_port
 from skrei_plugin_api.engine import PortBinding, ServiceWay
 from skrei_plugin_api.testing import Running, contents, eventually
 from tests.support.docker_daemon import DockerDaemon
-from tests.support.docker_engine import LONGEST_SECONDS, Bench, a_bench
+from tests.support.docker_engine import LONGEST_SECONDS, Bench, a_bench, heard, stop
 
 MONGODB, REDIS = "SKREI_SERVICE_MONGODB", "SKREI_SERVICE_REDIS"
 ASK = "nc {where} </dev/null 2>&1; "
@@ -72,17 +72,9 @@ async def test_beside_domains_and_ports_a_service_is_reached_too(
         serve, network="Default", ports=[PortBinding("web", "127.0.0.1", port, 80)], services=both[:1]
     )
     run = asyncio.ensure_future(bench.engine.run(request, Running()))
-    heard = b""
-    async with asyncio.timeout(LONGEST_SECONDS):
-        while not heard:
-            with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                heard = await reader.read()
-                writer.close()
-            await asyncio.sleep(0.02)
-    run.cancel()
-    await asyncio.wait([run])
-    assert heard == b"server 0\n"
+    said_there = await heard("127.0.0.1", port)
+    await stop(run)
+    assert said_there == b"server 0\n"
 
 
 async def test_the_next_agent_opens_the_way_again(bench: Bench, servers: list[int], docker: DockerDaemon) -> None:
@@ -92,8 +84,7 @@ async def test_the_next_agent_opens_the_way_again(bench: Bench, servers: list[in
     run = asyncio.ensure_future(bench.engine.run(request, started := Running()))
     await eventually(lambda: started.times == 1)
     bench.engine.leave()
-    run.cancel()
-    await asyncio.wait([run])
+    await stop(run)
     await bench.engine.close()
     bench.engine = bench.another()
     adoption = asyncio.ensure_future(bench.engine.adopt(request, Running()))

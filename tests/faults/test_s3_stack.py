@@ -86,7 +86,7 @@ class Stack:
 
     def printed(self, job_id: str) -> dict[int, list[str]]:
         """What each partition printed, the lines in order."""
-        found = httpx2.get(f"{self.jobs}/{job_id}/executions").json()["Items"]
+        found = self.executions(job_id)
         return {each.get("PartitionIndex", 0): sorted(each["RunOutput"]["Stdout"].splitlines()) for each in found}
 
     def history(self, job_id: str) -> list[str]:

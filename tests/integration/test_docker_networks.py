@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from skrei_embedded.nats import free_port
-from skrei_plugin_api.engine import PortBinding, RunOutcome, RunRequest
+from skrei_plugin_api.engine import PortBinding, RunRequest
 from skrei_plugin_api.testing import Running, eventually
 from skrei_plugin_docker.failures import PortTaken
 from tests.support.docker_daemon import DockerDaemon
-from tests.support.docker_engine import LONGEST_SECONDS, Bench, a_bench, failure
+from tests.support.docker_engine import LONGEST_SECONDS, Bench, a_bench, failure, heard, stop
 
 SERVE = "while true; do echo hello from $0 | nc -l -p {port}; done"
 
@@ -21,31 +21,6 @@ SERVE = "while true; do echo hello from $0 | nc -l -p {port}; done"
 async def bench(tmp_path: Path, docker: DockerDaemon) -> AsyncIterator[Bench]:
     async with a_bench(tmp_path, docker, stop_grace_seconds="0") as made:
         yield made
-
-
-async def heard(host: str, port: int) -> bytes:
-    """What is said there, once somebody listens."""
-    async with asyncio.timeout(LONGEST_SECONDS):
-        while True:
-            try:
-                reader, writer = await asyncio.open_connection(host, port)
-            except OSError:
-                await asyncio.sleep(0.02)
-                continue
-            try:
-                said = await reader.read()
-            except ConnectionError:
-                said = b""
-            finally:
-                writer.close()
-            if said:  # the daemon's own listener is there before the program's
-                return said
-            await asyncio.sleep(0.02)
-
-
-async def stop(run: "asyncio.Future[RunOutcome]") -> None:
-    run.cancel()
-    await asyncio.wait([run])
 
 
 @pytest.mark.parametrize("kind", ["Bridge", "Host"])

@@ -124,6 +124,32 @@ async def a_bench(
         assert docker.left() == []
 
 
+async def heard(host: str, port: int) -> bytes:
+    """What is said there, once somebody listens."""
+    async with asyncio.timeout(LONGEST_SECONDS):
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection(host, port)
+            except OSError:
+                await asyncio.sleep(0.02)
+                continue
+            try:
+                said = await reader.read()
+            except ConnectionError:
+                said = b""
+            finally:
+                writer.close()
+            if said:  # the daemon's own listener is there before the program's
+                return said
+            await asyncio.sleep(0.02)
+
+
+async def stop(run: "asyncio.Future[RunOutcome]") -> None:
+    """Cancel a run, and return when it is over."""
+    run.cancel()
+    await asyncio.wait([run])
+
+
 def failure(outcome: RunOutcome) -> tuple[str, str]:
     """Return code and message of a run that failed."""
     assert outcome.failure is not None, outcome
