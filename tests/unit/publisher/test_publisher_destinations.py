@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -30,6 +31,7 @@ from skrei_publisher.worker import FINALISED_AT_ONCE, Worker
 from tests.support.publisher_door import Door, a_door
 
 CONTENT = b"a result" * 1_000
+LEFT: Params = {"Where": "left"}
 
 
 class Shelf(Forwarder):
@@ -92,15 +94,16 @@ async def door(tmp_path: Path, shelf: Shelf) -> AsyncIterator[Door]:
         yield made
 
 
-async def upload(door: Door, name: str = "e-1", *, counts: bool = True, **given: object) -> StagedResult:
+async def upload(
+    door: Door, name: str = "e-1", *, counts: bool = True, to: str = "shelf", params: Params = LEFT
+) -> StagedResult:
     """Bring CONTENT there; returns what its receipt says."""
     path = door.root / f"packed-{name}"
     path.write_bytes(CONTENT)
     uploader = Uploader()
     uploader.door(door.url)
     wanted = parcel(CONTENT, name).model_copy(update={"counts": counts})
-    token = door.token(name, **{"to": "shelf", "params": {"Where": "left"}} | given)  # type: ignore[arg-type]
-    receipt = door.read(await uploader.upload(path, wanted, token))
+    receipt = door.read(await uploader.upload(path, wanted, door.token(name, to=to, params=params)))
     return StagedResult(
         execution_id=name, digest=receipt.digest, size=receipt.size, publisher=receipt.publisher, place=receipt.place
     )
@@ -270,7 +273,7 @@ async def test_what_never_counts_is_kept_in_the_store_and_not_handed_over(door: 
     ],
 )
 async def test_a_destination_that_leads_nowhere_is_told_before_anything_is_sent(
-    door: Door, given: Mapping[str, object], said: str
+    door: Door, given: Mapping[str, Any], said: str
 ) -> None:
     with pytest.raises(PublishFailed, match="the publisher refuses the result") as raised:
         await upload(door, **given)
@@ -337,7 +340,7 @@ def a_worker(door: Door, finaliser: Finaliser, told: list[PublisherFact]) -> Wor
     retention = Retention(store, keep=timedelta(days=7), quota_bytes=1 << 30, dropped=dropped)
     return Worker(
         store,
-        None,  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]  # nothing is taken over here
         retention,
         tell=tell,
         batch=10,

@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from skrei_compute_agent.listings import Listing, Listings, key_of
+from skrei_compute_agent.listings import Listings, key_of
 from skrei_compute_agent.manifest_client import ManifestClient, ManifestGone, ManifestRefused, StoreAway
 from skrei_compute_agent.pinned import Pinned
 from skrei_domain.messages import ManifestRef
@@ -109,11 +109,11 @@ async def test_the_node_that_listed_asks_nobody(tmp_path: Path) -> None:
     own.open()
     source = SourceSpec("s3", {"Key": "k"}, "/in", partition=1, partitions=PARTS)
 
-    async def entries() -> AsyncIterator[Entry]:
+    async def entries() -> AsyncGenerator[Entry, None]:
         yield Entry(Piece("k/1", "b/1@1", 1), 1)
 
     key = key_of("j-1", 1, source)
-    listing: Listing = await own.get(key, entries, PARTS, LIMITS, lambda _: None)  # type: ignore[arg-type]
+    listing = await own.get(key, entries, PARTS, LIMITS, lambda _: None)
     pinned = Pinned(own, lambda: pytest.fail("it has the list"))
     listed = await pinned.part(key, ref(listing.manifest), source, LIMITS, "")
     assert [piece.path for piece in await listed.load()] == ["k/1"]
@@ -187,13 +187,13 @@ async def test_an_index_of_other_parts_than_was_said_is_damaged(client: Manifest
         await client.index(manifest.digest, PARTS - 1, run_token(manifest.digest))
 
 
-async def test_a_store_that_nobody_has_named_or_that_is_away_may_be_back(tmp_path: Path) -> None:
-    for door in ("", "http://127.0.0.1:9"):
-        client = ManifestClient(lambda door=door: door, pauses_seconds=(0.0,))  # type: ignore[misc]
-        with pytest.raises(StoreAway) as raised:
-            await client.index("sha256:" + "00" * 32, 1, "")
-        assert raised.value.retryable
-        await client.close()
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:9"])
+async def test_a_store_that_nobody_has_named_or_that_is_away_may_be_back(url: str) -> None:
+    client = ManifestClient(lambda: url, pauses_seconds=(0.0,))
+    with pytest.raises(StoreAway) as raised:
+        await client.index("sha256:" + "00" * 32, 1, "")
+    assert raised.value.retryable
+    await client.close()
 
 
 def test_what_nobody_reads_stays_until_its_room_is_needed_and_what_is_read_even_then(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -63,12 +63,14 @@ class TestPython(EngineContract):
         return Program(params, (Mount(folder / "main.py", "/main.py"),))
 
 
-def request(folder: Path, script: str, *words: str, **given: object) -> RunRequest:
+def request(
+    folder: Path, script: str, *, environment: str = "own", mounts: tuple[Mount, ...] = (), **given: Any
+) -> RunRequest:
     (folder / "script.py").write_text(script)
     (folder / "work").mkdir()
-    params = {"Script": "/script.py", "Environment": "own", "Parameters": list(words)}
-    mounts = (Mount(folder / "script.py", "/script.py"), *given.pop("mounts", ()))  # type: ignore[misc]
-    return RunRequest("e-1", 1, params, folder / "work", mounts=mounts, **given)  # type: ignore[arg-type]
+    params = {"Script": "/script.py", "Environment": environment, "Parameters": []}
+    every = (Mount(folder / "script.py", "/script.py"), *mounts)
+    return RunRequest("e-1", 1, params, folder / "work", mounts=every, **given)
 
 
 def ran(engine: PythonEngine, asked: RunRequest) -> RunOutcome:
@@ -93,9 +95,8 @@ def test_a_script_has_the_libraries_of_its_environment_and_modules_beside_it(
     (tmp_path / "job").mkdir()
     (tmp_path / "job/main.py").write_text("import sys, beside, pydantic; print(beside.WORD, *sys.argv[1:])")
     (tmp_path / "job/beside.py").write_text("WORD = 'hello'")
-    asked = request(tmp_path, "")
     params = {"Script": "/job/main.py", "Environment": "own", "Parameters": ["you", "there"]}
-    asked = RunRequest("e-1", 1, params, asked.workdir, mounts=(Mount(tmp_path / "job", "/job"),))
+    asked = replace(request(tmp_path, ""), params=params, mounts=(Mount(tmp_path / "job", "/job"),))
     outcome = ran(engine, asked)
     assert (outcome.exit_code, outcome.stdout_head.data) == (0, b"hello you there\n"), outcome.stderr_head
 
@@ -104,8 +105,7 @@ def test_an_environment_that_the_owner_did_not_name_is_refused(tmp_path: Path) -
     options = {"python_environments": f"own={sys.prefix} gone=/nowhere"}
     named = PythonEngine(PluginContext(tmp_path, options=options))
     for name in ("other", "gone", "../own", sys.prefix):
-        asked = request(tmp_path, "")
-        asked.params["Environment"] = name  # type: ignore[index]
+        asked = request(tmp_path, "", environment=name)
         assert refused(ran(named, asked)) == (
             FailureCode.EXECUTABLE_INVALID,
             f"this node has no Python environment {name!r}; it has gone, own",

@@ -1,7 +1,5 @@
 """The publisher by the contract of those that bring whole results, at a real WebDAV server; and what is its own."""
 
-import io
-import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from wsgidav.wsgidav_app import WsgiDAVApp
 
 from skrei_plugin_api.plugin import Params, PluginContext
 from skrei_plugin_api.publisher import DestinationAway, NotReadable, PublishDenied, Published
-from skrei_plugin_api.testing import apart
+from skrei_plugin_api.testing import apart, unpacked
 from skrei_plugin_api.testing_forwarders import ForwarderContract
 from skrei_publisher_webdav.publisher import WebdavPublisher
 
@@ -88,9 +86,8 @@ class TestWebdav(ForwarderContract):
         assert published.params["URL"] == f"{self.dav.url}/weekly/a%20b/%C3%BCnicode.tar.gz"
         folder = self.dav.root / "weekly" / "a b"
         assert [each.name for each in folder.iterdir()] == ["ünicode.tar.gz"], "nothing is left beside it"
-        with tarfile.open(fileobj=io.BytesIO((folder / "ünicode.tar.gz").read_bytes())) as tar:
-            entries = [entry for entry in tar if entry.isreg()]
-            return {entry.name: tar.extractfile(entry).read() for entry in entries}  # type: ignore[union-attr]
+        found = unpacked((folder / "ünicode.tar.gz").read_bytes())
+        return {name: data for name, data in found.items() if data is not None}
 
 
 @pytest.mark.parametrize("path", ["", "/etc", "a//b", "..", "a/../b", "a/.", "a\nb", "x" * 1_001, 7])

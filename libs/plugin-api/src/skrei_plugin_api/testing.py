@@ -131,6 +131,11 @@ def contents(outcome: RunOutcome) -> dict[str, bytes | None]:
     assert outcome.result is not None
     packed = outcome.result.data if outcome.result.path is None else outcome.result.path.read_bytes()
     assert packed is not None
+    return unpacked(packed)
+
+
+def unpacked(packed: bytes) -> dict[str, bytes | None]:
+    """Return what a packed result holds by name, in its order; None for a folder."""
     found: dict[str, bytes | None] = {}
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as tar:
         for member in tar:
