@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from skrei_domain.job_reading import FieldProblem, show
 from skrei_domain.uploads import Parcel, UploadPlan
-from skrei_plugin_api.outbound import Outbound, networks
+from skrei_plugin_api.outbound import Outbound
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
 from skrei_plugin_api.publisher import (
     NOTHING,
@@ -33,6 +33,7 @@ from skrei_plugin_api.publisher import (
 )
 from skrei_plugin_api.storage import StageFailed
 from skrei_plugin_s3.credentials import credentials
+from skrei_plugin_s3.late_clients import LateClients, rules_of
 from skrei_plugin_s3.managed import Managed
 from skrei_plugin_s3.plain_put import put_all
 from skrei_plugin_s3.settings import S3Settings
@@ -41,7 +42,6 @@ from skrei_plugin_s3.upload_notes import Note, Notes
 from skrei_plugin_s3.upload_parts import came_of, place_in, place_of, placed, published, request_for
 
 if TYPE_CHECKING:
-    from skrei_plugin_s3.clients import Clients
     from skrei_plugin_s3.objects import Objects, Stored
 
 PARALLEL_PARTS = 4
@@ -63,7 +63,7 @@ class S3Publisher(Publisher):
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
-        self._made: Clients | None = None
+        self._clients = LateClients(context, self.rules)
         self._notes = Notes(context.state_dir / "uploads")
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -222,9 +222,7 @@ class S3Publisher(Publisher):
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._made is not None:
-            made, self._made = self._made, None
-            await made.close()
+        await self._clients.close()
 
     # ------------------------------------------------------------ helpers
 
@@ -277,7 +275,7 @@ class S3Publisher(Publisher):
         """Yield what writes to a bucket. Raises PublishDenied where the server may not be asked."""
         from skrei_plugin_s3.objects import Objects
 
-        clients = await self._clients()
+        clients = await self._clients.get()
         try:
             async with clients.open(target.server) as client:
                 if client.anonymous:
@@ -286,19 +284,6 @@ class S3Publisher(Publisher):
         except StageFailed as error:
             raise PublishDenied(error.message, hint=error.hint) from error
 
-    async def _clients(self) -> "Clients":
-        if self._made is None:
-            kind = await asyncio.to_thread(_clients_class)
-            if self._made is None:  # another made it meanwhile
-                self._made = kind(S3Settings.from_options(self.context.options), self.rules())
-        return self._made
-
     def rules(self) -> Outbound | None:
         """Return which servers a job may name; None: it names none."""
-        return Outbound(private=networks(self.context.allow_addresses))
-
-
-def _clients_class() -> "type[Clients]":
-    from skrei_plugin_s3.clients import Clients
-
-    return Clients
+        return rules_of(self.context)

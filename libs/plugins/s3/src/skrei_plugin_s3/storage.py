@@ -4,7 +4,6 @@ What an input consists of is listed first, each object with its version or ETag;
 none: an object that changes meanwhile ends the execution with that cause.
 """
 
-import asyncio
 import configparser
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skrei_domain.job_reading import FieldProblem, printable
-from skrei_plugin_api.outbound import Outbound, networks
 from skrei_plugin_api.pieces import Entry, Piece, PieceStorage
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
@@ -22,13 +20,13 @@ from skrei_plugin_s3.again import again
 from skrei_plugin_s3.credentials import credentials
 from skrei_plugin_s3.failures import AMAZON, Asked, listed_elsewhere, not_asked_for, too_large
 from skrei_plugin_s3.identity import Sight, fits, identity, sight_of
+from skrei_plugin_s3.late_clients import LateClients, rules_of
 from skrei_plugin_s3.params import S3Input, path_of, read
 from skrei_plugin_s3.partition import compiled, dealer
 from skrei_plugin_s3.settings import S3Settings
 
 if TYPE_CHECKING:
     from skrei_plugin_s3.client import Client, Listed
-    from skrei_plugin_s3.clients import Clients
 
 MOST_PAGES = 10_000
 """Of one listing: a server that goes on without end is not followed."""
@@ -43,7 +41,7 @@ class S3Storage(PieceStorage):
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
-        self._made: Clients | None = None
+        self._clients = LateClients(context, partial(rules_of, context))
         self._last: tuple[Params, S3Input] | None = None
 
     async def describe(self) -> PluginInfo:
@@ -77,7 +75,7 @@ class S3Storage(PieceStorage):
     async def resolve(self, source: SourceSpec, limits: StageLimits) -> AsyncGenerator[Entry, None]:
         """List all objects, each with the partition that it is dealt to. Raises StageFailed, and S3Away."""
         wanted = self._read(source)
-        async with (await self._clients()).open(wanted) as client:
+        async with (await self._clients.get()).open(wanted) as client:
             prefix = wanted.prefix
             if prefix is None:
                 found = await _head(client, wanted)
@@ -94,7 +92,7 @@ class S3Storage(PieceStorage):
         from skrei_plugin_s3.transfer import Transfer
 
         wanted = self._read(source)
-        async with (await self._clients()).open(wanted) as client:
+        async with (await self._clients.get()).open(wanted) as client:
             sight, size = sight_of(piece.identity), piece.size
             if sight is None or size is None:  # it is known by its digest: which version that is now is asked for
                 found = await _head(client, wanted)
@@ -110,9 +108,7 @@ class S3Storage(PieceStorage):
 
     async def close(self) -> None:
         """Close the connections."""
-        made, self._made = self._made, None
-        if made is not None:
-            await made.close()
+        await self._clients.close()
 
     def _read(self, source: SourceSpec) -> S3Input:
         """Read what an input says; once for all the objects that are then brought for it."""
@@ -122,16 +118,6 @@ class S3Storage(PieceStorage):
                 raise StageFailed(StageProblem.INVALID, "; ".join(str(problem) for problem in problems))
             self._last = (source.params, wanted)
         return self._last[1]
-
-    async def _clients(self) -> "Clients":
-        """Return clients that are made when the first object is asked for, and imported with their library: that has
-        30 MB, and takes so long to load that a thread does it."""
-        if self._made is None:
-            clients = await asyncio.to_thread(_load)
-            settings = S3Settings.from_options(self.context.options)
-            if self._made is None:
-                self._made = clients(settings, Outbound(None, networks(self.context.allow_addresses)))
-        return self._made
 
 
 async def _head(client: "Client", wanted: S3Input) -> "Listed":
@@ -206,9 +192,3 @@ def _many(wanted: S3Input, message: str) -> StageFailed:
     return StageFailed(
         StageProblem.TOO_LARGE, message, hint="part it (`Count`, `Partition`), or name fewer by Key and Filter"
     )
-
-
-def _load() -> "type[Clients]":
-    from skrei_plugin_s3.clients import Clients
-
-    return Clients
