@@ -122,6 +122,14 @@ def test_id_only_prints_the_id_and_nothing_else(run: Run, api: FakeApi, job_file
     assert run("job", "run", "--id-only", str(job_file))[:2] == (0, f"{ID}\n")
 
 
+def test_a_copy_that_is_made_says_where_it_is_and_one_that_is_left_alone_only_its_job(run: Run, api: FakeApi) -> None:
+    published = {"Type": "ipfs", "Params": {"CID": "bafy"}}
+    api.answers |= answers_of_a_job("Completed", execution(1, PublishedResult=published))
+    code, out, _ = run("data", "copy", "data://books", "ipfs://")
+    assert (code, out.splitlines()[-1]) == (0, "ipfs://bafy/data")
+    assert run("data", "copy", "--id-only", "data://books", "ipfs://")[:2] == (0, f"{ID}\n")
+
+
 def test_the_output_for_programs_is_the_api_s_document_with_its_version(run: Run, api: FakeApi) -> None:
     api.answers[f"GET {JOBS}"] = {"NextToken": "t", "Items": [job()]}
     for form, read in (("json", json.loads), ("yaml", yaml.safe_load)):
