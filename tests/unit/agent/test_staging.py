@@ -6,14 +6,11 @@ from typing import cast
 
 import pytest
 
-from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.input_cache import InputCache
-from skrei_compute_agent.input_trees import InputTrees
-from skrei_compute_agent.listings import Listings, key_of
+from skrei_compute_agent.listings import key_of
 from skrei_compute_agent.manifest_client import ManifestClient
 from skrei_compute_agent.pinned import Pinned
-from skrei_compute_agent.staging import Inputs, Shelves, Stager
-from skrei_compute_agent.task_results import TaskResults
+from skrei_compute_agent.staging import Inputs, Stager
 from skrei_domain.job_reading import FieldProblem
 from skrei_domain.messages import DataRead, ManifestRef, PinnedInput
 from skrei_plugin_api.manifest import Manifest, Slice
@@ -21,6 +18,7 @@ from skrei_plugin_api.pieces import DATA, Entry, Piece, PieceStorage
 from skrei_plugin_api.plugin import Params, PluginContext, PluginInfo
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits
 from tests.support.agent_machine import a_stage, a_task
+from tests.support.agent_shelves import shelves
 
 LIMITS = StageLimits()
 
@@ -62,19 +60,11 @@ class Bucket(PieceStorage):
 
 class Node:
     def __init__(self, folder: Path) -> None:
-        self.cache = InputCache(folder / "cache", lambda *_: pytest.fail("no blob"), limit_bytes=100, blob_bytes=1)
-        self.cache.open()
-        self.trees = InputTrees(folder / "inputs", self.cache)
-        self.trees.open([])
-        self.listings = Listings(folder / "listings")
-        self.listings.open()
+        cache = InputCache(folder / "cache", lambda *_: pytest.fail("no blob"), limit_bytes=100, blob_bytes=1)
+        self.shelves = shelves(folder, cache)
         self.bucket = Bucket(PluginContext(folder / "state"))
         self.folder = folder
-        results = TaskResults(lambda: pytest.fail("no result"), self.cache)
-        pinned = Pinned(self.listings, lambda: pytest.fail("the list lies here"))
-        held = HeldInputs(self.cache.files, folder / "held")
-        shelves = Shelves(self.cache, self.trees, self.listings, pinned, results, held)
-        self.stager = Stager({"bucket": self.bucket}, shelves, limits=LIMITS, parallel=2)
+        self.stager = Stager({"bucket": self.bucket}, self.shelves, limits=LIMITS, parallel=2)
 
     async def stage(self, partition: int, of: int = 2, **order: object) -> tuple[Inputs, dict[str, str]]:
         task = a_task(InputSources=[{"Source": {"Type": "bucket", "Params": {"Key": "k"}}, "Target": "/in"}])
@@ -85,8 +75,8 @@ class Node:
         return found, {path.name: path.read_text() for path in mount.source.iterdir()}
 
     async def close(self) -> None:
-        self.trees.close()
-        await self.cache.close()
+        self.shelves.trees.close()
+        await self.shelves.cache.close()
 
 
 @pytest.fixture
@@ -126,7 +116,7 @@ async def test_what_a_job_is_pinned_to_comes_before_what_is_there(node: Node) ->
     source = SourceSpec("bucket", {"Key": "k"}, "/in", partitions=1)
     told: list[int] = []
     key = key_of("j-1", 1, source)
-    listing = await node.listings.get(key, lambda: node.bucket.resolve(source, LIMITS), 1, LIMITS, told.append)
+    listing = await node.shelves.listings.get(key, lambda: node.bucket.resolve(source, LIMITS), 1, LIMITS, told.append)
     node.bucket.state = 2
     ref = ManifestRef(digest=listing.manifest.digest, parts=1, files=6, size_bytes=6)
     _, files = await node.stage(0, 1, manifests=(PinnedInput(input=0, manifest=ref),))
@@ -137,7 +127,7 @@ async def test_what_a_job_is_pinned_to_comes_before_what_is_there(node: Node) ->
 
 async def test_a_list_of_more_files_than_the_node_takes_is_not_even_fetched(node: Node) -> None:
     source = SourceSpec("bucket", {"Key": "k"}, "/in", partitions=1)
-    listing = await node.listings.get(
+    listing = await node.shelves.listings.get(
         "elsewhere", lambda: node.bucket.resolve(source, LIMITS), 1, LIMITS, lambda _: None
     )
 
@@ -148,7 +138,7 @@ async def test_a_list_of_more_files_than_the_node_takes_is_not_even_fetched(node
         async def part(self, _digest: str, _wanted: Slice, _token: str) -> bytes:
             pytest.fail("it may unpack to anything")
 
-    pinned = Pinned(node.listings, lambda: cast("ManifestClient", Store()))
+    pinned = Pinned(node.shelves.listings, lambda: cast("ManifestClient", Store()))
     ref = ManifestRef(digest=listing.manifest.digest, parts=1, files=6, size_bytes=6)
     limits = StageLimits(max_files=5)
     part = await pinned.part(key_of("j-1", 1, source), ref, source, limits, "a token")

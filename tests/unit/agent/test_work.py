@@ -18,14 +18,9 @@ from skrei_compute_agent import disk_watch
 from skrei_compute_agent.env import HostVariableDenied
 from skrei_compute_agent.events import Exited
 from skrei_compute_agent.folders import Folders
-from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.input_cache import InputCache
-from skrei_compute_agent.input_trees import InputTrees
-from skrei_compute_agent.listings import Listings
 from skrei_compute_agent.node_services import NodeServices, ServiceAway
-from skrei_compute_agent.pinned import Pinned
-from skrei_compute_agent.staging import Shelves, Stager
-from skrei_compute_agent.task_results import TaskResults
+from skrei_compute_agent.staging import Stager
 from skrei_compute_agent.work import InvalidParams, Workshop
 from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem
@@ -49,6 +44,7 @@ from skrei_plugin_api.pieces import DATA, Piece
 from skrei_plugin_api.plugin import Params, PluginContext, PluginInfo
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
 from tests.support.agent_machine import a_stage, a_task
+from tests.support.agent_shelves import shelves
 
 BLOB = b"blob of a spec"
 DIGEST = f"sha256:{hashlib.sha256(BLOB).hexdigest()}"
@@ -140,19 +136,12 @@ class Bench:
         self.folders = Folders(folder / "executions")
         self.folders.open([])
         self.cache = InputCache(folder / "cache", self._open, limit_bytes=0, blob_bytes=1000)
-        self.cache.open()
         context = PluginContext(state_dir=folder / "state")
         self.engine = PlayedEngine(context)
-        results = TaskResults(lambda: pytest.fail("no result of a task is an input here"), self.cache)
-        self.trees = InputTrees(folder / "inputs", self.cache)
-        self.trees.open([])
-        self.held = HeldInputs(self.cache.files, folder / "held")
-        self.listings = Listings(folder / "listings")
-        self.listings.open()
         storages = {"inline": PlayedStorage(context), "played": PlayedStorage(context)}
-        pinned = Pinned(self.listings, lambda: pytest.fail("no job is pinned here"))
-        shelves = Shelves(self.cache, self.trees, self.listings, pinned, results, self.held)
-        stager = Stager(storages, shelves, limits=StageLimits(), parallel=2)
+        around = shelves(folder, self.cache)
+        self.held = around.held
+        stager = Stager(storages, around, limits=StageLimits(), parallel=2)
         self.services: dict[str, str] = {}
         self.work = Workshop(
             self.folders,
