@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from skrei_domain.job_reading import FieldProblem, show
 from skrei_engine_python.layout import DoNotFit, inside, lay_out
@@ -140,7 +141,7 @@ def _root(request: RunRequest) -> Path:
     return request.workdir / "root"
 
 
-Keeping = list["asyncio.Future[None]"]
+Keeping = list["asyncio.Task[None]"]
 """What keeps the streams of a script; each is done when nobody holds its stream any more."""
 
 
@@ -194,7 +195,7 @@ async def _last_words(process: asyncio.subprocess.Process, keeping: Keeping) -> 
 async def _end(request: RunRequest, process: asyncio.subprocess.Process) -> EngineFailure | None:
     """Wait for the end of a script, and bring it about where it is over; return why that was."""
     ending = asyncio.ensure_future(process.wait())
-    waited = {ending} if request.cut is None else {ending, request.cut}
+    waited: set[asyncio.Future[Any]] = {ending} if request.cut is None else {ending, request.cut}
     try:
         await asyncio.wait(waited, timeout=request.timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
