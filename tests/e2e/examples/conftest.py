@@ -1,5 +1,6 @@
 """One stack, with a Docker daemon where one can be had, for what strangers copy."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from scripts.environment import ROOT
 from tests.support.docker_daemon import DockerDaemon, busybox_root, running_docker, why_no_docker
 from tests.support.example_programs import made
+from tests.support.installed_plugin import install_plugin
 from tests.support.live_stack import LiveStack, live_stack
 
 DATA = {
@@ -43,7 +45,12 @@ def stack(docker: DockerDaemon | None, tmp_path_factory: pytest.TempPathFactory)
         sets[name] = str(made(script, data / name, *words))
     declared = ",".join(f"{name}={place}" for name, place in sets.items())
     options = ["--allow-local", str(allowed), "--allow-local", f"{allowed}/**", "-c", f"data={declared}"]
-    with live_stack(*options, env={"DOCKER_HOST": docker.url if docker else "unix:///nowhere/docker.sock"}) as running:
+    env = {
+        "DOCKER_HOST": docker.url if docker else "unix:///nowhere/docker.sock",
+        "PYTHONPATH": str(install_plugin("python", tmp_path_factory.mktemp("plugins"))),
+        "SKREI_PLUGIN_OPTIONS": f"python_environments=gpu={sys.prefix}",
+    }
+    with live_stack(*options, env=env) as running:
         yield running
 
 

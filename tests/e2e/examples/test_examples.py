@@ -1,7 +1,9 @@
 """What a stranger copies first: every example, with the command in its own words."""
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import pytest
 from scripts.environment import ROOT
 from skrei import Client, JobHandle
 from tests.support.docker_daemon import DockerDaemon, why_no_docker
+from tests.support.installed_plugin import install_plugin
 
 pytestmark = pytest.mark.timeout(180)
 SKREI = str(Path(sys.executable).with_name("skrei"))
@@ -67,7 +70,7 @@ EXAMPLES = {
 """By file; in the order of this table, so that the second version follows the first."""
 ELSEWHERE = {"s3/job.yaml", "s3/merged.yaml", "s3/results.yaml"}
 """What wants a server beside the stack runs where one is: test_s3_stack."""
-CHECKPOINT, GPU = "checkpoint/job.yaml", "gpu/job.yaml"
+CHECKPOINT, GPU, MATRIX = "checkpoint/job.yaml", "gpu/job.yaml", "gpu/matrix.yaml"
 COMMAND = re.compile(r"^#   (skrei (?:job )?run .*)$", re.MULTILINE)
 
 
@@ -78,7 +81,7 @@ def job_files() -> set[str]:
 
 
 def test_every_job_file_is_run() -> None:
-    assert job_files() == set(EXAMPLES) | ELSEWHERE | {CHECKPOINT, GPU}
+    assert job_files() == set(EXAMPLES) | ELSEWHERE | {CHECKPOINT, GPU, MATRIX}
 
 
 def test_the_index_has_every_example() -> None:
@@ -166,3 +169,27 @@ def test_a_gpu_is_named_or_its_lack_is(docker: DockerDaemon | None) -> None:
             pytest.skip(f"no node with a GPU, and the job says so: {job.message.splitlines()[-1]}")
         assert (job.state, job.exit_code()) == ("Completed", 0), job.message
         assert "driver_version" in "".join(one.stdout for one in job.executions())
+
+
+@pytest.mark.usefixtures("here")
+def test_a_script_that_wants_a_gpu_is_told_that_there_is_none() -> None:
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this machine may have a GPU: the next test looks")
+    with Client() as client:
+        job = client.jobs.get(submitted(MATRIX)).wait(timeout=60)
+        assert job.state == "Failed"
+        assert "GPU" in job.message
+
+
+def test_two_scripts_have_the_gpu_of_this_machine_one_after_the_other(tmp_path: Path) -> None:
+    tried = subprocess.run(
+        [sys.executable, ROOT / "examples/gpu/try_it.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=170,
+        env=os.environ | {"PYTHONPATH": str(install_plugin("python", tmp_path))},
+    )
+    if tried.returncode == 77:
+        pytest.skip(tried.stdout.strip())
+    assert tried.returncode == 0, tried.stdout + tried.stderr

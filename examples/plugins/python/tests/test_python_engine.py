@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from skrei_domain.node import Gpu
+from skrei_engine_python.devices import visible
 from skrei_engine_python.engine import PythonEngine
 from skrei_plugin_api.aside import apart
 from skrei_plugin_api.engine import FailureCode, Mount, Output, RunOutcome, RunRequest
@@ -145,6 +147,17 @@ def test_inputs_that_do_not_fit_are_refused(
 def test_a_network_that_it_cannot_keep_to_is_refused(engine: PythonEngine, tmp_path: Path) -> None:
     code, told = refused(ran(engine, request(tmp_path, "", network="HTTP", domains=("example.org",))))
     assert (code, "nothing filters it" in told) == (FailureCode.NETWORK_UNSUPPORTED, True)
+
+
+def test_a_script_is_told_which_gpus_are_its_own(engine: PythonEngine, tmp_path: Path) -> None:
+    nvidia = (Gpu(index=1, vendor="NVIDIA", uuid="GPU-1b"), Gpu(index=3, vendor="NVIDIA", uuid="GPU-3d"))
+    script = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['NVIDIA_VISIBLE_DEVICES'])"
+    asked = request(tmp_path, script, gpus=nvidia, env={"CUDA_VISIBLE_DEVICES": "0,1,2,3"})
+    assert ran(engine, asked).stdout_head.data == b"GPU-1b,GPU-3d GPU-1b,GPU-3d\n"
+    assert visible([Gpu(index=2, vendor="AMD/ATI", uuid="0x1")]) == {"ROCR_VISIBLE_DEVICES": "2"}
+    assert visible([Gpu(index=0, vendor="Intel")]) == {"ZE_AFFINITY_MASK": "0"}
+    assert visible([Gpu(index=4, vendor="NVIDIA")])["CUDA_VISIBLE_DEVICES"] == "4"
+    assert visible([]) == {}
 
 
 async def test_a_script_that_is_stopped_is_asked_first(engine: PythonEngine, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from skrei_domain.job_reading import FieldProblem, show
+from skrei_engine_python.devices import visible
 from skrei_engine_python.layout import DoNotFit, inside, lay_out
 from skrei_plugin_api.aside import to_its_end
 from skrei_plugin_api.engine import (
@@ -156,7 +157,7 @@ async def _begin(request: RunRequest, words: list[str]) -> tuple[asyncio.subproc
         process = await asyncio.create_subprocess_exec(
             *words,
             cwd=_root(request),
-            env=dict(request.env),
+            env={**request.env, **visible(request.gpus)},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=pipes[1][1],
             stderr=pipes[2][1],
