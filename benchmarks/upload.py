@@ -56,7 +56,7 @@ async def serve(folder: Path) -> None:
     keeper = SignedDoor(TokenVerifier(public))
     destinations = Destinations(publisher, PluginContext(folder / "plugins"))
     uploads = UploadDoor(destinations, keeper, TokenSigner(private))
-    app = build(publisher.store, _Nothing(), keeper, healthy=lambda: True, uploads=uploads)
+    app = build(publisher.store, _Nothing(), keeper, uploads=uploads)
 
     async def raw(request: web.Request) -> web.Response:
         with (folder / "raw").open("wb", buffering=0) as out:

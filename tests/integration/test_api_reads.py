@@ -400,6 +400,7 @@ async def test_the_server_tells_that_it_lives_and_what_it_is(api: Api) -> None:
     version = (await api.http.get("/api/v1/agent/version")).json()
     assert set(version) == {"Major", "Minor", "GitVersion", "GitCommit", "BuildDate", "GOOS", "GOARCH"}
     assert (await api.http.get("/api/v1/agent/node")).json()["NodeType"] == "Requester"
+    assert (await api.http.get("/readyz")).json()["Status"] == "OK"
     for path, target in (("/", "version"), ("/version", "version"), ("/livez", "alive")):
         answer = await api.http.get(path)
         assert (answer.status_code, answer.headers["location"]) == (301, f"/api/v1/agent/{target}")
@@ -431,6 +432,11 @@ async def test_with_the_record_away_the_door_says_try_again(postgres_url: str, n
             async with Record.open(settings) as away:
                 object.__setattr__(reachable.deps, "record", away)
                 answer = await reachable.http.get(JOBS)
+                reachable.deps.health.check("record", away.wrong)
+                ready = await reachable.http.get("/readyz")
+                alive = await reachable.http.get("/healthz")
+    assert (alive.status_code, ready.status_code) == (200, 503)
+    assert ready.json()["Message"].startswith("not ready: the record does not answer")
     assert (answer.status_code, answer.json()["Code"]) == (503, "ServiceUnavailable")
     assert answer.headers["retry-after"] == "1"
 

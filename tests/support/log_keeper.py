@@ -46,6 +46,6 @@ async def a_log_keeper(folder: Path, *, stream_bytes: int = 10 * 1024 * 1024) ->
     book.open()
     keeper = SignedDoor(verifier)  # type: ignore[arg-type]
     store = ResultStore(folder / "results")
-    app = build(store, None, keeper, healthy=lambda: True, logs=LogDoor(book, keeper))  # type: ignore[arg-type]
+    app = build(store, None, keeper, logs=LogDoor(book, keeper))  # type: ignore[arg-type]
     async with TestServer(app) as server:
         yield LogKeeper(str(server.make_url("/")).rstrip("/"), book, verifier)

@@ -58,7 +58,6 @@ class Door:
             self.publisher.store,
             _Nothing(),
             keeper,
-            healthy=lambda: True,
             uploads=uploads,
             destinations=self.destinations,
         )

@@ -77,7 +77,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     folders.open(())
     keeper = SignedDoor(TokenVerifier(PUBLIC))
     store = ResultStore(tmp_path / "results")
-    app = build(store, None, keeper, healthy=lambda: True, logs=LogDoor(book, keeper))  # type: ignore[arg-type]
+    app = build(store, None, keeper, logs=LogDoor(book, keeper))  # type: ignore[arg-type]
     async with TestServer(app) as server:
         url = str(server.make_url("/"))
         seconds = [1000.0]

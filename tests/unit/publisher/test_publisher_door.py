@@ -52,7 +52,7 @@ async def door(tmp_path: Path, record: Record) -> AsyncIterator[TestClient]:
         upload.write_bytes(CONTENT)
         store.adopt("e-1", digest_of(CONTENT), upload)
         store.put([Item("e-5", digest_of(b"small"), b"small")])
-        async with TestClient(TestServer(build(store, record, DOOR, healthy=lambda: True))) as client:
+        async with TestClient(TestServer(build(store, record, DOOR))) as client:
             yield client
 
 

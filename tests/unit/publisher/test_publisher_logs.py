@@ -155,7 +155,7 @@ def book(tmp_path: Path) -> LogBook:
 async def door(tmp_path: Path, book: LogBook) -> AsyncIterator[TestClient]:
     keeper = SignedDoor(TokenVerifier(PUBLIC))
     with ResultStore(tmp_path / "results") as store:
-        app = build(store, None, keeper, healthy=lambda: True, logs=LogDoor(book, keeper))  # type: ignore[arg-type]
+        app = build(store, None, keeper, logs=LogDoor(book, keeper))  # type: ignore[arg-type]
         async with TestClient(TestServer(app)) as client:
             yield client
 

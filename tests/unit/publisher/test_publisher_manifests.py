@@ -69,7 +69,7 @@ async def door(store: ManifestStore, tmp_path: Path) -> AsyncIterator[TestClient
     keeper = SignedDoor(TokenVerifier(PUBLIC))
     results = StorePublisher(PluginContext(tmp_path / "results"), StagingLimits(1, 1, 1.0, 1.0))
     await results.start()
-    app = build(results.store, Nothing(), keeper, healthy=lambda: True, manifests=ManifestDoor(store, keeper))
+    app = build(results.store, Nothing(), keeper, manifests=ManifestDoor(store, keeper))
     async with TestClient(TestServer(app)) as client:
         yield client
     await results.close()

@@ -53,7 +53,7 @@ async def store(tmp_path: Path) -> AsyncIterator[StorePublisher]:
 async def door(store: StorePublisher, tmp_path: Path) -> AsyncIterator[TestClient]:
     keeper = SignedDoor(TokenVerifier(PUBLIC))
     uploads = UploadDoor(Destinations(store, PluginContext(tmp_path)), keeper, TokenSigner(RECEIPTS))
-    app = build(store.store, Nothing(), keeper, healthy=lambda: True, uploads=uploads)
+    app = build(store.store, Nothing(), keeper, uploads=uploads)
     async with TestClient(TestServer(app)) as client:
         yield client
 

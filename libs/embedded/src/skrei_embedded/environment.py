@@ -4,6 +4,7 @@
 |---|---|---|---|---|
 | SKREI_DATABASE_URL | x | x | | |
 | SKREI_NATS_URL, SKREI_NATS_CREDS (a file), SKREI_LOG_LEVEL, SKREI_API_URL | x | x | x | x |
+| SKREI_HEALTH_LISTEN (a port for each, where one was named) | x | x | x | x |
 | SKREI_TOKEN_KEY (a PEM file) | x | x | | |
 | SKREI_TOKEN_PUBLIC_KEY (a PEM file), SKREI_INTERNAL_TOKEN_FILE | x | | x | |
 | SKREI_RECEIPT_KEY (a PEM file) | | | x | |
@@ -92,10 +93,12 @@ def for_child(
     node_id: str = "",
     allow_local: tuple[str, ...] = (),
     owner_paths: bool = False,
+    health_listen: str = "",
 ) -> dict[str, str]:
     """Return the environment of `api`, `scheduler`, `publisher` or `agent`."""
     told: dict[str, str] = {"NATS_URL": addresses.nats_url, "LOG_LEVEL": log_level, "API_URL": addresses.api_url}
     told["NATS_CREDS"] = str(creds) if creds else ""
+    told["HEALTH_LISTEN"] = health_listen
     if service in ("api", "scheduler"):
         told["DATABASE_URL"] = addresses.database_url
     if service != "agent":  # it is told with its hello

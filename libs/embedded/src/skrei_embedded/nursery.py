@@ -20,6 +20,7 @@ from pathlib import Path
 
 SHARED = (
     "skrei_kit.bus",
+    "skrei_kit.health_door",
     "skrei_kit.observability",
     "skrei_kit.settings",
     "skrei_kit.supervisor",

@@ -23,7 +23,7 @@ from skrei_embedded.keys import Keys
 from skrei_embedded.place import AlreadyRunning, Place, default_data_dir
 from skrei_embedded.probe import LOOK_SECONDS
 from skrei_embedded.processes import Gate, Process, Spawner, end_strangers, started_at
-from skrei_embedded.roster import API_STOP, roster
+from skrei_embedded.roster import API_STOP, health_of, roster
 from skrei_embedded.servers import Servers
 from skrei_embedded.supervised import Supervised
 from skrei_embedded.telling import Ready, Telling
@@ -195,12 +195,16 @@ class Stack:
             self._children.append(self._migration)
         wanted = roster(self.options)
         children = [
-            Supervised(each.name, functools.partial(self._start, each.kind, each.module), each.stop_seconds)
+            Supervised(
+                each.name, functools.partial(self._start, each.kind, each.module, place=each.place), each.stop_seconds
+            )
             for each in wanted
         ]
         if self._nursery is not None:
             held = self._spawner.held(self._spawner.gate)
-            births = [Birth(f"{each.module}.__main__", self._environment(each.kind), held) for each in wanted]
+            births = [
+                Birth(f"{each.module}.__main__", self._environment(each.kind, each.place), held) for each in wanted
+            ]
             if self.options.orchestrator:
                 at_servers = self._spawner.held(self._served)
                 births.append(Birth(MIGRATION, self._environment("api"), at_servers, held=True))
@@ -216,16 +220,16 @@ class Stack:
         for child in children:
             child.look(time.monotonic())
 
-    def _start(self, service: str, module: str, *, waits: bool = True) -> Process:
+    def _start(self, service: str, module: str, *, place: int = 0, waits: bool = True) -> Process:
         """Start one of our own programs; -P: the folder that somebody stands in is no place for modules."""
         return self._spawner.start(
             [sys.executable, "-P", "-m", module],
-            environment=self._environment(service),
+            environment=self._environment(service, place),
             watches_pipe=True,
             waits=waits,
         )
 
-    def _environment(self, service: str) -> dict[str, str]:
+    def _environment(self, service: str, place: int = 0) -> dict[str, str]:
         assert self._telling.addresses is not None, "chosen before anything starts"
         return for_child(
             service,
@@ -238,6 +242,7 @@ class Stack:
             node_id=self._whereabouts.node_id,
             allow_local=self.options.allow_local,
             owner_paths=self.options.orchestrator,
+            health_listen=health_of(self._whereabouts.given(None, "health_listen"), place),
         )
 
     # ---------------------------------------------------------------- keep

@@ -18,6 +18,7 @@ from skrei_domain.errors import Invalid
 T = TypeVar("T", bound="Settings")
 
 PREFIX = "SKREI_"
+_HIGHEST_PORT = 65_535
 
 
 def _level(text: str) -> str:
@@ -30,10 +31,28 @@ LogLevel = Annotated[str, AfterValidator(_level)]
 """How much a service logs, in any case: what `configure_logs` takes."""
 
 
+def host_and_port(text: str) -> tuple[str, int]:
+    """Return both of `host:port`, `[::1]:port`. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > _HIGHEST_PORT or (":" in host and not host.startswith("[")):
+        raise ValueError(f"{text!r} is no address to listen on: use host:port, 127.0.0.1:1236 or [::1]:1236")
+    return host.strip("[]"), int(port)
+
+
+def _listen(text: str) -> str:
+    if text:
+        host_and_port(text)
+    return text
+
+
 class Settings(BaseModel):
     """The base of every service's settings. Every field says what it does, its unit, and why its default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    health_listen: Annotated[str, AfterValidator(_listen)] = ""
+    """Where this service answers `/healthz`, `/readyz` and `/metrics`, as `host:port`; empty: nowhere. A stack that
+    `skrei serve` runs gives each of its services a port of its own, from this one upwards."""
 
 
 def items(value: object) -> object:

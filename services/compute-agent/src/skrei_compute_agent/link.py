@@ -74,6 +74,11 @@ class Link:
             fail=agent.fail,
         )
 
+    @property
+    def greeted(self) -> bool:
+        """Whether a leader hears this node now: it took its hello, and the link is there."""
+        return self._greeted.is_set() and self._bus is not None and self._bus.connected
+
     async def connect(self, url: str, creds: Path | None, *, refused: Callable[[], None] | None = None) -> None:
         """Connect, listen for confirmations, and say the first hello. Raises BusUnavailable.
 

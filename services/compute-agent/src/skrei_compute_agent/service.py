@@ -5,6 +5,7 @@ import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from importlib.metadata import version
 from typing import NamedTuple, Protocol
 
 from skrei_compute_agent.agent import Agent
@@ -32,6 +33,9 @@ from skrei_domain.node import NodeInfo
 from skrei_domain.node_changes import changes
 from skrei_domain.sync import NodeSide
 from skrei_kit.bus import BusUnavailable
+from skrei_kit.health import Health
+from skrei_kit.health_door import listening
+from skrei_kit.metrics import process_figures
 from skrei_kit.observability import get_logger
 from skrei_kit.supervisor import every, run_until_stopped
 
@@ -45,6 +49,10 @@ SWEEP_EVERY = timedelta(minutes=1)
 
 ENDED = "not ready: its program has ended"
 """Why an execution is not ready whose end is not told yet."""
+
+
+NOT_GREETED = "no leader has greeted this node yet; what it runs goes on"
+"""Why a node is not ready that was not told a reason."""
 
 
 class Tools(Protocol):
@@ -94,7 +102,11 @@ MakeTools = Callable[[Settings, Folders], Tools]
 
 async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, *, clock: Clock | None = None) -> None:
     """Run a node until `stop` is set, or raise what ended it."""
+    health = Health()
+    health.figures.read(process_figures("compute-agent", version("skrei-compute-agent")))
+    health.check("leader", lambda: "the node starts")
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(listening(settings.health_listen, health))
         journal = Journal(settings.data_dir / "journal")
         memory = journal.load(settings.node_id, new_node_id)
         stack.callback(journal.close)
@@ -126,6 +138,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
 
         link = Link(node_id, agent, standing, told, tools.list_input, held=tools.held)
         agent.connect(runner, link)
+        health.check("leader", lambda: "" if link.greeted else standing.reason or NOT_GREETED)
         log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()), **_offered(machine.info))
         agent.post(Begun())  # before the link is there: a cut-off node goes on from its journal
         work = _Work(link, folders, tools, standing, shipper)

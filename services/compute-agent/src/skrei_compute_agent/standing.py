@@ -17,6 +17,11 @@ class Standing:
         self._path = folder / FILE
         self._told: tuple[str, str, str] | None = None
 
+    @property
+    def reason(self) -> str:
+        """For what the node waits; empty where a leader has greeted it, and before anything is known."""
+        return self._told[1] if self._told is not None else ""
+
     def greeted(self) -> None:
         """A leader has taken this node's hello."""
         self._tell(GREETED, "", "")

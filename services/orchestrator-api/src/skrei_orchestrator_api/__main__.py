@@ -16,6 +16,9 @@ import uvloop
 from skrei_domain.clock import SystemClock
 from skrei_domain.errors import SkreiError, Unavailable
 from skrei_kit.bus import Bus
+from skrei_kit.health import Health
+from skrei_kit.health_door import listening
+from skrei_kit.metrics import process_figures
 from skrei_kit.nats_auth import Signer
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
@@ -37,6 +40,7 @@ from skrei_orchestrator_api.node_access import NodeAccess
 from skrei_orchestrator_api.node_changes import NodeChanges
 from skrei_orchestrator_api.publishing import Destinations
 from skrei_orchestrator_api.record import Record
+from skrei_orchestrator_api.routes.agent import VERSION
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submissions import Submissions
 
@@ -136,6 +140,14 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     stop_on_signals(stop)
+    health = Health()
+    health.figures.read(process_figures("orchestrator-api", VERSION))
+    health.check("start", lambda: "the transport is waited for")
+    async with listening(settings.health_listen, health):
+        await _serve(settings, stop, health)
+
+
+async def _serve(settings: Settings, stop: asyncio.Event, health: Health) -> None:
     socks = bind_all(settings.api_host, settings.api_port)
     bus: Bus | None = None
     try:
@@ -159,8 +171,11 @@ async def serve(settings: Settings) -> None:
             access = NodeAccess(
                 record, gate, token_file=settings.join_token_file, revoked_file=settings.revoked_keys_file
             )
+            health.check("start", lambda: "")
+            health.check("record", record.wrong)
             deps = Deps(
                 settings=settings,
+                health=health,
                 record=record,
                 submissions=submissions,
                 bus=bus,

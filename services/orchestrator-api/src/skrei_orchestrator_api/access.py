@@ -16,6 +16,8 @@ OPEN_PATHS = frozenset(
     {
         "/api/v1/agent/alive",
         "/livez",
+        "/healthz",
+        "/readyz",
         "/api/v1/agent/authconfig",
         "/api/v1/auth",
         "/openapi.json",

@@ -1,6 +1,6 @@
 """Whether anybody uses this server: what a supervisor asks that stops a stack which nobody needs."""
 
-QUIET_PATHS = frozenset({"/api/v1/agent/alive", "/livez"})
+QUIET_PATHS = frozenset({"/api/v1/agent/alive", "/livez", "/healthz", "/readyz", "/metrics"})
 """Asked by machines that only look whether it lives."""
 QUIET_PREFIX = "/internal/"
 

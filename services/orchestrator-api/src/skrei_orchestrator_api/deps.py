@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 
 from skrei_kit.bus import Bus
+from skrei_kit.health import Health
 from skrei_kit.nats_auth import Signer
 from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_orchestrator_api.access import Caller
@@ -39,6 +40,7 @@ class Deps:
     token_public_key: str = ""
     destinations: Destinations | None = None
     activity: Activity = field(default_factory=Activity)
+    health: Health = field(default_factory=Health)
     log_readers: LogReaders = field(init=False)
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from skrei_orchestrator_api.task_states import counts_of, summed, task_states
 from skrei_orchestrator_api.views import ExecutionView, JobView, Keeping, NodeView
 from skrei_store import lookups, node_intents, retention
 from skrei_store.admission import Admission
-from skrei_store.db import CONNECT_SECONDS, open_pool
+from skrei_store.db import AWAY, CONNECT_SECONDS, open_pool
 from skrei_store.idempotency import purge_tokens
 from skrei_store.joining import Joining, Renewal, join_node, renew_node, revoke_node
 from skrei_store.rerun import rerun_job
@@ -99,6 +99,15 @@ class Record:
         if not self._installation_id:
             self._installation_id = await lookups.installation_id(self._pool)
         return self._installation_id
+
+    async def wrong(self) -> str:
+        """Return what is wrong with the record; empty where it answers."""
+        try:
+            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+                await connection.fetchval("SELECT 1")
+        except (*AWAY, asyncpg.PostgresError) as error:
+            return f"the record does not answer: {str(error) or type(error).__name__}"
+        return ""
 
     # ---------------------------------------------------------------- intent
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from aiohttp import web
 
 from skrei_domain.errors import Invalid
+from skrei_kit.health import Health
 from skrei_kit.observability import get_logger
 from skrei_kit.tokens import Elsewhere
 from skrei_plugin_api.publisher import PublishError
@@ -41,12 +42,12 @@ def build(
     source: Source,
     doorkeeper: Doorkeeper,
     *,
-    healthy: Callable[[], bool],
     uploads: UploadDoor | None = None,
     logs: LogDoor | None = None,
     destinations: Destinations | None = None,
     manifests: ManifestDoor | None = None,
     control: ControlDoor | None = None,
+    health: Health | None = None,
 ) -> web.Application:
     """Return the door. GET also answers HEAD; Range works on what is a file. Without `uploads` it only gives.
 
@@ -77,14 +78,18 @@ def build(
             return web.Response(body=found, headers=headers | {"ETag": f'"{digest_of(found)}"'})
         return web.FileResponse(found, headers=headers)
 
-    async def health(_: web.Request) -> web.Response:
-        well = healthy()
-        return web.json_response({"Status": "OK" if well else "Degraded"}, status=200 if well else 503)
+    well = health or Health()
+
+    async def tell(request: web.Request) -> web.Response:
+        told = await well.answer(request.path)
+        assert told is not None, "both paths are its own"
+        return web.Response(body=told.body, status=told.status, headers={"Content-Type": told.media})
 
     # Uploads read what comes piece by piece: the size is that of questions.
     app = web.Application(middlewares=[_problems], client_max_size=ASKED_BYTES)
     app.router.add_get("/results/{execution_id:[^/]+?}.tar.gz", download)
-    app.router.add_get("/healthz", health)
+    app.router.add_get("/healthz", tell)
+    app.router.add_get("/readyz", tell)
     if uploads is not None:
         app.add_routes(uploads.routes())
     if logs is not None:

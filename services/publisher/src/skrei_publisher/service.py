@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from importlib.metadata import version
 
 import aiohttp
 from aiohttp import web
@@ -15,6 +16,9 @@ from skrei_domain.bounds import sound_command
 from skrei_domain.clock import SystemClock
 from skrei_domain.messages import PublisherCommand, PublisherFact
 from skrei_kit.bus import Bus, BusUnavailable, Message
+from skrei_kit.health import Health
+from skrei_kit.health_door import listening
+from skrei_kit.metrics import process_figures
 from skrei_kit.observability import get_logger
 from skrei_kit.supervisor import every, run_until_stopped, unless_stopped
 from skrei_kit.tokens import TokenSigner, TokenVerifier
@@ -39,13 +43,19 @@ from skrei_publisher.worker import Worker
 log = get_logger()
 
 SOURCE = "skrei-publisher"
+TRANSPORT_AWAY = "NATS is away"
+"""What is wrong without a link: nothing is taken over, nothing made final; downloads and uploads go on."""
 SHUTDOWN_SECONDS = 2.0
 """Downloads that run at a stop get this long; the whole stack stops within 10 s."""
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
+    health = Health()
+    health.figures.read(process_figures("publisher", version("skrei-publisher")))
+    health.check("start", lambda: "the transport is waited for")
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(listening(settings.health_listen, health))
         publisher = StorePublisher(PluginContext(settings.data_dir.expanduser() / "results"), settings.staging)
         stack.push_async_callback(publisher.close)
         await publisher.start()
@@ -65,6 +75,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         if (bus := await unless_stopped(stop, connecting)) is None:
             return
         stack.push_async_callback(bus.close)
+        health.check("transport", lambda: "" if bus.connected else TRANSPORT_AWAY)
         speaker = _Speaker(bus)
         retention = Retention(
             store,
@@ -107,7 +118,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             store,
             source,
             doorkeeper,
-            healthy=lambda: bus.connected,
+            health=health,
             uploads=_uploads(settings, destinations, doorkeeper),
             logs=logs,
             destinations=destinations,
@@ -115,6 +126,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             control=ControlDoor(destinations, token),
         )
         await stack.enter_async_context(_listening(door, settings.publisher_host, settings.publisher_port))
+        health.check("start", lambda: "")
         log.info("publisher_started", port=settings.publisher_port, used_bytes=store.used_bytes)
         interval = timedelta(seconds=settings.retention_interval_seconds)
 

@@ -4,12 +4,16 @@ import asyncio
 import os
 import socket
 import uuid
+from importlib.metadata import version
 
 import uvloop
 
 from skrei_domain.clock import SystemClock
 from skrei_domain.errors import LeadershipLost, SkreiError
 from skrei_kit.bus import Bus
+from skrei_kit.health import Health
+from skrei_kit.health_door import listening
+from skrei_kit.metrics import process_figures
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
 from skrei_kit.supervisor import await_start, die_with_parent, stop_on_signals, unless_stopped
@@ -37,9 +41,16 @@ class Scheduler:
         self._changed = asyncio.Event()
         self._leader: Leader | None = None
         self._term: asyncio.Event | None = None
+        self.health = Health()
+        self.health.figures.read(process_figures("scheduler", version("skrei-scheduler")))
+        self.health.check("start", lambda: "the transport is waited for")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stand by and lead until stopped."""
+        async with listening(self._settings.health_listen, self.health):
+            await self._run(stop)
+
+    async def _run(self, stop: asyncio.Event) -> None:
         url = self._settings.database_url.get_secret_value()
         connecting = Bus.connect(
             self._settings.nats_url, name="scheduler", creds=self._settings.nats_creds, on_reconnect=self._reconnected
@@ -49,6 +60,10 @@ class Scheduler:
         holder = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         keeper = LeaseKeeper(url, holder, self._settings.lease_seconds, self._on_lease)
         keeper.start()
+        self.health.check("start", lambda: "")
+        self.health.check("transport", lambda: "" if bus.connected else "NATS is away")
+        self.health.check("record", keeper.wrong)
+        self.health.check("leadership", self._wrong)
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -62,6 +77,13 @@ class Scheduler:
             stopping.cancel()
             await keeper.stop()
             await bus.close()
+
+    def _wrong(self) -> str:
+        """What is wrong with leading; a standby that stands by is well."""
+        leading = self._epoch is not None
+        return (
+            "it takes over: the view is not read yet" if leading and not (self._leader and self._leader.leads) else ""
+        )
 
     def _on_lease(self, epoch: int | None) -> None:
         self._epoch = epoch

@@ -166,6 +166,11 @@ class Leader:
         self._clock.set(locked.now)
         return Changes()
 
+    @property
+    def leads(self) -> bool:
+        """Whether the view is read, and decisions are made."""
+        return self._listening
+
     def on_reconnect(self) -> None:
         """The bus is back after it was away: nobody was silent meanwhile; before the view is read nobody was heard."""
         if self._listening:

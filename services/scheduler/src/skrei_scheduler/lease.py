@@ -40,6 +40,7 @@ class LeaseKeeper:
         self._wake = asyncio.Event()
         self._epoch: int | None = None
         self._given_up = False
+        self._heard = time.monotonic()  # when the record answered last: one word, written there and read here
         self._thread = threading.Thread(target=self._main, name="lease", daemon=True)
 
     def start(self) -> None:
@@ -54,6 +55,11 @@ class LeaseKeeper:
     def give_up(self, epoch: int) -> None:
         """Stop leading this epoch (a commit was refused, or its outcome is unknown); try again as a new one."""
         self._in_thread(self._yield, epoch)
+
+    def wrong(self) -> str:
+        """Return what is wrong with the record, as this thread finds it; empty where it answers."""
+        silent = time.monotonic() - self._heard
+        return "" if silent < self._seconds + TRY_SECONDS else f"the record has not answered for {silent:.0f} s"
 
     def _in_thread(self, step: Callable[..., None], *args: int) -> None:
         with contextlib.suppress(RuntimeError):  # its loop is closed: the thread has ended
@@ -93,6 +99,7 @@ class LeaseKeeper:
         while not self._ending.is_set():
             asked = time.monotonic()
             epoch = await leases.acquire(connection, self._holder, self._seconds)
+            self._heard = time.monotonic()
             if epoch is None:
                 await self._nap(TRY_SECONDS)
                 continue
@@ -117,6 +124,7 @@ class LeaseKeeper:
                 return
             async with asyncio.timeout(self._seconds):
                 kept = await leases.renew(connection, epoch, self._holder, self._seconds)
+            self._heard = time.monotonic()
             if not kept:
                 log.warning("lease_taken", epoch=epoch)
                 return

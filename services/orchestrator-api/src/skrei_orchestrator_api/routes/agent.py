@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from skrei_domain.errors import Unavailable
 from skrei_orchestrator_api import schemas, told_settings
 from skrei_orchestrator_api.challenge import SERVER_ID
 from skrei_orchestrator_api.deps import deps_of
@@ -44,6 +45,24 @@ AUTH_CONFIG = {
 @described(answer="Alive")
 async def alive(request: Request) -> Response:
     """Answer while the process serves; it says nothing of the record behind it."""
+    return answer(request, {"Status": "OK"})
+
+
+@described(answer="Alive")
+async def tell_health(request: Request) -> Response:
+    """Answer while the process serves, as Kubernetes asks."""
+    return answer(request, {"Status": "OK"})
+
+
+@described(answer="Alive")
+async def tell_ready(request: Request) -> Response:
+    """Return whether requests can be served: 503, and what is wrong, while the record does not answer.
+
+    A transport that is away does not matter: jobs are taken, listed and stopped without.
+    """
+    wrong = [text for text in (await deps_of(request).health.wrong()).values() if text]
+    if wrong:
+        raise Unavailable("not ready: " + "; ".join(wrong))
     return answer(request, {"Status": "OK"})
 
 
@@ -118,6 +137,8 @@ ROUTES = [
     Route("/api/v1/agent/debug", tell_debug),
     Route("/api/v1/agent/config", tell_config),
     Route("/api/v1/agent/authconfig", tell_auth_config),
+    Route("/healthz", tell_health),
+    Route("/readyz", tell_ready),
     Route("/", root),
     _redirect("version"),
     _redirect("alive"),
