@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from skrei_domain.errors import Invalid, SkreiError, Unavailable
-from skrei_embedded import join
-from skrei_embedded.join import JOIN_PATH, NotSkrei, Refused, read_kept, settle
 from skrei_embedded.nats import free_port
-from skrei_kit import nats_auth
+from skrei_kit import join, nats_auth
+from skrei_kit.join import JOIN_PATH, NotSkrei, Refused, read_kept, settle
 
 TOKEN = "the-join-token"
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Coroutine
 
 from skrei_domain.errors import Unavailable
-from skrei_embedded import join
 from skrei_embedded import keys as keys_of
 from skrei_embedded.births import Birth, Nursery
 from skrei_embedded.environment import for_child
@@ -28,6 +27,7 @@ from skrei_embedded.servers import Servers
 from skrei_embedded.supervised import Supervised
 from skrei_embedded.telling import Ready, Telling
 from skrei_embedded.whereabouts import StackOptions, Whereabouts, check_ports
+from skrei_kit import join
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.supervisor import PARENT_PIPE, die_with_parent, stop_on_signals
 

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from skrei_embedded import join
 from skrei_embedded.doors import near_host
 from skrei_embedded.environment import Addresses
 from skrei_embedded.idle import IdleClock
@@ -14,6 +13,7 @@ from skrei_embedded.probe import LONGEST_LOOK_SECONDS, LOOK_SECONDS, activity, r
 from skrei_embedded.processes import started_at
 from skrei_embedded.supervised import Supervised
 from skrei_embedded.whereabouts import StackOptions, Whereabouts
+from skrei_kit import join
 from skrei_kit.observability import get_logger
 
 log = get_logger()

@@ -9,10 +9,10 @@ from pathlib import Path
 from skrei_domain.errors import Unavailable
 from skrei_embedded.doors import Listen, bracketed, check_free, near_host, read_listen
 from skrei_embedded.environment import Addresses, config_settings
-from skrei_embedded.join import Joined
 from skrei_embedded.keys import Keys
 from skrei_embedded.nats import free_port
 from skrei_kit import nats_auth
+from skrei_kit.join import Joined
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from skrei_compute_agent.service import serve
 from skrei_compute_agent.settings import Settings
@@ -21,13 +23,18 @@ async def _serve(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Run a node; exits 1 with one sentence when it cannot go on."""
+    """Run a node for a supervisor; exits 1 with one sentence when it cannot go on."""
     die_with_parent()
     await_start()
     configure_logs(service=SERVICE)  # a wrong setting is said the same way
+    run({})
+
+
+def run(given: Mapping[str, Any]) -> None:
+    """Run a node with the settings that are `given` and those of the environment; exits as `main` does."""
     errors: list[SkreiError] = []
     try:
-        settings = load(Settings)
+        settings = load(Settings, **given)
         configure_logs(settings.log_level, service=SERVICE)
         asyncio.run(_serve(settings))
     except* SkreiError as group:

@@ -3,23 +3,30 @@
 The node's key is made here and its seed never leaves; the control plane only signs its public half.
 """
 
+import base64
 import contextlib
+import http
 import json
+import os
 import platform
 import re
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from skrei_domain.errors import Conflict, Invalid, SkreiError, Unavailable
 from skrei_domain.ids import new_node_id
 from skrei_kit import nats_auth
 from skrei_kit.observability import get_logger
+from skrei_kit.proxies import port_of, proxy_of
 from skrei_kit.secret_files import write_secret
+
+if TYPE_CHECKING:
+    import http.client
 
 log = get_logger()
 
@@ -61,11 +68,15 @@ class Joined:
     publisher_url: str
 
 
-def settle(folder: Path, url: str | None, token: str | None, *, take_over: bool = False) -> Joined | None:
+def settle(
+    folder: Path, url: str | None, token: str | None, *, take_over: bool = False, nats_url: str = ""
+) -> Joined | None:
     """Return what this machine is: from the control plane at `url` where one is named, else as it was kept.
 
-    A node that joined before goes on with what it has when the control plane is away: it works from its journal.
-    Raises SkreiError, with what to do, when it is no node yet and cannot become one.
+    `nats_url` is how this machine reaches the transport, where that is another way than the control plane tells; of
+    several, `a,b`, the first that greets is kept. A node that joined before goes on with what it has when the control
+    plane is away: it works from its journal. Raises SkreiError, with what to do, when it is no node yet and cannot
+    become one.
     """
     kept = read_kept(folder)
     if not url:
@@ -80,7 +91,7 @@ def settle(folder: Path, url: str | None, token: str | None, *, take_over: bool 
             hint="add --token TOKEN (or set SKREI_JOIN_TOKEN): `skrei node join-line` there prints the whole command",
         )
     try:
-        return join(folder, url, token, take_over=take_over)
+        return join(folder, url, token, take_over=take_over, nats_url=nats_url)
     except SkreiError as error:
         if not again or take_over:
             raise
@@ -101,8 +112,8 @@ def _check(url: str, token: str | None) -> None:
         raise Invalid("the join token has characters that no token has", hint=_RIGHT_ADDRESS)
 
 
-def join(folder: Path, url: str, token: str, *, take_over: bool = False) -> Joined:
-    """Join the control plane at `url`, keep what it answers, and see that its transport can be reached."""
+def join(folder: Path, url: str, token: str, *, take_over: bool = False, nats_url: str = "") -> Joined:
+    """Join the control plane at `url`, keep what it answers, and see by which way its transport can be reached."""
     keys = folder / "keys"
     keys.mkdir(mode=0o700, exist_ok=True)
     node_id = _kept_or(keys / "node.id", new_node_id)
@@ -113,9 +124,10 @@ def join(folder: Path, url: str, token: str, *, take_over: bool = False) -> Join
     try:
         write_secret(creds, nats_auth.creds_text(answer["JWT"], seed))
         joined = Joined(node_id, url, answer["NATSURL"], str(creds), url, answer["PublisherURL"])
-    except (KeyError, TypeError) as error:
+        ways = [each.strip() for each in (nats_url or joined.nats_url).split(",") if each.strip()]
+    except (AttributeError, KeyError, TypeError) as error:
         raise NotSkrei(f"{url} answers, but not as a control plane does: no {error}", hint=_SAME_VERSION) from error
-    _patiently(lambda: _greeted(joined.nats_url))
+    joined = replace(joined, nats_url=_patiently(lambda: _first_that_greets(ways)))
     write_secret(folder / "keys" / "joined.json", json.dumps(asdict(joined)))
     return joined
 
@@ -163,22 +175,20 @@ def _ask(url: str, token: str, body: Mapping[str, object]) -> dict[str, Any]:
     import http.client  # needed once in the life of a node
     import ssl
 
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    link = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
+    link, path = _link(url)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     try:
-        link.request("POST", f"{parts.path.rstrip('/')}{JOIN_PATH}", json.dumps(body), headers)
+        link.request("POST", f"{path.rstrip('/')}{JOIN_PATH}", json.dumps(body), headers | _shown(url))
         response = link.getresponse()
         status, raw = response.status, response.read(ANSWER_BYTES)
     except socket.gaierror as error:
-        raise Invalid(f"{url}: no machine of that name is known here", hint=_RIGHT_ADDRESS) from error
+        raise Invalid(f"{_by(url)}: no machine of that name is known here", hint=_RIGHT_ADDRESS) from error
     except ssl.SSLError as error:
         raise NotSkrei(f"{url}: no TLS that can be trusted: {error.reason or error}", hint=_TLS) from error
     except http.client.HTTPException as error:
         raise NotSkrei(f"{url} answers, but not in HTTP: {_said(error)}", hint=_RIGHT_ADDRESS) from error
     except OSError as error:
-        raise Unavailable(f"{url} cannot be reached: {_said(error)}", hint=_REACHABLE) from error
+        raise Unavailable(f"{_by(url)} cannot be reached: {_said(error)}", hint=_REACHABLE) from error
     finally:
         link.close()
     return _read(url, status, raw)
@@ -200,6 +210,49 @@ def _read(url: str, status: int, raw: bytes) -> dict[str, Any]:
     raise Refused(f"{url} refuses: {message}", hint=hint if isinstance(hint, str) and hint else _RIGHT_ADDRESS)
 
 
+def _link(url: str, *, timeout: float = ANSWER_SECONDS) -> "tuple[http.client.HTTPConnection, str]":
+    """Return a connection that leads to an address, through the proxy that is named for it, and what to ask it for."""
+    import http.client
+
+    parts, proxy = urlsplit(url), proxy_of(url)
+    host, port = parts.hostname or "", port_of(url)
+    if parts.scheme not in ("https", "wss"):
+        if proxy is None:
+            return http.client.HTTPConnection(host, port, timeout=timeout), parts.path
+        return http.client.HTTPConnection(proxy.host, proxy.port, timeout=timeout), url
+    if proxy is None:
+        return http.client.HTTPSConnection(host, port, timeout=timeout), parts.path
+    link = http.client.HTTPSConnection(proxy.host, proxy.port, timeout=timeout)
+    link.set_tunnel(host, port, proxy.headers)
+    return link, parts.path
+
+
+def _by(url: str) -> str:
+    """Return an address as it is told, with the proxy that leads there."""
+    proxy = proxy_of(url)
+    return url if proxy is None else f"{url} (by the proxy {proxy.url})"
+
+
+def _shown(url: str) -> dict[str, str]:
+    """Return what a proxy is shown that reads the request itself; one that only connects was shown it before."""
+    proxy = proxy_of(url) if urlsplit(url).scheme == "http" else None
+    return {} if proxy is None else proxy.headers
+
+
+def _first_that_greets(nats_urls: list[str]) -> str:
+    """Return the first address at which a nats-server greets. Raises Unavailable, about the first, where none does."""
+    errors: list[Unavailable] = []
+    for url in nats_urls:
+        try:
+            (_opens if urlsplit(url).scheme in ("ws", "wss") else _greeted)(url)
+        except Unavailable as error:
+            errors.append(error)
+        else:
+            return url
+    others = "; ".join(error.message for error in errors[1:])
+    raise Unavailable(errors[0].message + (f"; {others}" if others else ""), hint=errors[0].hint)
+
+
 def _greeted(nats_url: str) -> None:
     """Raise Unavailable unless a nats-server greets at that address."""
     parts = urlsplit(nats_url)
@@ -215,6 +268,31 @@ def _greeted(nats_url: str) -> None:
             f"the API lets this machine in, but NATS at {host}:{port} cannot be reached: {_said(error)}", hint=hint
         ) from error
     raise Unavailable(f"what listens at {host}:{port} is no nats-server", hint=hint)
+
+
+def _opens(nats_url: str) -> None:
+    """Raise Unavailable unless a WebSocket opens at that address."""
+    import http.client
+
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        "Sec-WebSocket-Version": "13",
+    }
+    link, path = _link(nats_url, timeout=GREETING_SECONDS)
+    hint = "see that what answers there passes WebSockets on to nats-server, and that this machine trusts its TLS"
+    try:
+        link.request("GET", path or "/", headers=headers | _shown(nats_url))
+        status = link.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        raise Unavailable(
+            f"the API lets this machine in, but NATS at {_by(nats_url)} cannot be reached: {_said(error)}", hint=hint
+        ) from error
+    finally:
+        link.close()
+    if status != http.HTTPStatus.SWITCHING_PROTOCOLS:
+        raise Unavailable(f"what answers at {nats_url} opens no WebSocket: it answers {status}", hint=hint)
 
 
 def _said(error: Exception) -> str:

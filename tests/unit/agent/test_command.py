@@ -1,0 +1,80 @@
+"""`skrei-compute-agent`: what a call and the environment say, and what becomes of the token."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from skrei_compute_agent import command
+from skrei_domain.errors import Invalid
+from skrei_kit import join
+
+
+class Began(Exception):
+    """Stands in for the program that takes this one's place."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SKREI_JOIN", command.TOKEN, f"{command.TOKEN}_FILE", "SKREI_NATS_URL", "SKREI_DATA_DIR"):
+        monkeypatch.setenv(name, "")
+
+
+def given(*words: str) -> dict[str, object]:
+    return command._given(command._parser().parse_args(words))
+
+
+@pytest.mark.parametrize("words", [["--token", "secret"], ["--token=secret"]])
+def test_a_token_among_the_arguments_is_not_left_there(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    called: list[list[str]] = []
+
+    def execv(_path: str, arguments: list[str]) -> None:
+        called.append(arguments)
+        raise Began
+
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(sys, "argv", ["skrei-compute-agent", "--join", "http://10.0.0.1:1234", *words])
+    with pytest.raises(Began):
+        command.main()
+    assert called[0][-2:] == ["--join", "http://10.0.0.1:1234"]
+    assert "secret" not in str(called)
+    assert os.environ[command.TOKEN] == "secret"
+
+
+def test_who_joined_goes_on_with_what_was_kept_and_what_is_said_wins(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    kept = join.Joined("n-1", "http://cp:1234", "nats://cp:4222", "/creds", "http://cp:1234", "http://cp:1235")
+    told = {field: getattr(kept, field) for field in kept.__slots__}
+    (tmp_path / "keys/joined.json").write_text(json.dumps(told))
+    found = given("--data-dir", str(tmp_path), "--labels", "site=a", "--allow-local", "/a", "--allow-local", "/b:rw")
+    assert found == {
+        "data_dir": str(tmp_path),
+        "labels": "site=a",
+        "allow_local": "/a,/b:rw",
+        "node_id": "n-1",
+        "nats_url": "nats://cp:4222",
+        "nats_creds": "/creds",
+        "api_url": "http://cp:1234",
+    }
+    nearer = given("--data-dir", str(tmp_path), "--nats-url", "nats://leaf:4222")
+    assert nearer["nats_url"] == "nats://leaf:4222"
+
+
+def test_a_token_comes_from_its_file_and_a_file_without_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(join, "settle", lambda folder, url, token, **how: asked.append((folder, url, token, how)))
+    (tmp_path / "token").write_text("of-a-file\n")
+    words = ["--join", "http://cp:1234/", "--data-dir", str(tmp_path / "data"), "--token-file", str(tmp_path / "token")]
+    assert given(*words) == {"data_dir": str(tmp_path / "data")}
+    assert asked == [(tmp_path / "data", "http://cp:1234", "of-a-file", {"take_over": False, "nats_url": ""})]
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv(command.TOKEN, "of-the-environment")
+    given(*words)
+    assert asked[1][2] == "of-the-environment"  # type: ignore[index]
+    assert command.TOKEN not in os.environ  # nothing that the node starts is told
+    with pytest.raises(Invalid, match=r"--token-file .*none: No such file"):
+        given("--join", "http://cp:1234", "--token-file", str(tmp_path / "none"))
