@@ -2,7 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 from nats.js.api import StreamConfig
 
 from skrei_domain import subjects
-from skrei_embedded.nats import NatsOptions, NatsServer, free_port
-from skrei_kit import nats_auth, topology
+from skrei_domain.errors import Unavailable
+from skrei_embedded.nats import NatsOptions, NatsServer, WebSocketDoor, free_port
+from skrei_kit import join, nats_auth, topology
 from skrei_kit.bus import Arrival, Bus, BusUnavailable, Message, MessageTooLarge, PullReader, StreamReader
 from skrei_kit.bus.pull import BATCH
+from tests.support.certificates import Certificate, make_certificate
+from tests.support.http_proxy import running_proxy
 from tests.support.servers import SecuredNats, spawner
 
 NODE, OTHER = "n-11111111-1111-4111-8111-111111111111", "n-22222222-2222-4222-8222-222222222222"
@@ -315,22 +319,61 @@ async def test_a_message_that_is_too_large_is_refused_by_name_and_the_connection
         await bus.close()
 
 
-@pytest.mark.filterwarnings("ignore:parameter 'timeout' of type:DeprecationWarning")  # nats-py's call of aiohttp
+@contextmanager
+def reached_over_http(folder: Path, certificate: Certificate | None = None) -> Iterator[int]:
+    """A nats-server that is reached by WebSocket; yields the port."""
+    door = WebSocketDoor(free_port(), *(str(each) for each in certificate or ()))
+    with spawner() as children:
+        server = NatsServer(folder, NatsOptions(free_port(), websocket=door), children)
+        server.start()
+        try:
+            yield door.port
+        finally:
+            server.stop()
+
+
+async def says_and_hears(url: str) -> None:
+    bus = await Bus.connect(url, name="test", wait_seconds=5)
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def hear(message: Message) -> None:
+        heard.put_nowait(message.data)
+
+    await bus.subscribe("a.subject", hear)
+    await bus.publish("a.subject", b"through HTTP")
+    assert await asyncio.wait_for(heard.get(), SOON) == b"through HTTP"
+    await bus.close()
+
+
 async def test_a_server_behind_http_is_reached_by_websocket(tmp_path: Path) -> None:
     """The client comes without WebSockets; an address that asks for one brings them."""
+    with reached_over_http(tmp_path) as port:
+        await says_and_hears(f"ws://127.0.0.1:{port}")
+
+
+async def test_a_server_with_tls_is_reached_by_websocket_through_a_proxy_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path, "cp.test")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    with reached_over_http(tmp_path, certificate) as port, running_proxy(cp_test="127.0.0.1") as proxy:
+        url = f"wss://cp.test:{port}"
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        assert join._first_that_greets([f"nats://127.0.0.1:{free_port()}", url]) == url
+        await says_and_hears(url)
+        assert {tuple(line.split()[:2]) for line in proxy.asked} == {("CONNECT", f"cp.test:{port}")}
+        assert proxy.refused == []
+        monkeypatch.setenv("HTTPS_PROXY", proxy.nameless)
+        with pytest.raises(Unavailable, match=r"by the proxy http://127.0.0.1:\d+\) cannot be reached: .*407"):
+            join._first_that_greets([url])
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        await says_and_hears(f"wss://127.0.0.1:{port}")
+        assert len(proxy.refused) == 1
+
+
+async def test_a_proxy_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
-    trust = f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}\n'
-    with spawner() as children:
-        server = NatsServer(tmp_path, NatsOptions(free_port(), trust=trust), children)
-        server.start()
-        bus = await Bus.connect(f"ws://127.0.0.1:{port}", name="test")
-        heard: asyncio.Queue[bytes] = asyncio.Queue()
-
-        async def hear(message: Message) -> None:
-            heard.put_nowait(message.data)
-
-        await bus.subscribe("a.subject", hear)
-        await bus.publish("a.subject", b"through HTTP")
-        assert await asyncio.wait_for(heard.get(), SOON) == b"through HTTP"
-        await bus.close()
-        server.stop()
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+    with pytest.raises(BusUnavailable, match=f"the proxy does not listen at 127.0.0.1:{port}") as caught:
+        await Bus.connect("wss://cp.test", name="test", wait_seconds=0)
+    assert "HTTPS_PROXY" in caught.value.hint

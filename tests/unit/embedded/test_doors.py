@@ -7,8 +7,8 @@ import pytest
 from skrei_domain.errors import Invalid, Unavailable
 from skrei_embedded import doors
 from skrei_embedded.doors import Listen, check_free, near_host, read_listen
-from skrei_kit.join import Joined
 from skrei_embedded.whereabouts import StackOptions, Whereabouts
+from skrei_kit.join import Joined
 
 
 @pytest.mark.parametrize("text", [None, ""])

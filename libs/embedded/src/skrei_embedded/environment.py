@@ -11,6 +11,7 @@
 | SKREI_RECEIPT_PUBLIC_KEY (a PEM file) | | x | | |
 | SKREI_API_HOST, SKREI_API_PORT, SKREI_JOIN_URL | x | | | |
 | SKREI_OWNER_TOKEN_FILE, SKREI_JOIN_TOKEN_FILE, SKREI_NODE_SIGNER | x | | | |
+| SKREI_NATS_PUBLIC_URL (with a WebSocket port) | x | | | |
 | SKREI_REVOKED_KEYS_FILE (with a nats-server of our own) | x | | | |
 | SKREI_PUBLISHER_HOST, SKREI_PUBLISHER_PORT | | | x | |
 | SKREI_PUBLISHER_URL | x | x | x | |
@@ -79,6 +80,7 @@ class Addresses:
     join_url: str = ""  # the API and the publisher's door as other machines reach them
     public_publisher_url: str = ""
     own_nats: bool = False
+    public_nats_urls: str = ""  # ways to the transport, where there are several: `a,b`
 
 
 def for_child(
@@ -118,6 +120,8 @@ def for_child(
         told["REVOKED_KEYS_FILE"] = str(keys.revoked_file) if addresses.own_nats else ""
     if service == "api":
         told |= {"API_HOST": addresses.api_host, "API_PORT": str(addresses.api_port), "JOIN_URL": addresses.join_url}
+        if addresses.public_nats_urls:
+            told["NATS_PUBLIC_URL"] = addresses.public_nats_urls
     if service == "publisher":
         told |= {"PUBLISHER_HOST": addresses.publisher_host, "PUBLISHER_PORT": str(addresses.publisher_port)}
     if service in ("publisher", "agent"):

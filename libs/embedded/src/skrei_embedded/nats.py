@@ -35,6 +35,21 @@ class NatsOptions:
     port: int
     host: str = "127.0.0.1"
     trust: str = ""
+    websocket: "WebSocketDoor | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketDoor:
+    """Where it listens for WebSockets too, with TLS where `certificate` and `key` name files."""
+
+    port: int
+    certificate: str = ""
+    key: str = ""
+
+    @property
+    def scheme(self) -> str:
+        """How its addresses begin."""
+        return "wss" if self.certificate else "ws"
 
 
 class NatsServer:
@@ -122,8 +137,16 @@ class NatsServer:
             f"listen: {_quoted(f'{bracketed(self._options.host)}:{self._options.port}')}\n"
             f"max_payload: {MAX_PAYLOAD_BYTES}\n"
             f"jetstream {{ store_dir: {_quoted(str(self._folder / 'store'))}, max_file_store: {STORE_BYTES} }}\n"
-            f"{self._options.trust}"
+            f"{self._websocket()}{self._options.trust}"
         )
+
+    def _websocket(self) -> str:
+        door = self._options.websocket
+        if door is None:
+            return ""
+        files = f"cert_file: {_quoted(door.certificate)}, key_file: {_quoted(door.key)}"
+        tls = f"tls {{ {files} }}" if door.certificate else "no_tls: true"
+        return f"websocket {{ listen: {_quoted(f'{bracketed(self._options.host)}:{door.port}')}, {tls} }}\n"
 
 
 def free_port() -> int:

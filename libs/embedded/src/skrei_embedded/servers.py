@@ -62,7 +62,9 @@ class Servers:
         trust = nats_auth.server_config(keys.authority, self._revoked)
         port, host = self._options.nats_port or free_port(), self._whereabouts.listen.transport
         check_free(host, port, "--nats-port")
-        return NatsServer(self._folder, NatsOptions(port, host, trust=trust), self._spawner)
+        if (door := self._whereabouts.websocket) is not None:
+            check_free(host, door.port, "--nats-websocket-port")
+        return NatsServer(self._folder, NatsOptions(port, host, trust=trust, websocket=door), self._spawner)
 
     async def start(self, add: Callable[[Supervised], None]) -> None:
         """Start what is ours, each told to `add` first; return once it can be used. Raises Unavailable."""

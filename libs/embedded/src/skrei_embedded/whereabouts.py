@@ -1,16 +1,18 @@
 """Where everything is and who is let in: options, environment, config file and defaults, in that order."""
 
 import contextlib
+import functools
 import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from skrei_domain.errors import Unavailable
+from skrei_domain.errors import Invalid, Unavailable
 from skrei_embedded.doors import Listen, bracketed, check_free, near_host, read_listen
 from skrei_embedded.environment import Addresses, config_settings
 from skrei_embedded.keys import Keys
-from skrei_embedded.nats import free_port
+from skrei_embedded.nats import WebSocketDoor, free_port
 from skrei_kit import nats_auth
 from skrei_kit.join import Joined
 
@@ -26,6 +28,11 @@ class StackOptions:
     port: int = 1234
     publisher_port: int = 1235
     nats_port: int = 4222
+    nats_websocket_port: int = 0
+    """Where the embedded server is reached over HTTP too; 0: nowhere."""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    """The certificate of that port and its key; none: a proxy before it speaks TLS."""
     database_url: str | None = None
     nats_url: str | None = None
     nats_creds: Path | None = None
@@ -47,7 +54,11 @@ class StackOptions:
     def from_json(cls, text: str) -> "StackOptions":
         """Return what `to_json` wrote."""
         told = json.loads(text)
-        paths = {name: Path(told[name]) for name in ("data_dir", "nats_creds", "config") if told[name] is not None}
+        paths = {
+            name: Path(told[name])
+            for name in ("data_dir", "nats_creds", "config", "tls_cert", "tls_key")
+            if told[name] is not None
+        }
         return cls(**{**told, **paths, "allow_local": tuple(told["allow_local"])})
 
 
@@ -135,7 +146,27 @@ class Whereabouts:
             join_url=f"http://{bracketed(told)}:{port}" if told else "",
             public_publisher_url=publisher_url or (f"http://{bracketed(told)}:{publisher_port}" if told else ""),
             own_nats=not self.given(options.nats_url, "nats_url"),
+            public_nats_urls=self._public_nats_urls(nats_url),
         )
+
+    def _public_nats_urls(self, nats_url: str) -> str:
+        """Return by which ways nodes elsewhere reach the embedded server; empty where there is only the usual one."""
+        door, told = self.websocket, self.listen.told
+        if door is None or not told or self.given(self._options.nats_url, "nats_url"):
+            return ""
+        host = bracketed(told)
+        return f"nats://{host}:{urlsplit(nats_url).port},{door.scheme}://{host}:{door.port}"
+
+    @functools.cached_property
+    def websocket(self) -> WebSocketDoor | None:
+        """Where the embedded nats-server listens for WebSockets. Raises Invalid for half of a certificate."""
+        options = self._options
+        if not options.nats_websocket_port:
+            return None
+        if (options.tls_cert is None) is not (options.tls_key is None):
+            raise Invalid("--tls-cert and --tls-key belong together", hint="name both files, or neither")
+        certificate, key = (str(path.absolute()) if path else "" for path in (options.tls_cert, options.tls_key))
+        return WebSocketDoor(options.nats_websocket_port, certificate, key)
 
 
 def check_ports(addresses: Addresses) -> None:

@@ -124,7 +124,8 @@ def join(folder: Path, url: str, token: str, *, take_over: bool = False, nats_ur
     try:
         write_secret(creds, nats_auth.creds_text(answer["JWT"], seed))
         joined = Joined(node_id, url, answer["NATSURL"], str(creds), url, answer["PublisherURL"])
-        ways = [each.strip() for each in (nats_url or joined.nats_url).split(",") if each.strip()]
+        told = list(answer.get("NATSURLs") or ()) or [joined.nats_url]  # a server of before names one
+        ways = [each.strip() for each in nats_url.split(",") if each.strip()] or told
     except (AttributeError, KeyError, TypeError) as error:
         raise NotSkrei(f"{url} answers, but not as a control plane does: no {error}", hint=_SAME_VERSION) from error
     joined = replace(joined, nats_url=_patiently(lambda: _first_that_greets(ways)))

@@ -8,10 +8,8 @@ one without goes through no proxy, since few pass it on.
 import base64
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
-from urllib.request import (
-    getproxies_environment,
-    proxy_bypass_environment,  # type: ignore[attr-defined]  # typeshed leaves it out
-)
+from urllib.request import getproxies_environment
+from urllib.request import proxy_bypass_environment as bypasses  # type: ignore[attr-defined]  # typeshed lacks it
 
 from skrei_domain.errors import Invalid
 
@@ -20,11 +18,12 @@ _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 
 class Proxy(NamedTuple):
-    """A proxy that is spoken to in plain HTTP; `authorization` is empty where it asks nobody who he is."""
+    """A proxy that is spoken to in plain HTTP; `user` is empty where it asks nobody who he is."""
 
     host: str
     port: int
-    authorization: str = ""
+    user: str = ""
+    """`name:password` as it stands in its address."""
 
     @property
     def url(self) -> str:
@@ -33,9 +32,22 @@ class Proxy(NamedTuple):
         return f"http://{host}:{self.port}"
 
     @property
+    def secret_url(self) -> str:
+        """Where it is, with who asks."""
+        return self.url.replace("//", f"//{self.user}@", 1) if self.user else self.url
+
+    @property
     def headers(self) -> dict[str, str]:
-        """What it is shown."""
-        return {"Proxy-Authorization": self.authorization} if self.authorization else {}
+        """What it is shown by who speaks to it without a library that does that."""
+        if not self.user:
+            return {}
+        return {"Proxy-Authorization": f"Basic {base64.b64encode(unquote(self.user).encode()).decode()}"}
+
+
+def through(url: str) -> str | None:
+    """Return the proxy that leads to an address as aiohttp wants it named; None where there is none. Raises Invalid."""
+    found = proxy_of(url)
+    return None if found is None else found.secret_url
 
 
 def proxy_of(url: str) -> Proxy | None:
@@ -49,7 +61,7 @@ def proxy_of(url: str) -> Proxy | None:
         return None
     told = getproxies_environment()
     named = told.get(kind) or told.get("all")
-    if not named or proxy_bypass_environment(f"{parts.hostname}:{port_of(url)}", told):
+    if not named or bypasses(f"{parts.hostname}:{port_of(url)}", told):
         return None
     return _read(named, f"{kind.upper()}_PROXY" if told.get(kind) else "ALL_PROXY")
 
@@ -71,7 +83,4 @@ def _read(named: str, variable: str) -> Proxy:
             f"{variable} names no HTTP proxy",
             hint="it looks like http://proxy.example:3128, or http://USER:PASSWORD@proxy.example:3128",
         )
-    if parts.username is None:
-        return Proxy(host, port)
-    said = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return Proxy(host, port, f"Basic {base64.b64encode(said.encode()).decode()}")
+    return Proxy(host, port, parts.netloc.rpartition("@")[0])

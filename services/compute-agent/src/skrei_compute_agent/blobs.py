@@ -14,6 +14,7 @@ from yarl import URL
 from skrei_compute_agent.input_cache import InputDenied
 from skrei_domain.errors import SkreiError, Unavailable
 from skrei_domain.task_results import ResultPage
+from skrei_kit.proxies import through
 from skrei_plugin_api import answers
 
 CONNECT_SECONDS = 5.0
@@ -134,7 +135,7 @@ class Blobs:
         pauses = iter(self._pauses_seconds)
         while True:
             try:
-                response = await self._session.get(target, headers=headers)
+                response = await self._session.get(target, headers=headers, proxy=through(url))
             except (aiohttp.ClientError, TimeoutError) as error:
                 problem = BlobUnavailable(f"{where} cannot be fetched: {error or type(error).__name__}")
                 problem.__cause__ = error

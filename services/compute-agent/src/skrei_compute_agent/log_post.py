@@ -5,6 +5,7 @@ from http import HTTPStatus
 import aiohttp
 
 from skrei_compute_agent.shipping import LogDoorAway, LogRefused
+from skrei_kit.proxies import through
 
 CONNECT_SECONDS = 5.0
 """How long the publisher may take to accept a connection."""
@@ -30,7 +31,9 @@ class LogPost:
         query = {"offset": str(offset)} | ({"end": "1"} if last else {})
         headers = {"Authorization": f"Bearer {token}"}
         try:
-            async with self._session.post(url, params=query, data=data, headers=headers) as response:
+            async with self._session.post(
+                url, params=query, data=data, headers=headers, proxy=through(url)
+            ) as response:
                 if response.status in _NEVER:
                     raise LogRefused(f"the publisher answered {response.status}")
                 if response.status not in (HTTPStatus.OK, HTTPStatus.CONFLICT):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from yarl import URL
 
 from skrei_domain.errors import SkreiError, Unavailable
+from skrei_kit.proxies import through
 from skrei_plugin_api import answers
 from skrei_plugin_api.manifest import Manifest, ManifestDamaged, Slice, parse, tail_bytes
 
@@ -99,7 +100,7 @@ class ManifestClient:
         body = None if asked.path is None else _read(asked.path)
         url = URL(door) / "manifests" / asked.digest
         async with self._session.request(
-            asked.method, url, headers=headers, data=body, allow_redirects=False
+            asked.method, url, headers=headers, data=body, allow_redirects=False, proxy=through(door)
         ) as response:
             if response.status >= HTTPStatus.MULTIPLE_CHOICES:
                 raise _refused(response.status, await answers.body(response, ERROR_BYTES))

@@ -17,6 +17,7 @@ from skrei_domain.errors import Conflict, SkreiError, Unavailable
 from skrei_kit import nats_auth
 from skrei_kit.nats_auth import User
 from skrei_kit.observability import get_logger
+from skrei_kit.proxies import through
 from skrei_kit.secret_files import write_secret
 from skrei_plugin_api import answers
 
@@ -165,7 +166,7 @@ class Renewer:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(f"{api}{PATH}", json=body, allow_redirects=False) as response,
+                session.post(f"{api}{PATH}", json=body, allow_redirects=False, proxy=through(api)) as response,
             ):
                 status, raw = response.status, await answers.body(response, ANSWER_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

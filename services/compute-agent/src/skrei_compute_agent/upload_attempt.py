@@ -20,6 +20,7 @@ from skrei_compute_agent.file_range import FileRange
 from skrei_compute_agent.upload_errors import Away, Differs, PublishFailed, ResultDamaged, ResultTooLarge
 from skrei_domain.errors import SkreiError
 from skrei_domain.uploads import Parcel, UploadAnswer, UploadPlan, UploadRequest
+from skrei_kit.proxies import through
 from skrei_plugin_api import answers
 from skrei_plugin_api.judged_http import JudgedResolver, judge
 from skrei_plugin_api.outbound import Forbidden, Outbound
@@ -90,7 +91,12 @@ class Attempt:
 
         async def once() -> UploadAnswer:
             async with self._session.post(
-                url / what if what else url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                url / what if what else url,
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                proxy=through(str(self._door)),
             ) as response:
                 await _check(response)
                 return _parse(UploadAnswer, await answers.body(response, ANSWER_BYTES))
@@ -127,11 +133,12 @@ class Attempt:
             session = self._judged
         headers = request.headers | {"Content-Length": str(request.size), "Content-Type": "application/octet-stream"}
         body = FileRange(file, request.first, request.size)
+        proxy = None if session is self._judged else through(str(url))  # whom a proxy reaches nobody here can judge
         try:
             if session is self._judged:
                 judge(self._rules, url.host or "", url.port or 0)
             async with session.request(
-                request.method, url, data=body, headers=headers, allow_redirects=False
+                request.method, url, data=body, headers=headers, allow_redirects=False, proxy=proxy
             ) as response:
                 await check(response)
         except Forbidden as error:

@@ -17,6 +17,7 @@ from skrei_compute_agent.upload_elsewhere import Stale
 from skrei_compute_agent.upload_errors import Away, Differs, PublishFailed, ResultDamaged
 from skrei_domain.uploads import Parcel
 from skrei_kit.observability import get_logger
+from skrei_kit.proxies import through
 from skrei_plugin_api.outbound import Outbound
 
 log = get_logger()
@@ -110,7 +111,11 @@ class Uploader:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.delete(URL(self._door) / "uploads" / parcel.execution_id, headers=bearer(token)),
+                session.delete(
+                    URL(self._door) / "uploads" / parcel.execution_id,
+                    headers=bearer(token),
+                    proxy=through(self._door),
+                ),
             ):
                 pass
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -106,6 +106,11 @@ def seen_from(url: str, asked: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{bracketed}:{parts.port}" if parts.port else bracketed))
 
 
+def nats_ways(told: str) -> tuple[str, ...]:
+    """Return the ways to the transport that a setting names, the best first."""
+    return tuple(way.strip() for way in told.split(",") if way.strip())
+
+
 def waits_for_any_node(state: JobState, message: str) -> bool:
     """Whether a job waits because there is no node at all: of any that is known, its reason would tell."""
     return state is JobState.QUEUED and message.endswith(NO_NODE)

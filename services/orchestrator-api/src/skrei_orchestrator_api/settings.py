@@ -54,7 +54,8 @@ class Settings(BaseSettings):
     """This API as other machines reach it: it stands in the line that they join by; empty: only this machine does."""
 
     nats_public_url: str = ""
-    """The transport as nodes reach it; empty: `nats_url`, with the host that they asked for where it is loopback."""
+    """The transport as nodes reach it, of several ways (`nats://a:4222,wss://a:443`) the best first; empty: `nats_url`,
+    with the host that they asked for where it is loopback."""
 
     trust_loopback: bool = True
     """Whether programs of this machine need no token; say no where a proxy beside the server adds no header."""

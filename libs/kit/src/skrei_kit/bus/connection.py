@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from nats.aio import transport
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -25,6 +24,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 
 from skrei_domain.errors import Unavailable
 from skrei_kit.observability import get_logger
+from skrei_kit.proxies import port_of, proxy_of
 
 log = get_logger()
 
@@ -37,8 +37,8 @@ PING_SECONDS = 10  # notices a dead link within two of them, also behind a NAT t
 PENDING_BYTES = 8 * 1024 * 1024  # what may wait for the wire while the server is away; more is refused
 QUEUED_MESSAGES = 65_536  # of one subscription; a slow reader loses the newest beyond it (and facts are repeated)
 QUEUED_BYTES = 64 * 1024 * 1024
-WEBSOCKETS = {"ws": 80, "wss": 443}
-"""Schemes of addresses that are reached through HTTP, each with its port when none is named."""
+WEBSOCKETS = ("ws", "wss")
+"""Schemes of addresses that are reached through HTTP."""
 
 
 class BusUnavailable(Unavailable):
@@ -46,6 +46,8 @@ class BusUnavailable(Unavailable):
 
     code = "bus-unavailable"
 
+
+_START_IT = "start it, or name another with SKREI_NATS_URL"
 
 REFUSALS = ("authorization violation", "authentication expired", "authentication revoked", "user authentication")
 """How a server says that credentials let nobody in (any more)."""
@@ -85,7 +87,7 @@ class Bus:
         """
         await _wait_for_port(url, wait_seconds)
         if urlsplit(url).scheme in WEBSOCKETS:
-            _bring_websockets()
+            import_module("skrei_kit.bus.websocket").bring()  # few have one, and it costs 8 MB
         client = Client()
         told = _Told(client, name, on_reconnect, on_disconnect, on_refused)
         connecting = asyncio.ensure_future(
@@ -288,12 +290,6 @@ class _Told:
         return found
 
 
-def _bring_websockets() -> None:
-    """Give the client what its WebSocket transport is made of; it was imported without."""
-    for name in ("aiohttp", "multidict"):
-        setattr(transport, name, import_module(name))
-
-
 async def offer(bus: Bus, subject: str, payload: bytes) -> None:
     """Send what nobody waits for: what the bus does not take now is not kept."""
     try:
@@ -310,7 +306,8 @@ def _too_large(subject: str, payload: bytes) -> MessageTooLarge:
 async def _wait_for_port(url: str, wait_seconds: float) -> None:
     """Wait until something listens: the client logs a traceback for every refused first connection."""
     parts = urlsplit(url if "//" in url else f"nats://{url}")
-    host, port = parts.hostname or "127.0.0.1", parts.port or WEBSOCKETS.get(parts.scheme, 4222)
+    proxy = proxy_of(url)
+    host, port = (proxy.host, proxy.port) if proxy else (parts.hostname or "127.0.0.1", port_of(url))
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
         try:
@@ -318,9 +315,8 @@ async def _wait_for_port(url: str, wait_seconds: float) -> None:
                 _, writer = await asyncio.open_connection(host, port)
         except (OSError, TimeoutError) as error:
             if asyncio.get_running_loop().time() >= deadline:
-                raise BusUnavailable(
-                    f"NATS does not listen at {host}:{port}", hint="start it, or name another with SKREI_NATS_URL"
-                ) from error
+                what, hint = ("the proxy", "see HTTPS_PROXY and NO_PROXY") if proxy else ("NATS", _START_IT)
+                raise BusUnavailable(f"{what} does not listen at {host}:{port}", hint=hint) from error
             await asyncio.sleep(0.05)
         else:
             writer.close()

@@ -150,6 +150,7 @@ SCHEMAS: dict[str, Schema] = {
             "NodeID": TEXT,
             "JWT": TEXT,
             "NATSURL": TEXT,
+            "NATSURLs": TEXTS,
             "APIURL": TEXT,
             "PublisherURL": TEXT,
             "TokenPublicKey": TEXT,

@@ -16,7 +16,15 @@ from skrei_orchestrator_api.access import JOIN_PATH, RENEWAL_PATH, Caller
 from skrei_orchestrator_api.deps import Deps, caller_of, deps_of
 from skrei_orchestrator_api.describing import described
 from skrei_orchestrator_api.http import answer, fields, read_json
-from skrei_orchestrator_api.joining import HIDDEN_TOKEN, join_line, nobody_joined, read_join, read_renewal, seen_from
+from skrei_orchestrator_api.joining import (
+    HIDDEN_TOKEN,
+    join_line,
+    nats_ways,
+    nobody_joined,
+    read_join,
+    read_renewal,
+    seen_from,
+)
 from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.routes.agent import VERSION
 from skrei_orchestrator_api.routes.nodes import NODES
@@ -39,12 +47,14 @@ async def join(request: Request) -> Response:
         await deps.access.publish()  # the key that spoke for it speaks no more
     log.info("node_joined", node_id=wanted.node_id, name=wanted.name, address=address, take_over=wanted.take_over)
     asked = request.headers.get("host", "")
+    ways = nats_ways(deps.settings.nats_public_url) or (seen_from(deps.settings.nats_url, asked),)
     return answer(
         request,
         {
             "NodeID": wanted.node_id,
             "JWT": nats_auth.node_jwt(signer, wanted.key, wanted.node_id, seconds=_seconds(joining.lifetime)),
-            "NATSURL": deps.settings.nats_public_url or seen_from(deps.settings.nats_url, asked),
+            "NATSURL": ways[0],
+            "NATSURLs": list(ways),
             "APIURL": seen_from(deps.settings.api_url, asked),
             "PublisherURL": seen_from(deps.settings.publisher_url, asked),
             "TokenPublicKey": deps.token_public_key,
