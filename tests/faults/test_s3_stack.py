@@ -195,7 +195,9 @@ def test_a_job_is_pinned_to_one_list_before_it_is_placed(stack: Stack, objects: 
 
 @pytest.mark.row("6.1/s3-count")
 def test_the_nodes_of_an_ops_job_read_each_object_once(stack: Stack, objects: S3Server) -> None:
-    assert stack.printed(stack.run(job(objects, "ops", Partition=BY_OBJECT))) == dealt(2)
+    job_id = stack.run(job(objects, "ops", Partition=BY_OBJECT))
+    assert stack.printed(job_id) == dealt(2)
+    assert sum(text.startswith(f"Listed inputs: {len(OBJECTS)} files") for text in stack.history(job_id)) == 1
 
 
 def test_without_a_partition_everybody_reads_everything(stack: Stack, objects: S3Server) -> None:

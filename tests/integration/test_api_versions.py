@@ -204,6 +204,8 @@ async def test_a_rerun_names_what_it_did_not_find_or_could_not_read(api: Api) ->
     assert (version.status_code, version.json()["Message"]) == (404, f"job version not found: 2 (job {job_id})")
     for value in (-1, "1", True, 2**40):
         bad = await api.http.put(f"{JOBS}/{job_id}/rerun", json={"JobVersion": value})
+        same = await api.http.put(f"{JOBS}/{job_id}/rerun", json={"SameInputs": str(value)})
+        assert (same.status_code, same.json()["Message"][:11]) == (400, "SameInputs:")
         assert (bad.status_code, bad.json()["Code"]) == (400, "ValidationError"), value
     assert (await read(api, job_id))["Job"]["Version"] == 1, "nothing was written, and nothing is locked"
 

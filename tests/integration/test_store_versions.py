@@ -10,7 +10,10 @@ import pytest
 
 from skrei_domain.errors import Conflict, Invalid, Unavailable
 from skrei_domain.lifecycle import JobState
-from skrei_domain.spec import JobSpec, SpecConfig, TaskSpec, encode
+from skrei_domain.messages import ManifestRef
+from skrei_domain.spec import InputSource, JobSpec, SpecConfig, TaskSpec, encode
+from skrei_store import work
+from skrei_store.rerun import rerun_job
 from skrei_store.stop import stop_job
 from skrei_store.submission import Submission, Submitted
 from skrei_store.submit import submit_many
@@ -257,3 +260,34 @@ async def test_a_hint_says_of_a_service_what_its_row_does(db: asyncpg.Connection
         assert (answer.hinted.version, answer.hinted.good_version, answer.hinted.anew) == (number, 1, anew)
         row = await db.fetchrow("SELECT good_version, anew, progress, progress_at, paused FROM jobs")
         assert tuple(row) == (1, anew, 0, None, False), "a new version has all of its time"
+
+
+@pytest.mark.parametrize(("type", "kept"), [("batch", {0, 1}), ("ops", {0})])
+async def test_a_version_that_is_to_read_the_same_inputs_is_pinned_to_the_lists_of_the_one_that_it_copies(
+    db: asyncpg.Connection, type: str, kept: set[int]
+) -> None:
+    """One that goes by nodes may have other nodes now: what is dealt out among them is listed anew."""
+    sources = tuple(
+        InputSource(source=SpecConfig(type="s3", params={"Bucket": name}), target=f"/{name}") for name in ("a", "b")
+    )
+    task = TaskSpec(name="main", engine=SpecConfig(type="wasm", params={"EntryModule": "m"}), input_sources=sources)
+    spec = JobSpec(name="mine", type=type, tasks=(task,))
+    await submit_many(db, [Submission("j-1", "v-1", spec, encode(spec), actor="me")])
+    await db.execute("UPDATE jobs SET state = 'Failed'")
+    for number, parts in enumerate((1, 4)):
+        await db.execute(
+            "INSERT INTO manifests (job_id, job_version, task, input, digest, parts, files, size_bytes)"
+            " VALUES ('j-1', 1, 'main', $1, $2, $3, 7, 70)",
+            number,
+            f"sha256:{number:064}",
+            parts,
+        )
+    await db.execute("DELETE FROM evaluations")
+    assert (await rerun_job(db, "j-1", actor="me", same_inputs=True)).version == 2
+    (evaluation,) = await work.due(db, 10)
+    assert evaluation.job is not None
+    assert {number for _, number in evaluation.job.manifests} == kept
+    assert evaluation.job.manifests["main", 0] == ManifestRef(digest=f"sha256:{0:064}", parts=1, files=7, size_bytes=70)
+    await db.execute("UPDATE jobs SET state = 'Failed'")
+    await rerun_job(db, "j-1", actor="me")
+    assert all(each.job is not None and not each.job.manifests for each in await work.due(db, 10))

@@ -32,6 +32,7 @@ class FaultyWeb:
     etags: bool = True
     lengths: bool = True
     heads: bool = True
+    empty_heads: bool = False
     asked: list[Request] = field(default_factory=list)
     sent: int = 0
     port: int = 0
@@ -63,7 +64,7 @@ class FaultyWeb:
         part = self.ranges and first > 0 and request.headers.get("if-range", etag) == etag
         body = data[first:] if part else data
         if self.lengths:
-            headers["Content-Length"] = str(len(body))
+            headers["Content-Length"] = "0" if self.empty_heads and request.method == "HEAD" else str(len(body))
         if part:
             headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
         _say(writer, 206 if part else 200, headers | self.headers)

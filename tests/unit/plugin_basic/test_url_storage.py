@@ -3,6 +3,7 @@
 import hashlib
 import resource
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,13 +93,54 @@ async def test_the_same_version_is_one_piece_and_another_one_is_another(storage:
     assert (await storage.pieces(source(site.url("/a/rows.csv")), LIMITS))[0].identity != first.identity
 
 
-async def test_one_that_changes_between_listing_and_fetching_is_tried_anew(
+async def test_one_that_changes_after_it_was_listed_is_not_what_the_job_is_pinned_to(
     storage: UrlStorage, site: FaultyWeb, tmp_path: Path
 ) -> None:
     (piece,) = await storage.pieces(source(site.url("/a/rows.csv")), LIMITS)
     site.files["/a/rows.csv"] = CONTENT[::-1]
-    with pytest.raises(WebAway, match="changed while it was fetched"):
+    with pytest.raises(StageFailed, match="changed after it was listed") as raised:
         await storage.bring(source(site.url("/a/rows.csv")), LIMITS, piece, tmp_path)
+    assert not raised.value.retryable
+
+
+async def test_where_nobody_names_the_version_its_length_pins_it(
+    storage: UrlStorage, site: FaultyWeb, tmp_path: Path
+) -> None:
+    site.etags = False
+    (piece,) = await storage.pieces(source(site.url("/a/rows.csv")), LIMITS)
+    site.files["/a/rows.csv"] = CONTENT + b"more"
+    with pytest.raises(StageFailed, match="changed after it was listed"):
+        await storage.bring(source(site.url("/a/rows.csv")), LIMITS, piece, tmp_path)
+
+
+async def test_one_list_is_for_all_partitions_and_says_how_large_it_is(storage: UrlStorage, site: FaultyWeb) -> None:
+    wanted = replace(source(site.url("/a/rows.csv")), partitions=8)
+    (entry,) = [each async for each in storage.resolve(wanted, LIMITS)]
+    assert (entry.partition, entry.piece.path, entry.piece.size) == (None, "rows.csv", len(CONTENT))
+
+
+async def test_an_address_that_leads_elsewhere_each_time_is_one_piece(
+    storage: UrlStorage, site: FaultyWeb, tmp_path: Path
+) -> None:
+    """As places do that sign the address they lead to."""
+    url = site.url("/latest")
+    for signature in ("a", "b", "c"):
+        site.files[f"/rows.csv?signature={signature}"] = CONTENT
+    site.redirects["/latest"] = "/rows.csv?signature=a"
+    (first,) = await storage.pieces(source(url), LIMITS)
+    site.redirects["/latest"] = "/rows.csv?signature=b"
+    assert await storage.pieces(source(url), LIMITS) == [first]
+    site.redirects["/latest"] = "/rows.csv?signature=c"
+    await storage.bring(source(url), LIMITS, first, tmp_path)
+    assert (tmp_path / "data").read_bytes() == CONTENT
+
+
+async def test_a_server_that_says_of_every_file_that_it_is_empty_is_asked_for_the_file(
+    storage: UrlStorage, site: FaultyWeb
+) -> None:
+    site.empty_heads = True
+    (piece,) = await storage.pieces(source(site.url("/a/rows.csv")), LIMITS)
+    assert piece.size == len(CONTENT)
 
 
 @pytest.mark.row("6.1/url-retries")

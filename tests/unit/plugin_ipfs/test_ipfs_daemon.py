@@ -12,6 +12,7 @@ from skrei_plugin_api.plugin import PluginContext
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
 from skrei_plugin_api.testing import NoBlobs, apart
 from skrei_plugin_ipfs import daemon as daemons
+from skrei_plugin_ipfs import storage as storages
 from skrei_plugin_ipfs import tree as trees
 from skrei_plugin_ipfs.cid import Cid, parse
 from skrei_plugin_ipfs.daemon import IpfsAway
@@ -150,6 +151,32 @@ async def test_what_cannot_be_had_is_told_at_once(
     assert error.code == problem
     assert error.message.replace(storage_url(storage), "URL").replace(MISSING, "CID").find(told) >= 0, error.message
     assert speaking.asked == [MISSING], "once: another try would not find it either"
+
+
+async def test_what_nobody_has_is_not_looked_for_twice_by_a_list_and_who_is_placed_after_it(
+    storage: IpfsStorage, speaking: Speaking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        with pytest.raises(StageFailed, match="nobody whom the IPFS daemon") as raised:
+            await storage.pieces(source(MISSING), StageLimits())
+        assert raised.value.code is StageProblem.MISSING
+    assert len(speaking.asked) == 1
+    monkeypatch.setattr(storages, "MISSED_SECONDS", 0.0)
+    with pytest.raises(StageFailed, match="nobody whom the IPFS daemon"):
+        await storage.pieces(source(MISSING), StageLimits())
+    assert len(speaking.asked) == 2, "by then somebody may have it"
+
+
+async def test_one_list_of_a_directory_is_for_all_partitions_with_all_sizes(
+    storage: IpfsStorage, speaking: Speaking
+) -> None:
+    cid = speaking.store.add({"a": b"A" * 5_000, "deep": {"b": b"B"}})
+    wanted = SourceSpec("ipfs", {"CID": str(cid)}, partitions=4)
+    entries = [each async for each in storage.resolve(wanted, StageLimits())]
+    assert [(each.partition, each.piece.path, each.piece.size) for each in entries] == [
+        (None, "a", 5_000),
+        (None, "deep/b", 1),
+    ]
 
 
 async def test_a_daemon_in_trouble_may_be_well_again(storage: IpfsStorage, speaking: Speaking) -> None:

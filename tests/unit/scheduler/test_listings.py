@@ -105,7 +105,7 @@ def test_a_job_is_placed_once_its_inputs_are_listed_and_every_execution_is_pinne
         a_job(requirement=a_requirement(storages=["s3"])),
         asks(type="service"),
         asks(type="daemon"),
-        asks(type="ops"),
+        asks(type="ops", tasks=(replace(a_plan(), requirement=a_requirement(engine="none", storages=["s3"])),)),
         asks(attempts={("main", 0): 1}),
         asks(tasks=(a_plan(inputs=listings.MOST_INPUTS + 1),)),
         asks(tasks=(replace(a_plan(), fetched=((0, "urldownload"),)),)),
@@ -116,6 +116,61 @@ def test_others_are_not_held_back(job: JobRow) -> None:
     lead.submit(job)
     assert "plan" in lead.run(0.0)
     assert lead.asked == []
+
+
+def test_an_ops_job_is_fixed_to_its_nodes_with_the_list_that_is_dealt_out_among_them() -> None:
+    lead = Lead(a_lister("n-1"), a_lister("n-2"), a_lister("n-3"), a_node("n-4"))
+    lead.submit(asks(type="ops", tasks=(a_plan(count=0),)))
+    assert lead.run(0.0) == []
+    (asked,) = lead.asked
+    assert asked.job.shares(asked.job.tasks[0]) == 3
+    lead.view.apply(Changes(nodes=(a_lister("n-9"),)))
+    lead.answer(1.0, parts=3)
+    assert lead.run(1.0) == ["listed", "plan"]
+    job = lead.view.jobs["j-1"]
+    assert lead.commits[0][1].jobs[0].targets == (("n-1", 0), ("n-2", 1), ("n-3", 2))
+    assert (sorted(job.targets), [*job.manifests]) == (["n-1", "n-2", "n-3"], [("main", 0)])
+    assert {row.node_id: row.partition for row in lead.view.executions.values()} == job.targets
+
+
+def test_a_job_that_is_split_is_fixed_to_the_holders_with_its_list_and_they_are_told_once() -> None:
+    holders = [replace(a_lister(id), info=a_node(id, data=("books",)).info) for id in ("n-1", "n-2")]
+    lists = {"storages": (Plugin(name="s3", lists=True), Plugin(name="data"))}
+    lead = Lead(*(replace(node, info=node.info.model_copy(update=lists)) for node in holders), a_lister("n-3"))
+    needs = a_requirement(storages=["s3", "data"], data=["books"])
+    lead.submit(asks(tasks=(replace(a_plan(count=0), split=True, requirement=needs), a_plan("merge", count=1))))
+    assert lead.run(0.0) == []
+    assert [(each.task, each.job.shares(each.job.task(each.task))) for each in lead.asked] == [
+        ("main", 2),
+        ("merge", 1),
+    ]
+    lead.answer(1.0, 0, parts=2)
+    lead.answer(1.0, 1, parts=1)
+    assert lead.run(1.0) == ["listed", "plan"]
+    assert lead.view.jobs["j-1"].targets == {"n-1": 0, "n-2": 1}
+    assert sum("Split over the nodes that hold books" in text for text in lead.history) == 1
+    assert len(lead.view.executions) == 3
+
+
+def test_nodes_that_a_job_has_already_stay_its_nodes() -> None:
+    pinned = asks(type="ops", tasks=(a_plan(count=0),), targets={"n-2": 0})
+    lead = Lead(view=ClusterView.load([a_lister("n-1"), a_lister("n-2")], [pinned], []))
+    lead.run(0.0)
+    lead.answer(1.0, parts=1)
+    assert lead.run(1.0) == ["listed", "plan"]
+    assert lead.view.jobs["j-1"].targets == {"n-2": 0}
+    assert lead.commits[0][1].jobs[0].targets == ()
+
+
+def test_an_ops_job_that_was_placed_without_is_pinned_by_the_node_of_its_first_execution() -> None:
+    lead = Lead(a_lister("n-1"), a_lister("n-2"))
+    lead.submit(asks(type="ops", tasks=(a_plan(count=0),)))
+    lead.run(0.0)
+    assert "plan" in lead.tick(PATIENCE_SECONDS)
+    assert lead.tick(PATIENCE_SECONDS + 1) == []
+    lead.answer(PATIENCE_SECONDS + 2, parts=2)
+    assert lead.run(PATIENCE_SECONDS + 2) == ["listed"]
+    assert [*lead.view.jobs["j-1"].manifests] == [("main", 0)]
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,9 @@ async def test_a_rerun_is_the_new_version_and_versions_are_all() -> None:
     async with client_of(api) as c:
         found = await c.jobs.get("x")
         assert (await found.rerun(version=1)).version == 2
-        assert api.body(1)["JobVersion"] == 1
+        assert (api.body(1)["JobVersion"], "SameInputs" in api.body(1)) == (1, False)
+        await found.rerun(same_inputs=True)
+        assert api.body(3)["SameInputs"] is True
         assert [one.version for one in await found.versions()] == [1, 2]
         assert api.requests[-1].url.params["next_token"] == "more"
         assert await c.jobs.diff({"Name": "hello"}) == "-a\n+b"

@@ -192,6 +192,10 @@ class JobRow:
         tasks = tuple(replace(task, count=len(targets)) if task.split else task for task in self.tasks)
         return replace(self, targets=targets, tasks=tasks)
 
+    def shares(self, task: TaskPlan) -> int:
+        """Among how many partitions the inputs of a task are dealt out; 1 where everybody reads everything."""
+        return max(1, len(self.targets) if self.kind is Kind.OPS else task.count)
+
     def task(self, name: str) -> TaskPlan:
         """Return the task of that name."""
         return next(task for task in self.tasks if task.name == name)

@@ -13,7 +13,7 @@ from skrei_domain.constraints import satisfied
 from skrei_domain.durations import duration
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, Membership
-from skrei_scheduling import memory, texts
+from skrei_scheduling import data, memory, texts
 from skrei_scheduling.explain import why_not
 from skrei_scheduling.ranking import is_soft
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, NodeRow, TaskPlan, Unit
@@ -49,6 +49,16 @@ def grown(view: ClusterView, job: JobRow) -> tuple[tuple[str, int], ...]:
         if node_id not in job.targets and all(view.matrix.reaches(each, view.matrix.row_of[node_id]) for each in uses)
     ]
     return tuple((node_id, first + number) for number, node_id in enumerate(new))
+
+
+def first(view: ClusterView, job: JobRow) -> tuple[tuple[str, int], ...]:
+    """Return the nodes that an `ops` job, or one that is split, is fixed to if that is decided now, with their numbers.
+
+    None for one that has its nodes, or that no node is fixed for, and none while no node is one of them.
+    """
+    if job.targets:
+        return ()
+    return grown(view, job) if job.kind is Kind.OPS else tuple(data.holders(view, job).items())
 
 
 def look(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], now: datetime) -> NodeWork:

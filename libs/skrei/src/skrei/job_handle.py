@@ -198,9 +198,13 @@ class AsyncJobHandle:
         """Return every version as it was submitted, oldest first."""
         return await self._client.every(calls.versions(self.id))
 
-    async def rerun(self, *, version: int = 0, reason: str = "") -> Self:
-        """Run a version (0: the latest) once more, as a new version; returns itself as that one."""
-        submitted = await self._client.send(calls.rerun(self.id, version=version, reason=reason))
+    async def rerun(self, *, version: int = 0, reason: str = "", same_inputs: bool = False) -> Self:
+        """Run a version (0: the latest) once more, as a new version; returns itself as that one.
+
+        `same_inputs`: it reads what that version was pinned to, and lists nothing anew.
+        """
+        again = calls.rerun(self.id, version=version, reason=reason, same_inputs=same_inputs)
+        submitted = await self._client.send(again)
         self.warnings = submitted.warnings
         return await self.refresh()
 

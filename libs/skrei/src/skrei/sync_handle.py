@@ -158,9 +158,12 @@ class JobHandle:
         """Return every version as it was submitted, oldest first."""
         return self._loop.do(self._job.versions)
 
-    def rerun(self, *, version: int = 0, reason: str = "") -> Self:
-        """Run a version (0: the latest) once more, as a new version; returns itself as that one."""
-        self._loop.do(self._job.rerun, version=version, reason=reason)
+    def rerun(self, *, version: int = 0, reason: str = "", same_inputs: bool = False) -> Self:
+        """Run a version (0: the latest) once more, as a new version; returns itself as that one.
+
+        `same_inputs`: it reads what that version was pinned to, and lists nothing anew.
+        """
+        self._loop.do(self._job.rerun, version=version, reason=reason, same_inputs=same_inputs)
         return self
 
 

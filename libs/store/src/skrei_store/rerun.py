@@ -1,10 +1,13 @@
 """The intent to run a version of a job once more: as the next version, whatever became of the one that it copies."""
 
+from contextlib import nullcontext
+
 import asyncpg
 
 from skrei_domain.errors import Conflict, NotFound, Unavailable
 from skrei_domain.ids import new_evaluation_id
-from skrei_domain.job import decode, encode
+from skrei_domain.job import JobSpec, decode, encode
+from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import JobState
 from skrei_scheduling import texts
 from skrei_store.admission import Admission
@@ -21,6 +24,13 @@ FROM jobs j LEFT JOIN job_versions v
 WHERE j.id = $1
 """
 
+KEEP_PINS = """
+INSERT INTO manifests (job_id, job_version, task, input, digest, parts, files, size_bytes)
+SELECT job_id, $3, task, input, digest, parts, files, size_bytes
+FROM manifests WHERE job_id = $1 AND job_version = $2 AND (parts = 1 OR task = ANY ($4::text[]))
+"""
+"""What a version is pinned to, of lists that are one for everybody, and of those that are dealt out of these tasks."""
+
 _NOT_BEGUN = (JobState.PENDING.value, JobState.QUEUED.value)
 
 
@@ -30,6 +40,7 @@ async def rerun_job(
     *,
     version: int = 0,
     reason: str = "",
+    same_inputs: bool = False,
     actor: str,
     traceparent: str = "",
     token: str = "",
@@ -39,7 +50,8 @@ async def rerun_job(
     """Make the next version of a job from one of its versions (0: the current one); the same token makes one alone.
 
     Raises NotFound for a job or version that is none, Conflict for one that has not begun, Unavailable for a lost race,
-    and what `admission` refuses with. Who runs it again is whose grants go with it.
+    and what `admission` refuses with. Who runs it again is whose grants go with it. With `same_inputs` it is pinned to
+    the lists of inputs that the version was pinned to, as far as it has as many parts.
     """
     for _ in range(RACES):
         row = await connection.fetchrow(READ, job_id, version)
@@ -79,7 +91,11 @@ async def rerun_job(
         if refused is not None:
             raise refused
         try:
-            done = await write_versions(connection, [new])
+            async with connection.transaction() if same_inputs else nullcontext():
+                done = await write_versions(connection, [new])
+                if same_inputs and job_id in done:
+                    copied, counted = version or row["version"], _counted(spec)
+                    await connection.execute(KEEP_PINS, job_id, copied, done[job_id].version, counted)
         except asyncpg.UniqueViolationError:
             continue  # the same token has just been stored: it is found now
         except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as error:
@@ -87,3 +103,9 @@ async def rerun_job(
         if job_id in done:
             return done[job_id]
     raise Unavailable(f"others are changing job {job_id}", hint="try again in a moment")
+
+
+def _counted(spec: JobSpec) -> list[str]:
+    """Return the tasks that have as many partitions in every version with this spec: not what goes by nodes."""
+    kind = KINDS.get(spec.type.lower(), Kind.BATCH)
+    return [] if kind.per_node else [task.name for task in spec.tasks if task.split is None]

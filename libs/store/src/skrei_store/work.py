@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from skrei_domain.evolving import replace
 from skrei_domain.lifecycle import LIVE, ExecutionState
-from skrei_domain.messages import PublisherCommand, ResultHeld, StagedResult
-from skrei_scheduling.rows import Evaluation, ExecutionRow
+from skrei_domain.messages import ManifestRef, PublisherCommand, ResultHeld, StagedResult
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, TaskInput
 from skrei_store.db import Connection
+from skrei_store.parts_manifests import manifest_ref
 from skrei_store.values import EXECUTION_COLUMNS, ROLLOUT_COLUMNS, SUBMITTER, execution_row, planned_job
 
 T = TypeVar("T")
@@ -52,10 +54,24 @@ async def due(connection: Connection, limit: int, but: Collection[str] = ()) -> 
     texts = await specs(connection, {(row["id"], row["version"]) for row in rows})
     found: list[Evaluation] = []
     async for page in in_pages(rows):
+        jobs = {row["id"]: planned_job(row, texts[row["id"], row["version"]]) for row in page}
+        jobs |= await _pinned(connection, jobs)
         for row in page:
-            job = planned_job(row, texts[row["id"], row["version"]])
+            job = jobs[row["id"]]
             found.append(Evaluation(row["evaluation_id"], row["id"], row["trigger"], job, row["comment"], row["about"]))
     return found
+
+
+async def _pinned(connection: Connection, jobs: Mapping[str, JobRow]) -> dict[str, JobRow]:
+    """Return those of these jobs whose inputs are pinned to lists, with them. Those that fetch none have none."""
+    versions = {job.id: job.version for job in jobs.values() if any(task.fetched for task in job.tasks)}
+    if not versions:
+        return {}
+    refs: dict[str, dict[TaskInput, ManifestRef]] = {}
+    for row in await connection.fetch("SELECT * FROM manifests WHERE job_id = ANY ($1::text[])", list(versions)):
+        if row["job_version"] == versions[row["job_id"]]:
+            refs.setdefault(row["job_id"], {})[row["task"], row["input"]] = manifest_ref(row)
+    return {job_id: replace(jobs[job_id], manifests=found) for job_id, found in refs.items()}
 
 
 async def executions(connection: Connection, ids: Collection[str]) -> dict[str, ExecutionRow]:

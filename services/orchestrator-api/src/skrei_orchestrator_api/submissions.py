@@ -124,6 +124,7 @@ class Submissions:
         headers: Mapping[str, str],
         actor: str,
         token: str = "",
+        same_inputs: bool = False,
     ) -> dict[str, object]:
         """Run a version (0: the current one) of the job that `key` names once more; return the answer."""
         job = await self._record.find_job(key, namespace)
@@ -134,9 +135,11 @@ class Submissions:
             actor=actor,
             traceparent=traceparent(headers.get("traceparent", "")),
             token=token,
-            digest=digest(["rerun", job.id, version, reason]) if token else "",
+            digest=digest(["rerun", job.id, version, reason, *(["same"] if same_inputs else [])]) if token else "",
+            same_inputs=same_inputs,
         )
-        self._after((), [done])
+        if done.hinted is not None:
+            self._hint([done.hinted], read=same_inputs)
         return {
             "EvaluationID": done.evaluation_id,
             "JobID": done.job_id,
@@ -155,15 +158,16 @@ class Submissions:
         """Tell the scheduler that what may go is to go now."""
         self._send(EvaluationHint(collect=True), ids.new_evaluation_id())
 
-    def _hint(self, evaluations: Sequence[HintedEvaluation], *, ended: bool = False) -> None:
+    def _hint(self, evaluations: Sequence[HintedEvaluation], *, ended: bool = False, read: bool = False) -> None:
         """Tell the scheduler to look now; nobody waits for it, and its own sweep covers the loss of a hint.
 
-        `ended`: these jobs have ended by it, so that whoever listens waits for no more.
+        `ended`: these jobs have ended by it, so that whoever listens waits for no more. `read`: the record says more of
+        them than a hint does, and is to be read.
         """
         if not evaluations:
             return
         size = sum(len(evaluation.spec_json) + 512 for evaluation in evaluations)
-        hint = EvaluationHint(evaluations=tuple(evaluations) if size <= self._hint_bytes else ())
+        hint = EvaluationHint(evaluations=tuple(evaluations) if size <= self._hint_bytes and not read else ())
         self._send(hint, evaluations[0].evaluation_id)
         told = [Change(each.namespace, JOB, each.job_id, each.history_seq) for each in evaluations]
         self._feed.add(told, at_once=ended)

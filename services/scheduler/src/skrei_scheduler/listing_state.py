@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from skrei_domain.messages import ManifestRef
-from skrei_scheduling import texts
+from skrei_scheduling import data, texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.rows import Evaluation, JobRow, TaskInput, TaskPlan
 
@@ -30,11 +30,15 @@ class Asked:
 
 @dataclass(slots=True)
 class Held:
-    """A job that is held back, and what is to be looked at once it is not."""
+    """A job that is held back, and what is to be looked at once it is not.
+
+    `targets` are the nodes that it is fixed to with the list, where none were before: by their number it is dealt out.
+    """
 
     job: JobRow
     evaluations: dict[str, Evaluation]
     inputs: dict[TaskInput, TaskPlan]
+    targets: tuple[tuple[str, int], ...] = ()
     placed: bool = False  # it is not held back any more: what its first execution's node lists pins the rest
     since: float = 0.0
     asked: dict[TaskInput, Asked] = field(default_factory=dict)
@@ -64,6 +68,7 @@ def pin_into(builder: ChangesBuilder, held: Held) -> None:
     if not builder.pin(held.job, refs):
         return
     if refs:
+        _fix(builder, held)
         files, size = sum(ref.files for ref in refs.values()), sum(ref.size_bytes for ref in refs.values())
         nodes = sorted({held.asked[key].node_id for key in refs})
         text = (texts.LISTED_LATE if held.placed else texts.LISTED).format(files=files, size=size)
@@ -71,3 +76,12 @@ def pin_into(builder: ChangesBuilder, held: Held) -> None:
     missing = [each.why for each in held.asked.values() if each.why]
     if missing and not held.placed:
         builder.history(held.job.id, texts.SCHEDULING, texts.NOT_LISTED.format(why=missing[0]))
+
+
+def _fix(builder: ChangesBuilder, held: Held) -> None:
+    """Fix a job to the nodes that its list was made for."""
+    job = builder.job(held.job.id)
+    if held.targets and job is not None and not job.targets:
+        builder.set_targets(held.job, held.targets)
+        if held.job.split:
+            builder.history(held.job.id, texts.SCHEDULING, data.told(builder.view, held.job))

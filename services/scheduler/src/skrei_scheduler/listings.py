@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from skrei_domain import subjects
-from skrei_domain.job_kinds import Kind
 from skrei_domain.listing import InputListed
+from skrei_domain.messages import MOST_PARTS
 from skrei_scheduler.lead import Lead
 from skrei_scheduler.listing_state import Asked, Held, pin_into
 from skrei_scheduler.work import Commit, Outgoing, SendListing
-from skrei_scheduling import texts
+from skrei_scheduling import targets, texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked
 from skrei_scheduling.rows import Evaluation, JobRow, TaskInput, TaskPlan
@@ -75,13 +75,14 @@ class Listings:
         if held is not None and held.placed:
             return False
         if held is None:
-            inputs = self._to_list(job)
+            fixed = targets.first(self._lead.view, job)
+            inputs = self._to_list(job.with_targets(dict(fixed)))
             if not inputs:
                 return False
-            held = self._held[job.id] = Held(job, {}, inputs)
+            held = self._held[job.id] = Held(job, {}, inputs, fixed)
             self._fresh[job.id] = None
             self._lead.view.upsert_job(job)
-        held.job = job
+        held.job = job.with_targets(dict(held.targets))
         held.evaluations[evaluation.id or evaluation.job_id] = evaluation
         return True
 
@@ -107,7 +108,7 @@ class Listings:
         if subjects.token(asked.node_id) != node:
             return
         asked.heard, asked.files = now, listed.files
-        if listed.manifest is not None and listed.manifest.parts in (1, held.inputs[key].count):
+        if listed.manifest is not None and listed.manifest.parts in (1, held.job.shares(held.inputs[key])):
             asked.ref = listed.manifest
         elif listed.manifest is not None:
             asked.why = f"its list has {listed.manifest.parts} parts"
@@ -138,15 +139,18 @@ class Listings:
     # ------------------------------------------------------------ what is to be listed
 
     def _to_list(self, job: JobRow) -> dict[TaskInput, TaskPlan]:
-        """Return the inputs of a job that a node could list now: of one that is about to begin, and has a Count."""
-        if job.kind is not Kind.BATCH or job.state.is_terminal or job.attempts or len(self._held) >= MOST_JOBS:
+        """Return the inputs of a job that a node could list now: of one that is about to begin, and will end.
+
+        Where it runs once a node, or on those that hold its data, they are known.
+        """
+        if job.kind.endless or job.state.is_terminal or job.attempts or len(self._held) >= MOST_JOBS:
             return {}
-        if (job.id, job.version) in self._given_up:
+        if (job.id, job.version) in self._given_up or (job.by_node and not job.targets):
             return {}
         found = {
             (task.name, number): task
             for task in job.tasks
-            if not task.split
+            if job.shares(task) <= MOST_PARTS
             for number, type_ in task.fetched
             if (task.name, number) not in job.manifests and type_ in self._listed_types()
         }
@@ -196,7 +200,8 @@ class Listings:
         del self._unpinned[job_id]
         if later:  # tasks that wait for others have no execution yet, and those have none any more by then
             self._unpinned[job_id] = Held(job, {}, later, placed=True)
-        held.inputs = {key: task for key, task in held.inputs.items() if key not in later}
+        held.job = job
+        held.inputs = {key: job.task(key[0]) for key in held.inputs if key not in later}
         held.since = held.told_at = now
         self._held[job_id] = held
         return [each for key in held.inputs for each in self._ask_at(held, key, nodes[key[0]], now)]

@@ -146,7 +146,7 @@ class Sender:
             source_type=source.source.type,
             params=dict(source.source.params),
             target=source.target,
-            partitions=job.task(wanted.task).count,
+            partitions=job.shares(job.task(wanted.task)),
             token=self._signer.listing(
                 job.id, wanted.node_id, most_bytes=MOST_LISTING_BYTES, seconds=2 * LONGEST_SECONDS
             ),

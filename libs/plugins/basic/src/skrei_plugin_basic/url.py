@@ -8,14 +8,14 @@ that its node stands in, whatever a name says.
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from skrei_domain.job_reading import FieldProblem, show
 from skrei_plugin_api.outbound import Outbound, networks, web_parts
-from skrei_plugin_api.pieces import NAME_BYTES, Piece, PieceStorage
+from skrei_plugin_api.pieces import NAME_BYTES, Entry, Piece, PieceStorage
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
 
@@ -64,11 +64,19 @@ class UrlStorage(PieceStorage):
         """Ask for the head of the address: its name, size and version. Raises StageFailed, and WebAway."""
         if problems := self.validate(source.params):
             raise StageFailed(StageProblem.INVALID, "; ".join(str(problem) for problem in problems))
-        head = await self._tools().head(param(source.params, "URL"), _retries(source))
+        url = param(source.params, "URL")
+        head = await self._tools().head(url, _retries(source))
         if head.size is not None and head.size > limits.max_bytes:
             raise too_large(head.url, limits)
         checksum = param(source.params, "Checksum")
-        return [Piece(file_name(head.url, head.headers), checksum.lower() if checksum else identity(head), head.size)]
+        return [
+            Piece(file_name(head.url, head.headers), checksum.lower() if checksum else identity(url, head), head.size)
+        ]
+
+    async def resolve(self, source: SourceSpec, limits: StageLimits) -> AsyncGenerator[Entry, None]:
+        """List the one file: a job is pinned to its version, and its size is known before it is placed."""
+        for piece in await self.pieces(source, limits):
+            yield Entry(piece)
 
     async def bring(self, source: SourceSpec, limits: StageLimits, piece: Piece, folder: Path) -> None:
         """Download it. Raises StageFailed, and WebAway where another try may bring it."""
@@ -88,12 +96,15 @@ class UrlStorage(PieceStorage):
         return self._web
 
 
-def identity(head: "Head") -> str:
+def identity(url: str, head: "Head") -> str:
     """Return what is another whenever the bytes are; where the server tells nothing, what nobody has ever had. Pure but
-    for that."""
-    versions = [head.headers.get(name, "") for name in ("etag", "last-modified")]
+    for that.
+
+    It goes by the address that was asked for: where that leads may have another signature in it each time.
+    """
+    versions = [head.headers.get("etag", "").removeprefix("W/"), head.headers.get("last-modified", "")]
     told = [*versions, str(head.size)] if any(versions) else [str(uuid.uuid4())]
-    return "url:" + hashlib.sha256("\n".join([head.url, *told]).encode()).hexdigest()
+    return "url:" + hashlib.sha256("\n".join([url, *told]).encode()).hexdigest()
 
 
 def file_name(url: str, headers: Mapping[str, str]) -> str:

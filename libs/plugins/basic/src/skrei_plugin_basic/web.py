@@ -69,9 +69,10 @@ class Web:
         async def once() -> Head:
             try:
                 async with self._open("HEAD", url, {}) as (response, at):
-                    if response.status < 400:
-                        return _head(response, at)
-                    if response.status not in _NO_HEAD:
+                    head = _head(response, at)
+                    if response.status < 400 and head.size != 0:  # some say so of every file
+                        return head
+                    if response.status >= 400 and response.status not in _NO_HEAD:
                         _check(response, at)
             except _Cut:  # some servers drop what they do not know
                 pass
@@ -105,7 +106,7 @@ class Web:
                 await asyncio.to_thread(data.unlink, missing_ok=True)
                 raise _Cut("the server has less than came before")
             _check(response, at)
-            _check_same(response, at, piece)
+            _check_same(response, at, piece, url)
             if response.status != 206 or _first(response) != first:
                 first = 0
             await asyncio.to_thread(_write_note, note, _validator(response))
@@ -202,12 +203,24 @@ def _check(response: aiohttp.ClientResponse, url: str) -> None:
     raise StageFailed(problem, f"{shown(url)} answers {said}", hint=hint)
 
 
-def _check_same(response: aiohttp.ClientResponse, url: str, piece: Piece) -> None:
-    """Raise WebAway where the server has another version by now than the one that was listed."""
-    head = _head(response, url)
-    versioned = head.headers.get("etag") or head.headers.get("last-modified")
-    if versioned and piece.identity.startswith("url:") and identity(head) != piece.identity:
-        raise WebAway(f"{shown(url)} changed while it was fetched")
+def _check_same(response: aiohttp.ClientResponse, at: str, piece: Piece, url: str) -> None:
+    """Raise StageFailed where the server has another version by now than the one that was listed.
+
+    All executions of a job read the version that it was pinned to, so that another try of it changes nothing.
+    """
+    if not piece.identity.startswith("url:"):
+        return  # its bytes are compared with their digest
+    head = _head(response, at)
+    if head.headers.get("etag") or head.headers.get("last-modified"):
+        same = identity(url, head) == piece.identity
+    else:
+        same = None in (piece.size, head.size) or piece.size == head.size
+    if not same:
+        raise StageFailed(
+            StageProblem.INVALID,
+            f"{shown(at)} changed after it was listed",
+            hint="`skrei job rerun` reads what is there now",
+        )
 
 
 def _validator(response: aiohttp.ClientResponse) -> str:

@@ -5,12 +5,13 @@ by block (ADR 0033), so a daemon, or a gateway of somebody else's, can only fail
 """
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skrei_domain.job_reading import FieldProblem, show
-from skrei_plugin_api.pieces import DATA, Piece, PieceStorage
+from skrei_plugin_api.pieces import DATA, Entry, Piece, PieceStorage
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
 from skrei_plugin_ipfs.cid import RAW, SHA2_256, Cid, InvalidCid, parse
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 1.0
 """How long a daemon of this machine may take to say its version."""
+MISSED_SECONDS = 5.0
+"""For so long what nobody has is not looked for again: its job was listed a moment ago, and is placed here now."""
+MOST_MISSED = 1_000
+"""Of such names that are remembered."""
 MOST_NAMES = 64
 """Directories between a CID and what is wanted below it."""
 
@@ -35,6 +40,7 @@ class IpfsStorage(PieceStorage):
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
         self._daemons: dict[Endpoint, Daemon] = {}  # one that was started again may listen elsewhere
+        self._missed: dict[Cid, tuple[float, StageFailed]] = {}
 
     async def describe(self) -> PluginInfo:
         """Say whether a daemon answers: the owner's, else the one of this user that says where it listens."""
@@ -72,6 +78,7 @@ class IpfsStorage(PieceStorage):
 
         try:
             root, path = _named(param(source.params, "CID"))
+            self._check_missed(root)
             found = await files(self._tools().block, root, path, limits.max_files)
         except InvalidCid as error:
             raise StageFailed(StageProblem.INVALID, f"the input's CID cannot be read: {error}") from error
@@ -85,7 +92,15 @@ class IpfsStorage(PieceStorage):
                 f"{root} has more than {limits.max_files:,} files; this node takes no more",
                 hint="name a directory below it: CID/path",
             ) from error
+        except StageFailed as error:
+            self._miss(root, error)
+            raise
         return [Piece(each.path, identity(each.cid), each.size) for each in found]
+
+    async def resolve(self, source: SourceSpec, limits: StageLimits) -> AsyncGenerator[Entry, None]:
+        """List all files, once for every partition: their names pin them, the blocks that list them say their sizes."""
+        for piece in await self.pieces(source, limits):
+            yield Entry(piece)
 
     async def bring(self, source: SourceSpec, limits: StageLimits, piece: Piece, folder: Path) -> None:
         """Bring a file, from where an earlier try ended. Raises StageFailed, IpfsAway, and OSError."""
@@ -109,6 +124,18 @@ class IpfsStorage(PieceStorage):
         """Close the connections."""
         for daemon in self._daemons.values():
             await daemon.close()
+
+    def _check_missed(self, root: Cid) -> None:
+        """Raise what was found out a moment ago: to look for it takes as long as anything that fails."""
+        since, error = self._missed.get(root, (0.0, None))
+        if error is not None and time.monotonic() - since < MISSED_SECONDS:
+            raise StageFailed(StageProblem.MISSING, error.message, hint=error.hint)
+
+    def _miss(self, root: Cid, error: StageFailed) -> None:
+        if error.code is StageProblem.MISSING:
+            if len(self._missed) >= MOST_MISSED:
+                self._missed.clear()
+            self._missed[root] = (time.monotonic(), error)
 
     def _tools(self) -> "Daemon":
         """Return the daemon that is there now. Raises IpfsAway."""

@@ -96,11 +96,27 @@ def stop(job_id: str, *, namespace: str = "", reason: str = STOPPED) -> Call[str
 
 
 def rerun(
-    job_id: str, *, namespace: str = "", version: int = 0, reason: str = "", idempotency_token: str = ""
+    job_id: str,
+    *,
+    namespace: str = "",
+    version: int = 0,
+    reason: str = "",
+    same_inputs: bool = False,
+    idempotency_token: str = "",
 ) -> Call[Submitted]:
-    """Run a version of a job (0: the latest) once more, as a new version; sent twice it makes one, by its token."""
+    """Run a version of a job (0: the latest) once more, as a new version; sent twice it makes one, by its token.
+
+    `same_inputs`: it reads what the version was pinned to, and lists nothing anew.
+    """
     token = idempotency_token or str(uuid.uuid4())
-    body = {"JobVersion": version, "Reason": reason, "Namespace": namespace, "IdempotencyToken": token}
+    body: dict[str, object] = {
+        "JobVersion": version,
+        "Reason": reason,
+        "Namespace": namespace,
+        "IdempotencyToken": token,
+    }
+    if same_inputs:  # older control planes know no such field
+        body["SameInputs"] = True
     return Call("PUT", f"{job_path(job_id)}/rerun", _submitted, body=body)
 
 

@@ -47,6 +47,7 @@ RERUN = Command(
     (
         integer("--version", "Of this version; 0 is the latest.", "-v"),
         text("--reason", "TEXT", "Why; for whoever reads the job's history."),
+        flag("--same-inputs", "Read the very objects that the version read; else its inputs are listed anew."),
         NAMESPACE,
         *(one for one in STAYING if one.key not in ("dry-run", "format")),
     ),
@@ -159,6 +160,7 @@ def rerun(values: Values) -> int:
             namespace=values.text("namespace"),
             version=values.integer("version"),
             reason=values.text("reason"),
+            same_inputs=values.flag("same-inputs"),
         )
         try:
             submitted = ask.send(again)

@@ -314,11 +314,13 @@ DIFF = thing(
     examples=[{"Diff": "- Count: 1\n+ Count: 2\n", "Warnings": []}],
 )
 RERUN = thing(
-    "Which version is to be run once more (0: the current one), and why.",
+    "Which version is to be run once more (0: the current one), and why; with `SameInputs` over the lists of inputs "
+    "that it was pinned to.",
     {},
     {
         "JobVersion": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
         "Reason": TEXT,
+        "SameInputs": {"type": "boolean"},
         "Namespace": TEXT,
         "IdempotencyToken": TEXT,
         "Credential": {"type": "null"},

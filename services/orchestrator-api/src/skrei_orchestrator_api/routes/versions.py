@@ -64,7 +64,11 @@ async def diff(request: Request) -> Response:
 @described(answer="Rerun", body="RerunRequest", body_required=False, query=(NAMESPACE,), refusals=(404, 409))
 async def rerun(request: Request) -> Response:
     """Make the next version of a job from one of its versions, the current one unless another is named."""
-    body = fields(await read_json(request), "JobVersion", "Reason", "Namespace", "IdempotencyToken", "Credential")
+    body = fields(
+        await read_json(request), "JobVersion", "Reason", "Namespace", "IdempotencyToken", "SameInputs", "Credential"
+    )
+    if not isinstance(same := body.get("SameInputs") or False, bool):
+        raise Invalid(f"SameInputs: {schemas.dump(same)}; allowed: true or false")
     version = body.get("JobVersion") or 0
     if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version <= queries.MAX_VERSION:
         raise Invalid(f"JobVersion: {schemas.dump(version)}; allowed: a whole number from 0 to {queries.MAX_VERSION:,}")
@@ -76,6 +80,7 @@ async def rerun(request: Request) -> Response:
         headers=request.headers,
         actor=caller_of(request),
         token=token_in(body),
+        same_inputs=same,
     )
     return answer(request, accepted)
 
