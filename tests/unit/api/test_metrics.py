@@ -2,14 +2,15 @@
 
 from skrei_domain.lifecycle import Connection
 from skrei_domain.node import InputCache, NodeInfo
+from skrei_kit.metrics import lines
 from skrei_orchestrator_api.access import Door, door_of
-from skrei_orchestrator_api.routes.metrics import lines
+from skrei_orchestrator_api.routes.metrics import node_figures
 
 
 def test_every_figure_of_every_node_that_tells_some_has_one_line() -> None:
     cache = InputCache(files=3, size_bytes=61, limit_bytes=100, inputs=2, hits=19, saved_bytes=500, fetched_bytes=61)
     infos = [NodeInfo(node_id="n-1", name="oslo", cache=cache), NodeInfo(node_id="n-2")]
-    told = "".join(lines({Connection.CONNECTED: 2}, infos)).splitlines()
+    told = "".join(lines(node_figures({Connection.CONNECTED: 2}, infos))).splitlines()
     assert 'skrei_nodes{connection="connected"} 2' in told
     assert 'skrei_nodes{connection="disconnected"} 0' in told
     assert 'skrei_input_cache_hits_total{node="n-1",name="oslo"} 19' in told
@@ -21,7 +22,7 @@ def test_every_figure_of_every_node_that_tells_some_has_one_line() -> None:
 
 def test_what_nodes_call_themselves_ends_no_line() -> None:
     infos = [NodeInfo(node_id="n-1", name='a"b\\c\nd', cache=InputCache())]
-    told = "".join(lines({}, infos))
+    told = "".join(lines(node_figures({}, infos)))
     assert 'name="a\\"b\\\\c\\nd"} 0\n' in told
 
 

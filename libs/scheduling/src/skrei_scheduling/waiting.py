@@ -34,6 +34,7 @@ class WaitingLine:
     def __init__(self) -> None:
         self._classes: dict[Requirement, list[Turn]] = {}
         self._places: dict[str, tuple[Turn, dict[Requirement, int]]] = {}
+        self._units: dict[Requirement, int] = {}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -50,8 +51,9 @@ class WaitingLine:
         if self._places.get(job.id) == place:
             return
         self.drop(job.id)
-        for requirement in classes:
+        for requirement, count in classes.items():
             insort(self._classes.setdefault(requirement, []), place[0])
+            self._units[requirement] = self._units.get(requirement, 0) + count
         if classes:
             self._places[job.id] = place
 
@@ -60,15 +62,25 @@ class WaitingLine:
         place = self._places.pop(job_id, None)
         if place is None:
             return
-        for requirement in place[1]:
+        for requirement, count in place[1].items():
             line = self._classes[requirement]
             del line[bisect_left(line, place[0])]
+            self._units[requirement] -= count
             if not line:
                 del self._classes[requirement]
+                del self._units[requirement]
 
     def units(self, job_id: str) -> int:
         """How many units of the job wait."""
         return sum(self.of_job(job_id).values())
+
+    def all_units(self) -> Mapping[Requirement, int]:
+        """How many units wait in each class that something waits of."""
+        return self._units
+
+    def lengths(self) -> dict[Requirement, int]:
+        """How many jobs wait in each class, first in line first."""
+        return {requirement: len(line) for requirement, line in sorted(self._classes.items(), key=_first)}
 
     def of_job(self, job_id: str) -> Mapping[Requirement, int]:
         """How many units of the job wait in each class."""

@@ -85,6 +85,10 @@ class AgentMachine:
         """Return an execution that this process looks after, ended ones until they are confirmed."""
         return self._room.held.get(execution_id)
 
+    def all_held(self) -> Iterable[Held]:
+        """Return every execution that this process looks after."""
+        return self._room.held.values()
+
     def heartbeat(self, *, leaving: bool = False) -> Heartbeat:
         """Return a heartbeat as of the last fact."""
         return self.node.heartbeat(leaving=leaving)

@@ -12,6 +12,7 @@ from skrei_compute_agent.agent import Agent
 from skrei_compute_agent.asking import AskInside
 from skrei_compute_agent.checks import Checks
 from skrei_compute_agent.events import Begun, Checked, Fingerprinted, TidyDue
+from skrei_compute_agent.figures import node_figures
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.held import Phase
 from skrei_compute_agent.held_inputs import HeldInputs
@@ -138,6 +139,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
 
         link = Link(node_id, agent, standing, told, tools.list_input, held=tools.held)
         agent.connect(runner, link)
+        health.figures.read(lambda: node_figures(machine, lambda: link.greeted, settings.data_dir))
         health.check("leader", lambda: "" if link.greeted else standing.reason or NOT_GREETED)
         log.info("node_started", node_id=node_id, unfinished=len(machine.node.unfinished()), **_offered(machine.info))
         agent.post(Begun())  # before the link is there: a cut-off node goes on from its journal

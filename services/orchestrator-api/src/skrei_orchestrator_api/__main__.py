@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Generator, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -34,6 +35,7 @@ from skrei_kit.supervisor import (
 from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps
+from skrei_orchestrator_api.figures import ApiFigures, door_figures
 from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.listeners import Listeners
 from skrei_orchestrator_api.node_access import NodeAccess
@@ -157,7 +159,8 @@ async def _serve(settings: Settings, stop: asyncio.Event, health: Health) -> Non
         async with Record.open(settings) as record:
             internal_token = settings.internal_token_file.read_text("ascii").strip()
             destinations = Destinations(settings.publisher_url, internal_token)
-            submissions = Submissions(record, bus, settings, destinations)
+            figures = ApiFigures(health.figures)
+            submissions = Submissions(record, bus, settings, destinations, figures)
             public_key = settings.token_public_key.read_bytes()
             verifier = TokenVerifier(public_key)
             gate = Gate(
@@ -176,6 +179,7 @@ async def _serve(settings: Settings, stop: asyncio.Event, health: Health) -> Non
             deps = Deps(
                 settings=settings,
                 health=health,
+                figures=figures,
                 record=record,
                 submissions=submissions,
                 bus=bus,
@@ -189,6 +193,15 @@ async def _serve(settings: Settings, stop: asyncio.Event, health: Health) -> Non
                 listeners=Listeners(bus, settings.event_listeners),
                 node_signer=_signer(settings.node_signer),
                 token_public_key=public_key.decode("ascii"),
+            )
+            health.figures.read(
+                partial(
+                    door_figures,
+                    waiting_bytes=lambda: submissions.waiting_bytes,
+                    log_readers=lambda: deps.log_readers.now,
+                    listeners=lambda: len(deps.listeners),
+                    connected=lambda: deps.bus.connected,
+                )
             )
             log.info("api_started", host=settings.api_host, port=socks[0].getsockname()[1])
             http = serve_http(new_server(deps), socks, submissions)

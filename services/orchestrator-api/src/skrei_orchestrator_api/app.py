@@ -103,6 +103,7 @@ def build(deps: Deps) -> ASGIApp:
         max_body_bytes=deps.settings.max_body_bytes,
         timeout_seconds=deps.settings.request_timeout_seconds,
         cors=Cors(frozenset(deps.settings.api_cors_origins)),
+        answered=deps.figures.answered,
     )
 
 

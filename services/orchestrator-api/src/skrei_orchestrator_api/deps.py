@@ -10,6 +10,7 @@ from skrei_kit.nats_auth import Signer
 from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_orchestrator_api.access import Caller
 from skrei_orchestrator_api.activity import Activity
+from skrei_orchestrator_api.figures import ApiFigures
 from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.listeners import Listeners
 from skrei_orchestrator_api.log_readers import LogReaders
@@ -41,6 +42,7 @@ class Deps:
     destinations: Destinations | None = None
     activity: Activity = field(default_factory=Activity)
     health: Health = field(default_factory=Health)
+    figures: ApiFigures = field(default_factory=ApiFigures)
     log_readers: LogReaders = field(init=False)
 
     def __post_init__(self) -> None:

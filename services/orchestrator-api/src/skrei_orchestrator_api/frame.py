@@ -5,7 +5,7 @@ import contextlib
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 from urllib.parse import parse_qsl
 
@@ -69,9 +69,11 @@ class Frame:
         max_body_bytes: int,
         timeout_seconds: float,
         cors: Cors | None = None,
+        answered: Callable[[str, int, float], None] = lambda *_: None,
     ) -> None:
         self._app = app
         self._cors = cors or Cors()
+        self._answered = answered
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._server_version = headers.get("X-Bacalhau-Git-Version", "")
         self._gate = gate
@@ -97,13 +99,14 @@ class Frame:
             await preflight(scope, receive, _adding(send, extra))
             return
         extra += self._cors.headers(headers)
-        started = False
+        started, began = False, time.monotonic()
         body = _Body(receive, self._max_body_bytes, headers)
 
         async def answer(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self._answered(scope["method"], message["status"], time.monotonic() - began)
                 if (b"content-type", EVENT_STREAM) in message["headers"]:
                     limit.reschedule(None)  # it lasts as long as its reader
                 message["headers"] = [*message["headers"], *extra]

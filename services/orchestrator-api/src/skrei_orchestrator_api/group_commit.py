@@ -4,6 +4,7 @@ Nothing waits for company: an idle door commits a single item at once. One commi
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -21,7 +22,8 @@ class GroupCommit(Generic[Item, Result]):
     """Gathers items while a commit runs and hands them to the next one, in order of arrival.
 
     `after` is called with the items and results of a committed batch before their senders are answered, since what
-    follows from a commit takes longer than an answer; it must not wait.
+    follows from a commit takes longer than an answer; it must not wait. `told` hears of each batch how many items it
+    had, how many of them failed, and how long it took.
     """
 
     def __init__(
@@ -32,14 +34,21 @@ class GroupCommit(Generic[Item, Result]):
         batch_bytes: int,
         waiting_bytes: int,
         after: Callable[[Sequence[Item], Sequence[Result | Exception]], None] | None = None,
+        told: Callable[[int, int, float], None] = lambda *_: None,
     ) -> None:
         self._commit = commit
         self._batch_items = batch_items
         self._batch_bytes = batch_bytes
-        self._room = waiting_bytes
+        self._most = self._room = waiting_bytes
+        self._told = told
         self._after = after
         self._waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
         self._arrived = asyncio.Event()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes of items wait for their commit, or are in the one under way."""
+        return self._most - self._room
 
     async def submit(self, item: Item, size: int) -> Result:
         """Return what the commit that took `item` (of `size` bytes) made of it.
@@ -78,6 +87,7 @@ class GroupCommit(Generic[Item, Result]):
 
     async def _one(self, batch: list[tuple[Item, int, "asyncio.Future[Result]"]]) -> None:
         items = [item for item, _, _ in batch]
+        began = time.monotonic()
         results: Sequence[Result | Exception]
         try:
             results = await self._commit(items)
@@ -87,6 +97,8 @@ class GroupCommit(Generic[Item, Result]):
             raise
         except Exception as error:  # noqa: BLE001 - every sender of the batch is told, and the loop goes on
             results = [error] * len(batch)
+        failed = sum(isinstance(result, Exception) for result in results)
+        self._told(len(batch), failed, time.monotonic() - began)
         self._room += sum(size for _, size, _ in batch)
         if self._after is not None:
             self._after(items, results)

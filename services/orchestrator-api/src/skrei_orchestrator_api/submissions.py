@@ -10,6 +10,7 @@ from skrei_domain.messages import EvaluationHint, HintedEvaluation
 from skrei_kit.bus import Bus, offer
 from skrei_kit.feed_post import FeedPost
 from skrei_kit.observability import get_logger
+from skrei_orchestrator_api.figures import ApiFigures
 from skrei_orchestrator_api.group_commit import GroupCommit
 from skrei_orchestrator_api.origin import with_origin
 from skrei_orchestrator_api.publishing import Destinations
@@ -33,7 +34,14 @@ def _answered(done: dict[str, object] | BaseException) -> dict[str, object] | Ex
 class Submissions:
     """Takes jobs and stops; each is answered once it has committed."""
 
-    def __init__(self, record: Record, bus: Bus, settings: Settings, destinations: Destinations | None = None) -> None:
+    def __init__(
+        self,
+        record: Record,
+        bus: Bus,
+        settings: Settings,
+        destinations: Destinations | None = None,
+        figures: ApiFigures | None = None,
+    ) -> None:
         self._record = record
         self._bus = bus
         self._hint_bytes = settings.hint_bytes
@@ -48,7 +56,13 @@ class Submissions:
             batch_bytes=settings.batch_bytes,
             waiting_bytes=settings.waiting_bytes,
             after=self._after,
+            told=(figures or ApiFigures()).committed,
         )
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes of submissions wait for their commit."""
+        return self._group.waiting_bytes
 
     async def run(self) -> None:
         """Commit what comes, until cancelled."""

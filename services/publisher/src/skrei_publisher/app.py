@@ -15,6 +15,7 @@ from skrei_plugin_api.publisher import PublishError
 from skrei_publisher.control_door import ASKED_BYTES, ControlDoor
 from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
+from skrei_publisher.figures import PublisherFigures
 from skrei_publisher.log_door import LogDoor
 from skrei_publisher.manifest_door import ManifestDoor
 from skrei_publisher.source import SourceAway
@@ -48,6 +49,7 @@ def build(
     manifests: ManifestDoor | None = None,
     control: ControlDoor | None = None,
     health: Health | None = None,
+    figures: PublisherFigures | None = None,
 ) -> web.Application:
     """Return the door. GET also answers HEAD; Range works on what is a file. Without `uploads` it only gives.
 
@@ -65,6 +67,7 @@ def build(
         }
         found = store.find(execution_id)
         if found is None and at is not None and destinations is not None:
+            counted.downloads.add(1, "elsewhere")
             return await _through(request, destinations, execution_id, at, headers)
         # It may be taken over between two looks, so the store has the last.
         found = found or await source.fetch(execution_id) or store.find(execution_id)
@@ -74,11 +77,13 @@ def build(
                 f"There is no result of execution {execution_id}.",
                 "It was not published, or its time is over: `skrei job describe` tells which.",
             )
+        counted.downloads.add(1, "store")
         if isinstance(found, bytes):
             return web.Response(body=found, headers=headers | {"ETag": f'"{digest_of(found)}"'})
         return web.FileResponse(found, headers=headers)
 
     well = health or Health()
+    counted = figures or PublisherFigures()
 
     async def tell(request: web.Request) -> web.Response:
         told = await well.answer(request.path)

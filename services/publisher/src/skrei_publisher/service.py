@@ -28,6 +28,7 @@ from skrei_publisher.control_door import ControlDoor
 from skrei_publisher.destinations import Destinations
 from skrei_publisher.done import Done, free_copies
 from skrei_publisher.doorkeeper import SignedDoor
+from skrei_publisher.figures import PublisherFigures, store_figures
 from skrei_publisher.finaliser import Finaliser
 from skrei_publisher.log_door import LogDoor
 from skrei_publisher.logbook import LogBook
@@ -54,6 +55,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     health = Health()
     health.figures.read(process_figures("publisher", version("skrei-publisher")))
     health.check("start", lambda: "the transport is waited for")
+    figures = PublisherFigures(health.figures)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(listening(settings.health_listen, health))
         publisher = StorePublisher(PluginContext(settings.data_dir.expanduser() / "results"), settings.staging)
@@ -119,7 +121,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             source,
             doorkeeper,
             health=health,
-            uploads=_uploads(settings, destinations, doorkeeper),
+            uploads=_uploads(settings, destinations, doorkeeper, figures),
+            figures=figures,
             logs=logs,
             destinations=destinations,
             manifests=manifests,
@@ -127,6 +130,16 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         await stack.enter_async_context(_listening(door, settings.publisher_host, settings.publisher_port))
         health.check("start", lambda: "")
+        health.figures.read(
+            partial(
+                store_figures,
+                used=lambda: store.used_bytes,
+                quota=settings.quota_bytes,
+                pending=lambda: worker.pending,
+                left_out=lambda: worker.left_out,
+                uploads=lambda: publisher.staging.open_uploads,
+            )
+        )
         log.info("publisher_started", port=settings.publisher_port, used_bytes=store.used_bytes)
         interval = timedelta(seconds=settings.retention_interval_seconds)
 
@@ -146,10 +159,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
 
 
-def _uploads(settings: Settings, destinations: Destinations, doorkeeper: SignedDoor) -> UploadDoor | None:
+def _uploads(
+    settings: Settings, destinations: Destinations, doorkeeper: SignedDoor, figures: PublisherFigures
+) -> UploadDoor | None:
     if settings.receipt_key is None:
         return None
-    return UploadDoor(destinations, doorkeeper, TokenSigner(settings.receipt_key.read_bytes()))
+    return UploadDoor(destinations, doorkeeper, TokenSigner(settings.receipt_key.read_bytes()), figures)
 
 
 class _Speaker:

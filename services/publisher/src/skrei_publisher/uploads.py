@@ -12,6 +12,7 @@ from skrei_kit.tokens import Receipt, TokenSigner, UploadRight
 from skrei_plugin_api.publisher import Publisher, PublishError, UploadIncomplete
 from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import Doorkeeper, bearer_of
+from skrei_publisher.figures import PublisherFigures
 
 PARCEL_BYTES = 1024 * 1024
 """A parcel's JSON has two hundred bytes, and fifty more for each of its pieces, of which there are 10,000 at most."""
@@ -42,10 +43,17 @@ STATUS: dict[str, HTTPStatus] = {
 class UploadDoor:
     """The routes of uploads, to wherever their tokens say."""
 
-    def __init__(self, destinations: Destinations, doorkeeper: Doorkeeper, signer: TokenSigner) -> None:
+    def __init__(
+        self,
+        destinations: Destinations,
+        doorkeeper: Doorkeeper,
+        signer: TokenSigner,
+        figures: PublisherFigures | None = None,
+    ) -> None:
         self._destinations = destinations
         self._doorkeeper = doorkeeper
         self._signer = signer
+        self._figures = figures or PublisherFigures()
 
     def routes(self) -> list[web.RouteDef]:
         """Return what an application serves of it."""
@@ -81,6 +89,7 @@ class UploadDoor:
         parcel = await _parcel(request, right)
         destination = await self._destinations.of(right, counts=parcel.counts)
         place = await destination.stage(parcel)
+        self._figures.uploaded(parcel.size)
         receipt = Receipt(parcel.execution_id, parcel.digest, parcel.size, destination.name, place)
         return _json(UploadAnswer(receipt=self._signer.receipt(receipt)))
 

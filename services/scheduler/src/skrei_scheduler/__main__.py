@@ -18,6 +18,7 @@ from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
 from skrei_kit.supervisor import await_start, die_with_parent, stop_on_signals, unless_stopped
 from skrei_kit.tokens import TokenSigner, TokenVerifier
+from skrei_scheduler.figures import SchedulerFigures
 from skrei_scheduler.leader import Leader
 from skrei_scheduler.lease import LeaseKeeper
 from skrei_scheduler.receipts import trust_nobody
@@ -44,6 +45,7 @@ class Scheduler:
         self.health = Health()
         self.health.figures.read(process_figures("scheduler", version("skrei-scheduler")))
         self.health.check("start", lambda: "the transport is waited for")
+        self._figures = SchedulerFigures(self.health.figures)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stand by and lead until stopped."""
@@ -107,7 +109,14 @@ class Scheduler:
             async with leader_pool(url) as pool:
                 record = LeaderRecord(pool, epoch)
                 leader = Leader(
-                    record, bus, self._signer, self._settings, self._clock, epoch=epoch, verify=self._verify
+                    record,
+                    bus,
+                    self._signer,
+                    self._settings,
+                    self._clock,
+                    epoch=epoch,
+                    verify=self._verify,
+                    figures=self._figures,
                 )
                 self._leader = leader
                 await leader.run(term)

@@ -46,6 +46,7 @@ class Arrivals:
         work: Callable[[], None],
         look: Callable[[], None],
         collect: Callable[[], None] = lambda: None,
+        skipped: Callable[[float, str], None] = lambda *_: None,
     ) -> None:
         self._core = core
         self._specs = specs
@@ -54,6 +55,7 @@ class Arrivals:
         self._work = work
         self._look = look
         self._collect = collect
+        self._skipped = skipped
 
     @asynccontextmanager
     async def listening(self, bus: Bus) -> AsyncIterator[None]:
@@ -76,6 +78,7 @@ class Arrivals:
         try:
             batch = read_batch(arrival.data, subjects.node_of(arrival.subject))
         except ValueError as error:
+            self._skipped(1, "facts")
             log.warning("facts_skipped", sequence=arrival.sequence, error=str(error).splitlines()[0])
             return
         self._core.on_facts(batch, Position(arrival.created, arrival.sequence), len(arrival.data))
@@ -89,6 +92,7 @@ class Arrivals:
                 await handler(message)
             except ValidationError as error:
                 # Unknown or broken messages are skipped, and told of: a newer node must not stop an older leader.
+                self._skipped(1, "message")
                 log.warning("message_skipped", subject=message.subject, error=str(error).splitlines()[0])
 
         return guarded
@@ -139,6 +143,7 @@ class Arrivals:
         try:
             fact = read_fact(message.data)
         except ValueError as error:
+            self._skipped(1, "publisher")
             log.warning("publisher_fact_skipped", error=str(error).splitlines()[0])
             return
         self._core.on_publisher_fact(fact)

@@ -7,6 +7,7 @@ then, a commit waits a few milliseconds for company; specs are kept at hand betw
 
 import asyncio
 import gc
+import time
 from collections.abc import Collection
 from datetime import timedelta
 
@@ -18,6 +19,7 @@ from skrei_domain.lifecycle import Membership
 from skrei_kit import topology
 from skrei_kit.bus import Bus, BusUnavailable, StreamReader
 from skrei_kit.feed_post import FeedPost
+from skrei_kit.metrics import Figures
 from skrei_kit.observability import get_logger
 from skrei_kit.supervisor import every, run_until_stopped
 from skrei_kit.tokens import TokenSigner
@@ -25,6 +27,7 @@ from skrei_scheduler.arrivals import Arrivals
 from skrei_scheduler.collector import Collector
 from skrei_scheduler.core import Core
 from skrei_scheduler.departures import Departures
+from skrei_scheduler.figures import COUNT_EVERY, SchedulerFigures, Term
 from skrei_scheduler.receipts import Verify, trust_nobody
 from skrei_scheduler.record_clock import RecordClock
 from skrei_scheduler.sender import SOURCE, Doors, Sender
@@ -60,8 +63,10 @@ class Leader:
         *,
         epoch: int,
         verify: Verify = trust_nobody,
+        figures: SchedulerFigures | None = None,
     ) -> None:
         """Lead. `verify` reads receipts of uploads; without it nodes are told of no publisher."""
+        self._figures = figures or SchedulerFigures(Figures())
         self._record = record
         self._verify = verify
         self._bus = bus
@@ -127,6 +132,7 @@ class Leader:
             work=self._wake.set,
             look=self._read_due.set,
             collect=collector.asked.set,
+            skipped=self._figures.skipped.add,
         )
         log.info("leading", epoch=self._epoch, nodes=len(view.nodes), jobs=len(view.jobs))
         reader = StreamReader(
@@ -136,6 +142,8 @@ class Leader:
             created=loaded.position.created if loaded.position else "",
             sequence=loaded.position.sequence if loaded.position else 0,
         )
+        term = Term(self._core, lambda: reader.lag)
+        self._figures.lead(term)
         second, collecting = timedelta(seconds=1), timedelta(seconds=self._settings.collect_seconds)
         try:
             async with arrivals.listening(self._bus):
@@ -152,8 +160,10 @@ class Leader:
                     results=every(second, self._hand_over, name="results", clock=self._clock),
                     collect=every(collecting, collector.try_once, name="collect", clock=self._clock),
                     collect_now=collector.when_asked(),
+                    figures=every(COUNT_EVERY, term.count, name="figures", clock=self._clock),
                 )
         finally:
+            self._figures.rest()
             self._departures.close()
             gc.unfreeze()
 
@@ -217,9 +227,12 @@ class Leader:
                 self._clock.set(locked.now)
             return work.decide(locked)
 
+        began = time.monotonic()
         changes = await self._record.commit(work.lock, work.evaluations, decide, belief)
+        took = time.monotonic() - began
         if self._record.now is not None:
             self._clock.set(self._record.now)
+        self._figures.committed(changes, self._core.view, took, self._clock.now())
         self._tell_ends(changes)
         told = feed_of(changes, self._core.view)  # the view lets go of jobs that end
         ended = any(job.state is not None and job.state.is_terminal for job in changes.jobs)

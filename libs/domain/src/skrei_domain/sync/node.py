@@ -61,6 +61,16 @@ class NodeSide:
         """The sequence of the last fact in the log."""
         return self.memory.meta.confirmed + len(self.memory.outbox)
 
+    @property
+    def unconfirmed(self) -> int:
+        """How many facts wait for a leader to confirm them."""
+        return len(self.memory.outbox)
+
+    @property
+    def in_flight(self) -> int:
+        """How many batches of them are under way."""
+        return len(self._in_flight)
+
     def known(self, execution_id: str) -> Known | None:
         """Return what the journal knows of an execution."""
         return self.memory.known.get(execution_id)

@@ -54,6 +54,8 @@ class StreamReader:
         self._busy = False
         self._broken = asyncio.Event()
         self._delivered = 0
+        self.lag = 0
+        """Messages of the stream that were not handed over yet, as of the last one."""
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -116,6 +118,7 @@ class StreamReader:
             self._broken.set()  # something between was lost: read again from the last good one
             return
         self._delivered = nth
+        self.lag = int(parts[-1])
         await self._take(Arrival(message.data, self._created, sequence, message.subject))
         self._sequence = sequence  # only now: what was cut off while it was taken is read again
 
