@@ -1,5 +1,6 @@
 """What a stranger copies first: every example, with the command in its own words."""
 
+import asyncio
 import os
 import re
 import shlex
@@ -15,7 +16,9 @@ import pytest
 from scripts.environment import ROOT
 from skrei import Client, JobHandle
 from tests.support.docker_daemon import DockerDaemon, why_no_docker
+from tests.support.duckdb_image import duckdb
 from tests.support.installed_plugin import install_plugin
+from tests.support.s3_server import S3Server, needs_s3_server
 
 pytestmark = pytest.mark.timeout(180)
 SKREI = str(Path(sys.executable).with_name("skrei"))
@@ -70,6 +73,7 @@ EXAMPLES = {
 """By file; in the order of this table, so that the second version follows the first."""
 ELSEWHERE = {"s3/job.yaml", "s3/merged.yaml", "s3/results.yaml"}
 """What wants a server beside the stack runs where one is: test_s3_stack."""
+SHOP, ETL = "etl/shop.yaml", "etl/job.yaml"
 CHECKPOINT, GPU, MATRIX = "checkpoint/job.yaml", "gpu/job.yaml", "gpu/matrix.yaml"
 COMMAND = re.compile(r"^#   (skrei (?:job )?run .*)$", re.MULTILINE)
 
@@ -81,7 +85,7 @@ def job_files() -> set[str]:
 
 
 def test_every_job_file_is_run() -> None:
-    assert job_files() == set(EXAMPLES) | ELSEWHERE | {CHECKPOINT, GPU, MATRIX}
+    assert job_files() == set(EXAMPLES) | ELSEWHERE | {SHOP, ETL, CHECKPOINT, GPU, MATRIX}
 
 
 def test_the_index_has_every_example() -> None:
@@ -115,12 +119,12 @@ def runs_until_it_is_stopped(job: JobHandle, example: Example) -> None:
     assert job.stop().wait(timeout=30).state == "Stopped"
 
 
-def submitted(name: str) -> str:
-    """Run an example with the command in its own words; return the job's id."""
+def submitted(name: str, *more: str) -> str:
+    """Run an example with the command in its own words, and `more`; return the job's id."""
     command = COMMAND.search((ROOT / "examples" / name).read_text())
     words = shlex.split(command[1]) if command else ["skrei", "job", "run", f"examples/{name}"]
     done = subprocess.run(
-        [SKREI, *words[1:], "--id-only"],
+        [SKREI, *words[1:], *more, "--id-only"],
         capture_output=True,
         text=True,
         check=False,
@@ -157,6 +161,40 @@ def test_a_training_that_is_stopped_goes_on_when_it_is_run_again() -> None:
         said = heard(job, "0: error")
         assert re.match(r"goes on after step \d+00\n", said), said
         assert job.stop().wait(timeout=30).state == "Stopped"
+
+
+SAID_IN_SQL = "SELECT sum(cents) / 100 FROM orders WHERE state = 'paid' AND ordered_at >= TIMESTAMP '2026-03-09'"
+
+
+@pytest.mark.usefixtures("here")
+def test_what_a_database_of_the_node_says_is_summed_up_and_put_into_a_bucket(
+    docker: DockerDaemon | None, objects: S3Server | None, shop: Path
+) -> None:
+    if docker is None:
+        pytest.skip(why_no_docker())
+    if objects is None:
+        needs_s3_server()
+        return
+    asyncio.run(objects.make_bucket("sales"))
+    with Client() as client:
+        filled = client.jobs.get(submitted(SHOP)).wait(timeout=60)
+        assert filled.exit_code() == 0, "".join(one.stderr for one in filled.executions())
+        job = client.jobs.get(submitted(ETL, "-V", f"endpoint={objects.url}")).wait(timeout=60)
+        said = {one.task: one.stdout + one.stderr for one in job.executions()}
+        assert (job.state, job.exit_code()) == ("Completed", 0), job.message + str(said)
+    assert said["extract"] == "75360 orders extracted\n"
+    told = subprocess.run(
+        [duckdb(), "-readonly", "-list", "-noheader", shop / "shop.duckdb", SAID_IN_SQL],
+        capture_output=True, text=True, check=True, timeout=60,
+    ).stdout  # fmt: skip
+    assert said["transform"] == f"7 days of 4 countries, {float(told):.2f} in all\n"
+    loaded = objects.folder / "data/sales/sales" / job.id / "sales"
+    assert sorted(path.name for path in loaded.iterdir()) == [
+        "country=Japan", "country=Norway", "country=Peru", "country=Portugal", "days.csv",
+    ]  # fmt: skip
+    rows = [line.split(",") for line in (loaded / "days.csv").read_text().splitlines()]
+    assert [row[0] for row in rows[1:]] == [f"2026-03-{day:02}" for day in range(9, 16)]
+    assert sum(float(amount) for row in rows[1:] for amount in row[1:]) == pytest.approx(float(told))
 
 
 @pytest.mark.usefixtures("here")
