@@ -77,6 +77,11 @@ WRONG = [
         "Error: --publisher 8080:80: a run publishes no ports; -p is where its results go.\n"
         "A job file asks for ports: `skrei job init --service FILE` writes one.",
     ),
+    (
+        "job run -p ftp://x job.yaml",
+        125,
+        "Error: --publisher ftp://x: not known here.\nFor example s3://BUCKET/KEY,opt=region=eu-west-1",
+    ),
     ("--bogus", 2, "Error: skrei: there is no --bogus.\nAll commands: skrei --help"),
     ("--api", 2, "Error: skrei: --api needs a value: --api URL.\nAll commands: skrei --help"),
     ("list extra", 2, "Error: skrei list: 'extra' is one argument too many.\nUsage: skrei list [OPTIONS]"),

@@ -8,7 +8,7 @@ import pytest
 
 from skrei.errors import Rejected
 from skrei.inline import MOST_INLINE_BYTES, data_url
-from skrei.jobfile import load, parse
+from skrei.jobfile import load, parse, published
 
 JOB = """
 name: words
@@ -111,3 +111,22 @@ def test_an_inline_file_above_the_limit_is_refused_with_both_numbers(tmp_path: P
     big.write_bytes(b"\0" * (MOST_INLINE_BYTES + 1))
     with pytest.raises(Rejected, match=f"at most {MOST_INLINE_BYTES}"):
         data_url(big)
+
+
+S3 = {"Type": "s3", "Params": {"Bucket": "b", "Key": "k/{task}"}}
+
+
+def test_a_publisher_of_the_command_line_is_that_of_every_task(folder: Path) -> None:
+    job = load(folder / "job.yaml")
+    changed = published(job, {"Type": "ipfs", "Params": {}})
+    assert [task["Publisher"] for task in changed["Tasks"]] == [{"Type": "ipfs", "Params": {}}]
+    two = {"tasks": [{"Name": "a", "publisher": {"Type": "ipfs"}}, {"Name": "b"}]}
+    assert published(two, S3) == {"tasks": [{"Name": "a", "publisher": S3}, {"Name": "b", "Publisher": S3}]}
+    assert published({"Name": "no tasks"}, S3) == {"Name": "no tasks"}
+
+
+def test_several_tasks_do_not_write_one_key() -> None:
+    two = {"Tasks": [{"Name": "a"}, {"Name": "b"}]}
+    with pytest.raises(Rejected, match="2 tasks would write one key") as refused:
+        published(two, {"Type": "s3", "Params": {"Bucket": "b", "Key": "k"}})
+    assert "{task}" in refused.value.hint

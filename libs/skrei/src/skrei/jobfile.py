@@ -33,6 +33,8 @@ ALLOWED = (
     "Retention",
 )
 RESERVED = ("ID", "State", "Version", "Revision", "CreateTime", "ModifyTime")
+_APART = ("{task}", "{executionID}")
+"""Words of a key that tell the tasks of a job apart."""
 LOCAL_TYPES = frozenset({"local", "localdirectory"})
 
 
@@ -97,6 +99,25 @@ def resolve_paths(job: Document, folder: Path, problems: list[str] | None = None
 def renamed(job: Document, name: str) -> Document:
     """Return the job under another name; an empty one changes nothing."""
     return job | {_find(job, "Name") or "Name": name} if name else job
+
+
+def published(job: Document, publisher: Document) -> Document:
+    """Return the job with what each of its tasks leaves going there, wherever its file says.
+
+    Raises Rejected for one place in S3 that several tasks would write, each in the other's place.
+    """
+    key = _find(job, "Tasks")
+    tasks = job.get(key) if key else None
+    if not key or not isinstance(tasks, list):
+        return job
+    place = str(publisher["Params"].get("Key", ""))
+    if publisher["Type"] == "s3" and len(tasks) > 1 and not any(word in place for word in _APART):
+        raise Rejected(
+            f"--publisher {place or 's3'}: {len(tasks)} tasks would write one key, each in the other's place.",
+            hint="Put {task} or {executionID} into it: s3://BUCKET/results/{jobID}/{task}",
+        )
+    named = [{_find(task, "Publisher") or "Publisher": publisher} if isinstance(task, dict) else {} for task in tasks]
+    return job | {key: [task | own if own else task for task, own in zip(tasks, named, strict=True)]}
 
 
 def _resolve_task(task: Any, folder: Path, problems: list[str] | None) -> Any:

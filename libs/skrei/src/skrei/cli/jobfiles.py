@@ -27,6 +27,9 @@ MOST_SHOWN = 4
 FILE = Argument("FILE", "YAML or JSON; `-` or nothing reads standard input", default="-", completes="file")
 
 NAME = text("--name", "NAME", "The job's name, instead of the file's.")
+PUBLISHER = text(
+    "--publisher", "NAME", "Where the results of its tasks go, instead of where the file says: s3://BUCKET/KEY, ipfs.", "-p"
+)
 FOLLOW = flag("--follow", "Stay as `docker run` does: its output as it comes.", "-f")
 HIDE_WARNINGS = flag("--hide-warnings", "Print no warnings.")
 OUTPUT = replace(
@@ -41,6 +44,7 @@ RUN = Command(
     "skrei.cli.jobfiles:run",
     (
         NAME,
+        PUBLISHER,
         FOLLOW,
         FORCE,
         ONCE,
@@ -68,7 +72,7 @@ def run(values: Values) -> int:
     from skrei.cli.run import run as run_job
 
     try:
-        job = job_in(values, values.text("FILE"))
+        job = _job_to_run(values)
     except SkreiError as error:
         raise not_run(error, "job run") from error
     if values.flag("dry-run"):
@@ -197,6 +201,14 @@ def job_in(values: Values, file: str) -> Document:
 
     text, name, folder = _read(values, file)
     return renamed(parse(text, name=name, folder=folder), values.text("name"))
+
+
+def _job_to_run(values: Values) -> Document:
+    from skrei.jobfile import published
+
+    to = inputs.publisher(wanted) if (wanted := values.text("publisher")) else None
+    job = job_in(values, values.text("FILE"))
+    return job if to is None else published(job, to)
 
 
 def _read(values: Values, file: str) -> tuple[str, str, Path]:

@@ -63,7 +63,7 @@ TASK = (
     texts("--input", "SRC[:DST]", "Data read at DST (/inputs): a path, data://, s3://, https://, ipfs://.", "-i"),
     texts("--volume", "SRC:DST[:rw]", "The same for a path, as docker says it; repeat.", "-v"),
     texts("--output", "NAME:PATH", "A folder that the program fills; repeat.", "-o"),
-    text("--publisher", "NAME", "Where results go; else Skrei's result store.", "-p"),
+    text("--publisher", "NAME", "Where results go: s3://BUCKET/KEY, ipfs; else Skrei's result store.", "-p"),
     text("--cpu", "CORES", "Like 500m or 2."),
     text("--memory", "SIZE", "Like 256Mb or 1Gi."),
     text("--disk", "SIZE", "Like 10Gb."),
