@@ -60,6 +60,7 @@ async def ran(
     version: int = 1,
     won: bool = True,
     published: str | None = None,
+    own: int | None = None,
     partition: int = 0,
 ) -> None:
     """Let an execution of a job have left output and a stored result so many days ago."""
@@ -71,8 +72,9 @@ async def ran(
     )
     await db.execute(
         "INSERT INTO results (execution_id, job_id, job_version, task, partition, committed, digest, size, created_at,"
-        " stored_at, published) VALUES ($1, $2, $3, 'main', $4, $5, 'sha256:x', 1000, now() - $6::interval, now(), $7)",
-        *(name, job_id, version, partition, won, at, published),
+        " stored_at, published, own_bytes)"
+        " VALUES ($1, $2, $3, 'main', $4, $5, 'sha256:x', 1000, now() - $6::interval, now(), $7, $8)",
+        *(name, job_id, version, partition, won, at, published, own),
     )
 
 
@@ -114,6 +116,7 @@ async def test_what_may_go_goes_in_its_order_and_what_is_needed_or_anothers_stay
             await ran(db, job_id, name, days=days)
         await ran(db, "j-batch", "e-6", days=30, won=False, partition=1)
         await ran(db, "j-s3", "e-7", days=11, published='{"Type": "s3"}')
+        await ran(db, "j-ended", "e-2", days=11, partition=1, published='{"Type": "resultPaths"}', own=500)
         audit = await db.fetchval("SELECT count(*) FROM audit")
         publisher = Publisher(record)
         collector = Collector(record, POLICY, SystemClock(), tell=publisher.hear)
@@ -121,24 +124,26 @@ async def test_what_may_go_goes_in_its_order_and_what_is_needed_or_anothers_stay
         jobs, _ = await retention.page(db, POLICY, now)
         told = await retention.amounts(db, jobs)
         assert {kind: amount.count for kind, amount in told.items()} == {
-            "results": 2,
-            "logs": 5,
+            "results": 3,
+            "logs": 6,
             "jobs": 2,
             "history": 0,
         }
-        assert told["results"].bytes == 2_000
+        assert told["results"].bytes == 2_500, "of what went to several places what is ours"
         assert told["results"].oldest == await db.fetchval("SELECT created_at FROM results WHERE execution_id = 'e-6'")
 
         publisher.deaf = True
         assert (await collector.run_once()).jobs == 1, "what lies in the store holds its job"
         assert await left(db) == {"j-ended", "j-fresh", "j-batch"}
-        assert publisher.asked == {"e-1", "e-6", "e-7"}, "of the last there may be a copy, which nobody names any more"
-        assert sorted(publisher.logs) == ["e-1", "e-3", "e-5", "e-6", "e-7"]
+        assert publisher.asked == {"e-1", "e-2", "e-6", "e-7"}, (
+            "of the last there may be a copy, which nobody names any more"
+        )
+        assert sorted(publisher.logs) == ["e-1", "e-2", "e-3", "e-5", "e-6", "e-7"]
         assert await db.fetchval("SELECT count(*) FROM executions WHERE stdout IS NOT NULL AND stdout <> ''") == 0
 
         publisher.deaf = False
-        assert await collector.run_once() == Gone(results=2, jobs=1)
-        assert sorted(publisher.dropped) == ["e-1", "e-6"]
+        assert await collector.run_once() == Gone(results=3, jobs=1)
+        assert set(publisher.dropped) == {"e-1", "e-2", "e-6"}
         assert await left(db) == {"j-fresh", "j-batch"}
         for table in ("executions", "results", "history", "job_versions"):
             ids = {row["job_id"] for row in await db.fetch(f"SELECT DISTINCT job_id FROM {table}")}

@@ -16,8 +16,11 @@ from skrei_compute_agent import uploader as uploading
 from skrei_compute_agent.upload_errors import PublishFailed
 from skrei_compute_agent.uploader import Uploader
 from skrei_domain.messages import StagedResult
-from skrei_domain.uploads import UploadPlan, UploadRequest
+from skrei_domain.portions import Portion, heard
+from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
+from skrei_kit.tokens import TokenSigner, UploadGrant
 from skrei_plugin_api.outbound import Outbound, networks
+from skrei_plugin_api.packing import pack_result
 from skrei_plugin_api.plugin import Params, PluginContext
 from skrei_plugin_api.publisher import DigestDiffers, PublishDenied, Published, Publisher, StagedGone
 from skrei_plugin_api.testing import PublisherContract, in_pieces, parcel
@@ -26,8 +29,11 @@ from skrei_plugin_s3 import upload_parts as module
 from skrei_plugin_s3.managed_publisher import S3Managed
 from skrei_plugin_s3.publisher import S3Publisher
 from skrei_plugin_s3.targets import PART_BYTES
+from skrei_publisher.dividing import Divider
+from skrei_publisher.done import Done
 from skrei_publisher.finaliser import Finaliser, fact_of
-from tests.support.publisher_door import a_door
+from skrei_publisher.store import digest_of
+from tests.support.publisher_door import Door, a_door
 from tests.support.s3_server import S3Server, s3_server
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
@@ -326,6 +332,106 @@ async def test_versions_are_told(publisher: S3Publisher, server: S3Server) -> No
     assert second is not None
     assert first.params["VersionID"] != second.params["VersionID"]
     assert await fetched(publisher, first) == CONTENT
+
+
+class Killed(S3Publisher):
+    """Its process ends as it would show the second of two."""
+
+    shown = 0
+
+    async def finalise(self, parcel: Parcel, place: str) -> Published | None:
+        self.shown += 1
+        if self.shown == 2:
+            raise asyncio.CancelledError
+        return await super().finalise(parcel, place)
+
+
+def paths_to(server: S3Server, key: str, second: str = "versioned") -> tuple[Portion, ...]:
+    return (
+        Portion((), "store", {}),
+        Portion(("a",), "s3", to(server, f"{key}/a")),
+        Portion(("b",), "s3", to(server, f"{key}/b", Bucket=second)),
+        Portion(("c",), "s3", to(server, f"{key}/c", Encoding="plain")),
+    )
+
+
+async def brought(folder: Path, door: Door, portions: tuple[Portion, ...], execution_id: str = "e-1") -> StagedResult:
+    """A result of three paths, uploaded as an agent does."""
+    work = folder / f"work-{execution_id}"
+    for name, content in {"a/large": CONTENT, "b/small": b"B", "c/deep/x": b"C"}.items():
+        (work / "outputs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / "outputs" / name).write_bytes(content)
+    (work / "stdout").write_bytes(b"said")
+    packed = pack_result(work, ("a", "b", "c"), 0, inline_limit=0)
+    assert packed.path is not None
+    wanted = Parcel(execution_id=execution_id, digest=packed.digest, size=packed.size)
+    grant = UploadGrant("store", 1 << 40, 600.0, portions=portions)
+    uploader = Uploader()
+    uploader.door(door.url)
+    token = TokenSigner(door.keys[0]).run(execution_id, "n-1", (), seconds=60, upload=grant)
+    receipt = door.read(await uploader.upload(packed.path, wanted, token))
+    return StagedResult(
+        execution_id=execution_id,
+        digest=receipt.digest,
+        size=receipt.size,
+        publisher=receipt.publisher,
+        place=receipt.place,
+    )
+
+
+def a_finaliser(door: Door) -> Finaliser:
+    return Finaliser(door.destinations, None, Divider(door.destinations, Done(door.root / "divided")))
+
+
+async def test_paths_go_to_two_buckets_and_the_store_though_the_process_ends_between_them(
+    server: S3Server, tmp_path: Path
+) -> None:
+    killed = Killed(PluginContext(tmp_path / "s3", allow_addresses=LOOPBACK))
+    async with a_door(tmp_path / "store", s3=killed) as door:
+        staged = await brought(tmp_path, door, paths_to(server, "two"))
+        assert objects(server, "two") == [], "nothing of it is seen before it has won"
+        with pytest.raises(asyncio.CancelledError):
+            await a_finaliser(door).one(staged, counts=True)
+        await killed.close()
+    successor = a_publisher(tmp_path, name="s3")
+    async with a_door(tmp_path / "store", s3=successor) as door:
+        fact = fact_of([await a_finaliser(door).one(staged, counts=True)])
+        assert fact is not None
+        (at,) = fact.published
+        rest, a, b, c = heard(at.params)
+        kept = door.publisher.store.path("e-1").read_bytes()
+        assert (rest.publisher, rest.digest) == ("store", digest_of(kept))
+        for part, bucket in ((a, "results"), (b, "versioned")):
+            content = await fetched(successor, Published(part.params))
+            assert content is not None
+            assert (part.params["Bucket"], digest_of(content), len(content)) == (bucket, part.digest, part.size)
+        assert b.params["VersionID"]
+        assert c.params["Key"] == "two/c/"
+        found = [path.relative_to(server.folder / "data/results").as_posix() for path in objects(server, "two")]
+        assert sorted(found) == ["two/a.tar.gz", "two/c/c/deep/x"]
+        for bucket in ("results", "versioned"):
+            assert [key for key in await server.uploads(bucket) if key.startswith("two/")] == []
+        assert fact == fact_of([await a_finaliser(door).one(staged, counts=True)])
+        await successor.close()
+
+
+async def test_of_paths_a_loser_and_one_whose_bucket_went_leave_nothing(
+    server: S3Server, publisher: S3Publisher, tmp_path: Path
+) -> None:
+    async with a_door(tmp_path / "store", s3=publisher) as door:
+        beaten = await brought(tmp_path, door, paths_to(server, "lost"), "e-2")
+        assert await a_finaliser(door).one(beaten, counts=False) is not None
+        with pytest.raises(PublishFailed, match="b: there is no bucket absent"):
+            await brought(tmp_path, door, paths_to(server, "lost", "absent"), "e-3")
+        await server.make_bucket("passing")
+        staged = await brought(tmp_path, door, paths_to(server, "lost", "passing"), "e-4")
+        (server.folder / "data/passing").rmdir()
+        fact = fact_of([await a_finaliser(door).one(staged, counts=True)])
+        assert fact is not None
+        (refused,) = fact.refused
+        assert refused.problem.message.startswith("b: there is no bucket passing")
+        assert objects(server, "lost") == []
+        assert [key for key in await server.uploads("results") if key.startswith("lost/")] == []
 
 
 def archive(folder: Path, files: Mapping[str, bytes]) -> Path:

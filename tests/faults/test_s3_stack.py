@@ -260,6 +260,45 @@ def test_results_go_to_the_bucket_that_their_job_names_and_are_fetched_from_ther
     assert (tmp_path / "letters/first.txt").read_text() == "Hello, reader!\n"
 
 
+def test_paths_of_a_result_go_to_places_of_their_own_and_are_fetched_from_each(
+    stack: Stack, objects: S3Server, tmp_path: Path
+) -> None:
+    given = ("-V", "bucket=results", "-V", f"endpoint={objects.url}")
+    words = ("--dry-run", "--format", "yaml", *given, str(ROOT / "examples/s3/results.yaml"))
+    file = yaml.safe_load(stack.skrei("job", "run", *words))
+    (task,) = file["Tasks"]
+    del task["Publisher"]
+    own = {"Type": "s3", "Params": {"Bucket": "results", "Key": "{jobID}/letters", "Endpoint": objects.url}}
+    task["ResultPaths"][0]["Publisher"] = own
+    other = {"Type": "s3", "Params": own["Params"] | {"Bucket": "books", "Key": "{jobID}/none"}}
+    task["ResultPaths"].append({"Name": "none", "Path": "/none", "Publisher": other})
+    task["ResultPaths"].append({"Name": "kept", "Path": "/kept"})
+    later = {"Source": {"Type": "task", "Params": {"Task": task["Name"]}}, "Target": "/in"}
+    (program, *_) = job(objects, "batch")["Tasks"][0]["InputSources"]
+    reader = job(objects, "batch")["Tasks"][0] | {"Name": "later", "InputSources": [program, later]}
+    job_id = stack.run(json.loads(json.dumps(file | {"Tasks": [task, reader]})))
+    listed = httpx2.get(f"{stack.jobs}/{job_id}/results").json()["Items"]
+    found = {tuple(each["Params"].get("ResultPaths", "-")): each for each in listed}
+    assert set(found) == {(), ("letters",), ("none",), ("-",)}
+    assert (found[()]["Type"], found["letters",]["Type"], found["none",]["Type"]) == (
+        "urlDownload",
+        "s3PreSigned",
+        "s3PreSigned",
+    )
+    for bucket, key in (("results", "letters"), ("books", "none")):
+        archive = (objects.folder / f"data/{bucket}/{job_id}/{key}.tar.gz").read_bytes()
+        params = found[key,]["Params"]
+        assert f"sha256:{hashlib.sha256(archive).hexdigest()}" == params["Digest"]
+        assert httpx2.get(params["PreSignedURL"]).content == archive
+    stack.skrei("job", "get", job_id, "--output-dir", str(tmp_path / "all"))
+    left = {path.relative_to(tmp_path / "all").as_posix() for path in (tmp_path / "all" / task["Name"]).rglob("*")}
+    assert {f"{task['Name']}/{name}" for name in ("letters/first.txt", "none", "kept", "stdout", "exitCode")} <= left
+    assert stack.skrei("job", "cat", job_id, "--task", task["Name"], "letters/first.txt") == "Hello, reader!\n"
+    assert "letters" in stack.skrei("job", "results", job_id)
+    (execution,) = [each for each in stack.executions(job_id) if each["Task"] == "later"]
+    assert execution["State"] == "Completed", "a later task reads all of it"
+
+
 def test_what_was_published_anywhere_is_the_input_of_a_later_task(stack: Stack, objects: S3Server) -> None:
     """One archive, single files, and the owner's bucket: each is read by the task that waits for it."""
     file = job(objects, "batch")

@@ -22,6 +22,7 @@ from skrei_scheduling.changes import (
     Locked,
     NodeEventNew,
     Observed,
+    Place,
     Position,
     ResultNew,
 )
@@ -409,6 +410,23 @@ async def test_results_leave_the_record_once_the_publisher_has_them(postgres_url
         await record.commit([], [], lambda _: Changes(results_dropped=("e-1",)))
     dropped = await db.fetchrow("SELECT inline, stored_at, committed FROM results WHERE execution_id = 'e-1'")
     assert tuple(dropped) == (None, None, True), "what was won stays won"
+
+
+async def test_of_a_result_that_went_to_several_places_what_is_ours_goes_alone(
+    postgres_url: str, db: asyncpg.Connection
+) -> None:
+    told = "SELECT published, own_bytes, stored_at IS NOT NULL AS kept FROM results WHERE execution_id = 'e-1'"
+    staged = replace(a_result("e-1", inline=None), staged=Place("resultPaths", "portions:[]"))
+    async with leading(postgres_url) as record:
+        await record.commit([], [], lambda _: Changes(results=(staged,)))
+        done = Changes(
+            results_finalised=(("e-1", "sha256:e-1"),), results_published=(("e-1", '{"Type":"resultPaths"}', 7),)
+        )
+        await record.commit([], [], lambda _: done)
+        assert tuple(await db.fetchrow(told)) == ('{"Type":"resultPaths"}', 7, True)
+        for _ in range(2):
+            await record.commit([], [], lambda _: Changes(results_dropped=("e-1",)))
+    assert tuple(await db.fetchrow(told)) == ('{"Type":"resultPaths"}', None, True)
 
 
 async def test_a_nodes_info_is_written_when_it_changes(postgres_url: str, db: asyncpg.Connection) -> None:

@@ -41,6 +41,14 @@ class Results:
             found.append(TaskResult(path, str(number) if len(partitions) > 1 else ""))
         self._tasks[task] = found
 
+    def beside(self, task: str, files: Mapping[str, bytes]) -> None:
+        """Let each partition of a task have left these too, in an archive of its own."""
+        path = self._folder / "beside.tar.gz"
+        path.write_bytes(packed(files))
+        folders = dict.fromkeys(each.folder for each in self._tasks[task])
+        more = [TaskResult(path, folder) for folder in folders]
+        self._tasks[task] = sorted([*self._tasks[task], *more], key=lambda each: each.folder)
+
     async def results(self, task: str) -> AsyncIterator[TaskResult]:
         if task not in self._tasks:
             raise StageFailed(StageProblem.MISSING, f"the result of task {task!r} is not kept any more")

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from skrei_domain.job_reading import InvalidJob
-from skrei_domain.spec import JobSpec, SpecConfig, TaskSpec
+from skrei_domain.portions import DIVIDED, Placed, told
+from skrei_domain.spec import JobSpec, ResultPath, SpecConfig, TaskSpec
+from skrei_kit.tokens import Elsewhere
+from skrei_orchestrator_api.pieces import Piece, pieces, said, whole
 from skrei_orchestrator_api.publishing import Destinations
 from skrei_orchestrator_api.routes.results import _sent_on
 
@@ -104,6 +107,42 @@ async def test_a_destination_that_is_none_is_refused_field_by_field(publisher: P
     with pytest.raises(InvalidJob, match=r"Tasks\[1\]\.Publisher\.Params\.Bucket: nothing; allowed: a bucket"):
         await asking(publisher).check(to("S3", Key="k"))
     assert publisher.asked == [("/internal/destination", "Bearer secret", {"type": "s3", "params": {"Key": "k"}})]
+
+
+async def test_a_path_s_own_destination_is_asked_for_as_one_of_several(publisher: Publisher) -> None:
+    publisher.answer = {"problems": [["Type", "x", "y"]]}
+    path = ResultPath(name="a", path="/a", publisher=SpecConfig(type="ipfs"))
+    own = SpecConfig(type="s3", params={"Key": "k"})
+    with pytest.raises(InvalidJob) as refused:
+        await asking(publisher).check(JobSpec(tasks=(TaskSpec(name="t", publisher=own, result_paths=(path,)),)))
+    assert [each.path for each in refused.value.problems] == [
+        "Tasks[0].Publisher.Type",
+        "Tasks[0].ResultPaths[0].Publisher.Type",
+    ]
+    assert [body for *_, body in publisher.asked] == [
+        {"type": "s3", "params": {"Key": "k"}, "of_path": True},
+        {"type": "ipfs", "params": {}, "of_path": True},
+    ]
+
+
+def test_a_result_is_read_in_one_piece_or_in_one_from_each_place() -> None:
+    assert pieces(None, "sha256:0", 1, own=False) == [Piece("sha256:0", 1)]
+    s3 = {"Type": "s3", "Params": {"Key": "k"}}
+    (piece,) = pieces(s3, "sha256:0", 1, own=False)
+    assert piece.at == Elsewhere("s3", {"Key": "k"}, 1)
+    left = {"Type": "localDirectory", "Params": {"Path": "/srv"}}
+    assert pieces(left, "sha256:0", 1, own=False)[0].at is None
+    placed = [Placed((), "store", {}, "sha256:1", 2), Placed(("a",), "s3", {"Key": "k"}, "sha256:2", 3)]
+    divided = {"Type": DIVIDED, "Params": told(placed)}
+    rest, a = pieces(divided, "sha256:0", 5, own=True)
+    assert (rest.paths, rest.at, rest.digest) == ((), None, "sha256:1")
+    assert (a.paths, a.published) == (("a",), s3)
+    assert a.at == Elsewhere("s3", {"Key": "k"}, 3, apart=True)
+    assert said([rest, a]) == rest
+    assert pieces(divided, "sha256:0", 5, own=False) == [a], "what was ours went with its time"
+    assert said([a]) is None
+    assert [whole(divided, own=own) for own in (True, False)] == [True, False]
+    assert whole(s3, own=False)
 
 
 async def test_what_is_right_is_asked_once_and_what_is_ours_never(publisher: Publisher) -> None:

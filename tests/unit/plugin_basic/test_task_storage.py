@@ -61,6 +61,21 @@ def test_a_path_names_a_folder_whose_content_is_the_input(results: Results, tmp_
     assert found(stage(results, tmp_path, Path=path)) == {"a.csv": b"1,2\n"}
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_result_whose_paths_went_to_several_places_is_put_together(
+    results: Results, tmp_path: Path, several: bool
+) -> None:
+    rest, more = {"stdout": b"said", "b/x": b"B"}, {"m/y": b"M"}
+    results.put("a", *[rest] * (2 if several else 1))
+    results.beside("a", more)
+    folders = ("0/", "1/") if several else ("",)
+    whole = {f + name: content for f in folders for name, content in (rest | more).items()}
+    assert found(stage(results, tmp_path / "1")) == whole
+    assert found(stage(results, tmp_path / "2", Path="m")) == {f"{f}y": b"M" for f in folders}
+    results.beside("a", more)
+    assert "twice" in str(refusal(results, tmp_path / "3"))
+
+
 def test_a_path_names_a_file_which_is_the_input(results: Results, tmp_path: Path) -> None:
     results.put("a", LEFT)
     mount = stage(results, tmp_path, path="out/deep/a.csv")

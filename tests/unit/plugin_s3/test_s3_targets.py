@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skrei_plugin_api import archives
 from skrei_plugin_api.publisher import PublishDenied
 from skrei_plugin_s3 import plain
 from skrei_plugin_s3.managed import Managed
@@ -116,6 +117,6 @@ def test_what_is_no_archive_and_what_has_endless_headers_is_refused(
     (tmp_path / "x").write_bytes(b"no archive")
     with pytest.raises(PublishDenied, match="cannot be unpacked"):
         list(plain.files(tmp_path / "x"))
-    monkeypatch.setattr(plain, "HEADER_BYTES", 100)
+    monkeypatch.setattr(archives, "HEADER_BYTES", 100)
     with pytest.raises(PublishDenied, match="cannot be unpacked"):
         list(plain.files(archive(tmp_path, entry("n" * 300))))

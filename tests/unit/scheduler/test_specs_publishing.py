@@ -8,7 +8,8 @@ import pytest
 
 from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import Publishing, RunOrder
-from skrei_domain.spec import JobSpec, SpecConfig, TaskSpec, encode
+from skrei_domain.portions import Portion
+from skrei_domain.spec import JobSpec, ResultPath, SpecConfig, TaskSpec, encode
 from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import TokenSigner, TokenVerifier, UploadGrant, UploadRight
 from skrei_scheduler.specs import SpecCache, order
@@ -20,9 +21,10 @@ S3 = SpecConfig(type="S3", params={"Bucket": "b", "Key": "{jobID}/{partition}/{d
 
 
 def ordered(publisher: SpecConfig, **given: Any) -> tuple[RunOrder, UploadRight]:
+    paths = given.pop("paths", ())
     job = replace(a_job("j-1", state=JobState.RUNNING, type=given.pop("type", "batch")), **given)
     row = an_execution("e-1", job=job, partition=1)
-    task = TaskSpec(name="main", engine=SpecConfig(type="wasm"), publisher=publisher)
+    task = TaskSpec(name="main", engine=SpecConfig(type="wasm"), publisher=publisher, result_paths=paths)
     spec = SpecCache().put("j-1", 1, encode(JobSpec(count=2, tasks=(task,))))
     made = order(
         row, job, spec, signer=TokenSigner(PRIVATE, now=NOW.timestamp), now=NOW, token=timedelta(hours=1), upload=GRANT
@@ -70,3 +72,28 @@ def test_what_stays_on_its_node_has_a_place_there_and_no_way_to_the_store() -> N
 def test_a_place_that_cannot_be_is_the_node_s_to_refuse() -> None:
     made, _ = ordered(SpecConfig(type="localDirectory", params={"Path": "../out"}))
     assert made.publishing == Publishing(to="localdirectory", place="")
+
+
+def test_a_path_s_own_publisher_stands_in_the_token_beside_its_task_s() -> None:
+    paths = (ResultPath(name="a", path="/a", publisher=S3), ResultPath(name="b", path="/b"))
+    made, right = ordered(SpecConfig(), paths=paths)
+    assert made.publishing == Publishing(to="store")
+    assert right.publisher == "store"
+    assert right.portions == (
+        Portion((), "store", {}),
+        Portion(("a",), "s3", {"Bucket": "b", "Key": f"j-1/1/{NOW:%Y%m%d}"}),
+    )
+
+
+def test_paths_that_go_where_their_task_s_result_goes_are_no_portions() -> None:
+    own = SpecConfig(type="local", params={"Anything": "ignored"})
+    made, right = ordered(SpecConfig(), paths=(ResultPath(name="a", path="/a", publisher=own),))
+    assert right.portions == ()
+    assert made.publishing == Publishing(to="store")
+    assert ordered(S3, paths=(ResultPath(name="a", path="/a", publisher=S3),))[1].portions == ()
+
+
+def test_what_never_ends_has_no_portions() -> None:
+    paths = (ResultPath(name="a", path="/a", publisher=S3),)
+    made, right = ordered(SpecConfig(), type="service", paths=paths)
+    assert (made.publishing, right.portions) == (None, ())

@@ -97,6 +97,38 @@ async def test_raw_keeps_the_archives_as_they_are(tmp_path: Path) -> None:
     assert (tmp_path / "out/raw" / f"{ids[0]}.tar.gz").read_bytes() == content
 
 
+def apart_api(**more: bytes) -> FakeApi:
+    """An API whose job left one result, the paths of which are in several places."""
+    api, door = api_of(archive(stdout="said", rest__x="r"), ResultPaths=[])
+    (one,) = api.answers[f"GET {BASE}/results"]["Items"]
+    for path, content in more.items():
+        url = f"{DOOR}/elsewhere/{path}"
+        params = one["Params"] | {"URL": url, "Size": len(content), "Digest": digest_of(content)}
+        api.answers[f"GET {BASE}/results"]["Items"].append({"Type": "ipfs", "Params": params | {"ResultPaths": [path]}})
+        door.contents[path] = content
+        api.answers[f"GET /elsewhere/{path}"] = door
+    return api
+
+
+async def test_what_went_to_several_places_lies_together_as_its_task_left_it(tmp_path: Path) -> None:
+    api = apart_api(a=archive(a__1="A"), b=archive(b__2="B"))
+    got = await fetched(api, tmp_path / "out")
+    assert names_below(tmp_path / "out") == ["a/1", "b/2", "rest/x", "stdout"]
+    assert (got.files, got.partitions) == (4, {"0": tmp_path / "out"})
+
+
+async def test_what_went_to_several_places_is_an_archive_from_each(tmp_path: Path) -> None:
+    await fetched(apart_api(a=archive(a__1="A")), tmp_path / "out", raw=True)
+    id_ = str(execution(0)["ID"])
+    assert names_below(tmp_path / "out") == [f"raw/{id_}.a.tar.gz", f"raw/{id_}.tar.gz"]
+
+
+async def test_two_places_that_have_the_same_name_are_no_result(tmp_path: Path) -> None:
+    with pytest.raises(UnsafeArchive, match="'rest' is in two of the archives"):
+        await fetched(apart_api(a=archive(rest__x="another")), tmp_path / "out")
+    assert untouched(tmp_path)
+
+
 async def test_one_execution_s_result_is_asked_for_by_its_id(tmp_path: Path) -> None:
     api, _ = api_of(archive(stdout="x"))
     await fetched(api, tmp_path / "out", execution_id="e-1")

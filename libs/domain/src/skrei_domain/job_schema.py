@@ -138,6 +138,7 @@ SAYS: Mapping[str, str] = {
     "Input.Alias": "What it is called in messages.",
     "Result.Name": "The folder in the result.",
     "Result.Path": "The folder that the task fills.",
+    "Result.Publisher": "Where this folder goes, if not to where the rest of the result does.",
     "Resources.CPU": "Cores: `2`, `1.5`, `500m`.",
     "Resources.Memory": "Bytes: `512Mb`, `1Gi`.",
     "Resources.Disk": "Bytes: `10Gb`.",
@@ -187,6 +188,8 @@ NEEDED = {
     "ExecCheck": ("Command",),
 }
 
+_PUBLISHER: Schema = {"type": "object", "properties": {"Type": _TEXT, "Params": {"type": "object"}},
+                      "additionalProperties": False}  # fmt: skip
 ALSO: Mapping[str, Schema] = {
     "Job.Name": {"type": "string", "maxLength": spec.MAX_NAME_BYTES},
     "Job.Namespace": {"type": "string", "pattern": r"^[^\s*]*$", "maxLength": spec.MAX_NAME_BYTES},
@@ -198,8 +201,8 @@ ALSO: Mapping[str, Schema] = {
     "Offline.Wait": _WAIT,
     "Task.Name": _FILLED | {"maxLength": spec.MAX_NAME_BYTES},
     "Task.Engine": {"$ref": "#/definitions/Engine"},
-    "Task.Publisher": {"type": "object", "properties": {"Type": _TEXT, "Params": {"type": "object"}},
-                       "additionalProperties": False},
+    "Task.Publisher": _PUBLISHER,
+    "Result.Publisher": _PUBLISHER,
     "Task.Env": _ENV,
     "Task.Count": {"type": "integer", "minimum": 1, "maximum": spec.MAX_COUNT},
     "Task.DependsOn": {"type": "array", "maxItems": spec.MAX_TASKS, "items": {"anyOf": [_FILLED, _DEPENDENCY]}},

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from skrei_domain import node_results
+from skrei_domain import node_results, portions
 from skrei_domain.data_sets import read_locality, read_split
 from skrei_domain.job_checks import read_check
 from skrei_domain.job_depends import read_depends
@@ -20,10 +20,6 @@ DEFAULT_MEMORY = "512mb"
 
 ENV_NAME = "a name of upper case letters, digits and `_` that begins with a letter, and not with `BACALHAU_`"
 
-OWN_PUBLISHER = (
-    "nothing: all that a task leaves goes to its own `Publisher`; let a task of its own make what goes elsewhere"
-)
-
 MAX_SECONDS = 2**63 // 10**9
 """The longest timeout that API clients can say: 63 bits of nanoseconds."""
 MAX_GRACE_SECONDS = 3_600
@@ -38,7 +34,7 @@ _TASK = Keys(
 )
 _CONFIG = Keys("Type", "Params")
 _INPUT = Keys("Source", "Target", "Alias")
-_RESULT = Keys("Name", "Path")
+_RESULT = Keys("Name", "Path", "Publisher")
 _RESOURCES = Keys("CPU", "Memory", "Disk", "GPU")
 _TIMEOUTS = Keys("ExecutionTimeout", "QueueTimeout", "TotalTimeout")
 _LOGS = Keys("Ship")
@@ -62,6 +58,7 @@ def read_task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     task["Meta"] = reading.mapping(task.get("Meta"), f"{path}.Meta")
     task["InputSources"] = _inputs(reading, task.get("InputSources"), f"{path}.InputSources")
     task["ResultPaths"] = _results(reading, task.get("ResultPaths"), f"{path}.ResultPaths")
+    portions.check(reading, task, path)
     task["Resources"] = _resources(reading, task.get("Resources"), f"{path}.Resources")
     task["Network"] = read_network(reading, task.get("Network"), f"{path}.Network", task["Engine"]["Type"])
     task["Timeouts"] = _timeouts(reading, task.get("Timeouts"), f"{path}.Timeouts")
@@ -130,9 +127,11 @@ def _results(reading: Reading, raw: object, path: str) -> list[dict[str, Any]]:
             reading.wrong(f"{where}.Path", inside, "an absolute path")
         elif inside.strip() and not inside.strip().strip("/"):
             reading.wrong(f"{where}.Path", inside, "a folder below `/`: the program's own files lie there")
-        for key in found:
-            if key.lower() == "publisher" and found[key]:
-                reading.wrong(f"{where}.{key}", found[key], OWN_PUBLISHER)
+        own = _config(reading, found.pop("Publisher", None), f"{where}.Publisher", needed=False)
+        if own["Type"]:
+            found["Publisher"] = own
+        elif own["Params"]:
+            reading.missing(f"{where}.Publisher.Type", "the name of a publisher, beside its Params")
         results.append(found)
     reading.unique([(f"{path}[{i}].Name", item["Name"]) for i, item in enumerate(results)], "name")
     reading.unique([(f"{path}[{i}].Path", item["Path"]) for i, item in enumerate(results)], "path")

@@ -69,10 +69,11 @@ class InputSource(Part):
 
 
 class ResultPath(Part):
-    """A folder that the task fills: `path` inside, `name` in the result."""
+    """A folder that the task fills: `path` inside, `name` in the result; `publisher`, where that is not its task's."""
 
     name: str = ""
     path: str = ""
+    publisher: SpecConfig | None = None
 
 
 class ResourcesConfig(Part):

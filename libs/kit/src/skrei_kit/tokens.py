@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skrei_domain.errors import SkreiError
+from skrei_domain.portions import Portion, place_of, placed_at
 from skrei_kit import signed
 from skrei_kit.signing_keys import signing_key, verify_key
 
@@ -55,7 +56,8 @@ class UploadRight:
     """What a run token allows at the door of the publisher that it names: one result of at most so many bytes.
 
     It outlives the token's right to blobs: a node that was cut off brings what it finished days later. `params` say
-    where the publisher is to bring it: the control plane's word, which no node can change.
+    where the publisher is to bring it: the control plane's word, which no node can change. `portions` are those of a
+    result that goes to several places, the rest of it first; none where it goes to one.
     """
 
     execution_id: str
@@ -63,6 +65,7 @@ class UploadRight:
     publisher: str
     most_bytes: int
     params: Mapping[str, Any] = field(default_factory=dict)
+    portions: tuple[Portion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +85,20 @@ class UploadGrant:
     most_bytes: int
     seconds: float
     params: Mapping[str, Any] = field(default_factory=dict)
+    portions: tuple[Portion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Where a final result of so many bytes lies that was published elsewhere than in Skrei's own store."""
+    """Where a final result of so many bytes lies that was published elsewhere than in Skrei's own store.
+
+    `apart`: it is a portion of one, of which that store may hold another.
+    """
 
     publisher: str
     params: Mapping[str, Any]
     size: int = 0
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,8 @@ class TokenSigner:
             claims["upload"] = {"to": upload.publisher, "most": upload.most_bytes, "until": until}
             if upload.params:
                 claims["upload"]["params"] = dict(upload.params)
+            if upload.portions:
+                claims["upload"]["portions"] = place_of(upload.portions)
         if lists := sorted(manifests):
             claims["manifests"] = lists
         return self._sign(claims)
@@ -151,9 +161,11 @@ class TokenSigner:
 
     def download(self, execution_id: str, *, seconds: float, at: Elsewhere | None = None) -> str:
         """Return a token that opens one execution's result, `at` a place that is not Skrei's own store."""
-        claims: dict[str, object] = {"kind": DOWNLOAD, "sub": execution_id, "exp": self._until(seconds)}
+        claims: dict[str, Any] = {"kind": DOWNLOAD, "sub": execution_id, "exp": self._until(seconds)}
         if at is not None:
             claims["at"] = {"publisher": at.publisher, "params": dict(at.params), "size": at.size}
+            if at.apart:
+                claims["at"]["apart"] = True
         return self._sign(claims)
 
     def client(self, client_id: str, *, server: str, seconds: float) -> str:
@@ -208,7 +220,7 @@ class TokenVerifier:
         at = claims.get("at")
         if not isinstance(at, dict):
             return None
-        return Elsewhere(str(at["publisher"]), dict(at["params"]), int(at["size"]))
+        return Elsewhere(str(at["publisher"]), dict(at["params"]), int(at["size"]), at.get("apart") is True)
 
     def client(self, token: str) -> str:
         """Return which client a token names. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
@@ -234,8 +246,8 @@ class TokenVerifier:
             raise TokenWrongKind("the token opens no upload")
         if float(right["until"]) + LEEWAY_SECONDS < self._now():
             raise TokenExpired("the right to upload has expired")
-        params = dict(right.get("params") or {})
-        return UploadRight(execution_id, str(claims["node"]), str(right["to"]), int(right["most"]), params)
+        params, portions = dict(right.get("params") or {}), placed_at(str(right.get("portions", ""))) or ()
+        return UploadRight(execution_id, str(claims["node"]), str(right["to"]), int(right["most"]), params, portions)
 
     def listing(self, token: str) -> ListingRight:
         """Return what a token allows to bring. Raises TokenInvalid, TokenExpired or TokenWrongKind."""

@@ -81,13 +81,13 @@ def pack_result(
     if max_bytes is not None and made > max_bytes:
         raise OutputTooLarge(made, max_bytes)
     code = str(NO_EXIT_CODE if exit_code is None else exit_code).encode()
-    squeezer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+    packer = squeezer()
     if total <= _CHUNK:
-        data = squeezer.compress(b"".join(_tar(folders, files, code))) + squeezer.flush()
+        data = packer.compress(b"".join(_tar(folders, files, code))) + packer.flush()
         if len(data) <= inline_limit:
             return PackedResult(_digest(hashlib.sha256(data)), len(data), data)
-        squeezer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-    return _pack_to_file(workdir / RESULT_FILE, squeezer, _tar(folders, files, code), inline_limit)
+        packer = squeezer()
+    return _pack_to_file(workdir / RESULT_FILE, packer, _tar(folders, files, code), inline_limit)
 
 
 def stream_head(path: Path) -> StreamHead:
@@ -142,24 +142,40 @@ def _walk(name: str, folder: str, folders: list[str], files: _Files) -> None:
 
 def _tar(folders: list[str], files: _Files, exit_code: bytes) -> Iterator[bytes]:
     for folder in folders:
-        yield _header(folder, 0, folder=True)
+        yield tar_header(folder, 0, folder=True)
     for name, path, size in files:
-        yield _header(name, size)
+        yield tar_header(name, size)
         if size:
             yield from _content(path, size)
-            yield bytes(-size % _BLOCK)
-    yield _header("exitCode", len(exit_code)) + exit_code + bytes(-len(exit_code) % _BLOCK)
-    yield _END
+            yield tar_padding(size)
+    yield tar_header("exitCode", len(exit_code)) + exit_code + tar_padding(len(exit_code))
+    yield tar_end()
 
 
 @lru_cache(maxsize=256)  # small jobs write the same few headers, thousands of times
-def _header(name: str, size: int, *, folder: bool = False) -> bytes:
+def tar_header(name: str, size: int, *, folder: bool = False) -> bytes:
+    """Return the header of an entry: no times, no owners."""
     entry = tarfile.TarInfo(name)
     entry.size = size
     entry.mode = 0o755 if folder else 0o644
     entry.type = tarfile.DIRTYPE if folder else tarfile.REGTYPE
     plain = name.isascii() and len(name) < _NAME_BYTES
     return entry.tobuf(tarfile.USTAR_FORMAT if plain else tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def tar_padding(size: int) -> bytes:
+    """Return what follows a file of so many bytes."""
+    return bytes(-size % _BLOCK)
+
+
+def tar_end() -> bytes:
+    """Return what follows the last entry."""
+    return _END
+
+
+def squeezer() -> "zlib._Compress":
+    """Return what packs a tar as nodes do: the same bytes however they come."""
+    return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
 
 
 def _content(path: str, size: int) -> Iterator[bytes]:
@@ -178,15 +194,15 @@ def _content(path: str, size: int) -> Iterator[bytes]:
         os.close(descriptor)
 
 
-def _pack_to_file(path: Path, squeezer: "zlib._Compress", blocks: Iterator[bytes], inline_limit: int) -> PackedResult:
+def _pack_to_file(path: Path, packer: "zlib._Compress", blocks: Iterator[bytes], inline_limit: int) -> PackedResult:
     """Pack by way of a file; a result that turns out small is read back and the file goes."""
     hasher, size = hashlib.sha256(), 0
     with path.open("wb") as file:
         for block in blocks:
-            piece = squeezer.compress(block)
+            piece = packer.compress(block)
             hasher.update(piece)
             size += file.write(piece)
-        piece = squeezer.flush()
+        piece = packer.flush()
         hasher.update(piece)
         size += file.write(piece)
     if size <= inline_limit:

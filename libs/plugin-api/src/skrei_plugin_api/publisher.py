@@ -141,6 +141,17 @@ class Publisher(Plugin):
         """
         raise PublishDenied("this publisher forwards nothing")
 
+    takes_portions: ClassVar[bool] = False
+    """Whether `take` works: portions of results, which go to several places, may go to this one."""
+
+    async def take(self, parcel: Parcel, content: Path, params: Params) -> str:
+        """Bring a portion of a result that has won to where `params` say, unseen; return its place for `finalise`.
+
+        `content` is its tar.gz, of this machine. An earlier try may have brought some or all of it; `abort` drops it.
+        Raises PublishDenied for a final no; anything else is tried again.
+        """
+        raise PublishDenied("this publisher takes whole results alone")
+
     @abstractmethod
     async def plan(
         self, parcel: Parcel, headers: Mapping[str, str], *, node_id: str = "", params: Params = NOTHING

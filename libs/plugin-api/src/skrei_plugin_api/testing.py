@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+import tempfile
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -656,6 +657,27 @@ class PublisherContract:
         published = await publisher.finalise(parcel(self.content), await self.upload(publisher, self.content))
         await publisher.abort("e-1")
         assert await self.read(publisher, "e-1", published) == self.content
+
+    async def test_a_portion_is_taken_unseen_and_seen_once_it_is_final(self, publisher: Publisher) -> None:
+        if not publisher.takes_portions:
+            return
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(self.content)
+            file.flush()
+            for _ in range(2):
+                place = await publisher.take(parcel(self.content), Path(file.name), self.params)
+        published = await publisher.finalise(parcel(self.content), place)
+        assert await self.read(publisher, "e-1", published) == self.content
+
+    async def test_a_portion_that_was_aborted_is_gone(self, publisher: Publisher) -> None:
+        if not publisher.takes_portions:
+            return
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(self.content)
+            file.flush()
+            place = await publisher.take(parcel(self.content), Path(file.name), self.params)
+            await publisher.abort("e-1")
+        await raises(StagedGone, publisher.finalise(parcel(self.content), place))
 
     async def test_what_is_final_can_be_read_from_any_byte(self, publisher: Publisher) -> None:
         published = await publisher.finalise(parcel(self.content), await self.upload(publisher, self.content))

@@ -190,8 +190,8 @@ class Changes:
     results_finalised: tuple[tuple[str, str], ...] = ()  # staged ones that are final now
     results_refused: tuple[tuple[str, str], ...] = ()  # staged ones that never will be
     results_published: tuple[
-        tuple[str, str], ...
-    ] = ()  # (execution id, JSON): where those lie that are final elsewhere
+        tuple[str, str, int | None], ...
+    ] = ()  # (execution id, JSON, bytes in our own store): where those lie that are final elsewhere
     results_withdrawn: tuple[str, ...] = ()  # executions whose result counts no more
     results_dropped: tuple[str, ...] = ()
     audit: tuple[AuditNew, ...] = ()

@@ -149,7 +149,8 @@ class Result:
     """The stored result of one execution, and where it is fetched; what the API does not tell is empty, or None.
 
     `url` is empty for one that cannot be fetched over HTTP, `task` for a job of one task. One that stays on its node
-    lies there in the folder `left_at` and has `left_bytes`; what `url` gives tells of it.
+    lies there in the folder `left_at` and has `left_bytes`; what `url` gives tells of it. One whose paths went to
+    several places is several of these, each with its `paths`; the one without any has what is in no other.
     """
 
     url: str
@@ -164,6 +165,7 @@ class Result:
     kind: str = ""
     left_at: str = ""
     left_bytes: int = 0
+    paths: tuple[str, ...] = ()
     numbered: bool = True
     """Whether the API says which partition it is of; else `partition` is 0."""
     document: dict[str, Any] = field(default_factory=dict)
@@ -196,6 +198,7 @@ class Result:
             kind=str(document.get("Type") or ""),
             left_at=str(params.get("Path") or "") if left else "",
             left_bytes=int(params.get("Bytes") or 0) if left else 0,
+            paths=tuple(str(each) for each in params.get("ResultPaths") or ()),
             numbered=partition is not None,
             document=document,
         )

@@ -5,6 +5,7 @@ Whatever goes wrong, the caller's folder holds either the whole result or what i
 
 import asyncio
 import threading
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Self, TypeVar
 from skrei.archive import Caps, Unpacked, folds_case, unpack
 from skrei.client import AsyncClient
 from skrei.download import Download, Gone
-from skrei.errors import NoPlace, ResultGone
+from skrei.errors import NoPlace, ResultGone, UnsafeArchive
 from skrei.job_parts import Result
 from skrei.layout import Laid, Part, in_the_way, lay_out, move
 from skrei.result_list import kept_words, read_results, say_gone
@@ -113,13 +114,14 @@ async def fetch(
         _refuse_early(place, wish, many=bool(task_folders(results)))
         fetched = _Fetching(client, job_id, aside, wish, meter)
         unpacked = await fetched.all(results)
-        laid = await _in_thread(lambda _: _settle(results, aside, place, wish))
-    parts = _where(results, target, wish, laid)
+        whole = one_of_each(results)
+        laid = await _in_thread(lambda _: _settle(results, whole, aside, place, wish))
+    parts = _where(whole, target, wish, laid)
     return Fetched(
         folder=target / RAW_FOLDER if wish.raw else target,
         partitions=parts,
-        files=sum(one.files for one in unpacked.values()),
-        total_bytes=sum(one.total_bytes for one in unpacked.values()),
+        files=sum(one.files for one in unpacked),
+        total_bytes=sum(one.total_bytes for one in unpacked),
         unknown=unknown,
         left=tuple(result for result in results if result.left_at),
         clashes=laid.clashes,
@@ -139,15 +141,15 @@ class _Fetching:
         self._meter = meter
         self._gate = asyncio.Semaphore(wish.parallel)
 
-    async def all(self, results: Sequence[Result]) -> dict[str, Unpacked]:
+    async def all(self, results: Sequence[Result]) -> list[Unpacked]:
         """Bring all, or raise what went wrong first."""
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = {result.execution_id: group.create_task(self._one(result)) for result in results}
+                tasks = [group.create_task(self._one(result)) for result in results]
         except ExceptionGroup as failed:
             # The first failure cancelled the others: it is the one to tell.
             raise failed.exceptions[0] from failed
-        return {execution_id: task.result() for execution_id, task in tasks.items()}
+        return [task.result() for task in tasks]
 
     async def _one(self, result: Result) -> Unpacked:
         async with self._gate:
@@ -174,23 +176,56 @@ class _Fetching:
         """Return a fresh address of a result whose own has expired."""
         page = await self._client.results(self._job_id, execution_id=result.execution_id)
         for fresh in page.items:
-            if fresh.execution_id == result.execution_id and fresh.url:
+            if (fresh.execution_id, fresh.paths) == (result.execution_id, result.paths) and fresh.url:
                 return fresh.url
         raise Gone
 
 
 def archive_of(aside: Path, result: Result) -> Path:
     """Return where a download goes."""
-    return aside / f"{file_part(result.execution_id)}.tar.gz"
+    return aside / f"{_name(result)}.tar.gz"
 
 
 def folder_of(aside: Path, result: Result) -> Path:
     """Return where it is unpacked."""
-    return aside / f"{file_part(result.execution_id)}.folder"
+    return aside / f"{_name(result)}.folder"
 
 
-def _settle(results: Sequence[Result], aside: Path, target: Path, wish: Wish) -> Laid:
-    """Lay out what was fetched and move it into place. Raises NoPlace."""
+def _name(result: Result) -> str:
+    """Return the name of an archive: that of its execution, and of its paths where those of others lie elsewhere."""
+    if not result.paths:
+        return file_part(result.execution_id)
+    first = result.paths[0]
+    plain = file_part(first)
+    told = plain if plain == first else f"{plain}-{zlib.crc32(first.encode('utf-8', 'surrogateescape')):08x}"
+    return f"{file_part(result.execution_id)}.{told}"
+
+
+def one_of_each(results: Sequence[Result]) -> list[Result]:
+    """Return one result for each execution: of those whose paths went to several places the one without any."""
+    found: dict[str, Result] = {}
+    for result in sorted(results, key=lambda each: bool(each.paths)):
+        found.setdefault(result.execution_id, result)
+    return [each for each in results if found[each.execution_id] is each]
+
+
+def _put_together(results: Sequence[Result], whole: Sequence[Result], aside: Path) -> None:
+    """Move what came from several places together, as its execution left it. Raises UnsafeArchive."""
+    into = {result.execution_id: folder_of(aside, result) for result in whole}
+    for result in results:
+        if (folder := folder_of(aside, result)) == (place := into[result.execution_id]):
+            continue
+        for each in list(folder.iterdir()):
+            if (place / each.name).exists():
+                raise UnsafeArchive(
+                    f"{each.name!r} is in two of the archives of {result.execution_id}.",
+                    hint="`--raw` keeps the archives as they are.",
+                )
+            each.rename(place / each.name)
+
+
+def _settle(results: Sequence[Result], one_each: Sequence[Result], aside: Path, target: Path, wish: Wish) -> Laid:
+    """Lay out what was fetched and move it into place. Raises NoPlace, UnsafeArchive."""
     whole = aside / "whole"
     laid = Laid()
     if wish.raw:
@@ -199,11 +234,10 @@ def _settle(results: Sequence[Result], aside: Path, target: Path, wish: Wish) ->
             archive = archive_of(aside, result)
             archive.rename(whole / RAW_FOLDER / archive.name)
     else:
-        names = part_names(results, by_node=wish.by_node)
-        tasks = task_folders(results)
-        parts = [
-            Part(names[result.execution_id], folder_of(aside, result), tasks.get(result.task, "")) for result in results
-        ]
+        _put_together(results, one_each, aside)
+        names = part_names(one_each, by_node=wish.by_node)
+        tasks = task_folders(one_each)
+        parts = [Part(names[each.execution_id], folder_of(aside, each), tasks.get(each.task, "")) for each in one_each]
         laid = lay_out(parts, whole, apart=wish.apart or wish.by_node, alone=wish.by_node, folds=folds_case(aside))
     if not wish.overwrite and (names_there := in_the_way(whole, target)):
         raise _there(target, names_there)

@@ -65,7 +65,8 @@ _OPEN = ", ".join(f"'{state.value}'" for state in JobState if not state.is_termi
 _EXECUTION = """
 SELECT e.*, coalesce(r.committed, false) AS committed, r.stored_at IS NOT NULL AS stored,
        r.digest AS result_digest, r.size AS result_size, r.created_at AS result_created_at,
-       r.inline IS NOT NULL OR r.stored_at IS NOT NULL AS result_kept, r.published AS result_published
+       r.inline IS NOT NULL OR r.stored_at IS NOT NULL AS result_kept, r.published AS result_published,
+       r.own_bytes AS result_own_bytes
 FROM executions e LEFT JOIN results r ON r.execution_id = e.id
 """
 _NODE_EVENTS = "SELECT at, topic, message FROM node_events WHERE node_id = $1 ORDER BY seq DESC LIMIT 100"
@@ -292,7 +293,7 @@ async def ready(pool: asyncpg.Pool, job_id: str) -> list[Row]:
 
 
 _RESULT = """
-SELECT r.execution_id, r.task, r.partition, r.digest, r.size, r.created_at, r.published, e.node_id
+SELECT r.execution_id, r.task, r.partition, r.digest, r.size, r.created_at, r.published, r.own_bytes, e.node_id
 FROM results r JOIN executions e ON e.id = r.execution_id
 WHERE r.job_id = $1 AND (r.inline IS NOT NULL OR r.stored_at IS NOT NULL)
 """
@@ -327,7 +328,8 @@ FROM executions e JOIN job_versions v ON v.job_id = e.job_id AND v.version = e.j
 WHERE e.id = $1
 """
 _EARLIER = """
-SELECT execution_id, partition, digest, size, created_at, inline IS NOT NULL OR stored_at IS NOT NULL AS kept, published
+SELECT execution_id, partition, digest, size, created_at, inline IS NOT NULL OR stored_at IS NOT NULL AS kept,
+       published, own_bytes
 FROM results
 WHERE job_id = $1 AND job_version = $2 AND task = $3 AND committed AND NOT staged
   AND partition >= $4 AND ($5::bigint IS NULL OR partition = $5)

@@ -50,9 +50,9 @@ RESULTS_FINALISED = Part(
 
 RESULTS_PUBLISHED = Part(
     "results_published",
-    ("execution_id text", "published text"),
+    ("execution_id text", "published text", "own_bytes int8"),
     """
-    UPDATE results AS r SET published = new.published
+    UPDATE results AS r SET published = new.published, own_bytes = new.own_bytes
     FROM {new} WHERE r.execution_id = new.execution_id AND NOT r.staged AND r.execution_id = ANY ({ids})
     """,
     after=frozenset({"results_finalised"}),
@@ -79,8 +79,11 @@ RESULTS_WITHDRAWN = Part(
 RESULTS_DROPPED = Part(
     "results_dropped",
     ("execution_id text",),
-    # Of what was published elsewhere only our copy has gone.
-    "UPDATE results SET stored_at = NULL WHERE execution_id = ANY ({ids}) AND published IS NULL",
+    # Of what was published elsewhere only our copy has gone, or what of it was ours.
+    """
+    UPDATE results SET stored_at = CASE WHEN published IS NULL THEN NULL ELSE stored_at END, own_bytes = NULL
+    WHERE execution_id = ANY ({ids}) AND (published IS NULL OR own_bytes IS NOT NULL)
+    """,
     after=frozenset({"results_stored"}),
 )
 

@@ -17,8 +17,10 @@ from skrei_domain.spec import retention_asked
 from skrei_store import leases
 from skrei_store.db import Connection
 
-OWN = "published IS NULL"
-"""Results of Skrei's own store, inline ones among them: what lies in a user's own place is never deleted by us."""
+OWN = "(published IS NULL OR own_bytes IS NOT NULL)"
+"""Results of Skrei's own store, or of which it has a part, inline ones among them: what lies in a user's own place is
+never deleted by us.
+"""
 KEPT_OF_LIVE = 1_000
 """Transitions of a job that has not ended which are kept however old: what happened to it last can be read."""
 ROWS = 500
@@ -35,7 +37,7 @@ _RESULTS = f"""
     {_DUES}
     CROSS JOIN LATERAL (SELECT id FROM executions WHERE executions.job_id = d.job_id OFFSET 0) AS e
     CROSS JOIN LATERAL (
-        SELECT execution_id, size, created_at, job_version, committed FROM results
+        SELECT execution_id, coalesce(own_bytes, size) AS size, created_at, job_version, committed FROM results
         WHERE results.execution_id = e.id AND stored_at IS NOT NULL AND NOT staged AND {OWN} OFFSET 0
     ) AS r
     WHERE r.created_at <= d.results_before AND NOT (d.spares AND r.committed AND r.job_version = d.version)
@@ -70,7 +72,7 @@ _OLD_EXECUTIONS = f"""
             )
         ) AND NOT EXISTS (
             SELECT FROM results AS r WHERE r.execution_id = one.id AND (
-                r.inline IS NOT NULL OR r.staged OR (r.stored_at IS NOT NULL AND r.{OWN})
+                r.inline IS NOT NULL OR r.staged OR (r.stored_at IS NOT NULL AND {OWN})
                 OR (r.committed AND r.job_version = d.version)
             )
         ) OFFSET 0
@@ -231,7 +233,7 @@ async def whole_jobs(connection: Connection, jobs: Sequence[Aged]) -> list[Aged]
         f"""
         SELECT j.id FROM {_WHOLE} AND NOT EXISTS (
             SELECT FROM executions AS e JOIN results AS r ON r.execution_id = e.id
-            WHERE e.job_id = d.job_id AND (r.inline IS NOT NULL OR r.staged OR (r.stored_at IS NOT NULL AND r.{OWN}))
+            WHERE e.job_id = d.job_id AND (r.inline IS NOT NULL OR r.staged OR (r.stored_at IS NOT NULL AND {OWN}))
         )
         """,
         *_columns(jobs),

@@ -291,6 +291,7 @@ class Result(Base):
     published: Mapped[
         str | None
     ]  # JSON, as clients read it: where it lies that is final elsewhere than in our own store
+    own_bytes: Mapped[int | None]  # of one that went to several places what our own store has; null where that is none
 
     __table_args__ = (
         Index(

@@ -6,7 +6,8 @@ from skrei_domain.errors import NotFound, Unavailable
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api import outputs
 from skrei_orchestrator_api.deps import Deps
-from skrei_orchestrator_api.routes.results import download_url, elsewhere, log_url
+from skrei_orchestrator_api.pieces import pieces, said
+from skrei_orchestrator_api.routes.results import download_url, log_url
 from skrei_orchestrator_api.views import ExecutionView
 
 log = get_logger()
@@ -58,8 +59,11 @@ async def _of_result(deps: Deps, execution: ExecutionView) -> AsyncIterator[tupl
 
 
 def _url(deps: Deps, execution: ExecutionView) -> str:
-    left = execution.left
-    return download_url(deps, execution.id, at=None if left is None else elsewhere(left.elsewhere, left.size))
+    if (left := execution.left) is None:
+        return download_url(deps, execution.id)
+    if (piece := said(pieces(left.elsewhere, left.digest, left.size, own=left.own))) is None:
+        raise NotFound(f"what {execution.id} said is not kept any more")
+    return download_url(deps, execution.id, at=piece.at)
 
 
 async def sent(deps: Deps, execution: ExecutionView) -> AsyncIterator[tuple[int, str]]:

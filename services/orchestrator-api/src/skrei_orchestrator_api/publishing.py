@@ -41,11 +41,14 @@ class Destinations:
         """Raise InvalidJob where a task's destination is none, naming every field that is wrong."""
         problems: list[FieldProblem] = []
         for number, task in enumerate(spec.tasks):
-            name = publisher_name(task.publisher.type)
-            if name == STORE or name in ON_NODES:
-                continue
-            found = await self._problems(name, task.publisher.params)
-            problems += [each._replace(path=f"Tasks[{number}].Publisher.{each.path}") for each in found]
+            own = {n: path.publisher for n, path in enumerate(task.result_paths) if path.publisher is not None}
+            where = f"Tasks[{number}]"
+            named = {f"{where}.ResultPaths[{n}].Publisher": publisher for n, publisher in own.items()}
+            for path, publisher in ({f"{where}.Publisher": task.publisher} | named).items():
+                name = publisher_name(publisher.type)
+                if name != STORE and name not in ON_NODES:
+                    found = await self._problems(name, publisher.params, of_path=bool(own))
+                    problems += [each._replace(path=f"{path}.{each.path}") for each in found]
         if problems:
             raise InvalidJob(problems)
 
@@ -56,8 +59,8 @@ class Destinations:
         found = told.get("addresses") if told else None
         return [str(each) for each in found] if found and len(found) == len(wanted) else [""] * len(wanted)
 
-    async def _problems(self, name: str, params: Mapping[str, Any]) -> list[FieldProblem]:
-        asked = {"type": name, "params": dict(params)}
+    async def _problems(self, name: str, params: Mapping[str, Any], *, of_path: bool) -> list[FieldProblem]:
+        asked = {"type": name, "params": dict(params), **({"of_path": True} if of_path else {})}
         key = json.dumps(asked, sort_keys=True)
         if key in self._right:
             self._right.move_to_end(key)

@@ -59,6 +59,8 @@ class ResultView:
     created_at: datetime
     published: Mapping[str, Any] | None = None
     """Where it lies, as `Type` and `Params`, if that is not Skrei's own store."""
+    own: bool = False
+    """Of one that went to several places: whether Skrei's own store has what went there."""
 
     @classmethod
     def of(cls, row: lookups.Row) -> "ResultView":
@@ -72,6 +74,7 @@ class ResultView:
             row["size"],
             row["created_at"],
             None if row["published"] is None else json.loads(row["published"]),
+            row["own_bytes"] is not None,
         )
 
 

@@ -127,6 +127,8 @@ class Left:
     kept: bool
     elsewhere: Mapping[str, Any] | None = None
     """Where it lies, as `Type` and `Params`, if that is not Skrei's own store."""
+    own: bool = False
+    """Of one that went to several places: whether Skrei's own store has what went there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,8 @@ def _left(row: Row) -> Left | None:
     if row["result_digest"] is None:
         return None
     elsewhere = None if row["result_published"] is None else json.loads(row["result_published"])
-    return Left(row["result_digest"], row["result_size"], row["result_created_at"], bool(row["result_kept"]), elsewhere)
+    kept, own = bool(row["result_kept"]), row["result_own_bytes"] is not None
+    return Left(row["result_digest"], row["result_size"], row["result_created_at"], kept, elsewhere, own)
 
 
 def _published(row: Row, left: Left | None, keeping: Keeping) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def build(
             "Cache-Control": "private, max-age=0",
             "X-Content-Type-Options": "nosniff",
         }
-        found = store.find(execution_id)
+        found = None if at is not None and at.apart else store.find(execution_id)
         if found is None and at is not None and destinations is not None:
             counted.downloads.add(1, "elsewhere")
             return await _through(request, destinations, execution_id, at, headers)

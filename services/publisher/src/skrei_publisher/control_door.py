@@ -30,6 +30,7 @@ class Asked(BaseModel):
 
     type: str
     params: dict[str, Any] = Field(default_factory=dict)
+    of_path: bool = False
 
 
 class Wanted(BaseModel):
@@ -60,7 +61,7 @@ class ControlDoor:
             asked = Asked.model_validate_json(await request.read())
         except ValidationError as error:
             raise Invalid("That is no destination.") from error
-        problems = await self._destinations.check(asked.type, asked.params)
+        problems = await self._destinations.check(asked.type, asked.params, of_path=asked.of_path)
         return web.json_response({"problems": [list(each) for each in problems]})
 
     async def _addresses(self, request: web.Request) -> web.Response:

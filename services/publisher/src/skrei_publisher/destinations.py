@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from skrei_domain.bounds import MOST_PLACE
 from skrei_domain.destinations import HERE, MANAGED, ON_NODES, STORE
 from skrei_domain.job_reading import FieldProblem, show
+from skrei_domain.portions import DIVIDED, ROOM, Portion, place_of
 from skrei_domain.uploads import Parcel, UploadPlan
 from skrei_kit.observability import get_logger
 from skrei_kit.tokens import UploadRight
@@ -46,6 +47,8 @@ class Destination:
     params: Params = field(default_factory=dict)
     onward: Publisher | None = None
     """Whoever brings it on from the store."""
+    portions: tuple[tuple[Portion, Publisher], ...] = ()
+    """Where it goes from the store, if that is several places, and whoever brings each there."""
 
     async def plan(self, parcel: Parcel, headers: Mapping[str, str], node_id: str) -> UploadPlan:
         """Return what is still to be sent of a parcel. Raises what a publisher's `plan` and `reach` do."""
@@ -53,14 +56,26 @@ class Destination:
             if (problem := _too_long(self.params)) is not None:
                 raise PublishDenied(f"Publisher.{problem}")
             await self.onward.reach(self.params)
+        if self.portions and len(self._place) + ROOM * len(self.portions) > MOST_PLACE:
+            raise PublishDenied("the publishers of its paths have more params than a receipt can name")
+        for portion, publisher in self.portions:
+            try:
+                await publisher.reach(portion.params)
+            except PublishDenied as error:
+                raise PublishDenied(f"{', '.join(portion.paths)}: {error.message}", hint=error.hint) from error
         return await self.taker.plan(parcel, headers, node_id=node_id, params=self.params)
 
     async def stage(self, parcel: Parcel) -> str:
         """Return the place of a parcel whose parts have all come."""
         place = await self.taker.stage(parcel)
-        if self.onward is None:
-            return place
-        return _onward(self.params)
+        if self.portions:
+            return self._place
+        return place if self.onward is None else _onward(self.params)
+
+    @property
+    def _place(self) -> str:
+        """Return the place of a result in the store's staging that is to be divided."""
+        return place_of([portion for portion, _ in self.portions])
 
 
 class Destinations:
@@ -89,6 +104,9 @@ class Destinations:
 
     async def of(self, right: UploadRight, *, counts: bool = True) -> Destination:
         """Return where a result goes that a token has the right for. Raises PublishDenied."""
+        if counts and right.portions:
+            found = [(each, await self._taker(each)) for each in right.portions]
+            return Destination(DIVIDED, self.store, portions=tuple(found))
         name = right.publisher if counts else STORE
         publisher = await self.find(name)
         if publisher is self.store:
@@ -98,6 +116,14 @@ class Destinations:
         if publisher.forwards(right.params):
             return Destination(name, self.store, right.params, onward=publisher)
         return Destination(name, publisher, right.params)
+
+    async def _taker(self, portion: Portion) -> Publisher:
+        """Return who brings a portion of a result to its place. Raises PublishDenied."""
+        publisher = await self.find(portion.publisher)
+        if publisher is not self.store and (problems := _problems(publisher, portion.params, of_path=True)):
+            told = "; ".join(f"Publisher.{each}" for each in problems)
+            raise PublishDenied(f"{', '.join(portion.paths) or 'the rest'}: {told}")
+        return publisher
 
     async def find(self, name: str) -> Publisher:
         """Return the publisher of a name; one that means the store gets that.
@@ -125,15 +151,18 @@ class Destinations:
             raise DestinationAway(f"the publisher {name!r} does not work here now: {told.reason}")
         raise NoSuchPublisher(f"the publisher {name!r} does not work here: {told.reason}")
 
-    async def check(self, name: str, params: Params) -> Sequence[FieldProblem]:
-        """Return what is wrong with a destination that a job names; `path` is `Type`, or begins with `Params`."""
+    async def check(self, name: str, params: Params, *, of_path: bool = False) -> Sequence[FieldProblem]:
+        """Return what is wrong with a destination that a job names; `path` is `Type`, or begins with `Params`.
+
+        `of_path`: it is one of several, so that a portion of a result goes there.
+        """
         try:
             publisher = await self.find(name)
         except PublishError as error:
             return [FieldProblem("Type", show(name), error.message)]
         if publisher is self.store:
             return []
-        problems = [each._replace(path=f"Params.{each.path}") for each in publisher.validate(params)]
+        problems = _problems(publisher, params, of_path=of_path)
         if not problems and publisher.forwards(params) and (long := _too_long(params)) is not None:
             return [long]
         return problems
@@ -166,6 +195,14 @@ class Destinations:
                     hint="A package that brings one is installed beside the publisher's process (docs/PLUGINS.md).",
                 ) from error
             raise NoSuchPublisher(f"the publisher {name!r} cannot be used: {error.message}") from error
+
+
+def _problems(publisher: Publisher, params: Params, *, of_path: bool) -> list[FieldProblem]:
+    """Return what is wrong with a destination for its publisher."""
+    problems = [each._replace(path=f"Params.{each.path}") for each in publisher.validate(params)]
+    if not problems and of_path and not (publisher.takes_portions or publisher.forwards(params)):
+        problems = [FieldProblem("Type", show(publisher.name), "a publisher that takes portions of results")]
+    return problems
 
 
 def _too_long(params: Params) -> FieldProblem | None:

@@ -9,11 +9,13 @@ from skrei_domain.bounds import MOST_TEXT
 from skrei_domain.destinations import STORE
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import Problem, PublishedAt, PublisherFact, PublishRefused, StagedResult
+from skrei_domain.portions import Portion, placed_at
 from skrei_domain.uploads import Parcel
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.plugin import Params
 from skrei_plugin_api.publisher import PublishDenied, Published, StagedGone
 from skrei_publisher.destinations import Destinations, NoSuchPublisher, forwarded_to
+from skrei_publisher.dividing import Divider
 from skrei_publisher.done import Done
 
 log = get_logger()
@@ -37,9 +39,10 @@ class Final:
 class Finaliser:
     """Carries out what the leader wants of staged results, with the publisher that has each."""
 
-    def __init__(self, destinations: Destinations, done: Done | None = None) -> None:
+    def __init__(self, destinations: Destinations, done: Done | None = None, divider: Divider | None = None) -> None:
         self._destinations = destinations
         self._done = done
+        self._divider = divider
 
     async def one(self, staged: StagedResult, counts: bool) -> Final | PublishRefused | None:
         """Bring a result to its end and return that; None where it failed for now, and the leader asks again."""
@@ -62,7 +65,10 @@ class Finaliser:
         return None
 
     async def _end(self, staged: StagedResult, parcel: Parcel, *, counts: bool) -> Final | PublishRefused:
-        if (params := forwarded_to(staged.place)) is not None:
+        if (found := placed_at(staged.place)) is not None and self._divider is not None:
+            await self._destinations.store.keep(parcel.execution_id)
+            published = await self._divided(self._divider, parcel, found, counts=counts)
+        elif (params := forwarded_to(staged.place)) is not None:
             await self._destinations.store.keep(parcel.execution_id)
             # What does not count stays in the store, whoever would have brought it on.
             published = await self._forward(staged.publisher if counts else STORE, parcel, params)
@@ -74,6 +80,21 @@ class Finaliser:
             published = await publisher.finalise(parcel, staged.place)
         log.debug("result_finalised", execution_id=staged.execution_id, size=staged.size)
         return Final(staged, published)
+
+    async def _divided(
+        self, divider: Divider, parcel: Parcel, found: Sequence[Portion], *, counts: bool
+    ) -> Published | None:
+        """Bring a result to its several places; None where it stays whole in the store, as what does not count does."""
+        store = self._destinations.store
+        if not counts:
+            await divider.drop(parcel.execution_id, found)
+            await store.finalise(parcel, "")
+            return None
+        try:
+            return await divider.bring(parcel, found)
+        except PublishDenied:
+            await store.abort(parcel.execution_id)
+            raise
 
     async def _forward(self, name: str, parcel: Parcel, params: Params) -> Published | None:
         """Bring a result on from the store's staging; None where it stays in the store."""

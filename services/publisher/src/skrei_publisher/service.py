@@ -26,6 +26,7 @@ from skrei_plugin_api.plugin import PluginContext
 from skrei_publisher.app import build
 from skrei_publisher.control_door import ControlDoor
 from skrei_publisher.destinations import Destinations
+from skrei_publisher.dividing import Divider
 from skrei_publisher.done import Done, free_copies
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.figures import PublisherFigures, store_figures
@@ -97,6 +98,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         logs = LogDoor(book, doorkeeper)
         done = Done(settings.data_dir.expanduser() / "forwarded")
         publisher.make_room = partial(free_copies, store, done)
+        divider = Divider(destinations, Done(settings.data_dir.expanduser() / "divided"))
         worker = Worker(
             store,
             source,
@@ -104,7 +106,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             tell=speaker.tell,
             batch=settings.store_batch,
             most_pending=settings.most_pending,
-            finaliser=Finaliser(destinations, done),
+            finaliser=Finaliser(destinations, done, divider),
             drop_logs=logs.drop,
             make_room=publisher.make_room,
         )
@@ -148,6 +150,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
         async def tidy_elsewhere() -> None:
             await asyncio.to_thread(done.tidy, settings.keep_others.total_seconds(), store)
+            await divider.tidy(settings.keep_others.total_seconds())
             await destinations.tidy(settings.keep_others.total_seconds())
 
         await run_until_stopped(

@@ -74,6 +74,11 @@ class StorePublisher(StagedPublisher):
                 raise _gone(parcel)
             return content
 
+    async def take_in(self, execution_id: str, digest: str, content: Path) -> None:
+        """Make a verified, durable file of the store's file system the result of an execution."""
+        async with self.lock(execution_id):
+            await self.do(self.store.adopt, execution_id, digest, content)
+
     def _adopt(self, parcel: Parcel) -> None:
         if (content := self.staging.content(parcel)) is not None:
             self.store.adopt(parcel.execution_id, parcel.digest, content)

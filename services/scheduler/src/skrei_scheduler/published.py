@@ -9,8 +9,10 @@ from functools import partial
 
 from skrei_domain import envelope
 from skrei_domain.bounds import sound_fact
+from skrei_domain.destinations import STORE
 from skrei_domain.lifecycle import Want
 from skrei_domain.messages import PublishedAt, PublisherCommand, PublisherFact, PublishRefused, StagedResult
+from skrei_domain.portions import DIVIDED, heard
 from skrei_kit.observability import get_logger
 from skrei_scheduler.lead import Lead
 from skrei_scheduler.work import Commit, Fetch, Outgoing, SendCommands, SendPublisher
@@ -90,12 +92,25 @@ class Said:
     def stored_with(self, changes: Changes) -> Changes:
         """Return `changes` with what became of inline results, and where those lie that are final elsewhere."""
         final = {execution_id for execution_id, _ in self.finalised}
-        published = tuple((at.execution_id, _told(at)) for at in self.published if at.execution_id in final)
+        published = tuple(
+            (at.execution_id, _told(at), _own_bytes(at)) for at in self.published if at.execution_id in final
+        )
         return replace(changes, results_stored=self.stored, results_dropped=self.dropped, results_published=published)
 
 
 def _told(at: PublishedAt) -> str:
     return json.dumps({"Type": at.type, "Params": dict(at.params)}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _own_bytes(at: PublishedAt) -> int | None:
+    """Return how much of a result that went to several places stays in Skrei's own store; None where that is none."""
+    if at.type != DIVIDED:
+        return None
+    try:
+        own = [each.size for each in heard(at.params) if each.publisher == STORE]
+    except (KeyError, TypeError):
+        return None  # no publisher of ours tells it so
+    return sum(own) if own else None
 
 
 class Published:

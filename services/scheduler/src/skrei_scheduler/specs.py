@@ -15,6 +15,7 @@ from skrei_domain.job_blobs import parse_reference
 from skrei_domain.job_kinds import Kind
 from skrei_domain.messages import PinnedInput, Publishing, RunOrder
 from skrei_domain.node_results import place_of
+from skrei_domain.portions import Portion, portions
 from skrei_domain.spec import TaskSpec, decode
 from skrei_kit.tokens import TokenSigner, UploadGrant
 from skrei_scheduling.compile import OWNER, plans
@@ -35,6 +36,8 @@ class TaskText:
     execution_timeout_seconds: float | None
     publisher: str = STORE
     params: Mapping[str, Any] = field(default_factory=dict)
+    paths: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
+    """Result paths with a publisher of their own: name, publisher, params."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +120,12 @@ def order(
     task = spec.tasks[row.task]
     publishing = None
     stays = task.publisher in ON_NODES
-    if (upload is not None or stays) and task.publisher != STORE and not job.kind.endless:
+    if (upload is not None or stays) and (task.publisher != STORE or task.paths) and not job.kind.endless:
         work = _work(row, job)
         place = fill(place_of(task.params), work) if stays else None
         publishing = Publishing(to=task.publisher, on_zero=job.fails_on_exit, place=place)
         if upload is not None:
-            params = destination(task.publisher, task.params, work)
-            upload = replace(upload, publisher=task.publisher, params=params)
+            upload = _granted(upload, task, work)
     pinned = tuple(
         PinnedInput(input=number, manifest=ref) for (name, number), ref in job.manifests.items() if name == row.task
     )
@@ -158,6 +160,19 @@ def order(
     )
 
 
+def _granted(upload: UploadGrant, task: TaskText, work: Work) -> UploadGrant:
+    """Return the right to bring a result to where its task, and each of its paths, says."""
+    own = Portion((), task.publisher, _said(task.publisher, task.params, work))
+    named = [(path, name, _said(name, params, work)) for path, name, params in task.paths]
+    found = portions(own, named)
+    return replace(upload, publisher=own.publisher, params=own.params, portions=found if len(found) > 1 else ())
+
+
+def _said(name: str, params: Mapping[str, Any], work: Work) -> dict[str, Any]:
+    """Return what a publisher is told; Skrei's own store takes no params, whatever a job says."""
+    return {} if name == STORE else destination(name, params, work)
+
+
 def _work(row: ExecutionRow, job: JobRow) -> Work:
     return Work(
         execution_id=row.id,
@@ -186,4 +201,9 @@ def _task(task: TaskSpec) -> TaskText:
         execution_timeout_seconds=float(timeout) if timeout else None,
         publisher=publisher_name(task.publisher.type),
         params=task.publisher.params,
+        paths=tuple(
+            (path.name, publisher_name(path.publisher.type), path.publisher.params)
+            for path in task.result_paths
+            if path.publisher is not None
+        ),
     )

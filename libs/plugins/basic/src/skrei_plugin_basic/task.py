@@ -55,18 +55,19 @@ class TaskStorage(Storage):
         inside = PurePosixPath(param(source.params, "Path") or ".")
         whole = folder / "whole"
         whole.mkdir(parents=True)
-        taken = 0
+        taken: _Taken | None = None
         async with aclosing(_results(blobs, task)) as results:
             async for result in results:
-                taken += 1
-                place, done = await _take(result, folder / "aside", inside, limits, task)
+                if taken is None or taken.folder != result.folder:
+                    _put(taken, inside, task, whole)
+                    taken = _Taken(result.folder, folder / f"aside-{result.folder}")
+                done = await taken.add(result, inside, limits)
                 limits = _less(limits, done)
-                if not result.folder:
-                    return Mount(place, source.target)
-                _put(place, whole / result.folder)
-                shutil.rmtree(folder / "aside", ignore_errors=True)
-        if not taken:
+        if taken is None:
             raise StageFailed(StageProblem.MISSING, f"task {task!r} left no result")
+        if not taken.folder:
+            return Mount(taken.found(inside, task), source.target)
+        _put(taken, inside, task, whole)
         return Mount(whole, source.target)
 
 
@@ -75,27 +76,55 @@ async def _results(blobs: BlobReader, task: str) -> AsyncGenerator[TaskResult, N
         yield result
 
 
-async def _take(
-    result: TaskResult, aside: Path, inside: PurePosixPath, limits: StageLimits, task: str
-) -> tuple[Path, Unpacked]:
-    """Unpack what is wanted of one result; return where it lies, and how much it was."""
-    done = await unpack_aside(result.archive, aside, limits, inside)
-    place = aside / inside
-    if place.exists():
-        return place, done
-    which = f"partition {result.folder} of task {task!r}" if result.folder else f"task {task!r}"
-    raise StageFailed(
-        StageProblem.MISSING,
-        f"the result of {which} has no {str(inside)!r}; it holds {', '.join(sorted(done.names)) or 'nothing'}",
-    )
+class _Taken:
+    """What came of one partition, which may be in several archives: its paths may have gone to several places."""
+
+    def __init__(self, folder: str, aside: Path) -> None:
+        self.folder = folder
+        self._aside = aside
+        self._names: set[str] = set()
+
+    async def add(self, result: TaskResult, inside: PurePosixPath, limits: StageLimits) -> Unpacked:
+        """Unpack what is wanted of an archive, beside what there is of others."""
+        if not self._aside.exists():
+            done = await unpack_aside(result.archive, self._aside, limits, inside)
+        else:
+            more = self._aside.with_name(f"{self._aside.name}-more")
+            done = await unpack_aside(result.archive, more, limits, inside)
+            for each in list(more.iterdir()):
+                if (self._aside / each.name).exists():
+                    raise StageFailed(StageProblem.INVALID, f"a result has {each.name!r} twice")
+                each.rename(self._aside / each.name)
+            more.rmdir()
+        self._names |= set(done.names)
+        return done
+
+    def found(self, inside: PurePosixPath, task: str) -> Path:
+        """Return where what is wanted lies. Raises StageFailed."""
+        place = self._aside / inside
+        if place.exists():
+            return place
+        which = f"partition {self.folder} of task {task!r}" if self.folder else f"task {task!r}"
+        raise StageFailed(
+            StageProblem.MISSING,
+            f"the result of {which} has no {str(inside)!r}; it holds {', '.join(sorted(self._names)) or 'nothing'}",
+        )
+
+    def drop(self) -> None:
+        """Remove what was not moved."""
+        shutil.rmtree(self._aside, ignore_errors=True)
 
 
-def _put(place: Path, into: Path) -> None:
-    """Move a folder to its new name; a file keeps its own, in a folder of that name."""
+def _put(taken: _Taken | None, inside: PurePosixPath, task: str, whole: Path) -> None:
+    """Move a partition's folder to its new name; a file keeps its own, in a folder of that name."""
+    if taken is None:
+        return
+    place, into = taken.found(inside, task), whole / taken.folder
     if not place.is_dir():
         into.mkdir()
         into = into / place.name
     place.rename(into)
+    taken.drop()
 
 
 def _less(limits: StageLimits, done: Unpacked) -> StageLimits:

@@ -9,7 +9,7 @@ from skrei_plugin_api.plugin import Params, PluginInfo
 from skrei_plugin_api.publisher import PublishDenied, Published
 from skrei_plugin_s3.managed import Managed
 from skrei_plugin_s3.publisher import S3Publisher
-from skrei_plugin_s3.targets import Target
+from skrei_plugin_s3.targets import SUFFIX, Target
 from skrei_plugin_s3.upload_notes import Note
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class S3Managed(S3Publisher):
 
     def told(self, note: Note, stored: "Stored") -> Published:
         """Return whose result it is: where the owner keeps it is nobody else's business."""
-        job_id = note.target.key.rsplit("/", 2)[-2]
-        return Published({"JobID": job_id, "ExecutionID": note.execution_id})
+        *_, job_id, execution_id = note.target.key.removesuffix(SUFFIX).split("/")
+        return Published({"JobID": job_id, "ExecutionID": execution_id})
 
     def found(self, params: Params) -> tuple[Target, str] | None:
         """Return the object of an execution."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from skrei_plugin_api.archives import Bounded
 from skrei_plugin_api.publisher import PublishDenied
 from skrei_plugin_s3.params import KEY_BYTES
 
@@ -17,8 +18,6 @@ MOST_FILES = 100_000
 """Of one result: each is a request."""
 MOST_BYTES = 64 * 1024**3
 """Of one result unpacked: what clients unpack at most."""
-HEADER_BYTES = 1024 * 1024
-"""Of an archive between two files: headers are held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ def files(archive: Path) -> Iterator[File]:
     """Yield the files of a tar.gz in order; each is read before the next is asked for. Raises PublishDenied."""
     count = total = 0
     try:
-        with tarfile.open(archive, "r:gz", tarinfo=_Bounded) as tar:
+        with tarfile.open(archive, "r:gz", tarinfo=Bounded) as tar:
             for entry in tar:
                 tar.members = []  # type: ignore[attr-defined]  # else all of them are kept
                 if not entry.isreg():
@@ -51,16 +50,6 @@ def files(archive: Path) -> Iterator[File]:
                 yield File(_checked(entry.name), entry.size, content)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise PublishDenied(f"the result cannot be unpacked: {error}") from error
-
-
-class _Bounded(tarfile.TarInfo):
-    """An entry whose extended header, which is read whole, has an end."""
-
-    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        extended = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
-        if self.type in extended and self.size > HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {self.size} bytes")
-        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]  # the library's own hook
 
 
 def _checked(name: str) -> str:

@@ -11,7 +11,7 @@ import configparser
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakValueDictionary
 
 from skrei_domain.job_reading import FieldProblem, show
@@ -35,6 +35,7 @@ from skrei_plugin_api.storage import StageFailed
 from skrei_plugin_s3.credentials import credentials
 from skrei_plugin_s3.late_clients import LateClients, rules_of
 from skrei_plugin_s3.managed import Managed
+from skrei_plugin_s3.own_parts import digests, put_missing
 from skrei_plugin_s3.plain_put import put_all
 from skrei_plugin_s3.settings import S3Settings
 from skrei_plugin_s3.targets import SUFFIX, Encoding, Target, part_bytes, read
@@ -60,6 +61,7 @@ class S3Publisher(Publisher):
     plugin_api = PLUGIN_API
     name = "s3"
     version = "0.1.0"
+    takes_portions: ClassVar[bool] = True
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
@@ -172,6 +174,18 @@ class S3Publisher(Publisher):
             except DestinationAway:  # the others are not held up; a server that stays away is forgotten
                 if execution_id in given_up:
                     await asyncio.to_thread(self._notes.drop, execution_id)
+
+    async def take(self, parcel: Parcel, content: Path, params: Params) -> str:
+        """Put the parts of an archive that this process has; the upload that they belong to shows nothing yet."""
+        size = part_bytes(parcel.size)
+        pieces = await asyncio.to_thread(digests, content, size)
+        target = self.target(params)
+        async with self._objects(target) as objects:
+            async with self._lock(parcel.execution_id):
+                announced = parcel.model_copy(update={"piece_bytes": size, "pieces": pieces})
+                note, came = await self._begun(objects, announced, target)
+            await put_missing(objects, note, came, content)
+        return place_in(note)
 
     # ------------------------------------------------------------ single files, which this process puts
 

@@ -4,7 +4,7 @@ import sys
 
 from skrei import calls
 from skrei.cli import render, render_results
-from skrei.cli.archive_entries import Choice, entries, kept_results
+from skrei.cli.archive_entries import Choice, entries, holding, kept_results
 from skrei.cli.ask import Ask
 from skrei.cli.flags import LAST, NAMESPACE, TABLE, VERSION, integer, text
 from skrei.cli.grammar import Argument, Command, Values
@@ -72,7 +72,7 @@ def ls(values: Values) -> None:
     with Ask(values.text("api")) as ask:
         job = _job(ask, values, typed)
         kept = kept_results(ask, job, _choice(values))
-    found = [one for each in kept for one in entries(ask.endpoint, each) if _below(one.path, inside)]
+    found = [one for each in holding(kept, inside) for one in entries(ask.endpoint, each) if _below(one.path, inside)]
     if not found:
         raise Rejected(f"The results hold no {inside}.", hint=f"What they hold: skrei job ls {typed}")
     render_results.files(job, found, Shape.of(values))
@@ -94,7 +94,7 @@ def cat(values: Values) -> None:
         kept = kept_results(ask, _job(ask, values, typed), _choice(values))
     screen = Screen(many=False, before=sys.stdout.flush)
     printed = folder = False
-    for each in kept:
+    for each in holding(kept, inside):
         for one in entries(ask.endpoint, each):
             if one.path.rstrip("/") != inside:
                 continue

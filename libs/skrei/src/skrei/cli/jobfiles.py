@@ -28,7 +28,10 @@ FILE = Argument("FILE", "YAML or JSON; `-` or nothing reads standard input", def
 
 NAME = text("--name", "NAME", "The job's name, instead of the file's.")
 PUBLISHER = text(
-    "--publisher", "NAME", "Where the results of its tasks go, instead of where the file says: s3://BUCKET/KEY, ipfs.", "-p"
+    "--publisher",
+    "NAME",
+    "Where the results of its tasks go, instead of where the file says: s3://BUCKET/KEY, ipfs.",
+    "-p",
 )
 FOLLOW = flag("--follow", "Stay as `docker run` does: its output as it comes.", "-f")
 HIDE_WARNINGS = flag("--hide-warnings", "Print no warnings.")

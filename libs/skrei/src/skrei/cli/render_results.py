@@ -29,17 +29,33 @@ def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
     from skrei.views import local_time
 
     csv = shape.output == "csv"
+    several = any(one.paths for one in found)
     rows = (
         (
             *_unit(job, one),
             whole(one.execution_id, shape),
+            *(((", ".join(one.paths) or "the rest"), _where(one)) if several else ()),
             _size(one.left_bytes if one.left_at else one.size, csv=csv),
             f"{one.node}:{one.left_at}" if one.left_at else one.kept_until if csv else local_time(one.kept_until),
         )
         for one in found
     )
-    headings = ("EXECUTION", "SIZE", "KEPT UNTIL" if not any(one.left_at for one in found) else "KEPT")
+    headings = (
+        "EXECUTION",
+        *(("PATHS", "PLACE") if several else ()),
+        "SIZE",
+        "KEPT UNTIL" if not any(one.left_at for one in found) else "KEPT",
+    )
     render.table((*_unit_names(job), *headings), rows, shape)
+
+
+def _where(one: Result) -> str:
+    """Return where a result lies, for people: its publisher, and its place there where that is named."""
+    params = one.document.get("Params") or {}
+    source = params.get("SourceSpec") or params
+    if source.get("Bucket"):
+        return f"s3://{source['Bucket']}/{source.get('Key', '')}"
+    return f"ipfs://{params['CID']}" if params.get("CID") else "store" if one.kind == "urlDownload" else one.kind
 
 
 def _size(size: int | None, *, csv: bool) -> str:

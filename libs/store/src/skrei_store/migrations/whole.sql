@@ -425,3 +425,9 @@ CREATE TABLE manifests (
 );
 
 UPDATE alembic_version SET version_num='0019' WHERE alembic_version.version_num = '0018';
+
+-- Running upgrade 0019 -> 0020
+
+ALTER TABLE results ADD COLUMN own_bytes BIGINT;
+
+UPDATE alembic_version SET version_num='0020' WHERE alembic_version.version_num = '0019';

@@ -74,7 +74,15 @@ TASK_SPEC = thing(
                 thing("Data that lies at `Target`.", {"Source": ref("SpecConfig"), "Target": TEXT}, {"Alias": TEXT})
             )
         ),
-        "ResultPaths": or_null(several(thing("A folder that is kept.", {"Name": TEXT, "Path": TEXT}))),
+        "ResultPaths": or_null(
+            several(
+                thing(
+                    "A folder that is kept.",
+                    {"Name": TEXT, "Path": TEXT},
+                    {"Publisher": or_null(ref("SpecConfig"))},
+                )
+            )
+        ),
         "Resources": or_null(ref("ResourcesConfig")),
         "Network": or_null(
             thing(
@@ -276,6 +284,10 @@ RESULT = thing(
                 "Task": said(TEXT, "Whose it is, of a job of several tasks."),
                 "NodeID": said(TEXT, "Who made it."),
                 "NodeName": said(TEXT, "What that node calls itself, while it is known."),
+                "ResultPaths": said(
+                    several(TEXT),
+                    "Of a result that went to several places: the paths that are here; none: what is in no other.",
+                ),
             },
         ),
     },

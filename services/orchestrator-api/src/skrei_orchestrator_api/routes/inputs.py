@@ -15,8 +15,9 @@ from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
 from skrei_orchestrator_api.describing import Query, described
 from skrei_orchestrator_api.http import run_token
+from skrei_orchestrator_api.pieces import pieces, whole
 from skrei_orchestrator_api.problems import HttpProblem
-from skrei_orchestrator_api.routes.results import download_url, elsewhere
+from skrei_orchestrator_api.routes.results import download_url
 from skrei_orchestrator_api.views import Row
 
 
@@ -54,7 +55,7 @@ async def list_input_results(request: Request) -> Response:
     asked = request.headers.get("host", "")
     page = ResultPage(
         apart=share.apart,
-        results=tuple(_address(deps, share, each, asked) for each in found[:PAGE]),
+        results=tuple(one for each in found[:PAGE] for one in _addresses(deps, share, each, asked)),
         next=found[PAGE]["partition"] if len(found) > PAGE else None,
     )
     return Response(page.model_dump_json(), media_type="application/json")
@@ -73,15 +74,16 @@ def _share(row: Row, task: str, execution_id: str) -> Share:
     return Share(row["job_id"], row["job_version"], task, partition, apart=not need.same and several)
 
 
-def _address(deps: Deps, share: Share, row: Row, asked: str) -> ResultAddress:
-    if not row["kept"]:
+def _addresses(deps: Deps, share: Share, row: Row, asked: str) -> list[ResultAddress]:
+    published = None if row["published"] is None else json.loads(row["published"])
+    own = row["own_bytes"] is not None
+    if not row["kept"] or not whole(published, own=own):
         raise HttpProblem(
             410,
             f"the result of partition {row['partition']} of task {share.task!r} is not kept any more: it is from "
             f"{schemas.rfc3339(row['created_at'])}; `Retention: {{Results: …}}` in the job keeps them longer",
             code="NotFound",
         )
-    published = None if row["published"] is None else json.loads(row["published"])
     if published is not None and published["Type"] == LOCAL_DIRECTORY:
         raise HttpProblem(
             410,
@@ -89,8 +91,15 @@ def _address(deps: Deps, share: Share, row: Row, asked: str) -> ResultAddress:
             f"{LOCAL_DIRECTORY} says, and can be no input of another task",
             code="NotFound",
         )
-    url = download_url(deps, row["execution_id"], asked, at=elsewhere(published, row["size"]))
-    return ResultAddress(partition=row["partition"], url=url, digest=row["digest"], size=row["size"])
+    return [
+        ResultAddress(
+            partition=row["partition"],
+            url=download_url(deps, row["execution_id"], asked, at=piece.at),
+            digest=piece.digest,
+            size=piece.size,
+        )
+        for piece in pieces(published, row["digest"], row["size"], own=own)
+    ]
 
 
 ROUTES = [Route("/api/v1/inputs/results", list_input_results)]

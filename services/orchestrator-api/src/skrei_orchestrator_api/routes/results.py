@@ -12,7 +12,6 @@ from starlette.routing import Route
 from skrei_domain.destinations import MANAGED
 from skrei_domain.errors import Conflict, NotFound
 from skrei_domain.job_kinds import KINDS
-from skrei_domain.node_results import LOCAL_DIRECTORY
 from skrei_domain.spec import decode
 from skrei_kit.tokens import Elsewhere
 from skrei_orchestrator_api import queries, schemas
@@ -20,6 +19,7 @@ from skrei_orchestrator_api.deps import Deps, deps_of
 from skrei_orchestrator_api.describing import HIDDEN, NAMESPACE, Query, described
 from skrei_orchestrator_api.http import answer, check_internal, read_json
 from skrei_orchestrator_api.joining import seen_from
+from skrei_orchestrator_api.pieces import Piece, pieces
 from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.record import ResultView
 from skrei_orchestrator_api.routes.executions import job_of
@@ -43,16 +43,6 @@ def download_url(deps: Deps, execution_id: str, asked: str = "", *, at: Elsewher
     return f"{base}/results/{quote(execution_id, safe='')}.tar.gz?token={quote(token, safe='')}"
 
 
-def elsewhere(published: Mapping[str, Any] | None, size: int) -> Elsewhere | None:
-    """Return where a result lies as its record says (`Type`, `Params`); None for Skrei's own store.
-
-    Of one that stays on its node Skrei's own store has what was told of it.
-    """
-    if published is None or published["Type"] == LOCAL_DIRECTORY:
-        return None
-    return Elsewhere(published["Type"], published["Params"], size)
-
-
 def log_url(deps: Deps, execution_id: str, stream: str) -> str:
     """Return an address of what was sent of one stream while an execution ran."""
     token = deps.signer.download(execution_id, seconds=deps.settings.download_seconds)
@@ -68,8 +58,9 @@ def log_url(deps: Deps, execution_id: str, stream: str) -> str:
 async def list_results(request: Request) -> Response:
     """Return one address for each unit of a job's version that has a committed result, by task and partition.
 
-    Of an ops job that is one for each node. A service or daemon job has none, for it does not end: 409. `execution_id`
-    (an id or the beginning of one) asks for what that execution left, of any job, whether it counts or not.
+    One whose paths went to several places has one for each; `ResultPaths` says which are there. Of an ops job that is
+    one for each node. A service or daemon job has none, for it does not end: 409. `execution_id` (an id or the
+    beginning of one) asks for what that execution left, of any job, whether it counts or not.
     """
     deps = deps_of(request)
     job = await job_of(request)
@@ -87,11 +78,16 @@ async def list_results(request: Request) -> Response:
     found = sorted(found, key=lambda result: (place.get(result.task, 0), result.partition))
     nodes = await deps.record.node_names(sorted({result.node_id for result in found})) if found else {}
     keeping = deps.record.keeping(job)
-    told = [
-        _address(deps, result, asked, nodes.get(result.node_id, ""), many=bool(names), keeping=keeping)
+    parts = [
+        (result, piece)
         for result in found
+        for piece in pieces(result.published, result.digest, result.size, own=result.own)
     ]
-    await _send_on(deps, found, told)
+    told = [
+        _address(deps, result, piece, asked, nodes.get(result.node_id, ""), many=bool(names), keeping=keeping)
+        for result, piece in parts
+    ]
+    await _send_on(deps, parts, told)
     return answer(request, schemas.page([schemas.dump(each) for each in told], ""))
 
 
@@ -107,21 +103,24 @@ def _check_ends(job: JobView) -> None:
 
 
 def _address(
-    deps: Deps, result: ResultView, asked: str, node_name: str, *, many: bool, keeping: Keeping
+    deps: Deps, result: ResultView, piece: Piece, asked: str, node_name: str, *, many: bool, keeping: Keeping
 ) -> dict[str, Any]:
-    """Return one result as clients know it, and which node made it; of a job of several tasks it says whose it is."""
+    """Return one result, or a piece of it, as clients know it, and which node made it.
+
+    Of a job of several tasks it says whose it is.
+    """
     told: dict[str, Any] = {
         "ExecutionID": result.execution_id,
         "PartitionIndex": result.partition,
         **({"Task": result.task} if many else {}),
         "NodeID": result.node_id,
         **({"NodeName": node_name} if node_name else {}),
-        "Size": result.size,
-        "Digest": result.digest,
+        "Size": piece.size,
+        "Digest": piece.digest,
+        **({} if piece.paths is None else {"ResultPaths": list(piece.paths)}),
     }
-    at = elsewhere(result.published, result.size)
-    url = download_url(deps, result.execution_id, asked, at=at)
-    if (published := result.published) is not None:
+    url = download_url(deps, result.execution_id, asked, at=piece.at)
+    if (published := piece.published) is not None:
         return {"Type": published["Type"], "Params": {**published["Params"], "URL": url, **told}}
     return {
         "Type": "urlDownload",
@@ -129,12 +128,12 @@ def _address(
     }
 
 
-async def _send_on(deps: Deps, found: Sequence[ResultView], told: Sequence[dict[str, Any]]) -> None:
+async def _send_on(deps: Deps, found: Sequence[tuple[ResultView, Piece]], told: Sequence[dict[str, Any]]) -> None:
     """Name addresses of their own for results that lie elsewhere, where their publishers hand any out."""
     away = [
-        (each, result.execution_id, result.published["Params"])
-        for result, each in zip(found, told, strict=True)
-        if result.published is not None
+        (each, result.execution_id, piece.published["Params"])
+        for (result, piece), each in zip(found, told, strict=True)
+        if piece.published is not None
     ]
     if not away or deps.destinations is None:
         return

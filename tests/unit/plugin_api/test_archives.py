@@ -1,0 +1,70 @@
+"""Archives read entry by entry: nothing of what a hostile one holds is believed."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from skrei_plugin_api import archives
+from skrei_plugin_api.archives import NoArchive, Packer, divide, entries
+
+
+def an_archive(path: Path, *made: tarfile.TarInfo, content: bytes = b"") -> Path:
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        for entry in made:
+            entry.size = len(content) if entry.isreg() else 0
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def link(name: str) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda: tarfile.TarInfo("../up"), "leads out of it"),
+        (lambda: tarfile.TarInfo("a/../../b"), "leads out of it"),
+        (lambda: tarfile.TarInfo("/root"), "leads out of it"),
+        (lambda: link("a/link"), "neither a file nor a folder"),
+        (lambda: tarfile.TarInfo("n" * 4_000), "a header of"),
+    ],
+)
+def test_what_no_node_packs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[[], tarfile.TarInfo], said: str
+) -> None:
+    monkeypatch.setattr(archives, "HEADER_BYTES", 3_000)
+    path = an_archive(tmp_path / "a.tar.gz", made())
+    with pytest.raises(NoArchive, match=said):
+        divide(path, lambda _: 0, [tmp_path / "0"])
+
+
+def test_more_than_a_result_can_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = an_archive(tmp_path / "a.tar.gz", tarfile.TarInfo("a"), tarfile.TarInfo("b"), content=b"1234")
+    assert len(list(entries(path))) == 2
+    monkeypatch.setattr(archives, "MOST_BYTES", 7)
+    with pytest.raises(NoArchive, match="more than 7 bytes"):
+        list(entries(path))
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 1)
+    with pytest.raises(NoArchive, match="more than 1 entries"):
+        list(entries(path))
+
+
+def test_what_is_cut_off_or_none_is_told(tmp_path: Path) -> None:
+    path = an_archive(tmp_path / "a.tar.gz", tarfile.TarInfo("a"), content=bytes(100_000))
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(NoArchive, match="cannot be unpacked"):
+        divide(path, lambda _: 0, [tmp_path / "0"])
+    (tmp_path / "no").write_bytes(b"no archive at all")
+    with pytest.raises(NoArchive, match="cannot be unpacked"):
+        list(entries(tmp_path / "no"))
+
+
+def test_a_file_has_as_many_bytes_as_its_header_says() -> None:
+    with pytest.raises(NoArchive, match="3 of 4 bytes"):
+        Packer(lambda _: None).file("a", 4, [b"123"])
