@@ -30,7 +30,7 @@ OLD_LOG_BYTES = 10_000_000
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",  # the socket alone
     "max_connections": "100",  # a dozen by services; the rest for people and tests
-    "shared_buffers": "24MB",  # a laptop's record fits; the system's cache does the rest
+    "shared_buffers": "12MB",  # what queue-like tables are at work on; the system's cache holds the rest
     "max_logical_replication_workers": "0",  # nobody replicates it; its launcher would be one more process
     "max_wal_size": "512MB",  # fewer checkpoints under a burst; bounded on disk
     "jit": "off",  # short statements only
