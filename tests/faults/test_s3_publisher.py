@@ -18,11 +18,12 @@ from skrei_compute_agent.uploader import Uploader
 from skrei_domain.messages import StagedResult
 from skrei_domain.portions import Portion, heard
 from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
-from skrei_kit.tokens import TokenSigner, UploadGrant
+from skrei_kit.tokens import Elsewhere, TokenSigner, UploadGrant
+from skrei_plugin_api.archives import entries
 from skrei_plugin_api.outbound import Outbound, networks
 from skrei_plugin_api.packing import pack_result
 from skrei_plugin_api.plugin import Params, PluginContext
-from skrei_plugin_api.publisher import DigestDiffers, PublishDenied, Published, Publisher, StagedGone
+from skrei_plugin_api.publisher import DigestDiffers, NotReadable, PublishDenied, Published, Publisher, StagedGone
 from skrei_plugin_api.testing import PublisherContract, in_pieces, parcel
 from skrei_plugin_s3 import again
 from skrei_plugin_s3 import upload_parts as module
@@ -222,6 +223,48 @@ async def test_single_files_lie_below_the_key_as_they_lie_in_the_result(
     assert found == files
     assert await publisher.open("e-1", published.params) is None
     assert [key for key in await server.uploads("results") if key.startswith("plain/")] == []
+
+
+async def test_single_files_are_read_as_the_archive_that_they_were_and_one_by_one(
+    publisher: S3Publisher, server: S3Server, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    left = {"a/b/large": CONTENT, "a/b.txt": b"before a/b/ in S3, and after it in a result", "z/x": b"", "ü/é": b"ue"}
+    for name, content in left.items():
+        (work / "outputs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / "outputs" / name).write_bytes(content)
+    (work / "outputs/z/empty/deep").mkdir(parents=True)
+    (work / "stdout").write_bytes(b"said")
+    packed = pack_result(work, ("a", "z", "ü", "nothing"), 0, inline_limit=0)
+    assert packed.path is not None
+    content, params = packed.path.read_bytes(), to(server, "single", Encoding="plain")
+    other = archive(tmp_path, {"a/of another": b"stays there", "stdout": b"another"})
+    await publisher.forward(parcel(content, "e-2"), other, params)
+    published = await publisher.forward(parcel(content), packed.path, params)
+    async with publisher.read("e-1", published.params) as pieces:
+        assert digest_of(b"".join([piece async for piece in pieces])) == packed.digest
+    async with publisher.read("e-1", published.params, first=5_000) as pieces:
+        assert b"".join([piece async for piece in pieces]) == content[5_000:]
+    for path, held in (("a/b.txt", {"a/b.txt"}), ("a", {"a/b.txt", "a/b/large"}), ("b", set()), ("stdou", set())):
+        opening = publisher.read_part("e-1", published.params, path)
+        assert opening is not None
+        async with opening as pieces:
+            (tmp_path / "part").write_bytes(b"".join([piece async for piece in pieces]))
+        assert {each.path for each in entries(tmp_path / "part") if each.content is not None} == held
+    with pytest.raises(NotReadable, match="not there any more"):
+        async with publisher.read("e-9", published.params) as pieces:
+            assert [piece async for piece in pieces]
+    async with a_door(tmp_path / "store", s3=publisher) as door, aiohttp.ClientSession() as session:
+        at = Elsewhere("s3", published.params, packed.size)
+        query = {"token": TokenSigner(door.keys[0]).download("e-1", seconds=60, at=at)}
+        async with session.get(f"{door.url}/results/e-1.tar.gz", params=query) as response:
+            assert await response.read() == content
+        async with session.get(f"{door.url}/results/e-1.tar.gz", params=query | {"path": "z/x"}) as response:
+            assert (response.status, response.headers["X-Skrei-Path"]) == (200, "z/x")
+        gone = Elsewhere("s3", published.params | {"Key": "none/"}, 1)
+        query = {"token": TokenSigner(door.keys[0]).download("e-1", seconds=60, at=gone)}
+        async with session.get(f"{door.url}/results/e-1.tar.gz", params=query) as response:
+            assert (response.status, (await response.json())["Code"]) == (404, "not-readable")
 
 
 @pytest.mark.parametrize("name", ["../up", "/root", "a/../../b"])

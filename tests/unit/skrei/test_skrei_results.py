@@ -12,7 +12,7 @@ from skrei.archive import Caps
 from skrei.client import AsyncClient
 from skrei.errors import ApiError, DownloadFailed, NoPlace, ResultGone, UnsafeArchive
 from skrei.results import Fetched, NoMeter, Wish, fetch
-from tests.support.door import Door, archive, digest_of, names_below
+from tests.support.door import Body, Door, archive, digest_of, names_below
 from tests.support.fake_api import FakeApi, execution
 
 BASE = "/api/v1/orchestrator/jobs/x"
@@ -121,6 +121,29 @@ async def test_what_went_to_several_places_is_an_archive_from_each(tmp_path: Pat
     await fetched(apart_api(a=archive(a__1="A")), tmp_path / "out", raw=True)
     id_ = str(execution(0)["ID"])
     assert names_below(tmp_path / "out") == [f"raw/{id_}.a.tar.gz", f"raw/{id_}.tar.gz"]
+
+
+async def test_one_path_is_fetched_from_the_place_that_has_it(tmp_path: Path) -> None:
+    api = apart_api(a=archive(a__1="A"), b=archive(b__2="B"))
+    await fetched(api, tmp_path / "out", path="b/2")
+    assert names_below(tmp_path / "out") == ["b/2"]
+    await fetched(api, tmp_path / "rest", path="stdout")
+    assert names_below(tmp_path / "rest") == ["rest/x", "stdout"]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_of_single_files_one_is_fetched_alone_where_that_can_be(tmp_path: Path, alone: bool) -> None:
+    whole, part = archive(stdout="said", a__1="A" * 5_000, a__2="B"), archive(a__2="B")
+    api, _ = api_of(whole)
+    api.answers[f"GET {BASE}/results"]["Items"][0]["Type"] = "s3"
+    if alone:
+        headers = {"X-Skrei-Path": "a/2"}
+        key = f"GET /results/{execution(0)['ID']}.tar.gz"
+        api.answers[key] = lambda _: httpx2.Response(200, headers=headers, stream=Body(part, breaks=False))
+    await fetched(api, tmp_path / "out", path="a/2")
+    assert names_below(tmp_path / "out") == (["a/2"] if alone else ["a/1", "a/2", "stdout"])
+    (asked,) = [one.url.params.get("path") for one in api.requests if "/results/" in one.url.path]
+    assert asked == "a/2"
 
 
 async def test_two_places_that_have_the_same_name_are_no_result(tmp_path: Path) -> None:

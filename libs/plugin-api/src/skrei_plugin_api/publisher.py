@@ -206,6 +206,15 @@ class Publisher(Plugin):
         """
         raise NotReadable(f"it was published to {self.name}, and is read there", execution_id=execution_id)
 
+    def read_part(
+        self, execution_id: str, params: Params, path: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]] | None:
+        """Open a tar.gz of what lies at or below a path of a finalised result; None where all of it has to be read.
+
+        Nothing there is an empty archive. Raises as `read`.
+        """
+        return None
+
     async def tidy(self, *, older_than_seconds: float) -> None:
         """Drop uploads that nobody has gone on with, or made final, for so long. Called every few minutes."""
         return

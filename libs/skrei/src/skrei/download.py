@@ -25,6 +25,8 @@ MOST_DOWNLOAD_BYTES = 64 * 1024**3
 ERROR_BYTES = 64 * 1024
 """Read of an answer that is an error."""
 
+PART = "X-Skrei-Path"
+"""What an answer has that is a part of a result: size and digest are not those of the whole."""
 _EXPIRED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _DOOR_AWAY = "That is the publisher's door: see that `skrei serve` runs and that its port can be reached."
@@ -51,30 +53,35 @@ Pause = Callable[[float], Awaitable[None]]
 
 
 class Download:
-    """Brings one result into `path`. `renew` asks the API for a fresh address, once, when this one has expired."""
+    """Brings one result into a file, or what of it lies at or below a `path`, where that can be had alone.
+
+    `renew` asks the API for a fresh address, once, when this one has expired.
+    """
 
     def __init__(
         self,
         client: AsyncClient,
         result: Result,
-        path: Path,
+        file: Path,
         *,
         renew: Renew,
         meter: Meter,
+        path: str = "",
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._client = client
         self._result = result
-        self._path = path
+        self._path = file
         self._renew = renew
         self._meter = meter
         self._pause = pause
-        self._url = result.url
+        self._url = result.url_of(path)
         self._renewed = False
         self._whole = result.size
         self._etag = ""
         self._have = 0
         self._hash = hashlib.sha256()
+        self._part = False
 
     async def run(self) -> None:
         """Return once the file is there and is what the API said. Raises DownloadFailed, ApiError, Gone or OSError."""
@@ -91,7 +98,9 @@ class Download:
             )
 
     def _differs(self) -> bool:
-        return bool(self._result.digest) and f"sha256:{self._hash.hexdigest()}" != self._result.digest
+        return (
+            bool(self._result.digest) and not self._part and f"sha256:{self._hash.hexdigest()}" != self._result.digest
+        )
 
     async def _fetch(self, file: BinaryIO) -> None:
         """Bring the file to its end, in as many pieces as it takes while each brings something."""
@@ -134,7 +143,9 @@ class Download:
             if self._have:
                 self._restart(file)  # the door does not go on, or the result has become another
             self._etag = response.headers.get("ETag", "")
-            self._whole = _length(response) if self._result.size is None else self._result.size
+            self._part = PART in response.headers
+            told = self._result.size is not None and not self._part
+            self._whole = self._result.size if told else _length(response)
             return
         fits = response.headers.get("Content-Range", "").startswith(f"bytes {self._have}-")
         if status == HTTPStatus.PARTIAL_CONTENT and fits:

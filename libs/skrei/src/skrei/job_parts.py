@@ -1,10 +1,13 @@
 """What is told beside a job, as values: where it is reached, what it left, and what would change."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 LEFT_ON_NODE = "localDirectory"
+SINGLE_FILES = "s3"
+"""The type of a result that lies in S3 as single files; an archive there has an address of its own."""
 HTTP = ("http://", "https://", "/")
 """How an address begins that is fetched over HTTP; a path alone is one of the API's own."""
 
@@ -175,6 +178,10 @@ class Result:
         """The node that made it, by what it calls itself, else by its id."""
         return self.node_name or self.node_id
 
+    def url_of(self, path: str) -> str:
+        """Return the address of what alone lies at or below a path, where it lies as single files; else `url`."""
+        return f"{self.url}&path={quote(path, safe='')}" if path and self.kind == SINGLE_FILES else self.url
+
     @classmethod
     def parse(cls, document: dict[str, Any]) -> "Result":
         """Read the API's result object. Where nobody says who made it, its file is named after that execution."""
@@ -202,3 +209,12 @@ class Result:
             numbered=partition is not None,
             document=document,
         )
+
+
+def holding(found: Sequence[Result], inside: str) -> list[Result]:
+    """Return those results that can hold a path: of one whose paths went to several places the one that has it."""
+    top = inside.partition("/")[0]
+    apart = {(one.execution_id, path) for one in found for path in one.paths}
+    return [
+        one for one in found if not top or top in one.paths or (not one.paths and (one.execution_id, top) not in apart)
+    ]

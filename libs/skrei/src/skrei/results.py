@@ -7,7 +7,7 @@ import asyncio
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -16,7 +16,7 @@ from skrei.archive import Caps, Unpacked, folds_case, unpack
 from skrei.client import AsyncClient
 from skrei.download import Download, Gone
 from skrei.errors import NoPlace, ResultGone, UnsafeArchive
-from skrei.job_parts import Result
+from skrei.job_parts import Result, holding
 from skrei.layout import Laid, Part, in_the_way, lay_out, move
 from skrei.result_list import kept_words, read_results, say_gone
 from skrei.result_names import file_part, part_names, task_folders
@@ -35,6 +35,8 @@ class Wish:
 
     execution_id: str = ""
     """What this execution left, whether it counts or not; empty: what counts of every partition."""
+    path: str = ""
+    """Of a single result at least what lies there; of others, and where no less can be had, all of it."""
     raw: bool = False
     """The archives themselves, in `raw/<execution>.tar.gz`."""
     apart: bool = False
@@ -106,6 +108,7 @@ async def fetch(
         if not unknown:
             await say_gone(client, job_id, wish.execution_id)
         return Fetched(target, {}, 0, 0, unknown)
+    wish, results = _meant(wish, results)
     meter = meter or NoMeter()
     sizes = [result.size for result in results]
     total = sum(size for size in sizes if size is not None) if None not in sizes else None
@@ -154,7 +157,14 @@ class _Fetching:
     async def _one(self, result: Result) -> Unpacked:
         async with self._gate:
             archive = archive_of(self._aside, result)
-            download = Download(self._client, result, archive, renew=lambda: self._fresh(result), meter=self._meter)
+            download = Download(
+                self._client,
+                result,
+                archive,
+                renew=lambda: self._fresh(result),
+                meter=self._meter,
+                path=self._wish.path,
+            )
             try:
                 await download.run()
             except Gone as error:
@@ -207,6 +217,14 @@ def one_of_each(results: Sequence[Result]) -> list[Result]:
     for result in sorted(results, key=lambda each: bool(each.paths)):
         found.setdefault(result.execution_id, result)
     return [each for each in results if found[each.execution_id] is each]
+
+
+def _meant(wish: Wish, results: list[Result]) -> tuple[Wish, list[Result]]:
+    """Return what is fetched: of a single result what can hold the path, and of several, each in its folder, all."""
+    single = len(one_of_each(results)) == 1 and not (wish.raw or wish.apart or wish.by_node)
+    if not (wish.path and single):
+        return replace(wish, path=""), results
+    return wish, holding(results, wish.path) or results
 
 
 def _put_together(results: Sequence[Result], whole: Sequence[Result], aside: Path) -> None:

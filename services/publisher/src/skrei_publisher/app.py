@@ -1,9 +1,11 @@
 """The door: signed addresses of results, served from the store or from the record, and what uploads bring."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import Protocol
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -27,6 +29,8 @@ log = get_logger()
 RETRY_AFTER_SECONDS = 2
 """The API is a process beside us; its restart takes about that long."""
 
+PART = "X-Skrei-Path"
+"""The path of a result that an answer has alone, where it does: its size and digest are not those of the whole."""
 _FROM = re.compile(r"bytes=(\d{1,18})-")
 """How a download goes on that was cut."""
 
@@ -111,6 +115,9 @@ async def _through(
 ) -> web.StreamResponse:
     """Send on what lies elsewhere, from where the reader has it."""
     publisher = await destinations.find(at.publisher)
+    path = request.query.get("path", "").strip("/")
+    if path and (part := publisher.read_part(execution_id, at.params, path)) is not None:
+        return await _send(request, part, web.StreamResponse(headers=headers | {PART: quote(path)}))
     wanted = _FROM.fullmatch(request.headers.get("Range", ""))
     first = int(wanted[1]) if wanted and int(wanted[1]) < at.size else 0
     response = web.StreamResponse(status=HTTPStatus.PARTIAL_CONTENT if first else HTTPStatus.OK, headers=headers)
@@ -118,9 +125,17 @@ async def _through(
     response.content_length = at.size - first
     if first:
         response.headers["Content-Range"] = f"bytes {first}-{at.size - 1}/{at.size}"
-    async with publisher.read(execution_id, at.params, first=first) as pieces:
+    return await _send(request, publisher.read(execution_id, at.params, first=first), response)
+
+
+async def _send(
+    request: web.Request, opening: AbstractAsyncContextManager[AsyncIterator[bytes]], response: web.StreamResponse
+) -> web.StreamResponse:
+    async with opening as pieces:
+        began = await anext(aiter(pieces), b"")  # what cannot be read at all is said before anything is
         await response.prepare(request)
         if request.method != "HEAD":
+            await response.write(began)
             async for piece in pieces:
                 await response.write(piece)
     await response.write_eof()

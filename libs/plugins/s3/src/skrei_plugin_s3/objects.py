@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, unescape
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 ANSWER_BYTES = 2 * 1024 * 1024
 """Read of an answer: a thousand parts of an upload have half a megabyte."""
+MOST_KEYS = 200_000
+"""Below the key of one result, those of others among them: twice the files that one may have."""
 TOLD_CHARS = 300
 """Of the sentence with which a server refuses."""
 META = "x-amz-meta-skrei-"
@@ -174,6 +177,45 @@ class Objects:
                     body = await answers.body(response, ANSWER_BYTES)
                     raise self._refused(response, code_in(body), body, "the object")
                 yield response.content.iter_any()
+        except Cut as cut:
+            raise self._away(cut) from cut
+        except StageFailed as error:
+            raise PublishDenied(error.message, hint=error.hint) from error
+
+    async def below(self, prefix: str) -> list[str]:
+        """Return the keys that begin with a prefix. Raises PublishDenied, also for more than a result has."""
+        found: list[str] = []
+        after: str | None = None
+        try:
+            while True:
+                page = await again(partial(self._client.page, self._target.server, prefix, after), self._where)
+                found += [each.key for each in page.objects]
+                if len(found) > MOST_KEYS:
+                    raise PublishDenied(f"there are more than {MOST_KEYS:,} objects below {self._target.at}")
+                if (after := page.following) is None:
+                    return found
+        except S3Away as error:
+            cut = error.__cause__
+            raise self._away(cut if isinstance(cut, Cut) else Cut(error.message)) from error
+        except StageFailed as error:
+            raise PublishDenied(error.message, hint=error.hint) from error
+
+    @asynccontextmanager
+    async def whole(self, key: str) -> AsyncIterator[tuple[Stored | None, AsyncIterator[bytes]]]:
+        """Open an object, with what is said of it; None where it has gone. Raises PublishDenied, DestinationAway."""
+        url, signed = await self._client.signed(self._target.bucket, key, "", {})
+        try:
+            async with self._client.wire.request("GET", url, signed) as response:
+                told = {name.lower(): text for name, text in response.headers.items()}
+                if response.status < HTTPStatus.MULTIPLE_CHOICES:
+                    size, execution = int(told.get("content-length", 0)), told.get(META + "execution", "")
+                    yield Stored(execution=execution, size=size), response.content.iter_any()
+                    return
+                body = await answers.body(response, ANSWER_BYTES)
+                error = self._refused(response, code_in(body), body, "the object")
+                if not isinstance(error, UploadGone):
+                    raise error
+                yield None, response.content.iter_any()
         except Cut as cut:
             raise self._away(cut) from cut
         except StageFailed as error:

@@ -29,17 +29,26 @@ class File:
     content: IO[bytes]
 
 
-def files(archive: Path) -> Iterator[File]:
-    """Yield the files of a tar.gz in order; each is read before the next is asked for. Raises PublishDenied."""
+def files(archive: Path, folders: set[str] | None = None) -> Iterator[File]:
+    """Yield the files of a tar.gz in order; each is read before the next is asked for. Raises PublishDenied.
+
+    What it has of folders without anything in them is in `folders` at the end.
+    """
+    empty = set() if folders is None else folders
     count = total = 0
     try:
         with tarfile.open(archive, "r:gz", tarinfo=Bounded) as tar:
             for entry in tar:
                 tar.members = []  # type: ignore[attr-defined]  # else all of them are kept
+                if entry.isdir() and entry.name not in (".", "./"):
+                    path = _checked(entry.name.rstrip("/"))
+                    empty.discard(path.rpartition("/")[0])
+                    empty.add(path)
                 if not entry.isreg():
                     continue
+                empty.discard(entry.name.removeprefix("./").rpartition("/")[0])
                 count, total = count + 1, total + entry.size
-                if count > MOST_FILES or total > MOST_BYTES:
+                if count + len(empty) > MOST_FILES or total > MOST_BYTES:
                     raise PublishDenied(
                         f"the result has more than the {MOST_FILES:,} files or {MOST_BYTES:,} bytes that "
                         "`Encoding: plain` takes",

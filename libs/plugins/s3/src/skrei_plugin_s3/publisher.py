@@ -9,7 +9,7 @@ publisher's process instead, which puts them below the key once they have won.
 import asyncio
 import configparser
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakValueDictionary
@@ -193,7 +193,7 @@ class S3Publisher(Publisher):
         """Put each file of a result below the key."""
         target = self.target(params)
         async with self._objects(target) as objects:
-            await put_all(objects, target, content)
+            await put_all(objects, target, content, parcel.execution_id.partition(".")[0])
         return Published({"Bucket": target.bucket, "Key": target.key} | place_of(target))
 
     # ------------------------------------------------------------ reading
@@ -218,13 +218,33 @@ class S3Publisher(Publisher):
 
         found = self.found(params)
         if found is None:
-            raise NotReadable(f"it lies as single files below s3://{params.get('Bucket')}/{params.get('Key')}")
+            async with self._below(execution_id, params, "") as pieces:
+                yield after(pieces, first)
+            return
         target, version = found
         try:
             async with self._objects(target) as objects, objects.read(target.key, version, first) as pieces:
                 yield pieces
         except UploadGone as error:
             raise NotReadable(f"{target.at} is not there any more", execution_id=execution_id) from error
+
+    def read_part(
+        self, execution_id: str, params: Params, path: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]] | None:
+        """Open what of single files lies at or below a path."""
+        return None if self.found(params) is not None else self._below(execution_id, params, path)
+
+    @asynccontextmanager
+    async def _below(self, execution_id: str, params: Params, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        from skrei_plugin_s3.plain_read import packed
+
+        region, endpoint = str(params.get("Region") or ""), str(params.get("Endpoint") or "")
+        key = str(params.get("Key") or "")
+        if not key.endswith("/"):
+            raise NotReadable("it names no place in S3", execution_id=execution_id)
+        target = Target(str(params.get("Bucket") or ""), key, region, endpoint, Encoding.PLAIN)
+        async with self._objects(target) as objects:
+            yield packed(objects, key, execution_id, path=path)
 
     def found(self, params: Params) -> tuple[Target, str] | None:
         """Return which object a `Published` names, and its version; None where it names none."""
@@ -301,3 +321,11 @@ class S3Publisher(Publisher):
     def rules(self) -> Outbound | None:
         """Return which servers a job may name; None: it names none."""
         return rules_of(self.context)
+
+
+async def after(pieces: AsyncIterator[bytes], first: int) -> AsyncIterator[bytes]:
+    """Yield what comes from byte `first` on."""
+    async for piece in pieces:
+        if first < len(piece):
+            yield piece[first:]
+        first = max(first - len(piece), 0)

@@ -69,20 +69,14 @@ def kept_results(ask: Ask, job: Job, choice: Choice) -> list[Result]:
     return there
 
 
-def holding(found: Sequence[Result], inside: str) -> list[Result]:
-    """Return those results that can hold a path: of one whose paths went to several places the one that has it."""
-    top = inside.partition("/")[0]
-    apart = {(one.execution_id, path) for one in found for path in one.paths}
-    return [
-        one for one in found if not top or top in one.paths or (not one.paths and (one.execution_id, top) not in apart)
-    ]
+def entries(endpoint: str, result: Result, path: str = "") -> Iterator[Entry]:
+    """Yield what a result holds; the content of one is read before the next is asked for. Raises DownloadFailed.
 
-
-def entries(endpoint: str, result: Result) -> Iterator[Entry]:
-    """Yield what a result holds; the content of one is read before the next is asked for. Raises DownloadFailed."""
+    Where only what lies at or below `path` can be had, that is all.
+    """
     try:
         with (
-            opened(endpoint, result.url, silence_seconds=SILENCE_SECONDS) as response,
+            opened(endpoint, result.url_of(path), silence_seconds=SILENCE_SECONDS) as response,
             tarfile.open(fileobj=response, mode="r|gz") as archive,
         ):
             for member in archive:

@@ -31,7 +31,8 @@ async def _get(values: Values) -> None:
     async with AsyncClient(values.text("api")) as client:
         named = calls.job(job_named(job, client.endpoint), namespace=values.text("namespace"))
         found = await client.send(named)
-        wish = replace(wish, by_node=found.type == "ops" and not wish.execution_id and not wish.raw)
+        by_node = found.type == "ops" and not wish.execution_id and not wish.raw
+        wish = replace(wish, by_node=by_node, path=inside)
         folder = values.text("output-dir")
         target = Path(folder) if folder else _new_folder(found.id, overwrite=values.flag("overwrite"))
         with render.download_view() as view:

@@ -4,7 +4,7 @@ import sys
 
 from skrei import calls
 from skrei.cli import render, render_results
-from skrei.cli.archive_entries import Choice, entries, holding, kept_results
+from skrei.cli.archive_entries import Choice, entries, kept_results
 from skrei.cli.ask import Ask
 from skrei.cli.flags import LAST, NAMESPACE, TABLE, VERSION, integer, text
 from skrei.cli.grammar import Argument, Command, Values
@@ -12,6 +12,7 @@ from skrei.cli.references import job_and_path, job_named
 from skrei.cli.shape import Shape
 from skrei.cli.texts import short
 from skrei.errors import Rejected
+from skrei.job_parts import holding
 from skrei.views import Job
 
 COPY_BYTES = 256 * 1024
@@ -72,7 +73,8 @@ def ls(values: Values) -> None:
     with Ask(values.text("api")) as ask:
         job = _job(ask, values, typed)
         kept = kept_results(ask, job, _choice(values))
-    found = [one for each in holding(kept, inside) for one in entries(ask.endpoint, each) if _below(one.path, inside)]
+    held = (one for each in holding(kept, inside) for one in entries(ask.endpoint, each, inside))
+    found = [one for one in held if _below(one.path, inside)]
     if not found:
         raise Rejected(f"The results hold no {inside}.", hint=f"What they hold: skrei job ls {typed}")
     render_results.files(job, found, Shape.of(values))
@@ -95,7 +97,7 @@ def cat(values: Values) -> None:
     screen = Screen(many=False, before=sys.stdout.flush)
     printed = folder = False
     for each in holding(kept, inside):
-        for one in entries(ask.endpoint, each):
+        for one in entries(ask.endpoint, each, inside):
             if one.path.rstrip("/") != inside:
                 continue
             folder = folder or one.is_folder
