@@ -154,3 +154,30 @@ def test_what_a_cache_was_good_for_is_added_up(node: Node) -> None:
     assert node.held.state() == InputCache(
         files=2, size_bytes=10, limit_bytes=10**9, inputs=1, hits=2, saved_bytes=10, fetched_bytes=10
     )
+
+
+def test_what_the_daemon_of_the_machine_has_pinned_is_told_with_the_filter_as_long_as_it_is(node: Node) -> None:
+    node.bring(key(1), "a")
+    node.tell(0.0)
+    heard: list[None] = []
+    node.held.news = lambda: heard.append(None)
+    node.held.pin([key(7), key(8)])
+    assert node.held.state().pinned == 2
+    told = node.tell(1.0)
+    assert told is not None
+    assert all(bloom.has(node.known, key(number)) for number in (1, 7, 8))
+    node.held.pin([key(8), key(7)])
+    assert (node.tell(2.0), len(heard)) == (None, 1), "that is no news"
+    node.held.pin([])
+    node.tell(3.0)
+    assert not bloom.has(node.known, key(7))
+    assert bloom.has(node.known, key(1))
+
+
+def test_pins_never_take_the_room_of_the_cache(node: Node) -> None:
+    node.held.pin(key(number) for number in range(10, 3 * bloom.MOST_KEYS))
+    node.bring(key(1), "a")
+    told = node.tell(0.0)
+    assert told is not None
+    assert len(node.known) == bloom.MOST_BYTES
+    assert bloom.has(node.known, key(1))

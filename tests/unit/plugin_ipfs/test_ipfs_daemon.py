@@ -1,5 +1,6 @@
 """Daemons that are away, slow, wrong or hostile, and what a job is told of it."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from skrei_domain.source_keys import cid_key, source_key
 from skrei_plugin_api.pieces import DATA, Piece
 from skrei_plugin_api.plugin import PluginContext
-from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
+from skrei_plugin_api.storage import Near, SourceSpec, StageFailed, StageLimits, StageProblem
 from skrei_plugin_api.testing import NoBlobs, apart
 from skrei_plugin_ipfs import daemon as daemons
 from skrei_plugin_ipfs import storage as storages
@@ -30,6 +32,7 @@ class Speaking:
         self.store = Store(piece=1_000)
         self.answers: list[tuple[int, str] | None] = []
         self.asked: list[str] = []
+        self.pins = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info.get("cid") or request.query.get("arg", "")
@@ -45,6 +48,10 @@ class Speaking:
             return web.json_response({"Message": "block was not found locally (offline)", "Code": 0}, status=500)
         return web.Response(body=block)
 
+    async def pinned(self, request: web.Request) -> web.StreamResponse:
+        assert (request.query["type"], request.query["stream"]) == ("recursive", "true")
+        return web.Response(text=self.pins, status=200 if self.pins else 500)
+
     async def version(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({"Version": "0.30.0"})
 
@@ -59,6 +66,7 @@ def speaking(monkeypatch: pytest.MonkeyPatch) -> Speaking:
 async def url(speaking: Speaking) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_post("/api/v0/block/get", speaking.answer)
+    app.router.add_post("/api/v0/pin/ls", speaking.pinned)
     app.router.add_post("/api/v0/version", speaking.version)
     app.router.add_get("/ipfs/{cid}", speaking.answer)
     async with serving(app) as address:
@@ -249,3 +257,17 @@ async def test_a_node_says_what_of_ipfs_it_has(url: str, tmp_path: Path, monkeyp
     assert (gone.available, "does not answer" in gone.reason) == (False, True)
     wrong = await apart(IpfsStorage(PluginContext(tmp_path, options={"ipfs_api": "5001"})).describe)
     assert (wrong.available, "is no address of an IPFS daemon" in wrong.reason) == (False, True)
+
+
+async def test_what_a_daemon_has_pinned_is_known_by_its_key(storage: IpfsStorage, speaking: Speaking) -> None:
+    cid = speaking.store.add({"a": b"A"})
+    if "ipfs_gateway" in storage.context.options:
+        return  # nobody's pins are asked of a gateway
+    assert await storage.near() == Near()
+    speaking.pins = f'{{"Cid":"{cid}","Type":"recursive"}}\nnonsense\n[]\n{{"Cid":"{MISSING}","Type":"recursive"}}\n'
+    assert set((await storage.near()).holds) == {cid_key(str(cid)), cid_key(MISSING)}
+    speaking.pins = json.dumps({"Keys": {str(cid): {"Type": "recursive"}, "no cid": {}}})
+    assert (await storage.near()).holds == (cid_key(str(cid)),)
+    speaking.pins = "x" * 1_000_000
+    assert await storage.near() == Near()
+    assert source_key("ipfs", {"CID": f"ipfs://{cid}"}) == cid_key(str(cid))

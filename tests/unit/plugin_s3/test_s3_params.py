@@ -5,7 +5,8 @@ import hashlib
 
 import pytest
 
-from skrei_plugin_s3.params import path_of, read, server
+from skrei_domain.object_servers import server
+from skrei_plugin_s3.params import path_of, read
 from skrei_plugin_s3.partition import By, Partition
 
 DIGEST = base64.b64encode(hashlib.sha256(b"x").digest()).decode()

@@ -88,7 +88,7 @@ def test_each_partition_goes_to_the_node_that_has_its_own_share() -> None:
     count = 8
     life = Life([reading(PARTS, count=count)], nodes(4))
     for number in range(4):
-        shares = [(PARTS.key_of(each, count), 30 * MB) for each in range(count) if each % 4 == number]
+        shares = [(PARTS.keys_of(each, count)[0], 30 * MB) for each in range(count) if each % 4 == number]
         tell(life, f"n-{number}", *shares)
     life.plan()
     assert nodes_of(life) == {each: f"n-{each % 4}" for each in range(count)}
@@ -201,7 +201,7 @@ def test_a_hundred_nodes_are_told_apart() -> None:
     cached, all_keys = Cached(), [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(100)]
     for row, key in enumerate(all_keys):
         cached.replace(row, bloom.build([key]))
-    assert [cached.having(key, 100).nonzero()[0].tolist() for key in all_keys] == [[row] for row in range(100)]
+    assert [cached.having([key], 100).nonzero()[0].tolist() for key in all_keys] == [[row] for row in range(100)]
 
 
 keys = st.sampled_from([f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(40)])
@@ -230,8 +230,8 @@ def test_a_node_that_has_something_is_always_found_whatever_was_told_before(
         else:
             cached.forget(row)
             model.pop(row, None)
-    mask = cached.having(asked, 21)
+    mask = cached.having([asked], 21)
     assert [cached.has(row, asked) for row in range(21)] == mask.tolist()
     assert all(mask[row] for row, some in model.items() if asked in some)
     assert not any(mask[row] for row in range(21) if row not in model)
-    assert cached.anywhere(asked) or not mask.any()
+    assert cached.anywhere([asked]) or not mask.any()

@@ -279,8 +279,8 @@ def wrong_with_hello(hello: Hello, timeline: int) -> str:
 def wrong_with_info(info: NodeInfo) -> str:
     """Return what is out of bounds in what a node says that it can do; nothing when all is fine."""
     kinds = (info.labels, info.engines, info.storages, info.publishers, info.gpus)
-    if any(len(each) > MOST_NAMES for each in (*kinds, info.data, info.services, info.local_sizes)):
-        return f"it has more than {MOST_NAMES} labels, plugins, devices, data sets, paths or services"
+    if any(len(each) > MOST_NAMES for each in (*kinds, info.data, info.services, info.local_sizes, info.near)):
+        return f"it has more than {MOST_NAMES} labels, plugins, devices, data sets, paths, services or servers"
     plugins = (*info.engines, *info.storages, *info.publishers)
     sets = (*(each.name for each in info.data), *(each.name for each in info.services))
     named = (*(each.name for each in plugins), *sets)
@@ -288,11 +288,13 @@ def wrong_with_info(info: NodeInfo) -> str:
         return "its node id, a label or the name of a plugin, data set or service is none"
     texts = [info.name, info.version, info.os, info.arch, *info.labels.values(), *(each.version for each in plugins)]
     texts += [each.kind for each in info.services]
+    texts += [text for each in info.near for text in (each.url, each.region)]
     texts += [text for gpu in info.gpus for text in (gpu.name, gpu.vendor, gpu.pci_address)]
     if not all(_fits(text) for text in texts):
         return f"a text of it has more than {NAME_CHARACTERS} characters, or some that cannot be stored"
     numbers = [*info.capacity.vector(), *(number for gpu in info.gpus for number in (gpu.index, gpu.memory_bytes))]
     numbers += [each.size_bytes or 0 for each in info.data] + [each.size_bytes for each in info.local_sizes]
+    numbers += [each.latency_micros for each in info.near]
     numbers += info.cache.model_dump().values() if info.cache is not None else ()
     if not all(0 <= number <= MOST_AMOUNT for number in numbers):
         return f"an amount of it is negative or beyond {MOST_AMOUNT}"

@@ -102,11 +102,25 @@ class PathSize(BaseModel):
     at_least: bool = False
 
 
+class NearServer(BaseModel):
+    """A server of objects that a node reaches: how long a connection takes, in microseconds.
+
+    `usual`: it is the one that the node asks where a job names none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    url: str
+    latency_micros: int
+    region: str = ""
+    usual: bool = False
+
+
 class InputCache(BaseModel):
     """What a node keeps of fetched inputs, and what that was good for since its agent was started; amounts in bytes.
 
     Of so many `files` it can tell which `inputs` they are. `hits` are files that were asked for and were there, in all
-    `saved_bytes`; `fetched_bytes` had to come.
+    `saved_bytes`; `fetched_bytes` had to come. `pinned` are inputs that the IPFS daemon of its machine has pinned.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -118,6 +132,7 @@ class InputCache(BaseModel):
     hits: int = 0
     saved_bytes: int = 0
     fetched_bytes: int = 0
+    pinned: int = 0
 
 
 class NodeInfo(BaseModel):
@@ -147,6 +162,7 @@ class NodeInfo(BaseModel):
     gpus: tuple[Gpu, ...] = ()
     data: tuple[DataSet, ...] = ()
     services: tuple[NodeService, ...] = ()
+    near: tuple[NearServer, ...] = ()
 
     @property
     def missing_paths(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from skrei_domain.errors import SkreiError
+from skrei_domain.node import NearServer
 from skrei_plugin_api.engine import Mount
 from skrei_plugin_api.plugin import Params, Plugin
 
@@ -78,6 +79,16 @@ class TaskResult:
     folder: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Near:
+    """What of elsewhere is near a node: servers that inputs come from, and inputs that another program of the machine
+    has, by their keys (`skrei_domain.source_keys`).
+    """
+
+    servers: tuple[NearServer, ...] = ()
+    holds: tuple[str, ...] = ()
+
+
 class BlobReader(Protocol):
     """Brings what belongs to the job itself (bytes that were cut out of its spec, results of its earlier tasks), and
     keeps what storages fetch."""
@@ -138,6 +149,13 @@ class Storage(Plugin):
         """
         del source, limits
         return None
+
+    async def near(self) -> Near:
+        """Return what is near now, measured for it. Asked every ten minutes or so, beside everything else.
+
+        It is cut off after half a minute, and then counts as nothing. Raises nothing for what cannot be reached.
+        """
+        return Near()
 
     async def local_bytes(self, source: SourceSpec) -> int:
         """Return how many bytes of the input are on this node already, whatever runs here."""

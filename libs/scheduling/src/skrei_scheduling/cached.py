@@ -62,30 +62,31 @@ class CachedInputs:
             self._banks[size].drop(row)
 
     def size(self, key: str) -> int | None:
-        """Return how many bytes an input has, None where nobody has told."""
+        """Return how many bytes an input has by that key, None where nobody has told."""
         return self._sizes.get(key)
 
-    def has(self, row: int, key: str) -> bool:
-        """Whether a node has an input."""
+    def has(self, row: int, *keys: str) -> bool:
+        """Whether a node has an input, by one of its keys."""
         size = self._size_of.get(row)
-        return size is not None and self._banks[size].has(row, bloom.places(key, size))
+        return size is not None and any(self._banks[size].has(row, bloom.places(key, size)) for key in keys)
 
-    def having(self, key: str, rows: int) -> Mask:
-        """Return which of the first `rows` nodes have an input."""
+    def having(self, keys: Sequence[str], rows: int) -> Mask:
+        """Return which of the first `rows` nodes have an input, by one of its keys."""
         mask = np.zeros(rows, dtype=np.bool_)
-        for size, bank in self._banks.items():
-            found = bank.having(bloom.places(key, size))
-            mask[found[found < rows]] = True
+        for key in keys:
+            for size, bank in self._banks.items():
+                found = bank.having(bloom.places(key, size))
+                mask[found[found < rows]] = True
         return mask
 
-    def close(self, mask: Mask, keys: Iterable[str]) -> None:
-        """Leave in `mask` only nodes that have all of these."""
-        for key in keys:
-            mask &= self.having(key, len(mask))
+    def close(self, mask: Mask, inputs: Iterable[Sequence[str]]) -> None:
+        """Leave in `mask` only nodes that have all of these, each by one of its keys."""
+        for keys in inputs:
+            mask &= self.having(keys, len(mask))
 
-    def anywhere(self, key: str) -> bool:
+    def anywhere(self, keys: Sequence[str]) -> bool:
         """Whether some node may have an input: a look at a few bytes, however many nodes there are."""
-        return any(bank.anywhere(bloom.places(key, size)) for size, bank in self._banks.items())
+        return any(bank.anywhere(bloom.places(key, size)) for key in keys for size, bank in self._banks.items())
 
     def _bank(self, size: int) -> "_Bank":
         if size not in self._banks:

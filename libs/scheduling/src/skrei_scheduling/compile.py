@@ -11,8 +11,9 @@ from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import ManifestRef
 from skrei_domain.node_results import place_of
+from skrei_domain.object_servers import asked
 from skrei_domain.paths import LocalPath
-from skrei_domain.source_keys import IN_PLACE, WITH_THE_JOB, is_dealt_out, source_key
+from skrei_domain.source_keys import IN_PLACE, IPFS, WITH_THE_JOB, is_dealt_out, root_key, source_key
 from skrei_scheduling.rows import JobRow, KeyedInput, Offline, OnReturn, Requirement, TaskInput, TaskPlan, Unit, Update
 
 OWNER = "owner"
@@ -148,12 +149,15 @@ def fetched(task: TaskSpec) -> tuple[tuple[int, str], ...]:
 
 def keyed(task: TaskSpec) -> tuple[KeyedInput, ...]:
     """Return the same inputs by what nodes call them."""
-    sources = ((number, task.input_sources[number]) for number, _ in fetched(task))
-    return tuple(
-        KeyedInput(key, number, each.target, is_dealt_out(each.source.params))
-        for number, each in sources
-        if (key := source_key(each.source.type, each.source.params))
-    )
+    found: list[KeyedInput] = []
+    for number, type_ in fetched(task):
+        each = task.input_sources[number]
+        params = each.source.params
+        if key := source_key(type_, params):
+            root = root_key(params) if type_ == IPFS else ""
+            root = "" if root == key else root
+            found.append(KeyedInput(key, number, each.target, is_dealt_out(params), root, asked(type_, params)))
+    return tuple(found)
 
 
 def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:

@@ -141,7 +141,7 @@ def _uses(requirement: Requirement, matrix: NodeMatrix) -> Mask:
 
 def _cached(requirement: Requirement, matrix: NodeMatrix) -> Mask:
     mask = np.ones(matrix.rows, dtype=np.bool_)
-    matrix.cached.close(mask, (each.key for each in requirement.cached))
+    matrix.cached.close(mask, (each.keys for each in requirement.cached))
     return mask
 
 
@@ -197,7 +197,7 @@ class ClassMask:
         if self.requirement.uses:
             matrix.close_unreached(mask, self.requirement.uses)
         if self.requirement.cached:
-            matrix.cached.close(mask, (each.key for each in self.requirement.cached))
+            matrix.cached.close(mask, (each.keys for each in self.requirement.cached))
         return mask
 
     def with_room(self, matrix: NodeMatrix) -> Mask:

@@ -1,4 +1,4 @@
-"""How much of what a task reads lies on each node already, and what that is worth to whoever ranks nodes.
+"""How much of what a task reads lies on each node already, how near the rest is, and what that is worth to rankings.
 
 What lies in place (data sets, paths that nodes hand out) counts with the size that its node has measured; what is
 fetched with the size that a node which has it told, or the list that the job is pinned to; else like the others.
@@ -6,6 +6,7 @@ fetched with the size that a node which has it told, or the list that the job is
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,88 +14,147 @@ from numpy.typing import NDArray
 from skrei_domain.amounts import amount
 from skrei_scheduling import texts
 from skrei_scheduling.nodes import FULL, NodeMatrix
-from skrei_scheduling.rows import JobRow, TaskPlan
+from skrei_scheduling.rows import JobRow, KeyedInput, TaskPlan
 
 HEAVY_BYTES = 16 * 1024**2
 """From here on inputs that are there outweigh everything but room; of less, so much less. A tenth of a second on a
 fast line, a second on a slow one: what is moved sooner than that is no reason to leave other nodes idle."""
 
 
+HALF_MICROS = 10_000
+"""A server that is so far away is half as near as one beside the node: ten milliseconds are another region."""
+
+_Keys: TypeAlias = tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Nearness:
-    """What nodes have of a task's inputs, by row.
+    """What nodes have of a task's inputs, and how near they are to where the rest comes from, by row.
 
     `share` is what `ranking` takes: thousandths of what is wanted, less where that is little. `moves`: a node that
-    lacks some of it would have to fetch what another one has.
+    lacks some of it would have to fetch what another one has. `close` are thousandths too, 1000 beside the servers of
+    all that is wanted; None where that tells no node from another.
     """
 
     share: NDArray[np.int64]
     moves: bool
+    close: NDArray[np.int64] | None = None
 
 
 def nearness(job: JobRow, task: TaskPlan, matrix: NodeMatrix, partition: int | None = None) -> Nearness | None:
-    """Return what nodes have of the inputs of a partition, or of what all partitions read (None); None where none has
-    any.
+    """Return what nodes have of the inputs of a partition, or of what all partitions read (None), and how near they
+    are to the servers of others; None where that tells no node from another.
     """
     rows = matrix.rows
     told = _sizes(job, task, matrix, partition)
-    there = [key for key in told if matrix.cached.anywhere(key)]
+    there = [keys for keys in told if matrix.cached.anywhere(keys)]
     placed = [found[:rows] for found in _in_place(task, matrix) if found.size]
-    if not rows or not (there or placed):
+    far = _far(job, task, matrix) if matrix.near and partition is None else None
+    if not rows or not (there or placed or far is not None):
         return None
     sizes = _guessed(told)
     have = np.zeros(rows)
     moves = False
-    for key in there:
-        mask = matrix.cached.having(key, rows)
+    for keys in there:
+        mask = matrix.cached.having(keys, rows)
         moves = moves or bool(mask.any())
-        have += mask * sizes[key]
+        have += mask * sizes[keys]
     wanted = sum(sizes.values())
     for found in placed:
         have += found
         wanted += float(found.max())
-    if wanted <= 0 or not have.any():
+    if far is None and (wanted <= 0 or not have.any()):
         return None
-    share = have * (FULL * min(wanted / HEAVY_BYTES, 1.0) / wanted)
-    return Nearness(share.astype(np.int64), moves)
+    share = have * (_weight(wanted) * FULL / max(wanted, 1.0))
+    return Nearness(share.astype(np.int64), moves, far)
 
 
 def why(job: JobRow, task: TaskPlan, matrix: NodeMatrix, node_id: str, partition: int) -> str:
-    """Return what a node has of a partition's inputs, as a reason to choose it; empty where that is none."""
+    """Return what a node has of a partition's inputs, or how near it is to them, as a reason to choose it; empty where
+    that is none.
+    """
     row = matrix.row_of[node_id]
     told = _sizes(job, task, matrix, partition)
-    there = [key for key in told if matrix.cached.has(row, key)]
+    there = [keys for keys in told if matrix.cached.has(row, *keys)]
     placed = [int(found[row]) for found in _in_place(task, matrix) if found.size]
     if not there and not any(placed):
-        return ""
+        return _reaches(task, matrix, row)
     if None in told.values():
         return texts.HAS_INPUTS.format(have=len(there) + len(placed), wanted=len(told) + len(placed))
-    have = sum(placed) + sum(told[key] or 0 for key in there)
+    have = sum(placed) + sum(told[keys] or 0 for keys in there)
     wanted = sum(placed) + sum(size or 0 for size in told.values())
     return texts.HAS_BYTES.format(have=amount(have), wanted=amount(wanted))
 
 
-def _sizes(job: JobRow, task: TaskPlan, matrix: NodeMatrix, partition: int | None) -> dict[str, int | None]:
-    """Return the keys of what is fetched for a partition, or for any (None), each with its size: as a node told that
-    has it, else as the list says that the job is pinned to; None where neither does.
-    """
-    found: dict[str, int | None] = {}
+def _reaches(task: TaskPlan, matrix: NodeMatrix, row: int) -> str:
+    """Return how far the server of a task's first input is from a node; empty where no node has measured one."""
     for each in task.inputs:
-        if partition is None and each.dealt_out and task.count > 1:
+        for name in each.servers:
+            found = matrix.near.get(name)
+            if found is not None and found[row]:
+                return texts.REACHES.format(server=name or texts.ITS_OWN, millis=f"{found[row] / 1000:.3g}")
+    return ""
+
+
+def _far(job: JobRow, task: TaskPlan, matrix: NodeMatrix) -> NDArray[np.int64] | None:
+    """Return how near each node is to where its inputs come from; None where no two are known that differ.
+
+    A node that does not know a server counts as the nearest that does: it is to find out, and not to stay idle.
+    """
+    rows, total, wanted = matrix.rows, np.zeros(matrix.rows), 0.0
+    for each in task.inputs:
+        micros = _micros(each, matrix)
+        if micros is None:
             continue
-        key = each.key_of(partition or 0, task.count)
-        size = matrix.cached.size(key)
-        if size is None and (listed := job.manifests.get((task.name, each.place))) is not None:
-            size = listed.size_bytes // listed.parts
-        found[key] = size
+        near = HALF_MICROS / (HALF_MICROS + micros[:rows].astype(float))
+        nearest = float(np.where(micros[:rows] > 0, near, 0.0).max(initial=0.0))
+        size = _told(job, task, each, matrix, 0)
+        size = HEAVY_BYTES if size is None else size
+        total += np.where(micros[:rows] > 0, near, nearest) * size
+        wanted += size
+    if wanted <= 0 or total.min(initial=0.0) == total.max(initial=0.0) == 0.0:
+        return None
+    close: NDArray[np.int64] = (total * (_weight(wanted) * FULL / wanted)).astype(np.int64)
+    return close if close.min() != close.max() else None
+
+
+def _micros(wanted: KeyedInput, matrix: NodeMatrix) -> NDArray[np.int64] | None:
+    """Return how far nodes are from where an input comes from, by the first name that they know; 0 for none."""
+    found: NDArray[np.int64] | None = None
+    for name in wanted.servers:
+        micros = matrix.near.get(name)
+        if micros is not None:
+            found = micros if found is None else np.where(found > 0, found, micros)
     return found
 
 
-def _guessed(told: Mapping[str, int | None]) -> dict[str, float]:
+def _weight(wanted: float) -> float:
+    return min(wanted / HEAVY_BYTES, 1.0)
+
+
+def _sizes(job: JobRow, task: TaskPlan, matrix: NodeMatrix, partition: int | None) -> dict[_Keys, int | None]:
+    """Return the keys of what is fetched for a partition, or for any (None), each with its size: as a node told that
+    has it, else as the list says that the job is pinned to; None where neither does.
+    """
+    return {
+        each.keys_of(partition or 0, task.count): _told(job, task, each, matrix, partition or 0)
+        for each in task.inputs
+        if partition is not None or not (each.dealt_out and task.count > 1)
+    }
+
+
+def _told(job: JobRow, task: TaskPlan, wanted: KeyedInput, matrix: NodeMatrix, partition: int) -> int | None:
+    size = matrix.cached.size(wanted.keys_of(partition, task.count)[0])
+    if size is None and (listed := job.manifests.get((task.name, wanted.place))) is not None:
+        size = listed.size_bytes // listed.parts
+    return size
+
+
+def _guessed(told: Mapping[_Keys, int | None]) -> dict[_Keys, float]:
     """Return sizes for all: what nobody has told is like the others on average."""
     known = [size for size in told.values() if size is not None]
     usual = sum(known) / len(known) if known else float(HEAVY_BYTES)
-    return {key: usual if size is None else float(size) for key, size in told.items()}
+    return {keys: usual if size is None else float(size) for keys, size in told.items()}
 
 
 def _in_place(task: TaskPlan, matrix: NodeMatrix) -> list[NDArray[np.int64]]:

@@ -71,7 +71,7 @@ def _would_do(view: ClusterView, need: Requirement, row: ExecutionRow) -> bool:
         return False
     if not all(matrix.reaches(service, node) for service in need.uses):
         return False
-    if not all(matrix.cached.has(node, each.key) for each in need.cached):
+    if not all(matrix.cached.has(node, *each.keys) for each in need.cached):
         return False
     free = matrix.free[:, node] + np.array(row.reserved.vector())
     return fits(need.resources.vector(), free.tolist())

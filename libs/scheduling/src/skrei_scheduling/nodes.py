@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skrei_domain.lifecycle import Connection, Membership
-from skrei_domain.node import NodeInfo
+from skrei_domain.node import NearServer, NodeInfo
+from skrei_domain.object_servers import USUAL
 from skrei_domain.paths import Entry, read_entries
 from skrei_domain.resources import Resources
 from skrei_scheduling.cached import CachedInputs
@@ -50,6 +51,7 @@ class Said(NamedTuple):
     services: frozenset[str] = frozenset()  # what its owner offers
     data_bytes: Mapping[str, int] = {}
     path_bytes: Mapping[str, int] = {}  # of the paths that it hands out
+    near: Mapping[str, int] = {}  # servers of objects, and how many microseconds away each is
 
 
 class NodeMatrix:
@@ -75,6 +77,7 @@ class NodeMatrix:
         self.labels: dict[str, LabelColumn] = {}
         self.data_bytes: dict[str, NDArray[np.int64]] = {}  # of data sets, where that was counted
         self.path_bytes: dict[str, NDArray[np.int64]] = {}
+        self.near: dict[str, NDArray[np.int64]] = {}  # by server; 0 where a node does not know it
         self.cached = CachedInputs()
         self.ports = PortLedger()
         self.services = Services()
@@ -209,7 +212,7 @@ class NodeMatrix:
                 masks[name] = _longer(mask, rows)
         for column in self.labels.values():
             column.grow(rows)
-        for columns in (self.data_bytes, self.path_bytes):
+        for columns in (self.data_bytes, self.path_bytes, self.near):
             for name, amounts in columns.items():
                 columns[name] = _longer(amounts, rows)
 
@@ -227,7 +230,9 @@ class NodeMatrix:
             frozenset(each.name for each in info.services),
             {each.name: each.size_bytes for each in info.data if each.size_bytes},
             {each.path: each.size_bytes for each in info.local_sizes},
+            _near(info.near),
         )
+        self._measure(self.near, row, old.near, new.near)
         self._measure(self.data_bytes, row, old.data_bytes, new.data_bytes)
         self._measure(self.path_bytes, row, old.path_bytes, new.path_bytes)
         self._mark(self.engines, row, old.engines, new.engines)
@@ -285,6 +290,12 @@ class NodeMatrix:
                 share = max(share, (capacity - free) * FULL // capacity)
         count = min(self._count[row], _COUNTS)
         self.order[row] = (((min(share, FULL) << COUNT_BITS) | count) << TIE_BITS) | self._tie[row]
+
+
+def _near(servers: Iterable[NearServer]) -> dict[str, int]:
+    """Return how far servers are, the one that a node usually asks by that name too."""
+    named = [(name, each) for each in servers for name in (each.url, *((USUAL,) if each.usual else ()))]
+    return {name: max(each.latency_micros, 1) for name, each in named}
 
 
 class Trial:

@@ -5,6 +5,8 @@ in thousandths), how many reservations it holds, and a tie by seed and node id. 
 
 * a soft constraint (key prefix `favour_`) that the node meets: `FAVOUR_POINTS` better each;
 * an earlier attempt of this unit that ended badly there: `FAILURE_POINTS` worse each;
+* servers that its inputs come from are near: up to `NEAR_POINTS` better, by how near (`locality`). Where that is much,
+  no node takes part in a round that is far from them while one that is near has room;
 * inputs that lie there already: up to `BYTES_POINTS` better for a local path that a node hands out, each that is wanted
   alike (`feasibility.bonus`), and as much again by the share of the wanted bytes that are there (`locality`), in
   thousandths. Where some would have to be moved, no other node takes part in a round than those that have about as
@@ -28,6 +30,9 @@ FAVOUR_POINTS = FULL
 
 FAILURE_POINTS = 2 * FULL
 """A node where this unit failed before comes after every other that has room, wish or not."""
+
+NEAR_POINTS = FULL
+"""To be beside the servers that inputs come from weighs as much as a wish: what is fetched may be fetched from afar."""
 
 BYTES_POINTS = 2 * FULL
 """All inputs there already outweigh any fullness: moving data is what placement is to avoid."""
@@ -66,6 +71,7 @@ def keys(
     favours: NDArray[np.int64] | None = None,
     failures: Iterable[str] = (),
     bytes_there: NDArray[np.int64] | None = None,
+    close: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Return one key per row; lower is better. `failures` are nodes where earlier attempts ended badly."""
     twist = (((seed * _MIX) >> 13) & ((1 << TIE_BITS) - 1)) | (_PACK if pack else 0)
@@ -74,6 +80,8 @@ def keys(
         key -= np.minimum(favours, _MOST) << _POINTS_SHIFT
     if bytes_there is not None:
         key -= (np.minimum(bytes_there, FULL) * (BYTES_POINTS // FULL)) << _POINTS_SHIFT
+    if close is not None:
+        key -= (np.minimum(close, FULL) * (NEAR_POINTS // FULL)) << _POINTS_SHIFT
     for node_id in failures:
         row = matrix.row_of.get(node_id)
         if row is not None:

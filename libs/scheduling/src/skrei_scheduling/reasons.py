@@ -90,7 +90,7 @@ def uses(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
 def cached(requirement: Requirement, node: NodeRow, matrix: NodeMatrix) -> str:
     """An input that has to be there is not in its cache."""
     row = matrix.row_of[node.id]
-    target = next(each.target for each in requirement.cached if not matrix.cached.has(row, each.key))
+    target = next(each.target for each in requirement.cached if not matrix.cached.has(row, *each.keys))
     return f"does not have the input at {target} in its cache (Locality: required)"
 
 

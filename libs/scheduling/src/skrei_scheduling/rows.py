@@ -57,16 +57,26 @@ class Update:
 
 class KeyedInput(NamedTuple):
     """An input that is fetched, by its key (`skrei_domain.source_keys`), its place among those of its task, and where
-    the task finds it; `dealt_out`: each partition gets files of its own."""
+    the task finds it; `dealt_out`: each partition gets files of its own. `root` is the key of more than it, with which
+    a node has it too; `servers` are the names of where it comes from (`skrei_domain.object_servers`)."""
 
     key: str
     place: int = 0
     target: str = ""
     dealt_out: bool = False
+    root: str = ""
+    servers: tuple[str, ...] = ()
 
-    def key_of(self, partition: int, partitions: int) -> str:
-        """Return the key of what one of several partitions gets of it."""
-        return share_key(self.key, partition, partitions) if self.dealt_out else self.key
+    def keys_of(self, partition: int, partitions: int) -> tuple[str, ...]:
+        """Return the keys of what one of several partitions gets of it: a node that has one of them has that."""
+        if self.dealt_out:
+            return (share_key(self.key, partition, partitions),)
+        return (self.key, self.root) if self.root else (self.key,)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The same of what everybody reads."""
+        return self.keys_of(0, 1)
 
 
 @dataclass(frozen=True, slots=True)

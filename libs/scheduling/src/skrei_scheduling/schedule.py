@@ -276,10 +276,12 @@ class _Planner:
         """The best nodes that have room, each once: spreading goes round by round, packing node by node."""
         matrix = self._view.matrix
         mask = self._open(work, closed)
-        share = None if near is None else near.share
-        key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus, bytes_there=share)
+        share, close = (None, None) if near is None else (near.share, near.close)
+        key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus, bytes_there=share, close=close)
         if near is not None and near.moves:
             mask = ranking.nearest(mask, near.share)
+        elif close is not None:
+            mask = ranking.nearest(mask, close)
         if count == 1 or self._pack:
             row = ranking.best(mask, key)
             return [] if row is None else [matrix.ids[row]]
@@ -305,8 +307,16 @@ class _Planner:
         mask = self._open(work, closed)
         if (mask & others).any() if again else others.any():
             mask &= others
-        share = None if near is None else near.share
-        key = ranking.keys(matrix, self._seed, pack=self._pack, favours=work.bonus, failures=avoid, bytes_there=share)
+        share, close = (None, None) if near is None else (near.share, near.close)
+        key = ranking.keys(
+            matrix,
+            self._seed,
+            pack=self._pack,
+            favours=work.bonus,
+            failures=avoid,
+            bytes_there=share,
+            close=close,
+        )
         row = ranking.best(mask, key)
         return None if row is None else matrix.ids[row]
 

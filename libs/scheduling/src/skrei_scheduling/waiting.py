@@ -149,7 +149,7 @@ class WaitingLine:
             if requirement.ports:
                 open_rows = [row for row in open_rows if ports.free(row, requirement.ports)]
             for wanted in requirement.cached:
-                open_rows = [row for row in open_rows if matrix.cached.has(row, wanted.key)]
+                open_rows = [row for row in open_rows if matrix.cached.has(row, *wanted.keys)]
             for service in requirement.uses:
                 open_rows = [row for row in open_rows if matrix.reaches(service, row)]
             if not open_rows:

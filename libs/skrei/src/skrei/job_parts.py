@@ -66,7 +66,7 @@ class DataRead:
 @dataclass(frozen=True, slots=True)
 class InputCache:
     """What a node keeps of fetched inputs, in bytes and files; since its agent was started so many files were asked for
-    that were there (`hits`, `saved` bytes), and `fetched` bytes had to come."""
+    that were there (`hits`, `saved` bytes), and `fetched` bytes had to come. `pinned` inputs are its IPFS daemon's."""
 
     files: int = 0
     size: int = 0
@@ -74,11 +74,12 @@ class InputCache:
     hits: int = 0
     saved: int = 0
     fetched: int = 0
+    pinned: int = 0
 
     @classmethod
     def parse(cls, document: dict[str, Any]) -> "InputCache":
         """Read the API's object."""
-        names = ("Files", "Size", "Limit", "Hits", "Saved", "Fetched")
+        names = ("Files", "Size", "Limit", "Hits", "Saved", "Fetched", "Pinned")
         return cls(*(int(document.get(name) or 0) for name in names))
 
 

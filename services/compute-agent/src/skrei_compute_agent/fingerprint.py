@@ -10,7 +10,7 @@ import psutil
 
 from skrei_compute_agent.settings import Settings
 from skrei_domain import node_results
-from skrei_domain.node import Absent, DataSet, Gpu, InputCache, NodeInfo, NodeService, PathSize, Plugin
+from skrei_domain.node import Absent, DataSet, Gpu, InputCache, NearServer, NodeInfo, NodeService, PathSize, Plugin
 from skrei_domain.resources import Resources, parse_bytes, parse_cpu, parse_share
 
 SHARE_PERCENT = 80
@@ -34,6 +34,7 @@ def fingerprint(
     services: Iterable[NodeService] = (),
     local_sizes: Iterable[PathSize] = (),
     cache: InputCache | None = None,
+    near: tuple[NearServer, ...] = (),
 ) -> NodeInfo:
     """Return what this node can do and how much of everything it has: `room`, and every GPU."""
     name = settings.name or platform.node() or node_id
@@ -57,6 +58,7 @@ def fingerprint(
         gpus=gpus,
         data=tuple(sorted(data, key=lambda each: each.name)),
         services=tuple(services),
+        near=near,
     )
 
 

@@ -1,11 +1,13 @@
 """Which inputs this node holds whole in its cache, and what of that its leader has not heard yet.
 
 An input is known by its key (`skrei_domain.source_keys`) once it was staged, for as long as each of its files is here.
-The leader has the keys in a filter; what comes is told as it comes, what goes with the next filter. Nothing here is
-promised: a leader that knows too little, or too much, places a job less well.
+The leader has the keys in a filter; what comes is told as it comes, what goes with the next filter. What the machine's
+IPFS daemon has pinned is told with it, as far as there is room. Nothing here is promised: a leader that knows too
+little, or too much, places a job less well.
 """
 
 import base64
+import itertools
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -48,6 +50,7 @@ class HeldInputs:
         self._lines = 0
         self._added: dict[str, None] = {}
         self._told: set[str] = set()
+        self._pinned: frozenset[str] = frozenset()
         self._filter_bytes = 0
         self._filter_at = 0.0
         self._filter_due = True
@@ -96,6 +99,13 @@ class HeldInputs:
         self._added[key] = None
         self.news()
 
+    def pin(self, keys: Iterable[str]) -> None:
+        """Another program of this machine has these inputs now, and no others."""
+        before, self._pinned = self._pinned, frozenset(itertools.islice(keys, MOST_KEYS))
+        if self._pinned != before:
+            self._filter_due = True
+            self.news()
+
     def count(self, read: DataRead) -> None:
         """Add what the inputs of an execution came to."""
         before = self._read
@@ -111,6 +121,7 @@ class HeldInputs:
             size_bytes=self._files.size_bytes,
             limit_bytes=self._files.limit_bytes,
             inputs=len(self._inputs),
+            pinned=len(self._pinned),
             hits=self._read.hits,
             saved_bytes=self._read.cached,
             fetched_bytes=self._read.moved,
@@ -128,8 +139,9 @@ class HeldInputs:
         self._look()
         if self._wants_filter(now):
             self._filter_due, self._filter_at = False, now
-            filter_ = build(self._inputs)
-            self._filter_bytes, self._told = len(filter_), set(self._inputs)
+            known = self._known()
+            filter_ = build(known)
+            self._filter_bytes, self._told = len(filter_), known
             latest = list(self._inputs)[-ADDED_AT_ONCE:]
             self._added.clear()
             return CachedInputs(filter=base64.b64encode(filter_).decode(), added=self._sizes(latest))
@@ -142,12 +154,17 @@ class HeldInputs:
     def _wants_filter(self, now: float) -> bool:
         if self._filter_due or len(self._added) > ADDED_AT_ONCE:
             return True
-        if size_for(len(self._inputs)) > self._filter_bytes:
+        if size_for(min(len(self._inputs) + len(self._pinned), MOST_KEYS)) > self._filter_bytes:
             return True
         age = now - self._filter_at
-        if age >= GONE_SECONDS and not self._told <= self._inputs.keys():
+        if age >= GONE_SECONDS and not self._told <= (self._inputs.keys() | self._pinned):
             return True
-        return age >= AGAIN_SECONDS and (bool(self._inputs) or self._filter_bytes > LEAST_BYTES)
+        return age >= AGAIN_SECONDS and (bool(self._told) or self._filter_bytes > LEAST_BYTES)
+
+    def _known(self) -> set[str]:
+        """Return all keys that a filter has room for: the inputs of the cache first."""
+        room = MOST_KEYS - len(self._inputs)
+        return {*self._inputs, *itertools.islice(self._pinned, max(room, 0))}
 
     def _sizes(self, keys: Iterable[str]) -> tuple[tuple[str, int], ...]:
         return tuple((key, self._inputs[key].size) for key in keys)

@@ -111,6 +111,10 @@ class Settings(KitSettings):
     probe_limit_seconds: float = 3.0
     """How long one engine, storage or driver may take to say whether it works; then it counts as away."""
 
+    near_seconds: float = Field(default=600.0, ge=0)
+    """How often the node measures how far the S3 servers are that it knows, and looks what its IPFS daemon has pinned:
+    neither changes much within ten minutes, and a daemon lists thousands of names for it. 0: never."""
+
     parallel_stages: int = 8
     """How many executions fetch inputs at once: more only share the same link and disk."""
 

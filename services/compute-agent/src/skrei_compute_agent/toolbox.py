@@ -17,6 +17,7 @@ from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.input_trees import InputTrees
 from skrei_compute_agent.listings import Listings
+from skrei_compute_agent.nearby import Nearby
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.node_services import Look, NodeServices
 from skrei_compute_agent.pinned import Pinned
@@ -82,6 +83,7 @@ class Toolbox:
         """What of its inputs this node still has."""
         self.held.open()
         self._cache_told = (0.0, self.held.state())
+        self._nearby = Nearby(storages_.values(), self.held, seconds=settings.near_seconds)
         self._trees = InputTrees(settings.data_dir / "inputs", cache)
         self._trees.open(folders.executions)
         self._listings = Listings(settings.data_dir / "listings")
@@ -154,6 +156,7 @@ class Toolbox:
             asyncio.gather(*(probe.look() for probe in self._probes.values())),
         )
         infos = dict(zip(self._probes, told, strict=True))
+        self._nearby.look_if_due()
         engines, no_engines = _sorted("engine", self._engines, infos)
         storages, no_storages = _sorted("storage", self._storages, infos)
         return fingerprint(
@@ -176,6 +179,7 @@ class Toolbox:
             data={each.name: each for info in told for each in info.data}.values(),
             services=offered.here,
             cache=self._cache_state(),
+            near=self._nearby.servers,
             local_sizes={each.path: each for info in told for each in info.path_sizes}.values(),
         )
 
@@ -209,6 +213,7 @@ class Toolbox:
         await self._listings.close()
         if self._manifests is not None:
             await self._manifests.close()
+        await self._nearby.close()
         await self._gpus.close()
         await self._services.close()
         for plugin, probe in self._probes.items():

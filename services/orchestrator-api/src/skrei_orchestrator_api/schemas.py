@@ -10,7 +10,7 @@ from typing import Any
 
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import RunOutput
-from skrei_domain.node import KEPT_HERE, DataSet, InputCache, NodeInfo
+from skrei_domain.node import KEPT_HERE, DataSet, InputCache, NearServer, NodeInfo
 from skrei_domain.resources import Resources
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -277,6 +277,7 @@ def node(
                     {"Name": one.name, "Kind": one.kind, "ReadWrite": one.read_write} for one in info.services
                 ],
                 **({"InputCache": input_cache(info.cache)} if info.cache is not None else {}),
+                "NearServers": [near_server(each) for each in info.near],
                 "Absent": [{"Kind": one.kind, "Name": one.name, "Reason": one.reason} for one in info.absent],
                 "EnqueuedExecutions": 0,
                 "address": "",
@@ -298,6 +299,16 @@ def node(
     }
 
 
+def near_server(server: NearServer) -> dict[str, Any]:
+    """Return how far a server of objects is from a node."""
+    return {
+        "URL": server.url,
+        "Region": server.region,
+        "LatencyMilliseconds": round(server.latency_micros / 1000, 2),
+        "Usual": server.usual,
+    }
+
+
 def input_cache(cache: InputCache) -> dict[str, int]:
     """Return what a node keeps of fetched inputs, and what that was good for since its agent was started."""
     return {
@@ -308,6 +319,7 @@ def input_cache(cache: InputCache) -> dict[str, int]:
         "Hits": cache.hits,
         "Saved": cache.saved_bytes,
         "Fetched": cache.fetched_bytes,
+        "Pinned": cache.pinned,
     }
 
 

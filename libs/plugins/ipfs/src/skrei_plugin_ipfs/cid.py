@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from skrei_domain.multibase import NotEncoded, decode
+
 RAW = 0x55
 """The block is bytes of a file."""
 DAG_PB = 0x70
@@ -14,8 +16,6 @@ SHA2_256 = 0x12
 IDENTITY = 0x00
 """The digest is the content itself."""
 
-TEXT_BYTES = 512
-"""Longer texts are no CID: those of the longest hash have some 120 letters."""
 INLINE_BYTES = 128
 """Of content that is its own name: what IPFS daemons take."""
 
@@ -25,8 +25,6 @@ _HASHES: Mapping[int, tuple[int, _Hash]] = {
     0x13: (64, lambda data: hashlib.sha512(data).digest()),
     0xB220: (32, lambda data: hashlib.blake2b(data, digest_size=32).digest()),
 }
-_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class InvalidCid(ValueError):
@@ -64,11 +62,10 @@ class Cid:
 
 def parse(text: str) -> Cid:
     """Return the CID that a text writes, of either version and in any usual base. Raises InvalidCid."""
-    if not text or len(text) > TEXT_BYTES:
-        raise InvalidCid("it is no CID: those have some sixty letters")
-    if len(text) == 46 and text.startswith("Qm"):
-        return from_bytes(_base_n(text, _BASE58))
-    return from_bytes(_decoded(text))
+    try:
+        return from_bytes(decode(text))
+    except NotEncoded as error:
+        raise InvalidCid(f"it is no CID: {error}") from error
 
 
 def from_bytes(raw: bytes) -> Cid:
@@ -94,41 +91,6 @@ def from_bytes(raw: bytes) -> Cid:
     elif size != _HASHES[code][0]:
         raise InvalidCid("its hash has been cut")
     return Cid(codec, code, digest)
-
-
-def _decoded(text: str) -> bytes:
-    letters = text[1:]
-    match text[0]:
-        case "b" | "B":
-            padded = letters.upper() + "=" * (-len(letters) % 8)
-            return _strict(lambda: base64.b32decode(padded))
-        case "f" | "F":
-            return _strict(lambda: bytes.fromhex(letters))
-        case "z":
-            return _base_n(letters, _BASE58)
-        case "k" | "K":
-            return _base_n(letters.lower(), _BASE36)
-        case "u":
-            return _strict(lambda: base64.b64decode(letters + "=" * (-len(letters) % 4), altchars=b"-_", validate=True))
-    raise InvalidCid("it is no CID: those begin with `Qm`, `bafy` or `bafk` mostly")
-
-
-def _strict(decode: Callable[[], bytes]) -> bytes:
-    try:
-        return decode()
-    except ValueError as error:
-        raise InvalidCid("it is no CID: one of its letters is wrong") from error
-
-
-def _base_n(text: str, letters: str) -> bytes:
-    number = 0
-    for each in text:
-        digit = letters.find(each)
-        if digit < 0:
-            raise InvalidCid("it is no CID: one of its letters is wrong")
-        number = number * len(letters) + digit
-    zeros = len(text) - len(text.lstrip(letters[0]))
-    return b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 def varint(number: int) -> bytes:

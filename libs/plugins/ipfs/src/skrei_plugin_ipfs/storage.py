@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skrei_domain.job_reading import FieldProblem, show
+from skrei_domain.source_keys import cid_key
 from skrei_plugin_api.pieces import DATA, Entry, Piece, PieceStorage
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
-from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
+from skrei_plugin_api.storage import Near, SourceSpec, StageFailed, StageLimits, StageProblem
 from skrei_plugin_ipfs.cid import RAW, SHA2_256, Cid, InvalidCid, parse
 from skrei_plugin_ipfs.endpoint import API_OPTION, Endpoint, find
 
@@ -119,6 +120,19 @@ class IpfsStorage(PieceStorage):
                 f"{cid} is larger than the {limits.max_bytes:,} bytes that this node takes",
                 hint="the node's owner can raise SKREI_INPUT_BYTES",
             ) from error
+
+    async def near(self) -> Near:
+        """Say what the daemon has pinned with all below it."""
+        import aiohttp
+
+        from skrei_plugin_ipfs.pins import pins
+
+        endpoint = self._endpoint()
+        try:
+            found = [] if endpoint is None else await pins(endpoint)
+        except (OSError, aiohttp.ClientError):
+            found = []
+        return Near(holds=tuple(key for key in map(cid_key, found) if key))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -27,15 +27,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
 from botocore.utils import parse_timestamp
 
+from skrei_domain.object_servers import REGION, server
 from skrei_plugin_api import answers
 from skrei_plugin_api.outbound import Outbound
 from skrei_plugin_api.storage import StageFailed, StageProblem
 from skrei_plugin_s3.failures import AMAZON, REDIRECTS, Asked, Cut, elsewhere, passes, refused
-from skrei_plugin_s3.params import S3Input, server
+from skrei_plugin_s3.params import S3Input
 from skrei_plugin_s3.wire import Wire, check
 
-REGION = "us-east-1"
-"""Where nobody says: Amazon's first, and what other servers call theirs."""
 MOST_BUCKETS = 256
 """Whose addresses a client keeps: some hundred bytes each."""
 PAGE_KEYS = 1000

@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from skrei_domain.object_servers import server
 from skrei_plugin_api.outbound import Outbound
 from skrei_plugin_s3.client import Account, Client, load
-from skrei_plugin_s3.params import S3Input, server
+from skrei_plugin_s3.params import S3Input
 from skrei_plugin_s3.settings import S3Settings
 
 MOST_CLIENTS = 16

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from skrei_domain.job_reading import FieldProblem, Keys, printable, show
 from skrei_plugin_api.outbound import web_parts
@@ -66,18 +65,6 @@ class S3Input:
 def path_of(key: str, prefix: str) -> str:
     """Return where an object lies below the target: its key after the last `/` of the prefix."""
     return key[prefix.rfind("/") + 1 :]
-
-
-def server(endpoint: str) -> str:
-    """Return the one form of a server's address, in which two are the same server or not; empty for Amazon's own."""
-    if not endpoint:
-        return ""
-    parts = urlsplit(endpoint)
-    usual = {"http": 80, "https": 443}[parts.scheme.lower()]
-    host = (parts.hostname or "").removesuffix(".")
-    host = f"[{host}]" if ":" in host else host
-    port = "" if parts.port in (None, usual) else f":{parts.port}"
-    return f"{parts.scheme.lower()}://{host}{port}{parts.path.rstrip('/')}"
 
 
 def read(params: Params) -> tuple[S3Input, list[FieldProblem]]:

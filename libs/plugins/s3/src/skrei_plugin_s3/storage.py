@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from skrei_domain.job_reading import FieldProblem, printable
 from skrei_plugin_api.pieces import Entry, Piece, PieceStorage
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
-from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
+from skrei_plugin_api.storage import Near, SourceSpec, StageFailed, StageLimits, StageProblem
 from skrei_plugin_s3.again import again
 from skrei_plugin_s3.credentials import credentials
 from skrei_plugin_s3.failures import AMAZON, Asked, listed_elsewhere, not_asked_for, too_large
 from skrei_plugin_s3.identity import Sight, fits, identity, sight_of
 from skrei_plugin_s3.late_clients import LateClients, rules_of
+from skrei_plugin_s3.nearness import Seen, measured
 from skrei_plugin_s3.params import S3Input, path_of, read
 from skrei_plugin_s3.partition import compiled, dealer
 from skrei_plugin_s3.settings import S3Settings
@@ -43,6 +44,7 @@ class S3Storage(PieceStorage):
         super().__init__(context)
         self._clients = LateClients(context, partial(rules_of, context))
         self._last: tuple[Params, S3Input] | None = None
+        self._seen = Seen()
 
     async def describe(self) -> PluginInfo:
         """Say whether this node has credentials; whether they are good for a bucket is each job's to find out."""
@@ -80,12 +82,22 @@ class S3Storage(PieceStorage):
             if prefix is None:
                 found = await _head(client, wanted)
                 if not found.folder:
+                    self._seen.note(wanted)
                     yield _one(client, wanted, found, source, limits)
                     return
                 prefix = wanted.key
             async with aclosing(_all(client, wanted, prefix, source, limits)) as entries:
                 async for entry in entries:
                     yield entry
+            self._seen.note(wanted)
+
+    async def near(self) -> Near:
+        """Measure how far the servers are that the node's owner names, and those that jobs have read from here."""
+        try:
+            settings = S3Settings.from_options(self.context.options)
+            return Near(servers=await measured(self._seen, settings, rules_of(self.context)))
+        except (ValueError, OSError, configparser.Error):
+            return Near()  # `describe` tells what is wrong with its settings
 
     async def bring(self, source: SourceSpec, limits: StageLimits, piece: Piece, folder: Path) -> None:
         """Download an object. Raises StageFailed, and S3Away where another try may bring it."""
@@ -105,6 +117,7 @@ class S3Storage(PieceStorage):
             if size > limits.max_bytes:
                 raise too_large(asked, limits)
             await Transfer(client, asked, sight, size, folder).run()
+        self._seen.note(wanted)
 
     async def close(self) -> None:
         """Close the connections."""

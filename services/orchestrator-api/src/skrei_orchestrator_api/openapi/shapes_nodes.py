@@ -39,6 +39,7 @@ COMPUTE = thing(
     {
         "DataSets": several(ref("DataSet")),
         "Services": several(ref("NodeService")),
+        "NearServers": several(ref("NearServer")),
         "InputCache": said(ref("InputCache"), "As it was within the last minute; absent where its node is older."),
     },
 )
@@ -53,10 +54,21 @@ INPUT_CACHE = thing(
         "Saved": said(WHOLE, "Bytes of those."),
         "Fetched": said(WHOLE, "Bytes that had to come."),
     },
-    {},
+    {"Pinned": said(WHOLE, "Inputs that the IPFS daemon of its machine has pinned.")},
     examples=[
         {"Files": 12, "Size": 61_000_000, "Limit": 10**10, "Inputs": 3, "Hits": 19, "Saved": 10**9, "Fetched": 10**8}
     ],
+)
+NEAR_SERVER = thing(
+    "A server of objects as a node reaches it, measured some minutes ago.",
+    {
+        "URL": TEXT,
+        "Region": TEXT,
+        "LatencyMilliseconds": said(NUMBER, "How long a connection takes."),
+        "Usual": said(FLAG, "Whether the node asks it where a job names no Endpoint."),
+    },
+    {},
+    examples=[{"URL": "https://minio.example.org:9000", "Region": "", "LatencyMilliseconds": 0.4, "Usual": True}],
 )
 DATA_SET = thing(
     "Data of a node that jobs read by its name.",
@@ -117,6 +129,7 @@ SCHEMAS: dict[str, Schema] = {
     "ComputeNodeInfo": COMPUTE,
     "DataSet": DATA_SET,
     "InputCache": INPUT_CACHE,
+    "NearServer": NEAR_SERVER,
     "NodeService": NODE_SERVICE,
     "NodeInfo": INFO,
     "ConnectionState": CONNECTION,
