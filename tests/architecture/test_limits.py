@@ -32,6 +32,11 @@ NOT_LIMITS = {
     "GZIP_LEVEL": "a choice",
     "IDENTITY": "a code",
     "RAW": "a code",
+    "FAILED": "a code",
+    "INTERNAL": "a code",
+    "SAMPLED": "a code",
+    "SCALE": "a scale",
+    "SERVER": "a code",
     "SHA2_256": "a code",
     "HASHES": "a layout",
     "INTERRUPT": "a signal",
@@ -54,6 +59,7 @@ NOT_LIMITS = {
     "VERSION": "a version",
     "api_port": "a name",
     "publisher_port": "a name",
+    "trace_share": "a share",
 }
 """Numbers that limit nothing."""
 

@@ -58,6 +58,9 @@ _GUARDED = {
     "REVOKED_KEYS_FILE": {"api"},
     "API_KEY": set(),  # of clients
     "NODE_ID": {"agent"},
+    "OTLP_ENDPOINT": {"api", "scheduler"},
+    "OTLP_HEADERS": {"api", "scheduler"},
+    "TRACE_SHARE": {"api", "scheduler"},
     "OWNER_PATHS": {"agent"},
     "PARENT_PIPE": set(),
     "START_GATE": set(),

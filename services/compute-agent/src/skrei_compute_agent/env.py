@@ -14,6 +14,10 @@ SYSTEM_PREFIX = "BACALHAU_"
 """The names that only the node sets: programs written for this API expect them under this prefix."""
 
 
+TRACEPARENT = "TRACEPARENT"
+"""The trace that a program goes on with, where there is one; libraries of OpenTelemetry look for it there."""
+
+
 class HostVariableDenied(SkreiError):
     """A task asks for a host variable that this node does not hand out."""
 
@@ -33,7 +37,8 @@ def environment(
     A value `env:NAME` is replaced by the host's NAME when it matches a pattern of `allow` (`*` and `?`).
     Raises HostVariableDenied where it does not, or where the host has no such variable.
     """
-    made = {name: _value(name, text, host, allow) for name, text in task_env.items()}
+    made = {TRACEPARENT: order.traceparent} if order.traceparent else {}
+    made |= {name: _value(name, text, host, allow) for name, text in task_env.items()}
     made.update(order.services or {})
     made.update(system_variables(execution_id, order))
     return made

@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
@@ -33,6 +34,7 @@ from skrei_kit.supervisor import (
     unless_stopped,
 )
 from skrei_kit.tokens import TokenSigner, TokenVerifier
+from skrei_kit.traced import exporting
 from skrei_orchestrator_api.app import build
 from skrei_orchestrator_api.deps import Deps
 from skrei_orchestrator_api.figures import ApiFigures, door_figures
@@ -45,6 +47,10 @@ from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.routes.agent import VERSION
 from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submissions import Submissions
+
+if TYPE_CHECKING:
+    from skrei_kit.otlp import Exporter
+    from skrei_orchestrator_api.traces import ApiTraces
 
 log = get_logger()
 
@@ -145,11 +151,12 @@ async def serve(settings: Settings) -> None:
     health = Health()
     health.figures.read(process_figures("orchestrator-api", VERSION))
     health.check("start", lambda: "the transport is waited for")
-    async with listening(settings.health_listen, health):
-        await _serve(settings, stop, health)
+    exporter = settings.exporter(health.figures)
+    async with listening(settings.health_listen, health), exporting(exporter):
+        await _serve(settings, stop, health, exporter)
 
 
-async def _serve(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+async def _serve(settings: Settings, stop: asyncio.Event, health: Health, exporter: "Exporter | None") -> None:
     socks = bind_all(settings.api_host, settings.api_port)
     bus: Bus | None = None
     try:
@@ -160,7 +167,9 @@ async def _serve(settings: Settings, stop: asyncio.Event, health: Health) -> Non
             internal_token = settings.internal_token_file.read_text("ascii").strip()
             destinations = Destinations(settings.publisher_url, internal_token)
             figures = ApiFigures(health.figures)
-            submissions = Submissions(record, bus, settings, destinations, figures)
+            submissions = Submissions(
+                record, bus, settings, destinations, figures=figures, traces=_traces(exporter, settings)
+            )
             public_key = settings.token_public_key.read_bytes()
             verifier = TokenVerifier(public_key)
             gate = Gate(
@@ -214,6 +223,14 @@ async def _serve(settings: Settings, stop: asyncio.Event, health: Health) -> Non
             sock.close()
         if bus is not None:
             await bus.close()
+
+
+def _traces(exporter: "Exporter | None", settings: Settings) -> "ApiTraces | None":
+    if exporter is None:
+        return None
+    from skrei_orchestrator_api.traces import ApiTraces  # most have no collector, and need not hold this
+
+    return ApiTraces(exporter, settings.trace_share)
 
 
 def _secret(path: Path | None) -> str:

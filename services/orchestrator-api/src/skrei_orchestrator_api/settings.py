@@ -7,13 +7,13 @@ from pydantic import Field, SecretStr, field_validator
 
 from skrei_domain.retention import Policy, parse_policy, policy_of
 from skrei_kit.settings import LogLevel, pairs
-from skrei_kit.settings import Settings as BaseSettings
+from skrei_kit.traced import TracedSettings
 
 MIB = 1024 * 1024
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Settings(BaseSettings):
+class Settings(TracedSettings):
     """The API's settings; each says what it is, its unit, and why its default is what it is."""
 
     database_url: SecretStr

@@ -1,7 +1,8 @@
 """Intent, written: submissions in groups, stops one by one, and a hint to the scheduler after each commit."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from skrei_domain import ids, subjects
 from skrei_domain.envelope import wrap
@@ -20,9 +21,20 @@ from skrei_orchestrator_api.settings import Settings
 from skrei_orchestrator_api.submit import Asked, Bodies, check_retention, digest, read_asked, to_store, traceparent
 from skrei_store.submission import Submission, Submitted
 
+if TYPE_CHECKING:
+    from skrei_orchestrator_api.traces import ApiTraces
+
 log = get_logger()
 
 SOURCE = "skrei/api"
+
+
+class _Way(NamedTuple):
+    """A submission on its way: its job's id, the trace that it belongs to, and who hears that it asks for a commit."""
+
+    job_id: str
+    traceparent: str
+    asks: Callable[[], None] = lambda: None
 
 
 def _answered(done: dict[str, object] | BaseException) -> dict[str, object] | Exception:
@@ -40,8 +52,11 @@ class Submissions:
         bus: Bus,
         settings: Settings,
         destinations: Destinations | None = None,
+        *,
         figures: ApiFigures | None = None,
+        traces: "ApiTraces | None" = None,
     ) -> None:
+        self._traces = traces
         self._record = record
         self._bus = bus
         self._hint_bytes = settings.hint_bytes
@@ -96,25 +111,41 @@ class Submissions:
         return await self._store(read_asked(body), len(dump(body)), headers, actor)
 
     async def _store(self, asked: Asked, size: int, headers: Mapping[str, str], actor: str) -> dict[str, object]:
+        trace = traceparent(headers.get("traceparent", ""))
+        if self._traces is None:
+            return await self._stored(asked, size, headers, actor, _Way(ids.new_job_id(), trace))
+        job_id, submitting = ids.new_job_id(), self._traces.submitting(trace)
+        try:
+            way = _Way(job_id, submitting.context.header, submitting.asks)
+            answer = await self._stored(asked, size, headers, actor, way)
+        except Exception as error:
+            self._traces.submitted(submitting, job_id, str(error))
+            raise
+        self._traces.submitted(submitting, str(answer["JobID"]))
+        return answer
+
+    async def _stored(
+        self, asked: Asked, size: int, headers: Mapping[str, str], actor: str, way: "_Way"
+    ) -> dict[str, object]:
         spec, warnings, token, force, digest = asked
         check_retention(spec, self._policy)
         if self._destinations is not None:
             await self._destinations.check(spec)
-        job_id = ids.new_job_id()
         spec = with_origin(spec, headers, await self._record.installation_id())
-        cut, text, blobs = to_store(spec, job_id)
+        cut, text, blobs = to_store(spec, way.job_id)
         submission = Submission(
-            job_id=job_id,
+            job_id=way.job_id,
             evaluation_id=ids.new_evaluation_id(),
             spec=cut,
             spec_json=text,
             blobs=blobs,
             token=token,
             digest=digest,
-            traceparent=traceparent(headers.get("traceparent", "")),
+            traceparent=way.traceparent,
             actor=actor,
             force=force,
         )
+        way.asks()
         done = await self._group.submit(submission, size)
         return {"JobID": done.job_id, "EvaluationID": done.evaluation_id, "Warnings": list(warnings) or None}
 
@@ -124,6 +155,8 @@ class Submissions:
         evaluation = await self._record.stop_job(job.id, reason=reason, actor=actor)
         if evaluation is None:
             return ""
+        if self._traces is not None:
+            self._traces.stopped(evaluation)
         log.info("job_ended", job_id=job.id, state="Stopped", reason=reason)
         self._hint([evaluation], ended=True)
         return evaluation.evaluation_id

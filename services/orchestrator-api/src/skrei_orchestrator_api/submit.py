@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import re
-import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,6 +10,7 @@ from skrei_domain.errors import Invalid
 from skrei_domain.job import Blob, JobSpec, cut_blobs, parse_job, stored_text
 from skrei_domain.job_reading import InvalidJob, Keys, Reading, bytes_of, show
 from skrei_domain.retention import Policy, spelled
+from skrei_kit import tracing
 from skrei_orchestrator_api.http import parse_json
 from skrei_orchestrator_api.problems import HttpProblem
 
@@ -23,7 +22,6 @@ MAX_TOKEN_BYTES = 256
 """An idempotency token: a uuid or a digest; it is an index key."""
 
 _BODY = Keys("Job", "Force", "Namespace", "IdempotencyToken", "Credential")
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Asked(NamedTuple):
@@ -122,7 +120,5 @@ def digest(body: object) -> str:
 
 
 def traceparent(given: str) -> str:
-    """Return the caller's trace context, or a fresh one (W3C Trace Context)."""
-    if _TRACEPARENT.fullmatch(given):
-        return given
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    """Return the caller's trace context (W3C Trace Context); empty for what is none."""
+    return given if tracing.read(given) is not None else ""

@@ -18,6 +18,7 @@ from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
 from skrei_kit.supervisor import await_start, die_with_parent, stop_on_signals, unless_stopped
 from skrei_kit.tokens import TokenSigner, TokenVerifier
+from skrei_kit.traced import exporting
 from skrei_scheduler.figures import SchedulerFigures
 from skrei_scheduler.leader import Leader
 from skrei_scheduler.lease import LeaseKeeper
@@ -46,10 +47,11 @@ class Scheduler:
         self.health.figures.read(process_figures("scheduler", version("skrei-scheduler")))
         self.health.check("start", lambda: "the transport is waited for")
         self._figures = SchedulerFigures(self.health.figures)
+        self._exporter = settings.exporter(self.health.figures)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stand by and lead until stopped."""
-        async with listening(self._settings.health_listen, self.health):
+        async with listening(self._settings.health_listen, self.health), exporting(self._exporter):
             await self._run(stop)
 
     async def _run(self, stop: asyncio.Event) -> None:
@@ -117,6 +119,7 @@ class Scheduler:
                     epoch=epoch,
                     verify=self._verify,
                     figures=self._figures,
+                    spans=None if self._exporter is None else self._exporter.add,
                 )
                 self._leader = leader
                 await leader.run(term)

@@ -8,7 +8,7 @@ then, a commit waits a few milliseconds for company; specs are kept at hand betw
 import asyncio
 import gc
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 
 from skrei_domain import subjects
@@ -23,6 +23,7 @@ from skrei_kit.metrics import Figures
 from skrei_kit.observability import get_logger
 from skrei_kit.supervisor import every, run_until_stopped
 from skrei_kit.tokens import TokenSigner
+from skrei_kit.tracing import Span
 from skrei_scheduler.arrivals import Arrivals
 from skrei_scheduler.collector import Collector
 from skrei_scheduler.core import Core
@@ -33,11 +34,13 @@ from skrei_scheduler.record_clock import RecordClock
 from skrei_scheduler.sender import SOURCE, Doors, Sender
 from skrei_scheduler.settings import SchedulerSettings
 from skrei_scheduler.specs import SpecCache
+from skrei_scheduler.traces import Traces, run_context
 from skrei_scheduler.work import (
     Commit,
     Fetch,
 )
 from skrei_scheduling.changes import Changes, Locked
+from skrei_scheduling.rows import ExecutionRow, JobRow
 from skrei_scheduling.view import ClusterView
 from skrei_store.leader import LeaderRecord
 
@@ -64,8 +67,13 @@ class Leader:
         epoch: int,
         verify: Verify = trust_nobody,
         figures: SchedulerFigures | None = None,
+        spans: Callable[[Sequence[Span]], None] | None = None,
     ) -> None:
-        """Lead. `verify` reads receipts of uploads; without it nodes are told of no publisher."""
+        """Lead. `verify` reads receipts of uploads; without it nodes are told of no publisher. `spans` takes
+        what commits end; without it nobody makes any.
+        """
+        self._spans = spans
+        self._traces = None if spans is None else Traces(settings.trace_share)
         self._figures = figures or SchedulerFigures(Figures())
         self._record = record
         self._verify = verify
@@ -121,6 +129,7 @@ class Leader:
             token=timedelta(hours=self._settings.token_hours),
             upload=self._settings.upload_grant,
             doors=Doors(self._settings.api_url, self._settings.door),
+            trace=self._run_trace,
         )
         self._departures = Departures(self._sender, self._specs, fetch_specs=self._fetch_specs, look=self._read_due.set)
         collector = Collector(self._record, self._settings.policy, self._clock, tell=self._sender.publisher)
@@ -171,6 +180,10 @@ class Leader:
         """Have the specs of these versions of jobs at hand."""
         for key, text in (await self._record.specs(missing)).items() if missing else ():
             self._specs.put(*key, text)
+
+    def _run_trace(self, job: JobRow, row: ExecutionRow) -> str:
+        """What a program is told of its trace: what came with its job, unless its execution is told of in spans."""
+        return "" if self._spans is None else run_context(job, row, self._settings.trace_share).header
 
     def _read_clock(self, locked: Locked) -> Changes:
         self._clock.set(locked.now)
@@ -233,6 +246,8 @@ class Leader:
         if self._record.now is not None:
             self._clock.set(self._record.now)
         self._figures.committed(changes, self._core.view, took, self._clock.now())
+        if self._spans is not None and self._traces is not None:
+            self._spans(self._traces.committed(changes, self._core.view, self._clock.now()))
         self._tell_ends(changes)
         told = feed_of(changes, self._core.view)  # the view lets go of jobs that end
         ended = any(job.state is not None and job.state.is_terminal for job in changes.jobs)

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ from skrei_scheduler.core import Core
 from skrei_scheduler.listings import LONGEST_SECONDS
 from skrei_scheduler.specs import SpecCache, order
 from skrei_scheduler.work import SendListing
-from skrei_scheduling.rows import ExecutionRow
+from skrei_scheduling.rows import ExecutionRow, JobRow
 
 log = get_logger()
 
@@ -64,6 +64,7 @@ class Sender:
         token: timedelta,
         doors: Doors = NOWHERE,
         upload: UploadGrant | None = None,
+        trace: Callable[[JobRow, ExecutionRow], str] = lambda *_: "",
     ) -> None:
         self._bus = bus
         self._core = core
@@ -73,6 +74,7 @@ class Sender:
         self._token = token
         self._doors = doors
         self._upload = upload
+        self._trace = trace
         self._consumers: set[str] = set()
 
     async def commands(self, node_id: str, rows: Iterable[ExecutionRow]) -> None:
@@ -118,6 +120,7 @@ class Sender:
                 upload=self._upload,
                 services=services,
                 node_services=of_node,
+                traceparent=self._trace(job, row),
             )
         return ExecutionWanted(
             execution_id=row.id,

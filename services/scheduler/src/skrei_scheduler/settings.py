@@ -6,11 +6,12 @@ from pydantic import Field, SecretStr, field_validator
 
 from skrei_domain.destinations import STORE
 from skrei_domain.retention import Policy, parse_policy, policy_of
-from skrei_kit.settings import LogLevel, Settings, pairs
+from skrei_kit.settings import LogLevel, pairs
 from skrei_kit.tokens import UploadGrant
+from skrei_kit.traced import TracedSettings
 
 
-class SchedulerSettings(Settings):
+class SchedulerSettings(TracedSettings):
     """What the scheduler needs to know; names in the environment carry the prefix `SKREI_`."""
 
     database_url: SecretStr = Field(description="The record: postgresql://… (a unix socket as ?host=/folder).")

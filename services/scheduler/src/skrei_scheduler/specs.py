@@ -113,9 +113,11 @@ def order(
     upload: UploadGrant | None = None,
     services: Mapping[str, str] | None = None,
     node_services: tuple[str, ...] = (),
+    traceparent: str = "",
 ) -> RunOrder:
     """Return all that a node needs to run an execution; `services` tell where what it uses is reached, and
-    `node_services` what of that the node itself offers.
+    `node_services` what of that the node itself offers. `traceparent`: what its program is told, if that is not what
+    came with the job.
     """
     task = spec.tasks[row.task]
     publishing = None
@@ -150,7 +152,7 @@ def order(
         execution_timeout_seconds=None if job.kind.endless else task.execution_timeout_seconds,
         local_restarts=UNLIMITED_STARTS if job.kind.endless else ONE_RESTART,
         total_timeout_seconds=left,
-        traceparent=job.traceparent,
+        traceparent=traceparent or job.traceparent,
         owner=job.owner,
         services=services,
         node_services=node_services,
