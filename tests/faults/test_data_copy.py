@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
 SKREI = str(Path(sys.executable).with_name("skrei"))
 LARGE = bytes(range(256)) * 4096
+CHANGES = "/proc/sys/kernel/random"
+"""A folder with a file that is another one each time it is read."""
 FILES = {"rows.csv": b"id,city\n1,Oslo\n", "deep/er/large.bin": LARGE}
 
 
@@ -72,7 +74,14 @@ def places(node: IpfsNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     options = ",".join(f"{name}={value}" for name, value in plugin_options(node).items())
     with s3_server() as objects:
         environment = objects.environment | {"SKREI_PLUGIN_OPTIONS": options, "SKREI_ALLOW_ADDRESSES": "127.0.0.0/8"}
-        allowed = ("--allow-local", f"{folder}/set-out", "--allow-local", f"{folder}/back/**:rw")
+        allowed = (
+            "--allow-local",
+            CHANGES,
+            "--allow-local",
+            f"{folder}/set-out",
+            "--allow-local",
+            f"{folder}/back/**:rw",
+        )
         (objects.folder / "data" / "archive").mkdir()
         try:
             with live_stack(*allowed, env=environment) as stack:
@@ -111,3 +120,16 @@ def test_what_is_not_what_it_should_be_is_not_copied(places: Places) -> None:
     assert (done.returncode, done.stdout) == (125, ""), done.stderr  # as for what never ran
     assert f"sha256:{hashlib.sha256(FILES['rows.csv']).hexdigest()}" in done.stderr
     assert not (places.objects.folder / "data/archive/wrong").exists()
+
+
+def test_a_file_of_a_node_is_compared_with_its_copy_and_with_its_checksum(places: Places) -> None:
+    done = places.run(CHANGES, str(places.folder / "back/uuid"))
+    assert done.returncode == 1, done.stderr
+    assert "changed while it was copied" in done.stderr
+    rows, digest = str(places.folder / "set-out/rows.csv"), hashlib.sha256(FILES["rows.csv"]).hexdigest()
+    done = places.run(rows, str(places.folder / "back/rows"), "--checksum", f"sha256:{'0' * 64}")
+    assert done.returncode == 1, done.stderr
+    assert f"what is copied has the digest sha256:{digest}, not sha256:{'0' * 64}" in done.stderr
+    assert [path.name for path in (places.folder / "back").iterdir() if path.name in ("uuid", "rows")] == []
+    copied = Path(places.copy(rows, str(places.folder / "back/rows"), "--checksum", f"sha256:{digest}"))
+    assert (copied / "rows.csv").read_bytes() == FILES["rows.csv"]

@@ -40,8 +40,14 @@ def test_what_is_copied_is_an_input_at_a_place_of_ours(text: str, kind: str, par
     }
 
 
-def test_a_checksum_is_for_what_comes_from_the_web() -> None:
-    assert copies.source("https://h/x", Path("/"), SUM)["Source"]["Params"] == {"URL": "https://h/x", "Checksum": SUM}
+def test_a_checksum_is_compared_by_the_node_that_fetches_or_by_the_program_that_copies() -> None:
+    web = copies.source("https://h/x", Path("/"), SUM)
+    assert (web["Source"]["Params"], copies.expected(web, SUM)) == ({"URL": "https://h/x", "Checksum": SUM}, "")
+    for text in ("/srv/x", "data://books/x", "s3://b/k", "ipfs://bafy"):
+        source = copies.source(text, Path("/"), SUM)
+        assert "Checksum" not in source["Source"]["Params"]
+        assert copies.expected(source, SUM) == "0" * 64
+        assert copies.expected(source, "") == ""
 
 
 @pytest.mark.parametrize(
@@ -73,7 +79,7 @@ def test_where_it_shall_be_is_a_publisher(text: str, kind: str, params: dict[str
         ("ftp://h/x", "ipfs", "", "SRC ftp://h/x: ftp:// is not known here."),
         ("s3:///k", "ipfs", "", "SRC s3:///k: no bucket is named."),
         ("s3://b/k,opt=colour=red", "ipfs", "", "SRC s3://b/k,opt=colour=red: opt=colour is not known; use endpoint"),
-        ("s3://b/k", "ipfs", SUM, f"--checksum {SUM} is for what comes from a web server; s3://b/k does not."),
+        ("s3://b/k", "ipfs", "sha256:0", "--checksum sha256:0: not sha256: and 64 digits from 0 to f."),
         ("https://h/x", "ipfs", "md5:1", "--checksum md5:1: not sha256: and 64 digits from 0 to f."),
     ],
 )
@@ -166,3 +172,17 @@ def test_what_is_not_there_is_why_it_fails(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
     code, said = run(COPY, "/gone", "/to", "/sums", "x", folder=tmp_path)
     assert (code, said) == (1, "cannot find /gone: No such file or directory\n")
+
+
+def test_with_a_digest_it_is_one_file_that_has_it(tmp_path: Path) -> None:
+    for folder in ("from", "to", "sums"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "from/a").write_text("rows")
+    digest = hashlib.sha256(b"rows").hexdigest()
+    words = ("/from", "/to", "/sums", "x")
+    assert run(COPY, *words, digest, folder=tmp_path) == (0, "1 file, 4 bytes\n")
+    told = f"what is copied has the digest sha256:{digest}, not sha256:{'0' * 64}\n"
+    assert run(COPY, *words, "0" * 64, folder=tmp_path) == (1, told)
+    (tmp_path / "from/b").touch()
+    told = "a checksum was given, which is that of one file; here are 2\n"
+    assert run(COPY, *words, digest, folder=tmp_path) == (1, told)

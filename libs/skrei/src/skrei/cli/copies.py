@@ -11,6 +11,7 @@ from skrei.views import Document
 
 SOURCE, TARGET, SUMS = "/source", "/data", "/sums"
 """Where the program finds what it copies, and where it leaves it and its digests: results of the names below."""
+WEB = "urlDownload"
 DATA_NAME, SUMS_NAME = "data", "sums"
 MODULE = "/copy.wasm"
 SOURCES = "Write a path, data://NAME[/PATH], https://…, s3://BUCKET/KEY[,opt=K=V] or ipfs://CID[/PATH]."
@@ -22,24 +23,28 @@ _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def source(text: str, here: Path, checksum: str = "") -> Document:
-    """Read what is to be copied, as an input. Raises Rejected."""
+    """Read what is to be copied, as an input. Raises Rejected.
+
+    Where `checksum` goes with it the node compares it before anything is copied; see `expected` for the rest.
+    """
     try:
         made = inputs.untargeted(text, SOURCE, here, option="SRC")
     except Rejected as error:
         raise Rejected(error.message, hint=SOURCES) from error
     if not checksum:
         return made
-    if made["Source"]["Type"] != "urlDownload":
-        raise Rejected(
-            f"--checksum {checksum} is for what comes from a web server; {text} does not.",
-            hint="Objects of S3 and blocks of IPFS are compared with what their servers and names say, always.",
-        )
     if not _CHECKSUM.fullmatch(checksum):
         raise Rejected(
             f"--checksum {checksum}: not sha256: and 64 digits from 0 to f.", hint="What `sha256sum FILE` says."
         )
-    made["Source"]["Params"]["Checksum"] = checksum
+    if made["Source"]["Type"] == WEB:
+        made["Source"]["Params"]["Checksum"] = checksum
     return made
+
+
+def expected(said_source: Document, checksum: str) -> str:
+    """Return the digest that the program itself has to find, in hexadecimal; empty for none."""
+    return "" if said_source["Source"]["Type"] == WEB else checksum.removeprefix("sha256:")
 
 
 def file_name(text: str) -> str:
@@ -69,13 +74,22 @@ def publisher(text: str) -> Document:
     raise Rejected(f"{text} is no place to copy to.", hint=DESTINATIONS)
 
 
-def task(said_source: Document, name: str, said_publisher: Document, module_url: str, resources: Document) -> Document:
-    """Return the task that copies."""
+def task(
+    said_source: Document,
+    name: str,
+    said_publisher: Document,
+    module_url: str,
+    resources: Document,
+    *,
+    digest: str = "",
+) -> Document:
+    """Return the task that copies; with a `digest` it is one file that has it."""
+    words = [SOURCE, TARGET, SUMS, name, *([digest] if digest else [])]
     return {
         "Name": "copy",
         "Engine": {
             "Type": "wasm",
-            "Params": {"EntryModule": MODULE, "Parameters": [SOURCE, TARGET, SUMS, name]},
+            "Params": {"EntryModule": MODULE, "Parameters": words},
         },
         "InputSources": [
             {"Source": {"Type": "inline", "Params": {"URL": module_url}}, "Target": MODULE},

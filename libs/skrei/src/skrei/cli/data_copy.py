@@ -33,7 +33,7 @@ COPY = Command(
     "Copy data to S3, to IPFS or to a folder of a node; print where it is then.",
     "skrei.cli.data_copy:copy",
     (
-        text("--checksum", "sha256:HEX", "What a file from a web server has to be."),
+        text("--checksum", "sha256:HEX", "What the one file that is copied has to be."),
         text("--disk", "SIZE", "How much may be copied, like 10Gb; else 1Gb."),
         Option(
             ("--constraints", "--selector", "-s"),
@@ -90,12 +90,15 @@ def copy_job(values: Values) -> Document:
     from skrei.inline import data_url
 
     said = values.text("SRC")
+    checksum = values.text("checksum")
+    source = copies.source(said, Path.cwd(), checksum)
     made = copies.task(
-        copies.source(said, Path.cwd(), values.text("checksum")),
+        source,
         copies.file_name(said),
         copies.publisher(values.text("DST")),
         data_url(PROGRAM),
         {"CPU": "500m", "Memory": "64Mb"} | filled(Disk=values.text("disk")),
+        digest=copies.expected(source, checksum),
     )
     return around_tasks(values, {"Type": "batch", "Count": 1}) | {
         "FailOn": "exit-code",

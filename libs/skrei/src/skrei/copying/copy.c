@@ -1,9 +1,11 @@
 /* Copies a file or folder, and leaves the SHA-256 of each file, as `sha256sum` writes them.
  *
- * Usage: copy SOURCE TARGET SUMS NAME
+ * Usage: copy SOURCE TARGET SUMS NAME [SHA256]
  *
  * What lies in the folder SOURCE goes to the same places in TARGET; where SOURCE is a file, it is called NAME there.
  * SUMS/SHA256SUMS has a line for each file. What is neither file nor folder is left out, and said on standard error.
+ * Each copy is compared with its source once it is written, so that a file that changes meanwhile is no copy; with SHA256
+ * (64 digits) there is to be one file, and that one has to have this digest.
  * This is the program of `skrei data copy`.
  */
 #include <dirent.h>
@@ -25,6 +27,7 @@ struct sha256 {
 static FILE *sums;
 static unsigned long files;
 static unsigned long long bytes;
+static char last_sum[65];
 
 static _Noreturn void fail(const char *what, const char *path) {
     fprintf(stderr, "cannot %s %s: %s\n", what, path, strerror(errno));
@@ -98,10 +101,27 @@ static void write_sum(const char *sum, const char *path) {
     fputc('\n', sums);
 }
 
+/* Ends the program unless both files are the same, byte for byte. */
+static void compare(const char *from, const char *to) {
+    static unsigned char ours[CHUNK], theirs[CHUNK];
+    FILE *source = fopen(from, "rb"), *target = fopen(to, "rb");
+    size_t size;
+    if (source == NULL) fail("read", from);
+    if (target == NULL) fail("read", to);
+    do {
+        size = fread(ours, 1, sizeof ours, source);
+        if (ferror(source)) fail("read all of", from);
+        if (fread(theirs, 1, sizeof theirs, target) != size || memcmp(ours, theirs, size) != 0) {
+            fprintf(stderr, "%s changed while it was copied; copy it again once nobody writes it\n", from);
+            exit(1);
+        }
+    } while (size > 0);
+    fclose(source), fclose(target);
+}
+
 static void copy_file(const char *from, const char *to, const char *name) {
     static unsigned char chunk[CHUNK];
     struct sha256 sha = {.state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
-    char sum[65];
     FILE *source = fopen(from, "rb"), *target;
     if (source == NULL) fail("read", from);
     if ((target = fopen(to, "wb")) == NULL) fail("write", to);
@@ -113,8 +133,9 @@ static void copy_file(const char *from, const char *to, const char *name) {
     fclose(source);
     if (fclose(target) != 0) fail("write all of", to);
     files++, bytes += sha.size;
-    finish(&sha, sum);
-    write_sum(sum, name);
+    compare(from, to);
+    finish(&sha, last_sum);
+    write_sum(last_sum, name);
 }
 
 static int by_name(const void *left, const void *right) {
@@ -166,8 +187,8 @@ static void copy(const char *source, const char *target, const char *path, int d
 int main(int argc, char **argv) {
     struct stat status;
     char path[MAX_PATH];
-    if (argc != 5) {
-        fprintf(stderr, "usage: copy SOURCE TARGET SUMS NAME\n");
+    if (argc != 5 && argc != 6) {
+        fprintf(stderr, "usage: copy SOURCE TARGET SUMS NAME [SHA256]\n");
         return 2;
     }
     join(path, argv[3], "SHA256SUMS");
@@ -178,6 +199,14 @@ int main(int argc, char **argv) {
     } else {
         join(path, argv[2], argv[4]);
         copy_file(argv[1], path, argv[4]);
+    }
+    if (argc == 6 && files != 1) {
+        fprintf(stderr, "a checksum was given, which is that of one file; here are %lu\n", files);
+        return 1;
+    }
+    if (argc == 6 && strcmp(argv[5], last_sum) != 0) {
+        fprintf(stderr, "what is copied has the digest sha256:%s, not sha256:%s\n", last_sum, argv[5]);
+        return 1;
     }
     if (fclose(sums) != 0) fail("write", "SHA256SUMS");
     fprintf(stderr, "%lu file%s, %llu bytes\n", files, files == 1 ? "" : "s", bytes);
