@@ -41,10 +41,38 @@ TOOLS = (
 )
 
 
+PROMCHECK = FOLDER / "promcheck"
+"""Reads alert rules and PromQL with Prometheus' own parsers: promtool cannot be installed from its module alone."""
+_PROMCHECK_SOURCE = ROOT / "scripts/promcheck"
+
+
 def main() -> int:
     """Make what is missing; 1 and a sentence on stderr where that fails, or where no compiler is."""
     with one_at_a_time(ROOT / ".cache"):
-        return max(build_all(), install_ipfs())
+        return max(build_all(), build_promcheck(), install_ipfs())
+
+
+def build_promcheck() -> int:
+    """Build our few lines around Prometheus' parsers."""
+    go, stamp = shutil.which("go"), FOLDER / ".promcheck"
+    version = "".join((_PROMCHECK_SOURCE / name).read_text("utf-8") for name in ("main.go", "go.sum"))
+    if PROMCHECK.exists() and stamp.exists() and stamp.read_text("utf-8") == version:
+        return 0
+    if go is None:
+        sys.stderr.write("No `go` command here, so promcheck cannot be built; tests that want it will skip.\n")
+        return 1
+    sys.stderr.write("Building promcheck into .cache/bin ...\n")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    command = [go, "build", "-trimpath", "-o", str(PROMCHECK), "."]
+    try:
+        code = subprocess.run(command, cwd=_PROMCHECK_SOURCE, check=False, timeout=BUILD_SECONDS).returncode
+    except subprocess.TimeoutExpired:
+        code = 1
+    if code != 0:
+        sys.stderr.write("promcheck could not be built; tests that want it will skip.\n")
+        return 1
+    stamp.write_text(version, "utf-8")
+    return 0
 
 
 def build_all() -> int:

@@ -1,6 +1,8 @@
 """A whole stack as whoever looks after it sees it: health, figures, and one trace from the call to its end."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import httpx2
@@ -11,6 +13,7 @@ from skrei_embedded.roster import AGENT_PLACE, API_PLACE, PUBLISHER_PLACE, SCHED
 from tests.support.live_stack import LiveStack, live_stack, sleeper_job
 from tests.support.otlp_receiver import Collector, Received, collecting
 
+DEPLOY = Path(__file__).parents[2] / "deploy"
 PLACES = {
     "orchestrator-api": API_PLACE,
     "publisher": PUBLISHER_PLACE,
@@ -110,6 +113,22 @@ def test_a_stopped_job_and_one_that_its_caller_does_not_trace(watched: Watched) 
     stack.wait_until(lambda: ends() == {"job", "execution"}, 20, "its end is told")
     stack.wait_for([unseen.json()["JobID"]], 20)
     assert collector.of_trace(quiet) == []
+
+
+def test_what_dashboards_and_alerts_ask_for_is_told_by_a_real_stack(watched: Watched) -> None:
+    told = set()
+    for service in PLACES:
+        for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", watched.get(service, "/metrics").text, re.MULTILINE):
+            told |= {f"{name}{end}" for end in ("_bucket", "_sum", "_count")} if kind == "histogram" else {name}
+    asked = {
+        name
+        for path in sorted(DEPLOY.rglob("*"))
+        if path.suffix in (".json", ".yml")
+        for name in re.findall(r"\b(?:skrei|process)_[a-z0-9_]+\b", path.read_text("utf-8"))
+    }
+    rules = set(re.findall(r"record: (\S+)", "".join(path.read_text() for path in DEPLOY.glob("alerts/*.yml"))))
+    assert len(asked) > 30
+    assert asked - told - rules == set()
 
 
 def test_the_figures_of_one_job_add_up(watched: Watched) -> None:
