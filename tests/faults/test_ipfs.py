@@ -240,5 +240,6 @@ def test_what_stays_on_its_node_lies_there_and_nothing_of_it_is_uploaded(stack: 
     told = result["Params"]
     assert (result["Type"], told["Path"], told["Bytes"]) == ("localDirectory", str(place), 2**20 + 1)
     assert execution["PublishedResult"]["Params"]["NodeID"] == execution["NodeID"]
+    stack.wait_until(place.is_dir, 20, "the result to be shown, once its node has heard that it won")
     assert (place / "stdout").stat().st_size == 2**20
     assert told["Size"] < 20_000, "the beginning of what was said, which packs no smaller"

@@ -141,3 +141,20 @@ async def test_a_job_of_one_task_looks_as_ever(api: Api) -> None:
     assert "TaskStates" not in (await api.http.get(f"{JOBS}/{job_id}")).json()["Job"]
     (item,) = (await api.http.get(f"{JOBS}/{job_id}/results")).json()["Items"]
     assert "Task" not in item["Params"]
+
+
+async def test_a_node_is_told_whether_what_it_holds_counts(api: Api) -> None:
+    job_id = await api.submit(Tasks=[task("a", count=2)])
+    won = await left(api, job_id, "a", 0)
+    lost = await api.rows.execution(job_id, task="a", partition=0, attempt=2, state="completed")
+    running = await api.rows.execution(job_id, task="a", partition=1)
+
+    async def told(execution_id: str, token_of: str = "") -> Any:
+        token = api.deps.signer.run(token_of or execution_id, "n-1", [], seconds=-3_600)  # it may be days old
+        query = {"execution": execution_id}
+        return await api.http.get("/api/v1/inputs/standing", params=query, headers={"Authorization": f"Bearer {token}"})
+
+    says = [(await told(each)).json() for each in (won, lost, running)]
+    assert [each["counts"] for each in says] == [True, False, None]
+    assert (await told("e-unknown")).status_code == 404
+    assert (await told(won, lost)).status_code == 401

@@ -131,6 +131,10 @@ class ScriptedTools:
     def told(self, reply: HelloReply) -> None:
         pass
 
+    async def settle(self) -> None:
+        """Nothing is left on this node."""
+        await asyncio.Event().wait()
+
     async def sweep(self, owned: Callable[[str], bool]) -> None:
         pass
 

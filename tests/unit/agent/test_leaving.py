@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from skrei_compute_agent.leaving import TOLD_BYTES, leave
+from skrei_compute_agent.leaving import TOLD_BYTES, leave, settle
 from skrei_compute_agent.upload_errors import PublishFailed, ResultDamaged
 from skrei_domain.paths import Entry, parse_entry
 from skrei_plugin_api.testing_forwarders import archive
@@ -116,3 +116,44 @@ def test_an_archive_leads_nowhere_else(tmp_path: Path, name: str) -> None:
     with pytest.raises(ResultDamaged):
         leave(tmp_path / "a.tar.gz", str(tmp_path / "results" / "e-1"), "e-1", allowed(tmp_path / "results"))
     assert names(tmp_path / "results") == []
+
+
+def unseen(folder: Path, name: str, execution_id: str, said: bytes = b"said") -> Path:
+    """A result that is left and not shown."""
+    with archive(FILES | {"stdout": said}) as (packed, _):
+        leave(packed, str(folder / name), execution_id, allowed(folder), unseen=True)
+    return folder / name
+
+
+def test_of_two_attempts_at_one_place_the_one_that_counts_is_there_whatever_comes_late(tmp_path: Path) -> None:
+    place = unseen(tmp_path, "latest", "e-1", b"first")
+    unseen(tmp_path, "latest", "e-2", b"second")
+    assert names(tmp_path) == [".skrei-e-1", ".skrei-e-2"], "nothing is seen before it has won"
+    for _ in range(2):
+        assert settle(str(place), "e-2", allowed(tmp_path), counts=True) == str(place)
+        assert settle(str(place), "e-1", allowed(tmp_path), counts=False) == ""
+    assert found(place) == FILES | {"stdout": b"second"}
+    assert names(tmp_path) == ["latest"]
+
+
+def test_what_counts_lies_beside_its_place_where_something_else_is_there_by_then(tmp_path: Path) -> None:
+    place = unseen(tmp_path, "latest", "e-1")
+    place.mkdir()
+    (place / "precious").write_bytes(b"data")
+    for _ in range(2):
+        assert settle(str(place), "e-1", allowed(tmp_path), counts=True) == f"{place}.e-1"
+    assert found(place) == {"precious": b"data"}
+    assert found(tmp_path / "latest.e-1")["stdout"] == b"said"
+
+
+def test_what_nobody_knows_any_more_is_not_thrown_away(tmp_path: Path) -> None:
+    place = unseen(tmp_path, "latest", "e-1")
+    assert settle(str(place), "e-1", allowed(tmp_path), counts=None) == f"{place}.e-1"
+    assert names(tmp_path) == ["latest.e-1"]
+
+
+def test_where_the_owner_allows_no_more_nothing_is_moved(tmp_path: Path) -> None:
+    place = unseen(tmp_path, "latest", "e-1")
+    with pytest.raises(PublishFailed, match="lets no job leave"):
+        settle(str(place), "e-1", [], counts=True)
+    assert names(tmp_path) == [".skrei-e-1"]

@@ -111,6 +111,7 @@ def test_every_route_but_health_and_those_with_tokens_of_their_own_is_the_owners
     assert {path for path, door in doors if door is Door.OWN_TOKEN} == {
         "/api/v1/blobs/{digest}",
         "/api/v1/inputs/results",
+        "/api/v1/inputs/standing",
         "/internal/activity",
         "/internal/results",
         "/internal/results/{execution_id}",

@@ -19,6 +19,12 @@ class ResultAddress(_Told):
     size: int
 
 
+class Standing(_Told):
+    """Whether what an execution left counts for its unit; None while that is not decided."""
+
+    counts: bool | None = None
+
+
 class ResultPage(_Told):
     """Some of the results that an execution may read of one task, in the order of partitions.
 

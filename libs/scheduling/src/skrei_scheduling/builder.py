@@ -141,6 +141,8 @@ class ChangesBuilder(CommitDraft):
     def win(self, row: ExecutionRow, result: ResultRef, place: Place | None = None) -> bool:
         """Let an execution win its unit, or keep its result beside the winner's; returns whether it won."""
         wins = place is None and self.may_win(row)
+        if not wins and result.left_at is not None:  # its node removes it: what was told of it is all there is
+            result = result.model_copy(update={"left_at": None, "left_bytes": 0})
         self.result(row, result, committed=wins, place=place)
         if wins:
             self._has_won(row)

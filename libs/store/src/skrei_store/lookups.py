@@ -327,6 +327,9 @@ SELECT e.job_id, e.job_version, e.task, e.partition, v.spec
 FROM executions e JOIN job_versions v ON v.job_id = e.job_id AND v.version = e.job_version
 WHERE e.id = $1
 """
+_STANDING = """
+SELECT e.state, r.committed FROM executions e LEFT JOIN results r ON r.execution_id = e.id WHERE e.id = $1
+"""
 _EARLIER = """
 SELECT execution_id, partition, digest, size, created_at, inline IS NOT NULL OR stored_at IS NOT NULL AS kept,
        published, own_bytes
@@ -356,6 +359,12 @@ async def targets(pool: asyncpg.Pool, job_id: str, version: int) -> int:
 async def reader(pool: asyncpg.Pool, execution_id: str) -> Row | None:
     """Return which unit of which job an execution is an attempt of, with the spec of that version."""
     row: Row | None = await pool.fetchrow(_READER, execution_id) if _storable(execution_id) else None
+    return row
+
+
+async def standing(pool: asyncpg.Pool, execution_id: str) -> Row | None:
+    """Return the state of an execution, and whether its result is committed."""
+    row: Row | None = await pool.fetchrow(_STANDING, execution_id) if _storable(execution_id) else None
     return row
 
 

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from yarl import URL
 
 from skrei_compute_agent.input_cache import InputDenied
+from skrei_compute_agent.upload_errors import ResultMissing
 from skrei_domain.errors import SkreiError, Unavailable
-from skrei_domain.task_results import ResultPage
+from skrei_domain.task_results import ResultPage, Standing
 from skrei_kit.proxies import through
 from skrei_plugin_api import answers
 
@@ -35,12 +36,6 @@ class BlobUnavailable(Unavailable):
     """The API could not be asked; the execution may be tried again, here or elsewhere."""
 
     code = "input-unavailable"
-
-
-class ResultMissing(SkreiError):
-    """What an earlier task left is not there any more."""
-
-    code = "input-missing"
 
 
 class AddressExpired(SkreiError):
@@ -89,6 +84,25 @@ class Blobs:
                 return ResultPage.model_validate_json(await _whole(response, f"results of task {task!r}"))
             except ValidationError as error:
                 raise BlobUnavailable(f"the API's answer about results of task {task!r} cannot be read") from error
+
+    async def standing(self, execution_id: str, token: str) -> bool | None:
+        """Return whether what an execution left counts; None while that is not decided.
+
+        Raises InputDenied where the API does not say, ResultMissing where the record knows no such execution (any
+        more), BlobUnavailable where it is away.
+        """
+        response = await self._request(f"{self._api()}/api/v1/inputs/standing", token, {"execution": execution_id})
+        async with response:
+            if response.status == HTTPStatus.NOT_FOUND:
+                raise ResultMissing(await _reason(response))
+            if response.status in _REFUSALS:
+                raise InputDenied(f"the API does not say: {response.status} {await _reason(response)}")
+            if response.status != 200:
+                raise BlobUnavailable(f"the API answered {response.status}")
+            try:
+                return Standing.model_validate_json(await _whole(response, f"execution {execution_id}")).counts
+            except ValidationError as error:
+                raise BlobUnavailable("the API's answer cannot be read") from error
 
     @asynccontextmanager
     async def open_address(self, url: str, name: str) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -1,7 +1,8 @@
 """Results that stay on their node: an archive becomes a folder of a path that the owner allows jobs to write to.
 
-It is made beside its place under a hidden name, synced, and renamed, so that whoever looks sees all of it or none.
-Other jobs may write to the same path meanwhile: every step goes by an open folder, and follows no link.
+It is made beside its place under a hidden name, and synced; once it is known that it counts it is renamed, so that
+whoever looks sees all of it or none, and never what another attempt has beaten. What can never count is put beside the
+place at once. Other jobs may write to the same path meanwhile: every step goes by an open folder, and follows no link.
 """
 
 import base64
@@ -36,23 +37,19 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def leave(archive: Path, place: str, execution_id: str, entries: Sequence[Entry]) -> ResultRef:
+def leave(archive: Path, place: str, execution_id: str, entries: Sequence[Entry], *, unseen: bool = False) -> ResultRef:
     """Unpack a result into the folder `place`; return what is told of it. Blocks. Twice is once.
 
-    That is where it lies, and an archive of its exit code and the beginnings of what was said.
+    That is where it lies, and an archive of its exit code and the beginnings of what was said. `unseen`: it stays under
+    its hidden name until `settle` says what becomes of it.
 
     Raises PublishFailed for what this node does not allow or has no room for, and ResultDamaged.
     """
-    parent, name = os.path.split(os.path.realpath(place))
-    if not place.startswith("/") or access(f"{parent}/{name}", entries) is not Access.WRITE:
-        raise PublishFailed(
-            f"this node lets no job leave a result at {place}",
-            hint=f"its owner can allow it: {SETTING}={place}/**:rw or `skrei serve --allow-local '{place}/**:rw'`",
-        )
+    parent, name = _allowed(place, entries)
     try:
         with _opened("/") as root, _below(root, [part for part in parent.split("/") if part]) as inside:
             if (found := _mark(name, inside)) is None:
-                size = _leave(archive, inside, name, execution_id)
+                size = _leave(archive, inside, "" if unseen else name, execution_id)
             elif found == execution_id:
                 size = _size(name, inside)
             else:
@@ -67,6 +64,40 @@ def leave(archive: Path, place: str, execution_id: str, entries: Sequence[Entry]
         raise PublishFailed(f"the result cannot be left at {place}: {error.strerror or error}") from error
     inline = base64.b64encode(told.data or b"").decode()
     return ResultRef(digest=told.digest, size=told.size, inline=inline, left_at=f"{parent}/{name}", left_bytes=size)
+
+
+def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: bool | None) -> str:
+    """Show what was left unseen, since it counts, or remove it; return where it lies now. Blocks. Twice is once.
+
+    None: nobody knows any more, and it is put beside the place. So is what counts where something else has come to lie
+    there meanwhile. Raises PublishFailed, OSError.
+    """
+    parent, name = _allowed(place, entries)
+    hidden = f"{HIDDEN}{execution_id}"
+    with _opened("/") as root, _below(root, [part for part in parent.split("/") if part]) as inside:
+        if counts is False:
+            _remove(hidden, inside)
+            return ""
+        found = _mark(name, inside)
+        if found == execution_id:
+            return f"{parent}/{name}"
+        if counts is None or found is not None:
+            name = f"{name}.{execution_id}"
+        if _mark(name, inside) is None:
+            os.rename(hidden, name, src_dir_fd=inside, dst_dir_fd=inside)
+            os.fsync(inside)
+        return f"{parent}/{name}"
+
+
+def _allowed(place: str, entries: Sequence[Entry]) -> tuple[str, str]:
+    """Return the folder of a place, and its name there. Raises PublishFailed where no job may write."""
+    parent, name = os.path.split(os.path.realpath(place))
+    if not place.startswith("/") or access(f"{parent}/{name}", entries) is not Access.WRITE:
+        raise PublishFailed(
+            f"this node lets no job leave a result at {place}",
+            hint=f"its owner can allow it: {SETTING}={place}/**:rw or `skrei serve --allow-local '{place}/**:rw'`",
+        )
+    return parent, name
 
 
 def _told(archive: Path, place: str) -> PackedResult:
@@ -97,7 +128,8 @@ def _leave(archive: Path, inside: int, name: str, execution_id: str) -> int:
                     size += _unpack(tar, entry, folder)
             _write(MARK, folder, io.BytesIO(f"{execution_id}\n".encode()))
             os.fsync(folder)
-        os.rename(hidden, name, src_dir_fd=inside, dst_dir_fd=inside)
+        if name:
+            os.rename(hidden, name, src_dir_fd=inside, dst_dir_fd=inside)
     except BaseException:
         _remove(hidden, inside)
         raise

@@ -94,6 +94,9 @@ class Tools(Protocol):
     async def sweep(self, owned: Callable[[str], bool]) -> None:
         """Remove what engines kept of executions that nobody owns."""
 
+    async def settle(self) -> None:
+        """Show results that stay on this node once they have won, as long as it lives."""
+
     async def close(self) -> None:
         """Give back what the tools hold."""
 
@@ -213,6 +216,7 @@ async def _run(
             tidy=every(TIDY_EVERY, tidy, name="tidy", clock=clock),
             sweep=every(SWEEP_EVERY, sweep, name="sweep", clock=clock),
             renewal=renewer.run(),
+            settling=tools.settle(),
             failure=_raise(agent.failed),
         )
     finally:

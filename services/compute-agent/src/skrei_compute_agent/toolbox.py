@@ -24,6 +24,7 @@ from skrei_compute_agent.pinned import Pinned
 from skrei_compute_agent.probes import Probe
 from skrei_compute_agent.resolver import Resolver
 from skrei_compute_agent.settings import Settings
+from skrei_compute_agent.settling import Settler
 from skrei_compute_agent.staging import Shelves, Stager
 from skrei_compute_agent.task_results import TaskResults
 from skrei_compute_agent.work import Workshop
@@ -33,6 +34,7 @@ from skrei_domain.listing import InputListed, InputWanted
 from skrei_domain.messages import HelloReply
 from skrei_domain.node import Absent, NodeInfo
 from skrei_domain.node import InputCache as InputCacheState
+from skrei_domain.paths import parse_entry
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.aside import apart
 from skrei_plugin_api.engine import Engine
@@ -99,6 +101,10 @@ class Toolbox:
         self._delivery = Delivery(
             full_seconds=settings.store_full_seconds, rules=Outbound(private=networks(settings.allow_addresses))
         )
+        self.settler = Settler(
+            settings.data_dir / "left", tuple(parse_entry(text) for text in settings.allow_local), self._api
+        )
+        """What shows results that stay on this node, once they have won."""
         self.work = Workshop(
             folders,
             stager,
@@ -109,6 +115,7 @@ class Toolbox:
             services=offered,
             stream_bytes=settings.output_stream_bytes,
             allow_local=settings.allow_local,
+            settler=self.settler,
         )
         gpus = GpuProbe()
         self._gpus: Probe[Found] = Probe(gpus.look, lambda _: gpus.found, limit_seconds=settings.probe_limit_seconds)
@@ -130,6 +137,10 @@ class Toolbox:
     def inside(self) -> CommandAsker:
         """What asks by commands whether programs are ready."""
         return self._asker
+
+    async def settle(self) -> None:
+        """Show results that stay on this node once they have won, as long as it lives."""
+        await self.settler.run()
 
     @property
     def adopting(self) -> frozenset[str]:

@@ -35,3 +35,9 @@ class Away(SkreiError):
 
 class Differs(SkreiError):
     """What came is not what was announced."""
+
+
+class ResultMissing(SkreiError):
+    """What an earlier task, or this execution, left is not there any more."""
+
+    code = "input-missing"

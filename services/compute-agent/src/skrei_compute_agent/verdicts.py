@@ -74,7 +74,10 @@ def after_upload(held: Held, receipt: str, left: ResultRef | None = None) -> Exe
     ended = _overruled(held)
     assert ended.result is not None, "what is uploaded is a result"
     if left is not None:
-        return ended.model_copy(update={"result": left})
+        gone = held.phase is not Phase.PUBLISHING and goes_elsewhere(held.order, held.ended or ended)
+        # What was told to end after its program had can never count: what it was to show is removed.
+        result = left.model_copy(update={"left_at": None, "left_bytes": 0}) if gone else left
+        return ended.model_copy(update={"result": result})
     return ended.model_copy(update={"result": ended.result.model_copy(update={"receipt": receipt, "inline": None})})
 
 

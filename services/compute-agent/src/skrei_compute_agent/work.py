@@ -16,6 +16,7 @@ from skrei_compute_agent.leaving import leave
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.node_services import NOTHING, NodeServices, Used
 from skrei_compute_agent.runner import KILLED
+from skrei_compute_agent.settling import Settler
 from skrei_compute_agent.staging import Inputs, Stager
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
@@ -98,6 +99,7 @@ class Workshop:
         services: NodeServices | None = None,
         stream_bytes: int = STREAM_BYTES,
         allow_local: Sequence[str] = (),
+        settler: Settler | None = None,
     ) -> None:
         self._folders = folders
         self._stager = stager
@@ -109,6 +111,7 @@ class Workshop:
         self._services = services or NodeServices()
         self._stream_bytes = stream_bytes
         self._entries = tuple(parse_entry(text) for text in allow_local)
+        self._settler = settler
         self._disk = DiskWatch()
         self._gone: Callable[[str, int], None] = lambda _execution_id, _start: None
         self._staged: dict[str, _Staged] = {}
@@ -242,7 +245,11 @@ class Workshop:
             if wanted.inline is not None:
                 await asyncio.to_thread(packed.write_bytes, base64.b64decode(wanted.inline))
             if wanted.place is not None:
-                left = await to_its_end(partial(leave, packed, wanted.place, wanted.execution_id, self._entries))
+                unseen = wanted.parcel.counts
+                leaving = partial(leave, packed, wanted.place, wanted.execution_id, self._entries, unseen=unseen)
+                left = await to_its_end(leaving)
+                if unseen and self._settler is not None:
+                    await asyncio.to_thread(self._settler.note, wanted.execution_id, wanted.place, wanted.token)
                 return Uploaded(wanted.execution_id, left=left)
             return Uploaded(wanted.execution_id, await self._delivery.upload(packed, wanted.parcel, wanted.token))
 
@@ -257,6 +264,8 @@ class Workshop:
     def drop(self, execution_id: str) -> None:
         """Remove what an execution left."""
         self._delivery.drop(execution_id)
+        if self._settler is not None:
+            self._settler.heard(execution_id)
         staged = self._staged.pop(execution_id, None)
         self._stager.release(execution_id, Inputs() if staged is None else staged.inputs)
         self._networks.close(execution_id)

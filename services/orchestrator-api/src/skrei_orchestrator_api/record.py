@@ -350,6 +350,10 @@ class Record:
         """Return which unit an execution is an attempt of, and its job's spec."""
         return await lookups.reader(self._pool, execution_id)
 
+    async def standing(self, execution_id: str) -> lookups.Row | None:
+        """Return the state of an execution, and whether its result is committed; None for one that is not known."""
+        return await lookups.standing(self._pool, execution_id)
+
     async def earlier_results(
         self, job_id: str, version: int, task: str, *, first: int, partition: int | None, limit: int
     ) -> list[lookups.Row]:

@@ -151,6 +151,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "Running": 1,
         "DependsOn": ["split"],
     },
+    "Standing": {"counts": True},
     "InputResults": {
         "apart": True,
         "results": [{"partition": 0, "url": _result["Params"]["URL"], "digest": _DIGEST, "size": 312}],

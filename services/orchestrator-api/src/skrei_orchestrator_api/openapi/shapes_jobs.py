@@ -303,6 +303,10 @@ INPUT_RESULTS = thing(
     },
 )
 
+STANDING = thing(
+    "Whether what an execution left counts for its unit; null while that is not decided.", {"counts": or_null(FLAG)}
+)
+
 SUBMIT = thing(
     "A job to run. `Namespace` counts where the job names none.",
     {"Job": ref("JobSpec")},
@@ -374,6 +378,7 @@ SCHEMAS: dict[str, Schema] = {
     "History": HISTORY,
     "Result": RESULT,
     "InputResults": INPUT_RESULTS,
+    "Standing": STANDING,
     "TaskState": TASK_STATE,
     "Submit": SUBMIT,
     "Submitted": SUBMITTED,

@@ -9,8 +9,9 @@ from starlette.routing import Route
 
 from skrei_domain.errors import NotFound
 from skrei_domain.job import MAX_COUNT, decode
+from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.node_results import LOCAL_DIRECTORY
-from skrei_domain.task_results import PAGE, ResultAddress, ResultPage
+from skrei_domain.task_results import PAGE, ResultAddress, ResultPage, Standing
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
 from skrei_orchestrator_api.describing import Query, described
@@ -61,6 +62,24 @@ async def list_input_results(request: Request) -> Response:
     return Response(page.model_dump_json(), media_type="application/json")
 
 
+@described(
+    answer="Standing",
+    query=(Query("execution", "Whose; it is that of the run token.", example="e-1"),),
+    refusals=(404,),
+)
+async def tell_standing(request: Request) -> Response:
+    """Return whether what an execution left counts, to the node that holds it: null while that is not decided."""
+    deps = deps_of(request)
+    execution_id = request.query_params.get("execution", "")
+    deps.verifier.ended(run_token(request), execution_id)
+    row = await deps.record.standing(execution_id)
+    if row is None:
+        raise NotFound(f"execution not found: {execution_id}")
+    state = ExecutionState(row["state"])
+    told = Standing(counts=bool(row["committed"]) if state.is_terminal else None)
+    return Response(told.model_dump_json(), media_type="application/json")
+
+
 def _share(row: Row, task: str, execution_id: str) -> Share:
     spec = decode(row["spec"])
     own = next(each for each in spec.tasks if each.name == row["task"])
@@ -102,4 +121,7 @@ def _addresses(deps: Deps, share: Share, row: Row, asked: str) -> list[ResultAdd
     ]
 
 
-ROUTES = [Route("/api/v1/inputs/results", list_input_results)]
+ROUTES = [
+    Route("/api/v1/inputs/results", list_input_results),
+    Route("/api/v1/inputs/standing", tell_standing),
+]
