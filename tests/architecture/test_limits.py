@@ -52,6 +52,7 @@ NOT_LIMITS = {
     "PORT": "a name",
     "PROTOCOL": "a version",
     "READ_ONLY": "a mode",
+    "SERIAL_BITS": "a format",
     "SHARD_LETTERS": "a layout",
     "TIE_BITS": "a layout",
     "TOP_WORDS": "a choice",

@@ -32,6 +32,7 @@ LAYOUT = {
     "libs/store": "skrei_store",
     "libs/skrei": "skrei",
     "libs/embedded": "skrei_embedded",
+    "libs/cluster-init": "skrei_cluster_init",
     "services/orchestrator-api": "skrei_orchestrator_api",
     "services/scheduler": "skrei_scheduler",
     "services/compute-agent": "skrei_compute_agent",

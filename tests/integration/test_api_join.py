@@ -12,8 +12,8 @@ import httpx2
 import pytest
 
 from skrei_domain.ids import new_node_id
-from skrei_embedded import keys
 from skrei_embedded.nats import NatsOptions, NatsServer, free_port
+from skrei_kit import cluster_keys as keys
 from skrei_kit import nats_auth
 from skrei_kit.bus import Bus, BusUnavailable
 from skrei_kit.nats_auth import Signer

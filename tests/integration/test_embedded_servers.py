@@ -14,10 +14,11 @@ import psutil
 import pytest
 
 from skrei_domain.errors import Invalid
-from skrei_embedded import installs, keys
+from skrei_embedded import installs
 from skrei_embedded.nats import NatsFailed, NatsOptions, NatsServer, free_port
 from skrei_embedded.postgres import LONGEST_SOCKET, Postgres
 from skrei_embedded.processes import Spawner
+from skrei_kit import cluster_keys as keys
 from skrei_kit import topology
 from skrei_kit.bus import Bus
 from tests.support.servers import as_root, server_folder, spawner

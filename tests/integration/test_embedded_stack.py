@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from skrei_embedded.keys import load_or_make, node_creds
 from skrei_embedded.nats import free_port
+from skrei_kit.cluster_keys import load_or_make, node_creds
 from tests.support.servers import server_folder
 
 pytestmark = pytest.mark.timeout(120)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import asyncpg
 
-from skrei_embedded import keys
-from skrei_embedded.keys import Keys
 from skrei_embedded.nats import NatsOptions, NatsServer, free_port
 from skrei_embedded.postgres import Postgres
 from skrei_embedded.processes import Spawner
+from skrei_kit import cluster_keys as keys
 from skrei_kit import nats_auth
+from skrei_kit.cluster_keys import Keys
 from skrei_kit.secret_files import write_secret
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}

@@ -6,7 +6,7 @@ import pytest
 
 from skrei_domain.errors import Invalid
 from skrei_embedded.environment import Addresses, config_settings, for_child
-from skrei_embedded.keys import Keys
+from skrei_kit.cluster_keys import Keys
 from skrei_kit.nats_auth import Authority
 
 ADDRESSES = Addresses(

@@ -3,7 +3,7 @@
 | name | api | scheduler | publisher | agent |
 |---|---|---|---|---|
 | SKREI_DATABASE_URL | x | x | | |
-| SKREI_NATS_URL, SKREI_NATS_CREDS (a file), SKREI_LOG_LEVEL, SKREI_API_URL | x | x | x | x |
+| SKREI_NATS_URL, SKREI_NATS_CREDS and SKREI_NATS_CA (files), SKREI_LOG_LEVEL, SKREI_API_URL | x | x | x | x |
 | SKREI_HEALTH_LISTEN (a port for each, where one was named) | x | x | x | x |
 | SKREI_TOKEN_KEY (a PEM file) | x | x | | |
 | SKREI_TOKEN_PUBLIC_KEY (a PEM file), SKREI_INTERNAL_TOKEN_FILE | x | | x | |
@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skrei_domain.errors import Unavailable
-from skrei_embedded.keys import Keys
 from skrei_embedded.processes import run_as
+from skrei_kit.cluster_keys import Keys
 
 SERVICES = ("skrei_orchestrator_api", "skrei_scheduler", "skrei_publisher", "skrei_compute_agent")
 _ASK = """
@@ -95,6 +95,7 @@ def for_child(
     log_level: str,
     settings: Mapping[str, str],
     creds: Path | None,
+    nats_ca: str = "",
     node_id: str = "",
     allow_local: tuple[str, ...] = (),
     owner_paths: bool = False,
@@ -104,6 +105,8 @@ def for_child(
     told: dict[str, str] = {"NATS_URL": addresses.nats_url, "LOG_LEVEL": log_level, "API_URL": addresses.api_url}
     told["NATS_CREDS"] = str(creds) if creds else ""
     told["HEALTH_LISTEN"] = health_listen
+    if nats_ca:
+        told["NATS_CA"] = nats_ca
     if service in ("api", "scheduler"):
         told["DATABASE_URL"] = addresses.database_url
     if service != "agent":  # it is told with its hello

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from skrei_domain.errors import Invalid, Unavailable
 from skrei_embedded.doors import check_free
-from skrei_embedded.keys import Keys
 from skrei_embedded.nats import START_SECONDS as NATS_START_SECONDS
 from skrei_embedded.nats import NatsOptions, NatsServer, free_port
 from skrei_embedded.postgres import START_SECONDS, Postgres
@@ -17,6 +16,7 @@ from skrei_embedded.processes import Spawner
 from skrei_embedded.supervised import Supervised
 from skrei_embedded.whereabouts import StackOptions, Whereabouts
 from skrei_kit import nats_auth
+from skrei_kit.cluster_keys import Keys
 from skrei_kit.observability import get_logger
 
 log = get_logger()

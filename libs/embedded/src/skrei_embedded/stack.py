@@ -15,10 +15,8 @@ import time
 from collections.abc import Coroutine
 
 from skrei_domain.errors import Unavailable
-from skrei_embedded import keys as keys_of
 from skrei_embedded.births import Birth, Nursery
 from skrei_embedded.environment import for_child
-from skrei_embedded.keys import Keys
 from skrei_embedded.place import AlreadyRunning, Place, default_data_dir
 from skrei_embedded.probe import LOOK_SECONDS
 from skrei_embedded.processes import Gate, Process, Spawner, end_strangers, started_at
@@ -27,7 +25,9 @@ from skrei_embedded.servers import Servers
 from skrei_embedded.supervised import Supervised
 from skrei_embedded.telling import Ready, Telling
 from skrei_embedded.whereabouts import StackOptions, Whereabouts, check_ports
+from skrei_kit import cluster_keys as keys_of
 from skrei_kit import join
+from skrei_kit.cluster_keys import Keys
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.supervisor import PARENT_PIPE, die_with_parent, stop_on_signals
 
@@ -239,6 +239,7 @@ class Stack:
             log_level=self.options.log_level,
             settings=self._whereabouts.settings,
             creds=self._whereabouts.creds("node" if service == "agent" else service),
+            nats_ca=self._whereabouts.given(None, "nats_ca"),
             node_id=self._whereabouts.node_id,
             allow_local=self.options.allow_local,
             owner_paths=self.options.orchestrator,

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from skrei_domain.errors import Invalid, Unavailable
 from skrei_embedded.doors import Listen, bracketed, check_free, near_host, read_listen
 from skrei_embedded.environment import Addresses, config_settings
-from skrei_embedded.keys import Keys
 from skrei_embedded.nats import WebSocketDoor, free_port
 from skrei_kit import nats_auth
+from skrei_kit.cluster_keys import Keys
 from skrei_kit.join import Joined
 
 

@@ -66,6 +66,8 @@ class Joined:
     nats_creds: str
     api_url: str
     publisher_url: str
+    nats_ca: str = ""
+    """The path of what vouches for the transport; empty: what this machine trusts."""
 
 
 def settle(
@@ -120,10 +122,13 @@ def join(folder: Path, url: str, token: str, *, take_over: bool = False, nats_ur
     seed = _seed(keys)
     body = {"NodeID": node_id, "PublicKey": nats_auth.public_key(seed), "Name": platform.node(), "TakeOver": take_over}
     answer = _patiently(lambda: _ask(url, token, body | {"Time": time.time()}))
-    creds = keys / "node.creds"
+    creds, ca = keys / "node.creds", keys / "nats-ca.pem"
     try:
         write_secret(creds, nats_auth.creds_text(answer["JWT"], seed))
-        joined = Joined(node_id, url, answer["NATSURL"], str(creds), url, answer["PublisherURL"])
+        vouching = answer.get("NATSCA") or ""
+        write_secret(ca, vouching)
+        trusted = str(ca) if vouching else ""
+        joined = Joined(node_id, url, answer["NATSURL"], str(creds), url, answer["PublisherURL"], trusted)
         told = list(answer.get("NATSURLs") or ()) or [joined.nats_url]  # a server of before names one
         ways = [each.strip() for each in nats_url.split(",") if each.strip()] or told
     except (AttributeError, KeyError, TypeError) as error:

@@ -79,7 +79,9 @@ class Link:
         """Whether a leader hears this node now: it took its hello, and the link is there."""
         return self._greeted.is_set() and self._bus is not None and self._bus.connected
 
-    async def connect(self, url: str, creds: Path | None, *, refused: Callable[[], None] | None = None) -> None:
+    async def connect(
+        self, url: str, creds: Path | None, *, ca: Path | None = None, refused: Callable[[], None] | None = None
+    ) -> None:
         """Connect, listen for confirmations, and say the first hello. Raises BusUnavailable.
 
         `refused` is told when the transport does not let this node in (any more).
@@ -88,6 +90,7 @@ class Link:
             url,
             name=f"agent {self._node_id}",
             creds=creds,
+            ca=ca,
             inbox_prefix=subjects.inbox(self._node_id),
             wait_seconds=CONNECT_SECONDS,
             on_reconnect=self._reconnected,

@@ -58,7 +58,7 @@ class LogServer:
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._unflushed = 0
 
-    async def connect(self, url: str, creds: Path | None) -> None:
+    async def connect(self, url: str, creds: Path | None, *, ca: Path | None = None) -> None:
         """Connect and listen, and no longer over the connection of before. Raises BusUnavailable."""
         if self._bus is not None:  # the node's own line has ended, this one need not have
             await self._bus.close()
@@ -66,6 +66,7 @@ class LogServer:
             url,
             name=f"logs {self._node_id}",
             creds=creds,
+            ca=ca,
             inbox_prefix=subjects.inbox(self._node_id),
             wait_seconds=CONNECT_SECONDS,
         )

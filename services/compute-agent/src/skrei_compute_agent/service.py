@@ -187,13 +187,19 @@ async def _run(
 
     async def serve_logs() -> None:
         while True:
-            await _persist(lambda: logs.connect(settings.nats_url, settings.nats_creds), clock, standing)
+            await _persist(
+                lambda: logs.connect(settings.nats_url, settings.nats_creds, ca=settings.nats_ca), clock, standing
+            )
             await logs.ended()
 
     async def talk() -> None:
         while True:
             await _persist(
-                lambda: link.connect(settings.nats_url, settings.nats_creds, refused=renewer.refused), clock, standing
+                lambda: link.connect(
+                    settings.nats_url, settings.nats_creds, ca=settings.nats_ca, refused=renewer.refused
+                ),
+                clock,
+                standing,
             )
             try:
                 async with asyncio.TaskGroup() as group:

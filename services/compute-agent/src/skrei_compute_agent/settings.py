@@ -26,6 +26,9 @@ class Settings(KitSettings):
     nats_creds: Path | None = None
     """The node's credentials file; none only for a server without accounts (tests)."""
 
+    nats_ca: Path | None = None
+    """The certificates (PEM) that vouch for the transport where it has TLS; none: those that this machine trusts."""
+
     api_url: str = ""
     """Where blobs are fetched; empty: where the control plane says that its API is."""
 

@@ -160,12 +160,14 @@ async def _serve(settings: Settings, stop: asyncio.Event, health: Health, export
     socks = bind_all(settings.api_host, settings.api_port)
     bus: Bus | None = None
     try:
-        connecting = Bus.connect(settings.nats_url, name="skrei-orchestrator-api", creds=settings.nats_creds)
+        connecting = Bus.connect(
+            settings.nats_url, name="skrei-orchestrator-api", creds=settings.nats_creds, ca=settings.nats_ca
+        )
         if (bus := await unless_stopped(stop, connecting)) is None:
             return
         async with Record.open(settings) as record:
             internal_token = settings.internal_token_file.read_text("ascii").strip()
-            destinations = Destinations(settings.publisher_url, internal_token)
+            destinations = Destinations(settings.near_publisher_url, internal_token)
             figures = ApiFigures(health.figures)
             submissions = Submissions(
                 record, bus, settings, destinations, figures=figures, traces=_traces(exporter, settings)
@@ -202,6 +204,7 @@ async def _serve(settings: Settings, stop: asyncio.Event, health: Health, export
                 listeners=Listeners(bus, settings.event_listeners),
                 node_signer=_signer(settings.node_signer),
                 token_public_key=public_key.decode("ascii"),
+                nats_ca=settings.nats_ca.read_text("ascii") if settings.nats_ca is not None else "",
             )
             health.figures.read(
                 partial(

@@ -39,6 +39,7 @@ class Deps:
     listeners: Listeners
     node_signer: Signer | None = field(default=None, repr=False)
     token_public_key: str = ""
+    nats_ca: str = ""
     destinations: Destinations | None = None
     activity: Activity = field(default_factory=Activity)
     health: Health = field(default_factory=Health)

@@ -25,6 +25,10 @@ class Settings(TracedSettings):
     nats_creds: Path | None = None
     """The API's credentials file; none only for a server without accounts (tests)."""
 
+    nats_ca: Path | None = None
+    """The certificates (PEM) that vouch for the transport where it has TLS; none: those that this machine trusts. Nodes
+    that join are given them."""
+
     token_key: Path
     """The control plane's token-signing key (PEM): signs download addresses."""
 
@@ -71,6 +75,10 @@ class Settings(TracedSettings):
 
     publisher_url: str = "http://127.0.0.1:1235"
     """The publisher's door as clients reach it: download addresses begin with it."""
+
+    publisher_internal_url: str = ""
+    """The same door as this server and nodes reach it, where that is another address, as between containers; empty: it
+    is not."""
 
     api_allowed_hosts: tuple[str, ...] = ()
     """More names that programs and pages of this machine may call this server by, `a.example,b.example`."""
@@ -138,6 +146,11 @@ class Settings(TracedSettings):
     def _retention(cls, value: dict[str, str]) -> dict[str, str]:
         parse_policy(value)
         return value
+
+    @property
+    def near_publisher_url(self) -> str:
+        """The publisher's door as this server reaches it."""
+        return (self.publisher_internal_url or self.publisher_url).rstrip("/")
 
     @property
     def policy(self) -> Policy:

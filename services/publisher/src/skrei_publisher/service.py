@@ -74,7 +74,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             token=token,
             most_bytes=settings.most_result_bytes,
         )
-        connecting = Bus.connect(settings.nats_url, name=SOURCE, creds=settings.nats_creds)
+        connecting = Bus.connect(settings.nats_url, name=SOURCE, creds=settings.nats_creds, ca=settings.nats_ca)
         if (bus := await unless_stopped(stop, connecting)) is None:
             return
         stack.push_async_callback(bus.close)

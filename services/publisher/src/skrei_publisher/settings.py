@@ -26,6 +26,9 @@ class Settings(Base):
     nats_creds: Path | None = None
     """The publisher's credentials file; none only for a server without accounts (tests)."""
 
+    nats_ca: Path | None = None
+    """The certificates (PEM) that vouch for the transport where it has TLS; none: those that this machine trusts."""
+
     token_public_key: Path
     """The control plane's token-signing key, its public half (PEM): what opens the door is signed with the other."""
 

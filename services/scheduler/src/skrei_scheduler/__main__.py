@@ -57,7 +57,11 @@ class Scheduler:
     async def _run(self, stop: asyncio.Event) -> None:
         url = self._settings.database_url.get_secret_value()
         connecting = Bus.connect(
-            self._settings.nats_url, name="scheduler", creds=self._settings.nats_creds, on_reconnect=self._reconnected
+            self._settings.nats_url,
+            name="scheduler",
+            creds=self._settings.nats_creds,
+            ca=self._settings.nats_ca,
+            on_reconnect=self._reconnected,
         )
         if (bus := await unless_stopped(stop, connecting)) is None:
             return

@@ -17,6 +17,9 @@ class SchedulerSettings(TracedSettings):
     database_url: SecretStr = Field(description="The record: postgresql://… (a unix socket as ?host=/folder).")
     nats_url: str = Field("nats://127.0.0.1:4222", description="The transport.")
     nats_creds: Path | None = Field(None, description="Credentials file of the scheduler's NATS user.")
+    nats_ca: Path | None = Field(
+        None, description="PEM file that vouches for a transport with TLS; none: what this machine trusts."
+    )
     token_key: Path = Field(description="PEM file of the key that signs run tokens; shared with the API alone.")
     api_url: str = Field("", description="Where nodes reach the API (blobs); their hellos are answered with it.")
     publisher_url: str = Field("", description="Where nodes reach the publisher's door; told with the same answer.")

@@ -6,6 +6,7 @@ must arrive is confirmed by its reader, not by the transport (DESIGN rule 1).
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
@@ -75,6 +76,7 @@ class Bus:
         *,
         name: str,
         creds: Path | None = None,
+        ca: Path | None = None,
         inbox_prefix: str = "_INBOX",
         on_reconnect: Callable[[], Awaitable[None]] | None = None,
         on_disconnect: Callable[[], Awaitable[None]] | None = None,
@@ -83,8 +85,10 @@ class Bus:
     ) -> "Bus":
         """Connect, waiting up to `wait_seconds` for a server to listen. Raises BusUnavailable. May be cancelled.
 
+        `ca` holds the certificates (PEM) that vouch for a server with TLS; none: those that this machine trusts.
         `on_refused` is told each time that the server does not let these credentials in, now or any more.
         """
+        trusting = _trusting(ca)
         await _wait_for_port(url, wait_seconds)
         if urlsplit(url).scheme in WEBSOCKETS:
             import_module("skrei_kit.bus.websocket").bring()  # few have one, and it costs 8 MB
@@ -95,6 +99,7 @@ class Bus:
                 url,
                 name=name,
                 user_credentials=str(creds) if creds else None,
+                tls=trusting,
                 inbox_prefix=inbox_prefix.encode(),
                 allow_reconnect=True,
                 max_reconnect_attempts=-1,
@@ -288,6 +293,17 @@ class _Told:
         if found and self._on_refused is not None:
             self._on_refused()
         return found
+
+
+def _trusting(ca: Path | None) -> ssl.SSLContext | None:
+    """Return what trusts the certificates in a file, and no others. Raises BusUnavailable for what is none."""
+    if ca is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except OSError as error:  # ssl's own errors are some
+        hint = "name the certificate (PEM) that signed the server's with SKREI_NATS_CA"
+        raise BusUnavailable(f"{ca} holds no certificate that can be read: {error}", hint=hint) from error
 
 
 async def offer(bus: Bus, subject: str, payload: bytes) -> None:

@@ -165,6 +165,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "JWT": "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ...",
         "NATSURL": "nats://127.0.0.1:4222",
         "NATSURLs": ["nats://127.0.0.1:4222"],
+        "NATSCA": "",
         "APIURL": "http://127.0.0.1:1234",
         "PublisherURL": "http://127.0.0.1:1235",
         "TokenPublicKey": "kUz2m0Y3c4Zl2s1Qw5k5i9l3Yt2n7oJ8o3m1f0bQ4hI=",

@@ -164,6 +164,10 @@ SCHEMAS: dict[str, Schema] = {
             "JWT": TEXT,
             "NATSURL": TEXT,
             "NATSURLs": TEXTS,
+            "NATSCA": {
+                "type": "string",
+                "description": "Certificates (PEM) that vouch for the transport; empty: those that the node trusts.",
+            },
             "APIURL": TEXT,
             "PublisherURL": TEXT,
             "TokenPublicKey": TEXT,

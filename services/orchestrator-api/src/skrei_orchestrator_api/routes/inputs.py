@@ -110,10 +110,11 @@ def _addresses(deps: Deps, share: Share, row: Row, asked: str) -> list[ResultAdd
             f"{LOCAL_DIRECTORY} says, and can be no input of another task",
             code="NotFound",
         )
+    near = "" if deps.settings.publisher_internal_url else asked  # a node asks
     return [
         ResultAddress(
             partition=row["partition"],
-            url=download_url(deps, row["execution_id"], asked, at=piece.at),
+            url=download_url(deps, row["execution_id"], near, at=piece.at),
             digest=piece.digest,
             size=piece.size,
         )

@@ -35,18 +35,20 @@ S3_TYPES = frozenset({"s3", MANAGED})
 def download_url(deps: Deps, execution_id: str, asked: str = "", *, at: Elsewhere | None = None) -> str:
     """Return an address that opens one result at the publisher's door for a while.
 
-    `asked` is the host that the caller asked for: it names the door where that is beside us. What lies elsewhere, `at`
+    `asked` is the host that a client asked for: it names the door where that is beside us; without, the address is for
+    this server itself, or for a node. What lies elsewhere, `at`
     a place of a publisher, is read through that door too: nobody else opens an address that a job chose.
     """
     token = deps.signer.download(execution_id, seconds=deps.settings.download_seconds, at=at)
-    base = seen_from(deps.settings.publisher_url, asked).rstrip("/")
+    settings = deps.settings
+    base = seen_from(settings.publisher_url, asked).rstrip("/") if asked else settings.near_publisher_url
     return f"{base}/results/{quote(execution_id, safe='')}.tar.gz?token={quote(token, safe='')}"
 
 
 def log_url(deps: Deps, execution_id: str, stream: str) -> str:
     """Return an address of what was sent of one stream while an execution ran."""
     token = deps.signer.download(execution_id, seconds=deps.settings.download_seconds)
-    base = deps.settings.publisher_url.rstrip("/")
+    base = deps.settings.near_publisher_url
     return f"{base}/logs/{quote(execution_id, safe='')}/{stream}?token={quote(token, safe='')}"
 
 

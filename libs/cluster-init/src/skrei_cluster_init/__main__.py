@@ -1,0 +1,110 @@
+"""Found a cluster of containers, or look after one that was: `skrei-cluster-init`, run before the others start.
+
+It refuses what cannot work before anything has started, makes what is missing, and says how the cluster is used.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from skrei_cluster_init import doors
+from skrei_cluster_init.dealing import API, PUBLISHER, Cluster, deal
+from skrei_cluster_init.doors import Door
+from skrei_cluster_init.trust import Trust
+from skrei_domain.errors import SkreiError
+from skrei_kit.cluster_keys import OWNER_TOKEN
+
+DEFAULTS = {
+    "SKREI_CLUSTER_DIR": "/run/skrei",  # a folder, below it one for each service
+    "SKREI_PUBLISH": "127.0.0.1",  # where the two ports are published
+    "SKREI_API_PORT": "1234",
+    "SKREI_PUBLISHER_PORT": "1235",
+    "SKREI_NATS_HOSTS": "nats,localhost,127.0.0.1",  # what its certificate is for
+    "SKREI_S3_BUCKETS": "",  # folders that are made in SKREI_S3_DIR, which an S3 server shows as buckets
+    "SKREI_S3_DIR": "",
+}
+"""The variables that it reads, and what holds where they are not set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for."""
+
+    cluster: Cluster
+    publish: str
+    api_port: int
+    publisher_port: int
+    nats_hosts: tuple[str, ...]
+    buckets: tuple[Path, ...]
+
+
+def read(environ: Mapping[str, str]) -> Wanted:
+    """Return what the environment asks for. Raises Invalid, naming the variable."""
+    told = {name: environ.get(name) or default for name, default in DEFAULTS.items()}
+    doors.check_published(told["SKREI_PUBLISH"])
+    return Wanted(
+        Cluster(Path(told["SKREI_CLUSTER_DIR"])),
+        told["SKREI_PUBLISH"],
+        doors.read_port("SKREI_API_PORT", told["SKREI_API_PORT"]),
+        doors.read_port("SKREI_PUBLISHER_PORT", told["SKREI_PUBLISHER_PORT"]),
+        _items(told["SKREI_NATS_HOSTS"]),
+        tuple(Path(told["SKREI_S3_DIR"]) / name for name in _items(told["SKREI_S3_BUCKETS"])),
+    )
+
+
+def main() -> None:
+    """Do it; exit 1 with one sentence, and what to do, where something cannot work."""
+    try:
+        print(found(read(os.environ), datetime.now(UTC)))  # noqa: T201  (what this program is for)
+    except SkreiError as error:
+        sys.exit(f"skrei: {error.message}" + (f"\n       {error.hint}" if error.hint else ""))
+    except OSError as error:
+        sys.exit(f"skrei: {error}\n       is each folder one that user {os.getuid()} may write?")
+
+
+def found(wanted: Wanted, now: datetime) -> str:
+    """Make what is missing, see that the ports are free, and return how the cluster is used. Raises SkreiError."""
+    deal(wanted.cluster, Trust(wanted.nats_hosts, now))
+    for bucket in wanted.buckets:
+        bucket.mkdir(exist_ok=True)
+    for door in _doors(wanted):
+        doors.check_free(wanted.publish, door)
+    return usage(f"http://{wanted.publish}:{wanted.api_port}")
+
+
+def usage(api_url: str) -> str:
+    """Return how the cluster is used from this machine, once it is up."""
+    return (
+        "This cluster has its keys. When it is up, the command line finds it after this, in the same folder:\n\n"
+        f"  docker compose exec -T orchestrator-api cat /run/skrei/{OWNER_TOKEN} | "
+        f"skrei profile save compose --endpoint {api_url} --token-file /dev/stdin --select\n\n"
+        "Without it: docker compose run --rm cli node list"
+    )
+
+
+def _doors(wanted: Wanted) -> tuple[Door, ...]:
+    def secret(name: str, file: str) -> str:
+        return (wanted.cluster.of(name) / file).read_text("ascii").strip()
+
+    return (
+        Door(
+            *("SKREI_API_PORT", wanted.api_port, "the API", "/api/v1/orchestrator/nodes?limit=1"),
+            secret(API, OWNER_TOKEN),
+        ),
+        Door(
+            *("SKREI_PUBLISHER_PORT", wanted.publisher_port, "results", "/internal/addresses"),
+            secret(PUBLISHER, "internal.token"),
+            b"[]",
+        ),
+    )
+
+
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Who of a cluster is given which secret: a folder for each, which is a volume of its own where they are containers.
+
+What only the founder needs (who signs the cluster, who signs its certificates) stays in a folder that nobody else has.
+"""
+
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from skrei_cluster_init.trust import Trust
+from skrei_kit import nats_auth
+from skrei_kit.cluster_keys import Keys, load_or_make
+from skrei_kit.secret_files import write_secret
+
+PASSWORD_BYTES = 24
+"""Of what one service shows to another's server: nobody guesses 192 bits."""
+
+FOUNDER, API, SCHEDULER, PUBLISHER = "founder", "orchestrator-api", "scheduler", "publisher"
+NATS, POSTGRES, S3, AGENT = "nats", "postgres", "s3", "compute-agent"
+
+DEALT = {
+    API: (
+        *("api.creds", "token.pem", "token.pub.pem", "internal.token", "owner.token", "join.token"),
+        *("node.signer.json", "nats-ca.pem", "pgpass"),
+    ),
+    SCHEDULER: ("scheduler.creds", "token.pem", "receipt.pub.pem", "nats-ca.pem", "pgpass"),
+    PUBLISHER: ("publisher.creds", "token.pub.pem", "receipt.pem", "internal.token", "nats-ca.pem", "aws-credentials"),
+    NATS: ("trust.conf", "server.pem", "server.key"),
+    POSTGRES: ("postgres.password",),
+    S3: ("s3.env",),
+    AGENT: ("join.token", "aws-credentials"),
+}
+"""The files of each folder: nothing that its owner does not read itself."""
+
+KEPT_BY_API = ("join.token", "revoked")
+"""What the API changes (`skrei node join-line --rotate`, `skrei node revoke`): its copy is the one that holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster's folder, one below it for each that is given something."""
+
+    folder: Path
+
+    def of(self, name: str) -> Path:
+        """The folder of one."""
+        return self.folder / name
+
+    @property
+    def keys_folder(self) -> Path:
+        """Where all of it is made."""
+        return self.of(FOUNDER) / "keys"
+
+
+def deal(cluster: Cluster, trust: Trust) -> Keys:
+    """Make what is missing, and give each its own; what was made before stays, so this may be done at any time."""
+    cluster.of(FOUNDER).mkdir(mode=0o700, parents=True, exist_ok=True)
+    _take_back(cluster)
+    keys = load_or_make(cluster.of(FOUNDER))
+    made = cluster.keys_folder
+    trust.settle(made)
+    _passwords(made)
+    write_secret(made / "trust.conf", nats_auth.server_config(keys.authority, keys.revoked))
+    for name, files in DEALT.items():
+        cluster.of(name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file in files:
+            write_secret(cluster.of(name) / file, (made / file).read_text("utf-8"))
+    return keys
+
+
+def _take_back(cluster: Cluster) -> None:
+    """Make what the API has changed ours."""
+    cluster.keys_folder.mkdir(mode=0o700, exist_ok=True)
+    for name in KEPT_BY_API:
+        if (cluster.of(API) / name).exists():
+            shutil.copy(cluster.of(API) / name, cluster.keys_folder / name)
+
+
+def _passwords(made: Path) -> None:
+    """Make what opens Postgres and the S3 server, in the forms that each reads."""
+    password = _kept(made / "postgres.password")
+    write_secret(made / "pgpass", f"*:*:*:*:{password}\n")
+    access, secret = _kept(made / "s3.access", prefix="SKREI"), _kept(made / "s3.secret")
+    write_secret(made / "s3.env", f"export ROOT_ACCESS_KEY={access} ROOT_SECRET_KEY={secret}\n")
+    write_secret(
+        made / "aws-credentials", f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"
+    )
+
+
+def _kept(path: Path, prefix: str = "") -> str:
+    if not path.exists():
+        write_secret(path, prefix + secrets.token_hex(PASSWORD_BYTES))
+    return path.read_text("ascii")

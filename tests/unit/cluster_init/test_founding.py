@@ -1,0 +1,155 @@
+"""What a cluster is given before it starts: who has which file, what stays, and what is refused."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from skrei_cluster_init import doors
+from skrei_cluster_init.__main__ import found, read
+from skrei_cluster_init.dealing import AGENT, API, DEALT, FOUNDER, Cluster, deal
+from skrei_cluster_init.doors import Door
+from skrei_cluster_init.trust import Trust
+from skrei_domain.errors import Invalid, Unavailable
+from skrei_kit import nats_auth
+
+NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
+TRUST = Trust(("nats",), NOW)
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in folder.iterdir()}
+
+
+def test_each_is_given_its_own_files_and_nobody_what_the_founder_keeps(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    deal(cluster, TRUST)
+    for name, files in DEALT.items():
+        assert set(texts(cluster.of(name))) == set(files)
+        assert all(file.stat().st_mode & 0o777 == 0o600 for file in cluster.of(name).iterdir())
+    dealt = [text for name in DEALT for text in texts(cluster.of(name)).values()]
+    for kept in ("authority.json", "nats-ca.key"):
+        assert (cluster.of(FOUNDER) / "keys" / kept).read_text() not in dealt
+    owner = (cluster.of(API) / "owner.token").read_text()
+    assert [text for name in DEALT if name != API for text in texts(cluster.of(name)).values() if owner in text] == []
+
+
+def test_what_was_made_stays(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    deal(cluster, TRUST)
+    before = {name: texts(cluster.of(name)) for name in DEALT}
+    deal(cluster, Trust(("nats",), NOW + timedelta(days=200)))
+    after = {name: texts(cluster.of(name)) for name in DEALT}
+    signed_anew = {"trust.conf", "node.signer.json"} | {f"{user}.creds" for user in ("api", "scheduler", "publisher")}
+    for name, files in DEALT.items():
+        assert {file for file in files if before[name][file] != after[name][file]} <= signed_anew
+
+
+@pytest.mark.parametrize(
+    ("hosts", "days", "stays"), [(("nats",), 260, True), (("nats",), 270, False), (("nats", "hub"), 0, False)]
+)
+def test_a_servers_certificate_is_made_anew_for_other_names_and_in_time(
+    tmp_path: Path, hosts: tuple[str, ...], days: int, stays: bool
+) -> None:
+    TRUST.settle(tmp_path)
+    before = texts(tmp_path)
+    Trust(hosts, NOW + timedelta(days=days)).settle(tmp_path)
+    after = texts(tmp_path)
+    assert (after["server.pem"] == before["server.pem"]) is stays
+    assert (after["nats-ca.pem"], after["server.key"]) == (before["nats-ca.pem"], before["server.key"])
+
+
+def test_what_the_api_changed_holds_from_then_on(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    deal(cluster, TRUST)
+    user = nats_auth.public_key(nats_auth.new_user_seed())
+    (cluster.of(API) / "join.token").write_text("rotated")
+    (cluster.of(API) / "revoked").write_text(f"{user}\n")
+    keys = deal(cluster, TRUST)
+    assert (cluster.of(AGENT) / "join.token").read_text() == "rotated"
+    assert keys.revoked == (user,)
+    assert nats_auth.server_config(keys.authority, [user]).splitlines()[-2] in texts(cluster.of("nats"))["trust.conf"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.9", "::1", "[::1]"])
+def test_loopback_may_be_published_on(address: str) -> None:
+    doors.check_published(address)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "10.0.0.1", "::", "192.168.1.4"])
+def test_any_other_address_is_refused_with_the_reason(address: str) -> None:
+    with pytest.raises(Invalid, match="is refused as long as no user authentication is configured") as told:
+        read({"SKREI_PUBLISH": address})
+    assert f"SKREI_PUBLISH={address}" in told.value.message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("SKREI_API_PORT", "0"), ("SKREI_API_PORT", "eins"), ("SKREI_PUBLISHER_PORT", "70000"), ("SKREI_PUBLISH", "here")],
+)
+def test_rubbish_is_refused_by_the_name_of_its_variable(variable: str, value: str) -> None:
+    with pytest.raises(Invalid, match=f"{variable}={value}"):
+        read({variable: value})
+
+
+@contextmanager
+def answering(token: str) -> Iterator[int]:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.headers["Authorization"] == f"Bearer {token}" else 401)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Answers)
+    serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+    serving.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+
+
+def test_a_taken_port_is_told_with_its_variable_and_a_way_out(tmp_path: Path) -> None:
+    with answering("another's") as taken, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        told = {"SKREI_CLUSTER_DIR": str(tmp_path), "SKREI_API_PORT": str(port), "SKREI_PUBLISHER_PORT": str(taken)}
+        with pytest.raises(Unavailable, match=f"port {taken} of 127.0.0.1 cannot be had for results") as refused:
+            found(read(told), NOW)
+    assert "SKREI_PUBLISHER_PORT=" in refused.value.hint
+
+
+def test_a_port_that_this_cluster_has_is_not_taken_and_that_of_another_is() -> None:
+    with answering("ours") as port:
+        doors.check_free("127.0.0.1", Door("SKREI_API_PORT", port, "the API", "/nodes", "ours"))
+        with pytest.raises(Unavailable, match="cannot be had for the API"):
+            doors.check_free("127.0.0.1", Door("SKREI_API_PORT", port, "the API", "/nodes", "another's"))
+
+
+def test_buckets_are_folders_and_the_way_to_use_the_cluster_is_told(tmp_path: Path) -> None:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        ports = [str(each.getsockname()[1]) for each in (first, second)]
+    (tmp_path / "s3").mkdir()
+    environment = {
+        "SKREI_CLUSTER_DIR": str(tmp_path / "cluster"), "SKREI_S3_DIR": str(tmp_path / "s3"),
+        "SKREI_S3_BUCKETS": "data, results", "SKREI_API_PORT": ports[0], "SKREI_PUBLISHER_PORT": ports[1],
+    }  # fmt: skip
+    said = found(read(environment), NOW)
+    assert {one.name for one in (tmp_path / "s3").iterdir()} == {"data", "results"}
+    assert f"skrei profile save compose --endpoint http://127.0.0.1:{ports[0]} --token-file" in said
+    assert (tmp_path / "cluster/orchestrator-api/owner.token").read_text() not in said
