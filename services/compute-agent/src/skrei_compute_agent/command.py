@@ -12,12 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from skrei_compute_agent import slots
 from skrei_domain.errors import Invalid, SkreiError
 from skrei_kit import join
 from skrei_kit.observability import configure_logs, get_logger
 
 TOKEN = "SKREI_JOIN_TOKEN"
+SLOTS = "SKREI_DATA_SLOTS"
 _MOST_TOKEN_BYTES = 4_096
+MOST_SLOTS = 1_000
+"""Data folders of one disk: more agents than any machine runs; looking for a free one is a few calls for each."""
 
 
 def main() -> None:
@@ -55,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="the transport, where this machine reaches it by another way than it is told: "
                         "wss://HOST:443, or the site's own server (SKREI_NATS_URL)")  # fmt: skip
     parser.add_argument("--data-dir", metavar="FOLDER", help="journal, cache and key (SKREI_DATA_DIR)")
+    parser.add_argument("--data-slots", metavar="N", default=environment(SLOTS, "0"),
+                        help="agents share the data folder: work in the first of its folders 1 to N that nobody has, "
+                        f"and be the node that is there ({SLOTS})")  # fmt: skip
     parser.add_argument("--name", metavar="NAME", help="the node's name for people; else the host's (SKREI_NAME)")
     parser.add_argument("--labels", metavar="K=V,K=V", help="labels for constraints (SKREI_LABELS)")
     parser.add_argument("--allow-local", metavar="GLOB", action="append",
@@ -85,6 +92,8 @@ def _given(told: argparse.Namespace) -> dict[str, Any]:
     if told.allow_local:
         given["allow_local"] = ",".join(told.allow_local)
     folder = Path(given.get("data_dir") or os.environ.get("SKREI_DATA_DIR") or "~/.skrei/agent").expanduser().absolute()
+    if told.data_slots != "0":
+        given["data_dir"] = str(folder := slots.take(folder, _count(told.data_slots)))
     by = given.get("nats_url") or os.environ.get("SKREI_NATS_URL", "")
     token = os.environ.pop(TOKEN, "") or (_read(told.token_file) if told.join and told.token_file else "")
     if told.join:
@@ -97,7 +106,15 @@ def _given(told: argparse.Namespace) -> dict[str, Any]:
         "nats_url": by if by and "," not in by else joined.nats_url,  # of several, the one that greeted
         "nats_creds": joined.nats_creds,
         "api_url": joined.api_url,
+        **({"nats_ca": joined.nats_ca} if joined.nats_ca else {}),
     }
+
+
+def _count(text: str) -> int:
+    """Return how many data folders there may be. Raises Invalid."""
+    if text.isascii() and text.isdecimal() and 1 <= int(text) <= MOST_SLOTS:
+        return int(text)
+    raise Invalid(f"--data-slots {text}: that is no such number", hint=f"name one from 1 to {MOST_SLOTS}")
 
 
 def _read(path: str) -> str:
