@@ -18,8 +18,15 @@ class Began(Exception):
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SKREI_JOIN", command.TOKEN, f"{command.TOKEN}_FILE", "SKREI_NATS_URL", "SKREI_DATA_DIR"):
-        monkeypatch.setenv(name, "")
+    for name in (
+        "SKREI_JOIN",
+        command.TOKEN,
+        f"{command.TOKEN}_FILE",
+        "SKREI_NATS_URL",
+        "SKREI_DATA_DIR",
+        "SKREI_NAME",
+    ):
+        monkeypatch.delenv(name, raising=False)
 
 
 def given(*words: str) -> dict[str, object]:
@@ -78,3 +85,14 @@ def test_a_token_comes_from_its_file_and_a_file_without_one_is_named(
     assert command.TOKEN not in os.environ  # nothing that the node starts is told
     with pytest.raises(Invalid, match=r"--token-file .*none: No such file"):
         given("--join", "http://cp:1234", "--token-file", str(tmp_path / "none"))
+
+
+def test_agents_that_share_a_folder_have_one_each_and_a_name_by_it(tmp_path: Path) -> None:
+    words = ("--data-dir", str(tmp_path), "--data-slots", "2", "--name", "wasm")
+    assert given(*words) == {"data_dir": str(tmp_path / "1"), "name": "wasm-1"}
+
+
+@pytest.mark.parametrize("slots", ["-1", "many", "1001"])
+def test_a_number_of_folders_that_is_none_is_refused(tmp_path: Path, slots: str) -> None:
+    with pytest.raises(Invalid, match=f"--data-slots {slots}: that is no such number"):
+        given("--data-dir", str(tmp_path), f"--data-slots={slots}")

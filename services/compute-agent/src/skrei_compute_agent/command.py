@@ -94,6 +94,8 @@ def _given(told: argparse.Namespace) -> dict[str, Any]:
     folder = Path(given.get("data_dir") or os.environ.get("SKREI_DATA_DIR") or "~/.skrei/agent").expanduser().absolute()
     if told.data_slots != "0":
         given["data_dir"] = str(folder := slots.take(folder, _count(told.data_slots)))
+        if name := given.get("name") or os.environ.get("SKREI_NAME", ""):
+            given["name"] = f"{name}-{folder.name}"
     by = given.get("nats_url") or os.environ.get("SKREI_NATS_URL", "")
     token = os.environ.pop(TOKEN, "") or (_read(told.token_file) if told.join and told.token_file else "")
     if told.join:
