@@ -354,7 +354,6 @@ async def test_a_node_uploads_to_s3_directly_and_gets_new_addresses_for_those_th
             execution_id="e-1", digest=receipt.digest, size=receipt.size, publisher="s3", place=receipt.place
         )
         fact = fact_of([await Finaliser(door.destinations).one(wanted, counts=True)])
-        assert fact is not None
         assert [(at.type, at.params["Key"]) for at in fact.published] == [("s3", "direct.tar.gz")]
         assert (server.folder / "data/results/direct.tar.gz").read_bytes() == CONTENT
         stranger = Uploader()
@@ -439,7 +438,6 @@ async def test_paths_go_to_two_buckets_and_the_store_though_the_process_ends_bet
     successor = a_publisher(tmp_path, name="s3")
     async with a_door(tmp_path / "store", s3=successor) as door:
         fact = fact_of([await a_finaliser(door).one(staged, counts=True)])
-        assert fact is not None
         (at,) = fact.published
         rest, a, b, c = heard(at.params)
         kept = door.publisher.store.path("e-1").read_bytes()
@@ -470,7 +468,6 @@ async def test_of_paths_a_loser_and_one_whose_bucket_went_leave_nothing(
         staged = await brought(tmp_path, door, paths_to(server, "lost", "passing"), "e-4")
         (server.folder / "data/passing").rmdir()
         fact = fact_of([await a_finaliser(door).one(staged, counts=True)])
-        assert fact is not None
         (refused,) = fact.refused
         assert refused.problem.message.startswith("b: there is no bucket passing")
         assert objects(server, "lost") == []

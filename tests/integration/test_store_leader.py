@@ -395,6 +395,22 @@ async def test_a_commit_of_nothing_writes_nothing(postgres_url: str, db: asyncpg
         assert await db.fetchval("SELECT modified_at FROM jobs") == before
 
 
+async def test_a_destination_that_keeps_a_thousand_results_waiting_hides_none_of_another(postgres_url: str) -> None:
+    def staged(number: int, destination: str) -> ResultNew:
+        made = replace(a_result(f"e-{number:04}", partition=number, inline=None), committed=number % 2 == 0)
+        return replace(made, staged=Place("s3", "there", destination))
+
+    away, well = [staged(number, "s3://away") for number in range(1_000)], staged(1_000, "s3://well")
+    async with leading(postgres_url) as record:
+        await record.commit([], [], lambda _: Changes(results=tuple(away)))
+        await record.commit([], [], lambda _: Changes(results=(well,)))
+        sweeps = [await record.publisher_work(older_than_seconds=0.0, ttl_hours=1.0) for _ in range(5)]
+    asked = [[each.execution_id for each in (*work.finalise, *work.keep)] for work in sweeps]
+    assert all("e-1000" in names and len(names) <= 500 for names in asked), "it is asked for each time"
+    assert {name for names in asked for name in names} == {each.execution_id for each in (*away, well)}
+    assert sweeps[0].finalise[-1].destination == "s3://well"
+
+
 async def test_results_leave_the_record_once_the_publisher_has_them(postgres_url: str, db: asyncpg.Connection) -> None:
     async with leading(postgres_url) as record:
         await record.commit([], [], lambda _: Changes(results=(a_result("e-1"), a_result("e-2", partition=1))))

@@ -16,6 +16,7 @@ from skrei_store import admission, believed, parts, work
 from skrei_store.bulk import Part, statement
 from skrei_store.db import LEADER_READER, READER, WRITER, connect
 from skrei_store.leader import LOCK
+from skrei_store.staged import Turns
 from tests.support.builders import an_execution
 from tests.support.record import connection as connected
 from tests.support.record import leading, moved, put_jobs
@@ -124,13 +125,15 @@ async def test_reads_of_the_leader_go_from_the_few_to_the_many(postgres_url: str
     class Watch:
         async def fetch(self, sql: str, *values: object) -> list[object]:
             asked.append((sql, values))
+            if "WITH RECURSIVE at (destination)" in sql:
+                return [{"destination": "s3://results"}]
             return [{"id": "v"}] if sql.startswith("SELECT id FROM evaluations") else []
 
     watch: Any = Watch()
     await work.due(watch, 10)
     await work.executions(watch, ["e"])
     await work.specs(watch, [("j", 1)])
-    await work.publisher_work(watch, older_than_seconds=1.0, ttl_hours=1.0)
+    await work.publisher_work(watch, Turns(), older_than_seconds=1.0, ttl_hours=1.0)
     async with session(postgres_url, LEADER_READER) as db:
         await believe(db, pages, rows)
         for sql, values in asked:

@@ -89,7 +89,7 @@ class ScriptedWork:
             async with asyncio.timeout(15):
                 await event.wait()
 
-    async def upload(self, wanted: Upload) -> Uploaded:
+    async def upload(self, wanted: Upload, tell: Tell) -> Uploaded:
         return Uploaded(wanted.execution_id, f"receipt of {wanted.execution_id}")
 
     def door(self, url: str) -> None:

@@ -475,6 +475,21 @@ def test_the_receipt_goes_into_the_fact_of_the_end_and_the_files_stay_until_they
     assert agent.command(a_forget("e-1")).instructions == (DropFiles("e-1"),)
 
 
+def test_what_a_result_waits_for_is_told_and_its_end_stays_in_the_journal(agent: AgentDriver) -> None:
+    publishing(agent)
+    turn = agent.turn(Noted("e-1", "http://store:9000 cannot be reached"))
+    assert [(fact.state, fact.note) for fact in facts(turn)] == [
+        (ExecutionState.PUBLISHING, "http://store:9000 cannot be reached")
+    ]
+    (known,) = [row.known for row in turn.rows if isinstance(row, PutKnown)]
+    assert known.ended is not None
+    assert (known.ended.state, known.ended.result) == (ExecutionState.COMPLETED, LARGE)
+    assert not facts(agent.turn(Noted("e-1", "http://store:9000 cannot be reached")))
+    assert [fact.note for fact in facts(agent.turn(Noted("e-1", "")))] == [""]
+    (end,) = facts(agent.turn(Uploaded("e-1", "signed")))
+    assert (end.state, end.note) == (ExecutionState.COMPLETED, None)
+
+
 def test_a_new_process_goes_on_with_the_upload_and_runs_nothing_again(agent: AgentDriver) -> None:
     publishing(agent)
     successor = AgentDriver(copy.deepcopy(agent.machine.node.memory), boot_id="b-2")

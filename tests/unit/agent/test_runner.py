@@ -88,7 +88,7 @@ class Bench:
     def release(self, execution_id: str, engine: str) -> None:
         self.released.append((execution_id, engine))
 
-    async def upload(self, wanted: Upload) -> Uploaded:
+    async def upload(self, wanted: Upload, tell: Tell) -> Uploaded:
         await self._work()
         return Uploaded(wanted.execution_id, "receipt")
 

@@ -28,6 +28,7 @@ SECONDS = 30.0
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AGAIN_SECONDS", 0.01)
     monkeypatch.setattr(module, "AGAIN_MAX_SECONDS", 0.05)
+    monkeypatch.setattr(module, "FIRST_NOTE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -156,6 +157,18 @@ async def test_a_publisher_in_trouble_is_asked_again(door: Door, result: Path) -
     assert not uploading.done()
     door.broken = False
     await uploading
+
+
+async def test_what_a_result_waits_for_is_told_by_its_address(door: Door, result: Path) -> None:
+    told: list[str] = []
+    made = Uploader()
+    made.door("http://127.0.0.1:1")
+    uploading = asyncio.create_task(made.upload(result, parcel(result), door.token(), told.append))
+    await eventually(lambda: bool(told))
+    assert told[0].startswith("http://127.0.0.1:1 cannot be reached by this node: "), told
+    made.door(door.url)
+    async with asyncio.timeout(SECONDS):
+        await uploading
 
 
 @pytest.mark.parametrize(

@@ -15,19 +15,21 @@ from skrei_compute_agent.upload_errors import PublishFailed
 from skrei_compute_agent.uploader import Uploader
 from skrei_domain.bounds import MOST_TEXT
 from skrei_domain.job_reading import FieldProblem
-from skrei_domain.messages import PublishedAt, PublisherCommand, PublisherFact, StagedResult
+from skrei_domain.messages import PublishedAt, PublisherCommand, PublisherFact, PublishWaits, StagedResult
 from skrei_domain.uploads import Parcel
 from skrei_kit.tokens import Elsewhere, TokenSigner
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
 from skrei_plugin_api.publisher import DestinationAway, Forwarder, PublishDenied, Published
 from skrei_plugin_api.testing import parcel
 from skrei_plugin_api.upload_staging import StagingLimits
+from skrei_publisher import destinations
 from skrei_publisher.control_door import ControlDoor, Wanted
 from skrei_publisher.destinations import FORWARD, Destinations, NoSuchPublisher
 from skrei_publisher.done import Done, free_copies
-from skrei_publisher.finaliser import Final, Finaliser, fact_of
+from skrei_publisher.finaliser import End, Final, Finaliser, facts_of
 from skrei_publisher.retention import Retention
-from skrei_publisher.worker import FINALISED_AT_ONCE, Worker
+from skrei_publisher.turns import AT_ONCE
+from skrei_publisher.worker import Worker
 from tests.support.publisher_door import Door, a_door
 
 CONTENT = b"a result" * 1_000
@@ -55,6 +57,9 @@ class Shelf(Forwarder):
 
     def validate(self, params: Params) -> list[FieldProblem]:
         return [] if param(params, "Where") else [FieldProblem("Where", "nothing", "a name")]
+
+    def at(self, params: Params) -> str:
+        return f"the shelf {param(params, 'Where')}"
 
     async def reach(self, params: Params) -> None:
         if param(params, "Where") == "nowhere":
@@ -105,7 +110,12 @@ async def upload(
     wanted = parcel(CONTENT, name).model_copy(update={"counts": counts})
     receipt = door.read(await uploader.upload(path, wanted, door.token(name, to=to, params=params)))
     return StagedResult(
-        execution_id=name, digest=receipt.digest, size=receipt.size, publisher=receipt.publisher, place=receipt.place
+        execution_id=name,
+        digest=receipt.digest,
+        size=receipt.size,
+        publisher=receipt.publisher,
+        place=receipt.place,
+        destination=receipt.destination,
     )
 
 
@@ -116,7 +126,7 @@ def a_finaliser(door: Door) -> Finaliser:
 async def told_of(door: Door, *wanted: tuple[StagedResult, bool]) -> PublisherFact | None:
     """What the leader is told once these, each with whether it counts, were brought to their ends side by side."""
     finaliser = a_finaliser(door)
-    return fact_of(await asyncio.gather(*(finaliser.one(staged, counts) for staged, counts in wanted)))
+    return next(facts_of(await asyncio.gather(*(finaliser.one(staged, counts) for staged, counts in wanted))), None)
 
 
 async def test_what_has_won_is_handed_over_and_told_with_its_place(door: Door, shelf: Shelf) -> None:
@@ -138,7 +148,10 @@ async def test_a_leader_that_did_not_hear_is_told_the_same_and_nothing_is_brough
 
 async def test_what_failed_for_now_is_tried_again(door: Door, shelf: Shelf) -> None:
     staged, shelf.away = await upload(door), True
-    assert await told_of(door, (staged, True)) is None
+    fact = await told_of(door, (staged, True))
+    assert fact is not None
+    assert [each.reason for each in fact.waits] == ["the shelf left: the shelf is away"]
+    assert fact.finalised == fact.refused == ()
     shelf.away = False
     fact = await told_of(door, (staged, True))
     assert fact is not None
@@ -161,7 +174,9 @@ async def test_a_plugin_that_does_not_work_for_now_loses_nothing_that_it_took(do
     staged, beaten = await upload(door), await upload(door, "e-2")
     shelf.works = False
     door.destinations._worked.clear()  # another process
-    assert await told_of(door, (staged, True)) is None
+    fact = await told_of(door, (staged, True))
+    assert fact is not None
+    assert "'shelf' does not work here: nobody set it up" in fact.waits[0].reason
     fact = await told_of(door, (beaten, False))
     assert fact is not None
     assert [name for name, _ in fact.finalised] == ["e-2"]
@@ -175,7 +190,9 @@ async def test_what_the_leader_asks_for_is_kept_however_long_a_destination_is_aw
     staged, shelf.works = await upload(door), False
     door.destinations._worked.clear()
     os.utime(door.root / "staged" / "e-1", (0, 0))
-    assert await told_of(door, (staged, True)) is None
+    fact = await told_of(door, (staged, True))
+    assert fact is not None
+    assert fact.waits
     assert door.publisher.staging.tidy() == []
 
 
@@ -364,7 +381,7 @@ async def test_a_publisher_with_all_hands_full_leaves_the_others_their_turn(door
         return StagedResult(execution_id=f"e-{number}", digest=digest, size=1, publisher=publisher, place="there")
 
     worker = a_worker(door, Slow(door.destinations), told)
-    worker.accept(PublisherCommand(finalise=tuple(staged(number, "slow") for number in range(FINALISED_AT_ONCE + 1))))
+    worker.accept(PublisherCommand(finalise=tuple(staged(number, "slow") for number in range(AT_ONCE + 1))))
     await worker.run_once()
     worker.accept(PublisherCommand(finalise=(staged(99, "quick"),)))
     await worker.run_once()
@@ -373,7 +390,75 @@ async def test_a_publisher_with_all_hands_full_leaves_the_others_their_turn(door
     gate.set()
     await asyncio.gather(*worker._ending.values())
     await worker.run_once()
-    assert len([name for fact in told for name, _ in fact.finalised]) == FINALISED_AT_ONCE + 2
+    assert worker._work.is_set(), "there is room for the one that waits"
+    await worker.run_once()
+    assert len([name for fact in told for name, _ in fact.finalised]) == AT_ONCE + 2
+
+
+async def test_a_destination_that_hangs_is_told_to_leave_off_and_tried_again(door: Door, shelf: Shelf) -> None:
+    staged = await upload(door)
+    shelf.gate.clear()
+    end = await Finaliser(door.destinations, Done(door.root / "done"), seconds=0.02).one(staged, counts=True)
+    assert isinstance(end, PublishWaits)
+    assert end.reason.startswith("the shelf left: it was not done within 0 s"), end.reason
+    assert "SKREI_PUBLISH_SECONDS" in end.reason
+    shelf.gate.set()
+    fact = await told_of(door, (staged, True))
+    assert fact is not None
+    assert fact.published
+
+
+async def test_a_bucket_of_the_owner_is_named_to_nobody_who_waits_for_it(door: Door, shelf: Shelf) -> None:
+    staged, shelf.away = await upload(door), True
+    door.destinations._made["s3managed"] = shelf
+    managed = staged.model_copy(update={"publisher": "s3managed", "destination": "s3managed"})
+    end = await a_finaliser(door).one(managed, counts=True)
+    assert isinstance(end, PublishWaits)
+    assert end.reason == "s3managed: it cannot be brought there now; the publisher's log says why"
+
+
+async def test_a_plugin_that_hangs_as_it_starts_holds_up_no_other_and_nobody_for_ever(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(destinations, "START_SECONDS", 0.02)
+
+    class Hangs(Shelf):
+        async def start(self) -> None:
+            await asyncio.Event().wait()
+
+    kinds: dict[str, type[Forwarder]] = {"hangs": Hangs, "shelf": Shelf}
+
+    class Registry:
+        names = tuple(kinds)
+
+        def load(self, name: str) -> type[Forwarder]:
+            return kinds[name]
+
+    registry: Any = Registry()
+    all_of_them = Destinations(door.publisher, PluginContext(tmp_path), registry=registry)
+    hanging = asyncio.create_task(all_of_them.find("hangs"))
+    assert (await all_of_them.find("shelf")).name == "shelf"
+    with pytest.raises(DestinationAway, match="the publisher 'hangs' has not answered within"):
+        await hanging
+    await all_of_them.close()
+
+
+async def test_what_failed_has_a_pause_before_it_is_tried_again(door: Door, shelf: Shelf) -> None:
+    told: list[PublisherFact] = []
+    tries: list[str] = []
+
+    class Counting(Finaliser):
+        async def one(self, staged: StagedResult, counts: bool) -> End:
+            tries.append(staged.execution_id)
+            return await super().one(staged, counts)
+
+    worker, staged, shelf.away = a_worker(door, Counting(door.destinations), told), await upload(door), True
+    for _ in range(3):
+        worker.accept(PublisherCommand(finalise=(staged,)))
+        await worker.run_once()
+    assert tries == ["e-1"]
+    assert [each.execution_id for fact in told for each in fact.waits] == ["e-1"]
+    assert worker.pending == 0
 
 
 async def test_a_slow_destination_holds_nobody_else_up(door: Door, shelf: Shelf) -> None:

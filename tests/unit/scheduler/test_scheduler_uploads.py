@@ -11,6 +11,7 @@ from skrei_domain.messages import (
     Problem,
     PublisherFact,
     PublishRefused,
+    PublishWaits,
     ResultRef,
     StagedResult,
 )
@@ -131,6 +132,37 @@ def test_a_winner_is_publishing_until_its_result_is_final(bench: Bench) -> None:
     out = bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))
     assert bench.state == ("completed", "Completed")
     assert forgotten(out) == [("e-0", 2)]
+
+
+def waits(reason: str, digest: str = DIGEST) -> PublisherFact:
+    return PublisherFact(waits=(PublishWaits(execution_id="e-0", digest=digest, reason=reason),))
+
+
+def test_a_result_that_cannot_be_made_final_says_for_what_it_waits_and_its_history_does_once(bench: Bench) -> None:
+    bench.tell(uploaded(receipt()))
+    for _ in range(2):
+        bench.published(waits("s3://results: refused"))
+    said = "Its result waits for s3://results: refused; it is tried again"
+    assert bench.record.executions["e-0"].message == said
+    bench.published(waits("s3://results: no route"))
+    bench.published(waits("another result", digest=f"sha256:{'b' * 64}"))
+    assert bench.record.executions["e-0"].message == said.replace("refused", "no route")
+    assert [item.message for item in bench.record.history if "waits for" in item.message] == [said]
+    bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))
+    assert bench.state == ("completed", "Completed")
+    assert bench.record.executions["e-0"].message == ""
+
+
+def test_a_node_that_cannot_bring_its_result_says_what_it_waits_for(bench: Bench) -> None:
+    publishing = a_fact("e-0", ExecutionState.PUBLISHING)
+    bench.tell(publishing.model_copy(update={"note": "http://store:9000 cannot be reached by this node"}))
+    said = "Its result waits for http://store:9000 cannot be reached by this node; it is tried again"
+    assert bench.record.executions["e-0"].message == said
+    assert said in [item.message for item in bench.record.history]
+    bench.tell(publishing.model_copy(update={"note": ""}))
+    assert bench.record.executions["e-0"].message == ""
+    bench.tell(uploaded(receipt()))
+    assert bench.state == ("publishing", "Running")
 
 
 def test_what_the_publisher_says_twice_or_late_changes_nothing(bench: Bench) -> None:

@@ -100,6 +100,12 @@ MOST_ADDED = 128
 MOST_PLACE = 4_096
 """Characters of a publisher's own word for where a result is staged, and of where it lies once it is final."""
 
+MOST_DESTINATION = 256
+"""Characters of what a destination is called: a row has it, and people read it."""
+
+MOST_REASON = 1_024
+"""Characters of why a result waits: it stands beside its execution until the next reason."""
+
 _ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{ID_CHARACTERS - 1}}}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _INLINE_CHARACTERS = 4 * -(-INLINE_BYTES // 3)
@@ -199,6 +205,7 @@ def sound_fact(fact: PublisherFact) -> PublisherFact:
     """
     _count(fact.stored, fact.dropped, fact.finalised, fact.refused)
     _count(fact.published)
+    _count(fact.waits)
     return fact.model_copy(
         update={
             "stored": tuple(pair for pair in fact.stored if _names_result(*pair)),
@@ -212,6 +219,11 @@ def sound_fact(fact: PublisherFact) -> PublisherFact:
                 and len(each.problem.message) <= MOST_TEXT
             ),
             "published": tuple(filter(_is_published, fact.published)),
+            "waits": tuple(
+                each
+                for each in fact.waits
+                if _names_result(each.execution_id, each.digest) and len(each.reason) <= MOST_REASON
+            ),
         }
     )
 
@@ -250,6 +262,7 @@ def _is_held(held: ResultHeld) -> bool:
 
 def _is_staged(staged: StagedResult) -> bool:
     fits = is_name(staged.publisher) and len(staged.place) <= MOST_PLACE and "\0" not in staged.place
+    fits = fits and len(staged.destination) <= MOST_DESTINATION
     return fits and _names_result(staged.execution_id, staged.digest) and 0 <= staged.size <= LARGEST
 
 

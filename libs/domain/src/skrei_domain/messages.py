@@ -377,13 +377,17 @@ class ResultHeld(Message):
 
 
 class StagedResult(Message):
-    """A result that was uploaded, and where its publisher put it; `place` is the publisher's own word."""
+    """A result that was uploaded, and where its publisher put it; `place` is the publisher's own word.
+
+    `destination`: where it goes as people name that, the same for all that one server takes; empty where nobody said.
+    """
 
     execution_id: str
     digest: str
     size: int
     publisher: str
     place: str = ""
+    destination: str = ""
 
 
 class PublisherCommand(Message):
@@ -409,6 +413,14 @@ class PublishRefused(Message):
     problem: Problem
 
 
+class PublishWaits(Message):
+    """A staged result that could not be made final this time, and why: it is tried again."""
+
+    execution_id: str
+    digest: str
+    reason: str
+
+
 class PublishedAt(Message):
     """Where a final result lies that is not in Skrei's own store: what clients read as its `PublishedResult`."""
 
@@ -420,7 +432,7 @@ class PublishedAt(Message):
 class PublisherFact(Message):
     """Publisher to leader, in bulk: results that are durably stored, or final, as (execution id, digest).
 
-    `published` tells of those `finalised` ones that lie elsewhere where that is.
+    `published` tells of those `finalised` ones that lie elsewhere where that is; `waits` is for people.
     """
 
     type: Literal["skrei.publisher.fact.v1"] = "skrei.publisher.fact.v1"
@@ -429,6 +441,7 @@ class PublisherFact(Message):
     finalised: tuple[tuple[str, str], ...] = ()
     refused: tuple[PublishRefused, ...] = ()
     published: tuple[PublishedAt, ...] = ()
+    waits: tuple[PublishWaits, ...] = ()
 
 
 # ---------------------------------------------------------------- hints

@@ -103,13 +103,17 @@ class Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A publisher's word that it holds an execution's result, verified and durable, at `place` (its own words)."""
+    """A publisher's word that it holds an execution's result, verified and durable, at `place` (its own words).
+
+    `destination`: where it goes as people name that, the same for all that one server takes.
+    """
 
     execution_id: str
     digest: str
     size: int
     publisher: str
     place: str
+    destination: str = ""
 
 
 class TokenSigner:
@@ -176,16 +180,17 @@ class TokenSigner:
 
     def receipt(self, receipt: Receipt) -> str:
         """Return a publisher's signed word. It does not expire: what it names may be gone, which its own door knows."""
-        return self._sign(
-            {
-                "kind": RECEIPT,
-                "sub": receipt.execution_id,
-                "digest": receipt.digest,
-                "size": receipt.size,
-                "publisher": receipt.publisher,
-                "place": receipt.place,
-            }
-        )
+        claims: dict[str, object] = {
+            "kind": RECEIPT,
+            "sub": receipt.execution_id,
+            "digest": receipt.digest,
+            "size": receipt.size,
+            "publisher": receipt.publisher,
+            "place": receipt.place,
+        }
+        if receipt.destination:
+            claims["destination"] = receipt.destination
+        return self._sign(claims)
 
     def _until(self, seconds: float) -> int:
         return int(self._now() + seconds)
@@ -291,6 +296,7 @@ class TokenVerifier:
                 size=int(claims["size"]),
                 publisher=str(claims["publisher"]),
                 place=str(claims["place"]),
+                destination=str(claims.get("destination", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TokenInvalid("the receipt is not whole") from error

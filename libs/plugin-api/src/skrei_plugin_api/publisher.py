@@ -121,6 +121,14 @@ class Publisher(Plugin):
         """Get ready, and find what an earlier process had begun: awaited once, before any other step."""
         return
 
+    def at(self, params: Params) -> str:
+        """Return what people call the place that `params` name, without its key: `s3://results at https://s3.example`.
+
+        Results with the same words wait for each other, and for nobody else's: so it names the server, where that may
+        be away while others are not. It is shown to whoever may see the job. Pure.
+        """
+        return self.name
+
     def forwards(self, params: Params) -> bool:
         """Whether results for `params` come to the process's own staging, and are brought on by `forward`. Pure."""
         return False

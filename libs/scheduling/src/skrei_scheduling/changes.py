@@ -58,10 +58,12 @@ class ExecutionChange:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an uploaded result is staged: with which publisher, and its own word for where."""
+    """Where an uploaded result is staged: with which publisher, its own word for where, and where it goes as people
+    name that (the same for all that one server takes)."""
 
     publisher: str
     place: str
+    destination: str = ""
 
 
 @dataclass(frozen=True, slots=True)

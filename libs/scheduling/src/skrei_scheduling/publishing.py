@@ -6,7 +6,7 @@ Completed can read the result. A publisher that cannot (`refuse_into`) withdraws
 """
 
 from skrei_domain.lifecycle import ExecutionState
-from skrei_domain.messages import Problem, ResultRef
+from skrei_domain.messages import Problem, PublishWaits, ResultRef
 from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Observed, Place
@@ -28,13 +28,32 @@ def finish_into(builder: ChangesBuilder, execution_id: str, digest: str) -> None
     if row is None or not row.staged:
         return
     if builder.counts(row):
-        completed = row.evolve(state=ExecutionState.COMPLETED, staged=False)
+        completed = row.evolve(state=ExecutionState.COMPLETED, staged=False, message="")
         builder.put(completed)
         builder.finish(completed)
         builder.history(row.job_id, texts.EXECUTION, texts.COMPLETED_SUCCESSFULLY, row=completed)
         builder.complete(row.job_id)
     else:
         builder.stop(row, texts.NOT_COUNTED)
+
+
+def wait_into(builder: ChangesBuilder, waits: PublishWaits) -> None:
+    """A staged result could not be made final this time: its execution says what is waited for."""
+    row = builder.row(waits.execution_id)
+    message = texts.PUBLISH_WAITS.format(reason=waits.reason)
+    if row is None or not row.staged or row.digest != waits.digest or row.message == message:
+        return
+    new = row.evolve(message=message)
+    builder.put(new)
+    if begins_to_wait(row, message):
+        builder.history(row.job_id, texts.EXECUTION, message, row=new)
+
+
+def begins_to_wait(row: ExecutionRow, message: str) -> bool:
+    """Whether `message` is the first that says what a result waits for, which is history; what its execution says of it
+    later is told with that alone: a server may be away for days, in many words."""
+    begin = texts.PUBLISH_WAITS_BEGIN
+    return message.startswith(begin) and not row.message.startswith(begin)
 
 
 def refuse_into(builder: ChangesBuilder, execution_id: str, digest: str, problem: Problem) -> ExecutionRow | None:

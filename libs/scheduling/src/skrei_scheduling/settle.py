@@ -15,7 +15,7 @@ from skrei_scheduling import texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import AuditNew, Changes, Locked, Observed, Place
 from skrei_scheduling.kinds import as_counted, follow_up, ran_seconds, readiness_into
-from skrei_scheduling.publishing import stage_into
+from skrei_scheduling.publishing import begins_to_wait, stage_into
 from skrei_scheduling.rows import ExecutionRow
 from skrei_scheduling.view import ClusterView
 
@@ -94,13 +94,17 @@ def _progress(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserve
     builder.put(new, _told(fact))
     readiness_into(builder, row, new)
     _tell_steps(builder, row, new, fact)
+    if begins_to_wait(row, message):
+        builder.history(row.job_id, texts.EXECUTION, message, row=new)
 
 
 def _noted(row: ExecutionRow, seen: ExecutionState, fact: ExecutionObserved) -> str:
-    """While an execution stages its message is how far that is, while it runs why it is not ready; no history is made
-    of it.
+    """While an execution stages its message is how far that is, while it runs why it is not ready, and no history is
+    made of it; while it publishes what its result waits for.
     """
     if fact.note is not None and fact.state is seen and not row.revoked:
+        if seen is ExecutionState.PUBLISHING and fact.note:
+            return texts.PUBLISH_WAITS.format(reason=fact.note)
         return fact.note
     if seen is ExecutionState.STAGING:
         return row.message

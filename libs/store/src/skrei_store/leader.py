@@ -23,6 +23,7 @@ from skrei_store import believed, bulk, leases, node_intents, takeover, work
 from skrei_store.believed import Beliefs
 from skrei_store.db import AWAY, Connection, LeaderPool
 from skrei_store.parts import parts_of
+from skrei_store.staged import Turns
 from skrei_store.takeover import Loaded
 from skrei_store.values import storable
 
@@ -61,6 +62,7 @@ class LeaderRecord:
         self._over = ""
         self._infos: dict[str, tuple[NodeInfo, str]] = {}  # by node: what was written last, and its text
         self._beliefs = Beliefs()
+        self._turns = Turns()
         self.now: datetime | None = None
         """When the last commit was, by the record's clock, where it was one statement: `decide` was not told."""
 
@@ -160,10 +162,12 @@ class LeaderRecord:
                 return await work.specs(connection, keys)
 
     async def publisher_work(self, *, older_than_seconds: float, ttl_hours: float) -> PublisherCommand:
-        """Return what the publisher is to take over, and to make final."""
+        """Return what the publisher is to take over, and to make final: asked again, what comes next."""
         with self._or_lost():
             async with self._pool.reads.acquire() as connection:
-                return await work.publisher_work(connection, older_than_seconds=older_than_seconds, ttl_hours=ttl_hours)
+                return await work.publisher_work(
+                    connection, self._turns, older_than_seconds=older_than_seconds, ttl_hours=ttl_hours
+                )
 
     async def collect(self, work: Callable[[Connection, int], Awaitable[T]]) -> T:
         """Return what `work` does on a connection of its own, beside the commits, in this epoch.

@@ -24,6 +24,7 @@ RESULTS = Part(
         "staged bool",
         "publisher text",
         "place text",
+        "destination text",
         "published text",
     ),
     "INSERT INTO results ({names}, created_at) SELECT new.*, {at} FROM {new}",
@@ -103,6 +104,7 @@ def new_result_row(new: ResultNew) -> tuple[object, ...]:
         new.staged is not None,
         "" if new.staged is None else storable(new.staged.publisher),
         "" if new.staged is None else storable(new.staged.place),
+        "" if new.staged is None else storable(new.staged.destination),
         _left(new.result),
     )
 

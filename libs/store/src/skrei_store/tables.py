@@ -288,6 +288,7 @@ class Result(Base):
     staged: Mapped[bool] = mapped_column(server_default=text("false"))
     publisher: Mapped[str] = mapped_column(server_default="")
     place: Mapped[str] = mapped_column(server_default="")  # where it was uploaded to, in its publisher's words
+    destination: Mapped[str] = mapped_column(ID, server_default="")  # where it goes, as people name that
     published: Mapped[
         str | None
     ]  # JSON, as clients read it: where it lies that is final elsewhere than in our own store
@@ -304,7 +305,7 @@ class Result(Base):
             postgresql_where=text("committed"),
         ),
         Index("ix_results_inline", "created_at", postgresql_where=text("inline IS NOT NULL")),
-        Index("ix_results_staged", "created_at", postgresql_where=text("staged")),
+        Index("ix_results_staged", "destination", "created_at", "execution_id", postgresql_where=text("staged")),
         Index("ix_results_stored", "created_at", postgresql_where=text("stored_at IS NOT NULL")),
         {"postgresql_with": UPDATED_IN_PLACE},
     )

@@ -7,14 +7,15 @@ rows to the many (`LATERAL … OFFSET 0`), whatever the statistics say.
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from skrei_domain.evolving import replace
 from skrei_domain.lifecycle import LIVE, ExecutionState
-from skrei_domain.messages import ManifestRef, PublisherCommand, ResultHeld, StagedResult
+from skrei_domain.messages import ManifestRef, PublisherCommand, ResultHeld
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, TaskInput
 from skrei_store.db import Connection
 from skrei_store.parts_manifests import manifest_ref
+from skrei_store.staged import Turns, next_staged
 from skrei_store.values import EXECUTION_COLUMNS, ROLLOUT_COLUMNS, SUBMITTER, execution_row, planned_job
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ HELD = "(holds OR state IN ({}))".format(", ".join(f"'{s.value}'" for s in Execu
 PAGE = 200
 """Rows handled at once between two breaths of the event loop: compiling so many specs takes about 20 ms."""
 HANDED_OVER = 500
-"""Results in one command to the publisher: well below the 512 KiB of a message."""
+"""Results that the publisher is asked for at once, of each kind: its commands are cut by what a message holds."""
 
 
 async def due(connection: Connection, limit: int, but: Collection[str] = ()) -> list[Evaluation]:
@@ -93,8 +94,10 @@ async def specs(connection: Connection, keys: Collection[tuple[str, int]]) -> di
     return found
 
 
-async def publisher_work(connection: Connection, *, older_than_seconds: float, ttl_hours: float) -> PublisherCommand:
-    """Return what the publisher is to take over, and what it is to make final or keep."""
+async def publisher_work(
+    connection: Connection, turns: Turns, *, older_than_seconds: float, ttl_hours: float
+) -> PublisherCommand:
+    """Return what the publisher is to take over, and what it is to make final or keep: that whose turn it is."""
     keep = timedelta(hours=ttl_hours)
     held = await connection.fetch(
         """
@@ -105,15 +108,7 @@ async def publisher_work(connection: Connection, *, older_than_seconds: float, t
         older_than_seconds,
         HANDED_OVER,
     )
-    staged = await connection.fetch(
-        """
-        SELECT execution_id, digest, size, publisher, place, committed FROM results
-        WHERE staged AND created_at <= now() - make_interval(secs => $1)
-        ORDER BY created_at LIMIT $2
-        """,
-        older_than_seconds,
-        HANDED_OVER,
-    )
+    staged = await next_staged(connection, turns, older_than_seconds=older_than_seconds, limit=HANDED_OVER)
     return PublisherCommand(
         take=tuple(
             ResultHeld(
@@ -124,18 +119,8 @@ async def publisher_work(connection: Connection, *, older_than_seconds: float, t
             )
             for row in held
         ),
-        finalise=tuple(_staged(row) for row in staged if row["committed"]),
-        keep=tuple(_staged(row) for row in staged if not row["committed"]),
-    )
-
-
-def _staged(row: Mapping[str, Any]) -> StagedResult:
-    return StagedResult(
-        execution_id=row["execution_id"],
-        digest=row["digest"],
-        size=row["size"],
-        publisher=row["publisher"],
-        place=row["place"],
+        finalise=tuple(row.staged for row in staged if row.counts),
+        keep=tuple(row.staged for row in staged if not row.counts),
     )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skrei_domain.uploads import Parcel
+from skrei_plugin_api.engine import Tell
 from skrei_plugin_api.outbound import Outbound
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Delivery:
         """Where the door is, as it was said last; empty where nobody has, or there is none."""
         return self._door or ""
 
-    async def upload(self, path: Path, parcel: Parcel, token: str) -> str:
+    async def upload(self, path: Path, parcel: Parcel, token: str, tell: Tell = lambda _: None) -> str:
         """Return the publisher's receipt for a file; see `Uploader.upload`."""
         if self._uploader is None:
             from skrei_compute_agent.uploader import Uploader
@@ -38,7 +39,7 @@ class Delivery:
             self._uploader = Uploader(full_seconds=self._full_seconds, rules=self._rules)
             if self._door is not None:
                 self._uploader.door(self._door)
-        return await self._uploader.upload(path, parcel, token)
+        return await self._uploader.upload(path, parcel, token, tell)
 
     def drop(self, execution_id: str) -> None:
         """Nothing more of an execution comes."""

@@ -55,7 +55,7 @@ class Held:
     dropped: bool = False
     """It is forgotten already: its files go as soon as it has ended."""
     note: str = ""
-    """How far its preparation is."""
+    """How far its preparation is; while it publishes, what is waited for."""
     problem: Problem | None = None
     ended: ExecutionObserved | None = None
     """How its program ended, while its result is being uploaded."""

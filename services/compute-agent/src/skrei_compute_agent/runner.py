@@ -64,8 +64,11 @@ class Work(Protocol):
     def release(self, execution_id: str, engine: str) -> None:
         """Remove what an engine kept of an execution, without waiting for it."""
 
-    async def upload(self, wanted: Upload) -> Uploaded:
-        """Bring what an execution left to the publisher, or to where it stays. Raises SkreiError where it cannot be."""
+    async def upload(self, wanted: Upload, tell: Tell) -> Uploaded:
+        """Bring what an execution left to the publisher, or to where it stays, and say what that waits for.
+
+        Raises SkreiError where it cannot be.
+        """
 
     def door(self, url: str) -> None:
         """Say where the publisher's door is; empty: there is none."""
@@ -253,7 +256,8 @@ class Runner:
             self._listener.ended(execution_id, answer)
 
     async def _upload(self, wanted: Upload) -> Answer:
-        return await self._work.upload(wanted)
+        with Notes(lambda line: self._post(Noted(wanted.execution_id, line))) as notes:
+            return await self._work.upload(wanted, notes.tell)
 
     def _not_uploaded(self, execution_id: str, problem: Problem, passing: bool) -> Answer:
         if passing:

@@ -78,9 +78,9 @@ class Transitions:
             self._checked(event)
 
     def _note(self, execution_id: str, text: str) -> None:
-        """Tell how far a preparation is; nothing hangs on it, so it gives way to all else."""
+        """Tell how far a preparation is, or what a result waits for; nothing hangs on it: it gives way to all else."""
         held = self._room.held.get(execution_id)
-        if held is None or held.phase is not Phase.STAGING or held.note == text:
+        if held is None or held.phase not in (Phase.STAGING, Phase.PUBLISHING) or held.note == text:
             return
         held.note = text
         self._draft.mention(held)
@@ -191,7 +191,8 @@ class Transitions:
 
     def _publish_result(self, held: Held, fact: ExecutionObserved) -> None:
         """Have what it left uploaded before its end is told; the journal holds the end meanwhile."""
-        held.phase = Phase.PUBLISHING
+        held.phase, held.note = Phase.PUBLISHING, ""
+        self._draft.unsaid(held)
         self._draft.reach(held, ExecutionState.PUBLISHING)
         held.ended = fact.model_copy(update={"steps": held.steps})
         self._draft.write(self._draft.node.withhold(held.ended, self._draft.now))

@@ -73,6 +73,9 @@ class TurnDraft:
     def report(self, held: Held) -> None:
         """Tell how an execution that goes on stands."""
         self._untold.pop(held.execution_id, None)
+        if held.phase is Phase.PUBLISHING and held.ended is not None:
+            self.write(self.node.withhold(held.ended.model_copy(update={"note": held.note}), self.now))
+            return
         self.observe(
             ExecutionObserved(
                 execution_id=held.execution_id,
@@ -86,6 +89,10 @@ class TurnDraft:
             )
         )
 
+    def unsaid(self, held: Held) -> None:
+        """What could wait is not told any more: it has gone on."""
+        self._untold.pop(held.execution_id, None)
+
     def mention(self, held: Held) -> None:
         """Note what can wait: it gives way to all else, and is told by `catch_up`, at the end of a turn."""
         self._untold[held.execution_id] = held
@@ -93,7 +100,7 @@ class TurnDraft:
     def catch_up(self) -> None:
         """Report how those stand that have waited for it, as far as the log has room."""
         for held in tuple(self._untold.values()) if self._untold else ():
-            if held.phase in (Phase.PUBLISHING, Phase.ENDED):
+            if held.phase is Phase.ENDED:
                 del self._untold[held.execution_id]
             elif len(self.node.memory.outbox) < NOTED_FACTS:
                 self.report(held)

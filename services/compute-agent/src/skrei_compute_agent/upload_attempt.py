@@ -101,7 +101,7 @@ class Attempt:
                 await _check(response)
                 return _parse(UploadAnswer, await answers.body(response, ANSWER_BYTES))
 
-        return await _connected(once())
+        return await _connected(once(), self._door)
 
     async def _carry_out(self, plan: UploadPlan) -> None:
         """Send every part, some at once; the first that fails ends the others, which the next try finds missing."""
@@ -109,7 +109,7 @@ class Attempt:
 
         async def work() -> None:
             for request in waiting:
-                await _connected(self._send(request, file, trusted=plan.trusted))
+                await _connected(self._send(request, file, trusted=plan.trusted), self._url(request))
                 self.sent += 1
 
         errors: list[SkreiError] = []
@@ -125,10 +125,15 @@ class Attempt:
         if errors:
             raise _worst(errors)
 
+    def _url(self, request: UploadRequest) -> URL:
+        """Return a request's address as it was signed; a relative one is at the publisher's door."""
+        url = URL(request.url, encoded=True)
+        return url if url.is_absolute() else URL(f"{self._door}/").join(url)
+
     async def _send(self, request: UploadRequest, file: FileIO, *, trusted: bool) -> None:
-        url, session, check = URL(request.url, encoded=True), self._session, upload_elsewhere.check  # as it was signed
-        if not url.is_absolute():
-            url, check = URL(f"{self._door}/").join(url), _check
+        url, session, check = self._url(request), self._session, upload_elsewhere.check
+        if not URL(request.url, encoded=True).is_absolute():
+            check = _check
         elif not trusted:
             session = self._judged
         headers = request.headers | {"Content-Length": str(request.size), "Content-Type": "application/octet-stream"}
@@ -149,12 +154,13 @@ class Attempt:
             raise
 
 
-async def _connected(call: Awaitable[T]) -> T:
+async def _connected(call: Awaitable[T], at: URL) -> T:
     """Return what a call returns; whatever the connection did instead is worth another try."""
     try:
         return await call
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-        raise Away(f"the publisher cannot be reached: {error or type(error).__name__}") from error
+        said = str(error) or type(error).__name__  # a TimeoutError says nothing, and is no less one
+        raise Away(f"{at.origin()} cannot be reached by this node: {said}") from error
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:

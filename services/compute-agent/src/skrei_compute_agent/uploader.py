@@ -18,6 +18,7 @@ from skrei_compute_agent.upload_errors import Away, Differs, PublishFailed, Resu
 from skrei_domain.uploads import Parcel
 from skrei_kit.observability import get_logger
 from skrei_kit.proxies import through
+from skrei_plugin_api.engine import Tell
 from skrei_plugin_api.outbound import Outbound
 
 log = get_logger()
@@ -31,6 +32,8 @@ AGAIN_SECONDS = 0.2
 """First pause before an upload goes on after something failed; doubles."""
 AGAIN_MAX_SECONDS = 30.0
 """The longest pause: a publisher that is back is asked within half a minute."""
+FIRST_NOTE_SECONDS = 1.0
+"""Before it is told what is waited for: a note is a fact, a row and a commit, and most cuts are over by then."""
 STALE_TRIES = 3
 """Plans in a row of which a server elsewhere takes nothing: an address that has expired is another one in the next."""
 
@@ -52,15 +55,16 @@ class Uploader:
         self._door = url.rstrip("/")
         self._there.set()
 
-    async def upload(self, path: Path, parcel: Parcel, token: str) -> str:
-        """Return the receipt for a file once the publisher holds it durably, however long that takes.
+    async def upload(self, path: Path, parcel: Parcel, token: str, tell: Tell = lambda _: None) -> str:
+        """Return the receipt for a file once the publisher holds it durably, however long that takes: `tell` hears what
+        is waited for, and nothing once it goes on.
 
         Raises PublishFailed, ResultTooLarge and ResultDamaged. What is cancelled may go on later, in another process
         too, until `drop`.
         """
         async with self._turns:
             self._unfinished[parcel.execution_id] = (parcel, token)
-            receipt = await self._until_done(path, parcel, token)
+            receipt = await self._until_done(path, parcel, token, tell)
         del self._unfinished[parcel.execution_id]
         return receipt
 
@@ -75,8 +79,9 @@ class Uploader:
         """Wait for what is being told to the publisher; each has a second."""
         await asyncio.gather(*self._aborting, return_exceptions=True)
 
-    async def _until_done(self, path: Path, parcel: Parcel, token: str) -> str:
+    async def _until_done(self, path: Path, parcel: Parcel, token: str, tell: Tell) -> str:
         pause, full_since, damaged, stale = AGAIN_SECONDS, None, False, 0
+        waits_since: float | None = None
         loop = asyncio.get_running_loop()
         while True:
             await self._there.wait()
@@ -98,6 +103,9 @@ class Uploader:
                 if full_since is not None and loop.time() - full_since >= self._full_seconds:
                     raise PublishFailed(f"the result cannot be stored: {error.message}") from error
                 log.info("upload_waits", execution_id=parcel.execution_id, reason=error.message, parts=attempt.sent)
+                waits_since = None if attempt.sent else (waits_since or loop.time())
+                waits = waits_since is not None and loop.time() - waits_since >= FIRST_NOTE_SECONDS
+                tell(error.message if waits else "")
             if attempt.sent:
                 pause = AGAIN_SECONDS
             await asyncio.sleep(pause * random.uniform(0.75, 1.25))

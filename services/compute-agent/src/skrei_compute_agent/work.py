@@ -235,7 +235,7 @@ class Workshop:
             return Exited(execution_id, problem=Problem(code=INTERRUPTED, message=error.message))
         return None if outcome is None else _exited(execution_id, outcome)
 
-    async def upload(self, wanted: Upload) -> Uploaded:
+    async def upload(self, wanted: Upload, tell: Tell) -> Uploaded:
         """Bring the packed result of the last start to the publisher, or to where it stays on this node."""
         places = self._folders.latest(wanted.execution_id)
         if places is None:
@@ -251,7 +251,8 @@ class Workshop:
                 if unseen and self._settler is not None:
                     await asyncio.to_thread(self._settler.note, wanted.execution_id, wanted.place, wanted.token)
                 return Uploaded(wanted.execution_id, left=left)
-            return Uploaded(wanted.execution_id, await self._delivery.upload(packed, wanted.parcel, wanted.token))
+            receipt = await self._delivery.upload(packed, wanted.parcel, wanted.token, tell)
+            return Uploaded(wanted.execution_id, receipt)
 
     def door(self, url: str) -> None:
         """Say where the publisher's door is; empty: there is none."""

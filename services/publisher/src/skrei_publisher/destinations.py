@@ -6,10 +6,12 @@ an object store weighs more than all the rest.
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
+from weakref import WeakValueDictionary
 
-from skrei_domain.bounds import MOST_PLACE
+from skrei_domain.bounds import MOST_DESTINATION, MOST_PLACE
 from skrei_domain.destinations import HERE, MANAGED, ON_NODES, STORE
 from skrei_domain.job_reading import FieldProblem, show
 from skrei_domain.portions import DIVIDED, ROOM, Portion, place_of
@@ -30,6 +32,16 @@ MANAGED_BUCKET = "s3managed_bucket"
 """The option that gives `s3managed` a bucket; without it that means the store."""
 DESCRIBE_SECONDS = 5.0
 """How long a plugin may take to say whether it works here: it looks at settings, and asks nobody."""
+ANSWER_SECONDS = 120.0
+"""How long one may take for what a node waits for at the door: a few questions to its server, each tried again."""
+START_SECONDS = 30.0
+"""How long one may take to get ready; what has named it waits meanwhile, and nothing else does."""
+TIDY_SECONDS = 300.0
+"""How long one may take to drop what nobody goes on with: the next round goes on with the rest."""
+CLOSE_SECONDS = 2.0
+"""How long one may take to end: the whole stack stops within 10 s."""
+
+T = TypeVar("T")
 
 
 class NoSuchPublisher(PublishDenied):
@@ -50,32 +62,57 @@ class Destination:
     portions: tuple[tuple[Portion, Publisher], ...] = ()
     """Where it goes from the store, if that is several places, and whoever brings each there."""
 
+    @property
+    def at(self) -> str:
+        """Where it is, as people name it; of several places all that are not Skrei's own store."""
+        plugin = self.onward or self.taker
+        places = [each.at(portion.params) for portion, each in self.portions if each is not self.taker]
+        return " and ".join(dict.fromkeys(places or [plugin.at(self.params)]))[:MOST_DESTINATION] or self.name
+
     async def plan(self, parcel: Parcel, headers: Mapping[str, str], node_id: str) -> UploadPlan:
         """Return what is still to be sent of a parcel. Raises what a publisher's `plan` and `reach` do."""
         if self.onward is not None:
             if (problem := _too_long(self.params)) is not None:
                 raise PublishDenied(f"Publisher.{problem}")
-            await self.onward.reach(self.params)
+            await answered(self.onward.reach(self.params), self.at, ANSWER_SECONDS)
         if self.portions and len(self._place) + ROOM * len(self.portions) > MOST_PLACE:
             raise PublishDenied("the publishers of its paths have more params than a receipt can name")
         for portion, publisher in self.portions:
             try:
-                await publisher.reach(portion.params)
+                await answered(publisher.reach(portion.params), publisher.at(portion.params), ANSWER_SECONDS)
             except PublishDenied as error:
                 raise PublishDenied(f"{', '.join(portion.paths)}: {error.message}", hint=error.hint) from error
-        return await self.taker.plan(parcel, headers, node_id=node_id, params=self.params)
+        planning = self.taker.plan(parcel, headers, node_id=node_id, params=self.params)
+        return await (planning if self._in_store else answered(planning, self.at, ANSWER_SECONDS))
 
     async def stage(self, parcel: Parcel) -> str:
         """Return the place of a parcel whose parts have all come."""
-        place = await self.taker.stage(parcel)
+        staging = self.taker.stage(parcel)
+        place = await (staging if self._in_store else answered(staging, self.at, ANSWER_SECONDS))
         if self.portions:
             return self._place
         return place if self.onward is None else _onward(self.params)
 
     @property
+    def _in_store(self) -> bool:
+        """Whether what comes is taken by Skrei's own store, which takes the time that its disk needs."""
+        return self.name == STORE or self.onward is not None or bool(self.portions)
+
+    @property
     def _place(self) -> str:
         """Return the place of a result in the store's staging that is to be divided."""
         return place_of([portion for portion, _ in self.portions])
+
+
+async def answered(call: Awaitable[T], at: str, seconds: float) -> T:
+    """Return what a plugin answers in time. Raises DestinationAway where it does not."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await call
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise DestinationAway(f"{at} has not answered within {seconds:g} s") from error
 
 
 class Destinations:
@@ -94,7 +131,7 @@ class Destinations:
         self._registry = registry if registry is not None else publishers()
         self._made: dict[str, Publisher] = {name.casefold(): each for name, each in (made or {}).items()}
         self._worked: set[str] = set()
-        self._turn = asyncio.Lock()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,7 +170,7 @@ class Destinations:
         name = name.casefold()
         if name in HERE:
             return self.store
-        async with self._turn:
+        async with self._turns.setdefault(name, asyncio.Lock()):
             if name not in self._made:
                 self._made[name] = await self._make(name)
             publisher = self._made[name]
@@ -171,14 +208,19 @@ class Destinations:
         """Have plugins drop what nobody goes on with."""
         for publisher in list(self._made.values()):
             try:
-                await publisher.tidy(older_than_seconds=older_than_seconds)
+                await answered(publisher.tidy(older_than_seconds=older_than_seconds), publisher.name, TIDY_SECONDS)
             except Exception as error:  # noqa: BLE001 - a plugin is somebody else's: the next one is tidied all the same
                 log.warning("uploads_not_tidied", publisher=publisher.name, reason=f"{type(error).__name__}: {error}")
 
     async def close(self) -> None:
         """End the plugins."""
-        for publisher in self._made.values():
-            await publisher.close()
+        await asyncio.gather(*(self._close(each) for each in self._made.values()))
+
+    async def _close(self, publisher: Publisher) -> None:
+        try:
+            await answered(publisher.close(), publisher.name, CLOSE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - a plugin is somebody else's: the others are ended all the same
+            log.warning("publisher_not_closed", publisher=publisher.name, reason=f"{type(error).__name__}: {error}")
 
     async def _make(self, name: str) -> Publisher:
         if name in ON_NODES:
@@ -186,7 +228,7 @@ class Destinations:
         try:
             kind = await asyncio.to_thread(self._registry.load, name)
             publisher = kind(replace(self._context, state_dir=self._context.state_dir / name))
-            await publisher.start()
+            await answered(publisher.start(), f"the publisher {name!r}", START_SECONDS)
             return publisher
         except PluginError as error:
             if name not in self._registry.names:
@@ -195,6 +237,8 @@ class Destinations:
                     hint="A package that brings one is installed beside the publisher's process (docs/PLUGINS.md).",
                 ) from error
             raise NoSuchPublisher(f"the publisher {name!r} cannot be used: {error.message}") from error
+        except OSError as error:
+            raise DestinationAway(f"the publisher {name!r} cannot get ready: {error}") from error
 
 
 def _problems(publisher: Publisher, params: Params, *, of_path: bool) -> list[FieldProblem]:

@@ -2,18 +2,26 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
-from skrei_domain.bounds import MOST_TEXT
-from skrei_domain.destinations import STORE
+from skrei_domain.bounds import MOST_REASON, MOST_TEXT
+from skrei_domain.destinations import MANAGED, STORE
 from skrei_domain.errors import SkreiError
-from skrei_domain.messages import Problem, PublishedAt, PublisherFact, PublishRefused, StagedResult
+from skrei_domain.messages import (
+    Problem,
+    PublishedAt,
+    PublisherFact,
+    PublishRefused,
+    PublishWaits,
+    StagedResult,
+)
 from skrei_domain.portions import Portion, placed_at
 from skrei_domain.uploads import Parcel
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.plugin import Params
-from skrei_plugin_api.publisher import PublishDenied, Published, StagedGone
+from skrei_plugin_api.publisher import DestinationAway, PublishDenied, Published, StagedGone
 from skrei_publisher.destinations import Destinations, NoSuchPublisher, forwarded_to
 from skrei_publisher.dividing import Divider
 from skrei_publisher.done import Done
@@ -26,6 +34,13 @@ RESULT_LOST = "result-lost"
 """What was staged is gone: another attempt may do better."""
 NOT_KEPT = "not-kept"
 """What never counts has no place at this destination."""
+PACE_BYTES = 128 * 1024
+"""A second, of a result that is brought on: what a slow line of one megabit carries; each has the time for that, and
+`SKREI_PUBLISH_SECONDS` besides."""
+FACT_RESULTS = 16
+"""Results that one fact tells of: what is said of each may have 16 KiB."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +51,31 @@ class Final:
     published: Published | None = None
 
 
-class Finaliser:
-    """Carries out what the leader wants of staged results, with the publisher that has each."""
+End: TypeAlias = Final | PublishRefused | PublishWaits
+"""What a try comes to; after the last of them the leader asks again."""
 
-    def __init__(self, destinations: Destinations, done: Done | None = None, divider: Divider | None = None) -> None:
+
+class Finaliser:
+    """Carries out what the leader wants of staged results, with the publisher that has each.
+
+    A publisher has `seconds` for one, and more for a large one; then it is told to leave off, and is tried again.
+    """
+
+    def __init__(
+        self,
+        destinations: Destinations,
+        done: Done | None = None,
+        divider: Divider | None = None,
+        *,
+        seconds: float = 300.0,
+    ) -> None:
         self._destinations = destinations
         self._done = done
         self._divider = divider
+        self._seconds = seconds
 
-    async def one(self, staged: StagedResult, counts: bool) -> Final | PublishRefused | None:
-        """Bring a result to its end and return that; None where it failed for now, and the leader asks again."""
+    async def one(self, staged: StagedResult, counts: bool) -> End:
+        """Bring a result to its end, and return that; where it failed for now, why."""
         parcel = Parcel(execution_id=staged.execution_id, digest=staged.digest, size=staged.size)
         try:
             return await self._end(staged, parcel, counts=counts)
@@ -57,12 +87,20 @@ class Finaliser:
             return _refused(staged, PUBLISH_FAILED, _words(error))
         except StagedGone as error:
             return _refused(staged, RESULT_LOST, error.message)
-        except (SkreiError, OSError) as error:
-            reason = str(error)
+        except SkreiError as error:
+            reason = _words(error)
+        except OSError as error:
+            reason = str(error) or type(error).__name__
         except Exception as error:  # noqa: BLE001 - a plugin is somebody else's: it must not end this process
             reason = f"{type(error).__name__}: {error}"
-        log.warning("result_not_finalised", execution_id=staged.execution_id, publisher=staged.publisher, reason=reason)
-        return None
+        log.warning(
+            "result_not_finalised",
+            execution_id=staged.execution_id,
+            publisher=staged.publisher,
+            destination=staged.destination,
+            reason=reason,
+        )
+        return _waits(staged, reason)
 
     async def _end(self, staged: StagedResult, parcel: Parcel, *, counts: bool) -> Final | PublishRefused:
         if (found := placed_at(staged.place)) is not None and self._divider is not None:
@@ -75,9 +113,10 @@ class Finaliser:
         else:
             publisher = await self._destinations.find(staged.publisher)
             if not counts and not publisher.keeps:
-                await publisher.abort(staged.execution_id)
+                await self._within(publisher.abort(staged.execution_id))
                 return _refused(staged, NOT_KEPT, "it did not count")
-            published = await publisher.finalise(parcel, staged.place)
+            finalising = publisher.finalise(parcel, staged.place)
+            published = await (finalising if publisher is self._destinations.store else self._within(finalising))
         log.debug("result_finalised", execution_id=staged.execution_id, size=staged.size)
         return Final(staged, published)
 
@@ -87,11 +126,11 @@ class Finaliser:
         """Bring a result to its several places; None where it stays whole in the store, as what does not count does."""
         store = self._destinations.store
         if not counts:
-            await divider.drop(parcel.execution_id, found)
+            await self._within(divider.drop(parcel.execution_id, found))
             await store.finalise(parcel, "")
             return None
         try:
-            return await divider.bring(parcel, found)
+            return await self._within(divider.bring(parcel, found), parcel.size)
         except PublishDenied:
             await store.abort(parcel.execution_id)
             raise
@@ -108,7 +147,7 @@ class Finaliser:
             return published
         content = await store.staged(parcel)
         try:
-            published = await publisher.forward(parcel, content, params)
+            published = await self._within(publisher.forward(parcel, content, params), parcel.size)
         except PublishDenied:
             await store.abort(parcel.execution_id)
             raise
@@ -117,22 +156,48 @@ class Finaliser:
         await store.finalise(parcel, "")  # a copy, for who reads it through us
         return published
 
+    async def _within(self, call: Awaitable[T], size: int = 0) -> T:
+        """Return what a publisher's step comes to that has its time and that of so many bytes. Raises DestinationAway
+        where that is over."""
+        seconds = self._seconds + size / PACE_BYTES
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await call
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise DestinationAway(
+                f"it was not done within {seconds:,.0f} s", hint="slow lines need more: SKREI_PUBLISH_SECONDS"
+            ) from error
 
-def fact_of(ends: Sequence[Final | PublishRefused | None]) -> PublisherFact | None:
-    """Return what the leader is told of results that have come to their ends; None where none has."""
+
+def facts_of(ends: Sequence[End]) -> Iterator[PublisherFact]:
+    """Yield what the leader is told of tries that are over."""
+    for first in range(0, len(ends), FACT_RESULTS):
+        yield fact_of(ends[first : first + FACT_RESULTS])
+
+
+def fact_of(ends: Sequence[End]) -> PublisherFact:
+    """Return what one fact tells of these."""
     final = [end for end in ends if isinstance(end, Final)]
-    refused = tuple(end for end in ends if isinstance(end, PublishRefused))
-    if not final and not refused:
-        return None
     return PublisherFact(
         finalised=tuple((end.staged.execution_id, end.staged.digest) for end in final),
-        refused=refused,
+        refused=tuple(end for end in ends if isinstance(end, PublishRefused)),
+        waits=tuple(end for end in ends if isinstance(end, PublishWaits)),
         published=tuple(
             PublishedAt(execution_id=end.staged.execution_id, type=end.staged.publisher, params=end.published.params)
             for end in final
             if end.published is not None
         ),
     )
+
+
+def _waits(staged: StagedResult, reason: str) -> PublishWaits:
+    where = staged.destination or staged.publisher
+    if staged.publisher == MANAGED:  # where its owner keeps results is nobody else's business
+        reason = "it cannot be brought there now; the publisher's log says why"
+    told = f"{where}: {reason}"[:MOST_REASON]
+    return PublishWaits(execution_id=staged.execution_id, digest=staged.digest, reason=told)
 
 
 def _words(error: SkreiError) -> str:

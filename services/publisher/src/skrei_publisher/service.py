@@ -106,7 +106,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             tell=speaker.tell,
             batch=settings.store_batch,
             most_pending=settings.most_pending,
-            finaliser=Finaliser(destinations, done, divider),
+            finaliser=Finaliser(destinations, done, divider, seconds=settings.publish_seconds),
             drop_logs=logs.drop,
             make_room=publisher.make_room,
         )

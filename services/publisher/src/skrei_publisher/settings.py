@@ -83,6 +83,10 @@ class Settings(Base):
     staged_days: float = Field(default=7.0, gt=0)
     """How long an upload that nobody makes final is kept: the leader asks each second, so it was away for as long."""
 
+    publish_seconds: float = Field(default=300.0, gt=0)
+    """How long a publisher may take to bring a result that has won to its place, beside the time that its bytes need on
+    a slow line; then it is told to leave off, and is tried again."""
+
     log_stream_bytes: int = Field(default=10 * MIB, ge=0)
     """Of what a running execution says, on each of its two streams: the beginning, so that a flood has an end."""
 

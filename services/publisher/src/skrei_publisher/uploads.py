@@ -90,7 +90,9 @@ class UploadDoor:
         destination = await self._destinations.of(right, counts=parcel.counts)
         place = await destination.stage(parcel)
         self._figures.uploaded(parcel.size)
-        receipt = Receipt(parcel.execution_id, parcel.digest, parcel.size, destination.name, place)
+        receipt = Receipt(
+            parcel.execution_id, parcel.digest, parcel.size, destination.name, place, destination=destination.at
+        )
         return _json(UploadAnswer(receipt=self._signer.receipt(receipt)))
 
     async def _abort(self, request: web.Request) -> web.Response:

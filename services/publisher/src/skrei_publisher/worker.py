@@ -4,24 +4,22 @@ Every command may come twice or not at all.
 """
 
 import asyncio
-from collections import Counter
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from skrei_domain.messages import PublisherCommand, PublisherFact, PublishRefused, ResultHeld, StagedResult
+from skrei_domain.messages import PublisherCommand, PublisherFact, PublishWaits, ResultHeld
 from skrei_kit.observability import get_logger
-from skrei_publisher.finaliser import Final, Finaliser, fact_of
+from skrei_publisher.finaliser import End, Finaliser, facts_of
 from skrei_publisher.retention import Retention
 from skrei_publisher.shelf import Item
 from skrei_publisher.source import SourceAway
 from skrei_publisher.store import ResultStore, digest_of
+from skrei_publisher.turns import Turn, Turns
 
 log = get_logger()
 
-FINALISED_AT_ONCE = 16
-"""Staged results made final side by side by one publisher, so that a slow one holds up nobody but those who named it;
-of Skrei's own store (a rename each) that is a batch."""
 SOON_SECONDS = 0.05
 """How long a batch of them is waited for, so that one fact tells of it; what takes longer is told of by itself."""
 
@@ -54,6 +52,7 @@ class Worker:
         finaliser: Finaliser | None = None,
         drop_logs: Callable[[Sequence[str]], Awaitable[None]] | None = None,
         make_room: Callable[[int], bool] = lambda _: False,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._source = source
@@ -65,8 +64,9 @@ class Worker:
         self._drop_logs = drop_logs
         self._make_room = make_room
         self._logs: dict[str, None] = {}
-        self._staged: dict[str, tuple[StagedResult, bool]] = {}  # and whether it counts
-        self._ending: dict[str, asyncio.Task[Final | PublishRefused | None]] = {}
+        self._now = now
+        self._turns = Turns()
+        self._ending: dict[str, asyncio.Task[End]] = {}
         self._take: dict[str, ResultHeld] = {}
         self._drop: dict[str, None] = {}
         self._work = asyncio.Event()
@@ -75,7 +75,7 @@ class Worker:
     @property
     def pending(self) -> int:
         """How many results wait to be taken over, made final or dropped."""
-        return len(self._take) + len(self._drop) + len(self._staged) + len(self._logs)
+        return len(self._take) + len(self._drop) + self._turns.waiting + len(self._logs)
 
     def accept(self, command: PublisherCommand) -> None:
         """Remember what a command asks; the later word on an execution counts."""
@@ -85,12 +85,9 @@ class Worker:
                 continue
             self._drop.pop(held.execution_id, None)
             self._take[held.execution_id] = held
-        for staged, counts in [*((each, True) for each in command.finalise), *((each, False) for each in command.keep)]:
-            if staged.execution_id in self._ending:
-                continue  # that is being done
-            if self.pending < self._most_pending or staged.execution_id in self._staged:
-                self._staged[staged.execution_id] = (staged, counts)
-            else:
+        now = self._now()
+        for turn in (*(Turn(each, True) for each in command.finalise), *(Turn(each, False) for each in command.keep)):
+            if self.pending >= self._most_pending or not self._turns.add(turn, now):
                 self.left_out += 1
         for execution_id in command.drop:
             self._take.pop(execution_id, None)
@@ -116,7 +113,7 @@ class Worker:
         """Carry one batch out and tell the leader what is durably done."""
         taken = _first(self._take, self._batch)
         dropped = _first(self._drop, self._batch)
-        staged = self._next_staged()
+        staged = self._turns.next()
         logs = _first(self._logs, self._batch)
         if not (self._take or self._drop or self._logs or staged):
             self._work.clear()  # what waits for its turn behind what is being brought elsewhere is woken by its end
@@ -130,23 +127,15 @@ class Worker:
         if stored or dropped:
             await self._tell(PublisherFact(stored=tuple(stored), dropped=tuple(dropped)))
 
-    def _next_staged(self) -> list[tuple[StagedResult, bool]]:
-        """Take out what is made final next."""
-        busy = Counter(task.get_name() for task in self._ending.values() if not task.done())
-        chosen: list[str] = []
-        for execution_id, (staged, _) in self._staged.items():
-            if busy[staged.publisher] < FINALISED_AT_ONCE:
-                busy[staged.publisher] += 1
-                chosen.append(execution_id)
-        return [self._staged.pop(execution_id) for execution_id in chosen]
-
-    async def _end(self, staged: Sequence[tuple[StagedResult, bool]]) -> None:
+    async def _end(self, staged: Sequence[Turn]) -> None:
         """Begin to bring results to their ends, and tell of those that have come to one."""
         if self._finaliser is None:
             return
         begun = {
-            each.execution_id: asyncio.create_task(self._finaliser.one(each, counts), name=each.publisher)
-            for each, counts in staged
+            each.staged.execution_id: asyncio.create_task(
+                self._finaliser.one(each.staged, each.counts), name=f"finalise {each.destination}"
+            )
+            for each in staged
         }
         self._ending |= begun
         if begun:
@@ -154,7 +143,15 @@ class Worker:
         for task in begun.values():
             task.add_done_callback(lambda _: self._work.set())
         over = [execution_id for execution_id, task in self._ending.items() if task.done()]
-        if (fact := fact_of([self._ending.pop(execution_id).result() for execution_id in over])) is not None:
+        ends = [self._ending.pop(execution_id).result() for execution_id in over]
+        for execution_id, end in zip(over, ends, strict=True):
+            if isinstance(end, PublishWaits):
+                self._turns.failed(execution_id, self._now())
+            else:
+                self._turns.ended(execution_id)
+        if over and self._turns.waiting:
+            self._work.set()  # there is room for the next ones
+        for fact in facts_of(ends):
             await self._tell(fact)
 
     async def _take_over(self, wanted: Sequence[ResultHeld]) -> list[tuple[str, str]]:

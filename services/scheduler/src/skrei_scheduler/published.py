@@ -11,7 +11,14 @@ from skrei_domain import envelope
 from skrei_domain.bounds import sound_fact
 from skrei_domain.destinations import STORE
 from skrei_domain.lifecycle import Want
-from skrei_domain.messages import PublishedAt, PublisherCommand, PublisherFact, PublishRefused, StagedResult
+from skrei_domain.messages import (
+    PublishedAt,
+    PublisherCommand,
+    PublisherFact,
+    PublishRefused,
+    PublishWaits,
+    StagedResult,
+)
 from skrei_domain.portions import DIVIDED, heard
 from skrei_kit.observability import get_logger
 from skrei_scheduler.lead import Lead
@@ -19,7 +26,7 @@ from skrei_scheduler.work import Commit, Fetch, Outgoing, SendCommands, SendPubl
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked, ResultNew
 from skrei_scheduling.kinds import follow_up
-from skrei_scheduling.publishing import finish_into, refuse_into
+from skrei_scheduling.publishing import finish_into, refuse_into, wait_into
 from skrei_scheduling.rows import ExecutionRow
 from skrei_scheduling.settle import jobs_of
 
@@ -45,6 +52,7 @@ class Said:
     finalised: tuple[tuple[str, str], ...]
     refused: tuple[PublishRefused, ...]
     published: tuple[PublishedAt, ...] = ()
+    waits: tuple[PublishWaits, ...] = ()
 
     @classmethod
     def of(cls, facts: Sequence[PublisherFact]) -> "Said":
@@ -55,6 +63,7 @@ class Said:
             finalised=tuple(dict.fromkeys(pair for fact in facts for pair in fact.finalised)),
             refused=tuple({each.execution_id: each for fact in facts for each in fact.refused}.values()),
             published=tuple({each.execution_id: each for fact in facts for each in fact.published}.values()),
+            waits=tuple({each.execution_id: each for fact in facts for each in fact.waits}.values()),
         )
 
     @property
@@ -86,6 +95,7 @@ class Said:
             [
                 *((pair[0], partial(finish_into, builder, *pair)) for pair in self.finalised),
                 *((each.execution_id, partial(_refuse, builder, each)) for each in self.refused),
+                *((each.execution_id, partial(wait_into, builder, each)) for each in self.waits),
             ],
         )
 
@@ -157,7 +167,8 @@ class Published:
         def after(changes: Changes, now: float) -> list[Outgoing]:
             return lead.advance(changes, now) + forget(rows)
 
-        jobs = frozenset(jobs_of(lead.view, said.ended, late))
+        waiting = [each.execution_id for each in said.waits]
+        jobs = frozenset(jobs_of(lead.view, [*said.ended, *waiting], late))
         return Commit("results", jobs, frozenset(), decide, after)
 
 
@@ -204,6 +215,7 @@ def _staged(new: ResultNew) -> StagedResult:
         size=new.result.size,
         publisher=new.staged.publisher,
         place=new.staged.place,
+        destination=new.staged.destination,
     )
 
 

@@ -6,6 +6,7 @@ Verifying one takes about a tenth of a millisecond, and only results that are to
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from skrei_domain.bounds import MOST_DESTINATION
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, Problem, ResultRef
 from skrei_kit.tokens import Receipt, TokenInvalid
@@ -53,7 +54,7 @@ def _place(execution_id: str, result: ResultRef, verify: Verify) -> Place:
     receipt = verify(result.receipt or "")
     if (receipt.execution_id, receipt.digest, receipt.size) != (execution_id, result.digest, result.size):
         raise TokenInvalid(f"the receipt is for {receipt.execution_id}, {receipt.digest}, {receipt.size} bytes")
-    return Place(receipt.publisher, receipt.place)
+    return Place(receipt.publisher, receipt.place, receipt.destination[:MOST_DESTINATION])
 
 
 def _without(fact: ExecutionObserved) -> ExecutionObserved:

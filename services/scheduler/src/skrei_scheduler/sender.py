@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -38,6 +38,27 @@ BATCH_BYTES = 256 * 1024  # half of what a message may hold
 
 MOST_LISTING_BYTES = 512 * 1024 * 1024
 """Of one list: five million keys, as many as a node lists, have some 200 MB."""
+
+
+def in_messages(command: PublisherCommand, most_bytes: int) -> Iterator[PublisherCommand]:
+    """Yield a command in parts that each fit into a message: the places of some hundred results may not."""
+    size = len(command.__pydantic_serializer__.to_json(command))
+    halves = {name: _halves(getattr(command, name)) for name in _ASKED} if size > most_bytes else {}
+    if not any(later for _, later in halves.values()):
+        yield command
+        return
+    for half in (0, 1):
+        part = command.model_copy(update={name: both[half] for name, both in halves.items()})
+        yield from in_messages(part, most_bytes)
+
+
+_ASKED = ("take", "drop", "finalise", "keep", "drop_logs")
+
+
+def _halves(items: tuple[object, ...]) -> tuple[tuple[object, ...], tuple[object, ...]]:
+    """Return the first half, which has what is there alone, and the other."""
+    middle = -(-len(items) // 2)
+    return items[:middle], items[middle:]
 
 
 class Doors(NamedTuple):
@@ -169,8 +190,9 @@ class Sender:
         await self._publish(to, reply, "skrei.hello.reply.v1")
 
     async def publisher(self, command: PublisherCommand) -> None:
-        """Hand results to the publisher."""
-        await self._publish(subjects.PUBLISHER_COMMAND, command, command.type)
+        """Hand results to the publisher, in as many messages as they need."""
+        for each in in_messages(command, BATCH_BYTES):
+            await self._publish(subjects.PUBLISHER_COMMAND, each, each.type)
 
     async def ensure_streams(self) -> None:
         """Make what is missing of the streams; consumers are made again with the next hello of their node."""

@@ -54,6 +54,10 @@ class WebdavPublisher(Forwarder):
             return []
         return [FieldProblem("Path", show(path), "a path below the server's folder, such as `weekly/{jobID}`")]
 
+    def at(self, params: Params) -> str:
+        """Name the server: its results wait for it together. Pure."""
+        return f"webdav at {urlsplit(self.context.options.get(URL_OPTION, '')).hostname or 'no server'}"
+
     async def reach(self, params: Params) -> None:
         """Ask the server whether its folder is there and ours. Raises PublishDenied and DestinationAway."""
         async with self._session() as session:

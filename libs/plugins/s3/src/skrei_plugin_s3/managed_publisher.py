@@ -46,6 +46,10 @@ class S3Managed(S3Publisher):
             raise PublishDenied("no bucket is set: s3managed_bucket (docs/RESULTS.md)")
         return managed.target(str(params.get(PLACE) or ""))
 
+    def at(self, params: Params) -> str:
+        """Where the owner keeps it is nobody else's business."""
+        return self.name
+
     def told(self, note: Note, stored: "Stored") -> Published:
         """Return whose result it is: where the owner keeps it is nobody else's business."""
         *_, job_id, execution_id = note.target.key.removesuffix(SUFFIX).split("/")

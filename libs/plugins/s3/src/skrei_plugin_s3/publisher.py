@@ -95,6 +95,11 @@ class S3Publisher(Publisher):
         """Return where a result goes."""
         return read(params)[0]
 
+    def at(self, params: Params) -> str:
+        """Name the bucket and its server."""
+        target = self.target(params)
+        return f"s3://{target.bucket}" + (f" at {target.endpoint}" if target.endpoint else "")
+
     def told(self, note: Note, stored: "Stored") -> Published:
         """Return what clients are told of an object."""
         return published(note.target, stored)

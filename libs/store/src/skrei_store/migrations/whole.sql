@@ -431,3 +431,13 @@ UPDATE alembic_version SET version_num='0019' WHERE alembic_version.version_num 
 ALTER TABLE results ADD COLUMN own_bytes BIGINT;
 
 UPDATE alembic_version SET version_num='0020' WHERE alembic_version.version_num = '0019';
+
+-- Running upgrade 0020 -> 0021
+
+ALTER TABLE results ADD COLUMN destination TEXT COLLATE "C" DEFAULT '' NOT NULL;
+
+DROP INDEX ix_results_staged;
+
+CREATE INDEX ix_results_staged ON results (destination, created_at, execution_id) WHERE staged;
+
+UPDATE alembic_version SET version_num='0021' WHERE alembic_version.version_num = '0020';
