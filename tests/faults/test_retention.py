@@ -208,6 +208,24 @@ async def test_a_large_job_goes_in_pieces_and_one_that_goes_on_stays(
             await retention.forget_job(db, 7, stale)
 
 
+async def test_a_job_that_is_run_again_while_it_goes_keeps_its_latest_version(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "ROWS", 3)
+    async with leading(postgres_url) as record, connection(postgres_url) as db:
+        await put_jobs(postgres_url, "j-1")
+        await db.execute(
+            "INSERT INTO job_versions SELECT (jsonb_populate_record(v, jsonb_build_object('version', n))).*"
+            " FROM job_versions v, generate_series(5, 2, -1) n"
+        )
+        await put(db, "j-1", JobState.COMPLETED, days=20, version=5)
+        (job,), _ = await retention.page(db, POLICY, await db.fetchval("SELECT now()"))
+        assert not await retention.forget_job(db, 1, job)
+        assert {row["version"] for row in await db.fetch("SELECT version FROM job_versions")} == {4, 5}
+        assert await record.collect(lambda db, epoch: retention.forget_job(db, epoch, job))
+        assert await left(db) == set()
+
+
 async def test_a_job_says_it_for_itself_and_old_transitions_of_one_that_goes_on_go(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -306,14 +306,15 @@ _PARTS = (
     """,
     """
     DELETE FROM job_versions WHERE job_id = $1
-        AND version IN (SELECT version FROM job_versions WHERE job_id = $1 LIMIT $2) RETURNING 1
+        AND version IN (SELECT version FROM job_versions WHERE job_id = $1 ORDER BY version LIMIT $2) RETURNING 1
     """,
     """
     WITH asked AS (DELETE FROM evaluations WHERE job_id = $1), gone AS (DELETE FROM jobs WHERE id = $1)
     SELECT 1 LIMIT least($2::int8, 0)
     """,
 )
-"""In this order: what names the job goes before it, so that whatever breaks off is found again and gone on with."""
+"""In this order: what names the job goes before it, so that whatever breaks off is found again and gone on with. Its
+versions go from the first on: one that is run again between two pieces still has its latest."""
 
 
 async def _fence(connection: Connection, epoch: int) -> None:

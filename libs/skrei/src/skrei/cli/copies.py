@@ -27,6 +27,8 @@ def source(text: str, here: Path, checksum: str = "") -> Document:
 
     Where `checksum` goes with it the node compares it before anything is copied; see `expected` for the rest.
     """
+    if re.fullmatch(r"ipfs:/{0,2}", text):
+        raise Rejected(f"SRC {text} names no CID.", hint="For example ipfs://bafy…/2026")
     try:
         made = inputs.untargeted(text, SOURCE, here, option="SRC")
     except Rejected as error:
@@ -63,7 +65,10 @@ def publisher(text: str) -> Document:
     if re.fullmatch(r"ipfs(:/{0,2})?", text):
         return {"Type": "ipfs", "Params": {}}
     if text.startswith("s3://"):
-        made = inputs.publisher(text)
+        try:
+            made = inputs.publisher(text)
+        except Rejected as error:
+            raise Rejected(f"DST {text} cannot be read.", hint=DESTINATIONS) from error
         if not made["Params"]["Key"].strip("/"):
             raise Rejected(f"{text} names no key.", hint=f"For example {text.rstrip('/')}/copies/2026")
         made["Params"] = {**made["Params"], "Encoding": "plain"}
