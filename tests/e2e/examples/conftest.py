@@ -71,7 +71,7 @@ def stack(
     env = {
         "DOCKER_HOST": docker.url if docker else "unix:///nowhere/docker.sock",
         "PYTHONPATH": str(install_plugin("python", tmp_path_factory.mktemp("plugins"))),
-        "SKREI_PLUGIN_OPTIONS": f"python_environments=gpu={sys.prefix}",
+        "SKREI_PLUGIN_OPTIONS": f"python_environments=gpu={sys.prefix} onnx={sys.prefix}",
     }
     if objects is not None:
         env |= objects.environment | {"AWS_ENDPOINT_URL_S3": objects.url}

@@ -55,6 +55,7 @@ EXAMPLES = {
     "risk/job.yaml": Example("1000000 futures of 10 days, in 8 parts"),
     "thumbnails/job.yaml": Example("sea-2.png: 480 x 320, now 96 x 64"),
     "onnx/job.yaml": Example("model.onnx has 7577 bytes"),
+    "onnx/runtime.yaml": Example("with ONNX Runtime 1."),
     "federated/job.yaml": Example("the average of 1 models, of 500 rows"),
     "fleet/job.yaml": Example("1 of 4 packages are to be updated", code=1),
     "sensors/job.yaml": Example("over 4.", endless=True),

@@ -5,6 +5,8 @@ import math
 import random
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -204,6 +206,10 @@ def test_digits_are_read_by_the_model_that_was_learned(tmp_path: Path) -> None:
     assert len(right) == 4
     assert sum(right) > 0.85 * 240
     assert b"Gemm" in (tmp_path / "model/model.onnx").read_bytes()
+    (tmp_path / "theirs").mkdir()
+    words = (tmp_path / name for name in ("model/model.onnx", "digits/unread", "theirs"))
+    subprocess.run([sys.executable, EXAMPLES / "onnx/read.py", *words], check=True, timeout=60)
+    assert (tmp_path / "theirs/answers.txt").read_text() == (tmp_path / "answers/answers.txt").read_text()
 
 
 def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
