@@ -5,6 +5,7 @@
 #   SKREI_WHEELS=folder-or-url     take Skrei's own wheels from there
 #   SKREI_VERSION=0.1.0            this version instead of the newest
 #   SKREI_EXTRAS=                  only the client, without `skrei serve`
+#   SKREI_PLUGINS="folder wheel"   plugins of others into the same environment; name them again with each install
 #
 # uv does the work: the one on PATH, else a pinned version of it, fetched with Python's standard library from the index
 # that pip's settings name, its digest checked, kept in a folder of Skrei's own.
@@ -31,12 +32,14 @@ main() {
             if [ -f "$wheel" ]; then set -- "$@" --reinstall-package "${name%%-*}"; fi
         done
     fi
+    for plugin in ${SKREI_PLUGINS:-}; do set -- "$@" --with "$plugin"; done
     extras=${SKREI_EXTRAS-serve}
     wanted="skrei${extras:+[$extras]}${SKREI_VERSION:+==$SKREI_VERSION}"
     echo "Installing $wanted ..."
     if ! "$uv" tool install "$@" "$wanted"; then
         fail "uv could not install $wanted; its message stands above." \
-            "Behind a mirror or a proxy set PIP_INDEX_URL, HTTPS_PROXY or PIP_CERT; SKREI_WHEELS names a folder of wheels."
+            "Behind a mirror or a proxy set PIP_INDEX_URL, HTTPS_PROXY or PIP_CERT; SKREI_WHEELS names a folder of wheels, \
+SKREI_PLUGINS folders or wheels of plugins."
     fi
     bin=$("$uv" tool dir --bin)
     told=$("$bin/skrei" version | head -n 1) || fail "$bin/skrei does not start." "Run it and read what it says."

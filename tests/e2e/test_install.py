@@ -1,6 +1,7 @@
 """Installing as a newcomer does, from a folder of wheels, far away from any checkout, with no index to ask."""
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import environment, pip_settings
 from scripts.environment import ROOT
 from skrei_plugin_api.testing import Behaviour
 from tests.support.newcomer import Newcomer, newcomers
@@ -37,8 +39,10 @@ def test_one_script_installs_everything_and_tells_how_to_undo_it(newcomer: Newco
 
     _a_day_with_it(newcomer)
 
-    again = newcomer.install()
+    again = newcomer.install(SKREI_PLUGINS=str(_wheel_of_a_plugin(newcomer)))
     assert again.returncode == 0, again.stderr
+    engines = newcomer.run(str(newcomer.home / ".local/share/uv/tools/skrei/bin/python"), "-c", ENGINES)
+    assert "python" in engines.stdout.split(), engines.stderr
     undo = re.search(r"^Undo it with: (.*)$", installed.stdout, re.MULTILINE)
     assert undo, installed.stdout
     undone = newcomer.run("sh", "-c", undo[1])
@@ -47,12 +51,23 @@ def test_one_script_installs_everything_and_tells_how_to_undo_it(newcomer: Newco
     assert not (newcomer.home / ".local/share/uv/tools/skrei").exists()
 
 
+ENGINES = "from importlib.metadata import entry_points; print(*entry_points(group='skrei.engines').names)"
 WHERE = """
 import importlib, pkgutil
 for module in pkgutil.iter_modules():
     if module.name.startswith("skrei"):
         print(importlib.import_module(module.name).__file__)
 """
+
+
+def _wheel_of_a_plugin(newcomer: Newcomer) -> Path:
+    """Build the engine of the examples, with what this checkout builds its own wheels with."""
+    words = environment.uv_environment(pip_settings.read(), os.environ) | {"VIRTUAL_ENV": str(ROOT / ".venv")}
+    uv = environment.find_uv(pip_settings.read(), words)
+    build = [uv, "build", "--quiet", "--wheel", "--no-build-isolation", "--out-dir", str(newcomer.home)]
+    subprocess.run([*build, str(ROOT / "examples/plugins/python")], env=words, check=True, capture_output=True)
+    (wheel,) = newcomer.home.glob("skrei_engine_python-*.whl")
+    return wheel
 
 
 def _a_day_with_it(newcomer: Newcomer) -> None:
