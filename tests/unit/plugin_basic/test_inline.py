@@ -124,7 +124,7 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path) -> None:
 
 def test_limits_of_size_and_number_hold(tmp_path: Path) -> None:
     error = refusal(tmp_path, archive(("a", bytes(60_000)), ("b", bytes(60_000))), StageLimits(max_bytes=100_000))
-    assert (error.code, "100000 bytes" in error.message) == (StageProblem.TOO_LARGE, True)
+    assert (error.code, "100,000 bytes" in error.message) == (StageProblem.TOO_LARGE, True)
 
 
 def test_too_many_entries_are_refused(tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ class StageProblem(StrEnum):
     INVALID = "input-invalid"
     """It is not what it says it is."""
     TOO_LARGE = "input-too-large"
+    BEYOND_DISK = "input-beyond-disk"
+    """The node's disk will never have the room for it, whatever else goes; another node's may."""
 
 
 class StageFailed(SkreiError):

@@ -124,6 +124,8 @@ IMAGE_PLATFORM_CODE = "image-platform"
 """Of such an engine: the image is for other machines than its node."""
 NETWORK_REFUSED_CODE = "network-refused"
 """Of a node whose owner does not let jobs have the network that one asks for."""
+INPUT_BEYOND_DISK_CODE = "input-beyond-disk"
+"""Of a node whose disk will never have room for an input."""
 RETRIED = frozenset(
     {
         REFUSED_CODE,

@@ -186,6 +186,18 @@ class CachedFiles:
             elif not self.spare():
                 return
 
+    def shrink(self, wanted: int) -> int:
+        """Drop what is in nobody's use, the least recently used first, until so many bytes have gone; return how many
+        have.
+        """
+        before = self._total
+        while before - self._total < wanted and (self._idle or self.spare()):
+            if self._idle:
+                name = next(iter(self._idle))
+                self.path(name).unlink(missing_ok=True)
+                self._forget(name)
+        return before - self._total
+
     def _rest(self, name: str) -> None:
         self._idle[name] = None
         self._idle_total += self._sizes[name]

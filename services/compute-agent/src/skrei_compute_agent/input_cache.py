@@ -12,6 +12,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from skrei_compute_agent.cached_files import HALF_BROUGHT, PART, CachedFiles, digest_of, is_digest, name_of
+from skrei_compute_agent.disk_room import DiskRoom, NoRoom
 from skrei_domain.errors import SkreiError
 from skrei_plugin_api.aside import to_its_end
 from skrei_plugin_api.pieces import DATA
@@ -50,6 +51,7 @@ class InputCache:
 
     def __init__(self, folder: Path, fetch: Fetch, *, limit_bytes: int, blob_bytes: int) -> None:
         self.files = CachedFiles(folder, limit_bytes)
+        self.room = DiskRoom(folder, self.files)
         self._fetch = fetch
         self._blob_bytes = blob_bytes
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -83,18 +85,21 @@ class InputCache:
             raise InputDenied(f"{digest!r} is not a digest of the form sha256:<64 hex digits>")
         return await self._once(name_of(digest), lambda: self._download(digest, token, fetch or self._fetch))
 
-    async def bring(self, identity: str, bring: Callable[[Path], Awaitable[None]]) -> tuple[Path, bool]:
-        """Return the file of `identity`, pinned until `release`, and whether `bring` was needed for it.
+    async def bring(
+        self, identity: str, bring: Callable[[Path], Awaitable[None]], size: int | None = None
+    ) -> tuple[Path, bool]:
+        """Return the file of `identity`, pinned until `release`, and whether `bring` was needed for it; `size` is how
+        many bytes it has, if that is known.
 
         `bring` leaves it as `DATA` in a folder that belongs to this identity, in which what broke off lies as it was.
-        Two that want the same bring it once. Raises what `bring` raises.
+        Two that want the same bring it once. Raises what `bring` raises, and NoRoom.
         """
         name, needed = name_of(identity), False
 
         async def needs() -> Path:
             nonlocal needed
             needed = True
-            return await self._bring(identity, name, bring)
+            return await self._bring(identity, name, lambda folder: self.room.within(bring(folder), size))
 
         return await self._once(name, needs), needed
 
@@ -162,9 +167,13 @@ class InputCache:
             if is_digest(identity):
                 got = await asyncio.to_thread(digest_of, folder / DATA)
                 if got != identity:
-                    raise InputCorrupt(f"what came has the digest {got}, not {identity}", digest=identity)
+                    raise InputCorrupt(
+                        f"what came has the digest {got}, not {identity}",
+                        hint="look at the checksum that the job names, and at what lies there now",
+                        digest=identity,
+                    )
         except BaseException as error:
-            if isinstance(error, SkreiError) and not error.retryable:
+            if isinstance(error, NoRoom) or (isinstance(error, SkreiError) and not error.retryable):
                 await to_its_end(partial(shutil.rmtree, folder, ignore_errors=True))
             else:
                 await self._broke_off(name)

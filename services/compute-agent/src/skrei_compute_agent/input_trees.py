@@ -24,7 +24,6 @@ from skrei_compute_agent.input_cache import InputCache
 from skrei_domain.subjects import token
 from skrei_plugin_api.aside import to_its_end, together
 from skrei_plugin_api.pieces import Bring, Listed, Piece
-from skrei_plugin_api.storage import StageFailed, StageProblem
 
 PARALLEL_PIECES = 16
 """Of one input that are brought at once: small objects cost a round trip each, large ones share the line anyway."""
@@ -34,8 +33,6 @@ LIST = "~~list"
 """After a directory's name: which files it has. No name of an execution looks like that, encoded."""
 NAMED_AT_ONCE = 1_000
 """Pieces whose names, a digest each, are worked out on the event loop: milliseconds. Longer lists have a thread."""
-FREE_BYTES = 256 * 1024**2
-"""What stays free of the disk, for journal and logs."""
 
 Count = Callable[[int, bool, int], None]
 """Hears of pieces: their bytes, whether they had to be brought, and how many they are."""
@@ -52,12 +49,6 @@ class _Layout:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(name for _, name in self.named)
-
-
-class NoRoom(StageFailed):
-    """The disk has no room for an input now: it may have later, and other nodes may have it at once."""
-
-    retryable = True
 
 
 class InputTrees:
@@ -151,7 +142,7 @@ class InputTrees:
 
         async def work() -> None:
             for piece, name in waiting:
-                path, brought = await self._cache.bring(piece.identity, partial(bring, piece))
+                path, brought = await self._cache.bring(piece.identity, partial(bring, piece), piece.size)
                 held.append(name)
                 counted(piece.size if piece.size is not None else path.stat().st_size, brought, 1)
 
@@ -159,14 +150,8 @@ class InputTrees:
 
     def _check_room(self, layout: _Layout) -> None:
         """Raise NoRoom for what the disk cannot hold, before any of it is brought."""
-        missing = sum(piece.size or 0 for piece, name in layout.named if not self._cache.files.has(name))
-        room = shutil.disk_usage(self._folder).free - FREE_BYTES + self._cache.files.idle_bytes
-        if missing > room:
-            raise NoRoom(
-                StageProblem.TOO_LARGE,
-                f"{missing:,} bytes of the input are not on this node, whose disk has room for {max(0, room):,}",
-                hint="make room on the node, part the input (`Count`, `Partition`), or ask for `Resources.Disk`",
-            )
+        has = self._cache.files.has
+        self._cache.room.check(sum(piece.size or 0 for piece, name in layout.named if not has(name)))
 
     def _link(self, layout: _Layout) -> None:
         """Lay a directory out, and list it last: what a crash leaves half made has no list."""

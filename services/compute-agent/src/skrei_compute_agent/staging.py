@@ -118,7 +118,9 @@ class _Reader:
             pieces = await pieces.load()
         if not isinstance(pieces, Listed) and len(pieces) == 1 and not pieces[0].path:
             piece = pieces[0]
-            path, brought = await self._shelves.cache.bring(piece.identity, partial(bring, piece))
+            if not self._shelves.cache.files.has(name_of(piece.identity)):
+                self._shelves.cache.room.check(piece.size or 0)
+            path, brought = await self._shelves.cache.bring(piece.identity, partial(bring, piece), piece.size)
             self.pinned.append(piece.identity)
             self._count(path.stat().st_size, brought)
             return path, (name_of(piece.identity),)

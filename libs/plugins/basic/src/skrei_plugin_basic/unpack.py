@@ -151,4 +151,8 @@ class _Bounded:
 
     def _bound(self, position: int) -> None:
         if position > self._most:
-            raise StageFailed(StageProblem.TOO_LARGE, f"the archive unpacks to over {self._most} bytes")
+            raise StageFailed(
+                StageProblem.TOO_LARGE,
+                f"the archive unpacks to over {self._most:,} bytes, which is more than is taken of one of its size",
+                hint="bring the data by another source: `s3`, `urlDownload`, `ipfs`, a data set",
+            )
