@@ -6,7 +6,7 @@ RUN = .venv/bin/python -m
 SETUP = $(PYTHON) -m scripts.bootstrap
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test test-fast faults fuzz sim bench bench-locality lint fmt wasm bacalhau lock migrate schema setup setup-dev tools
+.PHONY: help demo install dist test test-fast faults fuzz sim bench bench-locality lint fmt wasm bacalhau lock migrate schema setup setup-dev tools tools-k8s e2e-k8s
 
 help:  ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -49,6 +49,7 @@ fmt: setup-dev  ## Format, and fix what ruff can fix
 
 wasm: setup-dev  ## Compile our modules from C to WebAssembly
 	@for each in examples/*/*.c libs/skrei/src/skrei/copying/*.c; do PYTHON=.venv/bin/python sh examples/build.sh ../$$each || exit 1; done
+	@sh libs/plugins/kubernetes/build.sh
 
 bacalhau:  ## Build Bacalhau's own command line with Go (minutes); the conformance tests then drive a stack with it
 	@$(PYTHON) -m scripts.bacalhau
@@ -70,3 +71,9 @@ setup-dev:  ## Only set up what the tests need
 
 tools:  ## Build the servers of others that some tests want (Go and npm, some minutes)
 	@$(PYTHON) -m scripts.tools
+
+tools-k8s:  ## Build a real Kubernetes of one node for `make e2e-k8s` (Go, ten minutes, once)
+	@$(PYTHON) -m scripts.tools && $(PYTHON) -m scripts.tools_k8s
+
+e2e-k8s: setup-dev  ## The Kubernetes engine and the chart on a real cluster of one node (root; `make tools-k8s` first)
+	@$(RUN) pytest tests/kubernetes

@@ -31,7 +31,7 @@ class Image:
 IMAGES = {
     "orchestrator-api": Image(("services/orchestrator-api",)),
     "scheduler": Image(("services/scheduler",)),
-    "compute-agent": Image(("services/compute-agent",), ("docker", "ipfs", "s3", "wasm")),
+    "compute-agent": Image(("services/compute-agent",), ("docker", "ipfs", "kubernetes", "s3", "wasm")),
     "publisher": Image(("services/publisher",), ("ipfs", "s3")),
     "tools": Image(("libs/skrei", "libs/store", "libs/cluster-init")),
 }

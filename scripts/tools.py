@@ -39,6 +39,9 @@ class Tool:
 TOOLS = (
     # An S3 server that checks signatures, digests and conditions as Amazon's does (Apache-2.0).
     Tool("versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0"),
+    # Renders and installs our chart (Apache-2.0); kubeconform holds what it renders against Kubernetes' own schemas.
+    Tool("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0"),
+    Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0"),
 )
 
 

@@ -56,6 +56,7 @@ def test_the_closure_follows_dependencies_of_dependencies_and_extras() -> None:
         ("skrei-compute-agent", {"sqlalchemy", "asyncpg", "alembic", "fastapi", "starlette", "uvicorn", "numpy"}),
         ("skrei-compute-agent", {"skrei-plugin-docker", "aiodocker", "skrei-plugin-wasm", "wasmtime", "botocore"}),
         ("skrei-plugin-docker", {"wasmtime", "nats-py", "sqlalchemy", "numpy"}),
+        ("skrei-plugin-kubernetes", {"aiodocker", "nats-py", "sqlalchemy", "numpy"}),
         ("skrei-publisher", {"sqlalchemy", "asyncpg", "alembic", "fastapi", "numpy", "wasmtime"}),
         ("skrei-scheduler", {"fastapi", "starlette", "uvicorn", "aiohttp", "wasmtime"}),
         ("skrei-orchestrator-api", {"wasmtime", "psutil"}),

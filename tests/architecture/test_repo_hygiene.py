@@ -26,6 +26,7 @@ LAYOUT = {
     "libs/plugins/basic": "skrei_plugin_basic",
     "libs/plugins/docker": "skrei_plugin_docker",
     "libs/plugins/ipfs": "skrei_plugin_ipfs",
+    "libs/plugins/kubernetes": "skrei_plugin_kubernetes",
     "libs/plugins/s3": "skrei_plugin_s3",
     "libs/plugins/wasm": "skrei_plugin_wasm",
     "libs/scheduling": "skrei_scheduling",

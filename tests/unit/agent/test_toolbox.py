@@ -6,8 +6,12 @@ import pytest
 
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.settings import Settings
-from skrei_compute_agent.toolbox import Toolbox
+from skrei_compute_agent.toolbox import Toolbox, _also
+from skrei_domain.errors import Invalid
 from skrei_domain.messages import HelloReply
+from skrei_plugin_api.engine import Engine
+from skrei_plugin_api.plugin import PluginContext
+from skrei_plugin_api.scripted import ScriptedEngine
 
 
 @pytest.mark.parametrize(
@@ -26,3 +30,16 @@ async def test_where_the_api_is_stays_known_through_an_answer_that_does_not_say(
     await tools.close()
     folders.close()
     assert found == wanted
+
+
+def test_an_engine_stands_in_for_another_by_its_name_alone(tmp_path: Path) -> None:
+    own, other = ScriptedEngine(PluginContext(tmp_path / "a")), ScriptedEngine(PluginContext(tmp_path / "b"))
+    made: dict[str, Engine] = {"scripted": own, "docker": other}
+    assert _also(made, {"Docker": "scripted"}) == {"scripted": own, "docker": own}
+    assert _also(made, {}) == made
+
+
+def test_an_engine_that_is_not_here_stands_in_for_none(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="no engine 'kubernetes' to stand in for 'docker'") as error:
+        _also({"scripted": ScriptedEngine(PluginContext(tmp_path))}, {"docker": "kubernetes"})
+    assert "scripted" in error.value.hint

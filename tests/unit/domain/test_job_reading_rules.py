@@ -391,7 +391,7 @@ def test_a_thousand_problems_do_not_make_a_message_of_a_thousand_lines() -> None
 def test_the_parameters_of_types_that_are_not_known_here_are_their_plugins_own() -> None:
     source = {"Source": {"Type": "s3", "Params": {"SourcePath": 7}}, "Target": "/a"}
     spec, _ = parse_job(
-        with_task(Engine={"Type": "kubernetes", "Params": {"EntryModule": 3, "Image": 7}}, InputSources=[source])
+        with_task(Engine={"Type": "bash", "Params": {"EntryModule": 3, "Image": 7}}, InputSources=[source])
     )
     assert spec.tasks[0].engine.param("EntryModule") == 3
 

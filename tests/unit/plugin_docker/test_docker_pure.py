@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 
 from skrei_domain.node import Gpu
 from skrei_domain.resources import Resources
+from skrei_plugin_api import tar_streams as archive
+from skrei_plugin_api.container_params import DockerParams, Pull, read_params
 from skrei_plugin_api.engine import PortBinding, RunRequest, ServiceWay
+from skrei_plugin_api.image_reference import DEFAULT_REGISTRY, digest_of, parse
 from skrei_plugin_api.packing import OutputTooLarge
-from skrei_plugin_docker import archive
+from skrei_plugin_api.registry_credentials import CredentialsBroken, credentials
 from skrei_plugin_docker.create import Network, create_body, devices, network
-from skrei_plugin_docker.credentials import CredentialsBroken, credentials
 from skrei_plugin_docker.failures import Refusal, pull_failed, start_failed
 from skrei_plugin_docker.frames import PIECE_BYTES, Demultiplexer, Restored
 from skrei_plugin_docker.images import progress
-from skrei_plugin_docker.params import DockerParams, Pull, read_params
-from skrei_plugin_docker.reference import DEFAULT_REGISTRY, digest_of, parse
 from skrei_plugin_docker.settings import DockerSettings, Staging
 from skrei_plugin_docker.sight import own_container, translate
 from skrei_plugin_docker.ways import filters, held, inside, surroundings

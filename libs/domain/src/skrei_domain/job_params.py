@@ -22,7 +22,7 @@ def engine_params(reading: Reading, kind: str, params: Params, path: str) -> Non
     match kind.lower():
         case "wasm":
             _wasm(reading, params, path)
-        case "docker":
+        case "docker" | "kubernetes":
             found = docker_problems(params)
             reading.problems += [problem._replace(path=f"{path}.{problem.path}") for problem in found]
 

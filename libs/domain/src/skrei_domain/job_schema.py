@@ -308,7 +308,7 @@ DATA: Schema = {
     },
 }
 PLUGINS = {
-    "Engine": {"docker": DOCKER, "wasm": WASM},
+    "Engine": {"docker": DOCKER, "kubernetes": DOCKER, "wasm": WASM},
     "Source": {"local": LOCAL, "inline": INLINE, "task": TASK, "data": DATA},
 }
 """Parameters of the plugins that come with Skrei, by kind and type; those of others are not looked at."""

@@ -89,6 +89,10 @@ class Settings(KitSettings):
     plugin_options: dict[str, str] = Field(default_factory=dict)
     """What plugins are told, `docker_staging=volume,docker_pids=500`; docs/ENGINES.md lists the options."""
 
+    engine_aliases: dict[str, str] = Field(default_factory=dict)
+    """Engines that others of this node stand in for, `docker=kubernetes`: jobs for Docker run unchanged in pods. None
+    unless somebody says so; an engine of that name that is installed, too, is not used."""
+
     capacity_cpu: str = ""
     """Cores to hand out, or a share of them (`80%`); empty: all."""
 
@@ -132,7 +136,7 @@ class Settings(KitSettings):
     store_full_seconds: float = Field(default=600.0, ge=0)
     """How long a full result store is asked again: results expire, people make room. Then the execution fails."""
 
-    @field_validator("labels", "plugin_options", "data", "services", mode="before")
+    @field_validator("labels", "plugin_options", "engine_aliases", "data", "services", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
         return pairs(value)

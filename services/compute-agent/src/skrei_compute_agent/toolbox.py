@@ -29,7 +29,7 @@ from skrei_compute_agent.staging import Shelves, Stager
 from skrei_compute_agent.task_results import TaskResults
 from skrei_compute_agent.work import Workshop
 from skrei_domain import node
-from skrei_domain.errors import SkreiError
+from skrei_domain.errors import Invalid, SkreiError
 from skrei_domain.listing import InputListed, InputWanted
 from skrei_domain.messages import HelloReply
 from skrei_domain.node import Absent, NodeInfo
@@ -274,7 +274,7 @@ def make_tools(settings: Settings, folders: Folders) -> Toolbox:
     return Toolbox(
         settings,
         folders,
-        _make(engines(), settings, "engine", broken),
+        _also(_make(engines(), settings, "engine", broken), settings.engine_aliases),
         _make(storages(), settings, "storage", broken),
         broken,
     )
@@ -306,6 +306,17 @@ def _make(registry: PluginRegistry[P], settings: Settings, kind: str, broken: li
             )
         made[name] = by_class[found]
     return made
+
+
+def _also(made: dict[str, Engine], aliases: Mapping[str, str]) -> dict[str, Engine]:
+    """Return the engines by their names and by those that they stand in for. Raises Invalid for what is not here."""
+    for alias, name in aliases.items():
+        if name.casefold() not in made:
+            raise Invalid(
+                f"SKREI_ENGINE_ALIASES: this node has no engine {name!r} to stand in for {alias!r}",
+                hint=f"install it, or name one of: {', '.join(sorted(made)) or 'none'}",
+            )
+    return made | {alias.casefold(): made[name.casefold()] for alias, name in aliases.items()}
 
 
 def _missing_paths(told: Iterable[PluginInfo]) -> list[Absent]:

@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from skrei_domain.node import Gpu
+from skrei_plugin_api.container_params import DockerParams
 from skrei_plugin_api.engine import PortBinding, RunRequest
-from skrei_plugin_docker.params import DockerParams
 from skrei_plugin_docker.settings import DockerSettings
 
 NODE, EXECUTION, START, ROLE = "skrei.node", "skrei.execution", "skrei.start", "skrei.role"

@@ -9,6 +9,7 @@ from skrei_domain.docker_params import docker_problems
 from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem
 from skrei_domain.node import Gpu
+from skrei_plugin_api.container_params import read_params
 from skrei_plugin_api.engine import (
     CommandOutcome,
     CommandRequest,
@@ -38,7 +39,6 @@ from skrei_plugin_docker.daemon import Container, Daemon
 from skrei_plugin_docker.failures import DISK_FULL, DaemonAway, ImageUnavailable, Refusal, disk_full, start_failed
 from skrei_plugin_docker.filtered import FilteredNetworks, FilterUnavailable
 from skrei_plugin_docker.images import Images
-from skrei_plugin_docker.params import read_params
 from skrei_plugin_docker.reaper import Reaper
 from skrei_plugin_docker.run import Run, failed
 from skrei_plugin_docker.settings import DockerSettings

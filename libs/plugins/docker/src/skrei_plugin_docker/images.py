@@ -9,12 +9,12 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from skrei_domain.errors import SkreiError
-from skrei_plugin_docker.credentials import credentials
+from skrei_plugin_api.container_params import DockerParams, Pull
+from skrei_plugin_api.image_reference import digest_of, parse
+from skrei_plugin_api.registry_credentials import credentials
 from skrei_plugin_docker.daemon import Daemon
 from skrei_plugin_docker.failures import Refusal, not_here, pull_failed, wrong_platform
-from skrei_plugin_docker.params import DockerParams, Pull
 from skrei_plugin_docker.platforms import Platform, of_image, of_registry, suits
-from skrei_plugin_docker.reference import digest_of, parse
 from skrei_plugin_docker.settings import DockerSettings
 
 TELL_SECONDS = 2.0

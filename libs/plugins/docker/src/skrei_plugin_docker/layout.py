@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from skrei_plugin_api import tar_streams as archive
 from skrei_plugin_api.engine import EngineFailure, FailureCode, Mount, Output, RunRequest
-from skrei_plugin_docker import archive
 from skrei_plugin_docker.create import Place, Role, container_name, guest_path, labels, unstarted_body, volume_name
 from skrei_plugin_docker.daemon import Daemon
 from skrei_plugin_docker.failures import Refusal

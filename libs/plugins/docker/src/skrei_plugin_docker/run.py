@@ -11,14 +11,14 @@ from typing import Any
 from skrei_plugin_api.aside import over
 from skrei_plugin_api.engine import EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest
 from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
-from skrei_plugin_docker.archive import ArchiveBroken
+from skrei_plugin_api.spool import Spool
+from skrei_plugin_api.tar_streams import ArchiveBroken
 from skrei_plugin_docker.daemon import Container, Daemon
 from skrei_plugin_docker.failures import DaemonAway, Refusal, never_ran, start_failed
 from skrei_plugin_docker.frames import Restored
 from skrei_plugin_docker.images import Images
 from skrei_plugin_docker.layout import collect
 from skrei_plugin_docker.settings import DockerSettings
-from skrei_plugin_docker.spool import Spool
 
 FROM_OUTSIDE = {137, 143, 255}
 """Exit codes of containers that were ended together with their machine or daemon: killed, terminated, lost."""

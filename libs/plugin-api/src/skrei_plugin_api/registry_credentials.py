@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skrei_domain.errors import SkreiError
-from skrei_plugin_docker.reference import DEFAULT_REGISTRY, Reference
+from skrei_plugin_api.image_reference import DEFAULT_REGISTRY, Reference
 
 HUB_KEY = "https://index.docker.io/v1/"
 """Under this the public hub's credentials are kept, for historical reasons."""

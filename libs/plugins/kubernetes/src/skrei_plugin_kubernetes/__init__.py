@@ -1,0 +1,1 @@
+"""The Kubernetes engine: each run is a pod of a cluster."""

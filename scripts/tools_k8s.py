@@ -1,0 +1,154 @@
+"""`make tools-k8s`: a real Kubernetes of one node, built below `.cache/kubernetes`, for `make e2e-k8s`.
+
+Kubernetes publishes binaries on a site of its own; its source comes from Go's module proxy, which keeps the digest of
+every version public (sum.golang.org). Its main module names its parts by folders that a module does not have, so they
+are named here by their versions. Ten minutes and 3 GB of Go's caches, once; what is there in the wanted version stays.
+What Debian packages (etcd, containerd, runc, the plain network plugins) is not built: `.ci/k8s` installs it.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.environment import ROOT, one_at_a_time
+
+FOLDER = ROOT / ".cache/kubernetes"
+OURS = {"GOFLAGS": "-mod=mod -buildvcs=false -trimpath", "GOWORK": "off", "CGO_ENABLED": "0", "GOTOOLCHAIN": "auto"}
+STEP_SECONDS = 3600  # six minutes on two idle cores; a compiler may have to be fetched
+PART = re.compile(r"^\s*(?:replace\s+)?(k8s\.io/\S+) => \./staging/", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A Go module, and the commands that are built of it: the names of their packages inside the module.
+
+    `parts_version`: the version of the modules that its own go.mod takes from folders beside it.
+    """
+
+    module: str
+    version: str
+    commands: tuple[str, ...]
+    parts_version: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of what is built: a package's last part, or the module's where it is the module itself."""
+        return tuple((command or self.module).rsplit("/", 1)[-1] for command in self.commands)
+
+
+_KUBERNETES = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "kubeadm",
+    "kubectl",
+)
+SOURCES = (
+    # 1.35 and newer refuse cgroup v1, which many machines that run tests still have.
+    Source("k8s.io/kubernetes", "v1.34.4", tuple(f"cmd/{name}" for name in _KUBERNETES), "v0.34.4"),
+    # The names of services, inside the cluster.
+    Source("github.com/coredns/coredns", "v1.12.4", ("",)),
+)
+
+
+def main() -> int:
+    """Build what is missing; 1 and a sentence on stderr where that fails, or where no compiler is."""
+    go = shutil.which("go")
+    with one_at_a_time(FOLDER):
+        missing = [source for source in SOURCES if not built(source)]
+        if missing and go is None:
+            sys.stderr.write("No `go` command here, so Kubernetes cannot be built; `make e2e-k8s` will skip.\n")
+            return 1
+        return max((build(source, str(go)) for source in missing), default=0)
+
+
+def built(source: Source) -> bool:
+    """Whether all its commands are there in the wanted version."""
+    stamp = _stamp(source)
+    there = all((FOLDER / name).exists() for name in source.names)
+    return there and stamp.exists() and stamp.read_text() == source.version
+
+
+def build(source: Source, go: str) -> int:
+    """Build one module's commands, and say so: it takes minutes."""
+    sys.stderr.write(f"Building {', '.join(source.names)} {source.version} into .cache/kubernetes ...\n")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    work = FOLDER / "source"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        (work / "go.mod").write_text(go_mod(source, _parts(source, go, work)))
+        (work / "tools.go").write_text(tools_go(source))
+        packages = [_package(source, command) for command in source.commands]
+        _go(go, work, "mod", "tidy", "-e")
+        flags = "-s -w" if not source.parts_version else f"-s -w {_version_flags(source.version)}"
+        for name, package in zip(source.names, packages, strict=True):
+            _go(go, work, "build", "-ldflags", flags, "-o", str(FOLDER / name), package)
+    except (OSError, subprocess.SubprocessError) as error:
+        sys.stderr.write(f"{source.module} could not be built: {error}; `make e2e-k8s` will skip.\n")
+        return 1
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    _stamp(source).write_text(source.version)
+    return 0
+
+
+def go_mod(source: Source, parts: list[str]) -> str:
+    """Return a module that wants `source`, and its parts by their version."""
+    lines = ["module skrei.test/tools", "", "go 1.24", "", f"require {source.module} {source.version}"]
+    lines += [f"replace {part} => {part} {source.parts_version}" for part in parts]
+    return "\n".join(lines) + "\n"
+
+
+def tools_go(source: Source) -> str:
+    """Return the file that makes the commands' packages wanted, without which their modules are not fetched."""
+    imports = "\n".join(f'\t_ "{_package(source, command)}"' for command in source.commands)
+    return f"//go:build tools\n\npackage tools\n\nimport (\n{imports}\n)\n"
+
+
+def _parts(source: Source, go: str, work: Path) -> list[str]:
+    """Return the modules that `source` takes from folders beside it."""
+    if not source.parts_version:
+        return []
+    said = _go(go, work, "mod", "download", "-json", f"{source.module}@{source.version}")
+    return PART.findall(Path(json.loads(said)["GoMod"]).read_text())
+
+
+def _version_flags(version: str) -> str:
+    """Return what tells Kubernetes which version it is: kubeadm and the kubelet compare it."""
+    major, minor, _ = version.removeprefix("v").split(".")
+    value = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+    return " ".join(f"-X k8s.io/component-base/version.{name}={text}" for name, text in value.items())
+
+
+def _package(source: Source, command: str) -> str:
+    return f"{source.module}/{command}".rstrip("/")
+
+
+def _stamp(source: Source) -> Path:
+    return FOLDER / f".{source.module.rsplit('/', 1)[-1]}"
+
+
+def _go(go: str, work: Path, *command: str) -> str:
+    """Run go in `work` and return what it said. Raises SubprocessError, OSError."""
+    done = subprocess.run(
+        [go, *command],
+        cwd=work,
+        env=os.environ | OURS,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=STEP_SECONDS,
+    )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
