@@ -13,6 +13,7 @@ from skrei_domain.constraints import Constraint
 from skrei_domain.job import parse_job
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership
+from skrei_domain.node import Absent
 from skrei_domain.spec import encode
 from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import TokenSigner
@@ -281,6 +282,20 @@ def test_only_nodes_that_are_approved_and_connected_are_given_work(node: NodeRow
 )
 def test_what_no_node_has_is_named_with_what_there_is(requirement: Any, told: str) -> None:
     assert told in waits(requirement, a_node("n-1"))
+
+
+def test_what_is_installed_and_does_not_work_is_told_with_its_node_s_own_reason() -> None:
+    absent = (
+        Absent(kind="engine", name="docker", reason="no daemon answers"),
+        Absent(kind="storage", name="s3", reason="there are no credentials"),
+        Absent(kind="storage", name="ipfs", reason="another matter"),
+    )
+    node = a_node("n-1")
+    node = replace(node, info=node.info.model_copy(update={"absent": absent}))
+    assert "does not support Docker, only noop, wasm: no daemon answers" in waits(a_requirement("Docker"), node)
+    assert "does not support s3, only inline, local: there are no credentials" in waits(
+        a_requirement(storages=["s3"]), node
+    )
 
 
 @pytest.mark.row("6.2/none", "6.2/local", "6.2/s3managed")

@@ -75,6 +75,8 @@ class DataSet(BaseModel):
     at_least: bool = False
 
 
+ENGINE, STORAGE = "engine", "storage"
+"""The kinds of plugins that are installed on a node, and do not find what they need."""
 SERVICE = "service"
 """The kind of a service that a node's owner offers, and that cannot be used now."""
 

@@ -2,7 +2,7 @@
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.ids import short
-from skrei_domain.node import DATA, SERVICE
+from skrei_domain.node import DATA, ENGINE, SERVICE, STORAGE
 from skrei_domain.paths import hands_out, missing_root, read_entries
 from skrei_domain.resources import Resources
 from skrei_scheduling.nodes import NodeMatrix
@@ -15,14 +15,15 @@ DATA_SHOWN = 5
 
 def engine(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     """It lacks the engine."""
-    return _lacks(requirement.engine, [plugin.name for plugin in node.info.engines])
+    have = [plugin.name for plugin in node.info.engines]
+    return _lacks(requirement.engine, have) + _why(node, ENGINE, [requirement.engine])
 
 
 def storages(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     """It lacks a storage."""
     have = [plugin.name for plugin in node.info.storages]
-    lowered = {name.lower() for name in have}
-    return _lacks(", ".join(sorted(requirement.storages - lowered)), have)
+    missing = sorted(requirement.storages - {name.lower() for name in have})
+    return _lacks(", ".join(missing), have) + _why(node, STORAGE, missing)
 
 
 def publisher(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
@@ -122,6 +123,13 @@ def _written(constraint: Constraint) -> str:
 
 def _lacks(wanted: str, have: list[str]) -> str:
     return f"does not support {wanted}" + (f", only {', '.join(sorted(have))}" if have else "")
+
+
+def _why(node: NodeRow, kind: str, missing: list[str]) -> str:
+    """Return what a node itself says of what it lacks: it is installed there, and does not find what it needs."""
+    wanted = {name.lower() for name in missing}
+    said = [each.reason for each in node.info.absent if each.kind == kind and each.name.lower() in wanted]
+    return f": {'; '.join(said)}" if said else ""
 
 
 def _excess(wanted: Resources, room: Resources, tail: str) -> str:

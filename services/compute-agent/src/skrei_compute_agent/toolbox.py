@@ -32,7 +32,7 @@ from skrei_domain import node
 from skrei_domain.errors import Invalid, SkreiError
 from skrei_domain.listing import InputListed, InputWanted
 from skrei_domain.messages import HelloReply
-from skrei_domain.node import Absent, NodeInfo
+from skrei_domain.node import ENGINE, STORAGE, Absent, NodeInfo
 from skrei_domain.node import InputCache as InputCacheState
 from skrei_domain.paths import parse_entry
 from skrei_kit.observability import get_logger
@@ -168,8 +168,8 @@ class Toolbox:
         )
         infos = dict(zip(self._probes, told, strict=True))
         self._nearby.look_if_due()
-        engines, no_engines = _sorted("engine", self._engines, infos)
-        storages, no_storages = _sorted("storage", self._storages, infos)
+        engines, no_engines = _sorted(ENGINE, self._engines, infos)
+        storages, no_storages = _sorted(STORAGE, self._storages, infos)
         return fingerprint(
             self._settings,
             node_id,

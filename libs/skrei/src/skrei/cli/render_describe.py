@@ -41,7 +41,7 @@ def describe(found: JobDetails) -> None:
         "Created": f"{job.created.astimezone():%Y-%m-%d %H:%M:%S}",
         "Modified": f"{job.modified.astimezone():%Y-%m-%d %H:%M:%S}",
         "Image": "\n".join(dict.fromkeys(one.image_digest for one in found.executions if one.image_digest)),
-        "Results": _kept(found.executions),
+        "Results": _kept(found.executions, needed=not job.is_terminal and not job.endless),
         "Data": data_line(found.executions),
     }
     for key, value in pairs.items():
@@ -153,8 +153,11 @@ def _endpoints(job: Job, found: Sequence[Endpoint]) -> None:
     render.table(heads, rows, PLAIN_TABLE)
 
 
-def _kept(found: Sequence[Execution]) -> str:
-    """Return how much was left, and until when all of it is kept; empty where the API does not say."""
+def _kept(found: Sequence[Execution], *, needed: bool) -> str:
+    """Return how much was left, and until when all of it is kept; empty where the API does not say.
+
+    `needed`: what has won stays until its job has ended, whatever its time.
+    """
     from skrei.views import local_time
 
     left = [one for one in found if one.has_result and one.result_kept is not None]
@@ -162,7 +165,9 @@ def _kept(found: Sequence[Execution]) -> str:
         return _elsewhere([one for one in found if one.has_result])
     until = local_time(min(one.result_kept_until for one in left))
     size = quantity(sum(one.result_size for one in left))
-    return f"{size}, kept until {until}" if all(one.result_kept for one in left) else f"not kept since {until}"
+    if not all(one.result_kept for one in left):
+        return f"not kept since {until}"
+    return f"{size}, kept until {until}" + (", and until the job has ended" if needed else "")
 
 
 def _elsewhere(found: Sequence[Execution]) -> str:
