@@ -35,6 +35,7 @@ class Places:
     stack: LiveStack
     web: str
     objects: S3Server
+    blocks: IpfsNode
     folder: Path
 
     def copy(self, source: str, destination: str, *more: str) -> str:
@@ -42,6 +43,8 @@ class Places:
         done = self.run(source, destination, *more)
         assert done.returncode == 0, done.stderr
         (address,) = done.stdout.splitlines()
+        if destination.startswith("/"):
+            self.stack.wait_until(Path(address).is_dir, 15, "the node has heard that the copy counts, and shows it")
         return address
 
     def run(self, source: str, destination: str, *more: str) -> "subprocess.CompletedProcess[str]":
@@ -85,7 +88,7 @@ def places(node: IpfsNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         (objects.folder / "data" / "archive").mkdir()
         try:
             with live_stack(*allowed, env=environment) as stack:
-                yield Places(stack, f"http://127.0.0.1:{served.server_port}", objects, folder)
+                yield Places(stack, f"http://127.0.0.1:{served.server_port}", objects, node, folder)
         finally:
             served.shutdown()
             served.server_close()
@@ -113,6 +116,7 @@ def test_from_the_web_to_ipfs(places: Places) -> None:
 def test_a_folder_of_the_node_to_ipfs(places: Places) -> None:
     address = places.copy(str(places.folder / "set-out"), "ipfs://")
     assert places.brought_back(address) == FILES
+    assert places.blocks.pinned(address.removeprefix("ipfs://").partition("/")[0])
 
 
 def test_what_is_not_what_it_should_be_is_not_copied(places: Places) -> None:
