@@ -218,6 +218,26 @@ async def test_the_internal_route_gives_many_results_at_once_in_exact_bytes(api:
     assert rest == b"".join(reversed(held.values()))
 
 
+async def test_the_publisher_learns_what_jobs_that_have_not_ended_may_read(api: Api) -> None:
+    waiting, ended = await api.submit(Count=2), await api.submit()
+    won, other = [await api.rows.execution(waiting, partition=n) for n in range(2)]
+    old = await api.rows.execution(ended)
+    await api.rows.result(waiting, won, 0, inline=None)
+    await api.rows.result(waiting, other, 1, inline=None, committed=False)
+    await api.rows.result(ended, old, 0, inline=None)
+    for number, job_id in enumerate((waiting, ended)):
+        await api.rows.link.execute(
+            "INSERT INTO manifests VALUES ($1, 1, 'main', 0, $2, 1, 1, 1)", job_id, f"sha256:{number:064}"
+        )
+    await api.rows.link.execute("UPDATE jobs SET state = 'Stopped' WHERE id = $1", ended)
+    asked = {"Results": [won, other, old, "e-\x00"], "Manifests": [f"sha256:{n:064}" for n in range(3)]}
+    assert (await api.http.post("/internal/needed", json=asked)).status_code == 401
+    answer = await api.http.post("/internal/needed", json=asked, headers=INTERNAL)
+    assert answer.json() == {"Results": [won], "Manifests": [f"sha256:{0:064}"]}
+    for rubbish in ([], {"Results": []}, {"Results": [1], "Manifests": []}):
+        assert (await api.http.post("/internal/needed", json=rubbish, headers=INTERNAL)).status_code == 400
+
+
 async def test_many_results_are_the_publishers_alone(api: Api) -> None:
     for headers in ({}, {"Authorization": "Bearer guess"}, {"Authorization": f"Basic {INTERNAL_TOKEN}"}):
         answer = await api.http.post("/internal/results", content=b"[]", headers=headers)

@@ -6,14 +6,16 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.plugin import PluginContext
-from skrei_plugin_api.publisher import DestinationAway
-from skrei_plugin_s3.objects import Part
+from skrei_plugin_api.publisher import DestinationAway, PublishDenied, PublishError
+from skrei_plugin_s3.failures import KeysEnded, KeysRefused
+from skrei_plugin_s3.objects import Objects, Part, Stored
 from skrei_plugin_s3.publisher import S3Publisher
 from skrei_plugin_s3.targets import PART_BYTES, Target
 
@@ -31,6 +33,7 @@ class Bucket:
         self.begun = 0
         self.aborted: list[str] = []
         self.away: set[str] = set()
+        self.refuses: Exception | None = None
 
     async def begin(self, _key: str, _meta: Mapping[str, str]) -> str:
         self.begun += 1
@@ -43,6 +46,11 @@ class Bucket:
 
     async def part_address(self, _key: str, upload: str, number: int, _checksum: str, _seconds: int) -> str:
         return f"https://s3/{upload}/{number}"
+
+    async def complete(self, key: str, _upload: str, _parts: object) -> Stored:
+        if self.refuses is not None:
+            raise self.refuses
+        return Stored(etag=key)
 
     async def abort(self, key: str, _upload: str) -> None:
         if key in self.away:
@@ -113,3 +121,38 @@ async def test_a_server_that_is_away_holds_up_no_other_s_uploads_and_is_forgotte
     uploads.age(250.0)
     await uploads.tidy(older_than_seconds=100.0)
     assert uploads._notes.count() == 0
+
+
+PLACE = '["data","k.tar.gz","","","upload-1",8388608]'
+
+
+@pytest.mark.parametrize("keys", [KeysEnded("ended"), KeysRefused("unknown")])
+async def test_what_was_taken_in_waits_for_other_credentials(uploads: Uploads, keys: PublishError) -> None:
+    uploads.bucket.refuses = keys
+    with pytest.raises(DestinationAway, match=keys.message):
+        await uploads.finalise(PARCEL, PLACE)
+    uploads.bucket.refuses = None
+    assert (await uploads.finalise(PARCEL, PLACE)) is not None
+    uploads.bucket.refuses = PublishDenied("no such bucket")
+    with pytest.raises(PublishDenied, match="no such bucket"):
+        await uploads.finalise(PARCEL, PLACE)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "what", "kind", "said"),
+    [
+        (400, "ExpiredToken", "a part", KeysEnded, "have ended at S3 (400 ExpiredToken"),
+        (403, "InvalidAccessKeyId", "a part", KeysRefused, "does not take the credentials of the publisher"),
+        (403, "", "the bucket", PublishDenied, "know of it, or it is not there"),
+        (403, "", "an object", PublishDenied, "know of it, or it is not there"),
+        (403, "AccessDenied", "a part", PublishDenied, "refuses a part of s3://data/k"),
+    ],
+)
+def test_a_refusal_is_final_only_where_nothing_changes_it(
+    status: int, code: str, what: str, kind: type[PublishError], said: str
+) -> None:
+    client: Any = SimpleNamespace(server="", region="eu-west-1")
+    response: Any = SimpleNamespace(status=status, headers={})
+    error = Objects(client, Target("data", "k"))._refused(response, code, b"", what)
+    assert type(error) is kind
+    assert said in error.message

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +27,9 @@ from skrei_publisher.control_door import ControlDoor, Wanted
 from skrei_publisher.destinations import FORWARD, Destinations, NoSuchPublisher
 from skrei_publisher.done import Done, free_copies
 from skrei_publisher.finaliser import End, Final, Finaliser, facts_of
+from skrei_publisher.needed import Needed
 from skrei_publisher.retention import Retention
+from skrei_publisher.source import SourceAway
 from skrei_publisher.turns import AT_ONCE
 from skrei_publisher.worker import Worker
 from tests.support.publisher_door import Door, a_door
@@ -317,6 +319,32 @@ async def test_a_copy_is_read_at_the_door_and_goes_first_when_room_is_needed(doo
     assert door.publisher.store.used_bytes == 2 * len(CONTENT)
     await upload(door, "e-3")
     assert [door.publisher.store.find(name) is None for name in ("e-1", "e-2")] == [True, False]
+
+
+async def test_a_copy_that_a_job_may_still_read_makes_no_room_nor_one_of_which_nobody_knows(door: Door) -> None:
+    store, done, asked = door.publisher.store, Done(door.root / "done"), []
+    for name in ("e-1", "e-2"):
+        await told_of(door, (await upload(door, name), True))
+
+    class Api:
+        away = False
+
+        async def needed(self, results: Sequence[str], manifests: Sequence[str]) -> frozenset[str]:
+            asked.append((list(results), list(manifests)))
+            if self.away:
+                raise SourceAway("the API does not answer")
+            return frozenset({"e-1"})
+
+    api = Api()
+    needed = Needed(api, seconds=5.0)
+    api.away = True
+    assert not await asyncio.to_thread(free_copies, store, done, 1 << 30, needed=needed.results)
+    api.away = False
+    assert await asyncio.to_thread(free_copies, store, done, 1 << 30, needed=needed.results)
+    assert [store.find(name) is None for name in ("e-1", "e-2")] == [False, True]
+    assert asked[0] == (["e-1", "e-2"], [])
+    assert await asyncio.to_thread(needed.manifests, ["sha256:a"]) == {"e-1"}
+    assert asked[-1] == ([], ["sha256:a"])
 
 
 async def test_a_copy_can_make_room_however_old_it_is(door: Door) -> None:

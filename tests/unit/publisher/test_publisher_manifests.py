@@ -218,6 +218,15 @@ def test_what_nobody_reads_stays_until_its_room_is_needed_and_what_is_read_even_
     assert [tight.find(digest) is not None for digest in digests] == [True, False, True, True]
     with pytest.raises(ManifestsFull, match="no room"):
         put(tight, 200)
+    for digest in digests:
+        if tight.find(digest) is not None:
+            os.utime(lists / f"{digest.removeprefix('sha256:')}.manifest", (9, 9))
+    waits = ManifestStore(
+        lists, quota_bytes=tight.used_bytes, keep_seconds=WEEK, needed=lambda asked: {*asked} - {digests[2]}
+    )
+    waits.open()
+    digests.append(put(waits, 5))
+    assert [waits.find(digest) is not None for digest in digests] == [True, False, False, True, True]
     again = ManifestStore(lists, quota_bytes=1, keep_seconds=WEEK)
     again.open()
-    assert again.used_bytes == tight.used_bytes > 0
+    assert again.used_bytes == waits.used_bytes > 0

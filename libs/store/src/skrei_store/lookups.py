@@ -395,6 +395,36 @@ async def inline_results(pool: asyncpg.Pool, execution_ids: Sequence[str]) -> di
     return {each: held[each] for each in execution_ids if each in held}
 
 
+_GOES_ON = "j.state IN ({})".format(", ".join(f"'{state.value}'" for state in JobState if not state.is_terminal))
+"""Jobs that have not ended; the words of the index `ix_jobs_open`."""
+
+
+async def needed(
+    pool: asyncpg.Pool, execution_ids: Sequence[str], manifests: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return those of these results, and of these lists of inputs (digests), that a job which has not ended may read.
+
+    Of results that is what its version has won: other tasks of it read that.
+    """
+    results = await pool.fetch(
+        f"""
+        SELECT r.execution_id FROM results AS r
+        CROSS JOIN LATERAL (SELECT state, version FROM jobs WHERE jobs.id = r.job_id OFFSET 0) AS j
+        WHERE r.execution_id = ANY ($1::text[]) AND r.committed AND j.version = r.job_version AND {_GOES_ON}
+        """,
+        [each for each in execution_ids if _storable(each)],
+    )
+    lists = await pool.fetch(
+        f"""
+        SELECT DISTINCT m.digest FROM jobs AS j
+        CROSS JOIN LATERAL (SELECT digest FROM manifests WHERE manifests.job_id = j.id OFFSET 0) AS m
+        WHERE {_GOES_ON} AND m.digest = ANY ($1::text[])
+        """,
+        [each for each in manifests if _storable(each)],
+    )
+    return [row["execution_id"] for row in results], [row["digest"] for row in lists]
+
+
 async def nodes(pool: asyncpg.Pool) -> list[Row]:
     """Return every node with the sums of what is reserved on it."""
     return list(await pool.fetch(f"{_NODE} ORDER BY n.id"))

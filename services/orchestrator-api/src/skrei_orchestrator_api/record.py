@@ -370,6 +370,10 @@ class Record:
         """Return those of these results that the record still holds."""
         return await lookups.inline_results(self._pool, execution_ids)
 
+    async def needed(self, results: Sequence[str], manifests: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return those of these results and lists of inputs that a job which has not ended may read."""
+        return await lookups.needed(self._pool, results, manifests)
+
     # ---------------------------------------------------------------- nodes and blobs
 
     async def nodes(self) -> list[NodeView]:

@@ -7,12 +7,14 @@ told that the result is lost. A small file for each: dropped in time, once there
 import json
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 
 from skrei_domain.bounds import is_id
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.publisher import Published
 from skrei_plugin_api.upload_folder import sync_folder
+from skrei_publisher.needed import ASKED, Keep
 from skrei_publisher.store import ResultStore
 
 
@@ -66,13 +68,17 @@ class Done:
         return self._folder / f"{parcel.execution_id}.json"
 
 
-def free_copies(store: ResultStore, done: Done, size_bytes: int) -> bool:
-    """Drop copies of what lies at its destination until so many bytes are free; return whether any were. Blocks."""
+def free_copies(store: ResultStore, done: Done, size_bytes: int, *, needed: Keep = lambda _: ()) -> bool:
+    """Drop copies of what lies at its destination until so many bytes are free; return whether any were. Blocks.
+
+    What is `needed` stays: not every destination gives back what a later task reads.
+    """
     with done.freeing:
         before = store.used_bytes
-        for execution_id in done.oldest():
-            if before - store.used_bytes >= size_bytes:
-                break
-            if store.path(execution_id).is_file():
-                store.drop([execution_id])
+        copies = (each for each in done.oldest() if store.path(each).is_file())
+        while before - store.used_bytes < size_bytes and (some := list(islice(copies, ASKED))):
+            stay = needed(some)
+            for execution_id in some:
+                if execution_id not in stay and before - store.used_bytes < size_bytes:
+                    store.drop([execution_id])
         return store.used_bytes < before

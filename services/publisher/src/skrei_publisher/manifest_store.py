@@ -1,5 +1,5 @@
 """Lists of inputs on the publisher's disk, by digest: each is read to its end before it has its name, and stays until
-another needs its room, and then too where it was read not long ago.
+another needs its room, and then too where it was read not long ago, or a job waits for it.
 """
 
 import contextlib
@@ -7,7 +7,8 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,7 @@ from skrei_kit.observability import get_logger
 from skrei_plugin_api.manifest import ManifestDamaged, verify
 from skrei_plugin_api.publisher import PublishError
 from skrei_plugin_api.upload_folder import sync_folder
+from skrei_publisher.needed import ASKED, Keep
 
 log = get_logger()
 
@@ -45,12 +47,19 @@ class ManifestDiffers(PublishError):
 
 class ManifestStore:
     """A folder of manifests. `quota_bytes` is what they may take, those that are coming included; what nobody has read
-    for `keep_seconds` makes room for others, and no sooner: a job may wait for weeks before it reads its own.
+    for `keep_seconds`, and no job waits for (`needed`, digests), makes room for others, and nothing else does.
     """
 
     def __init__(
-        self, folder: Path, *, quota_bytes: int, keep_seconds: float, now: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        *,
+        quota_bytes: int,
+        keep_seconds: float,
+        needed: Keep = lambda _: (),
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._needed = needed
         self.used_bytes = 0
         self._folder = folder
         self._quota_bytes = quota_bytes
@@ -106,8 +115,14 @@ class ManifestStore:
     def _make_room(self, size: int) -> None:
         """Remove what nobody has read for longest, until there is room or nothing more may go."""
         before = self._now() - self._keep_seconds
-        for path in sorted(self._folder.glob(f"*{SUFFIX}"), key=_read_at):
-            if self.used_bytes + size <= self._quota_bytes or _read_at(path) >= before:
+        old = (path for path in sorted(self._folder.glob(f"*{SUFFIX}"), key=_read_at) if _read_at(path) < before)
+        while self.used_bytes + size > self._quota_bytes and (some := list(islice(old, ASKED))):
+            stay = self._needed([_digest_of(path) for path in some])
+            self._remove([path for path in some if _digest_of(path) not in stay], size)
+
+    def _remove(self, paths: Iterable[Path], size: int) -> None:
+        for path in paths:
+            if self.used_bytes + size <= self._quota_bytes:
                 return
             with contextlib.suppress(FileNotFoundError):  # another thread was first, and has counted it
                 freed = path.stat().st_size
@@ -119,6 +134,10 @@ class ManifestStore:
         if _DIGEST.fullmatch(digest) is None:
             raise Invalid("That is not the digest of a list: sha256:<64 hex digits>.")
         return self._folder / f"{digest.removeprefix('sha256:')}{SUFFIX}"
+
+
+def _digest_of(path: Path) -> str:
+    return f"sha256:{path.stem}"
 
 
 def _read_at(path: Path) -> float:

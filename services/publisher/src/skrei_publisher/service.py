@@ -35,6 +35,7 @@ from skrei_publisher.log_door import LogDoor
 from skrei_publisher.logbook import LogBook
 from skrei_publisher.manifest_door import ManifestDoor
 from skrei_publisher.manifest_store import ManifestStore
+from skrei_publisher.needed import Needed
 from skrei_publisher.retention import Retention
 from skrei_publisher.settings import Settings
 from skrei_publisher.source import ApiSource, read_token
@@ -97,7 +98,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         book.open()
         logs = LogDoor(book, doorkeeper)
         done = Done(settings.data_dir.expanduser() / "forwarded")
-        publisher.make_room = partial(free_copies, store, done)
+        needed = Needed(source, seconds=settings.fetch_timeout_seconds)
+        publisher.make_room = partial(free_copies, store, done, needed=needed.results)
         divider = Divider(destinations, Done(settings.data_dir.expanduser() / "divided"))
         worker = Worker(
             store,
@@ -115,6 +117,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             settings.data_dir.expanduser() / "manifests",
             quota_bytes=settings.manifest_quota_bytes,
             keep_seconds=settings.keep_others.total_seconds(),
+            needed=needed.manifests,
         )
         lists.open()
         manifests = ManifestDoor(lists, doorkeeper)

@@ -7,13 +7,22 @@ from typing import Annotated, ClassVar
 from urllib.parse import quote
 
 import aiohttp
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from skrei_domain.errors import SkreiError
 
 _SIZES: TypeAdapter[list[tuple[str, Annotated[int, Field(ge=0)]]]] = TypeAdapter(
     list[tuple[str, Annotated[int, Field(ge=0)]]]
 )
+
+
+NEEDED_BYTES = 64 * 1024
+"""The longest answer about what jobs need: some hundred ids."""
+
+
+class _Needed(BaseModel):
+    Results: list[str]
+    Manifests: list[str]
 
 
 class SourceAway(SkreiError):
@@ -29,6 +38,7 @@ class ApiSource:
     def __init__(self, session: aiohttp.ClientSession, *, api_url: str, token: str, most_bytes: int) -> None:
         self._session = session
         self._base = f"{api_url.rstrip('/')}/internal/results"
+        self._needed = f"{api_url.rstrip('/')}/internal/needed"
         self._headers = {"Authorization": f"Bearer {token}"}
         self._most_bytes = most_bytes
 
@@ -58,6 +68,23 @@ class ApiSource:
         if not found.keys() <= set(execution_ids):
             raise SourceAway("The API sent results that nobody asked for.")
         return found
+
+    async def needed(self, results: Sequence[str], manifests: Sequence[str]) -> frozenset[str]:
+        """Return those of these executions and digests of lists that a job which has not ended may read.
+
+        Raises SourceAway.
+        """
+        asked = {"Results": list(results), "Manifests": list(manifests)}
+        try:
+            async with self._session.post(self._needed, headers=self._headers, json=asked) as response:
+                if response.status != HTTPStatus.OK:
+                    raise SourceAway(f"The API answered {response.status} where it was asked what jobs need.")
+                told = _Needed.model_validate_json(await _read(response, NEEDED_BYTES))
+        except ValidationError as error:
+            raise SourceAway("The API's answer cannot be read.") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise SourceAway(f"The API does not answer: {error}") from error
+        return frozenset((*told.Results, *told.Manifests))
 
 
 async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:

@@ -24,6 +24,7 @@ class _Kept:
     stack: AsyncExitStack
     made: "asyncio.Task[Client]"
     users: int = 0
+    old: bool = False
 
 
 class Clients:
@@ -50,10 +51,21 @@ class Clients:
             yield await asyncio.shield(kept.made)
         finally:
             kept.users -= 1
+            if kept.old and not kept.users:
+                await _end(kept)
             if _failed(kept.made) and self._kept.get(key) is kept:
                 del self._kept[key]
                 await _end(kept)
             await self._trim()
+
+    async def forget(self, wanted: S3Input) -> None:
+        """Let the next who asks for that server have a new client, of the credentials that are there by then."""
+        self._accounts.clear()
+        kept = self._kept.pop((server(wanted.endpoint), wanted.region), None)
+        if kept is not None:
+            kept.old = True
+            if not kept.users:
+                await _end(kept)
 
     async def close(self) -> None:
         """Close every connection."""

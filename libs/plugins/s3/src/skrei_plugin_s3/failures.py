@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from skrei_domain.errors import Unavailable
 from skrei_domain.job_reading import printable
+from skrei_plugin_api.publisher import DestinationAway, PublishDenied
 from skrei_plugin_api.storage import StageFailed, StageLimits, StageProblem
 
 TOLD_CHARS = 200
@@ -25,6 +26,8 @@ CREDENTIALS = {
     "TokenRefreshRequired", "XAdminUserNotFound",
 }  # fmt: skip
 """What servers say of keys that they do not know, or that have ended."""
+RENEWED = {"ExpiredToken", "TokenRefreshRequired"}
+"""Those of them that say: it was good, and its owner, or what he set up, gives another one."""
 REGIONS = {
     "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "IncorrectEndpoint", "PermanentRedirect",
     "TemporaryRedirect",
@@ -40,6 +43,14 @@ class S3Away(Unavailable):
     """A server could not be reached, or refused for now more often than is tried; another try may succeed."""
 
     code = "input-unavailable"
+
+
+class KeysRefused(PublishDenied):
+    """A server does not take the publisher's credentials: others may be good, if somebody sets them."""
+
+
+class KeysEnded(DestinationAway):
+    """The publisher's credentials have ended; others come by themselves, or by whoever set these."""
 
 
 class Cut(Exception):

@@ -20,7 +20,20 @@ from skrei_plugin_api import answers
 from skrei_plugin_api.publisher import DestinationAway, PublishDenied, PublishError
 from skrei_plugin_api.storage import StageFailed
 from skrei_plugin_s3.again import again
-from skrei_plugin_s3.failures import AMAZON, CREDENTIALS, REDIRECTS, REGIONS, Cut, S3Away, code_in, passes, region_in
+from skrei_plugin_s3.failures import (
+    AMAZON,
+    CREDENTIALS,
+    REDIRECTS,
+    REGIONS,
+    RENEWED,
+    Cut,
+    KeysEnded,
+    KeysRefused,
+    S3Away,
+    code_in,
+    passes,
+    region_in,
+)
 from skrei_plugin_s3.targets import Target
 
 if TYPE_CHECKING:
@@ -288,8 +301,16 @@ class Objects:
                 f"the bucket {bucket} is not in the region {self._client.region}{told} ({said})",
                 hint="name its Region, and the Endpoint at which it is",
             )
+        if code in RENEWED:
+            return KeysEnded(f"the credentials of the publisher have ended at {where} ({said})", hint=_KEYS)
         if code in CREDENTIALS:
-            return PublishDenied(f"{where} does not take the credentials of the publisher ({said})", hint=_KEYS)
+            return KeysRefused(f"{where} does not take the credentials of the publisher ({said})", hint=_KEYS)
+        if status == HTTPStatus.FORBIDDEN and not code and what in ("the bucket", "an object"):
+            return PublishDenied(
+                f"{where} answers {said} where it is asked for {what} {self._target.at}: the publisher's credentials may not "
+                "know of it, or it is not there",
+                hint="without s3:ListBucket S3 says so of both: look at Bucket, or allow that too",
+            )
         if status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED) or code == "AccessDenied":
             return PublishDenied(
                 f"{where} refuses {what} of {self._target.at} with the credentials of the publisher ({said})",

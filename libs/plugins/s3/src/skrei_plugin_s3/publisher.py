@@ -8,8 +8,8 @@ publisher's process instead, which puts them below the key once they have won.
 
 import asyncio
 import configparser
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakValueDictionary
@@ -33,6 +33,7 @@ from skrei_plugin_api.publisher import (
 )
 from skrei_plugin_api.storage import StageFailed
 from skrei_plugin_s3.credentials import credentials
+from skrei_plugin_s3.failures import KeysEnded, KeysRefused
 from skrei_plugin_s3.late_clients import LateClients, rules_of
 from skrei_plugin_s3.managed import Managed
 from skrei_plugin_s3.own_parts import digests, put_missing
@@ -150,8 +151,9 @@ class S3Publisher(Publisher):
     async def finalise(self, parcel: Parcel, place: str) -> Published | None:
         """Complete the upload. Where an earlier try did, the object says whose it is."""
         note = placed(parcel, place)
-        async with self._objects(note.target) as objects:
-            stored = await self._complete(objects, note)
+        with _patiently():
+            async with self._objects(note.target) as objects:
+                stored = await self._complete(objects, note)
         await asyncio.to_thread(self._notes.drop, parcel.execution_id)
         return self.told(note, stored)
 
@@ -197,8 +199,9 @@ class S3Publisher(Publisher):
     async def forward(self, parcel: Parcel, content: Path, params: Params) -> Published:
         """Put each file of a result below the key."""
         target = self.target(params)
-        async with self._objects(target) as objects:
-            await put_all(objects, target, content, parcel.execution_id.partition(".")[0])
+        with _patiently():
+            async with self._objects(target) as objects:
+                await put_all(objects, target, content, parcel.execution_id.partition(".")[0])
         return Published({"Bucket": target.bucket, "Key": target.key} | place_of(target))
 
     # ------------------------------------------------------------ reading
@@ -322,6 +325,9 @@ class S3Publisher(Publisher):
                 yield Objects(client, target)
         except StageFailed as error:
             raise PublishDenied(error.message, hint=error.hint) from error
+        except (KeysRefused, KeysEnded):
+            await clients.forget(target.server)  # whoever asks next reads what its owner has set by then
+            raise
 
     def rules(self) -> Outbound | None:
         """Return which servers a job may name; None: it names none."""
@@ -334,3 +340,12 @@ async def after(pieces: AsyncIterator[bytes], first: int) -> AsyncIterator[bytes
         if first < len(piece):
             yield piece[first:]
         first = max(first - len(piece), 0)
+
+
+@contextmanager
+def _patiently() -> Iterator[None]:
+    """Let what was taken in wait for other credentials: their owner has something to mend, and nothing is lost."""
+    try:
+        yield
+    except KeysRefused as error:
+        raise DestinationAway(error.message, hint=error.hint) from error

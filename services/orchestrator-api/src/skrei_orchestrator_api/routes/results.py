@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -183,8 +183,26 @@ async def inline_results(request: Request) -> Response:
     return Response(b"".join([head, b"\n", *found.values()]), media_type="application/octet-stream")
 
 
+@described(HIDDEN)
+async def needed(request: Request) -> Response:
+    """Return which of some results and lists of inputs jobs that have not ended may read, to the publisher alone."""
+    deps = deps_of(request)
+    check_internal(request, deps.internal_token)
+    asked = await read_json(request)
+    results, manifests = (asked.get("Results"), asked.get("Manifests")) if isinstance(asked, dict) else (None, None)
+    if not (_are_texts(results) and _are_texts(manifests)):
+        raise HttpProblem(400, f"two lists of at most {MOST_RESULTS} texts each are needed", code="BadRequest")
+    results, manifests = await deps.record.needed(results, manifests)
+    return Response(json.dumps({"Results": results, "Manifests": manifests}), media_type="application/json")
+
+
+def _are_texts(asked: object) -> TypeGuard[list[str]]:
+    return isinstance(asked, list) and len(asked) <= MOST_RESULTS and all(isinstance(each, str) for each in asked)
+
+
 ROUTES = [
     Route("/api/v1/orchestrator/jobs/{job_id}/results", list_results),
+    Route("/internal/needed", needed, methods=["POST"]),
     Route("/internal/results", inline_results, methods=["POST"]),
     Route("/internal/results/{execution_id}", inline_result),
 ]
