@@ -11,10 +11,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from skrei_compute_agent.listings import Listings, key_of
 from skrei_compute_agent.manifest_client import ManifestClient, ManifestGone, ManifestRefused, StoreAway
 from skrei_compute_agent.pinned import Pinned
+from skrei_domain.errors import SkreiError
 from skrei_domain.messages import ManifestRef
 from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import TokenSigner, TokenVerifier
-from skrei_plugin_api.manifest import Manifest, ManifestDamaged
+from skrei_plugin_api import manifest as manifests
+from skrei_plugin_api.manifest import Manifest, ManifestDamaged, verify
 from skrei_plugin_api.manifest_writer import ManifestWriter
 from skrei_plugin_api.pieces import Entry, Piece
 from skrei_plugin_api.plugin import PluginContext
@@ -117,6 +119,29 @@ async def test_the_node_that_listed_asks_nobody(tmp_path: Path) -> None:
     pinned = Pinned(own, lambda: pytest.fail("it has the list"))
     listed = await pinned.part(key, ref(listing.manifest), source, LIMITS, "")
     assert [piece.path for piece in await listed.load()] == ["k/1"]
+
+
+async def test_a_token_brings_one_list_and_no_other(client: ManifestClient, tmp_path: Path) -> None:
+    token = bring_token()
+    one, other = written(tmp_path / "one"), written(tmp_path / "other", 30)
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes((tmp_path / "one").read_bytes()[:-1])
+    with pytest.raises(SkreiError):
+        await client.bring(damaged, one.digest, token)
+    for _ in range(2):
+        await client.bring(tmp_path / "one", one.digest, token)
+    with pytest.raises(SkreiError, match="has brought its list already"):
+        await client.bring(tmp_path / "other", other.digest, token)
+    await client.bring(tmp_path / "other", other.digest, bring_token(seconds=90))
+
+
+async def test_a_list_that_would_be_read_for_hours_is_refused_by_its_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "one")
+    monkeypatch.setattr(manifests, "MOST_PLAIN_BYTES", 10)
+    with pytest.raises(ManifestDamaged, match="its lines have more than 10 bytes"):
+        verify(tmp_path / "one")
 
 
 async def test_bringing_it_twice_at_once_too_is_bringing_it_once(

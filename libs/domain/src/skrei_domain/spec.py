@@ -4,9 +4,10 @@ Attributes are snake_case, JSON keys are the API's (`InputSources`, `CPU`). Keys
 spec is `encode(spec)`, read back by `decode(text)`; what people send goes through `parse_job` first.
 """
 
+import json
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_pascal
 
 from skrei_domain.constraints import Constraint
@@ -276,8 +277,30 @@ def encode(spec: JobSpec) -> str:
 
 
 def decode(text: str | bytes) -> JobSpec:
-    """Return the spec that `encode` made `text` of."""
-    return JobSpec.model_validate_json(text)
+    """Return the spec that `encode` made `text` of, in this version or an earlier one: what an earlier one kept under a
+    key that meant nothing yet, and that says nothing in its meaning of now, still means nothing.
+    """
+    try:
+        return JobSpec.model_validate_json(text)
+    except ValidationError as error:
+        if not (unread := {key for each in error.errors() if (key := _later_key(each["loc"])) is not None}):
+            raise
+    told = json.loads(text)
+    for *way, name in unread:
+        holder = told
+        for step in way:
+            holder = holder[step]
+        holder.pop(name, None)
+    return JobSpec.model_validate_json(json.dumps(told))
+
+
+def _later_key(at: tuple[int | str, ...]) -> tuple[int | str, ...] | None:
+    """Return the way to the key of a later version that a problem is below; None where there is none."""
+    if at[:1] == ("Retention",):
+        return at[:1]
+    if at[:1] == ("Tasks",) and at[2:3] == ("ResultPaths",) and at[4:5] == ("Publisher",):
+        return at[:5]
+    return None
 
 
 def retention_asked(text: str) -> Asked | None:

@@ -21,6 +21,8 @@ from skrei_plugin_api.pieces import Piece
 MAGIC: Final = b"skrei manifest 1\n"
 MOST_SLICES = 10_000
 """As many as a task may have partitions."""
+MOST_PLAIN_BYTES = 4 * 1024**3
+"""Of all lines of one that somebody brings: five million long keys have 2 GB; more would be read for minutes."""
 LINE_BYTES = 64 * 1024
 """Of one line: the longest path and identity, each character of them escaped."""
 CHUNK_BYTES = 256 * 1024
@@ -143,6 +145,8 @@ def verify(path: Path) -> Manifest:
     Raises ManifestDamaged.
     """
     manifest = load(path)
+    if sum(manifest.slice(number).plain_bytes for number in range(manifest.slices)) > MOST_PLAIN_BYTES:
+        raise ManifestDamaged(f"its lines have more than {MOST_PLAIN_BYTES:,} bytes")
     at = len(MAGIC)
     files = total = 0
     with path.open("rb") as file:

@@ -117,7 +117,7 @@ class Leader:
             verify=self._verify,
             newcomers=Membership.PENDING if self._settings.manual_approval else Membership.APPROVED,
             failing=loaded.failing,
-            lists=bool(self._settings.publisher_url),
+            lists=bool(self._settings.door),
         )
         self._listening = True
         self._sender = Sender(

@@ -307,8 +307,8 @@ class Objects:
             return KeysRefused(f"{where} does not take the credentials of the publisher ({said})", hint=_KEYS)
         if status == HTTPStatus.FORBIDDEN and not code and what in ("the bucket", "an object"):
             return PublishDenied(
-                f"{where} answers {said} where it is asked for {what} {self._target.at}: the publisher's credentials may not "
-                "know of it, or it is not there",
+                f"{where} answers {said} where it is asked for {what} {self._target.at}: the publisher's "
+                "credentials may not know of it, or it is not there",
                 hint="without s3:ListBucket S3 says so of both: look at Bucket, or allow that too",
             )
         if status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED) or code == "AccessDenied":
