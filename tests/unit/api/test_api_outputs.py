@@ -2,7 +2,9 @@ import gzip
 import io
 import os
 import tarfile
+import threading
 import tracemalloc
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -80,3 +82,26 @@ async def test_headers_without_end_are_not_held() -> None:
         assert tracemalloc.get_traced_memory()[1] < 8 * 1024**2
     finally:
         tracemalloc.stop()
+
+
+def test_no_proxy_is_shown_what_opens_the_publishers_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    class Door(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"here")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Door) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with outputs._open(f"http://127.0.0.1:{server.server_port}/results/e-1?token=secret") as response:
+            assert response.read() == b"here"
+        thread.join()

@@ -1,5 +1,6 @@
 """A token opens the one door it was signed for, for as long as it was signed for."""
 
+import hashlib
 import time
 
 import jwt
@@ -143,3 +144,16 @@ RUBBISH = (
 def test_rubbish_is_refused(token: str) -> None:
     with pytest.raises(TokenInvalid):
         TokenVerifier(PUBLIC).download(token, "e-1")
+
+
+def test_many_inputs_are_named_by_the_beginnings_of_their_digests() -> None:
+    digests = [f"sha256:{hashlib.sha256(bytes([n])).hexdigest()}" for n in range(200)]
+    token = TokenSigner(PRIVATE).run("e-1", "n-1", digests[:100], seconds=60, manifests=digests[100:199])
+    assert len(token) < 8_000, "what a proxy takes as a header"
+    verifier = TokenVerifier(PUBLIC)
+    right = verifier.run(token)
+    assert all(right.opens(each) for each in digests[:100])
+    assert not any(right.opens(each) for each in (*digests[100:], "", "sha256:", "sha256:zz", right.execution_id))
+    verifier.manifest(token, digests[198])
+    with pytest.raises(TokenInvalid):
+        verifier.manifest(token, digests[199])

@@ -52,6 +52,10 @@ class Shelf(Forwarder):
         self.works = True
         self.fault: Exception | None = None
         self.described = 0
+        self.packs_again = False
+
+    def repacks(self, params: Params) -> bool:
+        return self.packs_again
 
     async def describe(self) -> PluginInfo:
         self.described += 1
@@ -372,6 +376,19 @@ async def test_what_lies_elsewhere_is_read_through_the_door_from_where_the_reade
             assert (response.status, await response.read()) == (206, CONTENT[5000:])
         async with session.head(url, params={"token": token}) as response:
             assert response.headers["Content-Length"] == str(len(CONTENT))
+
+
+async def test_what_is_packed_again_promises_no_length_and_goes_on_where_it_was_cut(door: Door, shelf: Shelf) -> None:
+    shelf.packs_again = True
+    token = TokenSigner(door.keys[0]).download("e-9", seconds=60, at=Elsewhere("shelf", {}, len(CONTENT) - 100))
+    url = f"{door.url}/results/e-9.tar.gz"
+    async with aiohttp.ClientSession() as session:
+        async with session.get(url, params={"token": token}) as response:
+            assert (response.content_length, response.headers["X-Skrei-Path"]) == (None, "")
+            assert await response.read() == CONTENT
+        async with session.get(url, params={"token": token}, headers={"Range": "bytes=5000-"}) as response:
+            assert response.headers["Content-Range"].startswith("bytes 5000-")
+            assert (response.status, await response.read()) == (206, CONTENT[5000:])
 
 
 def a_worker(door: Door, finaliser: Finaliser, told: list[PublisherFact]) -> Worker:

@@ -6,6 +6,7 @@ client token names who proved to hold a key, and opens nothing. A receipt goes t
 a key of its own, what it holds of an execution.
 """
 
+import base64
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,12 @@ RECEIPT = "receipt"
 CLIENT = "client"
 LISTING = "listing"
 LEEWAY_SECONDS = 5  # clocks of one site differ by less; tokens live for minutes and more
+
+
+WHOLE_DIGESTS = 16
+"""Named whole in a token; of more each by its beginning: a token travels in a header, which proxies cut at 8 KiB."""
+BRIEF_BYTES = 16
+"""Of a digest, where it is brief: 128 bits, which nobody finds other bytes for."""
 
 
 class TokenInvalid(SkreiError):
@@ -44,11 +51,15 @@ class TokenWrongKind(TokenInvalid):
 
 @dataclass(frozen=True, slots=True)
 class RunToken:
-    """What a node may fetch for an execution: blobs by digest (`sha256:…`)."""
+    """What a node may fetch for an execution: blobs by digest (`sha256:…`), many of them by its beginning."""
 
     execution_id: str
     node_id: str
     blobs: frozenset[str]
+
+    def opens(self, digest: str) -> bool:
+        """Whether it opens a blob."""
+        return digest in self.blobs or _brief(digest) in self.blobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +155,7 @@ class TokenSigner:
             "kind": RUN,
             "sub": execution_id,
             "node": node_id,
-            "blobs": sorted(blobs),
+            "blobs": _named(blobs),
             "exp": self._until(seconds),
         }
         if upload is not None:
@@ -154,7 +165,7 @@ class TokenSigner:
                 claims["upload"]["params"] = dict(upload.params)
             if upload.portions:
                 claims["upload"]["portions"] = place_of(upload.portions)
-        if lists := sorted(manifests):
+        if lists := _named(manifests):
             claims["manifests"] = lists
         return self._sign(claims)
 
@@ -261,7 +272,8 @@ class TokenVerifier:
 
     def manifest(self, token: str, digest: str) -> None:
         """Accept a run token that reads this list of an input. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
-        if digest not in self._claims(token, RUN).get("manifests", ()):
+        lists = self._claims(token, RUN).get("manifests", ())
+        if digest not in lists and _brief(digest) not in lists:
             raise TokenInvalid("the token opens another list", digest=digest)
 
     def logs(self, token: str, execution_id: str) -> str:
@@ -318,3 +330,18 @@ class TokenVerifier:
         if not isinstance(until, int | float):
             raise TokenInvalid("the token is not valid: it has no end")
         return self._now() <= until + LEEWAY_SECONDS
+
+
+def _named(digests: Iterable[str]) -> list[str]:
+    """Return how a token names digests: many of them shorter."""
+    listed = sorted(digests)
+    return listed if len(listed) <= WHOLE_DIGESTS else [_brief(each) or each for each in listed]
+
+
+def _brief(digest: str) -> str:
+    """Return the beginning of a digest, in 22 letters; nothing for what is no digest."""
+    try:
+        begin = bytes.fromhex(digest.removeprefix("sha256:"))[:BRIEF_BYTES]
+    except ValueError:
+        return ""
+    return base64.urlsafe_b64encode(begin).rstrip(b"=").decode("ascii") if len(begin) == BRIEF_BYTES else ""

@@ -214,6 +214,12 @@ class Publisher(Plugin):
         """
         raise NotReadable(f"it was published to {self.name}, and is read there", execution_id=execution_id)
 
+    def repacks(self, params: Params) -> bool:
+        """Whether `read` packs again what lies there as files: where another library packs them, its bytes and their
+        number may be others than of what came. Pure.
+        """
+        return False
+
     def read_part(
         self, execution_id: str, params: Params, path: str
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]] | None:

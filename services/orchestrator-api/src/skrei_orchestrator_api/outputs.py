@@ -9,7 +9,6 @@ import gzip
 import io
 import tarfile
 import urllib.error
-import urllib.request
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from skrei_domain.errors import NotFound, Unavailable
 from skrei_orchestrator_api.log_pieces import cut_marker
+from skrei_orchestrator_api.publishing import DIRECTLY
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ def _text(file: Any, stream: int) -> Iterator[tuple[int, str]]:
 def _open(url: str) -> Iterator[Any]:
     """Open what the publisher holds at `url`. Raises NotFound or Unavailable."""
     try:
-        with urllib.request.urlopen(url, timeout=FETCH_SECONDS) as response:  # the publisher's own, from settings
+        with DIRECTLY.open(url, timeout=FETCH_SECONDS) as response:  # the publisher's own, from settings
             yield response
     except urllib.error.HTTPError as error:
         with error:

@@ -20,7 +20,7 @@ from skrei_kit.observability import get_logger
 
 log = get_logger()
 
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # what opens the stack's doors is no proxy's
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # what opens the stack's doors is no proxy's
 CHECK_SECONDS = 5.0
 """How long a submission waits for the publisher to say whether its destination is one: it looks at words alone."""
 ADDRESS_SECONDS = 20.0
@@ -89,7 +89,7 @@ class Destinations:
             data=body,
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
         )
-        with _OPENER.open(request, timeout=seconds) as response:  # the publisher's own, from settings
+        with DIRECTLY.open(request, timeout=seconds) as response:  # the publisher's own, from settings
             answer = json.loads(response.read())
         if not isinstance(answer, dict):
             raise ValueError("the publisher's answer is no object")

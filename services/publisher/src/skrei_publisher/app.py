@@ -30,7 +30,8 @@ RETRY_AFTER_SECONDS = 2
 """The API is a process beside us; its restart takes about that long."""
 
 PART = "X-Skrei-Path"
-"""The path of a result that an answer has alone, where it does: its size and digest are not those of the whole."""
+"""The path of a result that an answer has alone; empty where it is all of it, packed again. Its size and digest are not
+those that the API told."""
 _FROM = re.compile(r"bytes=(\d{1,18})-")
 """How a download goes on that was cut."""
 
@@ -122,9 +123,12 @@ async def _through(
     first = int(wanted[1]) if wanted and int(wanted[1]) < at.size else 0
     response = web.StreamResponse(status=HTTPStatus.PARTIAL_CONTENT if first else HTTPStatus.OK, headers=headers)
     response.headers["Accept-Ranges"] = "bytes"
-    response.content_length = at.size - first
+    if repacked := publisher.repacks(at.params):
+        response.headers[PART] = ""
+    else:
+        response.content_length = at.size - first
     if first:
-        response.headers["Content-Range"] = f"bytes {first}-{at.size - 1}/{at.size}"
+        response.headers["Content-Range"] = f"bytes {first}-{at.size - 1}/{'*' if repacked else at.size}"
     return await _send(request, publisher.read(execution_id, at.params, first=first), response)
 
 

@@ -48,6 +48,9 @@ log = get_logger()
 SOURCE = "skrei-publisher"
 TRANSPORT_AWAY = "NATS is away"
 """What is wrong without a link: nothing is taken over, nothing made final; downloads and uploads go on."""
+HEADER_BYTES = 128 * 1024
+"""Of one header: a run token names all that its execution may fetch, and where its result goes, which is a spec at
+most. A proxy before this door may take less: nginx 8 KiB (`large_client_header_buffers`), some 150 inputs."""
 SHUTDOWN_SECONDS = 2.0
 """Downloads that run at a stop get this long; the whole stack stops within 10 s."""
 
@@ -204,7 +207,7 @@ def _into(worker: Worker) -> Callable[[Message], Awaitable[None]]:
 
 @asynccontextmanager
 async def _listening(app: web.Application, hosts: str, port: int) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, max_field_size=HEADER_BYTES)
     await runner.setup()
     try:
         for host in hosts.split(","):

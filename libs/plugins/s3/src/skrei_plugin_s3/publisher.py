@@ -236,6 +236,10 @@ class S3Publisher(Publisher):
         except UploadGone as error:
             raise NotReadable(f"{target.at} is not there any more", execution_id=execution_id) from error
 
+    def repacks(self, params: Params) -> bool:
+        """Single files are packed again."""
+        return self.found(params) is None
+
     def read_part(
         self, execution_id: str, params: Params, path: str
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]] | None:

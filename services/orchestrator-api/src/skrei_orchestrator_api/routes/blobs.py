@@ -16,7 +16,7 @@ async def get_blob(request: Request) -> Response:
     deps = deps_of(request)
     allowed = deps.verifier.run(run_token(request))
     digest = request.path_params["digest"]
-    data = await deps.record.blob(digest) if digest in allowed.blobs else None
+    data = await deps.record.blob(digest) if allowed.opens(digest) else None
     if data is None:
         raise NotFound(f"no such blob among the inputs of {allowed.execution_id}: {digest}")
     return Response(data, media_type="application/octet-stream")
