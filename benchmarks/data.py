@@ -5,6 +5,8 @@
     python -m benchmarks.data --aws PATH/TO/aws    `aws s3 cp` takes turns too
     python -m benchmarks.data --list 1000000       a made-up listing of so many keys for 10,000 partitions, as a node
                                                    that is asked for it makes it: seconds, memory, bytes on disk
+    python -m benchmarks.data --cut 500            a line that is cut halfway, both ways (benchmarks/data_cuts.py)
+    python -m benchmarks.data --publish 1000       a result to S3, beside a plain PUT
 
 The server is versitygw (`make tools`) on loopback, data and downloads on the file system of TMPDIR. The plain client
 signs with the same library, lists with the same library and writes with the same calls: 8 ranges of the large object
@@ -46,6 +48,8 @@ MB = 1_000_000
 SMALL_BYTES = 10_000
 ROUNDS = 3
 AT_ONCE = 16
+AT_ONCE_AGAIN = 19
+"""Executions that want the same afterwards, all at once: with the first one the twenty of the target."""
 PARTITIONS = 10_000
 TARGET_SHARE, TARGET_RATE, TARGET_AGAIN_MS, TARGET_LISTING_MB = 0.80, 800, 50, 100
 LIMITS = StageLimits()
@@ -68,7 +72,7 @@ async def bring(kind: str, what: str, url: str, folder: Path) -> dict[str, float
 
 
 async def skrei(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
-    """Stage as the agent does, and say how long the next execution waits for the same."""
+    """Stage as the agent does, and say how long the last of the next executions waits for the same."""
     cache = InputCache(folder / "cache", lambda *_: sys.exit(), limit_bytes=1 << 40, blob_bytes=1 << 40)
     cache.open()
     trees = InputTrees(folder / "inputs", cache)
@@ -90,7 +94,7 @@ async def skrei(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
 
     await stage("e-1")
     began = time.perf_counter()
-    await stage("e-2")
+    await asyncio.gather(*(stage(f"e-{number}") for number in range(2, AT_ONCE_AGAIN + 2)))
     again = time.perf_counter() - began
     trees.close()
     await cache.close()
@@ -210,7 +214,7 @@ def show(megabytes: int, objects: int, best: Mapping[tuple[str, str], Mapping[st
         share = min(other["seconds"] for other in others) / mine["seconds"]
         grown = mine["grown_bytes"] / 2**20
         judged(f"{what}: share of the fastest other", f"{share:.0%}", f">= {TARGET_SHARE:.0%}", share >= TARGET_SHARE)
-        judged(f"{what}: the next execution", f"{mine['again'] * 1000:.0f} ms", f"<= {TARGET_AGAIN_MS} ms",
+        judged(f"{what}: the last of 19 more at once", f"{mine['again'] * 1000:.0f} ms", f"<= {TARGET_AGAIN_MS} ms",
                mine["again"] * 1000 <= TARGET_AGAIN_MS)  # fmt: skip
         print(f"  {what}: memory that it adds{'':<9}{grown:>10.0f} MiB")
     rate = objects / best["skrei", "small"]["seconds"]
@@ -228,8 +232,14 @@ def main() -> None:
     parser.add_argument("--aws", default="", help="Amazon's own command line, to take turns with")
     parser.add_argument("--list", type=int, default=0, metavar="KEYS", help="only list, so many made-up keys")
     parser.add_argument("--bring", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--cut", type=int, default=0, metavar="MB", help="cut lines, files of so many MB")
+    parser.add_argument("--publish", type=int, default=0, metavar="MB", help="a result of so many MB to S3")
     given = parser.parse_args()
-    if given.list:
+    if given.cut or given.publish:
+        from benchmarks import data_cuts
+
+        asyncio.run(data_cuts.cut(given.cut) if given.cut else data_cuts.publish(given.publish))
+    elif given.list:
         with tempfile.TemporaryDirectory(prefix="skrei-data-") as made:
             asyncio.run(listing(given.list, Path(made)))
     elif given.bring:

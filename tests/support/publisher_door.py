@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -122,11 +123,14 @@ async def a_door(root: Path, limits: StagingLimits = DEFAULTS, **others: Publish
 class Proxy:
     """Passes bytes on to a port; `cut_after` bytes of what comes in, every connection breaks, once.
 
+    With `back` it is what goes out, to whoever has connected, that counts.
     With `hold_after`, nothing more comes in after so many bytes, until it is set higher. With `crumbs`, bytes go on in
     pieces of at most so many, both ways, as over a network whose packets are small.
     """
 
-    def __init__(self, to_port: int, *, cut_after: int | None = None, crumbs: int = 256 * 1024) -> None:
+    def __init__(
+        self, to_port: int, *, cut_after: int | None = None, crumbs: int = 256 * 1024, back: bool = False
+    ) -> None:
         self.passed = 0
         self.hold_after = 1 << 62
         self.cuts = 0
@@ -136,6 +140,7 @@ class Proxy:
         self._to_port = to_port
         self._cut_after = cut_after
         self._crumbs = crumbs
+        self._counts_back = back
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -168,7 +173,12 @@ class Proxy:
                 there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
                 self._writers.add(back)
                 try:
-                    await asyncio.gather(self._pass(reader, back, count=True), self._pass(there, writer))
+                    counts = self._counts_back
+                    if counts:
+                        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._crumbs)
+                    await asyncio.gather(
+                        self._pass(reader, back, count=not counts), self._pass(there, writer, count=counts)
+                    )
                 finally:
                     self._writers.discard(back)
                     back.close()

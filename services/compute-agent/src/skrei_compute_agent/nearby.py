@@ -18,6 +18,9 @@ MOST_SERVERS = 16
 """That are told of: a node has a handful, and each is a column of the leader's."""
 FIRST_SECONDS = 2.0
 """After the start, before anything is looked for: what a node begins with is more urgent."""
+SOON_SECONDS = 5.0
+"""From the first look to the second; each of the next is twice as far away, up to what is usual, so that what a node's
+first jobs read from is known soon."""
 STEADY_SHARE, STEADY_MICROS = 0.3, 500
 """By how much a server has to be nearer or farther than it was before that is told: each new word is a commit."""
 
@@ -30,6 +33,7 @@ class Nearby:
         self._storages = [each for each in dict.fromkeys(storages) if type(each).near is not Storage.near]
         self._held = held
         self._seconds = seconds
+        self._apart = min(SOON_SECONDS, seconds)
         self._next = time.monotonic() + FIRST_SECONDS
         self._looking: asyncio.Task[None] | None = None
 
@@ -38,7 +42,8 @@ class Nearby:
         now = time.monotonic()
         if not self._seconds or not self._storages or now < self._next or self._looking is not None:
             return
-        self._next = now + self._seconds
+        self._next = now + self._apart
+        self._apart = min(2 * self._apart, self._seconds)
         self._looking = asyncio.create_task(self.look(), name="look nearby")
         self._looking.add_done_callback(self._looked)
 
