@@ -275,3 +275,17 @@ async def test_of_a_job_that_goes_on_old_attempts_go_and_their_number_is_still_k
         await db.execute("UPDATE job_versions SET version = 2 WHERE job_id = 'j-1'")
         assert (await record.load()).jobs[0].attempts == {("main", 0): 3}
         assert await db.fetchval("SELECT count(*) FROM results") == 0
+
+
+async def test_what_a_lost_execution_had_said_goes_by_its_own_job_s_time(postgres_url: str) -> None:
+    async with leading(postgres_url) as record, connection(postgres_url) as db:
+        await put_jobs(postgres_url, "j-old", "j-fresh", count=2)
+        await executed(record, "j-old", "e-1", "e-2")
+        await executed(record, "j-fresh", "e-3", "e-4")
+        await put(db, "j-old", JobState.FAILED, days=2)
+        await put(db, "j-fresh", JobState.FAILED, days=0.5)
+        await db.execute("UPDATE executions SET state = 'lost', holds = false, starts = 1 WHERE id IN ('e-1', 'e-3')")
+        publisher = Publisher(record)
+        gone = await Collector(record, POLICY, SystemClock(), tell=publisher.hear).run_once()
+        assert publisher.logs == ["e-1"], "the others told their end, or have their time"
+        assert gone.logs == 0

@@ -157,3 +157,13 @@ def test_where_the_owner_allows_no_more_nothing_is_moved(tmp_path: Path) -> None
     with pytest.raises(PublishFailed, match="lets no job leave"):
         settle(str(place), "e-1", [], counts=True)
     assert names(tmp_path) == [".skrei-e-1"]
+
+
+def test_a_path_of_the_name_by_which_results_are_known_is_told_of_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        archive(FILES | {".skrei/x": b"x"}) as (packed, _),
+        pytest.raises(PublishFailed, match="a result path") as told,
+    ):
+        leave(packed, str(tmp_path / "e-1"), "e-1", allowed(tmp_path))
+    assert told.value.hint == "give it another Name in ResultPaths"
+    assert names(tmp_path) == []

@@ -51,6 +51,16 @@ _LOGS = f"""
     ) AS e
     WHERE e.modified_at <= d.logs_before
 """
+_SHIPPED = f"""
+    {_DUES}
+    CROSS JOIN LATERAL (
+        SELECT id, modified_at FROM executions
+        WHERE executions.job_id = d.job_id AND NOT {_HELD} AND starts > 0 AND exit_code IS NULL
+            AND coalesce(stdout, '') = '' AND coalesce(stderr, '') = '' OFFSET 0
+    ) AS e
+    WHERE e.modified_at <= d.logs_before
+"""
+"""Executions that began, and of whose end nobody ever told: what they had said by then is at the publisher alone."""
 _OLD_ROWS = f"""
     {_DUES}
     CROSS JOIN LATERAL (SELECT history_seq FROM jobs WHERE jobs.id = d.job_id OFFSET 0) AS j
@@ -183,6 +193,14 @@ async def results(connection: Connection, jobs: Sequence[Aged], *, after: str = 
 async def logs(connection: Connection, jobs: Sequence[Aged], *, limit: int = ROWS) -> list[str]:
     """Return executions of these jobs of which the record has output that may go."""
     rows = await connection.fetch(f"SELECT e.id FROM {_LOGS} LIMIT $8", *_columns(jobs), limit)
+    return [row["id"] for row in rows]
+
+
+async def shipped(connection: Connection, jobs: Sequence[Aged], *, after: str = "", limit: int = ROWS) -> list[str]:
+    """Return executions of these jobs that were lost, by id: what the publisher has of what they said may go."""
+    rows = await connection.fetch(
+        f"SELECT e.id FROM {_SHIPPED} AND e.id > $8 ORDER BY e.id LIMIT $9", *_columns(jobs), after, limit
+    )
     return [row["id"] for row in rows]
 
 

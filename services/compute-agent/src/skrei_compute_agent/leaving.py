@@ -143,6 +143,11 @@ def _unpack(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: int) -> int:
     if not parts:
         return 0
     content = tar.extractfile(entry) if entry.isreg() else None
+    if parts[0] == MARK:
+        raise PublishFailed(
+            f"a result path of the name {MARK} cannot be left on a node, where each result has a file of that name",
+            hint="give it another Name in ResultPaths",
+        )
     if ".." in parts or (content is None and not entry.isdir()):
         raise ResultDamaged(f"the packed result holds {entry.name[:200]!r}, which is no file of it")
     with _below(folder, parts if content is None else parts[:-1]) as place:

@@ -134,6 +134,13 @@ class Collector:
             await self._record.collect(partial(_forget_logs, ids=ids))
             gone.logs += len(ids)
             await self._breathe()
+        after = ""  # nothing in the record tells whether these are there: each walk asks for them again
+        while ids := await self._record.collect(
+            partial(_found, find=partial(retention.shipped, jobs=jobs), after=after)
+        ):
+            await self._tell(PublisherCommand(drop_logs=tuple(ids)))
+            after = ids[-1]
+            await self._breathe()
 
     async def _breathe(self) -> None:
         await self._clock.sleep(timedelta(seconds=BREATH_SECONDS))
