@@ -1,13 +1,16 @@
 """Work goes to where its inputs are: how that weighs against room, and what is told of it."""
 
 import base64
+import tracemalloc
 from collections.abc import Iterable
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skrei_domain import bloom
+from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import CachedInputs, ManifestRef
 from skrei_domain.node import DataSet, InputCache, PathSize
@@ -15,6 +18,7 @@ from skrei_domain.paths import LocalPath
 from skrei_scheduling import texts
 from skrei_scheduling.cached import CachedInputs as Cached
 from skrei_scheduling.rows import JobRow, KeyedInput, NodeRow, TaskPlan
+from skrei_scheduling.sizes import Sizes
 from tests.support.builders import a_job, a_node, a_requirement
 from tests.support.task_life import Life
 
@@ -115,6 +119,24 @@ def test_one_that_requires_its_inputs_waits_for_a_node_that_has_them() -> None:
     assert nodes_of(life, "j-2") == {}
 
 
+@pytest.mark.parametrize("kind", [Kind.OPS, Kind.DAEMON])
+def test_of_what_runs_once_a_node_only_nodes_are_meant_that_have_what_it_requires(kind: Kind) -> None:
+    requirement = replace(a_requirement(), cached=(LOGS,))
+    job = a_job("j-1", type=kind.value, tasks=[TaskPlan("main", 1, requirement, inputs=(LOGS,))])
+    life = Life([job], nodes(3))
+    tell(life, "n-1", (LOGS.key, MB))
+    life.plan()
+    assert life.record.jobs["j-1"].targets == {"n-1": 0}
+    life.woken.clear()
+    tell(life, "n-1", (LOGS.key, MB))
+    tell(life, "n-0", (MODEL.key, MB))
+    assert life.woken == []
+    tell(life, "n-2", (LOGS.key, MB))
+    assert life.woken == (["j-1"] if kind is Kind.DAEMON else [])
+    life.plan()
+    assert set(nodes_of(life).values()) == ({"n-1", "n-2"} if kind is Kind.DAEMON else {"n-1"})
+
+
 def test_a_node_that_has_dropped_it_is_no_better_than_others() -> None:
     life = Life([reading(LOGS, required=True)], nodes(2))
     tell(life, "n-1", (LOGS.key, 61 * MB))
@@ -193,8 +215,44 @@ def test_of_what_no_node_has_any_more_nothing_is_kept() -> None:
     life = Life([], [serving("/a")])
     for path in ("/b", "/c"):
         life.put(serving(path))
-    matrix = life.view.matrix
-    assert (list(matrix.path_bytes), list(matrix.data_bytes)) == (["/c"], ["c"])
+    paths, sets = life.view.matrix.path_bytes, life.view.matrix.data_bytes
+    assert [paths.of(f"/{name}", 1) is None for name in "abc"] == [True, True, False]
+    assert [sets.of(name, 1) is None for name in "abc"] == [True, True, False]
+
+
+def test_what_nodes_have_under_names_of_their_own_takes_no_room_of_others() -> None:
+    sizes = Sizes()
+    tracemalloc.start()
+    told = [{f"/srv/{row}/{number}": row + number for number in range(8)} for row in range(1_000)]
+    own, _ = tracemalloc.get_traced_memory()
+    for row, each in enumerate(told):
+        sizes.put(row, each)
+    taken = tracemalloc.get_traced_memory()[0] - own
+    tracemalloc.stop()
+    assert taken < 100_000, "8,000 names of 1,000 nodes"
+    column = sizes.of("/srv/7/3", 1_001)
+    assert column is not None
+    assert (column[7], column.sum(), len(column)) == (10, 10, 1_001)
+    assert sizes.of("/srv/7", 1_000) is None
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.dictionaries(st.sampled_from("abc"), st.integers(0, 9)), st.sampled_from("abc"))
+    )
+)
+def test_a_size_is_always_that_which_its_node_told_last(steps: list[tuple[int, dict[str, int], str]]) -> None:
+    sizes, model = Sizes(), dict[int, dict[str, int]]()
+    for row, told, asked in steps:
+        model[row] = told
+        sizes.put(row, told)
+        column = sizes.of(asked, 6)
+        wanted = [model.get(each, {}).get(asked, 0) for each in range(6)]
+        if any(asked in told for told in model.values()):
+            assert column is not None
+            assert column.tolist() == wanted
+        else:
+            assert column is None
 
 
 def test_a_hundred_nodes_are_told_apart() -> None:

@@ -160,7 +160,8 @@ def _guessed(told: Mapping[_Keys, int | None]) -> dict[_Keys, float]:
 def _in_place(task: TaskPlan, matrix: NodeMatrix) -> list[NDArray[np.int64]]:
     """Return, for each input that lies in place, how large it is on each node; empty where nobody has measured it."""
     nothing = np.zeros(0, dtype=np.int64)
-    sets = [matrix.data_bytes.get(wanted.name, nothing) for wanted in task.requirement.data]
+    told = (matrix.data_bytes.of(each.name, matrix.rows) for each in task.requirement.data)
+    sets = [nothing if each is None else each for each in told]
     # Where a result is to stay, or a folder is made and written, nothing has to lie before.
     read = [each.path for each in task.requirement.local if not (each.writes and each.creates)]
     return [*sets, *(_size_of(path, matrix) for path in read)]
@@ -169,7 +170,7 @@ def _in_place(task: TaskPlan, matrix: NodeMatrix) -> list[NDArray[np.int64]]:
 def _size_of(path: str, matrix: NodeMatrix) -> NDArray[np.int64]:
     """Return how much lies at a path on each node, or below the nearest path above it that was measured."""
     while path:
-        found = matrix.path_bytes.get(path)
+        found = matrix.path_bytes.of(path, matrix.rows)
         if found is not None:
             return found
         path = path.rstrip("/").rpartition("/")[0]

@@ -22,6 +22,7 @@ from skrei_scheduling.labels import LabelColumn, Mask
 from skrei_scheduling.ports import PortLedger
 from skrei_scheduling.rows import ExecutionRow, JobRow, NodeRow, Requirement
 from skrei_scheduling.services import Service, Services
+from skrei_scheduling.sizes import Sizes
 
 TIE_BITS = 35
 """Of a node's 63-bit order key: ties by a hash of its id. Two of 10,000 nodes share one with odds of 1 in 700."""
@@ -75,8 +76,8 @@ class NodeMatrix:
         self.publishers: dict[str, Mask] = {}
         self.offered: dict[str, Mask] = {}  # services that nodes' owners offer
         self.labels: dict[str, LabelColumn] = {}
-        self.data_bytes: dict[str, NDArray[np.int64]] = {}  # of data sets, where that was counted
-        self.path_bytes: dict[str, NDArray[np.int64]] = {}
+        self.data_bytes = Sizes()  # of data sets, where that was counted
+        self.path_bytes = Sizes()  # of the paths that nodes hand out
         self.near: dict[str, NDArray[np.int64]] = {}  # by server; 0 where a node does not know it
         self.cached = CachedInputs()
         self.ports = PortLedger()
@@ -212,9 +213,8 @@ class NodeMatrix:
                 masks[name] = _longer(mask, rows)
         for column in self.labels.values():
             column.grow(rows)
-        for columns in (self.data_bytes, self.path_bytes, self.near):
-            for name, amounts in columns.items():
-                columns[name] = _longer(amounts, rows)
+        for name, amounts in self.near.items():
+            self.near[name] = _longer(amounts, rows)
 
     def _describe(self, row: int, node: NodeRow) -> None:
         info, old = node.info, self.said[row]
@@ -233,8 +233,8 @@ class NodeMatrix:
             _near(info.near),
         )
         self._measure(self.near, row, old.near, new.near)
-        self._measure(self.data_bytes, row, old.data_bytes, new.data_bytes)
-        self._measure(self.path_bytes, row, old.path_bytes, new.path_bytes)
+        self.data_bytes.put(row, new.data_bytes)
+        self.path_bytes.put(row, new.path_bytes)
         self._mark(self.engines, row, old.engines, new.engines)
         self._mark(self.storages, row, old.storages, new.storages)
         self._mark(self.publishers, row, old.publishers, new.publishers)

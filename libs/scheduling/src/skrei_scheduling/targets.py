@@ -42,13 +42,20 @@ def grown(view: ClusterView, job: JobRow) -> tuple[tuple[str, int], ...]:
     if job.kind is Kind.OPS and job.targets:
         return ()
     first = max(job.targets.values(), default=-1) + 1
-    uses = [each for task in job.tasks for each in task.requirement.uses]
     new = [
         node_id
         for node_id in view.feasibility.able(job.tasks)
-        if node_id not in job.targets and all(view.matrix.reaches(each, view.matrix.row_of[node_id]) for each in uses)
+        if node_id not in job.targets and _reaches_all(view, job, view.matrix.row_of[node_id])
     ]
     return tuple((node_id, first + number) for number, node_id in enumerate(new))
+
+
+def _reaches_all(view: ClusterView, job: JobRow, row: int) -> bool:
+    """Whether a node reaches what the tasks of a job use, and has in its cache what has to be there."""
+    needs = [task.requirement for task in job.tasks]
+    return all(view.matrix.reaches(each, row) for need in needs for each in need.uses) and all(
+        view.matrix.cached.has(row, *each.keys) for need in needs for each in need.cached
+    )
 
 
 def first(view: ClusterView, job: JobRow) -> tuple[tuple[str, int], ...]:

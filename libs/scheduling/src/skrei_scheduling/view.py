@@ -272,7 +272,16 @@ class ClusterView:
         else:
             known.add(row, [key for key, _ in cached.added])
         known.sized(cached.added)
-        return self.waiting.woken(self.matrix, [node_id], picky=self._picky, cached=True) if self.waiting else []
+        woken = self.waiting.woken(self.matrix, [node_id], picky=self._picky, cached=True) if self.waiting else []
+        return [*woken, *(job_id for job_id in self._per_node if self._may_join(self.jobs[job_id], node_id, row))]
+
+    def _may_join(self, job: JobRow, node_id: str, row: int) -> bool:
+        """Whether a node has by now what a job that runs once a node wants in its cache, and is none of its nodes."""
+        wanted = [each for task in job.tasks for each in task.requirement.cached]
+        fixed = bool(job.targets) and job.kind is not Kind.DAEMON
+        if not wanted or fixed or node_id in job.targets:
+            return False
+        return all(self.matrix.cached.has(row, *each.keys) for each in wanted)
 
     def heed(self, locked: Locked) -> None:
         """Let go of jobs that had ended when their rows were locked: a hint that came late brought them back."""
