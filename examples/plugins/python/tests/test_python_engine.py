@@ -120,7 +120,8 @@ def test_a_node_says_which_environments_it_has(tmp_path: Path) -> None:
     info = asyncio.run(apart(PythonEngine(PluginContext(tmp_path, options=options)).describe))
     assert (info.available, info.version, info.missing_paths) == (True, "0.1.0: gone, own", ("/nowhere/bin/python",))
     none = asyncio.run(apart(PythonEngine(PluginContext(tmp_path)).describe))
-    assert (none.available, none.reason) == (False, "its owner names no Python environments (python_environments)")
+    told = "its owner names no Python environments (SKREI_PLUGIN_OPTIONS=python_environments=NAME=FOLDER)"
+    assert (none.available, none.reason) == (False, told)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ class PythonEngine(Engine):
         """Say whether the owner named environments, and which of them are not there: the node looks for those."""
         named = self._named()
         if not named:
-            return PluginInfo(available=False, reason=f"its owner names no Python environments ({OPTION})")
+            named_by = f"SKREI_PLUGIN_OPTIONS={OPTION}=NAME=FOLDER"
+            return PluginInfo(available=False, reason=f"its owner names no Python environments ({named_by})")
         missing = tuple(str(path) for path in named.values() if not os.access(path, os.X_OK))
         return PluginInfo(
             available=len(missing) < len(named),
