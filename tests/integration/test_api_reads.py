@@ -13,6 +13,7 @@ from skrei_domain.node import Absent, Gpu, NodeInfo, Plugin
 from skrei_orchestrator_api import queries
 from skrei_orchestrator_api.queries import token_out
 from skrei_orchestrator_api.routes.results import MOST_RESULTS
+from skrei_store import node_intents
 from tests.support.api import INTERNAL_TOKEN, JOBS, NODES, Api, listening, running_api
 
 INTERNAL = {"Authorization": f"Bearer {INTERNAL_TOKEN}"}
@@ -365,8 +366,44 @@ async def test_what_is_wanted_of_a_node_is_written_down_for_the_leader_with_its_
     asked = await api.rows.link.fetch("SELECT node_id, action, message FROM node_intents ORDER BY id")
     assert [tuple(row) for row in asked] == [("n-1a", "reject", "not ours"), ("n-1a", "delete", "")]
     audit = await api.rows.link.fetch("SELECT actor, action, object, details FROM audit ORDER BY id")
-    assert tuple(audit[0]) == ("anonymous", "node.reject", "n-1a", '{"Message" : "not ours"}')
+    assert tuple(audit[0]) == ("anonymous", "node.reject", "n-1a", '{"Message": "not ours"}')
     assert len(audit) == 2
+
+
+async def test_drains_and_labels_are_written_down_with_what_belongs_to_them(api: Api) -> None:
+    await api.rows.node("n-1a")
+    for body in (
+        {"Action": "cordon"},
+        {"Action": "drain", "Deadline": "30m", "Message": "a new disk"},
+        {"Action": "drain", "Deadline": 0},
+        {"Action": "label", "Labels": {"rack": "b7", "spare": None}},
+    ):
+        answer = await api.http.put(f"{NODES}/n-1a", json=body)
+        assert (answer.status_code, answer.json()) == (200, {"Success": True}), answer.text
+    found = await node_intents.pending(api.rows.link, 9)
+    assert [(each.action, each.seconds, dict(each.labels)) for each in found] == [
+        ("cordon", None, {}),
+        ("drain", 1800, {}),
+        ("drain", 0, {}),
+        ("label", None, {"rack": "b7", "spare": None}),
+    ]
+    details = await api.rows.link.fetchval("SELECT details FROM audit WHERE action = 'node.drain' ORDER BY id LIMIT 1")
+    assert json.loads(details) == {"Message": "a new disk", "Seconds": 1800}
+    for wrong, named in (
+        ({"Action": "drain", "Deadline": "soon"}, "Deadline"),
+        ({"Action": "drain", "Deadline": -1}, "Deadline"),
+        ({"Action": "cordon", "Deadline": "5m"}, "Deadline"),
+        ({"Action": "label"}, "Labels"),
+        ({"Action": "label", "Labels": {}}, "Labels"),
+        ({"Action": "label", "Labels": {"": "x"}}, "Labels"),
+        ({"Action": "label", "Labels": {"a": 7}}, "Labels.a"),
+        ({"Action": "label", "Labels": {"a": "x" * 257}}, "Labels.a"),
+        ({"Action": "label", "Labels": {str(n): "x" for n in range(101)}}, "Labels"),
+    ):
+        answer = await api.http.put(f"{NODES}/n-1a", json=wrong)
+        assert answer.status_code == 400, wrong
+        assert answer.json()["Message"].startswith(f"{named}:"), answer.text
+    assert len(await node_intents.pending(api.rows.link, 9)) == 4
 
 
 @pytest.mark.row("1.6/put-again", "1.6/put-other-action", "B/nodes-again", "B/nodes-other-action")
@@ -375,7 +412,7 @@ async def test_what_a_node_is_already_and_what_nobody_can_want_are_refused(api: 
     again = await api.http.put(f"{NODES}/n-1a", json={"Action": "approve"})
     assert (again.status_code, again.json()["Code"]) == (409, "ConflictNodeState")
     assert again.json()["Message"] == "node n-1a is approved already"
-    for action in ("drain", "", None, 7, "\ud800", ["approve"]):
+    for action in ("move", "", None, 7, "\ud800", ["approve"]):
         answer = await api.http.put(f"{NODES}/n-1a", content=json.dumps({"Action": action}))
         assert (answer.status_code, answer.json()["Component"]) == (400, "NodeManager"), action
         assert "allowed: approve, reject, delete" in answer.json()["Message"]

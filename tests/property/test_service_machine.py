@@ -1,5 +1,5 @@
 """Any life of one service keeps what serves: updates, scales, bad versions, rollbacks, replicas and nodes that come and
-go, lack of room.
+go or drain, lack of room.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from skrei_domain.lifecycle import Connection, ExecutionState, JobState
+from skrei_domain.lifecycle import Connection, ExecutionState, Intake, JobState
 from skrei_scheduling import texts
 from skrei_scheduling.rows import ExecutionRow, JobRow, Offline, OnReturn, Update
 from tests.support.builders import a_fact, a_job, a_node, a_requirement, a_task_plan
@@ -79,7 +79,8 @@ class Service(RuleBasedStateMachine):
     @rule(count=st.integers(0, 5))
     def scale(self, count: int) -> None:
         job = self.cluster.job
-        rows = self.wanted()
+        goes = self.cluster.view.drains  # the new version is made elsewhere
+        rows = [row for row in self.wanted() if not row.leaving and not goes(row.node_id)]
         self.update(count, job.what_runs)
         if count != job.tasks[0].count:
             same = {row.id for row in rows if row.what_runs == job.what_runs and row.job_version >= job.anew}
@@ -144,6 +145,17 @@ class Service(RuleBasedStateMachine):
             self.cluster.comes_back(node)
             self.plan(*self.worth_a_look())
 
+    @rule(node=NODES, seconds=st.sampled_from([None, None, 20]))
+    def a_node_drains(self, node: str, seconds: float | None) -> None:
+        """Until its deadline, if it has one, nothing that serves is stopped before another does."""
+        self.cluster.drains(node, seconds)
+        self.plan("j-1", *self.worth_a_look())
+
+    @rule(node=NODES, cordoned=st.booleans())
+    def a_node_drains_no_more(self, node: str, cordoned: bool) -> None:
+        self.cluster.intake(node, Intake.CORDONED if cordoned else Intake.OPEN)
+        self.plan("j-1", *self.worth_a_look())
+
     def is_there(self, node: str) -> bool:
         return self.cluster.view.nodes[node].connection is Connection.CONNECTED
 
@@ -152,6 +164,7 @@ class Service(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 6, 31]))
     def time_passes(self, seconds: int) -> None:
         self.cluster.passes(seconds)
+        self.cluster.ends_what_is_due()
         for row in list(self.cluster.view.executions.values()):
             if row.revoked and row.holds and self.is_there(row.node_id):
                 self.cluster.says(a_fact(row.id, ExecutionState.STOPPED, revision=row.revision))
@@ -170,6 +183,8 @@ class Service(RuleBasedStateMachine):
         before, old = self.ready(), self.cluster.job
         changes = self.cluster.plan(*wake)
         job = self.cluster.job
+        closed = {node.id for node in self.cluster.view.nodes.values() if node.intake is not Intake.OPEN}
+        assert not closed & {row.node_id for row in changes.executions_new}, "something was placed on a closed node"
         if changes.rollbacks:
             assert old.units > 0, "a service of none was gone back on"
         if any(texts.READY_VERSION in each.details for each in changes.history):
@@ -178,15 +193,16 @@ class Service(RuleBasedStateMachine):
             assert len({row.unit for row in ready if row.ready_at and row.ready_at <= since}) == old.units
         if job.state.is_terminal:
             return
-        left = self.ready()
+        left = Counter(row.task for row in self.wanted() if row.is_ready)
         made_way = sum(each.message.startswith(MADE_WAY) for each in changes.history)
         assert made_way <= 1
         missed = sum(max(min(task.count, before[task.name]) - left[task.name], 0) for task in job.tasks)
         assert missed <= made_way, "what is ready was stopped before its place was taken"
 
     def ready(self) -> Counter[str]:
-        """How many of each task are ready."""
-        return Counter(row.task for row in self.wanted() if row.is_ready)
+        """How many of each task are ready, where two of one version that stand for one unit are one."""
+        ready = {(row.job_version, row.unit) for row in self.wanted() if row.is_ready}
+        return Counter(task for _, (task, _) in ready)
 
     def heard(self) -> list[ExecutionRow]:
         """What is wanted where it can be heard."""
@@ -215,6 +231,11 @@ class Service(RuleBasedStateMachine):
             assert job.state is JobState.RUNNING, f"it serves, and is {job.state}"
 
     @invariant()
+    def no_more_are_leaving_than_an_update_may_add(self) -> None:
+        leaving = Counter((row.task, row.job_version) for row in self.wanted() if row.leaving)
+        assert all(many <= self.shape.surge for many in leaving.values())
+
+    @invariant()
     def the_view_is_what_a_new_leader_would_have(self) -> None:
         fresh = self.cluster.ledger.view()
         assert self.cluster.view.executions == fresh.executions
@@ -231,6 +252,7 @@ class Service(RuleBasedStateMachine):
         if "j-1" not in self.cluster.ledger.jobs or not self.open:
             return
         for node in ("n-1", "n-2"):
+            self.a_node_drains_no_more(node, False)
             self.a_node_is_back(node)
         for _ in range(60):
             for row in self.wanted():

@@ -346,6 +346,7 @@ class Ledger:
             if (each.job_id, each.job_version, each.unit) == (row.job_id, row.job_version, row.unit)
             and each.live
             and not each.revoked
+            and not each.leaving
             and not each.staged
             and each.state is not ExecutionState.UNKNOWN
         ]

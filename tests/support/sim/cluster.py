@@ -4,23 +4,25 @@
 every commit (see `record`), and `check_end` says what must be true once nothing goes wrong any more.
 """
 
+import itertools
 import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from skrei_compute_agent.events import LinkLost
 from skrei_domain.job import JobSpec
 from skrei_domain.job_kinds import Kind
-from skrei_domain.lifecycle import ExecutionState, JobState
+from skrei_domain.lifecycle import ExecutionState, JobState, NodeAction
 from skrei_domain.messages import CommandBatch, Confirm, Heartbeat, Hello, HelloReply, PublisherCommand, PublisherFact
 from skrei_domain.node import NodeInfo
 from skrei_domain.spec import encode
 from skrei_scheduler.specs import SpecCache
 from skrei_scheduling.compile import compile_job
 from skrei_scheduling.feasibility import accepts
-from skrei_scheduling.rows import Evaluation, JobRow, NodeRow, TaskPlan
+from skrei_scheduling.rows import Evaluation, JobRow, NodeIntent, NodeRow, TaskPlan
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import counting_ids
 from tests.support.sim import scenery
@@ -83,6 +85,7 @@ class Cluster:
             )
             for name in ("scheduler-a", "scheduler-b")
         ]
+        self._numbers = itertools.count(1)
         self._by_id = {node.id: node for node in self.nodes}
         self.publisher.answer = self.published
         self.record.final = self.publisher.final
@@ -228,6 +231,7 @@ class Cluster:
             self.agenda.after(moment, lambda spec=spec: self.submit(spec))  # type: ignore[misc]
         for moment, fault in self.scene.faults:
             self.agenda.after(moment, lambda fault=fault: self.strike(fault))  # type: ignore[misc]
+        self.operate()
         self.agenda.run_until(self.scene.seconds)
         self.calm()
         self.keeps_alive()
@@ -239,6 +243,21 @@ class Cluster:
                 node.process.reconnected()
         self.agenda.run_until(self.agenda.now + LOOK_SECONDS)
         self.check_end()
+
+    def operate(self) -> None:
+        """Let an operator close, drain and open nodes in some lives."""
+        chosen = random.Random(-self.seed)
+        for _ in range(chosen.choice([0, 0, 1, 3])):
+            node, begins = chosen.choice(self.nodes), chosen.uniform(1.0, self.scene.seconds)
+            action = chosen.choice([NodeAction.CORDON, NodeAction.DRAIN, NodeAction.DRAIN])
+            seconds = chosen.choice([None, 0.0, 5.0, 30.0]) if action is NodeAction.DRAIN else None
+            self.agenda.after(begins, partial(self.want, node.id, action, seconds))
+            self.agenda.after(begins + chosen.uniform(5.0, 60.0), partial(self.want, node.id, NodeAction.UNCORDON))
+
+    def want(self, node_id: str, action: NodeAction, seconds: float | None = None) -> None:
+        """Write down what is wanted of a node."""
+        self.tell(f"{node_id}: {action}, {seconds}")
+        self.record.intents.append(NodeIntent(next(self._numbers), node_id, action, seconds=seconds))
 
     def strike(self, fault: str) -> None:
         """Do one thing that goes wrong."""
@@ -324,6 +343,7 @@ class Cluster:
         for leader in self.leaders:
             leader.heal()
         for node in self.nodes:
+            self.want(node.id, NodeAction.UNCORDON)
             node.flaky = 0.0
             self.agenda.after(1.0, node.start)
 

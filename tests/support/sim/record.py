@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from skrei_domain.errors import LeadershipLost
 from skrei_domain.job_kinds import Kind
-from skrei_domain.lifecycle import ORDER, Connection, ExecutionState, JobState
+from skrei_domain.lifecycle import ORDER, Connection, ExecutionState, Intake, JobState
 from skrei_domain.messages import PublisherCommand
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
@@ -14,7 +14,7 @@ from skrei_scheduler.quarantine import FACT_QUARANTINED
 from skrei_scheduling.changes import Changes, Decide, Position, ResultNew
 from skrei_scheduling.feasibility import accepts
 from skrei_scheduling.memory import KEPT
-from skrei_scheduling.rows import ExecutionRow, NodeRow
+from skrei_scheduling.rows import ExecutionRow, NodeIntent, NodeRow
 from skrei_scheduling.texts import STOP_MADE_WAY, STOP_NOT_NEEDED, STOP_ROLLED, TASK
 from skrei_scheduling.view import ClusterView
 from tests.support.ledger import Ledger
@@ -39,6 +39,7 @@ class SimRecord(Ledger):
         self.position: Position | None = None
         self.commits = 0
         self._lease_until = 0.0
+        self.intents: list[NodeIntent] = []
         self.final: Mapping[str, str] = {}  # what the publisher holds: whoever sees Completed can read the result
         self._staged_at: dict[str, tuple[datetime, ResultNew]] = {}
         self._infos: defaultdict[str, list[tuple[datetime, NodeInfo]]] = defaultdict(list)
@@ -85,6 +86,9 @@ class SimRecord(Ledger):
             assert changes.timeline > self.timeline
             self.timeline = changes.timeline
         self._check_rollouts(changes, before)
+        self.intents = [each for each in self.intents if each.number not in changes.node_intents_done]
+        for row in changes.executions_new:
+            assert self.nodes[row.node_id].intake is Intake.OPEN, f"{row.id} was placed on a closed node"
         for change in changes.executions:
             self._check_step(before[change.row.id], change.row)
         for new in changes.results:
@@ -114,11 +118,10 @@ class SimRecord(Ledger):
             rows = [row for row in self.executions.values() if row.job_id == job_id and row.live and not row.revoked]
             were = [row for row in before.values() if row.job_id == job_id and row.live and not row.revoked]
             ready = sum(row.is_ready for row in rows)
-            assert ready >= min(job.units, sum(row.is_ready for row in were)) - made_way[job_id], (
-                f"{job_id}: ready ones were stopped early"
-            )
-            unknown = sum(row.state is ExecutionState.UNKNOWN for row in rows)
-            assert len(rows) <= max(job.units + job.update.surge + unknown, len(were)), f"{job_id}: {len(rows)} at once"
+            served = len({(row.job_version, row.unit) for row in were if row.is_ready})
+            assert ready >= min(job.units, served) - made_way[job_id], f"{job_id}: ready ones were stopped early"
+            beside = sum(row.state is ExecutionState.UNKNOWN or row.leaving for row in rows)
+            assert len(rows) <= max(job.units + job.update.surge + beside, len(were)), f"{job_id}: {len(rows)} at once"
 
     def _note_info(self, node: NodeRow) -> None:
         """Remember what each node could do, and until when."""

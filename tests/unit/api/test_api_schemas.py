@@ -30,6 +30,9 @@ def a_node(**changes: Any) -> dict[str, Any]:
     )
     values: dict[str, Any] = {
         "info": info,
+        "labels": {},
+        "intake": "open",
+        "drain_until": None,
         "membership": "APPROVED",
         "connection": "CONNECTED",
         "connected_since": NOW,

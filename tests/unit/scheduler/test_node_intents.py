@@ -1,10 +1,13 @@
 """What users want of nodes, carried out by the leader."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, NodeAction, Want
+from skrei_domain.lifecycle import Connection, ExecutionState, Intake, JobState, Membership, NodeAction, Want
 from skrei_domain.messages import Heartbeat, HelloExecution
 from skrei_scheduler.core import Core
 from skrei_scheduler.work import Commit, Outgoing, Reply, SendCommands, SendConfirm
@@ -37,8 +40,8 @@ def run(core: Core, now: float = 1.0) -> tuple[list[Changes], list[Outgoing]]:
     return written, out
 
 
-def wanted(core: Core, action: NodeAction, node_id: str = "n-1", message: str = "") -> list[Changes]:
-    core.on_node_intents([NodeIntent(7, node_id, action, message)])
+def wanted(core: Core, action: NodeAction, node_id: str = "n-1", message: str = "", **more: Any) -> list[Changes]:
+    core.on_node_intents([NodeIntent(7, node_id, action, message, **more)])
     return run(core)[0]
 
 
@@ -124,7 +127,73 @@ def test_nothing_is_placed_on_a_node_that_was_deleted() -> None:
     assert not any(each.executions_new for each in written)
 
 
-@pytest.mark.parametrize("action", [APPROVE, REJECT, DELETE])
+def test_a_node_is_closed_drained_labelled_and_opened_and_keeps_that_across_its_hellos() -> None:
+    core = a_core([a_node("n-1", labels={"region": "us"})])
+    wanted(core, NodeAction.DRAIN, seconds=60)
+    (changes,) = wanted(core, NodeAction.LABEL, labels={"region": "eu", "rack": "b7"})
+    assert [each.message for each in changes.node_events] == ["labelled by its operator: rack=b7 region=eu"]
+    assert refusal(core, core.view.nodes["n-1"]) == ""
+    node = core.view.nodes["n-1"]
+    assert (node.intake, node.drain_until) == (Intake.DRAINING, NOW + timedelta(seconds=60))
+    assert node.offers.labels == {"region": "eu", "rack": "b7"}
+    wanted(core, NodeAction.LABEL, labels={"region": None, "never": None})
+    wanted(core, NodeAction.CORDON)
+    node = core.view.nodes["n-1"]
+    assert (node.intake, node.drain_until, node.offers.labels) == (
+        Intake.CORDONED,
+        None,
+        {"region": "us", "rack": "b7"},
+    )
+    wanted(core, NodeAction.UNCORDON)
+    core.on_evaluations([Evaluation("", "j-9", "job-register", a_job("j-9"))])
+    assert any(each.executions_new for each in run(core)[0])
+
+
+def test_what_runs_past_a_deadline_is_stopped_with_the_next_tick_piece_by_piece() -> None:
+    job = a_job("j-1", count=3, state=JobState.RUNNING)
+    rows = [an_execution(f"e-{n}", job=job, node_id="n-1", partition=n) for n in range(3)]
+    core = a_core([a_node("n-1", cpu="4"), a_node("n-2", cpu="4")], rows, piece=2)
+    wanted(core, NodeAction.DRAIN, seconds=0)
+    assert not any(row.revoked for row in core.view.executions.values())
+    core.on_tick(2.0)
+    written, _ = run(core, 2.0)
+    stops = [{change.row.id for change in each.executions if change.row.revoked} for each in written]
+    assert [len(each) for each in stops if each] == [2, 1]
+    assert [each.trigger for change in written for each in change.evaluations_new] == ["node-drain"] * 2
+
+
+def test_an_ephemeral_node_that_is_gone_and_holds_nothing_is_forgotten_with_an_audit() -> None:
+    gone = NOW - timedelta(hours=24)
+    away = {"connection": Connection.DISCONNECTED, "disconnected_since": gone}
+    job = a_job("j-1", count=1, state=JobState.RUNNING)
+    row = an_execution("e-1", job=job, node_id="n-5", partition=0)
+    said = {"ephemeral": "true"}
+    nodes = [
+        replace(a_node("n-1", labels=said), **away),
+        replace(a_node("n-2", labels={"ephemeral": "false"}), **away),
+        a_node("n-3", labels=said),
+        replace(a_node("n-4", labels=said), **(away | {"disconnected_since": gone + timedelta(seconds=1)})),
+        replace(a_node("n-5", labels=said), **away),
+        replace(a_node("n-6"), labels=said, **away),
+    ]
+    core = a_core(nodes, [row])
+    core.on_tick(1.0)
+    assert not any(each.nodes_gone for each in run(core)[0]), "a minute is nothing"
+    core.on_tick(61.0)
+    (forgotten,) = [each for each in run(core, 61.0)[0] if each.nodes_gone]
+    assert forgotten.nodes_gone == ("n-1", "n-6")
+    assert [(each.actor, each.action, each.object) for each in forgotten.audit] == [
+        ("scheduler", "node.delete", "n-1"),
+        ("scheduler", "node.delete", "n-6"),
+    ]
+    assert sorted(core.view.nodes) == ["n-2", "n-3", "n-4", "n-5"]
+    view = ClusterView.load(nodes[:1], [], [])
+    never = Core(view, timeline=1, epoch=1, now=0.0, ids=counting_ids(), ephemeral=timedelta())
+    never.on_tick(61.0)
+    assert not any(each.nodes_gone for each in run(never, 61.0)[0])
+
+
+@pytest.mark.parametrize("action", list(NodeAction))
 def test_what_is_wanted_of_a_node_that_nobody_knows_is_done_at_once(action: NodeAction) -> None:
     core = a_core([])
     (changes,) = wanted(core, action, "n-9")

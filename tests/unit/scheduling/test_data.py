@@ -158,7 +158,7 @@ def test_a_holder_that_is_away_when_it_is_split_is_named() -> None:
     life = Life([a_job(tasks=[SPLIT])], [a_node("n-1", data=["books"]), away])
     life.plan()
     assert nodes_of(life) == {0: "n-1"}
-    assert "Split over the nodes that hold books: n-1; ship too, away now: no part of this version" in [
+    assert "Split over the nodes that hold books: n-1; ship too, away or closed now: no part of this version" in [
         each.message for each in life.record.history
     ]
 

@@ -1,15 +1,16 @@
 """What ops, daemon and service jobs come to: on which nodes they run, what restarts, and how they end."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
-from skrei_domain.lifecycle import Connection, ExecutionState, JobState
+from skrei_domain.lifecycle import Connection, ExecutionState, Intake, JobState
 from skrei_domain.messages import ExecutionObserved, Step
 from skrei_domain.restarts import restart_seconds
-from skrei_scheduling import texts
-from skrei_scheduling.changes import Changes
+from skrei_scheduling import draining, texts
+from skrei_scheduling.builder import ChangesBuilder
+from skrei_scheduling.changes import Changes, Locked
 from skrei_scheduling.membership import lose, revive, silence
 from skrei_scheduling.rows import Evaluation, JobRow, NodeRow, Offline
 from skrei_scheduling.schedule import schedule
@@ -74,6 +75,26 @@ class Cluster:
 
     def joins(self, node: NodeRow) -> None:
         self.apply(self.ledger.commit((), (), lambda _: Changes(nodes=(node,))))
+
+    def intake(self, node_id: str, intake: Intake, *, until: datetime | None = None) -> None:
+        """What its operator lets onto a node."""
+        self.joins(replace(self.view.nodes[node_id], intake=intake, drain_until=until))
+
+    def drains(self, node_id: str, seconds: float | None = None) -> None:
+        """A node is to be empty, within so many seconds if at all."""
+        until = None if seconds is None else self.ledger.now + timedelta(seconds=seconds)
+        self.intake(node_id, Intake.DRAINING, until=until)
+
+    def ends_what_is_due(self) -> None:
+        """What the leader does about draining nodes once a second."""
+        rows = draining.due(self.view, self.ledger.now)
+
+        def decide(locked: Locked) -> Changes:
+            builder = ChangesBuilder(self.view, locked, self.ids)
+            draining.end_into(builder, rows)
+            return builder.build()
+
+        self.apply(self.ledger.commit(jobs_of(self.view, rows), (), decide))
 
     def passes(self, seconds: float) -> None:
         self.ledger.at += timedelta(seconds=seconds)

@@ -47,9 +47,9 @@ WRONG = [
         "Error: There is no command `skrei validate`.\nDid you mean `skrei job validate`? All commands: skrei --help",
     ),
     (
-        "node drain x",
+        "node move x",
         2,
-        "Error: There is no command `skrei node drain`.\nAll commands: skrei node --help",
+        "Error: There is no command `skrei node move`.\nAll commands: skrei node --help",
     ),
     ("list --sort name", 2, "Error: skrei list: there is no --sort.\nAll options: skrei list --help"),
     (

@@ -124,6 +124,18 @@ class NodeAction(StrEnum):
     APPROVE = "approve"
     REJECT = "reject"
     DELETE = "delete"
+    CORDON = "cordon"
+    UNCORDON = "uncordon"
+    DRAIN = "drain"
+    LABEL = "label"
+
+
+class Intake(StrEnum):
+    """What its operator lets be placed on a node; the value is the word that API clients read."""
+
+    OPEN = "open"
+    CORDONED = "cordoned"  # nothing new; what runs stays
+    DRAINING = "draining"  # nothing new, and what runs is to go
 
 
 class Connection(StrEnum):

@@ -25,6 +25,7 @@ SHARED = (
     "skrei_kit.settings",
     "skrei_kit.supervisor",
     "skrei_domain.bloom",
+    "skrei_domain.bounds",
     "skrei_domain.envelope",
     "skrei_domain.job_reading",
     "skrei_domain.messages",

@@ -27,8 +27,8 @@ class ChangesBuilder(CommitDraft):
     def had_rival(self, row: ExecutionRow) -> bool:
         """Whether there is a rival, or was one when the commit began.
 
-        A unit has one live unrevoked execution that is not Unknown, and the record checks that row by row: one may
-        step in only in a commit after the one in which the other stepped out.
+        A unit has one live unrevoked execution that is neither Unknown nor leaving, and the record checks that row by
+        row: one may step in only in a commit after the one in which the other stepped out.
         """
         return self.has_rival(row) or any(_rivals(row, other) for other in self.view.of_unit(row.job_id, row.unit))
 
@@ -96,10 +96,25 @@ class ChangesBuilder(CommitDraft):
     def come_back(self, row: ExecutionRow) -> None:
         """Let an Unknown execution be what its facts last told, unless another stands for its unit."""
         row = self.row(row.id) or row
-        if row.live and row.state is ExecutionState.UNKNOWN and (row.revoked or not self.had_rival(row)):
+        free = row.revoked or row.leaving or not self.had_rival(row)
+        if row.live and row.state is ExecutionState.UNKNOWN and free:
             self.put(row.evolve(state=row.observed))
             message = texts.RETURNED.format(state=row.observed.value.capitalize())
             self.history(row.job_id, texts.EXECUTION, message, row=row)
+
+    def leave(self, row: ExecutionRow) -> None:
+        """Let another one take an execution's place, which serves until that does."""
+        row = self.row(row.id) or row
+        if row.live and not row.revoked and not row.leaving:
+            self.put(row.evolve(leaving=True))
+            self.history(row.job_id, texts.SCHEDULING, texts.MOVES, row=row, details={texts.NODE_ID: row.node_id})
+
+    def stay(self, row: ExecutionRow) -> None:
+        """Let an execution that was leaving stand for its unit again, unless another does."""
+        row = self.row(row.id) or row
+        if row.live and not row.revoked and row.leaving and not self.had_rival(row):
+            self.put(row.evolve(leaving=False))
+            self.history(row.job_id, texts.SCHEDULING, texts.STAYS, row=row, details={texts.NODE_ID: row.node_id})
 
     def stop(self, row: ExecutionRow, reason: str, *, lost: bool = False) -> None:
         """Revoke a live execution and want it stopped. `lost` ends it at once (its reservation counts on)."""
@@ -228,5 +243,6 @@ def _rivals(row: ExecutionRow, other: ExecutionRow) -> bool:
         and other.job_version == row.job_version
         and other.live
         and not other.revoked
+        and not other.leaving
         and other.state is not ExecutionState.UNKNOWN
     )

@@ -123,6 +123,10 @@ def _connected(_requirement: Requirement, matrix: NodeMatrix) -> Mask:
     return matrix.connected[: matrix.rows]
 
 
+def _open(_requirement: Requirement, matrix: NodeMatrix) -> Mask:
+    return matrix.open[: matrix.rows]
+
+
 def _room(requirement: Requirement, matrix: NodeMatrix) -> Mask:
     return _fitting(requirement.resources, matrix.free, matrix.rows)
 
@@ -165,14 +169,15 @@ FOR_GOOD = (
 FOR_NOW = (
     Filter("membership", False, _member, lambda *_: "node is not approved yet"),
     Filter("connection", False, _connected, lambda *_: "node is disconnected"),
+    Filter("intake", False, _open, reasons.intake),
     Filter(USES, False, _uses, reasons.uses),
     Filter("cached", False, _cached, reasons.cached),
     Filter("room", False, _room, reasons.room),
     Filter("ports", False, _ports, reasons.ports),
 )
 
-FILTERS = (*FOR_NOW[:2], *FOR_GOOD, HERE, *FOR_NOW[2:])
-"""In the order in which reasons are given: a node that is away says only that."""
+FILTERS = (*FOR_NOW[:3], *FOR_GOOD, HERE, *FOR_NOW[3:])
+"""In the order in which reasons are given: a node that is away, or closed, says only that."""
 
 
 # ---------------------------------------------------------------- classes of work
@@ -184,7 +189,7 @@ class ClassMask:
 
     requirement: Requirement
     possible: Mask
-    candidates: Mask  # possible, approved and connected
+    candidates: Mask  # possible, approved, connected and open
     bonus: NDArray[np.int64] | None  # see `bonus`
     needs: tuple[tuple[int, int], ...]  # (kind of resource, amount) where the amount is not zero
     version: int

@@ -164,7 +164,7 @@ def _returned(builder: ChangesBuilder, row: ExecutionRow) -> bool:
     """Let an Unknown execution be what it was, under its job's `OnReturn`; whether its job is to be looked at."""
     if row.state is not ExecutionState.UNKNOWN:
         return False
-    if row.revoked or not builder.had_rival(row):
+    if row.revoked or row.leaving or not builder.had_rival(row):
         builder.come_back(row)
         waits = row.job_id in builder.view.waiting  # for a place beside this one, which it does not need any more
         return not row.revoked and (waits or (row.serves and in_doubt(builder, row)))

@@ -5,7 +5,7 @@ that needs it waits instead of failing. The memory is part of the node's row, so
 are the record's, of the commit that learned of the loss.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -31,13 +31,21 @@ ALWAYS = datetime.max.replace(tzinfo=UTC)
 
 def renewed(node: NodeRow, info: NodeInfo, now: datetime, *, keep: timedelta = KEPT) -> NodeRow:
     """Return the node with its new `info`, remembering what it could do before and cannot now."""
-    if info == node.info:
-        return node
-    held = {(each.kind, each.name, each.value, each.amount): each for each in node.gone}
-    held.update({(each.kind, each.name, each.value, each.amount): each for each in _lost(node.info, info, now)})
+    return node if info == node.info else _remembering(node, replace(node, info=info), now, keep)
+
+
+def relabelled(node: NodeRow, labels: Mapping[str, str], now: datetime, *, keep: timedelta = KEPT) -> NodeRow:
+    """Return the node with these labels of its operator, remembering those that it had before."""
+    return node if labels == node.labels else _remembering(node, replace(node, labels=labels), now, keep)
+
+
+def _remembering(old: NodeRow, new: NodeRow, now: datetime, keep: timedelta) -> NodeRow:
+    info = new.offers
+    held = {(each.kind, each.name, each.value, each.amount): each for each in old.gone}
+    held.update({(each.kind, each.name, each.value, each.amount): each for each in _lost(old.offers, info, now)})
     gone = [each for each in held.values() if each.at > now - keep and not _has(info, each)]
     gone.sort(key=lambda each: each.at)
-    return replace(node, info=info, gone=tuple(gone[-MOST_GONE:]))
+    return replace(new, gone=tuple(gone[-MOST_GONE:]))
 
 
 def last_seen(requirement: Requirement, node: NodeRow) -> datetime | None:
@@ -100,7 +108,7 @@ def _data(wanted: DataWanted, node: NodeRow) -> datetime | None:
 
 
 def _label(constraint: Constraint, node: NodeRow) -> datetime | None:
-    if satisfied(constraint, node.info.labels):
+    if satisfied(constraint, node.offers.labels):
         return ALWAYS
     return _latest(
         each.at

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skrei_domain.lifecycle import Connection, Membership
+from skrei_domain.lifecycle import Connection, Intake, Membership
 from skrei_domain.node import NearServer, NodeInfo
 from skrei_domain.object_servers import USUAL
 from skrei_domain.paths import Entry, read_entries
@@ -66,7 +66,8 @@ class NodeMatrix:
         self.free: NDArray[np.int64] = np.zeros((4, _FIRST_ROWS), dtype=np.int64)
         self.capacity: NDArray[np.int64] = np.zeros((4, _FIRST_ROWS), dtype=np.int64)
         self.known: Mask = np.zeros(_FIRST_ROWS, dtype=np.bool_)  # a member, or one that may become one
-        self.ready: Mask = np.zeros(_FIRST_ROWS, dtype=np.bool_)  # approved and connected
+        self.ready: Mask = np.zeros(_FIRST_ROWS, dtype=np.bool_)  # approved, connected and open
+        self.open: Mask = np.zeros(_FIRST_ROWS, dtype=np.bool_)  # neither cordoned nor draining
         self.approved: Mask = np.zeros(_FIRST_ROWS, dtype=np.bool_)
         self.connected: Mask = np.zeros(_FIRST_ROWS, dtype=np.bool_)
         self.order: NDArray[np.int64] = np.zeros(_FIRST_ROWS, dtype=np.int64)  # fullness, count, tie: see `ranking`
@@ -98,13 +99,14 @@ class NodeMatrix:
             old = None
         elif old is not None and _same(old, node):
             return False
-        if old is None or old.info != node.info:
+        if old is None or old.info != node.info or old.labels != node.labels:
             self._describe(row, node)
             self._resize(row, node.info.capacity.vector())
         self.approved[row] = node.membership is Membership.APPROVED
         self.connected[row] = node.connection is Connection.CONNECTED
         self.known[row] = node.membership is not Membership.REJECTED
-        self.ready[row] = self.approved[row] and self.connected[row]
+        self.open[row] = node.intake is Intake.OPEN
+        self.ready[row] = self.approved[row] and self.connected[row] and self.open[row]
         self.version += 1
         self.changed[row] = self.version
         return bool(self.ready[row])
@@ -117,7 +119,7 @@ class NodeMatrix:
         self._resize(row, nothing.info.capacity.vector())
         self.cached.forget(row)
         self.fading.discard(node_id)
-        for column in (self.approved, self.connected, self.known, self.ready):
+        for column in (self.approved, self.connected, self.open, self.known, self.ready):
             column[row] = False
         self.version += 1
         self.changed[row] = self.version
@@ -208,6 +210,7 @@ class NodeMatrix:
         self.changed = _longer(self.changed, rows)
         self.known, self.ready = _longer(self.known, rows), _longer(self.ready, rows)
         self.approved, self.connected = _longer(self.approved, rows), _longer(self.connected, rows)
+        self.open = _longer(self.open, rows)
         for masks in (self.engines, self.storages, self.publishers, self.offered):
             for name, mask in masks.items():
                 masks[name] = _longer(mask, rows)
@@ -217,7 +220,7 @@ class NodeMatrix:
             self.near[name] = _longer(amounts, rows)
 
     def _describe(self, row: int, node: NodeRow) -> None:
-        info, old = node.info, self.said[row]
+        info, old = node.offers, self.said[row]
         new = Said(
             frozenset(plugin.name.lower() for plugin in info.engines),
             frozenset(plugin.name.lower() for plugin in info.storages),
@@ -333,6 +336,8 @@ def _same(old: NodeRow, new: NodeRow) -> bool:
     return (
         old.membership is new.membership
         and old.connection is new.connection
+        and old.intake is new.intake
+        and old.labels == new.labels
         and (old.info is new.info or _placing(old.info) == _placing(new.info))
     )
 

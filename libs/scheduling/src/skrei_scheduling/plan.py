@@ -96,6 +96,8 @@ class JobPlan:
     again: tuple[ExecutionRow, ...] = ()  # Unknown executions that are what they were
     kept: tuple[ExecutionRow, ...] = ()  # executions of older versions that are the job's current one's from now on
     clock: Clock | None = None  # what becomes of the time that a service's version has
+    leave: tuple[ExecutionRow, ...] = ()  # executions of a service that others are to take the places of
+    stay: tuple[ExecutionRow, ...] = ()  # and those that stay after all
     serves: bool = False  # something of a service is ready, of whichever version
 
 
@@ -203,6 +205,10 @@ def _write_stops(builder: ChangesBuilder, decision: JobPlan) -> None:
         builder.keep_for(row, decision.job.version)
     for row in decision.again:
         builder.come_back(row)
+    for row in decision.leave:
+        builder.leave(row)
+    for row in decision.stay:
+        builder.stay(row)
     for row, reason in decision.stop:
         _stop(builder, row, reason)
 

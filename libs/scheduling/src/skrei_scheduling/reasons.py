@@ -2,6 +2,7 @@
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.ids import short
+from skrei_domain.lifecycle import Intake
 from skrei_domain.node import DATA, ENGINE, SERVICE, STORAGE
 from skrei_domain.paths import hands_out, missing_root, read_entries
 from skrei_domain.resources import Resources
@@ -11,6 +12,12 @@ from skrei_scheduling.rows import NodeRow, Requirement
 
 DATA_SHOWN = 5
 """Data sets, or services, of a node in one reason: `skrei node list --show data,services` has them all."""
+
+
+def intake(_requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
+    """Its operator lets nothing new onto it."""
+    what = "is draining" if node.intake is Intake.DRAINING else "is cordoned"
+    return f"node {what}: nothing new is placed on it until `skrei node uncordon {short(node.id)}`"
 
 
 def engine(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:

@@ -10,6 +10,7 @@ from skrei_domain.ids import short
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduling import data, rollout, targets, texts
+from skrei_scheduling.moving import moving
 from skrei_scheduling.retry import MAX_ATTEMPTS
 from skrei_scheduling.returning import returning, silent
 from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, OnReturn, Unit
@@ -71,6 +72,8 @@ class Difference:
     lost: tuple[tuple[ExecutionRow, str], ...] = ()  # executions that are given up with their silent node
     given_up: tuple[tuple[Unit, str], ...] = ()  # units that end without a result, and why
     unstopped: bool = False  # there is more to stop than this look may
+    leave: tuple[ExecutionRow, ...] = ()  # of a service: others are to take their places
+    stay: tuple[ExecutionRow, ...] = ()  # of a service: they were leaving, and do no more
 
 
 def reconcile(
@@ -81,8 +84,10 @@ def reconcile(
     again = found.again[: max(stops, 0)]
     kept = found.kept[: max(stops - len(again), 0)]
     stop = found.stop[: max(stops - len(again) - len(kept), 0)]
-    more = len(found.again) + len(found.kept) + len(found.stop) > stops
-    return replace(found, again=again, kept=kept, stop=stop, unstopped=more)
+    rest = max(stops - len(again) - len(kept) - len(stop), 0)
+    leave = found.leave[:rest]  # what stays is bounded as what left was
+    more = len(found.again) + len(found.kept) + len(found.stop) + len(found.leave) > stops
+    return replace(found, again=again, kept=kept, stop=stop, leave=leave, unstopped=more)
 
 
 def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], now: datetime) -> Difference:
@@ -139,7 +144,10 @@ def _service(
     older: list[ExecutionRow],
 ) -> Difference:
     """Compare what a service wants with what is live of it, of its current version and of older ones."""
-    kept = rollout.kept(job, older, {row.unit for row in current})
+    moves = moving(view, job, current, now)
+    current = moves.left
+    stands = [row for row in older if not row.leaving and not view.drains(row.node_id)]
+    kept = rollout.kept(job, stands, {row.unit for row in current})
     theirs = {row.id for row in kept}
     outdated = [row for row in older if row.id not in theirs]
     current = [*current, *(replace(row, job_version=job.version) for row in kept)]
@@ -149,7 +157,7 @@ def _service(
     if rollout.late(job, now, tried=found.tried and not found.good):
         return Difference(standing=len(current), roll_back=rollout.back_because(job))
     missing, beyond, wait = _missing(view, job, current, evaluations, now)
-    stood = {row.unit for row in kept}
+    stood = {row.unit for row in (*kept, *moves.stay)}
     missing = [each for each in missing if each.originals or each.unit not in stood]
     step = rollout.step(job, current, outdated, now)
     if outdated:
@@ -160,8 +168,10 @@ def _service(
     return Difference(
         kept=tuple(kept),
         again=tuple(back.again),
-        swapped=back.swapped,
-        stop=(*back.stop, *step.stop),
+        swapped=back.swapped or moves.more,
+        leave=tuple(moves.leave),
+        stay=tuple(moves.stay),
+        stop=(*moves.stop, *back.stop, *step.stop),
         missing=tuple(missing),
         beyond=beyond,
         standing=len({row.unit for row in current}) - sum(1 for each in missing if each.originals),

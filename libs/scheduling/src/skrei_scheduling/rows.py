@@ -15,7 +15,7 @@ from skrei_domain.data_sets import DataWanted
 from skrei_domain.evolving import replace
 from skrei_domain.job_depends import Dependency
 from skrei_domain.job_kinds import KINDS, Kind
-from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, NodeAction, Want
+from skrei_domain.lifecycle import Connection, ExecutionState, Intake, JobState, Membership, NodeAction, Want
 from skrei_domain.messages import ManifestRef, PortObserved
 from skrei_domain.node import NodeInfo
 from skrei_domain.paths import LocalPath
@@ -267,6 +267,7 @@ class ExecutionRow:
     observed: ExecutionState = ExecutionState.OFFERED
     revoked: bool = False
     holds: bool = True  # its reservation still counts (DESIGN: a wish never frees room)
+    leaving: bool = False  # of a service: another one is to take its place, and it serves until that one does
     starts: int = 0
     changes: int = 1  # how often the row changed: the API's Revision
     message: str = ""
@@ -355,6 +356,19 @@ class NodeRow:
     disconnected_since: datetime | None = None
     error: str = ""
     gone: tuple[Gone, ...] = ()  # what it could do until a while ago
+    intake: Intake = Intake.OPEN
+    drain_until: datetime | None = None  # then what still runs is stopped; None: it may take as long as it takes
+    labels: Mapping[str, str] = field(default_factory=dict)  # of its operator: they win over its own
+
+    @property
+    def offers(self) -> NodeInfo:
+        """What work is placed by: its own words, with the labels that its operator gave it."""
+        return labelled(self.info, self.labels)
+
+
+def labelled(info: NodeInfo, labels: Mapping[str, str]) -> NodeInfo:
+    """Return what a node says of itself with labels of its operator, which win."""
+    return info.model_copy(update={"labels": {**info.labels, **labels}}) if labels else info
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +379,8 @@ class NodeIntent:
     node_id: str
     action: NodeAction
     message: str = ""
+    seconds: float | None = None  # of a drain: how long what runs may go on; None: as long as it takes
+    labels: Mapping[str, str | None] = field(default_factory=dict)  # to give; None: to take back
 
 
 @dataclass(frozen=True, slots=True)

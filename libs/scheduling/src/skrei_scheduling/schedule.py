@@ -107,7 +107,7 @@ class _Planner:
         holders = {} if job.state.is_terminal else data.holders(self._view, job)
         job = job.with_targets(holders) if holders else job
         difference = reconcile(self._view, job, evaluations, self._now, stops=self._stops)
-        self._stops -= len(difference.stop) + len(difference.kept) + len(difference.again)
+        self._stops -= len(difference.stop) + len(difference.kept) + len(difference.again) + len(difference.leave)
         if job.state.is_terminal or difference.failure is not None or difference.complete:
             return JobPlan(
                 job,
@@ -156,6 +156,8 @@ class _Planner:
             stop=stop,
             kept=difference.kept,
             again=difference.again,
+            leave=difference.leave,
+            stay=difference.stay,
             clock=rolled.clock,
             serves=rolling.serves(self._view, job, stop),
             place=tuple(rows),

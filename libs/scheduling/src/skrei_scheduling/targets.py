@@ -159,5 +159,5 @@ class _Look:
 def _matches(node: NodeRow, task: TaskPlan) -> bool:
     """Whether a node is one that the job's owner meant."""
     return node.membership is Membership.APPROVED and all(
-        satisfied(each, node.info.labels) for each in task.requirement.constraints if not is_soft(each)
+        satisfied(each, node.offers.labels) for each in task.requirement.constraints if not is_soft(each)
     )

@@ -47,7 +47,7 @@ HOLDER_GONE = (
     "splits over those that hold it now"
 )
 SPLIT = "Split over the nodes that hold {names}: {nodes}"
-HOLDER_AWAY = "; {nodes} too, away now: no part of this version"
+HOLDER_AWAY = "; {nodes} too, away or closed now: no part of this version"
 NODE_LOST = "its node has been away for longer than {wait} (Offline.Wait)"
 NODE_CHANGED = "its node cannot run it any more: {reason}"
 NODE_REMOVED = "its node is not part of the cluster any more"
@@ -72,6 +72,10 @@ STOP_REPLACED = "Execution stop requested because it was replaced while its node
 STOP_ORIGINAL_BACK = "Execution stop requested because the original returned"
 STOP_NO_ANSWER = "Execution stop requested because its node did not answer the offer"
 STOP_NODE_REJECTED = "Execution stop requested because node has been rejected"
+STOP_DRAINED = "Execution stop requested because its node drains"
+STOP_MOVED = "Execution stop requested because its node drains, and another has taken its place"
+MOVES = "Execution goes on until another has taken its place: its node drains"
+STAYS = "Execution stays: its node does not drain any more"
 NODE_REJECTED = "its node was rejected"
 NODE_DELETED = "its node was deleted"
 
@@ -164,6 +168,7 @@ ROLLBACK_ACTION = "job.rollback"
 ROLLBACK_ACTOR = "scheduler"
 
 TRIGGER_NODE_LOST = "node-lost"
+TRIGGER_DRAIN = "node-drain"
 TRIGGER_NODES = "node-change"
 """Of a job that waits, whose reasons may be others now."""
 TRIGGER_NODE_BACK = "node-back"

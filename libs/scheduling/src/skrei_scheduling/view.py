@@ -13,7 +13,7 @@ from typing import Any
 
 from skrei_domain.evolving import replace
 from skrei_domain.job_kinds import Kind
-from skrei_domain.lifecycle import Connection, ExecutionState, JobState
+from skrei_domain.lifecycle import Connection, ExecutionState, Intake, JobState
 from skrei_domain.messages import CachedInputs
 from skrei_scheduling.changes import Changes, EvaluationNew, JobChange, Locked
 from skrei_scheduling.feasibility import Feasibility
@@ -40,6 +40,7 @@ class ClusterView:
 
     def __init__(self) -> None:
         self.nodes: dict[str, NodeRow] = {}
+        self.draining: dict[str, None] = {}  # nodes that are
         self.jobs: dict[str, JobRow] = {}
         self.executions: dict[str, ExecutionRow] = {}  # live, or holding a reservation
         self.matrix = NodeMatrix()
@@ -146,6 +147,10 @@ class ClusterView:
         """Whether something of a service's older version is still wanted: it may make way, one at a time."""
         rows = self.of_job(job.id) if job.kind is Kind.SERVICE else ()
         return any(row.live and not row.revoked and row.job_version != job.version for row in rows)
+
+    def drains(self, node_id: str) -> bool:
+        """Whether what runs on a node is to go."""
+        return node_id in self.draining
 
     def hears(self, node_id: str) -> bool:
         """Whether a node is there, and connected: what is told to it arrives, and what runs there is heard of."""
@@ -315,9 +320,14 @@ class ClusterView:
     def _put_node(self, node: NodeRow) -> bool:
         old = self.nodes.get(node.id)
         self.nodes[node.id] = node
+        if node.intake is Intake.DRAINING:
+            self.draining[node.id] = None
+        else:
+            self.draining.pop(node.id, None)
         return self.matrix.set(node, old=old)
 
     def _remove_node(self, node_id: str) -> None:
+        self.draining.pop(node_id, None)
         if self.nodes.pop(node_id, None) is not None:
             self.matrix.remove(node_id)
 
@@ -511,5 +521,5 @@ def _rolled(job: JobRow, change: JobChange) -> JobRow:
 
 
 def covers(row: ExecutionRow, job: JobRow) -> bool:
-    """Whether an execution stands for its unit: live, wanted, of the current version."""
-    return row.live and not row.revoked and row.job_version == job.version
+    """Whether an execution stands for its unit: live, wanted, of the current version, and to stay."""
+    return row.live and not row.revoked and not row.leaving and row.job_version == job.version

@@ -1,6 +1,6 @@
 """`client.nodes`: the nodes that jobs run on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from skrei import calls
@@ -32,6 +32,22 @@ class AsyncNodes:
     async def reject(self, node: str, *, message: str = "") -> None:
         """Let a node work no more."""
         await self._client.send(calls.change_node(node, "reject", message))
+
+    async def cordon(self, node: str, *, message: str = "") -> None:
+        """Let nothing new be placed on a node; what runs stays."""
+        await self._client.send(calls.change_node(node, "cordon", message))
+
+    async def uncordon(self, node: str, *, message: str = "") -> None:
+        """Let work be placed on a node again; ends a drain too."""
+        await self._client.send(calls.change_node(node, "uncordon", message))
+
+    async def drain(self, node: str, *, deadline: str | float | None = None, message: str = "") -> None:
+        """Empty a node: batch jobs may end until `deadline` ("30m", seconds; None: however long), services move."""
+        await self._client.send(calls.change_node(node, "drain", message, deadline=deadline))
+
+    async def label(self, node: str, labels: Mapping[str, str | None], *, message: str = "") -> None:
+        """Give a node labels, or take those back whose value is None; they win over its own, and stay."""
+        await self._client.send(calls.change_node(node, "label", message, labels=labels))
 
     async def delete(self, node: str, *, message: str = "") -> None:
         """Forget a node."""

@@ -1,6 +1,6 @@
 """Jobs and nodes for the blocking client; each method does what its asynchronous twin promises."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from skrei.errors import ApiError, Unreachable
 from skrei.jobs import AsyncJobs
@@ -108,6 +108,22 @@ class Nodes:
     def reject(self, node: str, *, message: str = "") -> None:
         """Let a node work no more."""
         self._loop.do(self._nodes.reject, node, message=message)
+
+    def cordon(self, node: str, *, message: str = "") -> None:
+        """Let nothing new be placed on a node; what runs stays."""
+        self._loop.do(self._nodes.cordon, node, message=message)
+
+    def uncordon(self, node: str, *, message: str = "") -> None:
+        """Let work be placed on a node again; ends a drain too."""
+        self._loop.do(self._nodes.uncordon, node, message=message)
+
+    def drain(self, node: str, *, deadline: str | float | None = None, message: str = "") -> None:
+        """Empty a node; see `AsyncNodes.drain`."""
+        self._loop.do(self._nodes.drain, node, deadline=deadline, message=message)
+
+    def label(self, node: str, labels: Mapping[str, str | None], *, message: str = "") -> None:
+        """Give a node labels, or take those back whose value is None; they win over its own, and stay."""
+        self._loop.do(self._nodes.label, node, labels, message=message)
 
     def delete(self, node: str, *, message: str = "") -> None:
         """Forget a node."""

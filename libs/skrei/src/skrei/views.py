@@ -333,6 +333,16 @@ class Node:
     document: Document
 
     @property
+    def intake(self) -> str:
+        """What its operator lets onto it: open, cordoned, draining, drained; `open` where the API does not say."""
+        return str(self.document.get("Intake") or "open")
+
+    @property
+    def operator_labels(self) -> dict[str, str]:
+        """The labels that its operator gave it; they are among `labels`."""
+        return {str(key): str(value) for key, value in (self.document.get("OperatorLabels") or {}).items()}
+
+    @property
     def data_sets(self) -> tuple[DataSet, ...]:
         """The data that it lets jobs read by name; none where the API does not say."""
         compute = (self.document.get("Info") or {}).get("ComputeNodeInfo") or {}

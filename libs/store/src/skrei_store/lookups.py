@@ -70,13 +70,16 @@ SELECT e.*, coalesce(r.committed, false) AS committed, r.stored_at IS NOT NULL A
 FROM executions e LEFT JOIN results r ON r.execution_id = e.id
 """
 _NODE_EVENTS = "SELECT at, topic, message FROM node_events WHERE node_id = $1 ORDER BY seq DESC LIMIT 100"
-_NODE = """
+_LIVE = ", ".join(f"'{state.value}'" for state in sorted(LIVE))
+_NODE = f"""
 SELECT n.*, coalesce(h.cpu_milli, 0) AS cpu_milli, coalesce(h.memory_bytes, 0) AS memory_bytes,
-       coalesce(h.disk_bytes, 0) AS disk_bytes, coalesce(h.gpu, 0) AS gpu, coalesce(h.running, 0) AS running
+       coalesce(h.disk_bytes, 0) AS disk_bytes, coalesce(h.gpu, 0) AS gpu, coalesce(h.running, 0) AS running,
+       coalesce(h.live, 0) AS live
 FROM nodes n LEFT JOIN LATERAL (
     SELECT sum(e.cpu_milli)::bigint AS cpu_milli, sum(e.memory_bytes)::bigint AS memory_bytes,
            sum(e.disk_bytes)::bigint AS disk_bytes, sum(e.gpu)::bigint AS gpu,
-           count(*) FILTER (WHERE e.state IN ('staging', 'running', 'publishing')) AS running
+           count(*) FILTER (WHERE e.state IN ('staging', 'running', 'publishing')) AS running,
+           count(*) FILTER (WHERE e.state IN ({_LIVE})) AS live
     FROM executions e WHERE e.node_id = n.id AND e.holds
 ) h ON true
 """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from skrei_scheduling.changes import NodeEventNew
 from skrei_scheduling.rows import NodeRow
 from skrei_store.bulk import Part
-from skrei_store.values import dump_gone, storable
+from skrei_store.values import dump, dump_gone, storable
 
 NODES = Part(
     "nodes_written",
@@ -23,6 +23,9 @@ NODES = Part(
         "disconnected_since timestamptz",
         "error text",
         "gone text",
+        "intake text",
+        "drain_until timestamptz",
+        "labels text",
     ),
     """
     INSERT INTO nodes ({names}, modified_at) SELECT new.*, {at} FROM {new}
@@ -31,6 +34,7 @@ NODES = Part(
         boot_id = excluded.boot_id, incarnation = excluded.incarnation, confirmed = excluded.confirmed,
         confirmed_by = excluded.confirmed_by, connected_since = excluded.connected_since,
         disconnected_since = excluded.disconnected_since, error = excluded.error, gone = excluded.gone,
+        intake = excluded.intake, drain_until = excluded.drain_until, labels = excluded.labels,
         modified_at = excluded.modified_at
     """,
 )
@@ -100,6 +104,9 @@ def node_row(node: NodeRow, node_json: Callable[[NodeRow], str]) -> tuple[object
         node.disconnected_since,
         storable(node.error),
         dump_gone(node.gone),
+        node.intake,
+        node.drain_until,
+        dump(node.labels),
     )
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from skrei_domain.lifecycle import LIVE, Connection, ExecutionState, JobState, Membership, NodeAction, Want
+from skrei_domain.lifecycle import LIVE, Connection, ExecutionState, Intake, JobState, Membership, NodeAction, Want
 
 ID = Text(collation="C")
 TIME = DateTime(timezone=True)
@@ -58,9 +58,11 @@ def one_of(column: str, values: Iterable[str]) -> str:
 LIVE_EXECUTION = one_of("state", (state.value for state in ExecutionState if state in LIVE))
 """Whether an execution can still change."""
 STANDING_EXECUTION = (
-    f"NOT revoked AND NOT staged AND {one_of('state', (s for s in ExecutionState if s in LIVE and s != 'unknown'))}"
+    "NOT revoked AND NOT staged AND NOT leaving AND "
+    f"{one_of('state', (s for s in ExecutionState if s in LIVE and s != 'unknown'))}"
 )
-"""Whether an execution stands for its unit: there is at most one. A staged one has its unit by its result."""
+"""Whether an execution stands for its unit: there is at most one. A staged one has its unit by its result, and one that
+is leaving has given it up."""
 
 
 class Base(DeclarativeBase):
@@ -224,6 +226,7 @@ class Execution(Base):
     message: Mapped[str]
     reason: Mapped[str]
     staged: Mapped[bool] = mapped_column(server_default=text("false"))
+    leaving: Mapped[bool] = mapped_column(server_default=text("false"))  # of a service: another takes its place
     ready: Mapped[bool | None]  # what its check finds; null where it has none
     ready_at: Mapped[datetime | None]  # since when, of a service
     what_runs: Mapped[str] = mapped_column(server_default="")  # of a service: equal ones run the same
@@ -340,10 +343,14 @@ class Node(Base):
     error: Mapped[str]
     modified_at: Mapped[datetime]
     gone: Mapped[str] = mapped_column(server_default="[]")  # JSON: what it could do until a while ago
+    intake: Mapped[str] = mapped_column(server_default=Intake.OPEN.value)  # what its operator lets onto it
+    drain_until: Mapped[datetime | None]
+    labels: Mapped[str] = mapped_column(server_default="{}")  # JSON: those of its operator, which win over its own
 
     __table_args__ = (
         CheckConstraint(one_of("membership", Membership), name="membership"),
         CheckConstraint(one_of("connection", Connection), name="connection"),
+        CheckConstraint(one_of("intake", Intake), name="intake"),
         {"postgresql_with": {**QUEUE_LIKE, "fillfactor": "50"}},
     )
 
@@ -417,6 +424,7 @@ class NodeIntent(Base):
     action: Mapped[str]
     message: Mapped[str]
     at: Mapped[datetime]
+    params: Mapped[str] = mapped_column(server_default="{}")  # JSON: how long a drain may take, labels
 
     __table_args__ = (CheckConstraint(one_of("action", NodeAction), name="action"),)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Membership, Want
+from skrei_domain.lifecycle import Connection, ExecutionState, Intake, JobState, Membership, Want
 from skrei_domain.messages import ManifestRef, PortObserved
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
@@ -16,14 +16,14 @@ from skrei_scheduling.rows import ExecutionRow, Gone, JobRow, NodeRow, TaskInput
 EXECUTION_COLUMNS = (
     "id, job_id, job_version, namespace, task, partition, attempt, node_id, incarnation, state, observed, want, "
     "revision, seen_revision, cpu_milli, memory_bytes, disk_bytes, gpu, revoked, holds, starts, changes, message, "
-    "reason, evaluation_id, staged, ready, ready_at, what_runs, ports, "
+    "reason, evaluation_id, staged, leaving, ready, ready_at, what_runs, ports, "
     "CASE WHEN staged THEN (SELECT r.digest FROM results r WHERE r.execution_id = executions.id) END AS digest"
 )
 """What `execution_row` needs of a row of `executions`."""
 
 NODE_COLUMNS = (
     "id, info, membership, connection, boot_id, incarnation, confirmed, confirmed_by, connected_since, "
-    "disconnected_since, error, gone"
+    "disconnected_since, error, gone, intake, drain_until, labels"
 )
 """What `node_row` needs."""
 
@@ -89,6 +89,7 @@ def execution_row(row: Mapping[str, Any]) -> ExecutionRow:
         message=row["message"],
         reason=row["reason"],
         staged=row["staged"],
+        leaving=row["leaving"],
         ready=row["ready"],
         ready_at=row["ready_at"],
         what_runs=row["what_runs"],
@@ -128,6 +129,9 @@ def node_row(row: Mapping[str, Any]) -> NodeRow:
         disconnected_since=row["disconnected_since"],
         error=row["error"],
         gone=read_gone(row["gone"]),
+        intake=Intake(row["intake"]),
+        drain_until=row["drain_until"],
+        labels=json.loads(row["labels"]),
     )
 
 

@@ -3,9 +3,9 @@
 import asyncio
 
 from skrei_domain.errors import Exhausted
-from skrei_domain.lifecycle import NodeAction
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.submissions import Submissions
+from skrei_store.node_intents import Wanted
 
 LOOK_SECONDS = 0.02
 """How often it is looked whether the leader has carried out what was asked: it takes some milliseconds."""
@@ -19,9 +19,9 @@ class NodeChanges:
         self._submissions = submissions
         self._seconds = seconds
 
-    async def ask(self, node_id: str, action: NodeAction, *, message: str, actor: str) -> None:
+    async def ask(self, node_id: str, wanted: Wanted, *, actor: str) -> None:
         """Write it down and wait a moment for the leader to do it. Raises Exhausted where too much waits."""
-        number = await self._record.ask_of_node(node_id, action, message=message, actor=actor)
+        number = await self._record.ask_of_node(node_id, wanted, actor=actor)
         if number is None:
             raise Exhausted("too many changes of nodes wait for the scheduler", component="NodeManager")
         self._submissions.hint_to_look()

@@ -14,7 +14,7 @@ import asyncpg
 from skrei_domain.constraints import Constraint
 from skrei_domain.job import decode, encode, references, restore_blobs
 from skrei_domain.job_blobs import PREFIX
-from skrei_domain.lifecycle import JobState, NodeAction
+from skrei_domain.lifecycle import JobState
 from skrei_domain.messages import HintedEvaluation
 from skrei_domain.retention import Policy
 from skrei_orchestrator_api import views
@@ -129,10 +129,10 @@ class Record:
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
             return await rerun_job(connection, job_id, admission=self._admission, **how)
 
-    async def ask_of_node(self, node_id: str, action: NodeAction, *, message: str, actor: str) -> int | None:
+    async def ask_of_node(self, node_id: str, wanted: node_intents.Wanted, *, actor: str) -> int | None:
         """Write down what is wanted of a node; return its number, None where too much waits."""
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-            return await node_intents.ask(connection, node_id, action, message=message, actor=actor)
+            return await node_intents.ask(connection, node_id, wanted, actor=actor)
 
     async def node_intent_waits(self, number: int) -> bool:
         """Whether what was wanted of a node is not carried out yet."""

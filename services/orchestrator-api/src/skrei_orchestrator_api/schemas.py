@@ -231,6 +231,9 @@ def data_set(each: DataSet) -> dict[str, Any]:
 def node(
     *,
     info: NodeInfo,
+    labels: Mapping[str, str],
+    intake: str,
+    drain_until: datetime | None,
     membership: str,
     connection: str,
     connected_since: datetime | None,
@@ -258,7 +261,7 @@ def node(
         "Info": {
             "NodeID": info.node_id,
             "NodeType": "Compute",
-            "Labels": {"os_type": info.os, "os_arch": info.arch, "name": info.name} | info.labels,
+            "Labels": {"os_type": info.os, "os_arch": info.arch, "name": info.name} | info.labels | dict(labels),
             "SupportedProtocols": PROTOCOLS,
             "ComputeNodeInfo": {
                 "ExecutionEngines": sorted(plugin.name for plugin in info.engines),
@@ -287,6 +290,9 @@ def node(
         },
         "Membership": membership,
         "Connection": connection,
+        "Intake": intake,
+        **({"DrainUntil": rfc3339(drain_until)} if drain_until is not None else {}),
+        "OperatorLabels": dict(labels),
         "ConnectionState": {
             "Status": connection,
             "LastHeartbeat": rfc3339(heard),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from skrei_domain.lifecycle import Connection, ExecutionState, JobState, Want
+from skrei_domain.lifecycle import Connection, ExecutionState, Intake, JobState, Want
 from skrei_domain.messages import RunOutput
 from skrei_domain.node import NodeInfo
 from skrei_domain.node_results import LOCAL_DIRECTORY
@@ -244,6 +244,10 @@ def _published(row: Row, left: Left | None, keeping: Keeping) -> dict[str, Any]:
     return {"Type": "skrei" if row["committed"] else "", "Params": told}
 
 
+DRAINED = "drained"
+"""What a draining node is called on which nothing is left."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """A node, and what of it is reserved."""
@@ -262,11 +266,20 @@ class NodeView:
         """What the node says of itself."""
         return NodeInfo.model_validate_json(self.row["info"])
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels that its operator gave it."""
+        found: dict[str, str] = json.loads(self.row["labels"])
+        return found
+
     def document(self) -> dict[str, Any]:
         """Return the node's state as clients know it."""
         row = self.row
         return schemas.node(
             info=self.info,
+            labels=self.labels,
+            intake=DRAINED if row["intake"] == Intake.DRAINING and not row["live"] else row["intake"],
+            drain_until=row["drain_until"],
             membership=row["membership"],
             connection=row["connection"],
             connected_since=row["connected_since"],

@@ -22,6 +22,9 @@ from skrei_domain.listing import InputListed
 from skrei_domain.messages import Heartbeat, Hello, HelloReply, PublisherFact
 from skrei_domain.sync import LeaderSide
 from skrei_domain.sync.received import AnyBatch
+from skrei_scheduler import departed
+from skrei_scheduler.departed import Departed
+from skrei_scheduler.drains import Drains
 from skrei_scheduler.facts import Facts
 from skrei_scheduler.hellos import Hellos
 from skrei_scheduler.lead import A_PIECE, Lead
@@ -33,7 +36,7 @@ from skrei_scheduler.published import Published
 from skrei_scheduler.receipts import Verify, trust_nobody
 from skrei_scheduler.silence import Silence
 from skrei_scheduler.work import Commit, Fetch, Outgoing, ReadSoon, SendCommands, SendConfirm
-from skrei_scheduling import memory
+from skrei_scheduling import memory, texts
 from skrei_scheduling.changes import Changes, Position
 from skrei_scheduling.held import HOLD_AFTER
 from skrei_scheduling.rows import Evaluation, ExecutionRow, NodeIntent
@@ -64,10 +67,11 @@ class Core:
         failing: Collection[str] = (),
         newcomers: Membership = Membership.APPROVED,
         lists: bool = False,
+        ephemeral: timedelta = departed.KEPT,
     ) -> None:
         """Lead. `failing` are jobs of which an attempt has failed and nobody has decided on yet: the evaluation that
         says so is in the record, and nothing of them is planned before it was read. `newcomers`: what nodes are that
-        nobody knew. `lists`: nodes have a store to bring lists of inputs to.
+        nobody knew. `lists`: nodes have a store to bring lists of inputs to. `ephemeral`: see `Departed`.
         """
         side = LeaderSide(timeline, epoch, heartbeat_seconds=heartbeat_seconds, missed=missed_heartbeats)
         self._lead = lead = Lead(view, side, epoch, ids, keep, piece, self._advance, verify, newcomers)
@@ -78,7 +82,9 @@ class Core:
         self._listings = Listings(lead, on=lists)
         self._planning = Planning(lead, self._listings, now, hold_after)
         self._published = Published(lead)
-        self._node_intents = NodeIntents(lead, self._let_go)
+        self._node_intents = NodeIntents(lead, self._let_go, self._look_at)
+        self._drains = Drains(lead)
+        self._departed = Departed(lead, now, ephemeral)
         self._publisher_is_due = False  # facts had a turn since: what it said must not starve behind them
         self._said_in_a_row = self._greeted_in_a_row = 0
         for row in view.executions.values():
@@ -182,6 +188,8 @@ class Core:
         self._silence.tick(now)
         self._planning.tick(now)
         self._listings.tick()
+        self._drains.tick()
+        self._departed.tick(now)
         self._offers.look(now)
         return self._offers.repeat(now)
 
@@ -225,6 +233,8 @@ class Core:
             return self._silence.disconnect()
         if self._node_intents:
             return self._node_intents.next()
+        if (commit := self._drains.next(wall) or self._departed.next(wall)) is not None:
+            return commit
         if self._offers.overdue:
             return self._offers.give_up()
         if (work := self._listings.next(now, wall)) is not None:
@@ -243,6 +253,11 @@ class Core:
         self.side.forget(node_id)
         self._silence.heard_again(node_id)
         self._hellos.forget(node_id)
+
+    def _look_at(self, node_id: str) -> None:
+        """Have the jobs of what runs on a node looked at: where it may run has changed."""
+        for job_id in dict.fromkeys(row.job_id for row in self.view.of_node(node_id) if row.live):
+            self._planning.wake(job_id, texts.TRIGGER_DRAIN)
 
     def _advance(self, changes: Changes, now: float) -> list[Outgoing]:
         """Advance the view by what was committed; return the commands that follow from it."""

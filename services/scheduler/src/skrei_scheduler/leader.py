@@ -118,6 +118,7 @@ class Leader:
             newcomers=Membership.PENDING if self._settings.manual_approval else Membership.APPROVED,
             failing=loaded.failing,
             lists=bool(self._settings.door),
+            ephemeral=timedelta(hours=self._settings.ephemeral_hours),
         )
         self._listening = True
         self._sender = Sender(

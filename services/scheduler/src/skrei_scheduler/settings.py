@@ -39,6 +39,12 @@ class SchedulerSettings(TracedSettings):
         description="How long an engine, storage, label or size that a node lost is waited for: a daemon is upgraded, "
         "a machine rebooted, in less.",
     )
+    ephemeral_hours: float = Field(
+        24.0,
+        ge=0,
+        description="How long a node with the label `ephemeral` may be away before it is forgotten, once nothing is "
+        "left on it; 0: never. Who scales down for a night finds it again.",
+    )
     hold_after_seconds: float = Field(
         60.0,
         ge=0,

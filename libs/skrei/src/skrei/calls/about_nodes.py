@@ -1,6 +1,6 @@
 """What is asked about nodes, and done with them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from skrei.calls.call import NODES, Call, if_set, node_path, page_of, whole
 from skrei.views import Document, Node, Page
@@ -39,9 +39,18 @@ def node(node_id: str) -> Call[Node]:
     return Call("GET", node_path(node_id), lambda answer: Node.parse(answer.get("Node") or {}))
 
 
-def change_node(node_id: str, action: str, message: str = "") -> Call[Document]:
-    """Approve, reject or delete a node."""
-    body = {"Action": action, "Message": message, "NodeID": node_id}
+def change_node(
+    node_id: str,
+    action: str,
+    message: str = "",
+    *,
+    deadline: str | float | None = None,
+    labels: Mapping[str, str | None] | None = None,
+) -> Call[Document]:
+    """Approve, reject, delete, cordon, uncordon, drain or label a node."""
+    body: dict[str, object] = {"Action": action, "Message": message, "NodeID": node_id}
+    body |= {} if deadline is None else {"Deadline": deadline}
+    body |= {} if labels is None else {"Labels": dict(labels)}
     return Call("PUT", node_path(node_id), whole, body=body, repeatable=False)
 
 

@@ -1,5 +1,7 @@
-"""`skrei node …`: who can run jobs, how much room they have, and who may be one."""
+"""`skrei node …`: who can run jobs, how much room they have, who may be one, and what is placed on them."""
 
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from skrei import calls
@@ -13,7 +15,11 @@ from skrei.cli.references import of_node
 from skrei.cli.shape import Shape
 from skrei.cli.watch import WATCH, watched
 from skrei.errors import Rejected
+from skrei.views import Node
+from skrei_domain.job_reading import parse_seconds
 
+DRAIN_LOOK_SECONDS = 1.0
+"""Between two looks at a node that drains: it takes as long as its jobs."""
 ORDERS = ("id", "type", "available_cpu", "available_memory", "available_disk", "available_gpu", "approval", "status")
 NODE = Argument("NODE", "a node's id, a prefix of it, or its name", completes="node")
 _SHOW = Option(
@@ -65,6 +71,29 @@ def _change(action: str, summary: str) -> Command:
     )
 
 
+_MESSAGE = text("--message", "TEXT", "Why; it is kept with the node.", "-m")
+CORDON = _change("cordon", "Let nothing new be placed on a node; what runs stays.")
+UNCORDON = _change("uncordon", "Let work be placed on a node again; this ends a drain too.")
+DRAIN = Command(
+    "node drain",
+    "Empty a node: batch jobs may run to their end, services move first and are stopped then, daemons go last.",
+    "skrei.cli.nodes:drain",
+    (
+        text("--deadline", "TIME", "Stop what still runs after so long, 30m; 0 is at once. Else it may take its time."),
+        flag("--wait", "Come back when nothing runs on it any more."),
+        _MESSAGE,
+    ),
+    (NODE,),
+    more="What was stopped is run elsewhere. A second call sets the deadline anew; `skrei node uncordon` ends it.",
+)
+LABEL = Command(
+    "node label",
+    "Give a node labels (KEY=VALUE), or take back those that were given (KEY-).",
+    "skrei.cli.nodes:label",
+    (_MESSAGE,),
+    (NODE, Argument("LABEL", "KEY=VALUE to give, KEY- to take back", several=True)),
+    more="They win over the node's own labels, and stay when it is started again. Waiting jobs are looked at anew.",
+)
 APPROVE = _change("approve", "Let a node take work.")
 REJECT = _change("reject", "Let a node take no more work, and turn it away.")
 DELETE = _change("delete", "Forget a node; one that is still there says hello again.")
@@ -122,6 +151,72 @@ def reject(values: Values) -> None:
 def delete(values: Values) -> None:
     """Forget a node."""
     _act(values, "delete")
+
+
+def cordon(values: Values) -> None:
+    """Close a node."""
+    _act(values, "cordon")
+
+
+def uncordon(values: Values) -> None:
+    """Open a node."""
+    _act(values, "uncordon")
+
+
+def drain(values: Values) -> None:
+    """Empty a node."""
+    deadline = values.text("deadline") or None
+    if deadline is not None and parse_seconds(deadline) is None:
+        raise Misuse(f"skrei node drain: --deadline {deadline}: no time.", hint="It looks like 30m, 90s, 1h30m, or 0.")
+    with Ask(values.text("api")) as ask:
+        node = of_node(ask, values.text("NODE"), calls.node)
+        ask.send(calls.change_node(node.id, "drain", values.text("message"), deadline=deadline))
+        if values.flag("wait"):
+            _until_drained(ask, node.id)
+            render.line(f"{node.id} is drained: nothing runs on it any more.")
+        else:
+            render.line(f"{node.id} drains; {_left(ask.send(calls.node(node.id)))}.")
+    render.next_step(f"skrei node uncordon {node.id}", "let work be placed on it again")
+
+
+def _left(node: Node) -> str:
+    """Say what is left on a node."""
+    if node.intake == "drained":
+        return "nothing runs on it"
+    many = "1 execution runs" if node.running == 1 else f"{node.running} executions run"
+    return f"{many} there, and are waited for"
+
+
+def _until_drained(ask: Ask, node_id: str) -> None:
+    """Return once a node is drained. Raises Rejected where somebody ends the drain meanwhile."""
+    while (node := ask.send(calls.node(node_id))).intake != "drained":
+        if node.intake != "draining":
+            raise Rejected(f"{node_id} is {node.intake}: somebody has ended the drain.")
+        time.sleep(DRAIN_LOOK_SECONDS)
+
+
+def label(values: Values) -> None:
+    """Label a node."""
+    labels: dict[str, str | None] = {}
+    for word in values.texts("LABEL"):
+        key, equals, value = word.partition("=")
+        if not equals and not word.endswith("-"):
+            raise Misuse(f"skrei node label: {word}: no label.", hint="KEY=VALUE gives one, KEY- takes one back.")
+        labels[key if equals else word[:-1]] = value if equals else None
+    if not labels:
+        raise Misuse("skrei node label: no labels.", hint="KEY=VALUE gives one, KEY- takes one back.")
+    with Ask(values.text("api")) as ask:
+        of_node(
+            ask,
+            values.text("NODE"),
+            lambda node_id: calls.change_node(node_id, "label", values.text("message"), labels=labels),
+        )
+    render.line("Ok")
+    render.next_step(f"skrei node list --labels {_shown(labels)}", "which nodes have them")
+
+
+def _shown(labels: Mapping[str, str | None]) -> str:
+    return ",".join(f"{key}={value}" if value is not None else f"!{key}" for key, value in labels.items())
 
 
 def _act(values: Values, action: str) -> None:

@@ -82,7 +82,7 @@ _USUAL: list[tuple[str, Callable[[Node], str]]] = [
     ("ID", lambda node: node.id),
     ("TYPE", lambda node: node.type),
     ("APPROVAL", lambda node: node.membership),
-    ("STATUS", lambda node: node.connection),
+    ("STATUS", lambda node: node.connection + ("" if node.intake == "open" else f" ({node.intake})")),
 ]
 GROUPS: dict[str, list[tuple[str, Callable[[Node], str]]]] = {
     "labels": [("LABELS", lambda node: " ".join(f"{key}={value}" for key, value in sorted(node.labels.items())))],

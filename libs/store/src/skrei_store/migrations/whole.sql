@@ -441,3 +441,27 @@ DROP INDEX ix_results_staged;
 CREATE INDEX ix_results_staged ON results (destination, created_at, execution_id) WHERE staged;
 
 UPDATE alembic_version SET version_num='0021' WHERE alembic_version.version_num = '0020';
+
+-- Running upgrade 0021 -> 0022
+
+ALTER TABLE nodes ADD COLUMN intake TEXT DEFAULT 'open' NOT NULL;
+
+ALTER TABLE nodes ADD COLUMN drain_until TIMESTAMP WITH TIME ZONE;
+
+ALTER TABLE nodes ADD COLUMN labels TEXT DEFAULT '{}' NOT NULL;
+
+ALTER TABLE nodes ADD CONSTRAINT ck_nodes_intake CHECK (intake IN ('open', 'cordoned', 'draining'));
+
+ALTER TABLE node_intents ADD COLUMN params TEXT DEFAULT '{}' NOT NULL;
+
+ALTER TABLE node_intents DROP CONSTRAINT ck_node_intents_action;
+
+ALTER TABLE node_intents ADD CONSTRAINT ck_node_intents_action CHECK (action IN ('approve', 'reject', 'delete', 'cordon', 'uncordon', 'drain', 'label'));
+
+ALTER TABLE executions ADD COLUMN leaving BOOLEAN DEFAULT false NOT NULL;
+
+DROP INDEX uq_executions_standing;
+
+CREATE UNIQUE INDEX uq_executions_standing ON executions (job_id, job_version, task, partition) WHERE NOT revoked AND NOT staged AND NOT leaving AND state IN ('pending', 'offered', 'staging', 'running', 'publishing');
+
+UPDATE alembic_version SET version_num='0022' WHERE alembic_version.version_num = '0021';

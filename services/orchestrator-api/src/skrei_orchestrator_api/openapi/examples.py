@@ -89,6 +89,8 @@ _node: dict[str, Any] = {
     },
     "Membership": "APPROVED",
     "Connection": "CONNECTED",
+    "Intake": "open",
+    "OperatorLabels": {"rack": "b7"},
     "ConnectionState": {
         "Status": "CONNECTED",
         "LastHeartbeat": _TIME,

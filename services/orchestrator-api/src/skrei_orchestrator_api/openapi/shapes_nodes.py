@@ -121,7 +121,15 @@ NODE = thing(
         "Connection": word("CONNECTED", "DISCONNECTED"),
         "ConnectionState": ref("ConnectionState"),
     },
-    {"Events": several(ref("NodeEvent"))},
+    {
+        "Events": several(ref("NodeEvent")),
+        "Intake": said(
+            word("open", "cordoned", "draining", "drained"),
+            "What its operator lets be placed on it; `drained`: it drains, and nothing is left on it.",
+        ),
+        "DrainUntil": said(TIME, "Then what still runs on it is stopped."),
+        "OperatorLabels": said(MAP, "Labels that its operator gave it; they are among `Labels` too, and win there."),
+    },
 )
 
 SCHEMAS: dict[str, Schema] = {
@@ -139,9 +147,23 @@ SCHEMAS: dict[str, Schema] = {
     "NodeAnswer": thing("A node.", {"Node": ref("Node")}),
     "NodeChange": thing(
         "What is to become of a node.",
-        {"Action": word("approve", "reject", "delete")},
-        {"Message": TEXT, "NodeID": TEXT},
-        examples=[{"Action": "approve", "Message": "it is ours"}],
+        {"Action": word("approve", "reject", "delete", "cordon", "uncordon", "drain", "label")},
+        {
+            "Message": TEXT,
+            "NodeID": TEXT,
+            "Deadline": said(
+                {"type": ["string", "number"]}, 'Of a drain: seconds, or "30m"; then what still runs is stopped.'
+            ),
+            "Labels": said(
+                {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
+                "Of `label`: labels with their values; null takes one back.",
+            ),
+        },
+        examples=[
+            {"Action": "approve", "Message": "it is ours"},
+            {"Action": "drain", "Deadline": "30m", "Message": "a new disk"},
+            {"Action": "label", "Labels": {"rack": "b7", "spare": None}},
+        ],
     ),
     "NodeChanged": thing("It is done.", {"Success": {"const": True}}, examples=[{"Success": True}]),
     "Join": thing(

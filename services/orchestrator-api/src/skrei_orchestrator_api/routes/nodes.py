@@ -8,20 +8,18 @@ from starlette.routing import Route
 
 from skrei_domain import constraints
 from skrei_domain.errors import Invalid
-from skrei_domain.job_reading import printable
-from skrei_domain.lifecycle import Membership, NodeAction
-from skrei_orchestrator_api import queries, schemas
+from skrei_domain.lifecycle import Membership
+from skrei_orchestrator_api import queries
 from skrei_orchestrator_api.deps import caller_of, deps_of
 from skrei_orchestrator_api.describing import LABELS, LIMIT, NEXT_TOKEN, REVERSE, Query, described
-from skrei_orchestrator_api.http import answer, fields, read_json, text_in
+from skrei_orchestrator_api.http import answer, fields, read_json
+from skrei_orchestrator_api.node_wishes import check_labels, read_change
 from skrei_store.node_intents import check
 
 NODES = "/api/v1/orchestrator/nodes"
 
 MOST_AMOUNT = 2**62
 """Thousandths of an amount that an order tells apart: more than any node has of anything."""
-MAX_MESSAGE = 1_024
-"""Characters of why a node was approved or rejected: it stands beside the node, and people read it."""
 
 _ORDERS = ("id", "type", "available_cpu", "available_memory", "available_disk", "available_gpu", "approval", "status")
 _WORDS = {"approval": "Membership", "status": "Connection"}
@@ -93,26 +91,22 @@ async def get_node(request: Request) -> Response:
 
 @described(answer="NodeChanged", body="NodeChange", refusals=(404, 409))
 async def change_node(request: Request) -> Response:
-    """Approve, reject or delete a node.
+    """Approve, reject or delete a node; close, drain or open it; label it.
 
     A rejected node is given nothing more: what it runs is stopped and tried elsewhere. A deleted one is forgotten, with
-    what it holds; if it is still there it comes back as a new one. The leader carries this out, mostly before the
-    answer, and in any case after it.
+    what it holds; if it is still there it comes back as a new one. On a cordoned one nothing new is placed. On one that
+    drains neither: batch jobs may run to their end until `Deadline` has passed, services move first. `uncordon` ends
+    both. Labels of `Labels` win over the node's own and stay when it is started again; null takes one back. The leader
+    carries this out, mostly before the answer, and in any case after it.
     """
-    body = fields(await read_json(request), "Action", "Message", "NodeID")
+    body = fields(await read_json(request), "Action", "Message", "NodeID", "Deadline", "Labels")
     deps = deps_of(request)
-    action, message = _action(body.get("Action")), text_in(body, "Message")[:MAX_MESSAGE]
+    wanted = read_change(body)
     node = await deps.record.find_node(request.path_params["node_id"])
-    check(action, node.id, Membership(node.row["membership"]))
-    await deps.changes.ask(node.id, action, message=message, actor=caller_of(request))
+    check(wanted.action, node.id, Membership(node.row["membership"]))
+    check_labels(wanted.labels, node.info.labels, node.labels)
+    await deps.changes.ask(node.id, wanted, actor=caller_of(request))
     return answer(request, {"Success": True})
-
-
-def _action(value: object) -> NodeAction:
-    if isinstance(value, str) and value.lower() in set(NodeAction):
-        return NodeAction(value.lower())
-    told = "missing" if value is None else schemas.dump(value)[:80]
-    raise Invalid(f"Action: {printable(told)}; allowed: {', '.join(NodeAction)}", component="NodeManager")
 
 
 ROUTES = [
