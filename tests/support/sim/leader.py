@@ -253,7 +253,8 @@ class SimLeader:
 
     def _read_due(self) -> None:
         self._record.tick()
-        self.core.on_node_intents(self._record.intents)
+        if self.core is not None:
+            self.core.on_node_intents(self._record.intents)
         found = self._record.due()[:DUE_PAGE]
         if found:
             self._later(self._rng.uniform(0.001, 0.02), lambda: self._got_due(found))

@@ -14,11 +14,13 @@ from typing import Any
 
 from skrei_compute_agent import slots
 from skrei_domain.errors import Invalid, SkreiError
+from skrei_domain.systemd import filled, words
 from skrei_kit import join
 from skrei_kit.observability import configure_logs, get_logger
 
 TOKEN = "SKREI_JOIN_TOKEN"
 SLOTS = "SKREI_DATA_SLOTS"
+UNIT = "skrei-agent.service"
 _MOST_TOKEN_BYTES = 4_096
 MOST_SLOTS = 1_000
 """Data folders of one disk: more agents than any machine runs; looking for a free one is a few calls for each."""
@@ -29,6 +31,9 @@ def main() -> None:
     arguments = sys.argv[1:]
     _hide_token(arguments)
     told = _parser().parse_args(arguments)
+    if told.print_unit:
+        sys.stdout.write(_unit([each for each in arguments if each != "--print-unit"]))
+        return
     configure_logs(service="compute-agent")
     try:
         given = _given(told)
@@ -67,7 +72,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--allow-local", metavar="GLOB", action="append",
                         help="host paths that jobs may read, GLOB:rw to write; repeat (SKREI_ALLOW_LOCAL)")  # fmt: skip
     parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (SKREI_LOG_LEVEL)")
+    parser.add_argument("--print-unit", action="store_true",
+                        help="print a systemd unit of the machine that runs this call, and do nothing")  # fmt: skip
     return parser
+
+
+def _unit(arguments: Sequence[str]) -> str:
+    """Return a unit that runs this program with these arguments; its token stands in a file that only root reads."""
+    here = Path(__file__).resolve()
+    folders = (here.parent, *(each / "deploy" / "systemd" for each in here.parents))
+    file = next(path for folder in folders if (path := folder / UNIT).is_file())
+    program = str(Path(sys.executable).with_name("skrei-compute-agent"))
+    told = {
+        "NAME": UNIT,
+        "EXEC": words([program, *arguments]),
+        "DATA": "/var/lib/skrei-agent",
+        "ENV": "/etc/skrei/skrei-agent.env",
+        "IDENTITY": "StateDirectory=skrei-agent\nStateDirectoryMode=0700",
+        "TARGET": "multi-user.target",
+    }
+    return filled(file.read_text("utf-8"), told)
 
 
 def _hide_token(arguments: Sequence[str]) -> None:

@@ -1,0 +1,247 @@
+"""`skrei service …`: the stack, or a node, as a unit of systemd, which goes on when whoever started it logs out."""
+
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from skrei.cli import render
+from skrei.cli.flags import flag, text
+from skrei.cli.grammar import Argument, Command, Misuse, Values
+from skrei.errors import Rejected
+from skrei_domain.systemd import filled, words
+
+RUNNING = Path("/run/systemd/system")
+"""There where systemd runs the machine."""
+COMMAND_SECONDS = 90.0
+"""For one call of systemctl: it waits for the unit to start, and for a stop that takes its 20 s."""
+KINDS = {"serve": "skrei-serve.service", "agent": "skrei-agent.service"}
+_SCOPES = (
+    flag("--user", "A unit of this user; the default, but for root."),
+    flag("--system", "A unit of the machine; asks for root."),
+)
+_KIND = Argument("WHAT", "serve (the stack of this machine) or agent (a node alone)")
+INSTALL = Command(
+    "service install",
+    "Have systemd keep the stack, or a node, running: also across logouts and restarts of the machine.",
+    "skrei.cli.units:install",
+    (
+        *_SCOPES,
+        text("--run-as", "USER", "Whom a unit of the machine runs as; else who called sudo, or root."),
+        flag("--print", "Print the unit and what would be done, and do nothing."),
+    ),
+    (_KIND, Argument("ARG", "arguments of `skrei serve`, or of `skrei-compute-agent`", rest=True)),
+    more="skrei service install agent --join URL --token T makes this machine a node; its token goes into a file.",
+)
+UNINSTALL = Command(
+    "service uninstall",
+    "Stop what `service install` started, and take its unit away; data stays.",
+    "skrei.cli.units:uninstall",
+    (*_SCOPES, flag("--print", "Print what would be done, and do nothing.")),
+    (_KIND,),
+)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit: where its files lie, and how systemd is spoken to about it."""
+
+    kind: str
+    system: bool
+
+    @property
+    def name(self) -> str:
+        """Its name for systemd."""
+        return KINDS[self.kind]
+
+    @property
+    def file(self) -> Path:
+        """Where it lies."""
+        home = Path("/etc/systemd/system") if self.system else _config_home() / "systemd" / "user"
+        return home / self.name
+
+    @property
+    def secrets(self) -> Path:
+        """What its process is told beside its arguments: for its user's eyes alone."""
+        home = Path("/etc/skrei") if self.system else _config_home() / "skrei"
+        return home / f"{Path(self.name).stem}.env"
+
+    @property
+    def data(self) -> Path:
+        """Where its data lies, where nobody says otherwise."""
+        named = os.environ.get("SKREI_DATA_DIR", "")
+        if named:
+            return Path(named).expanduser().absolute()
+        if self.system:
+            return Path("/var/lib") / Path(self.name).stem
+        return Path("~/.skrei").expanduser() / ("agent" if self.kind == "agent" else "")
+
+    def systemctl(self, *command: str) -> list[str]:
+        """Return a call of systemctl about this unit."""
+        return ["systemctl", *([] if self.system else ["--user"]), *command]
+
+
+def install(values: Values) -> None:
+    """Write the unit and start it."""
+    unit = _unit(values)
+    arguments, secrets = _apart(values.texts("ARG"))
+    user = _run_as(unit, values.text("run-as"))
+    content = _content(unit, arguments, user)
+    after = [unit.systemctl("daemon-reload"), unit.systemctl("enable", "--now", unit.name)]
+    if not unit.system:
+        after.append(["loginctl", "enable-linger", getpass.getuser()])
+    if values.flag("print"):
+        render.line(f"# {unit.file}\n{content}")
+        if secrets:
+            render.line(f"# {unit.secrets} (0600)\n{_blind(secrets)}")
+        render.line("\n".join(f"# {' '.join(command)}" for command in after))
+        return
+    _check(unit, values)
+    _write(unit, content, secrets)
+    for command in after:
+        _run(command)
+    render.line(f"{unit.name} runs, and is started with the machine.")
+    scope = "" if unit.system else "--user "
+    render.next_step(f"journalctl {scope}-u {unit.name} -f", "what it says")
+
+
+def uninstall(values: Values) -> None:
+    """Stop the unit and take it away."""
+    unit = _unit(values)
+    commands = [unit.systemctl("disable", "--now", unit.name)]
+    after = unit.systemctl("daemon-reload")
+    if values.flag("print"):
+        told = [*(" ".join(command) for command in commands), f"rm {unit.file} {unit.secrets}", " ".join(after)]
+        render.line("\n".join(f"# {line}" for line in told))
+        return
+    _check(unit, values)
+    if not unit.file.exists():
+        render.line(f"Nothing to do: there is no {unit.file}.")
+        return
+    for command in commands:
+        _run(command)
+    for path in (unit.file, unit.secrets):
+        path.unlink(missing_ok=True)
+    _run(after)
+    render.line(f"{unit.name} is gone; its data stays in {unit.data}.")
+
+
+def _unit(values: Values) -> Unit:
+    kind = values.text("WHAT")
+    if kind not in KINDS:
+        raise Misuse(f"skrei service: {kind}: no such service.", hint=f"There are {' and '.join(KINDS)}.")
+    if values.flag("user") and values.flag("system"):
+        raise Misuse("skrei service: --user and --system do not go together.", hint="Leave one of them out.")
+    return Unit(kind, values.flag("system") or (os.geteuid() == 0 and not values.flag("user")))
+
+
+def _check(unit: Unit, values: Values) -> None:
+    """Refuse what cannot work here. Raises Rejected."""
+    if not RUNNING.is_dir() or shutil.which("systemctl") is None:
+        raise Rejected(
+            "This machine is not run by systemd.",
+            hint="--print shows the unit for one that is; here, keep the command running by what starts services.",
+        )
+    if unit.system and os.geteuid() != 0:
+        raise Rejected("A unit of the machine is root's to install.", hint="sudo, or --user for one of your own.")
+
+
+def _run_as(unit: Unit, named: str) -> str:
+    """Return whom the unit runs as; empty: as systemd does anyway."""
+    if not unit.system:
+        if named:
+            raise Misuse("skrei service: --run-as is for --system.", hint="A user's unit runs as that user.")
+        return ""
+    return named or os.environ.get("SUDO_USER", "") or "root"
+
+
+def _content(unit: Unit, arguments: Sequence[str], user: str) -> str:
+    identity = f"User={user}\nStateDirectory={unit.data.name}\nStateDirectoryMode=0700" if user else ""
+    if user and unit.data != Path("/var/lib") / unit.data.name:
+        identity = f"User={user}"
+    told = {
+        "NAME": unit.name,
+        "EXEC": words([*_program(unit.kind), *arguments]),
+        "DATA": words([str(unit.data)]),
+        "ENV": str(unit.secrets),
+        "IDENTITY": identity,
+        "TARGET": "multi-user.target" if unit.system else "default.target",
+    }
+    return filled(template(unit.name), told)
+
+
+def template(name: str) -> str:
+    """Return a shipped unit, as it was before it was filled in."""
+    here = Path(__file__).resolve()
+    for folder in (here.parents[1] / "systemd", *(each / "deploy" / "systemd" for each in here.parents)):
+        if (folder / name).is_file():
+            return (folder / name).read_text("utf-8")
+    raise Rejected(f"deploy/systemd/{name} is not here.", hint="Install Skrei again: the unit belongs to it.")
+
+
+def _program(kind: str) -> list[str]:
+    """Return the command of a kind, by its whole path: systemd knows no PATH of users."""
+    name = "skrei" if kind == "serve" else "skrei-compute-agent"
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise Rejected(f"{name} is not installed here.", hint="pipx install skrei-compute-agent, or skrei[serve].")
+    return [str(Path(found).absolute()), *(["serve"] if kind == "serve" else [])]
+
+
+def _apart(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the arguments without the token, which everybody on this machine would read there, and the token."""
+    kept: list[str] = []
+    secrets: dict[str, str] = {}
+    rest = iter(arguments)
+    for word in rest:
+        if word == "--token":
+            secrets["SKREI_JOIN_TOKEN"] = next(rest, "")
+        elif word.startswith("--token="):
+            secrets["SKREI_JOIN_TOKEN"] = word.partition("=")[2]
+        else:
+            kept.append(word)
+    return kept, secrets
+
+
+def _blind(secrets: dict[str, str]) -> str:
+    return "\n".join(f"{name}=…" for name in secrets)
+
+
+def _write(unit: Unit, content: str, secrets: dict[str, str]) -> None:
+    """Write the unit, and beside it what is nobody else's business; what was written before stays where none is new."""
+    try:
+        unit.file.parent.mkdir(parents=True, exist_ok=True)
+        unit.file.write_text(content, "utf-8")
+        if secrets:
+            unit.secrets.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(unit.secrets, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.writelines(f"{name}={value}\n" for name, value in secrets.items())
+    except OSError as error:
+        raise Rejected(
+            f"{error.filename} cannot be written: {error.strerror}.", hint="--print shows the unit."
+        ) from error
+
+
+def _run(command: Sequence[str]) -> None:
+    """Run a command, shown before. Raises Rejected with what it said."""
+    render.note(" ".join(command))
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Rejected(f"{command[0]} did not do it: {error}.", hint="See `systemctl status`.") from error
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise Rejected(
+            f"{' '.join(command)} failed: {said[-1] if said else done.returncode}",
+            hint="journalctl -xe tells more; a user's units need a login session, or `loginctl enable-linger`.",
+        )
+
+
+def _config_home() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
