@@ -1,6 +1,7 @@
 """Inputs from a real IPFS node and results to it: by the contracts, in every shape of files, and in a whole stack."""
 
 import hashlib
+import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -176,7 +177,9 @@ def allowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(node: IpfsNode, allowed: Path) -> Iterator[LiveStack]:
     options = ",".join(f"{name}={value}" for name, value in plugin_options(node).items())
-    with live_stack("--allow-local", f"{allowed}/**:rw", env={"SKREI_PLUGIN_OPTIONS": options}) as started:
+    with live_stack(
+        "--allow-local", f"{allowed}/**:rw", env={"SKREI_PLUGIN_OPTIONS": options, "SKREI_SEND_LEFT": "true"}
+    ) as started:
         yield started
 
 
@@ -243,3 +246,7 @@ def test_what_stays_on_its_node_lies_there_and_nothing_of_it_is_uploaded(stack: 
     stack.wait_until(place.is_dir, 20, "the result to be shown, once its node has heard that it won")
     assert (place / "stdout").stat().st_size == 2**20
     assert told["Size"] < 20_000, "the beginning of what was said, which packs no smaller"
+    sent = told["Archive"]
+    with urllib.request.urlopen(sent["URL"], timeout=60) as response:
+        content = response.read()
+    assert (f"sha256:{hashlib.sha256(content).hexdigest()}", len(content)) == (sent["Digest"], sent["Size"])

@@ -13,7 +13,7 @@ from skrei.client import AsyncClient
 from skrei.errors import ApiError, DownloadFailed, NoPlace, ResultGone, UnsafeArchive
 from skrei.results import Fetched, NoMeter, Wish, fetch
 from tests.support.door import Body, Door, archive, digest_of, names_below
-from tests.support.fake_api import FakeApi, execution
+from tests.support.fake_api import FakeApi, error, execution
 
 BASE = "/api/v1/orchestrator/jobs/x"
 DOOR = "http://127.0.0.1:8"
@@ -144,6 +144,21 @@ async def test_of_single_files_one_is_fetched_alone_where_that_can_be(tmp_path: 
     assert names_below(tmp_path / "out") == (["a/2"] if alone else ["a/1", "a/2", "stdout"])
     (asked,) = [one.url.params.get("path") for one in api.requests if "/results/" in one.url.path]
     assert asked == "a/2"
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_what_stays_on_its_node_comes_from_there_if_that_lets_it_go(tmp_path: Path, sends: bool) -> None:
+    whole = archive(stdout="all of it", out__a="A")
+    api, door = api_of(archive(stdout="the beginning"))
+    (one,) = api.answers[f"GET {BASE}/results"]["Items"]
+    one["Type"] = "localDirectory"
+    one["Params"] |= {"Path": "/srv/e-1", "Bytes": 10}
+    one["Params"]["Archive"] = {"URL": f"{DOOR}/whole", "Size": len(whole), "Digest": digest_of(whole)}
+    door.contents["whole"] = whole
+    api.answers["GET /whole"] = door if sends else error(409, "its owner lets nothing of it leave that node")
+    got = await fetched(api, tmp_path / "out")
+    assert names_below(tmp_path / "out") == (["out/a", "stdout"] if sends else ["stdout"])
+    assert (len(got.left), "lets nothing" in got.unsent) == ((0, False) if sends else (1, True))
 
 
 async def test_two_places_that_have_the_same_name_are_no_result(tmp_path: Path) -> None:

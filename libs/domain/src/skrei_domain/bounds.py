@@ -182,7 +182,8 @@ def _wrong_with_result(result: ResultRef) -> str:
     if not 0 <= result.size <= LARGEST:
         return f"its result's size is out of bounds: {result.size}"
     if (
-        not 0 <= result.left_bytes <= LARGEST
+        not (0 <= result.left_bytes <= LARGEST and 0 <= result.left_size <= LARGEST)
+        or (result.left_digest and _DIGEST.fullmatch(result.left_digest) is None)
         or len(result.left_at or "") > MOST_PLACE
         or "\0" in (result.left_at or "")
     ):

@@ -168,7 +168,8 @@ class ResultRef(Message):
     """What an execution left: digest and size (bytes) of its tar.gz, and the bytes themselves (base64) when small.
 
     One that was uploaded has the publisher's signed `receipt` instead. One that stays on its node lies in its folder
-    `left_at` and has `left_bytes`; what is told here is no more of it than the beginning of what was said.
+    `left_at` and has `left_bytes`; what is told here is no more of it than the beginning of what was said. Packed, all
+    of it has `left_digest` and `left_size`.
     """
 
     digest: str
@@ -177,6 +178,8 @@ class ResultRef(Message):
     receipt: str | None = None
     left_at: str | None = None
     left_bytes: int = 0
+    left_digest: str = ""
+    left_size: int = 0
 
 
 class ExecutionObserved(Message):
@@ -351,6 +354,16 @@ class LogRequest(Message):
     tail: bool = False
     lines: int | None = None
     cancel: bool = False
+
+
+class LeftWanted(Message):
+    """API to node: bring what an execution left at `place` to the publisher's door, under this request and token."""
+
+    type: Literal["skrei.left.wanted.v1"] = "skrei.left.wanted.v1"
+    request_id: str
+    execution_id: str
+    place: str
+    token: str
 
 
 class LogChunk(Message):

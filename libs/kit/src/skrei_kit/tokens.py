@@ -22,6 +22,7 @@ DOWNLOAD = "download"
 RECEIPT = "receipt"
 CLIENT = "client"
 LISTING = "listing"
+LEFT = "left"
 LEEWAY_SECONDS = 5  # clocks of one site differ by less; tokens live for minutes and more
 
 
@@ -174,6 +175,10 @@ class TokenSigner:
         until = self._until(seconds)
         return self._sign({"kind": LISTING, "sub": job_id, "node": node_id, "most": most_bytes, "exp": until})
 
+    def left(self, execution_id: str, request_id: str, *, seconds: float) -> str:
+        """Return a token by which a node brings what an execution left there, to who waits for it once."""
+        return self._sign({"kind": LEFT, "sub": execution_id, "request": request_id, "exp": self._until(seconds)})
+
     def download(self, execution_id: str, *, seconds: float, at: Elsewhere | None = None) -> str:
         """Return a token that opens one execution's result, `at` a place that is not Skrei's own store."""
         claims: dict[str, Any] = {"kind": DOWNLOAD, "sub": execution_id, "exp": self._until(seconds)}
@@ -269,6 +274,12 @@ class TokenVerifier:
         """Return what a token allows to bring. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
         claims = self._claims(token, LISTING)
         return ListingRight(str(claims["sub"]), str(claims["node"]), int(claims["most"]))
+
+    def left(self, token: str, execution_id: str, request_id: str) -> None:
+        """Accept a token for this request. Raises TokenInvalid, TokenExpired or TokenWrongKind."""
+        claims = self._claims(token, LEFT)
+        if (claims["sub"], claims.get("request")) != (execution_id, request_id):
+            raise TokenInvalid("the token is for another request", execution_id=execution_id)
 
     def manifest(self, token: str, digest: str) -> None:
         """Accept a run token that reads this list of an input. Raises TokenInvalid, TokenExpired or TokenWrongKind."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from skrei_plugin_api.packing import squeezer, tar_end, tar_header, tar_padding
+from skrei_plugin_api.streams import NAMES
 
 HEADER_BYTES = 1024 * 1024
 """Of an archive between two files: headers are held in memory."""
@@ -23,6 +24,9 @@ MOST_BYTES = 1024**4
 """Of all files of one: what packs well enough to unpack to more is no result but a bomb."""
 PIECE_BYTES = 256 * 1024
 """Read at once."""
+
+
+_STREAMS = tuple(NAMES.values())
 
 
 class NoArchive(ValueError):
@@ -81,6 +85,13 @@ def _inside(name: str) -> str:
     if path != "." and any(part in ("", ".", "..") for part in path.split("/")):
         raise NoArchive(f"{name[:200]!r} leads out of it")
     return path
+
+
+def walk_order(path: str) -> tuple[int, tuple[str, ...]]:
+    """Return what sorts files as nodes pack them: the streams, what is in folders, the exit code."""
+    if path in _STREAMS:
+        return 0, (str(_STREAMS.index(path)),)
+    return (2, ()) if path == "exitCode" else (1, tuple(path.split("/")))
 
 
 class Packer:

@@ -67,6 +67,7 @@ class Download:
         renew: Renew,
         meter: Meter,
         path: str = "",
+        tries: int = TRIES,
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._client = client
@@ -82,6 +83,7 @@ class Download:
         self._have = 0
         self._hash = hashlib.sha256()
         self._part = False
+        self._tries = tries
 
     async def run(self) -> None:
         """Return once the file is there and is what the API said. Raises DownloadFailed, ApiError, Gone or OSError."""
@@ -119,7 +121,7 @@ class Download:
             if self._have == self._whole or (problem is None and self._whole is None):
                 return
             tries = 1 if self._have > before else tries + 1
-            if tries >= TRIES:
+            if tries >= self._tries:
                 raise self._broken_off(problem) from problem
             pause = FIRST_PAUSE_SECONDS if tries == 1 else min(pause * 2, LONGEST_PAUSE_SECONDS)
             await self._pause(pause)
@@ -191,7 +193,7 @@ class Download:
                 hint=_OBJECTS_AWAY if self._result.kind == "s3PreSigned" else _DOOR_AWAY,
             )
         return DownloadFailed(
-            f"The download broke off after {self._have:,}{of} bytes, {TRIES} times{why}",
+            f"The download broke off after {self._have:,}{of} bytes, {self._tries} times{why}",
             hint=f"See that {where} can be reached, and try again.",
         )
 

@@ -149,6 +149,22 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """All of a result that stays on its node, as its node would send it."""
+
+    url: str
+    size: int
+    digest: str
+
+    @classmethod
+    def parse(cls, told: Any) -> "Whole | None":
+        """Read what the API says of it; None where it says nothing."""
+        if not isinstance(told, dict) or not str(told.get("URL") or "").startswith(HTTP):
+            return None
+        return cls(str(told["URL"]), int(told.get("Size") or 0), str(told.get("Digest") or ""))
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The stored result of one execution, and where it is fetched; what the API does not tell is empty, or None.
 
@@ -170,6 +186,8 @@ class Result:
     left_at: str = ""
     left_bytes: int = 0
     paths: tuple[str, ...] = ()
+    whole: "Whole | None" = None
+    """Where all of one that stays on its node may be had, if its node lets it go."""
     numbered: bool = True
     """Whether the API says which partition it is of; else `partition` is 0."""
     document: dict[str, Any] = field(default_factory=dict)
@@ -206,6 +224,7 @@ class Result:
             kind=str(document.get("Type") or ""),
             left_at=str(params.get("Path") or "") if left else "",
             left_bytes=int(params.get("Bytes") or 0) if left else 0,
+            whole=Whole.parse(params.get("Archive")) if left else None,
             paths=tuple(str(each) for each in params.get("ResultPaths") or ()),
             numbered=partition is not None,
             document=document,

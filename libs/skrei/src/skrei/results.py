@@ -6,7 +6,7 @@ Whatever goes wrong, the caller's folder holds either the whole result or what i
 import asyncio
 import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -15,15 +15,18 @@ from typing import Self, TypeVar
 from skrei.archive import Caps, Unpacked, folds_case, unpack
 from skrei.client import AsyncClient
 from skrei.download import Download, Gone
-from skrei.errors import NoPlace, ResultGone, UnsafeArchive
+from skrei.errors import ApiError, DownloadFailed, NoPlace, ResultGone, UnsafeArchive
 from skrei.job_parts import Result, holding
 from skrei.layout import Laid, Part, in_the_way, lay_out, move
 from skrei.result_list import kept_words, read_results, say_gone
 from skrei.result_names import file_part, part_names, task_folders
 from skrei.result_place import aside_of, told_plainly
+from skrei_domain.errors import SkreiError
 
 PARALLEL = 4
 """Downloads at once: enough to hide the latency, few enough for one publisher."""
+NODE_TRIES = 3
+"""Of a download that its node sends: one that is away is not waited for, what was told of it is here."""
 RAW_FOLDER = "raw"
 
 T = TypeVar("T")
@@ -61,6 +64,8 @@ class Fetched:
     """Results of a kind that nobody here can fetch."""
     left: tuple[Result, ...] = ()
     """Results that stay on their nodes: of these only what is told of them was fetched."""
+    unsent: str = ""
+    """Why their nodes do not send them, as the first of them says."""
     clashes: tuple[str, ...] = ()
     """Names that several partitions have; not empty means that each has a folder of its own."""
     by_node: bool = False
@@ -126,7 +131,8 @@ async def fetch(
         files=sum(one.files for one in unpacked),
         total_bytes=sum(one.total_bytes for one in unpacked),
         unknown=unknown,
-        left=tuple(result for result in results if result.left_at),
+        left=tuple(result for result in results if result.left_at and result.execution_id not in fetched.sent),
+        unsent=fetched.unsent,
         clashes=laid.clashes,
         by_node=wish.by_node,
         kept_until=min((result.kept_until for result in results if result.kept_until), default=""),
@@ -143,6 +149,9 @@ class _Fetching:
         self._wish = wish
         self._meter = meter
         self._gate = asyncio.Semaphore(wish.parallel)
+        self.sent: set[str] = set()
+        """Executions whose nodes sent what stays there."""
+        self.unsent = ""
 
     async def all(self, results: Sequence[Result]) -> list[Unpacked]:
         """Bring all, or raise what went wrong first."""
@@ -157,6 +166,8 @@ class _Fetching:
     async def _one(self, result: Result) -> Unpacked:
         async with self._gate:
             archive = archive_of(self._aside, result)
+            if await self._whole(result, archive):
+                return await self._unpacked(result, archive)
             download = Download(
                 self._client,
                 result,
@@ -173,14 +184,45 @@ class _Fetching:
                     hint=f"Run the job again: skrei job run. What became of it: skrei job describe {self._job_id}",
                     execution_id=result.execution_id,
                 ) from error
+            return await self._unpacked(result, archive)
+
+    async def _unpacked(self, result: Result, archive: Path) -> Unpacked:
+        folder, caps = folder_of(self._aside, result), self._wish.caps
+
+        def work(wanted: Callable[[], bool]) -> Unpacked:
             if self._wish.raw:
-                self._meter.done()
                 return Unpacked(1, archive.stat().st_size)
-            folder, caps = folder_of(self._aside, result), self._wish.caps
-            done = await _in_thread(lambda wanted: unpack(archive, folder, caps, wanted=wanted))
+            done = unpack(archive, folder, caps, wanted=wanted)
             archive.unlink()
-            self._meter.done()
             return done
+
+        done = await _in_thread(work)
+        self._meter.done()
+        return done
+
+    async def _whole(self, result: Result, archive: Path) -> bool:
+        """Fetch all of what stays on its node from there, if its node lets it go; whether it came."""
+        if (whole := result.whole) is None:
+            return False
+        meant = replace(result, url=whole.url, size=whole.size, digest=whole.digest)
+        try:
+            renew, meter = self._again(result), self._meter
+            await Download(self._client, meant, archive, renew=renew, meter=meter, tries=NODE_TRIES).run()
+        except (ApiError, DownloadFailed, Gone) as error:
+            self.unsent = self.unsent or (error.message if isinstance(error, SkreiError) else "")
+            return False
+        self.sent.add(result.execution_id)
+        return True
+
+    def _again(self, result: Result) -> Callable[[], Awaitable[str]]:
+        async def renew() -> str:
+            page = await self._client.results(self._job_id, execution_id=result.execution_id)
+            found = next((each.whole for each in page.items if each.whole is not None), None)
+            if found is None:
+                raise Gone
+            return found.url
+
+        return renew
 
     async def _fresh(self, result: Result) -> str:
         """Return a fresh address of a result whose own has expired."""

@@ -333,6 +333,11 @@ WHERE e.id = $1
 _STANDING = """
 SELECT e.state, r.committed FROM executions e LEFT JOIN results r ON r.execution_id = e.id WHERE e.id = $1
 """
+_LEFT = """
+SELECT r.published, e.node_id, n.connection
+FROM results r JOIN executions e ON e.id = r.execution_id JOIN nodes n ON n.id = e.node_id
+WHERE r.execution_id = $1 AND r.committed
+"""
 _EARLIER = """
 SELECT execution_id, partition, digest, size, created_at, inline IS NOT NULL OR stored_at IS NOT NULL AS kept,
        published, own_bytes
@@ -362,6 +367,12 @@ async def targets(pool: asyncpg.Pool, job_id: str, version: int) -> int:
 async def reader(pool: asyncpg.Pool, execution_id: str) -> Row | None:
     """Return which unit of which job an execution is an attempt of, with the spec of that version."""
     row: Row | None = await pool.fetchrow(_READER, execution_id) if _storable(execution_id) else None
+    return row
+
+
+async def left_on_node(pool: asyncpg.Pool, execution_id: str) -> Row | None:
+    """Return where a committed result of an execution was published, its node, and how that is connected."""
+    row: Row | None = await pool.fetchrow(_LEFT, execution_id) if _storable(execution_id) else None
     return row
 
 

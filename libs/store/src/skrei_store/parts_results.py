@@ -113,5 +113,8 @@ def _left(result: ResultRef) -> str | None:
     """Return what clients read of a result that stays on its node."""
     if result.left_at is None:
         return None
-    told = {"Type": LOCAL_DIRECTORY, "Params": {"Path": result.left_at, "Bytes": result.left_bytes}}
+    params: dict[str, object] = {"Path": result.left_at, "Bytes": result.left_bytes}
+    if result.left_digest:
+        params["Archive"] = {"Digest": result.left_digest, "Size": result.left_size}
+    told = {"Type": LOCAL_DIRECTORY, "Params": params}
     return json.dumps(told, ensure_ascii=False, separators=(",", ":"))

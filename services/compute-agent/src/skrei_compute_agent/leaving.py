@@ -175,6 +175,16 @@ def _below(folder: int, parts: Sequence[str]) -> Iterator[int]:
 
 
 @contextmanager
+def opened_folder(path: str, inside: int | None = None) -> Iterator[int]:
+    """Open a folder, an absolute path or one below `inside`, of which no part may be a link. Raises OSError."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_opened("/" if inside is None else ".", inside))
+        for part in (part for part in path.split("/") if part not in ("", ".")):
+            folder = stack.enter_context(_opened(part, folder))
+        yield folder
+
+
+@contextmanager
 def _opened(name: str, inside: int | None = None) -> Iterator[int]:
     folder = os.open(name, _FOLDER, dir_fd=inside)
     try:

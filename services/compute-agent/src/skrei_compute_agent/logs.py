@@ -16,7 +16,7 @@ from skrei_compute_agent.link import CONNECT_SECONDS
 from skrei_compute_agent.output_files import OutputFiles, OutputStream
 from skrei_domain import subjects
 from skrei_domain.envelope import unwrap, wrap
-from skrei_domain.messages import LogChunk, LogRequest, Problem
+from skrei_domain.messages import LeftWanted, LogChunk, LogRequest, Problem
 from skrei_kit.bus import Bus, BusUnavailable, Message
 from skrei_kit.observability import get_logger
 
@@ -33,6 +33,9 @@ READERS = 64
 FOLLOW_SECONDS = 3600.0
 """How long one request is followed: a reader that died without cancelling must not be served for ever."""
 CHUNK_TYPE = "skrei.log.chunk.v1"
+LEFT_TYPE = b'"skrei.left.wanted.v1"'
+HEAD_BYTES = 512
+"""Of a request, in which its type stands: ids and subjects before it are short."""
 
 
 class LogServer:
@@ -45,6 +48,7 @@ class LogServer:
         live: Callable[[str], bool],
         known: Callable[[str], bool],
         *,
+        left: Callable[[LeftWanted], None] | None = None,
         poll_seconds: float = POLL_SECONDS,
         follow_seconds: float = FOLLOW_SECONDS,
     ) -> None:
@@ -52,6 +56,7 @@ class LogServer:
         self._folders = folders
         self._live = live
         self._known = known
+        self._left = left
         self._poll_seconds = poll_seconds
         self._follow_seconds = follow_seconds
         self._bus: Bus | None = None
@@ -92,6 +97,9 @@ class LogServer:
             await self._bus.close()
 
     async def _asked(self, message: Message) -> None:
+        if LEFT_TYPE in message.data[:HEAD_BYTES]:
+            self._asked_for_left(message)
+            return
         try:
             request = unwrap(LogRequest, message.data)
         except ValidationError as error:
@@ -106,6 +114,16 @@ class LogServer:
         task = asyncio.get_running_loop().create_task(self._serve(request), name=f"logs {request.request_id}")
         self._readers[request.request_id] = task
         task.add_done_callback(lambda done: self._done(request, done))
+
+    def _asked_for_left(self, message: Message) -> None:
+        """Somebody wants what stays on this node."""
+        try:
+            wanted = unwrap(LeftWanted, message.data)
+        except ValidationError as error:
+            log.warning("request_unreadable", problem=str(error))
+            return
+        if self._left is not None:
+            self._left(wanted)
 
     def _done(self, request: LogRequest, task: "asyncio.Task[None]") -> None:
         self._readers.pop(request.request_id, None)

@@ -29,7 +29,7 @@ from skrei_compute_agent.standing import Standing
 from skrei_domain.clock import Clock, SystemClock
 from skrei_domain.ids import new_node_id
 from skrei_domain.listing import InputListed, InputWanted
-from skrei_domain.messages import HelloReply
+from skrei_domain.messages import HelloReply, LeftWanted
 from skrei_domain.node import NodeInfo
 from skrei_domain.node_changes import changes
 from skrei_domain.sync import NodeSide
@@ -93,6 +93,9 @@ class Tools(Protocol):
 
     async def sweep(self, owned: Callable[[str], bool]) -> None:
         """Remove what engines kept of executions that nobody owns."""
+
+    def send_left(self, wanted: LeftWanted) -> None:
+        """Send what stays on this node to who fetches it, where that may be. Never waits."""
 
     async def settle(self) -> None:
         """Show results that stay on this node once they have won, as long as it lives."""
@@ -161,7 +164,13 @@ async def _run(
 ) -> None:
     link, folders, tools, standing, shipper = work
     node_id = agent.machine.node.memory.meta.node_id
-    logs = LogServer(node_id, folders, live=lambda key: _live(agent, key), known=lambda key: _known(agent, key))
+    logs = LogServer(
+        node_id,
+        folders,
+        live=lambda key: _live(agent, key),
+        known=lambda key: _known(agent, key),
+        left=tools.send_left,
+    )
 
     async def look_again() -> None:
         before, now = agent.machine.info, await tools.fingerprint(node_id)

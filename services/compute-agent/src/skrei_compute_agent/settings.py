@@ -53,6 +53,10 @@ class Settings(KitSettings):
     allow_local: tuple[str, ...] = ()
     """Host paths that the `local` storage may hand out, `/data/**,/mnt/x:rw`: nothing unless named."""
 
+    send_left: bool = False
+    """Whether what jobs left on this node (`localDirectory`) is sent to whoever may fetch their results. Off: such a
+    result stays because it may not leave the house, and its owner says when it may."""
+
     owner_paths: bool = False
     """Whether what the control plane's owner submits may read whatever this node's user can: on his own machine alone,
     so `skrei serve` says it to the node that it runs beside the control plane, and to no other."""

@@ -31,7 +31,7 @@ from skrei_compute_agent.work import Workshop
 from skrei_domain import node
 from skrei_domain.errors import Invalid, SkreiError
 from skrei_domain.listing import InputListed, InputWanted
-from skrei_domain.messages import HelloReply
+from skrei_domain.messages import HelloReply, LeftWanted
 from skrei_domain.node import ENGINE, STORAGE, Absent, NodeInfo
 from skrei_domain.node import InputCache as InputCacheState
 from skrei_domain.paths import parse_entry
@@ -46,6 +46,7 @@ from skrei_plugin_api.storage import StageLimits, Storage
 if TYPE_CHECKING:
     from skrei_compute_agent.blobs import Blobs
     from skrei_compute_agent.manifest_client import ManifestClient
+    from skrei_compute_agent.sending_left import LeftSender
 
 log = get_logger()
 
@@ -101,9 +102,9 @@ class Toolbox:
         self._delivery = Delivery(
             full_seconds=settings.store_full_seconds, rules=Outbound(private=networks(settings.allow_addresses))
         )
-        self.settler = Settler(
-            settings.data_dir / "left", tuple(parse_entry(text) for text in settings.allow_local), self._api
-        )
+        self._entries = tuple(parse_entry(text) for text in settings.allow_local)
+        self._sender: LeftSender | None = None
+        self.settler = Settler(settings.data_dir / "left", self._entries, self._api)
         """What shows results that stay on this node, once they have won."""
         self.work = Workshop(
             folders,
@@ -137,6 +138,14 @@ class Toolbox:
     def inside(self) -> CommandAsker:
         """What asks by commands whether programs are ready."""
         return self._asker
+
+    def send_left(self, wanted: LeftWanted) -> None:
+        """Send what stays on this node to who fetches it, where that may be. Never waits."""
+        if self._sender is None:
+            from skrei_compute_agent.sending_left import LeftSender  # 8 MB, with its client: most nodes never send
+
+            self._sender = LeftSender(self._entries, lambda: self._delivery.url, allowed=self._settings.send_left)
+        self._sender.take(wanted)
 
     async def settle(self) -> None:
         """Show results that stay on this node once they have won, as long as it lives."""
@@ -219,6 +228,8 @@ class Toolbox:
 
     async def close(self) -> None:
         """End what plugins started, and close connections."""
+        if self._sender is not None:
+            await self._sender.close()
         await self.work.close()
         await self._resolver.close()
         await self._listings.close()

@@ -247,7 +247,9 @@ class Workshop:
             if wanted.place is not None:
                 unseen = wanted.parcel.counts
                 leaving = partial(leave, packed, wanted.place, wanted.execution_id, self._entries, unseen=unseen)
-                left = await to_its_end(leaving)
+                left = (await to_its_end(leaving)).model_copy(
+                    update={"left_digest": wanted.parcel.digest, "left_size": wanted.parcel.size}
+                )
                 if unseen and self._settler is not None:
                     await asyncio.to_thread(self._settler.note, wanted.execution_id, wanted.place, wanted.token)
                 return Uploaded(wanted.execution_id, left=left)

@@ -350,6 +350,10 @@ class Record:
         """Return which unit an execution is an attempt of, and its job's spec."""
         return await lookups.reader(self._pool, execution_id)
 
+    async def left_on_node(self, execution_id: str) -> lookups.Row | None:
+        """Return where a committed result of an execution was published, and how its node is connected."""
+        return await lookups.left_on_node(self._pool, execution_id)
+
     async def standing(self, execution_id: str) -> lookups.Row | None:
         """Return the state of an execution, and whether its result is committed; None for one that is not known."""
         return await lookups.standing(self._pool, execution_id)

@@ -7,9 +7,11 @@ from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import quote
 
+import aiohttp
 from aiohttp import web
 
-from skrei_domain.errors import Invalid
+from skrei_domain.destinations import ON_NODES
+from skrei_domain.errors import Invalid, SkreiError
 from skrei_kit.health import Health
 from skrei_kit.observability import get_logger
 from skrei_kit.tokens import Elsewhere
@@ -20,6 +22,7 @@ from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
 from skrei_publisher.figures import PublisherFigures
 from skrei_publisher.log_door import LogDoor
 from skrei_publisher.manifest_door import ManifestDoor
+from skrei_publisher.relay import LeftAway, Relay
 from skrei_publisher.source import SourceAway
 from skrei_publisher.store import SUFFIX, ResultStore, digest_of
 from skrei_publisher.uploads import UploadDoor, status_of
@@ -53,6 +56,7 @@ def build(
     destinations: Destinations | None = None,
     manifests: ManifestDoor | None = None,
     control: ControlDoor | None = None,
+    relay: Relay | None = None,
     health: Health | None = None,
     figures: PublisherFigures | None = None,
 ) -> web.Application:
@@ -70,6 +74,8 @@ def build(
             "Cache-Control": "private, max-age=0",
             "X-Content-Type-Options": "nosniff",
         }
+        if at is not None and at.publisher in ON_NODES and relay is not None:
+            return await _send(request, relay.open(execution_id, at), web.StreamResponse(headers=headers))
         found = None if at is not None and at.apart else store.find(execution_id)
         if found is None and at is not None and destinations is not None:
             counted.downloads.add(1, "elsewhere")
@@ -108,6 +114,8 @@ def build(
         app.add_routes(manifests.routes())
     if control is not None:
         app.add_routes(control.routes())
+    if relay is not None:
+        app.add_routes(relay.routes())
     return app
 
 
@@ -139,9 +147,15 @@ async def _send(
         began = await anext(aiter(pieces), b"")  # what cannot be read at all is said before anything is
         await response.prepare(request)
         if request.method != "HEAD":
-            await response.write(began)
-            async for piece in pieces:
-                await response.write(piece)
+            try:
+                await response.write(began)
+                async for piece in pieces:
+                    await response.write(piece)
+            except (SkreiError, aiohttp.ClientError, TimeoutError) as error:  # no answer is left to say it with
+                log.warning("result_cut_off", path=request.path, reason=str(error))
+                if request.transport is not None:
+                    request.transport.abort()
+                return response
     await response.write_eof()
     return response
 
@@ -173,6 +187,9 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         return problem(error.status, error.message, error.hint, challenge)
     except Invalid as error:
         return problem(HTTPStatus.BAD_REQUEST, error.message, error.hint)
+    except LeftAway as error:
+        said = f"What stays on its node cannot be had: {error.message}."
+        return problem(error.status, said, error.hint, code=error.told)
     except PublishError as error:
         again = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.retryable else None
         return problem(status_of(error), error.message, error.hint, again, code=str(error.code))

@@ -68,6 +68,15 @@ _LISTING = _Words(
 )
 
 
+_LEFT = _Words(
+    none="The request carries no token.",
+    expired="The token has expired.",
+    kind="The token is for another door.",
+    other="The token is for another request.",
+    hint="Show the token that came with the request, as `Authorization: Bearer …`.",
+)
+
+
 class Doorkeeper(Protocol):
     """Who knows what a token opens."""
 
@@ -79,6 +88,9 @@ class Doorkeeper(Protocol):
 
     def logs(self, token: str, execution_id: str) -> str:
         """Return whose run token of the execution it is: that node may say what it says. Raises TokenRefused."""
+
+    def left(self, token: str, execution_id: str, request_id: str) -> None:
+        """Return when a token brings what an execution left to this request; raises TokenRefused."""
 
     def listing(self, token: str) -> ListingRight:
         """Return what list of an input a token allows to bring; raises TokenRefused."""
@@ -107,6 +119,11 @@ class SignedDoor:
         """Return what list of an input a token allows to bring; raises TokenRefused."""
         with _refusing(token, _LISTING):
             return self._verifier.listing(token)
+
+    def left(self, token: str, execution_id: str, request_id: str) -> None:
+        """Return when a token brings what an execution left to this request; raises TokenRefused."""
+        with _refusing(token, _LEFT):
+            self._verifier.left(token, execution_id, request_id)
 
     def manifest(self, token: str, digest: str) -> None:
         """Return when the run token reads this list of an input; raises TokenRefused."""

@@ -36,6 +36,7 @@ from skrei_publisher.logbook import LogBook
 from skrei_publisher.manifest_door import ManifestDoor
 from skrei_publisher.manifest_store import ManifestStore
 from skrei_publisher.needed import Needed
+from skrei_publisher.relay import Relay
 from skrei_publisher.retention import Retention
 from skrei_publisher.settings import Settings
 from skrei_publisher.source import ApiSource, read_token
@@ -135,6 +136,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             destinations=destinations,
             manifests=manifests,
             control=ControlDoor(destinations, token),
+            relay=Relay(source.ask_node, doorkeeper),
         )
         await stack.enter_async_context(_listening(door, settings.publisher_host, settings.publisher_port))
         health.check("start", lambda: "")

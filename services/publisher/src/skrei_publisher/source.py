@@ -1,5 +1,6 @@
 """Where inline results are before they are stored: the API's internal route, which reads them from the record."""
 
+import json
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -32,6 +33,12 @@ class SourceAway(SkreiError):
     retryable: ClassVar[bool] = True
 
 
+class NodeAway(SkreiError):
+    """A node cannot be asked for what it has."""
+
+    code: ClassVar[str] = "left-away"
+
+
 class ApiSource:
     """Fetches results from the API with the stack's internal token."""
 
@@ -39,6 +46,7 @@ class ApiSource:
         self._session = session
         self._base = f"{api_url.rstrip('/')}/internal/results"
         self._needed = f"{api_url.rstrip('/')}/internal/needed"
+        self._left = f"{api_url.rstrip('/')}/internal/left"
         self._headers = {"Authorization": f"Bearer {token}"}
         self._most_bytes = most_bytes
 
@@ -54,6 +62,22 @@ class ApiSource:
                 return await _read(response, self._most_bytes)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise SourceAway(f"The API does not answer: {error}", execution_id=execution_id) from error
+
+    async def ask_node(self, execution_id: str, request_id: str) -> None:
+        """Have the API ask a node for what an execution left there. Raises SourceAway, NodeAway with its words."""
+        asked = {"execution_id": execution_id, "request_id": request_id}
+        try:
+            async with self._session.post(self._left, headers=self._headers, json=asked) as response:
+                if response.status == HTTPStatus.ACCEPTED:
+                    return
+                body = await _read(response, self._most_bytes)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise SourceAway(f"The API does not answer: {error}") from error
+        try:
+            message = str(json.loads(body)["Message"])
+        except (ValueError, KeyError, TypeError):
+            message = f"the API answers {response.status}"
+        raise NodeAway(message)
 
     async def fetch_many(self, execution_ids: Sequence[str]) -> dict[str, bytes]:
         """Return those of these results that the record still holds. Raises SourceAway."""

@@ -8,13 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 
-from skrei_plugin_api.archives import Packer
+from skrei_plugin_api.archives import Packer, walk_order
 from skrei_plugin_api.publisher import DestinationAway, NotReadable
 
 if TYPE_CHECKING:
     from skrei_plugin_s3.objects import Objects
 
-_FIRST, _LAST = ("stdout", "stderr"), "exitCode"
 _THREAD_BYTES = 32 * 1024
 """Packed in a thread: what is smaller is done sooner than a thread is woken."""
 
@@ -31,7 +30,7 @@ async def packed(objects: "Objects", prefix: str, execution_id: str, *, path: st
     names = [name for name in names if not path or name.rstrip("/") == path or name.startswith(f"{path}/")]
     for folder in _folders(names):
         packer.folder(folder)
-    for name in sorted((name for name in names if name and not name.endswith("/")), key=_place):
+    for name in sorted((name for name in names if name and not name.endswith("/")), key=walk_order):
         async with objects.whole(prefix + name) as (stored, pieces):
             if stored is None or stored.execution not in ("", execution_id):
                 continue
@@ -64,9 +63,3 @@ def _folders(names: Iterable[str]) -> list[str]:
         parts = tuple(name.rstrip("/").split("/"))
         found.update(parts[:depth] for depth in range(1, len(parts) + name.endswith("/")))
     return [".", *("/".join(parts) for parts in sorted(found))]
-
-
-def _place(name: str) -> tuple[int, tuple[str, ...]]:
-    if name in _FIRST:
-        return 0, (str(_FIRST.index(name)),)
-    return (2, ()) if name == _LAST else (1, tuple(name.split("/")))

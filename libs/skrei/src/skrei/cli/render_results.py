@@ -107,6 +107,8 @@ def fetched(found: Fetched) -> None:
         render.note(f"A result of type {one.kind} cannot be fetched from here: {one.document.get('Params')}")
     if not found.partitions:
         return
+    if found.left and found.unsent:
+        render.note(found.unsent)
     for one in found.left[:MOST_PLACES]:
         render.note(
             f"All of it ({quantity(one.left_bytes)}) stays on node {one.node}, in {one.left_at}: here are only its "
