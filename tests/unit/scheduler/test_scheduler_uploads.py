@@ -142,12 +142,12 @@ def test_a_result_that_cannot_be_made_final_says_for_what_it_waits_and_its_histo
     bench.tell(uploaded(receipt()))
     for _ in range(2):
         bench.published(waits("s3://results: refused"))
-    said = "Its result waits for s3://results: refused; it is tried again"
+    said = "Its result waits: s3://results: refused; it is tried again"
     assert bench.record.executions["e-0"].message == said
     bench.published(waits("s3://results: no route"))
     bench.published(waits("another result", digest=f"sha256:{'b' * 64}"))
     assert bench.record.executions["e-0"].message == said.replace("refused", "no route")
-    assert [item.message for item in bench.record.history if "waits for" in item.message] == [said]
+    assert [item.message for item in bench.record.history if "waits:" in item.message] == [said]
     bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))
     assert bench.state == ("completed", "Completed")
     assert bench.record.executions["e-0"].message == ""
@@ -156,7 +156,7 @@ def test_a_result_that_cannot_be_made_final_says_for_what_it_waits_and_its_histo
 def test_a_node_that_cannot_bring_its_result_says_what_it_waits_for(bench: Bench) -> None:
     publishing = a_fact("e-0", ExecutionState.PUBLISHING)
     bench.tell(publishing.model_copy(update={"note": "http://store:9000 cannot be reached by this node"}))
-    said = "Its result waits for http://store:9000 cannot be reached by this node; it is tried again"
+    said = "Its result waits: http://store:9000 cannot be reached by this node; it is tried again"
     assert bench.record.executions["e-0"].message == said
     assert said in [item.message for item in bench.record.history]
     bench.tell(publishing.model_copy(update={"note": ""}))

@@ -110,8 +110,11 @@ async def test_of_a_job_with_many_partitions_the_few_that_moved_last_say_how_far
     assert (wide, few, b"limit=32" in asked[1]) == (True, True, True)
 
 
-async def test_how_far_a_preparation_is_is_told_although_it_makes_no_history() -> None:
-    staging = [execution(1, state=5, ComputeState={"StateType": 5, "Message": f"pulling: {done}"}) for done in (1, 2)]
+@pytest.mark.parametrize(("number", "says"), [(5, "pulling:"), (7, "Its result waits:")])
+async def test_how_far_an_execution_is_is_told_although_it_makes_no_history(number: int, says: str) -> None:
+    staging = [
+        execution(1, state=number, ComputeState={"StateType": number, "Message": f"{says} {done}"}) for done in (1, 2)
+    ]
     api = FakeApi(
         {
             f"GET {BASE}/x": [{"Job": job("Running")}] * 3 + [{"Job": job("Completed")}],
@@ -122,4 +125,4 @@ async def test_how_far_a_preparation_is_is_told_although_it_makes_no_history() -
             ],
         }
     )
-    assert [look.notes for look in await looks(api)] == [(), ("pulling: 1",), ("pulling: 2",), ()]
+    assert [look.notes for look in await looks(api)] == [(), (f"{says} 1",), (f"{says} 2",), ()]

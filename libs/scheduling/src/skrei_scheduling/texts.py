@@ -81,7 +81,7 @@ NODE_DELETED = "its node was deleted"
 
 STOPPED = "Stopped"
 PUBLISHING = "Publishing: its result of {size} bytes is uploaded and being made final"
-PUBLISH_WAITS_BEGIN = "Its result waits for "
+PUBLISH_WAITS_BEGIN = "Its result waits: "
 PUBLISH_WAITS = PUBLISH_WAITS_BEGIN + "{reason}; it is tried again"
 PUBLISH_FAILED = "Its result could not be published: {reason}"
 RECEIPT_REFUSED = "what its node reported as uploaded is not what the publisher has signed for"

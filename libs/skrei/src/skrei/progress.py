@@ -22,6 +22,11 @@ MOST_STAGING = 32
 """Executions that are read with each look while one is being prepared; of a job with more, those that moved last."""
 
 
+_TELLING = frozenset({"Staging", "Publishing"})
+"""States in which an execution says what is being done for it."""
+_SOON_TELLING = _TELLING | {"Offered"}
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """One look at a job. `events` are new since the last look; `executions` is the latest known, one per attempt.
@@ -36,9 +41,9 @@ class Progress:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How far the executions that are being prepared are, each saying once."""
+        """How far the executions that are being prepared are, and what results wait for, each saying once."""
         told = self.moved or self.executions
-        return tuple(dict.fromkeys(one.message for one in told if one.state == "Staging" and one.message))
+        return tuple(dict.fromkeys(one.message for one in told if one.state in _TELLING and one.message))
 
     @property
     def partitions(self) -> Counter[str]:
@@ -55,14 +60,14 @@ class Progress:
 
 def stages(executions: Collection[Execution]) -> bool:
     """Whether to read executions again although nothing happened: how far a preparation is makes no history."""
-    return len(executions) <= MOST_STAGING and any(one.state in {"Offered", "Staging"} for one in executions)
+    return len(executions) <= MOST_STAGING and any(one.state in _SOON_TELLING for one in executions)
 
 
 def asks_who_moved(job: Job, executions: Collection[Execution]) -> bool:
     """Whether to read the executions of a wide job that changed last: all of them are too much for each look."""
     if job.is_terminal or max(job.count, len(executions)) <= MOST_STAGING:
         return False
-    return job.count > WIDEST or any(one.state in {"Offered", "Staging"} for one in executions)
+    return job.count > WIDEST or any(one.state in _SOON_TELLING for one in executions)
 
 
 def best_attempts(executions: Iterable[Execution]) -> tuple[Execution, ...]:
