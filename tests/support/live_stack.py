@@ -80,13 +80,15 @@ def module_job(module: bytes, *, cpu: str = "20m", count: int = 1) -> dict[str, 
 
 
 class LiveStack:
-    """`skrei serve` as a user would start it."""
+    """`skrei serve` as a user would start it; `program` is the command of another version."""
 
-    def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, env: dict[str, str] | None = None, program: Path | None = None
+    ) -> None:
         self.folder = folder
         self.log = folder / "serve.log"
         data = folder / "data"
-        skrei = Path(sys.executable).with_name("skrei")
+        skrei = program or Path(sys.executable).with_name("skrei")
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
                 [
@@ -202,11 +204,11 @@ class LiveStack:
 
 
 @contextlib.contextmanager
-def live_stack(*options: str, env: dict[str, str] | None = None) -> Iterator[LiveStack]:
+def live_stack(*options: str, env: dict[str, str] | None = None, program: Path | None = None) -> Iterator[LiveStack]:
     """Start a stack, and stop it whatever happens."""
     folder = Path(tempfile.mkdtemp(prefix="skrei-live-", dir="/tmp"))
     folder.chmod(0o711)
-    stack = LiveStack(folder, *options, env=env)
+    stack = LiveStack(folder, *options, env=env, program=program)
     try:
         yield stack
     finally:

@@ -60,3 +60,9 @@ def test_every_alert_says_how_bad_it_is_and_is_about_what_is_asked_for() -> None
     pattern = re.search(r'job=~"([^"]+)"', down)
     assert pattern is not None
     assert all(re.fullmatch(pattern[1], job) for job in jobs)
+
+
+def test_every_alert_has_its_place_in_the_operators_page() -> None:
+    rules = [rule for group in yaml.safe_load(ALERTS.read_text("utf-8"))["groups"] for rule in group["rules"]]
+    told = re.findall(r"^### (Skrei\w+)$", (ROOT / "docs/OPERATIONS.md").read_text("utf-8"), re.MULTILINE)
+    assert [rule["alert"] for rule in rules] == told

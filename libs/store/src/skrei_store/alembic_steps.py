@@ -21,9 +21,9 @@ WHOLE_HEADER = "-- All migrations, as Alembic writes them for an empty database:
 """Of the file that `whole` fills."""
 
 
-def upgrade(url: str) -> None:
-    """Bring the database at `url` to the newest schema."""
-    asyncio.run(_locked(url, lambda connection: command.upgrade(_config(connection), "head")))
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the database at `url` to a schema, the newest unless another is named."""
+    asyncio.run(_locked(url, lambda connection: command.upgrade(_config(connection), revision)))
 
 
 def revise(url: str, message: str) -> None:
