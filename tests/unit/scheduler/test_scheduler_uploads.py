@@ -9,6 +9,7 @@ from skrei_domain.messages import (
     Hello,
     HelloExecution,
     Problem,
+    PublishedAt,
     PublisherFact,
     PublishRefused,
     PublishWaits,
@@ -266,3 +267,15 @@ def test_a_hello_repeats_what_is_to_be_forgotten(bench: Bench) -> None:
     bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))
     (reply,) = [each.reply for each in bench.hello(kept) if isinstance(each, Reply)]
     assert [(each.execution_id, each.revision, each.want) for each in reply.wanted] == [("e-0", 2, Want.FORGET)]
+
+
+@pytest.mark.parametrize("size", [7, "7", None, -1, 2**63, 1.5, []])
+def test_what_a_publisher_tells_of_portions_ends_no_leader(bench: Bench, size: object) -> None:
+    bench.tell(uploaded(receipt()))
+    portion = {"ResultPaths": [], "Type": "store", "Params": {}, "Digest": DIGEST, "Size": size}
+    at = PublishedAt(execution_id="e-0", type="resultPaths", params={"Portions": [portion]})
+    bench.core.on_publisher_fact(PublisherFact(finalised=(("e-0", DIGEST),), published=(at,)))
+    work = bench.core.next_work(0.0, NOW)
+    assert isinstance(work, Commit)
+    changes = bench.record.commit(work.lock, work.evaluations, work.decide)
+    assert [own for _, _, own in changes.results_published] == [7 if size == 7 else None]

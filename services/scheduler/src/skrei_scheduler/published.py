@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from skrei_domain import envelope
-from skrei_domain.bounds import sound_fact
+from skrei_domain.bounds import LARGEST, sound_fact
 from skrei_domain.destinations import STORE
 from skrei_domain.lifecycle import Want
 from skrei_domain.messages import (
@@ -118,9 +118,10 @@ def _own_bytes(at: PublishedAt) -> int | None:
         return None
     try:
         own = [each.size for each in heard(at.params) if each.publisher == STORE]
-    except (KeyError, TypeError):
+        total = sum(own)
+    except (KeyError, TypeError, AttributeError):
         return None  # no publisher of ours tells it so
-    return sum(own) if own else None
+    return total if own and isinstance(total, int) and 0 <= total <= LARGEST else None
 
 
 class Published:
