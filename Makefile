@@ -6,7 +6,7 @@ RUN = .venv/bin/python -m
 SETUP = $(PYTHON) -m scripts.bootstrap
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist test test-fast faults fuzz sim bench bench-locality lint fmt wasm bacalhau lock migrate schema setup setup-dev tools tools-k8s e2e-k8s
+.PHONY: help demo install dist images test test-fast faults fuzz sim bench bench-locality lint fmt wasm bacalhau lock migrate schema setup setup-dev tools tools-k8s e2e-k8s
 
 help:  ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -19,6 +19,9 @@ install: dist  ## Install the command `skrei` for this user, from wheels; nothin
 
 dist: setup  ## Build the wheels and install.sh into dist/
 	@$(RUN) scripts.dist
+
+images: setup-dev  ## Build our images and stand-ins for those that they stand on, for the tests (root, Docker, minutes)
+	@$(RUN) tests.support.compose
 
 test: setup-dev  ## What CI runs: lint, types, import contracts, and every suite with its time budget
 	@$(RUN) scripts.test

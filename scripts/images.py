@@ -73,10 +73,12 @@ def _locked(install: list[str], words: dict[str, str], target: str) -> None:
 
 def _ours(install: list[str], words: dict[str, str], target: str) -> None:
     own = [f"./{each.relative_to(ROOT)}" for each in _own(IMAGES[target])]
-    environment.run([*install, "--no-deps", "--no-build-isolation", "--compile-bytecode", *own], words)
+    environment.run([*install, "--no-deps", "--no-build-isolation", *own], words)
     kept = sbom.pins((ROOT / lock_of(target)).read_text())
     builders = [name for name in sbom.pins((ROOT / environment.BUILD).read_text()) if name not in kept]
     environment.run([install[0], "pip", "uninstall", "--quiet", *builders], words)
+    compiled = Path(words["VIRTUAL_ENV"])  # what is compiled already stays
+    environment.run([str(compiled / "bin/python"), "-m", "compileall", "-q", str(compiled / "lib")], words)
 
 
 def _own(image: Image) -> list[Path]:

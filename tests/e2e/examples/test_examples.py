@@ -72,8 +72,8 @@ EXAMPLES = {
     "updates/second.yaml": Example("Hello, second version!"),
 }
 """By file; in the order of this table, so that the second version follows the first."""
-ELSEWHERE = {"s3/job.yaml", "s3/merged.yaml", "s3/results.yaml"}
-"""What wants a server beside the stack runs where one is: test_s3_stack."""
+ELSEWHERE = {"s3/job.yaml", "s3/merged.yaml", "s3/results.yaml", "regions/job.yaml"}
+"""What wants a server beside the stack runs where one is: test_s3_stack, and test_compose for regions."""
 SHOP, ETL = "etl/shop.yaml", "etl/job.yaml"
 CHECKPOINT, GPU, MATRIX = "checkpoint/job.yaml", "gpu/job.yaml", "gpu/matrix.yaml"
 COMMAND = re.compile(r"^#   (skrei (?:job )?run .*)$", re.MULTILINE)

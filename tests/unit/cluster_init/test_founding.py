@@ -45,7 +45,9 @@ def test_what_was_made_stays(tmp_path: Path) -> None:
     before = {name: texts(cluster.of(name)) for name in DEALT}
     deal(cluster, Trust(("nats",), NOW + timedelta(days=200)))
     after = {name: texts(cluster.of(name)) for name in DEALT}
-    signed_anew = {"trust.conf", "node.signer.json"} | {f"{user}.creds" for user in ("api", "scheduler", "publisher")}
+    signed_anew = {"trust.conf", "node.signer.json"} | {
+        f"{user}.creds" for user in ("api", "scheduler", "publisher", "site")
+    }
     for name, files in DEALT.items():
         assert {file for file in files if before[name][file] != after[name][file]} <= signed_anew
 
@@ -144,12 +146,14 @@ def test_buckets_are_folders_and_the_way_to_use_the_cluster_is_told(tmp_path: Pa
         first.bind(("127.0.0.1", 0))
         second.bind(("127.0.0.1", 0))
         ports = [str(each.getsockname()[1]) for each in (first, second)]
-    (tmp_path / "s3").mkdir()
+    for folder in ("s3", "eu"):
+        (tmp_path / folder).mkdir()
     environment = {
-        "SKREI_CLUSTER_DIR": str(tmp_path / "cluster"), "SKREI_S3_DIR": str(tmp_path / "s3"),
+        "SKREI_CLUSTER_DIR": str(tmp_path / "cluster"), "SKREI_S3_DIRS": f"{tmp_path}/s3,{tmp_path}/eu",
         "SKREI_S3_BUCKETS": "data, results", "SKREI_API_PORT": ports[0], "SKREI_PUBLISHER_PORT": ports[1],
     }  # fmt: skip
     said = found(read(environment), NOW)
-    assert {one.name for one in (tmp_path / "s3").iterdir()} == {"data", "results"}
+    for folder in ("s3", "eu"):
+        assert {one.name for one in (tmp_path / folder).iterdir()} == {"data", "results"}
     assert f"skrei profile save compose --endpoint http://127.0.0.1:{ports[0]} --token-file" in said
     assert (tmp_path / "cluster/orchestrator-api/owner.token").read_text() not in said

@@ -23,8 +23,8 @@ DEFAULTS = {
     "SKREI_API_PORT": "1234",
     "SKREI_PUBLISHER_PORT": "1235",
     "SKREI_NATS_HOSTS": "nats,localhost,127.0.0.1",  # what its certificate is for
-    "SKREI_S3_BUCKETS": "",  # folders that are made in SKREI_S3_DIR, which an S3 server shows as buckets
-    "SKREI_S3_DIR": "",
+    "SKREI_S3_BUCKETS": "",  # folders that are made in each of SKREI_S3_DIRS, which S3 servers show as buckets
+    "SKREI_S3_DIRS": "",
 }
 """The variables that it reads, and what holds where they are not set."""
 
@@ -51,7 +51,9 @@ def read(environ: Mapping[str, str]) -> Wanted:
         doors.read_port("SKREI_API_PORT", told["SKREI_API_PORT"]),
         doors.read_port("SKREI_PUBLISHER_PORT", told["SKREI_PUBLISHER_PORT"]),
         _items(told["SKREI_NATS_HOSTS"]),
-        tuple(Path(told["SKREI_S3_DIR"]) / name for name in _items(told["SKREI_S3_BUCKETS"])),
+        tuple(
+            Path(folder) / name for folder in _items(told["SKREI_S3_DIRS"]) for name in _items(told["SKREI_S3_BUCKETS"])
+        ),
     )
 
 

@@ -17,7 +17,7 @@ PASSWORD_BYTES = 24
 """Of what one service shows to another's server: nobody guesses 192 bits."""
 
 FOUNDER, API, SCHEDULER, PUBLISHER = "founder", "orchestrator-api", "scheduler", "publisher"
-NATS, POSTGRES, S3, AGENT = "nats", "postgres", "s3", "compute-agent"
+NATS, POSTGRES, S3, AGENT, SITE = "nats", "postgres", "s3", "compute-agent", "nats-site"
 
 DEALT = {
     API: (
@@ -27,6 +27,7 @@ DEALT = {
     SCHEDULER: ("scheduler.creds", "token.pem", "receipt.pub.pem", "nats-ca.pem", "pgpass"),
     PUBLISHER: ("publisher.creds", "token.pub.pem", "receipt.pem", "internal.token", "nats-ca.pem", "aws-credentials"),
     NATS: ("trust.conf", "server.pem", "server.key"),
+    SITE: ("trust.conf", "server.pem", "server.key", "nats-ca.pem", "site.creds", "account.conf"),
     POSTGRES: ("postgres.password",),
     S3: ("s3.env",),
     AGENT: ("join.token", "aws-credentials"),
@@ -61,6 +62,8 @@ def deal(cluster: Cluster, trust: Trust) -> Keys:
     made = cluster.keys_folder
     trust.settle(made)
     _passwords(made)
+    write_secret(made / "site.creds", nats_auth.user_creds(keys.authority, "site", nats_auth.site()))
+    write_secret(made / "account.conf", f"SKREI_ACCOUNT: {keys.authority.account_id}\n")
     write_secret(made / "trust.conf", nats_auth.server_config(keys.authority, keys.revoked))
     for name, files in DEALT.items():
         cluster.of(name).mkdir(mode=0o700, parents=True, exist_ok=True)

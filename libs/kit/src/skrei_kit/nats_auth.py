@@ -31,6 +31,7 @@ class Permissions:
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     never_publish: tuple[str, ...] = ()
+    never_subscribe: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def creds_text(token: str, seed: str) -> str:
 def _user_jwt(signer: Signer, key: str, name: str, permissions: Permissions, *, seconds: float = 0.0) -> str:
     claims = {
         "pub": {"allow": list(permissions.publish), "deny": list(permissions.never_publish)},
-        "sub": {"allow": list(permissions.subscribe)},
+        "sub": {"allow": list(permissions.subscribe), "deny": list(permissions.never_subscribe)},
         "subs": -1,
         "data": -1,
         "payload": -1,
@@ -289,6 +290,27 @@ def api() -> Permissions:
 def publisher() -> Permissions:
     """The publisher: its commands and its facts."""
     return Permissions(publish=(subjects.PUBLISHER_FACT,), subscribe=(subjects.PUBLISHER_COMMAND, "_INBOX.>"))
+
+
+def site() -> Permissions:
+    """A site's own server, by which its agents speak: whatever an agent may say and hear, and no more.
+
+    An inbox of a node is a token of its own (`_INBOX_<node>`), which no wildcard names: so it may hear everything
+    except what only the control plane hears.
+    """
+    stream = subjects.STREAM_COMMANDS
+    return Permissions(
+        publish=(f"{subjects.ROOT}.up.>", f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*", f"$JS.ACK.{stream}.>"),
+        subscribe=(">",),
+        never_subscribe=(
+            f"{subjects.ROOT}.up.>",
+            subjects.HINT_EVALUATION,
+            f"{subjects.ROOT}.publisher.>",
+            subjects.ALL_FEED,
+            "_INBOX.>",
+            "$SYS.>",
+        ),
+    )
 
 
 # ---------------------------------------------------------------- encoding
