@@ -589,6 +589,17 @@ def test_what_can_never_count_goes_where_it_would_without_a_destination(
     assert not upload.parcel.counts
 
 
+def test_nothing_of_what_failed_is_told_where_its_job_says_so(agent: AgentDriver) -> None:
+    trap = Problem(code="trap", message="unreachable")
+    for execution_id, exited in (("e-1", {"exit_code": None, "problem": trap}), ("e-2", {"exit_code": 3})):
+        agent.command(a_run(execution_id, token="t", drop="nonzero"))
+        agent.turn(Staged(execution_id))
+        turn = agent.turn(Exited(execution_id, result=LARGE, **exited))  # type: ignore[arg-type]
+        assert not [each for each in turn.instructions if isinstance(each, Upload)]
+        (fact,) = facts(turn)
+        assert fact.result is None
+
+
 def ended_here(agent: AgentDriver, place: str = "/srv/e-1", **exited: object) -> Upload:
     """Run an execution whose result is to stay on its node up to its end; what is done with that."""
     agent.command(a_run(token="t", publishing=Publishing(to="localdirectory", place=place)))

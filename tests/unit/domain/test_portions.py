@@ -57,3 +57,10 @@ def test_paths_of_one_place_go_there_together_and_those_of_the_task_s_own_with_t
 def test_what_is_told_of_them_is_heard_again() -> None:
     placed = [Placed((), "store", {}, "sha256:0", 1), Placed(("a",), "s3", {"Key": "k"}, "sha256:1", 2)]
     assert heard(told(placed)) == placed
+
+
+def test_a_task_may_say_that_nothing_of_a_failure_is_kept() -> None:
+    assert parse_job(task())[0].tasks[0].keep_failed is None
+    assert parse_job(task(KeepFailed=False))[0].tasks[0].keep_failed is False
+    with pytest.raises(InvalidJob, match="KeepFailed"):
+        parse_job(task(KeepFailed="no"))

@@ -21,10 +21,12 @@ S3 = SpecConfig(type="S3", params={"Bucket": "b", "Key": "{jobID}/{partition}/{d
 
 
 def ordered(publisher: SpecConfig, **given: Any) -> tuple[RunOrder, UploadRight]:
-    paths = given.pop("paths", ())
+    paths, keep = given.pop("paths", ()), given.pop("keep_failed", None)
     job = replace(a_job("j-1", state=JobState.RUNNING, type=given.pop("type", "batch")), **given)
     row = an_execution("e-1", job=job, partition=1)
-    task = TaskSpec(name="main", engine=SpecConfig(type="wasm"), publisher=publisher, result_paths=paths)
+    task = TaskSpec(
+        name="main", engine=SpecConfig(type="wasm"), publisher=publisher, result_paths=paths, keep_failed=keep
+    )
     spec = SpecCache().put("j-1", 1, encode(JobSpec(count=2, tasks=(task,))))
     made = order(
         row, job, spec, signer=TokenSigner(PRIVATE, now=NOW.timestamp), now=NOW, token=timedelta(hours=1), upload=GRANT
@@ -97,3 +99,10 @@ def test_what_never_ends_has_no_portions() -> None:
     paths = (ResultPath(name="a", path="/a", publisher=S3),)
     made, right = ordered(SpecConfig(), type="service", paths=paths)
     assert (made.publishing, right.portions) == (None, ())
+
+
+def test_what_is_not_to_be_kept_of_a_failure_is_told() -> None:
+    assert ordered(SpecConfig())[0].drop is None
+    assert ordered(SpecConfig(), keep_failed=True)[0].drop is None
+    assert ordered(SpecConfig(), keep_failed=False)[0].drop == "failed"
+    assert ordered(SpecConfig(), keep_failed=False, fails_on_exit=True)[0].drop == "nonzero"

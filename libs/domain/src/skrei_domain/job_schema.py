@@ -113,6 +113,7 @@ SAYS: Mapping[str, str] = {
     "reached as SKREI_SERVICE_<NAME>.",
     "Task.Split": "holder: one partition on each node that holds its data, so that Count follows.",
     "Task.Locality": "required: only on nodes that have its local paths, and what it fetches in their cache.",
+    "Task.KeepFailed": "Whether what an execution left is kept that failed or was stopped; else yes.",
     "Task.Check": "When the task is ready; without one it is as soon as it runs.",
     "Check.HTTP": "Ready is what answers a GET with 200 to 399.",
     "Check.TCP": "Ready is what takes a connection.",

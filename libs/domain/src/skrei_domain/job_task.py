@@ -30,7 +30,7 @@ MAX_GPU = 10_000
 
 _TASK = Keys(
     *("Name", "Engine", "Publisher", "Env", "Meta", "InputSources", "ResultPaths", "Resources", "Network", "Timeouts"),
-    *("Logs", "Count", "DependsOn", "Check", "StopGrace", "Uses", "Split", "Locality"),
+    *("Logs", "Count", "DependsOn", "Check", "StopGrace", "Uses", "Split", "Locality", "KeepFailed"),
 )
 _CONFIG = Keys("Type", "Params")
 _INPUT = Keys("Source", "Target", "Alias")
@@ -68,6 +68,8 @@ def read_task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
         task["StopGrace"] = reading.seconds(task["StopGrace"], f"{path}.StopGrace", MAX_GRACE_SECONDS)
     if task.get("Count") is not None:
         task["Count"] = reading.integer(task["Count"], f"{path}.Count", 1, MAX_COUNT, default=1)
+    if task.get("KeepFailed") is not None:
+        task["KeepFailed"] = reading.flag(task["KeepFailed"], f"{path}.KeepFailed", default=True)
     task["DependsOn"] = read_depends(reading, task.get("DependsOn"), path)
     task["Uses"] = read_uses(reading, task.get("Uses"), f"{path}.Uses")
     task["Locality"] = read_locality(reading, task, f"{path}.Locality")

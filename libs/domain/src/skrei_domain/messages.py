@@ -98,6 +98,8 @@ class RunOrder(Message):
     where that is 0 everybody reads everything."""
     publishing: Publishing | None = None
     """None: what is small rides in its fact, what is not goes to Skrei's own store."""
+    drop: Literal["failed", "nonzero"] | None = None
+    """Whose result is not kept: what failed or was stopped, or that and what exited with another code than 0."""
     manifests: tuple[PinnedInput, ...] = ()
     """The inputs that are pinned to a list; the others are as their node finds them."""
 

@@ -220,6 +220,8 @@ class TaskSpec(Part):
     uses: tuple[str, ...] | None = None
     split: Literal["holder"] | None = None
     """Who says how many partitions there are: the nodes that hold its data; None: `count`."""
+    keep_failed: bool | None = None
+    """Whether what an execution left is kept that failed or was stopped; None: it is."""
     locality: Literal["required"] | None = None
     """Whether it runs only where its local paths are handed out; None: such nodes are preferred."""
 

@@ -33,6 +33,7 @@ from skrei_compute_agent.verdicts import (
     after_upload,
     expiry,
     goes_elsewhere,
+    kept,
     no_door,
     stays_at,
     verdict,
@@ -174,7 +175,7 @@ class Transitions:
             exit_code=ended.exit_code,
             problem=problem,
             output=ended.output,
-            result=ended.result,
+            result=ended.result if kept(held.order, state, ended.exit_code) else None,
             image_digest=ended.image_digest or None,
             data=event.data if isinstance(event, Staged) else held.data,
         )
@@ -248,7 +249,7 @@ class Transitions:
             state=state,
             problem=problem,
             output=last.output,
-            result=last.result if small else None,
+            result=last.result if small and kept(held.order, state, last.exit_code) else None,
             data=held.data,
         )
         self._finish(held, fact)

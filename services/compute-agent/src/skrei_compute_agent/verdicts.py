@@ -46,6 +46,12 @@ def goes_elsewhere(order: RunOrder, ended: ExecutionObserved) -> bool:
     return to is not None and ended.state is ExecutionState.COMPLETED and not (to.on_zero and ended.exit_code)
 
 
+def kept(order: RunOrder, state: ExecutionState, exit_code: int | None) -> bool:
+    """Whether what an execution left is kept: what cannot count is not where its job says so."""
+    counts = state is ExecutionState.COMPLETED and not (order.drop == "nonzero" and exit_code)
+    return order.drop is None or counts
+
+
 def stays_at(order: RunOrder, ended: ExecutionObserved) -> str | None:
     """Return the folder of this node in which what an execution left stays, if its job wants that.
 

@@ -36,6 +36,7 @@ class TaskText:
     execution_timeout_seconds: float | None
     publisher: str = STORE
     params: Mapping[str, Any] = field(default_factory=dict)
+    keep_failed: bool = True
     paths: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
     """Result paths with a publisher of their own: name, publisher, params."""
 
@@ -158,6 +159,7 @@ def order(
         node_services=node_services,
         shares=len(job.targets) if job.kind is Kind.OPS else None,
         publishing=publishing,
+        drop=None if task.keep_failed else "nonzero" if job.fails_on_exit else "failed",
         manifests=pinned,
     )
 
@@ -203,6 +205,7 @@ def _task(task: TaskSpec) -> TaskText:
         execution_timeout_seconds=float(timeout) if timeout else None,
         publisher=publisher_name(task.publisher.type),
         params=task.publisher.params,
+        keep_failed=task.keep_failed is not False,
         paths=tuple(
             (path.name, publisher_name(path.publisher.type), path.publisher.params)
             for path in task.result_paths

@@ -67,6 +67,7 @@ TASK_SPEC = thing(
     {"Name": TEXT, "Engine": ref("SpecConfig")},
     {
         "Publisher": or_null(ref("SpecConfig")),
+        "KeepFailed": or_null(FLAG),
         "Env": or_null(MAP | {"maxProperties": MAX_ENV}),
         "Meta": or_null(MAP),
         "InputSources": or_null(
