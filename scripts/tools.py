@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts import go_modules
+from scripts import go_modules, kubernetes_schemas
 from scripts.environment import ROOT, one_at_a_time
 
 FOLDER = ROOT / ".cache/bin"
@@ -53,7 +53,9 @@ _PROMCHECK_SOURCE = ROOT / "scripts/promcheck"
 def main() -> int:
     """Make what is missing; 1 and a sentence on stderr where that fails, or where no compiler is."""
     with one_at_a_time(ROOT / ".cache"):
-        return max(build_all(), build_promcheck(), go_modules.build_missing(FOLDER), install_ipfs())
+        return max(
+            build_all(), build_promcheck(), go_modules.build_missing(FOLDER), install_ipfs(), kubernetes_schemas.main()
+        )
 
 
 def build_promcheck() -> int:

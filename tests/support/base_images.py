@@ -170,7 +170,9 @@ if [ "$1" = postgres ] && [ "$(id -u)" = 0 ]; then
     exec setpriv --reuid=999 --regid=999 --clear-groups "$0" "$@"
 fi
 if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
-    initdb --username="$POSTGRES_USER" --pwfile=/run/postgresql/password --auth-local=trust --auth-host=scram-sha-256 \\
+    mine=/run/postgresql/password  # made above, by root
+    [ -e "$mine" ] || mine="$POSTGRES_PASSWORD_FILE"
+    initdb --username="$POSTGRES_USER" --pwfile="$mine" --auth-local=trust --auth-host=scram-sha-256 \\
         --locale=C.UTF-8 --encoding=UTF8 $POSTGRES_INITDB_ARGS
     echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
     pg_ctl -w start -o "-c listen_addresses= -k /run/postgresql"

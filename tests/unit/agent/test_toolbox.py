@@ -6,7 +6,7 @@ import pytest
 
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.settings import Settings
-from skrei_compute_agent.toolbox import Toolbox, _also
+from skrei_compute_agent.toolbox import Toolbox, _offered
 from skrei_domain.errors import Invalid
 from skrei_domain.messages import HelloReply
 from skrei_plugin_api.engine import Engine
@@ -35,11 +35,14 @@ async def test_where_the_api_is_stays_known_through_an_answer_that_does_not_say(
 def test_an_engine_stands_in_for_another_by_its_name_alone(tmp_path: Path) -> None:
     own, other = ScriptedEngine(PluginContext(tmp_path / "a")), ScriptedEngine(PluginContext(tmp_path / "b"))
     made: dict[str, Engine] = {"scripted": own, "docker": other}
-    assert _also(made, {"Docker": "scripted"}) == {"scripted": own, "docker": own}
-    assert _also(made, {}) == made
+    assert _offered(made, Settings(engine_aliases={"Docker": "scripted"})) == {"scripted": own, "docker": own}
+    assert _offered(made, Settings()) == made
+    assert _offered(made, Settings(engines=("Docker", "nope"))) == {"docker": other}
 
 
 def test_an_engine_that_is_not_here_stands_in_for_none(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="no engine 'kubernetes' to stand in for 'docker'") as error:
-        _also({"scripted": ScriptedEngine(PluginContext(tmp_path))}, {"docker": "kubernetes"})
+        _offered(
+            {"scripted": ScriptedEngine(PluginContext(tmp_path))}, Settings(engine_aliases={"docker": "kubernetes"})
+        )
     assert "scripted" in error.value.hint

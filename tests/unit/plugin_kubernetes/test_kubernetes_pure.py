@@ -16,6 +16,7 @@ from skrei_plugin_kubernetes.access import NoCluster, find
 from skrei_plugin_kubernetes.cluster import Refused
 from skrei_plugin_kubernetes.command import ended
 from skrei_plugin_kubernetes.images import NothingToRun, Starts, words
+from skrei_plugin_kubernetes.secrets import packed, unpack
 from skrei_plugin_kubernetes.settings import KubernetesSettings
 from skrei_plugin_kubernetes.verdicts import NoRoom, Phase, look, never_ran, refused, waited_too_long
 
@@ -243,3 +244,15 @@ def test_options_are_read_and_wrong_ones_refused() -> None:
     for wrong in ({"kubernetes_user": "root"}, {"kubernetes_closed": "no"}, {"kubernetes_start_seconds": "soon"}):
         with pytest.raises(ValueError):
             read(wrong)
+
+
+def test_a_folder_of_keys_survives_the_way_through_a_secret_for_its_user_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/key.pem").write_bytes(b"\x00secret\xff")
+    (tmp_path / "a/below").mkdir()
+    unpack(packed(tmp_path / "a"), tmp_path / "b")
+    assert (tmp_path / "b/key.pem").read_bytes() == b"\x00secret\xff"
+    assert ((tmp_path / "b/key.pem").stat().st_mode & 0o777, (tmp_path / "b").stat().st_mode & 0o777) == (0o600, 0o700)
+    assert packed(tmp_path / "nowhere") == {}
+    unpack(None, tmp_path / "c")
+    assert not (tmp_path / "c").exists()

@@ -93,6 +93,9 @@ class Settings(KitSettings):
     plugin_options: dict[str, str] = Field(default_factory=dict)
     """What plugins are told, `docker_staging=volume,docker_pids=500`; docs/ENGINES.md lists the options."""
 
+    engines: tuple[str, ...] = ()
+    """The engines that this node offers, `kubernetes,docker`; empty: every one that is installed and works here."""
+
     engine_aliases: dict[str, str] = Field(default_factory=dict)
     """Engines that others of this node stand in for, `docker=kubernetes`: jobs for Docker run unchanged in pods. None
     unless somebody says so; an engine of that name that is installed, too, is not used."""
@@ -189,7 +192,7 @@ class Settings(KitSettings):
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(item, strict=False)) for item in value)
 
-    @field_validator("allow_local", "allow_env", "allow_addresses", mode="before")
+    @field_validator("allow_local", "allow_env", "allow_addresses", "engines", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         return items(value)

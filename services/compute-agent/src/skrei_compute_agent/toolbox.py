@@ -285,7 +285,7 @@ def make_tools(settings: Settings, folders: Folders) -> Toolbox:
     return Toolbox(
         settings,
         folders,
-        _also(_make(engines(), settings, "engine", broken), settings.engine_aliases),
+        _offered(_make(engines(), settings, "engine", broken), settings),
         _make(storages(), settings, "storage", broken),
         broken,
     )
@@ -319,15 +319,17 @@ def _make(registry: PluginRegistry[P], settings: Settings, kind: str, broken: li
     return made
 
 
-def _also(made: dict[str, Engine], aliases: Mapping[str, str]) -> dict[str, Engine]:
+def _offered(made: dict[str, Engine], settings: Settings) -> dict[str, Engine]:
     """Return the engines by their names and by those that they stand in for. Raises Invalid for what is not here."""
-    for alias, name in aliases.items():
+    for alias, name in settings.engine_aliases.items():
         if name.casefold() not in made:
             raise Invalid(
                 f"SKREI_ENGINE_ALIASES: this node has no engine {name!r} to stand in for {alias!r}",
                 hint=f"install it, or name one of: {', '.join(sorted(made)) or 'none'}",
             )
-    return made | {alias.casefold(): made[name.casefold()] for alias, name in aliases.items()}
+    made = made | {alias.casefold(): made[name.casefold()] for alias, name in settings.engine_aliases.items()}
+    wanted = {name.casefold() for name in settings.engines}
+    return {name: engine for name, engine in made.items() if not wanted or name in wanted}
 
 
 def _missing_paths(told: Iterable[PluginInfo]) -> list[Absent]:

@@ -1,4 +1,4 @@
-"""The cluster's API, as far as one engine needs it: pods, their states, and commands in them."""
+"""The cluster's API, as far as one engine needs it: pods and commands in them, and Secrets."""
 
 import asyncio
 import json
@@ -45,6 +45,7 @@ class Cluster:
     def __init__(self, access: Access, namespace: str, *, answer_seconds: float) -> None:
         self._access = access
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
+        self._secrets = f"/api/v1/namespaces/{namespace}/secrets"
         self._limit = aiohttp.ClientTimeout(total=answer_seconds)
         self._answer_seconds = answer_seconds
         self._session: aiohttp.ClientSession | None = None
@@ -116,6 +117,32 @@ class Cluster:
             raise _away(error) from error
         finally:
             await socket.close()
+
+    async def secret(self, name: str) -> dict[str, str] | None:
+        """Return the data of a Secret, in base64; None where there is none. Raises ClusterAway, Refused."""
+        try:
+            return dict((await self._ask("GET", f"{self._secrets}/{name}")).get("data") or {})
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+    async def keep_secret(self, name: str, data: Mapping[str, str]) -> None:
+        """Make a Secret hold exactly this, in base64. Raises ClusterAway, Refused."""
+        metadata = {"name": name, "labels": {"app.kubernetes.io/managed-by": "skrei"}}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": dict(data)}
+        if await self.secret(name) is None:
+            await self._ask("POST", self._secrets, body=body)
+        else:
+            await self._ask("PUT", f"{self._secrets}/{name}", body=body)
+
+    async def forget_secret(self, name: str) -> None:
+        """Remove a Secret; one that is not there is removed. Raises ClusterAway, Refused."""
+        try:
+            await self._ask("DELETE", f"{self._secrets}/{name}")
+        except Refused as refused:
+            if refused.status != 404:
+                raise
 
     async def close(self) -> None:
         """Close the connections. Safe twice."""

@@ -1,0 +1,119 @@
+{{- define "skrei.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}{{ end -}}
+{{- end -}}
+
+{{- define "skrei.selector" -}}
+app.kubernetes.io/name: skrei
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "skrei.labels" -}}
+{{ include "skrei.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end -}}
+
+{{- define "skrei.image" -}}
+{{- $image := .root.Values.image -}}
+{{ $image.registry }}{{ $image.repository }}/{{ .target }}:{{ $image.tag | default .root.Chart.AppVersion }}
+{{- end -}}
+
+{{- define "skrei.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What the restricted profile of Pod Security wants of a pod, and of each container. */}}
+{{- define "skrei.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "skrei.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- define "skrei.probes" -}}
+startupProbe: {httpGet: {path: /healthz, port: health}, periodSeconds: 2, failureThreshold: 90}
+livenessProbe: {httpGet: {path: /healthz, port: health}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6}
+readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 3}
+{{- end -}}
+
+{{- define "skrei.natsUrl" -}}
+{{- if .Values.nats.bundled }}tls://{{ include "skrei.name" . }}-nats:4222{{ else }}{{ required "nats.external.url: where nats.bundled is false" .Values.nats.external.url }}{{ end -}}
+{{- end -}}
+
+{{/* What the services that keep the record are told. */}}
+{{- define "skrei.record" -}}
+{{- if .Values.postgres.bundled }}
+- {name: SKREI_DATABASE_URL, value: "postgresql://skrei@{{ include "skrei.name" . }}-postgres:5432/skrei"}
+- name: PGPASSWORD
+  valueFrom: {secretKeyRef: {name: {{ include "skrei.name" . }}-keys-postgres, key: postgres.password}}
+{{- else }}
+- name: SKREI_DATABASE_URL
+  valueFrom: {secretKeyRef: {name: {{ required "postgres.external.secret: where postgres.bundled is false" .Values.postgres.external.secret }}, key: {{ .Values.postgres.external.key }}}}
+{{- end }}
+{{- end -}}
+
+{{- define "skrei.common" -}}
+- {name: SKREI_NATS_URL, value: {{ include "skrei.natsUrl" . | quote }}}
+- {name: SKREI_NATS_CA, value: {{ if .Values.nats.bundled }}/run/skrei/nats-ca.pem{{ else if .Values.nats.external.caSecret }}/run/nats-ca/{{ .Values.nats.external.caKey }}{{ end }}}
+- {name: SKREI_LOG_LEVEL, value: {{ .Values.logLevel }}}
+- {name: SKREI_HEALTH_LISTEN, value: "0.0.0.0:1236"}
+{{- with .Values.otlpEndpoint }}
+- {name: SKREI_OTLP_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
+{{- range $name, $value := .Values.settings }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- define "skrei.natsCaMount" -}}
+{{- if and (not .Values.nats.bundled) .Values.nats.external.caSecret }}
+- {name: nats-ca, mountPath: /run/nats-ca, readOnly: true}
+{{- end }}
+{{- end -}}
+{{- define "skrei.natsCaVolume" -}}
+{{- if and (not .Values.nats.bundled) .Values.nats.external.caSecret }}
+- {name: nats-ca, secret: {secretName: {{ .Values.nats.external.caSecret }}}}
+{{- end }}
+{{- end -}}
+
+{{/* The first install has no hook that could come after Postgres: whoever needs the record sees that it is there. */}}
+{{- define "skrei.migrateFirst" -}}
+- name: migrate
+  image: {{ include "skrei.image" (dict "root" . "target" "tools") }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  command: [sh, -c, "until python -P -m skrei_store.migrate; do sleep 1; done"]
+  env:
+    {{- include "skrei.record" . | nindent 4 }}
+  resources: {requests: {cpu: 50m, memory: 128Mi}, limits: {memory: 512Mi}}
+  securityContext: {{- include "skrei.containerSecurity" . | nindent 4 }}
+  volumeMounts:
+    - {name: tmp, mountPath: /tmp}
+{{- end -}}
+
+{{/* A volume for each replica. It goes with the release, and with nothing else: a smaller number keeps it. */}}
+{{- define "skrei.claim" -}}
+persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Retain}
+volumeClaimTemplates:
+  - metadata: {name: data}
+    spec:
+      accessModes: [ReadWriteOnce]
+      {{- with .store.storageClass }}
+      storageClassName: {{ . }}
+      {{- end }}
+      resources: {requests: {storage: {{ .store.size }}}}
+{{- end -}}

@@ -1,0 +1,140 @@
+"""The chart as helm renders it: valid by its own schema, pods that restricted namespaces admit, doors that are shut."""
+
+import json
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.environment import ROOT
+from scripts.tools import FOLDER
+
+CHART = ROOT / "helm/skrei"
+HELM = shutil.which("helm", path=str(FOLDER)) or shutil.which("helm")
+EVERYTHING = (
+    *("api.autoscaling.enabled=true", "ingress.enabled=true", "ingress.apiHost=a.test", "ingress.resultsHost=r.test"),
+    *("gateway.enabled=true", "gateway.name=g", "gateway.apiHost=a.test", "gateway.resultsHost=r.test"),
+    *("serviceMonitor.enabled=true", "agents.docker.enabled=true", "agents.kubernetes.autoscaling.enabled=true"),
+)
+
+pytestmark = pytest.mark.skipif(HELM is None, reason="no helm here: `make tools` builds it")
+
+
+def helm(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([str(HELM), *words], capture_output=True, text=True, check=False, timeout=60)
+
+
+@lru_cache
+def rendered(*values: str) -> tuple[dict[str, Any], ...]:
+    flags = [flag for value in values for flag in ("--set", value)]
+    done = helm("template", "skrei", str(CHART), "--namespace", "n", "--kube-version", "1.34.0", *flags)
+    assert done.returncode == 0, done.stderr
+    return tuple(one for one in yaml.safe_load_all(done.stdout) if one)
+
+
+def pods(*values: str) -> dict[str, dict[str, Any]]:
+    found = {}
+    for one in rendered(*values):
+        spec = one["spec"] if one["kind"] == "Pod" else one.get("spec", {}).get("template", {}).get("spec")
+        if isinstance(spec, dict) and "containers" in spec:
+            found[one["metadata"]["name"]] = spec
+    return found
+
+
+def restricted(spec: dict[str, Any]) -> bool:
+    whole = spec["securityContext"]
+    each = [one["securityContext"] for one in (*spec.get("initContainers", ()), *spec["containers"])]
+    return (
+        whole.get("runAsNonRoot") is True
+        and whole["seccompProfile"] == {"type": "RuntimeDefault"}
+        and all(one["allowPrivilegeEscalation"] is False for one in each)
+        and all(one["capabilities"] == {"drop": ["ALL"]} and one["readOnlyRootFilesystem"] for one in each)
+        and not any("hostPath" in volume for volume in spec.get("volumes", ()))
+    )
+
+
+def test_it_has_no_faults_that_helm_knows_of() -> None:
+    done = helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout
+
+
+def test_all_pods_are_such_as_restricted_namespaces_admit_but_the_docker_agents() -> None:
+    found = {name: restricted(spec) for name, spec in pods(*EVERYTHING).items()}
+    assert [name for name, fine in found.items() if not fine] == ["skrei-agent-docker"]
+    assert len(found) >= 9
+
+
+def test_only_agents_with_pods_and_the_keeper_of_keys_have_an_account() -> None:
+    have = {name for name, spec in pods().items() if spec.get("automountServiceAccountToken") is not False}
+    assert have == {"skrei-agent-kubernetes", "skrei-keys", "skrei-forget-keys"}
+
+
+def test_no_pod_is_told_of_services_by_variables_that_are_settings_of_ours() -> None:
+    assert [name for name, spec in pods(*EVERYTHING).items() if spec.get("enableServiceLinks") is not False] == []
+
+
+def test_nothing_is_published_unless_somebody_says_so() -> None:
+    kinds = {one["kind"] for one in rendered()}
+    assert not kinds & {"Ingress", "HTTPRoute", "ServiceMonitor", "HorizontalPodAutoscaler"}
+    assert {one["spec"].get("type", "ClusterIP") for one in rendered() if one["kind"] == "Service"} == {"ClusterIP"}
+    assert {"Ingress", "HTTPRoute", "ServiceMonitor", "HorizontalPodAutoscaler"} <= {
+        one["kind"] for one in rendered(*EVERYTHING)
+    }
+
+
+def test_every_secret_that_is_mounted_is_one_that_the_keeper_of_keys_makes() -> None:
+    from skrei_plugin_kubernetes.secrets import NAMES
+
+    mounted = {
+        volume["secret"]["secretName"] for spec in pods().values() for volume in spec["volumes"] if "secret" in volume
+    }
+    assert mounted <= {f"skrei-keys-{name}" for name in NAMES}
+
+
+def test_the_scaling_signal_is_what_the_leader_tells() -> None:
+    scalers = [one for one in rendered(*EVERYTHING) if one["kind"] == "HorizontalPodAutoscaler"]
+    names = {metric["external"]["metric"]["name"] for one in scalers for metric in one["spec"]["metrics"]
+             if metric["type"] == "External"}  # fmt: skip
+    assert names == {"skrei_waiting_cpu_cores"}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("api.replica=3", "replica"),
+        ("agents.wasm.kind=Deployment", "kind"),
+        ("logLevel=loud", "logLevel"),
+        ("settings.retention=1d", "SKREI_"),
+        ("postgres.bundled=false", "postgres.external.secret"),
+        ("nats.bundled=false", "nats.external.url"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(value: str, said: str) -> None:
+    done = helm("template", "skrei", str(CHART), "--kube-version", "1.34.0", "--set", value)
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+def test_the_schema_knows_every_value() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(yaml.safe_load((CHART / "values.yaml").read_text())) <= set(schema["properties"])
+
+
+def schemas() -> Path:
+    return ROOT / ".cache/kubernetes-schemas"
+
+
+@pytest.mark.skipif(not (FOLDER / "kubeconform").exists() or not schemas().exists(), reason="`make tools` builds it")
+def test_what_it_renders_fits_kubernetes_own_schemas() -> None:
+    documents = "\n---\n".join(map(json.dumps, rendered(*EVERYTHING)))
+    done = subprocess.run(
+        [FOLDER / "kubeconform", "-strict", "-summary", "-skip", "HTTPRoute,ServiceMonitor", "-schema-location",
+         f"{schemas()}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json", "-"],
+        input=documents, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "Invalid: 0, Errors: 0" in done.stdout
