@@ -1,11 +1,9 @@
 """What a cluster is given before it starts: who has which file, what stays, and what is refused."""
 
+import base64
+import json
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,9 +11,9 @@ import pytest
 from skrei_cluster_init import doors
 from skrei_cluster_init.__main__ import found, read
 from skrei_cluster_init.dealing import AGENT, API, DEALT, FOUNDER, Cluster, deal
-from skrei_cluster_init.doors import Door
 from skrei_cluster_init.trust import Trust
 from skrei_domain.errors import Invalid, Unavailable
+from skrei_embedded.nats import free_port
 from skrei_kit import nats_auth
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
@@ -75,7 +73,9 @@ def test_what_the_api_changed_holds_from_then_on(tmp_path: Path) -> None:
     keys = deal(cluster, TRUST)
     assert (cluster.of(AGENT) / "join.token").read_text() == "rotated"
     assert keys.revoked == (user,)
-    assert nats_auth.server_config(keys.authority, [user]).splitlines()[-2] in texts(cluster.of("nats"))["trust.conf"]
+    account = texts(cluster.of("nats"))["trust.conf"].splitlines()[-2].partition(": ")[2]
+    body = account.split(".")[1]
+    assert user in json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["nats"]["revocations"]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.9", "::1", "[::1]"])
@@ -99,61 +99,48 @@ def test_rubbish_is_refused_by_the_name_of_its_variable(variable: str, value: st
         read({variable: value})
 
 
-@contextmanager
-def answering(token: str) -> Iterator[int]:
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.headers["Authorization"] == f"Bearer {token}" else 401)
-            self.end_headers()
-
-        def do_POST(self) -> None:
-            self.do_GET()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Answers)
-    serving = threading.Thread(target=server.serve_forever, args=(0.01,))
-    serving.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        serving.join()
-        server.server_close()
+def ports(folder: Path, *taken: int) -> dict[str, str]:
+    return {
+        "SKREI_CLUSTER_DIR": str(folder),
+        "SKREI_API_PORT": str(free_port()),
+        "SKREI_PUBLISHER_PORT": str(taken[0] if taken else free_port()),
+    }
 
 
 def test_a_taken_port_is_told_with_its_variable_and_a_way_out(tmp_path: Path) -> None:
-    with answering("another's") as taken, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        told = {"SKREI_CLUSTER_DIR": str(tmp_path), "SKREI_API_PORT": str(port), "SKREI_PUBLISHER_PORT": str(taken)}
-        with pytest.raises(Unavailable, match=f"port {taken} of 127.0.0.1 cannot be had for results") as refused:
-            found(read(told), NOW)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(Unavailable, match=f"port {port} of 127.0.0.1 cannot be had for results") as refused:
+            found(read(ports(tmp_path, port)), NOW)
     assert "SKREI_PUBLISHER_PORT=" in refused.value.hint
 
 
-def test_a_port_that_this_cluster_has_is_not_taken_and_that_of_another_is() -> None:
-    with answering("ours") as port:
-        doors.check_free("127.0.0.1", Door("SKREI_API_PORT", port, "the API", "/nodes", "ours"))
-        with pytest.raises(Unavailable, match="cannot be had for the API"):
-            doors.check_free("127.0.0.1", Door("SKREI_API_PORT", port, "the API", "/nodes", "another's"))
+def test_a_port_that_the_cluster_was_given_before_may_be_its_own(tmp_path: Path) -> None:
+    told = ports(tmp_path)
+    assert "is in use" not in found(read(told), NOW)
+    with socket.socket() as running:
+        running.bind(("127.0.0.1", int(told["SKREI_API_PORT"])))
+        running.listen()
+        said = found(read(told), NOW)
+        assert f"Port {told['SKREI_API_PORT']} is in use: by this cluster, if it runs" in said
+        with pytest.raises(Unavailable, match="cannot be had for results"):
+            found(read(told | {"SKREI_PUBLISHER_PORT": told["SKREI_API_PORT"]}), NOW)
+    assert "is in use" not in found(read(told), NOW)
 
 
 def test_buckets_are_folders_and_the_way_to_use_the_cluster_is_told(tmp_path: Path) -> None:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        ports = [str(each.getsockname()[1]) for each in (first, second)]
     for folder in ("s3", "eu"):
         (tmp_path / folder).mkdir()
-    environment = {
-        "SKREI_CLUSTER_DIR": str(tmp_path / "cluster"), "SKREI_S3_DIRS": f"{tmp_path}/s3,{tmp_path}/eu",
-        "SKREI_S3_BUCKETS": "data, results", "SKREI_API_PORT": ports[0], "SKREI_PUBLISHER_PORT": ports[1],
-    }  # fmt: skip
+    environment = ports(tmp_path / "cluster") | {
+        "SKREI_S3_DIRS": f"{tmp_path}/s3,{tmp_path}/eu",
+        "SKREI_S3_BUCKETS": "data, results",
+    }
     said = found(read(environment), NOW)
     for folder in ("s3", "eu"):
         assert {one.name for one in (tmp_path / folder).iterdir()} == {"data", "results"}
-    assert f"skrei profile save compose --endpoint http://127.0.0.1:{ports[0]} --token-file" in said
+    assert (
+        f"skrei profile save compose --endpoint http://127.0.0.1:{environment['SKREI_API_PORT']} --token-file" in said
+    )
     assert (tmp_path / "cluster/orchestrator-api/owner.token").read_text() not in said

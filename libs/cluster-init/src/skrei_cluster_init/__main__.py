@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from skrei_cluster_init import doors
-from skrei_cluster_init.dealing import API, PUBLISHER, Cluster, deal
+from skrei_cluster_init.dealing import FOUNDER, Cluster, deal
 from skrei_cluster_init.doors import Door
 from skrei_cluster_init.trust import Trust
 from skrei_domain.errors import SkreiError
@@ -68,13 +68,18 @@ def main() -> None:
 
 
 def found(wanted: Wanted, now: datetime) -> str:
-    """Make what is missing, see that the ports are free, and return how the cluster is used. Raises SkreiError."""
+    """See that the ports can be had, make what is missing, and return how the cluster is used. Raises SkreiError."""
+    founder = wanted.cluster.of(FOUNDER)
+    founder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ports = (
+        Door("SKREI_API_PORT", wanted.api_port, "the API"),
+        Door("SKREI_PUBLISHER_PORT", wanted.publisher_port, "results"),
+    )
+    said = doors.settle(wanted.publish, ports, founder / "doors")
     deal(wanted.cluster, Trust(wanted.nats_hosts, now))
     for bucket in wanted.buckets:
         bucket.mkdir(exist_ok=True)
-    for door in _doors(wanted):
-        doors.check_free(wanted.publish, door)
-    return usage(f"http://{wanted.publish}:{wanted.api_port}")
+    return "\n".join([*said, usage(f"http://{wanted.publish}:{wanted.api_port}")])
 
 
 def usage(api_url: str) -> str:
@@ -84,23 +89,6 @@ def usage(api_url: str) -> str:
         f"  docker compose exec -T orchestrator-api cat /run/skrei/{OWNER_TOKEN} | "
         f"skrei profile save compose --endpoint {api_url} --token-file /dev/stdin --select\n\n"
         "Without it: docker compose run --rm cli node list"
-    )
-
-
-def _doors(wanted: Wanted) -> tuple[Door, ...]:
-    def secret(name: str, file: str) -> str:
-        return (wanted.cluster.of(name) / file).read_text("ascii").strip()
-
-    return (
-        Door(
-            *("SKREI_API_PORT", wanted.api_port, "the API", "/api/v1/orchestrator/nodes?limit=1"),
-            secret(API, OWNER_TOKEN),
-        ),
-        Door(
-            *("SKREI_PUBLISHER_PORT", wanted.publisher_port, "results", "/internal/addresses"),
-            secret(PUBLISHER, "internal.token"),
-            b"[]",
-        ),
     )
 
 

@@ -2,29 +2,21 @@
 
 import ipaddress
 import socket
-import urllib.error
-import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from skrei_domain.errors import Invalid, Unavailable
-
-ANSWER_SECONDS = 2.0
-"""For what listens at a port to say who it is: it is on this machine."""
+from skrei_kit.secret_files import write_secret
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A port of this machine that is published, by the variable that chooses it.
-
-    `path` and `token`: what only the service of this very cluster answers well.
-    """
+    """A port of this machine that is published, by the variable that chooses it."""
 
     variable: str
     port: int
     what: str
-    path: str
-    token: str
-    body: bytes | None = None
 
 
 def read_port(variable: str, text: str) -> int:
@@ -49,36 +41,43 @@ def check_published(address: str) -> None:
         )
 
 
-def check_free(address: str, door: Door) -> None:
-    """Raise Unavailable, naming the variable, where somebody else has a port.
+def settle(address: str, doors: Iterable[Door], had: Path) -> list[str]:
+    """See that each port can be had, and keep in `had` that it could; returns what is worth saying.
 
-    Nothing is said where the service of this cluster answers there: the cluster runs already.
+    A port that the cluster was given before may be in use by the cluster itself, which need not answer while it
+    starts: that is said, and left to whoever publishes it. Raises Unavailable, naming the variable, for a new one that
+    is taken.
     """
+    before = had.read_text("ascii").split() if had.exists() else []
+    said = []
+    for door in doors:
+        problem = _taken(address, door)
+        other = door.port + 1_000 if door.port < 64_000 else door.port - 1_000
+        choose = f"{door.variable}={other} docker compose up -d"
+        if problem and _entry(address, door) not in before:
+            raise Unavailable(
+                f"port {door.port} of {address} cannot be had for {door.what}: {problem}",
+                hint=f"stop what listens there, or choose another: {choose}",
+            )
+        if problem:
+            said.append(f"Port {door.port} is in use: by this cluster, if it runs; else choose another: {choose}")
+    write_secret(had, " ".join(_entry(address, door) for door in doors))
+    return said
+
+
+def _entry(address: str, door: Door) -> str:
+    return f"{door.variable}={address}:{door.port}"
+
+
+def _taken(address: str, door: Door) -> str:
+    """Return why a port cannot be listened on now; empty where it can."""
     host = address.strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, door.port))
         except PermissionError:
-            return  # a low port, which whoever publishes it may have
+            return ""  # a low port, which whoever publishes it may have
         except OSError as error:
-            if _is_ours(host, door):
-                return
-            other = door.port + 1_000 if door.port < 64_000 else door.port - 1_000
-            raise Unavailable(
-                f"port {door.port} of {address} cannot be had for {door.what}: {error.strerror}",
-                hint=f"stop what listens there, or choose another: {door.variable}={other} docker compose up -d",
-            ) from error
-
-
-def _is_ours(host: str, door: Door) -> bool:
-    """Whether what listens there takes a token that this cluster alone has."""
-    near = f"[{host}]" if ":" in host else host
-    headers = {"Authorization": f"Bearer {door.token}", "Content-Type": "application/json"}
-    request = urllib.request.Request(f"http://{near}:{door.port}{door.path}", data=door.body, headers=headers)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=ANSWER_SECONDS) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.HTTPError, OSError, ValueError):
-        return False
+            return error.strerror or str(error)
+    return ""
