@@ -13,6 +13,7 @@ from skrei_compute_agent.cached_files import CachedFiles
 from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Staged, Upload, Uploaded
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.held_inputs import HeldInputs
+from skrei_compute_agent.pace import FREE
 from skrei_compute_agent.service import Tools, serve
 from skrei_compute_agent.settings import Settings
 from skrei_domain.errors import SkreiError
@@ -116,6 +117,7 @@ class ScriptedTools:
     def __init__(self, work: ScriptedWork) -> None:
         self.work = work
         nowhere = Path("/nowhere")  # nothing is brought, and so nothing is looked for
+        self.pace = FREE
         self.held = HeldInputs(CachedFiles(nowhere, 0), nowhere / "inputs")
 
     async def fingerprint(self, node_id: str) -> NodeInfo:

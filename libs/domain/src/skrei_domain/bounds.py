@@ -308,7 +308,7 @@ def wrong_with_info(info: NodeInfo) -> str:
         return f"a text of it has more than {NAME_CHARACTERS} characters, or some that cannot be stored"
     numbers = [*info.capacity.vector(), *(number for gpu in info.gpus for number in (gpu.index, gpu.memory_bytes))]
     numbers += [each.size_bytes or 0 for each in info.data] + [each.size_bytes for each in info.local_sizes]
-    numbers += [each.latency_micros for each in info.near]
+    numbers += [each.latency_micros for each in info.near] + [info.upload_bytes_per_second]
     numbers += info.cache.model_dump().values() if info.cache is not None else ()
     if not all(0 <= number <= MOST_AMOUNT for number in numbers):
         return f"an amount of it is negative or beyond {MOST_AMOUNT}"

@@ -162,6 +162,7 @@ class NodeInfo(BaseModel):
     owner_paths: bool = False
     capacity: Resources = Resources()
     gpus: tuple[Gpu, ...] = ()
+    upload_bytes_per_second: int = 0  # what its owner lets results and logs take of its link; 0: no limit
     data: tuple[DataSet, ...] = ()
     services: tuple[NodeService, ...] = ()
     near: tuple[NearServer, ...] = ()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skrei_compute_agent.pace import FREE, Pace
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.engine import Tell
 from skrei_plugin_api.outbound import Outbound
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 class Delivery:
     """An `Uploader` that is imported (8 MB with its client) and made with the first upload."""
 
-    def __init__(self, *, full_seconds: float = 600.0, rules: Outbound | None = None) -> None:
+    def __init__(self, *, full_seconds: float = 600.0, rules: Outbound | None = None, pace: Pace = FREE) -> None:
         self._full_seconds = full_seconds
         self._rules = rules
+        self._pace = pace
         self._door: str | None = None
         self._uploader: Uploader | None = None
 
@@ -36,7 +38,7 @@ class Delivery:
         if self._uploader is None:
             from skrei_compute_agent.uploader import Uploader
 
-            self._uploader = Uploader(full_seconds=self._full_seconds, rules=self._rules)
+            self._uploader = Uploader(full_seconds=self._full_seconds, rules=self._rules, pace=self._pace)
             if self._door is not None:
                 self._uploader.door(self._door)
         return await self._uploader.upload(path, parcel, token, tell)

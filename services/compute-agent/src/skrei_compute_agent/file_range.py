@@ -12,6 +12,8 @@ from io import FileIO
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
+from skrei_compute_agent.pace import FREE, Pace
+
 READ_BYTES = 512 * 1024
 """Read at once where TLS has to see the bytes: threads are rarely asked; times the parts at once it bounds memory."""
 SLICE_BYTES = 1024 * 1024
@@ -24,12 +26,13 @@ class FileRange(Payload):
     `short` once it turned out that the file has less: sending fails then, in whatever words the HTTP library finds.
     """
 
-    def __init__(self, file: FileIO, first: int, size: int) -> None:
+    def __init__(self, file: FileIO, first: int, size: int, pace: Pace = FREE) -> None:
         super().__init__(file, content_type="application/octet-stream")
         self._file = file
         self._first = first
         self._end = first + size
         self._size = size
+        self._pace = pace
         self.short = False
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -54,10 +57,10 @@ class FileRange(Payload):
         position, end = self._first, self._end
         writer.send_headers()
         while position < end:
+            wanted = min(self._pace.slice(SLICE_BYTES), end - position)
+            await self._pace.wait(wanted)
             try:
-                sent = await loop.sendfile(
-                    transport, self._file, position, min(SLICE_BYTES, end - position), fallback=False
-                )
+                sent = await loop.sendfile(transport, self._file, position, wanted, fallback=False)
             except (
                 asyncio.SendfileNotAvailableError
             ):  # this file system has none, or the link is gone, as writing tells
@@ -70,7 +73,8 @@ class FileRange(Payload):
 
     async def _pieces(self, position: int) -> AsyncIterator[bytes]:
         while position < self._end:
-            wanted = min(READ_BYTES, self._end - position)
+            wanted = min(self._pace.slice(READ_BYTES), self._end - position)
+            await self._pace.wait(wanted)
             piece = await asyncio.to_thread(os.pread, self._file.fileno(), wanted, position)
             if not piece:
                 raise self._ended()

@@ -54,6 +54,7 @@ def fingerprint(
         cache=cache,
         local_sizes=tuple(sorted(local_sizes, key=lambda each: each.path)),
         owner_paths=settings.owner_paths,
+        upload_bytes_per_second=settings.upload_bytes_per_second,
         capacity=room.model_copy(update={"gpu": len(gpus)}),
         gpus=gpus,
         data=tuple(sorted(data, key=lambda each: each.name)),

@@ -21,6 +21,7 @@ from skrei_compute_agent.link import Link
 from skrei_compute_agent.logs import LogServer
 from skrei_compute_agent.machine import AgentMachine
 from skrei_compute_agent.networks import NetworkPolicy
+from skrei_compute_agent.pace import Pace
 from skrei_compute_agent.renewal import Renewer
 from skrei_compute_agent.runner import Runner, Together, Work
 from skrei_compute_agent.settings import Settings
@@ -81,6 +82,10 @@ class Tools(Protocol):
         """Call `gone` with an execution and start whose program has ended, before it is known what that comes to."""
 
     @property
+    def pace(self) -> Pace:
+        """How fast this node sends."""
+
+    @property
     def held(self) -> HeldInputs:
         """Which inputs this node has in its cache."""
 
@@ -127,7 +132,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
         machine = AgentMachine(NodeSide(memory, uuid.uuid4().hex), info, adopting=tools.adopting)
         agent = Agent(machine, journal)
         journal.start(agent.fail)
-        shipper = Shipper(folders, bytes_per_second=settings.log_ship_bytes_per_second)
+        shipper = Shipper(folders, bytes_per_second=settings.log_ship_bytes_per_second, pace=tools.pace)
         shipper.door(settings.publisher_url)
         stack.push_async_callback(shipper.close)
         policy = NetworkPolicy(address=settings.port_address, host=settings.port_host)

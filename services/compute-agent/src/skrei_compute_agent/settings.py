@@ -15,6 +15,8 @@ from skrei_kit.settings import Settings as KitSettings
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+LEAST_RATE = 4 * KIB
+"""Bytes a second: a link that gives less brings no result within the times that doors wait."""
 
 
 class Settings(KitSettings):
@@ -140,6 +142,10 @@ class Settings(KitSettings):
     """Of what running executions say, sent to the publisher by the whole node: what an ordinary link does not notice.
     0 sends nothing before an execution has ended."""
 
+    max_upload_rate: str = ""
+    """Bytes a second that results and logs of this node may take of its link, all together: `250KB`, `2MiB`; empty: all
+    that there is. Heartbeats and facts go beside it."""
+
     store_full_seconds: float = Field(default=600.0, ge=0)
     """How long a full result store is asked again: results expire, people make room. Then the execution fails."""
 
@@ -208,6 +214,18 @@ class Settings(KitSettings):
         if value and parse_share(value) is None:
             parse_cpu(value)
         return value
+
+    @field_validator("max_upload_rate")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        if value and parse_bytes(value) < LEAST_RATE:
+            raise ValueError(f"must be at least {LEAST_RATE} bytes a second, as 250KB, or empty")
+        return value
+
+    @property
+    def upload_bytes_per_second(self) -> int:
+        """`max_upload_rate` in bytes; 0: no limit."""
+        return parse_bytes(self.max_upload_rate) if self.max_upload_rate else 0
 
     @field_validator("capacity_memory", "capacity_disk")
     @classmethod

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from skrei_compute_agent.events import Adopt, Answer, Exited, NotAdopted, Stage, Staged
 from skrei_compute_agent.folders import Folders
+from skrei_compute_agent.pace import FREE, Pace
 from skrei_compute_agent.shipping import PIECE_BYTES, Backoff, Budget, LogDoorAway, LogRefused, Piece, Stream, in_turn
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.streams import NAMES
@@ -59,12 +60,18 @@ class Shipper:
     """Sends what executions say, within `bytes_per_second` for all of them. Call `run_once` again and again."""
 
     def __init__(
-        self, folders: Folders, *, bytes_per_second: float, clock: Callable[[], float] = time.monotonic
+        self,
+        folders: Folders,
+        *,
+        bytes_per_second: float,
+        pace: Pace = FREE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folders = folders
         self._clock = clock
         self._budget = Budget(bytes_per_second, burst_bytes=AT_ONCE * PIECE_BYTES, now=clock())
         self._backoff = Backoff()
+        self._pace = pace
         self._off = bytes_per_second <= 0
         self._talks: dict[str, _Talk] = {}
         self._door = ""
@@ -150,6 +157,7 @@ class Shipper:
             data = b"" if path is None or not piece.length else await asyncio.to_thread(_read, path, piece)
             last = piece.last and len(data) == piece.length
             url = f"{self._door}/logs/{quote(execution_id, safe='')}/{talk.start}/{name}"
+            await self._pace.wait(len(data))
             have, cut = await self._line().send(url, talk.token, piece.offset, data, last=last)
         except LogDoorAway as error:
             if not self._backoff.away:

@@ -20,6 +20,7 @@ from skrei_compute_agent.listings import Listings
 from skrei_compute_agent.nearby import Nearby
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.node_services import Look, NodeServices
+from skrei_compute_agent.pace import Pace
 from skrei_compute_agent.pinned import Pinned
 from skrei_compute_agent.probes import Probe
 from skrei_compute_agent.resolver import Resolver
@@ -99,8 +100,11 @@ class Toolbox:
         shelves = Shelves(cache, self._trees, self._listings, pinned, results, self.held)
         stager = Stager(storages_, shelves, limits=limits, parallel=settings.parallel_stages)
         offered = NodeServices(settings.services, settings.services_file)
+        self.pace = Pace(settings.upload_bytes_per_second)
         self._delivery = Delivery(
-            full_seconds=settings.store_full_seconds, rules=Outbound(private=networks(settings.allow_addresses))
+            pace=self.pace,
+            full_seconds=settings.store_full_seconds,
+            rules=Outbound(private=networks(settings.allow_addresses)),
         )
         self._entries = tuple(parse_entry(text) for text in settings.allow_local)
         self._sender: LeftSender | None = None

@@ -17,6 +17,7 @@ from yarl import URL
 
 from skrei_compute_agent import upload_elsewhere
 from skrei_compute_agent.file_range import FileRange
+from skrei_compute_agent.pace import FREE, Pace
 from skrei_compute_agent.upload_errors import Away, Differs, PublishFailed, ResultDamaged, ResultTooLarge
 from skrei_domain.errors import SkreiError
 from skrei_domain.uploads import Parcel, UploadAnswer, UploadPlan, UploadRequest
@@ -47,13 +48,16 @@ class Attempt:
     `parcel` has the digests of its pieces once a plan has asked for them. `rules` are for servers that a job names.
     """
 
-    def __init__(self, door: URL, path: Path, parcel: Parcel, token: str, rules: Outbound) -> None:
+    def __init__(
+        self, door: URL, path: Path, parcel: Parcel, token: str, rules: Outbound, *, pace: Pace = FREE
+    ) -> None:
         self.sent = 0
         self.parcel = parcel
         self._door = door
         self._path = path
         self._headers = bearer(token)
         self._rules = rules
+        self._pace = pace
         self._session: aiohttp.ClientSession
         self._judged: aiohttp.ClientSession
 
@@ -137,7 +141,7 @@ class Attempt:
         elif not trusted:
             session = self._judged
         headers = request.headers | {"Content-Length": str(request.size), "Content-Type": "application/octet-stream"}
-        body = FileRange(file, request.first, request.size)
+        body = FileRange(file, request.first, request.size, self._pace)
         proxy = None if session is self._judged else through(str(url))  # whom a proxy reaches nobody here can judge
         try:
             if session is self._judged:

@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
+from skrei_compute_agent.pace import FREE, Pace
 from skrei_compute_agent.upload_attempt import Attempt, bearer
 from skrei_compute_agent.upload_elsewhere import Stale
 from skrei_compute_agent.upload_errors import Away, Differs, PublishFailed, ResultDamaged
@@ -41,9 +42,10 @@ STALE_TRIES = 3
 class Uploader:
     """Brings results to the publisher. `door` says where that is, which may come long after the first result."""
 
-    def __init__(self, *, full_seconds: float = 600.0, rules: Outbound | None = None) -> None:
+    def __init__(self, *, full_seconds: float = 600.0, rules: Outbound | None = None, pace: Pace = FREE) -> None:
         self._full_seconds = full_seconds
         self._rules = rules or Outbound()
+        self._pace = pace
         self._door: str | None = None
         self._there = asyncio.Event()
         self._turns = asyncio.Semaphore(PARALLEL_UPLOADS)
@@ -87,7 +89,7 @@ class Uploader:
             await self._there.wait()
             if not self._door:
                 raise PublishFailed("there is no publisher that takes uploads")
-            attempt = Attempt(URL(self._door), path, parcel, token, self._rules)
+            attempt = Attempt(URL(self._door), path, parcel, token, self._rules, pace=self._pace)
             try:
                 return await attempt.run()
             except Differs as error:

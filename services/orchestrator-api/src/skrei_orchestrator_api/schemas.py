@@ -279,6 +279,7 @@ def node(
                 "Services": [
                     {"Name": one.name, "Kind": one.kind, "ReadWrite": one.read_write} for one in info.services
                 ],
+                **({"MaxUploadRate": info.upload_bytes_per_second} if info.upload_bytes_per_second else {}),
                 **({"InputCache": input_cache(info.cache)} if info.cache is not None else {}),
                 "NearServers": [near_server(each) for each in info.near],
                 "Absent": [{"Kind": one.kind, "Name": one.name, "Reason": one.reason} for one in info.absent],

@@ -39,6 +39,7 @@ COMPUTE = thing(
     {
         "DataSets": several(ref("DataSet")),
         "Services": several(ref("NodeService")),
+        "MaxUploadRate": said(WHOLE, "Bytes a second that results and logs may take of its link; absent: no limit."),
         "NearServers": several(ref("NearServer")),
         "InputCache": said(ref("InputCache"), "As it was within the last minute; absent where its node is older."),
     },
