@@ -13,6 +13,7 @@ from skrei_embedded.doors import bracketed, near_host
 from skrei_embedded.installs import find_nats_server
 from skrei_embedded.postgres import OLD_LOG_BYTES
 from skrei_embedded.processes import Process, Spawner, end
+from skrei_kit import nats_auth
 from skrei_kit.secret_files import write_secret
 
 SOFT_MEMORY = "40MiB"  # Go collects harder above it; without, its heap doubles before it looks (measured: 118 MB)
@@ -136,7 +137,8 @@ class NatsServer:
             f"server_name: {self._name}\n"
             f"listen: {_quoted(f'{bracketed(self._options.host)}:{self._options.port}')}\n"
             f"max_payload: {MAX_PAYLOAD_BYTES}\n"
-            f"jetstream {{ store_dir: {_quoted(str(self._folder / 'store'))}, max_file_store: {STORE_BYTES} }}\n"
+            f"jetstream {{ store_dir: {_quoted(str(self._folder / 'store'))}, max_file_store: {STORE_BYTES}, "
+            f"domain: {nats_auth.DOMAIN} }}\n"
             f"{self._websocket()}{self._options.trust}"
         )
 

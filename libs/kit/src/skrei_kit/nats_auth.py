@@ -18,6 +18,8 @@ from nacl.signing import VerifyKey
 
 from skrei_domain import subjects
 
+DOMAIN = "skrei"
+"""What the streams of a control plane are called by servers that have none, or others, of their own."""
 _KEY_CHARACTERS = 56
 _ONCE = 1_767_225_600  # 2026-01-01: the operator's own words are the same each time, which a reload of them asks for
 _FOR_EVER = 253402300799  # the end of the year 9999: whenever a JWT was signed, it is revoked
@@ -255,9 +257,22 @@ def node(node_id: str) -> Permissions:
         publish=(
             subjects.up(node_id),
             f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+            f"$JS.{DOMAIN}.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",  # the same, behind a leaf
             f"$JS.ACK.{stream}.{consumer}.>",
         ),
         subscribe=(subjects.down(node_id), f"{subjects.inbox(node_id)}.>"),
+    )
+
+
+def site_of(node_ids: Iterable[str]) -> Permissions:
+    """A site's own nats-server (a leaf) of these nodes: what they may say and hear, and nothing else passes its uplink.
+
+    What they ask of streams passes under the domain's name alone: see `SKREI_NATS_DOMAIN` of a node.
+    """
+    nodes = [node(each) for each in node_ids]
+    return Permissions(
+        publish=tuple(subject for each in nodes for subject in each.publish),
+        subscribe=tuple(subject for each in nodes for subject in each.subscribe),
     )
 
 

@@ -48,8 +48,10 @@ class Link:
         inputs: Callable[[InputWanted, Callable[[InputListed], None]], None] | None = None,
         *,
         held: HeldInputs | None = None,
+        domain: str = "",
     ) -> None:
-        """Speak. `held`: the inputs in the node's cache, which heartbeats tell of."""
+        """Speak. `held`: the inputs in the node's cache, which heartbeats tell of; `domain`: of the streams' server."""
+        self._domain = domain
         self._node_id = node_id
         self._agent = agent
         self._standing = standing
@@ -98,7 +100,8 @@ class Link:
             on_disconnect=self._disconnected,
         )
         self._bus = bus
-        self._commands = PullReader(bus, subjects.STREAM_COMMANDS, subjects.consumer(self._node_id), self._commanded)
+        stream, consumer = subjects.STREAM_COMMANDS, subjects.consumer(self._node_id)
+        self._commands = PullReader(bus, stream, consumer, self._commanded, domain=self._domain)
         await bus.subscribe(subjects.confirm(self._node_id), self._confirmed)
         await bus.subscribe(subjects.inputs(self._node_id), self._asked_for_inputs)
         self._hello_due()

@@ -1,6 +1,6 @@
-"""How fast this node sends: one budget of bytes a second for results and logs, which leaves the rest of a link to others.
+"""How fast this node sends: one budget of bytes a second for results and logs, which leaves the rest of a link alone.
 
-The bucket is pure. It lends what is asked for and says how long to wait before sending it, so whoever asks later waits
+The bucket is pure. It lends what is asked for and says how long to wait before it is sent, so who asks later waits
 behind it, and a large piece is no reason to starve.
 """
 
@@ -12,6 +12,9 @@ SLICES_A_SECOND = 4
 """Pieces that are sent of a second's budget: a link that is shared is not held for longer at once."""
 LEAST_SLICE_BYTES = 4 * 1024
 """The smallest piece: what a packet or three carry."""
+
+LEAST_RATE_BYTES = 4 * 1024
+"""Bytes a second: a link that gives less brings no result within the times that doors wait."""
 
 
 class Bucket:

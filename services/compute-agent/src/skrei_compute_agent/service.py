@@ -148,7 +148,7 @@ async def serve(settings: Settings, stop: asyncio.Event, make_tools: MakeTools, 
             tools.told(reply)
             shipper.door(settings.publisher_url or reply.publisher_url)
 
-        link = Link(node_id, agent, standing, told, tools.list_input, held=tools.held)
+        link = Link(node_id, agent, standing, told, tools.list_input, held=tools.held, domain=settings.nats_domain)
         agent.connect(runner, link)
         health.figures.read(lambda: node_figures(machine, lambda: link.greeted, settings.data_dir))
         health.check("leader", lambda: "" if link.greeted else standing.reason or NOT_GREETED)

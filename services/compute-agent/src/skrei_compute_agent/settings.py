@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from skrei_compute_agent.pace import LEAST_RATE_BYTES
 from skrei_domain.bounds import LOWEST_PORT
 from skrei_domain.data_sets import DATA_FILE, parse_declared
 from skrei_domain.node_services import SERVICES_FILE, parse_offered
@@ -15,8 +16,6 @@ from skrei_kit.settings import Settings as KitSettings
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
-LEAST_RATE = 4 * KIB
-"""Bytes a second: a link that gives less brings no result within the times that doors wait."""
 
 
 class Settings(KitSettings):
@@ -24,6 +23,10 @@ class Settings(KitSettings):
 
     nats_url: str = "nats://127.0.0.1:4222"
     """Where the transport is."""
+
+    nats_domain: str = ""
+    """What the control plane's streams are called behind a site's own nats-server (`skrei`, docs/EDGE.md); empty: this
+    node is connected to where they are."""
 
     nats_creds: Path | None = None
     """The node's credentials file; none only for a server without accounts (tests)."""
@@ -218,8 +221,8 @@ class Settings(KitSettings):
     @field_validator("max_upload_rate")
     @classmethod
     def _rate(cls, value: str) -> str:
-        if value and parse_bytes(value) < LEAST_RATE:
-            raise ValueError(f"must be at least {LEAST_RATE} bytes a second, as 250KB, or empty")
+        if value and parse_bytes(value) < LEAST_RATE_BYTES:
+            raise ValueError(f"must be at least {LEAST_RATE_BYTES} bytes a second, as 250KB, or empty")
         return value
 
     @property

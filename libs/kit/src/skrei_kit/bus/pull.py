@@ -29,9 +29,12 @@ class PullReader:
     Nobody waits for that: it goes with what is published next (`acknowledge`), or after a moment.
     """
 
-    def __init__(self, bus: Bus, stream: str, durable: str, take: Callable[[bytes], Awaitable[None]]) -> None:
+    def __init__(
+        self, bus: Bus, stream: str, durable: str, take: Callable[[bytes], Awaitable[None]], *, domain: str = ""
+    ) -> None:
         self._bus = bus
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        api = f"$JS.{domain}.API" if domain else "$JS.API"
+        self._next = f"{api}.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._take = take
         self._request = 0
         self._left = 0
