@@ -1,10 +1,11 @@
 """What images hold, as far as it is decided before one is built: locks, targets, what they must not bring."""
 
 import re
+import tomllib
 
 import pytest
 
-from scripts.environment import ROOT
+from scripts.environment import ROOT, members
 from scripts.images import IMAGES, SBOM, lock_of
 from scripts.sbom import pins
 
@@ -52,6 +53,19 @@ def test_every_image_has_its_target_and_runs_as_nobody_in_particular() -> None:
     assert [name for name in IMAGES if "USER 10001:10001" not in stages[name]] == []
     assert [name for name in IMAGES if "ENTRYPOINT" not in stages[name]] == []
     assert f"/opt/skrei/{SBOM}" in DOCKERFILE
+
+
+def test_what_our_packages_take_from_elsewhere_reaches_the_build() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = set(re.findall(r"^COPY (\S+) /\S+$", DOCKERFILE, re.MULTILINE))
+    for folder in members(ROOT):
+        tools = tomllib.loads((folder / "pyproject.toml").read_text()).get("tool", {})
+        wheel = tools.get("hatch", {}).get("build", {}).get("targets", {}).get("wheel", {})
+        for source in wheel.get("force-include", {}):
+            parts = (folder / source).resolve().relative_to(ROOT)
+            above = {str(parts), *map(str, parts.parents)}
+            assert above & allowed, f"{parts} is left out by .dockerignore"
+            assert above & copied, f"deploy/Dockerfile does not copy {parts}"
 
 
 def test_the_build_asks_nobody_for_another_frontend() -> None:
