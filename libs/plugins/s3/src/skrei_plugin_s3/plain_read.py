@@ -1,7 +1,8 @@
 """Single files below a key as the archive that they were: packed again as they come, in the order of nodes.
 
-Each object says whose result it is a part of; what another left below the same key is passed over. Where nothing has
-changed there the archive is the same to the byte, and its digest tells whether that is so.
+Each object says whose result it is a part of; what says so of another, or says nothing, is passed over: who names a key
+may put results there, not read with the publisher's credentials what others keep there. Where nothing has changed the
+archive is the same to the byte, and its digest tells whether that is so.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ async def packed(objects: "Objects", prefix: str, execution_id: str, *, path: st
         packer.folder(folder)
     for name in sorted((name for name in names if name and not name.endswith("/")), key=walk_order):
         async with objects.whole(prefix + name) as (stored, pieces):
-            if stored is None or stored.execution not in ("", execution_id):
+            if stored is None or stored.execution != execution_id:
                 continue
             found += 1
             packer.begin(name, stored.size)
