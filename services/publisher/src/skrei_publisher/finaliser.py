@@ -131,6 +131,8 @@ class Finaliser:
             return None
         try:
             return await self._within(divider.bring(parcel, found), parcel.size)
+        except NoSuchPublisher:
+            raise  # what is staged waits until its owner has mended that
         except PublishDenied:
             await store.abort(parcel.execution_id)
             raise
