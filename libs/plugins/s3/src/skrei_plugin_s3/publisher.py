@@ -187,11 +187,12 @@ class S3Publisher(Publisher):
         size = part_bytes(parcel.size)
         pieces = await asyncio.to_thread(digests, content, size)
         target = self.target(params)
-        async with self._objects(target) as objects:
-            async with self._lock(parcel.execution_id):
-                announced = parcel.model_copy(update={"piece_bytes": size, "pieces": pieces})
-                note, came = await self._begun(objects, announced, target)
-            await put_missing(objects, note, came, content)
+        with _patiently():
+            async with self._objects(target) as objects:
+                async with self._lock(parcel.execution_id):
+                    announced = parcel.model_copy(update={"piece_bytes": size, "pieces": pieces})
+                    note, came = await self._begun(objects, announced, target)
+                await put_missing(objects, note, came, content)
         return place_in(note)
 
     # ------------------------------------------------------------ single files, which this process puts
