@@ -196,10 +196,15 @@ def fact_of(ends: Sequence[End]) -> PublisherFact:
 
 def _waits(staged: StagedResult, reason: str) -> PublishWaits:
     where = staged.destination or staged.publisher
-    if staged.publisher == MANAGED:  # where its owner keeps results is nobody else's business
+    if _is_managed(staged):  # where its owner keeps results is nobody else's business
         reason = "it cannot be brought there now; the publisher's log says why"
     told = f"{where}: {reason}"[:MOST_REASON]
     return PublishWaits(execution_id=staged.execution_id, digest=staged.digest, reason=told)
+
+
+def _is_managed(staged: StagedResult) -> bool:
+    """Whether a result goes to the owner's bucket, or a portion of it does."""
+    return staged.publisher == MANAGED or any(each.publisher == MANAGED for each in placed_at(staged.place) or ())
 
 
 def _words(error: SkreiError) -> str:
