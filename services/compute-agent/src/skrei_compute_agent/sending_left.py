@@ -4,6 +4,7 @@ The API asks for it; it goes to the publisher's door, packed as it was when it w
 """
 
 import asyncio
+import contextlib
 import os
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from pathlib import PurePosixPath
 import aiohttp
 from yarl import URL
 
-from skrei_compute_agent.leaving import MARK, opened_folder
+from skrei_compute_agent.leaving import HIDDEN, MARK, opened_folder
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import LeftWanted, Problem
 from skrei_domain.paths import Entry
@@ -103,19 +104,14 @@ async def _pieces(first: bytes, packed: Iterator[bytes]) -> AsyncIterator[bytes]
 
 
 def packing(place: str, execution_id: str, entries: Sequence[Entry]) -> Iterator[bytes]:
-    """Yield the tar.gz of what an execution left at a place, as it was packed there. Blocks.
+    """Yield the tar.gz of what an execution left for a place, as it was packed there. Blocks.
 
     Raises NoArchive for what is not this execution's, or not allowed any more, OSError.
     """
     if access(os.path.realpath(place), entries) is Access.NONE:
         raise NoArchive(f"this node hands out nothing of {place} any more")
-    with opened_folder(place) as folder:
-        mark = os.open(MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            whose = os.read(mark, 256).decode("utf-8", "replace").strip()
-        finally:
-            os.close(mark)
-        if whose != execution_id:
+    with opened_folder(_where(place, execution_id)) as folder:
+        if _whose(folder) != execution_id:
             raise NoArchive(f"what lies at {place} is another one's")
         folders, files = _survey(folder)
         waiting: list[bytes] = []
@@ -137,6 +133,24 @@ def packing(place: str, execution_id: str, entries: Sequence[Entry]) -> Iterator
             packer.end(size)
         packer.close()
         yield b"".join(waiting)
+
+
+def _where(place: str, execution_id: str) -> str:
+    """Return where it lies: at its place, beside it where something else came to lie there first, or as yet unseen."""
+    for path in (place, f"{place}.{execution_id}", f"{os.path.dirname(place)}/{HIDDEN}{execution_id}"):
+        with contextlib.suppress(OSError), opened_folder(path) as folder:
+            if _whose(folder) == execution_id:
+                return path
+    return place
+
+
+def _whose(folder: int) -> str:
+    """Return which execution left a folder. Raises OSError where no mark says so."""
+    mark = os.open(MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        return os.read(mark, 256).decode("utf-8", "replace").strip()
+    finally:
+        os.close(mark)
 
 
 def _survey(folder: int) -> tuple[list[str], list[tuple[str, int]]]:
