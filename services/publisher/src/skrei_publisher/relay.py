@@ -25,6 +25,8 @@ AT_ONCE = 16
 """Results on their way at once: each is two connections, and as fast as its node's link."""
 WAIT_SECONDS = 20.0
 """How long a node may take until it sends its first byte: it packs as it sends."""
+SILENCE_SECONDS = 60.0
+"""How long it may bring nothing after that: a node that froze would keep its place, and its reader waiting, for ever."""
 
 Ask = Callable[[str, str], Awaitable[None]]
 """Has a node asked for what an execution left: execution, request. Raises NodeAway, SourceAway."""
@@ -120,9 +122,18 @@ class Relay:
 
 
 async def _bounded(came: AsyncIterator[bytes], size: int, waiting: _Waiting) -> AsyncIterator[bytes]:
-    async for piece in came:
+    while piece := await _next(came):
         size -= len(piece)
         if size < 0:
             raise SourceAway("The node brings more than was left there.")
         yield piece
     waiting.whole = True
+
+
+async def _next(came: AsyncIterator[bytes]) -> bytes:
+    """Return what comes next; empty at the end. Raises SourceAway where nothing comes any more."""
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            return await anext(came, b"")
+    except TimeoutError as error:
+        raise SourceAway("The node brings nothing any more.") from error
