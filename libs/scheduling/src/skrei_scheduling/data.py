@@ -36,7 +36,7 @@ def told(view: ClusterView, job: JobRow) -> str:
         for node in view.nodes.values()
         if node.id not in job.targets and node.membership is Membership.APPROVED and _has(node, wanted)
     ]
-    over = [on_nodes.name_of(view.nodes[each]) for each in job.targets]
+    over = [on_nodes.name_of(view.nodes[each]) for each in job.targets if each in view.nodes]
     text = texts.SPLIT.format(names=", ".join(wanted), nodes=on_nodes.some(over, SHOWN_NODES))
     away = on_nodes.some(sorted(map(on_nodes.name_of, others)), SHOWN_NODES)
     return text + (texts.HOLDER_AWAY.format(nodes=away) if others else "")
