@@ -72,6 +72,7 @@ class Run:
         self._spool = Spool(request.workdir, request.max_stream_bytes)
         self._began = time.monotonic()
         self._running = asyncio.Event()
+        self._heard_at = self._began
         self._image = ""
 
     async def begin(self, sent: tuple[tuple[str, Path], ...]) -> RunOutcome:
@@ -181,18 +182,20 @@ class Run:
         """Follow what it says to its end; an API that goes away meanwhile is waited for. Raises ClusterAway."""
         self._running.set()
         self._events.running()
-        away_since: float | None = None
-        refused_since: float | None = None
+        self._heard_at = time.monotonic()
+        refused_since = refused_last = -TOLD_SECONDS
         while True:
             try:
                 return await self._followed()
-            except ClusterAway:
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since >= self._settings.away_seconds:
+            except ClusterAway:  # also a connection that was cut: those that are old or silent are, by who is between
+                if time.monotonic() - self._heard_at >= self._settings.away_seconds:
                     raise
             except Refused as refused:  # its helper is not there any more, or its machine was restarted
-                away_since, refused_since = None, refused_since or time.monotonic()
-                if time.monotonic() - refused_since >= TOLD_SECONDS:
+                self._heard_at = now = time.monotonic()
+                if now - refused_last >= TOLD_SECONDS:  # it was followed since then: this is another matter
+                    refused_since = now
+                refused_last = now
+                if now - refused_since >= TOLD_SECONDS:
                     return Ending(failure=verdicts.lost(f"its pod cannot be asked: {refused.message}"), unread=True)
             await asyncio.sleep(AGAIN_SECONDS)
 
@@ -236,8 +239,13 @@ class Run:
         sizes = self._spool.sizes
         words = [RUNNER, "follow", str(sizes[1]), str(sizes[2]), *(["once"] if once else [])]
         async with self._cluster.command(self._pod, KEEP, words, speaks=not once) as command:
-            async for stream, data in command.frames():
-                self._spool.write(stream, data)
+            began = time.monotonic()
+            try:
+                async for stream, data in command.frames():
+                    self._spool.write(stream, data)
+            finally:
+                if time.monotonic() - began >= LOOK_SECONDS:  # less is no word of a cluster that cuts everything
+                    self._heard_at = time.monotonic()
             if command.code:
                 raise Refused(0, command.problem)
 
