@@ -44,7 +44,7 @@ async def listening(listen: str, health: Health) -> AsyncIterator[None]:
                 async with asyncio.timeout(REQUEST_SECONDS):
                     await _serve(reader, writer, health)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # it went away, or said nothing: nobody waits for an answer
+            writer.transport.abort()  # it went away, or takes nothing: what it was to be told would be kept for it
         finally:
             served.discard(own)
             writer.close()
