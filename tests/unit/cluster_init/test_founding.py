@@ -78,6 +78,17 @@ def test_what_the_api_changed_holds_from_then_on(tmp_path: Path) -> None:
     assert user in json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["nats"]["revocations"]
 
 
+def test_a_link_that_the_api_left_is_not_followed(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    deal(cluster, TRUST)
+    before = (cluster.of(AGENT) / "join.token").read_text()
+    (cluster.of(API) / "join.token").unlink()
+    (cluster.of(API) / "join.token").symlink_to(cluster.of(FOUNDER) / "keys/authority.json")
+    deal(cluster, TRUST)
+    assert (cluster.of(AGENT) / "join.token").read_text() == before
+    assert (cluster.of(API) / "join.token").read_text() == before
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.9", "::1", "[::1]"])
 def test_loopback_may_be_published_on(address: str) -> None:
     doors.check_published(address)

@@ -3,8 +3,8 @@
 What only the founder needs (who signs the cluster, who signs its certificates) stays in a folder that nobody else has.
 """
 
+import os
 import secrets
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +76,14 @@ def _take_back(cluster: Cluster) -> None:
     """Make what the API has changed ours."""
     cluster.keys_folder.mkdir(mode=0o700, exist_ok=True)
     for name in KEPT_BY_API:
-        if (cluster.of(API) / name).exists():
-            shutil.copy(cluster.of(API) / name, cluster.keys_folder / name)
+        theirs = cluster.of(API) / name
+        if theirs.is_file() and not theirs.is_symlink():  # a link could lead to what only the founder has
+            write_secret(cluster.keys_folder / name, _read(theirs))
+
+
+def _read(path: Path) -> str:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
+        return file.read()
 
 
 def _passwords(made: Path) -> None:
