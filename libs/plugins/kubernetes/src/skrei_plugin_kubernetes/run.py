@@ -252,7 +252,7 @@ class Run:
     async def _ended(self, state: State | None) -> Ending:
         """Return the ending of a program that has ended; the pod's state is waited for where it may say why."""
         code = None
-        async with self._cluster.command(self._pod, KEEP, ("cat", f"{OURS}/exit")) as command:
+        async with self._cluster.command(self._pod, KEEP, ("head", "-c", "8", f"{OURS}/exit")) as command:
             out, _ = await command.said()
             if command.code == 0 and out.strip().isdigit():
                 code = int(out)
