@@ -15,6 +15,7 @@ import aiohttp
 from yarl import URL
 
 from skrei_compute_agent.leaving import HIDDEN, MARK, opened_folder
+from skrei_compute_agent.pace import FREE, Pace
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import LeftWanted, Problem
 from skrei_domain.paths import Entry
@@ -46,10 +47,11 @@ BUSY = Problem(code="left-busy", message="that node sends as many results as it 
 class LeftSender:
     """Answers requests for results that stay here. `allowed`: the owner's word."""
 
-    def __init__(self, entries: Sequence[Entry], door: Callable[[], str], *, allowed: bool) -> None:
+    def __init__(self, entries: Sequence[Entry], door: Callable[[], str], *, allowed: bool, pace: Pace = FREE) -> None:
         self._entries = entries
         self._door = door
         self._allowed = allowed
+        self._pace = pace
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def take(self, wanted: LeftWanted) -> None:
@@ -87,7 +89,7 @@ class LeftSender:
                 except (SkreiError, NoArchive, OSError) as error:
                     problem = Problem(code="left-gone", message=f"it is not there any more: {error}")
                 else:
-                    body = _pieces(first, packed)
+                    body = _pieces(first, packed, self._pace)
                     async with session.put(url, headers=headers, data=body, proxy=through(door)) as response:
                         log.info("left_result_sent", execution_id=wanted.execution_id, status=response.status)
                     return
@@ -96,10 +98,13 @@ class LeftSender:
                     log.debug("left_refusal_unheard", execution_id=wanted.execution_id, status=response.status)
 
 
-async def _pieces(first: bytes, packed: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _pieces(first: bytes, packed: Iterator[bytes], pace: Pace) -> AsyncIterator[bytes]:
     piece = first
     while piece:
-        yield piece
+        for at in range(0, len(piece), most := pace.slice(len(piece))):
+            part = piece[at : at + most]
+            await pace.wait(len(part))
+            yield part
         piece = await asyncio.to_thread(next, packed, b"")
 
 

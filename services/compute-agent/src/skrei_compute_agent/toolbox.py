@@ -148,7 +148,9 @@ class Toolbox:
         if self._sender is None:
             from skrei_compute_agent.sending_left import LeftSender  # 8 MB, with its client: most nodes never send
 
-            self._sender = LeftSender(self._entries, lambda: self._delivery.url, allowed=self._settings.send_left)
+            self._sender = LeftSender(
+                self._entries, lambda: self._delivery.url, allowed=self._settings.send_left, pace=self.pace
+            )
         self._sender.take(wanted)
 
     async def settle(self) -> None:
