@@ -49,7 +49,8 @@ async def check(connection: asyncpg.Connection) -> None:
 async def bring(url: str) -> bool:
     """Return whether the database at `url` has the newest schema; an empty one is given it, in one transaction.
 
-    What has an older one is left to Alembic. Raises what asyncpg raises where it cannot be reached.
+    So has one that a later version has migrated: who goes back a release works with it. What has an older one is left
+    to Alembic. Raises what asyncpg raises where it cannot be reached.
     """
     connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
     try:
@@ -58,6 +59,7 @@ async def bring(url: str) -> bool:
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", ADVISORY_LOCK)
                 if await current(connection) is None:  # nobody was quicker
                     await connection.execute(WHOLE.read_text("utf-8"))
-        return await current(connection) == newest()
+        have = await current(connection)
+        return have is not None and have >= newest()  # a newer one has all of ours: migrations only add
     finally:
         await connection.close()
