@@ -20,6 +20,8 @@ RUNNING = Path("/run/systemd/system")
 COMMAND_SECONDS = 90.0
 """For one call of systemctl: it waits for the unit to start, and for a stop that takes its 20 s."""
 KINDS = {"serve": "skrei-serve.service", "agent": "skrei-agent.service"}
+_ROOTS = ("ProtectKernelModules", "ProtectKernelLogs", "ProtectClock")
+"""What takes capabilities away, which a user's systemd may not before 254: its unit would end with 218/CAPABILITIES."""
 _SCOPES = (
     flag("--user", "A unit of this user; the default, but for root."),
     flag("--system", "A unit of the machine; asks for root."),
@@ -171,7 +173,12 @@ def _content(unit: Unit, arguments: Sequence[str], user: str) -> str:
         "IDENTITY": identity,
         "TARGET": "multi-user.target" if unit.system else "default.target",
     }
-    return filled(template(unit.name), told)
+    content = filled(template(unit.name), told)
+    return content if unit.system else _without(content, _ROOTS)
+
+
+def _without(content: str, settings: Sequence[str]) -> str:
+    return "".join(line for line in content.splitlines(keepends=True) if line.partition("=")[0] not in settings)
 
 
 def template(name: str) -> str:
@@ -220,6 +227,7 @@ def _write(unit: Unit, content: str, secrets: dict[str, str]) -> None:
         if secrets:
             unit.secrets.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(unit.secrets, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.fchmod(descriptor, 0o600)  # one that was there may be open to others
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.writelines(f"{name}={value}\n" for name, value in secrets.items())
     except OSError as error:
