@@ -142,7 +142,7 @@ def packing(place: str, execution_id: str, entries: Sequence[Entry]) -> Iterator
 
 def _where(place: str, execution_id: str) -> str:
     """Return where it lies: at its place, beside it where something else came to lie there first, or as yet unseen."""
-    for path in (place, f"{place}.{execution_id}", f"{os.path.dirname(place)}/{HIDDEN}{execution_id}"):
+    for path in (place, f"{place}.{execution_id}", str(PurePosixPath(place).with_name(HIDDEN + execution_id))):
         with contextlib.suppress(OSError), opened_folder(path) as folder:
             if _whose(folder) == execution_id:
                 return path

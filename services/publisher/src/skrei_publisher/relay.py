@@ -26,7 +26,7 @@ AT_ONCE = 16
 WAIT_SECONDS = 20.0
 """How long a node may take until it sends its first byte: it packs as it sends."""
 SILENCE_SECONDS = 60.0
-"""How long it may bring nothing after that: a node that froze would keep its place, and its reader waiting, for ever."""
+"""How long it may bring nothing after that: a frozen node would keep its place, and its reader, for ever."""
 
 Ask = Callable[[str, str], Awaitable[None]]
 """Has a node asked for what an execution left: execution, request. Raises NodeAway, SourceAway."""
