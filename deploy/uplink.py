@@ -5,6 +5,7 @@ way.
 """
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -64,6 +65,7 @@ async def serve(bits_per_second: float, ways: Sequence[str]) -> None:
         async with server:
             await server.serve_forever()
 
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, sys.exit, 0)  # the first process of a container
     async with asyncio.TaskGroup() as group:
         for way in ways:
             port, host, *there = way.split(":")
