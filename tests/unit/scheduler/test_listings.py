@@ -22,8 +22,8 @@ from tests.support.builders import NOW, a_job, a_node, a_requirement, an_executi
 DIGEST = "sha256:" + "ab" * 32
 
 
-def a_lister(id: str = "n-1", *, connected: bool = True, cpu: str = "2") -> NodeRow:
-    node = a_node(id, storages=("s3",), connected=connected, cpu=cpu)
+def a_lister(id: str = "n-1", *, connected: bool = True, cpu: str = "2", services: tuple[str, ...] = ()) -> NodeRow:
+    node = a_node(id, storages=("s3",), connected=connected, cpu=cpu, services=services)
     return replace(node, info=node.info.model_copy(update={"storages": (Plugin(name="s3", lists=True),)}))
 
 
@@ -350,6 +350,16 @@ def test_another_node_is_asked_where_the_first_goes_away() -> None:
     assert lead.run(2.0) == [], "it was not asked this any more"
     lead.answer(2.0)
     assert "plan" in lead.run(2.0)
+
+
+def test_what_a_task_uses_is_reached_by_the_node_that_lists_for_it() -> None:
+    """In several regions no other may reach the server of its inputs."""
+    lead = Lead(*(a_lister(f"n-{number}", services=("objects",) if number == 3 else ()) for number in range(1, 5)))
+    for name in ("j-1", "j-2", "j-3", "j-4"):
+        plan = replace(a_plan(), requirement=a_requirement(storages=["s3"], uses=["objects"]))
+        lead.submit(asks(name, tasks=(plan,)), f"v-{name}")
+    lead.run(0.0)
+    assert [each.node_id for each in lead.asked] == ["n-3"] * 4
 
 
 def test_a_stop_is_carried_out_at_once() -> None:

@@ -310,13 +310,13 @@ def publisher() -> Permissions:
 def site() -> Permissions:
     """A site's own server, by which its agents speak: whatever an agent may say and hear, and no more.
 
-    An inbox of a node is a token of its own (`_INBOX_<node>`), which no wildcard names: so it may hear everything except
+    An inbox of a node is a token of its own (`_INBOX_<node>`), which no wildcard names: so it may hear all except
     what only the control plane hears. What agents say is not excepted: a server that may not hear a subject passes
     nothing on there either (measured with 2.15).
     """
     stream = subjects.STREAM_COMMANDS
     return Permissions(
-        publish=(f"{subjects.ROOT}.up.>", f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*", f"$JS.ACK.{stream}.>"),
+        publish=(f"{subjects.ROOT}.up.>", f"$JS.{DOMAIN}.API.CONSUMER.MSG.NEXT.{stream}.*", f"$JS.ACK.{stream}.>"),
         subscribe=(">",),
         never_subscribe=(
             subjects.HINT_EVALUATION,

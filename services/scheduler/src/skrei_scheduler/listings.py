@@ -168,9 +168,14 @@ class Listings:
         return self._types[1]
 
     def _node_for(self, job: JobRow, task: TaskPlan, number: int, but: str = "") -> str:
-        """Return a node that could run the task and lists such inputs, another for the next job; empty for none."""
+        """Return a node that could run the task and lists such inputs, another for the next job; empty for none.
+
+        Of a task that uses a service it is one that reaches it: in several regions no other may reach its inputs.
+        """
         view, type_ = self._lead.view, dict(task.fetched)[number]
-        candidates = view.feasibility.of(task.requirement).candidates.nonzero()[0]
+        able = view.feasibility.of(task.requirement).candidates.copy()
+        view.matrix.close_unreached(able, task.requirement.uses)
+        candidates = able.nonzero()[0]
         first = zlib.crc32(job.id.encode()) % len(candidates) if len(candidates) else 0
         for row in itertools.chain(candidates[first:], candidates[:first]):
             node = view.nodes.get(view.matrix.ids[row])
