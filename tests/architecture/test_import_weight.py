@@ -30,6 +30,7 @@ def test_the_agent_loads_no_web_framework_no_database_and_no_wasm_runtime() -> N
         "skrei_compute_agent.__main__",
         "skrei_plugin_wasm.engine",
         "skrei_plugin_docker.engine",
+        "skrei_plugin_kubernetes.engine",
         "skrei_plugin_s3.storage",
     )
     assert not loaded & {

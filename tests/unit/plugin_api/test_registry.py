@@ -87,7 +87,7 @@ def test_another_version_of_the_contract_is_refused(registry: PluginRegistry[Eng
 
 @pytest.mark.row("5.4/noop", "6.1/aliases")
 def test_the_installed_plugins_all_load() -> None:
-    assert set(engines().names) == {"docker", "wasm"}
+    assert set(engines().names) == {"docker", "kubernetes", "wasm"}
     assert {"inline", "local", "localdirectory"} <= set(storages().names)
     for name in engines().names:
         engines().load(name)

@@ -187,7 +187,7 @@ def test_what_a_script_started_ends_with_it(engine: PythonEngine, tmp_path: Path
     )
     outcome = ran(engine, request(tmp_path, script))
     assert outcome.exit_code == 0
-    assert not alive(int(outcome.stdout_head.data))
+    asyncio.run(eventually(lambda: not alive(int(outcome.stdout_head.data))))  # killed is not yet gone
 
 
 def test_what_left_the_session_of_a_script_does_not_hold_its_end_up(engine: PythonEngine, tmp_path: Path) -> None:

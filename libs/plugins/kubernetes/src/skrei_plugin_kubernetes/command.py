@@ -3,9 +3,10 @@
 import json
 import struct
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
+if TYPE_CHECKING:
+    import aiohttp
 
 PROTOCOL = "v4.channel.k8s.io"
 """Each message begins with the number of its stream; every cluster since 1.4 speaks it."""
@@ -13,22 +14,24 @@ STDIN, STDOUT, STDERR, STATUS = 0, 1, 2, 3
 PIECE_BYTES = 32 * 1024
 
 
-class Broken(aiohttp.ClientError):
+class Broken(ConnectionError):
     """The connection ended before the command did."""
 
 
 class Command:
     """One command that runs. `code` is known once `frames` has ended."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: "aiohttp.ClientWebSocketResponse") -> None:
         self._socket = socket
         self.code: int | None = None
         self.problem = ""
 
     async def frames(self) -> AsyncIterator[tuple[int, bytes]]:
         """Yield what it says as (stream, data): 1 is stdout, 2 stderr. Raises Broken where its end was not told."""
+        from aiohttp import WSMsgType  # who has a socket has the library
+
         async for message in self._socket:
-            if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
+            if message.type is not WSMsgType.BINARY or not message.data:
                 continue
             stream, data = message.data[0], message.data[1:]
             if stream == STATUS:

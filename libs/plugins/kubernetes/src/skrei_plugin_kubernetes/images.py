@@ -9,14 +9,15 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import aiohttp
+from typing import TYPE_CHECKING, Any
 
 from skrei_domain.errors import SkreiError
 from skrei_plugin_api.container_params import DockerParams
 from skrei_plugin_api.image_reference import DEFAULT_REGISTRY, Reference, parse
 from skrei_plugin_api.registry_credentials import Auth, credentials
+
+if TYPE_CHECKING:
+    import aiohttp
 
 KEPT_SECONDS = 3600.0
 """A tag that moves to another program is noticed within an hour; public hubs count every question."""
@@ -107,6 +108,8 @@ class Images:
             self._session = None
 
     async def _ask(self, image: str) -> Starts:
+        import aiohttp  # late, as in `cluster`
+
         reference = parse(image)
         registry = _Registry(self._client(), reference, await credentials(reference, self._config))
         try:
@@ -121,8 +124,10 @@ class Images:
             ) from error
         return Starts(_texts(config.get("Entrypoint")), _texts(config.get("Cmd")))
 
-    def _client(self) -> aiohttp.ClientSession:
+    def _client(self) -> "aiohttp.ClientSession":
         if self._session is None:
+            import aiohttp
+
             limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
             self._session = aiohttp.ClientSession(timeout=limit, trust_env=True)
         return self._session
@@ -131,7 +136,7 @@ class Images:
 class _Registry:
     """One repository of a registry, by the distribution protocol; a token is asked for where it wants one."""
 
-    def __init__(self, session: aiohttp.ClientSession, reference: Reference, auth: Auth | None) -> None:
+    def __init__(self, session: "aiohttp.ClientSession", reference: Reference, auth: Auth | None) -> None:
         host = "registry-1.docker.io" if reference.registry == DEFAULT_REGISTRY else reference.registry
         near = host.partition(":")[0] in ("localhost", "127.0.0.1")
         self._url = f"{'http' if near else 'https'}://{host}/v2/{reference.repository}"
@@ -160,10 +165,12 @@ class _Registry:
         raise AssertionError("not reached")
 
     async def _authorise(self, challenge: str) -> dict[str, str]:
+        from aiohttp import BasicAuth
+
         told = dict(_CHALLENGE.findall(challenge))
         basic = None
         if self._auth and "username" in self._auth:
-            basic = aiohttp.BasicAuth(self._auth["username"], self._auth["password"])
+            basic = BasicAuth(self._auth["username"], self._auth["password"])
         if challenge.lower().startswith("basic") and basic:
             return {"Authorization": basic.encode()}
         if not told.get("realm", "").startswith(("https://", self._url.partition("/v2/")[0])):
@@ -188,7 +195,7 @@ def _no(reference: Reference, status: int) -> ImageUnavailable:
     )
 
 
-async def _json(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+async def _json(answer: "aiohttp.ClientResponse") -> dict[str, Any]:
     said = bytearray()
     async for piece in answer.content.iter_chunked(PIECE_BYTES):
         said += piece
