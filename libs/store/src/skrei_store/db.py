@@ -129,7 +129,7 @@ class LeaderPool:
 @asynccontextmanager
 async def leader_pool(url: str) -> AsyncIterator[LeaderPool]:
     """The connections of one epoch of leadership."""
-    async with open_pool(url, application_name="skrei-leader-reads", size=3, settings=LEADER_READER) as reads:
+    async with open_pool(url, application_name="skrei-leader-reads", size=2, settings=LEADER_READER) as reads:
         pool = LeaderPool(url, reads)
         try:
             yield pool

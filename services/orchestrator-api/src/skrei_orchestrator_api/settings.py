@@ -90,7 +90,7 @@ class Settings(TracedSettings):
     log_level: LogLevel = "info"
     """The least level that is logged."""
 
-    api_pool_size: int = 4
+    api_pool_size: int = 3
     """Connections to the record, each a process of 4 MB there: reads take under a millisecond, and submissions share
     one commit."""
 
