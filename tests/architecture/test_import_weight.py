@@ -67,6 +67,20 @@ def test_an_agent_without_docker_sweeps_without_a_client_for_it() -> None:
     assert not loaded & {"aiodocker", "aiohttp"}
 
 
+def test_an_agent_without_an_ipfs_daemon_says_what_is_near_without_a_client_for_one() -> None:
+    code = (
+        "import asyncio, pathlib, sys\n"
+        "from skrei_plugin_api.plugin import PluginContext\n"
+        "from skrei_plugin_ipfs.storage import IpfsStorage\n"
+        "near = asyncio.run(IpfsStorage(PluginContext(pathlib.Path('/nowhere'))).near())\n"
+        "print(near.holds, *{name.partition('.')[0] for name in sys.modules})\n"
+    )
+    environment = {"PATH": "", "HOME": "/nowhere"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.startswith("() "), done.stderr
+    assert "aiohttp" not in done.stdout.split()
+
+
 def test_the_sandbox_does_load_the_wasm_runtime() -> None:
     """So that the test above can fail."""
     assert "wasmtime" in loaded_by("skrei_plugin_wasm.sandbox")

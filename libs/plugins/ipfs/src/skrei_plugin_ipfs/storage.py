@@ -123,13 +123,15 @@ class IpfsStorage(PieceStorage):
 
     async def near(self) -> Near:
         """Say what the daemon has pinned with all below it."""
-        import aiohttp
+        endpoint = self._endpoint()
+        if endpoint is None:
+            return Near()
+        import aiohttp  # 8 MB: a node without a daemon does without
 
         from skrei_plugin_ipfs.pins import pins
 
-        endpoint = self._endpoint()
         try:
-            found = [] if endpoint is None else await pins(endpoint)
+            found = await pins(endpoint)
         except (OSError, aiohttp.ClientError):
             found = []
         return Near(holds=tuple(key for key in map(cid_key, found) if key))
