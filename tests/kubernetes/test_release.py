@@ -20,7 +20,7 @@ from scripts.tools import FOLDER
 from tests.support.kubernetes_node import BUSYBOX, PROGRAMS, KubernetesNode
 
 IMAGES = os.environ.get("SKREI_TEST_IMAGES", "")
-SPACE, PORT = "release", 31_234
+SPACE, JOBS, PORT = "release", "release-jobs", 31_234
 NO_VOLUMES = {"persistence": {"enabled": False}}
 VALUES = {
     "image": {"tag": "local", "pullPolicy": "Never"},
@@ -48,6 +48,10 @@ def job(engine: str = "docker") -> str:
         "ResultPaths": [{"Name": "out", "Path": "/out"}],
     }
     return yaml.safe_dump({"Type": "batch", "Count": 1, "Tasks": [task]})
+
+
+def spaces(cluster: KubernetesNode) -> list[str]:
+    return cluster.kubectl("get", "namespaces", "-o", "name").split()
 
 
 class Release:
@@ -112,7 +116,13 @@ def test_it_is_installed_used_upgraded_and_gone(cluster: KubernetesNode, tmp_pat
     release.put("upgrade", "--set", "scheduler.replicas=1")
     with release.forwarded():
         assert "hello" in release.skrei("job", "run", "-", data=job())
+    agent = f"system:serviceaccount:{SPACE}:skrei-agent-kubernetes"
+    may = ("auth", "can-i", "create", "pods", "--as", agent, "--quiet", "-n")
+    cluster.kubectl(*may, JOBS)
+    with pytest.raises(AssertionError):  # beside the keys of the cluster
+        cluster.kubectl(*may, SPACE)
     release.helm("uninstall", "skrei", "--wait")
+    cluster.until("jobs' namespace is gone", lambda: f"namespace/{JOBS}" not in spaces(cluster))
     kinds = "pods,statefulsets,deployments,jobs,services,persistentvolumeclaims,networkpolicies,configmaps"
     cluster.until(
         "nothing is left",

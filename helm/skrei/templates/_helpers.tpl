@@ -105,6 +105,15 @@ readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 5, timeo
     - {name: tmp, mountPath: /tmp}
 {{- end -}}
 
+{{/* Where an agent's jobs have their pods. Never beside our keys: who may make pods there, or exec, has them all. */}}
+{{- define "skrei.jobSpace" -}}
+{{- $pods := .agent.pods | default dict -}}
+{{- if and (eq .agent.engine "kubernetes") (eq ($pods.namespace | default "") .root.Release.Namespace) -}}
+{{- fail (printf "agents.%s.pods.namespace: %s is the release's own, where its keys are: whoever may make pods there can read them. Leave it empty for %s-jobs, or name another" .kind .root.Release.Namespace .root.Release.Namespace) -}}
+{{- end -}}
+{{- $pods.namespace | default (printf "%s-jobs" .root.Release.Namespace) -}}
+{{- end -}}
+
 {{/* A volume for each replica. It goes with the release, and with nothing else: a smaller number keeps it. */}}
 {{- define "skrei.claim" -}}
 persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Retain}

@@ -95,6 +95,34 @@ def test_every_secret_that_is_mounted_is_one_that_the_keeper_of_keys_makes() -> 
     assert mounted <= {f"skrei-keys-{name}" for name in NAMES}
 
 
+def in_space(kind: str, space: str, *values: str) -> list[dict[str, Any]]:
+    return [one for one in rendered(*values) if one["kind"] == kind and one["metadata"].get("namespace", "n") == space]
+
+
+def test_who_takes_the_agent_whose_jobs_are_pods_gets_at_nothing_where_the_keys_are() -> None:
+    ruled = {name for one in in_space("Role", "n") for rule in one["rules"] for name in rule["resources"]}
+    assert ruled == {"secrets"}, "the keeper of keys' alone"
+    (space,) = (one for one in rendered() if one["kind"] == "Namespace")
+    assert space["metadata"]["name"] == "n-jobs"
+    assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    (role,) = in_space("Role", "n-jobs")
+    assert {name for rule in role["rules"] for name in rule["resources"]} == {"pods", "pods/exec"}
+    (binding,) = in_space("RoleBinding", "n-jobs")
+    assert [(one["name"], one["namespace"]) for one in binding["subjects"]] == [("skrei-agent-kubernetes", "n")]
+    (agent,) = pods()["skrei-agent-kubernetes"]["containers"]
+    (options,) = (one["value"] for one in agent["env"] if one["name"] == "SKREI_PLUGIN_OPTIONS")
+    assert "kubernetes_namespace=n-jobs," in options
+
+
+def test_the_namespace_of_jobs_admits_what_their_user_needs_and_is_made_where_none_is_named() -> None:
+    (space,) = (one for one in rendered("agents.kubernetes.pods.user=image") if one["kind"] == "Namespace")
+    assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "baseline"
+    named = "agents.kubernetes.pods.namespace=theirs"
+    assert [one for one in rendered(named) if one["kind"] == "Namespace"] == []
+    assert len(in_space("Role", "theirs", named)) == 1
+    assert [one for one in rendered("agents.kubernetes.enabled=false") if one["kind"] == "Namespace"] == []
+
+
 def test_the_scaling_signal_is_what_the_leader_tells() -> None:
     scalers = [one for one in rendered(*EVERYTHING) if one["kind"] == "HorizontalPodAutoscaler"]
     names = {metric["external"]["metric"]["name"] for one in scalers for metric in one["spec"]["metrics"]
@@ -111,6 +139,7 @@ def test_the_scaling_signal_is_what_the_leader_tells() -> None:
         ("settings.retention=1d", "SKREI_"),
         ("postgres.bundled=false", "postgres.external.secret"),
         ("nats.bundled=false", "nats.external.url"),
+        ("agents.kubernetes.pods.namespace=default", "agents.kubernetes.pods.namespace: default is the release's own"),
     ],
 )
 def test_wrong_values_are_refused_by_name(value: str, said: str) -> None:
