@@ -123,6 +123,13 @@ def test_the_namespace_of_jobs_admits_what_their_user_needs_and_is_made_where_no
     assert [one for one in rendered("agents.kubernetes.enabled=false") if one["kind"] == "Namespace"] == []
 
 
+def test_a_docker_agent_keeps_what_it_knows_of_containers_that_outlive_its_pod() -> None:
+    on, path = "agents.docker.enabled=true", "agents.docker.dataPath=/srv/skrei"
+    for values, folder in (((on,), "/var/lib/skrei-agents/n-skrei-docker"), ((on, path), "/srv/skrei")):
+        (data,) = (one for one in pods(*values)["skrei-agent-docker"]["volumes"] if one["name"] == "data")
+        assert data == {"name": "data", "hostPath": {"path": folder, "type": "DirectoryOrCreate"}}
+
+
 def test_the_scaling_signal_is_what_the_leader_tells() -> None:
     scalers = [one for one in rendered(*EVERYTHING) if one["kind"] == "HorizontalPodAutoscaler"]
     names = {metric["external"]["metric"]["name"] for one in scalers for metric in one["spec"]["metrics"]
@@ -140,6 +147,7 @@ def test_the_scaling_signal_is_what_the_leader_tells() -> None:
         ("postgres.bundled=false", "postgres.external.secret"),
         ("nats.bundled=false", "nats.external.url"),
         ("agents.kubernetes.pods.namespace=default", "agents.kubernetes.pods.namespace: default is the release's own"),
+        ("agents.docker.dataPath=here", "dataPath"),
     ],
 )
 def test_wrong_values_are_refused_by_name(value: str, said: str) -> None:
