@@ -123,6 +123,18 @@ def test_the_namespace_of_jobs_admits_what_their_user_needs_and_is_made_where_no
     assert [one for one in rendered("agents.kubernetes.enabled=false") if one["kind"] == "Namespace"] == []
 
 
+def test_pods_of_jobs_reach_no_address_where_clouds_give_machines_their_credentials() -> None:
+    rules = [one["spec"] for one in in_space("NetworkPolicy", "n-jobs") if "Egress" in one["spec"]["policyTypes"]]
+    closed, opened = sorted(rules, key=lambda spec: "egress" in spec)
+    assert closed["podSelector"] == {"matchLabels": {"skrei.network": "none"}}
+    assert opened["podSelector"] == {"matchLabels": {"skrei.network": "open"}}, "rules add up: never for closed ones"
+    blocks = [to["ipBlock"] for to in opened["egress"][0]["to"] if "ipBlock" in to]
+    assert {block["cidr"]: set(block["except"]) for block in blocks} == {
+        "0.0.0.0/0": {"169.254.0.0/16", "100.100.100.200/32"},
+        "::/0": {"fe80::/10", "fd00:ec2::254/128"},
+    }
+
+
 def test_a_docker_agent_keeps_what_it_knows_of_containers_that_outlive_its_pod() -> None:
     on, path = "agents.docker.enabled=true", "agents.docker.dataPath=/srv/skrei"
     for values, folder in (((on,), "/var/lib/skrei-agents/n-skrei-docker"), ((on, path), "/srv/skrei")):
@@ -148,6 +160,7 @@ def test_the_scaling_signal_is_what_the_leader_tells() -> None:
         ("nats.bundled=false", "nats.external.url"),
         ("agents.kubernetes.pods.namespace=default", "agents.kubernetes.pods.namespace: default is the release's own"),
         ("agents.docker.dataPath=here", "dataPath"),
+        ("networkPolicies.jobsNever={everything}", "jobsNever"),
     ],
 )
 def test_wrong_values_are_refused_by_name(value: str, said: str) -> None:
