@@ -96,7 +96,17 @@ readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 5, timeo
 - name: migrate
   image: {{ include "skrei.image" (dict "root" . "target" "tools") }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
-  command: [sh, -c, "until python -P -m skrei_store.migrate; do sleep 1; done"]
+  # What another minute does not mend is told by the pod's state; Kubernetes tries again, ever more rarely.
+  command:
+    - sh
+    - -c
+    - |
+      end=$(($(date +%s) + 60))
+      until python -P -m skrei_store.migrate; do
+        [ "$(date +%s)" -lt "$end" ] || exit 1
+        sleep 1
+      done
+  terminationMessagePolicy: FallbackToLogsOnError
   env:
     {{- include "skrei.record" . | nindent 4 }}
   resources: {requests: {cpu: 50m, memory: 128Mi}, limits: {memory: 512Mi}}

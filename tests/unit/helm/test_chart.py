@@ -1,6 +1,7 @@
 """The chart as helm renders it: valid by its own schema, pods that restricted namespaces admit, doors that are shut."""
 
 import json
+import os
 import shutil
 import subprocess
 from functools import lru_cache
@@ -140,6 +141,27 @@ def test_a_docker_agent_keeps_what_it_knows_of_containers_that_outlive_its_pod()
     for values, folder in (((on,), "/var/lib/skrei-agents/n-skrei-docker"), ((on, path), "/srv/skrei")):
         (data,) = (one for one in pods(*values)["skrei-agent-docker"]["volumes"] if one["name"] == "data")
         assert data == {"name": "data", "hostPath": {"path": folder, "type": "DirectoryOrCreate"}}
+
+
+@pytest.mark.parametrize(("works_at", "code", "tries"), [(3, 0, 3), (1000, 1, 60)])
+def test_a_record_that_cannot_be_made_is_told_and_not_tried_for_ever(
+    tmp_path: Path, works_at: int, code: int, tries: int
+) -> None:
+    (first,) = pods()["skrei-scheduler"]["initContainers"]
+    assert first["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    (tmp_path / "python").write_text(f"""#!/bin/sh
+echo x >> {tmp_path}/tries
+echo "no such revision" >&2
+[ "$(wc -l < {tmp_path}/tries)" -ge {works_at} ]
+""")
+    (tmp_path / "date").write_text(f"#!/bin/sh\ncat {tmp_path}/tries 2>/dev/null | wc -l\n")  # a second for each try
+    (tmp_path / "sleep").write_text("#!/bin/sh\n")
+    for name in ("python", "date", "sleep"):
+        (tmp_path / name).chmod(0o755)
+    told = {"PATH": f"{tmp_path}:{os.defpath}"}
+    done = subprocess.run(first["command"], env=told, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (code, "no such revision")
+    assert len((tmp_path / "tries").read_text().splitlines()) == tries
 
 
 def test_the_scaling_signal_is_what_the_leader_tells() -> None:
