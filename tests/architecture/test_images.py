@@ -4,12 +4,14 @@ import re
 import tomllib
 
 import pytest
+import yaml
 
 from scripts.environment import ROOT, members
 from scripts.images import IMAGES, SBOM, lock_of
 from scripts.sbom import pins
 
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
+SCRAPED = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
 RECORD = {"sqlalchemy", "asyncpg", "alembic"}
 WEB = {"fastapi", "starlette", "uvicorn"}
 COMPILERS = {"hatchling", "setuptools", "editables", "ziglang"}
@@ -66,6 +68,18 @@ def test_what_our_packages_take_from_elsewhere_reaches_the_build() -> None:
             above = {str(parts), *map(str, parts.parents)}
             assert above & allowed, f"{parts} is left out by .dockerignore"
             assert above & copied, f"deploy/Dockerfile does not copy {parts}"
+
+
+def test_the_door_for_health_checks_is_open_to_others_only_where_a_network_of_our_own_is() -> None:
+    listens = re.findall(r"SKREI_HEALTH_LISTEN=(\S+)", DOCKERFILE)
+    assert listens == ["127.0.0.1:1236"], "with --network host it is the machine's"
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    asked = {
+        name for job in SCRAPED["scrape_configs"] for one in job.get("dns_sd_configs", ()) for name in one["names"]
+    }
+    assert asked >= {"orchestrator-api", "compute-agent"}
+    assert {services[name]["environment"].get("SKREI_HEALTH_LISTEN") for name in asked} == {"0.0.0.0:1236"}
+    assert [name for name in asked if "network_mode" in services[name]] == []
 
 
 def test_the_build_asks_nobody_for_another_frontend() -> None:

@@ -78,6 +78,16 @@ def test_no_pod_is_told_of_services_by_variables_that_are_settings_of_ours() -> 
     assert [name for name, spec in pods(*EVERYTHING).items() if spec.get("enableServiceLinks") is not False] == []
 
 
+def test_probes_reach_what_they_ask() -> None:
+    """Images listen on loopback, where no kubelet comes."""
+    asked = [one for spec in pods(*EVERYTHING).values() for one in spec["containers"]
+             if any(port.get("name") == "health" for port in one.get("ports", ()))]  # fmt: skip
+    assert len(asked) >= 6
+    for one in asked:
+        told = {each["name"]: each.get("value") for each in one["env"]}
+        assert told["SKREI_HEALTH_LISTEN"] == "0.0.0.0:1236"
+
+
 def test_nothing_is_published_unless_somebody_says_so() -> None:
     kinds = {one["kind"] for one in rendered()}
     assert not kinds & {"Ingress", "HTTPRoute", "ServiceMonitor", "HorizontalPodAutoscaler"}
