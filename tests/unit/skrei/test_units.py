@@ -109,6 +109,23 @@ def test_a_users_unit_is_written_started_and_taken_away_and_its_token_is_nobody_
     assert "Nothing to do" in capsys.readouterr().out
 
 
+def test_settings_that_the_owner_wrote_beside_the_unit_are_never_taken_away(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = "# our site\nSKREI_LABELS=site=a\nSKREI_JOIN_TOKEN_FILE=/run/t\n"
+    secrets = home / ".config/skrei/skrei-agent.env"
+    secrets.parent.mkdir(parents=True)
+    secrets.write_text(f"SKREI_JOIN_TOKEN=old\n{theirs}".rstrip("\n"))
+    secrets.chmod(0o644)
+    assert called("service", "install", "--user", "agent", "--join", "http://h:1", "--token", "new") == 0
+    assert secrets.read_text() == f"{theirs}SKREI_JOIN_TOKEN=new\n"
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o600, "one that was there may be open to others"
+    assert called("service", "uninstall", "--user", "agent") == 0
+    assert secrets.read_text() == theirs
+    assert f"and your settings in {secrets}." in capsys.readouterr().out
+    assert sorted(path.name for path in secrets.parent.iterdir()) == [secrets.name]
+
+
 def test_what_systemd_says_is_told_and_a_machine_without_it_is_left_as_it_is(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skrei.cli import render
+from skrei.cli import env_file, render
 from skrei.cli.flags import flag, text
 from skrei.cli.grammar import Argument, Command, Misuse, Values
 from skrei.errors import Rejected
@@ -19,6 +19,8 @@ RUNNING = Path("/run/systemd/system")
 """There where systemd runs the machine."""
 COMMAND_SECONDS = 90.0
 """For one call of systemctl: it waits for the unit to start, and for a stop that takes its 20 s."""
+TOKEN = "SKREI_JOIN_TOKEN"
+"""What an install writes beside the unit; all else there is its owner's."""
 KINDS = {"serve": "skrei-serve.service", "agent": "skrei-agent.service"}
 _ROOTS = ("ProtectKernelModules", "ProtectKernelLogs", "ProtectClock")
 """What takes capabilities away, which a user's systemd may not before 254: its unit would end with 218/CAPABILITIES."""
@@ -117,7 +119,8 @@ def uninstall(values: Values) -> None:
     commands = [unit.systemctl("disable", "--now", unit.name)]
     after = unit.systemctl("daemon-reload")
     if values.flag("print"):
-        told = [*(" ".join(command) for command in commands), f"rm {unit.file} {unit.secrets}", " ".join(after)]
+        secrets = f"{TOKEN} goes from {unit.secrets}, and that file if nothing else is in it"
+        told = [*(" ".join(command) for command in commands), f"rm {unit.file}", secrets, " ".join(after)]
         render.line("\n".join(f"# {line}" for line in told))
         return
     _check(unit, values)
@@ -126,10 +129,14 @@ def uninstall(values: Values) -> None:
         return
     for command in commands:
         _run(command)
-    for path in (unit.file, unit.secrets):
-        path.unlink(missing_ok=True)
+    try:
+        unit.file.unlink(missing_ok=True)
+        stays = env_file.forget(unit.secrets, (TOKEN,))
+    except OSError as error:
+        raise Rejected(f"{error.filename} cannot be removed: {error.strerror}.", hint="Remove it yourself.") from error
     _run(after)
-    render.line(f"{unit.name} is gone; its data stays in {unit.data}.")
+    settings = f", and your settings in {unit.secrets}" if stays else ""
+    render.line(f"{unit.name} is gone; its data stays in {unit.data}{settings}.")
 
 
 def _unit(values: Values) -> Unit:
@@ -207,9 +214,9 @@ def _apart(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     rest = iter(arguments)
     for word in rest:
         if word == "--token":
-            secrets["SKREI_JOIN_TOKEN"] = next(rest, "")
+            secrets[TOKEN] = next(rest, "")
         elif word.startswith("--token="):
-            secrets["SKREI_JOIN_TOKEN"] = word.partition("=")[2]
+            secrets[TOKEN] = word.partition("=")[2]
         else:
             kept.append(word)
     return kept, secrets
@@ -225,11 +232,7 @@ def _write(unit: Unit, content: str, secrets: dict[str, str]) -> None:
         unit.file.parent.mkdir(parents=True, exist_ok=True)
         unit.file.write_text(content, "utf-8")
         if secrets:
-            unit.secrets.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(unit.secrets, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            os.fchmod(descriptor, 0o600)  # one that was there may be open to others
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.writelines(f"{name}={value}\n" for name, value in secrets.items())
+            env_file.keep(unit.secrets, secrets)
     except OSError as error:
         raise Rejected(
             f"{error.filename} cannot be written: {error.strerror}.", hint="--print shows the unit."
