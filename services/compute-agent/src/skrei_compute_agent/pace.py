@@ -1,4 +1,4 @@
-"""How fast this node sends: one budget of bytes a second for results and logs, which leaves the rest of a link alone.
+"""How fast this node sends: one budget of bytes a second for results and kept logs; others have the rest of a link.
 
 The bucket is pure. It lends what is asked for and says how long to wait before it is sent, so who asks later waits
 behind it, and a large piece is no reason to starve.

@@ -146,8 +146,9 @@ class Settings(KitSettings):
     0 sends nothing before an execution has ended."""
 
     max_upload_rate: str = ""
-    """Bytes a second that results and logs of this node may take of its link, all together: `250KB`, `2MiB`; empty: all
-    that there is. Heartbeats and facts go beside it."""
+    """Bytes a second that results, and logs on their way to be kept, may take of this node's link, all together:
+    `250KB`, `2MiB`; empty: all that there is. What goes by the transport is beside it: heartbeats, facts, and output
+    that somebody looks at while it is said."""
 
     store_full_seconds: float = Field(default=600.0, ge=0)
     """How long a full result store is asked again: results expire, people make room. Then the execution fails."""
