@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from skrei_compute_agent import disk_room
+from skrei_compute_agent.cached_files import name_of
 from skrei_compute_agent.disk_room import FREE_BYTES, BeyondDisk, NoRoom
 from skrei_compute_agent.input_cache import InputCache
 from skrei_domain.errors import SkreiError
@@ -74,24 +75,30 @@ async def bring(cache: InputCache, name: str, size: int, told: int | None, *, re
         cache.release(f"at/{name}")
 
 
+def begin(cache: InputCache, **sizes: int) -> None:
+    """Begin to bring files, and leave off."""
+    with cache.room.promised(sizes):
+        pass
+
+
 async def test_what_nobody_uses_makes_way_for_what_is_wanted(cache: InputCache, disk: Disk) -> None:
     for name in ("a", "b", "c"):
         await bring(cache, name, 3 * MB, 3 * MB)
-    cache.room.check(4 * MB)
-    assert cache.ready("at/a") is None
-    assert cache.ready("at/c") is not None
-    assert cache.size_bytes == 6 * MB
-    assert cache.room.free >= 4 * MB
+    with cache.room.promised({"d": 4 * MB}):
+        assert cache.ready("at/a") is None
+        assert cache.ready("at/c") is not None
+        assert cache.size_bytes == 6 * MB
+        assert cache.room.free >= 4 * MB
 
 
 async def test_what_is_in_use_does_not_and_may_be_gone_later(cache: InputCache, disk: Disk) -> None:
     await bring(cache, "a", 6 * MB, 6 * MB, release=False)
     with pytest.raises(NoRoom, match=r"5,242,880 bytes of the input are not .* has room for 4,194,304") as raised:
-        cache.room.check(5 * MB)
+        begin(cache, b=5 * MB)
     assert not isinstance(raised.value, BeyondDisk)
     assert raised.value.code == "input-too-large"
     with pytest.raises(BeyondDisk) as beyond:
-        cache.room.check(11 * MB)
+        begin(cache, b=11 * MB)
     assert (beyond.value.code, beyond.value.retryable) == ("input-beyond-disk", True)
 
 
@@ -110,6 +117,56 @@ async def test_what_is_idle_makes_way_while_one_comes_too(cache: InputCache, dis
     await bring(cache, "a", 6 * MB, 6 * MB)
     await bring(cache, "b", 8 * MB, None, release=False)
     assert cache.ready("at/a") is None
+
+
+async def test_what_is_on_its_way_has_its_room_and_who_comes_second_may_have_it_later(cache: InputCache) -> None:
+    with cache.room.promised({"a": 6 * MB}):
+        with pytest.raises(NoRoom, match="has room for 4,194,304 beside 6,291,456 bytes that are on their") as raised:
+            begin(cache, b=6 * MB)
+        assert not isinstance(raised.value, BeyondDisk)
+        begin(cache, a=6 * MB, b=4 * MB)  # what both want comes once
+        cache.room.came("a")
+        begin(cache, b=6 * MB)
+    begin(cache, b=10 * MB)
+
+
+async def test_what_has_come_of_a_file_takes_its_room_once(cache: InputCache) -> None:
+    half, whole = asyncio.Event(), asyncio.Event()
+
+    async def work(folder: Path) -> None:
+        (folder / DATA).write_bytes(bytes(5 * MB))
+        half.set()
+        await whole.wait()
+
+    with cache.room.promised({name_of("at/a"): 6 * MB}):
+        bringing = asyncio.create_task(cache.bring("at/a", work, 6 * MB))
+        await half.wait()
+        begin(cache, b=4 * MB)
+        with pytest.raises(NoRoom) as raised:
+            begin(cache, b=5 * MB)
+        assert not isinstance(raised.value, BeyondDisk)
+        whole.set()
+        await bringing
+
+
+async def test_what_has_come_and_is_still_looked_at_takes_its_room_once(cache: InputCache, disk: Disk) -> None:
+    folder = disk.folder / "x.part"
+    folder.mkdir()
+
+    async def work() -> None:
+        (folder / DATA).write_bytes(bytes(6 * MB))
+
+    with cache.room.promised({"x": 6 * MB}):
+        await cache.room.within(work(), 6 * MB, folder)
+        begin(cache, b=4 * MB)
+
+
+async def test_what_is_cut_off_since_others_filled_the_disk_may_fit_later(cache: InputCache, disk: Disk) -> None:
+    await bring(cache, "a", 6 * MB, 6 * MB, release=False)
+    with pytest.raises(NoRoom, match="something else has taken the room") as raised:
+        await bring(cache, "b", 6 * MB, 6 * MB)
+    assert not isinstance(raised.value, BeyondDisk)
+    assert (raised.value.code, raised.value.retryable) == ("input-too-large", True)
 
 
 async def test_what_a_storage_raises_is_raised(cache: InputCache) -> None:

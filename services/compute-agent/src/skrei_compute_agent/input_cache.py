@@ -99,7 +99,7 @@ class InputCache:
         async def needs() -> Path:
             nonlocal needed
             needed = True
-            return await self._bring(identity, name, lambda folder: self.room.within(bring(folder), size))
+            return await self._bring(identity, name, lambda folder: self.room.within(bring(folder), size, folder))
 
         return await self._once(name, needs), needed
 

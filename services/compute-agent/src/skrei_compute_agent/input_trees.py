@@ -126,10 +126,10 @@ class InputTrees:
         self._sweeper.shutdown()
 
     async def _make(self, layout: _Layout, bring: Bring, counted: Count) -> None:
-        self._check_room(layout)
         held: list[str] = []
         try:
-            await self._bring_all(layout, bring, counted, held)
+            with self._cache.room.promised(self._missing(layout)):
+                await self._bring_all(layout, bring, counted, held)
             await to_its_end(partial(self._link, layout))
         except BaseException:
             for name in held:
@@ -144,14 +144,15 @@ class InputTrees:
             for piece, name in waiting:
                 path, brought = await self._cache.bring(piece.identity, partial(bring, piece), piece.size)
                 held.append(name)
+                self._cache.room.came(name)
                 counted(piece.size if piece.size is not None else path.stat().st_size, brought, 1)
 
         await together(work() for _ in range(min(PARALLEL_PIECES, len(layout.named))))
 
-    def _check_room(self, layout: _Layout) -> None:
-        """Raise NoRoom for what the disk cannot hold, before any of it is brought."""
+    def _missing(self, layout: _Layout) -> dict[str, int]:
+        """Return the sizes of the files that are not in the cache, as far as somebody says them, by name."""
         has = self._cache.files.has
-        self._cache.room.check(sum(piece.size or 0 for piece, name in layout.named if not has(name)))
+        return {name: piece.size or 0 for piece, name in layout.named if not has(name)}
 
     def _link(self, layout: _Layout) -> None:
         """Lay a directory out, and list it last: what a crash leaves half made has no list."""

@@ -117,13 +117,13 @@ class _Reader:
         if isinstance(pieces, Listed) and pieces.files == 1:
             pieces = await pieces.load()
         if not isinstance(pieces, Listed) and len(pieces) == 1 and not pieces[0].path:
-            piece = pieces[0]
-            if not self._shelves.cache.files.has(name_of(piece.identity)):
-                self._shelves.cache.room.check(piece.size or 0)
-            path, brought = await self._shelves.cache.bring(piece.identity, partial(bring, piece), piece.size)
+            piece, cache = pieces[0], self._shelves.cache
+            name = name_of(piece.identity)
+            with cache.room.promised({} if cache.files.has(name) else {name: piece.size or 0}):
+                path, brought = await cache.bring(piece.identity, partial(bring, piece), piece.size)
             self.pinned.append(piece.identity)
             self._count(path.stat().st_size, brought)
-            return path, (name_of(piece.identity),)
+            return path, (name,)
         path = await self._shelves.trees.get(pieces, bring, self._execution_id, self._count)
         return path, self._shelves.trees.names(path)
 
