@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skrei_domain.bounds import MOST_SERVERS, wrong_with_info
 from skrei_domain.messages import ManifestRef
-from skrei_domain.node import NearServer
+from skrei_domain.node import NearServer, NodeInfo
 from skrei_domain.object_servers import USUAL, amazon, asked, server
 from skrei_scheduling import locality
 from skrei_scheduling.rows import JobRow, KeyedInput, NodeRow, TaskPlan
@@ -50,6 +51,24 @@ def test_a_node_that_has_not_measured_it_yet_is_no_worse_than_the_nearest() -> N
     life = Life([reading(count=4)], [reaching(0, 0.5), reaching(1, None), reaching(2, None), reaching(3, 80)])
     life.plan()
     assert set(nodes_of(life).values()) == {"n-0", "n-1", "n-2"}
+
+
+def test_servers_that_no_job_asks_for_take_no_column() -> None:
+    node = reaching(0, 80)
+    others = tuple(NearServer(url=f"http://s-{each}.example", latency_micros=1_000) for each in range(15))
+    many = replace(node, info=node.info.model_copy(update={"near": (*node.info.near, *others)}))
+    life = Life([reading()], [many, reaching(1, 0.4)])
+    life.plan()
+    assert life.view.matrix.near.columns == 1
+
+
+def test_a_node_that_tells_of_more_servers_than_nodes_do_is_not_believed() -> None:
+    def near(count: int) -> NodeInfo:
+        told = tuple(NearServer(url=f"http://s-{each}.example", latency_micros=1_000) for each in range(count))
+        return NodeInfo(node_id="n-1", near=told)
+
+    assert wrong_with_info(near(MOST_SERVERS)) == ""
+    assert wrong_with_info(near(MOST_SERVERS + 1)) == "it is near to 17 servers, of 16 at most"
 
 
 def test_bytes_that_are_there_outweigh_it() -> None:

@@ -82,6 +82,9 @@ TIMELINES_AHEAD = 1_000
 MOST_NAMES = 256
 """Labels of a node, and engines, storages, publishers, devices: each is a column of the scheduler's matrix."""
 
+MOST_SERVERS = 16
+"""Servers that a node says it is near to: as many as a node tells."""
+
 NAME_CHARACTERS = 256
 """Of a name of a node, a label, a plugin or a device: they stand in tables that people read."""
 
@@ -293,8 +296,10 @@ def wrong_with_hello(hello: Hello, timeline: int) -> str:
 def wrong_with_info(info: NodeInfo) -> str:
     """Return what is out of bounds in what a node says that it can do; nothing when all is fine."""
     kinds = (info.labels, info.engines, info.storages, info.publishers, info.gpus)
-    if any(len(each) > MOST_NAMES for each in (*kinds, info.data, info.services, info.local_sizes, info.near)):
-        return f"it has more than {MOST_NAMES} labels, plugins, devices, data sets, paths, services or servers"
+    if any(len(each) > MOST_NAMES for each in (*kinds, info.data, info.services, info.local_sizes)):
+        return f"it has more than {MOST_NAMES} labels, plugins, devices, data sets, paths or services"
+    if len(info.near) > MOST_SERVERS:
+        return f"it is near to {len(info.near)} servers, of {MOST_SERVERS} at most"
     plugins = (*info.engines, *info.storages, *info.publishers)
     sets = (*(each.name for each in info.data), *(each.name for each in info.services))
     named = (*(each.name for each in plugins), *sets)

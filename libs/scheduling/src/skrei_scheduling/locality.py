@@ -49,7 +49,7 @@ def nearness(job: JobRow, task: TaskPlan, matrix: NodeMatrix, partition: int | N
     told = _sizes(job, task, matrix, partition)
     there = [keys for keys in told if matrix.cached.anywhere(keys)]
     placed = [found[:rows] for found in _in_place(task, matrix) if found.size]
-    far = _far(job, task, matrix) if matrix.near and partition is None else None
+    far = _far(job, task, matrix) if partition is None else None
     if not rows or not (there or placed or far is not None):
         return None
     sizes = _guessed(told)
@@ -90,9 +90,8 @@ def _reaches(task: TaskPlan, matrix: NodeMatrix, row: int) -> str:
     """Return how far the server of a task's first input is from a node; empty where no node has measured one."""
     for each in task.inputs:
         for name in each.servers:
-            found = matrix.near.get(name)
-            if found is not None and found[row]:
-                return texts.REACHES.format(server=name or texts.ITS_OWN, millis=f"{found[row] / 1000:.3g}")
+            if found := matrix.said[row].near.get(name):
+                return texts.REACHES.format(server=name or texts.ITS_OWN, millis=f"{found / 1000:.3g}")
     return ""
 
 
@@ -122,7 +121,7 @@ def _micros(wanted: KeyedInput, matrix: NodeMatrix) -> NDArray[np.int64] | None:
     """Return how far nodes are from where an input comes from, by the first name that they know; 0 for none."""
     found: NDArray[np.int64] | None = None
     for name in wanted.servers:
-        micros = matrix.near.get(name)
+        micros = matrix.near.of(name, matrix.rows)
         if micros is not None:
             found = micros if found is None else np.where(found > 0, found, micros)
     return found

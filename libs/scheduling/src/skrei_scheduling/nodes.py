@@ -79,7 +79,7 @@ class NodeMatrix:
         self.labels: dict[str, LabelColumn] = {}
         self.data_bytes = Sizes()  # of data sets, where that was counted
         self.path_bytes = Sizes()  # of the paths that nodes hand out
-        self.near: dict[str, NDArray[np.int64]] = {}  # by server; 0 where a node does not know it
+        self.near = Sizes()  # by server, how many microseconds away each is; 0 where a node does not know it
         self.cached = CachedInputs()
         self.ports = PortLedger()
         self.services = Services()
@@ -216,8 +216,6 @@ class NodeMatrix:
                 masks[name] = _longer(mask, rows)
         for column in self.labels.values():
             column.grow(rows)
-        for name, amounts in self.near.items():
-            self.near[name] = _longer(amounts, rows)
 
     def _describe(self, row: int, node: NodeRow) -> None:
         info, old = node.offers, self.said[row]
@@ -235,7 +233,7 @@ class NodeMatrix:
             {each.path: each.size_bytes for each in info.local_sizes},
             _near(info.near),
         )
-        self._measure(self.near, row, old.near, new.near)
+        self.near.put(row, new.near)
         self.data_bytes.put(row, new.data_bytes)
         self.path_bytes.put(row, new.path_bytes)
         self._mark(self.engines, row, old.engines, new.engines)
@@ -256,18 +254,6 @@ class NodeMatrix:
             if name not in masks:
                 masks[name] = np.zeros(len(self.known), dtype=np.bool_)
             masks[name][row] = True
-
-    def _measure(
-        self, columns: dict[str, NDArray[np.int64]], row: int, old: Mapping[str, int], new: Mapping[str, int]
-    ) -> None:
-        for name in old.keys() - new.keys():
-            columns[name][row] = 0
-            if not columns[name].any():
-                del columns[name]  # names are the nodes' own: as many as they ever had would be too many
-        for name, amount in new.items():
-            if name not in columns:
-                columns[name] = np.zeros(len(self.known), dtype=np.int64)
-            columns[name][row] = amount
 
     def _resize(self, row: int, capacity: tuple[int, ...]) -> None:
         for kind, (new, old) in enumerate(zip(capacity, self._capacity[row], strict=True)):

@@ -1,4 +1,4 @@
-"""How large named things are on each node: the names are the nodes' own, so that there may be millions of them.
+"""How large named things are on each node, or how far away: names are the nodes' own; there may be millions of them.
 
 Each node's sizes lie as it told them; a column over all nodes is made when a job asks for a name, and kept for a while.
 """
@@ -28,6 +28,11 @@ class Sizes:
             for name in self._told[row].keys() | sizes.keys():
                 self._columns.pop(name, None)
         self._told[row] = sizes
+
+    @property
+    def columns(self) -> int:
+        """How many are kept."""
+        return len(self._columns)
 
     def of(self, name: str, rows: int) -> NDArray[np.int64] | None:
         """Return how much each of the first `rows` nodes has under a name; None where no node has it."""

@@ -15,7 +15,7 @@ log = get_logger()
 LOOK_SECONDS = 30.0
 """How long one storage may look: it connects to some servers, and reads a list of some thousand names."""
 MOST_SERVERS = 16
-"""That are told of: a node has a handful, and each is a column of the leader's."""
+"""That are told of: a node has a handful, and the leader remembers each."""
 FIRST_SECONDS = 2.0
 """After the start, before anything is looked for: what a node begins with is more urgent."""
 SOON_SECONDS = 5.0
