@@ -15,7 +15,14 @@ from skrei_compute_agent.upload_errors import PublishFailed
 from skrei_compute_agent.uploader import Uploader
 from skrei_domain.bounds import MOST_TEXT
 from skrei_domain.job_reading import FieldProblem
-from skrei_domain.messages import PublishedAt, PublisherCommand, PublisherFact, PublishWaits, StagedResult
+from skrei_domain.messages import (
+    PublishedAt,
+    PublisherCommand,
+    PublisherFact,
+    PublishRefused,
+    PublishWaits,
+    StagedResult,
+)
 from skrei_domain.uploads import Parcel
 from skrei_kit.tokens import Elsewhere, TokenSigner
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo, param
@@ -460,6 +467,18 @@ async def test_a_bucket_of_the_owner_is_named_to_nobody_who_waits_for_it(door: D
     end = await a_finaliser(door).one(managed, counts=True)
     assert isinstance(end, PublishWaits)
     assert end.reason == "s3managed: it cannot be brought there now; the publisher's log says why"
+
+
+async def test_a_bucket_of_the_owner_is_named_to_nobody_whom_it_refuses(door: Door, shelf: Shelf) -> None:
+    door.destinations._made["s3managed"] = shelf
+    with pytest.raises(PublishFailed) as raised:
+        await upload(door, to="s3managed", params={"Where": "nowhere"})
+    assert "where this cluster keeps results; the publisher's log says why" in raised.value.message
+    assert "shelf" not in raised.value.message + raised.value.hint
+    staged = await upload(door, "e-2", params={"Where": "full"})
+    end = await a_finaliser(door).one(staged.model_copy(update={"publisher": "s3managed"}), counts=True)
+    assert isinstance(end, PublishRefused)
+    assert end.problem.message == destinations.MANAGED_REFUSES
 
 
 async def test_a_plugin_that_hangs_as_it_starts_holds_up_no_other_and_nobody_for_ever(

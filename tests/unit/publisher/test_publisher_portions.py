@@ -26,6 +26,7 @@ from skrei_plugin_api.publisher import (
     Publisher,
     StagedGone,
 )
+from skrei_publisher.destinations import MANAGED_REFUSES
 from skrei_publisher.dividing import Divider
 from skrei_publisher.done import Done
 from skrei_publisher.finaliser import Finaliser, fact_of
@@ -214,6 +215,20 @@ async def test_what_another_has_is_dropped_where_one_refuses(door: Door, others:
     fact = await told_of(door, staged)
     assert [each.problem.message for each in fact.refused] == ["b, c: the shelf is full"]
     assert seen(shelf, cellar) == []
+
+
+async def test_of_several_places_the_owner_s_bucket_alone_is_not_named(
+    door: Door, others: tuple[Shelf, Cellar]
+) -> None:
+    shelf, cellar = others
+    door.destinations._made["s3managed"] = cellar
+    to = (TO[0], Portion(("a",), "s3managed", {"Name": "a"}), Portion(("b",), "shelf", {"Name": "b"}))
+    staged, cellar.fault = await upload(door, to), PublishDenied("no bucket secret at http://inside:9000")
+    fact = await told_of(door, staged)
+    assert [each.problem.message for each in fact.refused] == [f"a: {MANAGED_REFUSES}"]
+    staged, cellar.fault, shelf.fault = await upload(door, to), None, PublishDenied("the shelf is full")
+    fact = await told_of(door, staged)
+    assert [each.problem.message for each in fact.refused] == ["b: the shelf is full"]
 
 
 async def test_what_is_gone_before_it_was_seen_is_sent_again(door: Door, others: tuple[Shelf, Cellar]) -> None:

@@ -6,7 +6,8 @@ an object store weighs more than all the rest.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -30,6 +31,9 @@ FORWARD = "forward:"
 """What the place of a result begins with that lies in the store's staging, to be brought on; its params follow."""
 MANAGED_BUCKET = "s3managed_bucket"
 """The option that gives `s3managed` a bucket; without it that means the store."""
+MANAGED_AWAY = "it cannot be brought there now; the publisher's log says why"
+MANAGED_REFUSES = "it cannot be brought to where this cluster keeps results; the publisher's log says why"
+"""What others than its owner hear of that bucket."""
 DESCRIBE_SECONDS = 5.0
 """How long a plugin may take to say whether it works here: it looks at settings, and asks nobody."""
 ANSWER_SECONDS = 120.0
@@ -74,21 +78,25 @@ class Destination:
         if self.onward is not None:
             if (problem := _too_long(self.params)) is not None:
                 raise PublishDenied(f"Publisher.{problem}")
-            await answered(self.onward.reach(self.params), self.at, ANSWER_SECONDS)
+            with discreet(self.name):
+                await answered(self.onward.reach(self.params), self.at, ANSWER_SECONDS)
         if self.portions and len(self._place) + ROOM * len(self.portions) > MOST_PLACE:
             raise PublishDenied("the publishers of its paths have more params than a receipt can name")
         for portion, publisher in self.portions:
             try:
-                await answered(publisher.reach(portion.params), publisher.at(portion.params), ANSWER_SECONDS)
+                with discreet(portion.publisher):
+                    await answered(publisher.reach(portion.params), publisher.at(portion.params), ANSWER_SECONDS)
             except PublishDenied as error:
                 raise PublishDenied(f"{', '.join(portion.paths)}: {error.message}", hint=error.hint) from error
         planning = self.taker.plan(parcel, headers, node_id=node_id, params=self.params)
-        return await (planning if self._in_store else answered(planning, self.at, ANSWER_SECONDS))
+        with discreet(self.name):
+            return await (planning if self._in_store else answered(planning, self.at, ANSWER_SECONDS))
 
     async def stage(self, parcel: Parcel) -> str:
         """Return the place of a parcel whose parts have all come."""
         staging = self.taker.stage(parcel)
-        place = await (staging if self._in_store else answered(staging, self.at, ANSWER_SECONDS))
+        with discreet(self.name):
+            place = await (staging if self._in_store else answered(staging, self.at, ANSWER_SECONDS))
         if self.portions:
             return self._place
         return place if self.onward is None else _onward(self.params)
@@ -102,6 +110,21 @@ class Destination:
     def _place(self) -> str:
         """Return the place of a result in the store's staging that is to be divided."""
         return place_of([portion for portion, _ in self.portions])
+
+
+@contextmanager
+def discreet(name: str) -> Iterator[None]:
+    """Say of the bucket in which the owner keeps results that it refuses, or is away, and no more: what it is called,
+    and where its server is, is nobody else's business. The log has it."""
+    try:
+        yield
+    except (PublishDenied, DestinationAway) as error:
+        if name.casefold() != MANAGED or isinstance(error, NoSuchPublisher):
+            raise
+        log.warning("managed_bucket_refuses", code=error.code, reason=error.message, hint=error.hint)
+        if isinstance(error, PublishDenied):
+            raise PublishDenied(MANAGED_REFUSES) from error
+        raise DestinationAway(MANAGED_AWAY) from error
 
 
 async def answered(call: Awaitable[T], at: str, seconds: float) -> T:

@@ -16,7 +16,7 @@ from skrei_domain.portions import Placed, Portion, told
 from skrei_domain.uploads import Parcel
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.publisher import DestinationAway, PublishDenied, Published, Publisher, StagedGone
-from skrei_publisher.destinations import Destinations
+from skrei_publisher.destinations import Destinations, discreet
 from skrei_publisher.division_notes import Division, Divisions, part_id
 from skrei_publisher.done import Done
 
@@ -170,6 +170,7 @@ class Divider:
 def _of(taker: _Taker) -> Iterator[None]:
     """Say of which paths it is that a destination has refused."""
     try:
-        yield
+        with discreet(taker.portion.publisher):
+            yield
     except PublishDenied as error:
         raise PublishDenied(f"{taker}: {error.message}", hint=error.hint) from error

@@ -22,7 +22,7 @@ from skrei_domain.uploads import Parcel
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.plugin import Params
 from skrei_plugin_api.publisher import DestinationAway, PublishDenied, Published, StagedGone
-from skrei_publisher.destinations import Destinations, NoSuchPublisher, forwarded_to
+from skrei_publisher.destinations import MANAGED_AWAY, MANAGED_REFUSES, Destinations, NoSuchPublisher, forwarded_to
 from skrei_publisher.dividing import Divider
 from skrei_publisher.done import Done
 
@@ -197,7 +197,7 @@ def fact_of(ends: Sequence[End]) -> PublisherFact:
 def _waits(staged: StagedResult, reason: str) -> PublishWaits:
     where = staged.destination or staged.publisher
     if _is_managed(staged):  # where its owner keeps results is nobody else's business
-        reason = "it cannot be brought there now; the publisher's log says why"
+        reason = MANAGED_AWAY
     told = f"{where}: {reason}"[:MOST_REASON]
     return PublishWaits(execution_id=staged.execution_id, digest=staged.digest, reason=told)
 
@@ -213,5 +213,9 @@ def _words(error: SkreiError) -> str:
 
 def _refused(staged: StagedResult, code: str, message: str) -> PublishRefused:
     log.warning("result_refused", execution_id=staged.execution_id, code=code, reason=message)
+    if staged.publisher == MANAGED and code == PUBLISH_FAILED:
+        message = MANAGED_REFUSES
+    elif code == RESULT_LOST and _is_managed(staged):
+        message = "what was staged is gone; the publisher's log says more"
     problem = Problem(code=code, message=message[:MOST_TEXT])  # the leader hears no longer one
     return PublishRefused(execution_id=staged.execution_id, digest=staged.digest, problem=problem)

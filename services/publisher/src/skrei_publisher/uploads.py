@@ -10,7 +10,7 @@ from skrei_domain.errors import Invalid, SkreiError
 from skrei_domain.uploads import Parcel, UploadAnswer
 from skrei_kit.tokens import Receipt, TokenSigner, UploadRight
 from skrei_plugin_api.publisher import Publisher, PublishError, UploadIncomplete
-from skrei_publisher.destinations import Destinations
+from skrei_publisher.destinations import Destinations, discreet
 from skrei_publisher.doorkeeper import Doorkeeper, bearer_of
 from skrei_publisher.figures import PublisherFigures
 
@@ -81,7 +81,8 @@ class UploadDoor:
         taker: Publisher = self._destinations.store
         if not self._destinations.store.takes(right.execution_id):
             taker = (await self._destinations.of(right)).taker
-        await taker.receive(right.execution_id, number, request.content_length, pieces(request.content))
+        with discreet("" if taker is self._destinations.store else right.publisher):
+            await taker.receive(right.execution_id, number, request.content_length, pieces(request.content))
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _receipt(self, request: web.Request) -> web.Response:
@@ -99,7 +100,8 @@ class UploadDoor:
         right = self._right(request)
         await self._destinations.store.abort(right.execution_id)
         if (taker := (await self._destinations.of(right)).taker) is not self._destinations.store:
-            await taker.abort(right.execution_id)
+            with discreet(right.publisher):
+                await taker.abort(right.execution_id)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     def _right(self, request: web.Request) -> UploadRight:
