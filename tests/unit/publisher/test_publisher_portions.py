@@ -231,6 +231,17 @@ async def test_of_several_places_the_owner_s_bucket_alone_is_not_named(
     assert [each.problem.message for each in fact.refused] == ["b: the shelf is full"]
 
 
+async def test_one_that_is_no_more_keeps_no_other_from_letting_go(door: Door, others: tuple[Shelf, Cellar]) -> None:
+    shelf, cellar = others
+    to = (TO[0], TO[2], TO[1])
+    staged, shelf.fault = await upload(door, to), DestinationAway("the shelf is away")
+    assert (await told_of(door, staged)).waits
+    assert [each.name for each in cellar.context.state_dir.iterdir()] == [".e-1.2"]
+    divider = Divider(door.destinations, Done(door.root / "divided"))
+    await divider.drop("e-1", (TO[0], Portion(("b", "c"), "moon", {}), TO[1]))
+    assert not list(cellar.context.state_dir.iterdir())
+
+
 async def test_what_is_gone_before_it_was_seen_is_sent_again(door: Door, others: tuple[Shelf, Cellar]) -> None:
     shelf, cellar = others
     staged, shelf.fault = await upload(door), DestinationAway("the shelf is away")

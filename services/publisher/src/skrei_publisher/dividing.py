@@ -66,12 +66,22 @@ class Divider:
         return published
 
     async def drop(self, execution_id: str, found: Sequence[Portion]) -> None:
-        """Let go of what was brought and is not seen; a destination that is away forgets it by itself, in time."""
-        with contextlib.suppress(SkreiError):
-            for number, taker in enumerate(await self._takers(found)):
-                if taker.publisher is not self._store and taker.unseen:
-                    with contextlib.suppress(SkreiError, OSError):
-                        await taker.publisher.abort(part_id(execution_id, number))
+        """Let go of what was brought and is not seen; a destination that is away forgets it by itself, in time.
+
+        One that is no more keeps its number: what the others have goes by theirs.
+        """
+        number, here = 0, False
+        for portion in found:
+            try:
+                publisher = await self._destinations.find(portion.publisher)
+                if publisher is self._store:
+                    number, here = number + (not here), True  # those of the store are one
+                    continue
+                if not publisher.forwards(portion.params):
+                    await publisher.abort(part_id(execution_id, number))
+            except (SkreiError, OSError) as error:
+                log.debug("portion_not_dropped", execution_id=execution_id, publisher=portion.publisher, why=str(error))
+            number += 1
         await asyncio.to_thread(self._divisions.drop, execution_id)
 
     async def tidy(self, older_than_seconds: float) -> None:
