@@ -1,5 +1,6 @@
 """Results whose paths go to several places: brought once they have won, all of them or none that could refuse."""
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -26,6 +27,7 @@ from skrei_plugin_api.publisher import (
     Publisher,
     StagedGone,
 )
+from skrei_publisher import division_notes
 from skrei_publisher.destinations import MANAGED_REFUSES
 from skrei_publisher.dividing import Divider
 from skrei_publisher.done import Done
@@ -240,6 +242,20 @@ async def test_one_that_is_no_more_keeps_no_other_from_letting_go(door: Door, ot
     divider = Divider(door.destinations, Done(door.root / "divided"))
     await divider.drop("e-1", (TO[0], Portion(("b", "c"), "moon", {}), TO[1]))
     assert not list(cellar.context.state_dir.iterdir())
+
+
+async def test_what_takes_more_room_packed_again_than_the_disk_has_waits_and_leaves_nothing(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = await upload(door)
+
+    class Disk:
+        f_bavail, f_frsize = division_notes.SPARE_BYTES + staged.size, 1
+
+    monkeypatch.setattr(os, "statvfs", lambda _: Disk)
+    fact = await told_of(door, staged)
+    assert [each.reason.partition(":")[2][:20] for each in fact.waits] == [" there is no room to"]
+    assert not list((door.root / "portions").iterdir())
 
 
 async def test_what_is_gone_before_it_was_seen_is_sent_again(door: Door, others: tuple[Shelf, Cellar]) -> None:

@@ -4,12 +4,14 @@ Written as nodes pack (`packing`): the same entries in the same order are the sa
 not trusted: headers have an end, names lead nowhere else, and there are so many entries and no more. Blocks.
 """
 
+import errno
 import hashlib
 import os
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -159,14 +161,29 @@ class Packed:
     size: int
 
 
-def divide(archive: Path, of: Callable[[str], int], into: list[Path]) -> list[Packed]:
+class _Room:
+    """How many bytes may still be written."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def write(self, file: IO[bytes], piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.write(piece)
+
+
+def divide(archive: Path, of: Callable[[str], int], into: list[Path], *, most: int = MOST_BYTES) -> list[Packed]:
     """Pack the entries of an archive into several, each durable: `of` says which has what lies below a name.
 
-    What lies below no folder (the streams, the exit code) is asked for by its own name. Raises NoArchive, OSError.
+    What lies below no folder (the streams, the exit code) is asked for by its own name. Together they have `most`
+    bytes: packed again, a result may take more than before. Raises NoArchive, OSError (ENOSPC beyond `most`).
     """
     files = [path.open("wb") for path in into]
     try:
-        packers = [Packer(file.write) for file in files]
+        room = _Room(most)
+        packers = [Packer(partial(room.write, file)) for file in files]
         for packer in packers:
             packer.folder(".")
         for entry in entries(archive):

@@ -7,6 +7,7 @@
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from skrei_plugin_api.upload_folder import FULL_HINT, sync_folder
 from skrei_plugin_api.upload_staging import SPARE_BYTES
 
 _STATE = "state.json"
+_NO_ROOM = "there is no room to divide the result by its paths"
 
 
 @dataclass(slots=True)
@@ -85,15 +87,21 @@ class Divisions:
         folder = self._folder(parcel.execution_id)
         folder.mkdir(mode=0o700, parents=True)
         disk = os.statvfs(folder)
-        if parcel.size + SPARE_BYTES > disk.f_bavail * disk.f_frsize:
-            raise StoreFull("there is no room to divide the result by its paths", hint=FULL_HINT)
+        room = disk.f_bavail * disk.f_frsize - SPARE_BYTES
+        if parcel.size > room:
+            raise StoreFull(_NO_ROOM, hint=FULL_HINT)
         owner = {path: number for number, portion in enumerate(found) for path in portion.paths}
         rest = next((number for number, portion in enumerate(found) if not portion.paths), 0)
         into = [folder / f"{number}.tar.gz" for number in range(len(found))]
         try:
-            packed = divide(content, lambda name: owner.get(name, rest), into)
+            packed = divide(content, lambda name: owner.get(name, rest), into, most=room)
         except NoArchive as error:
             raise PublishDenied(f"the result cannot be divided: {error}") from error
+        except OSError as error:
+            self.drop(parcel.execution_id)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise StoreFull(_NO_ROOM, hint=FULL_HINT) from error
         division = Division(folder, parcel, [Part(each.digest, each.size) for each in packed])
         division.note()
         return division
