@@ -87,6 +87,16 @@ async def test_it_comes_as_it_was_left(door: str, node: Node) -> None:
     assert digest_of(b"".join(packing(str(node.place), "e-1", node.entries))) == digest_of(node.content)
 
 
+async def test_how_much_there_is_is_told_without_asking_the_node(door: str, node: Node) -> None:
+    node.away = "it must not be asked"
+    token = SIGNER.download("e-1", seconds=60, at=Elsewhere("localdirectory", {"Path": "/"}, len(node.content)))
+    async with (
+        aiohttp.ClientSession() as session,
+        session.head(f"{door}/results/e-1.tar.gz", params={"token": token}) as response,
+    ):
+        assert (response.status, response.content_length) == (200, len(node.content))
+
+
 async def test_a_node_whose_owner_lets_nothing_go_says_so(door: str, node: Node) -> None:
     node.sender = LeftSender(node.entries, lambda: door, allowed=False)
     status, said = await fetched(door, len(node.content))

@@ -75,7 +75,12 @@ def build(
             "X-Content-Type-Options": "nosniff",
         }
         if at is not None and at.publisher in ON_NODES and relay is not None:
-            return await _send(request, relay.open(execution_id, at), web.StreamResponse(headers=headers))
+            response = web.StreamResponse(headers=headers)
+            if request.method == "HEAD":  # no node packs anything for that: how much there is was signed
+                response.content_length = at.size
+                await response.prepare(request)
+                return response
+            return await _send(request, relay.open(execution_id, at), response)
         found = None if at is not None and at.apart else store.find(execution_id)
         if found is None and at is not None and destinations is not None:
             counted.downloads.add(1, "elsewhere")
