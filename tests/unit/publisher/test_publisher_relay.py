@@ -73,12 +73,13 @@ class _Nothing:
         return None
 
 
-async def fetched(door: str, size: int) -> tuple[int, bytes | dict[str, str]]:
+def address(size: int, door: str) -> str:
     token = SIGNER.download("e-1", seconds=60, at=Elsewhere("localdirectory", {"Path": "/"}, size))
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"{door}/results/e-1.tar.gz", params={"token": token}) as response,
-    ):
+    return f"{door}/results/e-1.tar.gz?token={token}"
+
+
+async def fetched(door: str, size: int) -> tuple[int, bytes | dict[str, str]]:
+    async with aiohttp.ClientSession() as session, session.get(address(size, door)) as response:
         return response.status, await response.read() if response.status == 200 else await response.json()
 
 
@@ -89,11 +90,7 @@ async def test_it_comes_as_it_was_left(door: str, node: Node) -> None:
 
 async def test_how_much_there_is_is_told_without_asking_the_node(door: str, node: Node) -> None:
     node.away = "it must not be asked"
-    token = SIGNER.download("e-1", seconds=60, at=Elsewhere("localdirectory", {"Path": "/"}, len(node.content)))
-    async with (
-        aiohttp.ClientSession() as session,
-        session.head(f"{door}/results/e-1.tar.gz", params={"token": token}) as response,
-    ):
+    async with aiohttp.ClientSession() as session, session.head(address(len(node.content), door)) as response:
         assert (response.status, response.content_length) == (200, len(node.content))
 
 
@@ -138,7 +135,8 @@ async def test_so_many_are_sent_at_once(door: str, node: Node, monkeypatch: pyte
     assert isinstance(said, dict)
     assert (status, said["Code"]) == (409, "left-busy")
     monkeypatch.setattr(module, "AT_ONCE", 0)
-    assert (await fetched(door, 1))[0] == 503
+    async with aiohttp.ClientSession() as session, session.get(address(1, door)) as response:
+        assert (response.status, response.headers["Retry-After"]) == (503, "2")
 
 
 async def test_a_link_in_a_result_leads_nowhere(node: Node) -> None:

@@ -194,7 +194,9 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         return problem(HTTPStatus.BAD_REQUEST, error.message, error.hint)
     except LeftAway as error:
         said = f"What stays on its node cannot be had: {error.message}."
-        return problem(error.status, said, error.hint, code=error.told)
+        away = error.status is HTTPStatus.SERVICE_UNAVAILABLE
+        again = {"Retry-After": str(RETRY_AFTER_SECONDS)} if away else None
+        return problem(error.status, said, error.hint, again, code=error.told)
     except PublishError as error:
         again = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.retryable else None
         return problem(status_of(error), error.message, error.hint, again, code=str(error.code))
