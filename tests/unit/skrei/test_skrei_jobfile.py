@@ -123,6 +123,9 @@ def test_a_publisher_of_the_command_line_is_that_of_every_task(folder: Path) -> 
     two = {"tasks": [{"Name": "a", "publisher": {"Type": "ipfs"}}, {"Name": "b"}]}
     assert published(two, S3) == {"tasks": [{"Name": "a", "publisher": S3}, {"Name": "b", "Publisher": S3}]}
     assert published({"Name": "no tasks"}, S3) == {"Name": "no tasks"}
+    own = {"Tasks": [{"ResultPaths": [{"Name": "a", "publisher": {"Type": "ipfs"}}, {"Name": "b"}, "odd"]}]}
+    (task,) = published(own, S3)["Tasks"]
+    assert task == {"ResultPaths": [{"Name": "a"}, {"Name": "b"}, "odd"], "Publisher": S3}
 
 
 def test_several_tasks_do_not_write_one_key() -> None:

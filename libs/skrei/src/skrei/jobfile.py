@@ -102,7 +102,7 @@ def renamed(job: Document, name: str) -> Document:
 
 
 def published(job: Document, publisher: Document) -> Document:
-    """Return the job with what each of its tasks leaves going there, wherever its file says.
+    """Return the job with all that each of its tasks leaves going there, wherever its file says, also of its paths.
 
     Raises Rejected for one place in S3 that several tasks would write, each in the other's place.
     """
@@ -116,8 +116,19 @@ def published(job: Document, publisher: Document) -> Document:
             f"--publisher {place or 's3'}: {len(tasks)} tasks would write one key, each in the other's place.",
             hint="Put {task} or {executionID} into it: s3://BUCKET/results/{jobID}/{task}",
         )
-    named = [{_find(task, "Publisher") or "Publisher": publisher} if isinstance(task, dict) else {} for task in tasks]
-    return job | {key: [task | own if own else task for task, own in zip(tasks, named, strict=True)]}
+    return job | {key: [_leaving(task, publisher) if isinstance(task, dict) else task for task in tasks]}
+
+
+def _leaving(task: Document, publisher: Document) -> Document:
+    changed = task | {_find(task, "Publisher") or "Publisher": publisher}
+    key = _find(task, "ResultPaths")
+    if key and isinstance(task[key], list):
+        changed[key] = [_without(each, "Publisher") if isinstance(each, dict) else each for each in task[key]]
+    return changed
+
+
+def _without(entry: Document, name: str) -> Document:
+    return {key: value for key, value in entry.items() if key != _find(entry, name)}
 
 
 def _resolve_task(task: Any, folder: Path, problems: list[str] | None) -> Any:
