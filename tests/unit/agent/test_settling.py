@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from skrei_compute_agent import settling
+from skrei_compute_agent.input_cache import InputDenied
 from skrei_compute_agent.leaving import leave
 from skrei_compute_agent.settling import Settler
 from skrei_compute_agent.upload_errors import ResultMissing
@@ -82,6 +83,35 @@ async def test_it_is_asked_until_it_is_decided_and_the_api_is_there(tmp_path: Pa
     record.says |= {"e-1": True, "e-2": True}
     assert await settler.run_once() is None
     assert seen(tmp_path) == ["e-1", "e-2"]
+
+
+async def test_one_of_which_the_api_will_never_say_lies_beside_in_the_end(tmp_path: Path) -> None:
+    record = Record(e_1=InputDenied("the API does not say: 401"))
+    settler = a_settler(tmp_path, record)
+    left(tmp_path, settler, "e-1")
+    await settler.find()
+    for _ in range(settling.REFUSALS - 1):
+        assert await settler.run_once() is not None
+    assert seen(tmp_path) == [".skrei-e-1"]
+    assert await settler.run_once() is None
+    assert seen(tmp_path) == ["e-1.e-1"]
+    assert not list((tmp_path / "left").iterdir())
+
+
+async def test_a_note_that_cannot_be_read_is_told_once_and_kept(tmp_path: Path) -> None:
+    record = Record(e_1=True)
+    settler = a_settler(tmp_path, record)
+    left(tmp_path, settler, "e-1")
+    note = tmp_path / "left" / "e-1.json"
+    whole = note.read_text()
+    note.write_text("{")
+    await settler.find()
+    assert await settler.run_once() is None
+    assert record.asked == []
+    assert seen(tmp_path) == [".skrei-e-1"]
+    note.write_text(whole)
+    await settled(a_settler(tmp_path, record))
+    assert seen(tmp_path) == ["e-1"]
 
 
 async def test_what_is_left_while_it_runs_is_asked_for_at_once_as_its_end_is_known(

@@ -8,10 +8,12 @@ import asyncio
 import contextlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from skrei_compute_agent.input_cache import InputDenied
 from skrei_compute_agent.leaving import settle
 from skrei_compute_agent.upload_errors import ResultMissing
 from skrei_domain.errors import SkreiError
@@ -28,11 +30,19 @@ LONGEST_SECONDS = 30.0
 """The longest pause: a link that is back is noticed within half a minute."""
 
 
+REFUSALS = 20
+"""Times that the API refuses to say before a result is put beside its place: some seven minutes, in which a key that is
+being replaced is known everywhere. The token of one that was signed with a key that is gone is refused for ever."""
+
+
 class Record(Protocol):
     """Who knows what has won."""
 
     async def standing(self, execution_id: str, token: str) -> bool | None:
-        """Return whether what an execution left counts; None while that is not decided. Raises SkreiError."""
+        """Return whether what an execution left counts; None while that is not decided.
+
+        Raises InputDenied where it does not say to who asks, ResultMissing where it knows none, else SkreiError.
+        """
 
 
 class Settler:
@@ -43,6 +53,7 @@ class Settler:
         self._entries = entries
         self._record = record
         self._waiting: dict[str, tuple[float, float]] = {}  # when each is asked for, and the pause after that
+        self._refused: Counter[str] = Counter()  # how often one was, in a row
         self._work: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -110,15 +121,24 @@ class Settler:
             told = json.loads(await asyncio.to_thread(path.read_text))
             place, token = str(told["place"]), str(told["token"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.error("left_result_unknown", execution_id=execution_id, problem=str(error))
-            return False
+            # Said once, and looked at again by the next process: the note may be mended, and the result stays as it is.
+            log.error("left_result_unknown", execution_id=execution_id, note=str(path), problem=str(error))
+            return True
         try:
             counts = await self._record().standing(execution_id, token)
             if counts is None:
                 return False
         except ResultMissing:
             counts = None  # the record has forgotten it: whose it is can be read there, and nothing is thrown away
+        except InputDenied as error:
+            self._refused[execution_id] += 1
+            if self._refused[execution_id] < REFUSALS:
+                log.debug("left_result_waits", execution_id=execution_id, problem=error.message)
+                return False
+            log.warning("left_result_not_told", execution_id=execution_id, place=place, problem=error.message)
+            counts = None
         except SkreiError as error:
+            self._refused.pop(execution_id, None)
             log.debug("left_result_waits", execution_id=execution_id, problem=error.message)
             return False
         try:
@@ -130,5 +150,6 @@ class Settler:
             return False
         else:
             log.info("left_result_settled", execution_id=execution_id, counts=counts, at=at)
+        self._refused.pop(execution_id, None)
         await asyncio.to_thread(path.unlink, missing_ok=True)
         return True
