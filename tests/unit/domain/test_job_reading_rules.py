@@ -319,6 +319,14 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         ],
     ),
     (
+        "partitions that would all be left at one place",
+        with_task(Publisher={"Type": "LocalDirectory", "Params": {"path": "/srv/{jobID}", "Key": "x"}}) | {"Count": 2},
+        [
+            f'{T}.Publisher.Params.Key: "x"; allowed: a path with {{partition}} or {{executionID}}, one for each of '
+            "its 2 partitions"
+        ],
+    ),
+    (
         "a name that another job's id may be",
         a_job(Name="j-0b7e1c1e-5a5e-4c1e-9d1e-0123456789ab"),
         ['Name: "j-0b7e1c1e-5a5e-4c1e-9d1e-0123456789ab"; allowed: a name that does not look like a job\'s id'],

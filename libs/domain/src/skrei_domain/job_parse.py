@@ -12,6 +12,7 @@ from skrei_domain.job_depends import check_depends
 from skrei_domain.job_kinds import check_tasks, read_count, read_update
 from skrei_domain.job_reading import InvalidJob, Keys, Reading, bytes_of
 from skrei_domain.job_task import read_task
+from skrei_domain.node_results import check_apart
 from skrei_domain.retention import FOREVER_SECONDS, KINDS, LEAST_SECONDS, spelled
 from skrei_domain.services import check_uses
 from skrei_domain.spec import (
@@ -97,6 +98,7 @@ def _job(reading: Reading, raw: object) -> dict[str, Any]:
     check_depends(reading, job["Tasks"], job["Count"])
     check_tasks(reading, job["Tasks"], kind)
     check_split(reading, job["Tasks"], kind, job["Count"])
+    check_apart(reading, job["Tasks"], job["Count"])
     check_uses(reading, job["Tasks"], job["Name"])
     if len(job["Tasks"]) > 1:
         _units(reading, job)

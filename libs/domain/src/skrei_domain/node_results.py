@@ -1,10 +1,10 @@
 """Results that stay on their node (`localDirectory`): what a job may say of where, and the path that this is. Pure."""
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skrei_domain.job_reading import FieldProblem, show
+from skrei_domain.job_reading import FieldProblem, Reading, show
 
 NAME = "localdirectory"
 """The publisher, as nodes list it that have a path for it."""
@@ -14,6 +14,8 @@ DEFAULT_KEY = "{jobID}/{executionID}"
 """Where below `Path` a result goes whose job does not say: no two ever have the same."""
 PATH_BYTES = 4_000
 """Of the whole path: file systems take 4,096 with what lies below it."""
+_APART = ("{partition}", "{executionID}")
+"""Words of a place that tell the partitions of a task apart."""
 _KNOWN = {"path": "Path", "key": "Key"}
 
 
@@ -37,6 +39,19 @@ def wrong(params: Mapping[str, Any]) -> list[FieldProblem]:
     if key not in (None, "") and not (isinstance(key, str) and _is_key(key)):
         problems.append(FieldProblem("Key", show(key), "a path below `Path`, such as `{jobID}/{executionID}`"))
     return problems
+
+
+def check_apart(reading: Reading, tasks: Sequence[Mapping[str, Any]], count: int) -> None:
+    """Note each task of several partitions that would all lie at one place of a node: none replaces another there."""
+    for index, task in enumerate(tasks):
+        publisher, partitions = task["Publisher"], count if task.get("Count") is None else task["Count"]
+        if publisher["Type"].lower() != NAME or partitions <= 1:
+            continue
+        place = place_of(publisher["Params"])
+        if place and not any(word in place for word in _APART):
+            key = _given(publisher["Params"], "Key")
+            told = f"a path with {{partition}} or {{executionID}}, one for each of its {partitions:,} partitions"
+            reading.wrong(f"Tasks[{index}].Publisher.Params.Key", key, told)
 
 
 def _given(params: Mapping[str, Any], name: str) -> Any:
