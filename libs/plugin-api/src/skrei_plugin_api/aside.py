@@ -72,6 +72,25 @@ async def over(running: "asyncio.Future[Any]") -> None:
         raise cancelled
 
 
+async def stopped(running: "asyncio.Future[Any]") -> None:
+    """End `running`, and return when it is over; how is nobody's concern."""
+    running.cancel()
+    await over(running)
+
+
+async def whatever_happens(work: Awaitable[None], *, unless: Callable[[], bool]) -> None:
+    """Wait for `work` although we are being cancelled, also a second time, unless there is no time for it any more."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if unless():
+                await stopped(task)
+    if not task.cancelled():
+        task.result()
+
+
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Return what all of these come to, side by side, in their order.
 

@@ -1,7 +1,7 @@
-"""How a run ended, with what it left: for engines whose runs leave all of it in their folder."""
+"""How a run ended, with what it left in its folder."""
 
 from skrei_plugin_api.engine import EngineFailure, FailureCode, RunOutcome, RunRequest
-from skrei_plugin_api.packing import OutputTooLarge, pack_result, stream_head
+from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
 
 
 def outcome_of(
@@ -11,17 +11,9 @@ def outcome_of(
 
     Outputs that hold more than they may are its failure, unless it has one already.
     """
-    result = None
-    try:
-        result = pack_result(
-            request.workdir,
-            [output.name for output in request.outputs],
-            code,
-            inline_limit=request.inline_result_limit,
-            max_bytes=request.max_output_bytes,
-        )
-    except OutputTooLarge as error:
-        code, failure = None, failure or EngineFailure(FailureCode.OUTPUT_TOO_LARGE, str(error))
+    result, failure = packed_outputs(request, code, failure)
+    if result is None:
+        code = None
     return RunOutcome(
         exit_code=code,
         failure=failure,
@@ -31,3 +23,23 @@ def outcome_of(
         stderr_head=stream_head(request.workdir / "stderr"),
         result=result,
     )
+
+
+def packed_outputs(
+    request: RunRequest, code: int | None, failure: EngineFailure | None
+) -> tuple[PackedResult | None, EngineFailure | None]:
+    """Pack what a run has left, and return that with how it failed. Blocks.
+
+    None, and a failure, where outputs hold more than they may; a failure that there was already stays.
+    """
+    try:
+        result = pack_result(
+            request.workdir,
+            [output.name for output in request.outputs],
+            code,
+            inline_limit=request.inline_result_limit,
+            max_bytes=request.max_output_bytes,
+        )
+    except OutputTooLarge as error:
+        return None, failure or EngineFailure(FailureCode.OUTPUT_TOO_LARGE, str(error))
+    return result, failure

@@ -235,14 +235,8 @@ async def _connect(url: str) -> asyncpg.Connection:
 @contextmanager
 def _reached() -> Iterator[None]:
     try:
-        yield
-    except (
-        OSError,
-        TimeoutError,
-        asyncpg.PostgresConnectionError,
-        asyncpg.InvalidAuthorizationSpecificationError,
-    ) as e:
-        raise Unavailable(f"the database cannot be reached: {e}", hint="check SKREI_DATABASE_URL") from e
+        with schema.reached("check SKREI_DATABASE_URL"):
+            yield
     except asyncpg.PostgresError as e:
         raise Unavailable(f"the database refused: {e}") from e
 

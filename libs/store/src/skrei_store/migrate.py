@@ -11,18 +11,14 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import asyncpg
-
-from skrei_domain.errors import SkreiError, Unavailable
+from skrei_domain.errors import SkreiError
 from skrei_store import schema
 
 
 def upgrade(url: str) -> None:
     """Bring the database at `url` to the newest schema. Raises Unavailable where it cannot be reached or locked."""
-    with _reached():
+    with schema.reached("check --database-url"):
         if asyncio.run(schema.bring(url)):
             return
         from skrei_store import alembic_steps
@@ -34,21 +30,8 @@ def revise(url: str, message: str) -> None:
     """Write the migration that brings what the database at `url` has to what the tables say."""
     from skrei_store import alembic_steps
 
-    with _reached():
+    with schema.reached("check --database-url"):
         alembic_steps.revise(url, message)
-
-
-@contextmanager
-def _reached() -> Iterator[None]:
-    try:
-        yield
-    except (
-        OSError,
-        TimeoutError,
-        asyncpg.PostgresConnectionError,
-        asyncpg.InvalidAuthorizationSpecificationError,
-    ) as e:
-        raise Unavailable(f"the database cannot be reached: {e}", hint="check --database-url") from e
 
 
 def main() -> None:

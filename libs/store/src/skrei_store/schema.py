@@ -1,10 +1,12 @@
 """Which schema a database has, and which one this version works with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
 
-from skrei_domain.errors import SkreiError
+from skrei_domain.errors import SkreiError, Unavailable
 
 CONNECT_SECONDS = 10.0
 """How long a database may take to let us in: one that recovers from a crash is waited for by whoever starts us."""
@@ -21,6 +23,20 @@ class Behind(SkreiError):
     """The database's schema is not the one that this version works with."""
 
     code = "schema-behind"
+
+
+@contextmanager
+def reached(hint: str) -> Iterator[None]:
+    """Say of a database that cannot be reached what to do about it. Raises Unavailable."""
+    try:
+        yield
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.InvalidAuthorizationSpecificationError,
+    ) as e:
+        raise Unavailable(f"the database cannot be reached: {e}", hint=hint) from e
 
 
 def newest() -> str:

@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from skrei_plugin_api.aside import over
+from skrei_plugin_api.aside import stopped, whatever_happens
 from skrei_plugin_api.engine import EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest
-from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
+from skrei_plugin_api.outcomes import packed_outputs
+from skrei_plugin_api.packing import OutputTooLarge, stream_head
 from skrei_plugin_api.spool import Spool
 from skrei_plugin_api.tar_streams import ArchiveBroken
 from skrei_plugin_docker.daemon import Container, Daemon
@@ -108,12 +109,12 @@ class Run:
                 ending = Ending(failure=start_failed(refusal))
             except asyncio.CancelledError:
                 if not self._left():
-                    await _whatever_happens(self._cut_short(attended), unless=self._left)
+                    await whatever_happens(self._cut_short(attended), unless=self._left)
                 raise
             return await self._outcome(ending)
         finally:
             try:
-                await _over(attended)
+                await stopped(attended)
             finally:
                 self._spool.close()
 
@@ -228,13 +229,13 @@ class Run:
         """Ask the program to end, end it after its grace or at once, and take what it says until then."""
         self._ending = True
         if not self._started:
-            await _over(attended)  # it would start it after we have stopped it
+            await stopped(attended)  # it would start it after we have stopped it
         grace = 0 if at_once else self._request.stop_grace_seconds
         await self._daemon.stop(self._container, self._settings.stop_grace_seconds if grace is None else grace)
         if not attended.done():
             await asyncio.wait([attended], timeout=LAST_WORDS_SECONDS)
         if not attended.done() or attended.cancelled() or attended.exception() is not None:
-            await _over(attended)
+            await stopped(attended)
             await self._catch_up(follow=False)
 
     async def _cut_short(self, attended: "asyncio.Task[Ending]") -> None:
@@ -259,7 +260,7 @@ class Run:
         except ArchiveBroken as error:
             code, failure = None, failure or EngineFailure(FailureCode.ENGINE_LOST, str(error))
         digest = await self._images.digest(found["Image"], found["Config"]["Image"]) if found is not None else ""
-        packed, failure = await asyncio.to_thread(_pack, self._request, code, failure)
+        packed, failure = await asyncio.to_thread(packed_outputs, self._request, code, failure)
         return RunOutcome(
             exit_code=code if failure is None else None,
             failure=failure,
@@ -281,41 +282,6 @@ class Run:
             await collect(self._daemon, self._container, self._request, volumes)
 
 
-async def _whatever_happens(work: Awaitable[None], *, unless: Callable[[], bool]) -> None:
-    """Wait for `work` although we are being cancelled, also a second time, unless there is no time for it any more."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if unless():  # the daemon goes on with what it was asked
-                await _over(task)
-    if not task.cancelled():
-        task.result()
-
-
-async def _over(task: "asyncio.Future[Any]") -> None:
-    """End a task, and return when it is over; how is nobody's concern."""
-    task.cancel()
-    await over(task)
-
-
-def _pack(
-    request: RunRequest, code: int | None, failure: EngineFailure | None
-) -> tuple[PackedResult | None, EngineFailure | None]:
-    try:
-        packed = pack_result(
-            request.workdir,
-            [output.name for output in request.outputs],
-            code,
-            inline_limit=request.inline_result_limit,
-            max_bytes=request.max_output_bytes,
-        )
-    except OutputTooLarge as error:
-        return None, failure or EngineFailure(FailureCode.OUTPUT_TOO_LARGE, str(error))
-    return packed, failure
-
-
 def _lost(message: str) -> Ending:
     return Ending(failure=EngineFailure(FailureCode.ENGINE_LOST, message))
 
@@ -335,5 +301,5 @@ def _out_of_memory(request: RunRequest) -> EngineFailure:
 def failed(request: RunRequest, failure: EngineFailure, began: float) -> RunOutcome:
     """Return the outcome of a run that never got to a container of its own."""
     Spool(request.workdir, request.max_stream_bytes).close()
-    packed, told = _pack(request, None, failure)
+    packed, told = packed_outputs(request, None, failure)
     return RunOutcome(None, told, began, time.monotonic(), result=packed)

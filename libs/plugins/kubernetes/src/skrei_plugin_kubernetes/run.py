@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skrei_plugin_api.aside import over
+from skrei_plugin_api.aside import stopped, whatever_happens
 from skrei_plugin_api.engine import EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest
-from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
+from skrei_plugin_api.outcomes import packed_outputs
+from skrei_plugin_api.packing import OutputTooLarge, stream_head
 from skrei_plugin_api.spool import Spool
 from skrei_plugin_api.tar_streams import ArchiveBroken
 from skrei_plugin_kubernetes import verdicts
@@ -103,12 +104,12 @@ class Run:
                 ending = Ending(failure=EngineFailure(FailureCode.TIMEOUT, limit), unread=unread)
             except asyncio.CancelledError:
                 if not self._left():
-                    await _whatever_happens(self._cut_short(attended), unless=self._left)
+                    await whatever_happens(self._cut_short(attended), unless=self._left)
                 raise
             return await self._outcome(ending)
         finally:
             try:
-                await _stopped(attended)
+                await stopped(attended)
             finally:
                 self._spool.close()
 
@@ -215,13 +216,13 @@ class Run:
                 return await self._ended(None)
             state = watching.result()
             if state.phase is Phase.ENDED:  # its runner was ended before it could say so
-                await _stopped(hearing)
+                await stopped(hearing)
                 await self._hear(once=True)
                 return await self._ended(state)
             return Ending(failure=state.failure, unread=True)
         finally:
             for task in (hearing, watching):
-                await _stopped(task)
+                await stopped(task)
 
     async def _watched(self) -> State:
         """Return the state of a pod whose program does not run any more, a while after that is known."""
@@ -292,7 +293,7 @@ class Run:
     async def _end(self, attended: "asyncio.Task[Ending]", *, grace: float) -> bool:
         """End the program, by a signal and a while of grace where there is any; whether its files are lost with it."""
         if not self._running.is_set():
-            await _stopped(attended)
+            await stopped(attended)
             await self._cluster.remove(self._pod, 1)
             return True
         for number, seconds in ((TERMINATE, grace), (KILL, LAST_WORDS_SECONDS)):
@@ -304,7 +305,7 @@ class Run:
             await asyncio.wait([attended], timeout=seconds)
         if attended.done() and not attended.cancelled() and attended.exception() is None:
             return attended.result().unread
-        await _stopped(attended)
+        await stopped(attended)
         with contextlib.suppress(Refused, ClusterAway):
             await self._hear(once=True)
         await self._cluster.remove(self._pod, 1)
@@ -330,7 +331,7 @@ class Run:
             except Refused as error:
                 told = f"its result paths cannot be read: {error.message}"
                 code, failure = None, failure or verdicts.lost(told)
-        packed, failure = await asyncio.to_thread(_pack, self._request, code, failure)
+        packed, failure = await asyncio.to_thread(packed_outputs, self._request, code, failure)
         return RunOutcome(
             exit_code=code if failure is None else None,
             failure=failure,
@@ -346,40 +347,5 @@ class Run:
 def failed(request: RunRequest, failure: EngineFailure, began: float) -> RunOutcome:
     """Return the outcome of a run that never got to a pod of its own."""
     Spool(request.workdir, request.max_stream_bytes).close()
-    packed, told = _pack(request, None, failure)
+    packed, told = packed_outputs(request, None, failure)
     return RunOutcome(None, told, began, time.monotonic(), result=packed)
-
-
-async def _whatever_happens(work: Awaitable[None], *, unless: Callable[[], bool]) -> None:
-    """Wait for `work` although we are being cancelled, also a second time, unless there is no time for it any more."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if unless():
-                await _stopped(task)
-    if not task.cancelled():
-        task.result()
-
-
-async def _stopped(task: "asyncio.Future[Any]") -> None:
-    """End a task, and return when it is over; how is nobody's concern."""
-    task.cancel()
-    await over(task)
-
-
-def _pack(
-    request: RunRequest, code: int | None, failure: EngineFailure | None
-) -> tuple[PackedResult | None, EngineFailure | None]:
-    try:
-        packed = pack_result(
-            request.workdir,
-            [output.name for output in request.outputs],
-            code,
-            inline_limit=request.inline_result_limit,
-            max_bytes=request.max_output_bytes,
-        )
-    except OutputTooLarge as error:
-        return None, failure or EngineFailure(FailureCode.OUTPUT_TOO_LARGE, str(error))
-    return packed, failure
