@@ -19,12 +19,13 @@ TREES = st.dictionaries(
     st.binary(max_size=2_000),
     max_size=6,
 )
+Place = tuple[str, dict[str, str]]
 PLACES = st.sampled_from(((STORE, {}), ("s3", {"Bucket": "one"}), ("s3", {"Bucket": "two"}), ("ipfs", {})))
 
 
 @settings(max_examples=40, deadline=None)
 @given(TREES, st.dictionaries(NAMES, PLACES, max_size=4), PLACES)
-def test_every_entry_is_in_one_portion(tree: dict[str, bytes], paths: dict[str, tuple], own: tuple) -> None:  # type: ignore[type-arg]
+def test_every_entry_is_in_one_portion(tree: dict[str, bytes], paths: dict[str, Place], own: Place) -> None:
     names = ("a", "b", "c", "ü")
     found = portions(Portion((), *own), [(name, *place) for name, place in paths.items()])
     assert placed_at(place_of(found)) == found

@@ -131,7 +131,7 @@ async def heard(host: str, port: int) -> bytes:
             try:
                 reader, writer = await asyncio.open_connection(host, port)
             except OSError:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # another program: it tells nobody when it listens
                 continue
             try:
                 said = await reader.read()
