@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.fake_api import FakeApi, job
+from tests.support.fake_api import FakeApi, event, execution, job, page
 from tests.support.served_api import serving
 
 JOBS = "/api/v1/orchestrator/jobs"
@@ -52,3 +52,27 @@ def test_nothing_is_told_to_who_wants_to_hear_nothing(
 def test_only_a_service_gets_ready(kind: str, waited: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert waited(kind, "--for", "ready") == 2
     assert "and only a service gets ready.\nWait for its end" in capsys.readouterr().err
+
+
+def test_a_job_that_is_placed_does_not_run_before_a_program_does(
+    skrei: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    older, begun = event(1, "Running", "e-1") | {"JobVersion": 1}, event(2, "Running", "e-2") | {"JobVersion": 2}
+    answers = {
+        f"GET {JOBS}/x": {"Job": job("Running", Version=2)},
+        f"GET {JOBS}/{ID}": {"Job": job("Running", Version=2)},
+        f"GET {JOBS}/{ID}/history": [page("", older), NONE, page("", begun)],
+        f"GET {JOBS}/{ID}/executions": NONE,
+    }
+    api = FakeApi(answers)
+    with serving(api) as url:
+        assert skrei("job", "wait", "x", "--for", "running", "--api", url) == 0
+    assert capsys.readouterr().out == "j-8c9f9f0e Running\n"
+    assert len([one for one in api.requests if one.url.path.endswith("/history")]) == 3
+
+
+def test_a_job_whose_history_has_gone_runs_as_its_executions_say(skrei: Callable[..., int]) -> None:
+    placed, runs = {"Job": job("Running")}, page("", execution(1, state=6))
+    known = {f"GET {JOBS}/x": placed, f"GET {JOBS}/{ID}": placed, f"GET {JOBS}/{ID}/history": NONE}
+    with serving(FakeApi(known | {f"GET {JOBS}/{ID}/executions": runs})) as url:
+        assert skrei("job", "wait", "x", "--for", "running", "--api", url) == 0

@@ -19,6 +19,7 @@ from skrei.cli.run_options import EXIT_CODES, STAYING, TEMPLATE
 from skrei.cli.texts import short
 from skrei.errors import ApiError, CommandFailed, Rejected
 from skrei.job_parts import Difference
+from skrei.progress import Progress
 from skrei.rollout import GONE_BACK_FROM, Rollout
 from skrei.views import Document, Job
 
@@ -31,7 +32,10 @@ WAIT = Command(
     "skrei.cli.acts:wait",
     (
         one_of(
-            "--for", "What to wait for; ready is a service's whole version.", "end", "running", "ready", default="end"
+            "--for",
+            "What to wait for: running is a first program that was started, ready a service's whole version.",
+            *("end", "running", "ready"),
+            default="end",
         ),
         seconds("--timeout", "At most so long; 0 is no limit."),
         flag("--quiet", "Say nothing.", "-q"),
@@ -117,7 +121,7 @@ def _wait_for(ask: Ask, job_id: str, values: Values, until: float | None) -> int
             if not values.flag("quiet"):
                 render.line(f"{short(job_id)} {job_state(look.job)}")
             return code
-        if values.text("for") == "running" and look.job.state == "Running":
+        if values.text("for") == "running" and _runs(look, ends):
             if not values.flag("quiet"):
                 render.line(f"{short(job_id)} {look.job.state}")
             return 0
@@ -128,6 +132,13 @@ def _wait_for(ask: Ask, job_id: str, values: Values, until: float | None) -> int
                 exit_code=TIMED_OUT,
             )
     raise AssertionError("unreachable: looks end with a terminal one")
+
+
+def _runs(look: Progress, ends: Ends) -> bool:
+    """Whether a program of the job's version has been started: a job is Running from its first placement on."""
+    if look.job.state != "Running":
+        return False
+    return ends.has_run(look.job.version) or any(one.state == "Running" for one in (*look.executions, *look.moved))
 
 
 def _check_gets_ready(job: Job) -> None:

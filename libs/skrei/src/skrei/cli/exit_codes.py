@@ -41,6 +41,7 @@ class Ends:
     def __init__(self) -> None:
         self._codes: dict[str, str] = {}
         self._ran: set[str] = set()
+        self._versions_run: set[int] = set()
         self._timed_out = False
 
     def take(self, events: Iterable[HistoryItem]) -> None:
@@ -50,8 +51,13 @@ class Ends:
                 self._timed_out = True
             if item.execution_id and item.message == "Running":
                 self._ran.add(item.execution_id)
+                self._versions_run.add(item.version)
             if code := item.details.get("ErrorCode", ""):
                 self._codes[item.execution_id] = code
+
+    def has_run(self, version: int) -> bool:
+        """Whether a program of this version of the job has been started."""
+        return version in self._versions_run
 
     def exit_code(self, job: Job, executions: Iterable[Execution]) -> int:
         """Return the exit code for a job that has ended."""
