@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts import go_modules, kubernetes_schemas
+from scripts import bare_debian, go_modules, kubernetes_schemas
 from scripts.environment import ROOT, one_at_a_time
 
 FOLDER = ROOT / ".cache/bin"
@@ -54,7 +54,12 @@ def main() -> int:
     """Make what is missing; 1 and a sentence on stderr where that fails, or where no compiler is."""
     with one_at_a_time(ROOT / ".cache"):
         return max(
-            build_all(), build_promcheck(), go_modules.build_missing(FOLDER), install_ipfs(), kubernetes_schemas.main()
+            build_all(),
+            build_promcheck(),
+            go_modules.build_missing(FOLDER),
+            install_ipfs(),
+            kubernetes_schemas.main(),
+            make_bare_debian(),
         )
 
 
@@ -111,6 +116,18 @@ def build(tool: Tool, go: str) -> int:
         sys.stderr.write(f"{tool.name} could not be built; tests that want it will skip.\n")
         return 1
     tool.stamp.write_text(tool.version)
+    return 0
+
+
+def make_bare_debian() -> int:
+    """Make the Debian that one test sets Skrei up on, where that can be done; elsewhere its test says what it needs."""
+    if bare_debian.why_not():
+        return 0
+    try:
+        bare_debian.made(ROOT / ".cache")
+    except RuntimeError as error:
+        sys.stderr.write(f"The bare Debian for tests/e2e/test_bootstrap.py could not be made: {error}\n")
+        return 1
     return 0
 
 

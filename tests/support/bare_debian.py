@@ -7,21 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SUITE = "bookworm"  # Debian 12, whose Python is 3.11: the oldest that Skrei supports
-PACKAGES = ("git", "make", "python3")
+from scripts.bare_debian import made, why_not
+
+__all__ = ["BareDebian", "make", "why_not"]
+
 USER = "ada"
 
 # What tells a machine how to reach a package index; a newcomer's machine would have its own.
 INHERITED = ("PIP_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
-
-
-def why_not() -> str:
-    """Return why a bare Debian cannot be made here; empty when it can."""
-    if os.geteuid() != 0:
-        return "needs root: it makes a Debian root with debootstrap and changes into it"
-    missing = [tool for tool in ("debootstrap", "unshare", "chroot") if shutil.which(tool) is None]
-    return f"needs {', '.join(missing)}" if missing else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +54,8 @@ class BareDebian:
 
 
 def make(cache: Path, root: Path) -> BareDebian:
-    """Return a fresh Debian in `root`, copied from the one that the first call leaves in `cache`."""
-    kept = cache / f"debian-{SUITE}"
-    if not kept.exists():
-        partial = cache / f"debian-{SUITE}.{os.getpid()}"
-        partial.mkdir(parents=True)
-        check(["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(partial)])
-        partial.rename(kept)
-    check(["cp", "-a", "--reflink=auto", f"{kept}/.", str(root)])
+    """Return a fresh Debian in `root`, copied from the one that `make tools` or the first call leaves in `cache`."""
+    check(["cp", "-a", "--reflink=auto", f"{made(cache)}/.", str(root)])
     root.chmod(0o755)
     for name in (*FILES, *filter(None, map(os.environ.get, ("PIP_CERT", "SSL_CERT_FILE", "PIP_CONFIG_FILE")))):
         if Path(name).is_file():
