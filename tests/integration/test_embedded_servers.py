@@ -178,6 +178,18 @@ def test_nats_names_the_port_that_is_taken(folder: Path, children: Spawner, nats
         server.start()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets timers be late")
+def test_a_child_s_timers_may_be_late_where_it_is_told_so(folder: Path, children: Spawner) -> None:
+    for asked, told in ((0.0, Path("/proc/self/timerslack_ns").read_text().strip()), (0.002, "2000000")):
+        with (folder / "slack").open("wb") as log:
+            script = "print(open('/proc/self/timerslack_ns').read().strip())"
+            child = children.start(
+                [sys.executable, "-I", "-c", script], environment={}, log=log, timer_slack_seconds=asked
+            )
+        assert child.wait(30) == 0
+        assert (folder / "slack").read_text().strip() == told
+
+
 async def test_streams_outlive_a_killed_nats_server(folder: Path, children: Spawner) -> None:
     server = NatsServer(folder, NatsOptions(free_port()), children)
     server.start()

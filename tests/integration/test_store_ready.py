@@ -1,6 +1,7 @@
 """The pool that keeps connections at hand: nobody waits for one that is, none is trusted after anything went wrong."""
 
 import asyncio
+from collections import UserList
 
 import asyncpg
 import pytest
@@ -84,3 +85,12 @@ async def test_a_connection_that_the_record_closed_is_replaced(postgres_url: str
         async with asyncio.timeout(SECONDS):
             await ended.wait()
         assert await pool.fetchval(PID) != first
+
+
+async def test_an_array_is_told_by_its_type_alone(postgres_url: str) -> None:
+    async with open_pool(postgres_url, size=1) as pool:
+        for given in (["a", None], ("a", None), {"a"}, frozenset({"a"})):
+            assert await pool.fetchval("SELECT $1::text[]", given) == list(given)
+        assert await pool.fetchval("SELECT $1::int[]", [[1, 2], [3, 4]]) == [[1, 2], [3, 4]]
+        with pytest.raises(asyncpg.DataError):  # else the driver asks an abstract class about each element again
+            await pool.fetchval("SELECT $1::text[]", UserList(["a"]))

@@ -21,6 +21,9 @@ MAX_PAYLOAD_BYTES = 512 * 1024 + 64 * 1024  # DESIGN: no message over 512 KiB; h
 STORE_BYTES = 4 * 1024**3  # the sum of the streams' own limits, with room
 START_SECONDS = 20.0  # a store of a GiB is read in a second
 STOP_SECONDS = 1.5
+TIMER_SLACK_SECONDS = 0.002
+"""How late its timers may wake it: after a message Go's own watch over its threads wakes every 20 µs for a
+millisecond or more, and interrupts each time who works on that core."""
 
 
 class NatsFailed(Unavailable):
@@ -96,6 +99,7 @@ class NatsServer:
                 environment={"PATH": os.defpath, "GOMEMLIMIT": SOFT_MEMORY},
                 log=log,
                 death_signal=signal.SIGTERM,
+                timer_slack_seconds=TIMER_SLACK_SECONDS,
             )
         return self.process
 

@@ -16,6 +16,7 @@ from typing import IO, Any, Protocol
 from skrei_kit.supervisor import GATE, PARENT_PIPE
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_TIMERSLACK = 29
 _ON_LINUX: bool = sys.platform.startswith("linux")
 _LOOK_SECONDS = 0.01  # between two looks at a process that should end
 
@@ -97,11 +98,13 @@ class Spawner:
         death_signal: int = signal.SIGTERM,
         watches_pipe: bool = False,
         waits: bool = False,
+        timer_slack_seconds: float = 0,
     ) -> Process:
         """Start a child in a session of its own: Ctrl+C is ours to pass on, in order.
 
         `watches_pipe`: the program reads PARENT_PIPE itself; for others a guard does, where the kernel cannot.
         `waits`: it imports what it needs at once, and begins when the gate is opened.
+        `timer_slack_seconds`: how much later than it asked for a timer may wake it, where the kernel can; 0: at once.
         """
         guard = [] if watches_pipe or _ON_LINUX else [sys.executable, "-m", "skrei_embedded.guard"]
         told, inherited = dict(environment), []
@@ -120,7 +123,7 @@ class Spawner:
             pass_fds=inherited,
             cwd="/" if account else None,
             start_new_session=True,
-            preexec_fn=_dies_with_us(death_signal),  # noqa: PLW1509  # we have no threads that hold locks here
+            preexec_fn=_told(death_signal, timer_slack_seconds),  # noqa: PLW1509  # we have no threads that hold locks here
             **_as(account),
         )
 
@@ -214,13 +217,17 @@ def _as(account: Account | None) -> dict[str, Any]:
     return {"user": account.uid, "group": account.gid, "extra_groups": ()}
 
 
-def _dies_with_us(number: int) -> Callable[[], None] | None:
+def _told(death_signal: int, timer_slack_seconds: float) -> Callable[[], None] | None:
+    """Return what a child asks of the kernel: its end with ours, and how late its timers may be."""
     if not _ON_LINUX:
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+    slack = ctypes.c_ulong(int(timer_slack_seconds * 1e9))
 
     def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, number)
+        prctl(_PR_SET_PDEATHSIG, death_signal)
+        if slack.value:
+            prctl(_PR_SET_TIMERSLACK, slack)
         if os.getppid() != parent:
             os._exit(1)  # it died before we asked
 

@@ -11,7 +11,10 @@ from typing import TypeAlias
 
 import asyncpg
 
+from skrei_store import arrays
 from skrei_store.ready import ReadyPool
+
+arrays.seen_by_type()
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """A connection, taken from a pool or not."""
