@@ -16,8 +16,7 @@ from skrei_plugin_api.plugin import Params, PluginContext
 from skrei_plugin_api.publisher import DestinationAway, PublishDenied, Published, Publisher
 from skrei_plugin_api.registry import storages
 from skrei_plugin_api.storage import SourceSpec, StageLimits, StageProblem, Storage
-from skrei_plugin_api.testing import Behaviour, NoBlobs, StorageContract
-from skrei_plugin_api.testing_forwarders import ForwarderContract, archive
+from skrei_plugin_api.testing import Behaviour, ForwarderContract, NoBlobs, StorageContract, archive
 from skrei_plugin_ipfs import adding
 from skrei_plugin_ipfs.dag import SETTINGS
 from skrei_plugin_ipfs.publisher import IpfsPublisher

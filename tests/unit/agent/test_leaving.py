@@ -12,7 +12,7 @@ import pytest
 from skrei_compute_agent.leaving import TOLD_BYTES, leave, settle
 from skrei_compute_agent.upload_errors import PublishFailed, ResultDamaged
 from skrei_domain.paths import Entry, parse_entry
-from skrei_plugin_api.testing_forwarders import archive
+from skrei_plugin_api.testing import archive
 
 FILES = {"stdout": b"said\n", "stderr": b"", "exitCode": b"0", "out/deep/er": b"x" * 3_000_000, "out/ünicode": b"u"}
 SIZE = sum(map(len, FILES.values()))

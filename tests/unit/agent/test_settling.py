@@ -12,7 +12,7 @@ from skrei_compute_agent.settling import Settler
 from skrei_compute_agent.upload_errors import ResultMissing
 from skrei_domain.errors import SkreiError, Unavailable
 from skrei_domain.paths import parse_entry
-from skrei_plugin_api.testing_forwarders import archive
+from skrei_plugin_api.testing import archive
 
 
 class Record:

@@ -16,7 +16,7 @@ from skrei_domain.paths import Entry, parse_entry
 from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import Elsewhere, TokenSigner, TokenVerifier
 from skrei_plugin_api.archives import NoArchive
-from skrei_plugin_api.testing_forwarders import archive
+from skrei_plugin_api.testing import archive
 from skrei_publisher import relay as module
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor

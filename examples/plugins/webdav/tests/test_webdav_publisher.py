@@ -13,8 +13,7 @@ from wsgidav.wsgidav_app import WsgiDAVApp
 
 from skrei_plugin_api.plugin import Params, PluginContext
 from skrei_plugin_api.publisher import DestinationAway, NotReadable, PublishDenied, Published
-from skrei_plugin_api.testing import apart, unpacked
-from skrei_plugin_api.testing_forwarders import ForwarderContract
+from skrei_plugin_api.testing import ForwarderContract, apart, unpacked
 from skrei_publisher_webdav.publisher import WebdavPublisher
 
 WEEKLY: Params = {"Path": "weekly/a b/ünicode"}

@@ -1,26 +1,15 @@
 # ruff: noqa: D102 - a test's name says what it claims
-"""The contract suites: what every engine, storage and publisher must do, as classes for pytest to collect.
-
-A plugin's tests subclass one, give the fixture `engine`, `storage` or `publisher`, and say how to make a program or an
-input of it; with pytest-asyncio in auto mode the rest follows. Change the suite, not one plugin's tests.
-"""
+"""The contract suite of engines."""
 
 import asyncio
-import base64
-import gzip
-import hashlib
-import io
-import tarfile
-import tempfile
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 from skrei_domain.errors import SkreiError
-from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
 from skrei_plugin_api.aside import apart
 from skrei_plugin_api.engine import (
     CommandOutcome,
@@ -34,42 +23,9 @@ from skrei_plugin_api.engine import (
     RunRequest,
 )
 from skrei_plugin_api.packing import HEAD_BYTES
-from skrei_plugin_api.pieces import DATA, Bring, Listed, Piece, PieceStorage
 from skrei_plugin_api.plugin import PLUGIN_API, Params
-from skrei_plugin_api.publisher import (
-    DigestDiffers,
-    Published,
-    Publisher,
-    PublishError,
-    StagedGone,
-    UploadIncomplete,
-    UploadUnknown,
-)
-from skrei_plugin_api.scripted import ScriptedEngine
-from skrei_plugin_api.storage import (
-    BlobReader,
-    SourceSpec,
-    StageFailed,
-    StageLimits,
-    StageProblem,
-    Storage,
-    TaskResult,
-)
 from skrei_plugin_api.streams import cut_line
-
-__all__ = [
-    "Behaviour",
-    "EngineContract",
-    "NoBlobs",
-    "Program",
-    "PublisherContract",
-    "Running",
-    "ScriptedEngine",
-    "StorageContract",
-]
-
-LONGEST_SECONDS = 20.0
-"""No step of a suite takes this long on any machine that works."""
+from skrei_plugin_api.testing.common import LONGEST_SECONDS, eventually, unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,29 +76,12 @@ class Running:
         self.ends += 1
 
 
-async def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until `holds()`, looking again and again. Raises TimeoutError."""
-    async with asyncio.timeout(LONGEST_SECONDS):
-        while not holds():  # noqa: ASYNC110 - files tell nobody that they have changed
-            await asyncio.sleep(0.002)
-
-
 def contents(outcome: RunOutcome) -> dict[str, bytes | None]:
     """Return what a result holds by name, in its order; None for a folder."""
     assert outcome.result is not None
     packed = outcome.result.data if outcome.result.path is None else outcome.result.path.read_bytes()
     assert packed is not None
     return unpacked(packed)
-
-
-def unpacked(packed: bytes) -> dict[str, bytes | None]:
-    """Return what a packed result holds by name, in its order; None for a folder."""
-    found: dict[str, bytes | None] = {}
-    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as tar:
-        for member in tar:
-            file = tar.extractfile(member)
-            found[member.name] = None if file is None else file.read()
-    return found
 
 
 class EngineContract:
@@ -432,304 +371,3 @@ async def refused(command: Awaitable[CommandOutcome]) -> str:
     except SkreiError as error:
         return error.message
     raise AssertionError(f"it ran: {outcome}")
-
-
-class NoBlobs:
-    """Has no blobs, keeps what is small in a folder, and lays fetched files out in one, each time anew."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    async def fetch(self, digest: str) -> Path:
-        """Refuse."""
-        raise StageFailed(StageProblem.MISSING, f"there is no {digest}")
-
-    def keep(self, data: bytes) -> Path:
-        """Write it, once."""
-        path = self._folder / f"kept-{hashlib.sha256(data).hexdigest()}"
-        path.write_bytes(data)
-        return path
-
-    async def results(self, task: str) -> AsyncIterator[TaskResult]:
-        """Refuse."""
-        nothing: tuple[TaskResult, ...] = ()
-        for each in nothing:
-            yield each
-        raise StageFailed(StageProblem.MISSING, f"there is no task {task}")
-
-    async def listed(self, storage: Storage, source: SourceSpec, limits: StageLimits) -> Listed | None:
-        """Share nothing."""
-        del storage, source, limits
-        return None
-
-    async def gather(self, pieces: Sequence[Piece] | Listed, bring: Bring) -> Path:
-        """Bring each, one after another."""
-        pieces = await pieces.load() if isinstance(pieces, Listed) else pieces
-        root = self._folder / "gathered"
-        for number, piece in enumerate(pieces):
-            brought = self._folder / f"bring-{number}"
-            brought.mkdir(exist_ok=True)
-            await bring(piece, brought)
-            if not piece.path:
-                return brought / DATA
-            (root / piece.path).parent.mkdir(parents=True, exist_ok=True)
-            (brought / DATA).replace(root / piece.path)
-        return root
-
-
-class StorageContract:
-    """What every storage does. Subclasses give a fixture `storage`."""
-
-    invalid: ClassVar[Mapping[str, Params]] = {}
-    """Params that are wrong, by the path of the field that is."""
-    files: ClassVar[Mapping[str, bytes]] = {"a.txt": b"A", "deep/er/b": b"B" * 100_000, "deep/empty": b""}
-    """What one input can be; a storage of single files says one."""
-
-    @abstractmethod
-    def source(self, files: Mapping[str, bytes], folder: Path) -> SourceSpec:
-        """Return an input that is a directory of these files; `folder` is what the storage may read from."""
-
-    def blobs(self, folder: Path) -> BlobReader:
-        """Return what brings what belongs to the job of `source`."""
-        return NoBlobs(folder)
-
-    @abstractmethod
-    def unavailable(self, folder: Path) -> tuple[SourceSpec, StageProblem]:
-        """Return an input that cannot be had, and why."""
-
-    async def test_it_says_who_it_is(self, storage: Storage) -> None:
-        assert storage.plugin_api == PLUGIN_API
-        assert (await apart(storage.describe)).available
-
-    async def test_what_was_named_is_staged(self, storage: Storage, tmp_path: Path) -> None:
-        mount = await self.stage(storage, self.source(self.files, tmp_path), tmp_path)
-        found = {str(path.relative_to(mount.source)): path for path in mount.source.rglob("*") if path.is_file()}
-        assert {name: path.read_bytes() for name, path in found.items()} == self.files
-        assert mount.target == "/in"
-        assert not mount.read_write
-
-    async def test_a_known_size_is_not_too_small(self, storage: Storage, tmp_path: Path) -> None:
-        size = await storage.size(self.source({"a": b"A" * 1000}, tmp_path))
-        assert size is None or size >= 0
-
-    async def test_what_cannot_be_had_says_why(self, storage: Storage, tmp_path: Path) -> None:
-        source, problem = self.unavailable(tmp_path)
-        try:
-            await self.stage(storage, source, tmp_path)
-        except StageFailed as error:
-            assert error.code is problem  # noqa: PT017 - suites do without pytest
-            assert error.message  # noqa: PT017
-        else:
-            raise AssertionError("it was staged")
-
-    async def test_what_is_listed_for_all_partitions_is_what_each_of_them_gets(
-        self, storage: Storage, tmp_path: Path
-    ) -> None:
-        one = self.source(self.files, tmp_path)
-        for partitions in (1, 3):
-            parts = [replace(one, partition=number, partitions=partitions) for number in range(partitions)]
-            entries = storage.resolve(parts[0], StageLimits())
-            if entries is None or not isinstance(storage, PieceStorage):
-                return
-            found = [entry async for entry in entries]
-            assert len({entry.partition is None for entry in found}) == 1, "all are dealt out, or none"
-            for part in parts:
-                mine = [entry.piece for entry in found if entry.partition in (None, part.partition)]
-                assert mine == list(await storage.pieces(part, StageLimits()))
-
-    async def test_wrong_params_are_named(self, storage: Storage) -> None:
-        assert self.invalid, "name at least one"
-        for path, params in self.invalid.items():
-            assert [problem.path for problem in storage.validate(params)] == [path], params
-
-    async def test_right_params_have_no_problems_in_any_case(self, storage: Storage, tmp_path: Path) -> None:
-        params = self.source({"a": b"A"}, tmp_path).params
-        for change in (str, str.lower, str.upper):
-            assert storage.validate({change(key): value for key, value in params.items()}) == []
-
-    async def test_closing_twice_is_closing_once(self, storage: Storage) -> None:
-        await storage.close()
-        await storage.close()
-
-    async def stage(
-        self, storage: Storage, source: SourceSpec, folder: Path, limits: StageLimits | None = None
-    ) -> Mount:
-        """Stage into a folder of its own."""
-        return await storage.stage(source, folder / "staged", limits or StageLimits(), self.blobs(folder))
-
-
-class PublisherContract:
-    """What every publisher does that takes uploads itself. Subclasses give a fixture `publisher`, made empty and closed
-    afterwards."""
-
-    content: ClassVar[bytes] = bytes(range(256)) * 70_000
-    """A result of 17 MiB: several parts of most publishers, the last one shorter."""
-    params: ClassVar[Params] = {}
-    """A destination that there is."""
-    invalid: ClassVar[Mapping[str, Params]] = {}
-    """Params that are wrong, by the path of the field that is."""
-
-    async def send(self, publisher: Publisher, request: UploadRequest, data: bytes) -> None:
-        """Carry one request of a plan out; as it is, for publishers whose parts come to their own door.
-
-        Raises DigestDiffers where a server says at once that these are not the bytes that were announced.
-        """
-        number = int(request.url.rsplit("/", 1)[1])
-        await publisher.receive(request.url.split("/")[1], number, len(data), pieces(data))
-
-    @abstractmethod
-    async def read(self, publisher: Publisher, execution_id: str, published: Published | None) -> bytes | None:
-        """Return the finalised result of an execution as a reader gets it; None when there is none."""
-
-    async def test_it_says_who_it_is(self, publisher: Publisher) -> None:
-        assert publisher.plugin_api == PLUGIN_API
-        assert (await apart(publisher.describe)).available
-
-    async def test_right_params_have_no_problems_and_wrong_ones_are_named(self, publisher: Publisher) -> None:
-        for change in (str, str.lower, str.upper):
-            assert publisher.validate({change(key): value for key, value in self.params.items()}) == []
-        for path, params in self.invalid.items():
-            assert [problem.path for problem in publisher.validate(params)] == [path], params
-
-    async def test_a_destination_that_is_there_is_reached(self, publisher: Publisher) -> None:
-        await publisher.reach(self.params)
-
-    async def test_a_plan_covers_every_byte_once(self, publisher: Publisher) -> None:
-        plan = await self.plan(publisher, self.content, {"X-Test": "yes"})
-        position = 0
-        for request in sorted(plan.requests, key=lambda request: request.first):
-            assert request.first == position
-            position += request.size
-        assert position == len(self.content)
-
-    async def test_what_is_finalised_can_be_read_and_nothing_before(self, publisher: Publisher) -> None:
-        place = await self.upload(publisher, self.content)
-        assert await publisher.open("e-1") is None
-        published = await publisher.finalise(parcel(self.content), place)
-        assert await self.read(publisher, "e-1", published) == self.content
-
-    async def test_every_step_may_be_repeated(self, publisher: Publisher) -> None:
-        wanted = parcel(self.content)
-        for _ in range(2):
-            place = await self.upload(publisher, self.content)
-        assert await publisher.stage(wanted) == place
-        assert (await self.plan(publisher, self.content)).requests == ()
-        published = [await publisher.finalise(wanted, place) for _ in range(2)]
-        assert published[0] == published[1]
-        assert await self.read(publisher, "e-1", published[1]) == self.content
-
-    async def test_a_plan_asked_again_names_what_is_missing(self, publisher: Publisher) -> None:
-        plan = await self.plan(publisher, self.content)
-        await self.carry(publisher, plan, self.content, some=1)
-        rest = await self.plan(publisher, self.content)
-        assert {each.first for each in rest.requests} == {each.first for each in plan.requests[1:]}
-
-    async def test_a_parcel_with_parts_missing_is_not_staged(self, publisher: Publisher) -> None:
-        plan = await self.plan(publisher, self.content)
-        await self.carry(publisher, plan, self.content, some=1)
-        await raises(UploadIncomplete, publisher.stage(parcel(self.content)))
-
-    async def test_another_content_than_announced_is_dropped(self, publisher: Publisher) -> None:
-        plan = await self.plan(publisher, self.content)
-        try:
-            await self.carry(publisher, plan, self.content[:-1] + b"!")
-        except DigestDiffers:
-            await raises(UploadIncomplete, publisher.stage(parcel(self.content)))  # the server took none of it
-            return
-        await raises(DigestDiffers, publisher.stage(parcel(self.content)))
-        assert len((await self.plan(publisher, self.content)).requests) == len(plan.requests)
-
-    async def test_another_parcel_of_the_execution_replaces_the_first(self, publisher: Publisher) -> None:
-        await self.upload(publisher, self.content)
-        other = self.content[::-1]
-        place = await self.upload(publisher, other)
-        published = await publisher.finalise(parcel(other), place)
-        assert await self.read(publisher, "e-1", published) == other
-
-    async def test_what_was_aborted_is_gone(self, publisher: Publisher) -> None:
-        place = await self.upload(publisher, self.content)
-        for _ in range(2):
-            await publisher.abort("e-1")
-        await raises(StagedGone, publisher.finalise(parcel(self.content), place))
-        await raises(UploadUnknown, publisher.stage(parcel(self.content)))
-
-    async def test_aborting_never_touches_what_is_final(self, publisher: Publisher) -> None:
-        published = await publisher.finalise(parcel(self.content), await self.upload(publisher, self.content))
-        await publisher.abort("e-1")
-        assert await self.read(publisher, "e-1", published) == self.content
-
-    async def test_a_portion_is_taken_unseen_and_seen_once_it_is_final(self, publisher: Publisher) -> None:
-        if not publisher.takes_portions:
-            return
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(self.content)
-            file.flush()
-            for _ in range(2):
-                place = await publisher.take(parcel(self.content), Path(file.name), self.params)
-        published = await publisher.finalise(parcel(self.content), place)
-        assert await self.read(publisher, "e-1", published) == self.content
-
-    async def test_a_portion_that_was_aborted_is_gone(self, publisher: Publisher) -> None:
-        if not publisher.takes_portions:
-            return
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(self.content)
-            file.flush()
-            place = await publisher.take(parcel(self.content), Path(file.name), self.params)
-            await publisher.abort("e-1")
-        await raises(StagedGone, publisher.finalise(parcel(self.content), place))
-
-    async def test_what_is_final_can_be_read_from_any_byte(self, publisher: Publisher) -> None:
-        published = await publisher.finalise(parcel(self.content), await self.upload(publisher, self.content))
-        if published is None:
-            return  # it is in the process's own store
-        async with publisher.read("e-1", published.params, first=1_000_000) as found:
-            assert b"".join([piece async for piece in found]) == self.content[1_000_000:]
-
-    async def plan(self, publisher: Publisher, content: bytes, headers: Mapping[str, str] | None = None) -> UploadPlan:
-        """Ask for a plan as a node does: once more with the digests of pieces where they are asked for."""
-        wanted = parcel(content)
-        plan = await publisher.plan(wanted, headers or {}, params=self.params)
-        if plan.piece_bytes:
-            wanted = in_pieces(wanted, content, plan.piece_bytes)
-            plan = await publisher.plan(wanted, headers or {}, params=self.params)
-        return plan
-
-    async def upload(self, publisher: Publisher, content: bytes) -> str:
-        """Plan, send and stage; returns the place."""
-        await self.carry(publisher, await self.plan(publisher, content), content)
-        return await publisher.stage(parcel(content))
-
-    async def carry(self, publisher: Publisher, plan: UploadPlan, content: bytes, some: int | None = None) -> None:
-        """Carry a plan out, or its first `some` requests."""
-        for request in plan.requests[:some]:
-            await self.send(publisher, request, content[request.first : request.first + request.size])
-
-
-def in_pieces(parcel: Parcel, content: bytes, size: int) -> Parcel:
-    """Return a parcel with the digests of its pieces."""
-    found = (content[first : first + size] for first in range(0, len(content), size))
-    digests = tuple(base64.b64encode(hashlib.sha256(each).digest()).decode() for each in found)
-    return parcel.model_copy(update={"piece_bytes": size, "pieces": digests})
-
-
-def parcel(content: bytes, execution_id: str = "e-1") -> Parcel:
-    """Return what announces `content`."""
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    return Parcel(execution_id=execution_id, digest=digest, size=len(content))
-
-
-async def pieces(data: bytes) -> AsyncIterator[bytes]:
-    """Yield data as a connection brings it."""
-    for start in range(0, len(data), 100_000):
-        yield data[start : start + 100_000]
-
-
-async def raises(kind: type[PublishError], step: Awaitable[object]) -> None:
-    """Fail unless a step ends with this error."""
-    try:
-        await step
-    except kind as error:
-        assert error.message  # noqa: PT017 - suites do without pytest
-    else:
-        raise AssertionError(f"no {kind.__name__}")
