@@ -52,6 +52,11 @@ class Held:
         return f"is held for job {short(self.job_id)}, which is before this one in line"
 
 
+def closed_to(kept_back: Held | None, job: JobRow) -> Held | None:
+    """Return what is held for somebody before `job` in line, if anything is."""
+    return kept_back if kept_back is not None and kept_back.closed_to(job) else None
+
+
 def held(
     view: ClusterView, now: datetime, evaluated: Container[str] = (), *, after: timedelta = HOLD_AFTER
 ) -> Held | None:
