@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from skrei_domain.errors import Invalid, SkreiError, Unavailable
 from skrei_embedded.nats import free_port
 from skrei_kit import join, nats_auth
 from skrei_kit.join import JOIN_PATH, NotSkrei, Refused, read_kept, settle
+from skrei_kit.sites import Site
 
 TOKEN = "the-join-token"
 
@@ -28,7 +30,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class ControlPlane:
-    """An HTTP server that answers joins as it is told, and remembers what it was asked."""
+    """An HTTP server that answers joins as it is told, or as a function of what it is asked, which it remembers."""
 
     def __init__(self, status: int, document: object) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -39,8 +41,11 @@ class ControlPlane:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 plane.asked.append({"path": self.path, "shown": self.headers["Authorization"]} | json.loads(body))
-                raw = plane.document if isinstance(plane.document, bytes) else json.dumps(plane.document).encode()
-                self.send_response(plane.status)
+                document, status = plane.document, plane.status
+                if callable(document):
+                    status, document = document(plane.asked[-1])
+                raw = document if isinstance(document, bytes) else json.dumps(document).encode()
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(raw)))
                 self.end_headers()
                 self.wfile.write(raw)
@@ -124,6 +129,35 @@ def test_a_node_that_joined_starts_again_without_the_token_and_without_the_contr
     assert settle(folder(tmp_path), plane.url, TOKEN) == joined
     with pytest.raises(Unavailable):
         settle(folder(tmp_path), plane.url, TOKEN, take_over=True)
+
+
+def test_the_nodes_of_a_site_take_its_places_and_reach_its_own_server(tmp_path: Path, nats_url: str) -> None:
+    site = Site("ship", nats_url, "skrei", "a certificate", ("n-a", "n-b"))
+    holders: dict[str, str] = {}
+
+    def lets_in_who_comes_first(body: dict[str, Any]) -> tuple[int, object]:
+        if holders.setdefault(body["NodeID"], body["PublicKey"]) != body["PublicKey"]:
+            return 409, refuses(409, "in use")
+        return 200, lets_in("nats://10.255.255.1:4222")
+
+    machines = [tmp_path / name for name in ("one", "two", "three")]
+    for machine in machines:
+        machine.mkdir()
+    with control_plane(0, lets_in_who_comes_first) as plane:
+        joined = [settle(each, plane.url, TOKEN, site=site) for each in machines[:2]]
+        assert joined == [settle(each, plane.url, TOKEN, site=site) for each in machines[:2]], "and stay who they are"
+        with pytest.raises(Refused, match="none of the 2 places of site ship is free") as full:
+            settle(machines[2], plane.url, TOKEN, site=site)
+        assert "--places" in full.value.hint
+        with pytest.raises(Refused, match="which is none of site farm"):
+            settle(machines[0], plane.url, TOKEN, site=replace(site, name="farm", places=("n-c",)), take_over=True)
+        with pytest.raises(Invalid, match="which node of site ship"):
+            settle(machines[2], plane.url, TOKEN, site=site, take_over=True)
+    assert {each.node_id for each in joined if each} == set(site.places)
+    for each in joined:
+        assert each is not None
+        assert (each.nats_url, each.nats_domain, Path(each.nats_ca).read_text()) == (nats_url, "skrei", "a certificate")
+    assert [settle(each, None, None) for each in machines[:2]] == joined
 
 
 def test_a_machine_that_never_joined_needs_a_token(tmp_path: Path) -> None:

@@ -1,48 +1,99 @@
 """A site's own nats-server between its nodes and the control plane: a leaf without streams of its own.
 
 The node is connected to the leaf, and stays so while the uplink is cut; what it says goes through again after that.
+Whoever has the site's files says and hears what its nodes may, and nothing else.
 """
 
 import asyncio
+import contextlib
+import re
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
+from skrei_cluster_init import sites
+from skrei_cluster_init.dealing import Cluster, deal
+from skrei_cluster_init.sites import SiteWanted
+from skrei_cluster_init.trust import Trust
 from skrei_domain import subjects
 from skrei_embedded.installs import find_nats_server
 from skrei_embedded.nats import NatsOptions, NatsServer, free_port
 from skrei_kit import cluster_keys as keys
-from skrei_kit import nats_auth, topology
+from skrei_kit import topology
 from skrei_kit.bus import Bus, BusUnavailable, Message, PullReader
-from skrei_kit.cluster_keys import Keys
 from skrei_kit.secret_files import write_secret
+from skrei_kit.sites import Site, read_site
 from tests.support.servers import spawner
 
-NODE, OTHER = "n-11111111-1111-4111-8111-111111111111", "n-22222222-2222-4222-8222-222222222222"
+STRANGER = "n-22222222-2222-4222-8222-222222222222"
 SOON = 20.0
+HERE = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """A cluster with a site whose server runs; the cluster's own is started by the test."""
+
+    keys: keys.Keys
+    hub: NatsServer
+    site: Site
+    url: str
+    files: Path
+
+    @property
+    def node(self) -> str:
+        return self.site.places[0]
+
+    async def plane(self) -> Bus:
+        return await Bus.connect(self.hub.url, name="plane", creds=self.keys.creds("scheduler"))
+
+    async def join(self, folder: Path, node_id: str, **how: object) -> Bus:
+        """Connect to the site's server as a node."""
+        creds, ca = folder / f"{node_id}.creds", folder / "ca.pem"
+        write_secret(creds, keys.node_creds(self.keys, node_id))
+        ca.write_text(self.site.nats_ca)
+        told = {"name": "node", "creds": creds, "ca": ca, "inbox_prefix": subjects.inbox(node_id)}
+        return await Bus.connect(self.url, **(told | how))  # type: ignore[arg-type]
 
 
 @contextmanager
-def a_leaf(folder: Path, made: Keys, uplink: int, *node_ids: str) -> Iterator[str]:
-    """The site's server, as docs/EDGE.md has it; yields where nodes connect."""
-    port, creds, conf = free_port(), folder / "site.creds", folder / "leaf.conf"
-    write_secret(creds, nats_auth.user_creds(made.authority, "site", nats_auth.site_of(node_ids)))
-    remote = f'url: "nats-leaf://127.0.0.1:{uplink}", account: {made.authority.account_id}, credentials: "{creds}"'
-    conf.write_text(
-        f'server_name: "leaf"\nlisten: "127.0.0.1:{port}"\n'
-        f"leafnodes {{ reconnect: 1, remotes: [ {{ {remote} }} ] }}\n" + nats_auth.server_config(made.authority)
-    )
-    with (folder / "leaf.log").open("wb") as log:
-        process = subprocess.Popen([str(find_nats_server()), "-c", str(conf)], stdout=log, stderr=log)
+def server(folder: Path, conf: str) -> Iterator[None]:
+    (folder / "nats.conf").write_text(conf)
+    with (folder / "nats.log").open("wb") as log:
+        process = subprocess.Popen([str(find_nats_server()), "-c", str(folder / "nats.conf")], stdout=log, stderr=log)
     try:
-        yield f"nats://127.0.0.1:{port}"
+        yield
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def founded(folder: Path, *, places: int = 1) -> Iterator[Founded]:
+    """What `skrei-cluster-init` makes, on ports of its own, with TLS on every way."""
+    uplink, port = free_port(), free_port()
+    cluster, trust = Cluster(folder / "cluster"), Trust((HERE,), datetime.now(UTC))
+    files = cluster.of("site-ship")
+    made = deal(cluster, trust, (SiteWanted("ship", (HERE,), f"tls://{HERE}:{uplink}", str(files), places),))
+    here = cluster.of("nats")
+    tls = f'tls {{ cert_file: "{here}/server.pem", key_file: "{here}/server.key" }}'
+    told = (
+        f'max_control_line: 262144\nleafnodes {{ listen: "{HERE}:{uplink}", {tls} }}\n'
+        + (here / "trust.conf").read_text()
+    )
+    conf = re.sub(r"(?m)^http:.*$", "", (files / "nats.conf").read_text()).replace("0.0.0.0:4222", f"{HERE}:{port}")
+    conf = conf.replace("reconnect: 2", "reconnect: 1")
+    with spawner() as children, server(files, conf):
+        hub = NatsServer(folder, NatsOptions(free_port(), trust=told), children)
+        try:
+            site = read_site(cluster.of("site-ship-nodes") / "site.json")
+            yield Founded(made, hub, site, f"tls://{HERE}:{port}", files)
+        finally:
+            hub.stop()
 
 
 async def heard_by(plane: Bus, say: Bus, subject: str) -> None:
@@ -58,15 +109,9 @@ async def heard_by(plane: Bus, say: Bus, subject: str) -> None:
         assert time.monotonic() < end, f"nothing came through on {subject}"
         await say.publish(subject, b"x")
         await say.flush()
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(got.wait(), 0.2)
-        except TimeoutError:
-            continue
     await plane.unsubscribe(listening)
-
-
-async def says_hello(node: Bus, node_id: str) -> bytes:
-    return await node.request(subjects.up(node_id).replace(">", "hello"), b"x", timeout_seconds=2)
 
 
 async def is_welcomed(node: Bus, node_id: str) -> bytes:
@@ -74,67 +119,107 @@ async def is_welcomed(node: Bus, node_id: str) -> bytes:
     end = time.monotonic() + SOON
     while True:
         try:
-            return await says_hello(node, node_id)
+            return await node.request(subjects.hello(node_id), b"x", timeout_seconds=2)
         except BusUnavailable:
             assert time.monotonic() < end, "no hello was answered"
             await asyncio.sleep(0.05)  # another server hears of the subscription: there is nothing here to wait for
 
 
+@asynccontextmanager
+async def closing(*links: Bus) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        for each in links:
+            await each.close()
+
+
 async def test_a_node_behind_a_leaf_keeps_its_link_while_the_uplink_is_cut(tmp_path: Path) -> None:
-    made = keys.load_or_make(tmp_path)
-    uplink, port = free_port(), free_port()
-    trust = f'leafnodes {{ listen: "127.0.0.1:{uplink}" }}\n' + nats_auth.server_config(made.authority)
-    creds = tmp_path / "node.creds"
-    write_secret(creds, keys.node_creds(made, NODE))
     lost = asyncio.Event()
 
     async def disconnected() -> None:
         lost.set()
 
-    with spawner() as children, a_leaf(tmp_path, made, uplink, NODE) as url:
-        hub = NatsServer(tmp_path, NatsOptions(port, trust=trust), children)
-        hub.start()
-        plane = await Bus.connect(hub.url, name="plane", creds=made.creds("scheduler"))
-        node = await Bus.connect(
-            url, name="node", creds=creds, inbox_prefix=subjects.inbox(NODE), on_disconnect=disconnected
-        )
-        await plane.ensure_stream(topology.commands())
-        await plane.ensure_consumer(subjects.STREAM_COMMANDS, topology.node_consumer(NODE))
-        heartbeat = subjects.up(NODE).replace(">", "heartbeat")
-        await heard_by(plane, node, heartbeat)
-        commands: asyncio.Queue[bytes] = asyncio.Queue()
-        reader = PullReader(
-            node, subjects.STREAM_COMMANDS, subjects.consumer(NODE), commands.put, domain=nats_auth.DOMAIN
-        )
-        reading = asyncio.create_task(reader.run())
-        await plane.publish(subjects.command(NODE), b"first")
-        assert await asyncio.wait_for(commands.get(), SOON) == b"first"
+    with founded(tmp_path) as cluster:
+        cluster.hub.start()
+        name, heartbeat = cluster.node, subjects.heartbeat(cluster.node)
+        plane, node = await cluster.plane(), await cluster.join(tmp_path, name, on_disconnect=disconnected)
+        async with closing(node, plane):
+            await plane.ensure_stream(topology.commands())
+            await plane.ensure_consumer(subjects.STREAM_COMMANDS, topology.node_consumer(name))
+            await heard_by(plane, node, heartbeat)
+            commands: asyncio.Queue[bytes] = asyncio.Queue()
+            stream, consumer = subjects.STREAM_COMMANDS, subjects.consumer(name)
+            reader = PullReader(node, stream, consumer, commands.put, domain=cluster.site.nats_domain)
+            reading = asyncio.create_task(reader.run())
+            await plane.publish(subjects.command(name), b"first")
+            assert await asyncio.wait_for(commands.get(), SOON) == b"first"
 
-        hub.stop()  # the uplink, and all that is behind it
-        await node.publish(heartbeat, b"into the dark")
-        await node.flush()
-        assert node.connected
-        assert not lost.is_set()
-        hub.start()
-        await heard_by(plane, node, heartbeat)
-        await plane.publish(subjects.command(NODE), b"second")
-        assert await asyncio.wait_for(commands.get(), 2 * SOON) == b"second"
-        assert not lost.is_set(), "the node's own link was never away"
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+            cluster.hub.stop()  # the uplink, and all that is behind it
+            await node.publish(heartbeat, b"into the dark")
+            await node.flush()
+            assert node.connected
+            assert not lost.is_set()
+            cluster.hub.start()
+            await heard_by(plane, node, heartbeat)
+            await plane.publish(subjects.command(name), b"second")
+            assert await asyncio.wait_for(commands.get(), 2 * SOON) == b"second"
+            assert not lost.is_set(), "the node's own link was never away"
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
-        async def welcome(message: Message) -> None:
-            await plane.publish(message.reply, b"welcome")
+            async def welcome(message: Message) -> None:
+                await plane.publish(message.reply, b"welcome")
 
-        await plane.subscribe(f"{subjects.ROOT}.up.*.hello", welcome)
-        await plane.flush()
-        assert await is_welcomed(node, NODE) == b"welcome"
-        stranger = tmp_path / "stranger.creds"
-        write_secret(stranger, keys.node_creds(made, OTHER))
-        other = await Bus.connect(url, name="other", creds=stranger, inbox_prefix=subjects.inbox(OTHER))
-        with pytest.raises(BusUnavailable):  # it is no node of this site: nothing of it passes the uplink
-            await says_hello(other, OTHER)
-        await other.close()
-        await node.close()
-        await plane.close()
-        hub.stop()
+            await plane.subscribe(f"{subjects.ROOT}.up.*.hello", welcome)
+            await plane.flush()
+            assert await is_welcomed(node, name) == b"welcome"
+
+
+async def test_whoever_has_the_files_of_a_site_says_and_hears_what_its_nodes_may_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """A server of his own lets its owner in without asking: what then bounds him is the cluster's."""
+    with founded(tmp_path, places=sites.MOST_PLACES) as cluster:
+        cluster.hub.start()
+        port, folder = free_port(), tmp_path / "thief"
+        folder.mkdir()
+        remotes = (cluster.files / "nats.conf").read_text().partition("leafnodes")[2]
+        conf = f'max_control_line: 262144\nlisten: "{HERE}:{port}"\nserver_name: thief\nleafnodes{remotes}'
+        heard: list[str] = []
+        with server(folder, re.sub(r"(?m)^ *account:.*$", "", conf)):
+            plane, node = await cluster.plane(), await Bus.connect(f"nats://{HERE}:{port}", name="thief")
+            async with closing(node, plane):
+
+                async def hear(message: Message) -> None:
+                    heard.append(message.subject)
+
+                async def overheard(message: Message) -> None:
+                    heard.append(f"by the plane: {message.subject}")
+
+                last = cluster.site.places[-1]
+                for each in (">", f"{subjects.ROOT}.>", f"{subjects.inbox(STRANGER)}.>"):
+                    await node.subscribe(each, hear)
+                for own in (cluster.node, last):
+                    await node.subscribe(subjects.down(own), hear)
+                await heard_by(plane, node, subjects.heartbeat(cluster.node))
+                await plane.subscribe(subjects.up(STRANGER), overheard)
+                await plane.flush()
+                for said in ("heartbeat", "fact", "hello", "log.r-1"):
+                    await node.publish(subjects.up(STRANGER).replace(">", said), b"x")
+                await node.publish(subjects.PUBLISHER_FACT, b"x")
+                await node.publish(f"$JS.skrei.API.CONSUMER.MSG.NEXT.COMMANDS.{STRANGER}", b"x")
+                await node.flush()
+                for told in (subjects.command(STRANGER), subjects.confirm(STRANGER), f"{subjects.inbox(STRANGER)}.1"):
+                    await plane.publish(told, b"x")
+                await plane.publish(subjects.PUBLISHER_COMMAND, b"x")
+                await heard_by(plane, node, subjects.heartbeat(last))
+                heard.clear()
+                end = time.monotonic() + SOON
+                while subjects.confirm(last) not in heard:
+                    assert time.monotonic() < end, "what is its own does not come"
+                    await plane.publish(subjects.command(STRANGER), b"x")
+                    await plane.publish(subjects.confirm(last), b"x")
+                    await plane.flush()
+                    await asyncio.sleep(0.05)  # two servers between
+        assert set(heard) == {subjects.confirm(last)}

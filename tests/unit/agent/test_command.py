@@ -10,6 +10,7 @@ import pytest
 from skrei_compute_agent import command
 from skrei_domain.errors import Invalid
 from skrei_kit import join
+from skrei_kit.sites import Site
 
 
 class Began(Exception):
@@ -22,6 +23,7 @@ def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
         "SKREI_JOIN",
         command.TOKEN,
         f"{command.TOKEN}_FILE",
+        command.SITE,
         "SKREI_NATS_URL",
         "SKREI_DATA_DIR",
         "SKREI_NAME",
@@ -77,7 +79,9 @@ def test_a_token_comes_from_its_file_and_a_file_without_one_is_named(
     (tmp_path / "token").write_text("of-a-file\n")
     words = ["--join", "http://cp:1234/", "--data-dir", str(tmp_path / "data"), "--token-file", str(tmp_path / "token")]
     assert given(*words) == {"data_dir": str(tmp_path / "data")}
-    assert asked == [(tmp_path / "data", "http://cp:1234", "of-a-file", {"take_over": False, "nats_url": ""})]
+    assert asked == [
+        (tmp_path / "data", "http://cp:1234", "of-a-file", {"take_over": False, "nats_url": "", "site": None})
+    ]
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     monkeypatch.setenv(command.TOKEN, "of-the-environment")
     given(*words)
@@ -96,3 +100,34 @@ def test_agents_that_share_a_folder_have_one_each_and_a_name_by_it(tmp_path: Pat
 def test_a_number_of_folders_that_is_none_is_refused(tmp_path: Path, slots: str) -> None:
     with pytest.raises(Invalid, match=f"--data-slots {slots}: that is no such number"):
         given("--data-dir", str(tmp_path), f"--data-slots={slots}")
+
+
+def test_a_site_is_read_when_a_node_joins_and_tells_what_the_transport_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site("ship", "tls://ship:4222", "skrei", "pem", ("n-1",))
+    asked: list[object] = []
+    joined = join.Joined("n-1", "http://cp", "tls://ship:4222", "/creds", "http://cp", "http://cp", "/ca", "skrei")
+
+    def settle(*_who: object, site: Site | None, **_how: object) -> join.Joined:
+        asked.append(site)
+        return joined
+
+    monkeypatch.setattr(join, "settle", settle)
+    file = tmp_path / "site.json"
+    words = ["--data-dir", str(tmp_path / "data"), "--site", str(file)]
+    with pytest.raises(Invalid, match="--site goes with --join"):
+        given(*words)
+    words += ["--join", "http://cp"]
+    given(*words)  # it joined before: the file may be gone
+    monkeypatch.setenv(command.TOKEN, "t")
+    with pytest.raises(Invalid, match="No such file"):
+        given(*words)
+    file.write_text(site.text())
+    monkeypatch.setenv(command.TOKEN, "t")
+    found = given(*words)
+    assert asked == [None, site]
+    assert (found["nats_url"], found["nats_ca"], found["nats_domain"]) == ("tls://ship:4222", "/ca", "skrei")
+    monkeypatch.setenv(command.TOKEN, "t")
+    with pytest.raises(Invalid, match="--site and --nats-url"):
+        given(*words, "--nats-url", "nats://x:4222")

@@ -43,9 +43,7 @@ def test_what_was_made_stays(tmp_path: Path) -> None:
     before = {name: texts(cluster.of(name)) for name in DEALT}
     deal(cluster, Trust(("nats",), NOW + timedelta(days=200)))
     after = {name: texts(cluster.of(name)) for name in DEALT}
-    signed_anew = {"trust.conf", "node.signer.json"} | {
-        f"{user}.creds" for user in ("api", "scheduler", "publisher", "site")
-    }
+    signed_anew = {"trust.conf", "node.signer.json"} | {f"{user}.creds" for user in ("api", "scheduler", "publisher")}
     for name, files in DEALT.items():
         assert {file for file in files if before[name][file] != after[name][file]} <= signed_anew
 

@@ -1,6 +1,7 @@
 """Found a cluster of containers, or look after one that was: `skrei-cluster-init`, run before the others start.
 
 It refuses what cannot work before anything has started, makes what is missing, and says how the cluster is used.
+`skrei-cluster-init site NAME …` makes what a site with a nats-server of its own needs (docs/EDGE.md).
 """
 
 import os
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from skrei_cluster_init import doors
+from skrei_cluster_init import doors, site_command, sites
 from skrei_cluster_init.dealing import FOUNDER, Cluster, deal
 from skrei_cluster_init.doors import Door
+from skrei_cluster_init.sites import SiteWanted
 from skrei_cluster_init.trust import Trust
 from skrei_domain.errors import SkreiError
 from skrei_kit.cluster_keys import OWNER_TOKEN
@@ -25,6 +27,9 @@ DEFAULTS = {
     "SKREI_NATS_HOSTS": "nats,localhost,127.0.0.1",  # what its certificate is for
     "SKREI_S3_BUCKETS": "",  # folders that are made in each of SKREI_S3_DIRS, which S3 servers show as buckets
     "SKREI_S3_DIRS": "",
+    "SKREI_SITES": "",  # sites with a nats-server of their own, `name=host,…`, each given two folders here
+    "SKREI_SITES_HUB": "tls://nats:7422",  # the way from there to the cluster's nats-server
+    "SKREI_SITES_FOLDER": "/run/skrei",  # where a site's server sees its folder
 }
 """The variables that it reads, and what holds where they are not set."""
 
@@ -39,6 +44,7 @@ class Wanted:
     publisher_port: int
     nats_hosts: tuple[str, ...]
     buckets: tuple[Path, ...]
+    sites: tuple[SiteWanted, ...]
 
 
 def read(environ: Mapping[str, str]) -> Wanted:
@@ -54,12 +60,16 @@ def read(environ: Mapping[str, str]) -> Wanted:
         tuple(
             Path(folder) / name for folder in _items(told["SKREI_S3_DIRS"]) for name in _items(told["SKREI_S3_BUCKETS"])
         ),
+        sites.read(told["SKREI_SITES"], told["SKREI_SITES_FOLDER"], told["SKREI_SITES_HUB"]),
     )
 
 
 def main() -> None:
     """Do it; exit 1 with one sentence, and what to do, where something cannot work."""
     try:
+        if sys.argv[1:]:
+            site_command.run(sys.argv[1:], read(os.environ).cluster, datetime.now(UTC))
+            return
         print(found(read(os.environ), datetime.now(UTC)))  # noqa: T201  (what this program is for)
     except SkreiError as error:
         sys.exit(f"skrei: {error.message}" + (f"\n       {error.hint}" if error.hint else ""))
@@ -76,7 +86,7 @@ def found(wanted: Wanted, now: datetime) -> str:
         Door("SKREI_PUBLISHER_PORT", wanted.publisher_port, "results"),
     )
     said = doors.settle(wanted.publish, ports, founder / "doors")
-    deal(wanted.cluster, Trust(wanted.nats_hosts, now))
+    deal(wanted.cluster, Trust(wanted.nats_hosts, now), wanted.sites)
     for bucket in wanted.buckets:
         bucket.mkdir(exist_ok=True)
     return "\n".join([*said, usage(f"http://{wanted.publish}:{wanted.api_port}")])

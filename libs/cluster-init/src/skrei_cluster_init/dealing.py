@@ -5,19 +5,22 @@ What only the founder needs (who signs the cluster, who signs its certificates) 
 
 import os
 import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from skrei_cluster_init import sites
+from skrei_cluster_init.sites import SiteWanted
 from skrei_cluster_init.trust import Trust
 from skrei_kit import nats_auth
-from skrei_kit.cluster_keys import Keys, load_or_make
+from skrei_kit.cluster_keys import JOIN_TOKEN, Keys, load_or_make
 from skrei_kit.secret_files import write_secret
 
 PASSWORD_BYTES = 24
 """Of what one service shows to another's server: nobody guesses 192 bits."""
 
 FOUNDER, API, SCHEDULER, PUBLISHER = "founder", "orchestrator-api", "scheduler", "publisher"
-NATS, POSTGRES, S3, AGENT, SITE = "nats", "postgres", "s3", "compute-agent", "nats-site"
+NATS, POSTGRES, S3, AGENT = "nats", "postgres", "s3", "compute-agent"
 
 DEALT = {
     API: (
@@ -27,7 +30,6 @@ DEALT = {
     SCHEDULER: ("scheduler.creds", "token.pem", "receipt.pub.pem", "nats-ca.pem", "pgpass"),
     PUBLISHER: ("publisher.creds", "token.pub.pem", "receipt.pem", "internal.token", "nats-ca.pem", "aws-credentials"),
     NATS: ("trust.conf", "server.pem", "server.key"),
-    SITE: ("trust.conf", "server.pem", "server.key", "nats-ca.pem", "site.creds", "account.conf"),
     POSTGRES: ("postgres.password",),
     S3: ("s3.env",),
     AGENT: ("join.token", "aws-credentials"),
@@ -54,22 +56,32 @@ class Cluster:
         return self.of(FOUNDER) / "keys"
 
 
-def deal(cluster: Cluster, trust: Trust) -> Keys:
-    """Make what is missing, and give each its own; what was made before stays, so this may be done at any time."""
+def deal(cluster: Cluster, trust: Trust, wanted: Iterable[SiteWanted] = ()) -> Keys:
+    """Make what is missing, and give each its own; what was made before stays, so this may be done at any time.
+
+    A site has two folders: its server's, and its nodes'.
+    """
     cluster.of(FOUNDER).mkdir(mode=0o700, parents=True, exist_ok=True)
     _take_back(cluster)
     keys = load_or_make(cluster.of(FOUNDER))
     made = cluster.keys_folder
     trust.settle(made)
     _passwords(made)
-    write_secret(made / "site.creds", nats_auth.user_creds(keys.authority, "site", nats_auth.site()))
-    write_secret(made / "account.conf", f"SKREI_ACCOUNT: {keys.authority.account_id}\n")
-    write_secret(made / "trust.conf", nats_auth.server_config(keys.authority, keys.revoked))
+    write_secret(made / "trust.conf", nats_auth.server_config(keys.authority, sites.revoked(keys)))
     for name, files in DEALT.items():
-        cluster.of(name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        for file in files:
-            write_secret(cluster.of(name) / file, (made / file).read_text("utf-8"))
+        _give(cluster.of(name), {file: (made / file).read_text("utf-8") for file in files})
+    for site in wanted:
+        told = sites.make(keys, trust, site)
+        _give(cluster.of(f"site-{site.name}"), {file: told[file] for file in sites.SERVER_FILES})
+        joining = (made / JOIN_TOKEN).read_text("utf-8")
+        _give(cluster.of(f"site-{site.name}-nodes"), {sites.SITE_FILE: told[sites.SITE_FILE], JOIN_TOKEN: joining})
     return keys
+
+
+def _give(folder: Path, files: Mapping[str, str]) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, text in files.items():
+        write_secret(folder / name, text)
 
 
 def _take_back(cluster: Cluster) -> None:

@@ -23,13 +23,15 @@ class Trust:
     hosts: Sequence[str]
     now: datetime
 
-    def settle(self, folder: Path) -> None:
+    def settle(self, folder: Path, *, signed_by: Path | None = None) -> None:
         """See that the folder holds a certificate for these hosts with at least a third of its time left.
 
-        Who signs is made once: it is what every machine of the cluster was told to trust.
+        Who signs lies in `signed_by`, else there too, and is made once: it is what every machine of the cluster was
+        told to trust.
         """
-        key = _key(folder / _AUTHORITY_KEY)
-        ours = folder / _AUTHORITY_CERTIFICATE
+        home = signed_by or folder
+        key = _key(home / _AUTHORITY_KEY)
+        ours = home / _AUTHORITY_CERTIFICATE
         if not ours.exists():
             write_secret(ours, certificates.authority(key, AUTHORITY, self.now, serial=_serial()))
         told = folder / _MADE

@@ -24,6 +24,7 @@ from skrei_kit import nats_auth
 from skrei_kit.observability import get_logger
 from skrei_kit.proxies import port_of, proxy_of
 from skrei_kit.secret_files import write_secret
+from skrei_kit.sites import Site
 
 if TYPE_CHECKING:
     import http.client
@@ -41,6 +42,7 @@ PAUSE_SECONDS = 0.5
 ANSWER_BYTES = 256 * 1024
 MOST_SAID = 60
 """Characters of what a foreign server said: enough to recognise it."""
+_CONFLICT = 409
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}")
 
 
@@ -56,6 +58,10 @@ class Refused(Conflict):
     code = "join-refused"
 
 
+class Taken(Refused):
+    """Another key than this machine's speaks for the node that it wants to be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
     """What this machine is to a control plane; `nats_creds` is the path of its credentials."""
@@ -68,17 +74,34 @@ class Joined:
     publisher_url: str
     nats_ca: str = ""
     """The path of what vouches for the transport; empty: what this machine trusts."""
+    nats_domain: str = ""
+    """What the control plane's streams are called behind a site's own server; empty: there is none between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a machine wants in: as the node that it was, or one of a site's places, and by which way to the transport."""
+
+    take_over: bool = False
+    nats_url: str = ""
+    site: Site | None = None
 
 
 def settle(
-    folder: Path, url: str | None, token: str | None, *, take_over: bool = False, nats_url: str = ""
+    folder: Path,
+    url: str | None,
+    token: str | None,
+    *,
+    take_over: bool = False,
+    nats_url: str = "",
+    site: Site | None = None,
 ) -> Joined | None:
     """Return what this machine is: from the control plane at `url` where one is named, else as it was kept.
 
     `nats_url` is how this machine reaches the transport, where that is another way than the control plane tells; of
-    several, `a,b`, the first that greets is kept. A node that joined before goes on with what it has when the control
-    plane is away: it works from its journal. Raises SkreiError, with what to do, when it is no node yet and cannot
-    become one.
+    several, `a,b`, the first that greets is kept. Of a `site` it becomes one of the nodes. A node that joined before
+    goes on with what it has when the control plane is away: it works from its journal. Raises SkreiError, with what to
+    do, when it is no node yet and cannot become one.
     """
     kept = read_kept(folder)
     if not url:
@@ -93,7 +116,7 @@ def settle(
             hint="add --token TOKEN (or set SKREI_JOIN_TOKEN): `skrei node join-line` there prints the whole command",
         )
     try:
-        return join(folder, url, token, take_over=take_over, nats_url=nats_url)
+        return join(folder, url, token, Asking(take_over, nats_url, site))
     except SkreiError as error:
         if not again or take_over:
             raise
@@ -114,28 +137,66 @@ def _check(url: str, token: str | None) -> None:
         raise Invalid("the join token has characters that no token has", hint=_RIGHT_ADDRESS)
 
 
-def join(folder: Path, url: str, token: str, *, take_over: bool = False, nats_url: str = "") -> Joined:
+def join(folder: Path, url: str, token: str, asking: Asking) -> Joined:
     """Join the control plane at `url`, keep what it answers, and see by which way its transport can be reached."""
-    keys = folder / "keys"
+    keys, site = folder / "keys", asking.site
     keys.mkdir(mode=0o700, exist_ok=True)
-    node_id = _kept_or(keys / "node.id", new_node_id)
     seed = _seed(keys)
-    body = {"NodeID": node_id, "PublicKey": nats_auth.public_key(seed), "Name": platform.node(), "TakeOver": take_over}
-    answer = _patiently(lambda: _ask(url, token, body | {"Time": time.time()}))
+    body = {"PublicKey": nats_auth.public_key(seed), "Name": platform.node(), "TakeOver": asking.take_over}
+    node_id, answer = _let_in(keys / "node.id", url, token, body, site)
     creds, ca = keys / "node.creds", keys / "nats-ca.pem"
     try:
         write_secret(creds, nats_auth.creds_text(answer["JWT"], seed))
-        vouching = answer.get("NATSCA") or ""
+        vouching = site.nats_ca if site else answer.get("NATSCA") or ""
         write_secret(ca, vouching)
         trusted = str(ca) if vouching else ""
         joined = Joined(node_id, url, answer["NATSURL"], str(creds), url, answer["PublisherURL"], trusted)
         told = list(answer.get("NATSURLs") or ()) or [joined.nats_url]  # a server of before names one
-        ways = [each.strip() for each in nats_url.split(",") if each.strip()] or told
+        ways = [each.strip() for each in asking.nats_url.split(",") if each.strip()] or told
     except (AttributeError, KeyError, TypeError) as error:
         raise NotSkrei(f"{url} answers, but not as a control plane does: no {error}", hint=_SAME_VERSION) from error
+    if site:
+        ways, joined = [site.nats_url], replace(joined, nats_domain=site.nats_domain)
     joined = replace(joined, nats_url=_patiently(lambda: _first_that_greets(ways)))
-    write_secret(folder / "keys" / "joined.json", json.dumps(asdict(joined)))
+    kept = {name: value for name, value in asdict(joined).items() if value or name != "nats_domain"}
+    write_secret(keys / "joined.json", json.dumps(kept))  # an agent of before reads what it knows
     return joined
+
+
+def _let_in(
+    kept: Path, url: str, token: str, body: Mapping[str, object], site: Site | None
+) -> tuple[str, dict[str, Any]]:
+    """Return the node that this machine is, and what lets it in: the one it was, else a new one, of a site's places.
+
+    Raises Refused where it may not be that one, or nobody left it a place.
+    """
+
+    def ask(node_id: str) -> dict[str, Any]:
+        told = {**body, "NodeID": node_id}
+        answer: dict[str, Any] = _patiently(lambda: _ask(url, token, {**told, "Time": time.time()}))
+        return answer
+
+    if kept.exists() or site is None:
+        node_id = _kept_or(kept, new_node_id)
+        if site and node_id not in site.places:
+            raise Refused(
+                f"this machine is node {node_id} already, which is none of site {site.name}", hint=_ANOTHER_FOLDER
+            )
+        return node_id, ask(node_id)
+    if body["TakeOver"]:
+        raise Invalid(
+            f"--take-over: which node of site {site.name} this machine should be is not said",
+            hint="write the id of that node to keys/node.id in the data folder first, or leave --take-over out",
+        )
+    for node_id in site.in_order(str(body["PublicKey"])):
+        try:
+            answer = ask(node_id)
+        except Taken as error:
+            log.debug("place_taken", node_id=node_id, problem=error.message)
+            continue
+        write_secret(kept, node_id)
+        return node_id, answer
+    raise Refused(f"none of the {len(site.places)} places of site {site.name} is free", hint=_MORE_PLACES)
 
 
 def line(url: str, token: str) -> str:
@@ -213,7 +274,8 @@ def _read(url: str, status: int, raw: bytes) -> dict[str, Any]:
         return told
     if status == 404 or not isinstance(message, str) or "Component" not in told:
         raise NotSkrei(f"{url} answers ({status}), but it is not Skrei's API", hint=_RIGHT_ADDRESS)
-    raise Refused(f"{url} refuses: {message}", hint=hint if isinstance(hint, str) and hint else _RIGHT_ADDRESS)
+    refused = Taken if status == _CONFLICT else Refused
+    raise refused(f"{url} refuses: {message}", hint=hint if isinstance(hint, str) and hint else _RIGHT_ADDRESS)
 
 
 def _link(url: str, *, timeout: float = ANSWER_SECONDS) -> "tuple[http.client.HTTPConnection, str]":
@@ -315,3 +377,5 @@ _REACHABLE = (
 )
 _TLS = "use http:// where no proxy adds TLS; else see that its certificate is one that this machine trusts"
 _SAME_VERSION = "see that both machines run the same version of Skrei"
+_ANOTHER_FOLDER = "give it a data folder of its own (--data-dir), in which it becomes a new node, of that site"
+_MORE_PLACES = "make the site anew with more of them: `skrei-cluster-init site NAME --places N …` (docs/EDGE.md)"

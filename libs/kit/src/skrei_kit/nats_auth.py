@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import nkeys
 from nacl.exceptions import CryptoError
@@ -130,9 +131,9 @@ def server_config(authority: Authority, revoked: Iterable[str] = ()) -> str:
     )
 
 
-def user_creds(authority: Authority, name: str, permissions: Permissions) -> str:
-    """Return the text of a creds file for a new user with these permissions."""
-    seed = new_user_seed()
+def user_creds(authority: Authority, name: str, permissions: Permissions, seed: str = "") -> str:
+    """Return the text of a creds file for a user with these permissions: who has this seed, else a new one."""
+    seed = seed or new_user_seed()
     return creds_text(_user_jwt(authority.signer, public_key(seed), name, permissions), seed)
 
 
@@ -194,12 +195,17 @@ class User:
 def read_jwt(token: str) -> User:
     """Return what a user's JWT says, whoever signed it: the server verifies. Raises ValueError for other texts."""
     try:
-        body = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        expires = claims.get("exp")
-        return User(str(claims["name"]), str(claims["sub"]), int(claims["iat"]), None if not expires else int(expires))
+        said = claims(token)
+        expires = said.get("exp")
+        return User(str(said["name"]), str(said["sub"]), int(said["iat"]), None if not expires else int(expires))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError("this is no JWT of a NATS user") from error
+
+
+def claims(token: str) -> Any:
+    """Return all that a JWT says, whoever signed it. Raises ValueError or IndexError for other texts."""
+    body = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
 def read_creds(text: str) -> tuple[User, str]:
@@ -267,6 +273,8 @@ def node(node_id: str) -> Permissions:
 def site_of(node_ids: Iterable[str]) -> Permissions:
     """A site's own nats-server (a leaf) of these nodes: what they may say and hear, and nothing else passes its uplink.
 
+    A wildcard stands for whole tokens only, so each node is named: some 500 bytes of its JWT.
+
     What they ask of streams passes under the domain's name alone: see `SKREI_NATS_DOMAIN` of a node.
     """
     nodes = [node(each) for each in node_ids]
@@ -305,27 +313,6 @@ def api() -> Permissions:
 def publisher() -> Permissions:
     """The publisher: its commands and its facts."""
     return Permissions(publish=(subjects.PUBLISHER_FACT,), subscribe=(subjects.PUBLISHER_COMMAND, "_INBOX.>"))
-
-
-def site() -> Permissions:
-    """A site's own server, by which its agents speak: whatever an agent may say and hear, and no more.
-
-    An inbox of a node is a token of its own (`_INBOX_<node>`), which no wildcard names: so it may hear all except
-    what only the control plane hears. What agents say is not excepted: a server that may not hear a subject passes
-    nothing on there either (measured with 2.15).
-    """
-    stream = subjects.STREAM_COMMANDS
-    return Permissions(
-        publish=(f"{subjects.ROOT}.up.>", f"$JS.{DOMAIN}.API.CONSUMER.MSG.NEXT.{stream}.*", f"$JS.ACK.{stream}.>"),
-        subscribe=(">",),
-        never_subscribe=(
-            subjects.HINT_EVALUATION,
-            f"{subjects.ROOT}.publisher.>",
-            subjects.ALL_FEED,
-            "_INBOX.>",
-            "$SYS.>",
-        ),
-    )
 
 
 # ---------------------------------------------------------------- encoding

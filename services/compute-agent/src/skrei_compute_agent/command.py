@@ -17,9 +17,11 @@ from skrei_domain.errors import Invalid, SkreiError
 from skrei_domain.systemd import filled, words
 from skrei_kit import join
 from skrei_kit.observability import configure_logs, get_logger
+from skrei_kit.sites import read_site
 
 TOKEN = "SKREI_JOIN_TOKEN"
 SLOTS = "SKREI_DATA_SLOTS"
+SITE = "SKREI_SITE_FILE"
 UNIT = "skrei-agent.service"
 _MOST_TOKEN_BYTES = 4_096
 MOST_SLOTS = 1_000
@@ -63,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nats-url", metavar="URL",
                         help="the transport, where this machine reaches it by another way than it is told: "
                         "wss://HOST:443, or the site's own server (SKREI_NATS_URL)")  # fmt: skip
+    parser.add_argument("--site", metavar="FILE", default=environment(SITE, ""),
+                        help="be a node of the site with a nats-server of its own that this site.json is of "
+                        f"({SITE})")  # fmt: skip
     parser.add_argument("--data-dir", metavar="FOLDER", help="journal, cache and key (SKREI_DATA_DIR)")
     parser.add_argument("--data-slots", metavar="N", default=environment(SLOTS, "0"),
                         help="agents share the data folder: work in the first of its folders 1 to N that nobody has, "
@@ -122,9 +127,16 @@ def _given(told: argparse.Namespace) -> dict[str, Any]:
             given["name"] = f"{name}-{folder.name}"
     by = given.get("nats_url") or os.environ.get("SKREI_NATS_URL", "")
     token = os.environ.pop(TOKEN, "") or (_read(told.token_file) if told.join and told.token_file else "")
+    site = None
     if told.join:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    joined = join.settle(folder, told.join.rstrip("/"), token or None, take_over=told.take_over, nats_url=by)
+        site = read_site(Path(told.site)) if told.site and token else None
+    elif told.site:
+        raise Invalid("--site goes with --join", hint="name the control plane: --join http://10.0.0.1:1234 --token T")
+    if site and by:
+        raise Invalid("--site and --nats-url (SKREI_NATS_URL) do not go together", hint="the file names the server")
+    how = {"take_over": told.take_over, "nats_url": by, "site": site}
+    joined = join.settle(folder, told.join.rstrip("/"), token or None, **how)
     if joined is None:
         return given
     return given | {
@@ -132,7 +144,7 @@ def _given(told: argparse.Namespace) -> dict[str, Any]:
         "nats_url": by if by and "," not in by else joined.nats_url,  # of several, the one that greeted
         "nats_creds": joined.nats_creds,
         "api_url": joined.api_url,
-        **({"nats_ca": joined.nats_ca} if joined.nats_ca else {}),
+        **{name: value for name in ("nats_ca", "nats_domain") if (value := getattr(joined, name))},
     }
 
 
