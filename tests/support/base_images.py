@@ -59,6 +59,8 @@ def debian() -> Path:
         partial.mkdir(parents=True)
         check(["debootstrap", "--variant=minbase", f"--include={','.join(LIBRARIES)}", SUITE, str(partial)])
         partial.rename(kept)
+    for everybodys in ("tmp", "var/tmp"):  # a copy of the cache may have lost whom they are open to
+        (kept / everybodys).chmod(0o1777)
     return kept
 
 

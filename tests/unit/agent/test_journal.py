@@ -188,6 +188,7 @@ async def test_closing_writes_what_was_submitted(journal: Journal, tmp_path: Pat
 async def test_it_is_synced_at_every_commit(tmp_path: Path) -> None:
     database = open_database(tmp_path / "journal.sqlite")
     assert database.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert database.execute("PRAGMA temp_store").fetchone() == (2,), "no folder but its own is needed"
     assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     database.close()
 

@@ -65,6 +65,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
+        database.execute("PRAGMA temp_store=MEMORY")  # else it wants a folder for that, which a read-only root has not
         database.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
