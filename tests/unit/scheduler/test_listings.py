@@ -1,7 +1,9 @@
 """Jobs are held back while a node lists their inputs: once, not for long, and whoever leads."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from types import MappingProxyType
 
 import pytest
 
@@ -9,22 +11,39 @@ from skrei_domain.job_depends import Dependency
 from skrei_domain.lifecycle import JobState
 from skrei_domain.listing import InputListed
 from skrei_domain.messages import ManifestRef, Problem
-from skrei_domain.node import Plugin
+from skrei_domain.node import NearServer, Plugin
 from skrei_scheduler import listings
 from skrei_scheduler.core import Core
-from skrei_scheduler.listings import LONGEST_SECONDS, PATIENCE_SECONDS, REPEAT_SECONDS, TELL_SECONDS
+from skrei_scheduler.listings import (
+    LONGEST_SECONDS,
+    MOST_NODES,
+    OTHERS_SECONDS,
+    PATIENCE_SECONDS,
+    REPEAT_SECONDS,
+    TELL_SECONDS,
+)
 from skrei_scheduler.work import Commit, SendListing
 from skrei_scheduling.changes import Changes
-from skrei_scheduling.rows import Evaluation, JobRow, NodeRow, TaskPlan
+from skrei_scheduling.rows import Evaluation, JobRow, KeyedInput, NodeRow, TaskPlan
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import NOW, a_job, a_node, a_requirement, an_execution, counting_ids, locked
 
 DIGEST = "sha256:" + "ab" * 32
 
 
-def a_lister(id: str = "n-1", *, connected: bool = True, cpu: str = "2", services: tuple[str, ...] = ()) -> NodeRow:
+def a_lister(
+    id: str = "n-1",
+    *,
+    connected: bool = True,
+    cpu: str = "2",
+    services: tuple[str, ...] = (),
+    near: Mapping[str, int] = MappingProxyType({}),
+) -> NodeRow:
     node = a_node(id, storages=("s3",), connected=connected, cpu=cpu, services=services)
-    return replace(node, info=node.info.model_copy(update={"storages": (Plugin(name="s3", lists=True),)}))
+    servers = tuple(NearServer(url=name, latency_micros=micros) for name, micros in near.items())
+    return replace(
+        node, info=node.info.model_copy(update={"storages": (Plugin(name="s3", lists=True),), "near": servers})
+    )
 
 
 def a_plan(name: str = "main", count: int = 2, inputs: int = 1, **told: object) -> TaskPlan:
@@ -68,10 +87,19 @@ class Lead:
         self.core.on_tick(now)
         return self.run(now)
 
-    def answer(self, now: float, number: int = -1, *, parts: int = 2, files: int = 5, problem: str = "") -> None:
+    def answer(
+        self,
+        now: float,
+        number: int = -1,
+        *,
+        parts: int = 2,
+        files: int = 5,
+        problem: str = "",
+        code: str = "input-missing",
+    ) -> None:
         asked = self.asked[number]
         ref = ManifestRef(digest=DIGEST, parts=parts, files=files, size_bytes=50)
-        told = Problem(code="input-missing", message=problem) if problem else None
+        told = Problem(code=code, message=problem) if problem else None
         said = InputListed(request_id=asked.request_id, files=files, manifest=None if problem else ref, problem=told)
         self.core.on_listed(asked.node_id, said, now)
 
@@ -360,6 +388,96 @@ def test_what_a_task_uses_is_reached_by_the_node_that_lists_for_it() -> None:
         lead.submit(asks(name, tasks=(plan,)), f"v-{name}")
     lead.run(0.0)
     assert [each.node_id for each in lead.asked] == ["n-3"] * 4
+
+
+def test_a_node_that_cannot_is_not_the_last_one_that_is_asked() -> None:
+    lead = Lead(*(a_lister(f"n-{number}") for number in range(1, 6)))
+    lead.submit(asks())
+    lead.run(0.0)
+    for now in (1.0, 2.0):
+        lead.answer(now, files=0, problem="http://s3-eu:7070 cannot be reached", code="input-unavailable")
+        assert lead.run(now) == []
+    assert len({each.node_id for each in lead.asked}) == 3
+    lead.answer(3.0, files=7)
+    assert lead.run(3.0) == ["listed", "plan"]
+    assert lead.view.jobs["j-1"].manifests[("main", 0)].files == 7
+    (told,) = [item for _, changes in lead.commits for item in changes.history if item.message.startswith("Listed")]
+    assert told.details == {"NodeID": lead.asked[-1].node_id}, "whose list it is"
+
+
+@pytest.mark.parametrize("code", ["input-unavailable", "input-denied", "exhausted", "node-trouble", "internal"])
+def test_only_so_many_are_asked_and_the_first_ones_word_is_told(code: str) -> None:
+    lead = Lead(*(a_lister(f"n-{number}") for number in range(1, 6)))
+    lead.submit(asks())
+    lead.run(0.0)
+    for number in range(MOST_NODES):
+        lead.answer(float(number), problem=f"no way from here ({number})", code=code)
+        planned = lead.run(float(number))
+    assert planned == ["listed", "plan"]
+    assert len(lead.asked) == MOST_NODES
+    assert any("without a list of its inputs: no way from here (0)" in text for text in lead.history)
+
+
+@pytest.mark.parametrize("code", ["input-missing", "input-invalid", "input-too-large"])
+def test_what_the_server_itself_says_is_asked_once(code: str) -> None:
+    lead = Lead(a_lister("n-1"), a_lister("n-2"))
+    lead.submit(asks())
+    lead.run(0.0)
+    lead.answer(1.0, problem="there is no bucket gone", code=code)
+    assert lead.run(1.0) == ["listed", "plan"]
+    assert len(lead.asked) == 1
+
+
+def test_another_is_asked_beside_one_that_finds_nothing_and_who_is_first_counts() -> None:
+    """A server whose packets nobody answers is tried for a minute by the node that does not reach it."""
+    lead = Lead(a_lister("n-1"), a_lister("n-2"))
+    lead.submit(asks())
+    lead.run(0.0)
+    lead.say(1.0, 0)
+    lead.tick(OTHERS_SECONDS - 1)
+    assert {each.node_id for each in lead.asked} == {lead.asked[0].node_id}
+    lead.tick(OTHERS_SECONDS)
+    assert {each.node_id for each in lead.asked} == {"n-1", "n-2"}
+    lead.answer(OTHERS_SECONDS + 1, files=9)
+    assert lead.run(OTHERS_SECONDS + 1) == ["listed", "plan"]
+    lead.answer(OTHERS_SECONDS + 2, 0, files=1)
+    assert lead.run(OTHERS_SECONDS + 2) == []
+    assert lead.view.jobs["j-1"].manifests[("main", 0)].files == 9
+
+
+def test_one_that_finds_files_is_left_alone() -> None:
+    lead = Lead(a_lister("n-1"), a_lister("n-2"))
+    lead.submit(asks())
+    lead.run(0.0)
+    for second in range(1, 30):
+        lead.say(float(second), 250 * second)
+        lead.tick(float(second))
+    assert len({each.node_id for each in lead.asked}) == 1
+
+
+def test_nodes_that_come_too_late_are_asked_no_more() -> None:
+    lead = Lead(a_lister("n-1"))
+    lead.submit(asks())
+    lead.run(0.0)
+    for second in range(1, int(PATIENCE_SECONDS) + 1):
+        lead.say(float(second), 0)
+        lead.tick(float(second))
+    lead.view.apply(Changes(nodes=(a_lister("n-2"),)))
+    lead.tick(PATIENCE_SECONDS + 1)
+    assert {each.node_id for each in lead.asked} == {"n-1"}
+    lead.answer(PATIENCE_SECONDS + 2, problem="cannot be reached", code="input-unavailable")
+    assert lead.run(PATIENCE_SECONDS + 2) == ["listed", "plan"]
+
+
+def test_a_node_that_has_measured_the_server_is_asked_first() -> None:
+    lead = Lead(
+        *(a_lister(f"n-{number}", near={"http://s3:7070": 300} if number == 4 else {}) for number in range(1, 6))
+    )
+    reads = (KeyedInput("k", 0, servers=("http://s3:7070",)),)
+    for number in range(8):
+        lead.submit(asks(f"j-{number}", tasks=(replace(a_plan(), inputs=reads),)), f"v-{number}")
+    lead.run(0.0)
+    assert [each.node_id for each in lead.asked] == ["n-4"] * 8
 
 
 def test_a_stop_is_carried_out_at_once() -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from skrei_domain.amounts import amount
 from skrei_scheduling import texts
+from skrei_scheduling.labels import Mask
 from skrei_scheduling.nodes import FULL, NodeMatrix
 from skrei_scheduling.rows import JobRow, KeyedInput, TaskPlan
 
@@ -84,6 +85,14 @@ def why(job: JobRow, task: TaskPlan, matrix: NodeMatrix, node_id: str, partition
     have = sum(placed) + sum(told[keys] or 0 for keys in there)
     wanted = sum(placed) + sum(size or 0 for size in told.values())
     return texts.HAS_BYTES.format(have=amount(have), wanted=amount(wanted))
+
+
+def reached(task: TaskPlan, number: int, matrix: NodeMatrix) -> Mask | None:
+    """Return which nodes have measured how far the server of a task's input is; None where no node has."""
+    for each in task.inputs:
+        if each.place == number and (micros := _micros(each, matrix)) is not None:
+            return micros[: matrix.rows] > 0
+    return None
 
 
 def _reaches(task: TaskPlan, matrix: NodeMatrix, row: int) -> str:

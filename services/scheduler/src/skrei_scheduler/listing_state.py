@@ -8,24 +8,57 @@ from skrei_scheduling import data, texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.rows import Evaluation, JobRow, TaskInput, TaskPlan
 
+FINAL = {"input-missing", "input-invalid", "input-too-large"}
+"""What a node says of an input that it has reached: any other would say the same. All else may be the node's own."""
+
 
 @dataclass(slots=True)
-class Asked:
-    """One input that a node was asked to list."""
+class Question:
+    """One node that was asked to list an input."""
 
     request_id: str
     node_id: str
-    since: float  # when that node was first asked
+    since: float  # when it was first asked
     sent: float
     heard: float = 0.0
     files: int = 0
+    why: str = ""  # it will not
+
+    @property
+    def open(self) -> bool:
+        """Whether an answer is waited for."""
+        return not self.why
+
+
+@dataclass(slots=True)
+class Asked:
+    """One input that is to be listed: the nodes that were asked for it, one after another, and what it came to."""
+
+    since: float
+    questions: list[Question] = field(default_factory=list)
     ref: ManifestRef | None = None
+    node_id: str = ""  # whose list it is
     why: str = ""  # there will be none
 
     @property
     def open(self) -> bool:
         """Whether an answer is waited for."""
         return self.ref is None and not self.why
+
+    @property
+    def waiting(self) -> list[Question]:
+        """The nodes that may still answer."""
+        return [each for each in self.questions if each.open]
+
+    @property
+    def nodes(self) -> set[str]:
+        """All that were asked."""
+        return {each.node_id for each in self.questions}
+
+    @property
+    def files(self) -> int:
+        """How many files the one that is furthest has found."""
+        return max((each.files for each in self.questions), default=0)
 
 
 @dataclass(slots=True)

@@ -1,24 +1,26 @@
 """Jobs whose inputs a node lists before they are placed: who is asked, how long, and what the answers come to.
 
 An evaluation of such a job is held back here. It stays in the record meanwhile, so that the next leader finds it there,
-and asks again; a node that is asked again answers the same. What nobody lists in time is placed without; then the node
+and asks again; a node that is asked again answers the same. Where a node cannot, or finds nothing for some seconds,
+another is asked: it may be the one that reaches the server. What nobody lists in time is placed without; then the node
 of its first execution is asked, which lists for that anyway, and what it says pins the rest.
 """
 
 import itertools
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from skrei_domain import subjects
 from skrei_domain.listing import InputListed
 from skrei_domain.messages import MOST_PARTS
 from skrei_scheduler.lead import Lead
-from skrei_scheduler.listing_state import Asked, Held, pin_into
+from skrei_scheduler.listing_state import FINAL, Asked, Held, Question, pin_into
 from skrei_scheduler.work import Commit, Outgoing, SendListing
 from skrei_scheduling import targets, texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.changes import Changes, Locked
+from skrei_scheduling.locality import reached
 from skrei_scheduling.rows import Evaluation, JobRow, TaskInput, TaskPlan
 
 MOST_JOBS = 1_000
@@ -27,6 +29,10 @@ MOST_INPUTS = 64
 """Of one job: more are placed without."""
 PATIENCE_SECONDS = 10.0
 """How long a node may say nothing of a listing; it speaks each second."""
+OTHERS_SECONDS = 3.0
+"""A node that has found nothing for so long may not reach the server: another is asked beside it."""
+MOST_NODES = 3
+"""Asked for one input, each a listing: of more regions that do not reach a server, tasks say what they use."""
 LONGEST_SECONDS = 900.0
 """Of one job's listings: five million keys take some ten minutes."""
 REPEAT_SECONDS = 2.0
@@ -37,6 +43,7 @@ WHY_CHARACTERS = 1_000
 """Of a node's word for why there is no list: it stands in the job's history."""
 JOBS_A_COMMIT = 64
 """Pinned by one commit: some milliseconds."""
+NOBODY = "no node that is here could list it"
 
 
 class Listings:
@@ -48,6 +55,7 @@ class Listings:
         self._held: dict[str, Held] = {}
         self._by_request: dict[str, tuple[str, TaskInput]] = {}
         self._fresh: dict[str, None] = {}  # held jobs that nobody was asked about yet
+        self._refused: dict[str, None] = {}  # held jobs of which a node has said that it cannot
         self._over: dict[str, None] = {}  # held jobs of which all is known that will be
         self._free: list[Evaluation] = []
         self._given_up: set[tuple[str, int]] = set()  # (job, version) that are placed without
@@ -103,17 +111,22 @@ class Listings:
         job_id, key = self._by_request.get(listed.request_id, ("", ("", 0)))
         held = self._held.get(job_id)
         asked = None if held is None else held.asked.get(key)
-        if held is None or asked is None or not asked.open or asked.request_id != listed.request_id:
+        if held is None or asked is None or not asked.open:
             return
-        if subjects.token(asked.node_id) != node:
+        question = next((each for each in asked.waiting if each.request_id == listed.request_id), None)
+        if question is None or subjects.token(question.node_id) != node:
             return
-        asked.heard, asked.files = now, listed.files
+        question.heard, question.files = now, listed.files
         if listed.manifest is not None and listed.manifest.parts in (1, held.job.shares(held.inputs[key])):
-            asked.ref = listed.manifest
+            asked.ref, asked.node_id = listed.manifest, question.node_id
         elif listed.manifest is not None:
-            asked.why = f"its list has {listed.manifest.parts} parts"
+            question.why = f"its list has {listed.manifest.parts} parts"
         elif listed.problem is not None:
-            asked.why = (listed.problem.message or listed.problem.code or "it does not say why")[:WHY_CHARACTERS]
+            question.why = (listed.problem.message or listed.problem.code or "it does not say why")[:WHY_CHARACTERS]
+            if listed.problem.code in FINAL:
+                asked.why = question.why
+        if question.why and asked.open:
+            self._refused[job_id] = None
         self._look(job_id)
 
     def next(self, now: float, wall: datetime) -> Commit | list[Outgoing] | None:
@@ -123,6 +136,10 @@ class Listings:
             out += self._ask_first(self._held[job_id], now)
             self._look(job_id)
         self._fresh.clear()
+        for job_id in list(self._refused):
+            out += self._ask_others(self._held[job_id], now)
+            self._look(job_id)
+        self._refused.clear()
         if self._due:
             self._due = False
             for held in list(self._held.values()):
@@ -167,21 +184,24 @@ class Listings:
             self._types = (view.matrix.version, frozenset(names))
         return self._types[1]
 
-    def _node_for(self, job: JobRow, task: TaskPlan, number: int, but: str = "") -> str:
+    def _node_for(self, job: JobRow, task: TaskPlan, number: int, but: Collection[str] = ()) -> str:
         """Return a node that could run the task and lists such inputs, another for the next job; empty for none.
 
-        Of a task that uses a service it is one that reaches it: in several regions no other may reach its inputs.
+        Of a task that uses a service it is one that reaches it: in several regions no other may reach its inputs. One
+        that has measured how far the input's server is comes before those that never reached it.
         """
         view, type_ = self._lead.view, dict(task.fetched)[number]
         able = view.feasibility.of(task.requirement).candidates.copy()
         view.matrix.close_unreached(able, task.requirement.uses)
-        candidates = able.nonzero()[0]
-        first = zlib.crc32(job.id.encode()) % len(candidates) if len(candidates) else 0
-        for row in itertools.chain(candidates[first:], candidates[:first]):
-            node = view.nodes.get(view.matrix.ids[row])
-            lists = node is not None and any(each.lists and each.name == type_ for each in node.info.storages)
-            if node is not None and lists and node.id != but and view.hears(node.id):
-                return node.id
+        near = reached(task, number, view.matrix)
+        groups = [able] if near is None else [able & near, able & ~near]
+        for candidates in (group.nonzero()[0] for group in groups):
+            first = zlib.crc32(job.id.encode()) % len(candidates) if len(candidates) else 0
+            for row in itertools.chain(candidates[first:], candidates[:first]):
+                node = view.nodes.get(view.matrix.ids[row])
+                lists = node is not None and any(each.lists and each.name == type_ for each in node.info.storages)
+                if node is not None and lists and node.id not in but and view.hears(node.id):
+                    return node.id
         return ""
 
     # ------------------------------------------------------------ asking
@@ -211,20 +231,37 @@ class Listings:
         self._held[job_id] = held
         return [each for key in held.inputs for each in self._ask_at(held, key, nodes[key[0]], now)]
 
-    def _ask(self, held: Held, key: TaskInput, now: float, but: str = "") -> list[Outgoing]:
-        node_id = "" if held.placed else self._node_for(held.job, held.inputs[key], key[1], but)
-        return self._ask_at(held, key, node_id, now)
+    def _ask(self, held: Held, key: TaskInput, now: float) -> list[Outgoing]:
+        """Ask a node for an input that nobody was asked for yet, or one more; where there is none, note why."""
+        asked = held.asked.setdefault(key, Asked(now))
+        node_id = "" if held.placed else self._node_for(held.job, held.inputs[key], key[1], asked.nodes)
+        if node_id and len(asked.questions) < MOST_NODES:
+            return self._ask_at(held, key, node_id, now)
+        if not asked.waiting:
+            asked.why = next((each.why for each in asked.questions), NOBODY)
+        return []
 
     def _ask_at(self, held: Held, key: TaskInput, node_id: str, now: float) -> list[Outgoing]:
-        asked = held.asked[key] = Asked(f"{held.job.id}-{self._lead.epoch}-{next(self._numbers)}", node_id, now, now)
-        if not node_id:
-            asked.why = "no node that is here could list it"
-            return []
-        self._by_request[asked.request_id] = (held.job.id, key)
-        return [self._message(held, key, asked)]
+        asked = held.asked.setdefault(key, Asked(now))
+        question = Question(f"{held.job.id}-{self._lead.epoch}-{next(self._numbers)}", node_id, now, now)
+        asked.questions.append(question)
+        self._by_request[question.request_id] = (held.job.id, key)
+        return [self._message(held, key, question)]
 
-    def _message(self, held: Held, key: TaskInput, asked: Asked) -> SendListing:
-        return SendListing(asked.node_id, asked.request_id, held.job, *key)
+    def _message(self, held: Held, key: TaskInput, question: Question) -> SendListing:
+        return SendListing(question.node_id, question.request_id, held.job, *key)
+
+    def _ask_others(self, held: Held, now: float) -> list[Outgoing]:
+        """Ask other nodes for what those that were asked could not list, while there is time for that."""
+        out: list[Outgoing] = []
+        for key, asked in held.asked.items():
+            if not asked.open or asked.waiting:
+                continue
+            if asked.questions and now - asked.since >= PATIENCE_SECONDS:
+                asked.why = asked.questions[0].why
+            else:
+                out += self._ask(held, key, now)
+        return out
 
     def _late(self, held: Held, now: float, wall: datetime) -> list[Outgoing]:
         """Ask again, or elsewhere, and give up what takes too long."""
@@ -236,17 +273,28 @@ class Listings:
         for key, asked in list(held.asked.items()):
             if not asked.open:
                 continue
-            if not self._lead.view.hears(asked.node_id):
-                self._by_request.pop(asked.request_id, None)
-                out += self._ask(held, key, now, but=asked.node_id)
-            elif timed_out or now - held.since >= LONGEST_SECONDS:
+            if timed_out or now - held.since >= LONGEST_SECONDS:
                 asked.why = "it took too long"
-            elif (silent := now - max(asked.since, asked.heard)) >= PATIENCE_SECONDS:
-                asked.why = "the node that was asked says nothing"
-            elif min(silent, now - asked.sent) >= REPEAT_SECONDS:
-                asked.sent = now
-                out.append(self._message(held, key, asked))
-        return out
+                continue
+            for question in asked.waiting:
+                out += self._late_node(held, key, asked, question, now)
+            hedged = asked.waiting and not asked.files and now - asked.questions[-1].since >= OTHERS_SECONDS
+            if hedged and now - asked.since < PATIENCE_SECONDS:
+                out += self._ask(held, key, now)
+        return out + self._ask_others(held, now)
+
+    def _late_node(self, held: Held, key: TaskInput, asked: Asked, question: Question, now: float) -> list[Outgoing]:
+        if not self._lead.view.hears(question.node_id):
+            self._by_request.pop(question.request_id, None)
+            asked.questions.remove(question)  # whoever takes its place has all the time that it had
+            return []
+        silent = now - max(question.since, question.heard)
+        if silent >= PATIENCE_SECONDS:
+            question.why = "the node that was asked says nothing"
+        elif min(silent, now - question.sent) >= REPEAT_SECONDS:
+            question.sent = now
+            return [self._message(held, key, question)]
+        return []
 
     def _look(self, job_id: str) -> None:
         if (held := self._held.get(job_id)) is not None and held.over:
@@ -310,7 +358,9 @@ class Listings:
     def _let_go(self, job_id: str) -> None:
         held = self._held.pop(job_id)
         for asked in held.asked.values():
-            self._by_request.pop(asked.request_id, None)
+            for question in asked.questions:
+                self._by_request.pop(question.request_id, None)
         self._fresh.pop(job_id, None)
+        self._refused.pop(job_id, None)
         self._over.pop(job_id, None)
         self._free += held.evaluations.values()
