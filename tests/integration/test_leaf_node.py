@@ -7,93 +7,20 @@ Whoever has the site's files says and hears what its nodes may, and nothing else
 import asyncio
 import contextlib
 import re
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from skrei_cluster_init import sites
-from skrei_cluster_init.dealing import Cluster, deal
-from skrei_cluster_init.sites import SiteWanted
-from skrei_cluster_init.trust import Trust
 from skrei_domain import subjects
-from skrei_embedded.installs import find_nats_server
-from skrei_embedded.nats import NatsOptions, NatsServer, free_port
-from skrei_kit import cluster_keys as keys
+from skrei_embedded.nats import free_port
 from skrei_kit import topology
 from skrei_kit.bus import Bus, BusUnavailable, Message, PullReader
-from skrei_kit.secret_files import write_secret
-from skrei_kit.sites import Site, read_site
-from tests.support.servers import spawner
+from tests.support.leaf_site import HERE, founded, server
 
 STRANGER = "n-22222222-2222-4222-8222-222222222222"
 SOON = 20.0
-HERE = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True)
-class Founded:
-    """A cluster with a site whose server runs; the cluster's own is started by the test."""
-
-    keys: keys.Keys
-    hub: NatsServer
-    site: Site
-    url: str
-    files: Path
-
-    @property
-    def node(self) -> str:
-        return self.site.places[0]
-
-    async def plane(self) -> Bus:
-        return await Bus.connect(self.hub.url, name="plane", creds=self.keys.creds("scheduler"))
-
-    async def join(self, folder: Path, node_id: str, **how: object) -> Bus:
-        """Connect to the site's server as a node."""
-        creds, ca = folder / f"{node_id}.creds", folder / "ca.pem"
-        write_secret(creds, keys.node_creds(self.keys, node_id))
-        ca.write_text(self.site.nats_ca)
-        told = {"name": "node", "creds": creds, "ca": ca, "inbox_prefix": subjects.inbox(node_id)}
-        return await Bus.connect(self.url, **(told | how))  # type: ignore[arg-type]
-
-
-@contextmanager
-def server(folder: Path, conf: str) -> Iterator[None]:
-    (folder / "nats.conf").write_text(conf)
-    with (folder / "nats.log").open("wb") as log:
-        process = subprocess.Popen([str(find_nats_server()), "-c", str(folder / "nats.conf")], stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@contextmanager
-def founded(folder: Path, *, places: int = 1) -> Iterator[Founded]:
-    """What `skrei-cluster-init` makes, on ports of its own, with TLS on every way."""
-    uplink, port = free_port(), free_port()
-    cluster, trust = Cluster(folder / "cluster"), Trust((HERE,), datetime.now(UTC))
-    files = cluster.of("site-ship")
-    made = deal(cluster, trust, (SiteWanted("ship", (HERE,), f"tls://{HERE}:{uplink}", str(files), places),))
-    here = cluster.of("nats")
-    tls = f'tls {{ cert_file: "{here}/server.pem", key_file: "{here}/server.key" }}'
-    told = (
-        f'max_control_line: 262144\nleafnodes {{ listen: "{HERE}:{uplink}", {tls} }}\n'
-        + (here / "trust.conf").read_text()
-    )
-    conf = re.sub(r"(?m)^http:.*$", "", (files / "nats.conf").read_text()).replace("0.0.0.0:4222", f"{HERE}:{port}")
-    conf = conf.replace("reconnect: 2", "reconnect: 1")
-    with spawner() as children, server(files, conf):
-        hub = NatsServer(folder, NatsOptions(free_port(), trust=told), children)
-        try:
-            site = read_site(cluster.of("site-ship-nodes") / "site.json")
-            yield Founded(made, hub, site, f"tls://{HERE}:{port}", files)
-        finally:
-            hub.stop()
 
 
 async def heard_by(plane: Bus, say: Bus, subject: str) -> None:

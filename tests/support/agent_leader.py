@@ -18,6 +18,7 @@ from skrei_domain.envelope import unwrap, wrap
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import (
     CommandBatch,
+    Confirm,
     ExecutionObserved,
     ExecutionWanted,
     FactBatch,
@@ -168,6 +169,13 @@ class ScriptedLeader:
         confirm = self.side.confirm(self.log)
         await self.bus.publish(
             subjects.confirm(self.node_id), wrap(confirm, type_="skrei.confirm.v1", source="leader", id_="f")
+        )
+
+    async def ask_hello(self) -> None:
+        """Ask the node for a hello, as a leader does that has not heard it for a while."""
+        asked = Confirm(timeline=self.side.timeline, epoch=self.side.epoch, hello=True)
+        await self.bus.publish(
+            subjects.confirm(self.node_id), wrap(asked, type_="skrei.confirm.v1", source="leader", id_="q")
         )
 
     async def read_log(self, execution_id: str, *, follow: bool = False, tail: bool = False) -> AsyncIterator[LogChunk]:

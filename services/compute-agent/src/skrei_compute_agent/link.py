@@ -230,6 +230,8 @@ class Link:
             self._interval = reply.heartbeat_seconds
             if self._held is not None:
                 self._held.greeted()
+            if self._domain:
+                self._commands.renew()  # the site's uplink may have been cut, of which its own link knows nothing
             self._greeted.set()
             self._standing.greeted()
             self._beat.set()
