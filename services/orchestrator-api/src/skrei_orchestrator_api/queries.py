@@ -36,9 +36,14 @@ class Offset(NamedTuple):
     offset: int
 
 
+def given(request: HTTPConnection, name: str) -> str:
+    """Return a parameter as it was given, empty when absent: most requests have none, and nothing is read for them."""
+    return request.query_params.get(name, "") if request.scope["query_string"] else ""
+
+
 def flag(request: HTTPConnection, name: str) -> bool:
     """Return a truth value in any of the spellings that clients use. Raises Invalid for other texts."""
-    text = request.query_params.get(name, "").lower()
+    text = given(request, name).lower()
     if text in _TRUE:
         return True
     if text in _FALSE:
@@ -48,7 +53,7 @@ def flag(request: HTTPConnection, name: str) -> bool:
 
 def number(request: HTTPConnection, name: str, *, high: int, default: int = 0) -> int:
     """Return a whole number from 0 to `high`; absent and empty are the default. Raises Invalid."""
-    text = request.query_params.get(name, "")
+    text = given(request, name)
     if not text:
         return default
     if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) > high:
@@ -69,7 +74,7 @@ def limit(request: HTTPConnection) -> int:
 
 def choice(request: HTTPConnection, name: str, allowed: Sequence[str], default: str) -> str:
     """Return one of a few words. Raises Invalid with the words."""
-    text = request.query_params.get(name, "").strip().lower()
+    text = given(request, name).strip().lower()
     if not text:
         return default
     if text not in allowed:
@@ -88,7 +93,7 @@ def selector(request: HTTPConnection, name: str = "labels") -> tuple[Constraint,
 
 def text(request: HTTPConnection, name: str) -> str:
     """Return a parameter, empty when absent. Raises Invalid for one that no row could hold."""
-    value = request.query_params.get(name, "")
+    value = given(request, name)
     if "\0" in value:
         raise Invalid(f"{name}: allowed: text without NUL characters")
     return value

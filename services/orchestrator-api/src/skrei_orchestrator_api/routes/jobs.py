@@ -75,8 +75,7 @@ async def get_job(request: Request) -> Response:
     if waits_for_any_node(job.state, job.message):
         job = replace(job, message=f"{job.message}\n{first_node_for(deps_of(request), caller_of(request))}")
     text = f'{{"Job":{schemas.with_parts(await record.whole_json(job), *await record.parts(job))}'
-    asked = (word.strip().lower() for word in request.query_params.get("include", "").split(","))
-    if wanted := {word for word in asked if word}:
+    if wanted := _words(queries.given(request, "include")):
         if unknown := wanted - INCLUDED:
             raise Invalid(f"include: {', '.join(sorted(unknown))!r}; allowed: {', '.join(sorted(INCLUDED))}")
         if "history" in wanted:
@@ -87,6 +86,10 @@ async def get_job(request: Request) -> Response:
         if "endpoints" in wanted:
             text += f',"Endpoints":{schemas.page(await endpoints_of(record, job), "")}'
     return answer(request, text + "}", cached=True)
+
+
+def _words(text: str) -> set[str]:
+    return {word for each in text.split(",") if (word := each.strip().lower())} if text else set()
 
 
 @described(
