@@ -207,9 +207,24 @@ class Runner:
             work.close()
             self._fail(RuntimeError(f"two tasks for {execution_id}"))
             return
-        task = asyncio.get_running_loop().create_task(work, name=f"execution {execution_id}")
+        telling = self._tell(execution_id, work)
+        task = asyncio.get_running_loop().create_task(telling, name=f"execution {execution_id}")
         self._tasks[execution_id] = task
-        task.add_done_callback(lambda done: self._done(execution_id, done, otherwise))
+
+        def done(done: "asyncio.Task[Answer]") -> None:
+            work.close()  # it has not begun where its task was cancelled at once
+            self._done(execution_id, done, otherwise)
+
+        task.add_done_callback(done)
+
+    async def _tell(self, execution_id: str, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """See work to its end, and tell of a good one at once: `_done` is a turn of the loop later, which a short job
+        waits for."""
+        answer = await work
+        if self._tasks.get(execution_id) is asyncio.current_task():  # else we are closing
+            del self._tasks[execution_id]
+            self._post(answer)
+        return answer
 
     def _done(
         self,
@@ -218,19 +233,17 @@ class Runner:
         otherwise: Callable[[str, Problem, bool], Answer],
     ) -> None:
         if self._tasks.get(execution_id) is not task:
-            return  # closing
+            return  # closing, or told already
         del self._tasks[execution_id]
         if task.cancelled():
             self._post(otherwise(execution_id, KILLED, False))
-        elif (error := task.exception()) is None:
-            self._post(task.result())
-        elif isinstance(error, SkreiError):
+        elif isinstance(error := task.exception(), SkreiError):
             self._post(
                 otherwise(execution_id, Problem(code=str(error.code), message=_sentence(error)), error.retryable)
             )
         elif isinstance(error, OSError):
             self._post(otherwise(execution_id, Problem(code="node-trouble", message=_trouble(error)), True))
-        else:
+        elif error is not None:
             self._fail(error)
 
     async def _stage(self, wanted: Stage) -> Answer:

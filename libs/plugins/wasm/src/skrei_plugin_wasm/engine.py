@@ -91,10 +91,9 @@ class WasmEngine(Engine):
                 events.running()
                 told = True
             started = time.monotonic()
-            answer = asyncio.get_running_loop().create_task(self._ask(child, order), name=f"run {request.execution_id}")
             try:
                 with self._cuttable(child, request.cut):
-                    head, body = await asyncio.shield(answer)
+                    head, body = await self._ask(child, order)
             except ChildLost:
                 if request.cut is not None and request.cut.done():
                     return await self._lost(order, started, *_words(request.cut.result()))
@@ -107,9 +106,9 @@ class WasmEngine(Engine):
                 return await self._lost(order, started, "timeout", message)
             except asyncio.CancelledError:
                 try:
-                    await self._grace(request, answer)
+                    await self._grace(request, child.answer)
                 finally:
-                    await self._take_back(child, answer)
+                    await self._take_back(child, child.answer)
                 raise
             self.pool.give(child, rss_kib=head["rss"])
             return _outcome(head, body)
@@ -118,13 +117,13 @@ class WasmEngine(Engine):
         """The agent ends, and its children with it: nobody has a grace any more."""
         self._leaving = True
 
-    async def _grace(self, request: RunRequest, answer: "asyncio.Task[Reply]") -> None:
+    async def _grace(self, request: RunRequest, answer: "asyncio.Future[Reply]") -> None:
         """Ask a program to end, and give it its time for that. Ends early when it is cancelled itself."""
         if request.stop_grace_seconds and not self._leaving:
             ask_to_stop(request.workdir)
             await asyncio.wait([answer], timeout=request.stop_grace_seconds)
 
-    async def _take_back(self, child: Child, answer: "asyncio.Task[Reply]") -> None:
+    async def _take_back(self, child: Child, answer: "asyncio.Future[Reply]") -> None:
         """End what still runs of a run that is cancelled; only a child that has answered goes on to the next."""
         if not answer.done() and not self._leaving:
             self.pool.interrupt(child)  # it tells what its program has said to the last byte
@@ -134,7 +133,7 @@ class WasmEngine(Engine):
             await asyncio.wait([answer])
         if answer.exception() is None:
             self.pool.give(child, rss_kib=answer.result()[0]["rss"])
-        else:  # lost, or it has not heard at its timeout and still runs
+        else:  # it is lost
             await self.pool.kill(child)
 
     async def close(self) -> None:

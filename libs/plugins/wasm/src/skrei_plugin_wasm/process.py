@@ -35,8 +35,10 @@ class Child(asyncio.Protocol):
         self.interrupted = False
         self.idle_since = 0.0
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        """What the last order came to; ChildLost where the process went. Whoever asked may be gone by then."""
         self._transport: asyncio.WriteTransport | None = None
-        self._reply: asyncio.Future[Reply] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._buffer = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,30 +57,42 @@ class Child(asyncio.Protocol):
             return
         reply = parse_head(self._buffer[LENGTHS.size : cut]), bytes(self._buffer[cut : cut + body_size])
         self._buffer.clear()  # it answers once to each order, and nothing else
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_result(reply)
+        if not self.answer.done():
+            self.answer.set_result(reply)
+            self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the process is gone."""
         del exc
         if not self.gone.done():
             self.gone.set_result(None)
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(ChildLost("the process that ran it is gone"))
+        if not self.answer.done():
+            self.answer.set_exception(ChildLost("the process that ran it is gone"))
+            self.answer.exception()  # it may be that nobody asked
+            self._wake()
         self._forget(self)
 
     async def ask(self, order: dict[str, Any]) -> Reply:
-        """Send an order and wait for its answer. Raises ChildLost. Cancelled: the child is in an unknown state."""
+        """Send an order and wait for its answer. Raises ChildLost. Cancelled: the child goes on, and `answer` tells.
+
+        What waits is a future of its own, woken in the turn in which the answer comes: `shield` would take one more.
+        """
         assert self._transport is not None
         if self.gone.done():
             raise ChildLost("the process that was to run it is gone")
-        self._reply = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.answer, self._waiter = loop.create_future(), loop.create_future()
+        self.runs += 1
         self._transport.write(frame(order))
         try:
-            return await self._reply
+            await self._waiter
         finally:
-            self._reply = None
-            self.runs += 1
+            self._waiter = None
+        return self.answer.result()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def release(self) -> None:
         """Let an idle child end by itself."""
