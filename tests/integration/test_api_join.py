@@ -20,6 +20,7 @@ from skrei_kit.nats_auth import Signer
 from skrei_kit.secret_files import write_secret
 from skrei_orchestrator_api.access import JOIN_PATH, RENEWAL_PATH
 from skrei_orchestrator_api.app import build
+from skrei_orchestrator_api.node_access import NodeAccess
 from skrei_plugin_api.testing import eventually
 from tests.support.api import JOIN_TOKEN, NODES, OWNER_TOKEN, Api, running_api
 from tests.support.servers import SecuredNats, server_folder, spawner
@@ -299,6 +300,42 @@ async def test_a_new_join_token_shuts_out_who_has_the_old_one(
     assert (await outside.post(JOIN_PATH, json=Machine().asks(), headers=TOKEN)).status_code == 401
     now = {"Authorization": f"Bearer {fresh}"}
     assert (await outside.post(JOIN_PATH, json=Machine().asks(), headers=now)).status_code == 200
+
+
+async def test_a_token_that_another_server_changed_is_followed_and_one_that_cannot_be_changed_here_says_how(
+    api: Api, outside: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    (tmp_path / "join.token").write_text("another\n")
+    await api.deps.access.follow()
+    assert (await outside.post(JOIN_PATH, json=Machine().asks(), headers=TOKEN)).status_code == 401
+    now = {"Authorization": "Bearer another"}
+    assert (await outside.post(JOIN_PATH, json=Machine().asks(), headers=now)).status_code == 200
+    access = NodeAccess(
+        api.deps.record, api.deps.gate, token_file=tmp_path / "join.token/in-no-folder", revoked_file=None,
+        rotate_hint="run: kubectl patch",
+    )  # fmt: skip
+    transport = httpx2.ASGITransport(app=build(replace(api.deps, access=access)))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:1234") as client:
+        refused = await client.post(f"{JOIN_PATH}/token", headers=OWNER)
+    assert refused.status_code == 409
+    assert "the join token cannot be changed here" in refused.json()["Message"]
+    assert refused.json()["Hint"] == "run: kubectl patch"
+    assert (await outside.post(JOIN_PATH, json=Machine().asks(), headers=now)).status_code == 200, "as it was"
+
+
+async def test_where_the_transport_is_told_by_hand_a_revoked_key_is_out_here_and_the_owner_told_how_there(
+    api: Api, outside: httpx2.AsyncClient
+) -> None:
+    machine, hint = Machine(), "patch '{keys}'"
+    await outside.post(JOIN_PATH, json=machine.asks(), headers=TOKEN)
+    await api.rows.node(machine.node_id)
+    access = NodeAccess(api.deps.record, api.deps.gate, token_file=None, revoked_file=None, revoke_hint=hint)
+    transport = httpx2.ASGITransport(app=build(replace(api.deps, access=access)))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:1234") as client:
+        path = f"{NODES}/{machine.node_id}/credentials"
+        told = (await client.request("DELETE", path, json={}, headers=OWNER)).json()
+    assert told == {"NodeID": machine.node_id, "Next": f"patch '{nats_auth.public_key(machine.seed)}'"}
+    assert (await outside.post(JOIN_PATH, json=machine.asks(), headers=TOKEN)).status_code == 409
 
 
 async def test_where_nobody_is_signed_joining_says_so(api: Api) -> None:

@@ -156,7 +156,6 @@ async def running_api(
                 join_token=JOIN_TOKEN,
                 names_client=verifier.names_client,
             )
-            files = {"token_file": settings.join_token_file, "revoked_file": settings.revoked_keys_file}
             deps = Deps(
                 settings,
                 record,
@@ -166,7 +165,7 @@ async def running_api(
                 verifier,
                 INTERNAL_TOKEN,
                 gate,
-                NodeAccess(record, gate, **files),
+                NodeAccess(record, gate, token_file=settings.join_token_file, revoked_file=settings.revoked_keys_file),
                 NodeChanges(record, submissions, settings.node_change_seconds),
                 Listeners(bus, settings.event_listeners),
                 node_signer=node_signer_keys,

@@ -136,3 +136,13 @@ volumeClaimTemplates:
       {{- end }}
       resources: {requests: {storage: {{ .store.size }}}}
 {{- end -}}
+
+{{/* What the owner does for a new join token, and so that the transport refuses a key. ($$: Kubernetes reads $(NAME).) */}}
+{{- define "skrei.rotateHint" -}}
+{{- $keys := printf "%s-keys" (include "skrei.name" .) -}}
+run: token=$$(openssl rand -hex 32); for of in orchestrator-api compute-agent; do kubectl -n {{ .Release.Namespace }} patch secret {{ $keys }}-$of -p "{\"stringData\":{\"join.token\":\"$token\"}}"; done; the API follows within two minutes
+{{- end -}}
+{{- define "skrei.revokeHint" -}}
+{{- $name := include "skrei.name" . -}}
+kubectl -n {{ .Release.Namespace }} patch secret {{ $name }}-keys-orchestrator-api -p '{"stringData":{"revoked":"{keys}"}}'; then `helm upgrade` as you installed it; then {{ if .Values.nats.bundled }}kubectl -n {{ .Release.Namespace }} rollout restart statefulset/{{ $name }}-nats{{ else }}have your nats-server read trust.conf of the Secret {{ $name }}-keys-nats again{{ end }}
+{{- end -}}

@@ -60,6 +60,8 @@ IDLE_SECONDS = 75
 """How long an idle connection is kept: longer than clients pool theirs, so that none fails on a fresh request."""
 PURGE_INTERVAL = timedelta(minutes=5)
 """How often expired idempotency tokens are deleted: a bounded number at once, so that it never shows."""
+TOKEN_INTERVAL = timedelta(seconds=10)
+"""Between looks at the file of the join token, which another server may have changed: one small read."""
 BACKLOG = 2_048
 """Connections that may wait to be accepted: a burst of clients that all connect at once."""
 
@@ -183,7 +185,12 @@ async def _serve(settings: Settings, stop: asyncio.Event, health: Health, export
                 origins=frozenset(settings.api_cors_origins),
             )
             access = NodeAccess(
-                record, gate, token_file=settings.join_token_file, revoked_file=settings.revoked_keys_file
+                record,
+                gate,
+                token_file=settings.join_token_file,
+                revoked_file=settings.revoked_keys_file,
+                rotate_hint=settings.rotate_hint,
+                revoke_hint=settings.revoke_hint,
             )
             health.check("start", lambda: "")
             health.check("record", record.wrong)
@@ -220,7 +227,10 @@ async def _serve(settings: Settings, stop: asyncio.Event, health: Health, export
             purge = every(PURGE_INTERVAL, record.purge_tokens, name="purge", clock=SystemClock(), give_up_after=1_000)
             # A crash between a revocation's commit and its file is mended here, and whenever the record was away.
             revoked = every(PURGE_INTERVAL, access.publish, name="revoked", clock=SystemClock(), give_up_after=1_000)
-            await run_until_stopped(stop, http=http, purge=purge, revoked=revoked, watchdog=Watchdog().run())
+            token = every(TOKEN_INTERVAL, access.follow, name="token", clock=SystemClock(), give_up_after=1_000)
+            await run_until_stopped(
+                stop, http=http, purge=purge, revoked=revoked, token=token, watchdog=Watchdog().run()
+            )
     finally:
         for sock in socks:
             sock.close()

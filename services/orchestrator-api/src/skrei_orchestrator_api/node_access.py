@@ -21,13 +21,27 @@ TOKEN_BYTES = 32
 
 
 class NodeAccess:
-    """What lets nodes in, as far as it can be changed here. `revoked_file` None: the transport is somebody else's."""
+    """What lets nodes in, as far as it can be changed here. `revoked_file` None: the transport is somebody else's.
 
-    def __init__(self, record: Record, gate: Gate, *, token_file: Path | None, revoked_file: Path | None) -> None:
+    The hints tell the owner what to do where it cannot be: see the settings of these names.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        gate: Gate,
+        *,
+        token_file: Path | None,
+        revoked_file: Path | None,
+        rotate_hint: str = "",
+        revoke_hint: str = "",
+    ) -> None:
         self._record = record
         self._gate = gate
         self._token_file = token_file
         self._revoked_file = revoked_file
+        self._rotate_hint = rotate_hint
+        self._revoke_hint = revoke_hint
         self._writing = asyncio.Lock()
 
     async def rotate_token(self, actor: str) -> None:
@@ -36,14 +50,37 @@ class NodeAccess:
             raise Conflict("this control plane has no join token", hint="start it with `skrei serve --listen ADDR`")
         async with self._writing:
             token = secrets.token_urlsafe(TOKEN_BYTES)
-            await asyncio.to_thread(write_secret, self._token_file, token)
+            try:
+                await asyncio.to_thread(write_secret, self._token_file, token)
+            except OSError as error:
+                raise Conflict(
+                    f"the join token cannot be changed here: {self._token_file}: {error.strerror}",
+                    hint=self._rotate_hint or "change it where that file comes from; this server then reads it again",
+                    component="NodeManager",
+                ) from error
             self._gate.join_token = token
         await self._record.audit(actor, "join-token.rotate", "join-token")
         log.info("join_token_rotated")
 
-    async def revoke(self, node_id: str, *, actor: str, reason: str) -> None:
-        """Let a node in no more with the key that it has. Raises NotFound or Conflict where it has none of ours."""
-        if self._revoked_file is None:
+    async def follow(self) -> None:
+        """Let in by the join token that its file holds now: another server beside this one may have changed it."""
+        if self._token_file is None:
+            return
+        async with self._writing:
+            try:
+                token = (await asyncio.to_thread(self._token_file.read_text, "ascii")).strip()
+            except FileNotFoundError:  # taken away: whoever wants nobody in any more rotates it
+                return
+            if token and token != self._gate.join_token:
+                self._gate.join_token = token
+                log.info("join_token_changed")
+
+    async def revoke(self, node_id: str, *, actor: str, reason: str) -> str:
+        """Let a node in no more with the key that it has; returns what is left to do for it, empty where nothing is.
+
+        Raises NotFound or Conflict where it has no key of ours.
+        """
+        if self._revoked_file is None and not self._revoke_hint:
             raise Conflict(
                 "this control plane does not run its nats-server itself, so it cannot have it refuse a key",
                 hint="revoke the node's user where that server's accounts are managed",
@@ -52,6 +89,9 @@ class NodeAccess:
         await self._record.revoke_node(node_id, actor=actor, reason=reason)
         await self.publish()
         log.info("node_revoked", node_id=node_id)
+        if self._revoked_file is not None:
+            return ""
+        return self._revoke_hint.replace("{keys}", " ".join(await self._record.revoked_keys()))
 
     async def publish(self) -> None:
         """Write down for the supervisor which keys are let in no more; what the owner wrote there stays."""

@@ -47,6 +47,14 @@ class Settings(TracedSettings):
     revoked_keys_file: Path | None = None
     """Where keys of nodes that are let in no more are written, for who runs the nats-server; none: it is not ours."""
 
+    rotate_hint: str = ""
+    """What the owner does for a new join token where `join_token_file` cannot be written here, as in a volume that a
+    Secret makes; empty: the file is changed where it comes from."""
+
+    revoke_hint: str = ""
+    """What the owner does so that the transport refuses a key that was revoked, where no `revoked_keys_file` tells it;
+    `{keys}` in it becomes all revoked keys. Empty: no key can be revoked here then."""
+
     node_signer: Path | None = None
     """The key that signs joining nodes for the transport (a JSON file); none: nobody can join."""
 

@@ -54,12 +54,13 @@ def change_node(
     return Call("PUT", node_path(node_id), whole, body=body, repeatable=False)
 
 
-def revoke_node(node_id: str, reason: str = "") -> Call[str]:
-    """Let a node in no more with its key; the answer is its id."""
-    path = f"{node_path(node_id)}/credentials"
-    return Call(
-        "DELETE", path, lambda answer: str(answer.get("NodeID") or ""), body={"Reason": reason}, repeatable=False
-    )
+def revoke_node(node_id: str, reason: str = "") -> Call[tuple[str, str]]:
+    """Let a node in no more with its key; the answer is its id, and what is left to do, mostly nothing."""
+
+    def read(answer: Document) -> tuple[str, str]:
+        return str(answer.get("NodeID") or ""), str(answer.get("Next") or "")
+
+    return Call("DELETE", f"{node_path(node_id)}/credentials", read, body={"Reason": reason}, repeatable=False)
 
 
 def join_command() -> Call[str]:

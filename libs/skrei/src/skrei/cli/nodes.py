@@ -246,7 +246,11 @@ def revoke(values: Values) -> None:
     """Cut a node off."""
     with Ask(values.text("api")) as ask:
         revoked = of_node(ask, values.text("NODE"), lambda node_id: calls.revoke_node(node_id, values.text("reason")))
-    render.line(revoked)
+    node_id, left_to_do = revoked
+    render.line(node_id)
+    if left_to_do:
+        render.note(f"The API refuses its key from now on. The transport does after this: {left_to_do}")
+        return
     render.note(
         "Its key is refused from now on. Whoever still has the join token can come back under a new key: "
         "`skrei node join-line --rotate` changes that too."

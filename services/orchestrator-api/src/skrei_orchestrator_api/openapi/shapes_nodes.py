@@ -209,6 +209,14 @@ SCHEMAS: dict[str, Schema] = {
         {"Reason": {"type": "string", "description": "Why, for the audit."}},
         examples=[{"Reason": "the laptop was stolen"}],
     ),
-    "NodeRevoked": thing("The node that is let in no more.", {"NodeID": TEXT}),
+    "NodeRevoked": thing(
+        "The node that is let in no more.",
+        {"NodeID": TEXT},
+        {
+            "Next": said(
+                TEXT, "What the owner does so that the transport refuses it too, where that is not ours to tell."
+            )
+        },
+    ),
     "JoinLine": thing("The command that makes another machine a node.", {"Command": TEXT, "URL": TEXT}),
 }

@@ -100,8 +100,8 @@ async def revoke(request: Request) -> Response:
     reason = body.get("Reason", "")
     if not isinstance(reason, str):
         raise Invalid("Reason: allowed: a text", component="NodeManager")
-    await deps.access.revoke(node.id, actor=actor, reason=reason)
-    return answer(request, {"NodeID": node.id})
+    left_to_do = await deps.access.revoke(node.id, actor=actor, reason=reason)
+    return answer(request, {"NodeID": node.id} | ({"Next": left_to_do} if left_to_do else {}))
 
 
 def _signer(deps: Deps) -> Signer:
