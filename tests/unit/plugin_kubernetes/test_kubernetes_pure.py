@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from skrei_domain.resources import Resources
 from skrei_plugin_api.container_params import DockerParams, Pull
 from skrei_plugin_api.engine import FailureCode, Mount, Output, RunRequest
+from skrei_plugin_kubernetes import disk
 from skrei_plugin_kubernetes import pod as pods
 from skrei_plugin_kubernetes.access import NoCluster, find
 from skrei_plugin_kubernetes.cluster import Refused
@@ -57,8 +58,37 @@ def test_a_pod_has_no_account_no_restart_and_the_tasks_limits() -> None:
     spec = body(resources=Resources(cpu_milli=1500, memory_bytes=1 << 20, disk_bytes=7))["spec"]
     run = next(one for one in spec["containers"] if one["name"] == pods.RUN)
     assert (spec["automountServiceAccountToken"], spec["restartPolicy"]) == (False, "Never")
-    assert run["resources"]["limits"] == run["resources"]["requests"] == {"cpu": "1500m", "memory": str(1 << 20)}
+    wanted = {"cpu": "1500m", "memory": str(1 << 20), "ephemeral-storage": "7"}
+    assert run["resources"]["limits"] == run["resources"]["requests"] == wanted
     assert {"name": "skrei-out", "emptyDir": {"sizeLimit": "7"}} in spec["volumes"]
+
+
+@given(st.integers(1, 1 << 40), st.lists(st.tuples(st.integers(0, 1 << 40), st.integers(1, 10_000)), max_size=5))
+def test_inputs_and_streams_are_no_part_of_a_programs_disk(bytes_: int, inputs: list[tuple[int, int]]) -> None:
+    """A cluster evicts a pod whose containers and volumes take more than its containers may together."""
+    asked = request(resources=Resources(disk_bytes=bytes_))
+    layout = pods.Layout(sent_bytes=disk.taken(inputs))
+    spec = pods.pod(asked, DockerParams("a"), ("/bin/x",), layout, KubernetesSettings(), node="n")["spec"]
+    both = [one["resources"] for one in spec["containers"]]
+    may = sum(int(one["limits"]["ephemeral-storage"]) for one in both)
+    assert may - bytes_ >= sum(size for size, _ in inputs) + 2 * asked.max_stream_bytes
+    assert all(int(one["requests"][name]) <= int(one["limits"][name]) for one in both for name in [disk.RESOURCE])
+
+
+def test_without_a_bound_on_disk_a_pod_has_one_for_result_paths_alone() -> None:
+    spec = body(max_output_bytes=1000)["spec"]
+    assert all(disk.RESOURCE not in one["resources"]["limits"] for one in spec["containers"])
+    (room,) = (one["emptyDir"] for one in spec["volumes"] if one["name"] == "skrei-out")
+    assert int(room["sizeLimit"]) > 2000
+
+
+def test_an_input_is_measured_with_all_that_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "in/deep").mkdir(parents=True)
+    (tmp_path / "in/deep/file").write_bytes(b"12345")
+    size, count = disk.measured(tmp_path / "in")
+    assert (size >= 5, count) == (True, 3)
+    assert disk.measured(tmp_path / "in/deep/file") == (5, 1)
+    assert disk.measured(tmp_path / "gone") == (0, 0)
 
 
 @given(st.text(max_size=40))

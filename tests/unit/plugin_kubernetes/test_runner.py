@@ -1,9 +1,14 @@
 """The runner that pods are given: tried as a program, in folders of its own where this user may make them."""
 
+import contextlib
 import os
 import platform
+import shlex
+import shutil
 import struct
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,3 +62,58 @@ def test_a_command_beside_a_program_ends_by_itself_or_with_its_time_or_with_who_
         os.close(write)
     gone = subprocess.run([runner, "within", "20000", "sleep", "60"], stdin=subprocess.DEVNULL, timeout=20, check=False)
     assert gone.returncode == 137
+
+
+BUSYBOX = shutil.which("busybox")
+USER = 10001
+CALLS = ("nc", "-w", "3", "127.0.0.1", "9")
+
+
+@contextlib.contextmanager
+def container(folder: Path, network: str) -> Iterator[list[str]]:
+    """Something like a pod's container whose first process is our runner; yields what runs a command in it."""
+    for name in ("bin", "proc", ".skrei"):
+        (folder / name).mkdir()
+    folder.chmod(0o755)
+    os.chown(folder / ".skrei", USER, USER)
+    (folder / ".skrei/run").write_bytes(RUNNER.read_bytes())
+    (folder / ".skrei/run").chmod(0o755)
+    shutil.copy(str(BUSYBOX), folder / "bin/busybox")
+    for name in ("sh", "nc", "cat", "sleep", "env"):
+        (folder / "bin" / name).symlink_to("busybox")
+    for name in ("stdout", "stderr"):
+        (folder / ".skrei" / name).touch()
+        os.chown(folder / ".skrei" / name, USER, USER)
+    first = ["/.skrei/run", "exec", network, "1000", "sh", "-c", "echo up; exec sleep 100"]
+    chroot = f"exec chroot --userspec={USER}:{USER} {folder} env PATH=/bin {shlex.join(first)}"
+    mounted = f"mount -t proc proc {folder}/proc && {chroot}"
+    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", mounted]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as outer:
+        try:
+            until = time.monotonic() + 20
+            while (folder / ".skrei/stdout").read_text() != "up\n":
+                assert outer.poll() is None and time.monotonic() < until  # noqa: PT018
+                time.sleep(0.01)  # another process: there is nothing here to wait for
+            (inner,) = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
+            yield f"nsenter -t {inner} -m -p -r -w -S {USER} -G {USER} env -i PATH=/bin".split()
+        finally:
+            outer.kill()
+
+
+@needs_it
+@pytest.mark.skipif(os.geteuid() != 0 or BUSYBOX is None, reason="needs root, and busybox (Debian: busybox-static)")
+@pytest.mark.parametrize("network", ["closed", "open"])
+def test_a_command_beside_a_program_without_network_has_none(tmp_path: Path, network: str) -> None:
+    read, write = os.pipe()  # who asks, and goes on listening
+    try:
+        with container(tmp_path, network) as inside:
+            command = [*inside, "/.skrei/run", "within", "9000", *CALLS]
+            done = subprocess.run(command, stdin=read, capture_output=True, check=False, timeout=20)
+            assert done.returncode == 1
+            assert (b"unreachable" in done.stderr) == (network == "closed"), done.stderr
+            runner = [*inside, "cat", "/proc/1/environ"]  # through whose memory its user could get out
+            looked = subprocess.run(runner, capture_output=True, check=False, timeout=20)
+            assert (looked.returncode == 0) == (network == "open"), looked.stderr
+    finally:
+        os.close(read)
+        os.close(write)

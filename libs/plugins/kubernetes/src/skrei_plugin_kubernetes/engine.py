@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from skrei_domain.docker_params import docker_problems
 from skrei_domain.errors import SkreiError
@@ -22,8 +23,8 @@ from skrei_plugin_api.engine import (
     unknown_network,
 )
 from skrei_plugin_api.plugin import PLUGIN_API, Params, PluginContext, PluginInfo
+from skrei_plugin_kubernetes import disk, verdicts
 from skrei_plugin_kubernetes import pod as pods
-from skrei_plugin_kubernetes import verdicts
 from skrei_plugin_kubernetes.access import Access, NoCluster, find
 from skrei_plugin_kubernetes.beside import run_beside
 from skrei_plugin_kubernetes.cluster import Cluster, ClusterAway, Pod, Refused
@@ -93,6 +94,9 @@ class KubernetesEngine(Engine):
         layout = pods.lay_out(request, self._settings.claims)
         if layout.refused:
             return failed(request, EngineFailure(FailureCode.INPUT_INVALID, layout.refused), began)
+        if request.resources.disk_bytes:  # what is sent there must not count as the program's
+            sizes = await asyncio.to_thread(lambda: [disk.measured(source) for _, source in layout.sent])
+            layout = replace(layout, sent_bytes=disk.taken(sizes))
         if request.start_number > 1:  # an earlier start of it must not run beside this one
             await self._remove_all({pods.EXECUTION: pods.label(request.execution_id)}, wait=True)
         try:

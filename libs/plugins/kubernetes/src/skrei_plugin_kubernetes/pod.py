@@ -15,6 +15,7 @@ from typing import Any
 
 from skrei_plugin_api.container_params import DockerParams, Pull
 from skrei_plugin_api.engine import Mount, RunRequest
+from skrei_plugin_kubernetes import disk
 from skrei_plugin_kubernetes.settings import IMAGE_USER, KubernetesSettings
 
 NODE, EXECUTION, START, JOB, NETWORK = "skrei.node", "skrei.execution", "skrei.start", "skrei.job", "skrei.network"
@@ -26,8 +27,6 @@ RUNNER = f"{OURS}/run"
 STAGED = f"{OURS}/staged"
 FILES_IN, FILES_OUT = "/.skrei-in", "/.skrei-out"
 """Where the helpers find the volumes of inputs and outputs: a folder or file for each, by its number."""
-STREAM_ROOM_BYTES = 64 * 1024 * 1024
-"""What the volume of the two streams holds besides them."""
 CLOSED, OPEN = "none", "open"
 _PULL = {Pull.MISSING: "IfNotPresent", Pull.ALWAYS: "Always", Pull.NEVER: "Never"}
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -41,6 +40,8 @@ class Layout:
     mounts: tuple[dict[str, Any], ...] = ()
     volumes: tuple[dict[str, Any], ...] = ()
     sent: tuple[tuple[str, Path], ...] = ()
+    sent_bytes: int = 0
+    """What the cluster's disk needs for that."""
     refused: str = ""
     """Why a mount cannot be had, if so."""
 
@@ -121,15 +122,15 @@ def pod(
         "imagePullSecrets": [{"name": name} for name in settings.pull_secrets],
         "nodeSelector": dict(_pair(one) for one in settings.node_selector),
         "volumes": [
-            {"name": "skrei", "emptyDir": {"sizeLimit": str(2 * request.max_stream_bytes + STREAM_ROOM_BYTES)}},
+            {"name": "skrei", "emptyDir": {"sizeLimit": str(disk.stream_room(request))}},
             {"name": "skrei-in", "emptyDir": {}},
-            {"name": "skrei-out", "emptyDir": _room(request)},
+            {"name": "skrei-out", "emptyDir": {"sizeLimit": str(disk.output_room(request))}},
             *layout.volumes,
         ],
         "initContainers": [_helper(STAGE, _waiting(settings.start_seconds), settings)],
         "containers": [
             _program(request, params, words, layout, settings),
-            _helper(KEEP, "exec sleep 1000000000", settings),
+            _helper(KEEP, "exec sleep 1000000000", settings, disk.of_helper(request, layout.sent_bytes)),
         ],
     }
     if settings.runtime_class:
@@ -160,6 +161,8 @@ def limits(request: RunRequest) -> dict[str, str]:
         found["cpu"] = f"{request.resources.cpu_milli}m"
     if request.resources.memory_bytes:
         found["memory"] = str(request.resources.memory_bytes)
+    if request.resources.disk_bytes:
+        found[disk.RESOURCE] = str(request.resources.disk_bytes)
     if request.resources.gpu:
         found["nvidia.com/gpu"] = str(request.resources.gpu)
     return found
@@ -186,17 +189,19 @@ def _program(
     return found
 
 
-def _helper(name: str, script: str, settings: KubernetesSettings) -> dict[str, Any]:
+def _helper(name: str, script: str, settings: KubernetesSettings, room: tuple[int, int] = (0, 0)) -> dict[str, Any]:
     rights = _rights()
     if settings.user == IMAGE_USER:  # files of whatever user the program is
         rights |= {"runAsUser": 0, "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE", "FOWNER"]}}
-    memory = str(settings.helper_memory_bytes)
+    requests, limits = {"cpu": "5m", "memory": "8Mi"}, {"memory": str(settings.helper_memory_bytes), "cpu": "1"}
+    if room[1]:
+        requests[disk.RESOURCE], limits[disk.RESOURCE] = map(str, room)
     return {
         "name": name,
         "image": settings.helper_image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", script],
-        "resources": {"requests": {"cpu": "5m", "memory": "8Mi"}, "limits": {"memory": memory, "cpu": "1"}},
+        "resources": {"requests": requests, "limits": limits},
         "securityContext": rights,
         "volumeMounts": [
             {"name": "skrei", "mountPath": OURS},
@@ -221,10 +226,6 @@ def _pod_rights(settings: KubernetesSettings) -> dict[str, Any]:
 
 def _rights() -> dict[str, Any]:
     return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-
-
-def _room(request: RunRequest) -> dict[str, str]:
-    return {"sizeLimit": str(request.resources.disk_bytes)} if request.resources.disk_bytes else {}
 
 
 def _mount(volume: str, target: str, inside: str, *, read_only: bool) -> dict[str, Any]:

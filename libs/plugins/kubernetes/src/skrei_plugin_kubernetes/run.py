@@ -257,11 +257,15 @@ class Run:
             out, _ = await command.said()
             if command.code == 0 and out.strip().isdigit():
                 code = int(out)
-        if code == 0:
-            return Ending(0)
-        if state is None and code in (None, 128 + KILL):
+        if state is None and code in (None, 128 + KILL, 128 + TERMINATE):
             self._events.ended()
             state = await self._told()
+        elif state is None:
+            state = await self._state()
+        if state is not None and state.failure is not None:  # a cluster that ends a pod asks its program first
+            return Ending(failure=state.failure, unread=True)
+        if code == 0:
+            return Ending(0)
         if code is None:
             code = state.code if state is not None else None
         if code is None:
@@ -278,7 +282,7 @@ class Run:
         until = time.monotonic() + TOLD_SECONDS
         while time.monotonic() < until:
             state = await self._state()
-            if state.phase is Phase.ENDED:
+            if state.phase in (Phase.ENDED, Phase.FAILED):
                 return state
             await asyncio.sleep(BEGIN_LOOK_SECONDS)
         return None
@@ -294,7 +298,7 @@ class Run:
         """End the program, by a signal and a while of grace where there is any; whether its files are lost with it."""
         if not self._running.is_set():
             await stopped(attended)
-            await self._cluster.remove(self._pod, 1)
+            await self._remove()
             return True
         for number, seconds in ((TERMINATE, grace), (KILL, LAST_WORDS_SECONDS)):
             if not seconds or attended.done():
@@ -308,8 +312,16 @@ class Run:
         await stopped(attended)
         with contextlib.suppress(Refused, ClusterAway):
             await self._hear(once=True)
-        await self._cluster.remove(self._pod, 1)
+        await self._remove()
         return True
+
+    async def _remove(self) -> None:
+        """Have the pod removed. A cluster that does not do it changes nothing about how the run ended.
+
+        Its program was killed, or waits for files that never come; the engine's `release` asks again, and says so.
+        """
+        with contextlib.suppress(Refused, ClusterAway):
+            await self._cluster.remove(self._pod, 1)
 
     async def _cut_short(self, attended: "asyncio.Task[Ending]") -> None:
         # What is here of it is packed anyway; the pod is removed once the cluster can do it.

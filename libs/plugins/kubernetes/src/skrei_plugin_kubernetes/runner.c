@@ -1,7 +1,8 @@
 /* The one program of ours inside a run's pod: a small init for the user's program, and the reader of what it says.
  *
  *   exec open|closed BYTES PROGRAM ...   run it: of each stream so many bytes go into a file beside this program, the
- *                                        rest is dropped, and its exit code is written there; closed: no network
+ *                                        rest is dropped, and its exit code is written there; closed: no network, also
+ *                                        for what is run `within` the container
  *   follow OUT ERR [once]                write both files from these offsets to stdout and stderr, until it has ended
  *   signal N                             to the program; 9: to everything in this container
  *   within MILLISECONDS PROGRAM ...      run a command beside it, and end it with all its children when time is over,
@@ -99,6 +100,17 @@ static int close_network(void) {
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
+/* Whether the container's first process is a runner that was told `closed`: it let nobody change what it was told. */
+static int is_closed(void) {
+    static const char told[] = "exec\0closed";
+    int fd = open("/proc/1/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd < 0 ? -1 : read(fd, piece, PIECE);
+    if (fd >= 0) close(fd);
+    char *program_ends = size > 0 ? memchr(piece, 0, size) : NULL;
+    if (!program_ends || piece + size - program_ends - 1 < (ssize_t)sizeof told) return 0;
+    return !memcmp(program_ends + 1, told, sizeof told);
+}
+
 static volatile pid_t child;
 
 static void pass_on(int number) {
@@ -157,6 +169,8 @@ static int run(long long limit, char **words, int closed) {
     struct sigaction act = {.sa_handler = pass_on};
     for (size_t i = 0; i < sizeof passed / sizeof *passed; i++) sigaction(passed[i], &act, NULL);
     sigaction(SIGCHLD, &(struct sigaction){.sa_handler = wake}, NULL);
+    /* Closed, this process is too, and lets none of its user look into it: through another's memory there is a way out. */
+    if (closed && (prctl(PR_SET_DUMPABLE, 0) || close_network())) return fail("its network cannot be closed");
     child = fork();
     if (child < 0) return fail("it cannot be started");
     if (child == 0) {
@@ -165,7 +179,6 @@ static int run(long long limit, char **words, int closed) {
         sigprocmask(SIG_SETMASK, &before, NULL);
         setsid();
         if (dup2(said[0][1], 1) < 0 || dup2(said[1][1], 2) < 0) _exit(125);
-        if (closed && close_network()) _exit(fail("its network cannot be closed"));
         execvp(words[0], words);
         never(words[0]);
     }
@@ -229,6 +242,7 @@ static int follow(char **offsets, int once) {
 
 static int within(long milliseconds, char **words) {
     long until = now_ms() + milliseconds;
+    if (is_closed() && close_network()) return fail("its network cannot be closed");
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* what it starts and leaves becomes ours */
     pid_t command = fork();
     if (command < 0) return fail("it cannot be started");
