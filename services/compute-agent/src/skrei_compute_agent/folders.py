@@ -1,16 +1,19 @@
 """Where executions live on this node's disk, and when what they left goes."""
 
 import shutil
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from skrei_compute_agent.spares import Spares
 from skrei_domain.subjects import token
 
+SWEEP_SECONDS = 0.01
+"""How long what may go stays: what confirms a small execution is acted on as the next one begins, which would wait."""
 KEPT_STARTS = 2
 """Starts of one execution whose folders are kept: the one that works, and the one before, for who reads from it."""
 
@@ -40,8 +43,8 @@ class Folders:
     """Flat below one root, since making folders is most of what staging a small job costs: `<id>~<start>` and
     `<id>~<start>.<input>`. They are removed once the execution is dropped and nobody reads from it.
 
-    Removing has a thread of its own, so that ten thousand result files never hold up the event loop. Some folders are
-    emptied and used again (see `spares`).
+    Removing has a thread of its own and comes a moment later, so that ten thousand result files never hold up the
+    event loop, nor a few the next execution. Some folders are emptied and used again (see `spares`).
     """
 
     def __init__(self, root: Path) -> None:
@@ -51,6 +54,7 @@ class Folders:
         self._starts: dict[str, int] = {}
         self._paths: dict[str, list[Path]] = {}
         self._spares = Spares(root)
+        self._going: deque[Path] = deque()
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="sweeper")
 
     def open(self, keep: Iterable[str]) -> None:
@@ -124,16 +128,20 @@ class Folders:
         self._remove(old)
 
     def _remove(self, paths: list[Path]) -> None:
-        if paths:
-            self._sweeper.submit(self._remove_all, paths)
+        self._going.extend(paths)
+        if 0 < len(self._going) <= len(paths):  # of more, the sweep that is to come for those finds these too
+            self._sweeper.submit(self._sweep)
 
     def _work(self, execution_id: str, start: int) -> Path:
         return self._root / f"{token(execution_id)}~{start}"
 
-    def _remove_all(self, paths: list[Path]) -> None:
-        for path in paths:
-            if not self._spares.keep(path):
-                shutil.rmtree(path, ignore_errors=True)
+    def _sweep(self) -> None:
+        """Remove what is going, and what comes meanwhile."""
+        time.sleep(SWEEP_SECONDS)
+        with suppress(IndexError):
+            while path := self._going.popleft():
+                if not self._spares.keep(path):
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _start_of(path: Path) -> int:

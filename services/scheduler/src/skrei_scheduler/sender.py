@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -98,16 +98,17 @@ class Sender:
         self._trace = trace
         self._consumers: set[str] = set()
 
-    async def commands(self, node_id: str, rows: Iterable[ExecutionRow]) -> None:
+    async def commands(self, node_id: str, rows: Collection[ExecutionRow]) -> None:
         """Send what is wanted of these executions, in batches."""
         batch: list[ExecutionWanted] = []
+        alone = len(rows) == 1  # then nothing is weighed
         size = 0
         for row in rows:
             wanted = self._wanted(row)
             if wanted is None:
                 continue
             # A task is JSON within JSON: only its encoded size is true.
-            weight = len(wanted.__pydantic_serializer__.to_json(wanted)) + 1
+            weight = 0 if alone else len(wanted.__pydantic_serializer__.to_json(wanted)) + 1
             if batch and size + weight > BATCH_BYTES:
                 await self._send_batch(node_id, batch)
                 await asyncio.sleep(0)  # a full batch takes about 15 ms to write, and a node may get many
