@@ -78,5 +78,5 @@ tools:  ## Build the servers of others that some tests want (Go and npm, some mi
 tools-k8s:  ## Build a real Kubernetes of one node for `make e2e-k8s` (Go, ten minutes, once)
 	@$(PYTHON) -m scripts.tools && $(PYTHON) -m scripts.tools_k8s
 
-e2e-k8s: setup-dev  ## The Kubernetes engine and the chart on a real cluster of one node (root; `make tools-k8s` first)
+e2e-k8s: setup-dev tools-k8s  ## The Kubernetes engine and the chart, installed and used, on a real cluster of one node (root)
 	@$(RUN) pytest tests/kubernetes

@@ -58,15 +58,36 @@ SOURCES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Kinds of objects that a cluster learns from others: files of a Go module, each a CustomResourceDefinition."""
+
+    module: str
+    version: str
+    files: tuple[str, ...]
+
+
+KINDS = (
+    Kinds("sigs.k8s.io/gateway-api", "v1.4.0",
+          ("config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",)),
+    Kinds("github.com/prometheus-operator/prometheus-operator", "v0.85.0",
+          ("example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",)),
+)  # fmt: skip
+"""What the chart makes where a cluster has it: the kinds as their makers publish them."""
+KINDS_FOLDER = FOLDER / "kinds"
+
+
 def main() -> int:
     """Build what is missing; 1 and a sentence on stderr where that fails, or where no compiler is."""
     go = shutil.which("go")
     with one_at_a_time(FOLDER):
         missing = [source for source in SOURCES if not built(source)]
-        if missing and go is None:
+        unknown = [kinds for kinds in KINDS if not _kinds_stamp(kinds).exists()]
+        if (missing or unknown) and go is None:
             sys.stderr.write("No `go` command here, so Kubernetes cannot be built; `make e2e-k8s` will skip.\n")
             return 1
-        return max((build(source, str(go)) for source in missing), default=0)
+        done = [build(source, str(go)) for source in missing] + [fetch(kinds, str(go)) for kinds in unknown]
+        return max(done, default=0)
 
 
 def built(source: Source) -> bool:
@@ -98,6 +119,25 @@ def build(source: Source, go: str) -> int:
         shutil.rmtree(work, ignore_errors=True)
     _stamp(source).write_text(source.version)
     return 0
+
+
+def fetch(kinds: Kinds, go: str) -> int:
+    """Take the files of one module out of Go's cache of modules."""
+    KINDS_FOLDER.mkdir(parents=True, exist_ok=True)
+    try:
+        said = _go(go, KINDS_FOLDER, "mod", "download", "-json", f"{kinds.module}@{kinds.version}")
+        for file in kinds.files:
+            path = Path(json.loads(said)["Dir"]) / file
+            (KINDS_FOLDER / path.name).write_bytes(path.read_bytes())
+    except (OSError, subprocess.SubprocessError) as error:
+        sys.stderr.write(f"The kinds of {kinds.module} cannot be had: {error}; their tests will skip.\n")
+        return 1
+    _kinds_stamp(kinds).touch()
+    return 0
+
+
+def _kinds_stamp(kinds: Kinds) -> Path:
+    return KINDS_FOLDER / f".{kinds.module.rsplit('/', 1)[-1]}-{kinds.version}"
 
 
 def go_mod(source: Source, parts: list[str]) -> str:

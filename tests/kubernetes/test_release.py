@@ -1,49 +1,43 @@
-"""The chart on a real cluster: installed from zero, used, upgraded while a leader goes, and gone without a trace.
+"""The chart on a real cluster: installed from zero, used, upgraded while a leader goes, and gone without a trace."""
 
-SKREI_TEST_IMAGES names a folder with the images of deploy/Dockerfile (tag `local`), Postgres and NATS, as `docker save`
-writes them, `*.tar`.
-"""
-
-import base64
-import contextlib
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from scripts.environment import ROOT
-from scripts.tools import FOLDER
-from tests.support.kubernetes_node import BUSYBOX, PROGRAMS, KubernetesNode
+from tests.support.kubernetes_node import CLASS, KubernetesNode
+from tests.support.release import HELPER, Release
 
-IMAGES = os.environ.get("SKREI_TEST_IMAGES", "")
-SPACE, JOBS, PORT = "release", "release-jobs", 31_234
-NO_VOLUMES = {"persistence": {"enabled": False}}
+SPACE, JOBS = "release", "release-jobs"
+VOLUMES = {"data-0": "20Gi", "data-1": "10Gi", "data-2": "10Gi", "data-3": "6Gi", "data-4": "5Gi"}
+"""As many and as large as the chart asks for."""
+KEPT: dict[str, Any] = {"persistence": {"storageClass": CLASS}}
 VALUES = {
-    "image": {"tag": "local", "pullPolicy": "Never"},
-    "publisher": NO_VOLUMES,
-    "postgres": NO_VOLUMES,
-    "nats": NO_VOLUMES,
-    "agents": {"kubernetes": NO_VOLUMES | {"pods": {"helperImage": BUSYBOX}}, "wasm": NO_VOLUMES},
+    "publisher": KEPT,
+    "postgres": KEPT,
+    "nats": KEPT,
+    "agents": {"kubernetes": KEPT, "wasm": KEPT},
 }
+UNDER_LOAD = 6
+STATEFUL = ("postgres", "nats", "publisher", "agent-kubernetes", "agent-wasm")
+HOLDER = "psql -h /run/postgresql -U skrei -d skrei -Atc \"select holder from leases where name='scheduler'\""
 
-pytestmark = [
-    pytest.mark.skipif(not IMAGES, reason="SKREI_TEST_IMAGES names no folder with images"),
-    pytest.mark.skipif(not (FOLDER / "helm").exists(), reason="no helm here: `make tools` builds it"),
-    pytest.mark.timeout(1200),
-]
+pytestmark = pytest.mark.timeout(1500)
 
 
-def job(engine: str = "docker") -> str:
-    params = {"Image": BUSYBOX, "Entrypoint": ["/bin/sh", "-c"], "Parameters": ["cat /in/x; echo made > /out/made"]}
+def job(engine: str = "docker", script: str = "cat /in/x; echo made > /out/made") -> str:
+    params = {"Image": HELPER, "Entrypoint": ["/bin/sh", "-c"], "Parameters": [script]}
     source = {"Source": {"Type": "inline", "Params": {"URL": "data:;base64,aGVsbG8K"}}, "Target": "/in/x"}
     task = {
         "Name": "main",
         "Engine": {"Type": engine, "Params": params},
-        "Resources": {"CPU": "0.1", "Memory": "64Mi"},
+        "Resources": {"CPU": "0.1", "Memory": "64Mi", "Disk": "16Mi"},
         "InputSources": [source],
         "ResultPaths": [{"Name": "out", "Path": "/out"}],
     }
@@ -54,79 +48,137 @@ def spaces(cluster: KubernetesNode) -> list[str]:
     return cluster.kubectl("get", "namespaces", "-o", "name").split()
 
 
-class Release:
-    """The installed chart, and the command line at its API."""
+def leader(release: Release) -> str:
+    """The pod of the scheduler that leads."""
+    return release.kubectl("exec", "skrei-postgres-0", "--", "sh", "-c", HOLDER).partition("/")[0].strip()
 
-    def __init__(self, cluster: KubernetesNode, folder: Path) -> None:
-        self.cluster, self.folder = cluster, folder
-        (folder / "values.yaml").write_text(yaml.safe_dump(VALUES))
 
-    def helm(self, *words: str) -> str:
-        command = [str(FOLDER / "helm"), "--kubeconfig", str(self.cluster.kubeconfig), "--namespace", SPACE, *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-        assert done.returncode == 0, (words, done.stdout, done.stderr, self.cluster.kubectl("get", "pods", "-A"))
-        return done.stdout
+def nodes(release: Release) -> list[dict[str, Any]]:
+    """The nodes, as the API tells them."""
+    return list(json.loads(release.skrei("node", "list", "--output", "json"))["Nodes"])
 
-    def put(self, verb: str, *words: str) -> str:
-        values = str(self.folder / "values.yaml")
-        return self.helm(verb, "skrei", str(ROOT / "helm/skrei"), "-f", values, "--wait", "--timeout", "8m", *words)
 
-    def skrei(self, *words: str, data: str = "") -> str:
-        secret = ("get", "secret", "skrei-keys-orchestrator-api", "-n", SPACE)
-        token = base64.b64decode(self.cluster.kubectl(*secret, "-o", r"jsonpath={.data.owner\.token}")).decode()
-        told = os.environ | {"SKREI_API_KEY": token, "SKREI_API_URL": f"http://127.0.0.1:{PORT}"}
-        command = [sys.executable, "-m", "skrei.cli.main", *words]
-        done = subprocess.run(
-            command, input=data, capture_output=True, text=True, check=False, timeout=240,
-            env=told | {"HOME": str(self.folder)},
-        )  # fmt: skip
-        assert done.returncode == 0, (words, done.stdout, done.stderr)
-        return done.stdout
+def connections(release: Release) -> dict[str, str]:
+    """How each node is connected."""
+    return {one["Info"]["NodeID"]: one["Connection"] for one in nodes(release)}
 
-    @contextlib.contextmanager
-    def forwarded(self) -> Iterator[None]:
-        command = [str(PROGRAMS / "kubectl"), "--kubeconfig", str(self.cluster.kubeconfig), "-n", SPACE]
-        with subprocess.Popen(
-            [*command, "port-forward", "svc/skrei-api", f"{PORT}:1234"], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            assert "Forwarding" in process.stdout.readline()
-            yield
-            process.terminate()
+
+def block(notes: str, after: str) -> str:
+    """The command that NOTES.txt prints below a line that begins so."""
+    lines = notes.partition(after)[2].partition("\n\n")[2].splitlines()
+    return "\n".join(lines[: lines.index("")])
+
+
+@pytest.fixture(scope="module")
+def release(stocked: KubernetesNode, tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """A namespace, and what is asked of the chart. The tests of this file go on where the one before ended."""
+    for name, size in VOLUMES.items():
+        stocked.volume(name, size)
+    return Release(stocked, tmp_path_factory.mktemp("release"), SPACE, VALUES)
+
+
+@pytest.fixture
+def doors(release: Release) -> Iterator[None]:
+    with release.forwarded():
+        yield
+
+
+def test_it_is_installed_from_zero_and_used_as_its_notes_say(release: Release, record: Callable[[str], None]) -> None:
+    began = time.monotonic()
+    notes = release.put("install")
+    installed = time.monotonic()
+    with release.forwarded():
+        release.shell(block(notes, "The command line finds it after this:"))
+        assert "hello" in release.skrei("job", "run", "-", data=job())
+        first = time.monotonic()
+        listed = release.skrei("node", "list")
+    assert "agent-kubernetes-0" in listed
+    assert "agent-wasm-0" in listed
+    record(f"from zero: installed in {installed - began:.1f} s, its first job {first - installed:.1f} s later")
+
+
+def test_helm_test_says_that_it_is_well(release: Release) -> None:
+    release.helm("test", "skrei")
 
 
 @pytest.mark.row("1.1/compute-nodes")
-def test_it_is_installed_used_upgraded_and_gone(cluster: KubernetesNode, tmp_path: Path) -> None:
-    for image in sorted(Path(IMAGES).glob("*.tar")):
-        cluster.load(image.name, image)
-    cluster.apply(
-        {"apiVersion": "v1", "kind": "Namespace",
-         "metadata": {"name": SPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
-    )  # fmt: skip
-    release = Release(cluster, tmp_path)
-    before = set(cluster.kubectl("get", "secrets,roles,serviceaccounts", "-n", SPACE, "-o", "name").split())
-    release.put("install")
+def test_jobs_for_docker_for_kubernetes_and_for_wasm_run_in_it(release: Release, doors: None, tmp_path: Path) -> None:
+    assert "hello" in release.skrei("job", "run", "-", data=job("kubernetes"))
+    assert "hello" in release.skrei("job", "run", "--name", "kept", "-", data=job())
+    release.skrei("job", "get", "kept", "--output-dir", str(tmp_path / "got"))
+    assert (tmp_path / "got/out/made").read_text() == "made\n"
+    assert "Hello, wasm!" in release.skrei("job", "run", str(ROOT / "examples/wasm/job.yaml"))
+
+
+def test_a_leader_that_is_deleted_under_load_costs_no_job(release: Release, doors: None) -> None:
+    lasting = job(script="cat /in/x; sleep 4; echo made > /out/made")
+    load = [release.submits(lasting) for _ in range(UNDER_LOAD)]
+    pods = ("get", "pods", "-n", JOBS, "--field-selector=status.phase=Running", "-o", "name")
+    release.cluster.until("jobs run", lambda: bool(release.kubectl(*pods).split()))
+    led = leader(release)
+    release.kubectl("delete", "pod", led, "--wait=false")
+    told = [(one.communicate(timeout=240)[0], one.returncode) for one in load]
+    assert [code for _, code in told] == [0] * UNDER_LOAD, told
+    assert all("hello" in out for out, _ in told)
+    assert leader(release) != led
+
+
+def test_what_lies_on_volumes_is_there_after_all_its_pods_were_deleted(release: Release, tmp_path: Path) -> None:
+    with release.forwarded():
+        before = set(connections(release))
+    release.kubectl("delete", "pod", *(f"skrei-{name}-0" for name in STATEFUL), seconds=180)
+    for name in STATEFUL:
+        release.kubectl("rollout", "status", f"statefulset/skrei-{name}", "--timeout=120s", seconds=130)
+    with release.forwarded():
+        release.skrei("job", "get", "kept", "--output-dir", str(tmp_path / "got"))
+        assert (tmp_path / "got/out/made").read_text() == "made\n"
+        assert "hello" in release.skrei("job", "run", "-", data=job())
+        assert set(connections(release)) == before
+
+
+def test_what_the_owner_is_told_changes_the_join_token_of_all(release: Release, doors: None) -> None:
+    told = release.shell("skrei node join-line --rotate 2>&1 || true")
+    assert "the join token cannot be changed here" in told
+    before = release.secret("skrei-keys-orchestrator-api", "join.token")
+    command = re.search(r"(token=.*; done);", told)
+    assert command is not None, told
+    release.shell(command[1])
+    after = release.secret("skrei-keys-orchestrator-api", "join.token")
+    assert after != before
+    assert release.secret("skrei-keys-compute-agent", "join.token") == after
+    release.cluster.until("the API follows", lambda: after in release.skrei("node", "join-line"))
+
+
+def test_it_is_upgraded_and_goes_on_without_the_node_that_was_revoked(release: Release) -> None:
+    with release.forwarded():
+        (wasm,) = (one["Info"]["NodeID"] for one in nodes(release) if "wasm" in one["Info"]["Labels"]["name"])
+        told = release.shell(f"skrei node revoke {wasm} 2>&1")
+    patch = re.search(r"(kubectl -n \S+ patch secret .*?'); then", told)
+    restart = re.search(r"then (kubectl -n \S+ rollout restart \S+)", told)
+    assert patch is not None, told
+    assert restart is not None, told
+    release.shell(patch[1])
+    release.put("upgrade", "--set", "scheduler.replicas=1", "--set", "logLevel=debug")
+    release.shell(restart[1])
+    release.kubectl("rollout", "status", "statefulset/skrei-nats", "--timeout=120s", seconds=130)
     release.helm("test", "skrei")
     with release.forwarded():
         assert "hello" in release.skrei("job", "run", "-", data=job())
-        assert "hello" in release.skrei("job", "run", "-", data=job("kubernetes"))
-        leader = ("-l", "app.kubernetes.io/component=scheduler", "--wait=false")
-        cluster.kubectl("delete", "pods", "-n", SPACE, *leader)
-        assert "hello" in release.skrei("job", "run", "-", data=job())
-    release.put("upgrade", "--set", "scheduler.replicas=1")
-    with release.forwarded():
-        assert "hello" in release.skrei("job", "run", "-", data=job())
+        release.cluster.until("the revoked one is out", lambda: connections(release)[wasm] == "DISCONNECTED")
+        assert set(connections(release).values()) == {"DISCONNECTED", "CONNECTED"}
+
+
+def test_an_agent_may_make_pods_where_jobs_are_and_not_beside_the_keys(release: Release) -> None:
     agent = f"system:serviceaccount:{SPACE}:skrei-agent-kubernetes"
     may = ("auth", "can-i", "create", "pods", "--as", agent, "--quiet", "-n")
-    cluster.kubectl(*may, JOBS)
+    release.cluster.kubectl(*may, JOBS)
     with pytest.raises(AssertionError):  # beside the keys of the cluster
-        cluster.kubectl(*may, SPACE)
-    release.helm("uninstall", "skrei", "--wait")
-    cluster.until("jobs' namespace is gone", lambda: f"namespace/{JOBS}" not in spaces(cluster))
-    kinds = "pods,statefulsets,deployments,jobs,services,persistentvolumeclaims,networkpolicies,configmaps"
-    cluster.until(
-        "nothing is left",
-        lambda: set(cluster.kubectl("get", kinds, "-n", SPACE, "-o", "name").split()) <= {"configmap/kube-root-ca.crt"},
-    )
-    left = set(cluster.kubectl("get", "secrets,roles,serviceaccounts", "-n", SPACE, "-o", "name").split())
-    assert left - before - {"serviceaccount/default"} == set()
+        release.cluster.kubectl(*may, SPACE)
+
+
+def test_it_is_uninstalled_and_nothing_is_left(release: Release) -> None:
+    release.helm("uninstall", "skrei", "--wait", "--timeout", "5m")
+    release.cluster.until("jobs' namespace is gone", lambda: f"namespace/{JOBS}" not in spaces(release.cluster))
+    release.cluster.until("nothing is left", lambda: not release.left())
+    cluster_wide = release.cluster.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name")
+    assert "skrei" not in cluster_wide

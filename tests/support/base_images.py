@@ -110,7 +110,7 @@ def _postgres(docker: DockerDaemon) -> None:
         "&& install -d -o 999 -g 999 -m 0700 /var/lib/postgresql/data\n"
         "COPY postgres /usr/lib/postgresql\nCOPY --chmod=755 entrypoint.sh /usr/local/bin/docker-entrypoint.sh\n"
         f"ENV PATH=/usr/lib/postgresql/{wheel.name}/pginstall/bin:$PATH PGDATA=/var/lib/postgresql/data LANG=C.UTF-8\n"
-        'VOLUME /var/lib/postgresql/data\nENTRYPOINT ["docker-entrypoint.sh"]\nCMD ["postgres"]\n'
+        'VOLUME /var/lib/postgresql/data\nSTOPSIGNAL SIGINT\nENTRYPOINT ["docker-entrypoint.sh"]\nCMD ["postgres"]\n'
     ) as folder:
         shutil.copytree(wheel / "pginstall", folder / "postgres" / wheel.name / "pginstall", symlinks=True)
         libraries = wheel.with_name(f"{wheel.name}.libs")

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +16,12 @@ class Certificate(NamedTuple):
     key: Path
 
 
-def make_certificate(folder: Path, *names: str) -> Certificate:
-    """Make one for these names and loopback."""
+def make_certificate(folder: Path, *names: str, addresses: Sequence[str] = ()) -> Certificate:
+    """Make one for these names, addresses and loopback."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not here, which makes certificates for tests (Debian: openssl)")
     made = Certificate(folder / "cert.pem", folder / "key.pem")
-    told = ",".join([*(f"DNS:{name}" for name in names), "IP:127.0.0.1"])
+    told = ",".join([*(f"DNS:{name}" for name in names), *(f"IP:{address}" for address in addresses), "IP:127.0.0.1"])
     command = [
         "openssl",
         "req",

@@ -71,6 +71,12 @@ class KubernetesNode:
         return f"10.213.{self.number}.2"
 
     @property
+    def host(self) -> str:
+        """This machine, as pods reach it."""
+        server = self.kubectl("config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")
+        return f"{server.removeprefix('https://').rpartition('.')[0]}.1"
+
+    @property
     def kubeconfig(self) -> Path:
         return self.folder / "kube/super-admin.conf"
 
@@ -137,6 +143,8 @@ class KubernetesNode:
         ):
             _run("ip", "-n", self.name, *words)
         _run(*self._inside("sysctl", "-q", "-w", "net.ipv4.ip_forward=1"))
+        # What pods call beyond the cluster (a database of this machine) sees the node, as behind most networks of pods.
+        _run(*self._inside("iptables", "-t", "nat", "-A", "POSTROUTING", "-o", there, "-j", "MASQUERADE"))
 
     def _keys(self) -> None:
         pki, kube = self.folder / "pki", self.folder / "kube"
@@ -237,6 +245,7 @@ class KubernetesNode:
             "podLogsDir": str(self.folder / "pod-logs"),
             "volumePluginDir": str(self.folder / "volume-plugins"),
             "registerNode": True,
+            "syncFrequency": "10s",  # when Secrets that were changed come to pods: a minute is long for tests
         }  # fmt: skip
         path = self.folder / "kubelet.json"
         path.write_text(json.dumps(config))
@@ -425,7 +434,7 @@ def a_cluster() -> Iterator[KubernetesNode]:
     if running := os.environ.get("SKREI_TEST_KUBERNETES"):
         yield KubernetesNode(Path(running), "", 0)
         return
-    number = os.getpid() % 250 + 1
+    number = _free_number()
     folder = Path(tempfile.mkdtemp(prefix="skk8s-", dir="/tmp"))  # short: sockets' paths have 108 bytes
     node = KubernetesNode(folder, f"sk{os.getpid()}", number, _pod_networks())
     try:
@@ -433,6 +442,12 @@ def a_cluster() -> Iterator[KubernetesNode]:
         yield node
     finally:
         node.stop()
+
+
+def _free_number() -> int:
+    """A number of a network that nobody here has: others run clusters and daemons beside this one."""
+    taken = subprocess.run(["ip", "-4", "address"], capture_output=True, text=True, check=False).stdout
+    return next(number for number in range(os.getpid() % 200 + 1, 250) if f" 10.213.{number}.1/" not in taken)
 
 
 def _pod_networks() -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from functools import lru_cache
@@ -172,6 +173,32 @@ echo "no such revision" >&2
     done = subprocess.run(first["command"], env=told, capture_output=True, text=True, check=False, timeout=30)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (code, "no such revision")
     assert len((tmp_path / "tries").read_text().splitlines()) == tries
+
+
+def test_an_agent_waits_for_the_api_only_where_it_never_joined(tmp_path: Path) -> None:
+    (first,) = pods()["skrei-agent-wasm"]["initContainers"]
+    shell, flag, script = first["command"]
+    (tmp_path / "python").write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\n")
+    (tmp_path / "python").chmod(0o755)
+    joined = tmp_path / "keys/joined.json"
+    near = script.replace("/var/lib/skrei/", f"{tmp_path}/")
+    assert near != script
+    for asked in (True, False):
+        subprocess.run([shell, flag, near], env={"PATH": f"{tmp_path}:{os.defpath}"}, check=True, timeout=30)
+        assert (tmp_path / "asked").exists() == asked
+        (tmp_path / "asked").unlink(missing_ok=True)
+        joined.parent.mkdir(exist_ok=True)
+        joined.touch()
+    compile(script.partition("-c '")[2].rstrip("'\n"), "wait", "exec")
+
+
+def test_what_the_owner_is_told_of_keys_names_this_release_and_no_variable_of_kubernetes() -> None:
+    (api,) = (one for one in pods()["skrei-api"]["containers"] if one["name"] == "orchestrator-api")
+    told = {one["name"]: one.get("value", "") for one in api["env"]}
+    for hint in (told["SKREI_ROTATE_HINT"], told["SKREI_REVOKE_HINT"]):
+        assert "kubectl -n n patch secret skrei-keys-" in hint
+        assert re.search(r"(?<!\$)\$\(", hint) is None, "Kubernetes would look for a variable of that name"
+    assert "{keys}" in told["SKREI_REVOKE_HINT"]
 
 
 def test_the_scaling_signal_is_what_the_leader_tells() -> None:
