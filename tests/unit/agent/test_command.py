@@ -75,10 +75,16 @@ def test_a_token_comes_from_its_file_and_a_file_without_one_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(join, "settle", lambda folder, url, token, **how: asked.append((folder, url, token, how)))
+    kept = join.Joined("n-1", "http://cp:1234", "nats://cp:4222", "/creds", "http://cp:1234", "http://cp:1235")
+
+    def settle(folder: Path, url: str, token: str, **how: object) -> join.Joined:
+        asked.append((folder, url, token, how))
+        return kept
+
+    monkeypatch.setattr(join, "settle", settle)
     (tmp_path / "token").write_text("of-a-file\n")
     words = ["--join", "http://cp:1234/", "--data-dir", str(tmp_path / "data"), "--token-file", str(tmp_path / "token")]
-    assert given(*words) == {"data_dir": str(tmp_path / "data")}
+    assert given(*words)["node_id"] == "n-1"
     assert asked == [
         (tmp_path / "data", "http://cp:1234", "of-a-file", {"take_over": False, "nats_url": "", "site": None})
     ]
@@ -92,8 +98,18 @@ def test_a_token_comes_from_its_file_and_a_file_without_one_is_named(
 
 
 def test_agents_that_share_a_folder_have_one_each_and_a_name_by_it(tmp_path: Path) -> None:
-    words = ("--data-dir", str(tmp_path), "--data-slots", "2", "--name", "wasm")
-    assert given(*words) == {"data_dir": str(tmp_path / "1"), "name": "wasm-1"}
+    words = ("--data-dir", str(tmp_path), "--data-slots", "2", "--name", "wasm", "--nats-url", "nats://x")
+    assert given(*words) == {"data_dir": str(tmp_path / "1"), "name": "wasm-1", "nats_url": "nats://x"}
+
+
+def test_a_machine_that_nobody_told_anything_is_told_how_to_become_a_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Invalid, match="nothing says whose node") as told:
+        given("--data-dir", str(tmp_path))
+    assert "--join" in told.value.hint
+    monkeypatch.setenv("SKREI_NATS_URL", "nats://cp:4222")
+    assert given("--data-dir", str(tmp_path)) == {"data_dir": str(tmp_path)}
 
 
 @pytest.mark.parametrize("slots", ["-1", "many", "1001"])

@@ -14,6 +14,7 @@ from skrei.cli.main import main
 from skrei_domain.systemd import filled, words
 
 SYSTEMCTL = """#!/bin/sh
+case "$*" in *--property=*) echo "$STATE"; exit;; *"-o cat"*) echo "Error: no such file"; exit;; esac
 echo "$(basename "$0") $*" >> "$SAID"
 [ -z "$FAILS" ] || { echo "Failed to connect to bus" >&2; exit 1; }
 """
@@ -22,12 +23,12 @@ echo "$(basename "$0") $*" >> "$SAID"
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of one's own, and a systemctl that writes down what it is asked: no machine of tests is run by systemd."""
-    for name in ("SKREI_DATA_DIR", "XDG_CONFIG_HOME", "SUDO_USER", "FAILS"):
+    for name in ("SKREI_DATA_DIR", "XDG_CONFIG_HOME", "SUDO_USER", "FAILS", "STATE"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SAID", str(tmp_path / "said"))
     (tmp_path / "bin").mkdir()
-    for name in ("systemctl", "loginctl"):
+    for name in ("systemctl", "loginctl", "journalctl"):
         (tmp_path / "bin" / name).write_text(SYSTEMCTL)
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
@@ -139,10 +140,29 @@ def test_what_systemd_says_is_told_and_a_machine_without_it_is_left_as_it_is(
     assert not (home / ".config/systemd/user/skrei-serve.service").exists()
 
 
+@pytest.mark.parametrize("state", ["ActiveState=activating\nNRestarts=0", "ActiveState=active\nNRestarts=1"])
+def test_a_unit_that_ends_at_once_is_not_said_to_run(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setenv("STATE", state)
+    assert called("service", "install", "--user", "agent", "--site", "/nowhere") == 1
+    said = capsys.readouterr()
+    assert "runs" not in said.out
+    assert "skrei-agent.service was started, and ended: Error: no such file" in said.err
+    assert "skrei service uninstall agent" in said.err
+    monkeypatch.setattr(units, "WATCH_SECONDS", 0.01)
+    monkeypatch.setenv("STATE", "ActiveState=active\nNRestarts=0")
+    assert called("service", "install", "--user", "agent") == 0
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
         (("scheduler",), "no such service"),
+        (("serve", "--run-as", "alice"), "--run-as stands behind serve"),
+        (("agent", "--system"), "--system stands behind agent"),
+        (("serve", "--lisen", "10.0.0.1"), "there is no --lisen"),
+        (("serve", "--port", "many"), "--port"),
         (("--user", "--system", "serve"), "do not go together"),
         (("--user", "--run-as", "alice", "serve"), "--run-as is for --system"),
     ],

@@ -138,6 +138,11 @@ def _given(told: argparse.Namespace) -> dict[str, Any]:
     how = {"take_over": told.take_over, "nats_url": by, "site": site}
     joined = join.settle(folder, told.join.rstrip("/"), token or None, **how)
     if joined is None:
+        if not by and not os.environ.get("SKREI_CONFIG"):
+            raise Invalid(
+                "nothing says whose node this machine is to be",
+                hint="--join http://10.0.0.1:1234 --token T: `skrei node join-line` there tells both",
+            )
         return given
     return given | {
         "node_id": joined.node_id,

@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from skrei.cli import env_file, render
 from skrei.cli.flags import flag, text
-from skrei.cli.grammar import Argument, Command, Misuse, Values
+from skrei.cli.grammar import Argument, Command, Misuse, Values, read
+from skrei.cli.universal import with_universal
 from skrei.errors import Rejected
 from skrei_domain.systemd import filled, words
 
@@ -19,6 +21,8 @@ RUNNING = Path("/run/systemd/system")
 """There where systemd runs the machine."""
 COMMAND_SECONDS = 90.0
 """For one call of systemctl: it waits for the unit to start, and for a stop that takes its 20 s."""
+WATCH_SECONDS = 2.5
+"""How long a unit that was started is watched: a program that reads wrong arguments has ended by then."""
 TOKEN = "SKREI_JOIN_TOKEN"
 """What an install writes beside the unit; all else there is its owner's."""
 KINDS = {"serve": "skrei-serve.service", "agent": "skrei-agent.service"}
@@ -93,7 +97,8 @@ def install(values: Values) -> None:
     """Write the unit and start it."""
     unit = _unit(values)
     arguments, secrets = _apart(values.texts("ARG"))
-    user = _run_as(unit, values.text("run-as"))
+    _check_arguments(unit, arguments)
+    user = _run_as(unit, values.text("run-as") if "run-as" in values.given else "")
     content = _content(unit, arguments, user)
     after = [unit.systemctl("daemon-reload"), unit.systemctl("enable", "--now", unit.name)]
     if not unit.system:
@@ -108,6 +113,7 @@ def install(values: Values) -> None:
     _write(unit, content, secrets)
     for command in after:
         _run(command)
+    _see_it_run(unit)
     render.line(f"{unit.name} runs, and is started with the machine.")
     scope = "" if unit.system else "--user "
     render.next_step(f"journalctl {scope}-u {unit.name} -f", "what it says")
@@ -148,6 +154,48 @@ def _unit(values: Values) -> Unit:
     return Unit(kind, values.flag("system") or (os.geteuid() == 0 and not values.flag("user")))
 
 
+def _check_arguments(unit: Unit, arguments: Sequence[str]) -> None:
+    """Refuse what its program would not understand, or is meant for this command. Raises Misuse."""
+    for word in arguments:
+        if word.partition("=")[0] in ("--user", "--system", "--run-as", "--print"):
+            raise Misuse(
+                f"skrei service install: {word} stands behind {unit.kind}, where that one's arguments are.",
+                hint=f"skrei service install {word} … {unit.kind} …",
+            )
+    if unit.kind == "serve":
+        from skrei.cli.serve import SERVE
+
+        read(with_universal(SERVE), arguments)
+
+
+def _see_it_run(unit: Unit) -> None:
+    """Watch the unit for a moment: it counts as started before its program has read a word. Raises Rejected."""
+    until = time.monotonic() + WATCH_SECONDS
+    while time.monotonic() < until:
+        said = _said(unit.systemctl("show", "--property=ActiveState,NRestarts", unit.name))
+        told = dict(line.partition("=")[::2] for line in said.splitlines())
+        if "ActiveState" not in told:
+            return  # a systemctl that does not say cannot be watched
+        if told["ActiveState"] != "active" or told.get("NRestarts", "0") != "0":
+            scope = [] if unit.system else ["--user"]
+            last = _said(["journalctl", *scope, "-u", unit.name, "-n", "20", "-o", "cat", "--no-pager"]).strip()
+            mine = [line for line in last.splitlines() if not line.startswith((unit.name, "Started", "Stopped"))]
+            raise Rejected(
+                f"{unit.name} was started, and ended: {mine[0] if mine else 'it said nothing'}",
+                hint=f"`journalctl {' '.join([*scope, '-u'])} {unit.name}` has all of it; systemd tries again until "
+                f"`skrei service uninstall {unit.kind}`.",
+            )
+        time.sleep(WATCH_SECONDS / 5)
+
+
+def _said(command: Sequence[str]) -> str:
+    """Return what a command says; empty where there is none."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
 def _check(unit: Unit, values: Values) -> None:
     """Refuse what cannot work here. Raises Rejected."""
     if not RUNNING.is_dir() or shutil.which("systemctl") is None:
@@ -157,6 +205,13 @@ def _check(unit: Unit, values: Values) -> None:
         )
     if unit.system and os.geteuid() != 0:
         raise Rejected("A unit of the machine is root's to install.", hint="sudo, or --user for one of your own.")
+    if unit.system and (user := values.text("run-as") if "run-as" in values.given else ""):
+        import pwd
+
+        try:
+            pwd.getpwnam(user)
+        except KeyError:
+            raise Rejected(f"This machine has no user {user}.", hint="Name one that it has.") from None
 
 
 def _run_as(unit: Unit, named: str) -> str:
