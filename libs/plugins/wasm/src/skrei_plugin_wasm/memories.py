@@ -1,6 +1,6 @@
 """What one program may take of the machine's memory where it has more than one memory: the kernel counts the sum.
 
-A store's limit is for each memory. One module has one (`sandbox.new_engine` says so), but a component, or a module that
+A store's limit is for each memory. One module has one (`offer.new_engine` says so), but a component, or a module that
 imports others, has as many as it is made of.
 """
 

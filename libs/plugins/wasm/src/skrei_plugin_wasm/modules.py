@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 IN_MEMORY = 16
 """Modules kept ready in one child: a node's jobs repeat the same few; each costs its code's size."""
 CONFIG = "epoch,no-threads,one-memory"
-"""Names the settings of `sandbox.new_engine`; change it with them."""
+"""Names the settings of `offer.new_engine`; change it with them."""
 MAGIC = b"\x00asm"
 CORE_VERSION = b"\x01\x00\x00\x00"
 COMPONENT_VERSION = b"\x0d\x00\x01\x00"

@@ -19,6 +19,13 @@ from skrei_plugin_wasm.settings import WasmSettings
 _CORES = os.cpu_count() or 1
 CROWD = 4
 """Children for each core that are added while others end: what waits then waits for the cores, not for a child."""
+GROWTH = 3
+"""So many times as many children are added as there are, where all are stuck: twenty have theirs at the second look."""
+FORKS_AT_ONCE = 16
+"""Asked of the zygote before it has answered: it forks one after another, and need not wait to be asked again."""
+
+_ROUNDS = 2
+"""Rounds of the loop, after which it has read what was there to be read."""
 
 
 class PoolClosed(Exception):
@@ -154,14 +161,8 @@ class Pool:
             while self._waiting:
                 more = self._settings.warm_children
                 if len(self._children) >= more:
-                    freed = self._freed
-                    await asyncio.sleep(self._settings.grow_seconds)
-                    more = self._too_few(turning=self._freed != freed)
-                room = self._settings.most_children - len(self._children)
-                for _ in range(min(len(self._waiting), room, more)):
-                    if not self._waiting:
-                        break
-                    self.give(await self._new_child())
+                    more = self._too_few(turning=await self._turns())
+                await self._add(min(more, self._settings.most_children - len(self._children)))
         except OSError as error:
             for waiter in self._waiting:
                 if not waiter.child.done():
@@ -169,8 +170,29 @@ class Pool:
         finally:
             self._growing = False
 
+    async def _add(self, most: int) -> None:
+        """Fork children for what waits, `most` at most, until nothing waits any more."""
+        while self._waiting and most > 0:
+            batch = min(len(self._waiting), most, FORKS_AT_ONCE)
+            made = await asyncio.gather(*(self._give_new() for _ in range(batch)), return_exceptions=True)
+            for error in made:
+                if error is not None:
+                    raise error
+            most -= batch
+
+    async def _give_new(self) -> None:
+        self.give(await self._new_child())
+
+    async def _turns(self) -> bool:
+        """Look on for a moment; whether a child became free, or has answered: on a busy loop that takes until it is."""
+        freed = self._freed
+        await asyncio.sleep(self._settings.grow_seconds)
+        for _ in range(_ROUNDS):
+            await asyncio.sleep(0)
+        return self._freed != freed or not all(child.busy for child in self._children)
+
     def _too_few(self, *, turning: bool) -> int:
-        """Return how many children to add: as many again where all are stuck in runs that leave cores idle.
+        """Return how many children to add: many, where all are stuck in runs that leave cores idle.
 
         Children that become free in time (`turning`), or that keep the cores busy, are enough: more would only share
         them. Whoever waits for long all the same gets company, one at a time, and behind runs that do not end, more.
@@ -186,7 +208,7 @@ class Pool:
         if patient and runnable(self.pids) >= _CORES:
             return 0
         self._eased = now
-        return len(self._children)
+        return GROWTH * len(self._children)
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="wasm pool")

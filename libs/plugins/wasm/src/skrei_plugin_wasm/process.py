@@ -72,6 +72,11 @@ class Child(asyncio.Protocol):
             self._wake()
         self._forget(self)
 
+    @property
+    def busy(self) -> bool:
+        """Whether an order is out that it has not answered, as far as we have read."""
+        return self.runs > 0 and not self.answer.done()
+
     async def ask(self, order: dict[str, Any]) -> Reply:
         """Send an order and wait for its answer. Raises ChildLost. Cancelled: the child goes on, and `answer` tells.
 

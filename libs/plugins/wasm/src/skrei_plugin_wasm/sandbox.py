@@ -21,11 +21,11 @@ from skrei_plugin_wasm.layout import File, LayoutError, Preopen, begin, lay_out
 from skrei_plugin_wasm.limits import soft_limit
 from skrei_plugin_wasm.linking import Linking, needs
 from skrei_plugin_wasm.memories import MOST_INSTANCES, bounded
-from skrei_plugin_wasm.modules import InvalidModule, Modules
+from skrei_plugin_wasm.modules import InvalidModule
+from skrei_plugin_wasm.offer import WASI, Exit, Offer
 from skrei_plugin_wasm.shared_root import SharedRoot
 from skrei_plugin_wasm.web import Web, most_bytes
 from skrei_plugin_wasm.web_functions import MODULE as WEB
-from skrei_plugin_wasm.web_functions import define
 
 if TYPE_CHECKING:
     from wasmtime.component import Component
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _Prepared: TypeAlias = "WeakKeyDictionary[wasmtime.Module, wasmtime.InstancePre]"
 
-WASI = "wasi_snapshot_preview1"
 INTERRUPT = signal.SIGUSR1
 """Sent to a child whose run's time is over; it does no other run after that."""
 LINE_BYTES = 1024
@@ -43,32 +42,12 @@ TABLE_ELEMENTS = 1_000_000
 """Entries of one table: they lie outside the program's memory; the largest real programs have some 100,000."""
 
 
-class _Exit(Exception):
-    """The program called proc_exit."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-def new_engine() -> wasmtime.Engine:
-    """Return wasmtime with what every run needs: see `modules.CONFIG`."""
-    config = wasmtime.Config()
-    config.epoch_interruption = True
-    config.wasm_threads = False  # shared memories are not bounded by a store's limits
-    config.wasm_multi_memory = False  # the memory limit is per memory, so one module has one
-    return wasmtime.Engine(config)
-
-
 class Sandbox:
     """Runs one program at a time; compiled modules stay ready in between."""
 
-    def __init__(self, cache: Path, cache_bytes: int, roots: Path) -> None:
+    def __init__(self, offer: Offer, roots: Path) -> None:
         self._root = SharedRoot(roots)
-        self._engine = new_engine()
-        self._modules = Modules(self._engine, cache, cache_bytes)
-        self._web: Web | None = None
-        self._linkers = (self._host(web=False), self._host(web=True))
+        self._offer = offer
         self._instances: tuple[_Prepared, _Prepared] = (WeakKeyDictionary(), WeakKeyDictionary())
         self._needed: WeakKeyDictionary[wasmtime.Module, frozenset[str]] = WeakKeyDictionary()
         self._commands: Commands | None = None
@@ -110,13 +89,13 @@ class Sandbox:
         outputs = [(name, path) for name, path in order["outputs"]]
         shared = None if outputs or order["stops"] else self._root.of(files)
         preopens = shared or lay_out(workdir, files, outputs, stops=order["stops"])
-        module = self._modules.get(read(files, order["module"], "EntryModule"))
-        store = self._store = wasmtime.Store(self._engine)
+        module = self._offer.modules.get(read(files, order["module"], "EntryModule"))
+        store = self._store = wasmtime.Store(self._offer.engine)
         store.set_limits(memory_size=order["memory"] or -1, table_elements=TABLE_ELEMENTS, instances=MOST_INSTANCES)
         store.set_epoch_deadline(1)
         if self._interrupted:  # the epoch moved before the store could notice
             raise timeout(order)
-        self._web = _web(order)
+        self._offer.web = _web(order)
         largest = max(order["max_output"], order["max_stream"] + LINE_BYTES)
         with self._drain.into(Path(workdir), order["max_stream"]), _largest_file(largest):
             store.set_wasi(_wasi_config(order, preopens, *self._drain.paths))
@@ -126,7 +105,7 @@ class Sandbox:
                     return 0
                 with bounded(order["memory"]):
                     return self._command(store, module, order)
-            except _Exit as exit_:
+            except Exit as exit_:
                 return exit_.code
             except wasmtime.ExitTrap as exit_:
                 return exit_.code
@@ -134,11 +113,15 @@ class Sandbox:
                 raise explain(error, order) from error
 
     def _call(self, store: wasmtime.Store, module: wasmtime.Module, files: list[File], order: dict[str, Any]) -> None:
-        offered = {WASI} if self._web is None else {WASI, WEB}
+        offered = {WASI} if self._offer.web is None else {WASI, WEB}
         if not order["imports"] and self._needs(module) <= offered:
-            self._enter(store, self._prepared(module, web=self._web is not None).instantiate(store), module, order)
+            self._enter(
+                store, self._prepared(module, web=self._offer.web is not None).instantiate(store), module, order
+            )
             return
-        beside = 0 if self._web is None else 2 * most_bytes(order["memory"])  # an answer, as it comes and as it is told
+        beside = (
+            0 if self._offer.web is None else 2 * most_bytes(order["memory"])
+        )  # an answer, as it comes and as it is told
         with bounded(order["memory"], beside):
             instance = self._linked(store, module, files, order["imports"], offered)
             self._enter(store, instance, module, order)
@@ -163,7 +146,7 @@ class Sandbox:
         if self._commands is None:
             from skrei_plugin_wasm.commands import Commands  # 1.6 MB: most children never run a component
 
-            self._commands = Commands(self._engine)
+            self._commands = Commands(self._offer.engine)
         return self._commands.run(store, component, order["entrypoint"])
 
     # ------------------------------------------------------------ linking
@@ -172,10 +155,10 @@ class Sandbox:
         self, store: wasmtime.Store, module: wasmtime.Module, files: list[File], imports: list[str], offered: set[str]
     ) -> wasmtime.Instance:
         """Return the module with all that it imports: from us, from what the task lists, from inputs by name."""
-        linker = self._host(web=self._web is not None)
+        linker = self._offer.linker(web=self._offer.web is not None)
 
         def compiled(target: str) -> wasmtime.Module:
-            found = self._modules.get(read(files, target, "ImportModules"))
+            found = self._offer.modules.get(read(files, target, "ImportModules"))
             if not isinstance(found, wasmtime.Module):
                 raise Failed("module-invalid", f"ImportModules '{target}' is a component; only modules can be imported")
             return found
@@ -197,7 +180,7 @@ class Sandbox:
         known = self._instances[web]
         made = known.get(module)
         if made is None:
-            made = known[module] = self._linkers[web].instantiate_pre(module)
+            made = known[module] = self._offer.linkers[web].instantiate_pre(module)
         return made
 
     def _listen(self) -> None:
@@ -210,24 +193,9 @@ class Sandbox:
         def interrupt() -> None:
             os.read(awake, 1)
             self._interrupted = True
-            self._engine.increment_epoch()
+            self._offer.engine.increment_epoch()
 
         threading.Thread(target=interrupt, name="interrupt", daemon=True).start()
-
-    def _host(self, *, web: bool) -> wasmtime.Linker:
-        """Return a linker with all that we offer: WASI, and the web where the task may use it."""
-        linker = wasmtime.Linker(self._engine)
-        linker.define_wasi()
-        # wasmtime's own proc_exit takes 0 to 125 only; programs end with any number.
-        linker.allow_shadowing = True
-        linker.define_func(WASI, "proc_exit", wasmtime.FuncType([wasmtime.ValType.i32()], []), _proc_exit)
-        if web:
-            define(linker, self._the_web)
-        return linker
-
-    def _the_web(self) -> Web:
-        assert self._web is not None, "only linked where there is one"
-        return self._web
 
 
 def pack(
@@ -262,10 +230,6 @@ def pack(
         head["result"] = [result.digest, result.size, None if result.path is None else str(result.path)]
         body += result.data or b""
     return head, body
-
-
-def _proc_exit(code: int) -> None:
-    raise _Exit(code)
 
 
 def _largest_file(limit: int) -> AbstractContextManager[None]:
