@@ -68,7 +68,7 @@ class Door:
         if ranged and start >= len(content):
             return httpx2.Response(416, headers={"Content-Range": f"bytes */{len(content)}"})
         body = content[start:] if ranged else content
-        headers = {"ETag": etag, "Content-Length": str(len(body))}
+        headers = {"ETag": etag, "Content-Length": str(len(body))} | step.get("headers", {})
         if ranged:
             first = step.get("first", start)
             headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"

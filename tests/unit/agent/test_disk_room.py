@@ -12,7 +12,7 @@ from skrei_compute_agent import disk_room
 from skrei_compute_agent.cached_files import name_of
 from skrei_compute_agent.disk_room import FREE_BYTES, BeyondDisk, NoRoom
 from skrei_compute_agent.input_cache import InputCache
-from skrei_domain.errors import SkreiError
+from skrei_domain.errors import SkreiError, Unavailable
 from skrei_plugin_api.pieces import DATA
 
 MB = 1024**2
@@ -159,6 +159,19 @@ async def test_what_has_come_and_is_still_looked_at_takes_its_room_once(cache: I
     with cache.room.promised({"x": 6 * MB}):
         await cache.room.within(work(), 6 * MB, folder)
         begin(cache, b=4 * MB)
+
+
+async def test_what_an_earlier_try_has_left_of_a_file_takes_its_room_once(cache: InputCache, disk: Disk) -> None:
+    async def breaks(folder: Path) -> None:
+        (folder / DATA).write_bytes(bytes(6 * MB))
+        raise Unavailable("the line broke")
+
+    with pytest.raises(Unavailable):
+        await cache.bring("at/a", breaks, 9 * MB)
+    with cache.room.promised({name_of("at/a"): 9 * MB}):
+        begin(cache, b=1 * MB)
+        with pytest.raises(NoRoom):
+            begin(cache, b=2 * MB)
 
 
 async def test_what_is_cut_off_since_others_filled_the_disk_may_fit_later(cache: InputCache, disk: Disk) -> None:

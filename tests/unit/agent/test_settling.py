@@ -141,3 +141,29 @@ async def test_what_is_gone_from_its_disk_is_not_asked_for_for_ever(tmp_path: Pa
     settler.note("e-1", str(tmp_path / "out" / "e-1"), "t")
     await settled(settler)
     assert seen(tmp_path) == []
+
+
+async def test_who_reads_a_path_waits_for_what_is_about_to_be_shown_there(tmp_path: Path) -> None:
+    record = Record(e_1=None)
+    settler = a_settler(tmp_path, record)
+    left(tmp_path, settler, "e-1")
+    await settler.find()
+    await settler.run_once()
+    await settler.arrived([str(tmp_path / "elsewhere")])
+    waiting = asyncio.create_task(settler.arrived([str(tmp_path / "out" / "e-1" / "outputs")]))
+    await settler.run_once()
+    assert not waiting.done()
+    record.says["e-1"] = True
+    await settler.run_once()
+    await waiting
+    assert seen(tmp_path) == ["e-1"]
+
+
+async def test_who_reads_a_path_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "ARRIVAL_SECONDS", 0.0)
+    settler = a_settler(tmp_path, Record(e_1=None))
+    left(tmp_path, settler, "e-1")
+    await settler.find()
+    await settler.run_once()
+    await settler.arrived([str(tmp_path / "out")])
+    assert seen(tmp_path) == [".skrei-e-1"]

@@ -1,11 +1,13 @@
 """Which list an execution reads its part of: the one that its job is pinned to, else one that its node shares."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from skrei_compute_agent import patience
+from skrei_compute_agent.disk_room import BeyondDisk, NoRoom
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.listings import key_of
 from skrei_compute_agent.manifest_client import ManifestClient
@@ -16,7 +18,7 @@ from skrei_domain.messages import DataRead, ManifestRef, PinnedInput
 from skrei_plugin_api.manifest import Manifest, Slice
 from skrei_plugin_api.pieces import DATA, Entry, Piece, PieceStorage
 from skrei_plugin_api.plugin import Params, PluginContext, PluginInfo
-from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits
+from skrei_plugin_api.storage import SourceSpec, StageFailed, StageLimits, StageProblem
 from tests.support.agent_machine import a_stage, a_task
 from tests.support.agent_shelves import shelves
 
@@ -33,6 +35,8 @@ class Bucket(PieceStorage):
         self.state = 1
         self.looks: list[str] = []
         self.brought: list[str] = []
+        self.full = 0
+        self.problem: type[NoRoom] = NoRoom
 
     async def describe(self) -> PluginInfo:
         return PluginInfo(available=True, version="1")
@@ -54,6 +58,9 @@ class Bucket(PieceStorage):
         return [Entry(Piece(f"{n}", f"b/{n}@{self.state}", 1), n % source.partitions) for n in numbers]
 
     async def bring(self, source: SourceSpec, limits: StageLimits, piece: Piece, folder: Path) -> None:
+        if piece.path == "0" and self.full:
+            self.full -= 1
+            raise self.problem(StageProblem.TOO_LARGE, "the disk is full")
         self.brought.append(piece.identity)
         (folder / DATA).write_text(piece.identity.rpartition("@")[2])
 
@@ -66,11 +73,13 @@ class Node:
         self.folder = folder
         self.stager = Stager({"bucket": self.bucket}, self.shelves, limits=LIMITS, parallel=2)
 
-    async def stage(self, partition: int, of: int = 2, **order: object) -> tuple[Inputs, dict[str, str]]:
+    async def stage(
+        self, partition: int, of: int = 2, tell: Callable[[str], None] = lambda _: None, **order: object
+    ) -> tuple[Inputs, dict[str, str]]:
         task = a_task(InputSources=[{"Source": {"Type": "bucket", "Params": {"Key": "k"}}, "Target": "/in"}])
         name = f"e-{partition}"
         wanted = a_stage(name, task, partition=partition, partition_count=of, **order)
-        found = await self.stager.stage(wanted, (self.folder / name,), lambda _: None)
+        found = await self.stager.stage(wanted, (self.folder / name,), tell)
         (mount,) = found.mounts
         return found, {path.name: path.read_text() for path in mount.source.iterdir()}
 
@@ -144,4 +153,38 @@ async def test_a_list_of_more_files_than_the_node_takes_is_not_even_fetched(node
     part = await pinned.part(key_of("j-1", 1, source), ref, source, limits, "a token")
     with pytest.raises(StageFailed, match=r"has 6 files; this node takes 5"):
         await part.load()
+    await node.close()
+
+
+async def test_what_comes_back_for_lack_of_room_waits_until_there_is_some(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "LOOK_SECONDS", 0.0)
+    node.bucket.full = patience.REFUSED_FIRST + 3
+    for _ in range(patience.REFUSED_FIRST):  # others may have room
+        with pytest.raises(NoRoom):
+            await node.stage(0)
+    said: list[str] = []
+    _, files = await node.stage(0, tell=said.append)
+    assert files == {"0": "1", "2": "1", "4": "1"}
+    assert said.count("waits for room on the disk: the disk is full") == 3
+    await node.close()
+
+
+async def test_what_a_disk_will_never_have_room_for_is_not_waited_for(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "REFUSED_FIRST", 0)
+    node.bucket.full, node.bucket.problem = 1, BeyondDisk
+    with pytest.raises(BeyondDisk):
+        await node.stage(0)
+    await node.close()
+
+
+async def test_a_wait_for_room_has_an_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "REFUSED_FIRST", 0)
+    monkeypatch.setattr(patience, "ROOM_SECONDS", 0.0)
+    node.bucket.full = 1
+    with pytest.raises(NoRoom):
+        await node.stage(0)
     await node.close()

@@ -327,6 +327,24 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         ],
     ),
     (
+        "tasks that would be left at one place",
+        a_job(
+            Tasks=[
+                a_task(Name=name, Publisher={"Type": "localDirectory", "Params": {"Path": path, "Key": key}})
+                for name, path, key in (
+                    ("a", "/srv", "out/{jobID}"),
+                    ("b", "/srv/out/", "{jobID}"),
+                    ("c", "/srv", "{task}"),
+                    ("d", "/srv", "{task}"),
+                )
+            ]
+        ),
+        [
+            "Tasks[1].Publisher.Params.Key: \"{jobID}\"; allowed: another path than that of the task 'a'; {task} or "
+            "{executionID} in it makes it one"
+        ],
+    ),
+    (
         "a name that another job's id may be",
         a_job(Name="j-0b7e1c1e-5a5e-4c1e-9d1e-0123456789ab"),
         ['Name: "j-0b7e1c1e-5a5e-4c1e-9d1e-0123456789ab"; allowed: a name that does not look like a job\'s id'],

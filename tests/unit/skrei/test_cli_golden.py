@@ -71,7 +71,7 @@ ENDPOINTS = [
 def result(number: int, size: int, **params: Any) -> dict[str, Any]:
     made_by = str(execution(number)["ID"])
     told = {"URL": f"http://127.0.0.1:9/results/{made_by}.tar.gz?token=t", "ExecutionID": made_by, "Size": size}
-    more = {"PartitionIndex": number, "Digest": "sha256:0", "KeptUntil": "2026-09-02T10:00:00Z", "NodeID": NODE}
+    more = {"PartitionIndex": number, "Digest": "sha256:0", "KeptUntil": "2126-09-02T10:00:00Z", "NodeID": NODE}
     return {"Type": "urlDownload", "Params": told | more | params}
 
 
@@ -124,7 +124,10 @@ def answers() -> dict[str, Any]:
     return {
         f"GET {JOBS}": {"NextToken": "t0k", "Items": LISTED},
         f"GET {JOBS}/{ID}": {"Job": running, "Executions": listed, "History": told, "Endpoints": NONE},
-        f"GET {JOBS}/{ID}/results": {"NextToken": "", "Items": [result(0, 900), result(1, 2**21)]},
+        f"GET {JOBS}/{ID}/results": {
+            "NextToken": "",
+            "Items": [result(0, 900), result(1, 2**21, KeptUntil="2026-01-02T10:00:00Z")],
+        },
         f"GET {JOBS}/web": {
             "Job": SERVICE,
             "Executions": {"NextToken": "", "Items": REPLICAS},

@@ -34,7 +34,7 @@ def content_of(path: Path) -> bytes:
 
 
 async def fetched(
-    door: Door, path: Path, *, size: int | None = len(CONTENT), digest: str = digest_of(CONTENT)
+    door: Door, path: Path, *, size: int | None = len(CONTENT), digest: str = digest_of(CONTENT), kind: str = ""
 ) -> tuple[Meter, Pauses]:
     meter, pauses = Meter(), Pauses()
 
@@ -42,7 +42,7 @@ async def fetched(
         return URL.replace("old", "new")
 
     async with AsyncClient("http://127.0.0.1:9", transport=httpx2.MockTransport(door)) as client:
-        result = Result(URL, "e-1", 0, size, digest)
+        result = Result(URL, "e-1", 0, size, digest, kind=kind)
         await Download(client, result, path, renew=renew, meter=meter, pause=pauses).run()
     assert content_of(path) == CONTENT
     assert meter.total == len(CONTENT)
@@ -84,6 +84,21 @@ async def test_an_expired_address_is_renewed_once_by_itself_also_in_the_middle(t
     assert pauses.taken == [0.5], "a fresh address is used at once"
     with pytest.raises(ApiError, match="expired"):
         await fetched(Door({}, [{"status": 401}, {"status": 401, "said": "The address has expired."}]), tmp_path / "a")
+
+
+async def test_single_files_of_s3_that_were_packed_again_are_compared(tmp_path: Path) -> None:
+    other = os.urandom(9_000)
+    again = {"content": other, "headers": {"X-Skrei-Path": ""}}
+    with pytest.raises(DownloadFailed, match="its digest differs") as failed:
+        await fetched(Door({"e-1": CONTENT}, [again, again]), tmp_path / "a", kind="s3")
+    assert "one by one" in failed.value.hint
+    await fetched(Door({"e-1": CONTENT}, [{"headers": {"X-Skrei-Path": ""}}]), tmp_path / "a", kind="s3")
+
+
+async def test_what_ipfs_gave_is_packed_by_who_knows_what(tmp_path: Path) -> None:
+    await fetched(
+        Door({"e-1": CONTENT}, [{"headers": {"X-Skrei-Path": ""}}]), tmp_path / "a", size=3, digest="sha256:other"
+    )
 
 
 async def test_pieces_of_two_results_are_noticed_by_the_digest_and_fetched_anew(tmp_path: Path) -> None:

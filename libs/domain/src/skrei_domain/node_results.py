@@ -16,6 +16,8 @@ PATH_BYTES = 4_000
 """Of the whole path: file systems take 4,096 with what lies below it."""
 _APART = ("{partition}", "{executionID}")
 """Words of a place that tell the partitions of a task apart."""
+_OF_TASK = ("{task}", "{executionID}")
+"""Words of a place that tell the tasks of a job apart."""
 _KNOWN = {"path": "Path", "key": "Key"}
 
 
@@ -42,16 +44,25 @@ def wrong(params: Mapping[str, Any]) -> list[FieldProblem]:
 
 
 def check_apart(reading: Reading, tasks: Sequence[Mapping[str, Any]], count: int) -> None:
-    """Note each task of several partitions that would all lie at one place of a node: none replaces another there."""
+    """Note each task of several partitions that would all lie at one place of a node, and tasks that would lie where
+    another does: none replaces another there.
+    """
+    taken: dict[str, str] = {}
     for index, task in enumerate(tasks):
         publisher, partitions = task["Publisher"], count if task.get("Count") is None else task["Count"]
-        if publisher["Type"].lower() != NAME or partitions <= 1:
+        place = place_of(publisher["Params"]) if publisher["Type"].lower() == NAME else ""
+        if not place:
             continue
-        place = place_of(publisher["Params"])
-        if place and not any(word in place for word in _APART):
-            key = _given(publisher["Params"], "Key")
+        told = ""
+        if partitions > 1 and not any(word in place for word in _APART):
             told = f"a path with {{partition}} or {{executionID}}, one for each of its {partitions:,} partitions"
-            reading.wrong(f"Tasks[{index}].Publisher.Params.Key", key, told)
+        elif place in taken and not any(word in place for word in _OF_TASK):
+            told = (
+                f"another path than that of the task {taken[place]!r}; {{task}} or {{executionID}} in it makes it one"
+            )
+        taken.setdefault(place, task["Name"])
+        if told:
+            reading.wrong(f"Tasks[{index}].Publisher.Params.Key", _given(publisher["Params"], "Key"), told)
 
 
 def _given(params: Mapping[str, Any], name: str) -> Any:

@@ -12,7 +12,7 @@ import httpx2
 from skrei.answers import problem_of, said_of
 from skrei.client import AsyncClient
 from skrei.errors import ApiError, DownloadFailed
-from skrei.job_parts import Result
+from skrei.job_parts import SINGLE_FILES, Result
 
 TRIES = 6
 """Tries in a row that bring nothing: with their pauses half a minute, the restart of a whole stack."""
@@ -26,7 +26,9 @@ ERROR_BYTES = 64 * 1024
 """Read of an answer that is an error."""
 
 PART = "X-Skrei-Path"
-"""What an answer has that is a part of a result: size and digest are not those of the whole."""
+"""What an answer has that is a part of a result: size and digest are not those of the whole. Empty: it is all of it,
+packed again of its files: what IPFS gave was compared block by block, of single files in S3 the digest tells if one has
+changed."""
 _EXPIRED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _DOOR_AWAY = "That is the publisher's door: see that `skrei serve` runs and that its port can be reached."
@@ -82,7 +84,7 @@ class Download:
         self._etag = ""
         self._have = 0
         self._hash = hashlib.sha256()
-        self._part = False
+        self._part = self._again = False
         self._tries = tries
 
     async def run(self) -> None:
@@ -93,6 +95,12 @@ class Download:
                 # Pieces of two files, or a damaged one: once more, from the start.
                 self._restart(file)
                 await self._fetch(file)
+        if self._differs() and self._again:
+            raise DownloadFailed(
+                f"What lies in S3 is not the result of {self._result.execution_id} any more: its digest differs.",
+                hint="A file of it was changed there, or another zlib packs here than on its node. Its files can "
+                "be had one by one: skrei job get JOB/PATH",
+            )
         if self._differs():
             raise DownloadFailed(
                 f"What arrived is not the result of {self._result.execution_id}: its digest differs.",
@@ -145,8 +153,10 @@ class Download:
             if self._have:
                 self._restart(file)  # the door does not go on, or the result has become another
             self._etag = response.headers.get("ETag", "")
-            self._part = PART in response.headers
-            told = self._result.size is not None and not self._part
+            alone = response.headers.get(PART)
+            self._again = alone == "" and self._result.kind == SINGLE_FILES
+            self._part = alone is not None and not self._again
+            told = self._result.size is not None and alone is None
             self._whole = self._result.size if told else _length(response)
             return
         fits = response.headers.get("Content-Range", "").startswith(f"bytes {self._have}-")

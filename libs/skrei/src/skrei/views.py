@@ -417,6 +417,14 @@ def local_time(moment: str) -> str:
         return moment
 
 
+def is_past(moment: str) -> bool:
+    """Whether a time of the API is over; what is no time is not."""
+    try:
+        return datetime.fromisoformat(moment) < datetime.now(UTC)
+    except (ValueError, TypeError):
+        return False
+
+
 def _amounts(document: Document | None) -> dict[str, float]:
     wanted = document or {}
     return {name: float(wanted.get(name) or 0) for name in ("CPU", "Memory", "Disk", "GPU")}

@@ -6,7 +6,7 @@ What is on its way has its room from before its first byte: two inputs of which 
 import asyncio
 import os
 import shutil
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +28,10 @@ SLACK_BYTES = 1024**2
 
 _BLOCK = 512
 """Bytes of one of `st_blocks`."""
-_HINT = "make room on the node, part the input (`Count`, `Partition`), or ask for `Resources.Disk`"
+_HINT = (
+    "make room on the node, ask for one that has more (`Resources.Disk`, `--disk`), or read it in parts "
+    "(`Partition`, or a path of it at a time)"
+)
 
 
 class NoRoom(StageFailed):
@@ -44,9 +47,11 @@ class BeyondDisk(NoRoom):
 class DiskRoom:
     """The disk that a cache lies on; inputs that nobody uses make way."""
 
-    def __init__(self, folder: Path, files: CachedFiles) -> None:
+    def __init__(self, folder: Path, files: CachedFiles, half: Callable[[str], bool] = lambda _name: False) -> None:
+        """Look after a disk. `half`: whether a file lies half brought there, as an earlier try left it."""
         self._folder = folder
         self._files = files
+        self._half = half
         self._coming: dict[str, int] = {}  # names of files that have room and are not here yet, and their sizes
         self._wanted: dict[str, int] = {}  # how many want each of them
         self._promised = 0
@@ -63,8 +68,10 @@ class DiskRoom:
 
         Raises NoRoom where that cannot be, before any of them is brought.
         """
-        if fresh := [size for name, size in missing.items() if name not in self._coming]:
-            self._check(sum(fresh))
+        if fresh := {name: size for name, size in missing.items() if name not in self._coming}:
+            half = {name: self._files.path(name + PART) for name in fresh if self._half(name)}
+            self._check(sum(fresh.values()) - sum(min(_taken(path), fresh[name]) for name, path in half.items()))
+            self._at |= half
         for name, size in missing.items():
             self._wanted[name] = self._wanted.get(name, 0) + 1
             if name not in self._coming:

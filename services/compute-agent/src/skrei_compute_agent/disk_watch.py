@@ -54,7 +54,7 @@ class DiskLimit:
             return EngineFailure(
                 FailureCode.DISK_LIMIT_EXCEEDED,
                 f"disk limit exceeded: it wrote {found} bytes, and its limit is {self.bytes} (Resources.Disk); ask for "
-                "more, or write less",
+                "more (`--disk`), or write less",
             )
         return EngineFailure(
             FailureCode.OUTPUT_TOO_LARGE,

@@ -51,7 +51,7 @@ class InputCache:
 
     def __init__(self, folder: Path, fetch: Fetch, *, limit_bytes: int, blob_bytes: int) -> None:
         self.files = CachedFiles(folder, limit_bytes)
-        self.room = DiskRoom(folder, self.files)
+        self.room = DiskRoom(folder, self.files, lambda name: name in self._half_brought)
         self._fetch = fetch
         self._blob_bytes = blob_bytes
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

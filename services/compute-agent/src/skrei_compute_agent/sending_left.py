@@ -115,9 +115,7 @@ def packing(place: str, execution_id: str, entries: Sequence[Entry]) -> Iterator
     """
     if access(os.path.realpath(place), entries) is Access.NONE:
         raise NoArchive(f"this node hands out nothing of {place} any more")
-    with opened_folder(_where(place, execution_id)) as folder:
-        if _whose(folder) != execution_id:
-            raise NoArchive(f"what lies at {place} is another one's")
+    with _found(place, execution_id) as folder:
         folders, files = _survey(folder)
         waiting: list[bytes] = []
         packer = Packer(waiting.append)
@@ -140,13 +138,23 @@ def packing(place: str, execution_id: str, entries: Sequence[Entry]) -> Iterator
         yield b"".join(waiting)
 
 
-def _where(place: str, execution_id: str) -> str:
-    """Return where it lies: at its place, beside it where something else came to lie there first, or as yet unseen."""
-    for path in (place, f"{place}.{execution_id}", str(PurePosixPath(place).with_name(HIDDEN + execution_id))):
-        with contextlib.suppress(OSError), opened_folder(path) as folder:
-            if _whose(folder) == execution_id:
-                return path
-    return place
+@contextlib.contextmanager
+def _found(place: str, execution_id: str) -> Iterator[int]:
+    """Open it where it lies: as yet unseen, at its place, or beside it where something else came to lie there first.
+
+    The name that it has first is looked at first: it may be shown in this moment, and an open folder stays what it is.
+    Raises NoArchive, OSError.
+    """
+    hidden = str(PurePosixPath(place).with_name(HIDDEN + execution_id))
+    with contextlib.ExitStack() as stack:
+        for path in (hidden, place, f"{place}.{execution_id}"):
+            with contextlib.suppress(OSError):
+                folder = stack.enter_context(opened_folder(path))
+                if _whose(folder) == execution_id:
+                    yield folder
+                    return
+    with opened_folder(place):
+        raise NoArchive(f"what lies at {place} is another one's")
 
 
 def _whose(folder: int) -> str:

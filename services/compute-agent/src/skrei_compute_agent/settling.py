@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,8 +29,9 @@ AGAIN_SECONDS = 0.25
 """First pause before the record is asked once more; doubles. The fact itself may still be on its way."""
 LONGEST_SECONDS = 30.0
 """The longest pause: a link that is back is noticed within half a minute."""
-
-
+ARRIVAL_SECONDS = 5.0
+"""How long a job waits for what is about to be shown where it reads: some ten times what that takes. What is still not
+decided then, or of a node that is cut off, is not there yet for it either."""
 REFUSALS = 20
 """Times that the API refuses to say before a result is put beside its place: some seven minutes, in which a key that is
 being replaced is known everywhere. The token of one that was signed with a key that is gone is refused for ever."""
@@ -54,6 +56,8 @@ class Settler:
         self._record = record
         self._waiting: dict[str, tuple[float, float]] = {}  # when each is asked for, and the pause after that
         self._refused: Counter[str] = Counter()  # how often one was, in a row
+        self._places: dict[str, str] = {}  # where each is to be seen, as far as that was read
+        self._moved = asyncio.Condition()
         self._work: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -70,14 +74,26 @@ class Settler:
         draft.replace(path)
         sync_folder(self._folder)
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._begin, execution_id)
+            self._loop.call_soon_threadsafe(self._begin, execution_id, posixpath.normpath(place))
+
+    async def arrived(self, paths: Sequence[str]) -> None:
+        """Return once nothing waits to be shown that does now at, above or below these paths, or after ARRIVAL_SECONDS:
+        a job that is begun as another has completed may want what that one left.
+        """
+        wanted = [posixpath.normpath(path) for path in paths]
+        coming = {each for each, at in self._places.items() if any(_meet(at, path) for path in wanted)}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ARRIVAL_SECONDS), self._moved:
+                await self._moved.wait_for(lambda: coming.isdisjoint(self._waiting))
 
     def heard(self, execution_id: str) -> None:
         """The record has heard of the end of an execution: if it is one of these, ask at once."""
         if execution_id in self._waiting:
             self._begin(execution_id)
 
-    def _begin(self, execution_id: str) -> None:
+    def _begin(self, execution_id: str, place: str | None = None) -> None:
+        if place is not None:
+            self._places[execution_id] = place
         self._waiting[execution_id] = (0.0, AGAIN_SECONDS)
         if self._work is not None:
             self._work.set()
@@ -107,6 +123,9 @@ class Settler:
                 continue
             if await self._settle(execution_id):
                 self._waiting.pop(execution_id, None)
+                self._places.pop(execution_id, None)
+                async with self._moved:
+                    self._moved.notify_all()
             else:
                 self._waiting[execution_id] = (now() + pause, min(pause * 2, LONGEST_SECONDS))
         return max(min(due for due, _ in self._waiting.values()) - now(), 0.0) if self._waiting else None
@@ -120,6 +139,7 @@ class Settler:
         try:
             told = json.loads(await asyncio.to_thread(path.read_text))
             place, token = str(told["place"]), str(told["token"])
+            self._places[execution_id] = posixpath.normpath(place)
         except (OSError, ValueError, KeyError, TypeError) as error:
             # Said once, and looked at again by the next process: the note may be mended, and the result stays as it is.
             log.error("left_result_unknown", execution_id=execution_id, note=str(path), problem=str(error))
@@ -153,3 +173,8 @@ class Settler:
         self._refused.pop(execution_id, None)
         await asyncio.to_thread(path.unlink, missing_ok=True)
         return True
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether one path is the other, or lies below it."""
+    return one == other or one.startswith(f"{other.rstrip('/')}/") or other.startswith(f"{one.rstrip('/')}/")

@@ -1,12 +1,15 @@
 """Inputs of a task onto this node: each by its storage, all of one execution side by side."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from skrei_compute_agent import patience
 from skrei_compute_agent.cached_files import name_of
+from skrei_compute_agent.disk_room import BeyondDisk, NoRoom
 from skrei_compute_agent.events import Stage
 from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.input_cache import InputCache
@@ -18,6 +21,7 @@ from skrei_compute_agent.task_results import TaskResults
 from skrei_domain.job_kinds import Kind
 from skrei_domain.messages import DataRead, ManifestRef
 from skrei_domain.source_keys import is_dealt_out, share_key, source_key
+from skrei_plugin_api.aside import to_its_end
 from skrei_plugin_api.engine import InPlace, Mount, Tell
 from skrei_plugin_api.manifest import MOST_SLICES
 from skrei_plugin_api.pieces import Bring, Listed, Piece
@@ -176,15 +180,33 @@ class Stager:
         self._shelves = shelves
         self._limits = limits
         self._gate = asyncio.Semaphore(parallel)
+        self._patience = patience.Patience()
 
     async def stage(self, wanted: Stage, folders: tuple[Path, ...], tell: Tell) -> Inputs:
         """Stage each input into its own of `folders`, and `tell` how far that is where it takes a while.
 
-        Raises SkreiError for the first that cannot be had.
+        Where there is no room, and a look elsewhere has not helped, it is waited for (`patience`). Raises SkreiError
+        for the first that cannot be had.
         """
-        sources = wanted.task.input_sources
-        if not sources:
+        if not wanted.task.input_sources:
             return Inputs()
+        until: float | None = None
+        now = asyncio.get_running_loop().time
+        while True:
+            try:
+                return await self._stage(wanted, folders, tell)
+            except BeyondDisk:
+                raise
+            except NoRoom as error:
+                until = until or now() + self._patience.seconds(wanted.order, wanted.task.name)
+                if now() >= until:
+                    raise
+                tell(f"waits for room on the disk: {error.message}")
+                await asyncio.sleep(patience.LOOK_SECONDS)
+                await to_its_end(partial(_clear, folders))
+
+    async def _stage(self, wanted: Stage, folders: tuple[Path, ...], tell: Tell) -> Inputs:
+        sources = wanted.task.input_sources
         notes = StagingNotes(sources, tell)
         reader = _Reader(self._shelves, wanted, notes)
         try:
@@ -248,3 +270,9 @@ class Stager:
         if is_dealt_out(spec.params):
             key = share_key(key, spec.partition, spec.partitions)
         return _OfInput(reader, self._shelves.held, key)
+
+
+def _clear(folders: Sequence[Path]) -> None:
+    """Remove what a try has left of its inputs: the next begins in their place."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -18,6 +18,7 @@ from skrei_compute_agent.node_services import NOTHING, NodeServices, Used
 from skrei_compute_agent.runner import KILLED
 from skrei_compute_agent.settling import Settler
 from skrei_compute_agent.staging import Inputs, Stager
+from skrei_compute_agent.task import paths_read
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import Problem, ResultRef, RunOutput
@@ -139,6 +140,8 @@ class Workshop:
         used = await asyncio.to_thread(self._services.use, names) if names else NOTHING
         places = self._folders.make(wanted.execution_id, len(task.input_sources))
         told = partial(_told, wanted.execution_id, tell)
+        if self._settler is not None and (paths := paths_read(task)):
+            await self._settler.arrived(paths)
         inputs = await self._stager.stage(wanted, places.inputs, told)
         try:
             await self._engine(wanted).prepare(task.engine.params, told)

@@ -26,8 +26,6 @@ def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
     if not found and shape.output == "table":
         render.line(f"None: the job is {job.state}.")
         return
-    from skrei.views import local_time
-
     csv = shape.output == "csv"
     several = any(one.paths for one in found)
     rows = (
@@ -36,7 +34,7 @@ def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
             whole(one.execution_id, shape),
             *(((", ".join(one.paths) or "the rest"), _where(one)) if several else ()),
             _size(one.left_bytes if one.left_at else one.size, csv=csv),
-            f"{one.node}:{one.left_at}" if one.left_at else one.kept_until if csv else local_time(one.kept_until),
+            f"{one.node}:{one.left_at}" if one.left_at else one.kept_until if csv else _until(one.kept_until, job),
         )
         for one in found
     )
@@ -47,6 +45,13 @@ def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
         "KEPT UNTIL" if not any(one.left_at for one in found) else "KEPT",
     )
     render.table((*_unit_names(job), *headings), rows, shape)
+
+
+def _until(moment: str, job: Job) -> str:
+    """Return until when a result is kept: what is there beyond its time waits for the end of its job."""
+    from skrei.views import is_past, local_time
+
+    return "its job's end" if not job.is_terminal and is_past(moment) else local_time(moment)
 
 
 def _where(one: Result) -> str:
