@@ -73,6 +73,8 @@ def test_where_it_shall_be_is_a_publisher(text: str, kind: str, params: dict[str
     [
         ("x", "y", "", "y is no place to copy to."),
         ("x", "/", "", "/ is no place to copy to."),
+        ("x", "/books", "", "/books is no folder that a node makes for a copy."),
+        ("x", "/srv/.books", "", "/srv/.books is no folder that a node makes for a copy."),
         ("x", "https://h/x", "", "https://h/x is no place to copy to."),
         ("x", "ipfs://bafy", "", "ipfs://bafy is no place to copy to."),
         ("x", "s3://b/", "", "s3://b/ names no key."),

@@ -75,6 +75,13 @@ def publisher(text: str) -> Document:
         return made
     if text.startswith("/") and posixpath.normpath(text) != "/":
         folder, name = posixpath.split(posixpath.normpath(text))
+        if folder == "/" or name.startswith("."):
+            shown = name.lstrip(".") or "copy"
+            raise Rejected(
+                f"{text} is no folder that a node makes for a copy.",
+                hint="It lies in a folder that the node's owner lets jobs write to, and is not hidden: for example "
+                + posixpath.join("/srv" if folder == "/" else folder, shown),
+            )
         return {"Type": "localDirectory", "Params": {"Path": folder, "Key": name}}
     raise Rejected(f"{text} is no place to copy to.", hint=DESTINATIONS)
 
