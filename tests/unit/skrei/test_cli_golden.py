@@ -137,7 +137,10 @@ def answers() -> dict[str, Any]:
         f"GET {JOBS}/everywhere": {"Job": job("Completed", ID="j-ops", Type="ops", Count=0)},
         f"GET {JOBS}/j-ops/results": {
             "NextToken": "",
-            "Items": [result(0, 900, NodeName="box"), result(1, 901, NodeID="n-2")],
+            "Items": [
+                result(0, 900, NodeName="box"),
+                result(1, 901, NodeID="n-2", KeptUntil="", SourceSpec={"Bucket": "team", "Key": "tides/1.tar.gz"}),
+            ],
         },
         f"GET {JOBS}/{ID}/executions": listed,
         f"GET {JOBS}/{ID}/history": told,

@@ -28,11 +28,13 @@ def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
         return
     csv = shape.output == "csv"
     several = any(one.paths for one in found)
+    placed = several or any(not (one.kept_until or one.left_at) for one in found)
     rows = (
         (
             *_unit(job, one),
             whole(one.execution_id, shape),
-            *(((", ".join(one.paths) or "the rest"), _where(one)) if several else ()),
+            *((", ".join(one.paths) or "the rest",) if several else ()),
+            *((_where(one),) if placed else ()),
             _size(one.left_bytes if one.left_at else one.size, csv=csv),
             f"{one.node}:{one.left_at}" if one.left_at else one.kept_until if csv else _until(one.kept_until, job),
         )
@@ -40,7 +42,8 @@ def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
     )
     headings = (
         "EXECUTION",
-        *(("PATHS", "PLACE") if several else ()),
+        *(("PATHS",) if several else ()),
+        *(("PLACE",) if placed else ()),
         "SIZE",
         "KEPT UNTIL" if not any(one.left_at for one in found) else "KEPT",
     )
