@@ -41,7 +41,8 @@ class Place:
         assert upload is not None
         for number in numbers or range(upload.parts):
             first, size = upload.span(number)
-            upload.write(first, [content[first : first + size]])
+            with upload.writing() as file:
+                upload.put(file, first, [content[first : first + size]])
             self.staging.note(upload, number)
             upload.hash_on()
 
@@ -205,6 +206,7 @@ def test_pieces_that_the_system_writes_in_part_are_written_whole(
     pieces = [b"", *(bytes([number % 256]) * (number % 5) for number in range(2 * PIECES_AT_ONCE)), b"the end"]
     upload = begin_upload(tmp_path / "e-1", parcel(bytes(10_000)), "n-1")
     monkeypatch.setattr(os, "writev", some)
-    upload.write(100, pieces)
+    with upload.writing() as file:
+        upload.put(file, 100, pieces)
     whole = b"".join(pieces)
     assert upload.content.read_bytes()[100 : 100 + len(whole)] == whole

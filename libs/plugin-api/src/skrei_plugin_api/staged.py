@@ -5,14 +5,15 @@ is a `Forwarder`, and needs none of this.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
+from skrei_plugin_api.inflow import Straight, Tap
+from skrei_plugin_api.intake import Intake
 from skrei_plugin_api.plugin import Params, PluginContext
 from skrei_plugin_api.publisher import NOTHING, Publisher, StoreFull, UploadIncomplete
 from skrei_plugin_api.upload_folder import Upload
@@ -29,12 +30,12 @@ WRITE_BYTES = 2 * 1024 * 1024
 """Gathered before it is written: a trip to a thread for each piece of a socket would cost more than the disk."""
 WRITERS = 8
 """Threads that write, sync and rename: a disk gets no faster by more."""
-HASHERS = 2
-"""Threads that only compute: more than cores they would share."""
 SILENCE_SECONDS = 60.0
 """How long a part may bring nothing before its connection counts as lost; its node sends it again."""
 AGAIN_SECONDS = 1.0
 """After so long that count begins anew: it is that much less than it says."""
+LOOK_SECONDS = 5.0
+"""How often a connection is looked at that brings less than what is waited for."""
 
 DEFAULTS = StagingLimits(quota_bytes=20 * 1024**3, uploads=256, open_seconds=86_400.0, staged_seconds=7 * 86_400.0)
 """Those of the settings, for whoever has none."""
@@ -50,8 +51,7 @@ class StagedPublisher(Publisher):
         self.staging = Staging(context.state_dir, limits, used_bytes=used_bytes)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._writing = ThreadPoolExecutor(WRITERS, thread_name_prefix=f"{self.name}-write")
-        self._hashing = ThreadPoolExecutor(HASHERS, thread_name_prefix=f"{self.name}-hash")
-        self._hashed: dict[int, asyncio.Task[None]] = {}
+        self._intake = Intake(self.name)
         self._turns: dict[tuple[str, int], object] = {}
         self.make_room: Callable[[int], bool] = lambda _: False
         """Frees so many bytes, or some at least, of what can be had elsewhere, and returns whether it did. Blocks."""
@@ -62,11 +62,8 @@ class StagedPublisher(Publisher):
 
     async def close(self) -> None:
         """End what still computes."""
-        for task in list(self._hashed.values()):
-            task.cancel()
-        await asyncio.gather(*self._hashed.values(), return_exceptions=True)
         self._writing.shutdown()
-        self._hashing.shutdown()
+        self._intake.close()
 
     # ------------------------------------------------------------ the contract
 
@@ -97,19 +94,23 @@ class StagedPublisher(Publisher):
         if number >= upload.parts or upload.span(number)[1] != size:
             raise UploadIncomplete(f"Part {number} is not {size} bytes long.", execution_id=execution_id)
         turn = self._turns[execution_id, number] = object()
+        coming = _Coming(upload, number, lambda: self._turns.get((execution_id, number)) is turn)
         try:
-            await self._take(upload, number, content, lambda: self._turns.get((execution_id, number)) is turn)
+            if not isinstance(content, Straight):
+                await self._gather(coming, content)
+            else:
+                async with content.straight() as tap:
+                    await (self._gather(coming, content) if tap is None else self._draw(coming, tap))
         finally:
             if self._turns.get((execution_id, number)) is turn:
                 del self._turns[execution_id, number]
-        self._hash_soon(upload)
 
     async def stage(self, parcel: Parcel) -> str:
         """Verify and keep a parcel; its place is the publisher's own."""
         parcel = parcel.plain
         async with self.lock(parcel.execution_id):
             if (upload := self._under_way(parcel)) is not None:
-                await self._hash(upload)
+                await asyncio.wrap_future(self._intake.catch_up(upload))
             await self.do(self.staging.stage, parcel)
         return self.name
 
@@ -130,27 +131,10 @@ class StagedPublisher(Publisher):
 
     # ------------------------------------------------------------ helpers
 
-    async def _take(
-        self, upload: Upload, number: int, content: AsyncIterator[bytes], holds: Callable[[], bool]
-    ) -> None:
-        first, size = upload.span(number)
-        position, end = first, first + size
+    async def _gather(self, coming: "_Coming", content: AsyncIterator[bytes]) -> None:
+        """Take a part that comes in pieces: some are gathered for each trip to a thread."""
         pieces: list[bytes] = []
         gathered = 0
-
-        async def write() -> None:
-            nonlocal position, gathered
-            async with self.lock(upload.parcel.execution_id):
-                if self.staging.find(upload.parcel.execution_id) is not upload or not holds():
-                    raise UploadIncomplete("Another sender of this part has taken over.")
-                if number not in upload.came:  # what has come, and is hashed, nobody changes any more
-                    await self.do(upload.write, position, pieces)
-                position += gathered
-                if position == end:
-                    await self.do(self.staging.note, upload, number)
-            pieces.clear()
-            gathered = 0
-
         now = asyncio.get_running_loop().time
         heard = now()
         try:
@@ -158,42 +142,78 @@ class StagedPublisher(Publisher):
                 async for piece in content:
                     pieces.append(piece)
                     gathered += len(piece)
-                    if position + gathered > end:
-                        raise UploadIncomplete(f"Part {number} is longer than {size} bytes.")
-                    if gathered >= WRITE_BYTES or position + gathered == end:
+                    if coming.position + gathered > coming.end:
+                        raise UploadIncomplete(f"Part {coming.number} is longer than {coming.size} bytes.")
+                    if gathered >= WRITE_BYTES or coming.position + gathered == coming.end:
                         patience.reschedule(None)  # that the disk is slow is not the sender's silence
-                        await write()
+                        await self._take(coming, pieces)
+                        pieces, gathered = [], 0
                     elif now() - heard < AGAIN_SECONDS:
                         continue  # a timer for each piece would cost as much as the piece
                     heard = now()
                     patience.reschedule(heard + SILENCE_SECONDS)
         except TimeoutError as error:
             raise UploadIncomplete(f"Nothing came for {SILENCE_SECONDS:g} s.") from error
-        if position != end:
-            raise UploadIncomplete(f"Part {number} was cut off after {position + gathered - first} of {size} bytes.")
+        if coming.left:
+            came = coming.size - coming.left + gathered
+            raise UploadIncomplete(f"Part {coming.number} was cut off after {came} of {coming.size} bytes.")
 
-    def _hash_soon(self, upload: Upload) -> None:
-        """Take into the digest what has come, beside the parts that are still coming."""
-        key = id(upload)
-        if key not in self._hashed:
-            self._hashed[key] = task = asyncio.create_task(self._hash_on(upload))
-            task.add_done_callback(lambda _: self._hashed.pop(key, None))
+    async def _draw(self, coming: "_Coming", tap: Tap) -> None:
+        """Take a part from its connection itself, by a thread that stays as long as more is there."""
+        now = asyncio.get_running_loop().time
+        early, heard = tap.early, now()
+        while True:
+            before = coming.left
+            await self._take(coming, early, tap)
+            early = []
+            if not coming.left:
+                return
+            if coming.left < before:
+                heard = now()
+            elif now() - heard >= SILENCE_SECONDS:
+                raise UploadIncomplete(f"Nothing came for {SILENCE_SECONDS:g} s.")
+            await tap.wait(coming.left, LOOK_SECONDS)
 
-    async def _hash(self, upload: Upload) -> None:
-        """Wait until all that has come is in the digest."""
-        if (task := self._hashed.get(id(upload))) is not None:
-            await asyncio.wait({task})
-        await self._hash_on(upload)
+    async def _take(self, coming: "_Coming", pieces: Sequence[bytes], tap: Tap | None = None) -> None:
+        upload = coming.upload
+        async with self.lock(upload.parcel.execution_id):
+            if self.staging.find(upload.parcel.execution_id) is not upload or not coming.holds():
+                raise UploadIncomplete("Another sender of this part has taken over.")
+            working = asyncio.ensure_future(self.do(self._take_in, coming, pieces, tap))
+            try:
+                await asyncio.shield(working)
+            except asyncio.CancelledError:
+                await asyncio.wait({working})  # a thread is at it, and at the connection
+                raise
 
-    async def _hash_on(self, upload: Upload) -> None:
-        with contextlib.suppress(FileNotFoundError):  # aborted meanwhile
-            await asyncio.get_running_loop().run_in_executor(self._hashing, upload.hash_on)
+    def _take_in(self, coming: "_Coming", pieces: Sequence[bytes], tap: Tap | None) -> None:
+        upload, number = coming.upload, coming.number
+        coming.position = self._intake.take(upload, number, coming.position, pieces, tap)
+        if not coming.left:
+            self.staging.note(upload, number)
+            self._intake.catch_up(upload)
 
     def _under_way(self, parcel: Parcel) -> Upload | None:
         if self.staging.staged(parcel.execution_id) == parcel:
             return None
         upload = self.staging.find(parcel.execution_id)
         return upload if upload.parcel == parcel else None
+
+
+class _Coming:
+    """A part that is coming, and whether its sender is still the one that counts."""
+
+    def __init__(self, upload: Upload, number: int, holds: Callable[[], bool]) -> None:
+        self.upload = upload
+        self.number = number
+        self.holds = holds
+        self.position, self.size = upload.span(number)
+        self.end = self.position + self.size
+
+    @property
+    def left(self) -> int:
+        """How many bytes have not been taken."""
+        return self.end - self.position
 
 
 def _request(upload: Upload, number: int, headers: Mapping[str, str]) -> UploadRequest:

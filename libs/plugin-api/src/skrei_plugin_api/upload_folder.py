@@ -10,7 +10,6 @@ Everything here blocks and is called from threads; one upload is touched by one 
 """
 
 import errno
-import hashlib
 import itertools
 import os
 import shutil
@@ -25,12 +24,12 @@ from pydantic import ValidationError
 from skrei_domain.bounds import is_id
 from skrei_domain.errors import Invalid
 from skrei_domain.uploads import Parcel
+from skrei_plugin_api.lane import Start, inline
 from skrei_plugin_api.publisher import StoreFull, UploadUnknown
+from skrei_plugin_api.running_digest import RunningDigest
 
 PART_BYTES = 8 * 1024 * 1024
 """One part: what a cut link costs at most, and small enough that four at once keep a link busy to the end."""
-READ_BYTES = 2 * 1024 * 1024
-"""Read at once while hashing: enough that the thread rarely comes up for air, little memory."""
 PIECES_AT_ONCE = 512
 """Written by one call: half of what systems take."""
 FULL_HINT = "Drop results that nobody needs, give the store more room (SKREI_QUOTA_BYTES), or a larger disk."
@@ -39,7 +38,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 @dataclass(slots=True)
 class Upload:
-    """One upload that has begun. `hashed` bytes from its start have gone into the digest."""
+    """One upload that has begun."""
 
     parcel: Parcel
     folder: Path
@@ -47,8 +46,7 @@ class Upload:
     node_id: str = ""
     came: set[int] = field(default_factory=set)
     touched: float = 0.0
-    hashed: int = 0
-    hasher: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    digesting: RunningDigest = field(default_factory=RunningDigest)
 
     @property
     def content(self) -> Path:
@@ -65,11 +63,6 @@ class Upload:
         """How much is still to come."""
         return sum(self.span(number)[1] for number in self.missing())
 
-    @property
-    def digest(self) -> str:
-        """The digest of what has been hashed."""
-        return f"sha256:{self.hasher.hexdigest()}"
-
     def span(self, number: int) -> tuple[int, int]:
         """Return where a part begins and how many bytes it has."""
         first = number * self.part_bytes
@@ -79,18 +72,24 @@ class Upload:
         """Return the numbers of the parts that have not come."""
         return [number for number in range(self.parts) if number not in self.came]
 
-    def write(self, position: int, pieces: Sequence[bytes]) -> None:
-        """Put bytes where they belong. Raises StoreFull, UploadUnknown."""
+    @contextmanager
+    def writing(self) -> Iterator[int]:
+        """Open the content for `put`. Raises StoreFull, UploadUnknown."""
         try:
             with _room():
                 file = os.open(self.content, os.O_WRONLY)
-                try:
-                    os.lseek(file, position, os.SEEK_SET)
-                    _write_all(file, pieces)
-                finally:
-                    os.close(file)
         except FileNotFoundError as error:
             raise UploadUnknown("The upload was dropped.", execution_id=self.parcel.execution_id) from error
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+    def put(self, file: int, position: int, pieces: Sequence[bytes | memoryview]) -> None:
+        """Put bytes where they belong. Raises StoreFull."""
+        with _room():
+            os.lseek(file, position, os.SEEK_SET)
+            _write_all(file, pieces)
 
     def note(self, number: int) -> None:
         """Remember that a part has come whole."""
@@ -99,22 +98,33 @@ class Upload:
                 file.write(f"{number}\n")
             self.came.add(number)
 
-    def hash_on(self) -> None:
+    def hash_on(self, start: Start = inline) -> None:
         """Take into the digest what has come without a gap since the last time."""
-        end = self.hashed
+        self.digesting.read(self.content, self._gapless(), start)
+
+    def join(self, number: int, position: int, start: Start) -> bool:
+        """Return whether what comes next of a part, at `position`, may go into the digest as it comes.
+
+        At a part's beginning what an earlier sender brought of it is taken back: of two the later one counts.
+        """
+        first = self.span(number)[0]
+        if position == first < self.digesting.claimed:
+            self.digesting.back(start)
+            self.digesting.claimed = first
+        self.digesting.read(self.content, min(first, self._gapless()), start)
+        if self.digesting.claimed < first or not self.digesting.keeps_up:
+            return False
+        if self.digesting.claimed == first:
+            self.digesting.mark(start)
+        self.digesting.read(self.content, position, start)
+        return True
+
+    def _gapless(self) -> int:
+        """Return up to where all parts have come, from what is claimed on."""
+        end = self.digesting.claimed
         while end < self.parcel.size and end // self.part_bytes in self.came:
             end = min((end // self.part_bytes + 1) * self.part_bytes, self.parcel.size)
-        if end == self.hashed:
-            return
-        buffer = memoryview(bytearray(READ_BYTES))
-        with self.content.open("rb", buffering=0) as file:
-            file.seek(self.hashed)
-            while self.hashed < end:
-                got = file.readinto(buffer[: min(READ_BYTES, end - self.hashed)])
-                if not got:
-                    break  # shorter than it was: the digest will say so
-                self.hasher.update(buffer[:got])
-                self.hashed += got
+        return end
 
     def make_durable(self, place: Path) -> None:
         """Sync all of it, and move it to `place`. Raises StoreFull."""
@@ -161,7 +171,7 @@ def read_upload(folder: Path) -> Upload | None:
     return upload if all(0 <= number < upload.parts for number in upload.came) else None
 
 
-def _write_all(file: int, pieces: Sequence[bytes]) -> None:
+def _write_all(file: int, pieces: Sequence[bytes | memoryview]) -> None:
     """Write pieces one after another, many in one call: between calls a thread waits for its turn with the others."""
     left = deque(memoryview(piece) for piece in pieces if piece)
     while left:

@@ -148,10 +148,11 @@ class Staging:
         if missing := upload.missing():
             raise UploadIncomplete(f"{len(missing)} parts have not come yet.", execution_id=parcel.execution_id)
         upload.hash_on()
-        if upload.digest != parcel.digest or upload.hashed != parcel.size:
+        came = upload.digesting
+        if came.text != parcel.digest or came.hashed != parcel.size:
             self.abort(parcel.execution_id)
             raise DigestDiffers(
-                f"What came for execution {parcel.execution_id} is not what was announced: {upload.digest} instead of "
+                f"What came for execution {parcel.execution_id} is not what was announced: {came.text} instead of "
                 f"{parcel.digest}.",
                 hint="The upload begins anew.",
             )

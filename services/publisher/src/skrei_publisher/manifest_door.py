@@ -12,7 +12,7 @@ from skrei_kit.observability import get_logger
 from skrei_plugin_api.aside import to_its_end
 from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
 from skrei_publisher.manifest_store import ManifestStore
-from skrei_publisher.uploads import pieces
+from skrei_publisher.straight_body import pieces
 
 log = get_logger()
 

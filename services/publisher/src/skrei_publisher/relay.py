@@ -19,7 +19,7 @@ from skrei_domain.messages import Problem
 from skrei_kit.tokens import Elsewhere
 from skrei_publisher.doorkeeper import Doorkeeper, bearer_of
 from skrei_publisher.source import NodeAway, SourceAway
-from skrei_publisher.uploads import pieces
+from skrei_publisher.straight_body import pieces
 
 AT_ONCE = 16
 """Results on their way at once: each is two connections, and as fast as its node's link."""

@@ -1,18 +1,18 @@
 """The upload door: a run token gets a plan, parts are taken, and what has come whole gets a signed receipt."""
 
-from collections.abc import AsyncIterator
 from http import HTTPStatus
 
-from aiohttp import ClientPayloadError, StreamReader, web
+from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from skrei_domain.errors import Invalid, SkreiError
 from skrei_domain.uploads import Parcel, UploadAnswer
 from skrei_kit.tokens import Receipt, TokenSigner, UploadRight
-from skrei_plugin_api.publisher import Publisher, PublishError, UploadIncomplete
+from skrei_plugin_api.publisher import Publisher, PublishError
 from skrei_publisher.destinations import Destinations, discreet
 from skrei_publisher.doorkeeper import Doorkeeper, bearer_of
 from skrei_publisher.figures import PublisherFigures
+from skrei_publisher.straight_body import StraightBody, pieces
 
 PARCEL_BYTES = 1024 * 1024
 """A parcel's JSON has two hundred bytes, and fifty more for each of its pieces, of which there are 10,000 at most."""
@@ -82,7 +82,7 @@ class UploadDoor:
         if not self._destinations.store.takes(right.execution_id):
             taker = (await self._destinations.of(right)).taker
         with discreet("" if taker is self._destinations.store else right.publisher):
-            await taker.receive(right.execution_id, number, request.content_length, pieces(request.content))
+            await taker.receive(right.execution_id, number, request.content_length, StraightBody(request))
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _receipt(self, request: web.Request) -> web.Response:
@@ -127,16 +127,6 @@ async def _parcel(request: web.Request, right: UploadRight) -> Parcel:
             hint="Leave less in the result paths, or raise SKREI_MOST_UPLOAD_BYTES of the scheduler.",
         )
     return parcel
-
-
-async def pieces(content: StreamReader) -> AsyncIterator[bytes]:
-    """Yield what comes, as it came: nothing is copied. A link that is cut is UploadIncomplete."""
-    try:
-        async for piece, _ in content.iter_chunks():
-            if piece:
-                yield piece
-    except (ClientPayloadError, ConnectionError) as error:
-        raise UploadIncomplete("The link was cut.") from error
 
 
 def status_of(error: SkreiError) -> HTTPStatus:
