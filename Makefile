@@ -6,7 +6,7 @@ RUN = .venv/bin/python -m
 SETUP = $(PYTHON) -m scripts.bootstrap
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist images test test-fast faults fuzz sim bench bench-locality lint fmt wasm bacalhau lock migrate schema setup setup-dev tools tools-k8s e2e-k8s
+.PHONY: help demo install dist images test test-fast faults fuzz sim bench bench-locality lint fmt wasm bacalhau lock migrate schema setup setup-dev tools tools-bench tools-k8s e2e-k8s
 
 help:  ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -74,6 +74,9 @@ setup-dev:  ## Only set up what the tests need
 
 tools:  ## Build the servers of others that some tests want (Go and npm, some minutes)
 	@$(PYTHON) -m scripts.tools
+
+tools-bench:  ## Build the client of S3 that benchmarks/data.py takes turns with (Go, a minute)
+	@$(PYTHON) -m scripts.tools --compared
 
 tools-k8s:  ## Build a real Kubernetes of one node for `make e2e-k8s` (Go, ten minutes, once)
 	@$(PYTHON) -m scripts.tools && $(PYTHON) -m scripts.tools_k8s

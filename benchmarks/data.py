@@ -3,6 +3,7 @@
     python -m benchmarks.data                      one object of 1 GB, 10,000 of 10 KB
     python -m benchmarks.data --mb 100 --objects 1000
     python -m benchmarks.data --aws PATH/TO/aws    `aws s3 cp` takes turns too
+    python -m benchmarks.data --s5cmd .cache/bin/s5cmd   the same of s5cmd, a parallel client in Go (`make tools-bench`)
     python -m benchmarks.data --list 1000000       a made-up listing of so many keys for 10,000 partitions, as a node
                                                    that is asked for it makes it: seconds, memory, bytes on disk
     python -m benchmarks.data --cut 500            a line that is cut halfway, both ways (benchmarks/data_cuts.py)
@@ -163,11 +164,28 @@ async def plain(storage: S3Storage, wanted: SourceSpec, folder: Path) -> float:
     return 0.0
 
 
-def run(kind: str, what: str, url: str, environment: Mapping[str, str], aws: str) -> dict[str, float]:
+Others = Mapping[str, str]
+"""Programs of others that take turns, by name: where each is."""
+
+
+def aws(url: str, what: str, folder: str) -> list[str]:
+    everything = ["--recursive"] if what == "small" else []
+    return ["s3", "cp", "--quiet", "--endpoint-url", url, f"s3://data/{what}", folder, *everything]
+
+
+def s5cmd(url: str, what: str, folder: str) -> list[str]:
+    """As it comes: five parts of 50 MB at once of the large object, 256 small ones."""
+    found = "large" if what == "large" else "small/*"
+    return ["--endpoint-url", url, "--log", "error", "cp", f"s3://data/{found}", f"{folder}/"]
+
+
+OTHERS = {"aws": aws, "s5cmd": s5cmd}
+
+
+def run(kind: str, what: str, url: str, environment: Mapping[str, str], others: Others) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="skrei-data-") as folder:
-        if kind == "aws":
-            command = [aws, "s3", "cp", "--quiet", "--endpoint-url", url, f"s3://data/{what}", folder]
-            command += ["--recursive"] if what == "small" else []
+        if kind in others:
+            command = [others[kind], *OTHERS[kind](url, what, folder)]
             began = time.perf_counter()
             subprocess.run(command, env=environment, check=True, timeout=600)
             return {"seconds": time.perf_counter() - began, "again": 0.0, "grown_bytes": 0.0}
@@ -177,7 +195,7 @@ def run(kind: str, what: str, url: str, environment: Mapping[str, str], aws: str
         return found
 
 
-def measure(megabytes: int, objects: int, aws: str) -> None:
+def measure(megabytes: int, objects: int, others: Others) -> None:
     with s3_server() as server:
         asyncio.run(fill(server, megabytes, objects))
         environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | server.environment
@@ -185,8 +203,8 @@ def measure(megabytes: int, objects: int, aws: str) -> None:
         best: dict[tuple[str, str], dict[str, float]] = {}
         for number in range(ROUNDS):
             for what in KEYS:
-                for kind in ("plain", "skrei", *(["aws"] if aws else [])):
-                    found = run(kind, what, server.url, environment, aws)
+                for kind in ("plain", "skrei", *others):
+                    found = run(kind, what, server.url, environment, others)
                     told = amount(what, found["seconds"], megabytes, objects)
                     print(f"  {number + 1}. {what} {kind:<6}{told:>14}", flush=True)
                     if (kind, what) not in best or found["seconds"] < best[kind, what]["seconds"]:
@@ -207,10 +225,10 @@ def amount(what: str, seconds: float, megabytes: int, objects: int) -> str:
 def show(megabytes: int, objects: int, best: Mapping[tuple[str, str], Mapping[str, float]]) -> None:
     print(f"\nOne object of {megabytes} MB, {objects} of {SMALL_BYTES} bytes:")
     for what in KEYS:
-        for kind in ("plain", "aws", "skrei"):
+        for kind in ("plain", *OTHERS, "skrei"):
             if (kind, what) in best:
                 print(f"  {what} {kind:<26}{amount(what, best[kind, what]['seconds'], megabytes, objects):>14}")
-        mine, others = best["skrei", what], [best[kind, what] for kind in ("plain", "aws") if (kind, what) in best]
+        mine, others = best["skrei", what], [best[kind, what] for kind in ("plain", *OTHERS) if (kind, what) in best]
         share = min(other["seconds"] for other in others) / mine["seconds"]
         grown = mine["grown_bytes"] / 2**20
         judged(f"{what}: share of the fastest other", f"{share:.0%}", f">= {TARGET_SHARE:.0%}", share >= TARGET_SHARE)
@@ -230,6 +248,7 @@ def main() -> None:
     parser.add_argument("--mb", type=int, default=1000, help="size of the large object")
     parser.add_argument("--objects", type=int, default=10_000, help="how many small ones")
     parser.add_argument("--aws", default="", help="Amazon's own command line, to take turns with")
+    parser.add_argument("--s5cmd", default="", help="s5cmd, to take turns with")
     parser.add_argument("--list", type=int, default=0, metavar="KEYS", help="only list, so many made-up keys")
     parser.add_argument("--bring", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--cut", type=int, default=0, metavar="MB", help="cut lines, files of so many MB")
@@ -246,7 +265,7 @@ def main() -> None:
         kind, what, url, folder = given.bring
         print(json.dumps(asyncio.run(bring(kind, what, url, Path(folder)))))
     else:
-        measure(given.mb, given.objects, given.aws)
+        measure(given.mb, given.objects, {kind: at for kind in OTHERS if (at := getattr(given, kind))})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,12 @@ COMMANDS = (
     GoCommand("docker-buildx", "github.com/docker/buildx", "v0.29.1", "cmd/buildx"),
 )
 
+COMPARED = (
+    # A parallel client of S3 (MIT), which benchmarks/data.py takes turns with; no test wants it. `go install` asks for
+    # a list of all versions, which not every proxy gives.
+    GoCommand("s5cmd", "github.com/peak/s5cmd/v2", "v2.3.0", ""),
+)
+
 
 def built(command: GoCommand, folder: Path) -> bool:
     """Whether it is there in the wanted version."""
@@ -42,7 +49,7 @@ def build(command: GoCommand, go: str, folder: Path) -> bool:
     """Build one into a folder, and say so: it takes minutes. False, with a sentence on stderr, where that fails."""
     sys.stderr.write(f"Building {command.name} {command.version} into .cache/bin ...\n")
     environment = os.environ | {"GOTOOLCHAIN": "auto", "GOFLAGS": "-mod=mod -trimpath -buildvcs=false", "GOWORK": "off"}
-    package = f"{command.module}/{command.package}"
+    package = f"{command.module}/{command.package}".rstrip("/")
     with tempfile.TemporaryDirectory(prefix="skrei-go-") as work:
         at = Path(work)
         (at / "go.mod").write_text(
@@ -69,9 +76,9 @@ def build(command: GoCommand, go: str, folder: Path) -> bool:
     return True
 
 
-def build_missing(folder: Path) -> int:
+def build_missing(folder: Path, commands: Sequence[GoCommand] = COMMANDS) -> int:
     """Build what is missing; 1 where that fails, or where no compiler is."""
-    missing = [command for command in COMMANDS if not built(command, folder)]
+    missing = [command for command in commands if not built(command, folder)]
     go = shutil.which("go")
     if missing and go is None:
         names = ", ".join(command.name for command in missing)

@@ -51,8 +51,14 @@ _PROMCHECK_SOURCE = ROOT / "scripts/promcheck"
 
 
 def main() -> int:
-    """Make what is missing; 1 and a sentence on stderr where that fails, or where no compiler is."""
+    """Make what is missing; 1 and a sentence on stderr where that fails, or where no compiler is.
+
+    `--compared`: what benchmarks take turns with, and nothing else.
+    """
     with one_at_a_time(ROOT / ".cache"):
+        if sys.argv[1:] == ["--compared"]:
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            return go_modules.build_missing(FOLDER, go_modules.COMPARED)
         return max(
             build_all(),
             build_promcheck(),

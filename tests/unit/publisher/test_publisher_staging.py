@@ -13,8 +13,9 @@ from skrei_plugin_api import upload_staging as module
 from skrei_plugin_api.publisher import DigestDiffers, StoreFull, TooManyUploads
 from skrei_plugin_api.shares import Share
 from skrei_plugin_api.testing import parcel
-from skrei_plugin_api.upload_folder import PART_BYTES, PIECES_AT_ONCE, begin_upload
+from skrei_plugin_api.upload_folder import PART_BYTES, begin_upload
 from skrei_plugin_api.upload_staging import Staging, StagingLimits
+from skrei_plugin_api.writing import PIECES_AT_ONCE
 from skrei_publisher.store import ResultStore
 
 LIMITS = StagingLimits(100 * PART_BYTES, 2, open_seconds=100.0, staged_seconds=1000.0, node_share_percent=100)
@@ -197,15 +198,15 @@ def test_uploads_that_nobody_goes_on_with_are_dropped_and_so_are_staged_ones_tha
 def test_pieces_that_the_system_writes_in_part_are_written_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.writev
+    real = os.pwritev
 
-    def some(file: int, buffers: list[memoryview]) -> int:
+    def some(file: int, buffers: list[memoryview], first: int) -> int:
         assert len(buffers) <= PIECES_AT_ONCE
-        return real(file, [bytes(buffers[0][: max(1, len(buffers[0]) // 2)])])
+        return real(file, [bytes(buffers[0][: max(1, len(buffers[0]) // 2)])], first)
 
     pieces = [b"", *(bytes([number % 256]) * (number % 5) for number in range(2 * PIECES_AT_ONCE)), b"the end"]
     upload = begin_upload(tmp_path / "e-1", parcel(bytes(10_000)), "n-1")
-    monkeypatch.setattr(os, "writev", some)
+    monkeypatch.setattr(os, "pwritev", some)
     with upload.writing() as file:
         upload.put(file, 100, pieces)
     whole = b"".join(pieces)

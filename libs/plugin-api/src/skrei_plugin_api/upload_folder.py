@@ -10,10 +10,8 @@ Everything here blocks and is called from threads; one upload is touched by one 
 """
 
 import errno
-import itertools
 import os
 import shutil
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,11 +25,10 @@ from skrei_domain.uploads import Parcel
 from skrei_plugin_api.lane import Start, inline
 from skrei_plugin_api.publisher import StoreFull, UploadUnknown
 from skrei_plugin_api.running_digest import RunningDigest
+from skrei_plugin_api.writing import write_all_at
 
 PART_BYTES = 8 * 1024 * 1024
 """One part: what a cut link costs at most, and small enough that four at once keep a link busy to the end."""
-PIECES_AT_ONCE = 512
-"""Written by one call: half of what systems take."""
 FULL_HINT = "Drop results that nobody needs, give the store more room (SKREI_QUOTA_BYTES), or a larger disk."
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
@@ -88,8 +85,7 @@ class Upload:
     def put(self, file: int, position: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Put bytes where they belong. Raises StoreFull."""
         with _room():
-            os.lseek(file, position, os.SEEK_SET)
-            _write_all(file, pieces)
+            write_all_at(file, pieces, position)
 
     def note(self, number: int) -> None:
         """Remember that a part has come whole."""
@@ -169,17 +165,6 @@ def read_upload(folder: Path) -> Upload | None:
     except (OSError, ValueError, ValidationError):
         return None
     return upload if all(0 <= number < upload.parts for number in upload.came) else None
-
-
-def _write_all(file: int, pieces: Sequence[bytes | memoryview]) -> None:
-    """Write pieces one after another, many in one call: between calls a thread waits for its turn with the others."""
-    left = deque(memoryview(piece) for piece in pieces if piece)
-    while left:
-        done = os.writev(file, list(itertools.islice(left, PIECES_AT_ONCE)))
-        while left and done >= len(left[0]):
-            done -= len(left.popleft())
-        if done:
-            left[0] = left[0][done:]
 
 
 @contextmanager

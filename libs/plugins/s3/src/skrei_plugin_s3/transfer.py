@@ -16,8 +16,9 @@ from typing import Protocol
 import aiohttp
 
 from skrei_plugin_api.aside import to_its_end, together
-from skrei_plugin_api.pieces import DATA, write_at
+from skrei_plugin_api.pieces import DATA
 from skrei_plugin_api.storage import StageFailed, StageProblem
+from skrei_plugin_api.writing import write_all_at
 from skrei_plugin_s3.again import again
 from skrei_plugin_s3.failures import Asked, Cut, changed
 from skrei_plugin_s3.identity import Sight
@@ -109,7 +110,7 @@ class Transfer:
             held: list[bytes] = []
             amount = 0
             try:
-                async for data in response.content.iter_any():
+                async for data, _ in response.content.iter_chunks():  # as they came: nothing is joined
                     if have + amount + len(data) > length:
                         raise Cut("more came than was asked for")
                     held.append(data)
@@ -126,7 +127,7 @@ class Transfer:
     async def _write(self, file: int, part: int, held: list[bytes], size: int) -> None:
         have = self._came.of(part)
         if size:
-            await to_its_end(partial(_write, file, held, part * PART_BYTES + have))
+            await to_its_end(partial(write_all_at, file, held, part * PART_BYTES + have))
         self._came.parts[part] = have + size
 
     async def _whole(self) -> None:
@@ -178,10 +179,6 @@ def _open(path: Path, size: int) -> int:
 def _end(file: int, note: Path, parts: Mapping[int, int]) -> None:
     os.close(file)
     _add_note(note, parts)
-
-
-def _write(file: int, held: list[bytes], at: int) -> None:
-    write_at(file, b"".join(held), at)
 
 
 def _add_note(path: Path, parts: Mapping[int, int]) -> None:
