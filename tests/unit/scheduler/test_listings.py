@@ -428,6 +428,23 @@ def test_what_the_server_itself_says_is_asked_once(code: str) -> None:
     assert len(lead.asked) == 1
 
 
+@pytest.mark.parametrize("type_", ["s3", "ipfs"])
+def test_what_a_node_s_own_server_says_is_not_what_another_s_would(type_: str) -> None:
+    """A job that names no server asks that of whichever node lists: the bucket may be in another region's."""
+    lists = {"storages": (Plugin(name=type_, lists=True),)}
+    nodes = [a_lister("n-1"), a_lister("n-2")]
+    lead = Lead(*(replace(node, info=node.info.model_copy(update=lists)) for node in nodes))
+    servers = {"s3": ("", "https://s3.us-east-1.amazonaws.com"), "ipfs": ()}[type_]
+    plan = TaskPlan("main", 2, a_requirement(storages=[type_]), fetched=((0, type_),))
+    lead.submit(asks(tasks=(replace(plan, inputs=(KeyedInput("k", 0, servers=servers),)),)))
+    lead.run(0.0)
+    lead.answer(1.0, problem="what is wanted is not at http://s3-us:7070")
+    assert lead.run(1.0) == []
+    assert {each.node_id for each in lead.asked} == {"n-1", "n-2"}
+    lead.answer(2.0)
+    assert lead.run(2.0) == ["listed", "plan"]
+
+
 def test_another_is_asked_beside_one_that_finds_nothing_and_who_is_first_counts() -> None:
     """A server whose packets nobody answers is tried for a minute by the node that does not reach it."""
     lead = Lead(a_lister("n-1"), a_lister("n-2"))

@@ -3,13 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from skrei_domain import object_servers
 from skrei_domain.messages import ManifestRef
+from skrei_domain.source_keys import IPFS
 from skrei_scheduling import data, texts
 from skrei_scheduling.builder import ChangesBuilder
 from skrei_scheduling.rows import Evaluation, JobRow, TaskInput, TaskPlan
 
-FINAL = {"input-missing", "input-invalid", "input-too-large"}
+_FINAL = {"input-missing", "input-invalid", "input-too-large"}
 """What a node says of an input that it has reached: any other would say the same. All else may be the node's own."""
+
+
+def is_final(code: str, task: TaskPlan, number: int) -> bool:
+    """Whether another node would say the same of a task's input: not where each asks a server or daemon of its own."""
+    own = any(each.place == number and object_servers.USUAL in each.servers for each in task.inputs)
+    return code in _FINAL and not own and (number, IPFS) not in task.fetched
 
 
 @dataclass(slots=True)

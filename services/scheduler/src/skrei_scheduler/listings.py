@@ -15,7 +15,7 @@ from skrei_domain import subjects
 from skrei_domain.listing import InputListed
 from skrei_domain.messages import MOST_PARTS
 from skrei_scheduler.lead import Lead
-from skrei_scheduler.listing_state import FINAL, Asked, Held, Question, pin_into
+from skrei_scheduler.listing_state import Asked, Held, Question, is_final, pin_into
 from skrei_scheduler.work import Commit, Outgoing, SendListing
 from skrei_scheduling import targets, texts
 from skrei_scheduling.builder import ChangesBuilder
@@ -123,7 +123,7 @@ class Listings:
             question.why = f"its list has {listed.manifest.parts} parts"
         elif listed.problem is not None:
             question.why = (listed.problem.message or listed.problem.code or "it does not say why")[:WHY_CHARACTERS]
-            if listed.problem.code in FINAL:
+            if is_final(listed.problem.code, held.inputs[key], key[1]):
                 asked.why = question.why
         if question.why and asked.open:
             self._refused[job_id] = None
