@@ -89,6 +89,8 @@ def test_an_input_is_measured_with_all_that_is_in_it(tmp_path: Path) -> None:
     assert (size >= 5, count) == (True, 3)
     assert disk.measured(tmp_path / "in/deep/file") == (5, 1)
     assert disk.measured(tmp_path / "gone") == (0, 0)
+    (tmp_path / "link").symlink_to("in/deep/file")
+    assert disk.measured(tmp_path / "link") == (5, 1), "what it leads to is what is sent"
 
 
 @given(st.text(max_size=40))

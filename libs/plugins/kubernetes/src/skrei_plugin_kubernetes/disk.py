@@ -23,6 +23,7 @@ FILE_BYTES = 8 * 1024
 def measured(source: Path) -> tuple[int, int]:
     """Return the bytes of an input, and how many files and folders it is; what goes meanwhile counts nothing."""
     size = count = 0
+    source = source.resolve()  # what a link leads to is what is sent
     for path in (source, *(source.rglob("*") if source.is_dir() else ())):
         with contextlib.suppress(FileNotFoundError):
             size, count = size + path.lstat().st_size, count + 1
