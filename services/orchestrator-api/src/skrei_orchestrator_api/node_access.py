@@ -89,8 +89,8 @@ class NodeAccess:
         await self._record.revoke_node(node_id, actor=actor, reason=reason)
         await self.publish()
         log.info("node_revoked", node_id=node_id)
-        if self._revoked_file is not None:
-            return ""
+        if "{keys}" not in self._revoke_hint:
+            return self._revoke_hint
         return self._revoke_hint.replace("{keys}", " ".join(await self._record.revoked_keys()))
 
     async def publish(self) -> None:

@@ -52,8 +52,8 @@ class Settings(TracedSettings):
     Secret makes; empty: the file is changed where it comes from."""
 
     revoke_hint: str = ""
-    """What the owner does so that the transport refuses a key that was revoked, where no `revoked_keys_file` tells it;
-    `{keys}` in it becomes all revoked keys. Empty: no key can be revoked here then."""
+    """What the owner does so that the transport refuses a key that was revoked, where `revoked_keys_file` alone does
+    not do it; `{keys}` in it becomes all revoked keys. Empty: that file does; without one no key is revoked here."""
 
     node_signer: Path | None = None
     """The key that signs joining nodes for the transport (a JSON file); none: nobody can join."""

@@ -250,8 +250,9 @@ def revoke(values: Values) -> None:
     render.line(node_id)
     if left_to_do:
         render.note(f"The API refuses its key from now on. The transport does after this: {left_to_do}")
-        return
+    else:
+        render.note("Its key is refused from now on.")
     render.note(
-        "Its key is refused from now on. Whoever still has the join token can come back under a new key: "
+        "Whoever still has the join token can come back under a new key: "
         "`skrei node join-line --rotate` changes that too."
     )

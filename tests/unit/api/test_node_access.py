@@ -1,0 +1,40 @@
+"""What the owner is told who takes a node's key back."""
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from skrei_orchestrator_api.gate import Gate
+from skrei_orchestrator_api.node_access import NodeAccess
+from skrei_orchestrator_api.record import Record
+from skrei_orchestrator_api.settings import LOCAL_HOSTS
+
+
+class Revoked:
+    """A record that knows two keys which are let in no more."""
+
+    async def revoke_node(self, node_id: str, *, actor: str, reason: str) -> None:
+        pass
+
+    async def revoked_keys(self) -> list[str]:
+        return ["UA", "UB"]
+
+
+@pytest.mark.parametrize(
+    ("written", "hint", "told"),
+    [
+        (True, "", ""),  # whoever reads the file sees to it
+        (True, "have it read again", "have it read again"),
+        (False, "write '{keys}' down", "write 'UA UB' down"),
+    ],
+)
+async def test_what_the_transport_does_not_hear_of_by_itself_is_left_to_the_owner(
+    tmp_path: Path, written: bool, hint: str, told: str
+) -> None:
+    file, gate = tmp_path / "revoked", Gate(hosts=LOCAL_HOSTS, owner_token="owner")
+    access = NodeAccess(
+        cast("Record", Revoked()), gate, token_file=None, revoked_file=file if written else None, revoke_hint=hint
+    )
+    assert await access.revoke("n-1", actor="owner", reason="stolen") == told
+    assert file.exists() == written
