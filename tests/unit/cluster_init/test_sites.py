@@ -106,13 +106,30 @@ def test_the_command_writes_an_archive_with_one_folder(
     written = capfdbinary.readouterr()
     with tarfile.open(fileobj=io.BytesIO(written.out)) as tar:
         assert {each.name for each in tar} == {f"farm/{file}" for file in (*sites.SERVER_FILES, "site.json")}
-        assert {each.mode for each in tar} == {0o600}
+        assert {each.name for each in tar if each.mode != 0o600} == {"farm/site.json"}, "nothing of it is secret"
         conf = tar.extractfile("farm/nats.conf")
         assert conf is not None
         assert b'credentials: "/etc/skrei/farm/site.creds"' in conf.read()
     assert b"64 nodes at most" in written.err
     with pytest.raises(Invalid, match="needs --host and --hub"):
         site_command.run(["site", "farm"], cluster, NOW)
+
+
+def test_a_node_that_was_revoked_since_then_is_in_what_a_site_is_given(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    cluster = Cluster(tmp_path)
+    deal(cluster, TRUST, (SHIP,))
+    key = nats_auth.public_key(nats_auth.new_user_seed())
+    (cluster.of("orchestrator-api") / "revoked").write_text(f"{key}\n")
+    site_command.run(["site", "farm", "--host", "farm.lan", "--hub", "tls://10.0.0.1:7422"], cluster, NOW)
+    with tarfile.open(fileobj=io.BytesIO(capfdbinary.readouterr().out)) as tar:
+        trust = tar.extractfile("farm/trust.conf")
+        assert trust is not None
+        token = trust.read().decode().splitlines()[-2].partition(": ")[2]
+    assert key in nats_auth.claims(token)["nats"]["revocations"]
+    site_command.run(["site", "ship", "--remove"], cluster, NOW)
+    assert key in revoked(cluster)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +175,8 @@ def test_a_file_that_is_no_sites_is_named(tmp_path: Path, content: str) -> None:
     file.write_text(content)
     with pytest.raises(Invalid, match=f"--site {file}: that is no file of a site"):
         read_site(file)
-    for wrong in ({"Places": []}, {"Places": [1]}, {"Places": "ab"}, {"NATSURL": 1}):
+    rubbish: list[dict[str, object]] = [{"Places": []}, {"Places": [1]}, {"Places": "ab"}, {"NATSURL": 1}]
+    for wrong in rubbish:
         whole = {"Name": "a", "NATSURL": "tls://a:1", "NATSDomain": "skrei", "NATSCA": "", "Places": ["n-1"]}
         file.write_text(json.dumps(whole | wrong))
         with pytest.raises(Invalid, match="that is no file of a site"):

@@ -62,7 +62,7 @@ def deal(cluster: Cluster, trust: Trust, wanted: Iterable[SiteWanted] = ()) -> K
     A site has two folders: its server's, and its nodes'.
     """
     cluster.of(FOUNDER).mkdir(mode=0o700, parents=True, exist_ok=True)
-    _take_back(cluster)
+    take_back(cluster)
     keys = load_or_make(cluster.of(FOUNDER))
     made = cluster.keys_folder
     trust.settle(made)
@@ -84,7 +84,7 @@ def _give(folder: Path, files: Mapping[str, str]) -> None:
         write_secret(folder / name, text)
 
 
-def _take_back(cluster: Cluster) -> None:
+def take_back(cluster: Cluster) -> None:
     """Make what the API has changed ours."""
     cluster.keys_folder.mkdir(mode=0o700, exist_ok=True)
     for name in KEPT_BY_API:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from skrei_cluster_init import sites
-from skrei_cluster_init.dealing import FOUNDER, NATS, Cluster
+from skrei_cluster_init.dealing import FOUNDER, NATS, Cluster, take_back
 from skrei_cluster_init.sites import SiteWanted
 from skrei_cluster_init.trust import Trust
 from skrei_domain.errors import Invalid, NotFound
@@ -22,6 +22,7 @@ def run(arguments: Sequence[str], cluster: Cluster, now: datetime) -> None:
     told = _parser().parse_args(arguments)
     if not (cluster.keys_folder / "nats-ca.key").exists():
         raise NotFound(f"no cluster was founded in {cluster.folder}", hint="found it: `skrei-cluster-init` alone")
+    take_back(cluster)  # nodes may have been revoked since it was founded
     keys = load_or_make(cluster.of(FOUNDER))
     if told.remove:
         sites.take_away(keys, told.name)
@@ -43,13 +44,14 @@ def run(arguments: Sequence[str], cluster: Cluster, now: datetime) -> None:
 
 
 def archive(name: str, files: Mapping[str, str], now: datetime) -> bytes:
-    """Return files as a tar archive with one folder of that name; each for its owner's eyes alone."""
+    """Return files as a tar archive with one folder of that name; for its owner's eyes alone but what nodes read."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as tar:
         for file, text in files.items():
             content = text.encode()
             entry = tarfile.TarInfo(f"{name}/{file}")
-            entry.size, entry.mode, entry.mtime = len(content), 0o600, int(now.timestamp())
+            entry.size, entry.mtime = len(content), int(now.timestamp())
+            entry.mode = 0o644 if file == sites.SITE_FILE else 0o600
             tar.addfile(entry, io.BytesIO(content))
     return made.getvalue()
 
