@@ -14,7 +14,10 @@ from skrei.cli.main import main
 from skrei_domain.systemd import filled, words
 
 SYSTEMCTL = """#!/bin/sh
-case "$*" in *--property=*) echo "$STATE"; exit;; *"-o cat"*) echo "Error: no such file"; exit;; esac
+case "$*" in
+  *--property=*) [ -s "$STATES" ] || { echo "$STATE"; exit; }
+    head -n 1 "$STATES" | tr ' ' '\n'; sed -i 1d "$STATES"; exit;;
+  *"-o cat"*) echo "usage: …"; echo "Error: no such file"; echo "skrei-agent.service: Main process exited"; exit;; esac
 echo "$(basename "$0") $*" >> "$SAID"
 [ -z "$FAILS" ] || { echo "Failed to connect to bus" >&2; exit 1; }
 """
@@ -23,7 +26,7 @@ echo "$(basename "$0") $*" >> "$SAID"
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of one's own, and a systemctl that writes down what it is asked: no machine of tests is run by systemd."""
-    for name in ("SKREI_DATA_DIR", "XDG_CONFIG_HOME", "SUDO_USER", "FAILS", "STATE"):
+    for name in ("SKREI_DATA_DIR", "XDG_CONFIG_HOME", "SUDO_USER", "FAILS", "STATE", "STATES"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SAID", str(tmp_path / "said"))
@@ -140,19 +143,21 @@ def test_what_systemd_says_is_told_and_a_machine_without_it_is_left_as_it_is(
     assert not (home / ".config/systemd/user/skrei-serve.service").exists()
 
 
-@pytest.mark.parametrize("state", ["ActiveState=activating\nNRestarts=0", "ActiveState=active\nNRestarts=1"])
+@pytest.mark.parametrize("state", ["ActiveState=activating NRestarts=7", "ActiveState=active NRestarts=8"])
 def test_a_unit_that_ends_at_once_is_not_said_to_run(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    monkeypatch.setenv("STATE", state)
+    monkeypatch.setenv("STATES", str(home / "states"))
+    (home / "states").write_text(f"ActiveState=active NRestarts=7\n{state}\n")
+    monkeypatch.setattr(units, "WATCH_SECONDS", 5.0)
     assert called("service", "install", "--user", "agent", "--site", "/nowhere") == 1
     said = capsys.readouterr()
     assert "runs" not in said.out
     assert "skrei-agent.service was started, and ended: Error: no such file" in said.err
     assert "skrei service uninstall agent" in said.err
     monkeypatch.setattr(units, "WATCH_SECONDS", 0.01)
-    monkeypatch.setenv("STATE", "ActiveState=active\nNRestarts=0")
-    assert called("service", "install", "--user", "agent") == 0
+    monkeypatch.setenv("STATE", "ActiveState=active\nNRestarts=7")
+    assert called("service", "install", "--user", "agent") == 0, "what it did months ago is not told of this start"
 
 
 @pytest.mark.parametrize(

@@ -170,18 +170,20 @@ def _check_arguments(unit: Unit, arguments: Sequence[str]) -> None:
 
 def _see_it_run(unit: Unit) -> None:
     """Watch the unit for a moment: it counts as started before its program has read a word. Raises Rejected."""
-    until = time.monotonic() + WATCH_SECONDS
+    until, before = time.monotonic() + WATCH_SECONDS, ""
     while time.monotonic() < until:
         said = _said(unit.systemctl("show", "--property=ActiveState,NRestarts", unit.name))
         told = dict(line.partition("=")[::2] for line in said.splitlines())
         if "ActiveState" not in told:
             return  # a systemctl that does not say cannot be watched
-        if told["ActiveState"] != "active" or told.get("NRestarts", "0") != "0":
+        restarts = told.get("NRestarts", "0")
+        before = before or restarts  # one that runs for months may have ended then
+        if told["ActiveState"] != "active" or restarts != before:
             scope = [] if unit.system else ["--user"]
             last = _said(["journalctl", *scope, "-u", unit.name, "-n", "20", "-o", "cat", "--no-pager"]).strip()
             mine = [line for line in last.splitlines() if not line.startswith((unit.name, "Started", "Stopped"))]
             raise Rejected(
-                f"{unit.name} was started, and ended: {mine[0] if mine else 'it said nothing'}",
+                f"{unit.name} was started, and ended: {mine[-1] if mine else 'it said nothing'}",
                 hint=f"`journalctl {' '.join([*scope, '-u'])} {unit.name}` has all of it; systemd tries again until "
                 f"`skrei service uninstall {unit.kind}`.",
             )
