@@ -1,6 +1,7 @@
 """What stays on its node, on its way to somebody who fetches it: as it was left, or why not."""
 
 import contextlib
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -143,6 +144,15 @@ async def test_a_link_in_a_result_leads_nowhere(node: Node) -> None:
     (node.place / "out" / "link").symlink_to("/etc/passwd")
     (node.place / "out" / "folder").symlink_to("/etc")
     assert b"".join(packing(str(node.place), "e-1", node.entries)) == node.content
+
+
+async def test_trouble_with_a_disk_is_told_as_it_is(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> bytes:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(sending_left, "_read", fails)
+    with pytest.raises(OSError, match="the disk is broken"):
+        b"".join(packing(str(node.place), "e-1", node.entries))
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST"])

@@ -148,13 +148,14 @@ def _found(place: str, execution_id: str) -> Iterator[int]:
     hidden = str(PurePosixPath(place).with_name(HIDDEN + execution_id))
     with contextlib.ExitStack() as stack:
         for path in (hidden, place, f"{place}.{execution_id}"):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # not around what is done with it, whose trouble is the caller's
                 folder = stack.enter_context(opened_folder(path))
                 if _whose(folder) == execution_id:
-                    yield folder
-                    return
-    with opened_folder(place):
-        raise NoArchive(f"what lies at {place} is another one's")
+                    break
+        else:
+            with opened_folder(place):
+                raise NoArchive(f"what lies at {place} is another one's")
+        yield folder
 
 
 def _whose(folder: int) -> str:
