@@ -167,3 +167,18 @@ async def test_who_reads_a_path_does_not_wait_for_ever(tmp_path: Path, monkeypat
     await settler.run_once()
     await settler.arrived([str(tmp_path / "out")])
     assert seen(tmp_path) == [".skrei-e-1"]
+
+
+async def test_what_has_not_been_decided_for_long_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "AGAIN_SECONDS", 2 * settling.ARRIVAL_SECONDS)
+    monkeypatch.setattr(settling, "LONGEST_SECONDS", 2 * settling.ARRIVAL_SECONDS)
+    settler = a_settler(tmp_path, Record(e_1=None))
+    left(tmp_path, settler, "e-1")
+    await settler.find()
+    await settler.run_once()
+    reader = asyncio.create_task(settler.arrived([str(tmp_path / "out")]))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert reader.done()

@@ -78,10 +78,12 @@ class Settler:
 
     async def arrived(self, paths: Sequence[str]) -> None:
         """Return once nothing waits to be shown that does now at, above or below these paths, or after ARRIVAL_SECONDS:
-        a job that is begun as another has completed may want what that one left.
+        a job that is begun as another has completed may want what that one left. What has waited for so long before
+        is not about to be shown, and holds up nobody.
         """
         wanted = [posixpath.normpath(path) for path in paths]
-        coming = {each for each, at in self._places.items() if any(_meet(at, path) for path in wanted)}
+        soon = {each for each, (_, pause) in self._waiting.items() if pause <= ARRIVAL_SECONDS}
+        coming = {each for each, at in self._places.items() if each in soon and any(_meet(at, path) for path in wanted)}
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ARRIVAL_SECONDS), self._moved:
                 await self._moved.wait_for(lambda: coming.isdisjoint(self._waiting))
