@@ -11,8 +11,10 @@ import psutil
 import pytest
 
 from skrei_plugin_api.testing import Behaviour, Running, contents, eventually
+from skrei_plugin_wasm import pool
 from skrei_plugin_wasm.engine import EngineClosed
 from skrei_plugin_wasm.process import runnable
+from skrei_plugin_wasm.settings import WasmSettings
 from tests.support.wasm_engine import Bench, alive, failure, kill
 from tests.support.wat import behaving
 
@@ -201,8 +203,17 @@ async def test_the_parents_death_leaves_no_child_and_it_never_imports_wasmtime(t
 async def test_who_computes_is_told_from_who_waits() -> None:
     waiting = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
     try:
-        await eventually(lambda: runnable([waiting.pid]) == 0 and psutil.Process(waiting.pid).status() == "sleeping")
-        assert runnable([os.getpid(), waiting.pid]) == 1
+        await eventually(lambda: runnable([waiting.pid], 2) == 0 and psutil.Process(waiting.pid).status() == "sleeping")
+        assert runnable([os.getpid(), waiting.pid], 2) == 1
     finally:
         await waiting.communicate(b"\n")
-    assert runnable([waiting.pid]) == 0
+    assert runnable([waiting.pid], 2) == 0
+    assert runnable([os.getpid(), os.getpid(), os.getpid()], 2) == 2, "more are not asked about"
+
+
+async def test_where_no_child_can_be_added_none_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def looks(*_: object) -> int:
+        raise AssertionError("some hundred files are read")
+
+    monkeypatch.setattr(pool, "runnable", looks)
+    assert pool.Pool(WasmSettings(most_children=0), tmp_path)._too_few(turning=False) == 0

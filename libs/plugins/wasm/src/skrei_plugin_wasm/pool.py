@@ -205,7 +205,9 @@ class Pool:
                 return 0
             self._eased = now
             return 1
-        if patient and runnable(self.pids) >= _CORES:
+        if len(self._children) >= self._settings.most_children:
+            return 0  # nor is it worth a look at some hundred of them, again and again
+        if patient and runnable(self.pids, _CORES) >= _CORES:
             return 0
         self._eased = now
         return GROWTH * len(self._children)

@@ -201,10 +201,13 @@ class Zygote:
                 answer.set_result(message["pid"])
 
 
-def runnable(pids: Iterable[int]) -> int:
-    """Return how many of these processes compute, or would if a core were free; 0 where the kernel does not tell."""
+def runnable(pids: Iterable[int], enough: int) -> int:
+    """Return how many of these processes compute, or would if a core were free, counted up to `enough`; 0 where the
+    kernel does not tell."""
     count = 0
     for pid in pids:
+        if count >= enough:
+            break
         try:
             text = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
         except OSError:  # gone, or no Linux
