@@ -57,6 +57,26 @@ def test_a_dropped_folder_stays_while_somebody_reads(folders: Folders) -> None:
     assert not places.work.exists()
 
 
+def test_what_cannot_be_removed_holds_up_nothing_else(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = folders._spares.keep
+
+    def too_deep(path: Path) -> bool:
+        if path.name == "e-1~1":
+            raise RecursionError("maximum recursion depth exceeded")  # of `rmtree`, in what a program has nested
+        return keep(path)
+
+    monkeypatch.setattr(folders._spares, "keep", too_deep)
+    folders.make("e-1", inputs=1).inputs[0].mkdir()
+    folders.drop("e-1")
+    folders._sweeper.submit(bool).result(10)  # it does one thing after the other
+    folders.make("e-2")
+    folders.drop("e-2")
+    folders.close()
+    assert [path.name for path in (tmp_path / "executions").iterdir()] == ["e-1~1"]
+
+
 def test_a_restart_keeps_what_the_journal_knows_and_sweeps_the_rest(tmp_path: Path) -> None:
     before = Folders(tmp_path)
     before.open([])

@@ -5,12 +5,15 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from skrei_compute_agent.spares import Spares
 from skrei_domain.subjects import token
+from skrei_kit.observability import get_logger
+
+log = get_logger()
 
 SWEEP_SECONDS = 0.01
 """How long what may go stays: what confirms a small execution is acted on as the next one begins, which would wait."""
@@ -136,12 +139,15 @@ class Folders:
         return self._root / f"{token(execution_id)}~{start}"
 
     def _sweep(self) -> None:
-        """Remove what is going, and what comes meanwhile."""
+        """Remove what is going, and what comes meanwhile. What cannot be removed holds up nothing else."""
         time.sleep(SWEEP_SECONDS)
-        with suppress(IndexError):
-            while path := self._going.popleft():
+        while self._going:  # nobody else takes from it
+            path = self._going.popleft()
+            try:
                 if not self._spares.keep(path):
                     shutil.rmtree(path, ignore_errors=True)
+            except Exception as error:  # noqa: BLE001 - a program nested folders deeper than calls may be: the rest goes
+                log.warning("folder_not_removed", path=str(path), problem=str(error))
 
 
 def _start_of(path: Path) -> int:
