@@ -21,6 +21,7 @@ from skrei_plugin_api.inflow import Tap
 from skrei_plugin_api.intake import Intake
 from skrei_plugin_api.lane import Lane, Work, inline
 from skrei_plugin_api.publisher import UploadIncomplete
+from skrei_plugin_api.running_digest import RunningDigest
 from skrei_plugin_api.testing import parcel
 from skrei_plugin_api.upload_folder import Upload, begin_upload
 from skrei_publisher.straight_body import LEAST_BYTES, StraightBody
@@ -104,6 +105,23 @@ def test_a_lane_keeps_the_order_and_lets_others_have_its_thread(monkeypatch: pyt
     assert (done, turns) == ([0, 1, 2], 4), "a turn each, and one that finds nothing more"
     lane.put(partial(done.append, 3), inline)
     assert done[3:] == [3]
+
+
+def test_what_fails_or_is_no_longer_waited_for_holds_up_nothing_that_follows() -> None:
+    lane, done, waiting = Lane(), list[int](), list[Work]()
+    lane.put(partial(done.remove, 0), waiting.append)
+    assert lane.settled(waiting.append).cancel()
+    lane.put(partial(done.append, 1), waiting.append)
+    last = lane.settled(waiting.append)
+    waiting.pop()()
+    assert (done, last.result(0), type(lane.failed)) == ([1], None, ValueError)
+
+
+def test_a_digest_that_cannot_be_read_on_says_so_and_gives_memory_back(tmp_path: Path) -> None:
+    digest, free = RunningDigest(), list[bool]()
+    digest.read(tmp_path, 1, inline)
+    digest.add(b"more", lambda: free.append(True), inline)
+    assert (type(digest.failed), free) == (IsADirectoryError, [True])
 
 
 def test_a_connection_that_ends_is_a_part_that_was_cut() -> None:

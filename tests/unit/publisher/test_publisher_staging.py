@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skrei_plugin_api import upload_staging as module
-from skrei_plugin_api.publisher import DigestDiffers, StoreFull, TooManyUploads
+from skrei_plugin_api.lane import inline
+from skrei_plugin_api.publisher import DigestDiffers, StoreFull, TooManyUploads, UploadIncomplete
+from skrei_plugin_api.running_digest import RunningDigest
 from skrei_plugin_api.shares import Share
 from skrei_plugin_api.testing import parcel
 from skrei_plugin_api.upload_folder import PART_BYTES, begin_upload
@@ -95,6 +97,16 @@ def test_what_a_power_cut_took_of_a_part_is_found_by_its_digest_and_everything_b
     with pytest.raises(DigestDiffers, match="not what was announced"):
         place.staging.stage(parcel(CONTENT))
     assert place.files() == set()
+
+
+def test_what_cannot_be_read_back_begins_anew(place: Place) -> None:
+    place.send(CONTENT)
+    upload = place.staging.find("e-1")
+    upload.digesting = RunningDigest()
+    upload.digesting.read(place.root, 1, inline)
+    with pytest.raises(UploadIncomplete, match=r"cannot be read back: .*directory"):
+        place.staging.stage(parcel(CONTENT))
+    assert place.staging.begin(parcel(CONTENT)).missing() == [0, 1]  # type: ignore[union-attr]
 
 
 def test_what_cannot_be_read_after_a_crash_goes(place: Place) -> None:

@@ -23,6 +23,8 @@ class Lane:
     """A queue that holds a thread only while there is something to do. What puts into it sees to its size."""
 
     def __init__(self) -> None:
+        self.failed: Exception | None = None
+        """What was the first to fail; what was put after it is done all the same."""
         self._todo: deque[Work] = deque()
         self._lock = threading.Lock()
         self._running = False
@@ -37,9 +39,14 @@ class Lane:
         start(lambda: self._run(start))
 
     def settled(self, start: Start) -> "Future[None]":
-        """Return what is done once all that was put before is."""
+        """Return what is done once all that was put before is, failed or not. Whoever waits may leave."""
         done: Future[None] = Future()
-        self.put(lambda: done.set_result(None), start)
+
+        def settle() -> None:
+            if done.set_running_or_notify_cancel():
+                done.set_result(None)
+
+        self.put(settle, start)
         return done
 
     def _run(self, start: Start) -> None:
@@ -50,7 +57,10 @@ class Lane:
                     self._running = False
                     return
                 work = self._todo.popleft()
-            work()
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - `failed` tells; others wait for what follows
+                self.failed = self.failed or error
             if start is not inline and time.monotonic() >= until:
                 start(lambda: self._run(start))
                 return

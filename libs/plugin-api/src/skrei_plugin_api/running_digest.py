@@ -36,6 +36,11 @@ class RunningDigest:
         return f"sha256:{self._hasher.hexdigest()}"
 
     @property
+    def failed(self) -> Exception | None:
+        """Why something that is claimed did not go into it: it is none of the content any more."""
+        return self._lane.failed
+
+    @property
     def keeps_up(self) -> bool:
         """Whether it may be given bytes from memory."""
         return self.claimed - self.hashed <= LAG_BYTES
@@ -45,8 +50,10 @@ class RunningDigest:
         self.claimed += len(piece)
 
         def work() -> None:
-            self._update(piece)
-            done()
+            try:
+                self._update(piece)
+            finally:
+                done()
 
         self._lane.put(work, start)
 

@@ -149,6 +149,12 @@ class Staging:
             raise UploadIncomplete(f"{len(missing)} parts have not come yet.", execution_id=parcel.execution_id)
         upload.hash_on()
         came = upload.digesting
+        if came.failed is not None:
+            self.abort(parcel.execution_id)
+            raise UploadIncomplete(
+                f"What came for execution {parcel.execution_id} cannot be read back: {came.failed}.",
+                hint="The upload begins anew.",
+            ) from came.failed
         if came.text != parcel.digest or came.hashed != parcel.size:
             self.abort(parcel.execution_id)
             raise DigestDiffers(
