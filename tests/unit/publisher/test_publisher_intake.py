@@ -92,6 +92,19 @@ def test_what_came_in_order_is_not_read_back(tmp_path: Path) -> None:
         assert upload.digesting.text == parcel(CONTENT).digest
 
 
+def test_a_part_that_came_but_could_not_be_noted_may_come_again_after_the_next_one(tmp_path: Path) -> None:
+    with closing(Intake("test")) as intake:
+        upload = begin_upload(tmp_path / "e-1", parcel(CONTENT), "n-1")
+        upload.part_bytes = PART
+        for number, noted in [(0, False), (1, True), (0, True), *((number, True) for number in range(2, PARTS))]:
+            first, size = upload.span(number)
+            intake.take(upload, number, first, [CONTENT[first : first + size]])
+            if noted:
+                upload.note(number)
+        intake.catch_up(upload).result(10)
+        assert (upload.digesting.text, upload.digesting.hashed) == (parcel(CONTENT).digest, len(CONTENT))
+
+
 def test_a_lane_keeps_the_order_and_lets_others_have_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane_module, "TURN_SECONDS", 0.0)
     lane, done, waiting = Lane(), list[int](), list[Work]()

@@ -88,9 +88,9 @@ class Upload:
             write_all_at(file, pieces, position)
 
     def note(self, number: int) -> None:
-        """Remember that a part has come whole."""
+        """Remember that a part has come whole. Raises StoreFull."""
         if number not in self.came:
-            with (self.folder / "parts").open("a", encoding="ascii") as file:
+            with _room(), (self.folder / "parts").open("a", encoding="ascii") as file:
                 file.write(f"{number}\n")
             self.came.add(number)
 
@@ -110,6 +110,8 @@ class Upload:
         self.digesting.read(self.content, min(first, self._gapless()), start)
         if self.digesting.claimed < first or not self.digesting.keeps_up:
             return False
+        if number and number - 1 not in self.came:
+            return False  # that is in the digest, but was not noted: it comes again, and is taken back then
         if self.digesting.claimed == first:
             self.digesting.mark(start)
         self.digesting.read(self.content, position, start)
