@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
+from skrei_plugin_api.aside import over
 from skrei_plugin_api.inflow import Straight, Tap
 from skrei_plugin_api.intake import Intake
 from skrei_plugin_api.plugin import Params, PluginContext
@@ -183,7 +184,7 @@ class StagedPublisher(Publisher):
             try:
                 await asyncio.shield(working)
             except asyncio.CancelledError:
-                await asyncio.wait({working})  # a thread is at it, and at the connection
+                await over(working)  # a thread is at it, and at the connection
                 raise
 
     def _take_in(self, coming: "_Coming", pieces: Sequence[bytes], tap: Tap | None) -> None:

@@ -42,15 +42,17 @@ class StraightBody(Straight):
 @contextmanager
 def _away(request: web.Request) -> Iterator[Tap | None]:
     content, transport, protocol = request.content, request.transport, request.protocol
-    plain = None if transport is None else _plain(request)
     left = (request.content_length or 0) - content.total_bytes
-    if transport is None or plain is None or left < LEAST_BYTES:
+    connection = _plain(request) if left >= LEAST_BYTES else None
+    if transport is None or connection is None:
         yield None
         return
-    early = _early(content)
+    try:
+        early = _early(content)
+    except UploadIncomplete:
+        connection.close()
+        raise
     transport.pause_reading()  # after that: who reads what was early lets it go on
-    connection = socket.socket(fileno=os.dup(plain))
-    connection.setblocking(False)
     lowest = connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
     tap = Tap(connection, early)
     try:
@@ -68,15 +70,21 @@ def _away(request: web.Request) -> Iterator[Tap | None]:
         transport.resume_reading()
 
 
-def _plain(request: web.Request) -> int | None:
-    """Return the descriptor of a connection on which the body's bytes come as they are."""
+def _plain(request: web.Request) -> socket.socket | None:
+    """Return a second socket of a connection on which the body's bytes come as they are; None where there is none."""
     transport = request.transport
     if sys.platform != "linux" or transport is None or "Content-Encoding" in request.headers:
         return None
     if transport.get_extra_info("sslcontext") is not None:
         return None
     plain = transport.get_extra_info("socket")
-    return None if plain is None else int(plain.fileno())
+    try:
+        connection = None if plain is None else socket.socket(fileno=os.dup(plain.fileno()))
+    except OSError:
+        return None  # as many files are open as may be, or it is just being closed: pieces need no other
+    if connection is not None:
+        connection.setblocking(False)
+    return connection
 
 
 def _early(content: StreamReader) -> list[bytes]:
