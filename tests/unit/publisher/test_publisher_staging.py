@@ -1,5 +1,6 @@
 """Uploads survive their publisher, keep within their limits, and leave nothing behind."""
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -106,6 +107,18 @@ def test_what_cannot_be_read_back_begins_anew(place: Place) -> None:
     upload.digesting.read(place.root, 1, inline)
     with pytest.raises(UploadIncomplete, match=r"cannot be read back: .*directory"):
         place.staging.stage(parcel(CONTENT))
+    assert place.staging.begin(parcel(CONTENT)).missing() == [0, 1]  # type: ignore[union-attr]
+
+
+def test_what_could_not_be_synced_begins_anew(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    place.send(CONTENT)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            place.staging.stage(parcel(CONTENT))
     assert place.staging.begin(parcel(CONTENT)).missing() == [0, 1]  # type: ignore[union-attr]
 
 

@@ -162,7 +162,11 @@ class Staging:
                 f"{parcel.digest}.",
                 hint="The upload begins anew.",
             )
-        upload.make_durable(self._staged / parcel.execution_id)
+        try:
+            upload.make_durable(self._staged / parcel.execution_id)
+        except (OSError, StoreFull):
+            self.abort(parcel.execution_id)  # a sync that failed took bytes with it, and the next one is silent
+            raise
         self._ready[parcel.execution_id] = upload
         del self._open[parcel.execution_id]
 
