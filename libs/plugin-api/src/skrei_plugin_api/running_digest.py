@@ -14,7 +14,7 @@ from skrei_plugin_api.lane import Lane, Start
 
 READ_BYTES = 1024 * 1024
 """Read at once while hashing: enough that the thread rarely comes up for air, little memory."""
-STRETCH_BYTES = 32 * 1024 * 1024
+STRETCH_BYTES = 4 * 1024 * 1024
 """Read in one piece of work: what is behind by gigabytes, after a restart, lets others have the thread between two."""
 LAG_BYTES = 16 * 1024 * 1024
 """How far behind it may be and still be given bytes from memory: those wait, and memory is for who is not behind."""
