@@ -182,3 +182,15 @@ async def test_who_waits_for_work_and_is_cancelled_cancels_it() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert ended.is_set()
+
+
+def test_a_process_that_asks_may_open_as_many_files_as_its_hard_limit_lets_it() -> None:
+    code = (
+        "import resource; from skrei_kit.supervisor import open_as_many_files_as_allowed as ask\n"
+        "limit = resource.RLIMIT_NOFILE; resource.setrlimit(limit, (64, 900)); ask(); ask()\n"
+        "print(resource.getrlimit(limit))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "(900, 900)\n"
+    )

@@ -6,6 +6,7 @@ import ctypes
 import faulthandler
 import gc
 import os
+import resource
 import signal
 import sys
 import threading
@@ -28,6 +29,8 @@ ORPHAN_SECONDS = 4.0
 """How long a process whose parent died may take to stop: what it talks to is gone too, and a crash is survived."""
 GATE = "SKREI_START_GATE"
 """Names an inherited pipe whose end of file means that all we need is there."""
+MOST_FILES = 65_536
+"""Descriptors that a process asks to be allowed: sixty times what the busiest has, and less than any kernel refuses."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -90,6 +93,17 @@ async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T
             working.cancel()
         await asyncio.wait({working, stopping})
     return None if working.cancelled() else working.result()
+
+
+def open_as_many_files_as_allowed() -> None:
+    """Raise the soft limit of descriptors as far as the hard one lets it go: the usual 1,024 is for who uses select().
+
+    Idempotent; never lowers it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

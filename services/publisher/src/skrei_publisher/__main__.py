@@ -6,7 +6,7 @@ import sys
 from skrei_domain.errors import SkreiError
 from skrei_kit.observability import configure_logs, get_logger
 from skrei_kit.settings import load
-from skrei_kit.supervisor import await_start, die_with_parent, stop_on_signals
+from skrei_kit.supervisor import await_start, die_with_parent, open_as_many_files_as_allowed, stop_on_signals
 from skrei_publisher.service import serve
 from skrei_publisher.settings import Settings
 from skrei_publisher.store_publisher import SWITCH_SECONDS
@@ -19,6 +19,7 @@ def main() -> None:
     try:
         settings = load(Settings)
         configure_logs(settings.log_level, service="publisher")
+        open_as_many_files_as_allowed()  # a part that is read straight has two, and an upload may send several at once
         sys.setswitchinterval(SWITCH_SECONDS)
         asyncio.run(_run(settings))
     except SkreiError as error:
