@@ -103,8 +103,9 @@ class Lead:
         said = InputListed(request_id=asked.request_id, files=files, manifest=None if problem else ref, problem=told)
         self.core.on_listed(asked.node_id, said, now)
 
-    def say(self, now: float, files: int) -> None:
-        self.core.on_listed(self.asked[-1].node_id, InputListed(request_id=self.asked[-1].request_id, files=files), now)
+    def say(self, now: float, files: int, number: int = -1) -> None:
+        asked = self.asked[number]
+        self.core.on_listed(asked.node_id, InputListed(request_id=asked.request_id, files=files), now)
 
     @property
     def history(self) -> list[str]:
@@ -477,13 +478,53 @@ def test_nodes_that_come_too_late_are_asked_no_more() -> None:
     lead.submit(asks())
     lead.run(0.0)
     for second in range(1, int(PATIENCE_SECONDS) + 1):
-        lead.say(float(second), 0)
+        lead.say(float(second), second)
         lead.tick(float(second))
     lead.view.apply(Changes(nodes=(a_lister("n-2"),)))
     lead.tick(PATIENCE_SECONDS + 1)
     assert {each.node_id for each in lead.asked} == {"n-1"}
     lead.answer(PATIENCE_SECONDS + 2, problem="cannot be reached", code="input-unavailable")
     assert lead.run(PATIENCE_SECONDS + 2) == ["listed", "plan"]
+
+
+def test_nodes_that_speak_each_second_and_find_nothing_are_given_up() -> None:
+    lead = Lead(a_lister("n-1"), a_lister("n-2"))
+    lead.submit(asks())
+    lead.run(0.0)
+    for second in range(1, int(PATIENCE_SECONDS)):
+        for number in range(len(lead.asked)):
+            lead.say(float(second), 0, number)
+        assert lead.tick(float(second)) == []
+    assert {each.node_id for each in lead.asked} == {"n-1", "n-2"}
+    lead.say(PATIENCE_SECONDS, 0)
+    assert lead.tick(PATIENCE_SECONDS) == ["listed", "plan"]
+    assert any(f"without a list of its inputs: {listings.NOTHING_YET}" in text for text in lead.history)
+
+
+def test_what_one_had_found_that_then_could_not_go_on_is_nothing_that_another_finds() -> None:
+    lead = Lead(*(a_lister(f"n-{number}") for number in range(1, 4)))
+    lead.submit(asks())
+    lead.run(0.0)
+    lead.answer(1.0, files=500, problem="its line is cut", code="input-unavailable")
+    lead.run(1.0)
+    lead.say(1.0 + OTHERS_SECONDS, 0)
+    lead.tick(1.0 + OTHERS_SECONDS)
+    assert len({each.node_id for each in lead.asked}) == 3
+    lead.say(PATIENCE_SECONDS, 0)
+    assert lead.tick(PATIENCE_SECONDS) == ["listed", "plan"]
+    assert any("without a list of its inputs: its line is cut" in text for text in lead.history)
+
+
+def test_the_node_of_a_first_execution_may_find_nothing_for_longer() -> None:
+    lead = Lead()
+    lead.submit(asks())
+    lead.run(0.0)
+    lead.tick(PATIENCE_SECONDS)
+    for second in range(1, 30):
+        lead.tick(PATIENCE_SECONDS + second)
+        lead.say(PATIENCE_SECONDS + second, 0)
+    lead.answer(PATIENCE_SECONDS + 30)
+    assert lead.run(PATIENCE_SECONDS + 30) == ["listed"]
 
 
 def test_a_node_that_has_measured_the_server_is_asked_first() -> None:

@@ -28,7 +28,7 @@ MOST_JOBS = 1_000
 MOST_INPUTS = 64
 """Of one job: more are placed without."""
 PATIENCE_SECONDS = 10.0
-"""How long a node may say nothing of a listing; it speaks each second."""
+"""How long a node may say nothing of a listing, or of any file in it; it speaks each second."""
 OTHERS_SECONDS = 3.0
 """A node that has found nothing for so long may not reach the server: another is asked beside it."""
 MOST_NODES = 3
@@ -44,6 +44,7 @@ WHY_CHARACTERS = 1_000
 JOBS_A_COMMIT = 64
 """Pinned by one commit: some milliseconds."""
 NOBODY = "no node that is here could list it"
+NOTHING_YET = f"no node has found a file within {PATIENCE_SECONDS:g} s"
 
 
 class Listings:
@@ -278,8 +279,11 @@ class Listings:
                 continue
             for question in asked.waiting:
                 out += self._late_node(held, key, asked, question, now)
-            hedged = asked.waiting and not asked.files and now - asked.questions[-1].since >= OTHERS_SECONDS
-            if hedged and now - asked.since < PATIENCE_SECONDS:
+            if not asked.waiting or any(each.files for each in asked.waiting):
+                continue
+            if now - asked.questions[0].since >= PATIENCE_SECONDS and not held.placed:
+                asked.why = next((each.why for each in asked.questions if each.why), NOTHING_YET)
+            elif now - asked.questions[-1].since >= OTHERS_SECONDS and now - asked.since < PATIENCE_SECONDS:
                 out += self._ask(held, key, now)
         return out + self._ask_others(held, now)
 
