@@ -87,7 +87,8 @@ def test_a_unit_names_whole_paths_its_data_and_who_runs_it(home: Path, capsys: p
     assert "\nWantedBy=default.target\n" in mine
     assert "User=" not in mine
     assert f"# {home}/.config/systemd/user/skrei-agent.service\n" in mine
-    assert "# systemctl --user enable --now skrei-agent.service\n# loginctl enable-linger " in mine
+    started = "# systemctl --user enable skrei-agent.service\n# systemctl --user restart skrei-agent.service\n"
+    assert f"{started}# loginctl enable-linger " in mine
     assert not (home / ".config").exists(), "nothing was done"
 
 
@@ -102,8 +103,9 @@ def test_a_users_unit_is_written_started_and_taken_away_and_its_token_is_nobody_
     assert secrets.read_text() == "SKREI_JOIN_TOKEN=secret\n"
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
     said = (home / "said").read_text().splitlines()
-    assert said[:2] == ["systemctl --user daemon-reload", "systemctl --user enable --now skrei-agent.service"]
-    assert said[2].startswith("loginctl enable-linger ")
+    verbs = ["daemon-reload", "enable skrei-agent.service", "restart skrei-agent.service"]
+    assert said[:3] == [f"systemctl --user {verb}" for verb in verbs], "one that runs is to hear of what is new"
+    assert said[3].startswith("loginctl enable-linger ")
     assert called("service", "install", "--user", *call[:3]) == 0
     assert secrets.exists(), "a second call without the token goes on with the first one's"
     assert called("service", "uninstall", "--user", "agent") == 0

@@ -100,7 +100,8 @@ def install(values: Values) -> None:
     _check_arguments(unit, arguments)
     user = _run_as(unit, values.text("run-as") if "run-as" in values.given else "")
     content = _content(unit, arguments, user)
-    after = [unit.systemctl("daemon-reload"), unit.systemctl("enable", "--now", unit.name)]
+    # `enable --now` leaves one that runs as it was: of another token or control plane it would not hear.
+    after = [unit.systemctl(*verb) for verb in (("daemon-reload",), ("enable", unit.name), ("restart", unit.name))]
     if not unit.system:
         after.append(["loginctl", "enable-linger", getpass.getuser()])
     if values.flag("print"):
