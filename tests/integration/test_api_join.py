@@ -16,6 +16,7 @@ from skrei_embedded.nats import NatsOptions, NatsServer, free_port
 from skrei_kit import cluster_keys as keys
 from skrei_kit import nats_auth
 from skrei_kit.bus import Bus, BusUnavailable
+from skrei_kit.join import KEY_REVOKED
 from skrei_kit.nats_auth import Signer
 from skrei_kit.secret_files import write_secret
 from skrei_orchestrator_api.access import JOIN_PATH, RENEWAL_PATH
@@ -237,6 +238,7 @@ async def test_another_key_for_a_node_in_use_is_refused_until_it_takes_over_whic
     assert (await outside.post(JOIN_PATH, json=copy.asks(TakeOver=True), headers=TOKEN)).status_code == 200
     gone = await outside.post(JOIN_PATH, json=machine.asks(TakeOver=True), headers=TOKEN)
     assert (gone.status_code, "revoked" in gone.json()["Message"]) == (409, True)
+    assert gone.json()["Details"]["Reason"] == KEY_REVOKED, "it is not the node that is taken"
     assert (tmp_path / "revoked").read_text().split() == [nats_auth.public_key(machine.seed)]
     actions = await api.rows.link.fetch("SELECT action FROM audit ORDER BY id")
     assert [row["action"] for row in actions] == ["node.join", "node.take-over"]

@@ -17,7 +17,7 @@ import pytest
 from skrei_domain.errors import Invalid, SkreiError, Unavailable
 from skrei_embedded.nats import free_port
 from skrei_kit import join, nats_auth
-from skrei_kit.join import JOIN_PATH, NotSkrei, Refused, read_kept, settle
+from skrei_kit.join import JOIN_PATH, KEY_REVOKED, NotOfSite, NotSkrei, Refused, read_kept, settle
 from skrei_kit.sites import Site
 
 TOKEN = "the-join-token"
@@ -149,8 +149,10 @@ def test_the_nodes_of_a_site_take_its_places_and_reach_its_own_server(tmp_path: 
         with pytest.raises(Refused, match="none of the 2 places of site ship is free") as full:
             settle(machines[2], plane.url, TOKEN, site=site)
         assert "--places" in full.value.hint
-        with pytest.raises(Refused, match="which is none of site farm"):
-            settle(machines[0], plane.url, TOKEN, site=replace(site, name="farm", places=("n-c",)), take_over=True)
+        farm = replace(site, name="farm", places=("n-c",))
+        for take_over in (True, False):
+            with pytest.raises(NotOfSite, match="which is none of site farm"):
+                settle(machines[0], plane.url, TOKEN, site=farm, take_over=take_over)
         with pytest.raises(Invalid, match="which node of site ship"):
             settle(machines[2], plane.url, TOKEN, site=site, take_over=True)
     assert {each.node_id for each in joined if each} == set(site.places)
@@ -158,6 +160,14 @@ def test_the_nodes_of_a_site_take_its_places_and_reach_its_own_server(tmp_path: 
         assert each is not None
         assert (each.nats_url, each.nats_domain, Path(each.nats_ca).read_text()) == (nats_url, "skrei", "a certificate")
     assert [settle(each, None, None) for each in machines[:2]] == joined
+
+
+def test_a_machine_whose_key_was_revoked_does_not_ask_for_each_place_of_a_site(tmp_path: Path) -> None:
+    site = Site("ship", "nats://10.255.255.1:4222", "skrei", "", ("n-a", "n-b"))
+    refusal = refuses(409, "this machine's key was revoked", "make another") | {"Details": {"Reason": KEY_REVOKED}}
+    with control_plane(409, refusal) as plane, pytest.raises(Refused, match="key was revoked") as told:
+        settle(folder(tmp_path), plane.url, TOKEN, site=site)
+    assert (told.value.hint, len(plane.asked)) == ("make another", 1)
 
 
 def test_a_machine_that_never_joined_needs_a_token(tmp_path: Path) -> None:

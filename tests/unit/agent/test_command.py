@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,21 @@ def test_a_machine_that_nobody_told_anything_is_told_how_to_become_a_node(
 def test_a_number_of_folders_that_is_none_is_refused(tmp_path: Path, slots: str) -> None:
     with pytest.raises(Invalid, match=f"--data-slots {slots}: that is no such number"):
         given("--data-dir", str(tmp_path), f"--data-slots={slots}")
+
+
+@pytest.mark.parametrize("token", ["", "t"])
+def test_a_node_that_joined_without_a_site_does_not_take_one_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv(command.TOKEN, token)
+    kept = join.Joined("n-1", "http://cp:1234", "nats://cp:4222", "/creds", "http://cp:1234", "http://cp:1235")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/joined.json").write_text(json.dumps(asdict(kept)))
+    (tmp_path / "keys/node.id").write_text("n-1")
+    (tmp_path / "site.json").write_text(Site("farm", "tls://farm:4222", "skrei", "pem", ("n-9",)).text())
+    with pytest.raises(join.NotOfSite, match=r"this machine is node n-1 already, which .* site") as told:
+        given("--data-dir", str(tmp_path), "--join", "http://cp:1234", "--site", str(tmp_path / "site.json"))
+    assert "--data-dir" in told.value.hint
 
 
 def test_a_site_is_read_when_a_node_joins_and_tells_what_the_transport_is_there(

@@ -42,6 +42,8 @@ PAUSE_SECONDS = 0.5
 ANSWER_BYTES = 256 * 1024
 MOST_SAID = 60
 """Characters of what a foreign server said: enough to recognise it."""
+KEY_REVOKED = "key-revoked"
+"""The reason of a refusal that is about the key that was shown, not about the node."""
 _CONFLICT = 409
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}")
 
@@ -60,6 +62,10 @@ class Refused(Conflict):
 
 class Taken(Refused):
     """Another key than this machine's speaks for the node that it wants to be."""
+
+
+class NotOfSite(Refused):
+    """The node that this machine is has no place at the site that it was told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ def settle(
     try:
         return join(folder, url, token, Asking(take_over, nats_url, site))
     except SkreiError as error:
-        if not again or take_over:
+        if not again or take_over or isinstance(error, NotOfSite):
             raise
         log.warning("not_joined_again", problem=error.message, hint="going on with what it was given before")
         return kept
@@ -179,8 +185,8 @@ def _let_in(
     if kept.exists() or site is None:
         node_id = _kept_or(kept, new_node_id)
         if site and node_id not in site.places:
-            raise Refused(
-                f"this machine is node {node_id} already, which is none of site {site.name}", hint=_ANOTHER_FOLDER
+            raise NotOfSite(
+                f"this machine is node {node_id} already, which is none of site {site.name}", hint=ANOTHER_FOLDER
             )
         return node_id, ask(node_id)
     if body["TakeOver"]:
@@ -274,7 +280,9 @@ def _read(url: str, status: int, raw: bytes) -> dict[str, Any]:
         return told
     if status == 404 or not isinstance(message, str) or "Component" not in told:
         raise NotSkrei(f"{url} answers ({status}), but it is not Skrei's API", hint=_RIGHT_ADDRESS)
-    refused = Taken if status == _CONFLICT else Refused
+    details = told.get("Details")
+    revoked = isinstance(details, dict) and details.get("Reason") == KEY_REVOKED  # no other place would take it
+    refused = Taken if status == _CONFLICT and not revoked else Refused
     raise refused(f"{url} refuses: {message}", hint=hint if isinstance(hint, str) and hint else _RIGHT_ADDRESS)
 
 
@@ -377,5 +385,5 @@ _REACHABLE = (
 )
 _TLS = "use http:// where no proxy adds TLS; else see that its certificate is one that this machine trusts"
 _SAME_VERSION = "see that both machines run the same version of Skrei"
-_ANOTHER_FOLDER = "give it a data folder of its own (--data-dir), in which it becomes a new node, of that site"
+ANOTHER_FOLDER = "give it a data folder of its own (--data-dir), in which it becomes a new node, of that site"
 _MORE_PLACES = "make the site anew with more of them: `skrei-cluster-init site NAME --places N …` (docs/EDGE.md)"

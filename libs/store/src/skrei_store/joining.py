@@ -56,7 +56,7 @@ async def join_node(connection: Connection, wanted: Joining) -> None:
     """
     async with connection.transaction():
         if await connection.fetchval("SELECT EXISTS (SELECT 1 FROM revoked_keys WHERE key = $1)", wanted.key):
-            raise Conflict(REVOKED, hint=AGAIN, component="NodeManager")
+            raise Conflict(REVOKED, hint=AGAIN, component="NodeManager", Reason="key-revoked")
         known = await connection.fetchval("SELECT EXISTS (SELECT 1 FROM nodes WHERE id = $1)", wanted.node_id)
         fresh = await connection.fetchval(
             "INSERT INTO node_keys (node_id, key, name, address, joined_at, ends_at)"
@@ -114,7 +114,7 @@ async def renew_node(connection: Connection, wanted: Renewal) -> bool:
         if await connection.fetchval(
             "SELECT EXISTS (SELECT 1 FROM revoked_keys WHERE key = ANY($1))", [wanted.key, wanted.next_key]
         ):
-            raise Conflict(REVOKED, hint=AGAIN, component="NodeManager")
+            raise Conflict(REVOKED, hint=AGAIN, component="NodeManager", Reason="key-revoked")
         row = await connection.fetchrow(
             "SELECT key, former_key, former_ends_at > now() + $2::interval AS goes_on"
             " FROM node_keys WHERE node_id = $1 FOR UPDATE",

@@ -144,6 +144,11 @@ def _given(told: argparse.Namespace) -> dict[str, Any]:
                 hint="--join http://10.0.0.1:1234 --token T: `skrei node join-line` there tells both",
             )
         return given
+    if told.site and not joined.nats_domain:
+        raise join.NotOfSite(
+            f"--site {told.site}: this machine is node {joined.node_id} already, which joined without a site",
+            hint=join.ANOTHER_FOLDER,
+        )
     return given | {
         "node_id": joined.node_id,
         "nats_url": by if by and "," not in by else joined.nats_url,  # of several, the one that greeted
