@@ -153,7 +153,7 @@ def test_it_is_upgraded_and_goes_on_without_the_node_that_was_revoked(release: R
     with release.forwarded():
         (wasm,) = (one["Info"]["NodeID"] for one in nodes(release) if "wasm" in one["Info"]["Labels"]["name"])
         told = release.shell(f"skrei node revoke {wasm} 2>&1")
-    patch = re.search(r"(kubectl -n \S+ patch secret .*?'); then", told)
+    patch = re.search(r"(keys=.*/dev/stdin); then", told)
     restart = re.search(r"then (kubectl -n \S+ rollout restart \S+)", told)
     assert patch is not None, told
     assert restart is not None, told

@@ -137,12 +137,16 @@ volumeClaimTemplates:
       resources: {requests: {storage: {{ .store.size }}}}
 {{- end -}}
 
-{{/* What the owner does for a new join token, and so that the transport refuses a key. ($$: Kubernetes reads $(NAME).) */}}
+{{/*
+What the owner does for a new join token, and so that the transport refuses a key, beside those that were put there by hand.
+($$: Kubernetes reads $(NAME). By stdin: arguments are there for all to read.)
+*/}}
 {{- define "skrei.rotateHint" -}}
 {{- $keys := printf "%s-keys" (include "skrei.name" .) -}}
-run: token=$$(openssl rand -hex 32); for of in orchestrator-api compute-agent; do kubectl -n {{ .Release.Namespace }} patch secret {{ $keys }}-$of -p "{\"stringData\":{\"join.token\":\"$token\"}}"; done; the API follows within two minutes
+run: token=$$(openssl rand -hex 32); for of in orchestrator-api compute-agent; do printf '{"stringData":{"join.token":"%s"}}' "$token" | kubectl -n {{ .Release.Namespace }} patch secret {{ $keys }}-$of --patch-file /dev/stdin; done; the API follows within two minutes
 {{- end -}}
 {{- define "skrei.revokeHint" -}}
 {{- $name := include "skrei.name" . -}}
-kubectl -n {{ .Release.Namespace }} patch secret {{ $name }}-keys-orchestrator-api -p '{"stringData":{"revoked":"{keys}"}}'; then `helm upgrade` as you installed it; then {{ if .Values.nats.bundled }}kubectl -n {{ .Release.Namespace }} rollout restart statefulset/{{ $name }}-nats{{ else }}have your nats-server read trust.conf of the Secret {{ $name }}-keys-nats again{{ end }}
+{{- $secret := printf "%s-keys-orchestrator-api" $name -}}
+keys=$$({ kubectl -n {{ .Release.Namespace }} get secret {{ $secret }} -o 'jsonpath={.data.revoked}' | base64 -d; echo ' {keys}'; } | grep -oE 'U[A-Z2-7]{55}' | sort -u | tr '\n' ' '); printf '{"stringData":{"revoked":"%s"}}' "$keys" | kubectl -n {{ .Release.Namespace }} patch secret {{ $secret }} --patch-file /dev/stdin; then `helm upgrade` as you installed it; then {{ if .Values.nats.bundled }}kubectl -n {{ .Release.Namespace }} rollout restart statefulset/{{ $name }}-nats{{ else }}have your nats-server read trust.conf of the Secret {{ $name }}-keys-nats again{{ end }}
 {{- end -}}

@@ -197,8 +197,42 @@ def test_what_the_owner_is_told_of_keys_names_this_release_and_no_variable_of_ku
     told = {one["name"]: one.get("value", "") for one in api["env"]}
     for hint in (told["SKREI_ROTATE_HINT"], told["SKREI_REVOKE_HINT"]):
         assert "kubectl -n n patch secret skrei-keys-" in hint
+        assert hint.count("--patch-file /dev/stdin") == 1
         assert re.search(r"(?<!\$)\$\(", hint) is None, "Kubernetes would look for a variable of that name"
     assert "{keys}" in told["SKREI_REVOKE_HINT"]
+
+
+KUBECTL = """#!/bin/sh
+case "$*" in *" get secret "*) printf 'UHAND %s\\n' "$HAND" | base64; exit;; esac
+{ echo "$*"; cat; echo; } >> "$SAID"
+"""
+
+
+def test_what_the_owner_is_told_takes_no_revoked_key_away_and_shows_no_token_among_arguments(tmp_path: Path) -> None:
+    (api,) = (one for one in pods()["skrei-api"]["containers"] if one["name"] == "orchestrator-api")
+    told = {one["name"]: one.get("value", "").replace("$$(", "$(") for one in api["env"]}
+    (tmp_path / "kubectl").write_text(KUBECTL)
+    (tmp_path / "openssl").write_text("#!/bin/sh\necho ab12\n")
+    for name in ("kubectl", "openssl"):
+        (tmp_path / name).chmod(0o755)
+    by_hand, known = "U" + "H" * 55, "U" + "A" * 55
+    environment = {"PATH": f"{tmp_path}:{os.defpath}", "SAID": str(tmp_path / "said"), "HAND": f"{by_hand}\n{known}"}
+
+    def said(hint: str, command: str) -> list[str]:
+        (tmp_path / "said").unlink(missing_ok=True)
+        found = re.search(command, hint)
+        assert found is not None, hint
+        subprocess.run(["sh", "-c", found[1]], env=environment, check=True, timeout=30)
+        return (tmp_path / "said").read_text().splitlines()
+
+    revoke = told["SKREI_REVOKE_HINT"].replace("{keys}", f"{known} U{'B' * 55}")
+    call, body = said(revoke, r"(keys=.*/dev/stdin); then")
+    assert call == "-n n patch secret skrei-keys-orchestrator-api --patch-file /dev/stdin"
+    assert json.loads(body)["stringData"]["revoked"].split() == [known, f"U{'B' * 55}", by_hand]
+    rotated = said(told["SKREI_ROTATE_HINT"], r"(token=.*; done);")
+    assert [json.loads(body) for body in rotated[1::2]] == [{"stringData": {"join.token": "ab12"}}] * 2
+    assert [call.split()[4] for call in rotated[::2]] == ["skrei-keys-orchestrator-api", "skrei-keys-compute-agent"]
+    assert "ab12" not in "".join(rotated[::2])
 
 
 def test_the_scaling_signal_is_what_the_leader_tells() -> None:
