@@ -12,7 +12,7 @@ from skrei_plugin_api.engine import EngineFailure, FailureCode, RunRequest
 from skrei_plugin_api.testing import Running
 from skrei_plugin_kubernetes.access import Access
 from skrei_plugin_kubernetes.cluster import Cluster
-from skrei_plugin_kubernetes.run import Run
+from skrei_plugin_kubernetes.run import Ending, Run
 from skrei_plugin_kubernetes.settings import KubernetesSettings
 
 
@@ -56,3 +56,22 @@ async def test_a_cluster_that_refuses_to_remove_a_pod_changes_nothing_about_why_
             await cluster.close()
     assert (outcome.failure, outcome.exit_code) == (why, None)
     assert asked == ["/api/v1/namespaces/n/pods/p"]
+
+
+async def test_a_stop_with_a_short_grace_does_not_lose_files_for_a_word_about_the_exit_code(tmp_path: Path) -> None:
+    """A program that ends on SIGTERM has 143, and the cluster may know why; its kubelet takes its time to say so."""
+    request = RunRequest("e-1", 1, {"Image": "a"}, tmp_path)
+    async with TestServer(answers(200, [], asyncio.Event())) as server:
+        cluster = Cluster(Access(server=str(server.make_url("")).rstrip("/")), "n", answer_seconds=5)
+        run = Run(request, "p", cluster=cluster, settings=KubernetesSettings(), events=Running(), left=lambda: False)
+        run._running.set()
+
+        async def attend() -> Ending:
+            assert await run._told() is None
+            return Ending(143)
+
+        try:
+            lost = await run._end(asyncio.ensure_future(attend()), grace=0.5)
+        finally:
+            await cluster.close()
+    assert not lost

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ AGAIN_SECONDS = 0.5
 """Before an API that went away is asked again."""
 TOLD_SECONDS = 15.0
 """How long the cluster may take to tell how a container ended that has: its kubelet looks once a second."""
+TOLD_SHARE = 0.6
+"""Of the time in which a run that is being ended has to end: its files are not lost for a word about its exit code."""
 LAST_WORDS_SECONDS = 5.0
 """How long a program that was killed may take to be seen as ended; then its pod is removed."""
 KILL, TERMINATE = 9, 15
@@ -74,6 +77,7 @@ class Run:
         self._began = time.monotonic()
         self._running = asyncio.Event()
         self._heard_at = self._began
+        self._told_by = math.inf  # when the cluster's word is waited for no longer, since the run is being ended
         self._image = ""
 
     async def begin(self, sent: tuple[tuple[str, Path], ...]) -> RunOutcome:
@@ -280,7 +284,7 @@ class Run:
     async def _told(self) -> State | None:
         """Return the state of a pod whose program has ended, once the cluster knows; None where it does not say."""
         until = time.monotonic() + TOLD_SECONDS
-        while time.monotonic() < until:
+        while time.monotonic() < min(until, self._told_by):
             state = await self._state()
             if state.phase in (Phase.ENDED, Phase.FAILED):
                 return state
@@ -303,6 +307,7 @@ class Run:
         for number, seconds in ((TERMINATE, grace), (KILL, LAST_WORDS_SECONDS)):
             if not seconds or attended.done():
                 continue
+            self._told_by = time.monotonic() + seconds * TOLD_SHARE
             with contextlib.suppress(Refused, ClusterAway):
                 async with self._cluster.command(self._pod, RUN, (RUNNER, "signal", str(number))) as command:
                     await command.said()
