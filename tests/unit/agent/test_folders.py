@@ -8,6 +8,7 @@ import pytest
 
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.spares import MOST_SPARES, Spares
+from tests.support.nesting import nest
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_what_cannot_be_removed_holds_up_nothing_else(
 
     def too_deep(path: Path) -> bool:
         if path.name == "e-1~1":
-            raise RecursionError("maximum recursion depth exceeded")  # of `rmtree`, in what a program has nested
+            raise RecursionError("maximum recursion depth exceeded")
         return keep(path)
 
     monkeypatch.setattr(folders._spares, "keep", too_deep)
@@ -75,6 +76,13 @@ def test_what_cannot_be_removed_holds_up_nothing_else(
     folders.drop("e-2")
     folders.close()
     assert [path.name for path in (tmp_path / "executions").iterdir()] == ["e-1~1"]
+
+
+def test_what_a_program_has_nested_deeper_than_calls_may_be_goes(folders: Folders, tmp_path: Path) -> None:
+    nest(folders.make("e-1").work / "deep", 1_100)
+    folders.drop("e-1")
+    folders.close()
+    assert list((tmp_path / "executions").iterdir()) == []
 
 
 def test_a_restart_keeps_what_the_journal_knows_and_sweeps_the_rest(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Where executions live on this node's disk, and when what they left goes."""
 
-import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from skrei_compute_agent.spares import Spares
 from skrei_domain.subjects import token
 from skrei_kit.observability import get_logger
+from skrei_plugin_api.removing import remove
 
 log = get_logger()
 
@@ -145,8 +145,8 @@ class Folders:
             path = self._going.popleft()
             try:
                 if not self._spares.keep(path):
-                    shutil.rmtree(path, ignore_errors=True)
-            except Exception as error:  # noqa: BLE001 - a program nested folders deeper than calls may be: the rest goes
+                    remove(path)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the rest goes
                 log.warning("folder_not_removed", path=str(path), problem=str(error))
 
 

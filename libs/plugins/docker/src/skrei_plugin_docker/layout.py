@@ -3,13 +3,13 @@
 import asyncio
 import os
 import posixpath
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from skrei_plugin_api import tar_streams as archive
 from skrei_plugin_api.engine import EngineFailure, FailureCode, Mount, Output, RunRequest
+from skrei_plugin_api.removing import remove
 from skrei_plugin_docker.create import Place, Role, container_name, guest_path, labels, unstarted_body, volume_name
 from skrei_plugin_docker.daemon import Daemon
 from skrei_plugin_docker.failures import Refusal
@@ -128,7 +128,7 @@ def _output(request: RunRequest, output: Output) -> Path:
 
 
 def _empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     folder.mkdir(parents=True)
 
 

@@ -1,7 +1,6 @@
 """Files into a pod and out of it: through commands in its helpers, as tar streams, never a whole one in memory."""
 
 import asyncio
-import shutil
 import tarfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from skrei_plugin_api import tar_streams
 from skrei_plugin_api.aside import over
 from skrei_plugin_api.engine import RunRequest
+from skrei_plugin_api.removing import remove
 from skrei_plugin_kubernetes.cluster import Cluster
 from skrei_plugin_kubernetes.command import Command
 from skrei_plugin_kubernetes.pod import FILES_IN, FILES_OUT, KEEP, OURS, RUNNER, STAGE, STAGED
@@ -119,5 +119,5 @@ async def _succeeds(command: Command) -> None:
 
 
 def _empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     folder.mkdir(parents=True)
