@@ -102,6 +102,44 @@ async def test_what_is_in_use_does_not_and_may_be_gone_later(cache: InputCache, 
     assert (beyond.value.code, beyond.value.retryable) == ("input-beyond-disk", True)
 
 
+async def test_nothing_goes_for_what_would_have_no_room_all_the_same(cache: InputCache) -> None:
+    await bring(cache, "a", 3 * MB, 3 * MB)
+    await bring(cache, "b", 6 * MB, 6 * MB, release=False)
+    with pytest.raises(NoRoom):
+        begin(cache, c=5 * MB)
+    assert cache.files.has(name_of("at/a"))
+    assert not cache.room.fits({"c": 5 * MB})
+    assert cache.room.fits({"c": 4 * MB})
+    assert not cache.room.fits({"c": 3 * MB, name_of("at/a"): 3 * MB}), "what it needs itself makes no way for it"
+    assert cache.files.has(name_of("at/a")), "a look drops nothing"
+    cache.release("at/b")
+    assert cache.room.fits({"c": 5 * MB})
+    begin(cache, c=5 * MB)
+
+
+async def test_what_has_room_alone_and_never_together_is_beyond_the_disk(cache: InputCache) -> None:
+    await bring(cache, "a", 6 * MB, 6 * MB, release=False)  # whoever uses it: it goes one day
+    cache.room.check_together({name_of("at/a"): 6 * MB, "b": 4 * MB})
+    cache.room.check_together({"b": 9 * MB})
+    with pytest.raises(BeyondDisk, match="11,534,336 bytes together") as raised:
+        cache.room.check_together({name_of("at/a"): 6 * MB, "b": 5 * MB})
+    assert raised.value.hint
+    with cache.room.promised({"c": 4 * MB}), pytest.raises(BeyondDisk):
+        cache.room.check_together({"c": 4 * MB, "b": 7 * MB})
+
+
+async def test_what_came_of_a_file_before_it_broke_off_is_room_that_it_has(cache: InputCache) -> None:
+    async def breaks(folder: Path) -> None:
+        (folder / DATA).write_bytes(bytes(6 * MB))
+        raise Unavailable("the line broke")
+
+    with pytest.raises(Unavailable):
+        await cache.bring("at/a", breaks, 9 * MB)
+    both = {name_of("at/a"): 9 * MB, "b": 1 * MB}
+    cache.room.check_together(both)
+    assert cache.room.fits(both)
+
+
 @pytest.mark.parametrize("told", [None, 9 * MB])
 async def test_what_is_larger_than_it_said_is_cut_off_and_leaves_nothing(
     cache: InputCache, disk: Disk, told: int | None

@@ -1,6 +1,7 @@
 """Which list an execution reads its part of: the one that its job is pinned to, else one that its node shares."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import itertools
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -55,7 +56,8 @@ class Bucket(PieceStorage):
 
     def _all(self, source: SourceSpec) -> list[Entry]:
         numbers = range(6)
-        return [Entry(Piece(f"{n}", f"b/{n}@{self.state}", 1), n % source.partitions) for n in numbers]
+        at = source.params["Key"]
+        return [Entry(Piece(f"{n}", f"{at}/{n}@{self.state}", 1), n % source.partitions) for n in numbers]
 
     async def bring(self, source: SourceSpec, limits: StageLimits, piece: Piece, folder: Path) -> None:
         if piece.path == "0" and self.full:
@@ -74,13 +76,19 @@ class Node:
         self.stager = Stager({"bucket": self.bucket}, self.shelves, limits=LIMITS, parallel=2)
 
     async def stage(
-        self, partition: int, of: int = 2, tell: Callable[[str], None] = lambda _: None, **order: object
+        self,
+        partition: int,
+        of: int = 2,
+        tell: Callable[[str], None] = lambda _: None,
+        inputs: Sequence[str] = ("k",),
+        **order: object,
     ) -> tuple[Inputs, dict[str, str]]:
-        task = a_task(InputSources=[{"Source": {"Type": "bucket", "Params": {"Key": "k"}}, "Target": "/in"}])
+        sources = [{"Source": {"Type": "bucket", "Params": {"Key": key}}, "Target": f"/in-{key}"} for key in inputs]
+        task = a_task(InputSources=sources)
         name = f"e-{partition}"
         wanted = a_stage(name, task, partition=partition, partition_count=of, **order)
-        found = await self.stager.stage(wanted, (self.folder / name,), tell)
-        (mount,) = found.mounts
+        found = await self.stager.stage(wanted, (self.folder / name,) * len(inputs), tell)
+        mount = found.mounts[0]
         return found, {path.name: path.read_text() for path in mount.source.iterdir()}
 
     async def close(self) -> None:
@@ -188,3 +196,38 @@ async def test_a_wait_for_room_has_an_end(node: Node, monkeypatch: pytest.Monkey
     with pytest.raises(NoRoom):
         await node.stage(0)
     await node.close()
+
+
+async def test_who_waits_for_room_asks_for_nothing_until_there_may_be_some(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "REFUSED_FIRST", 0)
+    node.bucket.full = 1
+    looks: list[set[int]] = []
+
+    def fits(sizes: Mapping[str, int]) -> bool:
+        looks.append(set(sizes.values()))
+        return len(looks) == 3
+
+    monkeypatch.setattr(node.shelves.cache.room, "fits", fits)
+    _, files = await node.stage(0, 1)
+    assert set(files.values()) == {"1"}
+    assert node.bucket.looks == ["pieces", "pieces"]
+    assert looks == [{1}, {1}, {1}]
+    await node.close()
+
+
+async def test_inputs_of_one_execution_that_never_fit_together_are_not_waited_for(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = node.shelves.cache.room
+    monkeypatch.setattr(patience, "REFUSED_FIRST", 0)
+    monkeypatch.setattr(type(room), "free", property(lambda _: 5 - node.shelves.cache.size_bytes))
+    with pytest.raises(BeyondDisk, match="6 bytes together"):
+        await node.stage(0, inputs=("k", "l"))  # three of a byte each for each
+    await node.close()
+
+
+def test_looks_for_room_become_rarer() -> None:
+    assert list(itertools.islice(patience.pauses(), 6)) == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]

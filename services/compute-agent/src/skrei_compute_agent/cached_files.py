@@ -40,12 +40,14 @@ def name_of(identity: str) -> str:
 class CachedFiles:
     """The files of one folder. Nothing is dropped that is in use; beyond the limits the least used go first.
 
-    `spare` is asked to give up something that is in use for later only, and says whether it did. `half_brought`: of
-    which files `open` found what had come before it broke off, the oldest first.
+    `spare` is asked to give up something that is in use for later only, and says whether it did; `spared` how many
+    bytes it could at most. `half_brought`: of which files `open` found what had come before it broke off, the oldest
+    first.
     """
 
     def __init__(self, folder: Path, limit_bytes: int, spare: Callable[[], bool] = lambda: False) -> None:
         self.spare = spare
+        self.spared: Callable[[], int] = lambda: 0
         self.half_brought: tuple[str, ...] = ()
         self.dropped = 0
         """How many files have gone since `open`: who remembers some looks again when it has grown."""
@@ -79,6 +81,10 @@ class CachedFiles:
     def idle_bytes(self) -> int:
         """How much of it could be dropped at once."""
         return self._idle_total
+
+    def is_idle(self, name: str) -> bool:
+        """Whether a file is here that could be dropped at once."""
+        return name in self._idle
 
     def has(self, name: str) -> bool:
         """Whether a file of that name is here, believed or not."""
@@ -188,14 +194,19 @@ class CachedFiles:
 
     def shrink(self, wanted: int) -> int:
         """Drop what is in nobody's use, the least recently used first, until so many bytes have gone; return how many
-        have.
+        have. Where all of it would not be enough nothing goes: nobody would have anything of that.
         """
+        if self._idle_total < wanted and self._idle_total + self.spared() < wanted:
+            return 0
+        while self._idle_total < wanted and self.spare():
+            pass
+        if self._idle_total < wanted:
+            return 0
         before = self._total
-        while before - self._total < wanted and (self._idle or self.spare()):
-            if self._idle:
-                name = next(iter(self._idle))
-                self.path(name).unlink(missing_ok=True)
-                self._forget(name)
+        while before - self._total < wanted:
+            name = next(iter(self._idle))
+            self.path(name).unlink(missing_ok=True)
+            self._forget(name)
         return before - self._total
 
     def _rest(self, name: str) -> None:

@@ -6,7 +6,7 @@ What is on its way has its room from before its first byte: two inputs of which 
 import asyncio
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -69,9 +69,8 @@ class DiskRoom:
         Raises NoRoom where that cannot be, before any of them is brought.
         """
         if fresh := {name: size for name, size in missing.items() if name not in self._coming}:
-            half = {name: self._files.path(name + PART) for name in fresh if self._half(name)}
-            self._check(sum(fresh.values()) - sum(min(_taken(path), fresh[name]) for name, path in half.items()))
-            self._at |= half
+            self._check(self._left_of(fresh))
+            self._at |= self._halves(fresh)
         for name, size in missing.items():
             self._wanted[name] = self._wanted.get(name, 0) + 1
             if name not in self._coming:
@@ -86,6 +85,22 @@ class DiskRoom:
                     del self._wanted[name]
                     self.came(name)
 
+    def fits(self, sizes: Mapping[str, int]) -> bool:
+        """Whether there may be room for files by name, as `promised` would make it; nothing is dropped for the look."""
+        missing = {name: size for name, size in sizes.items() if not (self._files.has(name) or name in self._coming)}
+        kept = sum(size for name, size in sizes.items() if self._files.is_idle(name))
+        idle = self._files.idle_bytes - kept + self._files.spared()
+        return self._left_of(missing) <= self.free - self._outstanding() + idle
+
+    def check_together(self, sizes: Mapping[str, int]) -> None:
+        """Raise BeyondDisk where the disk will never hold files by name at once, each of which may have its room."""
+        if self._left_of(sizes) > self._most:
+            raise BeyondDisk(
+                StageProblem.BEYOND_DISK,
+                f"the inputs have {sum(sizes.values()):,} bytes together, more than the disk of this node has room for",
+                hint=_HINT,
+            )
+
     def came(self, name: str) -> None:
         """A file is here now: what it takes is no longer free anyway."""
         self._promised -= self._coming.pop(name, 0)
@@ -97,7 +112,7 @@ class DiskRoom:
         if missing <= free or missing <= free + self._files.shrink(missing - free):
             return
         room = max(0, self.free - taken)
-        never = missing > max(0, self.free) + self._arrived() + self._files.size_bytes
+        never = missing > self._most
         kind, problem = (BeyondDisk, StageProblem.BEYOND_DISK) if never else (NoRoom, StageProblem.TOO_LARGE)
         others = f" beside {taken:,} bytes that are on their way" if taken else ""
         raise kind(
@@ -105,6 +120,19 @@ class DiskRoom:
             f"{missing:,} bytes of the input are not on this node, whose disk has room for {room:,}{others}",
             hint=_HINT,
         )
+
+    @property
+    def _most(self) -> int:
+        """How many bytes of inputs the disk could hold once there are no others."""
+        return max(0, self.free) + self._arrived() + self._files.size_bytes
+
+    def _halves(self, names: Iterable[str]) -> dict[str, Path]:
+        return {name: self._files.path(name + PART) for name in names if self._half(name)}
+
+    def _left_of(self, sizes: Mapping[str, int]) -> int:
+        """Return how many bytes of files are to come, beside those of earlier tries that broke off."""
+        here = sum(min(_taken(path), sizes[name]) for name, path in self._halves(sizes).items())
+        return sum(sizes.values()) - here
 
     def _outstanding(self) -> int:
         """Return how many of the promised bytes are still to come."""

@@ -63,6 +63,7 @@ class InputTrees:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="tree-sweeper")
         cache.files.spare = self._spare
+        cache.files.spared = self._spared
 
     def open(self, known: Collection[str]) -> None:
         """Keep what executions that the journal knows look into; everything else is removed. Blocks."""
@@ -192,6 +193,11 @@ class InputTrees:
         for name in pieces:
             self._cache.files.release(name)
         return True
+
+    def _spared(self) -> int:
+        """Return how many bytes the files have of directories that are in nobody's use."""
+        files = self._cache.files
+        return sum(files.size(name) for name in {name for key in self._idle for name in self._trees[key]})
 
     def _mark(self, key: str, execution_id: str) -> Path:
         """Return the file that says that an execution uses a directory."""

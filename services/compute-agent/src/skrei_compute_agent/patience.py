@@ -5,6 +5,7 @@ given again, has found no room elsewhere either: it waits here, however long the
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from skrei_domain.messages import RunOrder
 
@@ -13,11 +14,21 @@ REFUSED_FIRST = 2
 ROOM_SECONDS = 3_600.0
 """How long it waits then, each of the eight times that are left: a working day in all."""
 LOOK_SECONDS = 5.0
-"""Between two looks: with each all of its inputs are asked for, those of the cache first."""
+"""Before the first look whether there is room now; doubles."""
+MOST_LOOK_SECONDS = 60.0
+"""Between two looks at most: what takes the room now is brought, or used, for minutes."""
 MOST_UNITS = 1_024
 """Remembered, those refused last: more than a node has waiting at once."""
 
 _Unit = tuple[str, int, str, int]
+
+
+def pauses() -> Iterator[float]:
+    """Yield how long to wait before each look whether there is room, in seconds, without an end."""
+    pause = LOOK_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * 2, MOST_LOOK_SECONDS)
 
 
 class Patience:

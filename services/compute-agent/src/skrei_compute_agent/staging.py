@@ -2,12 +2,13 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from skrei_compute_agent import patience
+from skrei_compute_agent.asked import Asked
 from skrei_compute_agent.cached_files import name_of
 from skrei_compute_agent.disk_room import BeyondDisk, NoRoom
 from skrei_compute_agent.events import Stage
@@ -59,7 +60,7 @@ class _Reader:
     node's paths; what storages fetch is counted. All of it is pinned.
     """
 
-    def __init__(self, shelves: Shelves, wanted: Stage, notes: StagingNotes) -> None:
+    def __init__(self, shelves: Shelves, wanted: Stage, notes: StagingNotes, asked: Asked) -> None:
         self.owner = wanted.order.owner
         self.pinned: list[str] = []
         self.read = DataRead()
@@ -68,6 +69,7 @@ class _Reader:
         self._order = wanted.order
         self._token = wanted.order.token
         self._notes = notes
+        self._asked = asked
         self._pins: dict[str, ManifestRef] = {}
 
     async def fetch(self, digest: str) -> Path:
@@ -120,6 +122,7 @@ class _Reader:
         """Do what `gather` does, and also tell which files of the cache it came to."""
         if isinstance(pieces, Listed) and pieces.files == 1:
             pieces = await pieces.load()
+        self._asked.add(pieces)
         if not isinstance(pieces, Listed) and len(pieces) == 1 and not pieces[0].path:
             piece, cache = pieces[0], self._shelves.cache
             name = name_of(piece.identity)
@@ -190,25 +193,39 @@ class Stager:
         """
         if not wanted.task.input_sources:
             return Inputs()
-        until: float | None = None
+        until, line, pauses = 0.0, "", patience.pauses()
         now = asyncio.get_running_loop().time
         while True:
+            asked = Asked()
             try:
-                return await self._stage(wanted, folders, tell)
+                return await self._stage(wanted, folders, tell, asked)
             except BeyondDisk:
                 raise
             except NoRoom as error:
-                until = until or now() + self._patience.seconds(wanted.order, wanted.task.name)
+                sizes = await asked.sizes()
+                self._shelves.cache.room.check_together(sizes)
+                if not until:
+                    until = now() + self._patience.seconds(wanted.order, wanted.task.name)
+                    line = f"waits for room on the disk: {error.message}"
                 if now() >= until:
                     raise
-                tell(f"waits for room on the disk: {error.message}")
-                await asyncio.sleep(patience.LOOK_SECONDS)
+                tell(line)  # the same each time: a new one is a fact, a row and a commit
+                await self._until_room(sizes, until, pauses)
                 await to_its_end(partial(_clear, folders))
 
-    async def _stage(self, wanted: Stage, folders: tuple[Path, ...], tell: Tell) -> Inputs:
+    async def _until_room(self, sizes: Mapping[str, int], until: float, pauses: Iterator[float]) -> None:
+        """Return once there may be room for files by name, or it is so late: nothing is asked for meanwhile, nor
+        dropped that others may want."""
+        now = asyncio.get_running_loop().time
+        for pause in pauses:
+            await asyncio.sleep(min(pause, max(0.0, until - now())))
+            if now() >= until or self._shelves.cache.room.fits(sizes):
+                return
+
+    async def _stage(self, wanted: Stage, folders: tuple[Path, ...], tell: Tell, asked: Asked) -> Inputs:
         sources = wanted.task.input_sources
         notes = StagingNotes(sources, tell)
-        reader = _Reader(self._shelves, wanted, notes)
+        reader = _Reader(self._shelves, wanted, notes, asked)
         try:
             with notes:
                 async with self._gate:
