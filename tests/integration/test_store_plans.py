@@ -159,7 +159,9 @@ async def test_a_hundred_jobs_of_a_hundred_partitions_commit_with_stale_statisti
         await believe(db, 0, 0)
     rows = [an_execution(f"e-{job}-{n}", job_id=job, partition=n) for job in ids for n in range(COUNT)]
     async with leading(postgres_url) as record:
-        await record.commit([], [], lambda _: Changes(executions_new=tuple(rows)))
+        for begin in range(0, len(rows), 1_000):
+            some = rows[begin : begin + 1_000]
+            await record.commit([], [], lambda _, some=some: Changes(executions_new=tuple(some)))
         for begin in range(0, len(rows), 1_000):
             some = rows[begin : begin + 1_000]
             jobs = sorted({row.job_id for row in some})
