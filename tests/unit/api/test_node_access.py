@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from skrei_orchestrator_api.gate import Gate
 from skrei_orchestrator_api.node_access import NodeAccess
@@ -38,3 +39,22 @@ async def test_what_the_transport_does_not_hear_of_by_itself_is_left_to_the_owne
     )
     assert await access.revoke("n-1", actor="owner", reason="stolen") == told
     assert file.exists() == written
+
+
+async def test_a_token_file_that_cannot_be_read_changes_nothing_and_is_said_once(tmp_path: Path) -> None:
+    file, gate = tmp_path / "join.token", Gate(hosts=LOCAL_HOSTS, owner_token="owner", join_token="old")
+    access = NodeAccess(cast("Record", Revoked()), gate, token_file=file, revoked_file=None)
+    with capture_logs() as logs:
+        for _ in range(2):
+            file.write_bytes(b"\xff\xfe")
+            await access.follow()
+        file.unlink()
+        file.mkdir()
+        for _ in range(2):
+            await access.follow()
+        assert gate.join_token == "old"
+        file.rmdir()
+        file.write_text("new\n")
+        await access.follow()
+    assert gate.join_token == "new"
+    assert [each["event"] for each in logs] == ["join_token_unreadable"] * 2 + ["join_token_changed"]

@@ -43,6 +43,7 @@ class NodeAccess:
         self._rotate_hint = rotate_hint
         self._revoke_hint = revoke_hint
         self._writing = asyncio.Lock()
+        self._unread = ""  # why the token could not be read when it was looked at last: said once
 
     async def rotate_token(self, actor: str) -> None:
         """Let nobody in any more by the join token that was; nodes that joined go on. Raises Conflict."""
@@ -63,7 +64,10 @@ class NodeAccess:
         log.info("join_token_rotated")
 
     async def follow(self) -> None:
-        """Let in by the join token that its file holds now: another server beside this one may have changed it."""
+        """Let in by the join token that its file holds now: another server beside this one may have changed it.
+
+        A file that cannot be read changes nothing, and is logged once.
+        """
         if self._token_file is None:
             return
         async with self._writing:
@@ -71,6 +75,12 @@ class NodeAccess:
                 token = (await asyncio.to_thread(self._token_file.read_text, "ascii")).strip()
             except FileNotFoundError:  # taken away: whoever wants nobody in any more rotates it
                 return
+            except (OSError, ValueError) as error:  # the one that was holds: this server has more to do than let in
+                if (said := str(error)) != self._unread:
+                    self._unread = said
+                    log.warning("join_token_unreadable", file=str(self._token_file), error=said)
+                return
+            self._unread = ""
             if token and token != self._gate.join_token:
                 self._gate.join_token = token
                 log.info("join_token_changed")
