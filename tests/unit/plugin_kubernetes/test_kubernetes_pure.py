@@ -75,6 +75,17 @@ def test_inputs_and_streams_are_no_part_of_a_programs_disk(bytes_: int, inputs: 
     assert all(int(one["requests"][name]) <= int(one["limits"][name]) for one in both for name in [disk.RESOURCE])
 
 
+def test_a_program_cannot_put_another_in_the_place_of_our_runner() -> None:
+    """It would be run beside it, and in `keep`, with the cluster's network."""
+    spec = body(network="None")["spec"]
+    runners = [
+        [one for one in container["volumeMounts"] if one["mountPath"] == pods.RUNNER]
+        for container in (*spec["initContainers"], *spec["containers"])
+    ]
+    fixed = {"name": "skrei", "mountPath": pods.RUNNER, "subPath": "run", "readOnly": True}
+    assert runners == [[], [fixed], [fixed]], "it is brought by the first"
+
+
 def test_without_a_bound_on_disk_a_pod_has_one_for_result_paths_alone() -> None:
     spec = body(max_output_bytes=1000)["spec"]
     assert all(disk.RESOURCE not in one["resources"]["limits"] for one in spec["containers"])

@@ -182,7 +182,7 @@ def _program(
         "env": [{"name": name, "value": verbatim(value)} for name, value in sorted(env.items())],
         "resources": {"limits": limits(request), "requests": limits(request)},
         "securityContext": _rights(),
-        "volumeMounts": [{"name": "skrei", "mountPath": OURS}, *layout.mounts],
+        "volumeMounts": [*_ours(begun=True), *layout.mounts],
     }
     if params.working_dir:
         found["workingDir"] = params.working_dir
@@ -204,11 +204,19 @@ def _helper(name: str, script: str, settings: KubernetesSettings, room: tuple[in
         "resources": {"requests": requests, "limits": limits},
         "securityContext": rights,
         "volumeMounts": [
-            {"name": "skrei", "mountPath": OURS},
+            *_ours(begun=name != STAGE),
             {"name": "skrei-in", "mountPath": FILES_IN},
             {"name": "skrei-out", "mountPath": FILES_OUT},
         ],
     }
+
+
+def _ours(*, begun: bool) -> list[dict[str, Any]]:
+    """Return the mounts of our folder. Once it is there, nobody can change our runner: it is also what runs for us
+    beside the program, and in `keep`, where the network is not closed; and the program's user could write it.
+    """
+    found = [{"name": "skrei", "mountPath": OURS}]
+    return [*found, _mount("skrei", RUNNER, posixpath.basename(RUNNER), read_only=True)] if begun else found
 
 
 def _waiting(seconds: float) -> str:
