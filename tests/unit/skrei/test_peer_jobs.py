@@ -124,6 +124,13 @@ def test_what_stays_on_its_node_is_told_where(capsys: pytest.CaptureFixture[str]
     assert "All of it (3.0 MiB) stays on node ship, in /srv/e-1: here are only its exit code" in told
 
 
+def test_a_result_that_is_packed_otherwise_is_doubted_aloud(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    one = Result("http://door/results/e-1.tar.gz", "e-1", 0, kind="s3")
+    for found, told in ((1, "the result of e-1 is not packed"), (3, "the result of e-1, and of 2 more, is not packed")):
+        render_results.fetched(Fetched(tmp_path, {"0": tmp_path}, 3, 7, doubtful=(one,) * found))
+        assert told in capsys.readouterr().err
+
+
 def test_output_that_was_cut_is_said_to_be_where_all_of_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     said = {"RunOutput": {"Stdout": "begun\n", "StdoutTruncated": True}}
     left = {"Type": "localDirectory", "Params": {"NodeID": "n-ship", "Path": "/srv/e-1"}}

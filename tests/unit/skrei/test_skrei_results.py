@@ -146,6 +146,17 @@ async def test_of_single_files_one_is_fetched_alone_where_that_can_be(tmp_path: 
     assert asked == "a/2"
 
 
+async def test_single_files_that_are_packed_otherwise_than_by_their_node_are_a_result(tmp_path: Path) -> None:
+    whole = archive(stdout="said")
+    api, _ = api_of(archive(stdout="said", x="y"))
+    api.answers[f"GET {BASE}/results"]["Items"][0]["Type"] = "s3"
+    key = f"GET /results/{execution(0)['ID']}.tar.gz"
+    api.answers[key] = lambda _: httpx2.Response(200, headers={"X-Skrei-Path": ""}, stream=Body(whole, breaks=False))
+    got = await fetched(api, tmp_path / "out")
+    assert names_below(tmp_path / "out") == ["stdout"]
+    assert [one.execution_id for one in got.doubtful] == [execution(0)["ID"]]
+
+
 @pytest.mark.parametrize("sends", [True, False])
 async def test_what_stays_on_its_node_comes_from_there_if_that_lets_it_go(tmp_path: Path, sends: bool) -> None:
     whole = archive(stdout="all of it", out__a="A")

@@ -27,8 +27,8 @@ ERROR_BYTES = 64 * 1024
 
 PART = "X-Skrei-Path"
 """What an answer has that is a part of a result: size and digest are not those of the whole. Empty: it is all of it,
-packed again of its files: what IPFS gave was compared block by block, of single files in S3 the digest tells if one has
-changed."""
+packed again of its files: what IPFS gave was compared block by block, of single files in S3 the digest tells if none
+has changed."""
 _EXPIRED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _DOOR_AWAY = "That is the publisher's door: see that `skrei serve` runs and that its port can be reached."
@@ -85,23 +85,24 @@ class Download:
         self._have = 0
         self._hash = hashlib.sha256()
         self._part = self._again = False
+        self._at_a_stretch = True
+        self.doubtful = False
+        """Whether what came was packed again and differs: a file of it was changed, or another zlib packed it."""
         self._tries = tries
 
     async def run(self) -> None:
-        """Return once the file is there and is what the API said. Raises DownloadFailed, ApiError, Gone or OSError."""
+        """Return once the file is there and is what the API said, or `doubtful`.
+
+        Raises DownloadFailed, ApiError, Gone or OSError.
+        """
         with self._path.open("wb") as file:
             await self._fetch(file)
-            if self._differs():
+            if self._differs() and not (self._again and self._at_a_stretch):
                 # Pieces of two files, or a damaged one: once more, from the start.
                 self._restart(file)
                 await self._fetch(file)
-        if self._differs() and self._again:
-            raise DownloadFailed(
-                f"What lies in S3 is not the result of {self._result.execution_id} any more: its digest differs.",
-                hint="A file of it was changed there, or another zlib packs here than on its node. Its files can "
-                "be had one by one: skrei job get JOB/PATH",
-            )
-        if self._differs():
+        self.doubtful = self._again and self._differs()
+        if self._differs() and not self.doubtful:
             raise DownloadFailed(
                 f"What arrived is not the result of {self._result.execution_id}: its digest differs.",
                 hint="It was damaged in the store or on its way: try again, or run the job again.",
@@ -161,6 +162,7 @@ class Download:
             return
         fits = response.headers.get("Content-Range", "").startswith(f"bytes {self._have}-")
         if status == HTTPStatus.PARTIAL_CONTENT and fits:
+            self._at_a_stretch = False
             return
         if status in (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE) and self._have:
             self._restart(file)
@@ -189,7 +191,7 @@ class Download:
         self._meter.add(-self._have)
         file.seek(0)
         file.truncate()
-        self._have, self._etag, self._hash = 0, "", hashlib.sha256()
+        self._have, self._etag, self._hash, self._at_a_stretch = 0, "", hashlib.sha256(), True
 
     def _broken_off(self, problem: Exception | None) -> Exception:
         if isinstance(problem, ApiError):

@@ -66,6 +66,8 @@ class Fetched:
     """Results that stay on their nodes: of these only what is told of them was fetched."""
     unsent: str = ""
     """Why their nodes do not send them, as the first of them says."""
+    doubtful: tuple[Result, ...] = ()
+    """Results that are packed otherwise than they were by their nodes: perhaps one of their files was changed since."""
     clashes: tuple[str, ...] = ()
     """Names that several partitions have; not empty means that each has a folder of its own."""
     by_node: bool = False
@@ -133,6 +135,7 @@ async def fetch(
         unknown=unknown,
         left=tuple(result for result in results if result.left_at and result.execution_id not in fetched.sent),
         unsent=fetched.unsent,
+        doubtful=tuple(fetched.doubtful),
         clashes=laid.clashes,
         by_node=wish.by_node,
         kept_until=min((result.kept_until for result in results if result.kept_until), default=""),
@@ -152,6 +155,7 @@ class _Fetching:
         self.sent: set[str] = set()
         """Executions whose nodes sent what stays there."""
         self.unsent = ""
+        self.doubtful: list[Result] = []
 
     async def all(self, results: Sequence[Result]) -> list[Unpacked]:
         """Bring all, or raise what went wrong first."""
@@ -184,6 +188,8 @@ class _Fetching:
                     hint=f"Run the job again: skrei job run. What became of it: skrei job describe {self._job_id}",
                     execution_id=result.execution_id,
                 ) from error
+            if download.doubtful:
+                self.doubtful.append(result)
             return await self._unpacked(result, archive)
 
     async def _unpacked(self, result: Result, archive: Path) -> Unpacked:

@@ -124,6 +124,13 @@ def fetched(found: Fetched) -> None:
         )
     if len(found.left) > MOST_PLACES:
         render.note(f"So do {len(found.left) - MOST_PLACES} more: skrei job results JOB")
+    if found.doubtful:
+        first, more = found.doubtful[0].execution_id, len(found.doubtful) - 1
+        told = f"the result of {first}" + (f", and of {more} more," if more else "")
+        render.note(
+            f"In S3 {told} is not packed as its node packed it: another zlib does that here, or one of its files was "
+            "changed there since."
+        )
     if found.clashes:
         names = ", ".join(found.clashes)
         render.note(f"Several partitions left {names}: each has a folder of its own beside the joined output.")
