@@ -211,6 +211,26 @@ async def test_who_computes_is_told_from_who_waits() -> None:
     assert runnable([os.getpid(), os.getpid(), os.getpid()], 2) == 2, "more are not asked about"
 
 
+@pytest.mark.parametrize(("state", "counts"), [("R", 1), ("D", 1), ("S", 0), ("Z", 0)])
+def test_who_waits_for_the_disk_is_as_busy_as_who_computes(
+    monkeypatch: pytest.MonkeyPatch, state: str, counts: int
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"7 (a) D (b) {state} 1 7 7 0")
+    assert runnable([7], 2) == counts
+
+
+def test_the_cores_are_those_that_we_may_use() -> None:
+    mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    one = f"import os; os.sched_setaffinity(0, {{{min(mine)}}}); " if mine else ""
+    told = subprocess.run(
+        [sys.executable, "-c", f"{one}from skrei_plugin_wasm import pool; print(pool._CORES)"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert int(told) == (1 if mine else os.cpu_count())
+
+
 async def test_where_no_child_can_be_added_none_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def looks(*_: object) -> int:
         raise AssertionError("some hundred files are read")

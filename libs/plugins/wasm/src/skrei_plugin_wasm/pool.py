@@ -16,7 +16,8 @@ from typing import NamedTuple
 from skrei_plugin_wasm.process import Child, Zygote, runnable
 from skrei_plugin_wasm.settings import WasmSettings
 
-_CORES = os.cpu_count() or 1
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""That we may use, which may be fewer than the machine has."""
 CROWD = 4
 """Children for each core that are added while others end: what waits then waits for the cores, not for a child."""
 GROWTH = 3

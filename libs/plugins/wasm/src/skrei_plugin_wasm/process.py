@@ -202,8 +202,8 @@ class Zygote:
 
 
 def runnable(pids: Iterable[int], enough: int) -> int:
-    """Return how many of these processes compute, or would if a core were free, counted up to `enough`; 0 where the
-    kernel does not tell."""
+    """Return how many of these processes compute, or would if a core were free or the disk had answered, counted up to
+    `enough`; 0 where the kernel does not tell."""
     count = 0
     for pid in pids:
         if count >= enough:
@@ -212,5 +212,5 @@ def runnable(pids: Iterable[int], enough: int) -> int:
             text = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace")
         except OSError:  # gone, or no Linux
             continue
-        count += text.rpartition(") ")[2].startswith("R")
+        count += text.rpartition(") ")[2].startswith(("R", "D"))
     return count
