@@ -69,6 +69,16 @@ async def test_a_program_that_does_not_look_is_ended_after_its_grace_and_leaves_
     assert (request.workdir / "stdout").read_bytes() == b"on\n"
 
 
+async def test_a_grace_ends_with_what_a_run_may_take_at_all(bench: Bench) -> None:
+    request = replace(bench.request(ENDLESS), stop_grace_seconds=3600, timeout_seconds=1)
+    run = await begun(bench, request)
+    (pid,) = bench.engine.pool.pids
+    run.cancel()
+    async with asyncio.timeout(30):  # it is there after a second, and after an hour otherwise
+        await asyncio.wait([run])
+    await eventually(lambda: not alive(pid))
+
+
 async def test_a_flood_is_kept_to_its_last_byte_and_its_child_is_gone(bench: Bench) -> None:
     request = replace(bench.request(FLOOD), max_stream_bytes=1 << 40)
     run = asyncio.create_task(bench.engine.run(request, Running()))

@@ -106,7 +106,7 @@ class WasmEngine(Engine):
                 return await self._lost(order, started, "timeout", message)
             except asyncio.CancelledError:
                 try:
-                    await self._grace(request, child.answer)
+                    await self._grace(request, child.answer, started)
                 finally:
                     await self._take_back(child, child.answer)
                 raise
@@ -117,11 +117,15 @@ class WasmEngine(Engine):
         """The agent ends, and its children with it: nobody has a grace any more."""
         self._leaving = True
 
-    async def _grace(self, request: RunRequest, answer: "asyncio.Future[Reply]") -> None:
-        """Ask a program to end, and give it its time for that. Ends early when it is cancelled itself."""
+    async def _grace(self, request: RunRequest, answer: "asyncio.Future[Reply]", started: float) -> None:
+        """Ask a program to end, and give it its time for that, within what it has to run at all. Ends early when it is
+        cancelled itself."""
         if request.stop_grace_seconds and not self._leaving:
             ask_to_stop(request.workdir)
-            await asyncio.wait([answer], timeout=request.stop_grace_seconds)
+            grace = float(request.stop_grace_seconds)
+            if request.timeout_seconds is not None:
+                grace = min(grace, max(0.0, started + request.timeout_seconds - time.monotonic()))
+            await asyncio.wait([answer], timeout=grace)
 
     async def _take_back(self, child: Child, answer: "asyncio.Future[Reply]") -> None:
         """End what still runs of a run that is cancelled; only a child that has answered goes on to the next."""
