@@ -165,6 +165,18 @@ async def test_an_error_that_nobody_expected_ends_the_agent(bench: Bench, runner
         assert str(await bench.failures.get()) == "a fault of ours"
 
 
+async def test_an_answer_that_cannot_be_told_ends_the_agent(bench: Bench) -> None:
+    def post(_: Event) -> None:
+        raise OSError("the journal's disk is full")
+
+    runner = Runner(bench, post, bench.failures.put_nowait)
+    runner.carry_out(RunEngine("e-1", 1))
+    async with asyncio.timeout(5):
+        assert str(await bench.failures.get()) == "the journal's disk is full"
+    assert runner.busy == 0
+    await runner.close()
+
+
 @pytest.mark.parametrize("cleans_up", [False, True])
 async def test_a_kill_is_answered_too(bench: Bench, runner: Runner, cleans_up: bool) -> None:
     bench.cleans_up = cleans_up

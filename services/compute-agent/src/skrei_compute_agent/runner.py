@@ -223,7 +223,10 @@ class Runner:
         answer = await work
         if self._tasks.get(execution_id) is asyncio.current_task():  # else we are closing
             del self._tasks[execution_id]
-            self._post(answer)
+            try:
+                self._post(answer)
+            except Exception as error:  # noqa: BLE001 - whoever looks after the agent is told, whatever it is
+                self._fail(error)
         return answer
 
     def _done(
