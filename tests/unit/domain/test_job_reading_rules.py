@@ -327,24 +327,6 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         ],
     ),
     (
-        "tasks that would be left at one place",
-        a_job(
-            Tasks=[
-                a_task(Name=name, Publisher={"Type": "localDirectory", "Params": {"Path": path, "Key": key}})
-                for name, path, key in (
-                    ("a", "/srv", "out/{jobID}"),
-                    ("b", "/srv/out/", "{jobID}"),
-                    ("c", "/srv", "{task}"),
-                    ("d", "/srv", "{task}"),
-                )
-            ]
-        ),
-        [
-            "Tasks[1].Publisher.Params.Key: \"{jobID}\"; allowed: another path than that of the task 'a'; {task} or "
-            "{executionID} in it makes it one"
-        ],
-    ),
-    (
         "a name that another job's id may be",
         a_job(Name="j-0b7e1c1e-5a5e-4c1e-9d1e-0123456789ab"),
         ['Name: "j-0b7e1c1e-5a5e-4c1e-9d1e-0123456789ab"; allowed: a name that does not look like a job\'s id'],
@@ -574,3 +556,19 @@ def test_how_a_service_is_updated_has_bounds() -> None:
         "Update.MaxSurge: 0; allowed: a whole number from 1 to 100",
         'Update.ProgressDeadline: "5s"; allowed: at least 10 seconds',
     ]
+
+
+def test_tasks_that_leave_their_results_at_one_place_are_warned_of() -> None:
+    places = (
+        ("a", "/srv", "out/{jobID}"),
+        ("b", "/srv/out/", "{jobID}"),
+        ("c", "/srv", "{task}"),
+        ("d", "/srv", "{task}"),
+    )
+    tasks = [
+        a_task(Name=name, Publisher={"Type": "localDirectory", "Params": {"Path": path, "Key": key}})
+        for name, path, key in places
+    ]
+    _, (told,) = parse_job(a_job(Tasks=tasks))
+    assert told.startswith('Tasks[1].Publisher.Params.Key: "{jobID}" is where the task "a" leaves its result too')
+    assert "{task} or {executionID}" in told

@@ -44,8 +44,9 @@ def wrong(params: Mapping[str, Any]) -> list[FieldProblem]:
 
 
 def check_apart(reading: Reading, tasks: Sequence[Mapping[str, Any]], count: int) -> None:
-    """Note each task of several partitions that would all lie at one place of a node, and tasks that would lie where
-    another does: none replaces another there.
+    """Note each task of several partitions that would all lie at one place of a node: none replaces another there.
+
+    Of tasks that would lie where another does there is a warning: they may run on nodes of their own.
     """
     taken: dict[str, str] = {}
     for index, task in enumerate(tasks):
@@ -53,16 +54,16 @@ def check_apart(reading: Reading, tasks: Sequence[Mapping[str, Any]], count: int
         place = place_of(publisher["Params"]) if publisher["Type"].lower() == NAME else ""
         if not place:
             continue
-        told = ""
+        path, key = f"Tasks[{index}].Publisher.Params.Key", _given(publisher["Params"], "Key")
         if partitions > 1 and not any(word in place for word in _APART):
             told = f"a path with {{partition}} or {{executionID}}, one for each of its {partitions:,} partitions"
+            reading.wrong(path, key, told)
         elif place in taken and not any(word in place for word in _OF_TASK):
-            told = (
-                f"another path than that of the task {taken[place]!r}; {{task}} or {{executionID}} in it makes it one"
+            reading.warnings.append(
+                f"{path}: {show(key)} is where the task {show(taken[place])} leaves its result too, and none replaces "
+                "another on one node: {task} or {executionID} in it makes it another place"
             )
         taken.setdefault(place, task["Name"])
-        if told:
-            reading.wrong(f"Tasks[{index}].Publisher.Params.Key", _given(publisher["Params"], "Key"), told)
 
 
 def _given(params: Mapping[str, Any], name: str) -> Any:
