@@ -225,6 +225,7 @@ def check(name: str, text: str) -> None:
         ("describe-service.txt", "describe web"),
         ("results.txt", f"job results {ID}"),
         ("results-by-node.txt", "job results everywhere"),
+        ("results-by-node.csv", "job results everywhere -o csv"),
         ("results-of-one-node.csv", "job results everywhere --node box -o csv"),
         ("executions.txt", f"job executions {ID}"),
         ("executions.csv", f"job executions {ID} -o csv"),

@@ -26,7 +26,9 @@ def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
     if not found and shape.output == "table":
         render.line(f"None: the job is {job.state}.")
         return
-    csv = shape.output == "csv"
+    if shape.output == "csv":
+        _listed(job, found, shape)
+        return
     several = any(one.paths for one in found)
     placed = several or any(not (one.kept_until or one.left_at) for one in found)
     rows = (
@@ -35,8 +37,8 @@ def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
             whole(one.execution_id, shape),
             *((", ".join(one.paths) or "the rest",) if several else ()),
             *((_where(one),) if placed else ()),
-            _size(one.left_bytes if one.left_at else one.size, csv=csv),
-            f"{one.node}:{one.left_at}" if one.left_at else one.kept_until if csv else _until(one.kept_until, job),
+            _size(one.left_bytes if one.left_at else one.size, csv=False),
+            f"{one.node}:{one.left_at}" if one.left_at else _until(one.kept_until, job),
         )
         for one in found
     )
@@ -48,6 +50,22 @@ def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
         "KEPT UNTIL" if not any(one.left_at for one in found) else "KEPT",
     )
     render.table((*_unit_names(job), *headings), rows, shape)
+
+
+def _listed(job: Job, found: Sequence[Result], shape: Shape) -> None:
+    """Print which results there are for a program: the columns of a job are the same whatever there is."""
+    rows = (
+        (
+            *_unit(job, one),
+            one.execution_id,
+            _size(one.left_bytes if one.left_at else one.size, csv=True),
+            one.kept_until,
+            ", ".join(one.paths),
+            f"{one.node}:{one.left_at}" if one.left_at else _where(one),
+        )
+        for one in found
+    )
+    render.table((*_unit_names(job), "EXECUTION", "SIZE", "KEPT UNTIL", "PATHS", "PLACE"), rows, shape)
 
 
 def _until(moment: str, job: Job) -> str:
