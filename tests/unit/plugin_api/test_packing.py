@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
+from skrei_plugin_api.removing import remove
+from tests.support.nesting import nest
 
 LIMIT = 64 * 1024
 
@@ -103,6 +105,18 @@ def test_long_and_foreign_names_survive(tmp_path: Path) -> None:
     made(tmp_path, {f"outputs/o/{name}": b"1"})
     with opened(pack_result(tmp_path, ["o"], 0, inline_limit=LIMIT)) as tar:
         assert f"o/{name}" in tar.getnames()
+
+
+def test_what_is_nested_deeper_than_calls_may_be_is_packed(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    nest(tmp_path / "outputs/o", 1_100, name="d")
+    try:
+        packed = pack_result(tmp_path, ["o"], 0, inline_limit=LIMIT)
+    finally:
+        remove(tmp_path / "outputs")  # who tidies up after tests cannot
+    with opened(packed) as tar:
+        names = tar.getnames()
+    assert (len(names), names[-2].count("/"), names[-2][-6:]) == (1_106, 1_101, "d/file")
 
 
 @pytest.mark.row("5.5/run-output", "12/short-run-output")

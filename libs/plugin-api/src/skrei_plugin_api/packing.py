@@ -128,16 +128,24 @@ def _survey(workdir: str, outputs: list[str]) -> tuple[list[str], _Files]:
 
 
 def _walk(name: str, folder: str, folders: list[str], files: _Files) -> None:
-    """Add what is below `folder`, in the order of names."""
-    with os.scandir(folder) as items:
-        ordered = sorted(items, key=lambda item: item.name)
-    for item in ordered:
+    """Add what is below `folder`, in the order of names, however deep a program has nested it."""
+    within = [(name, _in_order(folder))]
+    while within:
+        name, items = within[-1]
+        if (item := next(items, None)) is None:
+            within.pop()
+            continue
         inside = f"{name}/{item.name}"
         if item.is_dir(follow_symlinks=False):
             folders.append(inside)
-            _walk(inside, item.path, folders, files)
+            within.append((inside, _in_order(item.path)))
         elif item.is_file(follow_symlinks=False):
             files.append((inside, item.path, item.stat(follow_symlinks=False).st_size))
+
+
+def _in_order(folder: str) -> "Iterator[os.DirEntry[str]]":
+    with os.scandir(folder) as items:
+        return iter(sorted(items, key=lambda item: item.name))
 
 
 def _tar(folders: list[str], files: _Files, exit_code: bytes) -> Iterator[bytes]:
