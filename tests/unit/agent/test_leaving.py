@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from skrei_compute_agent.leaving import TOLD_BYTES, leave, settle
+from skrei_compute_agent.leaving import DEEPEST, TOLD_BYTES, leave, settle
 from skrei_compute_agent.upload_errors import PublishFailed, ResultDamaged
 from skrei_domain.paths import Entry, parse_entry
 from skrei_plugin_api.testing import archive
@@ -116,6 +116,22 @@ def test_an_archive_leads_nowhere_else(tmp_path: Path, name: str) -> None:
     with pytest.raises(ResultDamaged):
         leave(tmp_path / "a.tar.gz", str(tmp_path / "results" / "e-1"), "e-1", allowed(tmp_path / "results"))
     assert names(tmp_path / "results") == []
+
+
+def test_what_is_nested_deeper_than_files_may_be_open_is_told_of_and_leaves_nothing(tmp_path: Path) -> None:
+    for depth, told in ((DEEPEST - 1, ""), (1_500, "deeper than the 256")):
+        with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+            folder = tarfile.TarInfo("d/" * DEEPEST)
+            folder.type = tarfile.DIRTYPE
+            tar.addfile(folder)
+            tar.addfile(tarfile.TarInfo("d/" * depth + "exitCode"))
+        if told:
+            with pytest.raises(PublishFailed, match=told) as raised:
+                leave(tmp_path / "a.tar.gz", str(tmp_path / "results" / "e-2"), "e-2", allowed(tmp_path / "results"))
+            assert raised.value.hint
+        else:
+            leave(tmp_path / "a.tar.gz", str(tmp_path / "results" / "e-1"), "e-1", allowed(tmp_path / "results"))
+    assert names(tmp_path / "results") == ["e-1"]
 
 
 def unseen(folder: Path, name: str, execution_id: str, said: bytes = b"said") -> Path:

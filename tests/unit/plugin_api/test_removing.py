@@ -35,6 +35,10 @@ def test_links_and_files_go_and_what_they_lead_to_stays(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("1")
     for name in ("tree", "link", "one", "none"):
         remove(tmp_path / name)
+    inside = os.open(kept, os.O_RDONLY)
+    nest(kept / "more", 2)
+    remove("more", dir_fd=inside)
+    os.close(inside)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert (kept / "file").read_text() == "mine"
 

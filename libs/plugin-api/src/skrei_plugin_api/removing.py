@@ -13,20 +13,21 @@ LEVELS = 32
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def remove(path: Path) -> None:
-    """Remove what lies at a path, with all in it; nothing is no trouble. Links are removed, never followed. Blocks.
+def remove(path: str | Path, *, dir_fd: int | None = None) -> None:
+    """Remove what lies at a path (below the open folder `dir_fd`), with all in it; nothing is no trouble. Blocks.
 
-    A tree may be deeper than calls may be, than files may be open and than a path may be long: no more than LEVELS of
-    it are open. What cannot be removed stays, and holds up nothing else. Raises OSError where some of it is left.
+    Links are removed, never followed. A tree may be deeper than calls may be, than files may be open and than a path
+    may be long: no more than LEVELS of it are open. What cannot be removed stays, and holds up nothing else. Raises
+    OSError where some of it is left.
     """
     try:
-        folder = os.open(path, _OPEN)
+        folder = os.open(path, _OPEN, dir_fd=dir_fd)
     except FileNotFoundError:
         return
     except OSError as error:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):
             raise
-        path.unlink(missing_ok=True)
+        os.unlink(path, dir_fd=dir_fd)
         return
     mark = uuid.uuid4().hex  # of which a program cannot have made one
     names = (f"{mark}.{number}" for number in itertools.count())
@@ -35,7 +36,7 @@ def remove(path: Path) -> None:
             pass
     finally:
         os.close(folder)
-    path.rmdir()
+    os.rmdir(path, dir_fd=dir_fd)
 
 
 def _empty(folder: int, top: int, levels: int, names: Iterator[str]) -> bool:

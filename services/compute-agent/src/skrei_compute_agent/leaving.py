@@ -23,6 +23,7 @@ from skrei_domain.messages import ResultRef
 from skrei_plugin_api.allow import SETTING, Access, Entry, access
 from skrei_plugin_api.engine import INLINE_RESULT_BYTES
 from skrei_plugin_api.packing import PackedResult, pack_result
+from skrei_plugin_api.removing import remove
 from skrei_plugin_api.streams import NAMES
 
 MARK = ".skrei"
@@ -33,6 +34,8 @@ TOLD_BYTES = 16 * 1024
 """Of each stream, with what is told of a result: both fit into a fact, however badly they pack."""
 CHUNK_BYTES = 1024 * 1024
 """Written at once."""
+DEEPEST = 256
+"""Folders below each other: each is open while what lies in it is made, or read to be sent."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -76,7 +79,7 @@ def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: b
     hidden = f"{HIDDEN}{execution_id}"
     with _opened("/") as root, _below(root, [part for part in parent.split("/") if part]) as inside:
         if counts is False:
-            _remove(hidden, inside)
+            remove(hidden, dir_fd=inside)
             return ""
         found = _mark(name, inside)
         if found == execution_id:
@@ -118,7 +121,7 @@ def _told(archive: Path, place: str) -> PackedResult:
 
 def _leave(archive: Path, inside: int, name: str, execution_id: str) -> int:
     hidden = f"{HIDDEN}{execution_id}"
-    _remove(hidden, inside)
+    remove(hidden, dir_fd=inside)
     os.mkdir(hidden, 0o755, dir_fd=inside)
     size = 0
     try:
@@ -131,7 +134,7 @@ def _leave(archive: Path, inside: int, name: str, execution_id: str) -> int:
         if name:
             os.rename(hidden, name, src_dir_fd=inside, dst_dir_fd=inside)
     except BaseException:
-        _remove(hidden, inside)
+        remove(hidden, dir_fd=inside)
         raise
     os.fsync(inside)
     return size
@@ -150,6 +153,11 @@ def _unpack(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: int) -> int:
         )
     if ".." in parts or (content is None and not entry.isdir()):
         raise ResultDamaged(f"the packed result holds {entry.name[:200]!r}, which is no file of it")
+    if len(parts) > DEEPEST:
+        raise PublishFailed(
+            f"the result nests folders deeper than the {DEEPEST} in which one can be left on a node",
+            hint="pack what is nested so deep, and leave that",
+        )
     with _below(folder, parts if content is None else parts[:-1]) as place:
         if content is not None:
             _write(parts[-1], place, content)
@@ -216,8 +224,3 @@ def _size(name: str, inside: int) -> int:
     for _, _, files, folder in os.fwalk(name, dir_fd=inside):
         found += sum(os.stat(each, dir_fd=folder, follow_symlinks=False).st_size for each in files if each != MARK)
     return found
-
-
-def _remove(name: str, inside: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(name, dir_fd=inside)
