@@ -1,5 +1,6 @@
 """What a program has left is removed, whatever it is."""
 
+import itertools
 import os
 import resource
 from pathlib import Path
@@ -14,9 +15,10 @@ from tests.support.nesting import nest
 def test_a_tree_deeper_than_files_may_be_open_is_removed(tmp_path: Path, depth: int) -> None:
     nest(tmp_path / "tree", depth)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)  # the lowest number that nobody has: all below are taken
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free + LEVELS + 8, before[1]))
+    taken = {int(each) for each in os.listdir("/dev/fd")}  # noqa: PTH208 - names alone
+    free = (number for number in itertools.count() if number not in taken)
+    limit = next(itertools.islice(free, LEVELS + 8, None))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
     try:
         remove(tmp_path / "tree")
     finally:
