@@ -119,8 +119,13 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
 
 
 def plain(host: str) -> str:
-    """Return a name as it is compared: lower case, without the dot at its end; an address in its one form."""
-    host = host.strip().lower().removesuffix(".")
+    """Return a name as it is compared: lower case, without dots and blanks at its end; an address in its one form.
+
+    What is plain stays as it is.
+    """
+    host = host.lower()
+    while (shorter := host.strip().removesuffix(".")) != host:
+        host = shorter
     try:
         return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
     except ValueError:
