@@ -98,6 +98,23 @@ def test_nothing_is_published_unless_somebody_says_so() -> None:
     }
 
 
+def test_nodes_outside_are_told_a_way_in_that_is_open_and_named_by_the_certificate() -> None:
+    ways = "tls://nats.example.org:4222\\,tls://198.51.100.7:30422"
+    said = ("nats.service.type=LoadBalancer", f"nats.publicUrl={ways}")
+
+    def variables(pod: dict[str, Any]) -> dict[str, str]:
+        every = (*pod.get("initContainers", ()), *pod["containers"])
+        return {each["name"]: each.get("value", "") for one in every for each in one.get("env", ())}
+
+    assert variables(pods(*said)["skrei-api"])["SKREI_NATS_PUBLIC_URL"] == ways.replace("\\", "")
+    assert "SKREI_NATS_PUBLIC_URL" not in variables(pods()["skrei-api"])
+    hosts = variables(pods()["skrei-keys"])["SKREI_NATS_HOSTS"]
+    assert variables(pods(*said)["skrei-keys"])["SKREI_NATS_HOSTS"] == f"{hosts},nats.example.org,198.51.100.7"
+    found = {(one["kind"], one["metadata"]["name"]): one["spec"] for one in rendered(*said) if "spec" in one}
+    assert found["Service", "skrei-nats"]["type"] == "LoadBalancer"
+    assert found["NetworkPolicy", "skrei-nats"]["ingress"] == [{"ports": [{"port": 4222}]}]
+
+
 def test_every_secret_that_is_mounted_is_one_that_the_keeper_of_keys_makes() -> None:
     from skrei_plugin_kubernetes.secrets import NAMES
 
@@ -251,6 +268,7 @@ def test_the_scaling_signal_is_what_the_leader_tells() -> None:
         ("settings.retention=1d", "SKREI_"),
         ("postgres.bundled=false", "postgres.external.secret"),
         ("nats.bundled=false", "nats.external.url"),
+        ("nats.publicUrl=nats.example.org", "publicUrl"),
         ("agents.kubernetes.pods.namespace=default", "agents.kubernetes.pods.namespace: default is the release's own"),
         ("agents.docker.dataPath=here", "dataPath"),
         ("networkPolicies.jobsNever={everything}", "jobsNever"),
