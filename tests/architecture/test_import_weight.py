@@ -49,6 +49,12 @@ def test_the_agent_loads_no_web_framework_no_database_and_no_wasm_runtime() -> N
     }
 
 
+def with_nothing_around(code: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program where no tool, no setting and no home can be found."""
+    environment = {"PATH": "", "HOME": "/nowhere"}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+
+
 def test_an_agent_without_docker_sweeps_without_a_client_for_it() -> None:
     """It does so at each start, before it is greeted; and the client would be held for weeks."""
     code = (
@@ -60,8 +66,7 @@ def test_an_agent_without_docker_sweeps_without_a_client_for_it() -> None:
         "except failures.DaemonAway:\n"
         "    print(*{name.partition('.')[0] for name in sys.modules})\n"
     )
-    environment = {"PATH": "", "HOME": "/nowhere"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    done = with_nothing_around(code)
     loaded = set(done.stdout.split())
     assert "skrei_plugin_docker" in loaded, done.stderr
     assert not loaded & {"aiodocker", "aiohttp"}
@@ -75,8 +80,7 @@ def test_an_agent_without_an_ipfs_daemon_says_what_is_near_without_a_client_for_
         "near = asyncio.run(IpfsStorage(PluginContext(pathlib.Path('/nowhere'))).near())\n"
         "print(near.holds, *{name.partition('.')[0] for name in sys.modules})\n"
     )
-    environment = {"PATH": "", "HOME": "/nowhere"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    done = with_nothing_around(code)
     assert done.stdout.startswith("() "), done.stderr
     assert "aiohttp" not in done.stdout.split()
 
