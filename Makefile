@@ -6,7 +6,7 @@ RUN = .venv/bin/python -m
 SETUP = $(PYTHON) -m scripts.bootstrap
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install dist images test test-fast faults fuzz sim bench bench-locality lint fmt wasm bacalhau lock migrate schema setup setup-dev tools tools-bench tools-k8s e2e-k8s
+.PHONY: help demo install dist images test test-fast faults fuzz sim bench bench-locality lint fmt wasm bacalhau lock migrate schema setup setup-dev release tools tools-bench tools-k8s e2e-k8s
 
 help:  ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1 | \2/p' Makefile | awk -F' [|] ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -65,6 +65,9 @@ migrate: setup-dev  ## Write a migration from the difference between tables and 
 
 schema: setup-dev  ## Write what all migrations do together: new databases are made by it
 	@$(RUN) scripts.migrate --whole
+
+release: setup-dev  ## Write a version everywhere and give the changelog's news its heading: V=0.3.0
+	@$(RUN) scripts.release $(V)
 
 setup:  ## Only set up what the demo needs
 	@$(SETUP) runtime

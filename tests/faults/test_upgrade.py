@@ -1,4 +1,4 @@
-"""What the last release left goes on with this one, and a node of the last release works for this control plane."""
+"""What an earlier release left goes on with this one, and a node of it works for this control plane."""
 
 import os
 import shutil
@@ -12,23 +12,26 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from scripts import release
 from scripts.environment import ROOT
 from tests.support.live_stack import LiveStack, live_stack, sleeper_job
 
 pytestmark = pytest.mark.faults
 
-LAST = "v0.1.0"
-"""The last release; its tag is in the repository."""
+RELEASES = release.before_this()[:2]
+"""The last two, for who left one out."""
 
 
-@pytest.fixture(scope="module")
-def last(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The last release's command: its own sources, and what it depends on from this environment."""
-    folder = tmp_path_factory.mktemp("last")
+@pytest.fixture
+def last(version: str, tmp_path: Path) -> Path:
+    """An earlier release's command: its own sources, and what it depends on from this environment."""
+    folder = tmp_path / "last"
+    folder.mkdir()
     archive = folder / "last.tar"
-    command = ["git", "archive", "-o", archive, LAST, "libs", "services"]
-    if subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode != 0:
-        pytest.skip(f"the tag {LAST} is not in this checkout; `git fetch --tags` brings it")
+    commit = release.commit_of(version)
+    if commit is None:
+        pytest.skip(f"{version} is not in this checkout's history; `git fetch --unshallow` brings it")
+    subprocess.run(["git", "archive", "-o", archive, commit, "libs", "services"], cwd=ROOT, check=True)
     shutil.unpack_archive(archive, folder)
     archive.unlink()
     return an_environment(folder / "venv", sorted(folder.glob("**/src")))
@@ -50,10 +53,12 @@ def an_environment(folder: Path, sources: list[Path]) -> Path:
     return program
 
 
-def test_the_last_release_goes_on_with_this_one_step_by_step(last: Path) -> None:
+@pytest.mark.parametrize("version", RELEASES)
+def test_an_earlier_release_goes_on_with_this_one_step_by_step(version: str, last: Path) -> None:
     """Its stack is stopped with a job under way; the control plane is upgraded first, then the node."""
     with live_stack(program=last) as old:
-        assert httpx2.get(old.state()["api_url"] + "/healthz").status_code == 404, "it is the last release"
+        told = httpx2.get(old.state()["api_url"] + "/api/v1/agent/version").json()
+        assert told["GitVersion"] == f"v{version}"
         done = old.submit(sleeper_job(0))
         assert old.wait_for([done], 60) == {done: "Completed"}
         running, waiting = old.submit(sleeper_job(2)), old.submit(sleeper_job(0, cpu="1000m"))
