@@ -13,7 +13,6 @@ from skrei_domain import subjects
 from skrei_domain.envelope import unwrap
 from skrei_domain.feed import JOB, Change, FeedBatch, messages
 from skrei_kit.bus import Message
-from skrei_orchestrator_api import polls
 from skrei_orchestrator_api.routes import events
 from skrei_orchestrator_api.routes.batch import MOST_JOBS
 from tests.support.api import HELLO, JOBS, NODES, Api, listening, running_api
@@ -229,46 +228,3 @@ async def test_what_the_caller_holds_is_not_sent_again(api: Api) -> None:
         changed = await api.http.get(f"/api/v1/orchestrator/{path}", headers={"If-None-Match": tag})
         assert (changed.status_code, changed.headers["etag"] != tag) == (200, True), path
     assert (await api.http.get(f"{NODES}?pretty", headers={"If-None-Match": tags["nodes"]})).status_code == 200
-
-
-@pytest.fixture
-async def holding(postgres_url: str, nats_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
-    """An API that holds who asks again for longer than a test may take, whatever the machine does between."""
-    monkeypatch.setattr(polls, "AGAIN_SECONDS", 2 * SECONDS)
-    async with asyncio.timeout(SECONDS), running_api(postgres_url, nats_url, poll_hold_seconds=SECONDS) as running:
-        yield running
-
-
-async def test_who_asks_for_a_job_again_at_once_is_answered_when_it_has_changed(holding: Api) -> None:
-    job_id = await holding.submit()
-    for _ in range(2):  # from the second on the feed is heard
-        assert (await holding.http.get(f"{JOBS}/{job_id}")).json()["Job"]["State"]["StateType"] == "Pending"
-    asked = asyncio.create_task(holding.http.get(f"{JOBS}/{job_id}"))
-    while not len(holding.deps.listeners):  # noqa: ASYNC110 - it is held once it listens
-        await asyncio.sleep(0)
-    await holding.http.request("DELETE", f"{JOBS}/{job_id}", json={"reason": "enough"})
-    assert (await asked).json()["Job"]["State"]["StateType"] == "Stopped"
-    assert (await holding.http.get(f"{JOBS}/{job_id}")).json()["Job"]["State"]["StateType"] == "Stopped", "at once"
-
-
-async def test_only_the_same_question_of_one_connection_is_held_and_not_where_something_is_new(holding: Api) -> None:
-    job_id = await holding.submit()
-    listeners, held = holding.deps.listeners, holding.deps.polls
-
-    def question(port: int = 1, path: str = f"{JOBS}/{job_id}", query: bytes = b"") -> dict[str, Any]:
-        return {"client": ("127.0.0.1", port), "path": path, "query_string": query}
-
-    job = await holding.deps.record.find_job(job_id, "")
-    async with listeners.listening(job_id):
-        held.answered(question(), job)
-        await held.turn(question(port=2))
-        await held.turn(question(path=JOBS))
-        await held.turn(question(query=b"include=history"))
-        await held.turn({**question(), "client": None})
-        waiting = asyncio.create_task(held.turn(question()))
-        for seq in (job.history_seq, job.history_seq + 1):
-            for subject, payload in messages([Change("default", JOB, job_id, seq)], source="test"):
-                await holding.deps.bus.publish(subject, payload)
-        await waiting
-        assert listeners.heard(job_id) == job.history_seq + 1, "what was known already has not ended it"
-        await held.turn(question())  # it was told of more than was answered

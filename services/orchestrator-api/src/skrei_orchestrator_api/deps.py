@@ -16,7 +16,6 @@ from skrei_orchestrator_api.listeners import Listeners
 from skrei_orchestrator_api.log_readers import LogReaders
 from skrei_orchestrator_api.node_access import NodeAccess
 from skrei_orchestrator_api.node_changes import NodeChanges
-from skrei_orchestrator_api.polls import Polls
 from skrei_orchestrator_api.publishing import Destinations
 from skrei_orchestrator_api.record import Record
 from skrei_orchestrator_api.settings import Settings
@@ -46,12 +45,9 @@ class Deps:
     health: Health = field(default_factory=Health)
     figures: ApiFigures = field(default_factory=ApiFigures)
     log_readers: LogReaders = field(init=False)
-    polls: Polls = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "log_readers", LogReaders(self.settings.log_readers))
-        polls = Polls(self.listeners, hold_seconds=self.settings.poll_hold_seconds)
-        object.__setattr__(self, "polls", polls)
 
 
 def deps_of(connection: HTTPConnection) -> Deps:

@@ -135,10 +135,6 @@ class Settings(TracedSettings):
     event_listeners: int = 1_000
     """Readers of events at once: each holds a connection, and reads the record when its job changes."""
 
-    poll_hold_seconds: float = Field(default=0.02, ge=0, le=20)
-    """How long who asks for a job again at once waits for something new; 0: not at all. Longer than a small job takes,
-    and no eye sees it; at most what a request may take, with something to spare."""
-
     node_change_seconds: float = 2.0
     """How long the leader may take to carry out a change of a node before it is answered as written down."""
 

@@ -70,13 +70,10 @@ async def submit(request: Request) -> Response:
 )
 async def get_job(request: Request) -> Response:
     """Return a job, and beside it what `include` asks for."""
-    deps = deps_of(request)
-    record = deps.record
-    await deps.polls.turn(request.scope)
+    record = deps_of(request).record
     job = await record.in_line(await job_of(request))
-    deps.polls.answered(request.scope, job)
     if waits_for_any_node(job.state, job.message):
-        job = replace(job, message=f"{job.message}\n{first_node_for(deps, caller_of(request))}")
+        job = replace(job, message=f"{job.message}\n{first_node_for(deps_of(request), caller_of(request))}")
     text = f'{{"Job":{schemas.with_parts(await record.whole_json(job), *await record.parts(job))}'
     if wanted := _words(queries.given(request, "include")):
         if unknown := wanted - INCLUDED:
