@@ -109,6 +109,27 @@ def _not_ready(service: Away, row: ExecutionRow) -> None:
     service.view = service.ledger.view()
 
 
+def test_what_becomes_ready_as_its_node_is_back_counts_once_it_was_for_long_enough() -> None:
+    """Its time as ready begins with that commit: nobody knows how long it would have lasted before."""
+    service = Away(a_service(1), a_node("n-1"), a_node("n-2"))
+    new = a_service(1, what="two")
+    offline = Offline(timedelta(seconds=WAIT), on_return=OnReturn.KEEP_FIRST)
+    service.becomes(replace(new, update=replace(new.update, min_ready=timedelta(seconds=5)), offline=offline))
+    (lost,) = service.live(2)
+    service.goes(lost.node_id)
+    service.passes(WAIT)
+    service.plan("j-1")
+    assert len(service.live(2)) == 2, "it has a replacement, which is not ready either"
+    service.comes_back(lost.node_id)
+    service.says(a_fact(lost.id, RUNNING).model_copy(update={"ready": True}))
+    service.plan()
+    service.plan("j-1")
+    assert service.states()[lost.node_id] is RUNNING, "its replacement is stopped, and it goes on"
+    assert service.job.good_version == 1, "it has only just become ready"
+    service.goes_on(10)
+    assert service.job.good_version == 2
+
+
 def test_the_original_goes_on_where_that_is_asked_and_is_no_longer_unknown() -> None:
     service, lost, other = made_up_for(OnReturn.KEEP_ORIGINAL)
     service.becomes_ready(other)

@@ -113,7 +113,7 @@ def _compare(view: ClusterView, job: JobRow, evaluations: Iterable[Evaluation], 
         failure = Failure(text, text, details={texts.IS_ERROR: "true", texts.REASON: text})
         return _fails(failure, updated, current)
     back = returning(view, job, current, told)
-    current = back.left(current)
+    current = back.left(current, now)
     missing, beyond, wait = _missing(view, job, current, evaluations, now)
     missing = _at_holders(job, missing) if job.split else missing
     if any(each.attempt > MAX_ATTEMPTS for each in missing):
@@ -152,7 +152,7 @@ def _service(
     outdated = [row for row in older if row.id not in theirs]
     current = [*current, *(replace(row, job_version=job.version) for row in kept)]
     back = returning(view, job, current, evaluations)
-    current = back.left(current)
+    current = back.left(current, now)
     found = rollout.standing(view, job, current, now)
     if rollout.late(job, now, tried=found.tried and not found.good):
         return Difference(standing=len(current), roll_back=rollout.back_because(job))

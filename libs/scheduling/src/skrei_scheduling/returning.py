@@ -6,11 +6,12 @@ then it stays Unknown. A service has no results: whoever is ready goes on, its r
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from skrei_domain.job_kinds import Kind
 from skrei_domain.lifecycle import ExecutionState
 from skrei_scheduling import texts
-from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, OnReturn, Unit
+from skrei_scheduling.rows import Evaluation, ExecutionRow, JobRow, OnReturn, Unit, timed
 from skrei_scheduling.view import ClusterView
 
 _ASKS = frozenset({texts.TRIGGER_NODE_BACK, texts.TRIGGER_RETRY})
@@ -24,10 +25,11 @@ class Returning:
     stop: list[tuple[ExecutionRow, str]]
     swapped: bool = False  # there is more to decide once this is written
 
-    def left(self, rows: Iterable[ExecutionRow]) -> list[ExecutionRow]:
-        """Return the rows as they are after it."""
+    def left(self, rows: Iterable[ExecutionRow], now: datetime) -> list[ExecutionRow]:
+        """Return the rows as they are after it; what became ready where nobody heard it is ready since `now`."""
         again, stopped = {row.id for row in self.again}, {row.id for row, _ in self.stop}
-        return [replace(r, state=r.observed) if r.id in again else r for r in rows if r.id not in stopped]
+        stay = (row for row in rows if row.id not in stopped)
+        return [timed(row, replace(row, state=row.observed), now) if row.id in again else row for row in stay]
 
 
 def silent(rows: Iterable[ExecutionRow]) -> dict[Unit, list[ExecutionRow]]:
