@@ -319,6 +319,26 @@ async def test_a_message_that_is_too_large_is_refused_by_name_and_the_connection
         await bus.close()
 
 
+async def test_what_is_published_now_goes_behind_what_was_published_before(nats_url: str) -> None:
+    bus = await Bus.connect(nats_url, name="now")
+    heard = asyncio.Queue[bytes]()
+
+    async def hear(message: Message) -> None:
+        heard.put_nowait(message.data)
+
+    try:
+        await bus.subscribe("some.*", hear)
+        await bus.publish("some.one", b"before")
+        assert bus.publish_now(("some.one", b"now"), ("some.other", b"with it"))
+        assert not bus.publish_now(("some.one", b"small"), ("some.one", b"x" * 10_000_000)), "all of it or nothing"
+        await bus.publish("some.one", b"after")
+        async with asyncio.timeout(SOON):
+            assert [await heard.get() for _ in range(4)] == [b"before", b"now", b"with it", b"after"]
+    finally:
+        await bus.close()
+    assert not bus.publish_now(("some.one", b"gone"))
+
+
 @contextmanager
 def reached_over_http(folder: Path, certificate: Certificate | None = None) -> Iterator[int]:
     """A nats-server that is reached by WebSocket; yields the port."""
@@ -342,6 +362,9 @@ async def says_and_hears(url: str) -> None:
     await bus.subscribe("a.subject", hear)
     await bus.publish("a.subject", b"through HTTP")
     assert await asyncio.wait_for(heard.get(), SOON) == b"through HTTP"
+    if not bus.publish_now(("a.subject", b"now")):  # what goes through HTTP waits for its frame
+        await bus.publish("a.subject", b"now")
+    assert await asyncio.wait_for(heard.get(), SOON) == b"now"
     await bus.close()
 
 

@@ -43,10 +43,16 @@ class Asked:
         return self._decide(locked)
 
 
-async def commit(record: LeaderRecord, job: JobRow, decide: Asked, *evaluations: str) -> Changes:
+async def commit(
+    record: LeaderRecord,
+    job: JobRow,
+    decide: Asked,
+    *evaluations: str,
+    meanwhile: Callable[[Changes], None] = lambda _: None,
+) -> Changes:
     belief = record.believe([job], evaluations, GUESS)
     assert belief is not None
-    return await record.commit([job.id], evaluations, decide, belief)
+    return await record.commit([job.id], evaluations, decide, belief, meanwhile=meanwhile)
 
 
 async def ask(db: asyncpg.Connection) -> None:
@@ -82,7 +88,10 @@ async def test_a_job_is_placed_and_settled_by_two_statements(postgres_url: str, 
     )
     end = Asked(ending(row, "j-1"))
     async with leading(postgres_url) as record:
-        await commit(record, job, place, "v-1")
+        ahead: list[Changes] = []
+        placed = await commit(record, job, place, "v-1", meanwhile=ahead.append)
+        assert ahead == [placed], "what is being written is known while it is"
+        assert ahead[0] is placed
         placed_at = record.now
         assert placed_at is not None
         await record.commit([], [], lambda _: Changes(timeline=2))

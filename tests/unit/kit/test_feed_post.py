@@ -62,20 +62,13 @@ async def test_an_end_is_told_at_once_and_takes_along_what_waits(monkeypatch: py
         assert not heard.moment.is_set(), "and what comes after it waits again"
 
 
-async def test_one_who_writes_anyway_tells_at_once_what_comes_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_waits_for_what_gathered_has_it_told_once() -> None:
     heard = Heard()
-    post = FeedPost(heard.publish, "test", eager=True)
-    running = asyncio.create_task(post.run())
+    post = FeedPost(heard.publish, "test")
     post.add([Change("default", JOB, "j-1", 1)])
-    async with asyncio.timeout(10):
-        await heard.moment.wait()
-    monkeypatch.setattr(feed_post, "GATHER_SECONDS", 3_600.0)
-    heard.moment.clear()
-    post.add([Change("default", JOB, "j-2", 1)])
-    await asyncio.sleep(0)
-    assert not heard.moment.is_set(), "a moment later it has company"
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await post.tell()
+    await post.tell()
+    assert heard.told == [("default.job", (("j-1", 1),))]
 
 
 async def test_no_more_waits_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,10 @@ class Record:
     def believe(self, _jobs: object, evaluations: Collection[str], now: datetime) -> Locked:
         return Locked(now, {}, frozenset(evaluations))
 
-    async def commit(self, _lock: object, _evaluations: object, decide: Decide, belief: Locked) -> Changes:
+    async def commit(
+        self, _lock: object, _evaluations: object, decide: Decide, belief: Locked, *, meanwhile: object
+    ) -> Changes:
+        del meanwhile
         self.now = None
         changes = decide(belief)
         if self._holds:
@@ -45,6 +48,10 @@ class Quiet:
 
     view = type("View", (), {"jobs": {}})()
     waiting_evaluations = 0
+
+    def write_ahead(self, _: object) -> None: ...
+
+    async def send_ahead(self, _: object) -> None: ...
 
     async def send(self, _: object) -> None: ...
 

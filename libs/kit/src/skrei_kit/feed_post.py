@@ -26,20 +26,17 @@ class FeedPost:
     What has not been told when the process ends is lost, as any message of the feed may be: the record has it.
     """
 
-    def __init__(self, publish: Publish, source: str, *, eager: bool = False) -> None:
-        """Tell as `source`; `eager`: what comes after a pause at once, as who tells it writes to the bus anyway."""
+    def __init__(self, publish: Publish, source: str) -> None:
         self._publish = publish
-        self._eager = eager
-        self._told = 0.0
         self._source = source
         self._changes: list[Change] = []
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    def on(cls, bus: Bus, source: str, *, eager: bool = False) -> "FeedPost":
-        """Tell over a bus; what it does not take is not kept."""
-        return cls(partial(offer, bus), source, eager=eager)
+    def on(cls, bus: Bus, source: str) -> "FeedPost":
+        """Tell over a bus, at once where it is told; what the bus does not take is not kept."""
+        return cls(partial(offer, bus, now=True), source)
 
     def add(self, changes: Iterable[Change], *, at_once: bool = False) -> None:
         """Have these told: soon, or as soon as the loop gets there. Never waits."""
@@ -47,7 +44,7 @@ class FeedPost:
         if not self._changes:
             return
         loop = asyncio.get_running_loop()
-        if at_once or len(self._changes) > MOST_GATHERED or (self._eager and loop.time() - self._told > GATHER_SECONDS):
+        if at_once or len(self._changes) > MOST_GATHERED:
             self._due.set()
         elif self._timer is None:
             self._timer = loop.call_later(GATHER_SECONDS, self._due.set)
@@ -57,16 +54,16 @@ class FeedPost:
         try:
             while True:
                 await self._due.wait()
-                await self._tell()
+                await self.tell()
         finally:
-            await self._tell()
+            await self.tell()
 
-    async def _tell(self) -> None:
+    async def tell(self) -> None:
+        """Tell what has gathered, for who waits for it."""
         self._due.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         changes, self._changes = self._changes, []
-        self._told = asyncio.get_running_loop().time()
         for subject, payload in messages(changes, source=self._source):
             await self._publish(subject, payload)

@@ -76,12 +76,19 @@ class LeaderRecord:
         return self._beliefs.of(rows, evaluations, now)
 
     async def commit(
-        self, lock: Collection[str], evaluations: Collection[str], decide: Decide, belief: Locked | None = None
+        self,
+        lock: Collection[str],
+        evaluations: Collection[str],
+        decide: Decide,
+        belief: Locked | None = None,
+        *,
+        meanwhile: Callable[[Changes], None] = lambda _: None,
     ) -> Changes:
         """Lock these jobs, decide, write what was decided; return it once it is committed.
 
         `decide` gets the jobs that exist and those of the `evaluations` that nobody has answered. With a `belief` it
-        may get that first, and is asked again where the record says otherwise. Raises LeadershipLost, also where the
+        may get that first, and is asked again where the record says otherwise; `meanwhile` is called then with what was
+        decided, while the record is at work on it, which may come to nothing. Raises LeadershipLost, also where the
         outcome is not known; what `decide` raises passes, with nothing written.
         """
         if self._over:
@@ -89,7 +96,7 @@ class LeaderRecord:
         self.now = None
         with self._or_lost():
             writer = await self._pool.writer()
-        if belief is not None and (done := await self._at_once(writer, belief, decide)) is not None:
+        if belief is not None and (done := await self._at_once(writer, belief, decide, meanwhile)) is not None:
             return done
         with self._or_lost():
             transaction = writer.transaction()
@@ -110,7 +117,9 @@ class LeaderRecord:
         self._beliefs.learn(locked, changes)
         return changes
 
-    async def _at_once(self, writer: Connection, belief: Locked, decide: Decide) -> Changes | None:
+    async def _at_once(
+        self, writer: Connection, belief: Locked, decide: Decide, meanwhile: Callable[[Changes], None]
+    ) -> Changes | None:
         """Write what `decide` makes of a belief in one statement; None where the long way has to be gone."""
         changes = decide(belief)
         with self._or_lost():
@@ -118,6 +127,7 @@ class LeaderRecord:
             work = bulk.in_one(parts_of(changes, self._node_json))
             if work is None or not believed.can_be_believed(changes, belief.now):
                 return None
+            asyncio.get_running_loop().call_soon(meanwhile, changes)  # the statement leaves first, in this turn
             try:
                 verdict = await believed.write_if_so(writer, self._epoch, belief, work)
             except asyncio.CancelledError:

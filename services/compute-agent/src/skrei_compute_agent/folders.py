@@ -15,8 +15,9 @@ from skrei_plugin_api.removing import remove
 
 log = get_logger()
 
-SWEEP_SECONDS = 0.01
-"""How long what may go stays: what confirms a small execution is acted on as the next one begins, which would wait."""
+SWEEP_SECONDS = 0.2
+"""How long what may go stays: what confirms a small execution is acted on as the next one begins, which would wait for
+the thread that removes; so that wakes for many at once."""
 KEPT_STARTS = 2
 """Starts of one execution whose folders are kept: the one that works, and the one before, for who reads from it."""
 

@@ -262,6 +262,12 @@ class Link:
         return subjects.heartbeat(self._node_id), payload
 
     def _send(self, subject: str, payload: bytes) -> None:
+        bus = self._bus
+        if bus is not None and self._outgoing.empty():
+            acknowledgements = self._commands.acknowledgements()
+            if bus.publish_now((subject, payload), *acknowledgements):
+                return
+            self._commands.owe(acknowledgements)
         try:
             self._outgoing.put_nowait((subject, payload))
         except asyncio.QueueFull:

@@ -64,7 +64,7 @@ class Submissions:
         self._hints: set[asyncio.Task[None]] = set()
         self._bodies = Bodies()
         self._destinations = destinations
-        self._feed = FeedPost.on(bus, SOURCE, eager=True)
+        self._feed = FeedPost.on(bus, SOURCE)
         self._group: GroupCommit[Submission, Submitted] = GroupCommit(
             record.submit_many,
             batch_items=settings.batch_items,
@@ -221,6 +221,8 @@ class Submissions:
 
     def _send(self, hint: EvaluationHint, id_: str) -> None:
         payload = wrap(hint, type_=hint.type, source=SOURCE, id_=id_)
+        if self._bus.publish_now((subjects.HINT_EVALUATION, payload)):
+            return
         task = asyncio.create_task(offer(self._bus, subjects.HINT_EVALUATION, payload))
         self._hints.add(task)  # a task that nobody holds may be collected before it has run
         task.add_done_callback(self._hints.discard)

@@ -17,8 +17,12 @@ from skrei_scheduler.work import (
     SendListing,
     SendPublisher,
 )
+from skrei_scheduling.changes import Changes
 
 log = get_logger()
+
+MOST_AHEAD = 4
+"""Executions whose commands are written while the record commits them: half a millisecond, as long as that takes."""
 
 
 class Departures:
@@ -37,11 +41,29 @@ class Departures:
         self._fetch_specs = fetch_specs
         self._look = look
         self._timers: set[asyncio.TimerHandle] = set()
+        self._ahead: Changes | None = None
 
     def close(self) -> None:
         """Look at nothing later."""
         for timer in self._timers:
             timer.cancel()
+
+    def write_ahead(self, changes: Changes) -> None:
+        """Write the commands that follow from a commit which is under way: nobody else works while the record does.
+
+        Nothing is sent of it unless the commit is made, as it was decided (`send_ahead`). One that changes what its
+        commands say of their jobs has them written afterwards.
+        """
+        self._ahead = None
+        rows = changes.executions_new
+        if 0 < len(rows) <= MOST_AHEAD and not any(job.targets or job.manifests for job in changes.jobs):
+            self._sender.write(rows)
+            self._ahead = changes
+
+    async def send_ahead(self, changes: Changes) -> None:
+        """A commit was made: send what was written of it."""
+        if self._ahead is changes:
+            await self._sender.send_written(changes.executions_new)
 
     async def send(self, out: Sequence[Outgoing]) -> None:
         """Carry all of it out, in order."""

@@ -242,17 +242,20 @@ class Leader:
             return work.decide(locked)
 
         began = time.monotonic()
-        changes = await self._record.commit(work.lock, work.evaluations, decide, belief)
+        ahead = self._departures.write_ahead
+        changes = await self._record.commit(work.lock, work.evaluations, decide, belief, meanwhile=ahead)
         took = time.monotonic() - began
+        await self._departures.send_ahead(changes)
+        told = feed_of(changes, self._core.view)  # the view lets go of jobs that end
+        self._feed.add(told)
+        if any(job.state is not None and job.state.is_terminal for job in changes.jobs):
+            await self._feed.tell()  # somebody waits for it
         if self._record.now is not None:
             self._clock.set(self._record.now)
         self._figures.committed(changes, self._core.view, took, self._clock.now())
         if self._spans is not None and self._traces is not None:
             self._spans(self._traces.committed(changes, self._core.view, self._clock.now()))
         self._tell_ends(changes)
-        told = feed_of(changes, self._core.view)  # the view lets go of jobs that end
-        ended = any(job.state is not None and job.state.is_terminal for job in changes.jobs)
-        self._feed.add(told, at_once=ended)
         await self._departures.send(work.after(changes, self._clock.monotonic()))
         if self._more_due and self._core.waiting_evaluations < DUE_PAGE // 2:
             self._more_due = False

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -97,6 +97,23 @@ class Sender:
         self._upload = upload
         self._trace = trace
         self._consumers: set[str] = set()
+        self._written: dict[tuple[str, int], bytes] = {}  # by execution and revision
+        self._sent: set[tuple[str, int]] = set()
+
+    def write(self, rows: Iterable[ExecutionRow]) -> None:
+        """Write the commands of these executions, for `send_written`; what was written before is forgotten."""
+        self._written = {}
+        self._sent.clear()
+        for row in rows:
+            if self._core.side.greeted(row.node_id) and (wanted := self._wanted(row)) is not None:
+                self._written[row.id, row.revision] = self._batch((wanted,))
+
+    async def send_written(self, rows: Iterable[ExecutionRow]) -> None:
+        """Send what was written; `commands` does not say it once more."""
+        for row in rows:
+            if (payload := self._written.pop((row.id, row.revision), None)) is not None:
+                self._sent.add((row.id, row.revision))
+                await offer(self._bus, subjects.command(row.node_id), payload, now=True)
 
     async def commands(self, node_id: str, rows: Collection[ExecutionRow]) -> None:
         """Send what is wanted of these executions, in batches."""
@@ -104,6 +121,9 @@ class Sender:
         alone = len(rows) == 1  # then nothing is weighed
         size = 0
         for row in rows:
+            if (row.id, row.revision) in self._sent:  # as soon as its commit was made; a repetition is said
+                self._sent.discard((row.id, row.revision))
+                continue
             wanted = self._wanted(row)
             if wanted is None:
                 continue
@@ -154,8 +174,11 @@ class Sender:
         )
 
     async def _send_batch(self, node_id: str, commands: list[ExecutionWanted]) -> None:
+        await offer(self._bus, subjects.command(node_id), self._batch(commands))
+
+    def _batch(self, commands: Iterable[ExecutionWanted]) -> bytes:
         batch = CommandBatch(timeline=self._core.side.timeline, epoch=self._core.epoch, commands=tuple(commands))
-        await self._publish(subjects.command(node_id), batch, "skrei.commands.v1")
+        return _message(batch, "skrei.commands.v1")
 
     async def listing(self, wanted: SendListing) -> None:
         """Ask a node to list an input; nothing is sent where its spec is not at hand any more."""
@@ -217,5 +240,8 @@ class Sender:
             self._consumers.add(node_id)
 
     async def _publish(self, subject: str, message: BaseModel, type_: str) -> None:
-        payload = envelope.wrap(message, type_=type_, source=SOURCE, id_=uuid.uuid4().hex)
-        await offer(self._bus, subject, payload)
+        await offer(self._bus, subject, _message(message, type_))
+
+
+def _message(message: BaseModel, type_: str) -> bytes:
+    return envelope.wrap(message, type_=type_, source=SOURCE, id_=uuid.uuid4().hex)

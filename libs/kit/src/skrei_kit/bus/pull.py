@@ -69,13 +69,21 @@ class PullReader:
 
     async def acknowledge(self) -> None:
         """Acknowledge what was taken, for who publishes something now anyway."""
+        with contextlib.suppress(BusUnavailable):
+            for reply, payload in self.acknowledgements():
+                await self._bus.publish(reply, payload)
+
+    def acknowledgements(self) -> list[tuple[str, bytes]]:
+        """Return what acknowledges all that was taken, as messages that the caller publishes now."""
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
         taken, self._taken = self._taken, []
-        with contextlib.suppress(BusUnavailable):
-            for reply in taken:
-                await self._bus.publish(reply, b"+ACK")
+        return [(reply, b"+ACK") for reply in taken]
+
+    def owe(self, acknowledgements: list[tuple[str, bytes]]) -> None:
+        """Take back what could not be published now: it goes with the next."""
+        self._taken = [*(reply for reply, _ in acknowledgements), *self._taken]
 
     async def _acknowledge_late(self) -> None:
         while True:
