@@ -225,6 +225,17 @@ async def test_an_object_that_changed_is_another_piece(storage: S3Storage, serve
     assert (await storage.pieces(source(server, "state"), LIMITS))[0].identity != first.identity
 
 
+async def test_a_large_object_comes_from_a_server_that_speaks_tls(
+    storage: S3Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_server(tls=True) as secure:
+        for name, value in secure.environment.items():
+            monkeypatch.setenv(name, value)
+        await secure.make_bucket("data")
+        await secure.put("data", {"large": LARGE})
+        assert await brought(storage, source(secure, "large"), tmp_path) == LARGE
+
+
 # ---------------------------------------------------------------- what goes wrong on the way
 
 

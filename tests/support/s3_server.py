@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -26,6 +27,7 @@ from yarl import URL
 
 from scripts.tools import FOLDER
 from skrei_embedded.nats import free_port
+from tests.support.certificates import make_certificate
 
 PROGRAM = FOLDER / "versitygw"
 START_SECONDS = 20.0
@@ -48,20 +50,23 @@ class S3Server:
     access_key: str
     secret_key: str
     folder: Path
+    shown: Path | None = None
+    """The certificate that it shows, where it speaks TLS."""
 
     @property
     def url(self) -> str:
         """The endpoint."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.shown is None else 'https'}://127.0.0.1:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
         """What a node needs for it."""
-        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+        trusted = {} if self.shown is None else {"AWS_CA_BUNDLE": str(self.shown)}
+        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key} | trusted
 
     async def make_bucket(self, name: str, *, versions: bool = False) -> None:
         """Make a bucket."""
-        async with aiohttp.ClientSession() as session:
+        async with self._session() as session:
             await self._ask(session, "PUT", f"/{name}")
             if versions:
                 body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
@@ -73,7 +78,7 @@ class S3Server:
         """Put objects; returns the version of each, empty in a bucket without."""
         versions: dict[str, str] = {}
         waiting = iter(files.items())
-        async with aiohttp.ClientSession() as session:
+        async with self._session() as session:
 
             async def work() -> None:
                 for key, data in waiting:
@@ -85,7 +90,7 @@ class S3Server:
 
     async def delete(self, bucket: str, key: str) -> None:
         """Remove an object."""
-        async with aiohttp.ClientSession() as session:
+        async with self._session() as session:
             await self._ask(session, "DELETE", f"/{bucket}/{quote(key)}")
 
     async def allow_everyone(self, bucket: str) -> None:
@@ -94,14 +99,18 @@ class S3Server:
             '{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"], '
             f'"Resource": ["arn:aws:s3:::{bucket}", "arn:aws:s3:::{bucket}/*"]}}]}}'
         )
-        async with aiohttp.ClientSession() as session:
+        async with self._session() as session:
             await self._ask(session, "PUT", f"/{bucket}?policy", policy.encode())
 
     async def uploads(self, bucket: str) -> list[str]:
         """Return the keys of uploads in parts that are under way."""
-        async with aiohttp.ClientSession() as session:
+        async with self._session() as session:
             _, text = await self._answer(session, "GET", f"/{bucket}?uploads")
         return re.findall(r"<Upload>.*?<Key>([^<]*)</Key>", text, re.DOTALL)
+
+    def _session(self) -> aiohttp.ClientSession:
+        trusted = None if self.shown is None else ssl.create_default_context(cafile=self.shown)
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=True if trusted is None else trusted))
 
     async def _ask(
         self,
@@ -134,19 +143,23 @@ class S3Server:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
+def s3_server(*, tls: bool = False) -> Iterator[S3Server]:
     """Run a server on a free port of loopback, its data in memory where that is a folder."""
     needs_s3_server()
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="skrei-s3-", dir=memory if os.access(memory, os.W_OK) else None))
     port = free_port()
-    made = S3Server(port, f"K{secrets.token_hex(8).upper()}", secrets.token_urlsafe(24), folder)
+    pair = make_certificate(folder, "s3.test") if tls else None
+    secured: list[str | Path] = [] if pair is None else ["--cert", pair.file, "--key", pair.key]
+    made = S3Server(
+        port, f"K{secrets.token_hex(8).upper()}", secrets.token_urlsafe(24), folder, None if pair is None else pair.file
+    )
     for name in ("data", "versions"):
         (folder / name).mkdir()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [PROGRAM, "--port", f"127.0.0.1:{port}", "--region", "us-east-1", "--quiet", "--keep-alive",
-             "posix", "--versioning-dir", folder / "versions", folder / "data"],
+             *secured, "posix", "--versioning-dir", folder / "versions", folder / "data"],
             env={"PATH": os.environ["PATH"], "HOME": str(folder),
                  "ROOT_ACCESS_KEY": made.access_key, "ROOT_SECRET_KEY": made.secret_key},
             stdout=log, stderr=log, stdin=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ from skrei_plugin_basic.url import UrlStorage, file_name, shown
 from skrei_plugin_basic.web import WebAway
 from tests.support.faulty_web import FaultyWeb, faulty_web
 
-CONTENT = bytes(range(256)) * 4_000
+CONTENT = bytes(range(256)) * 6_000
 LIMITS = StageLimits(max_bytes=2_000_000)
 
 

@@ -10,7 +10,7 @@ import pytest
 from skrei_plugin_s3 import transfer
 from skrei_plugin_s3.failures import Asked
 from skrei_plugin_s3.identity import Sight
-from skrei_plugin_s3.transfer import Transfer
+from skrei_plugin_s3.transfer import LONGEST_PART_BYTES, NOTE_BYTES, PART_BYTES, Came, Transfer
 from skrei_plugin_s3.wire import Wire
 
 ASKED = Asked("s3://data/a", "http://h:9000", "data")
@@ -45,3 +45,28 @@ async def test_a_transfer_that_is_cancelled_as_it_begins_leaves_no_file_open(
         await running
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(opened[0])
+
+
+@pytest.mark.parametrize(
+    ("size", "part_bytes"),
+    [
+        (1, PART_BYTES),
+        (8 * PART_BYTES, PART_BYTES),
+        (8 * PART_BYTES + 1, PART_BYTES + 1),
+        (100 * LONGEST_PART_BYTES, LONGEST_PART_BYTES),
+    ],
+)
+def test_parts_are_as_long_as_leaves_one_for_each_connection(size: int, part_bytes: int) -> None:
+    came = Came(size)
+    assert came.part_bytes == part_bytes
+    assert sum(came.length(part) for part in came.missing()) == size
+
+
+def test_of_a_process_that_dies_at_most_what_was_not_noted_is_asked_for_again(tmp_path: Path) -> None:
+    came = Came(8 * LONGEST_PART_BYTES)
+    dying = Transfer(Waiting(), ASKED, SIGHT, came.size, tmp_path)
+    transfer._read_note(dying._note, dying._data, came)
+    dying._data.touch()
+    for more in (NOTE_BYTES - 1, 1, NOTE_BYTES // 2):
+        dying._wrote(3, more)
+    assert transfer._read_note(dying._note, dying._data, came) == {3: NOTE_BYTES}

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -42,12 +43,17 @@ async def aside(work: Callable[[], T], *, name: str = "aside") -> T:
     return await done
 
 
-async def to_its_end(work: Callable[[], T]) -> T:
-    """Return what `work` returns, run in a thread of the pool; a cancellation is passed on only once that has ended.
+async def to_its_end(work: Callable[[], T], threads: Executor | None = None) -> T:
+    """Return what `work` returns, run in a thread of the loop's pool, or of `threads`; a cancellation is passed on only
+    once that has ended.
 
     For what must not go on beside whoever is next: changes of files that the next one finds.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(work))
+    running: asyncio.Future[T]
+    if threads is None:
+        running = asyncio.ensure_future(asyncio.to_thread(work))
+    else:
+        running = asyncio.get_running_loop().run_in_executor(threads, work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

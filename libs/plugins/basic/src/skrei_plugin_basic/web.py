@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import aiohttp
 from yarl import URL
 
 from skrei_domain.errors import Unavailable
-from skrei_plugin_api.aside import to_its_end
 from skrei_plugin_api.judged_http import FAILURES, TLS_FAILURES, JudgedResolver, cause, judge, timeout, unsafe
 from skrei_plugin_api.outbound import Forbidden, Outbound
 from skrei_plugin_api.pieces import DATA, Piece
+from skrei_plugin_api.pouring import pour
 from skrei_plugin_api.storage import StageFailed, StageLimits, StageProblem
 from skrei_plugin_basic.url import identity, shown, too_large
 
@@ -26,8 +26,6 @@ PAUSES_SECONDS = (0.2, 1.0, 1.0)
 """Before each further try; the last one again for all that follow."""
 MOST_REDIRECTS = 10
 """What browsers follow before they call it a loop is twice that; sites need two or three."""
-CHUNK_BYTES = 1 << 20
-"""Written at once, in a thread."""
 
 NOTE = "validator"
 """Beside what came of a file: what the server called its version, so that only the rest of the same is asked for."""
@@ -112,9 +110,10 @@ class Web:
             await asyncio.to_thread(_write_note, note, _validator(response))
             size = _whole(response, first)
             with await asyncio.to_thread(data.open, "r+b" if first else "wb") as file:
-                file.seek(first)
-                file.truncate()
-                came = first + await _receive(response, file, limits.max_bytes - first, at, limits)
+                file.truncate(first)
+                came = first + await pour(response, file.fileno(), first, limits.max_bytes - first, _uncounted)
+            if came > limits.max_bytes:
+                raise too_large(at, limits)
         if size is not None and came != size:
             raise _Cut(f"{came:,} of {size:,} bytes came")
 
@@ -244,21 +243,8 @@ def _first(response: aiohttp.ClientResponse) -> int:
     return int(first) if first.isdecimal() else -1
 
 
-async def _receive(response: aiohttp.ClientResponse, file: BinaryIO, most: int, url: str, limits: StageLimits) -> int:
-    """Write what comes, and return how much that was. What came before a cut is written too."""
-    came, chunk = 0, bytearray()
-    try:
-        async for data in response.content.iter_any():
-            came += len(data)
-            if came > most:
-                raise too_large(url, limits)
-            chunk += data
-            if len(chunk) >= CHUNK_BYTES:
-                full, chunk = chunk, bytearray()
-                await to_its_end(partial(file.write, full))
-    finally:
-        await to_its_end(partial(file.write, chunk))
-    return came
+def _uncounted(more: int) -> None:
+    """The file itself tells how much came."""
 
 
 def _size(path: Path) -> int:

@@ -17,8 +17,8 @@ import aiohttp
 
 from skrei_plugin_api.aside import to_its_end, together
 from skrei_plugin_api.pieces import DATA
+from skrei_plugin_api.pouring import pour
 from skrei_plugin_api.storage import StageFailed, StageProblem
-from skrei_plugin_api.writing import write_all_at
 from skrei_plugin_s3.again import again
 from skrei_plugin_s3.failures import Asked, Cut, changed
 from skrei_plugin_s3.identity import Sight
@@ -26,12 +26,15 @@ from skrei_plugin_s3.wire import Wire, check
 
 PART_BYTES = 8 * 1024 * 1024
 """Asked for at once: short enough for several at a time, long enough for a line to come up to speed."""
+LONGEST_PART_BYTES = 32 * 1024 * 1024
+"""The same of an object of which there are enough for all that may be under way: a request, and the pause after it, for
+each eight mebibytes took a fifth of what a fast line brings."""
 PARTS_AT_ONCE = 8
-"""Of one object: one connection alone seldom fills a line. Each holds `CHUNK_BYTES` in memory."""
+"""Of one object: one connection alone seldom fills a line."""
+NOTE_BYTES = 8 * 1024 * 1024
+"""After so many more of a part they are noted: what a process that dies asks for again at most, of each part."""
 SMALL_BYTES = 64 * 1024
 """Up to here an object is written at once: handing it to a thread would cost more."""
-CHUNK_BYTES = 1 << 20
-"""Written at once, in a thread."""
 
 NOTE = "came"
 """Beside what came of an object: how much of each part, and in which run of the machine."""
@@ -56,17 +59,22 @@ class Came:
     size: int
     parts: dict[int, int] = field(default_factory=dict)
 
+    @property
+    def part_bytes(self) -> int:
+        """How long each part is but the last."""
+        return min(max(PART_BYTES, -(-self.size // PARTS_AT_ONCE)), LONGEST_PART_BYTES)
+
     def of(self, part: int) -> int:
         """Return how much of a part came."""
         return self.parts.get(part, 0)
 
     def length(self, part: int) -> int:
         """Return how long a part is."""
-        return min(PART_BYTES, self.size - part * PART_BYTES)
+        return min(self.part_bytes, self.size - part * self.part_bytes)
 
     def missing(self) -> Iterator[int]:
         """Yield the parts that are not whole, in order."""
-        return (part for part in range(-(-self.size // PART_BYTES)) if self.of(part) < self.length(part))
+        return (part for part in range(-(-self.size // self.part_bytes)) if self.of(part) < self.length(part))
 
 
 class Transfer:
@@ -96,39 +104,26 @@ class Transfer:
     async def _work(self, waiting: Iterator[int], file: int) -> None:
         for part in waiting:
             await again(partial(self._part, part, file), self._asked.what, partial(self._came.of, part))
-            await to_its_end(partial(_add_note, self._note, {part: self._came.parts[part]}))
 
     async def _part(self, part: int, file: int) -> None:
         """Bring the rest of a part; what came of it before it was cut counts."""
         length, have = self._came.length(part), self._came.of(part)
         if have == length:
             return
-        first = part * PART_BYTES + have
+        first = part * self._came.part_bytes + have
         whole = length == self._came.size and not have
         async with self._open({} if whole else {"Range": f"bytes={first}-{first + length - have - 1}"}) as response:
             self._check_range(response, 0 if whole else first)
-            held: list[bytes] = []
-            amount = 0
-            try:
-                async for data, _ in response.content.iter_chunks():  # as they came: nothing is joined
-                    if have + amount + len(data) > length:
-                        raise Cut("more came than was asked for")
-                    held.append(data)
-                    amount += len(data)
-                    if amount >= CHUNK_BYTES:
-                        full, held, size, amount = held, [], amount, 0
-                        await self._write(file, part, full, size)
-                        have += size
-            finally:
-                await self._write(file, part, held, amount)
-        if self._came.parts[part] < length:
-            raise Cut(f"{self._came.parts[part]:,} of {length:,} bytes came")
+            came = have + await pour(response, file, first, length - have, partial(self._wrote, part))
+        if came != length:
+            raise Cut(f"{came:,} of {length:,} bytes came")
 
-    async def _write(self, file: int, part: int, held: list[bytes], size: int) -> None:
-        have = self._came.of(part)
-        if size:
-            await to_its_end(partial(write_all_at, file, held, part * PART_BYTES + have))
-        self._came.parts[part] = have + size
+    def _wrote(self, part: int, more: int) -> None:
+        """Count what came, and note it now and then: of what is on its way nothing is noted if this process dies."""
+        before = self._came.of(part)
+        self._came.parts[part] = came = before + more
+        if came // NOTE_BYTES > before // NOTE_BYTES or came == self._came.length(part):
+            _add_note(self._note, {part: came})
 
     async def _whole(self) -> None:
         """Bring a small object in one piece."""
@@ -160,7 +155,7 @@ class Transfer:
 
     def _check_range(self, response: aiohttp.ClientResponse, first: int) -> None:
         """Raise StageFailed for a server that sends something else than was asked for."""
-        if first == 0 and response.status == HTTPStatus.OK and self._came.size <= PART_BYTES:
+        if first == 0 and response.status == HTTPStatus.OK and self._came.size <= self._came.part_bytes:
             return
         begins = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
         if response.status != HTTPStatus.PARTIAL_CONTENT or begins != str(first):
@@ -191,7 +186,7 @@ def _read_note(path: Path, data: Path, came: Came) -> dict[int, int]:
 
     After a power cut the disk may hold less than was noted: the note names the run of the machine that it is of.
     """
-    begin = f"{_boot()} {came.size} {PART_BYTES}"
+    begin = f"{_boot()} {came.size} {came.part_bytes}"
     lines = path.read_text("ascii", "replace").split("\n") if path.exists() else [""]
     if lines[0] != begin or not data.exists():
         path.write_text(begin + "\n", "ascii")
