@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from skrei_plugin_api.archives import entries
 from skrei_plugin_api.plugin import Params, PluginContext
 from skrei_plugin_api.publisher import DestinationAway, PublishDenied, Published, Publisher
 from skrei_plugin_api.registry import storages
@@ -242,10 +243,45 @@ def test_what_stays_on_its_node_lies_there_and_nothing_of_it_is_uploaded(stack: 
     told = result["Params"]
     assert (result["Type"], told["Path"], told["Bytes"]) == ("localDirectory", str(place), 2**20 + 1)
     assert execution["PublishedResult"]["Params"]["NodeID"] == execution["NodeID"]
-    stack.wait_until(place.is_dir, 20, "the result to be shown, once its node has heard that it won")
-    assert (place / "stdout").stat().st_size == 2**20
+    assert (place / "stdout").stat().st_size == 2**20, "what is Completed is there"
     assert told["Size"] < 20_000, "the beginning of what was said, which packs no smaller"
     sent = told["Archive"]
     with urllib.request.urlopen(sent["URL"], timeout=60) as response:
         content = response.read()
     assert (f"sha256:{hashlib.sha256(content).hexdigest()}", len(content)) == (sent["Digest"], sent["Size"])
+
+
+@pytest.mark.row("6.2/local-directory")
+def test_of_what_a_path_leaves_on_its_node_nothing_is_uploaded_and_it_is_sent_where_its_owner_allows(
+    stack: LiveStack, node: IpfsNode, allowed: Path, tmp_path: Path
+) -> None:
+    job = module_job(behaving(Behaviour(say="said", write={"first/secret": "s" * 99, "second/shared": "p"})))
+    (task,) = job["Job"]["Tasks"]
+    here = {"Type": "localDirectory", "Params": {"Path": str(allowed), "Key": "scans/{jobID}"}}
+    task["ResultPaths"] = [
+        {"Name": "first", "Path": "/first", "Publisher": here},
+        {"Name": "second", "Path": "/second", "Publisher": {"Type": "ipfs"}},
+    ]
+    job_id = stack.submit(job)
+    assert stack.wait_for([job_id], 60) == {job_id: "Completed"}
+    place = allowed / "scans" / job_id
+    assert (place / "first/secret").read_text() == "s" * 99, "what is Completed is there"
+    assert [each.name for each in place.parent.iterdir()] == [job_id], "and nothing beside it"
+    found = {
+        tuple(each["Params"]["ResultPaths"]): each for each in stack.call("GET", f"/jobs/{job_id}/results")["Items"]
+    }
+    assert set(found) == {(), ("first",), ("second",)}
+    assert node.cat(f"{found['second',]['Params']['CID']}/second/shared") == b"p"
+    told = found["first",]["Params"]
+    assert (found["first",]["Type"], told["Path"], told["Bytes"], "URL" in told) == (
+        "localDirectory",
+        str(place),
+        99,
+        False,
+    )
+    with urllib.request.urlopen(told["Archive"]["URL"], timeout=60) as response:
+        content = response.read()
+    assert (f"sha256:{hashlib.sha256(content).hexdigest()}", len(content)) == (told["Digest"], told["Size"])
+    with urllib.request.urlopen(found[()]["Params"]["URL"], timeout=60) as response:
+        (tmp_path / "rest").write_bytes(response.read())
+    assert [each.path for each in entries(tmp_path / "rest")] == [".", "stdout", "stderr", "exitCode"]

@@ -18,7 +18,7 @@ from skrei_compute_agent.service import Tools, serve
 from skrei_compute_agent.settings import Settings
 from skrei_domain.errors import SkreiError
 from skrei_domain.listing import InputListed, InputWanted
-from skrei_domain.messages import HelloReply, LeftWanted, Problem
+from skrei_domain.messages import HelloReply, LeftShow, LeftShown, LeftWanted, Problem
 from skrei_domain.node import NodeInfo
 from skrei_plugin_api.engine import Tell
 from tests.support.agent_leader import NatsServer
@@ -134,6 +134,9 @@ class ScriptedTools:
         pass
 
     def send_left(self, wanted: LeftWanted) -> None:
+        raise AssertionError("nothing is left on this node")
+
+    async def show_left(self, wanted: LeftShow) -> LeftShown:
         raise AssertionError("nothing is left on this node")
 
     async def settle(self) -> None:

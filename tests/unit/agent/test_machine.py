@@ -36,7 +36,16 @@ from skrei_compute_agent.events import (
 from skrei_compute_agent.held import IllegalEvent
 from skrei_compute_agent.turns import NOTED_FACTS
 from skrei_domain.lifecycle import ExecutionState, Want
-from skrei_domain.messages import DataRead, HelloReply, NodeChanged, PortObserved, Problem, Publishing, ResultRef
+from skrei_domain.messages import (
+    DataRead,
+    HelloReply,
+    LeftPart,
+    NodeChanged,
+    PortObserved,
+    Problem,
+    Publishing,
+    ResultRef,
+)
 from skrei_domain.sync import PRUNE_ROWS, Known, PutFact, PutKnown
 from tests.support.agent_machine import (
     START,
@@ -700,3 +709,41 @@ def test_a_node_that_is_cut_off_does_not_fill_its_journal_with_notes(agent: Agen
     (fact,) = facts(agent.turn(Noted("e-1", "pulling: more")))
     assert fact.note == "pulling: more"
     agent.turn(StageFailed("e-1", Problem(code="gone", message="")))
+
+
+def ended_in_parts(agent: AgentDriver, **exited: object) -> Turn:
+    """Run an execution of which two paths stay on its node up to its end; what comes of that."""
+    left = (LeftPart(paths=("a",), place="/srv/latest"), LeftPart(paths=("b",), place="/srv/e-1"))
+    agent.command(a_run(token="t", publishing=Publishing(to="store", left=left)))
+    agent.turn(Staged("e-1"))
+    return agent.turn(Exited("e-1", result=SMALL, **({"exit_code": 0} | exited)))  # type: ignore[arg-type]
+
+
+def uploads(turn: Turn) -> list[Upload]:
+    return [each for each in turn.instructions if isinstance(each, Upload)]
+
+
+def test_what_stays_here_in_parts_travels_with_no_fact_and_the_rest_is_brought(agent: AgentDriver) -> None:
+    (upload,) = uploads(ended_in_parts(agent))
+    assert (upload.place, [each.place for each in upload.left]) == (None, ["/srv/latest", "/srv/e-1"])
+    rest = ResultRef(digest=f"sha256:{'b' * 64}", size=7)
+    (fact,) = facts(agent.turn(Uploaded("e-1", "signed", rest=rest)))
+    assert fact.result == rest.model_copy(update={"receipt": "signed"})
+
+
+def test_parts_of_what_failed_stay_beside_their_places(agent: AgentDriver) -> None:
+    trap = Problem(code="trap", message="unreachable")
+    (upload,) = uploads(ended_in_parts(agent, exit_code=None, problem=trap))
+    assert [each.place for each in upload.left] == ["/srv/latest.e-1.failed", "/srv/e-1.failed"]
+    (fact,) = facts(agent.turn(UploadFailed("e-1", Problem(code="publish-failed", message="no"))))
+    assert (fact.state, fact.result) == (ExecutionState.FAILED, None)
+
+
+def test_where_nobody_takes_uploads_parts_that_stay_here_do_not_leave_with_the_fact() -> None:
+    agent = AgentDriver()
+    agent.publisher_url = ""
+    agent.greet()
+    turn = ended_in_parts(agent)
+    assert not uploads(turn)
+    (fact,) = facts(turn)
+    assert (fact.state, fact.result) == (ExecutionState.FAILED, None)

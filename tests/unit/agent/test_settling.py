@@ -7,10 +7,11 @@ import pytest
 
 from skrei_compute_agent import settling
 from skrei_compute_agent.input_cache import InputDenied
-from skrei_compute_agent.leaving import leave
+from skrei_compute_agent.leaving import leave, put
 from skrei_compute_agent.settling import Settler
 from skrei_compute_agent.upload_errors import ResultMissing
 from skrei_domain.errors import SkreiError, Unavailable
+from skrei_domain.messages import LEFT_GONE, LeftShow, LeftShown, Problem
 from skrei_domain.paths import parse_entry
 from skrei_plugin_api.testing import archive
 
@@ -143,42 +144,59 @@ async def test_what_is_gone_from_its_disk_is_not_asked_for_for_ever(tmp_path: Pa
     assert seen(tmp_path) == []
 
 
-async def test_who_reads_a_path_waits_for_what_is_about_to_be_shown_there(tmp_path: Path) -> None:
-    record = Record(e_1=None)
+async def shown(settler: Settler, left: str) -> LeftShown:
+    return await settler.show(LeftShow(request_id="r-1", left=left))
+
+
+async def test_what_has_won_is_shown_as_it_is_asked_for_and_looked_after_until_that_is_decided(tmp_path: Path) -> None:
+    record, place = Record(e_1=None), str(tmp_path / "out" / "e-1")
     settler = a_settler(tmp_path, record)
     left(tmp_path, settler, "e-1")
-    await settler.find()
-    await settler.run_once()
-    await settler.arrived([str(tmp_path / "elsewhere")])
-    waiting = asyncio.create_task(settler.arrived([str(tmp_path / "out" / "e-1" / "outputs")]))
-    await settler.run_once()
-    assert not waiting.done()
+    for _ in range(2):
+        assert await shown(settler, "e-1") == LeftShown(request_id="r-1", path=place)
+        assert seen(tmp_path) == ["e-1"]
     record.says["e-1"] = True
-    await settler.run_once()
-    await waiting
+    await settled(a_settler(tmp_path, record))
+    assert (await shown(settler, "e-1")).problem == Problem(code=LEFT_GONE, message="what it left there is gone")
     assert seen(tmp_path) == ["e-1"]
 
 
-async def test_who_reads_a_path_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "ARRIVAL_SECONDS", 0.0)
-    settler = a_settler(tmp_path, Record(e_1=None))
+async def test_what_was_shown_in_the_moment_in_which_its_job_was_stopped_is_removed(tmp_path: Path) -> None:
+    settler = a_settler(tmp_path, Record(e_1=False))
     left(tmp_path, settler, "e-1")
-    await settler.find()
-    await settler.run_once()
-    await settler.arrived([str(tmp_path / "out")])
-    assert seen(tmp_path) == [".skrei-e-1"]
+    await shown(settler, "e-1")
+    await settled(settler)
+    assert seen(tmp_path) == []
 
 
-async def test_what_has_not_been_decided_for_long_holds_up_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_parts_of_one_result_are_shown_by_names_of_their_own_and_asked_for_by_their_execution(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(settling, "AGAIN_SECONDS", 2 * settling.ARRIVAL_SECONDS)
-    monkeypatch.setattr(settling, "LONGEST_SECONDS", 2 * settling.ARRIVAL_SECONDS)
-    settler = a_settler(tmp_path, Record(e_1=None))
-    left(tmp_path, settler, "e-1")
+    record, told = Record(e_1=None), LeftShown(request_id="", left_bytes=4, digest=f"sha256:{'0' * 64}", size=9)
+    settler, entries = a_settler(tmp_path, record), [parse_entry(f"{tmp_path}/**:rw")]
+    for number in range(2):
+        with archive({"a/x": b"said"}) as (packed, _):
+            put(packed, str(tmp_path / "out" / str(number)), f"e-1.{number}", entries, unseen=True)
+        place = str(tmp_path / "out" / str(number))
+        settler.note(f"e-1.{number}", place, "t", execution_id="e-1", told=told)
+    assert seen(tmp_path) == [".skrei-e-1.0", ".skrei-e-1.1"]
+    answer = await shown(settler, "e-1.1")
+    assert answer == told.model_copy(update={"request_id": "r-1", "path": str(tmp_path / "out" / "1")})
+    assert seen(tmp_path) == [".skrei-e-1.0", "1"]
     await settler.find()
+    settler.heard("e-1")
     await settler.run_once()
-    reader = asyncio.create_task(settler.arrived([str(tmp_path / "out")]))
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert reader.done()
+    assert record.asked == [("e-1", "t")] * 2
+    record.says["e-1"] = True
+    await settled(settler)
+    assert seen(tmp_path) == ["0", "1"]
+
+
+async def test_what_cannot_be_shown_says_why(tmp_path: Path) -> None:
+    settler = Settler(tmp_path / "left", [], lambda: Record(e_1=None))
+    left(tmp_path, settler, "e-1")
+    problem = (await shown(settler, "e-1")).problem
+    assert problem is not None
+    assert (problem.code, "lets no job leave" in problem.message) == ("left-not-shown", True)
+    assert ((await shown(settler, "../x")).problem or problem).code == "left-not-shown"
+    assert seen(tmp_path) == [".skrei-e-1"]

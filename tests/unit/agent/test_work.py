@@ -15,18 +15,23 @@ from typing import Any
 import pytest
 
 from skrei_compute_agent import disk_watch
+from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.env import HostVariableDenied
-from skrei_compute_agent.events import Exited
+from skrei_compute_agent.events import Exited, Upload
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.node_services import NodeServices, ServiceAway
 from skrei_compute_agent.staging import Stager
+from skrei_compute_agent.upload_errors import PublishFailed
 from skrei_compute_agent.work import InvalidParams, Workshop
 from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem
-from skrei_domain.messages import DataRead, Problem
+from skrei_domain.messages import DataRead, LeftPart, LeftShown, Problem, ResultRef
+from skrei_domain.paths import parse_entry
 from skrei_domain.resources import Resources
 from skrei_domain.source_keys import source_key
+from skrei_domain.uploads import Parcel
+from skrei_plugin_api.archives import entries
 from skrei_plugin_api.engine import (
     Engine,
     EngineFailure,
@@ -38,6 +43,7 @@ from skrei_plugin_api.engine import (
     RunOutcome,
     RunRequest,
     ServiceWay,
+    Tell,
 )
 from skrei_plugin_api.packing import pack_result, stream_head
 from skrei_plugin_api.pieces import DATA, Piece
@@ -422,3 +428,54 @@ async def test_an_input_is_told_whose_share_it_is_of(
     task = a_task(InputSources=[an_input("/in/text", text="hi")])
     await bench.work.stage(a_stage(task=task, partition=2, partition_count=count, shares=shares), nobody)
     assert (seen[0].partition, seen[0].partitions) == told
+
+
+class Settler:
+    """Who is asked to look after what is left."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, str, str, LeftShown | None]] = []
+
+    def note(self, left: str, place: str, token: str, *, execution_id: str = "", told: LeftShown | None = None) -> None:
+        self.noted.append((left, place, execution_id, told))
+
+
+@pytest.mark.parametrize("counts", [True, False])
+async def test_parts_of_a_result_stay_here_and_the_rest_is_what_is_brought(
+    bench: Bench, tmp_path: Path, counts: bool
+) -> None:
+    brought: list[tuple[list[str], Parcel]] = []
+    settler = Settler()
+
+    class Post(Delivery):
+        async def upload(self, packed: Path, parcel: Parcel, token: str, tell: Tell) -> str:
+            brought.append(([each.path for each in entries(packed)], parcel))
+            return "signed"
+
+    bench.work._delivery, bench.work._settler = Post(), settler  # type: ignore[assignment]
+    bench.work._entries = (parse_entry(f"{tmp_path}/**:rw"),)
+    await bench.work.stage(a_stage(task=a_task(ResultPaths=[{"Name": "out", "Path": "/out"}])), nobody)
+    exited = await bench.work.run("e-1", 1)
+    assert exited.result is not None
+    parcel = Parcel(execution_id="e-1", digest=exited.result.digest, size=exited.result.size, counts=counts)
+    place = tmp_path / "srv" / "here"
+    left = (LeftPart(paths=("out",), place=str(place)),)
+    uploaded = await bench.work.upload(Upload(parcel, "t", exited.result.inline, left=left), nobody)
+    ((names, rest),) = brought
+    assert names == [".", "stdout", "stderr", "exitCode"]
+    assert uploaded.rest == ResultRef(digest=rest.digest, size=rest.size)
+    assert (uploaded.receipt, rest.counts) == ("signed", counts)
+    assert sorted(each.name for each in place.parent.iterdir()) == ([".skrei-e-1.0"] if counts else ["here"])
+    assert [(each[:3], (each[3] or LeftShown(request_id="")).left_bytes) for each in settler.noted] == (
+        [(("e-1.0", str(place), "e-1"), 4)] if counts else []
+    )
+
+
+async def test_parts_that_this_node_may_not_leave_end_it_and_nothing_is_brought(bench: Bench) -> None:
+    await bench.work.stage(a_stage(task=a_task(ResultPaths=[{"Name": "out", "Path": "/out"}])), nobody)
+    exited = await bench.work.run("e-1", 1)
+    assert exited.result is not None
+    parcel = Parcel(execution_id="e-1", digest=exited.result.digest, size=exited.result.size)
+    left = (LeftPart(paths=("out",), place="/srv/here"),)
+    with pytest.raises(PublishFailed, match="lets no job leave"):
+        await bench.work.upload(Upload(parcel, "t", exited.result.inline, left=left), nobody)

@@ -114,6 +114,7 @@ def test_every_route_but_health_and_those_with_tokens_of_their_own_is_the_owners
         "/api/v1/inputs/standing",
         "/internal/activity",
         "/internal/left",
+        "/internal/left/show",
         "/internal/needed",
         "/internal/results",
         "/internal/results/{execution_id}",

@@ -12,7 +12,7 @@ from skrei_domain.job_reading import InvalidJob
 from skrei_domain.portions import DIVIDED, Placed, told
 from skrei_domain.spec import JobSpec, ResultPath, SpecConfig, TaskSpec
 from skrei_kit.tokens import Elsewhere
-from skrei_orchestrator_api.pieces import Piece, pieces, said, whole
+from skrei_orchestrator_api.pieces import Piece, left_place, pieces, said, whole
 from skrei_orchestrator_api.publishing import Destinations
 from skrei_orchestrator_api.routes.results import _sent_on
 
@@ -126,23 +126,38 @@ async def test_a_path_s_own_destination_is_asked_for_as_one_of_several(publisher
 
 
 def test_a_result_is_read_in_one_piece_or_in_one_from_each_place() -> None:
-    assert pieces(None, "sha256:0", 1, own=False) == [Piece("sha256:0", 1)]
+    assert pieces("e-1", None, "sha256:0", 1, own=False) == [Piece("sha256:0", 1, left="e-1")]
     s3 = {"Type": "s3", "Params": {"Key": "k"}}
-    (piece,) = pieces(s3, "sha256:0", 1, own=False)
+    (piece,) = pieces("e-1", s3, "sha256:0", 1, own=False)
     assert piece.at == Elsewhere("s3", {"Key": "k"}, 1)
     left = {"Type": "localDirectory", "Params": {"Path": "/srv"}}
-    assert pieces(left, "sha256:0", 1, own=False)[0].at is None
+    assert pieces("e-1", left, "sha256:0", 1, own=False)[0].at is None
     placed = [Placed((), "store", {}, "sha256:1", 2), Placed(("a",), "s3", {"Key": "k"}, "sha256:2", 3)]
     divided = {"Type": DIVIDED, "Params": told(placed)}
-    rest, a = pieces(divided, "sha256:0", 5, own=True)
+    rest, a = pieces("e-1", divided, "sha256:0", 5, own=True)
     assert (rest.paths, rest.at, rest.digest) == ((), None, "sha256:1")
     assert (a.paths, a.published) == (("a",), s3)
     assert a.at == Elsewhere("s3", {"Key": "k"}, 3, apart=True)
     assert said([rest, a]) == rest
-    assert pieces(divided, "sha256:0", 5, own=False) == [a], "what was ours went with its time"
+    assert pieces("e-1", divided, "sha256:0", 5, own=False) == [a], "what was ours went with its time"
     assert said([a]) is None
     assert [whole(divided, own=own) for own in (True, False)] == [True, False]
     assert whole(s3, own=False)
+
+
+def test_parts_that_stay_on_their_node_are_known_there_by_their_number() -> None:
+    here = [Placed((name,), "localDirectory", {"Path": f"/srv/{name}"}, "sha256:1", 2) for name in "ab"]
+    placed = [Placed((), "store", {}, "sha256:0", 1), here[0], Placed(("c",), "s3", {}, "sha256:2", 3), here[1]]
+    divided = {"Type": DIVIDED, "Params": told(placed)}
+    found = pieces("e-1", divided, "sha256:0", 5, own=False)
+    assert [(piece.paths, piece.left, piece.at is None) for piece in found] == [
+        (("a",), "e-1.0", True),
+        (("c",), "", False),
+        (("b",), "e-1.1", True),
+    ]
+    assert [left_place(divided, "e-1", left) for left in ("e-1.1", "e-1.2", "e-1", "")] == ["/srv/b", None, None, None]
+    assert left_place({"Type": "localDirectory", "Params": {"Path": "/srv/x"}}, "e-1", "e-1") == "/srv/x"
+    assert left_place(None, "e-1", "e-1") is None
 
 
 async def test_what_is_right_is_asked_once_and_what_is_ours_never(publisher: Publisher) -> None:

@@ -17,10 +17,14 @@ def task(*own: Any, **more: Any) -> dict[str, Any]:
     return {"Type": "batch", "Tasks": [{"Name": "m", "Engine": engine, "ResultPaths": paths} | more]}
 
 
+def here(path: str, key: str = "") -> dict[str, Any]:
+    return {"Type": "localDirectory", "Params": {"Path": path} | ({"Key": key} if key else {})}
+
+
 def test_a_path_may_name_its_own_publisher() -> None:
-    spec, warnings = parse_job(task(S3, None, {}, {"Type": "local"}))
+    spec, warnings = parse_job(task(S3, None, {}, {"Type": "local"}, here("/srv"), here("/srv"), here("/srv", "x")))
     named = [None if each.publisher is None else each.publisher.type for each in spec.tasks[0].result_paths]
-    assert (named, warnings) == (["s3", None, None, "local"], ())
+    assert (named, warnings) == (["s3", None, None, "local", *["localDirectory"] * 3], ())
 
 
 @pytest.mark.parametrize(
@@ -28,7 +32,13 @@ def test_a_path_may_name_its_own_publisher() -> None:
     [
         (task("s3"), "ResultPaths[0].Publisher", "an object with Type, Params"),
         (task({"Params": {"Bucket": "b"}}), "ResultPaths[0].Publisher.Type", "the name of a publisher"),
-        (task(S3, {"Type": "LocalDirectory"}), "ResultPaths[1].Publisher.Type", "that of a whole task alone"),
+        (task(S3, {"Type": "LocalDirectory"}), "ResultPaths[1].Publisher.Params.Path", "an absolute path on the node"),
+        (task(here("/srv/x", "{jobID}")) | {"Count": 2}, "ResultPaths[0].Publisher.Params.Key", "one for each of its"),
+        (
+            task(here("/srv"), here("/srv/{jobID}", "x"), here("/srv", "{jobID}")),
+            "ResultPaths[2].Publisher.Params.Key",
+            'beside "/srv/{jobID}/{executionID}"',
+        ),
         (
             task(S3, Publisher={"Type": "localDirectory", "Params": {"Path": "/srv/x"}}),
             "ResultPaths[0].Publisher",

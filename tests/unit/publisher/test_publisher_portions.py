@@ -32,6 +32,8 @@ from skrei_publisher.destinations import MANAGED_REFUSES
 from skrei_publisher.dividing import Divider
 from skrei_publisher.done import Done
 from skrei_publisher.finaliser import Finaliser, fact_of
+from skrei_publisher.on_nodes import OnNodes
+from skrei_publisher.source import NodeAway, NodeGone, SourceAway
 from skrei_publisher.store import digest_of
 from tests.support.publisher_door import Door, a_door
 
@@ -142,7 +144,12 @@ async def upload(door: Door, to: tuple[Portion, ...] = TO) -> StagedResult:
     uploader.door(door.url)
     receipt = door.read(await uploader.upload(packed.path, parcel, token))
     return StagedResult(
-        execution_id="e-1", digest=receipt.digest, size=receipt.size, publisher=receipt.publisher, place=receipt.place
+        execution_id="e-1",
+        digest=receipt.digest,
+        size=receipt.size,
+        publisher=receipt.publisher,
+        place=receipt.place,
+        destination=receipt.destination,
     )
 
 
@@ -315,3 +322,99 @@ async def test_a_publisher_that_takes_whole_results_alone_is_no_place_for_a_path
     assert await door.destinations.check("cellar", {"Name": "a"}) == []
     with pytest.raises(PublishDenied, match="takes whole results alone"):
         await Publisher.take(others[1], Parcel(execution_id="e", digest="sha256:" + "0" * 64, size=1), Path(), {})
+
+
+class Nodes:
+    """What nodes have unseen, by the name that they know it by, and what they show of it."""
+
+    def __init__(self) -> None:
+        self.unseen = {"e-1.0": "/srv/a", "e-1.1": "/srv/b"}
+        self.seen: list[str] = []
+        self.fault: Exception | None = None
+
+    async def show(self, execution_id: str, left: str) -> dict[str, object]:
+        if self.fault is not None:
+            raise self.fault
+        self.seen.append(place := self.unseen[left])
+        return {"NodeID": "n-1", "Path": place, "Bytes": 3, "Archive": {"Digest": f"sha256:{left}", "Size": 7}}
+
+
+HERE = (
+    TO[0],
+    Portion(("z",), "localdirectory", {"NodeID": "n-1", "Path": "/srv/a"}),
+    TO[1],
+    Portion(("y",), "localdirectory", {"NodeID": "n-1", "Path": "/srv/b"}),
+)
+
+
+@pytest.fixture
+def nodes(door: Door) -> Nodes:
+    made = Nodes()
+    door.destinations._made["localdirectory"] = OnNodes(PluginContext(door.root / "here"), made.show)
+    return made
+
+
+async def test_what_stays_on_its_node_is_shown_last_and_told_as_its_node_tells_it(
+    door: Door, others: tuple[Shelf, Cellar], nodes: Nodes
+) -> None:
+    staged = await upload(door, HERE)
+    assert staged.destination == "node n-1 and cellar"
+    others[1].late = DestinationAway("the cellar is away")
+    assert (await told_of(door, staged)).waits
+    assert nodes.seen == []
+    others[1].late, nodes.fault = None, NodeAway("node n-1 is not connected")
+    (waits,) = (await told_of(door, staged)).waits
+    assert waits.reason == "node n-1 and cellar: node n-1 is not connected"
+    nodes.fault = None
+    (at,) = (await told_of(door, staged)).published
+    assert nodes.seen == ["/srv/a", "/srv/b"]
+    rest, first, there, second = heard(at.params)
+    assert (there.paths, there.publisher) == (("a",), "cellar")
+    assert first == Placed(
+        ("z",),
+        "localDirectory",
+        {"NodeID": "n-1", "Path": "/srv/a", "Bytes": 3, "Archive": {"Digest": "sha256:e-1.0", "Size": 7}},
+        "sha256:e-1.0",
+        7,
+    )
+    assert (second.paths, second.params["Path"]) == (("y",), "/srv/b")
+    assert names(door.publisher.store.path("e-1")) == ["stdout", "stderr", "b/y", "c/z", "d/rest", "exitCode"]
+    assert rest.paths == ()
+
+
+async def test_what_its_node_does_not_have_any_more_is_lost_and_nothing_of_the_rest_stays(
+    door: Door, nodes: Nodes
+) -> None:
+    staged, nodes.fault = await upload(door, HERE[:2]), NodeGone("it is gone")
+    (refused,) = (await told_of(door, staged)).refused
+    assert refused.problem.code == "result-lost"
+    assert door.publisher.staging.held_bytes == door.publisher.store.used_bytes == 0
+    assert not list((door.root / "portions").iterdir())
+
+
+async def test_what_was_to_stay_on_a_node_that_sent_it_is_kept_by_nobody(door: Door, nodes: Nodes) -> None:
+    to = (TO[0], Portion(("a",), "localdirectory", {"NodeID": "n-1", "Path": "/srv/a"}))
+    (refused,) = (await told_of(door, await upload(door, to))).refused
+    assert "'a' was to stay on its node" in refused.problem.message
+    assert door.publisher.staging.held_bytes == door.publisher.store.used_bytes == 0
+    assert not list((door.root / "portions").iterdir())
+
+
+async def test_nothing_of_what_stays_on_a_node_is_uploaded(door: Door, nodes: Nodes) -> None:
+    publisher = await door.destinations.find("localDirectory")
+    parcel = Parcel(execution_id="e-1", digest=f"sha256:{'0' * 64}", size=1)
+    for step in (publisher.plan(parcel, {}), publisher.stage(parcel)):
+        with pytest.raises(PublishDenied, match="stay on their node; nothing of them is uploaded"):
+            await step
+
+
+async def test_all_of_a_result_that_stays_on_its_node_is_shown_there_and_told_where(door: Door, nodes: Nodes) -> None:
+    staged = StagedResult(
+        execution_id="e-1.0", digest=f"sha256:{'0' * 64}", size=1, publisher="localDirectory", place="/srv/a"
+    )
+    nodes.fault = SourceAway("the API is away")
+    assert (await told_of(door, staged)).waits
+    nodes.fault = None
+    fact = await told_of(door, staged)
+    assert fact.finalised == ((staged.execution_id, staged.digest),)
+    assert [(each.type, each.params["Path"]) for each in fact.published] == [("localDirectory", "/srv/a")]

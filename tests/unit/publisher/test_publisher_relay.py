@@ -44,11 +44,13 @@ class Node:
             self.content = packed.read_bytes()
             leave(packed, str(self.place), "e-1", self.entries)
 
-    async def ask(self, execution_id: str, request_id: str) -> None:
+    async def ask(self, execution_id: str, request_id: str, left: str) -> None:
         if self.away:
             raise NodeAway(self.away)
         token = SIGNER.left(execution_id, request_id, seconds=60)
-        wanted = LeftWanted(request_id=request_id, execution_id=execution_id, place=str(self.place), token=token)
+        wanted = LeftWanted(
+            request_id=request_id, execution_id=execution_id, place=str(self.place), token=token, left=left
+        )
         self.sender.take(wanted)
         self.sender.take(wanted)  # a message that comes twice
 

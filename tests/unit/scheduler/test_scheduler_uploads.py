@@ -279,3 +279,45 @@ def test_what_a_publisher_tells_of_portions_ends_no_leader(bench: Bench, size: o
     assert isinstance(work, Commit)
     changes = bench.record.commit(work.lock, work.evaluations, work.decide)
     assert [own for _, _, own in changes.results_published] == [7 if size == 7 else None]
+
+
+LEFT = ResultRef(digest=DIGEST, size=5, inline="dG9sZA==", left_at="/srv/e-0", left_bytes=9, left_unseen=True)
+
+
+def left(**changed: object) -> ExecutionObserved:
+    return a_fact("e-0").model_copy(update={"result": LEFT.model_copy(update=changed)})
+
+
+def test_what_stays_on_its_node_is_publishing_until_that_has_shown_it(bench: Bench) -> None:
+    out = bench.tell(left())
+    assert bench.state == ("publishing", "Running")
+    (asked,) = [each.command.finalise for each in out if isinstance(each, SendPublisher)]
+    assert asked == (
+        StagedResult(
+            execution_id="e-0",
+            digest=DIGEST,
+            size=5,
+            publisher="localDirectory",
+            place="/srv/e-0",
+            destination="node n-1",
+        ),
+    )
+    bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))
+    assert bench.state == ("completed", "Completed")
+
+
+def test_a_node_of_an_earlier_version_shows_it_by_itself(bench: Bench) -> None:
+    bench.tell(left(left_unseen=False))
+    assert bench.state == ("completed", "Completed")
+
+
+def test_what_another_has_beaten_is_never_shown(bench: Bench) -> None:
+    row = bench.record.executions["e-0"]
+    bench.record.executions["e-0"] = row.evolve(revoked=True, want=Want.STOP, revision=2)
+    bench.lead()
+    bench.hello(HelloExecution(execution_id="e-0", revision=1, state=ExecutionState.RUNNING))
+    out = bench.tell(left())
+    assert bench.state[0] == "stopped"
+    assert not [each for each in out if isinstance(each, SendPublisher)]
+    (kept,) = bench.record.results
+    assert (kept.committed, kept.result.left_at) == (False, None)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from skrei_domain.lifecycle import JobState
-from skrei_domain.messages import Publishing, RunOrder
+from skrei_domain.messages import LeftPart, Publishing, RunOrder
 from skrei_domain.portions import Portion
 from skrei_domain.spec import JobSpec, ResultPath, SpecConfig, TaskSpec, encode
 from skrei_kit.signing_keys import new_key
@@ -21,16 +21,17 @@ S3 = SpecConfig(type="S3", params={"Bucket": "b", "Key": "{jobID}/{partition}/{d
 
 
 def ordered(publisher: SpecConfig, **given: Any) -> tuple[RunOrder, UploadRight]:
-    paths, keep = given.pop("paths", ()), given.pop("keep_failed", None)
+    paths, keep, upload = given.pop("paths", ()), given.pop("keep_failed", None), given.pop("upload", GRANT)
     job = replace(a_job("j-1", state=JobState.RUNNING, type=given.pop("type", "batch")), **given)
     row = an_execution("e-1", job=job, partition=1)
     task = TaskSpec(
         name="main", engine=SpecConfig(type="wasm"), publisher=publisher, result_paths=paths, keep_failed=keep
     )
     spec = SpecCache().put("j-1", 1, encode(JobSpec(count=2, tasks=(task,))))
-    made = order(
-        row, job, spec, signer=TokenSigner(PRIVATE, now=NOW.timestamp), now=NOW, token=timedelta(hours=1), upload=GRANT
-    )
+    signer = TokenSigner(PRIVATE, now=NOW.timestamp)
+    made = order(row, job, spec, signer=signer, now=NOW, token=timedelta(hours=1), upload=upload)
+    if upload is None:
+        return made, UploadRight("e-1", "n-1", "", 0)
     return made, TokenVerifier(PUBLIC, now=NOW.timestamp).upload(made.token, "e-1")
 
 
@@ -106,3 +107,28 @@ def test_what_is_not_to_be_kept_of_a_failure_is_told() -> None:
     assert ordered(SpecConfig(), keep_failed=True)[0].drop is None
     assert ordered(SpecConfig(), keep_failed=False)[0].drop == "failed"
     assert ordered(SpecConfig(), keep_failed=False, fails_on_exit=True)[0].drop == "nonzero"
+
+
+def test_a_path_that_stays_on_its_node_is_told_to_it_and_to_whoever_makes_the_rest_final() -> None:
+    def here(key: str) -> SpecConfig:
+        return SpecConfig(type="localDirectory", params={"Path": "/srv/", "Key": key})
+
+    named = [("a", here("{jobID}/x")), ("b", S3), ("c", here("{jobID}/x")), ("d", here("{partition}"))]
+    paths = tuple(ResultPath(name=name, path=f"/{name}", publisher=publisher) for name, publisher in named)
+    made, right = ordered(SpecConfig(), paths=paths)
+    left = (LeftPart(paths=("a", "c"), place="/srv/j-1/x"), LeftPart(paths=("d",), place="/srv/1"))
+    assert made.publishing == Publishing(to="store", left=left)
+    assert [(each.paths, each.publisher) for each in right.portions] == [
+        ((), "store"),
+        (("a", "c"), "localdirectory"),
+        (("b",), "s3"),
+        (("d",), "localdirectory"),
+    ]
+    assert right.portions[1].params == {"NodeID": "n-1", "Path": "/srv/j-1/x"}
+
+
+def test_where_nobody_takes_uploads_a_node_is_told_all_the_same_what_may_not_leave_it() -> None:
+    path = ResultPath(name="a", path="/a", publisher=SpecConfig(type="localDirectory", params={"Path": "/srv"}))
+    made, _ = ordered(SpecConfig(), paths=(path,), upload=None)
+    assert made.publishing is not None
+    assert [each.place for each in made.publishing.left] == ["/srv/j-1/e-1"]

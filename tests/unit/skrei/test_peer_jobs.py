@@ -1,5 +1,6 @@
 """The jobs that Bacalhau's command lines mean: what `docker run`, `wasm run` and their flags send."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,10 @@ def test_what_stays_on_its_node_is_told_where(capsys: pytest.CaptureFixture[str]
     render_results.fetched(Fetched(tmp_path, partitions={"0": tmp_path}, files=3, total_bytes=7, left=(left,)))
     told = capsys.readouterr().err
     assert "All of it (3.0 MiB) stays on node ship, in /srv/e-1: here are only its exit code" in told
+    part = replace(left, url="", paths=("scans", "notes"))
+    render_results.fetched(Fetched(tmp_path, partitions={"0": tmp_path}, files=3, total_bytes=7, left=(part,)))
+    told = capsys.readouterr().err
+    assert "scans, notes (3.0 MiB) stays on node ship, in /srv/e-1: nothing of it is here." in told
 
 
 def test_a_result_that_is_packed_otherwise_is_doubted_aloud(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

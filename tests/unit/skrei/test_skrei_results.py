@@ -396,3 +396,24 @@ async def test_who_gives_up_in_the_middle_leaves_nothing(tmp_path: Path, monkeyp
     with pytest.raises(asyncio.CancelledError):
         await task
     assert untouched(tmp_path)
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_a_path_that_stays_on_its_node_comes_from_there_or_is_told_of(tmp_path: Path, sends: bool) -> None:
+    content = archive(a__1="A")
+    api = apart_api(a=content)
+    there = api.answers[f"GET {BASE}/results"]["Items"][1]
+    del there["Params"]["URL"]
+    there |= {"Type": "localDirectory"}
+    whole = {"URL": f"{DOOR}/elsewhere/a", "Size": len(content), "Digest": digest_of(content)}
+    there["Params"] |= {"Path": "/srv/a", "Bytes": 1, "Archive": whole}
+    if not sends:
+        api.answers["GET /elsewhere/a"] = error(409, "its owner lets nothing of it leave that node")
+    got = await fetched(api, tmp_path / "out")
+    assert names_below(tmp_path / "out") == [*(["a/1"] if sends else []), "rest/x", "stdout"]
+    assert [one.left_at for one in got.left] == ([] if sends else ["/srv/a"])
+    assert ("lets nothing" in got.unsent, got.unknown) == (not sends, ())
+    await fetched(api, tmp_path / "raw", raw=True)
+    id_ = str(execution(0)["ID"])
+    files = [*([f"{id_}.a"] if sends else []), id_]
+    assert names_below(tmp_path / "raw") == [f"raw/{name}.tar.gz" for name in files]

@@ -51,9 +51,7 @@ def read_task(reading: Reading, raw: object, path: str) -> dict[str, Any]:
     lift_wasm(task)
     engine_params(reading, task["Engine"]["Type"], task["Engine"]["Params"], f"{path}.Engine.Params")
     task["Publisher"] = _config(reading, task.get("Publisher"), f"{path}.Publisher", needed=False)
-    if task["Publisher"]["Type"].lower() == node_results.NAME:
-        for problem in node_results.wrong(task["Publisher"]["Params"]):
-            reading.missing(f"{path}.Publisher.Params.{problem.path}", problem.allowed, problem.value)
+    node_results.check_params(reading, task["Publisher"], f"{path}.Publisher")
     task["Env"] = _env(reading, task.get("Env"), f"{path}.Env")
     task["Meta"] = reading.mapping(task.get("Meta"), f"{path}.Meta")
     task["InputSources"] = _inputs(reading, task.get("InputSources"), f"{path}.InputSources")
@@ -131,6 +129,7 @@ def _results(reading: Reading, raw: object, path: str) -> list[dict[str, Any]]:
             reading.wrong(f"{where}.Path", inside, "a folder below `/`: the program's own files lie there")
         own = _config(reading, found.pop("Publisher", None), f"{where}.Publisher", needed=False)
         if own["Type"]:
+            node_results.check_params(reading, own, f"{where}.Publisher")
             found["Publisher"] = own
         elif own["Params"]:
             reading.missing(f"{where}.Publisher.Type", "the name of a publisher, beside its Params")

@@ -36,15 +36,24 @@ class Problem(Message):
 # ---------------------------------------------------------------- commands
 
 
+class LeftPart(Message):
+    """Result paths, by their names, of which nothing is uploaded: they stay in the folder `place` of the node."""
+
+    paths: tuple[str, ...]
+    place: str
+
+
 class Publishing(Message):
     """Where the result of an execution goes that is not Skrei's own store: all of it is uploaded, however small.
 
-    `on_zero`: only with exit code 0 does it count. `place`: the folder of the node in which it stays instead.
+    `on_zero`: only with exit code 0 does it count. `place`: the folder of the node in which it stays instead; `left`:
+    what of it stays there, while the rest is uploaded.
     """
 
     to: str
     on_zero: bool = False
     place: str | None = None
+    left: tuple[LeftPart, ...] = ()
 
 
 class ManifestRef(Message):
@@ -171,7 +180,7 @@ class ResultRef(Message):
 
     One that was uploaded has the publisher's signed `receipt` instead. One that stays on its node lies in its folder
     `left_at` and has `left_bytes`; what is told here is no more of it than the beginning of what was said. Packed, all
-    of it has `left_digest` and `left_size`.
+    of it has `left_digest` and `left_size`. One that is `left_unseen` is not there before its node is told to show it.
     """
 
     digest: str
@@ -182,6 +191,7 @@ class ResultRef(Message):
     left_bytes: int = 0
     left_digest: str = ""
     left_size: int = 0
+    left_unseen: bool = False
 
 
 class ExecutionObserved(Message):
@@ -359,13 +369,44 @@ class LogRequest(Message):
 
 
 class LeftWanted(Message):
-    """API to node: bring what an execution left at `place` to the publisher's door, under this request and token."""
+    """API to node: bring what an execution left at `place` to the publisher's door, under this request and token.
+
+    `left` names it there where it is a part of what that execution left.
+    """
 
     type: Literal["skrei.left.wanted.v1"] = "skrei.left.wanted.v1"
     request_id: str
     execution_id: str
     place: str
     token: str
+    left: str = ""
+
+
+class LeftShow(Message):
+    """API to node: show what was left unseen under the name `left`, since it has won. Answered by `LeftShown`."""
+
+    type: Literal["skrei.left.show.v1"] = "skrei.left.show.v1"
+    request_id: str
+    left: str
+
+
+class LeftShown(Message):
+    """Node to API: where what it was to show lies now, and what it comes to; or why it is not there.
+
+    A problem with the code LEFT_GONE is its last word.
+    """
+
+    type: Literal["skrei.left.shown.v1"] = "skrei.left.shown.v1"
+    request_id: str
+    path: str = Field("", max_length=4_096)  # as file systems have them
+    left_bytes: int = Field(0, ge=0, le=_LARGEST)
+    digest: str = Field("", pattern=r"^(sha256:[0-9a-f]{64})?$")
+    size: int = Field(0, ge=0, le=_LARGEST)
+    problem: Problem | None = None
+
+
+LEFT_GONE = "left-gone"
+"""The problem code of what is not on its node any more."""
 
 
 class LogChunk(Message):

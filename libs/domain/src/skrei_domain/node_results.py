@@ -1,13 +1,15 @@
 """Results that stay on their node (`localDirectory`): what a job may say of where, and the path that this is. Pure."""
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from skrei_domain.job_reading import FieldProblem, Reading, show
 
 NAME = "localdirectory"
 """The publisher, as nodes list it that have a path for it."""
+OF_PATHS = "localdirectory:paths"
+"""What nodes list that can leave single result paths: one that cannot would upload them, and is not asked."""
 LOCAL_DIRECTORY = "localDirectory"
 """The type of such a result, as clients read it."""
 DEFAULT_KEY = "{jobID}/{executionID}"
@@ -28,6 +30,16 @@ def place_of(params: Mapping[str, Any]) -> str:
     return posixpath.join(posixpath.normpath(_given(params, "Path")), _given(params, "Key") or DEFAULT_KEY)
 
 
+def left_id(execution_id: str, number: int) -> str:
+    """Return the id by which its node knows the n-th part of a result that stays there, while the rest does not."""
+    return f"{execution_id}.{number}"
+
+
+def node_place(node_id: str) -> str:
+    """Return what people call the place of all that stays on a node; whatever does waits for that node alone."""
+    return f"node {node_id}"
+
+
 def wrong(params: Mapping[str, Any]) -> list[FieldProblem]:
     """Return what is wrong with a job's params, each by its field."""
     problems = [
@@ -46,24 +58,50 @@ def wrong(params: Mapping[str, Any]) -> list[FieldProblem]:
 def check_apart(reading: Reading, tasks: Sequence[Mapping[str, Any]], count: int) -> None:
     """Note each task of several partitions that would all lie at one place of a node: none replaces another there.
 
-    Of tasks that would lie where another does there is a warning: they may run on nodes of their own.
+    So it is with what lies inside of another place of its task. Of tasks that would lie where another does there is a
+    warning: they may run on nodes of their own.
     """
     taken: dict[str, str] = {}
     for index, task in enumerate(tasks):
-        publisher, partitions = task["Publisher"], count if task.get("Count") is None else task["Count"]
-        place = place_of(publisher["Params"]) if publisher["Type"].lower() == NAME else ""
-        if not place:
-            continue
-        path, key = f"Tasks[{index}].Publisher.Params.Key", _given(publisher["Params"], "Key")
-        if partitions > 1 and not any(word in place for word in _APART):
-            told = f"a path with {{partition}} or {{executionID}}, one for each of its {partitions:,} partitions"
-            reading.wrong(path, key, told)
-        elif place in taken and not any(word in place for word in _OF_TASK):
-            reading.warnings.append(
-                f"{path}: {show(key)} is where the task {show(taken[place])} leaves its result too, and none replaces "
-                "another on one node: {task} or {executionID} in it makes it another place"
-            )
-        taken.setdefault(place, task["Name"])
+        partitions, own = count if task.get("Count") is None else task["Count"], dict[str, None]()
+        for where, publisher in _named(task, f"Tasks[{index}]"):
+            if not (place := place_of(publisher["Params"])):
+                continue
+            path, key = f"{where}.Params.Key", _given(publisher["Params"], "Key")
+            if partitions > 1 and not any(word in place for word in _APART):
+                told = f"a path with {{partition}} or {{executionID}}, one for each of its {partitions:,} partitions"
+                reading.wrong(path, key, told)
+            elif place in taken and not any(word in place for word in _OF_TASK):
+                reading.warnings.append(
+                    f"{path}: {show(key)} is where the task {show(taken[place])} leaves its result too, and none "
+                    "replaces another on one node: {task} or {executionID} in it makes it another place"
+                )
+            if (other := next((each for each in own if _inside(place, each)), None)) is not None:
+                reading.wrong(path, key, f"a place beside {show(other)}, where other paths of this task go, not in it")
+            own[place] = None
+        taken = dict.fromkeys(own, task["Name"]) | taken
+
+
+def _named(task: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what of a task's publishers are this one, each with where it stands."""
+    own = enumerate(task["ResultPaths"])
+    found = [(f"{path}.Publisher", task["Publisher"])]
+    found += [(f"{path}.ResultPaths[{number}].Publisher", each.get("Publisher")) for number, each in own]
+    for where, publisher in found:
+        if publisher is not None and publisher["Type"].lower() == NAME:
+            yield where, publisher
+
+
+def _inside(one: str, other: str) -> bool:
+    """Whether one of two places lies inside the other."""
+    return one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def check_params(reading: Reading, publisher: Mapping[str, Any], path: str) -> None:
+    """Note what is wrong with the params of a publisher that is this one; `path` is where it stands."""
+    if publisher["Type"].lower() == NAME:
+        for problem in wrong(publisher["Params"]):
+            reading.missing(f"{path}.Params.{problem.path}", problem.allowed, problem.value)
 
 
 def _given(params: Mapping[str, Any], name: str) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skrei_domain.destinations import ON_NODES, publisher_name
-from skrei_domain.job_reading import Reading, show
+from skrei_domain.job_reading import Reading
 
 DIVIDED = "resultPaths"
 """The publisher of a result of several portions, in receipts, and the type of its `PublishedResult`."""
@@ -20,7 +20,6 @@ MOST_OWN = 8
 ROOM = 256
 """Characters that a portion takes at most, once it is final, beyond its destination: digest, size, checksum."""
 _PREFIX = "portions:"
-ON_NODE = "a publisher that takes uploads: `localDirectory` is that of a whole task alone"
 TASK_ON_NODE = "nothing: all that this task leaves stays on its node, as its own `Publisher` says"
 TOO_MANY = f"nothing: at most {MOST_OWN} result paths of a task have a publisher of their own"
 
@@ -58,6 +57,11 @@ def portions(own: Portion, paths: Iterable[tuple[str, str, Mapping[str, Any]]]) 
         elif there:
             found[there] = Portion((*found[there].paths, name), publisher, params)
     return tuple(found)
+
+
+def on_nodes(found: Iterable[Portion]) -> list[Portion]:
+    """Return the portions that stay on the node which made them, in the order that `left_id` numbers them in."""
+    return [each for each in found if each.publisher in ON_NODES]
 
 
 def place_of(found: Sequence[Portion]) -> str:
@@ -105,7 +109,5 @@ def check(reading: Reading, task: Mapping[str, Any], path: str) -> None:
         where = f"{path}.ResultPaths[{number}].Publisher"
         if stays:
             reading.wrong(where, publisher, TASK_ON_NODE)
-        elif publisher_name(publisher["Type"]) in ON_NODES:
-            reading.missing(f"{where}.Type", ON_NODE, show(publisher["Type"]))
         elif count >= MOST_OWN:
             reading.wrong(where, publisher, TOO_MANY)

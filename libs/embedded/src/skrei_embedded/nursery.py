@@ -29,6 +29,7 @@ SHARED = (
     "skrei_domain.envelope",
     "skrei_domain.job_reading",
     "skrei_domain.messages",
+    "skrei_domain.node_results",
     "skrei_domain.retention",
     "skrei_domain.subjects",
 )

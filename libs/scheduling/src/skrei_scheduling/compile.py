@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from skrei_domain import node_results
 from skrei_domain.data_sets import DATA, DataWanted, data_wanted
 from skrei_domain.destinations import ON_NODES, publisher_name
-from skrei_domain.job import JobSpec, TaskSpec
+from skrei_domain.job import JobSpec, SpecConfig, TaskSpec
 from skrei_domain.job_diff import what_runs
 from skrei_domain.job_kinds import KINDS, Kind
 from skrei_domain.lifecycle import JobState
@@ -114,12 +115,12 @@ def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requir
     Whom the owner's paths are handed to is known beforehand, so it is part of what a node must have. Others' paths are
     only known not to be there; the node that is asked looks at them, since it alone knows where its links lead.
     """
-    local, publisher = local_paths(task), publisher_name(task.publisher.type)
+    local, left = local_paths(task), _left(task)
     storages = (source.source.type.lower() for source in task.input_sources)
     return Requirement(
         engine=task.engine.type.lower(),
         storages=frozenset(STORAGE_ALIASES.get(name, name) for name in storages if name),
-        publisher=publisher if publisher in ON_NODES else "",
+        publisher="" if not left else node_results.NAME if left[0] is task.publisher else node_results.OF_PATHS,
         constraints=tuple(spec.constraints),
         resources=task.resources.amounts(),
         local=local,
@@ -127,7 +128,7 @@ def requirement(spec: JobSpec, task: TaskSpec, *, owner: bool = False) -> Requir
         ports=tuple(sorted({port.static for port in task.network.ports if port.static})),
         uses=tuple((spec.namespace, name) for name in task.uses) if task.uses else (),
         data=data_sets(task),
-        handed_out=bool(local) and (task.locality is not None or publisher in ON_NODES),
+        handed_out=bool(local) and (task.locality is not None or bool(left)),
         cached=tuple(each for each in keyed(task) if not each.dealt_out) if task.locality is not None else (),
     )
 
@@ -169,9 +170,14 @@ def local_paths(task: TaskSpec) -> tuple[LocalPath, ...]:
         if STORAGE_ALIASES.get(name, name) == LOCAL and isinstance(path, str):
             creates = str(source.source.param("CreateAs") or "noCreate").lower() != "nocreate"
             found.add(LocalPath(path, bool(source.source.param("ReadWrite")), creates))
-    if publisher_name(task.publisher.type) in ON_NODES and (place := place_of(task.publisher.params)):
-        found.add(LocalPath(place, writes=True, creates=True))
+    found |= {LocalPath(place, writes=True, creates=True) for each in _left(task) if (place := place_of(each.params))}
     return tuple(sorted(found))
+
+
+def _left(task: TaskSpec) -> list[SpecConfig]:
+    """Return those publishers of a task, and of its result paths, that leave something on its node."""
+    named = (task.publisher, *(path.publisher for path in task.result_paths if path.publisher is not None))
+    return [each for each in named if publisher_name(each.type) in ON_NODES]
 
 
 def _task(spec: JobSpec, task: TaskSpec, *, owner: bool, kind: Kind) -> TaskPlan:

@@ -136,7 +136,7 @@ def _judged(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved)
 
 
 def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:
-    place = builder.places.get(row.id) if fact.result is not None and fact.result.inline is None else None
+    place = _place(builder, row, fact.result)
     # What was uploaded and cannot win is kept, and not final yet: Completed would say that it can be read.
     beaten = fact.state is ExecutionState.COMPLETED and place is not None and not builder.may_win(row)
     new = row.evolve(
@@ -167,6 +167,16 @@ def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) ->
     if counts and not builder.closed(new):
         follow_up(builder, new, fact.problem, kind=builder.kind(row.job_id), ran=ran_seconds(fact))
     builder.complete(row.job_id)
+
+
+def _place(builder: ChangesBuilder, row: ExecutionRow, result: ResultRef | None) -> Place | None:
+    """Return where a result is until it is final; None for one that is so by this commit.
+
+    What stays on its node, and cannot win, is removed there: what was told of it is all there is.
+    """
+    if result is None or (result.inline is not None and not result.left_unseen):
+        return None
+    return builder.places.get(row.id) if result.inline is None or builder.may_win(row) else None
 
 
 def _while_staged(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:

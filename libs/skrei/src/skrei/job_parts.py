@@ -169,8 +169,8 @@ class Result:
     """The stored result of one execution, and where it is fetched; what the API does not tell is empty, or None.
 
     `url` is empty for one that cannot be fetched over HTTP, `task` for a job of one task. One that stays on its node
-    lies there in the folder `left_at` and has `left_bytes`; what `url` gives tells of it. One whose paths went to
-    several places is several of these, each with its `paths`; the one without any has what is in no other.
+    lies there in the folder `left_at` and has `left_bytes`; what `url` gives tells of it, if there is any. One whose
+    paths went to several places is several of these, each with its `paths`; the one without any has the rest.
     """
 
     url: str
@@ -196,6 +196,11 @@ class Result:
     def node(self) -> str:
         """The node that made it, by what it calls itself, else by its id."""
         return self.node_name or self.node_id
+
+    @property
+    def left_words(self) -> str:
+        """Where what stays on its node lies, as the end of a sentence."""
+        return f"stays on node {self.node}, in {self.left_at}"
 
     def url_of(self, path: str) -> str:
         """Return the address of what alone lies at or below a path, where it lies as single files; else `url`."""

@@ -109,8 +109,8 @@ async def fetch(
     Raises SkreiError with what to do; then `target` is as it was.
     """
     found = (await client.results(job_id, execution_id=wish.execution_id)).items
-    results = await read_results(client, job_id, [result for result in found if result.url])
-    unknown = tuple(result for result in found if not result.url)
+    results = await read_results(client, job_id, [result for result in found if result.url or result.left_at])
+    unknown = tuple(result for result in found if not (result.url or result.left_at))
     if not results:
         if not unknown:
             await say_gone(client, job_id, wish.execution_id)
@@ -133,7 +133,7 @@ async def fetch(
         files=sum(one.files for one in unpacked),
         total_bytes=sum(one.total_bytes for one in unpacked),
         unknown=unknown,
-        left=tuple(result for result in results if result.left_at and result.execution_id not in fetched.sent),
+        left=tuple(result for result in results if result.left_at and _name(result) not in fetched.sent),
         unsent=fetched.unsent,
         doubtful=tuple(fetched.doubtful),
         clashes=laid.clashes,
@@ -153,7 +153,7 @@ class _Fetching:
         self._meter = meter
         self._gate = asyncio.Semaphore(wish.parallel)
         self.sent: set[str] = set()
-        """Executions whose nodes sent what stays there."""
+        """Results that their nodes have sent, of what stays there: the names of their archives."""
         self.unsent = ""
         self.doubtful: list[Result] = []
 
@@ -172,6 +172,10 @@ class _Fetching:
             archive = archive_of(self._aside, result)
             if await self._whole(result, archive):
                 return await self._unpacked(result, archive)
+            if not result.url:  # all of it stays on its node, which does not send it
+                folder_of(self._aside, result).mkdir()
+                self._meter.done()
+                return Unpacked(0, 0)
             download = Download(
                 self._client,
                 result,
@@ -216,14 +220,15 @@ class _Fetching:
             await Download(self._client, meant, archive, renew=renew, meter=meter, tries=NODE_TRIES).run()
         except (ApiError, DownloadFailed, Gone) as error:
             self.unsent = self.unsent or (error.message if isinstance(error, SkreiError) else "")
+            await _in_thread(lambda _: archive.unlink(missing_ok=True))  # what came of it is no beginning of the rest
             return False
-        self.sent.add(result.execution_id)
+        self.sent.add(_name(result))
         return True
 
     def _again(self, result: Result) -> Callable[[], Awaitable[str]]:
         async def renew() -> str:
             page = await self._client.results(self._job_id, execution_id=result.execution_id)
-            found = next((each.whole for each in page.items if each.whole is not None), None)
+            found = next((each.whole for each in page.items if each.whole and each.paths == result.paths), None)
             if found is None:
                 raise Gone
             return found.url
@@ -297,8 +302,8 @@ def _settle(results: Sequence[Result], one_each: Sequence[Result], aside: Path, 
     if wish.raw:
         (whole / RAW_FOLDER).mkdir(parents=True)
         for result in results:
-            archive = archive_of(aside, result)
-            archive.rename(whole / RAW_FOLDER / archive.name)
+            if (archive := archive_of(aside, result)).exists():
+                archive.rename(whole / RAW_FOLDER / archive.name)
     else:
         _put_together(results, one_each, aside)
         names = part_names(one_each, by_node=wish.by_node)

@@ -298,7 +298,7 @@ async def ready(pool: asyncpg.Pool, job_id: str) -> list[Row]:
 _RESULT = """
 SELECT r.execution_id, r.task, r.partition, r.digest, r.size, r.created_at, r.published, r.own_bytes, e.node_id
 FROM results r JOIN executions e ON e.id = r.execution_id
-WHERE r.job_id = $1 AND (r.inline IS NOT NULL OR r.stored_at IS NOT NULL)
+WHERE r.job_id = $1 AND NOT r.staged AND (r.inline IS NOT NULL OR r.stored_at IS NOT NULL)
 """
 
 
@@ -334,8 +334,8 @@ _STANDING = """
 SELECT e.state, r.committed FROM executions e LEFT JOIN results r ON r.execution_id = e.id WHERE e.id = $1
 """
 _LEFT = """
-SELECT r.published, e.node_id, n.connection
-FROM results r JOIN executions e ON e.id = r.execution_id JOIN nodes n ON n.id = e.node_id
+SELECT r.published, e.node_id, n.connection, n.membership
+FROM results r JOIN executions e ON e.id = r.execution_id LEFT JOIN nodes n ON n.id = e.node_id
 WHERE r.execution_id = $1 AND r.committed
 """
 _EARLIER = """
@@ -371,7 +371,9 @@ async def reader(pool: asyncpg.Pool, execution_id: str) -> Row | None:
 
 
 async def left_on_node(pool: asyncpg.Pool, execution_id: str) -> Row | None:
-    """Return where a committed result of an execution was published, its node, and how that is connected."""
+    """Return where a committed result of an execution was published, its node, and how that is connected: None for a
+    node that is no more.
+    """
     row: Row | None = await pool.fetchrow(_LEFT, execution_id) if _storable(execution_id) else None
     return row
 

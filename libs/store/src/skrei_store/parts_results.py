@@ -105,7 +105,7 @@ def new_result_row(new: ResultNew) -> tuple[object, ...]:
         "" if new.staged is None else storable(new.staged.publisher),
         "" if new.staged is None else storable(new.staged.place),
         "" if new.staged is None else storable(new.staged.destination),
-        _left(new.result),
+        None if new.staged is not None else _left(new.result),  # it is told once it is there
     )
 
 

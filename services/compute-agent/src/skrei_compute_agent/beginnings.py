@@ -9,6 +9,7 @@ from skrei_compute_agent.turns import TurnDraft
 from skrei_compute_agent.verdicts import (
     REFUSED,
     goes_elsewhere,
+    left_parts,
     remaining,
     start_again,
     stays_at,
@@ -112,7 +113,8 @@ class Beginnings:
         # What can never count goes to Skrei's own store, whatever destination its job names.
         counts = held.order.publishing is None or goes_elsewhere(held.order, ended)
         parcel = Parcel(execution_id=held.execution_id, digest=result.digest, size=result.size, counts=counts)
-        self._draft.instruct(Upload(parcel, held.order.token, result.inline, stays_at(held.order, ended)))
+        place, left = stays_at(held.order, ended), left_parts(held.order, ended)
+        self._draft.instruct(Upload(parcel, held.order.token, result.inline, place, left))
         if ended.state is not ExecutionState.COMPLETED:
             self._draft.instruct(ArmTimer(held.execution_id, Timer.UPLOAD, KEEP_SECONDS))
 

@@ -15,6 +15,7 @@ from skrei_domain.messages import (
     FactBatch,
     Hello,
     HelloReply,
+    LeftPart,
     PortObserved,
     Problem,
     ResultRef,
@@ -167,11 +168,15 @@ class NotAdopted:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The publisher holds what an execution left, and has signed for it; or it stays here, and `left` tells where."""
+    """The publisher holds what an execution left, and has signed for it; or it stays here, and `left` tells where.
+
+    Where some of it stays here, `rest` is what the publisher holds.
+    """
 
     execution_id: str
     receipt: str = ""
     left: ResultRef | None = None
+    rest: ResultRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,13 +274,15 @@ class Release:
 class Upload:
     """Bring what an execution left to the publisher, however long that takes. Answered by Uploaded or UploadFailed.
 
-    `inline` is what is small (base64), of which no file was made. With a `place` it stays there, on this node.
+    `inline` is what is small (base64), of which no file was made. With a `place` it stays there, on this node; what
+    `left` names stays there too, and the rest is brought.
     """
 
     parcel: Parcel
     token: str
     inline: str | None = None
     place: str | None = None
+    left: tuple[LeftPart, ...] = ()
 
     @property
     def execution_id(self) -> str:

@@ -48,7 +48,7 @@ def fingerprint(
         labels={"os_type": system, "os_arch": arch, "name": name} | gpu_labels(gpus) | settings.labels,
         engines=tuple(sorted(engines, key=lambda plugin: plugin.name)),
         storages=tuple(sorted(storages, key=lambda plugin: plugin.name)),
-        publishers=(Plugin(name=node_results.NAME, version=version),),
+        publishers=tuple(Plugin(name=name, version=version) for name in (node_results.NAME, node_results.OF_PATHS)),
         absent=tuple(sorted(absent, key=lambda each: (each.kind, each.name))),
         local_paths=settings.allow_local,
         cache=cache,

@@ -1,8 +1,8 @@
 """Results that stay on their node: an archive becomes a folder of a path that the owner allows jobs to write to.
 
-It is made beside its place under a hidden name, and synced; once it is known that it counts it is renamed, so that
-whoever looks sees all of it or none, and never what another attempt has beaten. What can never count is put beside the
-place at once. Other jobs may write to the same path meanwhile: every step goes by an open folder, and follows no link.
+It is made beside its place under a hidden name, and synced; once it has won it is renamed, so that whoever looks sees
+all of it or none, and never what another attempt has beaten. What can never count is put beside the place at once.
+Other jobs may write to the same path meanwhile: every step goes by an open folder, and follows no link.
 """
 
 import base64
@@ -21,6 +21,7 @@ from typing import IO
 from skrei_compute_agent.upload_errors import PublishFailed, ResultDamaged
 from skrei_domain.messages import ResultRef
 from skrei_plugin_api.allow import SETTING, Access, Entry, access
+from skrei_plugin_api.archives import NoArchive
 from skrei_plugin_api.engine import INLINE_RESULT_BYTES
 from skrei_plugin_api.packing import PackedResult, pack_result
 from skrei_plugin_api.removing import remove
@@ -48,38 +49,61 @@ def leave(archive: Path, place: str, execution_id: str, entries: Sequence[Entry]
 
     Raises PublishFailed for what this node does not allow or has no room for, and ResultDamaged.
     """
+    at, size = put(archive, place, execution_id, entries, unseen=unseen)
+    with sound(place):
+        told = _told(archive, at)
+    inline = base64.b64encode(told.data or b"").decode()
+    return ResultRef(digest=told.digest, size=told.size, inline=inline, left_at=at, left_bytes=size, left_unseen=unseen)
+
+
+def put(archive: Path, place: str, mark: str, entries: Sequence[Entry], *, unseen: bool) -> tuple[str, int]:
+    """Unpack an archive into the folder `place`, which gets a `mark`; return where it is, and its bytes. Blocks.
+
+    See `leave`, of which it is one half: an execution may leave parts at several places, each under a mark of its own.
+    """
     parent, name = _allowed(place, entries)
+    with (
+        sound(place),
+        _opened("/") as root,
+        _below(root, [part for part in parent.split("/") if part]) as inside,
+    ):
+        if (found := _mark(name, inside)) is None:
+            size = _leave(archive, inside, "" if unseen else name, mark)
+        elif found == mark:
+            size = _size(name, inside)
+        else:
+            raise PublishFailed(
+                f"{place} is there already, and is not replaced",
+                hint="let each have its own: put {executionID} into Publisher.Params.Key",
+            )
+    return f"{parent}/{name}", size
+
+
+@contextmanager
+def sound(place: str) -> Iterator[None]:
+    """Say of what a disk does not do what that means for a result that is to lie at a place."""
     try:
-        with _opened("/") as root, _below(root, [part for part in parent.split("/") if part]) as inside:
-            if (found := _mark(name, inside)) is None:
-                size = _leave(archive, inside, "" if unseen else name, execution_id)
-            elif found == execution_id:
-                size = _size(name, inside)
-            else:
-                raise PublishFailed(
-                    f"{place} is there already, and is not replaced",
-                    hint="let each have its own: put {executionID} into Publisher.Params.Key",
-                )
-        told = _told(archive, f"{parent}/{name}")
-    except (tarfile.TarError, zlib.error, EOFError) as error:
+        yield
+    except (tarfile.TarError, zlib.error, EOFError, NoArchive) as error:
         raise ResultDamaged("the packed result was damaged on this node's disk") from error
     except OSError as error:
         raise PublishFailed(f"the result cannot be left at {place}: {error.strerror or error}") from error
-    inline = base64.b64encode(told.data or b"").decode()
-    return ResultRef(digest=told.digest, size=told.size, inline=inline, left_at=f"{parent}/{name}", left_bytes=size)
 
 
 def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: bool | None) -> str:
     """Show what was left unseen, since it counts, or remove it; return where it lies now. Blocks. Twice is once.
 
     None: nobody knows any more, and it is put beside the place. So is what counts where something else has come to lie
-    there meanwhile. Raises PublishFailed, OSError.
+    there meanwhile. What does not count is removed where it was shown, too: its job was stopped right then. Raises
+    PublishFailed, OSError.
     """
     parent, name = _allowed(place, entries)
     hidden = f"{HIDDEN}{execution_id}"
     with _opened("/") as root, _below(root, [part for part in parent.split("/") if part]) as inside:
         if counts is False:
-            remove(hidden, dir_fd=inside)
+            for each in (hidden, name, f"{name}.{execution_id}"):
+                if each == hidden or _mark(each, inside) == execution_id:
+                    remove(each, dir_fd=inside)
             return ""
         found = _mark(name, inside)
         if found == execution_id:

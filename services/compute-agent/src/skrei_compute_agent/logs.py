@@ -5,7 +5,7 @@ at again when the connection has carried what was sent. So a flood of output del
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from skrei_compute_agent.link import CONNECT_SECONDS
 from skrei_compute_agent.output_files import OutputFiles, OutputStream
 from skrei_domain import subjects
 from skrei_domain.envelope import unwrap, wrap
-from skrei_domain.messages import LeftWanted, LogChunk, LogRequest, Problem
+from skrei_domain.messages import LeftShow, LeftShown, LeftWanted, LogChunk, LogRequest, Problem
 from skrei_kit.bus import Bus, BusUnavailable, Message
 from skrei_kit.observability import get_logger
 
@@ -34,6 +34,7 @@ FOLLOW_SECONDS = 3600.0
 """How long one request is followed: a reader that died without cancelling must not be served for ever."""
 CHUNK_TYPE = "skrei.log.chunk.v1"
 LEFT_TYPE = b'"skrei.left.wanted.v1"'
+SHOW_TYPE = b'"skrei.left.show.v1"'
 HEAD_BYTES = 512
 """Of a request, in which its type stands: ids and subjects before it are short."""
 
@@ -49,6 +50,7 @@ class LogServer:
         known: Callable[[str], bool],
         *,
         left: Callable[[LeftWanted], None] | None = None,
+        show: Callable[[LeftShow], Awaitable[LeftShown]] | None = None,
         poll_seconds: float = POLL_SECONDS,
         follow_seconds: float = FOLLOW_SECONDS,
     ) -> None:
@@ -57,6 +59,8 @@ class LogServer:
         self._live = live
         self._known = known
         self._left = left
+        self._show = show
+        self._shows: set[asyncio.Task[None]] = set()
         self._poll_seconds = poll_seconds
         self._follow_seconds = follow_seconds
         self._bus: Bus | None = None
@@ -89,7 +93,7 @@ class LogServer:
 
     async def close(self) -> None:
         """End every reader and close."""
-        readers = list(self._readers.values())
+        readers = [*self._readers.values(), *self._shows]
         for task in readers:
             task.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
@@ -99,6 +103,9 @@ class LogServer:
     async def _asked(self, message: Message) -> None:
         if LEFT_TYPE in message.data[:HEAD_BYTES]:
             self._asked_for_left(message)
+            return
+        if SHOW_TYPE in message.data[:HEAD_BYTES]:
+            self._asked_to_show(message)
             return
         try:
             request = unwrap(LogRequest, message.data)
@@ -124,6 +131,27 @@ class LogServer:
             return
         if self._left is not None:
             self._left(wanted)
+
+    def _asked_to_show(self, message: Message) -> None:
+        """What stays on this node has won."""
+        try:
+            wanted = unwrap(LeftShow, message.data)
+        except ValidationError as error:
+            log.warning("request_unreadable", problem=str(error))
+            return
+        if self._show is not None:
+            task = asyncio.get_running_loop().create_task(self._answer(self._show(wanted)), name=f"show {wanted.left}")
+            self._shows.add(task)
+            task.add_done_callback(self._shows.discard)
+
+    async def _answer(self, showing: Awaitable[LeftShown]) -> None:
+        """Say what became of it; an answer that is not heard is asked for again."""
+        shown = await showing
+        payload = wrap(shown, type_=shown.type, source=self._node_id, id_=shown.request_id)
+        try:
+            await self._line.publish(subjects.answer(self._node_id, shown.request_id), payload)
+        except BusUnavailable as error:
+            log.debug("left_shown_unheard", request_id=shown.request_id, reason=error.message)
 
     def _done(self, request: LogRequest, task: "asyncio.Task[None]") -> None:
         self._readers.pop(request.request_id, None)

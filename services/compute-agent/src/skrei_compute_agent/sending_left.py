@@ -84,7 +84,7 @@ class LeftSender:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             if problem is None:
                 try:
-                    packed = packing(wanted.place, wanted.execution_id, self._entries)
+                    packed = packing(wanted.place, wanted.left or wanted.execution_id, self._entries)
                     first = await asyncio.to_thread(next, packed, b"")
                 except (SkreiError, NoArchive, OSError) as error:
                     problem = Problem(code="left-gone", message=f"it is not there any more: {error}")

@@ -30,7 +30,7 @@ from skrei_compute_agent.standing import Standing
 from skrei_domain.clock import Clock, SystemClock
 from skrei_domain.ids import new_node_id
 from skrei_domain.listing import InputListed, InputWanted
-from skrei_domain.messages import HelloReply, LeftWanted
+from skrei_domain.messages import HelloReply, LeftShow, LeftShown, LeftWanted
 from skrei_domain.node import NodeInfo
 from skrei_domain.node_changes import changes
 from skrei_domain.sync import NodeSide
@@ -102,8 +102,11 @@ class Tools(Protocol):
     def send_left(self, wanted: LeftWanted) -> None:
         """Send what stays on this node to who fetches it, where that may be. Never waits."""
 
+    async def show_left(self, wanted: LeftShow) -> LeftShown:
+        """Show what stays on this node, since it has won. Never raises."""
+
     async def settle(self) -> None:
-        """Show results that stay on this node once they have won, as long as it lives."""
+        """Look after results that stay on this node, as long as it lives."""
 
     async def close(self) -> None:
         """Give back what the tools hold."""
@@ -175,6 +178,7 @@ async def _run(
         live=lambda key: _live(agent, key),
         known=lambda key: _known(agent, key),
         left=tools.send_left,
+        show=tools.show_left,
     )
 
     async def look_again() -> None:

@@ -8,10 +8,7 @@ from skrei_domain.errors import SkreiError
 from skrei_domain.node import NodeInfo
 from skrei_domain.resources import Resources
 from skrei_domain.spec import TaskSpec
-from skrei_plugin_api.plugin import param
 
-LOCAL = ("local", "localdirectory")
-"""The storages that hand out paths of the node itself."""
 KEPT_TASKS = 32
 """Texts of tasks that are kept read: some megabytes where all are as long as a spec may be."""
 
@@ -55,12 +52,6 @@ def why_not(task: TaskSpec, needs: Resources, info: NodeInfo, free: Resources) -
 def stages_at_once(task: TaskSpec) -> bool:
     """Whether every input comes with the command (or by digest, from us): then the start is journaled with it."""
     return all(source.source.type.casefold() == "inline" for source in task.input_sources)
-
-
-def paths_read(task: TaskSpec) -> tuple[str, ...]:
-    """Return the paths of the node that a task reads."""
-    local = (each.source for each in task.input_sources if each.source.type.casefold() in LOCAL)
-    return tuple(str(param(each.params, "SourcePath") or "/") for each in local)
 
 
 def _names(names: set[str]) -> str:

@@ -32,7 +32,7 @@ from skrei_compute_agent.work import Workshop
 from skrei_domain import node
 from skrei_domain.errors import Invalid, SkreiError
 from skrei_domain.listing import InputListed, InputWanted
-from skrei_domain.messages import HelloReply, LeftWanted
+from skrei_domain.messages import HelloReply, LeftShow, LeftShown, LeftWanted
 from skrei_domain.node import ENGINE, STORAGE, Absent, NodeInfo
 from skrei_domain.node import InputCache as InputCacheState
 from skrei_domain.paths import parse_entry
@@ -109,7 +109,7 @@ class Toolbox:
         self._entries = tuple(parse_entry(text) for text in settings.allow_local)
         self._sender: LeftSender | None = None
         self.settler = Settler(settings.data_dir / "left", self._entries, self._api)
-        """What shows results that stay on this node, once they have won."""
+        """What looks after results that stay on this node."""
         self.work = Workshop(
             folders,
             stager,
@@ -153,8 +153,12 @@ class Toolbox:
             )
         self._sender.take(wanted)
 
+    async def show_left(self, wanted: LeftShow) -> LeftShown:
+        """Show what stays on this node, since it has won. Never raises."""
+        return await self.settler.show(wanted)
+
     async def settle(self) -> None:
-        """Show results that stay on this node once they have won, as long as it lives."""
+        """Look after results that stay on this node, as long as it lives."""
         await self.settler.run()
 
     @property

@@ -35,6 +35,7 @@ from skrei_compute_agent.verdicts import (
     goes_elsewhere,
     kept,
     no_door,
+    stays,
     stays_at,
     verdict,
     without_upload,
@@ -179,13 +180,13 @@ class Transitions:
             image_digest=ended.image_digest or None,
             data=event.data if isinstance(event, Staged) else held.data,
         )
-        stays = stays_at(held.order, fact) is not None
         small = fact.result is not None and fact.result.inline is not None
-        if fact.result is None or (small and not stays and not goes_elsewhere(held.order, fact)):
+        if fact.result is None or (small and not stays(held.order, fact) and not goes_elsewhere(held.order, fact)):
             self._finish(held, fact)
             return
         held.ended = fact
-        if held.dropped or not (stays or (self.door != "" and held.order.token)):
+        whole = stays_at(held.order, fact) is not None  # nothing of it is uploaded
+        if held.dropped or not (whole or (self.door != "" and held.order.token)):
             self._finish(held, without_upload(held, no_door(fact.result)))
         else:
             self._publish_result(held, fact)
@@ -202,7 +203,7 @@ class Transitions:
 
     def _uploaded(self, held: Held, event: ExecutionEvent) -> None:
         assert isinstance(event, Uploaded)
-        self._finish(held, after_upload(held, event.receipt, event.left))
+        self._finish(held, after_upload(held, event))
 
     def _not_uploaded(self, held: Held, event: ExecutionEvent) -> None:
         assert isinstance(event, UploadFailed)

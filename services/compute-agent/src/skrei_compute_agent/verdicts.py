@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from skrei_compute_agent.events import ExecutionEvent, Exited, StageFailed, Timer
+from skrei_compute_agent.events import ExecutionEvent, Exited, StageFailed, Timer, Uploaded
 from skrei_compute_agent.held import Held, Phase
 from skrei_domain.durations import duration
 from skrei_domain.lifecycle import ExecutionState
-from skrei_domain.messages import ExecutionObserved, Fact, Problem, ResultRef, RunOrder, Step
+from skrei_domain.messages import ExecutionObserved, Fact, LeftPart, Problem, ResultRef, RunOrder, Step
 from skrei_domain.sync import Known
 
 REFUSED = "refused"
@@ -58,12 +58,25 @@ def stays_at(order: RunOrder, ended: ExecutionObserved) -> str | None:
     What can never count lies beside it, so that another attempt finds the place free.
     """
     to = order.publishing
-    if to is None or to.place is None:
-        return None
+    return None if to is None or to.place is None else _place(to.place, order, ended)
+
+
+def left_parts(order: RunOrder, ended: ExecutionObserved) -> tuple[LeftPart, ...]:
+    """Return what of a result stays in folders of this node, whatever becomes of the rest."""
+    parts = order.publishing.left if order.publishing is not None else ()
+    return tuple(LeftPart(paths=each.paths, place=_place(each.place, order, ended)) for each in parts)
+
+
+def stays(order: RunOrder, ended: ExecutionObserved) -> bool:
+    """Whether any of what an execution left stays on this node: it travels with no fact."""
+    return stays_at(order, ended) is not None or bool(left_parts(order, ended))
+
+
+def _place(place: str, order: RunOrder, ended: ExecutionObserved) -> str:
     if goes_elsewhere(order, ended):
-        return to.place
-    whose = "" if ended.execution_id in to.place else f".{ended.execution_id}"
-    return f"{to.place}{whose}.failed"
+        return place
+    whose = "" if ended.execution_id in place else f".{ended.execution_id}"
+    return f"{place}{whose}.failed"
 
 
 def expiry(order: RunOrder, timer: Timer) -> Problem:
@@ -75,16 +88,17 @@ def expiry(order: RunOrder, timer: Timer) -> Problem:
     return Problem(code="total-timeout", message="Job timed out. Job took longer than its total timeout")
 
 
-def after_upload(held: Held, receipt: str, left: ResultRef | None = None) -> ExecutionObserved:
-    """Return how an execution ended whose result the publisher holds, or of which `left` tells where it stays."""
-    ended = _overruled(held)
+def after_upload(held: Held, uploaded: Uploaded) -> ExecutionObserved:
+    """Return how an execution ended whose result the publisher holds, or of which it is told where it stays."""
+    ended, left = _overruled(held), uploaded.left
     assert ended.result is not None, "what is uploaded is a result"
     if left is not None:
         gone = held.phase is not Phase.PUBLISHING and goes_elsewhere(held.order, held.ended or ended)
         # What was told to end after its program had can never count: what it was to show is removed.
-        result = left.model_copy(update={"left_at": None, "left_bytes": 0}) if gone else left
-        return ended.model_copy(update={"result": result})
-    return ended.model_copy(update={"result": ended.result.model_copy(update={"receipt": receipt, "inline": None})})
+        nowhere = {"left_at": None, "left_bytes": 0, "left_unseen": False}
+        return ended.model_copy(update={"result": left.model_copy(update=nowhere) if gone else left})
+    brought = {"receipt": uploaded.receipt, "inline": None}
+    return ended.model_copy(update={"result": (uploaded.rest or ended.result).model_copy(update=brought)})
 
 
 def without_upload(held: Held, problem: Problem) -> ExecutionObserved:
@@ -94,7 +108,7 @@ def without_upload(held: Held, problem: Problem) -> ExecutionObserved:
     on this node.
     """
     ended = _overruled(held)
-    small = ended.result is not None and ended.result.inline is not None and stays_at(held.order, ended) is None
+    small = ended.result is not None and ended.result.inline is not None and not stays(held.order, ended)
     changes: dict[str, object] = {} if small else {"result": None}
     if ended.state is ExecutionState.COMPLETED:
         changes |= {"state": ExecutionState.FAILED, "problem": problem}

@@ -6,24 +6,26 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.disk_watch import DiskLimit, DiskWatch
 from skrei_compute_agent.env import environment, port_variables
 from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Staged, Upload, Uploaded
 from skrei_compute_agent.folders import Folders, Places
-from skrei_compute_agent.leaving import leave
+from skrei_compute_agent.leaving import leave, put, sound
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.node_services import NOTHING, NodeServices, Used
 from skrei_compute_agent.runner import KILLED
 from skrei_compute_agent.settling import Settler
 from skrei_compute_agent.staging import Inputs, Stager
-from skrei_compute_agent.task import paths_read
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
-from skrei_domain.messages import Problem, ResultRef, RunOutput
+from skrei_domain.messages import LeftShown, Problem, ResultRef, RunOutput
+from skrei_domain.node_results import left_id
 from skrei_domain.paths import parse_entry
 from skrei_kit.observability import get_logger
+from skrei_plugin_api.archives import divide
 from skrei_plugin_api.aside import to_its_end
 from skrei_plugin_api.engine import (
     INLINE_RESULT_BYTES,
@@ -140,8 +142,6 @@ class Workshop:
         used = await asyncio.to_thread(self._services.use, names) if names else NOTHING
         places = self._folders.make(wanted.execution_id, len(task.input_sources))
         told = partial(_told, wanted.execution_id, tell)
-        if self._settler is not None and (paths := paths_read(task)):
-            await self._settler.arrived(paths)
         inputs = await self._stager.stage(wanted, places.inputs, told)
         try:
             await self._engine(wanted).prepare(task.engine.params, told)
@@ -244,20 +244,46 @@ class Workshop:
         if places is None:
             raise FileNotFoundError("the packed result is gone from its disk")
         packed = places.work / RESULT_FILE
+        parcel = wanted.parcel
         with self._folders.reading(wanted.execution_id):
             if wanted.inline is not None:
                 await asyncio.to_thread(packed.write_bytes, base64.b64decode(wanted.inline))
             if wanted.place is not None:
-                unseen = wanted.parcel.counts
-                leaving = partial(leave, packed, wanted.place, wanted.execution_id, self._entries, unseen=unseen)
-                left = (await to_its_end(leaving)).model_copy(
-                    update={"left_digest": wanted.parcel.digest, "left_size": wanted.parcel.size}
-                )
-                if unseen and self._settler is not None:
-                    await asyncio.to_thread(self._settler.note, wanted.execution_id, wanted.place, wanted.token)
-                return Uploaded(wanted.execution_id, left=left)
-            receipt = await self._delivery.upload(packed, wanted.parcel, wanted.token, tell)
-            return Uploaded(wanted.execution_id, receipt)
+                return Uploaded(wanted.execution_id, left=await to_its_end(partial(self._leave, packed, wanted)))
+            rest = None
+            if wanted.left:
+                packed, rest = await to_its_end(partial(self._leave_parts, packed, wanted))
+                parcel = parcel.model_copy(update={"digest": rest.digest, "size": rest.size})
+            receipt = await self._delivery.upload(packed, parcel, wanted.token, tell)
+            return Uploaded(wanted.execution_id, receipt, rest=rest)
+
+    def _leave(self, packed: Path, wanted: Upload) -> ResultRef:
+        """Leave all of a result on this node. Blocks."""
+        assert wanted.place is not None, "it has one"
+        parcel, unseen = wanted.parcel, wanted.parcel.counts
+        left = leave(packed, wanted.place, wanted.execution_id, self._entries, unseen=unseen)
+        told = LeftShown(request_id="", left_bytes=left.left_bytes, digest=parcel.digest, size=parcel.size)
+        self._look_after(wanted, wanted.execution_id, wanted.place, told)
+        return left.model_copy(update={"left_digest": parcel.digest, "left_size": parcel.size})
+
+    def _leave_parts(self, packed: Path, wanted: Upload) -> tuple[Path, ResultRef]:
+        """Leave those parts of a result on this node that stay here; return the archive of the rest. Blocks."""
+        owner = {name: number for number, part in enumerate(wanted.left, start=1) for name in part.paths}
+        into = [packed.with_name(f"{number}.part") for number in range(len(wanted.left) + 1)]
+        with sound(wanted.left[0].place):
+            rest, *parts = divide(packed, lambda name: owner.get(name, 0), into)
+        for number, (part, archive) in enumerate(zip(wanted.left, parts, strict=True)):
+            left = left_id(wanted.execution_id, number)
+            _, size = put(archive.path, part.place, left, self._entries, unseen=wanted.parcel.counts)
+            told = LeftShown(request_id="", left_bytes=size, digest=archive.digest, size=archive.size)
+            self._look_after(wanted, left, part.place, told)
+            archive.path.unlink()
+        return rest.path, ResultRef(digest=rest.digest, size=rest.size)
+
+    def _look_after(self, wanted: Upload, left: str, place: str, told: LeftShown) -> None:
+        """Have it shown once it has won; what can never count lies where it stays."""
+        if self._settler is not None and wanted.parcel.counts:
+            self._settler.note(left, place, wanted.token, execution_id=wanted.execution_id, told=told)
 
     def door(self, url: str) -> None:
         """Say where the publisher's door is; empty: there is none."""

@@ -61,7 +61,7 @@ async def _of_result(deps: Deps, execution: ExecutionView) -> AsyncIterator[tupl
 def _url(deps: Deps, execution: ExecutionView) -> str:
     if (left := execution.left) is None:
         return download_url(deps, execution.id)
-    if (piece := said(pieces(left.elsewhere, left.digest, left.size, own=left.own))) is None:
+    if (piece := said(pieces(execution.id, left.elsewhere, left.digest, left.size, own=left.own))) is None:
         raise NotFound(f"what {execution.id} said is not kept any more")
     return download_url(deps, execution.id, at=piece.at)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import RunOutput
-from skrei_domain.node import KEPT_HERE, DataSet, InputCache, NearServer, NodeInfo
+from skrei_domain.node import KEPT_HERE, DataSet, InputCache, NearServer, NodeInfo, Plugin
+from skrei_domain.node_results import OF_PATHS
 from skrei_domain.resources import Resources
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -208,11 +209,16 @@ def node_event(*, at: datetime, topic: str, message: str) -> dict[str, Any]:
     return {"Time": rfc3339(at), "Topic": topic, "Message": message}
 
 
+def _publishers(info: NodeInfo) -> list[Plugin]:
+    """Return the publishers of a node that a job may name."""
+    return [each for each in info.publishers if each.name != OF_PATHS]
+
+
 def plugins(info: NodeInfo) -> list[dict[str, Any]]:
     """Return what works on a node and what does not, with version and reason: a field that is ours alone."""
     found = [
         {"Kind": kind, "Name": plugin.name, "Version": plugin.version, "Available": True, "Reason": plugin.note}
-        for kind, some in (("engine", info.engines), ("storage", info.storages), ("publisher", info.publishers))
+        for kind, some in (("engine", info.engines), ("storage", info.storages), ("publisher", _publishers(info)))
         for plugin in some
     ]
     found += [
@@ -265,7 +271,7 @@ def node(
             "SupportedProtocols": PROTOCOLS,
             "ComputeNodeInfo": {
                 "ExecutionEngines": sorted(plugin.name for plugin in info.engines),
-                "Publishers": sorted({*KEPT_HERE, *(plugin.name for plugin in info.publishers)}),
+                "Publishers": sorted({*KEPT_HERE, *(plugin.name for plugin in _publishers(info))}),
                 "StorageSources": sorted(plugin.name for plugin in info.storages),
                 "MaxCapacity": capacity,
                 "QueueCapacity": {},

@@ -246,8 +246,6 @@ class Destinations:
             log.warning("publisher_not_closed", publisher=publisher.name, reason=f"{type(error).__name__}: {error}")
 
     async def _make(self, name: str) -> Publisher:
-        if name in ON_NODES:
-            raise NoSuchPublisher(f"results of {name!r} stay on their node; nothing of them is uploaded")
         try:
             kind = await asyncio.to_thread(self._registry.load, name)
             publisher = kind(replace(self._context, state_dir=self._context.state_dir / name))
@@ -267,7 +265,8 @@ class Destinations:
 def _problems(publisher: Publisher, params: Params, *, of_path: bool) -> list[FieldProblem]:
     """Return what is wrong with a destination for its publisher."""
     problems = [each._replace(path=f"Params.{each.path}") for each in publisher.validate(params)]
-    if not problems and of_path and not (publisher.takes_portions or publisher.forwards(params)):
+    here = publisher.takes_portions or publisher.forwards(params) or publisher.name in ON_NODES
+    if not problems and of_path and not here:
         problems = [FieldProblem("Type", show(publisher.name), "a publisher that takes portions of results")]
     return problems
 

@@ -1,8 +1,9 @@
 """Results of which some paths go to places of their own: divided once they have won, each portion brought to its place.
 
 First every destination that can gets its portion unseen, so that one which refuses is heard before anything shows; then
-the others get theirs, then all that is unseen is shown. The result is final when all of it is. Every step is noted, and
-may be repeated; a destination that does not answer holds up the rest, which is not brought twice.
+the others get theirs, then all that is unseen is shown, last what stays on its node. The result is final when all of
+it is. Every step is noted, and may be repeated; a destination that does not answer holds up the rest, which is not
+brought twice.
 """
 
 import asyncio
@@ -12,13 +13,15 @@ from dataclasses import dataclass, replace
 
 from skrei_domain.destinations import STORE
 from skrei_domain.errors import SkreiError
+from skrei_domain.node_results import LOCAL_DIRECTORY, left_id
 from skrei_domain.portions import Placed, Portion, told
 from skrei_domain.uploads import Parcel
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.publisher import DestinationAway, PublishDenied, Published, Publisher, StagedGone
 from skrei_publisher.destinations import Destinations, discreet
-from skrei_publisher.division_notes import Division, Divisions, part_id
+from skrei_publisher.division_notes import Division, Divisions, Part, part_id
 from skrei_publisher.done import Done
+from skrei_publisher.on_nodes import OnNodes
 
 log = get_logger()
 
@@ -29,9 +32,14 @@ class _Taker:
     publisher: Publisher
 
     @property
+    def here(self) -> OnNodes | None:
+        """Who has a node show what never comes to this process; None for what does."""
+        return self.publisher if isinstance(self.publisher, OnNodes) else None
+
+    @property
     def unseen(self) -> bool:
         """Whether it takes what is seen only later."""
-        return not self.publisher.forwards(self.portion.params)
+        return self.here is None and not self.publisher.forwards(self.portion.params)
 
     def __str__(self) -> str:
         return ", ".join(self.portion.paths) or "what the task leaves beside its paths"
@@ -49,7 +57,8 @@ class Divider:
     async def bring(self, parcel: Parcel, found: Sequence[Portion]) -> Published:
         """Bring a staged result that has won to its places; return where they are. Twice is once.
 
-        Raises StagedGone, and PublishDenied for the final no of any destination; anything else is tried again.
+        Raises StagedGone, also for what its node does not have any more, and PublishDenied for the final no of any
+        destination; anything else is tried again.
         """
         if (published := await asyncio.to_thread(self._done.find, parcel)) is None:
             takers = await self._takers(found)
@@ -58,7 +67,7 @@ class Divider:
             division = await asyncio.to_thread(self._divisions.of, parcel, content, portions)
             try:
                 published = await self._bring(division, takers)
-            except PublishDenied:
+            except (PublishDenied, StagedGone):
                 await self.drop(parcel.execution_id, found)
                 raise
             await asyncio.to_thread(self._done.note, parcel, published)
@@ -77,7 +86,7 @@ class Divider:
                 if publisher is self._store:
                     number, here = number + (not here), True  # those of the store are one
                     continue
-                if not publisher.forwards(portion.params):
+                if not publisher.forwards(portion.params) and not isinstance(publisher, OnNodes):
                     await publisher.abort(part_id(execution_id, number))
             except (SkreiError, OSError) as error:
                 log.debug("portion_not_dropped", execution_id=execution_id, publisher=portion.publisher, why=str(error))
@@ -109,7 +118,11 @@ class Divider:
         return takers
 
     async def _bring(self, division: Division, takers: Sequence[_Taker]) -> Published:
-        away = [(number, taker) for number, taker in enumerate(takers) if taker.publisher is not self._store]
+        away = [
+            (number, taker)
+            for number, taker in enumerate(takers)
+            if taker.publisher is not self._store and taker.here is None
+        ]
         unseen = [each for each in away if each[1].unseen]
         for number, taker in unseen:
             await self._take(division, number, taker)
@@ -119,18 +132,20 @@ class Divider:
         for number, taker in unseen:
             if division.parts[number].final is None:
                 await self._show(division, number, taker)
-        return Published(
-            told(
-                Placed(
-                    taker.portion.paths,
-                    STORE if taker.publisher is self._store else taker.portion.publisher,
-                    part.final or {},
-                    part.digest,
-                    part.size,
-                )
-                for taker, part in zip(takers, division.parts, strict=True)
-            )
-        )
+        staying = [(number, taker.here) for number, taker in enumerate(takers) if taker.here is not None]
+        for count, (number, here) in enumerate(staying):
+            if division.parts[number].final is None:
+                execution_id = division.parcel.execution_id
+                await self._final(division, number, await here.show(execution_id, left_id(execution_id, count)))
+        return Published(told(self._placed(taker, part) for taker, part in zip(takers, division.parts, strict=True)))
+
+    def _placed(self, taker: _Taker, part: Part) -> Placed:
+        paths, params = taker.portion.paths, part.final or {}
+        if taker.here is not None:  # its node knows what that is
+            packed = params.get("Archive", {"Digest": part.digest, "Size": part.size})
+            return Placed(paths, LOCAL_DIRECTORY, params, packed["Digest"], packed["Size"])
+        name = STORE if taker.publisher is self._store else taker.portion.publisher
+        return Placed(paths, name, params, part.digest, part.size)
 
     async def _take(self, division: Division, number: int, taker: _Taker) -> None:
         part = division.parts[number]

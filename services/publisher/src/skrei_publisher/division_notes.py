@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from skrei_domain.bounds import is_id
+from skrei_domain.destinations import ON_NODES
 from skrei_domain.portions import Portion
 from skrei_domain.uploads import Parcel
 from skrei_plugin_api.archives import NoArchive, divide
@@ -92,10 +93,18 @@ class Divisions:
             raise StoreFull(_NO_ROOM, hint=FULL_HINT)
         owner = {path: number for number, portion in enumerate(found) for path in portion.paths}
         rest = next((number for number, portion in enumerate(found) if not portion.paths), 0)
+
+        def whose(name: str) -> int:
+            number = owner.get(name, rest)
+            if found[number].publisher in ON_NODES:  # its node is too old to know: nobody keeps that here
+                raise NoArchive(f"{name!r} was to stay on its node, which has sent it")
+            return number
+
         into = [folder / f"{number}.tar.gz" for number in range(len(found))]
         try:
-            packed = divide(content, lambda name: owner.get(name, rest), into, most=room)
+            packed = divide(content, whose, into, most=room)
         except NoArchive as error:
+            self.drop(parcel.execution_id)
             raise PublishDenied(f"the result cannot be divided: {error}") from error
         except OSError as error:
             self.drop(parcel.execution_id)

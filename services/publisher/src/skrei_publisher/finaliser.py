@@ -133,7 +133,7 @@ class Finaliser:
             return await self._within(divider.bring(parcel, found), parcel.size)
         except NoSuchPublisher:
             raise  # what is staged waits until its owner has mended that
-        except PublishDenied:
+        except (PublishDenied, StagedGone):
             await store.abort(parcel.execution_id)
             raise
 

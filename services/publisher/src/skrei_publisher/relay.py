@@ -28,8 +28,9 @@ WAIT_SECONDS = 20.0
 SILENCE_SECONDS = 60.0
 """How long it may bring nothing after that: a frozen node would keep its place, and its reader, for ever."""
 
-Ask = Callable[[str, str], Awaitable[None]]
-"""Has a node asked for what an execution left: execution, request. Raises NodeAway, SourceAway."""
+Ask = Callable[[str, str, str], Awaitable[None]]
+"""Has a node asked for what an execution left: execution, request, the node's own name for it (empty: the execution's).
+Raises NodeAway, SourceAway."""
 
 
 class LeftAway(SkreiError):
@@ -81,7 +82,7 @@ class Relay:
         waiting = self._waiting[request_id] = _Waiting(execution_id)
         try:
             try:
-                await self._ask(execution_id, request_id)
+                await self._ask(execution_id, request_id, str(at.params.get("Left", "")))
             except NodeAway as error:
                 raise LeftAway(error.message) from error
             try:

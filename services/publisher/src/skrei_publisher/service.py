@@ -36,6 +36,7 @@ from skrei_publisher.logbook import LogBook
 from skrei_publisher.manifest_door import ManifestDoor
 from skrei_publisher.manifest_store import ManifestStore
 from skrei_publisher.needed import Needed
+from skrei_publisher.on_nodes import OnNodes
 from skrei_publisher.relay import Relay
 from skrei_publisher.retention import Retention
 from skrei_publisher.settings import Settings
@@ -68,8 +69,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(publisher.close)
         await publisher.start()
         store = publisher.store
-        destinations = Destinations(publisher, settings.plugins)
-        stack.push_async_callback(destinations.close)
         timeout = aiohttp.ClientTimeout(total=settings.fetch_timeout_seconds)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
         token = read_token(settings.internal_token_file)
@@ -79,6 +78,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             token=token,
             most_bytes=settings.most_result_bytes,
         )
+        here = OnNodes(settings.plugins, source.show)
+        destinations = Destinations(publisher, settings.plugins, made={here.name: here})
+        stack.push_async_callback(destinations.close)
         connecting = Bus.connect(settings.nats_url, name=SOURCE, creds=settings.nats_creds, ca=settings.nats_ca)
         if (bus := await unless_stopped(stop, connecting)) is None:
             return

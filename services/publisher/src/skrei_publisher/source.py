@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
 import aiohttp
@@ -39,6 +39,10 @@ class NodeAway(SkreiError):
     code: ClassVar[str] = "left-away"
 
 
+class NodeGone(NodeAway):
+    """A node is none of the cluster's any more, or does not have what it had."""
+
+
 class ApiSource:
     """Fetches results from the API with the stack's internal token."""
 
@@ -63,21 +67,36 @@ class ApiSource:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise SourceAway(f"The API does not answer: {error}", execution_id=execution_id) from error
 
-    async def ask_node(self, execution_id: str, request_id: str) -> None:
+    async def ask_node(self, execution_id: str, request_id: str, left: str) -> None:
         """Have the API ask a node for what an execution left there. Raises SourceAway, NodeAway with its words."""
-        asked = {"execution_id": execution_id, "request_id": request_id}
+        await self._ask("", {"execution_id": execution_id, "request_id": request_id, "left": left})
+
+    async def show(self, execution_id: str, left: str) -> dict[str, Any]:
+        """Have the API have a node show what an execution left there; return where that is, as it is published.
+
+        Raises SourceAway, NodeAway with its words, and NodeGone where that will never be.
+        """
         try:
-            async with self._session.post(self._left, headers=self._headers, json=asked) as response:
-                if response.status == HTTPStatus.ACCEPTED:
-                    return
+            told = json.loads(await self._ask("/show", {"execution_id": execution_id, "left": left}))
+        except ValueError as error:
+            raise SourceAway("The API's answer cannot be read.") from error
+        if not isinstance(told, dict):
+            raise SourceAway("The API's answer cannot be read.")
+        return told
+
+    async def _ask(self, route: str, asked: dict[str, str]) -> bytes:
+        try:
+            async with self._session.post(f"{self._left}{route}", headers=self._headers, json=asked) as response:
                 body = await _read(response, self._most_bytes)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise SourceAway(f"The API does not answer: {error}") from error
+        if response.ok:
+            return body
         try:
             message = str(json.loads(body)["Message"])
         except (ValueError, KeyError, TypeError):
             message = f"the API answers {response.status}"
-        raise NodeAway(message)
+        raise (NodeGone if response.status == HTTPStatus.NOT_FOUND else NodeAway)(message)
 
     async def fetch_many(self, execution_ids: Sequence[str]) -> dict[str, bytes]:
         """Return those of these results that the record still holds. Raises SourceAway."""

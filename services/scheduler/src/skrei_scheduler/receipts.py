@@ -1,6 +1,7 @@
 """What nodes say that they uploaded, against what the publisher has signed for: a node cannot claim what nobody holds.
 
-Verifying one takes about a tenth of a millisecond, and only results that are too large for a fact have one.
+Verifying one takes about a tenth of a millisecond, and only results that are too large for a fact have one. What stays
+on its node has none: whether it is there is heard from the node itself, as the publisher has it shown.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from skrei_domain.bounds import MOST_DESTINATION
 from skrei_domain.lifecycle import ExecutionState
 from skrei_domain.messages import ExecutionObserved, Problem, ResultRef
+from skrei_domain.node_results import LOCAL_DIRECTORY, node_place
 from skrei_kit.tokens import Receipt, TokenInvalid
 from skrei_scheduling import texts
 from skrei_scheduling.changes import AuditNew, Place
@@ -36,6 +38,8 @@ def check(observed: Sequence[tuple[str, ExecutionObserved]], verify: Verify) -> 
     checked = Checked()
     for node_id, fact in observed:
         result = fact.result
+        if result is not None and result.left_unseen and result.left_at and verify is not trust_nobody:
+            checked.places[fact.execution_id] = Place(LOCAL_DIRECTORY, result.left_at, node_place(node_id))
         if result is None or result.inline is not None or not fact.state.is_terminal or not result.digest:
             checked.observed.append((node_id, fact))
             continue

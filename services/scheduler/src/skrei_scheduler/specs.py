@@ -13,9 +13,9 @@ from skrei_domain.destinations import ON_NODES, STORE, Work, destination, fill, 
 from skrei_domain.job import JobSpec
 from skrei_domain.job_blobs import parse_reference
 from skrei_domain.job_kinds import Kind
-from skrei_domain.messages import PinnedInput, Publishing, RunOrder
+from skrei_domain.messages import LeftPart, PinnedInput, Publishing, RunOrder
 from skrei_domain.node_results import place_of
-from skrei_domain.portions import Portion, portions
+from skrei_domain.portions import Portion, on_nodes, portions
 from skrei_domain.spec import TaskSpec, decode
 from skrei_kit.tokens import TokenSigner, UploadGrant
 from skrei_scheduling.compile import OWNER, plans
@@ -123,12 +123,17 @@ def order(
     task = spec.tasks[row.task]
     publishing = None
     stays = task.publisher in ON_NODES
-    if (upload is not None or stays) and (task.publisher != STORE or task.paths) and not job.kind.endless:
+    here = stays or any(name in ON_NODES for _, name, _ in task.paths)  # whoever takes uploads, or does not
+    if (upload is not None or here) and (task.publisher != STORE or task.paths) and not job.kind.endless:
         work = _work(row, job)
-        place = fill(place_of(task.params), work) if stays else None
-        publishing = Publishing(to=task.publisher, on_zero=job.fails_on_exit, place=place)
+        place = _place(task.params, work) if stays else None
+        found = _portions(task, work)
+        parts = tuple(LeftPart(paths=each.paths, place=each.params["Path"]) for each in on_nodes(found[1:]))
+        publishing = Publishing(to=task.publisher, on_zero=job.fails_on_exit, place=place, left=parts)
         if upload is not None:
-            upload = _granted(upload, task, work)
+            own = found[0]
+            several = found if len(found) > 1 else ()
+            upload = replace(upload, publisher=own.publisher, params=own.params, portions=several)
     pinned = tuple(
         PinnedInput(input=number, manifest=ref) for (name, number), ref in job.manifests.items() if name == row.task
     )
@@ -164,17 +169,22 @@ def order(
     )
 
 
-def _granted(upload: UploadGrant, task: TaskText, work: Work) -> UploadGrant:
-    """Return the right to bring a result to where its task, and each of its paths, says."""
+def _portions(task: TaskText, work: Work) -> tuple[Portion, ...]:
+    """Return what goes where of a result, by what its task and each of its paths says; the rest first."""
     own = Portion((), task.publisher, _said(task.publisher, task.params, work))
-    named = [(path, name, _said(name, params, work)) for path, name, params in task.paths]
-    found = portions(own, named)
-    return replace(upload, publisher=own.publisher, params=own.params, portions=found if len(found) > 1 else ())
+    return portions(own, [(path, name, _said(name, params, work)) for path, name, params in task.paths])
 
 
 def _said(name: str, params: Mapping[str, Any], work: Work) -> dict[str, Any]:
     """Return what a publisher is told; Skrei's own store takes no params, whatever a job says."""
+    if name in ON_NODES:
+        return {"NodeID": work.node_id, "Path": _place(params, work)}
     return {} if name == STORE else destination(name, params, work)
+
+
+def _place(params: Mapping[str, Any], work: Work) -> str:
+    """Return the folder of its node in which a result stays."""
+    return fill(place_of(params), work)
 
 
 def _work(row: ExecutionRow, job: JobRow) -> Work:

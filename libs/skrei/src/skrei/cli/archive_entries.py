@@ -59,8 +59,11 @@ class Entry:
 
 
 def kept_results(ask: Ask, job: Job, choice: Choice) -> list[Result]:
-    """Return where the results of a job lie, in the order of tasks and partitions. Raises Rejected for none."""
-    there = [one for one in choice.of(job, ask.send(calls.results(job.id)).items) if one.url]
+    """Return where the results of a job lie, in the order of tasks and partitions. Raises Rejected for none.
+
+    What stays on its node is among them, whether it can be looked into from here or not.
+    """
+    there = [one for one in choice.of(job, ask.send(calls.results(job.id)).items) if one.url or one.left_at]
     if not there:
         raise Rejected(
             f"{capital(str(choice))} has no results to look into.",
@@ -72,8 +75,10 @@ def kept_results(ask: Ask, job: Job, choice: Choice) -> list[Result]:
 def entries(endpoint: str, result: Result, path: str = "") -> Iterator[Entry]:
     """Yield what a result holds; the content of one is read before the next is asked for. Raises DownloadFailed.
 
-    Where only what lies at or below `path` can be had, that is all.
+    Where only what lies at or below `path` can be had, that is all; of what stays on its node, what is told of it.
     """
+    if not result.url:
+        return
     try:
         with (
             opened(endpoint, result.url_of(path), silence_seconds=SILENCE_SECONDS) as response,

@@ -15,6 +15,7 @@ from skrei.cli.references import job_and_path, job_named
 from skrei.cli.texts import short
 from skrei.client import AsyncClient
 from skrei.errors import DownloadFailed, NoPlace, Rejected
+from skrei.job_parts import holding
 from skrei.results import Fetched, Wish, fetch
 from skrei_domain.resources import parse_bytes
 
@@ -76,11 +77,9 @@ def _take(fetched: Fetched, target: Path, inside: str, wish: Wish) -> Fetched:
     whole = fetched.folder.resolve()
     found = (whole / inside).resolve()
     if not found.is_relative_to(whole) or not found.exists():
-        if fetched.left:
-            one = fetched.left[0]
+        if left := holding(fetched.left, inside):
             raise Rejected(
-                f"{inside} stays where its job left it: on node {one.node}, in {one.left_at}.",
-                hint="Ask there, or run a job there that reads it (`-i file://…`).",
+                f"{inside} {left[0].left_words}.", hint="Ask there, or run a job there that reads it (`-i file://…`)."
             )
         raise Rejected(f"The results hold no {inside}.", hint="`skrei job ls JOB` lists what they hold.")
     place = target / inside

@@ -1,6 +1,7 @@
 """`skrei job results|ls|cat`: which results a job left, and looking into them without fetching all of it."""
 
 import sys
+from collections.abc import Sequence
 
 from skrei import calls
 from skrei.cli import render, render_results
@@ -12,7 +13,7 @@ from skrei.cli.references import job_and_path, job_named
 from skrei.cli.shape import Shape
 from skrei.cli.texts import short
 from skrei.errors import Rejected
-from skrei.job_parts import holding
+from skrei.job_parts import Result, holding
 from skrei.views import Job
 
 COPY_BYTES = 256 * 1024
@@ -73,11 +74,14 @@ def ls(values: Values) -> None:
     with Ask(values.text("api")) as ask:
         job = _job(ask, values, typed)
         kept = kept_results(ask, job, _choice(values))
-    held = (one for each in holding(kept, inside) for one in entries(ask.endpoint, each, inside))
+    meant = holding(kept, inside)
+    held = (one for each in meant for one in entries(ask.endpoint, each, inside))
     found = [one for one in held if _below(one.path, inside)]
     if not found:
-        raise Rejected(f"The results hold no {inside}.", hint=f"What they hold: skrei job ls {typed}")
+        raise _none(meant, inside, typed)
     render_results.files(job, found, Shape.of(values))
+    for each in [one for one in meant if one.left_at][: render_results.MOST_PLACES]:
+        render.note(f"{render_results.left(each)}: `skrei get` fetches it where that node's owner allows.")
     file = next((one.path for one in found if not one.is_folder), "")
     if file:
         render.next_step(f"skrei job cat {typed} {file}", "print one of them")
@@ -96,7 +100,8 @@ def cat(values: Values) -> None:
         kept = kept_results(ask, _job(ask, values, typed), _choice(values))
     screen = Screen(many=False, before=sys.stdout.flush)
     printed = folder = False
-    for each in holding(kept, inside):
+    meant = holding(kept, inside)
+    for each in meant:
         for one in entries(ask.endpoint, each, inside):
             if one.path.rstrip("/") != inside:
                 continue
@@ -107,9 +112,20 @@ def cat(values: Values) -> None:
                     raise screen.broken
             printed = printed or one.content is not None
     screen.close()
+    if folder and not printed:
+        raise Rejected(f"{inside} is a folder.", hint=f"What they hold: skrei job ls {short(typed)}")
     if not printed:
-        what = f"{inside} is a folder" if folder else f"The results hold no {inside}"
-        raise Rejected(f"{what}.", hint=f"What they hold: skrei job ls {short(typed)}")
+        raise _none(meant, inside, short(typed))
+
+
+def _none(meant: Sequence[Result], inside: str, typed: str) -> Rejected:
+    """Return why nothing is shown: it is not there, or stays on its node."""
+    if left := next((one for one in meant if one.left_at), None):
+        return Rejected(
+            f"{inside} {left.left_words}." if inside else f"All of it {left.left_words}.",
+            hint=f"Where that node's owner allows, this fetches it: skrei get {typed}{'/' if inside else ''}{inside}",
+        )
+    return Rejected(f"The results hold no {inside}.", hint=f"What they hold: skrei job ls {typed}")
 
 
 def _job(ask: Ask, values: Values, typed: str) -> Job:

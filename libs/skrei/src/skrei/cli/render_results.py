@@ -127,6 +127,11 @@ def _unit(job: Job, one: Result) -> tuple[str, ...]:
     return (*((one.task,) if len(job.tasks) > 1 else ()), one.node if job.per_node else str(one.partition))
 
 
+def left(one: Result) -> str:
+    """Return the words on what stays on its node."""
+    return f"{', '.join(one.paths) or 'All of it'} ({quantity(one.left_bytes)}) {one.left_words}"
+
+
 def fetched(found: Fetched) -> None:
     """Print where results lie, and what could not be had."""
     for one in found.unknown:
@@ -136,10 +141,8 @@ def fetched(found: Fetched) -> None:
     if found.left and found.unsent:
         render.note(found.unsent)
     for one in found.left[:MOST_PLACES]:
-        render.note(
-            f"All of it ({quantity(one.left_bytes)}) stays on node {one.node}, in {one.left_at}: here are only its "
-            "exit code and the beginning of its output."
-        )
+        here = "nothing of it is here" if one.paths else "here are only its exit code and the beginning of its output"
+        render.note(f"{left(one)}: {here}.")
     if len(found.left) > MOST_PLACES:
         render.note(f"So do {len(found.left) - MOST_PLACES} more: skrei job results JOB")
     if found.doubtful:

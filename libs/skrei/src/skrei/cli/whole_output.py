@@ -46,7 +46,8 @@ def addresses(ask: Ask, job_id: str) -> dict[str, str]:
         found = ask.send(calls.results(job_id)).items
     except Conflict:
         return {}  # a service has none
-    return {result.execution_id: result.url for result in found if result.url}
+    # Of one whose paths went to several places the streams are in the part that no path has.
+    return {result.execution_id: result.url for result in found if result.url and not result.paths}
 
 
 def _stored(endpoint: str, address: str, limit_bytes: int | None) -> Iterator[tuple[int, int, bytes]]:

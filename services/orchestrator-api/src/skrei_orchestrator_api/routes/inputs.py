@@ -110,6 +110,7 @@ def _addresses(deps: Deps, share: Share, row: Row, asked: str) -> list[ResultAdd
             f"{LOCAL_DIRECTORY} says, and can be no input of another task",
             code="NotFound",
         )
+    found = pieces(row["execution_id"], published, row["digest"], row["size"], own=own)
     near = "" if deps.settings.publisher_internal_url else asked  # a node asks
     return [
         ResultAddress(
@@ -118,7 +119,8 @@ def _addresses(deps: Deps, share: Share, row: Row, asked: str) -> list[ResultAdd
             digest=piece.digest,
             size=piece.size,
         )
-        for piece in pieces(published, row["digest"], row["size"], own=own)
+        for piece in found
+        if not piece.left or piece.paths is None  # what stays on its node is no part of what others read
     ]
 
 

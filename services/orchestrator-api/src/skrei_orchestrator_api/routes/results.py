@@ -9,20 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from skrei_domain import node_results, subjects
+from skrei_domain import node_results
 from skrei_domain.destinations import MANAGED
-from skrei_domain.envelope import wrap
 from skrei_domain.errors import Conflict, NotFound
 from skrei_domain.job_kinds import KINDS
-from skrei_domain.lifecycle import Connection
-from skrei_domain.messages import LeftWanted
 from skrei_domain.node_results import LOCAL_DIRECTORY
 from skrei_domain.spec import decode
 from skrei_kit.tokens import Elsewhere
 from skrei_orchestrator_api import queries, schemas
 from skrei_orchestrator_api.deps import Deps, deps_of
 from skrei_orchestrator_api.describing import HIDDEN, NAMESPACE, Query, described
-from skrei_orchestrator_api.http import answer, check_internal, fields, read_json
+from skrei_orchestrator_api.http import answer, check_internal, read_json
 from skrei_orchestrator_api.joining import seen_from
 from skrei_orchestrator_api.pieces import Piece, pieces
 from skrei_orchestrator_api.problems import HttpProblem
@@ -32,9 +29,6 @@ from skrei_orchestrator_api.views import JobView, Keeping
 
 MOST_RESULTS = 256
 """Inline results in one answer: 16 MiB at most, and four times what a publisher asks for at once."""
-
-LEFT_SECONDS = 60.0
-"""How long a node may begin to bring what it was asked for: who waits for it gives up sooner."""
 
 S3_TYPES = frozenset({"s3", MANAGED})
 """Publishers whose results clients of the original know as `s3PreSigned`."""
@@ -91,7 +85,7 @@ async def list_results(request: Request) -> Response:
     parts = [
         (result, piece)
         for result in found
-        for piece in pieces(result.published, result.digest, result.size, own=result.own)
+        for piece in pieces(result.execution_id, result.published, result.digest, result.size, own=result.own)
     ]
     told = [
         _address(deps, result, piece, asked, nodes.get(result.node_id, ""), many=bool(names), keeping=keeping)
@@ -132,9 +126,12 @@ def _address(
     url = download_url(deps, result.execution_id, asked, at=piece.at)
     if (published := piece.published) is not None:
         params = {**published["Params"], "URL": url, **told}
-        if published["Type"] == LOCAL_DIRECTORY and (archive := params.get("Archive")):
-            at = Elsewhere(node_results.NAME, {"Path": params["Path"]}, archive["Size"])
-            params["Archive"] = {**archive, "URL": download_url(deps, result.execution_id, asked, at=at)}
+        if published["Type"] == LOCAL_DIRECTORY:
+            if (archive := params.get("Archive")) is not None:
+                at = Elsewhere(node_results.NAME, {"Left": piece.left}, archive["Size"])
+                params["Archive"] = {**archive, "URL": download_url(deps, result.execution_id, asked, at=at)}
+            if piece.paths is not None:  # nothing of it is anywhere else
+                del params["URL"]
         return {"Type": published["Type"], "Params": params}
     return {
         "Type": "urlDownload",
@@ -212,31 +209,9 @@ def _are_texts(asked: object) -> TypeGuard[list[str]]:
     return isinstance(asked, list) and len(asked) <= MOST_RESULTS and all(isinstance(each, str) for each in asked)
 
 
-@described(HIDDEN)
-async def ask_node(request: Request) -> Response:
-    """Ask a node for what an execution left there, for the publisher alone: it brings that to the publisher's door."""
-    deps = deps_of(request)
-    check_internal(request, deps.internal_token)
-    body = fields(await read_json(request), "execution_id", "request_id")
-    execution_id, request_id = str(body.get("execution_id")), str(body.get("request_id"))
-    row = await deps.record.left_on_node(execution_id)
-    published = None if row is None or row["published"] is None else json.loads(row["published"])
-    if row is None or published is None or published["Type"] != LOCAL_DIRECTORY:
-        raise NotFound(f"nothing of {execution_id} stays on a node")
-    if Connection(row["connection"]) is not Connection.CONNECTED:
-        raise Conflict(f"node {row['node_id']} is not connected")
-    token = deps.signer.left(execution_id, request_id, seconds=LEFT_SECONDS)
-    place = str(published["Params"]["Path"])
-    wanted = LeftWanted(request_id=request_id, execution_id=execution_id, place=place, token=token)
-    payload = wrap(wanted, type_=wanted.type, source="skrei/api", id_=request_id)
-    await deps.bus.publish(subjects.rpc(row["node_id"]), payload)
-    return Response(status_code=202)
-
-
 ROUTES = [
     Route("/api/v1/orchestrator/jobs/{job_id}/results", list_results),
     Route("/internal/needed", needed, methods=["POST"]),
-    Route("/internal/left", ask_node, methods=["POST"]),
     Route("/internal/results", inline_results, methods=["POST"]),
     Route("/internal/results/{execution_id}", inline_result),
 ]
