@@ -339,6 +339,36 @@ async def test_what_is_published_now_goes_behind_what_was_published_before(nats_
     assert not bus.publish_now(("some.one", b"gone"))
 
 
+async def test_what_is_published_now_holds_up_nothing_behind_it_where_the_server_speaks_tls(tmp_path: Path) -> None:
+    pair = make_certificate(tmp_path, "bus.test")
+    with spawner() as children:
+        tls = f'tls {{ cert_file: "{pair.file}", key_file: "{pair.key}" }}\n'
+        server = NatsServer(tmp_path, NatsOptions(free_port(), trust=tls), children)
+        server.start()
+        url = server.url.replace("nats:", "tls:")
+        bus, listener = [await Bus.connect(url, name=name, ca=pair.file) for name in ("tells", "listens")]
+        heard = asyncio.Queue[bytes]()
+
+        async def hear(message: Message) -> None:
+            heard.put_nowait(message.data)
+
+        try:
+            await listener.subscribe("a.subject", hear)
+            await listener.flush()
+            assert bus.publish_now(("a.subject", b"now"))
+            assert await asyncio.wait_for(heard.get(), SOON) == b"now"
+            for number in range(2):  # the first would be written, and its flow never go on
+                await bus.publish("a.subject", b"%d" % number)
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                assert bus._client.pending_data_size == 0, "written as soon as the loop gets there"
+                assert await asyncio.wait_for(heard.get(), SOON) == b"%d" % number
+        finally:
+            await bus.close()
+            await listener.close()
+            server.stop()
+
+
 @contextmanager
 def reached_over_http(folder: Path, certificate: Certificate | None = None) -> Iterator[int]:
     """A nats-server that is reached by WebSocket; yields the port."""

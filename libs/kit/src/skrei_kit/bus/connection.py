@@ -194,7 +194,7 @@ class Bus:
             client._pending.append(command.pub_cmd(subject, "", payload))
             client.stats["out_msgs"] += 1
             client.stats["out_bytes"] += len(payload)
-        socket.set_write_buffer_limits(high=0)  # uvloop writes at the end of the turn what is below it
+        socket.set_write_buffer_limits(high=1)  # uvloop writes at the end of the turn what is below it; 0 stops TLS
         pending, client._pending, client._pending_data_size = client._pending, [], 0
         socket.writelines(pending)
         return True
