@@ -286,3 +286,10 @@ class Watched:
     async def fetchval(self, query: str, *values: object) -> object:
         self.queries.append(query)
         return await self._db.fetchval(query, *values)
+
+
+async def test_who_wants_to_hears_of_what_is_being_stored(db: asyncpg.Connection) -> None:
+    heard: list[list[str]] = []
+    batch = [a_submission(1), a_submission(2)]
+    await submit_many(db, batch, meanwhile=lambda under_way: heard.append([each.job_id for each in under_way]))
+    assert heard == [["j-0001", "j-0002"]]

@@ -6,9 +6,10 @@ from skrei_domain.clock import ManualClock
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduler.core import Core
 from skrei_scheduler.offers import ASK_AFTER_SECONDS, GIVE_UP_AFTER_SECONDS
+from skrei_scheduler.planning import LOOK_AGAIN_SECONDS
 from skrei_scheduler.record_clock import RecordClock
 from skrei_scheduler.silence import SELF_SUSPICION_SECONDS
-from skrei_scheduler.work import Commit, Reply, SendCommands
+from skrei_scheduler.work import Commit, ReadSoon, Reply, SendCommands
 from skrei_scheduling.rows import Evaluation, NodeRow
 from skrei_scheduling.schedule import schedule
 from skrei_scheduling.settle import settle
@@ -141,3 +142,25 @@ def test_a_new_leader_commands_a_node_only_after_its_hello() -> None:
     core.on_hello(a_hello(node), "inbox")
     run(core, 3.0)
     assert commanded(5.0)
+
+
+def test_a_job_that_was_hinted_before_it_is_stored_is_forgotten_and_looked_for_again() -> None:
+    core = a_core([a_node("n-1")])
+    run(core, 0.0)
+    hinted = Evaluation("v-2", "j-2", "job-register", a_job("j-2"))
+    core.on_evaluations([hinted])
+    work = core.next_work(0.0, NOW)
+    assert isinstance(work, Commit)
+    assert work.lock == {"j-2"}
+    decided = work.decide(locked())
+    assert decided.empty
+    assert work.after(decided, 0.0) == [ReadSoon(LOOK_AGAIN_SECONDS)]
+    assert "j-2" not in core.view.jobs
+
+    core.on_evaluations([hinted])  # it is there now
+    work = core.next_work(0.0, NOW)
+    assert isinstance(work, Commit)
+    decided = work.decide(locked(a_job("j-2"), evaluations=["v-2"]))
+    assert ([row.job_id for row in decided.executions_new], decided.evaluations_done) == (["j-2"], ("v-2",))
+    assert not [each for each in work.after(decided, 0.0) if isinstance(each, ReadSoon)]
+    assert "j-2" in core.view.jobs

@@ -288,8 +288,15 @@ class ClusterView:
             return False
         return all(self.matrix.cached.has(row, *each.keys) for each in wanted)
 
-    def heed(self, locked: Locked) -> None:
-        """Let go of jobs that had ended when their rows were locked: a hint that came late brought them back."""
+    def heed(self, locked: Locked, asked: Iterable[str] = ()) -> None:
+        """Let go of jobs that had ended when their rows were locked: a hint that came late brought them back. And of
+        those that were `asked` for and are not there: one that came early did, of what is to be read, if it ever comes.
+        """
+        for job_id in asked:
+            known = self.jobs.get(job_id)
+            if job_id not in locked.jobs and known is not None and job_id not in self._of_job:
+                self.jobs[job_id] = replace(known, state=JobState.STOPPED)
+                self._drop_if_done(job_id)
         for row in locked.jobs.values():
             job = self.jobs.get(row.id)
             if row.state.is_terminal and job is not None and job.generation <= row.generation:

@@ -4,7 +4,8 @@ One whose name is in use is left out by the statement itself: it is the next ver
 `update`). One that the record refuses fails alone: a batch that fails as a whole is tried again in halves.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -67,10 +68,18 @@ SELECT id, created_at FROM made
 SUBMIT_WITH_BLOBS = SUBMIT[: SUBMIT.rindex("SELECT id, created_at")].rstrip() + _KEEP
 
 
+Meanwhile = Callable[[Sequence[Submission]], None]
+"""Is told of submissions while the record is at work on them, which may come to nothing."""
+
+
 async def submit_many(
-    connection: Connection, batch: Sequence[Submission], admission: Admission | None = None
+    connection: Connection,
+    batch: Sequence[Submission],
+    admission: Admission | None = None,
+    *,
+    meanwhile: Meanwhile | None = None,
 ) -> list[Submitted | Exception]:
-    """Store submissions and return, in order, what became of each.
+    """Store submissions and return, in order, what became of each; `meanwhile` hears of those that ask to be new jobs.
 
     `connection` has no transaction open: what is answered is committed. A refused one gets Conflict (it changes
     nothing of the job that has its name, or its token is in use), Invalid, Exhausted or Unavailable; where the record
@@ -99,28 +108,35 @@ async def submit_many(
             return [answers.get(index, error) for index in range(len(batch))]
         if len(batch) > 1:
             half = len(batch) // 2
-            first = await submit_many(connection, batch[:half], admission)
-            return first + await submit_many(connection, batch[half:], admission)
+            first = await submit_many(connection, batch[:half], admission, meanwhile=meanwhile)
+            return first + await submit_many(connection, batch[half:], admission, meanwhile=meanwhile)
         return [invalid(batch[0])]
-    stored = await _store(connection, [batch[index] for index in fresh])
+    stored = await _store(connection, [batch[index] for index in fresh], meanwhile)
     answers.update(zip(fresh, stored, strict=True))
     if later:
-        answers.update(zip(later, await submit_many(connection, [batch[i] for i in later], admission), strict=True))
+        again = await submit_many(connection, [batch[i] for i in later], admission)  # they are answered by the first
+        answers.update(zip(later, again, strict=True))
     return [answers[index] for index in range(len(batch))]
 
 
-async def _store(connection: Connection, batch: Sequence[Submission]) -> list[Submitted | Exception]:
+async def _store(
+    connection: Connection, batch: Sequence[Submission], meanwhile: Meanwhile | None
+) -> list[Submitted | Exception]:
     """Store new jobs first, then versions of those whose names are in use."""
     if not batch:
         return []
-    stored = await in_halves(batch, partial(_new_jobs, connection), partial(refusal, connection))
+    stored = await in_halves(batch, partial(_new_jobs, connection, meanwhile), partial(refusal, connection))
     named = [submission for submission, answer in zip(batch, stored, strict=True) if answer is None]
     updated = iter(await update_many(connection, named))
     return [next(updated) if answer is None else answer for answer in stored]
 
 
-async def _new_jobs(connection: Connection, batch: Sequence[Submission]) -> list[Submitted | None]:
+async def _new_jobs(
+    connection: Connection, meanwhile: Meanwhile | None, batch: Sequence[Submission]
+) -> list[Submitted | None]:
     """Store those whose names are free; None for the others."""
+    if meanwhile is not None:
+        asyncio.get_running_loop().call_soon(meanwhile, batch)  # the statement leaves first, in this turn
     made = await _insert(connection, batch)
     return [
         _submitted(submission, made[submission.job_id]) if submission.job_id in made else None for submission in batch
@@ -159,26 +175,27 @@ def _columns(submission: Submission) -> tuple[object, ...]:
 
 
 def _submitted(submission: Submission, created_at: datetime) -> Submitted:
+    return Submitted(submission.job_id, submission.evaluation_id, hinted(submission, created_at))
+
+
+def hinted(submission: Submission, created_at: datetime) -> HintedEvaluation:
+    """Return what the leader needs to know of a new job."""
     spec = submission.spec
-    return Submitted(
-        submission.job_id,
-        submission.evaluation_id,
-        HintedEvaluation.model_construct(
-            evaluation_id=submission.evaluation_id,
-            trigger=texts.TRIGGER_REGISTER,
-            job_id=submission.job_id,
-            namespace=spec.namespace,
-            job_name=spec.name,
-            job_type=spec.type,
-            generation=1,
-            version=1,
-            state=JobState.PENDING.value,
-            priority=spec.priority,
-            created_at=created_at,
-            spec_json=submission.spec_json,
-            traceparent=submission.traceparent,
-            actor=submission.actor,
-            submitter=submission.actor,
-            history_seq=1,
-        ),
+    return HintedEvaluation.model_construct(
+        evaluation_id=submission.evaluation_id,
+        trigger=texts.TRIGGER_REGISTER,
+        job_id=submission.job_id,
+        namespace=spec.namespace,
+        job_name=spec.name,
+        job_type=spec.type,
+        generation=1,
+        version=1,
+        state=JobState.PENDING.value,
+        priority=spec.priority,
+        created_at=created_at,
+        spec_json=submission.spec_json,
+        traceparent=submission.traceparent,
+        actor=submission.actor,
+        submitter=submission.actor,
+        history_seq=1,
     )

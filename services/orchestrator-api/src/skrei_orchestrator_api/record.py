@@ -30,7 +30,7 @@ from skrei_store.rerun import rerun_job
 from skrei_store.retention import Amount
 from skrei_store.stop import stop_job
 from skrei_store.submission import Submission, Submitted
-from skrei_store.submit import submit_many
+from skrei_store.submit import Meanwhile, submit_many
 
 RESTORED_BYTES = 16 * 1024 * 1024
 """Texts of specs with their blobs put back, kept for clients that poll a job with large inputs."""
@@ -114,10 +114,12 @@ class Record:
 
     # ---------------------------------------------------------------- intent
 
-    async def submit_many(self, batch: Sequence[Submission]) -> Sequence[Submitted | Exception]:
-        """Store submissions; what became of each, in order."""
+    async def submit_many(
+        self, batch: Sequence[Submission], *, meanwhile: Meanwhile | None = None
+    ) -> Sequence[Submitted | Exception]:
+        """Store submissions; what became of each, in order. `meanwhile` hears of what is being stored."""
         async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
-            return await submit_many(connection, batch, self._admission)
+            return await submit_many(connection, batch, self._admission, meanwhile=meanwhile)
 
     async def stop_job(self, job_id: str, *, reason: str, actor: str) -> HintedEvaluation | None:
         """Stop a job; None where it was stopped before. Raises Conflict for one that has ended otherwise."""

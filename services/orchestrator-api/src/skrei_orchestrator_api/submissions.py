@@ -11,6 +11,7 @@ from skrei_domain.messages import EvaluationHint, HintedEvaluation
 from skrei_kit.bus import Bus, offer
 from skrei_kit.feed_post import FeedPost
 from skrei_kit.observability import get_logger
+from skrei_orchestrator_api.early import EarlyHints
 from skrei_orchestrator_api.figures import ApiFigures
 from skrei_orchestrator_api.group_commit import GroupCommit
 from skrei_orchestrator_api.origin import with_origin
@@ -65,8 +66,9 @@ class Submissions:
         self._bodies = Bodies()
         self._destinations = destinations
         self._feed = FeedPost.on(bus, SOURCE)
+        self._early = EarlyHints(self._send_early)
         self._group: GroupCommit[Submission, Submitted] = GroupCommit(
-            record.submit_many,
+            self._commit,
             batch_items=settings.batch_items,
             batch_bytes=settings.batch_bytes,
             waiting_bytes=settings.waiting_bytes,
@@ -194,8 +196,19 @@ class Submissions:
             "Warnings": None,
         }
 
+    async def _commit(self, batch: Sequence[Submission]) -> Sequence[Submitted | Exception]:
+        began = asyncio.get_running_loop().time()
+        meanwhile = self._early.hint if self._early.pays(batch) else None
+        results = await self._record.submit_many(batch, meanwhile=meanwhile)
+        self._early.committed(batch, results, began)
+        return results
+
     def _after(self, items: Sequence[Submission], results: Sequence[Submitted | Exception]) -> None:
-        self._hint([result.hinted for result in results if isinstance(result, Submitted) and result.hinted is not None])
+        done = [result.hinted for result in results if isinstance(result, Submitted) and result.hinted is not None]
+        if len(done) == 1 and self._early.said(done[0].evaluation_id):
+            self._tell(done)
+        else:
+            self._hint(done)
 
     def hint_to_look(self) -> None:
         """Tell the scheduler that the record holds something new for it."""
@@ -216,8 +229,16 @@ class Submissions:
         size = sum(len(evaluation.spec_json) + 512 for evaluation in evaluations)
         hint = EvaluationHint(evaluations=tuple(evaluations) if size <= self._hint_bytes and not read else ())
         self._send(hint, evaluations[0].evaluation_id)
+        self._tell(evaluations, ended=ended)
+
+    def _tell(self, evaluations: Sequence[HintedEvaluation], *, ended: bool = False) -> None:
         told = [Change(each.namespace, JOB, each.job_id, each.history_seq) for each in evaluations]
         self._feed.add(told, at_once=ended)
+
+    def _send_early(self, evaluation: HintedEvaluation) -> bool:
+        hint = EvaluationHint(evaluations=(evaluation,))
+        payload = wrap(hint, type_=hint.type, source=SOURCE, id_=evaluation.evaluation_id)
+        return len(payload) <= self._hint_bytes and self._bus.publish_now((subjects.HINT_EVALUATION, payload))
 
     def _send(self, hint: EvaluationHint, id_: str) -> None:
         payload = wrap(hint, type_=hint.type, source=SOURCE, id_=id_)

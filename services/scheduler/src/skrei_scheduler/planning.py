@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from skrei_scheduler.lead import Lead
 from skrei_scheduler.listings import Listings
-from skrei_scheduler.work import FORESEEN_ROWS, Commit, Outgoing
+from skrei_scheduler.work import FORESEEN_ROWS, Commit, Outgoing, ReadSoon
 from skrei_scheduling.changes import Changes, Locked
 from skrei_scheduling.hope import HopelessRound
 from skrei_scheduling.rows import Evaluation
@@ -20,6 +20,10 @@ PLACEMENTS_A_PLAN = 1_000
 
 HOPELESS_A_LOOK = 1_000
 """Waiting jobs that are found hopeless and woken at once; more with the next tick."""
+
+LOOK_AGAIN_SECONDS = 0.0
+"""When a job is looked for again that was hinted and is not there: its commit may be a moment behind its hint. It comes
+to 10 ms, which `ReadSoon` adds."""
 
 SWEEP_SECONDS = 10.0
 """How long a waiting job may stay unseen after a wake-up was missed."""
@@ -113,7 +117,9 @@ class Planning:
         def after(changes: Changes, now: float) -> list[Outgoing]:
             self._planned = frozenset()
             out = lead.advance(changes, now)
-            lead.view.heed(rows[-1])
+            lead.view.heed(rows[-1], plan.jobs)
+            if any(job_id not in rows[-1].jobs for job_id in plan.jobs):
+                out.append(ReadSoon(LOOK_AGAIN_SECONDS))
             if plan.held_for and plan.held_for not in lead.view.waiting:
                 self._sweep()  # what is left of its node is for all now
             return out
