@@ -2,18 +2,26 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from nats.aio.client import Client as NATS
+from starlette.requests import Request
 
+from skrei_domain.envelope import unwrap, wrap
+from skrei_domain.errors import Conflict
 from skrei_domain.job_reading import InvalidJob
+from skrei_domain.messages import LEFT_GONE, LeftShow, LeftShown, Problem
 from skrei_domain.portions import DIVIDED, Placed, told
 from skrei_domain.spec import JobSpec, ResultPath, SpecConfig, TaskSpec
+from skrei_kit.bus import Message
 from skrei_kit.tokens import Elsewhere
 from skrei_orchestrator_api.pieces import Piece, left_place, pieces, said, whole
+from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.publishing import Destinations
+from skrei_orchestrator_api.routes.left import show_left
 from skrei_orchestrator_api.routes.results import _sent_on
 
 OURS = {"ExecutionID": "e-1", "PartitionIndex": 0, "NodeID": "n-1", "Size": 3, "Digest": "sha256:0"}
@@ -158,6 +166,59 @@ def test_parts_that_stay_on_their_node_are_known_there_by_their_number() -> None
     assert [left_place(divided, "e-1", left) for left in ("e-1.1", "e-1.2", "e-1", "")] == ["/srv/b", None, None, None]
     assert left_place({"Type": "localDirectory", "Params": {"Path": "/srv/x"}}, "e-1", "e-1") == "/srv/x"
     assert left_place(None, "e-1", "e-1") is None
+
+
+class OneNode:
+    """A record and a transport, of an execution that left its result on a node."""
+
+    internal_token = "secret"
+
+    def __init__(self, connection: str | None, problem: Problem | None = None) -> None:
+        self.record = self.bus = self
+        self.row = {"node_id": "n-1", "connection": connection, "membership": "APPROVED", "published": None}
+        self.problem = problem
+        self.take: Callable[[Message], Awaitable[None]] | None = None
+
+    async def left_on_node(self, execution_id: str) -> dict[str, Any] | None:
+        return self.row if execution_id == "e-1" else None
+
+    async def subscribe(self, subject: str, take: Callable[[Message], Awaitable[None]]) -> str:
+        self.take = take
+        return subject
+
+    async def unsubscribe(self, subject: str) -> None:
+        self.take = None
+
+    async def publish(self, subject: str, payload: bytes) -> None:
+        wanted = unwrap(LeftShow, payload)
+        shown = LeftShown(request_id=wanted.request_id, path="/srv/a", problem=self.problem)
+        assert self.take is not None
+        told = wrap(shown, type_=shown.type, source="n-1", id_="1")
+        await self.take(Message(NATS(), subject=subject, data=told))
+
+
+async def show(node: OneNode, execution_id: str = "e-1") -> Any:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps({"execution_id": execution_id, "left": "e-1.0"}).encode()}
+
+    headers = [(b"authorization", b"Bearer secret"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "query_string": b"", "deps": node}
+    return json.loads((await show_left(Request(scope, receive))).body)
+
+
+async def test_what_a_node_shows_is_told_and_a_word_of_its_own_says_that_it_never_will() -> None:
+    assert await show(OneNode("CONNECTED")) == {"NodeID": "n-1", "Path": "/srv/a", "Bytes": 0}
+    for node, execution in (
+        (OneNode("CONNECTED", Problem(code=LEFT_GONE, message="gone")), "e-1"),
+        (OneNode(None), "e-1"),
+        (OneNode("CONNECTED"), "e-2"),
+    ):
+        with pytest.raises(HttpProblem) as raised:
+            await show(node, execution)
+        assert raised.value.status == 410
+    for node in (OneNode("DISCONNECTED"), OneNode("CONNECTED", Problem(code="left-not-shown", message="no"))):
+        with pytest.raises(Conflict):
+            await show(node)
 
 
 async def test_what_is_right_is_asked_once_and_what_is_ours_never(publisher: Publisher) -> None:

@@ -11,7 +11,7 @@ from skrei_kit.tokens import TokenSigner, TokenVerifier
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.shelf import Item
-from skrei_publisher.source import ApiSource, SourceAway
+from skrei_publisher.source import ApiSource, NodeAway, NodeGone, SourceAway
 from skrei_publisher.store import ResultStore, digest_of
 
 CONTENT = b"0123456789" * 100
@@ -168,8 +168,10 @@ WHOLE = b'[["e-1", 3], ["e-2", 0], ["e-3", 4]]\n' + b"abc" + b"\n\x00\xffz"
 
 
 @asynccontextmanager
-async def answering(body: bytes, status: int = 200, *, length: int | None = None) -> AsyncIterator[ApiSource]:
-    """An API that answers every bulk request so; with a `length`, it breaks off after the body's bytes."""
+async def answering(
+    body: bytes, status: int = 200, *, length: int | None = None, path: str = "/internal/results"
+) -> AsyncIterator[ApiSource]:
+    """An API that answers every request so; with a `length`, it breaks off after the body's bytes."""
     from aiohttp import web
 
     async def bulk(request: web.Request) -> web.StreamResponse:
@@ -184,9 +186,19 @@ async def answering(body: bytes, status: int = 200, *, length: int | None = None
         return response
 
     app = web.Application()
-    app.router.add_post("/internal/results", bulk)
+    app.router.add_post(path, bulk)
     async with TestServer(app) as server, ClientSession() as session:
         yield ApiSource(session, api_url=str(server.make_url("/")), token="secret", most_bytes=1000)
+
+
+@pytest.mark.parametrize(("status", "gone"), [(410, True), (409, False), (404, False)])
+async def test_that_a_result_is_gone_from_its_node_is_no_slip_of_who_does_not_know_the_question(
+    status: int, *, gone: bool
+) -> None:
+    async with answering(b'{"Message": "no"}', status, path="/internal/left/show") as api:
+        with pytest.raises(NodeAway, match="no") as raised:
+            await api.show("e-1", "e-1")
+        assert isinstance(raised.value, NodeGone) is gone
 
 
 async def test_many_results_come_in_one_answer_byte_by_byte() -> None:

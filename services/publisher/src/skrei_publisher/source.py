@@ -96,7 +96,7 @@ class ApiSource:
             message = str(json.loads(body)["Message"])
         except (ValueError, KeyError, TypeError):
             message = f"the API answers {response.status}"
-        raise (NodeGone if response.status == HTTPStatus.NOT_FOUND else NodeAway)(message)
+        raise (NodeGone if response.status == HTTPStatus.GONE else NodeAway)(message)
 
     async def fetch_many(self, execution_ids: Sequence[str]) -> dict[str, bytes]:
         """Return those of these results that the record still holds. Raises SourceAway."""

@@ -19,6 +19,7 @@ from skrei_orchestrator_api.deps import Deps, deps_of
 from skrei_orchestrator_api.describing import HIDDEN, described
 from skrei_orchestrator_api.http import check_internal, fields, read_json
 from skrei_orchestrator_api.pieces import left_place
+from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.views import Row
 
 LEFT_SECONDS = 60.0
@@ -52,7 +53,8 @@ async def ask_node(request: Request) -> Response:
 async def show_left(request: Request) -> Response:
     """Have a node show what an execution left there, since it has won; return where it lies now, once it does.
 
-    404 where that will never be: the node is none of the cluster's any more, or does not have it.
+    410 where that will never be: the node is none of the cluster's any more, or does not have it. It is a word that no
+    proxy, and no API of an earlier version, says by mistake: an attempt fails by it.
     """
     deps = deps_of(request)
     check_internal(request, deps.internal_token)
@@ -60,15 +62,19 @@ async def show_left(request: Request) -> Response:
     execution_id = str(body.get("execution_id"))
     row = await deps.record.left_on_node(execution_id)
     if row is None or row["connection"] is None or row["membership"] == Membership.REJECTED:
-        raise NotFound(f"what {execution_id} left stays on a node that is none of this cluster's any more")
+        raise _gone(f"what {execution_id} left stays on a node that is none of this cluster's any more")
     _check_there(row)
     shown = await _shown(deps, row["node_id"], LeftShow(request_id=uuid.uuid4().hex, left=str(body.get("left"))))
     if shown.problem is not None:
-        raise (NotFound if shown.problem.code == LEFT_GONE else Conflict)(shown.problem.message)
+        raise (_gone if shown.problem.code == LEFT_GONE else Conflict)(shown.problem.message)
     told: dict[str, Any] = {"NodeID": row["node_id"], "Path": shown.path, "Bytes": shown.left_bytes}
     if shown.digest:
         told["Archive"] = {"Digest": shown.digest, "Size": shown.size}
     return Response(json.dumps(told), media_type="application/json")
+
+
+def _gone(message: str) -> HttpProblem:
+    return HttpProblem(410, message, code="Gone")
 
 
 def _check_there(row: Row) -> None:
