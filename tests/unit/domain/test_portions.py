@@ -1,12 +1,15 @@
 """Paths of a result with a publisher of their own: what a job may say of them, and which go together."""
 
+import json
 from typing import Any
 
 import pytest
 
+from skrei_domain.bounds import LARGEST
 from skrei_domain.job import parse_job
 from skrei_domain.job_reading import InvalidJob
-from skrei_domain.portions import MOST_OWN, Placed, Portion, heard, placed_at, portions, told
+from skrei_domain.node_results import LOCAL_DIRECTORY
+from skrei_domain.portions import MOST_OWN, ROOM, Placed, Portion, heard, place_of, placed_at, portions, told
 
 S3 = {"Type": "s3", "Params": {"Bucket": "b", "Key": "k"}}
 
@@ -44,6 +47,8 @@ def test_a_path_may_name_its_own_publisher() -> None:
             "ResultPaths[0].Publisher",
             "stays on its node",
         ),
+        (task(here("/srv")) | {"Type": "daemon"}, "ResultPaths[0].Publisher.Type", "to Skrei's own store"),
+        (task(Publisher=here("/srv")) | {"Type": "service"}, "Publisher.Type", "none that leaves results on the node"),
         (task(*[S3] * (MOST_OWN + 1)), f"ResultPaths[{MOST_OWN}].Publisher", f"at most {MOST_OWN}"),
         (task({"Type": "s3", "Params": []}), "ResultPaths[0].Publisher.Params", "an object"),
     ],
@@ -67,6 +72,18 @@ def test_paths_of_one_place_go_there_together_and_those_of_the_task_s_own_with_t
 def test_what_is_told_of_them_is_heard_again() -> None:
     placed = [Placed((), "store", {}, "sha256:0", 1), Placed(("a",), "s3", {"Key": "k"}, "sha256:1", 2)]
     assert heard(told(placed)) == placed
+
+
+def test_what_stays_on_a_node_is_told_in_the_room_that_it_has() -> None:
+    digest, path = f"sha256:{'0' * 64}", "/srv/results/j-1"
+    at = {"NodeID": f"n-{'1' * 36}", "Path": path}
+    shown = f"{path}.e-{'2' * 36}.7"  # something else had come to lie there
+    final = at | {"Path": shown, "Bytes": LARGEST, "Archive": {"Digest": digest, "Size": LARGEST}}
+    wanted, is_at = (
+        Portion(("scans",), "localdirectory", at),
+        Placed(("scans",), LOCAL_DIRECTORY, final, digest, LARGEST),
+    )
+    assert len(json.dumps(told([is_at] * 8))) <= len(place_of([wanted] * 8)) + 8 * ROOM
 
 
 def test_a_task_may_say_that_nothing_of_a_failure_is_kept() -> None:

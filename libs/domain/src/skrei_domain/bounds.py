@@ -101,7 +101,11 @@ MOST_ADDED = 128
 """Inputs that came into a node's cache in one heartbeat: twice what a node tells."""
 
 MOST_PLACE = 4_096
-"""Characters of a publisher's own word for where a result is staged, and of where it lies once it is final."""
+"""Characters of a publisher's own word for where a result is staged."""
+
+MOST_PUBLISHED = 8_192
+"""Characters of where a result lies once it is final: the longest path of a node, and what lies there, are more than
+MOST_PLACE, and what is not taken here the record would never know."""
 
 MOST_DESTINATION = 256
 """Characters of what a destination is called: a row has it, and people read it."""
@@ -257,7 +261,7 @@ def _names_result(execution_id: str, digest: str) -> bool:
 
 def _is_published(at: PublishedAt) -> bool:
     fits = is_id(at.execution_id) and is_name(at.type)
-    return fits and len(json.dumps(dict(at.params), ensure_ascii=False, default=str)) <= MOST_PLACE
+    return fits and len(json.dumps(dict(at.params), ensure_ascii=False, default=str)) <= MOST_PUBLISHED
 
 
 def _is_held(held: ResultHeld) -> bool:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from skrei_domain.job_reading import Keys, Reading
+from skrei_domain.node_results import named
 from skrei_domain.spec import MAX_COUNT
 
 
@@ -46,6 +47,10 @@ _NO_ORDER = {
     "done before",
 }
 """Why the tasks of jobs that are no batch have no order, and what to do instead; by whether they are endless."""
+_NO_PLACE = (
+    "none that leaves results on the node with Type {kind}: it has no result, and what it leaves as it is stopped goes "
+    "to Skrei's own store; let it write to an input of Type local with ReadWrite"
+)
 _PER_NODE = "with Type {kind}: it runs once on every node that matches"
 
 
@@ -74,12 +79,14 @@ def read_update(reading: Reading, raw: object) -> dict[str, Any]:
 
 
 def check_tasks(reading: Reading, tasks: Sequence[Mapping[str, Any]], kind: str) -> None:
-    """Check what the kind of a job allows its tasks: counts of their own, and an order, which needs ends."""
+    """Check what the kind of a job allows its tasks: counts of their own; an order, and results, which need ends."""
     if kind not in KINDS or kind == Kind.BATCH:
         return
     for index, task in enumerate(tasks):
         if KINDS[kind].per_node and task.get("Count") is not None:
             reading.wrong(f"Tasks[{index}].Count", task["Count"], f"none {_PER_NODE.format(kind=kind)}")
+        for where, publisher in named(task, f"Tasks[{index}]") if KINDS[kind].endless else ():
+            reading.wrong(f"{where}.Type", publisher["Type"], _NO_PLACE.format(kind=kind))
         for place, each in enumerate(task.get("DependsOn") or ()):
             where = f"Tasks[{index}].DependsOn[{place}]"
             reading.wrong(where, each.task, f"none with Type {kind}: {_NO_ORDER[KINDS[kind].endless]}")

@@ -64,7 +64,7 @@ def check_apart(reading: Reading, tasks: Sequence[Mapping[str, Any]], count: int
     taken: dict[str, str] = {}
     for index, task in enumerate(tasks):
         partitions, own = count if task.get("Count") is None else task["Count"], dict[str, None]()
-        for where, publisher in _named(task, f"Tasks[{index}]"):
+        for where, publisher in named(task, f"Tasks[{index}]"):
             if not (place := place_of(publisher["Params"])):
                 continue
             path, key = f"{where}.Params.Key", _given(publisher["Params"], "Key")
@@ -82,7 +82,7 @@ def check_apart(reading: Reading, tasks: Sequence[Mapping[str, Any]], count: int
         taken = dict.fromkeys(own, task["Name"]) | taken
 
 
-def _named(task: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def named(task: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield what of a task's publishers are this one, each with where it stands."""
     own = enumerate(task["ResultPaths"])
     found = [(f"{path}.Publisher", task["Publisher"])]

@@ -17,8 +17,9 @@ DIVIDED = "resultPaths"
 """The publisher of a result of several portions, in receipts, and the type of its `PublishedResult`."""
 MOST_OWN = 8
 """Paths of a task with a publisher of their own: each is a place that is asked, and a part of what a receipt names."""
-ROOM = 256
-"""Characters that a portion takes at most, once it is final, beyond its destination: digest, size, checksum."""
+ROOM = 384
+"""Characters that a portion takes at most, once it is final, beyond its destination: digest, size, checksum; of what
+stays on its node two digests, and its id after a name that is taken."""
 _PREFIX = "portions:"
 TASK_ON_NODE = "nothing: all that this task leaves stays on its node, as its own `Publisher` says"
 TOO_MANY = f"nothing: at most {MOST_OWN} result paths of a task have a publisher of their own"
