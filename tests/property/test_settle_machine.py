@@ -149,14 +149,14 @@ class Cluster(RuleBasedStateMachine):
         if not rows:
             return
         observed: list[tuple[str, ExecutionObserved]] = []
-        places: dict[str, Place] = {}
+        places: dict[tuple[str, str], Place] = {}
         for pick, (state, problem) in picks:
             row = rows[-1 - pick % len(rows)]
             fact = a_fact(row.id, state, problem="" if problem == UPLOADED else problem, revision=row.revision)
             if problem == UPLOADED:
                 uploaded = ResultRef(digest=f"of {row.id}", size=10**6, receipt="signed")
                 fact = fact.model_copy(update={"result": uploaded})
-                places[row.id] = PLACE
+                places[row.node_id, row.id] = PLACE
             observed.append((row.node_id, fact))
         observed.append(("n-1", a_fact("e-nobody-knows")))
         names = [fact.execution_id for _, fact in observed]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from skrei_domain.bounds import sound_fact
 from skrei_domain.lifecycle import ExecutionState, JobState, Want
 from skrei_domain.messages import (
     ExecutionObserved,
@@ -19,9 +20,12 @@ from skrei_domain.messages import (
 from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import Receipt, TokenSigner, TokenVerifier
 from skrei_scheduler.core import Core
+from skrei_scheduler.receipts import check
 from skrei_scheduler.work import Commit, Fetch, Outgoing, Reply, SendCommands, SendPublisher
-from skrei_scheduling.changes import AuditNew
-from tests.support.builders import NOW, a_fact, a_job, a_node, an_execution, counting_ids
+from skrei_scheduling import texts
+from skrei_scheduling.changes import AuditNew, Place
+from skrei_scheduling.settle import settle
+from tests.support.builders import NOW, a_fact, a_job, a_node, an_execution, counting_ids, locked
 from tests.support.ledger import Ledger
 
 PRIVATE, PUBLIC = new_key()
@@ -302,8 +306,39 @@ def test_what_stays_on_its_node_is_publishing_until_that_has_shown_it(bench: Ben
             destination="node n-1",
         ),
     )
+    ran, publishing = bench.record.history[-2:]
+    assert (ran.message, publishing.message) == ("Running", texts.SHOWING.format(size=9))
     bench.published(PublisherFact(finalised=(("e-0", DIGEST),)))
     assert bench.state == ("completed", "Completed")
+
+
+def test_no_node_says_where_the_result_of_another_s_execution_is(bench: Bench) -> None:
+    signed = uploaded(receipt())
+    places = check([("n-1", signed), ("n-2", left())], TokenVerifier(PUBLIC).receipt).places
+    assert places["n-1", "e-0"] == Place("store", "there")
+    job = bench.record.jobs["j-1"]
+    changes = settle(bench.record.view(), [("n-1", signed)], locked(job), counting_ids(), places=places)
+    assert [result.staged for result in changes.results] == [Place("store", "there")]
+
+
+def test_where_a_result_stays_is_taken_in_however_long_the_path_is(bench: Bench) -> None:
+    bench.tell(left())
+    at = PublishedAt(execution_id="e-0", type="localDirectory", params={"Path": f"/{'x' * 4_094}", "Bytes": 9})
+    bench.core.on_publisher_fact(sound_fact(PublisherFact(finalised=(("e-0", DIGEST),), published=(at,))))
+    work = bench.core.next_work(0.0, NOW)
+    assert isinstance(work, Commit)
+    changes = bench.record.commit(work.lock, work.evaluations, work.decide)
+    assert [execution_id for execution_id, *_ in changes.results_published] == ["e-0"]
+
+
+def test_what_ends_after_its_execution_was_given_up_is_not_told_to_lie_where_it_is_removed(bench: Bench) -> None:
+    row = bench.record.executions["e-0"]
+    bench.record.executions["e-0"] = row.evolve(state=ExecutionState.FAILED)
+    bench.lead()
+    bench.hello(HelloExecution(execution_id="e-0", revision=1, state=ExecutionState.RUNNING))
+    bench.tell(left())
+    (kept,) = bench.record.results
+    assert (kept.committed, kept.result.left_at) == (False, None)
 
 
 def test_a_node_of_an_earlier_version_shows_it_by_itself(bench: Bench) -> None:

@@ -278,6 +278,7 @@ def test_only_nodes_that_are_approved_and_connected_are_given_work(node: NodeRow
         (a_requirement(storages=["s3"]), "does not support s3"),
         (a_requirement(storages=["ipfs"]), "does not support ipfs"),
         (a_requirement(publisher="localdirectory"), "does not support localdirectory, only local"),
+        (a_requirement(publisher="localdirectory:paths"), "of an earlier version"),
     ],
 )
 def test_what_no_node_has_is_named_with_what_there_is(requirement: Any, told: str) -> None:

@@ -148,7 +148,7 @@ def test_an_upload_for_a_job_that_moved_on_under_the_lock_is_kept_and_its_execut
     fact = a_fact().model_copy(update={"result": ResultRef(digest="sha256:0", size=10**6, receipt="signed")})
     for moved in (replace(job, state=JobState.STOPPED, generation=2), replace(job, version=2, generation=2)):
         view = a_view(job, an_execution(job=job, state=S.RUNNING))
-        places = {"e-1": Place("store", "there")}
+        places = {("n-1", "e-1"): Place("store", "there")}
         changes = settle(view, [("n-1", fact)], locked(moved), counting_ids(), places=places)
         row = changes.executions[0].row
         assert (row.state, row.staged, row.message) == (S.STOPPED, False, texts.NOT_COUNTED)

@@ -156,9 +156,7 @@ class ChangesBuilder(CommitDraft):
     def win(self, row: ExecutionRow, result: ResultRef, place: Place | None = None) -> bool:
         """Let an execution win its unit, or keep its result beside the winner's; returns whether it won."""
         wins = place is None and self.may_win(row)
-        if not wins and result.left_at is not None:  # its node removes it: what was told of it is all there is
-            result = result.model_copy(update={"left_at": None, "left_bytes": 0})
-        self.result(row, result, committed=wins, place=place)
+        self.result(row, result if wins else never_shown(result), committed=wins, place=place)
         if wins:
             self._has_won(row)
             self._stop_others(row)
@@ -235,6 +233,13 @@ class ChangesBuilder(CommitDraft):
     def result(self, row: ExecutionRow, result: ResultRef, *, committed: bool, place: Place | None = None) -> None:
         """Keep what an execution left."""
         self.keep(ResultNew(row.id, row.job_id, row.job_version, row.task, row.partition, committed, result, place))
+
+
+def never_shown(result: ResultRef) -> ResultRef:
+    """Return what is kept of one that was to count, and does not: where it stays its node removes it, and what was told
+    of it is all there is.
+    """
+    return result if result.left_at is None else result.model_copy(update={"left_at": None, "left_bytes": 0})
 
 
 def _rivals(row: ExecutionRow, other: ExecutionRow) -> bool:

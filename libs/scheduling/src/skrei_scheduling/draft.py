@@ -66,7 +66,7 @@ class CommitDraft:
         self.skipped = 0  # facts about executions that neither the view nor the record knows
         self._ids = ids
         self._late = late or {}
-        self.places: dict[str, Place] = {}  # of the uploads that facts of this commit name, by execution
+        self.places: dict[tuple[str, str], Place] = {}  # of results that facts of this commit name: node, execution
         self._jobs: dict[str, JobDraft] = {}
         self._new: dict[str, ExecutionRow] = {}
         self._new_of: dict[tuple[str, Unit], list[str]] = {}

@@ -18,7 +18,10 @@ def stage_into(builder: ChangesBuilder, row: ExecutionRow, result: ResultRef, pl
     publishing = row.evolve(state=ExecutionState.PUBLISHING, staged=True, digest=result.digest)
     builder.claim(publishing, result, place)
     builder.put(publishing)
-    builder.history(row.job_id, texts.EXECUTION, texts.PUBLISHING.format(size=result.size), row=publishing)
+    told = texts.PUBLISHING.format(size=result.size)
+    if result.left_unseen:
+        told = texts.SHOWING.format(size=result.left_bytes)
+    builder.history(row.job_id, texts.EXECUTION, told, row=publishing)
 
 
 def finish_into(builder: ChangesBuilder, execution_id: str, digest: str) -> None:

@@ -4,6 +4,7 @@ from skrei_domain.constraints import Constraint
 from skrei_domain.ids import short
 from skrei_domain.lifecycle import Intake
 from skrei_domain.node import DATA, ENGINE, SERVICE, STORAGE
+from skrei_domain.node_results import OF_PATHS
 from skrei_domain.paths import hands_out, missing_root, read_entries
 from skrei_domain.resources import Resources
 from skrei_scheduling.nodes import NodeMatrix
@@ -35,6 +36,8 @@ def storages(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> st
 
 def publisher(requirement: Requirement, node: NodeRow, _matrix: NodeMatrix) -> str:
     """It lacks the publisher."""
+    if requirement.publisher == OF_PATHS:  # what every agent has that is new enough
+        return "its agent is of an earlier version, which cannot leave single result paths (localDirectory): upgrade it"
     return _lacks(requirement.publisher, [plugin.name for plugin in node.info.publishers])
 
 

@@ -12,7 +12,7 @@ from skrei_domain.ids import IdSource
 from skrei_domain.lifecycle import ORDER, ExecutionState, advance
 from skrei_domain.messages import ExecutionObserved, Problem, ResultRef, Step
 from skrei_scheduling import texts
-from skrei_scheduling.builder import ChangesBuilder
+from skrei_scheduling.builder import ChangesBuilder, never_shown
 from skrei_scheduling.changes import AuditNew, Changes, Locked, Observed, Place
 from skrei_scheduling.kinds import as_counted, follow_up, ran_seconds, readiness_into
 from skrei_scheduling.publishing import begins_to_wait, stage_into
@@ -38,10 +38,10 @@ def settle(
     ids: IdSource,
     *,
     late: Mapping[str, ExecutionRow] | None = None,
-    places: Mapping[str, Place] | None = None,
+    places: Mapping[tuple[str, str], Place] | None = None,
 ) -> Changes:
     """Return what these facts, in order, change: (node id, fact) each. `late` holds rows that the view let go, `places`
-    where the uploads lie that facts name, by execution.
+    where the results lie that facts name, by node and execution.
     """
     builder = ChangesBuilder(view, locked, ids, late=late)
     builder.places.update(places or {})
@@ -150,9 +150,9 @@ def _end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) ->
     counts = builder.counts(row)
     won = False
     if fact.state is ExecutionState.COMPLETED and fact.result is not None and place and builder.may_win(row):
+        _tell_steps(builder, row, new, fact)
         stage_into(builder, new, fact.result, place)
         builder.put(builder.row(new.id) or new, _told(fact))
-        _tell_steps(builder, row, new, fact)
         return
     if fact.state is ExecutionState.COMPLETED:
         won = builder.win(new, fact.result or NO_RESULT, place)
@@ -176,7 +176,8 @@ def _place(builder: ChangesBuilder, row: ExecutionRow, result: ResultRef | None)
     """
     if result is None or (result.inline is not None and not result.left_unseen):
         return None
-    return builder.places.get(row.id) if result.inline is None or builder.may_win(row) else None
+    may = result.inline is None or builder.may_win(row)
+    return builder.places.get((row.node_id, row.id)) if may else None
 
 
 def _while_staged(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionObserved) -> None:
@@ -203,7 +204,8 @@ def _after_the_end(builder: ChangesBuilder, row: ExecutionRow, fact: ExecutionOb
         if fact.state is row.observed:
             return  # said before: a fact that comes twice is told once
         if fact.result is not None and not row.observed.is_terminal:  # one result an execution: that of its first end
-            builder.result(row, fact.result, committed=False)
+            result = never_shown(fact.result) if fact.state is ExecutionState.COMPLETED else fact.result
+            builder.result(row, result, committed=False)
         message = texts.LATE_TERMINAL.format(state=fact.state.value.capitalize(), held=row.state.value)
         if row.revoked and fact.state is ExecutionState.STOPPED:
             message = texts.STOPPED

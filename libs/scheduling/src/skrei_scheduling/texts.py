@@ -81,6 +81,7 @@ NODE_DELETED = "its node was deleted"
 
 STOPPED = "Stopped"
 PUBLISHING = "Publishing: its result of {size} bytes is uploaded and being made final"
+SHOWING = "Publishing: its result of {size} bytes stays on its node, which is asked to show it"
 PUBLISH_WAITS_BEGIN = "Its result waits: "
 PUBLISH_WAITS = PUBLISH_WAITS_BEGIN + "{reason}; it is tried again"
 PUBLISH_FAILED = "Its result could not be published: {reason}"

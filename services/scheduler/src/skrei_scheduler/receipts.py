@@ -26,10 +26,13 @@ def trust_nobody(_: str) -> Receipt:
 
 @dataclass(slots=True)
 class Checked:
-    """Facts as they count: those whose receipt is not good have failed. `places` of the good ones, by execution."""
+    """Facts as they count: those whose receipt is not good have failed.
+
+    `places` of the good ones, by node and execution: no node says where another's result is.
+    """
 
     observed: list[tuple[str, ExecutionObserved]] = field(default_factory=list)
-    places: dict[str, Place] = field(default_factory=dict)
+    places: dict[tuple[str, str], Place] = field(default_factory=dict)
     audit: list[AuditNew] = field(default_factory=list)
 
 
@@ -39,12 +42,12 @@ def check(observed: Sequence[tuple[str, ExecutionObserved]], verify: Verify) -> 
     for node_id, fact in observed:
         result = fact.result
         if result is not None and result.left_unseen and result.left_at and verify is not trust_nobody:
-            checked.places[fact.execution_id] = Place(LOCAL_DIRECTORY, result.left_at, node_place(node_id))
+            checked.places[node_id, fact.execution_id] = Place(LOCAL_DIRECTORY, result.left_at, node_place(node_id))
         if result is None or result.inline is not None or not fact.state.is_terminal or not result.digest:
             checked.observed.append((node_id, fact))
             continue
         try:
-            checked.places[fact.execution_id] = _place(fact.execution_id, result, verify)
+            checked.places[node_id, fact.execution_id] = _place(fact.execution_id, result, verify)
         except TokenInvalid as error:
             checked.observed.append((node_id, _without(fact)))
             details = {"node_id": node_id, "digest": result.digest, "reason": error.message}
