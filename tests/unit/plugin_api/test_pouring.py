@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import ssl
 import sys
 import threading
@@ -14,7 +15,7 @@ import aiohttp
 import pytest
 
 from skrei_plugin_api import pouring
-from skrei_plugin_api.inflow import LEAST_BODY_BYTES
+from skrei_plugin_api.inflow import LEAST_BODY_BYTES, Tap
 from skrei_plugin_api.pouring import pour
 from tests.support.certificates import make_certificate
 
@@ -182,3 +183,17 @@ async def test_one_that_is_cancelled_writes_nothing_more_and_closes_its_connecti
         await server.ended[0].wait()
     assert came == poured.told > 0
     assert poured.content == BODY[:came]
+
+
+def test_a_line_that_always_brings_a_little_more_holds_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte is followed by another as soon as it is written."""
+    monkeypatch.setattr(pouring, "VISIT_SECONDS", 0.0)
+    theirs, ours = socket.socketpair()
+    with theirs, ours, (tmp_path / "file").open("wb") as file:
+        ours.setblocking(False)
+        place = pouring._Place(file.fileno(), 0, len(BODY), lambda _: theirs.sendall(b"."))
+        theirs.sendall(b".")
+        assert pouring._visit(Tap(ours, []), place, memoryview(bytearray(10)))
+    assert place.at == 1

@@ -1,10 +1,11 @@
 """The body of an answer to a file: read from its connection by a thread where that is a plain one, in pieces else.
 
-A thread leaves a connection as soon as it brings nothing more, so that slow lines hold none; few are enough for all
-that a node brings, since the bytes of the others wait in their connections.
+A thread leaves a connection as soon as it brings nothing more, or has brought some for long, so that slow lines hold
+none; few are enough for all that a node brings, since the bytes of the others wait in their connections.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ SLOT_BYTES = 256 * 1024
 """Read and written at once by one of them: with more the copy in between leaves a processor's cache."""
 VISIT_BYTES = 8 * 1024 * 1024
 """After so many a thread turns to another connection, if one waits."""
+VISIT_SECONDS = 0.05
+"""The same after so long: a line that brings a little each millisecond would hold its thread, and whoever ends it, for
+hours. Fast ones bring their bytes sooner."""
 GATHER_BYTES = 1 << 20
 """Of what comes in pieces, written at once: a trip to a thread for each would cost more than the disk."""
 LOOK_SECONDS = 5.0
@@ -89,10 +93,12 @@ async def _draw(tap: Tap, place: _Place) -> None:
 
 def _visit(tap: Tap, place: _Place, slot: memoryview) -> bool:
     """Write what there is of the next bytes, and say whether there was any. Blocks."""
-    began = place.at
+    began, leave = place.at, time.monotonic() + VISIT_SECONDS
     stop = min(place.end, began + VISIT_BYTES)
     while place.at < stop and (got := tap.read(slot[: stop - place.at], patient=True)):
         place.write([slot[:got]])
+        if time.monotonic() >= leave:
+            break
     return place.at > began
 
 
