@@ -95,6 +95,15 @@ async def test_a_command_that_was_written_is_sent_once_and_repeated_when_it_is_a
     assert leading.bus.executions == ["e-0", "e-0"]
 
 
+async def test_one_whose_node_said_hello_meanwhile_is_said_with_the_answer() -> None:
+    leading = Leading()
+    leading.departures.write_ahead(LONE)
+    await leading.departures.send_ahead(LONE)
+    await leading.departures.send([])  # nothing to a node whose hello is not answered
+    await leading.departures.send([SendCommands("n-1", ROWS[:1])])
+    assert leading.bus.executions == ["e-0", "e-0"]
+
+
 async def test_what_was_written_of_a_commit_that_was_decided_anew_is_never_sent() -> None:
     leading = Leading()
     leading.departures.write_ahead(LONE)

@@ -87,6 +87,7 @@ class Departures:
                     self._call_later(seconds)
                 case Report(event, fields, error):
                     (log.error if error else log.info)(event, **fields)
+        self._sender.all_said()
 
     def _call_later(self, seconds: float) -> None:
         """Read due evaluations then; the sweep of each second covers what is further away."""

@@ -103,17 +103,20 @@ class Sender:
     def write(self, rows: Iterable[ExecutionRow]) -> None:
         """Write the commands of these executions, for `send_written`; what was written before is forgotten."""
         self._written = {}
-        self._sent.clear()
         for row in rows:
             if self._core.side.greeted(row.node_id) and (wanted := self._wanted(row)) is not None:
                 self._written[row.id, row.revision] = self._batch((wanted,))
 
     async def send_written(self, rows: Iterable[ExecutionRow]) -> None:
-        """Send what was written; `commands` does not say it once more."""
+        """Send what was written; `commands` does not say it once more, until `all_said`."""
         for row in rows:
             if (payload := self._written.pop((row.id, row.revision), None)) is not None:
                 self._sent.add((row.id, row.revision))
                 await offer(self._bus, subjects.command(row.node_id), payload, now=True)
+
+    def all_said(self) -> None:
+        """What follows from a commit was said: who asks for a command from here on, gets it."""
+        self._sent.clear()
 
     async def commands(self, node_id: str, rows: Collection[ExecutionRow]) -> None:
         """Send what is wanted of these executions, in batches."""
