@@ -70,3 +70,17 @@ def test_of_a_process_that_dies_at_most_what_was_not_noted_is_asked_for_again(tm
     for more in (NOTE_BYTES - 1, 1, NOTE_BYTES // 2):
         dying._wrote(3, more)
     assert transfer._read_note(dying._note, dying._data, came) == {3: NOTE_BYTES}
+
+
+@pytest.mark.parametrize("cut", ["3", "3 ", "3 8388"])
+def test_a_line_of_the_note_that_was_cut_takes_in_nothing_of_the_next(tmp_path: Path, cut: str) -> None:
+    came, note, data = Came(8 * LONGEST_PART_BYTES), tmp_path / "note", tmp_path / "data"
+    transfer._read_note(note, data, came)
+    data.touch()
+    with note.open("a") as file:
+        file.write(f"2 10\n{cut}")
+    assert transfer._read_note(note, data, came) == {2: 10}
+    transfer._add_note(note, {4: 7})
+    again = transfer._read_note(note, data, came)
+    assert (again[2], again[4]) == (10, 7)
+    assert again.get(3, 0) <= 8388

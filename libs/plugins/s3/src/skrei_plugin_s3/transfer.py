@@ -192,7 +192,10 @@ def _read_note(path: Path, data: Path, came: Came) -> dict[int, int]:
         path.write_text(begin + "\n", "ascii")
         data.unlink(missing_ok=True)
         return {}
-    pairs = (line.split() for line in lines[1:-1])  # the last one is empty, or was cut
+    if lines[-1]:  # cut by a full disk: what is noted next begins on a line of its own
+        with path.open("a") as file:
+            file.write("\n")
+    pairs = (pair for line in lines[1:-1] if len(pair := line.split()) == 2)  # what was cut says less than came
     return {int(pair[0]): min(int(pair[1]), came.length(int(pair[0]))) for pair in pairs}
 
 
