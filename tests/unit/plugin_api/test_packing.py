@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head
+from skrei_plugin_api.packing import OutputTooLarge, PackedResult, pack_result, stream_head, tar_end, tar_header
 from skrei_plugin_api.removing import remove
 from tests.support.nesting import nest
 
@@ -105,6 +105,18 @@ def test_long_and_foreign_names_survive(tmp_path: Path) -> None:
     made(tmp_path, {f"outputs/o/{name}": b"1"})
     with opened(pack_result(tmp_path, ["o"], 0, inline_limit=LIMIT)) as tar:
         assert f"o/{name}" in tar.getnames()
+
+
+@pytest.mark.parametrize("folder", [True, False])
+@pytest.mark.parametrize(
+    ("name", "size"), [("stdout", 0), ("a/b", 123_456), ("x" * 99, 8**11 - 1), ("x" * 100, 1), ("ü", 1), ("big", 8**11)]
+)
+def test_headers_are_what_the_library_reads(name: str, size: int, folder: bool) -> None:
+    size = 0 if folder else size
+    header = tar_header(name, size, folder=folder)
+    entry = next(iter(tarfile.open(fileobj=io.BytesIO(header + tar_end()))))
+    assert (entry.name, entry.size, entry.isdir(), entry.mode) == (name, size, folder, 0o755 if folder else 0o644)
+    assert (entry.uid, entry.gid, entry.mtime, entry.uname, entry.gname) == (0, 0, 0, "", "")
 
 
 def test_what_is_nested_deeper_than_calls_may_be_is_packed(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ here: child processes of engines pack, and start up quickly.
 import hashlib
 import os
 import stat
-import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ RESULT_FILE = "result.tar.gz"
 _CHUNK = 64 * 1024
 _BLOCK = 512
 _NAME_BYTES = 100  # what the oldest form of a tar header holds
+_SIZE_DIGITS = 11  # and how many octal ones it has for a size
 _GZIP_WINDOW = 31  # zlib's window bits for a gzip frame, whose header then carries no time
 _END = bytes(2 * _BLOCK)
 
@@ -63,7 +63,7 @@ class OutputTooLarge(Exception):
 
 
 def pack_result(
-    workdir: Path,
+    workdir: Path | str,
     outputs: Iterable[str],
     exit_code: int | None,
     *,
@@ -87,10 +87,10 @@ def pack_result(
         if len(data) <= inline_limit:
             return PackedResult(_digest(hashlib.sha256(data)), len(data), data)
         packer = squeezer()
-    return _pack_to_file(workdir / RESULT_FILE, packer, _tar(folders, files, code), inline_limit)
+    return _pack_to_file(Path(workdir, RESULT_FILE), packer, _tar(folders, files, code), inline_limit)
 
 
-def stream_head(path: Path) -> StreamHead:
+def stream_head(path: Path | str) -> StreamHead:
     """Return the first HEAD_BYTES of a stream; a file that was never made is empty."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -163,12 +163,25 @@ def _tar(folders: list[str], files: _Files, exit_code: bytes) -> Iterator[bytes]
 @lru_cache(maxsize=256)  # small jobs write the same few headers, thousands of times
 def tar_header(name: str, size: int, *, folder: bool = False) -> bytes:
     """Return the header of an entry: no times, no owners."""
+    at = f"{name}/" if folder else name
+    if not name.isascii() or len(name) >= _NAME_BYTES or size >= 8**_SIZE_DIGITS:
+        return _long_header(name, size, folder=folder)
+    kind, mode = (b"5", 0o755) if folder else (b"0", 0o644)
+    owners, time, checksum, link = b"0000000\0" * 2, b"00000000000\0", b" " * 8, bytes(_NAME_BYTES)
+    before = at.encode().ljust(_NAME_BYTES, b"\0") + b"%07o\0%b%011o\0%b" % (mode, owners, size, time)
+    after = (kind + link + b"ustar\x0000").ljust(_BLOCK - len(before) - len(checksum), b"\0")
+    return before + b"%06o\0 " % sum(before + checksum + after) + after
+
+
+def _long_header(name: str, size: int, *, folder: bool) -> bytes:
+    """Return the header of an entry that the oldest form does not hold."""
+    import tarfile  # 0.6 MB, for the few who have such names: children of engines pack too
+
     entry = tarfile.TarInfo(name)
     entry.size = size
     entry.mode = 0o755 if folder else 0o644
     entry.type = tarfile.DIRTYPE if folder else tarfile.REGTYPE
-    plain = name.isascii() and len(name) < _NAME_BYTES
-    return entry.tobuf(tarfile.USTAR_FORMAT if plain else tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    return entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
 def tar_padding(size: int) -> bytes:

@@ -28,7 +28,7 @@ class StreamFile:
     Most programs never say a word on one of the two: a file that is not made is the fastest one.
     """
 
-    def __init__(self, workdir: Path, name: str, limit: int) -> None:
+    def __init__(self, workdir: Path | str, name: str, limit: int) -> None:
         """Look at the file `name` of `workdir`. Raises OSError."""
         self._limit = limit
         self._line = cut_line(name, limit)
