@@ -13,7 +13,7 @@ import pytest
 from skrei_plugin_api.testing import Behaviour, Running, contents, eventually
 from skrei_plugin_wasm import pool
 from skrei_plugin_wasm.engine import EngineClosed
-from skrei_plugin_wasm.process import runnable
+from skrei_plugin_wasm.process import Child, runnable
 from skrei_plugin_wasm.settings import WasmSettings
 from tests.support.wasm_engine import Bench, alive, failure, kill
 from tests.support.wat import behaving
@@ -44,12 +44,53 @@ async def started(bench: Bench, module: bytes = ENDLESS) -> tuple["asyncio.Task[
     return run, pid
 
 
+def own_kib(pid: int) -> int:
+    """Return the memory that no other process shares."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_Dirty:"))
+
+
 async def test_a_child_is_reused(bench: Bench) -> None:
+    await bench.run(QUICK)
     await bench.run(QUICK)
     pids = bench.engine.pool.pids
     for _ in range(5):
         await bench.run(QUICK)
     assert bench.engine.pool.pids == pids
+
+
+async def test_a_child_that_compiled_ends_with_the_compiler_in_it(bench: Bench) -> None:
+    await bench.run(QUICK)
+    await eventually(lambda: bench.engine.pool.pids == ())
+    await bench.run(QUICK)
+    assert len(bench.engine.pool.pids) == 1, "it found compiled what the one before had left"
+
+
+async def test_a_node_ends_its_zygote_also_where_no_child_was_kept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, idle_seconds="0.1")
+    await bench.run(QUICK)
+    assert bench.engine.pool.zygote_pid is not None
+    await eventually(lambda: bench.engine.pool.zygote_pid is None)
+    await bench.engine.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere children begin unrehearsed")
+async def test_a_child_has_few_threads_however_many_cores_there_are(bench: Bench) -> None:
+    for _ in range(2):  # the first one compiles, by a thread for each core
+        run, pid = await started(bench)
+        threads = psutil.Process(pid).num_threads()
+        run.cancel()
+        await asyncio.wait([run])
+    assert threads <= 4, "the program's, the one that hears what it says, and WASI's two"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere children begin unrehearsed")
+async def test_children_share_what_was_rehearsed(bench: Bench) -> None:
+    """A child's own memory is the pages that its first run wrote to: some 3 MB, a third more unrehearsed."""
+    await bench.run(QUICK)
+    await bench.run(QUICK)
+    (pid,) = bench.engine.pool.pids
+    assert own_kib(pid) < 4 * 1024
 
 
 async def test_small_runs_share_few_children(bench: Bench) -> None:
@@ -237,3 +278,49 @@ async def test_where_no_child_can_be_added_none_is_looked_at(tmp_path: Path, mon
 
     monkeypatch.setattr(pool, "runnable", looks)
     assert pool.Pool(WasmSettings(most_children=0), tmp_path)._too_few(turning=False) == 0
+
+
+class Looked:
+    """A pool with two children, both in a run, and what a look at processes would see of them."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pool = pool.Pool(WasmSettings(), folder)
+        self.children = [Child(number, self.pool.forget) for number in (1, 2)]
+        for child in self.children:
+            child.pid, child.made = child.number, -1.0
+        self.pool._children.update(self.children)
+        self.computing: set[int] = set()
+        monkeypatch.setattr(pool, "_CORES", 2)
+        monkeypatch.setattr(pool, "runnable", lambda pids, enough: min(len(self.computing & set(pids)), enough))
+
+    def look(self, *, turning: bool = False) -> int:
+        return self.pool._too_few(turning=turning)
+
+
+async def test_as_many_are_added_as_two_looks_in_a_row_find_stuck(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Looked(tmp_path, monkeypatch)
+    assert [looked.look(), looked.look(), looked.look()] == [0, 2, 2]
+    assert [looked.look(turning=True), looked.look(), looked.look()] == [0, 0, 2]
+    looked.computing = {1}
+    assert looked.look() == 1
+
+
+async def test_none_is_added_where_those_there_are_keep_the_cores_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Looked(tmp_path, monkeypatch)
+    looked.computing = {1, 2}
+    assert [looked.look(), looked.look()] == [0, 0]
+
+
+async def test_a_child_that_begins_to_compute_does_not_speak_against_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Looked(tmp_path, monkeypatch)
+    looked.computing = {1, 2}
+    looked.children[0].made = asyncio.get_running_loop().time() + 1  # as young as can be
+    assert [looked.look(), looked.look()] == [0, 0], "but neither does it for more"
+    looked.computing = {1}
+    assert looked.look() == 1

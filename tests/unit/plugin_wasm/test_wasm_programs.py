@@ -243,7 +243,7 @@ async def test_compiled_code_is_kept_and_made_again_when_it_is_damaged(tmp_path:
         bench = Bench(tmp_path / turn, state=tmp_path / "state")
         assert (await bench.run(program)).exit_code == 5
         await bench.engine.close()
-        (compiled,) = bench.modules.glob("*.cwasm")
+        compiled = max(bench.modules.glob("*.cwasm"), key=lambda path: path.stat().st_mtime)  # not what is rehearsed
         assert compiled.stat().st_size > 100
         if turn == "made":
             assert bench.modules.stat().st_mode & 0o077 == 0

@@ -48,13 +48,14 @@ async def begun(bench: Bench, request: RunRequest) -> "asyncio.Task[object]":
 
 
 async def test_a_program_with_a_grace_finds_a_file_and_says_its_last_words(bench: Bench) -> None:
-    request = replace(bench.request(WAITS), stop_grace_seconds=60)
-    run = await begun(bench, request)
-    (pid,) = bench.engine.pool.pids
-    run.cancel()
-    await asyncio.wait([run])
-    assert run.cancelled()
-    assert (request.workdir / "stdout").read_bytes() == b"on\nbye\n"
+    for _ in range(2):  # the child that compiles it is not kept
+        request = replace(bench.request(WAITS), stop_grace_seconds=60)
+        run = await begun(bench, request)
+        pid = bench.engine.pool.pids[-1]
+        run.cancel()
+        await asyncio.wait([run])
+        assert run.cancelled()
+        assert (request.workdir / "stdout").read_bytes() == b"on\nbye\n"
     assert bench.engine.pool.pids == (pid,), "it ended by itself: its child goes on to the next"
 
 

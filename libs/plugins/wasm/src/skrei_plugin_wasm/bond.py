@@ -4,23 +4,26 @@ import ctypes
 import os
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_KILL = int(signal.SIGKILL)
 _LOOK_SECONDS = 0.5
+_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None  # once, for all children
 
 
 def die_with_parent(parent: int) -> None:
     """Let the kernel kill this process when the process `parent` ends; where it cannot, a thread looks."""
-    if sys.platform == "linux":
-        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0):
+    if _prctl is not None:
+        if _prctl(_PR_SET_PDEATHSIG, _KILL, 0, 0, 0):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         if os.getppid() != parent:  # it ended before we asked
             os._exit(1)
     else:
+        import threading
+
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 

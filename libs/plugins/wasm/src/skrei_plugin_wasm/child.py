@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def serve(sock: socket.socket, make: Callable[[], "Sandbox"]) -> None:
-    """Answer every order with one frame. The sandbox is made with the first run: packing alone needs none."""
+    """Answer every order with one frame. The sandbox starts with the first run: packing alone needs none."""
     sandbox: Sandbox | None = None
     while (received := receive(sock)) is not None:
         order, _ = received
@@ -21,7 +21,9 @@ def serve(sock: socket.socket, make: Callable[[], "Sandbox"]) -> None:
             if "packs" in order:  # another child was killed: what its run left is packed here
                 head, body = pack(order, None, order["packs"], order["started"], order["ended"])
             else:
-                sandbox = sandbox or make()
+                if sandbox is None:
+                    sandbox = make()
+                    sandbox.start()
                 head, body = sandbox.run(order)
         except OSError as error:  # the node's disk is full, or broken: the agent knows whom to tell
             trouble = [error.errno, error.strerror or str(error)]

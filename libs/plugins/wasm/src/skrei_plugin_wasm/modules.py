@@ -11,7 +11,6 @@ import platform
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -34,17 +33,30 @@ class InvalidModule(Exception):
     """The bytes are no WebAssembly, or do not compile; the text says why."""
 
 
+class Compiled:
+    """A module or component that is ready to run, and what was found out about it since."""
+
+    __slots__ = ("code", "linked")
+
+    def __init__(self, code: "wasmtime.Module | Component") -> None:
+        self.code = code
+        self.linked: dict[bool, wasmtime.InstancePre | None] = {}
+        """The module with all that it imports, with and without the web; None where we alone do not offer all that."""
+
+
 class Modules:
     """Turns module bytes into compiled modules, each compiled once on this machine while the disk remembers it."""
 
-    def __init__(self, engine: "wasmtime.Engine", folder: Path, disk_bytes: int) -> None:
+    def __init__(self, engine: "wasmtime.Engine", version: str, folder: Path, disk_bytes: int) -> None:
         self._engine = engine
         self._folder = folder
         self._disk_bytes = disk_bytes
-        self._ready: OrderedDict[bytes, wasmtime.Module | Component] = OrderedDict()
-        self._salt = f"{version('wasmtime')} {platform.machine()} {CONFIG}".encode()
+        self._ready: OrderedDict[bytes, Compiled] = OrderedDict()
+        self.has_compiled = False
+        """Whether this process holds the compiler: its threads, its memory, and some megabytes of its code."""
+        self._salt = f"{version} {platform.machine()} {CONFIG}".encode()
 
-    def get(self, wasm: bytes) -> "wasmtime.Module | Component":
+    def get(self, wasm: bytes) -> Compiled:
         """Return the compiled module or component, as its header says. Raises InvalidModule."""
         key = hashlib.sha256(wasm).digest()
         module = self._ready.get(key)
@@ -52,38 +64,50 @@ class Modules:
             self._ready.move_to_end(key)
             return module
         _refuse_others(wasm)
-        module = self._ready[key] = self._from_disk(key, wasm)
+        return self._keep(key, self._from_disk(key, wasm))
+
+    def find(self, wasm: bytes) -> Compiled | None:
+        """Return a module that is compiled; None where `get` would have to do that."""
+        key = hashlib.sha256(wasm).digest()
+        code = self._load(self._at(key), _kind(wasm))
+        return None if code is None else self._keep(key, code)
+
+    def _keep(self, key: bytes, code: "wasmtime.Module | Component") -> Compiled:
+        module = self._ready[key] = Compiled(code)
         if len(self._ready) > IN_MEMORY:
             self._ready.popitem(last=False)
         return module
 
+    def _at(self, key: bytes) -> str:
+        return f"{self._folder}/{hashlib.sha256(key + self._salt).hexdigest()}.cwasm"
+
     def _from_disk(self, key: bytes, wasm: bytes) -> "wasmtime.Module | Component":
         kind = _kind(wasm)
-        name = hashlib.sha256(key + self._salt).hexdigest()
-        path = self._folder / f"{name}.cwasm"
+        path = self._at(key)
         module = self._load(path, kind)
         if module is not None:
             return module
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._compiling(name):  # many partitions of one job start at once: one child compiles
+        with self._compiling(Path(path).name):  # many partitions of one job start at once: one child compiles
             module = self._load(path, kind)
-            return self._compile(wasm, path, kind) if module is None else module
+            return self._compile(wasm, Path(path), kind) if module is None else module
 
-    def _load(self, path: Path, kind: "Kind") -> "wasmtime.Module | Component | None":
+    def _load(self, path: str, kind: "Kind") -> "wasmtime.Module | Component | None":
         import wasmtime
 
         try:
             os.utime(path)
-            return kind.deserialize_file(self._engine, str(path))
+            return kind.deserialize_file(self._engine, path)
         except FileNotFoundError:
             return None
         except wasmtime.WasmtimeError:  # cut short by a full disk, or another build: compiled again
-            path.unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
             return None
 
     def _compile(self, wasm: bytes, path: Path, kind: "Kind") -> "wasmtime.Module | Component":
         import wasmtime
 
+        self.has_compiled = True
         try:
             module = kind(self._engine, wasm)
         except wasmtime.WasmtimeError as error:

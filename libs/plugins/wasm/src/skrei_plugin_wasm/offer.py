@@ -39,10 +39,10 @@ def proc_exit(code: int) -> None:
 class Offer:
     """The engine of this process and what belongs to it; `web` is what the program that runs now may use."""
 
-    def __init__(self, cache: Path, cache_bytes: int) -> None:
+    def __init__(self, version: str, cache: Path, cache_bytes: int) -> None:
         self.web: Web | None = None
         self.engine = new_engine()
-        self.modules = Modules(self.engine, cache, cache_bytes)
+        self.modules = Modules(self.engine, version, cache, cache_bytes)
         self.linkers = (self.linker(web=False), self.linker(web=True))
 
     def linker(self, *, web: bool) -> wasmtime.Linker:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ START_SECONDS = 30.0
 """How long the zygote may take to fork its first child: importing wasmtime takes 0.1 s, when starved seconds."""
 END_SECONDS = 5.0
 """How long the zygote may take to end its children and itself before it is killed, and they with it."""
+
+ONE_PROGRAM = {
+    "TOKIO_WORKER_THREADS": "1",  # of wasmtime's, which by itself starts one for each core in each child
+    "MALLOC_ARENA_MAX": "1",  # of the C library, which by itself gives each thread one
+    "LD_BIND_NOW": "1",  # its symbols are looked up once, in the zygote
+}
+"""What libraries read from the zygote's environment: a child runs one program, so it needs little beside it."""
 
 Reply = tuple[dict[str, Any], bytes]
 
@@ -34,6 +42,7 @@ class Child(asyncio.Protocol):
         self.runs = 0
         self.interrupted = False
         self.idle_since = 0.0
+        self.made = asyncio.get_running_loop().time()
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         """What the last order came to; ChildLost where the process went. Whoever asked may be gone by then."""
@@ -123,12 +132,13 @@ class Zygote:
         """Start a fresh Python: it has none of the agent's memory, variables or open files."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        config = json.dumps({"cache": str(cache), "cache_bytes": cache_bytes})
+        config = json.dumps({"cache": str(cache), "cache_bytes": cache_bytes, "wasmtime": version("wasmtime")})
+        passed = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "skrei_plugin_wasm.zygote", str(theirs.fileno()), config],
                 pass_fds=(theirs.fileno(),),
-                env={name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ},
+                env=passed | ONE_PROGRAM,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )

@@ -1,14 +1,12 @@
 """One run of a WASI module inside a child process: compile or load, link, run, pack."""
 
-import os
 import resource
 import signal
-import threading
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
 import wasmtime
 
@@ -19,9 +17,9 @@ from skrei_plugin_wasm.endings import Failed, explain, timeout, unknown_entrypoi
 from skrei_plugin_wasm.inputs import read
 from skrei_plugin_wasm.layout import File, LayoutError, Preopen, begin, lay_out
 from skrei_plugin_wasm.limits import soft_limit
-from skrei_plugin_wasm.linking import Linking, needs
+from skrei_plugin_wasm.linking import Linking
 from skrei_plugin_wasm.memories import MOST_INSTANCES, bounded
-from skrei_plugin_wasm.modules import InvalidModule
+from skrei_plugin_wasm.modules import Compiled, InvalidModule, Modules
 from skrei_plugin_wasm.offer import WASI, Exit, Offer
 from skrei_plugin_wasm.shared_root import SharedRoot
 from skrei_plugin_wasm.web import Web, most_bytes
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from wasmtime.component import Component
 
     from skrei_plugin_wasm.commands import Commands
-
-_Prepared: TypeAlias = "WeakKeyDictionary[wasmtime.Module, wasmtime.InstancePre]"
 
 INTERRUPT = signal.SIGUSR1
 """Sent to a child whose run's time is over; it does no other run after that."""
@@ -48,13 +44,32 @@ class Sandbox:
     def __init__(self, offer: Offer, roots: Path) -> None:
         self._root = SharedRoot(roots)
         self._offer = offer
-        self._instances: tuple[_Prepared, _Prepared] = (WeakKeyDictionary(), WeakKeyDictionary())
-        self._needed: WeakKeyDictionary[wasmtime.Module, frozenset[str]] = WeakKeyDictionary()
         self._commands: Commands | None = None
         self._store: wasmtime.Store | None = None
         self._drain = Drain()
         self._interrupted = False
-        self._listen()
+
+    @property
+    def modules(self) -> Modules:
+        """What is compiled."""
+        return self._offer.modules
+
+    def start(self) -> None:
+        """Make what was made before a fork this process's own: it hears INTERRUPT, and what programs say, from here on.
+        A thread does, since the main one is inside the program."""
+        self._drain.open()
+        self._drain.start(self._interrupt)
+        signal.signal(INTERRUPT, lambda *_: None)
+
+    @contextmanager
+    def rehearsing(self) -> Iterator[None]:
+        """Let programs that say nothing run in a process that has one thread, and is to keep but that one."""
+        self._drain.open()
+        try:
+            yield
+        finally:
+            self._drain.close()
+            self._root.close()
 
     def run(self, order: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Run what the agent asked for and return the reply's head and body."""
@@ -73,7 +88,8 @@ class Sandbox:
             failure = ["out-of-memory", f"it needs more than Resources.Memory: {order['memory']} bytes"]
         except OutputLost as error:
             failure = ["engine-lost", str(error)]
-        return pack(order, code, failure, started, time.monotonic())
+        head, body = pack(order, code, failure, started, time.monotonic())
+        return head | {"spent": self.modules.has_compiled}, body
 
     def tidy(self) -> None:
         """Give back what the last run used; it costs a third of a small run, so it is done after the answer."""
@@ -89,7 +105,7 @@ class Sandbox:
         outputs = [(name, path) for name, path in order["outputs"]]
         shared = None if outputs or order["stops"] else self._root.of(files)
         preopens = shared or lay_out(workdir, files, outputs, stops=order["stops"])
-        module = self._offer.modules.get(read(files, order["module"], "EntryModule"))
+        compiled = self._offer.modules.get(read(files, order["module"], "EntryModule"))
         store = self._store = wasmtime.Store(self._offer.engine)
         store.set_limits(memory_size=order["memory"] or -1, table_elements=TABLE_ELEMENTS, instances=MOST_INSTANCES)
         store.set_epoch_deadline(1)
@@ -97,14 +113,14 @@ class Sandbox:
             raise timeout(order)
         self._offer.web = _web(order)
         largest = max(order["max_output"], order["max_stream"] + LINE_BYTES)
-        with self._drain.into(Path(workdir), order["max_stream"]), _largest_file(largest):
+        with self._drain.into(workdir, order["max_stream"]), _largest_file(largest):
             store.set_wasi(_wasi_config(order, preopens, *self._drain.paths))
             try:
-                if isinstance(module, wasmtime.Module):
-                    self._call(store, module, files, order)
+                if isinstance(compiled.code, wasmtime.Module):
+                    self._call(store, compiled, compiled.code, files, order)
                     return 0
                 with bounded(order["memory"]):
-                    return self._command(store, module, order)
+                    return self._command(store, compiled.code, order)
             except Exit as exit_:
                 return exit_.code
             except wasmtime.ExitTrap as exit_:
@@ -112,18 +128,23 @@ class Sandbox:
             except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
                 raise explain(error, order) from error
 
-    def _call(self, store: wasmtime.Store, module: wasmtime.Module, files: list[File], order: dict[str, Any]) -> None:
-        offered = {WASI} if self._offer.web is None else {WASI, WEB}
-        if not order["imports"] and self._needs(module) <= offered:
-            self._enter(
-                store, self._prepared(module, web=self._offer.web is not None).instantiate(store), module, order
-            )
+    def _call(
+        self,
+        store: wasmtime.Store,
+        compiled: Compiled,
+        module: wasmtime.Module,
+        files: list[File],
+        order: dict[str, Any],
+    ) -> None:
+        web = self._offer.web is not None
+        if web not in compiled.linked:
+            compiled.linked[web] = self._alone(module, web=web)
+        if not order["imports"] and (prepared := compiled.linked[web]) is not None:
+            self._enter(store, prepared.instantiate(store), module, order)
             return
-        beside = (
-            0 if self._offer.web is None else 2 * most_bytes(order["memory"])
-        )  # an answer, as it comes and as it is told
+        beside = 2 * most_bytes(order["memory"]) if web else 0  # an answer, as it comes and as it is told
         with bounded(order["memory"], beside):
-            instance = self._linked(store, module, files, order["imports"], offered)
+            instance = self._linked(store, module, files, order["imports"], {WASI, WEB} if web else {WASI})
             self._enter(store, instance, module, order)
 
     def _enter(
@@ -158,7 +179,7 @@ class Sandbox:
         linker = self._offer.linker(web=self._offer.web is not None)
 
         def compiled(target: str) -> wasmtime.Module:
-            found = self._offer.modules.get(read(files, target, "ImportModules"))
+            found = self._offer.modules.get(read(files, target, "ImportModules")).code
             if not isinstance(found, wasmtime.Module):
                 raise Failed("module-invalid", f"ImportModules '{target}' is a component; only modules can be imported")
             return found
@@ -169,40 +190,23 @@ class Sandbox:
         linking.satisfy(module)
         return linker.instantiate(store, module)
 
-    def _needs(self, module: wasmtime.Module) -> frozenset[str]:
-        found = self._needed.get(module)
-        if found is None:
-            found = self._needed[module] = needs(module)
-        return found
+    def _alone(self, module: wasmtime.Module, *, web: bool) -> wasmtime.InstancePre | None:
+        """Return the module linked with what we offer alone; None where that is not all that it imports."""
+        try:
+            return self._offer.linkers[web].instantiate_pre(module)
+        except wasmtime.WasmtimeError:  # linking it with the rest tells what is wrong, if anything is
+            return None
 
-    def _prepared(self, module: wasmtime.Module, *, web: bool) -> wasmtime.InstancePre:
-        """Return the module linked with what we offer alone, once for all its runs in this process."""
-        known = self._instances[web]
-        made = known.get(module)
-        if made is None:
-            made = known[module] = self._offer.linkers[web].instantiate_pre(module)
-        return made
-
-    def _listen(self) -> None:
-        """Let INTERRUPT move the epoch: the main thread is inside the program, so a thread of its own does it."""
-        awake, wake = os.pipe()
-        os.set_blocking(wake, False)
-        signal.set_wakeup_fd(wake)
-        signal.signal(INTERRUPT, lambda *_: None)
-
-        def interrupt() -> None:
-            os.read(awake, 1)
-            self._interrupted = True
-            self._offer.engine.increment_epoch()
-
-        threading.Thread(target=interrupt, name="interrupt", daemon=True).start()
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        self._offer.engine.increment_epoch()
 
 
 def pack(
     order: dict[str, Any], code: int | None, failure: list[str] | None, started: float, ended: float
 ) -> tuple[dict[str, Any], bytes]:
     """Return the reply about a run that is over, with what it left."""
-    workdir = Path(order["workdir"])
+    workdir: str = order["workdir"]
     result: PackedResult | None = None
     try:
         result = pack_result(
@@ -215,7 +219,7 @@ def pack(
     except OutputTooLarge as error:
         if failure is None:
             code, failure = None, ["output-too-large", str(error)]
-    out, err = stream_head(workdir / "stdout"), stream_head(workdir / "stderr")
+    out, err = stream_head(f"{workdir}/stdout"), stream_head(f"{workdir}/stderr")
     head: dict[str, Any] = {
         "exit": code,
         "failure": failure,

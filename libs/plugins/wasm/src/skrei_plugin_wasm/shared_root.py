@@ -23,8 +23,8 @@ class SharedRoot:
     """The one root that a child keeps, below `folder`, under its process id."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._path = str(folder / str(os.getpid()))
+        self._folder = str(folder)
+        self._path = ""
         self._key: _Key | None = None
 
     def of(self, files: list[File]) -> list[Preopen] | None:
@@ -43,15 +43,23 @@ class SharedRoot:
 
     def close(self) -> None:
         """Remove it."""
-        self._key = None
-        shutil.rmtree(self._path, ignore_errors=True)
+        if self._key is not None:
+            self._key = None
+            shutil.rmtree(self._path, ignore_errors=True)
 
     def _make(self, files: list[File], key: _Key) -> bool:
         """Make it anew; whether it could be made of links alone, since a copy would not follow its file."""
         self.close()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        root = Path(self._path)
-        root.mkdir(mode=0o700)
+        self._path = f"{self._folder}/{os.getpid()}"
+        try:
+            os.mkdir(self._path, 0o700)  # noqa: PTH102
+        except FileNotFoundError:
+            Path(self._folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.mkdir(self._path, 0o700)  # noqa: PTH102
+        except FileExistsError:  # that of a child that was killed, and had our number
+            shutil.rmtree(self._path)
+            os.mkdir(self._path, 0o700)  # noqa: PTH102
+        self._key = key
         try:
             for file in files:
                 lay(self._path, file._replace(target=guest_path(file.target)), {}, copy=False)
@@ -62,7 +70,6 @@ class SharedRoot:
         if not linked:
             self.close()
             return False
-        self._key = key
         return True
 
 

@@ -6,13 +6,11 @@ looked up once, and the connection goes to what was judged. So is each address t
 """
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from queue import Empty, SimpleQueue
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -216,6 +214,8 @@ def _redirected(asked: Asked, status: int, location: str) -> Asked:
 def _cut_off(sock: socket.socket, until: float) -> Iterator[None]:
     """Cut a connection when its time is over, whatever trickles over it: a timeout of sockets begins anew with each
     byte."""
+    import threading  # with queue 0.4 MB, for the programs that use the web
+
     timer = threading.Timer(_left(until), lambda: _shut(sock))
     timer.daemon = True
     timer.start()
@@ -232,6 +232,9 @@ def _shut(sock: socket.socket) -> None:
 
 def _in_time(work: Callable[[], T], until: float) -> T:
     """Return what `work` returns. Raises what it raises, and TimeoutError; it may then go on unheard."""
+    import threading
+    from queue import Empty, SimpleQueue
+
     done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""The process that forks children: it has imported wasmtime, has made what children begin with, and has one thread.
+"""The process that forks children: it has imported wasmtime, made and tried what they begin with, and has one thread.
 
 Started by the agent as `python -I -m skrei_plugin_wasm.zygote FD CONFIG`, so it has none of the agent's state. Over the
 socket FD the agent sends `{"fork": id}` with the child's end of a socket pair, `{"interrupt": id}` or `{"kill": id}`;
@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache as once
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +23,7 @@ from skrei_plugin_wasm import sandbox  # imports wasmtime: what every child shar
 from skrei_plugin_wasm.bond import die_with_parent, prefer_for_the_oom_killer
 from skrei_plugin_wasm.child import serve
 from skrei_plugin_wasm.offer import Offer
+from skrei_plugin_wasm.rehearsal import let_go_of_code, rehearse
 from skrei_plugin_wasm.shared_root import sweep
 from skrei_plugin_wasm.wire import LENGTHS, frame, parse_head
 
@@ -34,9 +34,9 @@ _DESCRIPTORS = 4
 class Zygote:
     """Forks, kills and reaps; waits for nothing but messages and the ends of children."""
 
-    def __init__(self, control: socket.socket, offer: Callable[[], Offer], roots: Path) -> None:
+    def __init__(self, control: socket.socket, make: Callable[[], sandbox.Sandbox], roots: Path) -> None:
         self._control = control
-        self._offer = offer
+        self._make = make
         self._roots = roots
         self._children: dict[int, int] = {}  # the agent's number of a child → its process
         self._buffer = bytearray()
@@ -113,7 +113,7 @@ class Zygote:
                 os.close(other)
             die_with_parent(parent)
             with socket.socket(fileno=descriptor) as sock:
-                serve(sock, lambda: sandbox.Sandbox(self._offer(), self._roots))
+                serve(sock, self._make)
         except BaseException:  # noqa: BLE001 - told below, and the process ends
             sys.excepthook(*sys.exc_info())  # to the agent's standard error; the agent sees the socket end
             os._exit(1)
@@ -131,13 +131,19 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the agent, which ends us in its time
     prefer_for_the_oom_killer()
     cache = Path(config["cache"])
-    offer = once(partial(Offer, cache, config["cache_bytes"]))
+    roots = cache.with_name("roots")
+
+    @once
+    def make() -> sandbox.Sandbox:
+        return sandbox.Sandbox(Offer(config["wasmtime"], cache, config["cache_bytes"]), roots)
+
     if sys.platform == "linux":  # elsewhere wasmtime hears of traps by a thread, which no child would have
-        offer()
+        rehearse(make(), roots)
+        let_go_of_code()
     gc.collect()
     gc.freeze()  # children share these pages, untouched by their own collections
     with socket.socket(fileno=int(sys.argv[1])) as control:
-        Zygote(control, offer, cache.with_name("roots")).serve()
+        Zygote(control, make, roots).serve()
 
 
 if __name__ == "__main__":
