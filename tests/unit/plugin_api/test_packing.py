@@ -114,7 +114,9 @@ def test_long_and_foreign_names_survive(tmp_path: Path) -> None:
 def test_headers_are_what_the_library_reads(name: str, size: int, folder: bool) -> None:
     size = 0 if folder else size
     header = tar_header(name, size, folder=folder)
-    entry = next(iter(tarfile.open(fileobj=io.BytesIO(header + tar_end()))))
+    with tarfile.open(fileobj=io.BytesIO(header + tar_end())) as tar:
+        entry = tar.next()
+    assert entry is not None
     assert (entry.name, entry.size, entry.isdir(), entry.mode) == (name, size, folder, 0o755 if folder else 0o644)
     assert (entry.uid, entry.gid, entry.mtime, entry.uname, entry.gname) == (0, 0, 0, "", "")
 

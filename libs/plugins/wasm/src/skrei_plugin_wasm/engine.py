@@ -110,7 +110,7 @@ class WasmEngine(Engine):
                 finally:
                     await self._take_back(child, child.answer)
                 raise
-            self.pool.give(child, rss_kib=head["rss"])
+            self._give_back(child, head)
             return _outcome(head, body)
 
     def leave(self) -> None:
@@ -136,9 +136,12 @@ class WasmEngine(Engine):
             await self.pool.kill(child)
             await asyncio.wait([answer])
         if answer.exception() is None:
-            self.pool.give(child, rss_kib=answer.result()[0]["rss"])
+            self._give_back(child, answer.result()[0])
         else:  # it is lost
             await self.pool.kill(child)
+
+    def _give_back(self, child: Child, head: dict[str, Any]) -> None:
+        self.pool.give(child, rss_kib=head["rss"], spent=head.get("spent", False))
 
     async def close(self) -> None:
         """End the children and the zygote, whatever they do."""
@@ -184,7 +187,7 @@ class WasmEngine(Engine):
             head, body = await self._pack(child, packing)
         except (ChildLost, PoolClosed, OSError):  # its logs are lost with it
             return RunOutcome(None, EngineFailure(FailureCode(code), message), started, time.monotonic())
-        self.pool.give(child, rss_kib=head["rss"])
+        self._give_back(child, head)
         if "trouble" in head:  # why it was ended counts more than that nothing could be packed
             return RunOutcome(None, EngineFailure(FailureCode(code), message), started, time.monotonic())
         return _outcome(head, body)

@@ -20,8 +20,11 @@ _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 """That we may use, which may be fewer than the machine has."""
 CROWD = 4
 """Children for each core that are added while others end: what waits then waits for the cores, not for a child."""
-GROWTH = 3
-"""So many times as many children are added as there are, where all are stuck: twenty have theirs at the second look."""
+LOOKS = 2
+"""In a row that find all stuck, before more are added: one may find them in the moment between two steps."""
+BEGINNING_SECONDS = 0.02
+"""So long a child that computes is no sign of anything: it does for some 4 ms before its program begins, and many do at
+once."""
 FORKS_AT_ONCE = 16
 """Asked of the zygote before it has answered: it forks one after another, and need not wait to be asked again."""
 
@@ -51,6 +54,7 @@ class Pool:
         self._growing = False
         self._freed = 0
         self._eased = 0.0
+        self._stuck = 0
         self._waiting: deque[_Waiter] = deque()
         self._numbers = itertools.count(1)
         self._tidy: asyncio.TimerHandle | None = None
@@ -94,13 +98,14 @@ class Pool:
             if mine in self._waiting:
                 self._waiting.remove(mine)
 
-    def give(self, child: Child, *, rss_kib: int = 0) -> None:
-        """Take a child back that answered; one that has run enough ends."""
+    def give(self, child: Child, *, rss_kib: int = 0, spent: bool = False) -> None:
+        """Take a child back that answered; one that has run enough, or is not worth keeping (`spent`), ends."""
         self._last_work = asyncio.get_running_loop().time()
         self._freed += 1
         if child.gone.done():
             return
-        if child.interrupted or child.runs >= self._settings.most_runs or rss_kib > self._settings.most_rss_kib:
+        enough = child.runs >= self._settings.most_runs or rss_kib > self._settings.most_rss_kib
+        if spent or enough or child.interrupted:
             child.release()
             return
         while self._waiting:
@@ -110,8 +115,6 @@ class Pool:
                 return
         child.idle_since = self._last_work
         self._idle.append(child)
-        if self._tidy is None:
-            self._plan_tidying()
 
     def interrupt(self, child: Child) -> None:
         """Let a child's program trap where it is; the child is not to be reused."""
@@ -158,6 +161,7 @@ class Pool:
 
     async def _grow(self) -> None:
         """Fork children while runs wait: at once up to the warm ones, then as many as `_too_few` says."""
+        self._stuck = 0
         try:
             while self._waiting:
                 more = self._settings.warm_children
@@ -193,7 +197,7 @@ class Pool:
         return self._freed != freed or not all(child.busy for child in self._children)
 
     def _too_few(self, *, turning: bool) -> int:
-        """Return how many children to add: many, where all are stuck in runs that leave cores idle.
+        """Return how many children to add: as many as are stuck in runs that leave cores idle.
 
         Children that become free in time (`turning`), or that keep the cores busy, are enough: more would only share
         them. Whoever waits for long all the same gets company, one at a time, and behind runs that do not end, more.
@@ -202,16 +206,26 @@ class Pool:
         waited = now - max(self._waiting[0].since if self._waiting else now, self._eased)
         patient = waited <= self._settings.overdue_seconds
         if turning:
+            self._stuck = 0
             if patient or len(self._children) >= CROWD * _CORES:
                 return 0
             self._eased = now
             return 1
         if len(self._children) >= self._settings.most_children:
             return 0  # nor is it worth a look at some hundred of them, again and again
-        if patient and runnable(self.pids, _CORES) >= _CORES:
-            return 0
+        stuck = len(self._children)
+        if patient:
+            young = {child.pid for child in self._children if now - child.made < BEGINNING_SECONDS}
+            computing = runnable(set(self.pids) - young, _CORES)
+            if computing >= _CORES:
+                self._stuck = 0
+                return 0
+            stuck -= computing + runnable(young, len(young))
+            self._stuck += 1
+            if not stuck or self._stuck < LOOKS:
+                return 0
         self._eased = now
-        return GROWTH * len(self._children)
+        return stuck
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="wasm pool")
@@ -231,6 +245,8 @@ class Pool:
         if self._zygote is None or self._zygote.gone.done():
             self._zygote = Zygote.start(self._cache, self._settings.cache_bytes)
             self._keep(self._zygote.reap())
+            if self._tidy is None:
+                self._plan_tidying()
         zygote = self._zygote
         child = Child(next(self._numbers), self.forget)
         ours, theirs = socket.socketpair()

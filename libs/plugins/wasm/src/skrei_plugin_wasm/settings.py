@@ -11,10 +11,10 @@ class WasmSettings:
     most_children: int = 512
     """Children at once, each with one run: far above what a node's cores feed, below a user's process limit."""
     warm_children: int = 2
-    """Kept while the zygote lives, so that the next job finds one: 5 MB each, beyond what all share."""
-    grow_seconds: float = 0.01
+    """Kept while the zygote lives, so that the next job finds one: 3 MB each, beyond what all share."""
+    grow_seconds: float = 0.003
     """When no child became free for so long while runs wait, and the cores have nothing to do for those that run, more
-    are forked: most small runs end sooner, and of those that do not twenty begin within a tenth of a second."""
+    are forked: most small runs end sooner, and nineteen more children take longer than the looks at those there are."""
     overdue_seconds: float = 1.0
     """When a run has waited this long although children become free, there is one more of them, each time; where they
     keep all cores busy and none becomes free, many more."""
