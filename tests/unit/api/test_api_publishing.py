@@ -21,8 +21,9 @@ from skrei_kit.tokens import Elsewhere
 from skrei_orchestrator_api.pieces import Piece, left_place, pieces, said, whole
 from skrei_orchestrator_api.problems import HttpProblem
 from skrei_orchestrator_api.publishing import Destinations
-from skrei_orchestrator_api.routes.left import show_left
+from skrei_orchestrator_api.routes.left import SHOW_SECONDS, show_left
 from skrei_orchestrator_api.routes.results import _sent_on
+from skrei_publisher.settings import Settings as PublisherSettings
 
 OURS = {"ExecutionID": "e-1", "PartitionIndex": 0, "NodeID": "n-1", "Size": 3, "Digest": "sha256:0"}
 EMPTY = {"Filter": "", "Partition": {"Type": "", "Pattern": "", "StartIndex": 0, "EndIndex": 0, "DateFormat": ""}}
@@ -219,6 +220,10 @@ async def test_what_a_node_shows_is_told_and_a_word_of_its_own_says_that_it_neve
     for node in (OneNode("DISCONNECTED"), OneNode("CONNECTED", Problem(code="left-not-shown", message="no"))):
         with pytest.raises(Conflict):
             await show(node)
+
+
+def test_a_node_that_does_not_answer_is_named_before_the_publisher_gives_the_api_up() -> None:
+    assert PublisherSettings.model_fields["fetch_timeout_seconds"].default > SHOW_SECONDS
 
 
 async def test_what_is_right_is_asked_once_and_what_is_ours_never(publisher: Publisher) -> None:

@@ -86,7 +86,10 @@ def quiet_into(builder: ChangesBuilder, execution_ids: Iterable[str]) -> None:
 
 
 def live_on(view: ClusterView, node_id: str) -> list[str]:
-    """Return the live executions on a node: what its silence makes Unknown. One that is staged needs it no more."""
+    """Return the live executions on a node: what its silence makes Unknown.
+
+    One that is staged needs it no more, or waits for it as for any destination that is away.
+    """
     return [row.id for row in view.of_node(node_id) if row.live and not row.staged]
 
 
@@ -183,7 +186,7 @@ def lose_into(builder: ChangesBuilder, execution_ids: Iterable[str], reason: str
     """The executions are gone from their node: they hold no room, and their units are tried again."""
     for execution_id in execution_ids:
         row = builder.row(execution_id)
-        if row is None or row.staged:  # what it left is not on its node any more
+        if row is None or row.staged:  # of what stays on its node the publisher hears that this is gone
             continue
         if not row.live:
             builder.put(row.evolve(holds=False, seen_revision=max(row.seen_revision, row.revision)))

@@ -24,8 +24,9 @@ from skrei_orchestrator_api.views import Row
 
 LEFT_SECONDS = 60.0
 """How long a node may begin to bring what it was asked for: who waits for it gives up sooner."""
-SHOW_SECONDS = 10.0
-"""How long a node may take to show what it left: it renames a folder. Whoever asked asks again."""
+SHOW_SECONDS = 8.0
+"""How long a node may take to show what it left: it renames a folder. Whoever asked asks again: it waits for
+10 s itself, and would say that the API is away, not which node."""
 
 
 @described(HIDDEN)
