@@ -291,7 +291,7 @@ NO_BUCKET = "there is no bucket absent at http://127.0.0.1:"
         ),
         ({}, {"AWS_ACCESS_KEY_ID": "nobody"}, "does not take the credentials of the publisher (404 XAdmin", "gives it"),
         ({"Region": "eu-west-1"}, {}, "the bucket results is not in the region eu-west-1", "name its Region"),
-        ({"Endpoint": "http://no-such-host.invalid"}, {}, "its name is not known", "look at Endpoint"),
+        ({"Endpoint": "http://no-such-host.invalid"}, {}, "its name is not known", "or at `Endpoint`"),
     ],
 )
 async def test_what_cannot_be_published_says_why_before_anything_is_sent(  # noqa: PLR0917 - fixtures, and what is told

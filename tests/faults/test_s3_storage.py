@@ -306,7 +306,9 @@ async def test_a_server_that_stays_busy_is_given_up_for_now(
 
 
 async def test_nobody_there_is_given_up_for_now(storage: S3Storage, tmp_path: Path) -> None:
-    with pytest.raises(S3Away, match=r"s3://data/a cannot be fetched: Cannot connect to host 127\.0\.0\.1:1025"):
+    with pytest.raises(
+        S3Away, match=r"s3://data/a cannot be fetched: no connection to 127\.0\.0\.1:1025: Connection refused"
+    ):
         await staged(storage, source(Line(port=1025), "a"), tmp_path)
 
 

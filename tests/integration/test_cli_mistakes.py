@@ -175,7 +175,8 @@ WITH_AN_API = [
         "wasm run --name taken hello.wasm",
         125,
         "Error: no changes detected for new job spec. Job Name: 'taken'; its job j-ID is at version 1\n"
-        "Use the --force flag to override this warning; `--name OTHER` runs it under another name",
+        "Use the --force flag to override this warning; `skrei job rerun` runs it again as it is, `--name "
+        "OTHER` under another name",
     ),
     Mistake(
         "wasm run -q --memory lots hello.wasm",

@@ -162,8 +162,15 @@ async def test_a_server_that_stays_in_trouble_is_given_up_for_now(
 
 
 async def test_nobody_there_is_given_up_for_now(storage: UrlStorage, site: FaultyWeb, tmp_path: Path) -> None:
-    with pytest.raises(WebAway, match="cannot be fetched: Cannot connect to host"):
+    with pytest.raises(WebAway, match=r"cannot be fetched: no connection to 127\.0\.0\.1:1025: Connection refused"):
         await staged(storage, source("http://127.0.0.1:1025/x", MaxRetryCount=0), tmp_path)
+
+
+async def test_a_name_that_nobody_has_is_said_at_once(storage: UrlStorage, site: FaultyWeb, tmp_path: Path) -> None:
+    """Another node may know it, which asking here again would not change."""
+    with pytest.raises(StageFailed, match=r"there is no server nobody\.invalid: its name is not known") as raised:
+        await staged(storage, source("http://nobody.invalid/x"), tmp_path)
+    assert (raised.value.code, raised.value.retryable) == (StageProblem.HOST_UNKNOWN, True)
 
 
 @pytest.mark.row("6.1/url-retries")

@@ -52,7 +52,7 @@ def test_exit_codes_that_fail_a_job_are_told() -> None:
     assert ordered(S3, fails_on_exit=True)[0].publishing == Publishing(to="s3", on_zero=True)
 
 
-@pytest.mark.parametrize("name", ["", "local", "noop", "store"])
+@pytest.mark.parametrize("name", ["", "local", "noop", "None", "store"])
 def test_our_own_store_needs_no_word(name: str) -> None:
     made, right = ordered(SpecConfig(type=name))
     assert (made.publishing, right.publisher, right.params) == (None, "store", {})

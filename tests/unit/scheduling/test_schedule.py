@@ -457,7 +457,9 @@ def test_a_refused_unit_is_placed_again_after_its_backoff_and_not_by_a_wake_up_b
     assert [(each.attempt, each.node_id) for each in again] == [(2, "n-1")]
 
 
-@pytest.mark.parametrize("code", ["registry-not-found", "image-platform", "network-refused", "input-beyond-disk"])
+@pytest.mark.parametrize(
+    "code", ["registry-not-found", "image-platform", "network-refused", "input-beyond-disk", "input-host-unknown"]
+)
 def test_what_a_node_would_refuse_again_is_given_up_after_a_few_attempts(code: str) -> None:
     view, ids = a_view(*(a_node(f"n-{number}") for number in range(6))), counting_ids()
     asked = Evaluation("v-1", "j-1", "job-register", a_job())

@@ -1,12 +1,15 @@
 """`skrei node data …`: what a machine's owner says of it, in a file that its agent watches."""
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from skrei.cli import node_files
 from skrei_domain.data_sets import DATA_FILE, MAX_DATA_SETS
 from tests.support.fake_api import FakeApi
 from tests.support.served_api import serving
@@ -49,6 +52,25 @@ def test_what_is_added_is_listed_until_it_is_removed(agent: Path, tmp_path: Path
     assert run("remove", "books")[0] == 0
     _, out, _ = run("list", "-o", "json")
     assert json.loads(out)["DataSets"] == [{"Name": "out", "Path": f"{tmp_path}/books", "ReadWrite": True}]
+
+
+def test_who_adds_data_waits_until_the_cluster_knows_since_the_next_command_means_it(
+    agent: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_files, "LOOK_SECONDS", 0.0)
+    told: list[list[dict[str, object]]] = [[], [{"Name": "books", "ReadWrite": True}], [{"Name": "books"}], []]
+
+    def node(_: httpx2.Request) -> httpx2.Response:
+        sets = told.pop(0) if len(told) > 1 else told[0]
+        return httpx2.Response(200, json={"Node": {"Info": {"NodeID": "n-1", "ComputeNodeInfo": {"DataSets": sets}}}})
+
+    with serving(FakeApi({"GET /api/v1/orchestrator/nodes/n-1": node})) as url:
+        stack = {"pid": os.getpid(), "api_url": url, "node_id": "n-1"}
+        (agent.parent / "stack.json").write_text(json.dumps(stack))
+        assert run("add", "books", "books")[2] == "The cluster knows: skrei node list --show data\n"
+        assert told == [[]], "asked until it was told as it was meant"
+        assert run("remove", "books")[2] == "The cluster knows: skrei node list --show data\n"
+    assert "within 10 s" in run("add", "books", "books")[2], "nobody could be asked"
 
 
 def test_a_name_that_is_taken_is_given_its_new_place(agent: Path, tmp_path: Path, run: Run) -> None:

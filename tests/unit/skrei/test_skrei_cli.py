@@ -355,7 +355,7 @@ def test_a_name_that_is_taken_ends_with_the_flag_for_another(run: Run, api: Fake
     api.answers[f"PUT {JOBS}"] = error(409, "there is a job of this name")
     code, _, err = run("job", "run", str(job_file))
     assert code == 125
-    assert err.rstrip().endswith("`--name OTHER` runs it under another name")
+    assert err.rstrip().endswith("`skrei job rerun` runs it again as it is, `--name OTHER` under another name")
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ PLACE = "_place"
 """What such a publisher is told, as no job says anything of it: `<job>/<execution>`."""
 ON_NODES = frozenset({"localdirectory"})
 """Publishers that leave a result on its node: only nodes that have them can run a job that names one."""
-HERE = frozenset({"", STORE, *KEPT_HERE}) - {MANAGED}
-"""Names that mean Skrei's own store."""
+HERE = frozenset({"", STORE, "none", *KEPT_HERE}) - {MANAGED}
+"""Names that mean Skrei's own store, `none` among them: who writes it wants nothing published, and that is this."""
 
 WORDS = ("executionID", "jobID", "nodeID", "jobName", "namespace", "task", "partition", "attempt", "date", "time")
 """What stands in braces in the params of a destination: `{jobID}`."""

@@ -4,6 +4,7 @@ told apart. Packages that import it ask for the extra `http`; nothing else here 
 
 import asyncio
 import ipaddress
+import os
 import socket
 
 import aiohttp
@@ -21,6 +22,10 @@ TLS_FAILURES = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnector
 """What a connection ends with that cannot be made safe; see `unsafe`."""
 FAILURES = (aiohttp.ClientError, TimeoutError, ConnectionError)
 """What a request ends with that is cut, those above among them; what the disk refuses is none. See `cause`."""
+
+
+UNKNOWN = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+"""What a resolver says of a name that there is not; one that could not find out says something else."""
 
 
 class JudgedResolver(AbstractResolver):
@@ -67,8 +72,29 @@ def unsafe(
     return StageFailed(StageProblem.INVALID, f"{where} speaks no TLS: {error}")
 
 
+class HostUnknown(StageFailed):
+    """There is no server of that name, as far as is known here: asking again changes nothing, another node may know."""
+
+    retryable = True
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            StageProblem.HOST_UNKNOWN,
+            f"there is no server {host}: its name is not known here",
+            hint="look at the address, or at `Endpoint`",
+        )
+
+
+def raise_unknown(error: BaseException) -> None:
+    """Raise HostUnknown where that is why a request had no answer."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError) and error.os_error.errno in UNKNOWN:
+        raise HostUnknown(error.host) from error
+
+
 def cause(error: BaseException) -> str:
     """Return in words how a request was cut."""
+    if isinstance(error, aiohttp.ClientConnectorError) and (number := error.os_error.errno) is not None and number > 0:
+        return f"no connection to {error.host}:{error.port}: {os.strerror(number)}"
     if isinstance(error, TimeoutError):
         return f"the server said nothing for {SILENCE_SECONDS:g} s"
     if isinstance(error, aiohttp.ClientPayloadError):

@@ -58,6 +58,8 @@ class StageProblem(StrEnum):
     TOO_LARGE = "input-too-large"
     BEYOND_DISK = "input-beyond-disk"
     """The node's disk will never have the room for it, whatever else goes; another node's may."""
+    HOST_UNKNOWN = "input-host-unknown"
+    """The node knows no server of that name; another one may, of a network of its own."""
 
 
 class StageFailed(SkreiError):

@@ -131,6 +131,8 @@ NETWORK_REFUSED_CODE = "network-refused"
 """Of a node whose owner does not let jobs have the network that one asks for."""
 INPUT_BEYOND_DISK_CODE = "input-beyond-disk"
 """Of a node whose disk will never have room for an input."""
+INPUT_HOST_UNKNOWN_CODE = "input-host-unknown"
+"""Of a node that knows no server of the name that an input has."""
 RETRIED = frozenset(
     {
         REFUSED_CODE,

@@ -43,6 +43,8 @@ from skrei_kit.supervisor import every, run_until_stopped
 
 log = get_logger()
 
+DECLARED_EVERY = timedelta(seconds=1)
+"""How often it is looked whether the owner has named data or services: whoever did waits for it. Two calls."""
 TIDY_EVERY = timedelta(minutes=1)
 """How often what is due is forgotten: at 1,000 executions a second their cap is passed within two minutes."""
 SWEEP_EVERY = timedelta(minutes=1)
@@ -187,6 +189,14 @@ async def _run(
             log.info("node_changed", node_id=node_id, change=change)
         agent.post(Fingerprinted(now))
 
+    seen = _stamps(settings)
+
+    async def look_at_declared() -> None:
+        nonlocal seen
+        if (now := _stamps(settings)) != seen:
+            seen = now
+            await look_again()
+
     async def tidy() -> None:
         agent.post(TidyDue())
 
@@ -236,6 +246,7 @@ async def _run(
             stop,
             link=talk(),
             fingerprint=every(timedelta(seconds=settings.probe_seconds), look_again, name="fingerprint", clock=clock),
+            declared=every(DECLARED_EVERY, look_at_declared, name="declared", clock=clock),
             shipping=every(timedelta(seconds=LOOK_SECONDS), shipper.run_once, name="shipping", clock=clock),
             tidy=every(TIDY_EVERY, tidy, name="tidy", clock=clock),
             sweep=every(SWEEP_EVERY, sweep, name="sweep", clock=clock),
@@ -246,6 +257,17 @@ async def _run(
     finally:
         await logs.close()
         await link.leave()
+
+
+def _stamps(settings: Settings) -> tuple[int, ...]:
+    """Return what changes when the owner declares something by name; 0 for a file that is not there."""
+    stamps = []
+    for file in (settings.data_file, settings.services_file):
+        try:
+            stamps.append(file.stat().st_mtime_ns)
+        except OSError:
+            stamps.append(0)
+    return tuple(stamps)
 
 
 def _offered(info: NodeInfo) -> dict[str, object]:

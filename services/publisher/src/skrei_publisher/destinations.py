@@ -216,6 +216,10 @@ class Destinations:
 
         `of_path`: it is one of several, so that a portion of a result goes there.
         """
+        if name.casefold() not in {*self.names, STORE, ""}:
+            return [
+                FieldProblem("Type", show(name), f"{', '.join(self.names)}; others come as packages (docs/PLUGINS.md)")
+            ]
         try:
             publisher = await self.find(name)
         except PublishError as error:

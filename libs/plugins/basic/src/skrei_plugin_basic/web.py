@@ -13,7 +13,16 @@ import aiohttp
 from yarl import URL
 
 from skrei_domain.errors import Unavailable
-from skrei_plugin_api.judged_http import FAILURES, TLS_FAILURES, JudgedResolver, cause, judge, timeout, unsafe
+from skrei_plugin_api.judged_http import (
+    FAILURES,
+    TLS_FAILURES,
+    JudgedResolver,
+    cause,
+    judge,
+    raise_unknown,
+    timeout,
+    unsafe,
+)
 from skrei_plugin_api.outbound import Forbidden, Outbound
 from skrei_plugin_api.pieces import DATA, Piece
 from skrei_plugin_api.pouring import pour
@@ -142,6 +151,7 @@ class Web:
             except TLS_FAILURES as error:
                 raise unsafe(error, shown(str(target)), "SSL_CERT_FILE") from error
             except FAILURES as error:
+                raise_unknown(error)
                 raise _Cut(cause(error)) from error
         raise StageFailed(StageProblem.INVALID, f"{shown(url)} redirects more than {MOST_REDIRECTS} times")
 

@@ -4,7 +4,6 @@ Each is tried again where that may help; what remains is an error of the contrac
 """
 
 import re
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -274,11 +273,7 @@ class Objects:
             raise PublishDenied(error.message, hint=error.hint) from error
 
     def _away(self, cut: Cut) -> PublishError:
-        """Return the error of a server that was not reached: one that nobody knows will not be there later either."""
-        cause = cut.__cause__
-        unknown = isinstance(cause, aiohttp.ClientConnectorDNSError) and cause.os_error.errno == socket.EAI_NONAME
-        if unknown:
-            return PublishDenied(f"there is no server {self._where}: its name is not known", hint="look at Endpoint")
+        """Return the error of a server that was not reached."""
         return DestinationAway(f"{self._where} cannot be reached: {cut}")
 
     def _refused(self, response: aiohttp.ClientResponse, code: str, body: bytes, what: str) -> PublishError:

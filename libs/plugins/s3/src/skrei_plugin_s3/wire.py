@@ -10,7 +10,16 @@ import aiohttp
 from yarl import URL
 
 from skrei_plugin_api import answers
-from skrei_plugin_api.judged_http import FAILURES, TLS_FAILURES, JudgedResolver, cause, judge, timeout, unsafe
+from skrei_plugin_api.judged_http import (
+    FAILURES,
+    TLS_FAILURES,
+    JudgedResolver,
+    cause,
+    judge,
+    raise_unknown,
+    timeout,
+    unsafe,
+)
 from skrei_plugin_api.outbound import Forbidden, Outbound
 from skrei_plugin_api.storage import StageFailed, StageProblem
 from skrei_plugin_s3.failures import Asked, Cut, code_in, passes, refused, region_in
@@ -54,6 +63,7 @@ class Wire:
         except TLS_FAILURES as error:
             raise unsafe(error, str(target.origin()), "AWS_CA_BUNDLE") from error
         except FAILURES as error:
+            raise_unknown(error)
             raise Cut(cause(error)) from error
 
     async def close(self) -> None:

@@ -68,6 +68,7 @@ def _data_sets() -> node_files.Names[Declared]:
         one="data set",
         word="data",
         show="data",
+        told=lambda node: node.data_sets,
         place="PATH",
         places="a folder or file",
         declare="declare",

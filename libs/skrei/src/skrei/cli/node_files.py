@@ -6,9 +6,10 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from skrei import credentials, state
 from skrei.cli import render
@@ -16,20 +17,25 @@ from skrei.cli.flags import text
 from skrei.cli.shape import Shape
 from skrei.endpoint import is_named, resolve
 from skrei.errors import Rejected
+from skrei_domain.errors import SkreiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from skrei.cli.grammar import Values
-    from skrei.views import Document
+    from skrei.job_parts import DataSet, NodeService
+    from skrei.views import Document, Node
     from skrei_domain.data_sets import Declared
     from skrei_domain.node_services import Offered
 
 KNOWN_SECONDS = 10
-"""Within which a node tells the cluster what was declared."""
+"""Within which a node tells the cluster what was declared: so long is waited, since the next command means it."""
+LOOK_SECONDS = 0.2
+"""Between two looks whether it has."""
 FOLDER = text("--data-dir", "FOLDER", "The node in this folder, instead of this user's usual one.", completes="file")
 
 
+Told: TypeAlias = "DataSet | NodeService"
 Each = TypeVar("Each", "Declared", "Offered")
 """What has a name: something at a `path` of this machine, or else what its `text` in the file says."""
 
@@ -51,6 +57,8 @@ class Names(Generic[Each]):
     """In commands: `skrei node WORD add`."""
     show: str
     """In `skrei node list --show`; the node's setting is called so too."""
+    told: Callable[[Node], Sequence[Told]]
+    """What of them a node has told the cluster."""
     place: str
     """What is said beside the name."""
     places: str
@@ -74,7 +82,8 @@ def add(names: Names[Each], each: Each, values: Values) -> None:
         known[each.name] = each.text
     where, doing = each.path or each.text, _may(each, " and ")
     render.line(f"{each.name} is {where}: every job of the cluster that names it may {doing} it.")
-    _tell_when(names, folder)
+    meant = (each.name, bool(each.path) and each.read_write)
+    _tell_when(names, folder, values, lambda told: meant in told)
 
 
 def show(names: Names[Each], values: Values) -> None:
@@ -113,7 +122,7 @@ def remove(names: Names[Each], values: Values) -> None:
                 f"a node's settings (SKREI_{names.show.upper()}) may {names.declare} others.",
             )
     render.line(f"{name} is no {names.one} of this node any more. Nothing of it was touched.")
-    _tell_when(names, folder)
+    _tell_when(names, folder, values, lambda told: name not in dict(told))
 
 
 def folder_of(values: Values) -> Path:
@@ -175,9 +184,35 @@ def _changing(names: Names[Each], agent: Path) -> Iterator[dict[str, str]]:
         raise Rejected(f"{agent} belongs to another user.", hint="Ask its owner, or run this as root.") from error
 
 
-def _tell_when(names: Names[Each], agent: Path) -> None:
-    """Say when the cluster knows what was changed, and how that is seen."""
-    if state.stack_state(agent.parent) is None and state.stack_state(agent) is None:
+def _tell_when(
+    names: Names[Each], agent: Path, values: Values, known: Callable[[Collection[tuple[str, bool]]], bool]
+) -> None:
+    """Wait until the cluster knows what was changed, as `known` sees by what the node has told, and say how that is
+    seen; where nobody here can be asked, when it will.
+    """
+    stack = state.stack_state(agent.parent) or state.stack_state(agent)
+    if stack is None:
         render.note("No node runs here now: the cluster hears of it when one does.")
-    else:
-        render.note(f"The cluster knows within {KNOWN_SECONDS} s: skrei node list --show {names.show}")
+        return
+    api = values.text("api") or str(stack.get("api_url") or "") or None
+    when = "" if _is_known(names, api, str(stack.get("node_id") or ""), known) else f" within {KNOWN_SECONDS} s"
+    render.note(f"The cluster knows{when}: skrei node list --show {names.show}")
+
+
+def _is_known(
+    names: Names[Each], api: str | None, node_id: str, known: Callable[[Collection[tuple[str, bool]]], bool]
+) -> bool:
+    """Whether the cluster comes to know in time; not, where it cannot be asked."""
+    from skrei import calls
+    from skrei.cli.ask import Ask
+
+    until = time.monotonic() + KNOWN_SECONDS
+    try:
+        with Ask(api, timeout_seconds=KNOWN_SECONDS) as ask:
+            while node_id and time.monotonic() < until:
+                if known([(one.name, one.read_write) for one in names.told(ask.send(calls.node(node_id)))]):
+                    return True
+                time.sleep(LOOK_SECONDS)
+    except SkreiError:
+        return False
+    return False

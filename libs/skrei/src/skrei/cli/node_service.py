@@ -71,6 +71,7 @@ def _services() -> node_files.Names[Offered]:
         one="service",
         word="service",
         show="services",
+        told=lambda node: node.services,
         place="ADDRESS",
         places="a file or folder",
         declare="offer",

@@ -73,7 +73,8 @@ def submit(ask: Ask, job: Document, values: Values | None = None) -> Submitted:
         submitted = ask.send(calls.submit(job, force=force, idempotency_token=token))
     except ApiError as error:
         if error.status == HTTPStatus.CONFLICT:
-            error.hint = f"{error.hint}; `--name OTHER` runs it under another name".removeprefix("; ")
+            others = "`skrei job rerun` runs it again as it is, `--name OTHER` under another name"
+            error.hint = f"{error.hint}; {others}".removeprefix("; ")
         raise
     state.remember_job(ask.endpoint, submitted.job_id)
     return submitted
