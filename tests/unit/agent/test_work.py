@@ -17,16 +17,17 @@ import pytest
 from skrei_compute_agent import disk_watch
 from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.env import HostVariableDenied
-from skrei_compute_agent.events import Exited, Upload
+from skrei_compute_agent.events import Exited, Stage, Upload
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.leaving import check_free, put
 from skrei_compute_agent.node_services import NodeServices, ServiceAway
 from skrei_compute_agent.staging import Stager
 from skrei_compute_agent.upload_errors import PublishFailed
 from skrei_compute_agent.work import InvalidParams, Workshop
 from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem
-from skrei_domain.messages import DataRead, LeftPart, LeftShown, Problem, ResultRef
+from skrei_domain.messages import DataRead, LeftPart, LeftShown, Problem, Publishing, ResultRef
 from skrei_domain.paths import parse_entry
 from skrei_domain.resources import Resources
 from skrei_domain.source_keys import source_key
@@ -49,6 +50,7 @@ from skrei_plugin_api.packing import pack_result, stream_head
 from skrei_plugin_api.pieces import DATA, Piece
 from skrei_plugin_api.plugin import Params, PluginContext, PluginInfo
 from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageLimits, StageProblem, Storage
+from skrei_plugin_api.testing import archive
 from tests.support.agent_machine import a_stage, a_task
 from tests.support.agent_shelves import shelves
 
@@ -479,3 +481,31 @@ async def test_parts_that_this_node_may_not_leave_end_it_and_nothing_is_brought(
     left = (LeftPart(paths=("out",), place="/srv/here"),)
     with pytest.raises(PublishFailed, match="lets no job leave"):
         await bench.work.upload(Upload(parcel, "t", exited.result.inline, left=left), nobody)
+
+
+async def test_a_place_that_is_taken_is_told_before_anything_runs(bench: Bench, tmp_path: Path) -> None:
+    bench.work._entries = (parse_entry(f"{tmp_path}/srv/**:rw"),)
+    (tmp_path / "srv" / "taken").mkdir(parents=True)
+
+    def wanted(whole: str | None = None, *parts: str) -> Stage:
+        left = tuple(LeftPart(paths=("out",), place=str(tmp_path / "srv" / each)) for each in parts)
+        place = None if whole is None else str(tmp_path / "srv" / whole)
+        order = a_stage().order.model_copy(update={"publishing": Publishing(to="store", place=place, left=left)})
+        return replace(a_stage(), order=order)
+
+    for order in (wanted("taken"), wanted(None, "new/one", "taken")):
+        with pytest.raises(PublishFailed, match="is there already, and is not replaced"):
+            await bench.work.stage(order, nobody)
+    with pytest.raises(PublishFailed, match="lets no job leave"):
+        await bench.work.stage(wanted("../other"), nobody)
+    await bench.work.stage(wanted(None, "new/one"), nobody)
+    assert [each.name for each in (tmp_path / "srv").iterdir()] == ["taken"]
+
+
+def test_what_this_execution_has_left_at_a_place_is_no_other_s(tmp_path: Path) -> None:
+    entries = (parse_entry(f"{tmp_path}/**:rw"),)
+    with archive({"stdout": b""}) as (packed, _):
+        put(packed, str(tmp_path / "mine"), "e-1", entries, unseen=False)
+    check_free(str(tmp_path / "mine"), "e-1", entries)
+    with pytest.raises(PublishFailed):
+        check_free(str(tmp_path / "mine"), "e-2", entries)

@@ -351,6 +351,16 @@ def test_getting_no_results_is_exit_one_and_leaves_no_folder(run: Run, api: Fake
     assert not (tmp_path / "out").exists()
 
 
+def test_results_that_are_over_their_time_are_told_with_that(run: Run, api: FakeApi) -> None:
+    left = {"Type": "skrei", "Params": {"Kept": False, "KeptUntil": "2026-11-26T17:55:00Z"}}
+    api.answers |= answers_of_a_job("Completed", execution(1, PublishedResult=left))
+    api.answers[f"GET {JOBS}/{ID}/results"] = {"NextToken": "", "Items": []}
+    _, out, _ = run("job", "results", ID)
+    assert out.startswith("None any more: they were kept until 2026-11-26 1")
+    del left["Params"]["Kept"]
+    assert run("job", "results", ID)[1] == "None: the job is Completed.\n"
+
+
 def test_a_name_that_is_taken_ends_with_the_flag_for_another(run: Run, api: FakeApi, job_file: Path) -> None:
     api.answers[f"PUT {JOBS}"] = error(409, "there is a job of this name")
     code, _, err = run("job", "run", str(job_file))

@@ -72,10 +72,7 @@ def put(archive: Path, place: str, mark: str, entries: Sequence[Entry], *, unsee
         elif found == mark:
             size = _size(name, inside)
         else:
-            raise PublishFailed(
-                f"{place} is there already, and is not replaced",
-                hint="let each have its own: put {executionID} into Publisher.Params.Key",
-            )
+            raise _taken(place)
     return f"{parent}/{name}", size
 
 
@@ -88,6 +85,21 @@ def sound(place: str) -> Iterator[None]:
         raise ResultDamaged("the packed result was damaged on this node's disk") from error
     except OSError as error:
         raise PublishFailed(f"the result cannot be left at {place}: {error.strerror or error}") from error
+
+
+def check_free(place: str, mark: str, entries: Sequence[Entry]) -> None:
+    """Raise PublishFailed where no result could be left at a place now: asked before its program runs. Blocks."""
+    parent, name = _allowed(place, entries)
+    with sound(place), contextlib.suppress(FileNotFoundError), opened_folder(parent) as inside:
+        if _mark(name, inside) not in (None, mark):
+            raise _taken(place)
+
+
+def _taken(place: str) -> PublishFailed:
+    return PublishFailed(
+        f"{place} is there already, and is not replaced",
+        hint="name another place, or let each have its own: {executionID} in Publisher.Params.Key",
+    )
 
 
 def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: bool | None) -> str:

@@ -13,7 +13,7 @@ from skrei_compute_agent.disk_watch import DiskLimit, DiskWatch
 from skrei_compute_agent.env import environment, port_variables
 from skrei_compute_agent.events import Adopt, Exited, NotAdopted, Stage, Staged, Upload, Uploaded
 from skrei_compute_agent.folders import Folders, Places
-from skrei_compute_agent.leaving import leave, put, sound
+from skrei_compute_agent.leaving import check_free, leave, put, sound
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.node_services import NOTHING, NodeServices, Used
 from skrei_compute_agent.runner import KILLED
@@ -129,6 +129,7 @@ class Workshop:
         """
         task = wanted.task
         kind = self._networks.kind(task.network)
+        await self._check_places(wanted)
         if problems := self._engine(wanted).validate(task.engine.params):
             raise InvalidParams("; ".join(str(problem) for problem in problems))
         if task.check is not None and task.check.exec is not None and not self._engine(wanted).commands:
@@ -152,6 +153,15 @@ class Workshop:
         env |= {**port_variables(ports), **used.env}
         self._staged[wanted.execution_id] = _Staged(wanted, places, inputs, env, kind, ports, used)
         return Staged(wanted.execution_id, self._networks.observed(ports), inputs.data)
+
+    async def _check_places(self, wanted: Stage) -> None:
+        """Raise PublishFailed where what is to stay on this node could not be left where it is to."""
+        if (to := wanted.order.publishing) is None or (to.place is None and not to.left):
+            return
+        named = [(to.place, wanted.execution_id)] if to.place is not None else []
+        named += [(part.place, left_id(wanted.execution_id, number)) for number, part in enumerate(to.left)]
+        for place, mark in named:
+            await asyncio.to_thread(check_free, place, mark, self._entries)
 
     async def run(self, execution_id: str, start: int) -> Exited:
         """Run what was staged to its end, and return what it left; a cancellation ends it and returns that too."""

@@ -57,15 +57,24 @@ def results(values: Values) -> None:
         job = _job(ask, values, values.text("JOB"))
         wanted = calls.results(job.id, execution_id=values.text("execution"), version=values.integer("version"))
         found = ask.send(wanted)
+        until = "" if found.items else _kept_until(ask, job)
     if not shape.is_rows:
         render.document(found.document, shape)
         return
     meant = _choice(values).of(job, found.items)
-    render_results.results(job, meant, shape)
+    render_results.results(job, meant, shape, until)
     if meant:
         render.next_step(f"skrei get {short(job.id)}", "fetch them")
     else:
         render.next_step(f"skrei describe {short(job.id)}", "how it stands")
+
+
+def _kept_until(ask: Ask, job: Job) -> str:
+    """Return until when a job's results were kept; empty where there were none, or they are kept."""
+    from skrei.cli.looks import executions_of
+
+    gone = (one for one in executions_of(ask, job.id) if one.has_result and one.result_kept is False)
+    return next((one.result_kept_until for one in gone), "")
 
 
 def ls(values: Values) -> None:

@@ -21,10 +21,13 @@ MOST_PLACES = 20
 """Nodes that are told each with its folder; more are only counted."""
 
 
-def results(job: Job, found: Sequence[Result], shape: Shape) -> None:
-    """Print which results there are."""
+def results(job: Job, found: Sequence[Result], shape: Shape, until: str = "") -> None:
+    """Print which results there are; where there are none any more, `until` when they were kept."""
     if not found and shape.output == "table":
-        render.line(f"None: the job is {job.state}.")
+        from skrei.views import local_time
+
+        kept = f"None any more: they were kept until {local_time(until)}."
+        render.line(kept if until else f"None: the job is {job.state}.")
         return
     if shape.output == "csv":
         _listed(job, found, shape)
