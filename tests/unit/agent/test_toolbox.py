@@ -1,5 +1,7 @@
 """What a node keeps of where others are."""
 
+import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ from skrei_compute_agent.settings import Settings
 from skrei_compute_agent.toolbox import Toolbox, _offered
 from skrei_domain.errors import Invalid
 from skrei_domain.messages import HelloReply
+from skrei_domain.node import DataSet
 from skrei_plugin_api.engine import Engine
-from skrei_plugin_api.plugin import PluginContext
+from skrei_plugin_api.plugin import PluginContext, PluginInfo
 from skrei_plugin_api.scripted import ScriptedEngine
 
 
@@ -46,3 +49,36 @@ def test_an_engine_that_is_not_here_stands_in_for_none(tmp_path: Path) -> None:
             {"scripted": ScriptedEngine(PluginContext(tmp_path))}, Settings(engine_aliases={"docker": "kubernetes"})
         )
     assert "scripted" in error.value.hint
+
+
+class Declaring(ScriptedEngine):
+    """Tells of its data as they are when it is asked, and lets who asks wait for that."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(PluginContext(folder))
+        self.data: tuple[DataSet, ...] = ()
+        self.asked, self.answer = threading.Event(), threading.Event()
+
+    async def describe(self) -> PluginInfo:
+        found = self.data
+        self.asked.set()
+        self.answer.wait()
+        return PluginInfo(available=True, data=found)
+
+
+async def test_who_looks_while_another_look_goes_on_sees_what_was_declared_meanwhile(tmp_path: Path) -> None:
+    engine, folders = Declaring(tmp_path / "engine"), Folders(tmp_path / "executions")
+    tools = Toolbox(Settings(data_dir=tmp_path), folders, {"scripted": engine}, {})
+    try:
+        first = asyncio.ensure_future(tools.fingerprint("n-1"))
+        await asyncio.to_thread(engine.asked.wait)
+        engine.data = (DataSet(name="books"),)
+        second = asyncio.ensure_future(tools.fingerprint("n-1"))
+        await asyncio.sleep(0)  # it looks, too
+        engine.answer.set()
+        told = [await each for each in asyncio.as_completed([first, second])]
+        assert [[one.name for one in info.data] for info in told] == [[], ["books"]]
+    finally:
+        engine.answer.set()
+        await tools.close()
+        folders.close()

@@ -194,8 +194,8 @@ async def _run(
     async def look_at_declared() -> None:
         nonlocal seen
         if (now := _stamps(settings)) != seen:
-            seen = now
             await look_again()
+            seen = now
 
     async def tidy() -> None:
         agent.post(TidyDue())

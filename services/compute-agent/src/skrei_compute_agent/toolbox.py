@@ -122,6 +122,7 @@ class Toolbox:
             allow_local=settings.allow_local,
             settler=self.settler,
         )
+        self._looking = asyncio.Lock()
         gpus = GpuProbe()
         self._gpus: Probe[Found] = Probe(gpus.look, lambda _: gpus.found, limit_seconds=settings.probe_limit_seconds)
         self._services: Probe[Look] = Probe(
@@ -178,8 +179,13 @@ class Toolbox:
     async def fingerprint(self, node_id: str) -> NodeInfo:
         """Return what this node can do now: the plugins that find what they need, why others do not, and the amounts.
 
-        Takes as long as one probe may: they are asked side by side.
+        Takes as long as one probe may: they are asked side by side. One look at a time, so that none which began
+        earlier is told later.
         """
+        async with self._looking:
+            return await self._look(node_id)
+
+    async def _look(self, node_id: str) -> NodeInfo:
         found, offered, told = await asyncio.gather(
             self._gpus.look(),
             self._services.look(),
