@@ -1,12 +1,16 @@
 """`skrei node service …`: what of a machine jobs may use by name, in a file that its agent watches."""
 
+import itertools
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from skrei.cli import node_files
 from skrei_domain.node_services import MAX_SERVICES, SERVICES_FILE
 from tests.support.fake_api import FakeApi
 from tests.support.served_api import serving
@@ -48,6 +52,21 @@ def test_what_is_added_is_listed_until_it_is_removed(agent: Path, tmp_path: Path
     assert json.loads(out)["Services"] == [
         {"Name": "mongodb", "Kind": "address", "Address": "127.0.0.1:27017", "ReadWrite": False}
     ]
+
+
+def test_who_adds_what_does_not_answer_is_told_so(agent: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count(0, node_files.KNOWN_SECONDS / 3)
+    monkeypatch.setattr(node_files, "time", SimpleNamespace(monotonic=lambda: next(ticks), sleep=lambda _: None))
+    away = [
+        {"Kind": "data", "Name": "mongodb", "Reason": "of another kind"},
+        {"Kind": "service", "Name": "mongodb", "Reason": "nothing answers at its address"},
+    ]
+    node = {"Node": {"Info": {"NodeID": "n-1", "ComputeNodeInfo": {"Services": [], "Absent": away}}}}
+    with serving(FakeApi({"GET /api/v1/orchestrator/nodes/n-1": node})) as url:
+        (agent.parent / "stack.json").write_text(json.dumps({"pid": os.getpid(), "api_url": url, "node_id": "n-1"}))
+        told = run("add", "mongodb", "127.0.0.1:27017")[2]
+    assert told.startswith("The node cannot use mongodb now: nothing answers at its address.")
+    assert "The cluster knows" not in told
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class Names(Generic[Each]):
     one: str
     """What each is (`data set`); several are called by an s more."""
     word: str
-    """In commands: `skrei node WORD add`."""
+    """In commands: `skrei node WORD add`; a node calls the kind of what it cannot use so, too."""
     show: str
     """In `skrei node list --show`; the node's setting is called so too."""
     told: Callable[[Node], Sequence[Told]]
@@ -83,7 +83,7 @@ def add(names: Names[Each], each: Each, values: Values) -> None:
     where, doing = each.path or each.text, _may(each, " and ")
     render.line(f"{each.name} is {where}: every job of the cluster that names it may {doing} it.")
     meant = (each.name, bool(each.path) and each.read_write)
-    _tell_when(names, folder, values, lambda told: meant in told)
+    _tell_when(names, folder, values, each.name, lambda told: meant in told)
 
 
 def show(names: Names[Each], values: Values) -> None:
@@ -122,7 +122,7 @@ def remove(names: Names[Each], values: Values) -> None:
                 f"a node's settings (SKREI_{names.show.upper()}) may {names.declare} others.",
             )
     render.line(f"{name} is no {names.one} of this node any more. Nothing of it was touched.")
-    _tell_when(names, folder, values, lambda told: name not in dict(told))
+    _tell_when(names, folder, values, name, lambda told: name not in dict(told))
 
 
 def folder_of(values: Values) -> Path:
@@ -185,34 +185,48 @@ def _changing(names: Names[Each], agent: Path) -> Iterator[dict[str, str]]:
 
 
 def _tell_when(
-    names: Names[Each], agent: Path, values: Values, known: Callable[[Collection[tuple[str, bool]]], bool]
+    names: Names[Each], agent: Path, values: Values, name: str, known: Callable[[Collection[tuple[str, bool]]], bool]
 ) -> None:
     """Wait until the cluster knows what was changed, as `known` sees by what the node has told, and say how that is
-    seen; where nobody here can be asked, when it will.
+    seen; where nobody here can be asked, when it will, and where the node cannot use it, why.
     """
     stack = state.stack_state(agent.parent) or state.stack_state(agent)
     if stack is None:
         render.note("No node runs here now: the cluster hears of it when one does.")
         return
     api = values.text("api") or str(stack.get("api_url") or "") or None
-    when = "" if _is_known(names, api, str(stack.get("node_id") or ""), known) else f" within {KNOWN_SECONDS} s"
+    seen, node = _wait(names, api, str(stack.get("node_id") or ""), known)
+    if not seen and node is not None and (why := _why_away(names, node, name)):
+        render.note(
+            f"The node cannot use {name} now: {why}. It goes on looking, and no job that names it starts before."
+        )
+        return
+    when = "" if seen else f" within {KNOWN_SECONDS} s"
     render.note(f"The cluster knows{when}: skrei node list --show {names.show}")
 
 
-def _is_known(
+def _wait(
     names: Names[Each], api: str | None, node_id: str, known: Callable[[Collection[tuple[str, bool]]], bool]
-) -> bool:
-    """Whether the cluster comes to know in time; not, where it cannot be asked."""
+) -> tuple[bool, Node | None]:
+    """Return whether the cluster comes to know in time, and what it was told last; None, where it cannot be asked."""
     from skrei import calls
     from skrei.cli.ask import Ask
 
-    until = time.monotonic() + KNOWN_SECONDS
+    node, until = None, time.monotonic() + KNOWN_SECONDS
     try:
         with Ask(api, timeout_seconds=KNOWN_SECONDS) as ask:
             while node_id and time.monotonic() < until:
-                if known([(one.name, one.read_write) for one in names.told(ask.send(calls.node(node_id)))]):
-                    return True
+                node = ask.send(calls.node(node_id))
+                if known([(one.name, one.read_write) for one in names.told(node)]):
+                    return True, node
                 time.sleep(LOOK_SECONDS)
     except SkreiError:
-        return False
-    return False
+        return False, None
+    return False, node
+
+
+def _why_away(names: Names[Each], node: Node, name: str) -> str:
+    """Return why a node says that it cannot use what has this name; empty where it does not say so."""
+    told = (node.document.get("Info") or {}).get("ComputeNodeInfo") or {}
+    away = {(one.get("Kind"), one.get("Name")): str(one.get("Reason")) for one in told.get("Absent") or ()}
+    return away.get((names.word, name), "")
