@@ -9,10 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import wasmtime
 
 from skrei_plugin_api.testing import Behaviour, Running, contents, eventually
 from skrei_plugin_wasm import pool
 from skrei_plugin_wasm.engine import EngineClosed
+from skrei_plugin_wasm.modules import Modules
+from skrei_plugin_wasm.offer import new_engine
 from skrei_plugin_wasm.process import Child, runnable
 from skrei_plugin_wasm.settings import WasmSettings
 from tests.support.wasm_engine import Bench, alive, failure, kill
@@ -64,6 +67,23 @@ async def test_a_child_that_compiled_ends_with_the_compiler_in_it(bench: Bench) 
     await eventually(lambda: bench.engine.pool.pids == ())
     await bench.run(QUICK)
     assert len(bench.engine.pool.pids) == 1, "it found compiled what the one before had left"
+
+
+def test_a_child_is_kept_where_no_other_could_load_what_it_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk whose files may not be run, say: each run would compile its module."""
+    kept, refused = (Modules(new_engine(), "x", tmp_path / name, 1024**2) for name in ("a", "b"))
+    kept.get(QUICK)
+    assert kept.has_compiled
+
+    def refuse(*_: object) -> None:
+        raise wasmtime.WasmtimeError("Operation not permitted")
+
+    monkeypatch.setattr(wasmtime.Module, "deserialize_file", refuse)
+    compiled = refused.get(QUICK)
+    assert not refused.has_compiled
+    assert refused.get(QUICK) is compiled
 
 
 async def test_a_node_ends_its_zygote_also_where_no_child_was_kept(tmp_path: Path) -> None:

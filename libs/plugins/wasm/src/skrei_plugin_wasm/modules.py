@@ -53,7 +53,8 @@ class Modules:
         self._disk_bytes = disk_bytes
         self._ready: OrderedDict[bytes, Compiled] = OrderedDict()
         self.has_compiled = False
-        """Whether this process holds the compiler: its threads, its memory, and some megabytes of its code."""
+        """Whether this process holds the compiler (its threads, its memory, and some megabytes of its code) and what it
+        compiled lies on disk: the next one need not."""
         self._salt = f"{version} {platform.machine()} {CONFIG}".encode()
 
     def get(self, wasm: bytes) -> Compiled:
@@ -119,6 +120,8 @@ class Modules:
         finally:
             partial.unlink(missing_ok=True)
         self._shrink(keep=path)
+        if self._load(str(path), kind) is None:  # no file there may be run (`noexec`): only this process has the module
+            self.has_compiled = False
         return module
 
     @contextmanager
