@@ -94,6 +94,15 @@ async def test_a_node_ends_its_zygote_also_where_no_child_was_kept(tmp_path: Pat
     await bench.engine.close()
 
 
+async def test_a_node_that_keeps_no_child_warm_forks_one_all_the_same(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, warm_children="0")
+    try:
+        async with asyncio.timeout(30):  # it waited for ever
+            assert (await bench.run(QUICK)).exit_code == 0
+    finally:
+        await bench.engine.close()
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere children begin unrehearsed")
 async def test_a_child_has_few_threads_however_many_cores_there_are(bench: Bench) -> None:
     for _ in range(2):  # the first one compiles, by a thread for each core

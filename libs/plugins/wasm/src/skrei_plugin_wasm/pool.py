@@ -164,7 +164,7 @@ class Pool:
         self._stuck = 0
         try:
             while self._waiting:
-                more = self._settings.warm_children
+                more = max(1, self._settings.warm_children)  # with none kept there is still none to look at
                 if len(self._children) >= more:
                     more = self._too_few(turning=await self._turns())
                 await self._add(min(more, self._settings.most_children - len(self._children)))
