@@ -93,6 +93,8 @@ def raise_unknown(error: BaseException) -> None:
 
 def cause(error: BaseException) -> str:
     """Return in words how a request was cut."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):  # its number is the resolver's, whose words are there
+        return f"{error.host} could not be looked up: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ClientConnectorError) and (number := error.os_error.errno) is not None and number > 0:
         return f"no connection to {error.host}:{error.port}: {os.strerror(number)}"
     if isinstance(error, TimeoutError):
