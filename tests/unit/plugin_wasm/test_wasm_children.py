@@ -309,6 +309,13 @@ async def test_where_no_child_can_be_added_none_is_looked_at(tmp_path: Path, mon
     assert pool.Pool(WasmSettings(most_children=0), tmp_path)._too_few(turning=False) == 0
 
 
+async def test_the_more_children_there_are_the_more_rarely_they_are_looked_at(tmp_path: Path) -> None:
+    many = pool.Pool(WasmSettings(grow_seconds=0.003), tmp_path)
+    assert many.pause_seconds == 0.003
+    many._children.update(Child(number, many.forget) for number in range(200))
+    assert many.pause_seconds == pytest.approx(200 * pool.LOOK_SECONDS)
+
+
 class Looked:
     """A pool with two children, both in a run, and what a look at processes would see of them."""
 

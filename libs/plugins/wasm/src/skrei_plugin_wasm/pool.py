@@ -25,6 +25,9 @@ LOOKS = 2
 BEGINNING_SECONDS = 0.02
 """So long a child that computes is no sign of anything: it does for some 4 ms before its program begins, and many do at
 once."""
+LOOK_SECONDS = 0.0002
+"""Before a look for each child that there is: a look at one takes a twentieth to a tenth of a millisecond, and looks at
+some hundred should take no more than half of the agent's time."""
 FORKS_AT_ONCE = 16
 """Asked of the zygote before it has answered: it forks one after another, and need not wait to be asked again."""
 
@@ -70,6 +73,11 @@ class Pool:
     def zygote_pid(self) -> int | None:
         """The process of the zygote while there is one."""
         return None if self._zygote is None else self._zygote.pid
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long before the children are looked at: the more there are, the longer a look takes."""
+        return max(self._settings.grow_seconds, LOOK_SECONDS * len(self._children))
 
     async def take(self) -> Child:
         """Return a child that is the caller's until `give` or `kill`.
@@ -191,7 +199,7 @@ class Pool:
     async def _turns(self) -> bool:
         """Look on for a moment; whether a child became free, or has answered: on a busy loop that takes until it is."""
         freed = self._freed
-        await asyncio.sleep(self._settings.grow_seconds)
+        await asyncio.sleep(self.pause_seconds)
         for _ in range(_ROUNDS):
             await asyncio.sleep(0)
         return self._freed != freed or not all(child.busy for child in self._children)
