@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
 @contextmanager
 def one_at_a_time(cache: Path) -> Iterator[None]:
     """Wait while another set-up works in the same checkout; the lock goes with the process, however it ends."""
-    cache.mkdir(exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
     with (cache / "bootstrap.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -118,6 +118,13 @@ async def test_an_address_that_has_expired_is_asked_for_anew(door: Door, node: N
     assert door.asked == [0, 1, 2, 4, 4]
 
 
+async def test_a_result_is_fetched_at_the_door_as_this_node_reaches_it(door: Door, node: Node) -> None:
+    reached, door.url = door.url, "http://publisher.inside:1235/results"
+    node.results = TaskResults(lambda: node.blobs, node.cache, door=lambda: reached)
+    door.expired = {1}
+    assert [data for _, data in await node.all()] == DATA
+
+
 async def test_archives_are_given_back_to_the_cache_one_by_one(door: Door, tmp_path: Path) -> None:
     small = Node(tmp_path, door.url)
     small.cache = InputCache(tmp_path / "cache", small.blobs.open, limit_bytes=1, blob_bytes=10**6)

@@ -382,8 +382,8 @@ def reached_over_http(folder: Path, certificate: Certificate | None = None) -> I
             server.stop()
 
 
-async def says_and_hears(url: str) -> None:
-    bus = await Bus.connect(url, name="test", wait_seconds=5)
+async def says_and_hears(url: str, ca: Path | None = None) -> None:
+    bus = await Bus.connect(url, name="test", ca=ca, wait_seconds=5)
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def hear(message: Message) -> None:
@@ -422,6 +422,20 @@ async def test_a_server_with_tls_is_reached_by_websocket_through_a_proxy_alone(
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         await says_and_hears(f"wss://127.0.0.1:{port}")
         assert len(proxy.refused) == 1
+
+
+async def test_a_websocket_ends_where_the_machine_trusts_or_the_cluster_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node has its cluster's own authority; before a WebSocket stands a proxy with a certificate of everybody's."""
+    folders = (tmp_path / "public", tmp_path / "clusters")
+    for folder in folders:
+        folder.mkdir()
+    public, clusters = (make_certificate(folder, "localhost") for folder in folders)
+    monkeypatch.setenv("SSL_CERT_FILE", str(public.file))
+    for served in (public, clusters):
+        with reached_over_http(tmp_path, served) as port:
+            await says_and_hears(f"wss://localhost:{port}", clusters.file)
 
 
 async def test_a_proxy_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,21 @@ async def test_where_the_api_is_stays_known_through_an_answer_that_does_not_say(
     assert found == wanted
 
 
+@pytest.mark.parametrize(("own", "wanted"), [("", "http://told"), ("http://mine", "http://mine")])
+async def test_results_go_by_the_way_that_this_node_has_to_the_door_where_there_is_one(
+    tmp_path: Path, own: str, wanted: str
+) -> None:
+    folders = Folders(tmp_path / "executions")
+    tools = Toolbox(Settings(data_dir=tmp_path, publisher_url=own), folders, {}, {})
+    found = []
+    for told in ("http://told", ""):
+        tools.work.door(told)
+        found.append(tools._delivery.url)
+    await tools.close()
+    folders.close()
+    assert found == [wanted, ""], "a leader that knows no publisher has none"
+
+
 def test_an_engine_stands_in_for_another_by_its_name_alone(tmp_path: Path) -> None:
     own, other = ScriptedEngine(PluginContext(tmp_path / "a")), ScriptedEngine(PluginContext(tmp_path / "b"))
     made: dict[str, Engine] = {"scripted": own, "docker": other}

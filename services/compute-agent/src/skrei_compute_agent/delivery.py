@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
 
 class Delivery:
-    """An `Uploader` that is imported (8 MB with its client) and made with the first upload."""
+    """An `Uploader` that is imported (8 MB with its client) and made with the first upload.
 
-    def __init__(self, *, full_seconds: float = 600.0, rules: Outbound | None = None, pace: Pace = FREE) -> None:
+    `own` is the way that this node has to the publisher's door; empty: the one that it is told.
+    """
+
+    def __init__(
+        self, *, full_seconds: float = 600.0, rules: Outbound | None = None, pace: Pace = FREE, own: str = ""
+    ) -> None:
+        self._own = own
         self._full_seconds = full_seconds
         self._rules = rules
         self._pace = pace
@@ -23,10 +29,10 @@ class Delivery:
         self._uploader: Uploader | None = None
 
     def door(self, url: str) -> None:
-        """Say where the publisher's door is; empty: there is none."""
-        self._door = url
+        """Say where the publisher's door is; empty: there is none, whichever way this node would have to it."""
+        self._door = url and (self._own or url)
         if self._uploader is not None:
-            self._uploader.door(url)
+            self._uploader.door(self._door)
 
     @property
     def url(self) -> str:

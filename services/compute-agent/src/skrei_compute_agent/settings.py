@@ -38,7 +38,7 @@ class Settings(KitSettings):
     """Where blobs are fetched; empty: where the control plane says that its API is."""
 
     publisher_url: str = ""
-    """The publisher's door, where output is sent while it comes; empty: where the leader says that it is."""
+    """The publisher's door, where results and output are sent; empty: where the leader says that it is."""
 
     data_dir: Path = Path("~/.skrei/agent")
     """Journal, cache and the executions' folders."""

@@ -93,7 +93,7 @@ class Toolbox:
         self._listings = Listings(settings.data_dir / "listings")
         self._listings.open()
         limits = StageLimits(max_bytes=settings.input_bytes, max_listed=settings.listing_files)
-        results = TaskResults(self._api, cache)
+        results = TaskResults(self._api, cache, door=lambda: self._delivery.url)
         self._manifests: ManifestClient | None = None
         self._resolver = Resolver(storages_, self._listings, self._manifest_store, limits)
         pinned = Pinned(self._listings, self._manifest_store)
@@ -105,6 +105,7 @@ class Toolbox:
             pace=self.pace,
             full_seconds=settings.store_full_seconds,
             rules=Outbound(private=networks(settings.allow_addresses)),
+            own=settings.publisher_url,
         )
         self._entries = tuple(parse_entry(text) for text in settings.allow_local)
         self._sender: LeftSender | None = None

@@ -87,10 +87,11 @@ class Bus:
     ) -> "Bus":
         """Connect, waiting up to `wait_seconds` for a server to listen. Raises BusUnavailable. May be cancelled.
 
-        `ca` holds the certificates (PEM) that vouch for a server with TLS; none: those that this machine trusts.
+        `ca` holds the certificates (PEM) that vouch for a server with TLS; none: those that this machine trusts. By a
+        WebSocket either is enough: what answers there may be a proxy with a certificate that everybody trusts.
         `on_refused` is told each time that the server does not let these credentials in, now or any more.
         """
-        trusting = _trusting(ca)
+        trusting = _trusting(ca, by_http=urlsplit(url).scheme in WEBSOCKETS)
         await _wait_for_port(url, wait_seconds)
         if urlsplit(url).scheme in WEBSOCKETS:
             import_module("skrei_kit.bus.websocket").bring()  # few have one, and it costs 8 MB
@@ -321,12 +322,19 @@ class _Told:
         return found
 
 
-def _trusting(ca: Path | None) -> ssl.SSLContext | None:
-    """Return what trusts the certificates in a file, and no others. Raises BusUnavailable for what is none."""
+def _trusting(ca: Path | None, *, by_http: bool) -> ssl.SSLContext | None:
+    """Return what trusts the certificates in a file, and no others but, `by_http`, those that this machine trusts.
+
+    Raises BusUnavailable for what is none.
+    """
     if ca is None:
         return None
     try:
-        return ssl.create_default_context(cafile=str(ca))
+        if not by_http:
+            return ssl.create_default_context(cafile=str(ca))
+        trusting = ssl.create_default_context()
+        trusting.load_verify_locations(cafile=str(ca))
+        return trusting
     except OSError as error:  # ssl's own errors are some
         hint = "name the certificate (PEM) that signed the server's with SKREI_NATS_CA"
         raise BusUnavailable(f"{ca} holds no certificate that can be read: {error}", hint=hint) from error
