@@ -23,20 +23,22 @@ class Revoked:
 
 
 @pytest.mark.parametrize(
-    ("written", "hint", "told"),
+    ("written", "asked", "hint", "told"),
     [
-        (True, "", ""),  # whoever reads the file sees to it
-        (True, "have it read again", "have it read again"),
-        (False, "write '{keys}' down", "write 'UA UB' down"),
+        (True, False, "", ""),  # whoever reads the file sees to it
+        (False, True, "", ""),  # and so does whoever asks
+        (True, False, "have it read again", "have it read again"),
+        (False, False, "write '{keys}' down", "write 'UA UB' down"),
     ],
 )
 async def test_what_the_transport_does_not_hear_of_by_itself_is_left_to_the_owner(
-    tmp_path: Path, written: bool, hint: str, told: str
+    tmp_path: Path, written: bool, asked: bool, hint: str, told: str
 ) -> None:
     file, gate = tmp_path / "revoked", Gate(hosts=LOCAL_HOSTS, owner_token="owner")
     access = NodeAccess(
-        cast("Record", Revoked()), gate, token_file=None, revoked_file=file if written else None, revoke_hint=hint
-    )
+        cast("Record", Revoked()), gate, token_file=None, revoked_file=file if written else None, asked=asked,
+        revoke_hint=hint,
+    )  # fmt: skip
     assert await access.revoke("n-1", actor="owner", reason="stolen") == told
     assert file.exists() == written
 

@@ -80,9 +80,10 @@ def test_a_site_that_is_taken_away_is_let_in_no_more(
     keys = deal(cluster, TRUST, (SHIP,))
     key = nats_auth.read_creds(texts(cluster.of("site-ship"))["site.creds"])[0].key
     assert key not in revoked(cluster)
-    site_command.run(["site", "ship", "--remove"], cluster, NOW)
-    assert "kill -s HUP nats" in capfd.readouterr().err
+    site_command.run(["site", "ship", "--remove"], cluster, NOW, accounts_folder="/accounts")
+    assert "within seconds" in capfd.readouterr().err
     assert key in revoked(cluster)
+    assert '{ type: full, dir: "/accounts"' in texts(cluster.of("nats"))["trust.conf"], "as it was founded with"
     assert sites.known(keys) == []
     deal(cluster, TRUST, (SHIP,))
     assert key in revoked(cluster), "what is made under its name again is another site"
@@ -93,6 +94,21 @@ def test_a_site_that_is_taken_away_is_let_in_no_more(
         main()
     assert "there is no site farm" in str(ended.value)
     assert "ship" in str(ended.value)
+
+
+def test_sites_that_are_said_anew_each_time_have_an_archive_each_and_others_are_let_in_no_more(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    ship, farm = sites.read("ship=ship.lan,farm=farm.lan+10.1.0.1", "/etc/skrei/{site}", "tls://hub:7422")
+    assert (farm.hosts, farm.folder) == (("farm.lan", "10.1.0.1"), "/etc/skrei/farm")
+    keys = deal(cluster, TRUST, (ship, farm), archives=True)
+    assert {each.name for each in cluster.of("sites").iterdir()} == {"ship.tar", "farm.tar"}
+    with tarfile.open(cluster.of("sites") / "farm.tar") as tar:
+        assert {each.name for each in tar} == {f"farm/{file}" for file in (*sites.SERVER_FILES, "site.json")}
+    seed = (keys.folder / "sites/ship/site.seed").read_text()
+    deal(cluster, TRUST, (farm,), archives=True)
+    assert {each.name for each in cluster.of("sites").iterdir()} == {"farm.tar"}
+    assert nats_auth.public_key(seed) in revoked(cluster)
+    assert sites.known(keys) == ["farm"]
 
 
 def test_the_command_writes_an_archive_with_one_folder(

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from skrei_cluster_init import sites
@@ -21,6 +22,7 @@ PASSWORD_BYTES = 24
 
 FOUNDER, API, SCHEDULER, PUBLISHER = "founder", "orchestrator-api", "scheduler", "publisher"
 NATS, POSTGRES, S3, AGENT = "nats", "postgres", "s3", "compute-agent"
+SITES = "sites"
 
 DEALT = {
     API: (
@@ -56,20 +58,36 @@ class Cluster:
         return self.of(FOUNDER) / "keys"
 
 
-def deal(cluster: Cluster, trust: Trust, wanted: Iterable[SiteWanted] = ()) -> Keys:
+def deal(
+    cluster: Cluster,
+    trust: Trust,
+    wanted: Iterable[SiteWanted] = (),
+    *,
+    accounts_folder: str = "",
+    archives: bool = False,
+) -> Keys:
     """Make what is missing, and give each its own; what was made before stays, so this may be done at any time.
 
-    A site has two folders: its server's, and its nodes'.
+    A site has two folders: its server's, and its nodes'. With `archives` it has one file, for its machine, and sites
+    that are not wanted are taken away. `accounts_folder` is where the cluster's nats-server keeps what it is told while
+    it runs.
     """
     cluster.of(FOUNDER).mkdir(mode=0o700, parents=True, exist_ok=True)
     take_back(cluster)
     keys = load_or_make(cluster.of(FOUNDER))
-    made = cluster.keys_folder
+    made, wanted = cluster.keys_folder, tuple(wanted)
+    if archives:
+        for name in set(sites.known(keys)) - {site.name for site in wanted}:
+            sites.take_away(keys, name)
     trust.settle(made)
     _passwords(made)
-    write_secret(made / "trust.conf", nats_auth.server_config(keys.authority, sites.revoked(keys)))
+    trusted = nats_auth.server_config(keys.authority, sites.revoked(keys), accounts_folder=accounts_folder)
+    write_secret(made / "trust.conf", trusted)
     for name, files in DEALT.items():
         _give(cluster.of(name), {file: (made / file).read_text("utf-8") for file in files})
+    if archives:
+        _archive(cluster.of(SITES), {site.name: sites.make(keys, trust, site) for site in wanted}, trust.now)
+        return keys
     for site in wanted:
         told = sites.make(keys, trust, site)
         _give(cluster.of(f"site-{site.name}"), {file: told[file] for file in sites.SERVER_FILES})
@@ -82,6 +100,17 @@ def _give(folder: Path, files: Mapping[str, str]) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, text in files.items():
         write_secret(folder / name, text)
+
+
+def _archive(folder: Path, made: Mapping[str, Mapping[str, str]], now: datetime) -> None:
+    """Make a folder hold an archive for each site, and nothing else."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for former in folder.iterdir():
+        former.unlink()
+    for name, files in made.items():
+        path = folder / f"{name}.tar"
+        path.touch(0o600)
+        path.write_bytes(sites.archive(name, files, now))
 
 
 def take_back(cluster: Cluster) -> None:

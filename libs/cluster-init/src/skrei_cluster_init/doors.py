@@ -41,6 +41,19 @@ def check_published(address: str) -> None:
         )
 
 
+def check_edge(address: str) -> None:
+    """Raise Invalid unless an address, where there is one, is such as other machines can be told."""
+    try:
+        told = not address or not ipaddress.ip_address(address).is_unspecified
+    except ValueError:
+        told = False
+    if not told:
+        raise Invalid(
+            f"SKREI_EDGE_ADDRESS={address}: nodes cannot be told to come there",
+            hint="name the one address of this machine that they reach, 10.0.0.1 say",
+        )
+
+
 def settle(address: str, doors: Iterable[Door], had: Path) -> list[str]:
     """See that each port can be had, and keep in `had` that it could; returns what is worth saying.
 

@@ -1,10 +1,8 @@
 """`skrei-cluster-init site NAME …`: a site's files as an archive on standard output, or the end of a site."""
 
 import argparse
-import io
 import sys
-import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from skrei_cluster_init import sites
@@ -17,8 +15,11 @@ from skrei_kit.cluster_keys import Keys, load_or_make
 from skrei_kit.secret_files import write_secret
 
 
-def run(arguments: Sequence[str], cluster: Cluster, now: datetime) -> None:
-    """Do what the arguments say with a cluster that was founded. Raises SkreiError; exits 2 for what nobody knows."""
+def run(arguments: Sequence[str], cluster: Cluster, now: datetime, *, accounts_folder: str = "") -> None:
+    """Do what the arguments say with a cluster that was founded. Raises SkreiError; exits 2 for what nobody knows.
+
+    `accounts_folder` is that of the cluster's nats-server, as it was founded with.
+    """
     told = _parser().parse_args(arguments)
     if not (cluster.keys_folder / "nats-ca.key").exists():
         raise NotFound(f"no cluster was founded in {cluster.folder}", hint="found it: `skrei-cluster-init` alone")
@@ -26,11 +27,10 @@ def run(arguments: Sequence[str], cluster: Cluster, now: datetime) -> None:
     keys = load_or_make(cluster.of(FOUNDER))
     if told.remove:
         sites.take_away(keys, told.name)
-        _trust(cluster, keys)
-        sys.stderr.write(
-            f"Site {told.name} is let in no more once the cluster's nats-server has read its trust.conf: "
-            "`docker compose kill -s HUP nats`.\n"
-        )
+        _trust(cluster, keys, accounts_folder)
+        by_itself = "within seconds: `keep-out` tells the cluster's nats-server."
+        by_hand = "once the cluster's nats-server has read its trust.conf: send it SIGHUP."
+        sys.stderr.write(f"Site {told.name} is let in no more {by_itself if accounts_folder else by_hand}\n")
         return
     if not (told.host and told.hub):
         raise Invalid("a site needs --host and --hub", hint="--host farm.lan --hub tls://10.0.0.1:7422")
@@ -39,25 +39,12 @@ def run(arguments: Sequence[str], cluster: Cluster, now: datetime) -> None:
     folder = told.folder or f"/etc/skrei/{told.name}"
     wanted = sites.check(SiteWanted(told.name, tuple(told.host), told.hub, folder, told.places))
     files = sites.make(keys, Trust(wanted.hosts, now), wanted)
-    sys.stdout.buffer.write(archive(wanted.name, files, now))
+    sys.stdout.buffer.write(sites.archive(wanted.name, files, now))
     sys.stderr.write(f"Site {wanted.name}: {wanted.places} nodes at most; docs/EDGE.md says where each file goes.\n")
 
 
-def archive(name: str, files: Mapping[str, str], now: datetime) -> bytes:
-    """Return files as a tar archive with one folder of that name; for its owner's eyes alone but what nodes read."""
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as tar:
-        for file, text in files.items():
-            content = text.encode()
-            entry = tarfile.TarInfo(f"{name}/{file}")
-            entry.size, entry.mtime = len(content), int(now.timestamp())
-            entry.mode = 0o644 if file == sites.SITE_FILE else 0o600
-            tar.addfile(entry, io.BytesIO(content))
-    return made.getvalue()
-
-
-def _trust(cluster: Cluster, keys: Keys) -> None:
-    text = nats_auth.server_config(keys.authority, sites.revoked(keys))
+def _trust(cluster: Cluster, keys: Keys, accounts_folder: str) -> None:
+    text = nats_auth.server_config(keys.authority, sites.revoked(keys), accounts_folder=accounts_folder)
     for folder in (cluster.keys_folder, cluster.of(NATS)):
         write_secret(folder / "trust.conf", text)
 

@@ -4,10 +4,13 @@ A site may say and hear what its own nodes may, and nothing else: it has places,
 key, its certificate and its places stay the same however often it is made, until it is taken away.
 """
 
+import io
 import re
 import shutil
-from collections.abc import Sequence
+import tarfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from skrei_cluster_init.trust import Trust
 from skrei_domain.errors import Invalid, NotFound
@@ -63,13 +66,16 @@ def check(wanted: SiteWanted) -> SiteWanted:
 
 
 def read(text: str, folder: str, hub: str) -> tuple[SiteWanted, ...]:
-    """Return the sites that `ship=nats-ship,farm=farm.lan` names. Raises Invalid."""
+    """Return the sites that `ship=nats-ship,farm=farm.lan+10.1.0.1` names. Raises Invalid.
+
+    In `folder` {site} stands for the site's name.
+    """
     found = []
     for each in filter(None, (item.strip() for item in text.split(","))):
         name, told, host = each.partition("=")
         if not told:
             raise Invalid(f"SKREI_SITES={text}: a site has a name and a host", hint="it looks like ship=nats-ship")
-        found.append(check(SiteWanted(name, (host,), hub, folder)))
+        found.append(check(SiteWanted(name, tuple(host.split("+")), hub, folder.replace("{site}", name))))
     return tuple(found)
 
 
@@ -125,6 +131,19 @@ leafnodes {{
   }}]
 }}
 """
+
+
+def archive(name: str, files: Mapping[str, str], now: datetime) -> bytes:
+    """Return files as a tar archive with one folder of that name; for its owner's eyes alone but what nodes read."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for file, text in files.items():
+            content = text.encode()
+            entry = tarfile.TarInfo(f"{name}/{file}")
+            entry.size, entry.mtime = len(content), int(now.timestamp())
+            entry.mode = 0o644 if file == SITE_FILE else 0o600
+            tar.addfile(entry, io.BytesIO(content))
+    return made.getvalue()
 
 
 def take_away(keys: Keys, name: str) -> None:

@@ -21,6 +21,8 @@ from skrei_domain import subjects
 
 DOMAIN = "skrei"
 """What the streams of a control plane are called by servers that have none, or others, of their own."""
+CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
+"""Where a server that keeps accounts in a folder of its own takes an account's newer JWT."""
 _KEY_CHARACTERS = 56
 _ONCE = 1_767_225_600  # 2026-01-01: the operator's own words are the same each time, which a reload of them asks for
 _FOR_EVER = 253402300799  # the end of the year 9999: whenever a JWT was signed, it is revoked
@@ -118,17 +120,39 @@ def system_jwt(authority: Authority) -> str:
     return _sign(authority.operator, authority.system_id, "system", claims)
 
 
-def server_config(authority: Authority, revoked: Iterable[str] = ()) -> str:
-    """Return the lines of nats.conf that make a server trust this authority, and nobody else."""
+def server_config(authority: Authority, revoked: Iterable[str] = (), *, accounts_folder: str = "") -> str:
+    """Return the lines of nats.conf that make a server trust this authority, and nobody else.
+
+    With a folder for its accounts the server takes newer words of them while it runs (`CLAIMS_UPDATE`), and keeps them.
+    """
+    kept = f"{{ type: full, dir: {json.dumps(accounts_folder)}, allow_delete: false }}" if accounts_folder else "MEMORY"
     return (
         f"operator: {operator_jwt(authority)}\n"
         f"system_account: {authority.system_id}\n"
-        "resolver: MEMORY\n"
+        f"resolver: {kept}\n"
         "resolver_preload: {\n"
         f"  {authority.system_id}: {system_jwt(authority)}\n"
         f"  {authority.account_id}: {account_jwt(authority, revoked)}\n"
         "}\n"
     )
+
+
+def revoked_in(config: str, account_id: str) -> frozenset[str]:
+    """Return the keys that the lines of `server_config` let in no more. Raises ValueError for other texts."""
+    lines = (line.strip().partition(": ") for line in config.splitlines())
+    try:
+        token = next(value for name, _, value in lines if name == account_id)
+        return frozenset(claims(token)["nats"].get("revocations") or {})
+    except (StopIteration, KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"these lines of nats.conf name no account {account_id}") from error
+
+
+def keeper_creds(authority: Authority, name: str) -> str:
+    """Return the text of a creds file for who tells a server an account's newer JWT, and may do nothing else."""
+    signer = Signer(authority.system_id, authority.system)
+    permissions = Permissions(publish=(CLAIMS_UPDATE,), subscribe=("_INBOX.>",))
+    seed = new_user_seed()
+    return creds_text(_user_jwt(signer, public_key(seed), name, permissions), seed)
 
 
 def user_creds(authority: Authority, name: str, permissions: Permissions, seed: str = "") -> str:
@@ -169,16 +193,17 @@ def creds_text(token: str, seed: str) -> str:
 
 
 def _user_jwt(signer: Signer, key: str, name: str, permissions: Permissions, *, seconds: float = 0.0) -> str:
-    claims = {
+    claims: dict[str, object] = {
         "pub": {"allow": list(permissions.publish), "deny": list(permissions.never_publish)},
         "sub": {"allow": list(permissions.subscribe), "deny": list(permissions.never_subscribe)},
         "subs": -1,
         "data": -1,
         "payload": -1,
-        "issuer_account": signer.account_id,
         "type": "user",
         "version": 2,
     }
+    if signer.account_id != public_key(signer.seed):  # signed on the account's behalf: its key says for whom
+        claims["issuer_account"] = signer.account_id
     return _sign(signer.seed, key, name, claims, seconds=seconds)
 
 

@@ -189,6 +189,7 @@ async def _serve(settings: Settings, stop: asyncio.Event, health: Health, export
                 gate,
                 token_file=settings.join_token_file,
                 revoked_file=settings.revoked_keys_file,
+                asked=settings.revoked_keys_asked,
                 rotate_hint=settings.rotate_hint,
                 revoke_hint=settings.revoke_hint,
             )

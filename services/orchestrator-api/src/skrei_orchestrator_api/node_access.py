@@ -1,7 +1,8 @@
 """Taking back what was given to nodes: the token that lets machines in, and the keys that speak for them.
 
 The record says which keys are revoked; the transport hears it from the supervisor, who reads the file that is written
-here and has the server close the connections of those keys. A crash between the two is mended at the next start.
+here and has the server close the connections of those keys, or from whoever asks this server for them
+(`skrei-cluster-init keep-out`). A crash between the two is mended at the next start.
 """
 
 import asyncio
@@ -21,7 +22,8 @@ TOKEN_BYTES = 32
 
 
 class NodeAccess:
-    """What lets nodes in, as far as it can be changed here. `revoked_file` None: the transport is somebody else's.
+    """What lets nodes in, as far as it can be changed here. `revoked_file` None, and not `asked`: the transport is
+    somebody else's.
 
     The hints tell the owner what to do where it cannot be: see the settings of these names.
     """
@@ -33,6 +35,7 @@ class NodeAccess:
         *,
         token_file: Path | None,
         revoked_file: Path | None,
+        asked: bool = False,
         rotate_hint: str = "",
         revoke_hint: str = "",
     ) -> None:
@@ -40,6 +43,7 @@ class NodeAccess:
         self._gate = gate
         self._token_file = token_file
         self._revoked_file = revoked_file
+        self._asked = asked
         self._rotate_hint = rotate_hint
         self._revoke_hint = revoke_hint
         self._writing = asyncio.Lock()
@@ -90,7 +94,7 @@ class NodeAccess:
 
         Raises NotFound or Conflict where it has no key of ours.
         """
-        if self._revoked_file is None and not self._revoke_hint:
+        if self._revoked_file is None and not (self._asked or self._revoke_hint):
             raise Conflict(
                 "this control plane does not run its nats-server itself, so it cannot have it refuse a key",
                 hint="revoke the node's user where that server's accounts are managed",

@@ -47,6 +47,9 @@ class Settings(TracedSettings):
     revoked_keys_file: Path | None = None
     """Where keys of nodes that are let in no more are written, for who runs the nats-server; none: it is not ours."""
 
+    revoked_keys_asked: bool = False
+    """Whether somebody asks this server for those keys, and tells the nats-server (`skrei-cluster-init keep-out`)."""
+
     rotate_hint: str = ""
     """What the owner does for a new join token where `join_token_file` cannot be written here, as in a volume that a
     Secret makes; empty: the file is changed where it comes from."""

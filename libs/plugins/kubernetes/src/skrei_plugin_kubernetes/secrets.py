@@ -2,7 +2,8 @@
 
 Below `--folder` is a folder for each service, as `skrei-cluster-init` makes and takes them; each is a Secret, called
 `--prefix` and the folder's name. `read` brings what is there into the folders, `write` makes the Secrets hold what is
-in them, `remove` forgets them all. What only the founder needs is kept in a Secret that nothing mounts.
+in them, `remove` forgets them all. What only the founder needs is kept in a Secret of which one program alone has a
+part: what tells the transport which keys were revoked.
 """
 
 import argparse
@@ -17,10 +18,12 @@ from skrei_domain.errors import SkreiError
 from skrei_plugin_kubernetes.access import find
 from skrei_plugin_kubernetes.cluster import Cluster, Refused
 
-NAMES = ("founder", "orchestrator-api", "scheduler", "publisher", "nats", "postgres", "s3", "compute-agent")
+NAMES = ("founder", "orchestrator-api", "scheduler", "publisher", "nats", "postgres", "s3", "compute-agent", "sites")
 """The folders; the chart's role lists the Secrets of these."""
 FOUNDER, KEYS = "founder", "keys"
 """What the founder has lies one folder deeper."""
+DEEPER = "_"
+"""What stands in a Secret's key for the `/` of a folder in a folder; no name of ours has one."""
 ANSWER_SECONDS = 30.0
 """One answer of the cluster: this runs while a release is installed, and is run again where it fails."""
 
@@ -59,8 +62,10 @@ def packed(folder: Path) -> dict[str, str]:
     """Return the files of a folder as the data of a Secret."""
     if not folder.is_dir():
         return {}
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return {path.name: base64.b64encode(path.read_bytes()).decode("ascii") for path in files}
+    files = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        DEEPER.join(name.parts): base64.b64encode(path.read_bytes()).decode("ascii") for name, path in files.items()
+    }
 
 
 def unpack(data: Mapping[str, Any] | None, folder: Path) -> None:
@@ -69,7 +74,8 @@ def unpack(data: Mapping[str, Any] | None, folder: Path) -> None:
         return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, text in data.items():
-        path = folder / Path(name).name
+        path = folder.joinpath(*(part for part in name.split(DEEPER) if part.strip(".")))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(0o600)
         path.write_bytes(base64.b64decode(text))
 

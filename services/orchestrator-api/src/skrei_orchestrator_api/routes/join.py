@@ -14,8 +14,8 @@ from skrei_kit.nats_auth import Signer
 from skrei_kit.observability import get_logger
 from skrei_orchestrator_api.access import JOIN_PATH, RENEWAL_PATH, Caller
 from skrei_orchestrator_api.deps import Deps, caller_of, deps_of
-from skrei_orchestrator_api.describing import described
-from skrei_orchestrator_api.http import answer, fields, read_json
+from skrei_orchestrator_api.describing import HIDDEN, described
+from skrei_orchestrator_api.http import answer, check_internal, fields, read_json
 from skrei_orchestrator_api.joining import (
     HIDDEN_TOKEN,
     join_line,
@@ -104,6 +104,14 @@ async def revoke(request: Request) -> Response:
     return answer(request, {"NodeID": node.id} | ({"Next": left_to_do} if left_to_do else {}))
 
 
+@described(HIDDEN)
+async def tell_revoked(request: Request) -> Response:
+    """Return all keys that are let in no more, for whoever tells the transport."""
+    deps = deps_of(request)
+    check_internal(request, deps.internal_token)
+    return answer(request, {"Keys": await deps.record.revoked_keys()})
+
+
 def _signer(deps: Deps) -> Signer:
     if deps.node_signer is None:
         raise Unavailable("this server cannot sign nodes", hint="start it with `skrei serve`, or set SKREI_NODE_SIGNER")
@@ -172,5 +180,6 @@ ROUTES = [
     Route(JOIN_PATH, tell_line, methods=["GET"]),
     Route(RENEWAL_PATH, renew, methods=["POST"]),
     Route(f"{JOIN_PATH}/token", rotate, methods=["POST"]),
+    Route("/internal/revoked", tell_revoked),
     Route(f"{NODES}/{{node_id}}/credentials", revoke, methods=["DELETE"]),
 ]
