@@ -71,10 +71,15 @@ class KubernetesNode:
         return f"10.213.{self.number}.2"
 
     @property
+    def door(self) -> str:
+        """Its node, as this machine reaches it: where ports of all nodes are."""
+        server = self.kubectl("config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")
+        return server.removeprefix("https://").rpartition(":")[0]
+
+    @property
     def host(self) -> str:
         """This machine, as pods reach it."""
-        server = self.kubectl("config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")
-        return f"{server.removeprefix('https://').rpartition('.')[0]}.1"
+        return f"{self.door.rpartition('.')[0]}.1"
 
     @property
     def kubeconfig(self) -> Path:

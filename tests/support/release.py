@@ -58,7 +58,7 @@ class Release:
         """Write down what is asked of the chart, and make the namespace."""
         doors = {"url": f"http://127.0.0.1:{self.api_port}", "resultsUrl": f"http://127.0.0.1:{self.results_port}"}
         given = dict(self.values) | {"image": {"tag": "local", "pullPolicy": "Never"}}
-        given["api"] = {**given.get("api", {}), **doors}
+        given["api"] = {**doors, **given.get("api", {})}
         (self.folder / "values.yaml").write_text(yaml.safe_dump(given))
         marks = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.space, "labels": marks}})

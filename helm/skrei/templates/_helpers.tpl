@@ -55,6 +55,43 @@ readinessProbe: {httpGet: {path: /readyz, port: health}, periodSeconds: 5, timeo
 {{- if .Values.nats.bundled }}tls://{{ include "skrei.name" . }}-nats:4222{{ else }}{{ required "nats.external.url: where nats.bundled is false" .Values.nats.external.url }}{{ end -}}
 {{- end -}}
 
+{{/* The door of results, as whoever is in the cluster reaches it. */}}
+{{- define "skrei.door" -}}
+http://{{ include "skrei.name" . }}-publisher:1235
+{{- end -}}
+
+{{/* What the certificate of NATS is for beside the names of the cluster, each with a comma before it: `tls://` alone. */}}
+{{- define "skrei.natsHosts" -}}
+{{- range $url := append (compact (splitList "," .Values.nats.publicUrl)) (ternary .Values.nats.leaf.hub "" .Values.nats.leaf.enabled) | uniq -}}
+{{- if hasPrefix "tls:" $url }},{{ (urlParse $url).hostname }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Sites as `init` reads them: farm=farm.lan+10.1.0.1,ship=ship.lan */}}
+{{- define "skrei.sites" -}}
+{{- range $i, $name := keys .sites | sortAlpha }}{{ if $i }},{{ end }}{{ $name }}={{ join "+" (get $.sites $name) }}{{ end -}}
+{{- end -}}
+
+{{/* How a service is reached from outside: its type, and the port of all machines where one was chosen. */}}
+{{- define "skrei.nodePort" -}}
+{{- if and .nodePort (ne .type "ClusterIP") }}, nodePort: {{ .nodePort }}{{ end -}}
+{{- end -}}
+
+{{/* Nodes outside of the cluster need all three ways in. */}}
+{{- define "skrei.edge" -}}
+{{- if .Values.nats.publicUrl -}}
+{{- range $name := list "url" "resultsUrl" -}}
+{{- if not (get $.Values.api $name) -}}
+{{- fail (printf "nats.publicUrl lets nodes outside of the cluster in: they need api.%s too, as they reach it (docs/KUBERNETES.md)" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (contains "wss://" .Values.nats.publicUrl) .Values.nats.bundled (not .Values.nats.websocket.enabled) -}}
+{{- fail "nats.publicUrl names a way by wss://, for which nats.websocket.enabled has to be true" -}}
+{{- end -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* What the services that keep the record are told. */}}
 {{- define "skrei.record" -}}
 {{- if .Values.postgres.bundled }}
@@ -138,7 +175,8 @@ volumeClaimTemplates:
 {{- end -}}
 
 {{/*
-What the owner does for a new join token, and so that the transport refuses a key, beside those that were put there by hand.
+What the owner does for a new join token, and so that a transport of his own refuses a key, beside those that were put there
+by hand. (The release's own hears it from keep-out.)
 ($$: Kubernetes reads $(NAME). By stdin: arguments are there for all to read.)
 */}}
 {{- define "skrei.rotateHint" -}}
@@ -148,5 +186,5 @@ run: token=$$(openssl rand -hex 32); for of in orchestrator-api compute-agent; d
 {{- define "skrei.revokeHint" -}}
 {{- $name := include "skrei.name" . -}}
 {{- $secret := printf "%s-keys-orchestrator-api" $name -}}
-keys=$$({ kubectl -n {{ .Release.Namespace }} get secret {{ $secret }} -o 'jsonpath={.data.revoked}' | base64 -d; echo ' {keys}'; } | grep -oE 'U[A-Z2-7]{55}' | sort -u | tr '\n' ' '); printf '{"stringData":{"revoked":"%s"}}' "$keys" | kubectl -n {{ .Release.Namespace }} patch secret {{ $secret }} --patch-file /dev/stdin; then `helm upgrade` as you installed it; then {{ if .Values.nats.bundled }}kubectl -n {{ .Release.Namespace }} rollout restart statefulset/{{ $name }}-nats{{ else }}have your nats-server read trust.conf of the Secret {{ $name }}-keys-nats again{{ end }}
+keys=$$({ kubectl -n {{ .Release.Namespace }} get secret {{ $secret }} -o 'jsonpath={.data.revoked}' | base64 -d; echo ' {keys}'; } | grep -oE 'U[A-Z2-7]{55}' | sort -u | tr '\n' ' '); printf '{"stringData":{"revoked":"%s"}}' "$keys" | kubectl -n {{ .Release.Namespace }} patch secret {{ $secret }} --patch-file /dev/stdin; then `helm upgrade` as you installed it; then have your nats-server read trust.conf of the Secret {{ $name }}-keys-nats again
 {{- end -}}

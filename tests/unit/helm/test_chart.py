@@ -21,7 +21,10 @@ EVERYTHING = (
     *("api.autoscaling.enabled=true", "ingress.enabled=true", "ingress.apiHost=a.test", "ingress.resultsHost=r.test"),
     *("gateway.enabled=true", "gateway.name=g", "gateway.apiHost=a.test", "gateway.resultsHost=r.test"),
     *("serviceMonitor.enabled=true", "agents.docker.enabled=true", "agents.kubernetes.autoscaling.enabled=true"),
+    *("nats.websocket.enabled=true", "ingress.natsHost=n.test", "gateway.natsHost=n.test"),
+    *("nats.leaf.enabled=true", "nats.leaf.hub=tls://n.test:7422", "nats.leaf.sites.farm={farm.lan,10.1.0.1}"),
 )
+OUTSIDE = ("nats.bundled=false", "nats.external.url=tls://n.test:4222")
 
 pytestmark = pytest.mark.skipif(HELM is None, reason="no helm here: `make tools` builds it")
 
@@ -98,21 +101,91 @@ def test_nothing_is_published_unless_somebody_says_so() -> None:
     }
 
 
+WAYS = "tls://nats.example.org:30422\\,tls://198.51.100.7:4222\\,wss://ws.example.org"
+EDGE = (
+    f"nats.publicUrl={WAYS}", "nats.service.type=NodePort", "nats.service.nodePort=30422",
+    "nats.websocket.enabled=true", "api.url=https://a.test", "api.resultsUrl=https://r.test",
+    "publisher.service.type=LoadBalancer", "ingress.enabled=true", "ingress.apiHost=a.test",
+    "ingress.resultsHost=r.test", "ingress.natsHost=ws.example.org", "ingress.tlsSecret=t",
+)  # fmt: skip
+"""What lets nodes outside of the cluster in, by every way."""
+
+
+def variables(pod: dict[str, Any]) -> dict[str, str]:
+    every = (*pod.get("initContainers", ()), *pod["containers"])
+    return {each["name"]: each.get("value", "") for one in every for each in one.get("env", ())}
+
+
 def test_nodes_outside_are_told_a_way_in_that_is_open_and_named_by_the_certificate() -> None:
-    ways = "tls://nats.example.org:4222\\,tls://198.51.100.7:30422"
-    said = ("nats.service.type=LoadBalancer", f"nats.publicUrl={ways}")
-
-    def variables(pod: dict[str, Any]) -> dict[str, str]:
-        every = (*pod.get("initContainers", ()), *pod["containers"])
-        return {each["name"]: each.get("value", "") for one in every for each in one.get("env", ())}
-
-    assert variables(pods(*said)["skrei-api"])["SKREI_NATS_PUBLIC_URL"] == ways.replace("\\", "")
+    assert variables(pods(*EDGE)["skrei-api"])["SKREI_NATS_PUBLIC_URL"] == WAYS.replace("\\", "")
     assert "SKREI_NATS_PUBLIC_URL" not in variables(pods()["skrei-api"])
     hosts = variables(pods()["skrei-keys"])["SKREI_NATS_HOSTS"]
-    assert variables(pods(*said)["skrei-keys"])["SKREI_NATS_HOSTS"] == f"{hosts},nats.example.org,198.51.100.7"
-    found = {(one["kind"], one["metadata"]["name"]): one["spec"] for one in rendered(*said) if "spec" in one}
-    assert found["Service", "skrei-nats"]["type"] == "LoadBalancer"
-    assert found["NetworkPolicy", "skrei-nats"]["ingress"] == [{"ports": [{"port": 4222}]}]
+    named = variables(pods(*EDGE)["skrei-keys"])["SKREI_NATS_HOSTS"]
+    assert named == f"{hosts},nats.example.org,198.51.100.7", "TLS of a WebSocket is the ingress'"
+    found = {(one["kind"], one["metadata"]["name"]): one["spec"] for one in rendered(*EDGE) if "spec" in one}
+    assert (found["Service", "skrei-nats"]["type"], found["Service", "skrei-nats"]["ports"]) == (
+        "NodePort", [{"name": "nats", "port": 4222, "targetPort": "nats", "nodePort": 30422}],
+    )  # fmt: skip
+    assert found["Service", "skrei-publisher"]["type"] == "LoadBalancer"
+    assert found["NetworkPolicy", "skrei-nats"]["ingress"] == [{"ports": [{"port": 4222}]}, {"ports": [{"port": 8080}]}]
+    backends = {
+        one["host"]: one["http"]["paths"][0]["backend"]["service"] for one in found["Ingress", "skrei"]["rules"]
+    }
+    assert backends["ws.example.org"] == {"name": "skrei-nats-websocket", "port": {"number": 8080}}
+    assert set(found["Ingress", "skrei"]["tls"][0]["hosts"]) == set(backends)
+    by_gateway = ("gateway.enabled=true", "gateway.name=g", "gateway.apiHost=a.test", "gateway.resultsHost=r.test",
+                  "nats.websocket.enabled=true", "gateway.natsHost=ws.test")  # fmt: skip
+    routes = {one["metadata"]["name"] for one in rendered(*by_gateway) if one["kind"] == "HTTPRoute"}
+    assert routes == {"skrei-api", "skrei-publisher", "skrei-nats-websocket"}
+
+
+def test_sites_come_in_where_it_is_asked_for_by_a_server_that_the_certificate_names() -> None:
+    leaf = (
+        *("nats.leaf.enabled=true", "nats.leaf.hub=tls://hub.test:30742", "nats.leaf.nodePort=30742"),
+        *("nats.service.type=NodePort", "nats.leaf.sites.ship={ship.lan}", "nats.leaf.sites.farm={farm.lan,10.1.0.1}"),
+    )
+
+    def config(*values: str) -> str:
+        (found,) = (one for one in rendered(*values) if one["kind"] == "ConfigMap")
+        return str(found["data"]["nats.conf"])
+
+    assert "leafnodes" not in config()
+    assert 'leafnodes { listen: "0.0.0.0:7422"' in config(*leaf)
+    assert "domain: skrei" in config(*leaf), "what its nodes ask of streams comes under that name"
+    told = variables(pods(*leaf)["skrei-keys"])
+    assert told["SKREI_SITES"] == "farm=farm.lan+10.1.0.1,ship=ship.lan"
+    assert told["SKREI_NATS_HOSTS"].endswith(",hub.test")
+    assert "SKREI_SITES" not in variables(pods()["skrei-keys"])
+    assert variables(pods()["skrei-keys"])["SKREI_SITES_ARCHIVES"] == "true", "who is not named is let in no more"
+    (service,) = (one for one in rendered(*leaf) if (one["kind"], one["metadata"]["name"]) == ("Service", "skrei-nats"))
+    assert {"name": "leaf", "port": 7422, "targetPort": "leaf", "nodePort": 30742} in service["spec"]["ports"]
+
+
+def test_each_node_is_told_the_door_of_results_as_it_reaches_it() -> None:
+    inside = "http://skrei-publisher:1235"
+    for values, told in ((EDGE, "https://r.test"), ((), inside), (("api.resultsUrl=https://r.test",), inside)):
+        assert variables(pods(*values)["skrei-scheduler"])["SKREI_PUBLISHER_URL"] == told
+        for agent in ("skrei-agent-wasm", "skrei-agent-kubernetes"):
+            assert variables(pods(*values)[agent])["SKREI_PUBLISHER_URL"] == inside
+
+
+def test_nats_starts_again_for_other_hosts_or_ports_and_for_nothing_else() -> None:
+    def listens(*values: str) -> str:
+        (found,) = (
+            one for one in rendered(*values) if one["kind"] == "StatefulSet" and "nats" in one["metadata"]["name"]
+        )
+        return str(found["spec"]["template"]["metadata"]["annotations"]["skrei/listens"])
+
+    public = ("nats.publicUrl=tls://n.test:4222", "api.url=https://a.test", "api.resultsUrl=https://r.test")
+    assert len({listens(), listens(*public), listens("nats.websocket.enabled=true")}) == 3
+    assert listens("logLevel=debug", "nats.service.type=LoadBalancer") == listens()
+
+
+def test_what_the_api_says_of_itself_is_for_the_cluster_alone() -> None:
+    for kind in ("NodePort", "LoadBalancer"):
+        (service,) = (one["spec"] for one in rendered(f"api.service.type={kind}", "api.service.nodePort=30123")
+                      if one["kind"] == "Service" and one["metadata"]["name"] == "skrei-api")  # fmt: skip
+        assert service["ports"] == [{"name": "api", "port": 1234, "targetPort": "api", "nodePort": 30123}]
 
 
 def test_every_secret_that_is_mounted_is_one_that_the_keeper_of_keys_makes() -> None:
@@ -210,13 +283,32 @@ def test_an_agent_waits_for_the_api_only_where_it_never_joined(tmp_path: Path) -
 
 
 def test_what_the_owner_is_told_of_keys_names_this_release_and_no_variable_of_kubernetes() -> None:
-    (api,) = (one for one in pods()["skrei-api"]["containers"] if one["name"] == "orchestrator-api")
+    (api,) = (one for one in pods(*OUTSIDE)["skrei-api"]["containers"] if one["name"] == "orchestrator-api")
     told = {one["name"]: one.get("value", "") for one in api["env"]}
     for hint in (told["SKREI_ROTATE_HINT"], told["SKREI_REVOKE_HINT"]):
         assert "kubectl -n n patch secret skrei-keys-" in hint
         assert hint.count("--patch-file /dev/stdin") == 1
         assert re.search(r"(?<!\$)\$\(", hint) is None, "Kubernetes would look for a variable of that name"
     assert "{keys}" in told["SKREI_REVOKE_HINT"]
+    assert "SKREI_REVOKED_KEYS_ASKED" not in told
+    assert "skrei-keep-out" not in pods(*OUTSIDE), "it could tell a server of somebody else nothing"
+
+
+def test_the_releases_own_nats_hears_which_keys_are_revoked_and_leaves_nothing_to_do() -> None:
+    told = variables(pods()["skrei-api"])
+    assert (told["SKREI_REVOKED_KEYS_ASKED"], "SKREI_REVOKE_HINT" in told) == ("true", False)
+    assert variables(pods()["skrei-keys"])["SKREI_NATS_ACCOUNTS_FOLDER"] == "/var/lib/nats/accounts"
+    assert "SKREI_NATS_ACCOUNTS_FOLDER" not in variables(pods(*OUTSIDE)["skrei-keys"])
+    founders = {
+        name: volume["secret"]["items"]
+        for name, spec in pods(*EVERYTHING).items()
+        for volume in spec["volumes"]
+        if volume.get("secret", {}).get("secretName") == "skrei-keys-founder"
+    }
+    assert set(founders) == {"skrei-keep-out"}, "nobody else has what signs the cluster"
+    assert {one["key"] for one in founders["skrei-keep-out"]} == {
+        "authority.json", "trust.conf", "nats-ca.pem", "internal.token",
+    }  # fmt: skip
 
 
 KUBECTL = """#!/bin/sh
@@ -226,8 +318,8 @@ case "$*" in *" get secret "*) printf 'UHAND %s\\n' "$HAND" | base64; exit;; esa
 
 
 def test_what_the_owner_is_told_takes_no_revoked_key_away_and_shows_no_token_among_arguments(tmp_path: Path) -> None:
-    (api,) = (one for one in pods()["skrei-api"]["containers"] if one["name"] == "orchestrator-api")
-    told = {one["name"]: one.get("value", "").replace("$$(", "$(") for one in api["env"]}
+    (api,) = (one for one in pods(*OUTSIDE)["skrei-api"]["containers"] if one["name"] == "orchestrator-api")
+    told = {one["name"]: (one.get("value") or "").replace("$$(", "$(") for one in api["env"]}
     (tmp_path / "kubectl").write_text(KUBECTL)
     (tmp_path / "openssl").write_text("#!/bin/sh\necho ab12\n")
     for name in ("kubectl", "openssl"):
@@ -269,6 +361,13 @@ def test_the_scaling_signal_is_what_the_leader_tells() -> None:
         ("postgres.bundled=false", "postgres.external.secret"),
         ("nats.bundled=false", "nats.external.url"),
         ("nats.publicUrl=nats.example.org", "publicUrl"),
+        ("nats.publicUrl=tls://n.test:4222", "api.url"),
+        ("nats.publicUrl=tls://n.test:4222,api.url=https://a.test", "api.resultsUrl"),
+        ("nats.publicUrl=wss://n.test,api.url=https://a.test,api.resultsUrl=https://r.test", "nats.websocket.enabled"),
+        ("ingress.natsHost=n.test", "nats.websocket.enabled"),
+        ("nats.service.nodePort=70000", "nodePort"),
+        ("nats.leaf.enabled=true", "nats.leaf.hub"),
+        ("nats.leaf.sites.Farm={farm.lan}", "Farm"),
         ("agents.kubernetes.pods.namespace=default", "agents.kubernetes.pods.namespace: default is the release's own"),
         ("agents.docker.dataPath=here", "dataPath"),
         ("networkPolicies.jobsNever={everything}", "jobsNever"),

@@ -15,14 +15,19 @@ pytestmark = pytest.mark.skipif(HELM is None, reason="no helm here: `make tools`
 TOLD = re.compile(r"//(?:\w+@)?(skrei-[a-z]+)(?:\.[\w.]+)?:(\d+)")
 AGENTS = {"agent-docker", "agent-kubernetes", "agent-wasm"}
 HOOKS = {"keys", "forget-keys", "migrate", "test"}
-OURS = {"orchestrator-api", "scheduler", "publisher", "postgres", "nats"} | HOOKS | AGENTS
+OURS = {"orchestrator-api", "scheduler", "publisher", "postgres", "nats", "keep-out"} | HOOKS | AGENTS
 EVERYBODY = OURS | {"open-job", "stranger"}
 DOORS = {
     ("orchestrator-api", 1234): EVERYBODY,  # who shows no token is let in nowhere
     ("publisher", 1235): EVERYBODY,
-    **{(component, 1236): EVERYBODY for component in ("orchestrator-api", "scheduler", "publisher", *AGENTS)},
+    **{
+        (component, 1236): EVERYBODY
+        for component in ("orchestrator-api", "scheduler", "publisher", "keep-out", *AGENTS)
+    },
     ("postgres", 5432): {"orchestrator-api", "scheduler", "migrate"},
     ("nats", 4222): OURS,
+    ("nats", 7422): EVERYBODY,  # a site's server
+    ("nats", 8080): EVERYBODY,  # by a WebSocket, with a key of one's own as well
     ("nats", 8222): set(),  # its kubelet, which no policy keeps away
 }
 """Every port that something listens on, and who may call it."""
