@@ -1,10 +1,11 @@
 """A narrow line to the rest of the world, for trying what a ship has: `uplink.py BITS_PER_SECOND PORT:HOST[:PORT] ...`.
 
 Listens on each PORT and passes what comes on to HOST; all of it together goes no faster than so many bits a second each
-way.
+way, or as fast as it can (`inf`): so it is the way in of the compose file's profile `edge` too.
 """
 
 import asyncio
+import math
 import signal
 import sys
 import time
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 
 PIECE_BYTES = 4_096
 """Passed on at once: small, so that a heartbeat waits for a few milliseconds of a large file and no more."""
+WIDE_PIECE_BYTES = 256 * 1024
+"""The same where nothing is narrow: each piece costs two turns of the loop."""
 BURST_SECONDS = 0.05
 """How much of the line may be made up for after a pause."""
 CONNECT_SECONDS = 10.0
@@ -24,6 +27,7 @@ class Line:
     def __init__(self, bytes_per_second: float) -> None:
         self._rate = bytes_per_second
         self._free_at = 0.0
+        self.piece_bytes = PIECE_BYTES if math.isfinite(bytes_per_second) else WIDE_PIECE_BYTES
 
     async def send(self, count: int) -> None:
         """Wait until so many bytes have gone, behind all that were sent before."""
@@ -36,7 +40,7 @@ class Line:
 async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: Line) -> None:
     """Pass on until one end closes."""
     try:
-        while piece := await reader.read(PIECE_BYTES):
+        while piece := await reader.read(line.piece_bytes):
             await line.send(len(piece))
             writer.write(piece)
             await writer.drain()
