@@ -2,7 +2,8 @@
 
 Kubernetes publishes binaries on a site of its own; its source comes from Go's module proxy, which keeps the digest of
 every version public (sum.golang.org). Its main module names its parts by folders that a module does not have, so they
-are named here by their versions. Ten minutes and 3 GB of Go's caches, once; what is there in the wanted version stays.
+are named here by their versions. A quarter of an hour and 4 GB of Go's caches, once; what is there in the wanted
+version stays.
 What Debian packages (etcd, containerd, runc, the plain network plugins) is not built: `.ci/k8s` installs it.
 """
 
@@ -27,13 +28,20 @@ PART = re.compile(r"^\s*(?:replace\s+)?(k8s\.io/\S+) => \./staging/", re.MULTILI
 class Source:
     """A Go module, and the commands that are built of it: the names of their packages inside the module.
 
-    `parts_version`: the version of the modules that its own go.mod takes from folders beside it.
+    `parts_version`: the version of the modules that its own go.mod takes from folders beside it. `as_it_is`: it is
+    built where it lies, by what its own go.mod puts in the place of others, which counts for nobody who only wants it.
     """
 
     module: str
     version: str
     commands: tuple[str, ...]
     parts_version: str = ""
+    as_it_is: bool = False
+
+    @property
+    def title(self) -> str:
+        """What the module is called: the last part of its path that is no version."""
+        return re.sub(r"/v\d+$", "", self.module).rsplit("/", 1)[-1]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,6 +63,8 @@ SOURCES = (
     Source("k8s.io/kubernetes", "v1.34.4", tuple(f"cmd/{name}" for name in _KUBERNETES), "v0.34.4"),
     # The names of services, inside the cluster.
     Source("github.com/coredns/coredns", "v1.12.4", ("",)),
+    # What acts on an Ingress.
+    Source("github.com/traefik/traefik/v3", "v3.5.4", ("cmd/traefik",), as_it_is=True),
 )
 
 
@@ -114,13 +124,19 @@ def build(source: Source, go: str) -> int:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     try:
-        (work / "go.mod").write_text(go_mod(source, _parts(source, go, work)))
-        (work / "tools.go").write_text(tools_go(source))
         packages = [_package(source, command) for command in source.commands]
-        _go(go, work, "mod", "tidy", "-e")
+        if source.as_it_is:
+            packages = [f"./{command}" for command in source.commands]
+            place = _folder_of(source, go, work)
+        else:
+            (work / "go.mod").write_text(go_mod(source, _parts(source, go, work)))
+            (work / "tools.go").write_text(tools_go(source))
+            _go(go, work, "mod", "tidy", "-e")
+            place = work
         flags = "-s -w" if not source.parts_version else f"-s -w {_version_flags(source.version)}"
         for name, package in zip(source.names, packages, strict=True):
-            _go(go, work, "build", "-ldflags", flags, "-o", str(FOLDER / name), package)
+            how = "readonly" if source.as_it_is else "mod"
+            _go(go, place, "build", f"-mod={how}", "-ldflags", flags, "-o", str(FOLDER / name), package)
     except (OSError, subprocess.SubprocessError) as error:
         sys.stderr.write(f"{source.module} could not be built: {error}; `make e2e-k8s` will skip.\n")
         return 1
@@ -171,6 +187,12 @@ def _parts(source: Source, go: str, work: Path) -> list[str]:
     return PART.findall(Path(json.loads(said)["GoMod"]).read_text())
 
 
+def _folder_of(source: Source, go: str, work: Path) -> Path:
+    """Return where Go keeps a module's source."""
+    said = _go(go, work, "mod", "download", "-json", f"{source.module}@{source.version}")
+    return Path(json.loads(said)["Dir"])
+
+
 def _version_flags(version: str) -> str:
     """Return what tells Kubernetes which version it is: kubeadm and the kubelet compare it."""
     major, minor, _ = version.removeprefix("v").split(".")
@@ -183,7 +205,7 @@ def _package(source: Source, command: str) -> str:
 
 
 def _stamp(source: Source) -> Path:
-    return FOLDER / f".{source.module.rsplit('/', 1)[-1]}"
+    return FOLDER / f".{source.title}"
 
 
 def _go(go: str, work: Path, *command: str) -> str:

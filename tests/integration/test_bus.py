@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from nats.js.api import StreamConfig
+from structlog.testing import capture_logs
 
 from skrei_domain import subjects
 from skrei_domain.errors import Unavailable
@@ -16,6 +17,7 @@ from skrei_embedded.nats import NatsOptions, NatsServer, WebSocketDoor, free_por
 from skrei_kit import join, nats_auth, topology
 from skrei_kit.bus import Arrival, Bus, BusUnavailable, Message, MessageTooLarge, PullReader, StreamReader
 from skrei_kit.bus.pull import BATCH
+from skrei_plugin_api.testing import eventually
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.http_proxy import running_proxy
 from tests.support.servers import SecuredNats, spawner
@@ -436,6 +438,38 @@ async def test_a_websocket_ends_where_the_machine_trusts_or_the_cluster_does(
     for served in (public, clusters):
         with reached_over_http(tmp_path, served) as port:
             await says_and_hears(f"wss://localhost:{port}", clusters.file)
+
+
+async def test_a_server_that_comes_back_with_a_certificate_of_nobody_is_said_once(tmp_path: Path) -> None:
+    folders = (tmp_path / "first", tmp_path / "other")
+    for folder in folders:
+        folder.mkdir()
+    first, other = (make_certificate(folder, "localhost") for folder in folders)
+    port = free_port()
+    with spawner() as children, capture_logs() as said:
+        server = NatsServer(tmp_path, NatsOptions(port, trust=tls(first)), children)
+        server.start()
+        bus = await Bus.connect(f"tls://localhost:{port}", name="test", ca=first.file, wait_seconds=5)
+        server.stop()
+        server.trust(tls(other))
+        server.start()
+
+        try:  # each try is one more handshake that the server tells of
+            await eventually(lambda: any(each["event"] == "bus_distrusted" for each in said))
+            failed = handshakes(tmp_path)
+            await eventually(lambda: handshakes(tmp_path) >= failed + 2)
+        finally:
+            await bus.close()
+            server.stop()
+    assert [each["event"] for each in said].count("bus_distrusted") == 1
+
+
+def handshakes(folder: Path) -> int:
+    return (folder / "logs/nats.log").read_text().count("TLS handshake error")
+
+
+def tls(certificate: Certificate) -> str:
+    return f'tls {{ cert_file: "{certificate.file}", key_file: "{certificate.key}" }}\n'
 
 
 async def test_a_proxy_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from scripts.environment import ROOT
 from skrei_embedded.installs import find_nats_server
 from skrei_embedded.nats import free_port
 from tests.kubernetes.test_release import block
+from tests.support.certificates import make_certificate
 from tests.support.edge_machine import EdgeMachine
 from tests.support.kubernetes_node import CLASS, KubernetesNode
 from tests.support.release import Release
@@ -27,6 +29,7 @@ SPACE = "edge"
 VOLUMES = {"edge-0": "20Gi", "edge-1": "10Gi", "edge-2": "6Gi"}
 KEPT: dict[str, Any] = {"persistence": {"storageClass": CLASS}}
 API, RESULTS, TRANSPORT, SITES = 31234, 31235, 31422, 31742
+HTTPS = 8443
 WORDS = 30_000
 INLINE_BYTES = 65_536
 """What is larger does not fit into a fact: it is brought to the door of results."""
@@ -112,7 +115,7 @@ def there_and_back() -> str:
     return json.dumps({"Name": "there-and-back", "Type": "batch", "Tasks": tasks})
 
 
-def at_the_edge(name: str, seconds: float = 0.0) -> str:
+def at_the_edge(name: str, seconds: float = 0.0, *, site: str = "farm") -> str:
     """A job for the edge alone that sleeps, and leaves more than fits into a fact."""
     module = bytes(wasmtime.wat2wasm(LATE.format(nanoseconds=int(seconds * 1e9))))
     url = "data:application/wasm;base64," + base64.b64encode(module).decode()
@@ -122,7 +125,7 @@ def at_the_edge(name: str, seconds: float = 0.0) -> str:
         "InputSources": [{"Source": {"Type": "inline", "Params": {"URL": url}}, "Target": "main.wasm"}],
         "Resources": {"CPU": "100m", "Memory": "64Mb"},
     }
-    where = [{"Key": "site", "Operator": "=", "Values": ["farm"]}]
+    where = [{"Key": "site", "Operator": "=", "Values": [site]}]
     return json.dumps({"Name": name, "Type": "batch", "Constraints": where, "Tasks": [task]})
 
 
@@ -277,8 +280,7 @@ def test_a_site_with_a_server_of_its_own_comes_in_by_what_lies_in_its_secret(rel
     try:
         machine.run(f"skrei-compute-agent --join http://{release.cluster.door}:{API} --site {site}")
         release.cluster.until("the barn is connected", lambda: connected(release, "barn"))
-        job = at_the_edge("in-the-barn").replace("farm", "barn")
-        ended_once(release, submit(release, job), tmp_path / "got")
+        ended_once(release, submit(release, at_the_edge("in-the-barn", site="barn")), tmp_path / "got")
         release.put("upgrade", "-f", str(release.folder / "more.yaml"), "--set", "nats.leaf.sites.barn=null")
         release.cluster.until("the barn is out", lambda: not connected(release, "barn"), 240)
     finally:
@@ -286,6 +288,39 @@ def test_a_site_with_a_server_of_its_own_comes_in_by_what_lies_in_its_secret(rel
         server.terminate()
         server.wait(20)
     assert "Authentication Revoked" in (tmp_path / "nats.log").read_text()
+
+
+def test_where_only_https_leaves_a_machine_comes_by_the_ingress_alone(release: Release, tmp_path: Path) -> None:
+    """The API, the door of results and NATS by one port with TLS, each by a name of its own."""
+    hosts = {each: f"{each}.edge.test" for each in ("api", "results", "nats")}
+    certificate = make_certificate(tmp_path, *hosts.values())
+    files = (f"--cert={certificate.file}", f"--key={certificate.key}")
+    release.kubectl("create", "secret", "tls", "skrei-tls", *files)
+    named = {f"{each}Host": host for each, host in hosts.items()}
+    way = f"tls://{release.cluster.door}:{TRANSPORT}"  # of the farm, which goes on by it
+    by_https = {
+        "api": {"url": f"https://{hosts['api']}:{HTTPS}", "resultsUrl": f"https://{hosts['results']}:{HTTPS}"},
+        "nats": {"publicUrl": f"wss://{hosts['nats']}:{HTTPS},{way}", "websocket": {"enabled": True}},
+        "ingress": {"enabled": True, "tlsSecret": "skrei-tls", **named},
+    }
+    (release.folder / "https.yaml").write_text(yaml.safe_dump(by_https))
+    release.put("upgrade", "-f", str(release.folder / "https.yaml"))
+    known = dict.fromkeys(hosts.values(), release.cluster.door)
+    told = {"SKREI_LABELS": "site=shed", "SSL_CERT_FILE": str(certificate.file)}
+    machine = EdgeMachine(tmp_path / "shed", told, known)
+    line = release.skrei("node", "join-line").strip()
+    assert f"--join https://{hosts['api']}:{HTTPS} " in line
+    with release.cluster.ingress(HTTPS):
+        try:
+            machine.run(line)
+            release.cluster.until("the shed is connected", lambda: connected(release, "shed"))
+            there = replace(release, before=[*machine.knowing(), "env", f"SSL_CERT_FILE={certificate.file}"])
+            ended_once(there, submit(there, at_the_edge("in-the-shed", site="shed")), tmp_path / "got")
+            joined = json.loads((machine.folder / "keys/joined.json").read_text())
+            assert joined["nats_url"] == f"wss://{hosts['nats']}:{HTTPS}"
+        finally:
+            machine.stop()
+    release.kubectl("delete", "secret", "skrei-tls")
 
 
 def test_a_machine_that_is_revoked_is_cut_off_and_there_is_nothing_left_to_do(

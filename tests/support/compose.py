@@ -119,7 +119,7 @@ class Composed:
 
     def end(self) -> None:
         """Take everything away."""
-        self.run("docker compose --profile regions --profile cli down -v --remove-orphans --timeout 5")
+        self.run("docker compose --profile regions --profile edge --profile cli down -v --remove-orphans --timeout 5")
 
     def _logs(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -27,7 +28,10 @@ from tests.support.docker_daemon import busybox_root
 
 PROGRAMS = ROOT / ".cache/kubernetes"
 NETWORK_PLUGINS = Path("/usr/lib/cni")
-NEEDED = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubeadm", "coredns")
+NEEDED = (
+    *("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubeadm", "coredns"),
+    "traefik",
+)
 DEBIAN = {"etcd": "etcd-server", "containerd": "containerd", "runc": "runc", "ip": "iproute2", "iptables": "iptables"}
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
@@ -338,6 +342,27 @@ class KubernetesNode:
         """Wait until something is so, and say what is not after so long."""
         self._until(what, true, seconds)
 
+    @contextlib.contextmanager
+    def ingress(self, port: int) -> Iterator[None]:
+        """Have Traefik serve the cluster's Ingresses, with TLS at a port of the node: it runs in the node's network."""
+        kubelet = next(pid for pid in _pids_below(str(self.folder)) if _name_of(pid) == "kubelet")
+        words = (
+            "--providers.kubernetesingress", f"--entrypoints.websecure.address={self.door}:{port}",
+            "--entrypoints.websecure.http.tls=true", "--global.checknewversion=false",
+            "--global.sendanonymoususage=false",
+        )  # fmt: skip
+        with (self.folder / "traefik.log").open("ab") as log:
+            process = subprocess.Popen(
+                ["nsenter", f"--net=/proc/{kubelet}/ns/net", str(PROGRAMS / "traefik"), *words],
+                stdout=log, stderr=log, env={"PATH": _PATH, "KUBECONFIG": str(self.kubeconfig)},
+            )  # fmt: skip
+        try:
+            self.until("Traefik serves", lambda: _listens(self.door, port))
+            yield
+        finally:
+            process.terminate()
+            process.wait(STOP_SECONDS)
+
     # ------------------------------------------------------------ end
 
     def stop(self) -> None:
@@ -473,6 +498,18 @@ def _pids_below(folder: str) -> Iterator[int]:
                 mounts = (entry / "mountinfo").read_text() if "skrei" not in words else ""
                 if folder in words or f" {folder}/" in mounts.partition("\n")[0]:
                     yield int(entry.name)
+
+
+def _listens(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
+        return True
+    return False
+
+
+def _name_of(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def _mounts_below(folder: str) -> list[str]:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class Release:
     values: Mapping[str, Any]
     api_port: int = field(default_factory=free_port)
     results_port: int = field(default_factory=free_port)
+    before: Sequence[str] = ()
+    """What stands before the words of the command line, where it is run elsewhere."""
 
     def __post_init__(self) -> None:
         """Write down what is asked of the chart, and make the namespace."""
@@ -94,7 +96,7 @@ class Release:
 
     def skrei(self, *words: str, data: str = "") -> str:
         """Run the command line; returns what it says."""
-        done = self._run(SKREI, *words, data=data)
+        done = self._run(*self.before, SKREI, *words, data=data)
         assert done.returncode == 0, (words, done.stdout, done.stderr, self.looks())
         return done.stdout
 

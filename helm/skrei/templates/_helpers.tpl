@@ -67,9 +67,13 @@ http://{{ include "skrei.name" . }}-publisher:1235
 {{- end -}}
 {{- end -}}
 
-{{/* Sites as `init` reads them: farm=farm.lan+10.1.0.1,ship=ship.lan */}}
+{{/* Sites as `init` reads them: farm=farm.lan+10.1.0.1,ship=ship.lan. One that is null is named no more. */}}
 {{- define "skrei.sites" -}}
-{{- range $i, $name := keys .sites | sortAlpha }}{{ if $i }},{{ end }}{{ $name }}={{ join "+" (get $.sites $name) }}{{ end -}}
+{{- $told := list -}}
+{{- range $name := keys .sites | sortAlpha -}}
+{{- with get $.sites $name }}{{ $told = append $told (printf "%s=%s" $name (join "+" .)) }}{{ end -}}
+{{- end -}}
+{{ join "," $told }}
 {{- end -}}
 
 {{/* How a service is reached from outside: its type, and the port of all machines where one was chosen. */}}

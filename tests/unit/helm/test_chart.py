@@ -155,6 +155,8 @@ def test_sites_come_in_where_it_is_asked_for_by_a_server_that_the_certificate_na
     told = variables(pods(*leaf)["skrei-keys"])
     assert told["SKREI_SITES"] == "farm=farm.lan+10.1.0.1,ship=ship.lan"
     assert told["SKREI_NATS_HOSTS"].endswith(",hub.test")
+    gone = variables(pods(*leaf, "nats.leaf.sites.ship=null")["skrei-keys"])
+    assert gone["SKREI_SITES"] == "farm=farm.lan+10.1.0.1"
     assert "SKREI_SITES" not in variables(pods()["skrei-keys"])
     assert variables(pods()["skrei-keys"])["SKREI_SITES_ARCHIVES"] == "true", "who is not named is let in no more"
     (service,) = (one for one in rendered(*leaf) if (one["kind"], one["metadata"]["name"]) == ("Service", "skrei-nats"))

@@ -15,7 +15,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for source in tools_k8s.SOURCES:
         for name in source.names:
             (made / name).touch()
-        (made / f".{source.module.rsplit('/', 1)[-1]}").write_text(source.version)
+        (made / f".{source.title}").write_text(source.version)
     (tmp_path / "go").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "go").chmod(0o755)
     monkeypatch.setattr(tools_k8s, "FOLDER", made)

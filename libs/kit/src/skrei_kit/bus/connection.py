@@ -37,6 +37,7 @@ Handler: TypeAlias = Callable[[Msg], Awaitable[None]]
 CONNECT_SECONDS = 30.0  # how long a service waits for its server at start before its supervisor tries again
 RECONNECT_SECONDS = 0.2  # between tries: a restarted server is back within a second
 PING_SECONDS = 10  # notices a dead link within two of them, also behind a NAT that drops silently
+CLOSE_SECONDS = 0.5  # for the client to let a link go: one whose TLS failed never says that it has gone
 PENDING_BYTES = 8 * 1024 * 1024  # what may wait for the wire while the server is away; more is refused
 QUEUED_MESSAGES = 65_536  # of one subscription; a slow reader loses the newest beyond it (and facts are repeated)
 QUEUED_BYTES = 64 * 1024 * 1024
@@ -54,6 +55,11 @@ _START_IT = "start it, or name another with SKREI_NATS_URL"
 
 REFUSALS = ("authorization violation", "authentication expired", "authentication revoked", "user authentication")
 """How a server says that credentials let nobody in (any more)."""
+
+
+DISTRUST = "certificate_verify_failed"
+"""How TLS says that a server's certificate is for another name, or of nobody who is trusted."""
+_NAMED = "the server's certificate has to name the host of this address, by an authority that this program was told"
 
 
 class MessageTooLarge(BusUnavailable):
@@ -158,8 +164,9 @@ class Bus:
         with contextlib.suppress(NatsError, TimeoutError, OSError):
             if self._client.is_connected:
                 await self._client.flush(timeout=2)
-        with contextlib.suppress(OSError):  # the client drains a link that is already gone
-            await self._client.close()
+        with contextlib.suppress(OSError, TimeoutError):  # the client drains a link that is already gone
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._client.close()
 
     # ------------------------------------------------------------ core
 
@@ -290,6 +297,7 @@ class _Told:
         self._on_refused = on_refused
         self.refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
+        self._distrusted = ""
 
     async def failed(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
@@ -297,6 +305,10 @@ class _Told:
             self.refused.set_result(error)  # at the first connection: trying again would change nothing
         if "permissions violation" in text.lower():  # it asks for what it may not: a mistake of ours
             log.warning("bus_refused", bus=self._name, error=text)
+        elif DISTRUST in text.lower():  # nothing here mends it, and it is tried again five times a second: said once
+            if text != self._distrusted:
+                log.warning("bus_distrusted", bus=self._name, error=text, hint=_NAMED)
+            self._distrusted = text
         else:
             log.debug("bus_error", bus=self._name, error=text)
 
@@ -307,6 +319,7 @@ class _Told:
 
     async def back(self) -> None:
         log.debug("bus_reconnected", bus=self._name)
+        self._distrusted = ""
         if self._on_reconnect is not None:
             await self._on_reconnect()
 
