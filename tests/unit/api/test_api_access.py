@@ -118,6 +118,7 @@ def test_every_route_but_health_and_those_with_tokens_of_their_own_is_the_owners
         "/internal/needed",
         "/internal/results",
         "/internal/results/{execution_id}",
+        "/internal/revoked",
     }
     assert door_of("GET", "/never/heard/of") is Door.OWNER
     assert door_of("DELETE", "/api/v1/agent/alive") is Door.OWNER
