@@ -16,7 +16,6 @@ from scripts.images import IMAGES
 from tests.support import base_images, compose
 from tests.support.compose import Composed
 from tests.support.docker_daemon import DockerDaemon, busybox_root
-from tests.support.edge_machine import EdgeMachine
 from tests.support.servers import free_port
 
 pytestmark = [
@@ -239,28 +238,6 @@ def test_an_upgrade_loses_no_job_and_no_node(cluster: Composed, tmp_path: Path) 
     cluster.until(f"skrei describe {job}", "Completed")
     assert nodes(cluster) == before
     assert cluster.says(readme()[3]) == "hello\n"
-
-
-def test_a_machine_elsewhere_is_a_node_where_that_is_asked_for_until_it_is_revoked(
-    cluster: Composed, tmp_path: Path
-) -> None:
-    """As docs/EDGE.md tells, at another address of this machine."""
-    cluster.settings["SKREI_EDGE_ADDRESS"] = "127.0.0.2"
-    cluster.says("docker compose --profile edge up -d --wait --scale compute-agent=3")
-    texts = str(ROOT / "examples/wordcount/texts")
-    machine = EdgeMachine(tmp_path, {"SKREI_LABELS": "site=farm", "SKREI_ALLOW_LOCAL": texts})
-    try:
-        line = cluster.says("skrei node join-line").strip()
-        assert "--join http://127.0.0.2:1234 " in line
-        machine.run(line)
-        cluster.until("skrei node list --labels site=farm -o json", "CONNECTED")
-        run = "skrei wasm run -s site=farm -i ./examples/wordcount/texts:/texts -o counts:/counts"
-        assert "different words" in cluster.says(f"{run} examples/wordcount/wordcount.wasm /texts /counts")
-        farm = json.loads(cluster.says("skrei node list --labels site=farm -o json"))["Nodes"][0]["Info"]["NodeID"]
-        assert "kubectl" not in cluster.says(f"skrei node revoke {farm} 2>&1")
-        cluster.until(f"cat {machine.folder}/agent/standing.json", "the transport refuses this node")
-    finally:
-        machine.stop()
 
 
 def test_down_leaves_nothing(cluster: Composed) -> None:
