@@ -71,9 +71,9 @@ def suite_steps() -> list[Step]:
     leave of the cores; `worksteal` deals them out in runs: most modules, and so their stacks, stay with one worker.
     """
     return [
-        _suite("unit", 98, "-n", "2", "examples/plugins"),
-        _suite("property", 49, "-n", "2"),
-        _suite("architecture", 33, "-n", "2"),
+        _suite("unit", 102, "-n", "2", "examples/plugins"),
+        _suite("property", 47, "-n", "2"),
+        _suite("architecture", 31, "-n", "2"),
         _suite("conformance", 68),
         _suite("integration", 232, "-n", "3", "--dist", "worksteal"),
         _suite("simulation", 120, "-n", "2"),
