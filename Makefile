@@ -3,6 +3,8 @@
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && exit; done; echo python3)
 RUN = .venv/bin/python -m
+# Suites start thousands of interpreters; where bytecode is not kept, each compiles all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 SETUP = $(PYTHON) -m scripts.bootstrap
 
 .DEFAULT_GOAL := help

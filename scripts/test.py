@@ -72,8 +72,8 @@ def suite_steps() -> list[Step]:
     """
     return [
         _suite("unit", 102, "-n", "2", "examples/plugins"),
-        _suite("property", 47, "-n", "2"),
-        _suite("architecture", 31, "-n", "2"),
+        _suite("property", 49, "-n", "2"),
+        _suite("architecture", 29, "-n", "2"),
         _suite("conformance", 68),
         _suite("integration", 232, "-n", "3", "--dist", "worksteal"),
         _suite("simulation", 120, "-n", "2"),

@@ -1,5 +1,6 @@
 """Fixtures that every suite shares: real servers, started when the first test asks for them."""
 
+import gc
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,12 @@ from tests.support.servers import Database, SecuredNats, running_nats, running_p
 # No property is judged by how long it takes: what runs beside a test decides that.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests stay until the end: no collection of garbage need look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

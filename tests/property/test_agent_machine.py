@@ -405,7 +405,7 @@ class AdoptingNode(Node):
             assert self.containers[execution_id] == known.starts, "an earlier start was taken for this one"
 
 
-Node.TestCase.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
+Node.TestCase.settings = settings(max_examples=180, stateful_step_count=40, deadline=None)
 TestNode = Node.TestCase
 AdoptingNode.TestCase.settings = Node.TestCase.settings
 TestAdoptingNode = AdoptingNode.TestCase

@@ -78,7 +78,7 @@ HALF_RIGHT = st.fixed_dictionaries(
 
 
 @given(st.one_of(VALUES, HALF_RIGHT))
-@settings(max_examples=250)
+@settings(max_examples=170)
 def test_whatever_is_sent_is_read_or_refused_by_name(raw: Any) -> None:
     refused: SkreiError | None = None
     try:
@@ -98,7 +98,7 @@ BODIES = st.one_of(
 
 
 @given(BODIES)
-@settings(max_examples=150)
+@settings(max_examples=110)
 def test_whatever_body_comes_is_read_or_refused_as_its_senders_mistake(raw: bytes) -> None:
     with contextlib.suppress(Invalid, Unsupported, HttpProblem):
         read_submission(raw)
@@ -230,7 +230,7 @@ def spec_of(raw: Any) -> JobSpec:
 
 @pytest.mark.row("2.3/lower-case", "2.2/meta")
 @given(ALL_KINDS)
-@settings(max_examples=150)
+@settings(max_examples=110)
 def test_a_spec_goes_through_yaml_and_json_and_through_the_reader_again_unchanged(raw: dict[str, Any]) -> None:
     spec = spec_of(raw)
     document = json.loads(encode(spec))
@@ -313,7 +313,7 @@ def test_amounts_of_bytes_are_exact_in_every_form(number: int, unit: tuple[str, 
 
 
 @given(st.text("0123456789.,emkgitbu+- \n", max_size=12))
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_a_text_is_an_amount_or_a_value_error_and_spaces_and_case_do_not_count(text: str) -> None:
     for amount in (parse_cpu, parse_bytes, parse_gpu):
         with contextlib.suppress(ValueError):
@@ -362,7 +362,7 @@ def test_conditions_and_their_opposites_divide_all_labels(
 
 
 @given(st.text("ab1=!<>(), innot\n", max_size=16))
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_a_text_is_a_selector_or_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
         found = parse(text)

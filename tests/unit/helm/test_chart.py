@@ -16,6 +16,7 @@ from scripts.environment import ROOT
 from scripts.tools import FOLDER
 
 CHART = ROOT / "helm/skrei"
+FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # megabytes of YAML are read here
 HELM = shutil.which("helm", path=str(FOLDER)) or shutil.which("helm")
 EVERYTHING = (
     *("api.autoscaling.enabled=true", "ingress.enabled=true", "ingress.apiHost=a.test", "ingress.resultsHost=r.test"),
@@ -38,7 +39,7 @@ def rendered(*values: str) -> tuple[dict[str, Any], ...]:
     flags = [flag for value in values for flag in ("--set", value)]
     done = helm("template", "skrei", str(CHART), "--namespace", "n", "--kube-version", "1.34.0", *flags)
     assert done.returncode == 0, done.stderr
-    return tuple(one for one in yaml.safe_load_all(done.stdout) if one)
+    return tuple(one for one in yaml.load_all(done.stdout, FAST) if one)
 
 
 def pods(*values: str) -> dict[str, dict[str, Any]]:

@@ -210,7 +210,7 @@ def envelope_of(data: object) -> bytes:
 # ---------------------------------------------------------------- claims
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(spoiled(a_batch))
 def test_no_batch_of_facts_ends_a_leader(data: Any) -> None:
     bench = Bench()
