@@ -8,15 +8,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from skrei_compute_agent.agent import Agent
 from skrei_compute_agent.events import Commanded, Confirmed, HelloDue, LinkLost, Replied
 from skrei_compute_agent.greeter import Greeter
+from skrei_compute_agent.heard import heard
 from skrei_compute_agent.held_inputs import HeldInputs
 from skrei_compute_agent.standing import Standing
 from skrei_domain import subjects
-from skrei_domain.envelope import unwrap, wrap
+from skrei_domain.envelope import wrap
 from skrei_domain.listing import InputListed, InputWanted
 from skrei_domain.messages import CommandBatch, Confirm, FactBatch, Hello, HelloReply, Problem
 from skrei_kit.bus import Bus, BusUnavailable, Message, PullReader
@@ -187,28 +186,15 @@ class Link:
 
     async def _commanded(self, payload: bytes) -> None:
         await self._greeted.wait()
-        try:
-            batch = unwrap(CommandBatch, payload)
-        except ValidationError as error:
-            log.warning("command_unreadable", problem=str(error))
-            return
-        self._agent.post(Commanded(batch))
+        if (batch := heard(CommandBatch, payload)) is not None:
+            self._agent.post(Commanded(batch))
 
     async def _confirmed(self, message: Message) -> None:
-        try:
-            confirm = unwrap(Confirm, message.data)
-        except ValidationError as error:
-            log.warning("confirmation_unreadable", problem=str(error))
-            return
-        self._agent.post(Confirmed(confirm))
+        if (confirm := heard(Confirm, message.data)) is not None:
+            self._agent.post(Confirmed(confirm))
 
     async def _asked_for_inputs(self, message: Message) -> None:
-        try:
-            wanted = unwrap(InputWanted, message.data)
-        except ValidationError as error:
-            log.warning("request_unreadable", problem=str(error))
-            return
-        if self._inputs is not None:
+        if self._inputs is not None and (wanted := heard(InputWanted, message.data)) is not None:
             self._inputs(wanted, self._listed)
 
     def _listed(self, listed: InputListed) -> None:

@@ -9,13 +9,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from skrei_compute_agent.folders import Folders
+from skrei_compute_agent.heard import heard
 from skrei_compute_agent.link import CONNECT_SECONDS
 from skrei_compute_agent.output_files import OutputFiles, OutputStream
 from skrei_domain import subjects
-from skrei_domain.envelope import unwrap, wrap
+from skrei_domain.envelope import wrap
 from skrei_domain.messages import LeftShow, LeftShown, LeftWanted, LogChunk, LogRequest, Problem
 from skrei_kit.bus import Bus, BusUnavailable, Message
 from skrei_kit.observability import get_logger
@@ -107,10 +106,7 @@ class LogServer:
         if SHOW_TYPE in message.data[:HEAD_BYTES]:
             self._asked_to_show(message)
             return
-        try:
-            request = unwrap(LogRequest, message.data)
-        except ValidationError as error:
-            log.warning("request_unreadable", problem=str(error))
+        if (request := heard(LogRequest, message.data)) is None:
             return
         if request.cancel:
             if (task := self._readers.get(request.request_id)) is not None:
@@ -124,22 +120,12 @@ class LogServer:
 
     def _asked_for_left(self, message: Message) -> None:
         """Somebody wants what stays on this node."""
-        try:
-            wanted = unwrap(LeftWanted, message.data)
-        except ValidationError as error:
-            log.warning("request_unreadable", problem=str(error))
-            return
-        if self._left is not None:
+        if self._left is not None and (wanted := heard(LeftWanted, message.data)) is not None:
             self._left(wanted)
 
     def _asked_to_show(self, message: Message) -> None:
         """What stays on this node has won."""
-        try:
-            wanted = unwrap(LeftShow, message.data)
-        except ValidationError as error:
-            log.warning("request_unreadable", problem=str(error))
-            return
-        if self._show is not None:
+        if self._show is not None and (wanted := heard(LeftShow, message.data)) is not None:
             task = asyncio.get_running_loop().create_task(self._answer(self._show(wanted)), name=f"show {wanted.left}")
             self._shows.add(task)
             task.add_done_callback(self._shows.discard)
