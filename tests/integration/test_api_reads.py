@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from skrei_domain.node import Absent, Gpu, NodeInfo, Plugin
+from skrei_domain.portions import Portion, place_of
 from skrei_orchestrator_api import queries
 from skrei_orchestrator_api.queries import token_out
 from skrei_orchestrator_api.routes.results import MOST_RESULTS
@@ -296,6 +297,34 @@ async def test_nodes_show_what_they_have_and_what_is_free(api: Api) -> None:
     assert second["ConnectionState"]["DisconnectedSince"] == "0001-01-01T00:00:00Z"
     one = (await api.http.get(f"{NODES}/n-2")).json()
     assert one["Node"]["Info"]["NodeID"] == "n-2"
+
+
+async def test_a_node_is_drained_once_nothing_runs_there_and_nothing_that_has_won_waits_to_be_shown(api: Api) -> None:
+    await api.rows.node("n-1")
+    await api.rows.link.execute("UPDATE nodes SET intake = 'draining'")
+    job_id = await api.submit()
+
+    async def looks() -> tuple[str, int, float]:
+        info = (await api.http.get(f"{NODES}/n-1")).json()["Node"]
+        compute = info["Info"]["ComputeNodeInfo"]
+        return info["Intake"], compute["RunningExecutions"], compute["AvailableCapacity"]["CPU"]
+
+    execution_id = await api.rows.execution(job_id)
+    assert await looks() == ("draining", 1, 3.5)
+    await api.rows.link.execute("UPDATE executions SET state = 'publishing', staged = true, holds = false")
+    await api.rows.result(job_id, execution_id, inline=None)
+    for publisher, place, waits in (
+        ("s3", "a place", False),
+        ("localDirectory", "/srv/results/e-1", True),
+        ("resultPaths", place_of([Portion(), Portion(("out",), "s3")]), False),
+        ("resultPaths", place_of([Portion(), Portion(("out",), "localdirectory", {"Path": "/srv/out"})]), True),
+    ):
+        sql = "UPDATE results SET staged = true, publisher = $1, place = $2"
+        await api.rows.link.execute(sql, publisher, place)
+        assert await looks() == (("draining", 1, 4.0) if waits else ("drained", 0, 4.0)), place
+    await api.rows.link.execute("UPDATE results SET staged = false")
+    await api.rows.link.execute("UPDATE executions SET state = 'completed', staged = false")
+    assert await looks() == ("drained", 0, 4.0)
 
 
 async def test_a_node_tells_what_happened_to_it_and_what_it_cannot_use(api: Api) -> None:

@@ -12,6 +12,9 @@ import asyncpg
 from skrei_domain.constraints import Constraint
 from skrei_domain.errors import Ambiguous, AmbiguousExecution, AmbiguousNode, NotFound
 from skrei_domain.lifecycle import LIVE, JobState
+from skrei_domain.node_results import LOCAL_DIRECTORY, NAME
+from skrei_domain.portions import DIVIDED
+from skrei_store.tables import LIVE_EXECUTION
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -71,16 +74,26 @@ FROM executions e LEFT JOIN results r ON r.execution_id = e.id
 """
 _NODE_EVENTS = "SELECT at, topic, message FROM node_events WHERE node_id = $1 ORDER BY seq DESC LIMIT 100"
 _LIVE = ", ".join(f"'{state.value}'" for state in sorted(LIVE))
+_TO_BE_SHOWN = f"""
+e.staged AND e.{LIVE_EXECUTION} AND (
+    SELECT r.publisher = '{LOCAL_DIRECTORY}' OR r.publisher = '{DIVIDED}' AND r.place LIKE '%"{NAME}"%'
+    FROM results r WHERE r.execution_id = e.id AND r.staged
+)
+"""
+"""Whether an execution has ended and holds nothing any more, but its node has yet to show what it left: a machine that
+is taken away takes that with it. Asked for each by its key, however many results are staged."""
 _NODE = f"""
 SELECT n.*, coalesce(h.cpu_milli, 0) AS cpu_milli, coalesce(h.memory_bytes, 0) AS memory_bytes,
        coalesce(h.disk_bytes, 0) AS disk_bytes, coalesce(h.gpu, 0) AS gpu, coalesce(h.running, 0) AS running,
        coalesce(h.live, 0) AS live
 FROM nodes n LEFT JOIN LATERAL (
-    SELECT sum(e.cpu_milli)::bigint AS cpu_milli, sum(e.memory_bytes)::bigint AS memory_bytes,
-           sum(e.disk_bytes)::bigint AS disk_bytes, sum(e.gpu)::bigint AS gpu,
+    SELECT sum(e.cpu_milli) FILTER (WHERE e.holds)::bigint AS cpu_milli,
+           sum(e.memory_bytes) FILTER (WHERE e.holds)::bigint AS memory_bytes,
+           sum(e.disk_bytes) FILTER (WHERE e.holds)::bigint AS disk_bytes,
+           sum(e.gpu) FILTER (WHERE e.holds)::bigint AS gpu,
            count(*) FILTER (WHERE e.state IN ('staging', 'running', 'publishing')) AS running,
            count(*) FILTER (WHERE e.state IN ({_LIVE})) AS live
-    FROM executions e WHERE e.node_id = n.id AND e.holds
+    FROM executions e WHERE e.node_id = n.id AND (e.holds OR {_TO_BE_SHOWN})
 ) h ON true
 """
 

@@ -126,7 +126,8 @@ NODE = thing(
         "Events": several(ref("NodeEvent")),
         "Intake": said(
             word("open", "cordoned", "draining", "drained"),
-            "What its operator lets be placed on it; `drained`: it drains, and nothing is left on it.",
+            "What its operator lets be placed on it; `drained`: it drains, nothing runs on it, and nothing that has "
+            "won waits there to be shown.",
         ),
         "DrainUntil": said(TIME, "Then what still runs on it is stopped."),
         "OperatorLabels": said(MAP, "Labels that its operator gave it; they are among `Labels` too, and win there."),
