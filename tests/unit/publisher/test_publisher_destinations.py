@@ -519,6 +519,8 @@ async def test_what_failed_has_a_pause_before_it_is_tried_again(door: Door, shel
     for _ in range(3):
         worker.accept(PublisherCommand(finalise=(staged,)))
         await worker.run_once()
+        await asyncio.gather(*worker._ending.values())
+        await worker.run_once()
     assert tries == ["e-1"]
     assert [each.execution_id for fact in told for each in fact.waits] == ["e-1"]
     assert worker.pending == 0
@@ -531,6 +533,9 @@ async def test_a_slow_destination_holds_nobody_else_up(door: Door, shelf: Shelf)
     slow, quick = await upload(door), await upload(door, "e-2", to="store", params={})
     worker.accept(PublisherCommand(finalise=(slow, quick)))
     await worker.run_once()
+    while not told:  # its disk may take longer than a batch is waited for
+        await worker._work.wait()
+        await worker.run_once()
     assert [fact.finalised for fact in told] == [(("e-2", quick.digest),)]
     worker.accept(PublisherCommand(finalise=(slow,)))
     assert worker.pending == 0, "it is under way"
