@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skrei_domain.errors import Unavailable
+from skrei_embedded.births import ALLOCATOR
 from skrei_embedded.processes import run_as
 from skrei_kit.cluster_keys import Keys
 
@@ -137,7 +138,7 @@ def for_child(
         told["OWNER_PATHS"] = "true" if owner_paths else ""  # nothing else may say it: the owner is ours, or nobody's
         if allow_local:
             told["ALLOW_LOCAL"] = ",".join(allow_local)
-    inherited = {f"{_PREFIX}{name.upper()}": value for name, value in settings.items()} | dict(os.environ)
+    inherited = ALLOCATOR | {f"{_PREFIX}{name.upper()}": value for name, value in settings.items()} | dict(os.environ)
     own = {f"{_PREFIX}{name}": value for name, value in told.items()}
     return {
         name: value

@@ -26,6 +26,16 @@ LONGEST_SOCKET = 107  # bytes that a socket's path may have
 START_SECONDS = 60.0  # recovery after a crash on a slow disk is most of it
 STOP_SECONDS = 4.0  # a fast stop writes one checkpoint; after it an immediate one, which is safe and recovered from
 OLD_LOG_BYTES = 10_000_000
+KEPT_BYTES = 512 * 1024
+"""What a backend's C library keeps of memory that was given back. By itself it keeps ever more, up to twice the largest
+piece that a statement has used once (measured after 10,000 jobs: 54 instead of 47 MB for seven of them)."""
+ENVIRONMENT = {
+    "PATH": os.defpath,
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
+    "MALLOC_MMAP_THRESHOLD_": str(KEPT_BYTES),
+}
 
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",  # the socket alone
@@ -97,7 +107,7 @@ class Postgres:
         with log_path.open("ab") as log:
             self.process = self._spawner.start(
                 [*server, "-k", str(self._sockets), "-p", str(PORT), *options],
-                environment={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+                environment=ENVIRONMENT,
                 log=log,
                 account=self._account,
                 death_signal=signal.SIGINT,  # its word for a fast stop
