@@ -354,15 +354,15 @@ def nodes(door: Door) -> Nodes:
     return made
 
 
-async def test_what_stays_on_its_node_is_shown_last_and_told_as_its_node_tells_it(
+async def test_what_stays_on_its_node_is_shown_once_the_others_have_theirs_unseen_and_told_as_its_node_tells_it(
     door: Door, others: tuple[Shelf, Cellar], nodes: Nodes
 ) -> None:
     staged = await upload(door, HERE)
     assert staged.destination == "node n-1 and cellar"
-    others[1].late = DestinationAway("the cellar is away")
+    others[1].fault = DestinationAway("the cellar is away")
     assert (await told_of(door, staged)).waits
     assert nodes.seen == []
-    others[1].late, nodes.fault = None, NodeAway("node n-1 is not connected")
+    others[1].fault, nodes.fault = None, NodeAway("node n-1 is not connected")
     (waits,) = (await told_of(door, staged)).waits
     assert waits.reason == "node n-1 and cellar: node n-1 is not connected"
     nodes.fault = None
@@ -390,6 +390,26 @@ async def test_what_its_node_does_not_have_any_more_is_lost_and_nothing_of_the_r
     assert refused.problem.code == "result-lost"
     assert door.publisher.staging.held_bytes == door.publisher.store.used_bytes == 0
     assert not list((door.root / "portions").iterdir())
+
+
+async def test_of_what_its_node_has_lost_nothing_lies_where_nobody_takes_it_back(
+    door: Door, others: tuple[Shelf, Cellar], nodes: Nodes
+) -> None:
+    staged, nodes.fault = await upload(door, (*TO, HERE[1])), NodeGone("it is gone")
+    (refused,) = (await told_of(door, staged)).refused
+    assert refused.problem.code == "result-lost"
+    assert seen(*others) == []
+
+
+async def test_what_its_node_has_shown_is_not_asked_for_again_while_another_is_away(
+    door: Door, others: tuple[Shelf, Cellar], nodes: Nodes
+) -> None:
+    shelf, _ = others
+    staged, shelf.fault = await upload(door, (*TO, HERE[1])), DestinationAway("the shelf is away")
+    assert (await told_of(door, staged)).waits
+    assert (nodes.seen, seen(*others)) == (["/srv/a"], [".e-1.1"])
+    shelf.fault, nodes.fault = None, NodeGone("its machine was taken away")
+    assert len((await told_of(door, staged)).published) == 1
 
 
 async def test_what_was_to_stay_on_a_node_that_sent_it_is_kept_by_nobody(door: Door, nodes: Nodes) -> None:

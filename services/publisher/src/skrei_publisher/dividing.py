@@ -1,9 +1,10 @@
 """Results of which some paths go to places of their own: divided once they have won, each portion brought to its place.
 
-First every destination that can gets its portion unseen, so that one which refuses is heard before anything shows; then
-the others get theirs, then all that is unseen is shown, last what stays on its node. The result is final when all of
-it is. Every step is noted, and may be repeated; a destination that does not answer holds up the rest, which is not
-brought twice.
+First every destination that can gets its portion unseen, so that one which refuses is heard before anything shows. Then
+what stays on its node is shown there: should another still refuse, its node takes that back, and one that is gone by
+now is heard before anything lies where nobody takes it back from. Then the others get theirs, last all that is unseen
+is shown. The result is final when all of it is. Every step is noted, and may be repeated; a destination that does not
+answer holds up the rest, which is not brought twice.
 """
 
 import asyncio
@@ -126,17 +127,17 @@ class Divider:
         unseen = [each for each in away if each[1].unseen]
         for number, taker in unseen:
             await self._take(division, number, taker)
+        staying = [(number, taker.here) for number, taker in enumerate(takers) if taker.here is not None]
+        for count, (number, here) in enumerate(staying):
+            if division.parts[number].final is None:
+                execution_id = division.parcel.execution_id
+                await self._final(division, number, await here.show(execution_id, left_id(execution_id, count)))
         for number, taker in away:
             if not taker.unseen and division.parts[number].final is None:
                 await self._forward(division, number, taker)
         for number, taker in unseen:
             if division.parts[number].final is None:
                 await self._show(division, number, taker)
-        staying = [(number, taker.here) for number, taker in enumerate(takers) if taker.here is not None]
-        for count, (number, here) in enumerate(staying):
-            if division.parts[number].final is None:
-                execution_id = division.parcel.execution_id
-                await self._final(division, number, await here.show(execution_id, left_id(execution_id, count)))
         return Published(told(self._placed(taker, part) for taker, part in zip(takers, division.parts, strict=True)))
 
     def _placed(self, taker: _Taker, part: Part) -> Placed:
