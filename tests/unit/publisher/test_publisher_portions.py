@@ -430,10 +430,19 @@ async def test_nothing_of_what_stays_on_a_node_is_uploaded(door: Door, nodes: No
 
 async def test_all_of_a_result_that_stays_on_its_node_is_shown_there_and_told_where(door: Door, nodes: Nodes) -> None:
     staged = StagedResult(
-        execution_id="e-1.0", digest=f"sha256:{'0' * 64}", size=1, publisher="localDirectory", place="/srv/a"
+        execution_id="e-1.0",
+        digest=f"sha256:{'0' * 64}",
+        size=1,
+        publisher="localDirectory",
+        place="/srv/a",
+        destination="node n-1",
     )
-    nodes.fault = SourceAway("the API is away")
-    assert (await told_of(door, staged)).waits
+    for fault, told in (
+        (SourceAway("the API is away"), "node n-1: the API is away"),
+        (NodeAway("node n-1 is not connected"), "node n-1 is not connected"),
+    ):
+        nodes.fault = fault
+        assert [each.reason for each in (await told_of(door, staged)).waits] == [told]
     nodes.fault = None
     fact = await told_of(door, staged)
     assert fact.finalised == ((staged.execution_id, staged.digest),)

@@ -198,8 +198,8 @@ def _waits(staged: StagedResult, reason: str) -> PublishWaits:
     where = staged.destination or staged.publisher
     if _is_managed(staged):  # where its owner keeps results is nobody else's business
         reason = MANAGED_AWAY
-    told = f"{where}: {reason}"[:MOST_REASON]
-    return PublishWaits(execution_id=staged.execution_id, digest=staged.digest, reason=told)
+    told = reason if reason.startswith(f"{where} ") else f"{where}: {reason}"  # a node that is away is named by both
+    return PublishWaits(execution_id=staged.execution_id, digest=staged.digest, reason=told[:MOST_REASON])
 
 
 def _is_managed(staged: StagedResult) -> bool:
