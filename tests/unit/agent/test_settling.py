@@ -96,6 +96,25 @@ async def test_one_of_which_the_api_will_never_say_lies_beside_in_the_end(tmp_pa
     assert seen(tmp_path) == [".skrei-e-1"]
     assert await settler.run_once() is None
     assert seen(tmp_path) == ["e-1.e-1"]
+
+
+@pytest.mark.parametrize("counts", [True, False])
+async def test_one_that_waits_while_the_key_of_its_token_is_replaced_can_still_be_shown_by_every_later_process(
+    tmp_path: Path, counts: bool
+) -> None:
+    record, place = Record(e_1=InputDenied("the API does not say: 401")), str(tmp_path / "out" / "e-1")
+    left(tmp_path, a_settler(tmp_path, record), "e-1")
+    for _ in range(2):
+        await settled(a_settler(tmp_path, record))
+        assert seen(tmp_path) == ["e-1.e-1"]
+    for _ in range(2):
+        settler = a_settler(tmp_path, record)
+        assert await shown(settler, "e-1") == LeftShown(request_id="r-1", path=place)
+        await settled(settler)
+        assert seen(tmp_path) == ["e-1"]
+    record.says["e-1"] = counts
+    await settled(a_settler(tmp_path, record))
+    assert seen(tmp_path) == (["e-1"] if counts else [])
     assert not list((tmp_path / "left").iterdir())
 
 

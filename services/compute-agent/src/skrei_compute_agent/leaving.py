@@ -105,15 +105,15 @@ def _taken(place: str) -> PublishFailed:
 def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: bool | None) -> str:
     """Show what was left unseen, since it counts, or remove it; return where it lies now. Blocks. Twice is once.
 
-    None: nobody knows any more, and it is put beside the place. So is what counts where something else has come to lie
-    there meanwhile. What does not count is removed where it was shown, too: its job was stopped right then. Raises
-    PublishFailed, OSError.
+    None: nobody knows any more, and it is put beside the place, from where it can still be shown. So is what counts
+    where something else has come to lie there meanwhile. What does not count is removed where it was shown, too: its
+    job was stopped right then. Raises PublishFailed, OSError.
     """
     parent, name = _allowed(place, entries)
-    hidden = f"{HIDDEN}{execution_id}"
+    hidden, beside = f"{HIDDEN}{execution_id}", f"{name}.{execution_id}"
     with _opened("/") as root, _below(root, [part for part in parent.split("/") if part]) as inside:
         if counts is False:
-            for each in (hidden, name, f"{name}.{execution_id}"):
+            for each in (hidden, name, beside):
                 if each == hidden or _mark(each, inside) == execution_id:
                     remove(each, dir_fd=inside)
             return ""
@@ -121,9 +121,10 @@ def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: b
         if found == execution_id:
             return f"{parent}/{name}"
         if counts is None or found is not None:
-            name = f"{name}.{execution_id}"
+            name = beside
         if _mark(name, inside) is None:
-            os.rename(hidden, name, src_dir_fd=inside, dst_dir_fd=inside)
+            now = beside if _mark(beside, inside) == execution_id else hidden
+            os.rename(now, name, src_dir_fd=inside, dst_dir_fd=inside)
             os.fsync(inside)
         return f"{parent}/{name}"
 

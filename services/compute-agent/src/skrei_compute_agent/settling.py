@@ -33,7 +33,8 @@ LONGEST_SECONDS = 30.0
 """The longest pause: a link that is back is noticed within half a minute."""
 REFUSALS = 20
 """Times that the API refuses to say before a result is put beside its place: some seven minutes, in which a key that is
-being replaced is known everywhere. The token of one that was signed with a key that is gone is refused for ever."""
+being replaced is known everywhere. The token of one that was signed with a key that is gone is refused for ever; it may
+have won all the same, and be asked for once a bucket is back to which another part goes: its note stays."""
 
 
 class Record(Protocol):
@@ -143,7 +144,7 @@ class Settler:
 
     async def _settle(self, left: str) -> bool:
         """Ask for one, and do what is said; whether nothing more is to be done."""
-        path = self._folder / f"{left}.json"
+        path, refused = self._folder / f"{left}.json", False
         try:
             noted = _Note.parse(await asyncio.to_thread(path.read_text))
         except (OSError, ValueError) as error:
@@ -162,7 +163,7 @@ class Settler:
                 log.debug("left_result_waits", left=left, problem=error.message)
                 return False
             log.warning("left_result_not_told", left=left, place=noted.place, problem=error.message)
-            counts = None
+            counts, refused = None, True
         except SkreiError as error:
             self._refused.pop(left, None)
             log.debug("left_result_waits", left=left, problem=error.message)
@@ -178,7 +179,8 @@ class Settler:
         else:
             log.info("left_result_settled", left=left, counts=counts, at=at)
         self._refused.pop(left, None)
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        if not refused:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
         return True
 
 
