@@ -1,5 +1,6 @@
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,10 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
 
 def test_all_of_a_batch_is_stored_or_nothing(tmp_path: Path) -> None:
     with ResultStore(tmp_path) as store:
-        with sqlite3.connect(tmp_path / "small.db") as other:  # a full disk, as far as a test can have one
+        with (
+            closing(sqlite3.connect(tmp_path / "small.db")) as other,
+            other,
+        ):  # a full disk, as far as a test can have one
             other.execute(
                 "CREATE TRIGGER full BEFORE INSERT ON results WHEN new.execution_id = 'e-2'"
                 " BEGIN SELECT RAISE(ABORT, 'disk full'); END"
@@ -54,7 +58,7 @@ def test_what_is_put_was_synced_by_its_commit(tmp_path: Path) -> None:
 
 def test_the_room_of_what_was_dropped_goes_back_to_the_disk(tmp_path: Path) -> None:
     def size() -> int:
-        with sqlite3.connect(tmp_path / "small.db") as other:
+        with closing(sqlite3.connect(tmp_path / "small.db")) as other, other:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return (tmp_path / "small.db").stat().st_size
 

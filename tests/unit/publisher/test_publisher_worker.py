@@ -1,5 +1,6 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -154,7 +155,7 @@ async def test_an_api_that_is_away_leaves_everything_to_the_next_command(bench: 
 
 async def test_a_damaged_result_is_fetched_anew(bench: Bench) -> None:
     bench.store.put([Item("e-1", digest_of(b"one"), b"one")])
-    with sqlite3.connect(bench.store.root / "small.db") as other:
+    with closing(sqlite3.connect(bench.store.root / "small.db")) as other, other:
         other.execute("UPDATE results SET content = ?", (b"xne",))
     assert (await bench.do(take(held("e-1", b"one")))).stored
     assert bench.store.holds("e-1", digest_of(b"one"))
