@@ -6,6 +6,7 @@ Whatever goes wrong, the caller's folder holds either the whole result or what i
 import asyncio
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -333,13 +334,13 @@ def _there(target: Path, names: Sequence[str]) -> NoPlace:
 def _where(results: Sequence[Result], target: Path, wish: Wish, laid: Laid) -> dict[str, Path]:
     """Return where each result lies, by its partition (or node); of several tasks by `task/partition`."""
     names, tasks = part_names(results, by_node=wish.by_node), task_folders(results)
+    siblings = Counter(result.task for result in results)
     found: dict[str, Path] = {}
     for result in results:
         folder = tasks.get(result.task, "")
         name = names[result.execution_id]
-        siblings = sum(other.task == result.task for other in results)
         clashed = any(not folder or clash.startswith(f"{folder}/") for clash in laid.clashes)
-        apart = not wish.raw and (wish.by_node or (siblings > 1 and (wish.apart or clashed)))
+        apart = not wish.raw and (wish.by_node or (siblings[result.task] > 1 and (wish.apart or clashed)))
         place = target / folder if folder and not wish.raw else target
         found[f"{result.task}/{name}" if folder else name] = place / name if apart else place
     return found
