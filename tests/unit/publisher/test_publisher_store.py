@@ -33,10 +33,8 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
 
 def test_all_of_a_batch_is_stored_or_nothing(tmp_path: Path) -> None:
     with ResultStore(tmp_path) as store:
-        with (
-            closing(sqlite3.connect(tmp_path / "small.db")) as other,
-            other,
-        ):  # a full disk, as far as a test can have one
+        # A full disk, as far as a test can have one.
+        with closing(sqlite3.connect(tmp_path / "small.db")) as other, other:
             other.execute(
                 "CREATE TRIGGER full BEFORE INSERT ON results WHEN new.execution_id = 'e-2'"
                 " BEGIN SELECT RAISE(ABORT, 'disk full'); END"

@@ -176,6 +176,21 @@ def test_describe_tells_a_long_reason_once_and_whose_it_is(run: Run, api: FakeAp
     assert run("job", "executions", ID, "--wide")[1].count(why) == 3
 
 
+def test_describe_of_very_many_shows_those_that_tell_most_and_how_many_more_there_are(run: Run, api: FakeApi) -> None:
+    ran = [execution(n, n, RunOutput={"Stdout": f"said {n}\n", "ExitCode": int(n == 119)}) for n in range(120)]
+    ran[118] |= {"ComputeState": {"StateType": 10, "Message": "no room"}}
+    api.answers |= answers_of_a_job("Failed", *ran)
+    _, out, _ = run("job", "describe", ID)
+    rows, said = (
+        out.split(f"\n{head}\n")[1].split("\n\n")[0].splitlines() for head in ("Executions", "Standard output")
+    )
+    assert (len(rows), rows[-1]) == (102, f"… and 20 more: skrei job executions {ID[:10]}")
+    assert [row.split()[1] for row in rows[1:-1]] == [*map(str, range(98)), "118", "119"]
+    assert [line for line in said if line.startswith("said")] == [f"said {n}" for n in (*range(18), 118, 119)]
+    assert said[-1] == f"… and 100 more: skrei logs {ran[0]['JobID']}"
+    assert "more:" not in run("job", "executions", ID)[1]
+
+
 def test_describe_tells_each_image_that_ran_once(run: Run, api: FakeApi) -> None:
     ran = [execution(number, number - 1, ImageDigest="app@sha256:1") for number in (1, 2)]
     api.answers |= answers_of_a_job("Completed", *ran)

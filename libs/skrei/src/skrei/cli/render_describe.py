@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from skrei.views import Execution, Job, JobDetails
 
 MOST_REASONS = 10
-"""Reasons of failed attempts; the table above them has all."""
+"""Reasons of failed attempts; the table below them has more."""
+MOST_EXECUTIONS = 100
+"""Rows of the tables of executions: what a person looks through; of ten thousand the summary counts the rest."""
+MOST_SAID = 20
+"""Partitions (or nodes) of which it is printed what they said, a screen or two each."""
 
 
 def describe(found: JobDetails) -> None:
@@ -62,13 +66,29 @@ def describe(found: JobDetails) -> None:
         for reason in reasons:
             render.line(indented(reason, 0))
     _section("Executions")
-    executions(found.executions, told=told)
-    if any(one.data_read for one in found.executions):
+    shown = _telling(found.executions, MOST_EXECUTIONS)
+    executions(shown, told=told)
+    _and_more(len(found.executions) - len(shown), f"skrei job executions {short(job.id)}")
+    if any(one.data_read for one in shown):
         _section("Data")
-        _data(found.executions)
+        _data(shown)
     _section("History")
     history(found.history, told=told)
     job_output(found.executions, by_node=job.per_node)
+
+
+def _telling(found: Sequence[Execution], most: int) -> Sequence[Execution]:
+    """Return at most so many, in their order: what has not ended, or not well, before what has."""
+    if len(found) <= most:
+        return found
+    well = [one.state == "Completed" and not one.exit_code for one in found]
+    return [found[number] for number in sorted(sorted(range(len(found)), key=well.__getitem__)[:most])]
+
+
+def _and_more(count: int, command: str) -> None:
+    """Say of how many nothing is printed, and what prints them."""
+    if count:
+        render.line(f"… and {count:,} more: {command}")
 
 
 def _count(job: Job) -> str:
@@ -188,11 +208,13 @@ def job_output(found: Sequence[Execution], *, by_node: bool = False) -> None:
         said = [one for one in best_attempts(found) if getattr(one, attribute)]
         if said:
             _section(heading)
-        for one in said:
+        shown = _telling(said, MOST_SAID)
+        for one in shown:
             if len(said) > 1:
                 render.line(f"--- {unit_name(one, named=named, by_node=by_node)}")
             said_by = getattr(one, attribute)
             render.output_text(said_by if said_by.endswith("\n") else said_by + "\n")
+        _and_more(len(said) - len(shown), f"skrei logs {short(said[0].job_id)}" if said else "")
         cut = [one for one in said if one.truncated and one.has_result]
         if left := [one for one in cut if one.left_on_node]:
             render.note(f"Only its beginning: all of it is on its node, at {left[0].result_place}.")
