@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from skrei_compute_agent import leaving
 from skrei_compute_agent.leaving import DEEPEST, TOLD_BYTES, leave, settle
 from skrei_compute_agent.upload_errors import PublishFailed, ResultDamaged
 from skrei_domain.paths import Entry, parse_entry
@@ -150,6 +151,42 @@ def test_of_two_attempts_at_one_place_the_one_that_counts_is_there_whatever_come
         assert settle(str(place), "e-1", allowed(tmp_path), counts=False) == ""
     assert found(place) == FILES | {"stdout": b"second"}
     assert names(tmp_path) == ["latest"]
+
+
+JOB = "j-8c9f9f0e-3a0b-4d0e-9d4e-2a7f0f6d7a11"
+
+
+def test_a_jobs_folders_go_with_the_last_in_them_and_no_others(tmp_path: Path) -> None:
+    owners = tmp_path / "team"
+    places = [unseen(owners, f"{JOB}/main/{each}", each) for each in ("e-1", "e-2")]
+    for _ in range(2):
+        assert settle(str(places[0]), "e-1", allowed(owners), counts=False) == ""
+        assert names(owners / JOB / "main") == [".skrei-e-2"]
+    settle(str(places[1]), "e-2", allowed(owners), counts=True)
+    assert names(owners / JOB / "main") == ["e-2"]
+    for _ in range(2):
+        settle(str(places[1]), "e-2", allowed(owners), counts=False)
+        assert names(owners) == []
+    settle(str(unseen(owners, "plain/e-3", "e-3")), "e-3", allowed(owners), counts=False)
+    assert names(owners / "plain") == [], "who made that is not known"
+
+
+def test_a_jobs_folder_that_goes_right_as_another_comes_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going = [unseen(tmp_path, f"{JOB}/e-1", "e-1")]
+    real = leaving.remove
+
+    def removed(path: str, *, dir_fd: int) -> None:
+        monkeypatch.setattr(leaving, "remove", real)
+        settle(str(going.pop()), "e-1", allowed(tmp_path), counts=False)
+        assert names(tmp_path) == []
+        real(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(leaving, "remove", removed)
+    unseen(tmp_path, f"{JOB}/e-2", "e-2")
+    assert names(tmp_path / JOB) == [".skrei-e-2"]
+    assert not going
 
 
 def test_what_counts_lies_beside_its_place_where_something_else_is_there_by_then(tmp_path: Path) -> None:

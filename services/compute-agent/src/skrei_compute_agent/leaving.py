@@ -9,6 +9,7 @@ import base64
 import contextlib
 import io
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -35,8 +36,13 @@ TOLD_BYTES = 16 * 1024
 """Of each stream, with what is told of a result: both fit into a fact, however badly they pack."""
 CHUNK_BYTES = 1024 * 1024
 """Written at once."""
+TRIES = 3
+"""To leave a result in the folder of its job, which goes with what was the last in it: each takes one more that goes in
+that very moment."""
 DEEPEST = 256
 """Folders below each other: each is open while what lies in it is made, or read to be sent."""
+_OF_JOB = re.compile(r"j-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""The name of a folder that is one job's: nobody else makes it, or anything in it."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -62,18 +68,22 @@ def put(archive: Path, place: str, mark: str, entries: Sequence[Entry], *, unsee
     See `leave`, of which it is one half: an execution may leave parts at several places, each under a mark of its own.
     """
     parent, name = _allowed(place, entries)
-    with (
-        sound(place),
-        _opened("/") as root,
-        _below(root, [part for part in parent.split("/") if part]) as inside,
-    ):
-        if (found := _mark(name, inside)) is None:
-            size = _leave(archive, inside, "" if unseen else name, mark)
-        elif found == mark:
-            size = _size(name, inside)
-        else:
-            raise _taken(place)
-    return f"{parent}/{name}", size
+
+    def once() -> tuple[str, int]:
+        with _made(parent) as inside:
+            if (found := _mark(name, inside)) is None:
+                size = _leave(archive, inside, "" if unseen else name, mark)
+            elif found == mark:
+                size = _size(name, inside)
+            else:
+                raise _taken(place)
+        return f"{parent}/{name}", size
+
+    with sound(place):
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(FileNotFoundError):
+                return once()
+        return once()
 
 
 @contextmanager
@@ -107,16 +117,18 @@ def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: b
 
     None: nobody knows any more, and it is put beside the place, from where it can still be shown. So is what counts
     where something else has come to lie there meanwhile. What does not count is removed where it was shown, too: its
-    job was stopped right then. Raises PublishFailed, OSError.
+    job was stopped right then; folders of its job go with the last in them. Raises PublishFailed, OSError.
     """
     parent, name = _allowed(place, entries)
     hidden, beside = f"{HIDDEN}{execution_id}", f"{name}.{execution_id}"
-    with _opened("/") as root, _below(root, [part for part in parent.split("/") if part]) as inside:
-        if counts is False:
+    if counts is False:
+        with contextlib.suppress(FileNotFoundError), opened_folder(parent) as inside:
             for each in (hidden, name, beside):
                 if each == hidden or _mark(each, inside) == execution_id:
                     remove(each, dir_fd=inside)
-            return ""
+        _remove_empty(parent)
+        return ""
+    with _made(parent) as inside:
         found = _mark(name, inside)
         if found == execution_id:
             return f"{parent}/{name}"
@@ -127,6 +139,16 @@ def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: b
             os.rename(now, name, src_dir_fd=inside, dst_dir_fd=inside)
             os.fsync(inside)
         return f"{parent}/{name}"
+
+
+def _remove_empty(folder: str) -> None:
+    """Remove a folder of a job, and those of that job above it, as far as nothing else lies in them."""
+    parts = folder.split("/")
+    of_job = next((number for number, part in enumerate(parts) if _OF_JOB.fullmatch(part)), len(parts))
+    with contextlib.suppress(OSError):  # another of the job lies there, or came right now
+        for number in range(len(parts) - 1, of_job - 1, -1):
+            with opened_folder("/".join(parts[:number]) or "/") as above:
+                os.rmdir(parts[number], dir_fd=above)
 
 
 def _allowed(place: str, entries: Sequence[Entry]) -> tuple[str, str]:
@@ -206,6 +228,13 @@ def _write(name: str, folder: int, content: IO[bytes]) -> None:
         shutil.copyfileobj(content, file, CHUNK_BYTES)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def _made(path: str) -> Iterator[int]:
+    """Open a folder by its absolute path, made where it is not there; no part may be a link."""
+    with _opened("/") as root, _below(root, [part for part in path.split("/") if part]) as folder:
+        yield folder
 
 
 @contextmanager
