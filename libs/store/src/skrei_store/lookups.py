@@ -14,7 +14,6 @@ from skrei_domain.errors import Ambiguous, AmbiguousExecution, AmbiguousNode, No
 from skrei_domain.lifecycle import LIVE, JobState
 from skrei_domain.node_results import LOCAL_DIRECTORY, NAME
 from skrei_domain.portions import DIVIDED
-from skrei_store.tables import LIVE_EXECUTION
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -75,7 +74,7 @@ FROM executions e LEFT JOIN results r ON r.execution_id = e.id
 _NODE_EVENTS = "SELECT at, topic, message FROM node_events WHERE node_id = $1 ORDER BY seq DESC LIMIT 100"
 _LIVE = ", ".join(f"'{state.value}'" for state in sorted(LIVE))
 _TO_BE_SHOWN = f"""
-e.staged AND e.{LIVE_EXECUTION} AND (
+e.staged AND e.state IN ({_LIVE}) AND (
     SELECT r.publisher = '{LOCAL_DIRECTORY}' OR r.publisher = '{DIVIDED}' AND r.place LIKE '%"{NAME}"%'
     FROM results r WHERE r.execution_id = e.id AND r.staged
 )
