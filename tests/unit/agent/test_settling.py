@@ -1,6 +1,7 @@
 """Results that wait on their node for the word that they count: asked for until it is there, through every restart."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,15 @@ async def test_one_that_waits_while_the_key_of_its_token_is_replaced_can_still_b
     record.says["e-1"] = counts
     await settled(a_settler(tmp_path, record))
     assert seen(tmp_path) == (["e-1"] if counts else [])
+    assert not list((tmp_path / "left").iterdir())
+
+
+async def test_one_that_is_gone_is_forgotten_though_nobody_says_whether_it_counts(tmp_path: Path) -> None:
+    record = Record(e_1=InputDenied("the API does not say: 401"))
+    left(tmp_path, a_settler(tmp_path, record), "e-1")
+    await settled(a_settler(tmp_path, record))
+    shutil.rmtree(tmp_path / "out" / "e-1.e-1")
+    await settled(a_settler(tmp_path, record))
     assert not list((tmp_path / "left").iterdir())
 
 

@@ -172,6 +172,7 @@ class Settler:
             async with self._turn:
                 at = await to_its_end(lambda: settle(noted.place, left, self._entries, counts=counts))
         except FileNotFoundError:
+            refused = False  # nothing is there that could be shown, whoever asks for it
             log.warning("left_result_gone", left=left, place=noted.place)
         except (SkreiError, OSError) as error:
             log.warning("left_result_not_shown", left=left, place=noted.place, problem=str(error))
