@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import io
+import os
 import random
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -169,6 +171,50 @@ def test_a_jobs_folders_go_with_the_last_in_them_and_no_others(tmp_path: Path) -
         assert names(owners) == []
     settle(str(unseen(owners, "plain/e-3", "e-3")), "e-3", allowed(owners), counts=False)
     assert names(owners / "plain") == [], "who made that is not known"
+
+
+def test_who_is_killed_between_a_jobs_folders_removes_the_others_next_time(tmp_path: Path) -> None:
+    place = unseen(tmp_path, f"{JOB}/main/0/e-1", "e-1")
+    shutil.rmtree(place.parent)
+    settle(str(place), "e-1", allowed(tmp_path), counts=False)
+    assert names(tmp_path) == []
+
+
+def test_what_cannot_be_left_leaves_no_folder_of_its_job(tmp_path: Path) -> None:
+    with archive(FILES) as (packed, _):
+        packed.write_bytes(packed.read_bytes()[:-2000])
+        with pytest.raises(ResultDamaged):
+            leave(packed, str(tmp_path / JOB / "e-1"), "e-1", allowed(tmp_path))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("counts", [True, None])
+def test_what_is_asked_for_after_it_was_removed_is_gone_and_gets_no_folder(tmp_path: Path, counts: bool | None) -> None:
+    place = unseen(tmp_path, f"{JOB}/e-1", "e-1")
+    settle(str(place), "e-1", allowed(tmp_path), counts=False)
+    with pytest.raises(FileNotFoundError):
+        settle(str(place), "e-1", allowed(tmp_path), counts=counts)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("shown", [True, None])
+def test_who_is_killed_while_what_was_shown_is_removed_removes_the_rest_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: bool | None
+) -> None:
+    place = unseen(tmp_path, "latest", "e-1")
+    settle(str(place), "e-1", allowed(tmp_path), counts=shown)
+
+    def killed(path: str, *, dir_fd: int) -> None:
+        if Path(tmp_path, path).is_dir():
+            os.unlink(f"{path}/.skrei", dir_fd=dir_fd)
+            raise OSError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(leaving, "remove", killed)
+        with pytest.raises(OSError, match="killed"):
+            settle(str(place), "e-1", allowed(tmp_path), counts=False)
+    assert settle(str(place), "e-1", allowed(tmp_path), counts=False) == ""
+    assert names(tmp_path) == []
 
 
 def test_a_jobs_folder_that_goes_right_as_another_comes_is_made_again(

@@ -80,10 +80,14 @@ def put(archive: Path, place: str, mark: str, entries: Sequence[Entry], *, unsee
         return f"{parent}/{name}", size
 
     with sound(place):
-        for _ in range(TRIES - 1):
-            with contextlib.suppress(FileNotFoundError):
-                return once()
-        return once()
+        try:
+            for _ in range(TRIES - 1):
+                with contextlib.suppress(FileNotFoundError):
+                    return once()
+            return once()
+        except BaseException:
+            _remove_empty(parent)
+            raise
 
 
 @contextmanager
@@ -117,18 +121,23 @@ def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: b
 
     None: nobody knows any more, and it is put beside the place, from where it can still be shown. So is what counts
     where something else has come to lie there meanwhile. What does not count is removed where it was shown, too: its
-    job was stopped right then; folders of its job go with the last in them. Raises PublishFailed, OSError.
+    job was stopped right then, or another part of it was refused; folders of its job go with the last in them. Raises
+    PublishFailed, OSError.
     """
     parent, name = _allowed(place, entries)
     hidden, beside = f"{HIDDEN}{execution_id}", f"{name}.{execution_id}"
     if counts is False:
         with contextlib.suppress(FileNotFoundError), opened_folder(parent) as inside:
-            for each in (hidden, name, beside):
-                if each == hidden or _mark(each, inside) == execution_id:
-                    remove(each, dir_fd=inside)
+            remove(hidden, dir_fd=inside)
+            for each in (name, beside):
+                if _mark(each, inside) == execution_id:
+                    # Unseen first: whoever is killed halfway has removed its mark, and would leave the rest for ever.
+                    os.rename(each, hidden, src_dir_fd=inside, dst_dir_fd=inside)
+                    os.fsync(inside)
+                    remove(hidden, dir_fd=inside)
         _remove_empty(parent)
         return ""
-    with _made(parent) as inside:
+    with opened_folder(parent) as inside:
         found = _mark(name, inside)
         if found == execution_id:
             return f"{parent}/{name}"
@@ -147,7 +156,10 @@ def _remove_empty(folder: str) -> None:
     of_job = next((number for number, part in enumerate(parts) if _OF_JOB.fullmatch(part)), len(parts))
     with contextlib.suppress(OSError):  # another of the job lies there, or came right now
         for number in range(len(parts) - 1, of_job - 1, -1):
-            with opened_folder("/".join(parts[:number]) or "/") as above:
+            with (
+                contextlib.suppress(FileNotFoundError),  # it went before, as by one that was killed then
+                opened_folder("/".join(parts[:number]) or "/") as above,
+            ):
                 os.rmdir(parts[number], dir_fd=above)
 
 
