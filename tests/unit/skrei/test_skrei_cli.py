@@ -191,6 +191,14 @@ def test_describe_of_very_many_shows_those_that_tell_most_and_how_many_more_ther
     assert "more:" not in run("job", "executions", ID)[1]
 
 
+def test_describe_of_very_many_shows_what_failed_before_what_still_runs_or_was_stopped(run: Run, api: FakeApi) -> None:
+    ran = [execution(n, n, ComputeState={"StateType": 6 + 5 * (n % 2), "Message": ""}) for n in range(120)]
+    ran[119] |= {"ComputeState": {"StateType": 10, "Message": "no room"}}
+    api.answers |= answers_of_a_job("Running", *ran)
+    rows = run("job", "describe", ID)[1].split("\nExecutions\n")[1].split("\n\n")[0].splitlines()
+    assert [row.split()[1] for row in rows[1:-1]] == [*map(str, range(99)), "119"]
+
+
 def test_describe_tells_each_image_that_ran_once(run: Run, api: FakeApi) -> None:
     ran = [execution(number, number - 1, ImageDigest="app@sha256:1") for number in (1, 2)]
     api.answers |= answers_of_a_job("Completed", *ran)

@@ -78,11 +78,18 @@ def describe(found: JobDetails) -> None:
 
 
 def _telling(found: Sequence[Execution], most: int) -> Sequence[Execution]:
-    """Return at most so many, in their order: what has not ended, or not well, before what has."""
+    """Return at most so many, in their order: what did not end well before what goes on, and that before what did."""
     if len(found) <= most:
         return found
-    well = [one.state == "Completed" and not one.exit_code for one in found]
-    return [found[number] for number in sorted(sorted(range(len(found)), key=well.__getitem__)[:most])]
+    told = sorted(range(len(found)), key=lambda number: _well(found[number]))[:most]
+    return [found[number] for number in sorted(told)]
+
+
+def _well(one: Execution) -> int:
+    """Return how well an execution does: 0 where it failed, 1 where it goes on or was stopped, 2 where all is well."""
+    if one.state == "Stopped" or not one.is_terminal:
+        return 1
+    return 2 if one.state == "Completed" and not one.exit_code else 0
 
 
 def _and_more(count: int, command: str) -> None:
