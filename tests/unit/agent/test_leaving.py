@@ -197,6 +197,19 @@ def test_what_is_asked_for_after_it_was_removed_is_gone_and_gets_no_folder(tmp_p
     assert names(tmp_path) == []
 
 
+def test_what_is_left_again_once_it_lies_beside_its_place_is_there_once(tmp_path: Path) -> None:
+    place = unseen(tmp_path, "latest", "e-1")
+    for taken in (False, True):
+        settle(str(place), "e-1", allowed(tmp_path), counts=None)
+        if taken:
+            place.mkdir()
+        unseen(tmp_path, "latest", "e-1")
+        assert names(tmp_path) == (["latest", "latest.e-1"] if taken else ["latest.e-1"])
+    place.rmdir()
+    settle(str(place), "e-1", allowed(tmp_path), counts=True)
+    assert names(tmp_path) == ["latest"]
+
+
 @pytest.mark.parametrize("shown", [True, None])
 def test_who_is_killed_while_what_was_shown_is_removed_removes_the_rest_next_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: bool | None

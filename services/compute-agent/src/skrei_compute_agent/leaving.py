@@ -71,10 +71,12 @@ def put(archive: Path, place: str, mark: str, entries: Sequence[Entry], *, unsee
 
     def once() -> tuple[str, int]:
         with _made(parent) as inside:
-            if (found := _mark(name, inside)) is None:
+            # Put beside its place it is there too: another copy would stay unseen, whatever becomes of the first.
+            its = next((each for each in (name, f"{name}.{mark}") if _mark(each, inside) == mark), None)
+            if its is not None:
+                size = _size(its, inside)
+            elif _mark(name, inside) is None:
                 size = _leave(archive, inside, "" if unseen else name, mark)
-            elif found == mark:
-                size = _size(name, inside)
             else:
                 raise _taken(place)
         return f"{parent}/{name}", size
