@@ -119,6 +119,31 @@ async def test_one_that_waits_while_the_key_of_its_token_is_replaced_can_still_b
     assert not list((tmp_path / "left").iterdir())
 
 
+@pytest.mark.parametrize("says", [None, True])
+async def test_what_is_heard_of_while_it_is_asked_for_is_asked_for_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: bool | None
+) -> None:
+    monkeypatch.setattr(settling, "AGAIN_SECONDS", 30.0)
+    record = Record(e_1=says)
+    settler = a_settler(tmp_path, record)
+    left(tmp_path, settler, "e-1")
+    await settler.find()
+
+    async def standing(execution_id: str, token: str) -> bool | None:
+        settler.heard(execution_id)
+        return says
+
+    with monkeypatch.context() as patched:
+        patched.setattr(record, "standing", standing)
+        assert await settler.run_once() == 0.0
+    due = await settler.run_once()
+    if says is None:
+        assert due is not None
+        assert record.asked == [("e-1", "token of e-1")]
+    else:
+        assert (due, record.asked) == (None, [])
+
+
 async def test_one_that_is_gone_is_forgotten_though_nobody_says_whether_it_counts(tmp_path: Path) -> None:
     record = Record(e_1=InputDenied("the API does not say: 401"))
     left(tmp_path, a_settler(tmp_path, record), "e-1")

@@ -130,11 +130,15 @@ class Settler:
     async def run_once(self) -> float | None:
         """Ask for those whose turn it is; return after how many seconds the next one is due, None where none waits."""
         now = asyncio.get_running_loop().time
-        for left, (due, pause) in list(self._waiting.items()):
+        for left, turn in list(self._waiting.items()):
+            due, pause = turn
             if due > now():
                 continue
-            if await self._settle(left):
-                self._waiting.pop(left, None)
+            over = await self._settle(left)
+            if self._waiting[left] is not turn:
+                continue  # more was heard of it meanwhile: it is asked for at once, whatever was said
+            if over:
+                del self._waiting[left]
             else:
                 self._waiting[left] = (now() + pause, min(pause * 2, LONGEST_SECONDS))
         return max(min(due for due, _ in self._waiting.values()) - now(), 0.0) if self._waiting else None
@@ -147,6 +151,8 @@ class Settler:
         path, refused = self._folder / f"{left}.json", False
         try:
             noted = _Note.parse(await asyncio.to_thread(path.read_text))
+        except FileNotFoundError:
+            return True  # it was done with as it was heard of once more
         except (OSError, ValueError) as error:
             # Said once, and looked at again by the next process: the note may be mended, and the result stays as it is.
             log.error("left_result_unknown", left=left, note=str(path), problem=str(error))
