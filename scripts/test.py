@@ -69,11 +69,13 @@ def suite_steps() -> list[Step]:
 
     The integration tests wait for servers and containers more than they compute, so a third worker uses what the two
     leave of the cores; `worksteal` deals them out in runs: most modules, and so their stacks, stay with one worker.
+
+    Unit and property tests have three minutes together, a quarter of it for the days of a slow machine.
     """
     return [
-        _suite("unit", 102, "-n", "2", "examples/plugins"),
-        _suite("property", 49, "-n", "2"),
-        _suite("architecture", 29, "-n", "2"),
+        _suite("unit", 120, "-n", "2", "examples/plugins"),
+        _suite("property", 60, "-n", "2"),
+        _suite("architecture", 30, "-n", "2"),
         _suite("conformance", 68),
         _suite("integration", 232, "-n", "3", "--dist", "worksteal"),
         _suite("simulation", 120, "-n", "2"),
