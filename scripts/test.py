@@ -76,12 +76,12 @@ def suite_steps() -> list[Step]:
         _suite("unit", 120, "-n", "2", "examples/plugins"),
         _suite("property", 60, "-n", "2"),
         _suite("architecture", 30, "-n", "2"),
-        _suite("conformance", 68),
-        _suite("integration", 232, "-n", "3", "--dist", "worksteal"),
+        _suite("conformance", 80),
+        _suite("integration", 220, "-n", "3", "--dist", "worksteal"),
         _suite("simulation", 120, "-n", "2"),
         _suite("faults", 420, "-n", "2", "--dist", "loadfile"),
         _suite("fuzz", 120),
-        _suite("e2e", 300, "-n", "2", "--dist", "loadfile"),
+        _suite("e2e", 300, "-n", "2", "--dist", "loadfile", "--durations=12"),
     ]
 
 
