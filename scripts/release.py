@@ -74,8 +74,12 @@ def write(root: Path, old: str, new: str, day: str) -> int:
 
 
 def with_version(text: str, old: str, new: str) -> str:
-    """Return the text with each whole mention of the old version replaced; `10.0.1.0` and `0.1.0.5` are not one."""
-    return re.sub(rf"(?<![\d.]){re.escape(old)}(?![\d]|\.\d)", new, text)
+    """Return the text with each whole mention of the old version replaced.
+
+    `10.0.1.0` and `0.1.0.5` are none, nor is the version of somebody's interface (`wasi:cli/run@0.2.0`).
+    """
+    mention = rf"(wasi:[\w/-]+@)?(?<![\d.]){re.escape(old)}(?![\d]|\.\d)"
+    return re.sub(mention, lambda found: found[0] if found[1] else new, text)
 
 
 def with_heading(changelog: str, version: str, day: str) -> str:

@@ -87,3 +87,9 @@ def _git(folder: Path, *command: str) -> str:
     return subprocess.run(
         ["git", *who, *command], cwd=folder, capture_output=True, text=True, check=True
     ).stdout.strip()
+
+
+def test_the_version_of_an_interface_is_not_ours() -> None:
+    text = 'RUN = "wasi:cli/run@7.1.0"  # for skrei 7.1.0, pkg:pypi/skrei-kit@7.1.0'
+    told = release.with_version(text, "7.1.0", "7.2.0")
+    assert told == 'RUN = "wasi:cli/run@7.1.0"  # for skrei 7.2.0, pkg:pypi/skrei-kit@7.2.0'
