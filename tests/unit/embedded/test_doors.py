@@ -7,6 +7,7 @@ import pytest
 from skrei_domain.errors import Invalid, Unavailable
 from skrei_embedded import doors
 from skrei_embedded.doors import Listen, check_free, near_host, read_listen
+from skrei_embedded.nats import free_port
 from skrei_embedded.whereabouts import StackOptions, Whereabouts
 from skrei_kit.join import Joined
 
@@ -83,3 +84,9 @@ def test_a_node_asks_the_api_that_it_joined_whatever_its_owners_shell_names(monk
     assert node.addresses("", "nats://a:4222").api_url == "http://somewhere.else:1234", "nobody else says it"
     node.joined = Joined("n-1", "http://a:1234", "nats://a:4222", "/creds", "http://a:1234", "http://a:1235")
     assert node.addresses("", "nats://a:4222").api_url == "http://a:1234"
+
+
+def test_no_port_is_given_twice_before_it_can_be_opened() -> None:
+    """The kernel has some 28,000 to choose from, and would choose a dozen of these again."""
+    ports = [free_port() for _ in range(900)]
+    assert len(set(ports)) == len(ports)

@@ -5,6 +5,7 @@ import secrets
 import signal
 import socket
 import time
+from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ STOP_SECONDS = 1.5
 TIMER_SLACK_SECONDS = 0.002
 """How late its timers may wake it: after a message Go's own watch over its threads wakes every 20 µs for a
 millisecond or more, and interrupts each time who works on that core."""
+_PORTS_GIVEN: deque[int] = deque(maxlen=1_000)  # a stack takes four
 
 
 class NatsFailed(Unavailable):
@@ -156,10 +158,17 @@ class NatsServer:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of loopback that nobody listens on right now, and that was not returned before.
+
+    Whom it was given to may not have opened it yet: the kernel would give the next one the same.
+    """
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _PORTS_GIVEN:
+            _PORTS_GIVEN.append(port)
+            return port
 
 
 def _quoted(text: str) -> str:
