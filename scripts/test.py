@@ -75,7 +75,7 @@ def suite_steps() -> list[Step]:
     return [
         _suite("unit", 120, "-n", "2", "examples/plugins"),
         _suite("property", 60, "-n", "2"),
-        _suite("architecture", 30, "-n", "2"),
+        _suite("architecture", 40, "-n", "2"),
         _suite("conformance", 80),
         _suite("integration", 220, "-n", "3", "--dist", "worksteal"),
         _suite("simulation", 120, "-n", "2"),

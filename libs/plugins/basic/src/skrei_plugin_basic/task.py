@@ -26,7 +26,7 @@ class TaskStorage(Storage):
 
     plugin_api = PLUGIN_API
     name = "task"
-    version = "0.2.0"
+    version = "0.3.0"
 
     async def describe(self) -> PluginInfo:
         """Say that it works everywhere."""

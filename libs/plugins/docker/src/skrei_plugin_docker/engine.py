@@ -54,7 +54,7 @@ class DockerEngine(Engine):
 
     plugin_api = PLUGIN_API
     name = "docker"
-    version = "0.2.0"
+    version = "0.3.0"
     adopts = True
     commands = True
 

@@ -66,7 +66,7 @@ VERSION = thing(
         {
             "Major": "0",
             "Minor": "1",
-            "GitVersion": "v0.2.0",
+            "GitVersion": "v0.3.0",
             "GitCommit": "",
             "BuildDate": "1970-01-01T00:00:00Z",
             "GOOS": "linux",
