@@ -7,12 +7,9 @@ targets of docs/PERFORMANCE.md were set beside what this peer reached on the mac
 ratio, and each target is one too. Both keep their data in one folder, on one file system.
 """
 
-import fcntl
 import os
-import socket
 import statistics
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,8 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.run import START_SECONDS, Stack, load
+from benchmarks.run import START_SECONDS, Stack, alone, load
 from scripts import bacalhau
+from skrei_embedded.nats import free_port
 
 WARM, SERIAL, SERIAL_TURNS = 20, 50, 9
 BURST, BURST_WIDTH, BURST_TURNS = 3_000, 32, 2
@@ -59,12 +57,6 @@ class Row:
         )
 
 
-def free_port() -> int:
-    with socket.socket() as made:
-        made.bind(("127.0.0.1", 0))
-        return int(made.getsockname()[1])
-
-
 @contextmanager
 def peer(folder: Path) -> Iterator[str]:
     """Bacalhau, orchestrator and compute node in one process with a store on disk, as the address of its API."""
@@ -89,7 +81,7 @@ def peer(folder: Path) -> Iterator[str]:
         while not is_alive(base):
             if process.poll() is not None or time.monotonic() > end:
                 raise SystemExit(f"Bacalhau did not start:\n{(folder / 'log').read_text()[-3000:]}")
-            time.sleep(0.1)
+            time.sleep(0.1)  # it tells nobody that it is ready: it can only be asked
         yield base
     finally:
         process.terminate()
@@ -132,20 +124,16 @@ def measure(ours: str, theirs: str) -> list[Row]:
 
 
 def main() -> None:
-    with (Path(tempfile.gettempdir()) / "skrei-bench.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with tempfile.TemporaryDirectory(prefix="skrei-peer-") as name:
-            folder = Path(name)
-            folder.chmod(0o711)  # the database's user passes through
-            for each in ("ours", "theirs"):
-                (folder / each).mkdir(mode=0o711)
-            stack = Stack(folder / "ours")
-            with peer(folder / "theirs") as theirs:
-                try:
-                    stack.start()
-                    rows = measure(stack.base, theirs)
-                finally:
-                    stack.stop()
+    with alone() as folder:
+        for each in ("ours", "theirs"):
+            (folder / each).mkdir(mode=0o711)
+        stack = Stack(folder / "ours")
+        with peer(folder / "theirs") as theirs:
+            try:
+                stack.start()
+                rows = measure(stack.base, theirs)
+            finally:
+                stack.stop()
     print(f"\n{'figure':42} {'Skrei':>8} {'Bacalhau':>8} {'ratio':>6}  asked")
     for row in rows:
         print(row)
