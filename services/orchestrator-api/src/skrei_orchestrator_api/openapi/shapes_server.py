@@ -13,6 +13,7 @@ from skrei_orchestrator_api.openapi.building import (
     thing,
     word,
 )
+from skrei_orchestrator_api.schemas import build
 
 ERROR = thing(
     "What is wrong, and what to do about it.",
@@ -62,17 +63,7 @@ VERSION = thing(
         "GOOS": TEXT,
         "GOARCH": TEXT,
     },
-    examples=[
-        {
-            "Major": "0",
-            "Minor": "1",
-            "GitVersion": "v0.3.0",
-            "GitCommit": "",
-            "BuildDate": "1970-01-01T00:00:00Z",
-            "GOOS": "linux",
-            "GOARCH": "amd64",
-        }
-    ],
+    examples=[build("0.3.0", "linux", "amd64")],
 )
 REQUIREMENT = thing(
     "What a method asks for: for `challenge`, that a phrase is signed.",
