@@ -1,7 +1,7 @@
 """Commits that are decided on a belief: all of it in one statement where it holds, the long way where it does not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -31,6 +31,13 @@ async def db(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
         yield opened
 
 
+@pytest.fixture(params=[(), ("j-2",)], ids=["alone", "in company"])
+def company(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Jobs beside the one of a commit: of one job, values are parameters; of several, arrays are."""
+    jobs: tuple[str, ...] = request.param
+    return jobs
+
+
 class Asked:
     """Decides, and remembers what it was told."""
 
@@ -48,11 +55,12 @@ async def commit(
     job: JobRow,
     decide: Asked,
     *evaluations: str,
+    beside: Sequence[str] = (),
     meanwhile: Callable[[Changes], None] = lambda _: None,
 ) -> Changes:
-    belief = record.believe([job], evaluations, GUESS)
+    belief = record.believe([job, *map(a_job, beside)], evaluations, GUESS)
     assert belief is not None
-    return await record.commit([job.id], evaluations, decide, belief, meanwhile=meanwhile)
+    return await record.commit([job.id, *beside], evaluations, decide, belief, meanwhile=meanwhile)
 
 
 async def ask(db: asyncpg.Connection) -> None:
@@ -74,8 +82,10 @@ def ending(row: ExecutionRow, job_id: str) -> Callable[[Locked], Changes]:
     )
 
 
-async def test_a_job_is_placed_and_settled_by_two_statements(postgres_url: str, db: asyncpg.Connection) -> None:
-    await put_jobs(postgres_url, "j-1")
+async def test_a_job_is_placed_and_settled_by_two_statements(
+    postgres_url: str, db: asyncpg.Connection, company: tuple[str, ...]
+) -> None:
+    await put_jobs(postgres_url, "j-1", *company)
     await ask(db)
     job, row = a_job("j-1"), an_execution("e-1", job_id="j-1")
     place = Asked(
@@ -89,19 +99,21 @@ async def test_a_job_is_placed_and_settled_by_two_statements(postgres_url: str, 
     end = Asked(ending(row, "j-1"))
     async with leading(postgres_url) as record:
         ahead: list[Changes] = []
-        placed = await commit(record, job, place, "v-1", meanwhile=ahead.append)
+        placed = await commit(record, job, place, "v-1", beside=company, meanwhile=ahead.append)
         assert ahead == [placed], "what is being written is known while it is"
         assert ahead[0] is placed
         placed_at = record.now
         assert placed_at is not None
         await record.commit([], [], lambda _: Changes(timeline=2))
         assert record.now is None, "whoever decided was told: by now that is a while ago"
-        await commit(record, replace(job, state=JobState.RUNNING), end)
+        await commit(record, replace(job, state=JobState.RUNNING), end, beside=company)
 
     assert [len(place.told), len(end.told)] == [1, 1], "asked once each: what was believed was so"
-    found = await db.fetchrow("SELECT * FROM jobs")
+    found = await db.fetchrow("SELECT * FROM jobs WHERE id = 'j-1'")
     assert (found["state"], found["history_seq"], found["units_won"]) == ("Completed", 3, 1)
-    assert [each["message"] for each in await db.fetch("SELECT message FROM history ORDER BY seq")] == [
+    assert [
+        each["message"] for each in await db.fetch("SELECT message FROM history WHERE job_id = 'j-1' ORDER BY seq")
+    ] == [
         "Job submitted",
         "Running",
         "Completed",
@@ -127,14 +139,14 @@ async def test_a_job_is_placed_and_settled_by_two_statements(postgres_url: str, 
     ],
 )
 async def test_what_is_not_as_believed_goes_the_long_way(
-    postgres_url: str, db: asyncpg.Connection, change: str
+    postgres_url: str, db: asyncpg.Connection, change: str, company: tuple[str, ...]
 ) -> None:
-    await put_jobs(postgres_url, "j-1", count=2)
+    await put_jobs(postgres_url, "j-1", *company, count=2)
     await ask(db)
     await db.execute(change)
     decide = Asked(lambda locked: Changes(timeline=len(locked.jobs) + 10 * len(locked.evaluations) + 100))
     async with leading(postgres_url) as record:
-        changes = await commit(record, a_job("j-1"), decide, "v-1")
+        changes = await commit(record, a_job("j-1"), decide, "v-1", beside=company)
 
     believed, found = decide.told
     assert (believed.now, found.now.year > GUESS.year) == (GUESS, True)
@@ -159,16 +171,18 @@ async def test_what_moves_on_while_the_lock_is_waited_for_is_seen(postgres_url: 
     assert await db.fetchval("SELECT count(*) FROM executions") == 0
 
 
-async def test_who_leads_no_more_writes_nothing(postgres_url: str, db: asyncpg.Connection) -> None:
-    await put_jobs(postgres_url, "j-1")
+async def test_who_leads_no_more_writes_nothing(
+    postgres_url: str, db: asyncpg.Connection, company: tuple[str, ...]
+) -> None:
+    await put_jobs(postgres_url, "j-1", *company)
     place = Asked(placing(an_execution("e-1", job_id="j-1")))
     async with leading(postgres_url, "old", seconds=0.0) as old, leading(postgres_url, "new"):
         with pytest.raises(LeadershipLost, match="another scheduler leads"):
-            await commit(old, a_job("j-1"), place)
+            await commit(old, a_job("j-1"), place, beside=company)
         with pytest.raises(LeadershipLost):
             await old.commit([], [], lambda _: NO)
     assert await db.fetchval("SELECT count(*) FROM executions") == 0
-    assert await db.fetchval("SELECT history_seq FROM jobs") == 1
+    assert await db.fetchval("SELECT max(history_seq) FROM jobs") == 1
 
 
 async def test_a_takeover_waits_for_the_statement_under_way(postgres_url: str, db: asyncpg.Connection) -> None:
@@ -192,8 +206,10 @@ async def test_a_takeover_waits_for_the_statement_under_way(postgres_url: str, d
     assert await db.fetchval("SELECT count(*) FROM executions") == 1
 
 
-async def test_a_part_that_changes_another_number_of_rows_undoes_all(postgres_url: str, db: asyncpg.Connection) -> None:
-    await put_jobs(postgres_url, "j-1")
+async def test_a_part_that_changes_another_number_of_rows_undoes_all(
+    postgres_url: str, db: asyncpg.Connection, company: tuple[str, ...]
+) -> None:
+    await put_jobs(postgres_url, "j-1", *company)
     ghost = an_execution("e-none", job_id="j-1").evolve(state=ExecutionState.RUNNING)
     decide = Asked(
         lambda locked: Changes(
@@ -202,8 +218,8 @@ async def test_a_part_that_changes_another_number_of_rows_undoes_all(postgres_ur
     )
     async with leading(postgres_url) as record:
         with pytest.raises(CommitRefused, match="executions_changed: 1 rows given, 0 changed"):
-            await commit(record, a_job("j-1"), decide)
-    assert tuple(await db.fetchrow("SELECT state, timeline FROM jobs, cluster")) == ("Pending", 1)
+            await commit(record, a_job("j-1"), decide, beside=company)
+    assert tuple(await db.fetchrow("SELECT max(state), timeline FROM jobs, cluster GROUP BY 2")) == ("Pending", 1)
 
 
 async def test_a_cancelled_one_is_the_last_of_its_leader(postgres_url: str, db: asyncpg.Connection) -> None:
@@ -245,3 +261,18 @@ async def test_a_time_that_was_guessed_is_never_written(postgres_url: str, db: a
     assert (await db.fetchval("SELECT progress_at FROM jobs")).year > GUESS.year
     assert since == ready.told[1].now
     assert await db.fetchval("SELECT ready_at FROM executions") == since
+
+
+@pytest.mark.parametrize("units", [1, 2, 3, 5])
+async def test_a_job_of_several_units_is_written_whole(postgres_url: str, db: asyncpg.Connection, units: int) -> None:
+    """A few rows are values, more are arrays: the same rows either way, in one statement."""
+    await put_jobs(postgres_url, "j-1", count=units)
+    rows = [an_execution(f"e-{n}", job_id="j-1", partition=n) for n in range(units)]
+    decide = Asked(placing(*rows))
+    async with leading(postgres_url) as record:
+        await commit(record, a_job("j-1", count=units), decide)
+    assert len(decide.told) == 1
+    found = await db.fetch("SELECT id, partition, cpu_milli, node_id, state FROM executions ORDER BY partition")
+    assert [tuple(each) for each in found] == [
+        (row.id, row.partition, row.reserved.cpu_milli, row.node_id, row.state) for row in rows
+    ]

@@ -103,6 +103,9 @@ async def test_bulk_writes_look_rows_up_by_key_whatever_the_statistics(
             width = 1 + sum(len(part.columns) for part in combination)
             check_no_square(await planned(db, statement(combination), width=width))
             check_no_square(await planned(db, believed.statement(combination), width=8 + width))
+            lone = believed.lone_statement(tuple((part, 1 + (part is parts.HISTORY)) for part in combination))
+            more = len(parts.HISTORY.columns) if parts.HISTORY in combination else 0
+            check_lookups(await planned(db, lone, width=8 + width + more), columns=("id", "execution_id"))  # few rows
         nodes = await planned(db, LOCK, width=4)
         check_lookups(nodes, columns=("id", "name"))
 

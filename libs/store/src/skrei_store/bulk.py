@@ -24,9 +24,10 @@ BULK_BYTES = 8 * 1024 * 1024
 Rows: TypeAlias = Sequence[tuple[Any, ...]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """What is done with the rows of one kind. In `sql`, `{new}` is the rows as a table, `{ids}` their first column.
+    """What is done with the rows of one kind; each is itself alone, as a key of statements that are kept. In `sql`,
+    `{new}` is the rows as a table, `{ids}` their first column.
 
     `counted`: exactly as many rows must be changed as were given. `light`: a row is never more than some kilobytes, so
     that nobody counts its bytes. `after`: parts whose effect it must see.
@@ -39,21 +40,32 @@ class Part:
     light: bool = False
     after: frozenset[str] = frozenset()
 
-    def text(self, first: int, *, at: str = AT, only_if: str = "") -> str:
+    def text(self, first: int, *, at: str = AT, only_if: str = "", lone: int = 0) -> str:
         """Return the statement with its parameters numbered from `first`.
 
-        `at` is the time in SQL; where `only_if`, a condition in SQL, is false, there are no rows.
+        `at` is the time in SQL; where `only_if`, a condition in SQL, is false, there are no rows. The rows are arrays,
+        or where there are only `lone` ones, their values.
         """
         types = [column.split(" ", 1)[1] for column in self.columns]
         names = ", ".join(column.split(" ", 1)[0] for column in self.columns)
-        arrays = ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(types, start=first))
-        new, ids = f"unnest({arrays}) AS new({names})", f"${first}::{types[0]}[]"
+        if lone:
+            width = len(types)
+            given = f"(VALUES {', '.join(_row(first + row * width, types) for row in range(lone))})"
+            ids = f"ARRAY[{', '.join(f'${first + row * width}' for row in range(lone))}]::{types[0]}[]"
+        else:
+            given = f"unnest({', '.join(f'${number}::{each}[]' for number, each in enumerate(types, start=first))})"
+            ids = f"${first}::{types[0]}[]"
+        new = f"{given} AS new({names})"
         if only_if and "{new}" in self.sql:
-            new = f"(SELECT * FROM unnest({arrays}) AS given({names}) WHERE {only_if}) AS new({names})"
+            new = f"(SELECT * FROM {given} AS given({names}) WHERE {only_if}) AS new({names})"
         elif only_if:
             ids = f"(SELECT CASE WHEN {only_if} THEN {ids} ELSE '{{}}' END)::{types[0]}[]"
         text = self.sql.format(new=new, names=names, ids=ids, at=at)
         return f"{text} RETURNING 1" if self.counted else text
+
+
+def _row(first: int, types: Sequence[str]) -> str:
+    return f"({', '.join(f'${number}::{each}' for number, each in enumerate(types, start=first))})"
 
 
 class Mismatch(Exception):
