@@ -199,6 +199,19 @@ def test_describe_of_very_many_shows_what_failed_before_what_still_runs_or_was_s
     assert [row.split()[1] for row in rows[1:-1]] == [*map(str, range(99)), "119"]
 
 
+def test_describe_of_a_service_of_very_many_says_how_many_addresses_more_there_are(run: Run, api: FakeApi) -> None:
+    reached = [{"Address": f"10.0.0.1:{20_000 + n}", "Name": "http", "PartitionIndex": n} for n in range(103)]
+    api.answers |= answers_of_a_job("Running")
+    found: dict[str, object] = api.answers[f"GET {JOBS}/{ID}"]
+    found["Endpoints"] = {"NextToken": "", "Items": reached}
+    _, out, _ = run("job", "describe", ID)
+    rows = out.split("\nEndpoints\n")[1].split("\n\n")[0].splitlines()
+    assert (len(rows), rows[-1]) == (102, f"… and 3 more: skrei job describe -o json {ID[:10]}")
+    assert "10.0.0.1:20099" in rows[-2]
+    found["Endpoints"] = {"NextToken": "", "Items": reached[:100]}
+    assert "more:" not in run("job", "describe", ID)[1]
+
+
 def test_describe_tells_each_image_that_ran_once(run: Run, api: FakeApi) -> None:
     ran = [execution(number, number - 1, ImageDigest="app@sha256:1") for number in (1, 2)]
     api.answers |= answers_of_a_job("Completed", *ran)

@@ -21,6 +21,8 @@ MOST_REASONS = 10
 """Reasons of failed attempts; the table below them has more."""
 MOST_EXECUTIONS = 100
 """Rows of the tables of executions: what a person looks through; of ten thousand the summary counts the rest."""
+MOST_ENDPOINTS = 100
+"""Rows of the table of addresses: of a service of a thousand a program asks, not a person."""
 MOST_SAID = 20
 """Partitions (or nodes) of which it is printed what they said, a screen or two each."""
 
@@ -94,7 +96,7 @@ def _well(one: Execution) -> int:
 
 def _and_more(count: int, command: str) -> None:
     """Say of how many nothing is printed, and what prints them."""
-    if count:
+    if count > 0:
         render.line(f"… and {count:,} more: {command}")
 
 
@@ -174,10 +176,11 @@ def _endpoints(job: Job, found: Sequence[Endpoint]) -> None:
             short(one.node_id),
             *((str(one.version),) if updating else ()),
         )
-        for one in found
+        for one in found[:MOST_ENDPOINTS]
     )
     heads = ("ADDRESS", "NAME", *(("TASK",) if many else ()), "PARTITION", "NODE", *(("VERSION",) if updating else ()))
     render.table(heads, rows, PLAIN_TABLE)
+    _and_more(len(found) - MOST_ENDPOINTS, f"skrei job describe -o json {short(job.id)}")
 
 
 def _kept(found: Sequence[Execution], *, needed: bool) -> str:
