@@ -263,16 +263,47 @@ async def test_a_time_that_was_guessed_is_never_written(postgres_url: str, db: a
     assert await db.fetchval("SELECT ready_at FROM executions") == since
 
 
-@pytest.mark.parametrize("units", [1, 2, 3, 5])
-async def test_a_job_of_several_units_is_written_whole(postgres_url: str, db: asyncpg.Connection, units: int) -> None:
+@pytest.mark.parametrize(("units", "lines"), [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1)])
+async def test_a_job_is_written_whole_however_many_rows_it_has(
+    postgres_url: str, db: asyncpg.Connection, units: int, lines: int
+) -> None:
     """A few rows are values, more are arrays: the same rows either way, in one statement."""
     await put_jobs(postgres_url, "j-1", count=units)
     rows = [an_execution(f"e-{n}", job_id="j-1", partition=n) for n in range(units)]
-    decide = Asked(placing(*rows))
+
+    def decide(locked: Locked) -> Changes:
+        first = told(locked, "j-1", "0")
+        history = tuple(replace(first, seq=first.seq + n, message=str(n), node_time=GUESS) for n in range(lines))
+        return replace(placing(*rows)(locked), history=history)
+
+    asked = Asked(decide)
     async with leading(postgres_url) as record:
-        await commit(record, a_job("j-1", count=units), decide)
-    assert len(decide.told) == 1
+        await commit(record, a_job("j-1", count=units), asked)
+    assert len(asked.told) == 1
     found = await db.fetch("SELECT id, partition, cpu_milli, node_id, state FROM executions ORDER BY partition")
     assert [tuple(each) for each in found] == [
         (row.id, row.partition, row.reserved.cpu_milli, row.node_id, row.state) for row in rows
     ]
+    said = await db.fetch("SELECT seq, message, node_time FROM history WHERE seq > 1 ORDER BY seq")
+    assert [tuple(each) for each in said] == [(2 + n, str(n), GUESS) for n in range(lines)]
+
+
+async def test_what_changes_beside_the_belief_while_the_lock_is_waited_for_is_kept(
+    postgres_url: str, db: asyncpg.Connection, company: tuple[str, ...]
+) -> None:
+    """The statement began before that was committed, and writes to the row as it is afterwards."""
+    await put_jobs(postgres_url, "j-1", *company)
+    await ask(db)
+    row = an_execution("e-1", job_id="j-1")
+    place = Asked(lambda locked: replace(placing(row)(locked), evaluations_done=("v-1",)))
+    async with leading(postgres_url) as record, connected(postgres_url) as watcher:
+        async with db.transaction():
+            await db.execute("UPDATE jobs SET priority = 7 WHERE id = 'j-1'")
+            committing = asyncio.create_task(commit(record, a_job("j-1"), place, "v-1", beside=company))
+            await blocked(watcher)
+        await committing
+    assert len(place.told) == 1
+    found = await db.fetchrow("SELECT priority, state, history_seq FROM jobs WHERE id = 'j-1'")
+    assert tuple(found) == (7, "Running", 2)
+    counted = "SELECT (SELECT count(*) FROM executions), (SELECT count(*) FROM evaluations)"
+    assert tuple(await db.fetchrow(counted)) == (1, 0)

@@ -15,6 +15,7 @@ from skrei_scheduling.rows import JobRow
 from skrei_store import leases
 from skrei_store.bulk import Part, Rows, numbered, parameters_of
 from skrei_store.db import Connection
+from skrei_store.parts_jobs import HISTORY
 
 MOST_JOBS = 16
 """Jobs of one commit that are believed: the more there are the likelier is one that has moved on, and the less three
@@ -61,9 +62,9 @@ lease AS MATERIALIZED (
 )"""
 """The same of one job."""
 EXTRA_ROWS = 2
-"""Rows beyond one of each part that a commit of one job may have for its values to be parameters of their own: what the
-end of a job adds to its history. As an array each column takes the record a scan with 24 KB of memory, some ninety at
-that end, which took longer than writing. Each combination stays prepared, so that only few have this form."""
+"""Rows of history beyond one that a commit of one job may have for its values to be parameters of their own: what the
+end of a job adds. As an array each column takes the record a scan with 24 KB of memory, some ninety at that end, which
+took longer than writing."""
 _FIRST = 10  # of the parameters that the parts take
 _AT = "(SELECT at FROM guard)"
 _HOLDS = "(SELECT holds FROM guard)"
@@ -130,7 +131,7 @@ async def write_if_so(
     """
     jobs = sorted(believed.jobs.values(), key=lambda job: job.id)
     columns = [(job.id, job.generation, job.version, job.state, job.history_seq, job.units_won) for job in jobs]
-    if len(jobs) == 1 and sum(len(rows) for _, rows in work) <= len(work) + EXTRA_ROWS:
+    if len(jobs) == 1 and by_value(work):
         sql = lone_statement(tuple((part, len(rows)) for part, rows in work))
         is_so: Iterable[object] = columns[0]
         values: Iterable[object] = (value for _, rows in work for row in rows for value in row)
@@ -139,6 +140,15 @@ async def write_if_so(
         is_so, values = zip(*columns, strict=True), parameters_of(work)
     row = await connection.fetchrow(sql, leases.SCHEDULER, epoch, *is_so, list(believed.evaluations), *values)
     return Verdict(row["leads"], row["holds"], row["at"])
+
+
+def by_value(work: Iterable[tuple[Part, Rows]]) -> bool:
+    """Whether rows are few enough to be given value by value: one of each part, and a few of history.
+
+    Each number of rows of each part is a statement of its own, which stays prepared with 0.4 to 1 MB in the record.
+    With several rows of any part there would be more of them than a connection keeps.
+    """
+    return all(len(rows) <= (1 + EXTRA_ROWS if part is HISTORY else 1) for part, rows in work)
 
 
 @cache
