@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from skrei_compute_agent import disk_watch
+from skrei_compute_agent import disk_watch, settling
 from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.env import HostVariableDenied
 from skrei_compute_agent.events import Exited, Stage, Upload
@@ -23,11 +23,11 @@ from skrei_compute_agent.input_cache import InputCache
 from skrei_compute_agent.leaving import check_free, put
 from skrei_compute_agent.node_services import NodeServices, ServiceAway
 from skrei_compute_agent.staging import Stager
-from skrei_compute_agent.upload_errors import PublishFailed
+from skrei_compute_agent.upload_errors import PlaceUndecided, PublishFailed
 from skrei_compute_agent.work import InvalidParams, Workshop
-from skrei_domain.errors import SkreiError
+from skrei_domain.errors import SkreiError, Unavailable
 from skrei_domain.job_reading import FieldProblem
-from skrei_domain.messages import DataRead, LeftPart, LeftShown, Problem, Publishing, ResultRef
+from skrei_domain.messages import DataRead, LeftPart, LeftShow, LeftShown, Problem, Publishing, ResultRef
 from skrei_domain.paths import parse_entry
 from skrei_domain.resources import Resources
 from skrei_domain.source_keys import source_key
@@ -509,3 +509,77 @@ def test_what_this_execution_has_left_at_a_place_is_no_other_s(tmp_path: Path) -
     check_free(str(tmp_path / "mine"), "e-1", entries)
     with pytest.raises(PublishFailed):
         check_free(str(tmp_path / "mine"), "e-2", entries)
+
+
+class Record:
+    """What the record says of what executions left, and how often it was asked."""
+
+    def __init__(self, says: bool | SkreiError | None) -> None:
+        self.says = says
+        self.asked: list[tuple[str, str]] = []
+
+    async def standing(self, execution_id: str, token: str) -> bool | None:
+        self.asked.append((execution_id, token))
+        if isinstance(self.says, SkreiError):
+            raise self.says
+        return self.says
+
+
+async def shown_part(bench: Bench, folder: Path, record: Record) -> tuple[Path, Stage]:
+    """Return where e-1 has left a part that was shown while the rest of it went elsewhere, and an order for the next
+    attempt, whose place is the same."""
+    entries, place = (parse_entry(f"{folder}/srv/**:rw"),), folder / "srv" / "latest"
+    settler = settling.Settler(folder / "left", entries, lambda: record)
+    bench.work._entries, bench.work._settler = entries, settler
+    with archive({"out/made": b"first"}) as (packed, _):
+        put(packed, str(place), "e-1.0", entries, unseen=True)
+    settler.note("e-1.0", str(place), "token of e-1", execution_id="e-1")
+    assert (await settler.show(LeftShow(request_id="r-1", left="e-1.0"))).path == str(place)
+    publishing = Publishing(to="s3", left=(LeftPart(paths=("out",), place=str(place)),))
+    stage = a_stage("e-2")
+    return place, replace(stage, order=stage.order.model_copy(update={"publishing": publishing}))
+
+
+async def test_the_next_attempt_takes_a_place_where_one_was_shown_that_was_lost_before_it_had_won(
+    bench: Bench, tmp_path: Path
+) -> None:
+    record = Record(says=False)
+    place, wanted = await shown_part(bench, tmp_path, record)
+    assert (await bench.work.stage(wanted, nobody)).execution_id == "e-2"
+    assert not place.exists()
+    assert record.asked == [("e-1", "token of e-1")]
+
+
+async def test_what_has_won_stays_at_its_place_whoever_wants_that_next(bench: Bench, tmp_path: Path) -> None:
+    record = Record(says=True)
+    place, wanted = await shown_part(bench, tmp_path, record)
+    for _ in range(2):  # noted as undecided, and then known by its mark alone
+        with pytest.raises(PublishFailed, match="is there already, and is not replaced") as raised:
+            await bench.work.stage(wanted, nobody)
+        assert not raised.value.retryable
+    assert (place / "out" / "made").read_bytes() == b"first"
+    assert record.asked == [("e-1", "token of e-1")]
+
+
+@pytest.mark.parametrize("says", [None, Unavailable("the API is away")])
+async def test_a_place_is_asked_for_again_while_nobody_knows_whether_what_lies_there_has_won(
+    bench: Bench, tmp_path: Path, says: SkreiError | None
+) -> None:
+    record = Record(says)
+    place, wanted = await shown_part(bench, tmp_path, record)
+    with pytest.raises(PlaceUndecided, match="is not known yet") as raised:
+        await bench.work.stage(wanted, nobody)
+    assert raised.value.retryable
+    assert place.exists()
+    record.says = False
+    await bench.work.stage(wanted, nobody)
+    assert not place.exists()
+
+
+async def test_a_mark_that_names_no_result_is_looked_for_nowhere(bench: Bench, tmp_path: Path) -> None:
+    record = Record(says=False)
+    place, wanted = await shown_part(bench, tmp_path, record)
+    (place / ".skrei").write_text("../left/e-1.0")
+    with pytest.raises(PublishFailed, match="is there already"):
+        await bench.work.stage(wanted, nobody)
+    assert record.asked == []

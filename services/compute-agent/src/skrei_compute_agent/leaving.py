@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from skrei_compute_agent.upload_errors import PublishFailed, ResultDamaged
+from skrei_compute_agent.upload_errors import PlaceTaken, PublishFailed, ResultDamaged
 from skrei_domain.messages import ResultRef
 from skrei_plugin_api.allow import SETTING, Access, Entry, access
 from skrei_plugin_api.archives import NoArchive
@@ -75,10 +75,10 @@ def put(archive: Path, place: str, mark: str, entries: Sequence[Entry], *, unsee
             its = next((each for each in (name, f"{name}.{mark}") if _mark(each, inside) == mark), None)
             if its is not None:
                 size = _size(its, inside)
-            elif _mark(name, inside) is None:
+            elif (found := _mark(name, inside)) is None:
                 size = _leave(archive, inside, "" if unseen else name, mark)
             else:
-                raise _taken(place)
+                raise _taken(place, found)
         return f"{parent}/{name}", size
 
     with sound(place):
@@ -104,17 +104,19 @@ def sound(place: str) -> Iterator[None]:
 
 
 def check_free(place: str, mark: str, entries: Sequence[Entry]) -> None:
-    """Raise PublishFailed where no result could be left at a place now: asked before its program runs. Blocks."""
+    """Raise PublishFailed where no result could be left at a place now, PlaceTaken where something lies there: asked
+    before its program runs. Blocks."""
     parent, name = _allowed(place, entries)
     with sound(place), contextlib.suppress(FileNotFoundError), opened_folder(parent) as inside:
-        if _mark(name, inside) not in (None, mark):
-            raise _taken(place)
+        if (found := _mark(name, inside)) is not None and found != mark:
+            raise _taken(place, found)
 
 
-def _taken(place: str) -> PublishFailed:
-    return PublishFailed(
+def _taken(place: str, mark: str) -> PlaceTaken:
+    return PlaceTaken(
         f"{place} is there already, and is not replaced",
         hint="name another place, or let each have its own: {executionID} in Publisher.Params.Key",
+        mark=mark,
     )
 
 

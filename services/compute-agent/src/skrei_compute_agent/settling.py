@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from skrei_compute_agent.input_cache import InputDenied
 from skrei_compute_agent.leaving import settle
 from skrei_compute_agent.upload_errors import ResultMissing
+from skrei_domain.bounds import is_id
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import LEFT_GONE, LeftShow, LeftShown, Problem
 from skrei_domain.paths import Entry
@@ -98,6 +99,14 @@ class Settler:
             return answer.model_copy(update={**noted.told, "path": at})
         log.warning("left_result_not_shown", left=left, problem=problem.message)
         return answer.model_copy(update={"problem": problem})
+
+    async def decided(self, left: str) -> bool:
+        """Ask for one now, whenever its turn is, and do what is said; whether nothing more will become of it.
+
+        For whoever finds it at a place that is wanted: what was shown and has not won after all is taken back by this.
+        True also of what is not looked after here, which stays as it is.
+        """
+        return not is_id(left) or await self._settle(left)
 
     def heard(self, execution_id: str) -> None:
         """The record has heard of the end of an execution: what it left is asked for at once."""

@@ -9,6 +9,21 @@ class PublishFailed(SkreiError):
     code = "publish-failed"
 
 
+class PlaceTaken(PublishFailed):
+    """Something lies where a result is to stay on this node. `mark`: whose result that is; empty where it is none."""
+
+    def __init__(self, message: str, *, hint: str, mark: str) -> None:
+        super().__init__(message, hint=hint)
+        self.mark = mark
+
+
+class PlaceUndecided(SkreiError):
+    """What lies where a result is to stay on this node may be taken back yet."""
+
+    code = "place-undecided"
+    retryable = True
+
+
 class ResultTooLarge(SkreiError):
     """The result is larger than what may be uploaded."""
 

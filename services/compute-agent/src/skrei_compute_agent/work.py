@@ -19,6 +19,7 @@ from skrei_compute_agent.node_services import NOTHING, NodeServices, Used
 from skrei_compute_agent.runner import KILLED
 from skrei_compute_agent.settling import Settler
 from skrei_compute_agent.staging import Inputs, Stager
+from skrei_compute_agent.upload_errors import PlaceTaken, PlaceUndecided
 from skrei_compute_agent.verdicts import INTERRUPTED
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import LeftShown, Problem, ResultRef, RunOutput
@@ -161,7 +162,22 @@ class Workshop:
         named = [(to.place, wanted.execution_id)] if to.place is not None else []
         named += [(part.place, left_id(wanted.execution_id, number)) for number, part in enumerate(to.left)]
         for place, mark in named:
-            await asyncio.to_thread(check_free, place, mark, self._entries)
+            await self._check_place(place, mark)
+
+    async def _check_place(self, place: str, mark: str) -> None:
+        """Raise PublishFailed where a result could not be left at a place, PlaceUndecided where it may be in a while.
+
+        An earlier attempt may lie there that was shown, and lost before all of it was final: it is taken back first.
+        """
+        check = partial(check_free, place, mark, self._entries)
+        try:
+            return await asyncio.to_thread(check)
+        except PlaceTaken as taken:
+            if self._settler is None:
+                raise
+            if not await self._settler.decided(taken.mark):
+                raise PlaceUndecided(f"{place} is there already: whether that has won is not known yet") from taken
+        return await asyncio.to_thread(check)
 
     async def run(self, execution_id: str, start: int) -> Exited:
         """Run what was staged to its end, and return what it left; a cancellation ends it and returns that too."""
