@@ -5,6 +5,7 @@ only where nothing differs. So it writes exactly what the long way would have, o
 never a reason to write. Nothing is between its locks and its end, so a leader that freezes holds none.
 """
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,48 +24,43 @@ round trips matter."""
 FIRST_HISTORY = 1
 """The history of a job that was submitted and no more: what is believed of one that nobody has looked at."""
 
-GUARD = """
+_GUARD = """
 lease AS MATERIALIZED (
     SELECT FROM leases WHERE name = $1 AND epoch = $2 FOR SHARE
 ), job AS MATERIALIZED (
-    SELECT id, generation, version, state, history_seq, units_won
-    FROM jobs WHERE id = ANY ($3::text[]) AND EXISTS (SELECT FROM lease)
-    ORDER BY id FOR UPDATE
+    {locked}
 ), same AS MATERIALIZED (
-    SELECT count(*) AS jobs
-    FROM job JOIN unnest($3::text[], $4::int8[], $5::int8[], $6::text[], $7::int8[], $8::int8[])
-         AS believed (id, generation, version, state, history_seq, units_won)
-    USING (id, generation, version, state, history_seq, units_won)
+    {same}
 ), guard AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM lease) AS leads,
-           same.jobs = cardinality($3::text[])
+           same.jobs = {jobs}
            AND (SELECT count(*) FROM evaluations WHERE id = ANY ($9::text[])) = cardinality($9::text[]) AS holds,
            clock_timestamp() AS at
     FROM same
 )"""
 """One row: whether we lead, whether all is as believed (never so where we do not lead), and the time, read last."""
-LONE_GUARD = """
-lease AS MATERIALIZED (
-    SELECT FROM leases WHERE name = $1 AND epoch = $2 FOR SHARE
-), job AS MATERIALIZED (
-    SELECT generation, version, state, history_seq, units_won
-    FROM jobs WHERE id = $3::text AND EXISTS (SELECT FROM lease) FOR UPDATE
-), same AS MATERIALIZED (
-    SELECT count(*) AS jobs FROM job
+GUARD = _GUARD.format(
+    locked="""SELECT id, generation, version, state, history_seq, units_won
+    FROM jobs WHERE id = ANY ($3::text[]) AND EXISTS (SELECT FROM lease)
+    ORDER BY id FOR UPDATE""",
+    same="""SELECT count(*) AS jobs
+    FROM job JOIN unnest($3::text[], $4::int8[], $5::int8[], $6::text[], $7::int8[], $8::int8[])
+         AS believed (id, generation, version, state, history_seq, units_won)
+    USING (id, generation, version, state, history_seq, units_won)""",
+    jobs="cardinality($3::text[])",
+)
+LONE_GUARD = _GUARD.format(
+    locked="""SELECT generation, version, state, history_seq, units_won
+    FROM jobs WHERE id = $3::text AND EXISTS (SELECT FROM lease) FOR UPDATE""",
+    same="""SELECT count(*) AS jobs FROM job
     WHERE generation = $4::int8 AND version = $5::int8 AND state = $6::text AND history_seq = $7::int8
-        AND units_won = $8::int8
-), guard AS MATERIALIZED (
-    SELECT EXISTS (SELECT FROM lease) AS leads,
-           same.jobs = 1
-           AND (SELECT count(*) FROM evaluations WHERE id = ANY ($9::text[])) = cardinality($9::text[]) AS holds,
-           clock_timestamp() AS at
-    FROM same
-)"""
-"""The same of one job."""
-EXTRA_ROWS = 2
-"""Rows of history beyond one that a commit of one job may have for its values to be parameters of their own: what the
-end of a job adds. As an array each column takes the record a scan with 24 KB of memory, some ninety at that end, which
-took longer than writing."""
+        AND units_won = $8::int8""",
+    jobs="1",
+)
+LONE_HISTORY = 3
+"""Rows of history that a commit of one job may have for its values to be parameters of their own: what the end of a job
+adds. As an array each column takes the record a scan with 24 KB of memory, some ninety at that end, which took longer
+than writing."""
 _FIRST = 10  # of the parameters that the parts take
 _AT = "(SELECT at FROM guard)"
 _HOLDS = "(SELECT holds FROM guard)"
@@ -130,14 +126,14 @@ async def write_if_so(
     Raises asyncpg.DataError where a counted part changed another number of rows than it was given: nothing is written.
     """
     jobs = sorted(believed.jobs.values(), key=lambda job: job.id)
-    columns = [(job.id, job.generation, job.version, job.state, job.history_seq, job.units_won) for job in jobs]
+    told = [(job.id, job.generation, job.version, job.state, job.history_seq, job.units_won) for job in jobs]
     if len(jobs) == 1 and by_value(work):
         sql = lone_statement(tuple((part, len(rows)) for part, rows in work))
-        is_so: Iterable[object] = columns[0]
+        is_so: Iterable[object] = told[0]
         values: Iterable[object] = (value for _, rows in work for row in rows for value in row)
     else:
         sql = statement(tuple(part for part, _ in work))
-        is_so, values = zip(*columns, strict=True), parameters_of(work)
+        is_so, values = zip(*told, strict=True), parameters_of(work)
     row = await connection.fetchrow(sql, leases.SCHEDULER, epoch, *is_so, list(believed.evaluations), *values)
     return Verdict(row["leads"], row["holds"], row["at"])
 
@@ -148,32 +144,42 @@ def by_value(work: Iterable[tuple[Part, Rows]]) -> bool:
     Each number of rows of each part is a statement of its own, which stays prepared with 0.4 to 1 MB in the record.
     With several rows of any part there would be more of them than a connection keeps.
     """
-    return all(len(rows) <= (1 + EXTRA_ROWS if part is HISTORY else 1) for part, rows in work)
+    return all(len(rows) <= (LONE_HISTORY if part is HISTORY else 1) for part, rows in work)
 
 
 @cache
 def statement(parts: tuple[Part, ...]) -> str:
     """Return the one statement that does all parts under the guard."""
-    texts = [GUARD]
-    checks: list[str] = []
-    for part, first in numbered(parts, _FIRST):
-        texts.append(f"{part.name} AS ({part.text(first, at=_AT, only_if=_HOLDS)})")
-        if part.counted:
-            checks.append(_check(part, f"cardinality(${first}::{part.columns[0].split(' ', 1)[1]}[])"))
-    return f"WITH {', '.join(texts)} SELECT {', '.join(['leads', 'holds', 'at', *checks])} FROM guard"
+    return _under(
+        GUARD,
+        [
+            (
+                part,
+                part.text(first, at=_AT, only_if=_HOLDS),
+                f"cardinality(${first}::{part.columns[0].split(' ', 1)[1]}[])",
+            )
+            for part, first in numbered(parts, _FIRST)
+        ],
+    )
 
 
 @cache
 def lone_statement(parts: tuple[tuple[Part, int], ...]) -> str:
     """Return the statement that does so many rows of each part under the guard, all of one job."""
-    texts = [LONE_GUARD]
-    checks: list[str] = []
-    first = _FIRST
-    for part, rows in parts:
-        texts.append(f"{part.name} AS ({part.text(first, at=_AT, only_if=_HOLDS, lone=rows)})")
-        first += rows * len(part.columns)
-        if part.counted:
-            checks.append(_check(part, str(rows)))
+    firsts = itertools.accumulate((rows * len(part.columns) for part, rows in parts), initial=_FIRST)
+    return _under(
+        LONE_GUARD,
+        [
+            (part, part.text(first, at=_AT, only_if=_HOLDS, lone=rows), str(rows))
+            for (part, rows), first in zip(parts, firsts, strict=False)  # the last is behind them all
+        ],
+    )
+
+
+def _under(guard: str, parts: Sequence[tuple[Part, str, str]]) -> str:
+    """Return the statement of parts, each with its text and, in SQL, how many rows it was given."""
+    texts = [guard, *(f"{part.name} AS ({text})" for part, text, _ in parts)]
+    checks = [_check(part, given) for part, _, given in parts if part.counted]
     return f"WITH {', '.join(texts)} SELECT {', '.join(['leads', 'holds', 'at', *checks])} FROM guard"
 
 
