@@ -33,6 +33,7 @@ from skrei_domain.messages import (
 )
 from skrei_domain.node import NodeInfo
 from skrei_domain.sync import LeaderSide, NodeLog
+from skrei_embedded.nats import free_port
 from skrei_kit import topology
 from skrei_kit.bus import Bus, Message
 
@@ -58,9 +59,7 @@ class NatsServer:
     """One nats-server on a free port of the loopback, which can be killed and started again."""
 
     def __init__(self, folder: Path, config: str = "") -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._store = folder / "jetstream"
         self._config = folder / "nats.conf"

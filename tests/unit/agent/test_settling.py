@@ -11,27 +11,11 @@ from skrei_compute_agent.input_cache import InputDenied
 from skrei_compute_agent.leaving import leave, put
 from skrei_compute_agent.settling import Settler
 from skrei_compute_agent.upload_errors import ResultMissing
-from skrei_domain.errors import SkreiError, Unavailable
+from skrei_domain.errors import Unavailable
 from skrei_domain.messages import LEFT_GONE, LeftShow, LeftShown, Problem
 from skrei_domain.paths import parse_entry
 from skrei_plugin_api.testing import archive
-
-
-class Record:
-    """What the record says of each execution, and who asked."""
-
-    def __init__(self, **says: bool | SkreiError | None) -> None:
-        self.says = {name.replace("_", "-"): each for name, each in says.items()}
-        self.asked: list[tuple[str, str]] = []
-        self.called = asyncio.Event()
-
-    async def standing(self, execution_id: str, token: str) -> bool | None:
-        self.asked.append((execution_id, token))
-        self.called.set()
-        said = self.says[execution_id]
-        if isinstance(said, SkreiError):
-            raise said
-        return said
+from tests.support.standing import Record
 
 
 @pytest.fixture(autouse=True)

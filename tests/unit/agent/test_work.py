@@ -53,6 +53,7 @@ from skrei_plugin_api.storage import BlobReader, SourceSpec, StageFailed, StageL
 from skrei_plugin_api.testing import archive
 from tests.support.agent_machine import a_stage, a_task
 from tests.support.agent_shelves import shelves
+from tests.support.standing import Record
 
 BLOB = b"blob of a spec"
 DIGEST = f"sha256:{hashlib.sha256(BLOB).hexdigest()}"
@@ -511,20 +512,6 @@ def test_what_this_execution_has_left_at_a_place_is_no_other_s(tmp_path: Path) -
         check_free(str(tmp_path / "mine"), "e-2", entries)
 
 
-class Record:
-    """What the record says of what executions left, and how often it was asked."""
-
-    def __init__(self, says: bool | SkreiError | None) -> None:
-        self.says = says
-        self.asked: list[tuple[str, str]] = []
-
-    async def standing(self, execution_id: str, token: str) -> bool | None:
-        self.asked.append((execution_id, token))
-        if isinstance(self.says, SkreiError):
-            raise self.says
-        return self.says
-
-
 async def shown_part(bench: Bench, folder: Path, record: Record) -> tuple[Path, Stage]:
     """Return where e-1 has left a part that was shown while the rest of it went elsewhere, and an order for the next
     attempt, whose place is the same."""
@@ -543,7 +530,7 @@ async def shown_part(bench: Bench, folder: Path, record: Record) -> tuple[Path, 
 async def test_the_next_attempt_takes_a_place_where_one_was_shown_that_was_lost_before_it_had_won(
     bench: Bench, tmp_path: Path
 ) -> None:
-    record = Record(says=False)
+    record = Record(e_1=False)
     place, wanted = await shown_part(bench, tmp_path, record)
     assert (await bench.work.stage(wanted, nobody)).execution_id == "e-2"
     assert not place.exists()
@@ -551,7 +538,7 @@ async def test_the_next_attempt_takes_a_place_where_one_was_shown_that_was_lost_
 
 
 async def test_what_has_won_stays_at_its_place_whoever_wants_that_next(bench: Bench, tmp_path: Path) -> None:
-    record = Record(says=True)
+    record = Record(e_1=True)
     place, wanted = await shown_part(bench, tmp_path, record)
     for _ in range(2):  # noted as undecided, and then known by its mark alone
         with pytest.raises(PublishFailed, match="is there already, and is not replaced") as raised:
@@ -565,19 +552,19 @@ async def test_what_has_won_stays_at_its_place_whoever_wants_that_next(bench: Be
 async def test_a_place_is_asked_for_again_while_nobody_knows_whether_what_lies_there_has_won(
     bench: Bench, tmp_path: Path, says: SkreiError | None
 ) -> None:
-    record = Record(says)
+    record = Record(e_1=says)
     place, wanted = await shown_part(bench, tmp_path, record)
     with pytest.raises(PlaceUndecided, match="is not known yet") as raised:
         await bench.work.stage(wanted, nobody)
     assert raised.value.retryable
     assert place.exists()
-    record.says = False
+    record.says["e-1"] = False
     await bench.work.stage(wanted, nobody)
     assert not place.exists()
 
 
 async def test_a_mark_that_names_no_result_is_looked_for_nowhere(bench: Bench, tmp_path: Path) -> None:
-    record = Record(says=False)
+    record = Record(e_1=False)
     place, wanted = await shown_part(bench, tmp_path, record)
     (place / ".skrei").write_text("../left/e-1.0")
     with pytest.raises(PublishFailed, match="is there already"):
