@@ -157,4 +157,13 @@ async def test_a_node_is_told_whether_what_it_holds_counts(api: Api) -> None:
     says = [(await told(each)).json() for each in (won, lost, running)]
     assert [each["counts"] for each in says] == [True, False, None]
     assert (await told("e-unknown")).status_code == 404
-    assert (await told(won, lost)).status_code == 401
+    assert (await told(won, lost)).json() == (await told(won)).json()
+
+
+async def test_a_node_is_told_nothing_of_what_another_job_left(api: Api) -> None:
+    first, second = [await api.submit(Tasks=[task("a")]) for _ in range(2)]
+    won, other = await left(api, first, "a", 0), await api.rows.execution(second, task="a")
+    token = api.deps.signer.run(other, "n-1", [], seconds=60)
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = await api.http.get("/api/v1/inputs/standing", params={"execution": won}, headers=headers)
+    assert answer.status_code == 404

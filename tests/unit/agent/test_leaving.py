@@ -218,15 +218,54 @@ def test_who_is_killed_while_what_was_shown_is_removed_removes_the_rest_next_tim
     settle(str(place), "e-1", allowed(tmp_path), counts=shown)
 
     def killed(path: str, *, dir_fd: int) -> None:
-        if Path(tmp_path, path).is_dir():
-            os.unlink(f"{path}/.skrei", dir_fd=dir_fd)
-            raise OSError("killed")
+        os.unlink(path, dir_fd=dir_fd)
+        raise OSError("killed")
 
     with monkeypatch.context() as patched:
         patched.setattr(leaving, "remove", killed)
         with pytest.raises(OSError, match="killed"):
             settle(str(place), "e-1", allowed(tmp_path), counts=False)
     assert settle(str(place), "e-1", allowed(tmp_path), counts=False) == ""
+    assert names(tmp_path) == []
+
+
+def test_who_was_stopped_as_it_took_a_place_back_takes_it_from_nobody_who_has_it_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = unseen(tmp_path, "latest", "e-1", b"first")
+    settle(str(place), "e-1", allowed(tmp_path), counts=True)
+    real = leaving.remove
+
+    def stopped(path: str, *, dir_fd: int) -> None:
+        """It goes on once another node has taken the place back, and left there what has won."""
+        monkeypatch.setattr(leaving, "remove", real)
+        settle(str(place), "e-1", allowed(tmp_path), counts=False)
+        unseen(tmp_path, "latest", "e-2", b"second")
+        settle(str(place), "e-2", allowed(tmp_path), counts=True)
+        real(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(leaving, "remove", stopped)
+    assert settle(str(place), "e-1", allowed(tmp_path), counts=False) == ""
+    assert names(tmp_path) == ["latest"]
+    assert found(place) == FILES | {"stdout": b"second"}
+
+
+def test_what_is_written_to_what_is_taken_back_is_not_lost_sight_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = unseen(tmp_path, "latest", "e-1")
+    settle(str(place), "e-1", allowed(tmp_path), counts=True)
+    real = leaving.remove
+
+    def while_removed(path: str, *, dir_fd: int) -> None:
+        (place / "more").write_bytes(b"written by another job")
+        real(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(leaving, "remove", while_removed)
+        with pytest.raises(OSError, match="not empty"):
+            settle(str(place), "e-1", allowed(tmp_path), counts=False)
+    settle(str(place), "e-1", allowed(tmp_path), counts=False)
     assert names(tmp_path) == []
 
 

@@ -14,20 +14,20 @@ from typing import Any
 
 import pytest
 
-from skrei_compute_agent import disk_watch, settling
+from skrei_compute_agent import disk_watch, settling, work
 from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.env import HostVariableDenied
 from skrei_compute_agent.events import Exited, Stage, Upload
 from skrei_compute_agent.folders import Folders
-from skrei_compute_agent.input_cache import InputCache
+from skrei_compute_agent.input_cache import InputCache, InputDenied
 from skrei_compute_agent.leaving import check_free, put
 from skrei_compute_agent.node_services import NodeServices, ServiceAway
 from skrei_compute_agent.staging import Stager
-from skrei_compute_agent.upload_errors import PlaceUndecided, PublishFailed
+from skrei_compute_agent.upload_errors import PlaceUndecided, PublishFailed, ResultMissing
 from skrei_compute_agent.work import InvalidParams, Workshop
 from skrei_domain.errors import SkreiError, Unavailable
 from skrei_domain.job_reading import FieldProblem
-from skrei_domain.messages import DataRead, LeftPart, LeftShow, LeftShown, Problem, Publishing, ResultRef
+from skrei_domain.messages import LEFT_GONE, DataRead, LeftPart, LeftShow, LeftShown, Problem, Publishing, ResultRef
 from skrei_domain.paths import parse_entry
 from skrei_domain.resources import Resources
 from skrei_domain.source_keys import source_key
@@ -512,48 +512,69 @@ def test_what_this_execution_has_left_at_a_place_is_no_other_s(tmp_path: Path) -
         check_free(str(tmp_path / "mine"), "e-2", entries)
 
 
-async def shown_part(bench: Bench, folder: Path, record: Record) -> tuple[Path, Stage]:
+HERE, SHARED = "left", "left elsewhere"
+"""Where the node keeps its notes that has shown the first part: this one, or another that shares the folder."""
+OWN = {HERE: ("e-1", "token of e-1"), SHARED: ("e-1", "token of e-2")}
+"""How this node asks whether that counts."""
+
+
+async def shown_part(bench: Bench, folder: Path, record: Record, by: str = HERE) -> tuple[Path, Stage]:
     """Return where e-1 has left a part that was shown while the rest of it went elsewhere, and an order for the next
     attempt, whose place is the same."""
     entries, place = (parse_entry(f"{folder}/srv/**:rw"),), folder / "srv" / "latest"
-    settler = settling.Settler(folder / "left", entries, lambda: record)
-    bench.work._entries, bench.work._settler = entries, settler
+    settler = settling.Settler(folder / by, entries, lambda: record)
+    bench.work._entries = entries
+    bench.work._settler = settling.Settler(folder / HERE, entries, lambda: record) if by is SHARED else settler
     with archive({"out/made": b"first"}) as (packed, _):
         put(packed, str(place), "e-1.0", entries, unseen=True)
     settler.note("e-1.0", str(place), "token of e-1", execution_id="e-1")
     assert (await settler.show(LeftShow(request_id="r-1", left="e-1.0"))).path == str(place)
     publishing = Publishing(to="s3", left=(LeftPart(paths=("out",), place=str(place)),))
     stage = a_stage("e-2")
-    return place, replace(stage, order=stage.order.model_copy(update={"publishing": publishing}))
+    order = stage.order.model_copy(update={"publishing": publishing, "token": "token of e-2"})
+    return place, replace(stage, order=order)
 
 
+@pytest.mark.parametrize("by", [HERE, SHARED])
 async def test_the_next_attempt_takes_a_place_where_one_was_shown_that_was_lost_before_it_had_won(
-    bench: Bench, tmp_path: Path
+    bench: Bench, tmp_path: Path, by: str
 ) -> None:
     record = Record(e_1=False)
-    place, wanted = await shown_part(bench, tmp_path, record)
+    place, wanted = await shown_part(bench, tmp_path, record, by)
     assert (await bench.work.stage(wanted, nobody)).execution_id == "e-2"
     assert not place.exists()
-    assert record.asked == [("e-1", "token of e-1")]
+    assert record.asked == [OWN[by]]
 
 
-async def test_what_has_won_stays_at_its_place_whoever_wants_that_next(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [HERE, SHARED])
+async def test_what_has_won_stays_at_its_place_whoever_wants_that_next(bench: Bench, tmp_path: Path, by: str) -> None:
     record = Record(e_1=True)
-    place, wanted = await shown_part(bench, tmp_path, record)
+    place, wanted = await shown_part(bench, tmp_path, record, by)
     for _ in range(2):  # noted as undecided, and then known by its mark alone
         with pytest.raises(PublishFailed, match="is there already, and is not replaced") as raised:
             await bench.work.stage(wanted, nobody)
         assert not raised.value.retryable
     assert (place / "out" / "made").read_bytes() == b"first"
-    assert record.asked == [("e-1", "token of e-1")]
+    assert record.asked == [OWN[by], OWN[SHARED]]
 
 
+@pytest.mark.parametrize("says", [InputDenied("the API does not say: 401"), ResultMissing("no such execution")])
+async def test_what_another_job_has_left_stays_and_the_place_is_taken(
+    bench: Bench, tmp_path: Path, says: SkreiError
+) -> None:
+    place, wanted = await shown_part(bench, tmp_path, Record(e_1=says), SHARED)
+    with pytest.raises(PublishFailed, match="is there already, and is not replaced"):
+        await bench.work.stage(wanted, nobody)
+    assert (place / "out" / "made").read_bytes() == b"first"
+
+
+@pytest.mark.parametrize("by", [HERE, SHARED])
 @pytest.mark.parametrize("says", [None, Unavailable("the API is away")])
 async def test_a_place_is_asked_for_again_while_nobody_knows_whether_what_lies_there_has_won(
-    bench: Bench, tmp_path: Path, says: SkreiError | None
+    bench: Bench, tmp_path: Path, says: SkreiError | None, by: str
 ) -> None:
     record = Record(e_1=says)
-    place, wanted = await shown_part(bench, tmp_path, record)
+    place, wanted = await shown_part(bench, tmp_path, record, by)
     with pytest.raises(PlaceUndecided, match="is not known yet") as raised:
         await bench.work.stage(wanted, nobody)
     assert raised.value.retryable
@@ -570,3 +591,57 @@ async def test_a_mark_that_names_no_result_is_looked_for_nowhere(bench: Bench, t
     with pytest.raises(PublishFailed, match="is there already"):
         await bench.work.stage(wanted, nobody)
     assert record.asked == []
+
+
+@pytest.mark.parametrize("by", [HERE, SHARED])
+async def test_what_has_run_waits_for_its_place_while_what_was_shown_there_meanwhile_may_be_taken_back(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setattr(work, "AGAIN_SECONDS", 0.0)
+    await bench.work.stage(a_stage("e-2"), nobody)
+    exited = await bench.work.run("e-2", 1)
+    assert exited.result is not None
+    record, told = Record(e_1=None), list[str]()
+    place, _ = await shown_part(bench, tmp_path, record, by)
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if len(told) == 3:
+            record.says["e-1"] = False
+
+    parcel = Parcel(execution_id="e-2", digest=exited.result.digest, size=exited.result.size)
+    uploaded = await bench.work.upload(Upload(parcel, "token of e-2", exited.result.inline, place=str(place)), tell)
+    assert uploaded.left is not None
+    assert uploaded.left.left_at == str(place)
+    assert set(told) == {f"{place} is there already: whether that has won is not known yet"}
+    assert record.asked == [OWN[by]] * 4
+    assert [each.name for each in place.parent.iterdir()] == [".skrei-e-2"]
+
+
+async def test_what_has_run_fails_where_its_place_was_won_meanwhile(bench: Bench, tmp_path: Path) -> None:
+    await bench.work.stage(a_stage("e-2"), nobody)
+    exited = await bench.work.run("e-2", 1)
+    assert exited.result is not None
+    place, _ = await shown_part(bench, tmp_path, Record(e_1=True), SHARED)
+    parcel = Parcel(execution_id="e-2", digest=exited.result.digest, size=exited.result.size)
+    with pytest.raises(PublishFailed, match="is there already, and is not replaced"):
+        await bench.work.upload(Upload(parcel, "token of e-2", exited.result.inline, place=str(place)), nobody)
+    assert (place / "out" / "made").read_bytes() == b"first"
+
+
+async def test_a_node_that_comes_back_takes_nothing_from_who_has_its_place_by_then(
+    bench: Bench, tmp_path: Path
+) -> None:
+    record = Record(e_1=False, e_2=True)
+    place, wanted = await shown_part(bench, tmp_path, record, SHARED)
+    await bench.work.stage(wanted, nobody)
+    with archive({"out/made": b"second"}) as (packed, _):
+        put(packed, str(place), "e-2.0", bench.work._entries, unseen=False)
+    other = settling.Settler(tmp_path / SHARED, bench.work._entries, lambda: record)
+    late = await other.show(LeftShow(request_id="r-2", left="e-1.0"))
+    assert late.problem is not None
+    assert late.problem.code == LEFT_GONE
+    await other.find()
+    assert await other.run_once() is None
+    assert [each.name for each in place.parent.iterdir()] == [place.name]
+    assert (place / "out" / "made").read_bytes() == b"second"

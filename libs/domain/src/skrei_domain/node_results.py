@@ -35,6 +35,12 @@ def left_id(execution_id: str, number: int) -> str:
     return f"{execution_id}.{number}"
 
 
+def left_by(left: str) -> str:
+    """Return the execution that left what its node knows by this id: all that it left, or a part."""
+    execution_id, dot, number = left.rpartition(".")
+    return execution_id if dot and number.isdigit() else left
+
+
 def node_place(node_id: str) -> str:
     """Return what people call the place of all that stays on a node; whatever does waits for that node alone."""
     return f"node {node_id}"

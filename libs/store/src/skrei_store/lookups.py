@@ -343,7 +343,8 @@ FROM executions e JOIN job_versions v ON v.job_id = e.job_id AND v.version = e.j
 WHERE e.id = $1
 """
 _STANDING = """
-SELECT e.state, r.committed FROM executions e LEFT JOIN results r ON r.execution_id = e.id WHERE e.id = $1
+SELECT e.state, r.committed FROM executions e LEFT JOIN results r ON r.execution_id = e.id
+WHERE e.id = $1 AND ($1 = $2 OR e.job_id = (SELECT job_id FROM executions WHERE id = $2))
 """
 _LEFT = """
 SELECT r.published, e.node_id, n.connection, n.membership
@@ -390,9 +391,9 @@ async def left_on_node(pool: asyncpg.Pool, execution_id: str) -> Row | None:
     return row
 
 
-async def standing(pool: asyncpg.Pool, execution_id: str) -> Row | None:
-    """Return the state of an execution, and whether its result is committed."""
-    row: Row | None = await pool.fetchrow(_STANDING, execution_id) if _storable(execution_id) else None
+async def standing(pool: asyncpg.Pool, execution_id: str, asked_by: str) -> Row | None:
+    """Return the state of an execution, and whether its result is committed, to one of its job."""
+    row: Row | None = await pool.fetchrow(_STANDING, execution_id, asked_by) if _storable(execution_id) else None
     return row
 
 

@@ -7,6 +7,7 @@ Other jobs may write to the same path meanwhile: every step goes by an open fold
 
 import base64
 import contextlib
+import errno
 import io
 import os
 import re
@@ -116,6 +117,7 @@ def _taken(place: str, mark: str) -> PlaceTaken:
     return PlaceTaken(
         f"{place} is there already, and is not replaced",
         hint="name another place, or let each have its own: {executionID} in Publisher.Params.Key",
+        place=place,
         mark=mark,
     )
 
@@ -125,20 +127,19 @@ def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: b
 
     None: nobody knows any more, and it is put beside the place, from where it can still be shown. So is what counts
     where something else has come to lie there meanwhile. What does not count is removed where it was shown, too: its
-    job was stopped right then, or another part of it was refused; folders of its job go with the last in them. Raises
+    job was stopped right then, or another part of it was refused; folders of its job go with the last in them. Another
+    node that shares the folder may do so as well: what lies there under another mark by then is never touched. Raises
     PublishFailed, OSError.
     """
     parent, name = _allowed(place, entries)
     hidden, beside = f"{HIDDEN}{execution_id}", f"{name}.{execution_id}"
     if counts is False:
         with contextlib.suppress(FileNotFoundError), opened_folder(parent) as inside:
-            remove(hidden, dir_fd=inside)
             for each in (name, beside):
                 if _mark(each, inside) == execution_id:
-                    # Unseen first: whoever is killed halfway has removed its mark, and would leave the rest for ever.
-                    os.rename(each, hidden, src_dir_fd=inside, dst_dir_fd=inside)
-                    os.fsync(inside)
-                    remove(hidden, dir_fd=inside)
+                    with contextlib.suppress(FileNotFoundError):  # another node was quicker
+                        _take_back(each, inside, execution_id)
+            remove(hidden, dir_fd=inside)
         _remove_empty(parent)
         return ""
     with opened_folder(parent) as inside:
@@ -152,6 +153,30 @@ def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: b
             os.rename(now, name, src_dir_fd=inside, dst_dir_fd=inside)
             os.fsync(inside)
         return f"{parent}/{name}"
+
+
+def _take_back(name: str, inside: int, mark: str) -> None:
+    """Remove what was shown under a name, if it has this mark.
+
+    Whoever does so may have been stopped for long after it read the mark, and a shared disk may tell of what was there
+    before: a name may be another's by then. So it is emptied by its open folder, and the name goes only where that is
+    empty. The mark goes last: who is killed halfway finds it next time.
+    """
+    with _opened(name, inside) as folder:
+        if _read_mark(folder) != mark:
+            return
+        for each in _held(folder):
+            remove(each, dir_fd=folder)
+        if _held(folder):  # what is being written to it, or read on a shared disk: the rest goes next time
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), name)
+        os.unlink(MARK, dir_fd=folder)
+    os.rmdir(name, dir_fd=inside)
+    os.fsync(inside)
+
+
+def _held(folder: int) -> list[str]:
+    """Return what lies in a result beside its mark."""
+    return [each for each in os.listdir(folder) if each != MARK]
 
 
 def _remove_empty(folder: str) -> None:
@@ -291,13 +316,17 @@ def _mark(name: str, inside: int) -> str | None:
         return None
     try:
         with _opened(name, inside) as folder:
-            file = os.open(MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-            try:
-                return os.read(file, 256).decode("utf-8", "replace").strip()
-            finally:
-                os.close(file)
+            return _read_mark(folder)
     except OSError:
         return ""
+
+
+def _read_mark(folder: int) -> str:
+    file = os.open(MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        return os.read(file, 256).decode("utf-8", "replace").strip()
+    finally:
+        os.close(file)
 
 
 def _size(name: str, inside: int) -> int:

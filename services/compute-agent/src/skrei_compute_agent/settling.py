@@ -21,6 +21,7 @@ from skrei_compute_agent.upload_errors import ResultMissing
 from skrei_domain.bounds import is_id
 from skrei_domain.errors import SkreiError
 from skrei_domain.messages import LEFT_GONE, LeftShow, LeftShown, Problem
+from skrei_domain.node_results import left_by
 from skrei_domain.paths import Entry
 from skrei_kit.observability import get_logger
 from skrei_plugin_api.aside import to_its_end
@@ -42,7 +43,8 @@ class Record(Protocol):
     """Who knows what has won."""
 
     async def standing(self, execution_id: str, token: str) -> bool | None:
-        """Return whether what an execution left counts; None while that is not decided.
+        """Return whether what an execution left counts; None while that is not decided. The token is its own, or that
+        of another of its job.
 
         Raises InputDenied where it does not say to who asks, ResultMissing where it knows none, else SkreiError.
         """
@@ -100,13 +102,29 @@ class Settler:
         log.warning("left_result_not_shown", left=left, problem=problem.message)
         return answer.model_copy(update={"problem": problem})
 
-    async def decided(self, left: str) -> bool:
+    async def decided(self, left: str, place: str, token: str) -> bool:
         """Ask for one now, whenever its turn is, and do what is said; whether nothing more will become of it.
 
-        For whoever finds it at a place that is wanted: what was shown and has not won after all is taken back by this.
-        True also of what is not looked after here, which stays as it is.
+        For whoever finds it at a place that is wanted, with the token of what is to lie there: what was shown and has
+        not won after all is taken back by this, also what another node has shown in a folder that it shares with this
+        one. True also of what is another job's, or nobody's, which stays as it is.
         """
-        return not is_id(left) or await self._settle(left)
+        if not is_id(left):
+            return True
+        if await asyncio.to_thread((self._folder / f"{left}.json").exists):
+            return await self._settle(left)
+        try:
+            counts = await self._record().standing(left_by(left), token)
+            if counts is False:
+                async with self._turn:
+                    await to_its_end(lambda: settle(place, left, self._entries, counts=False))
+                log.info("left_result_taken_back", left=left, place=place)
+        except (ResultMissing, InputDenied):
+            return True
+        except (SkreiError, OSError) as error:
+            log.warning("left_result_not_taken_back", left=left, place=place, problem=str(error))
+            return False
+        return counts is not None
 
     def heard(self, execution_id: str) -> None:
         """The record has heard of the end of an execution: what it left is asked for at once."""

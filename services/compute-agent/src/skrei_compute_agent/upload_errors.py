@@ -10,10 +10,11 @@ class PublishFailed(SkreiError):
 
 
 class PlaceTaken(PublishFailed):
-    """Something lies where a result is to stay on this node. `mark`: whose result that is; empty where it is none."""
+    """Something lies at the `place` where a result is to stay. `mark`: whose result that is; empty where it is none."""
 
-    def __init__(self, message: str, *, hint: str, mark: str) -> None:
+    def __init__(self, message: str, *, hint: str, place: str, mark: str) -> None:
         super().__init__(message, hint=hint)
+        self.place = place
         self.mark = mark
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from skrei_compute_agent.delivery import Delivery
 from skrei_compute_agent.disk_watch import DiskLimit, DiskWatch
@@ -17,7 +18,7 @@ from skrei_compute_agent.leaving import check_free, leave, put, sound
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.node_services import NOTHING, NodeServices, Used
 from skrei_compute_agent.runner import KILLED
-from skrei_compute_agent.settling import Settler
+from skrei_compute_agent.settling import AGAIN_SECONDS, LONGEST_SECONDS, Settler
 from skrei_compute_agent.staging import Inputs, Stager
 from skrei_compute_agent.upload_errors import PlaceTaken, PlaceUndecided
 from skrei_compute_agent.verdicts import INTERRUPTED
@@ -82,6 +83,10 @@ class _Heard:
         """Tell that nobody is served there any more."""
         self.gone()
 
+
+_UNDECIDED = "{place} is there already: whether that has won is not known yet"
+
+Left = TypeVar("Left")
 
 _How = Callable[[RunRequest, RunEvents], Awaitable[RunOutcome | None]]
 """Runs a start, or takes one up."""
@@ -162,12 +167,12 @@ class Workshop:
         named = [(to.place, wanted.execution_id)] if to.place is not None else []
         named += [(part.place, left_id(wanted.execution_id, number)) for number, part in enumerate(to.left)]
         for place, mark in named:
-            await self._check_place(place, mark)
+            await self._check_place(place, mark, wanted.order.token)
 
-    async def _check_place(self, place: str, mark: str) -> None:
+    async def _check_place(self, place: str, mark: str, token: str) -> None:
         """Raise PublishFailed where a result could not be left at a place, PlaceUndecided where it may be in a while.
 
-        An earlier attempt may lie there that was shown, and lost before all of it was final: it is taken back first.
+        Another attempt may lie there that was shown, and lost before all of it was final: it is taken back first.
         """
         check = partial(check_free, place, mark, self._entries)
         try:
@@ -175,8 +180,8 @@ class Workshop:
         except PlaceTaken as taken:
             if self._settler is None:
                 raise
-            if not await self._settler.decided(taken.mark):
-                raise PlaceUndecided(f"{place} is there already: whether that has won is not known yet") from taken
+            if not await self._settler.decided(taken.mark, place, token):
+                raise PlaceUndecided(_UNDECIDED.format(place=place)) from taken
         return await asyncio.to_thread(check)
 
     async def run(self, execution_id: str, start: int) -> Exited:
@@ -275,13 +280,30 @@ class Workshop:
             if wanted.inline is not None:
                 await asyncio.to_thread(packed.write_bytes, base64.b64decode(wanted.inline))
             if wanted.place is not None:
-                return Uploaded(wanted.execution_id, left=await to_its_end(partial(self._leave, packed, wanted)))
+                left = await self._once_decided(partial(self._leave, packed, wanted), wanted, tell)
+                return Uploaded(wanted.execution_id, left=left)
             rest = None
             if wanted.left:
-                packed, rest = await to_its_end(partial(self._leave_parts, packed, wanted))
+                packed, rest = await self._once_decided(partial(self._leave_parts, packed, wanted), wanted, tell)
                 parcel = parcel.model_copy(update={"digest": rest.digest, "size": rest.size})
             receipt = await self._delivery.upload(packed, parcel, wanted.token, tell)
             return Uploaded(wanted.execution_id, receipt, rest=rest)
+
+    async def _once_decided(self, leave: Callable[[], Left], wanted: Upload, tell: Tell) -> Left:
+        """Leave a result, once what an attempt of its job has shown there meanwhile has won, or is taken back."""
+        pause, decided = AGAIN_SECONDS, ""
+        while True:
+            try:
+                return await to_its_end(leave)
+            except PlaceTaken as taken:
+                if self._settler is None or not wanted.parcel.counts or taken.mark == decided:
+                    raise
+                if await self._settler.decided(taken.mark, taken.place, wanted.token):
+                    decided = taken.mark
+                    continue
+                tell(_UNDECIDED.format(place=taken.place))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_SECONDS)
 
     def _leave(self, packed: Path, wanted: Upload) -> ResultRef:
         """Leave all of a result on this node. Blocks."""

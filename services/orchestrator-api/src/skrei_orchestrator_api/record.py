@@ -356,9 +356,10 @@ class Record:
         """Return where a committed result of an execution was published, and how its node is connected."""
         return await lookups.left_on_node(self._pool, execution_id)
 
-    async def standing(self, execution_id: str) -> lookups.Row | None:
-        """Return the state of an execution, and whether its result is committed; None for one that is not known."""
-        return await lookups.standing(self._pool, execution_id)
+    async def standing(self, execution_id: str, asked_by: str) -> lookups.Row | None:
+        """Return the state of an execution, and whether its result is committed; None for one that is not known, or of
+        another job than the execution that asks."""
+        return await lookups.standing(self._pool, execution_id, asked_by)
 
     async def earlier_results(
         self, job_id: str, version: int, task: str, *, first: int, partition: int | None, limit: int

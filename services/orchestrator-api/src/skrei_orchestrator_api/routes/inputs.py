@@ -64,15 +64,17 @@ async def list_input_results(request: Request) -> Response:
 
 @described(
     answer="Standing",
-    query=(Query("execution", "Whose; it is that of the run token.", example="e-1"),),
+    query=(Query("execution", "Whose: that of the run token, or another of its job.", example="e-1"),),
     refusals=(404,),
 )
 async def tell_standing(request: Request) -> Response:
-    """Return whether what an execution left counts, to the node that holds it: null while that is not decided."""
+    """Return whether what an execution left counts: null while that is not decided.
+
+    To the node that holds it, or that finds it where another attempt of its job is to leave something.
+    """
     deps = deps_of(request)
     execution_id = request.query_params.get("execution", "")
-    deps.verifier.ended(run_token(request), execution_id)
-    row = await deps.record.standing(execution_id)
+    row = await deps.record.standing(execution_id, deps.verifier.ended(run_token(request)))
     if row is None:
         raise NotFound(f"execution not found: {execution_id}")
     state = ExecutionState(row["state"])
