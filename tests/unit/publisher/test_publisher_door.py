@@ -1,3 +1,5 @@
+import io
+import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -6,8 +8,12 @@ import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 
+from skrei.bundles import bring, bundled
+from skrei.client import AsyncClient
+from skrei.job_parts import Result
 from skrei_kit.signing_keys import new_key
-from skrei_kit.tokens import TokenSigner, TokenVerifier
+from skrei_kit.tokens import Elsewhere, TokenSigner, TokenVerifier
+from skrei_publisher import bundle_door
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
 from skrei_publisher.shelf import Item
@@ -51,7 +57,8 @@ async def door(tmp_path: Path, record: Record) -> AsyncIterator[TestClient]:
         upload = tmp_path / "upload"
         upload.write_bytes(CONTENT)
         store.adopt("e-1", digest_of(CONTENT), upload)
-        store.put([Item("e-5", digest_of(b"small"), b"small")])
+        small = {"e-5": b"small", "e-6": b"sixth", "e-7": b"seventh"}
+        store.put([Item(name, digest_of(content), content) for name, content in small.items()])
         async with TestClient(TestServer(build(store, record, DOOR))) as client:
             yield client
 
@@ -237,3 +244,83 @@ async def test_a_bulk_answer_that_breaks_off_or_refuses_means_that_the_source_is
     async with answering(b"", 503) as api:
         with pytest.raises(SourceAway, match="answered 503 for 1"):
             await api.fetch_many(["e-1"])
+
+
+# ---------------------------------------------------------------- several at once
+
+
+def asked(*names: str, **tokens: str) -> list[dict[str, str]]:
+    told = {name: token(name) for name in names} | {name.replace("_", "-"): each for name, each in tokens.items()}
+    return [{"execution_id": name, "token": each} for name, each in told.items()]
+
+
+async def sent(door: TestClient, question: list[dict[str, str]]) -> dict[str, bytes]:
+    answer = await door.post("/results", json=question)
+    body = await answer.read()
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/x-tar"), body
+    with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+        return {each.name: tar.extractfile(each).read() for each in tar}  # type: ignore[union-attr]
+
+
+async def test_small_results_come_together_and_what_is_a_file_unknown_or_elsewhere_by_itself(
+    tmp_path: Path, record: Record
+) -> None:
+    with ResultStore(tmp_path) as store:
+        contents = {f"e-{number}": bytes([number]) * number for number in range(3)}
+        store.put([Item(name, digest_of(content), content) for name, content in contents.items()])
+        (tmp_path / "upload").write_bytes(CONTENT)
+        store.adopt("e-9", digest_of(CONTENT), tmp_path / "upload")
+        elsewhere = TokenSigner(PRIVATE).download("e-2", seconds=60, at=Elsewhere("s3", {}, 5))
+        async with TestClient(TestServer(build(store, record, DOOR))) as client:
+            found = await sent(client, asked("e-1", "e-9", "e-0", "e-404", e_2=elsewhere))
+    assert found == {"e-1.tar.gz": b"\1", "e-0.tar.gz": b""}
+
+
+async def test_what_does_not_fit_into_one_answer_is_left_out_but_one_always_comes(
+    door: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(await sent(door, asked("e-5", "e-6", "e-7"))) == ["e-5.tar.gz", "e-6.tar.gz", "e-7.tar.gz"]
+    for room, comes in ((11, 2), (1, 1)):
+        monkeypatch.setattr(bundle_door, "ANSWER_BYTES", room)
+        assert len(await sent(door, asked("e-5", "e-6", "e-7"))) == comes
+
+
+@pytest.mark.parametrize("question", [b"", b"{", b"{}", b"[1]", b'[{"execution_id": "e-5"}]', b'"' + b"x" * 600_000])
+async def test_what_is_no_question_for_results_is_said_so(door: TestClient, question: bytes) -> None:
+    answer = await door.post("/results", data=question)
+    assert (answer.status, (await answer.json())["Code"]) == (400, "BadRequest")
+
+
+async def test_at_most_so_many_are_asked_for_at_once(door: TestClient) -> None:
+    answer = await door.post("/results", json=asked("e-5") * (bundle_door.MOST_RESULTS + 1))
+    assert (answer.status, "At most 256" in (await answer.json())["Message"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("other", "status"),
+    [
+        ("", 401),
+        ("rubbish", 401),
+        (token("e-6", seconds=-60), 401),
+        (token("e-5"), 403),
+        (token("e-6", key=new_key()[0]), 401),
+    ],
+)
+async def test_one_token_that_does_not_open_its_result_opens_none_beside_it(
+    door: TestClient, other: str, status: int
+) -> None:
+    answer = await door.post("/results", json=asked("e-5", e_6=other))
+    assert answer.status == status
+    assert b"small" not in await answer.read()
+
+
+async def test_a_client_of_ours_takes_what_the_door_sends_together(door: TestClient) -> None:
+    base = f"http://127.0.0.1:{door.port}"
+    results = [
+        Result(f"{base}{address(name)}", name, 0, size=5, digest=digest_of(content), kind="urlDownload")
+        for name, content in (("e-5", b"small"), ("e-6", b"sixth"), ("e-7", b"another"), ("e-404", b""))
+    ]
+    ((url, wanted),) = bundled(results)
+    async with AsyncClient(base) as client:
+        found = await bring(client, url, wanted)
+    assert found == {"e-5": b"small", "e-6": b"sixth"}

@@ -1,12 +1,17 @@
 import asyncio
 import errno
+import io
+import json
 import os
+import random
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from skrei import bundles as bundle_module
 from skrei import results as module
 from skrei.archive import Caps
 from skrei.client import AsyncClient
@@ -17,6 +22,7 @@ from tests.support.fake_api import FakeApi, error, execution
 
 BASE = "/api/v1/orchestrator/jobs/x"
 DOOR = "http://127.0.0.1:8"
+BAD = archive(stdout="x", **{"..__evil": "x"})
 
 
 def untouched(folder: Path) -> bool:
@@ -262,6 +268,140 @@ async def test_a_result_of_another_kind_is_named_not_fetched(tmp_path: Path) -> 
     assert (unknown.url, unknown.kind, unknown.document) == ("", "s3", item)
 
 
+# ---------------------------------------------------------------- several at once
+
+
+class Bundles:
+    """A door that sends several results at once; `plan` says what is special about each answer, in order."""
+
+    def __init__(self, door: Door, *plan: dict[str, Any]) -> None:
+        self._door = door
+        self._plan = list(plan)
+        self.asked: list[list[int]] = []
+        """The numbers of the executions in each question."""
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        assert "Authorization" not in request.headers
+        question = json.loads(request.content)
+        assert {each["token"] for each in question} == {"t"}
+        names = [each["execution_id"] for each in question]
+        self.asked.append([int(name[2:10]) for name in names])
+        step = self._plan.pop(0) if self._plan else {}
+        if "status" in step:
+            return error(step["status"], "no")
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for name in names:
+                if int(name[2:10]) not in step.get("without", ()):
+                    content = step.get("content", self._door.contents[name])
+                    entry = tarfile.TarInfo(f"{name}.tar.gz")
+                    entry.size = len(content)
+                    tar.addfile(entry, io.BytesIO(content))
+        cut = step.get("cut")
+        return httpx2.Response(200, stream=Body(out.getvalue()[:cut], cut is not None))
+
+
+def several(count: int, *plan: dict[str, Any], **params: Any) -> tuple[FakeApi, Door, Bundles]:
+    """An API whose job has so many partitions, and a door that sends their results together."""
+    api, door = api_of(*(archive(stdout=f"{number}\n") for number in range(count)), **params)
+    bundles = Bundles(door, *plan)
+    api.answers["POST /results"] = bundles
+    return api, door, bundles
+
+
+def joined(folder: Path) -> list[int]:
+    return list(map(int, (folder / "stdout").read_text().split()))
+
+
+async def test_small_results_come_together(tmp_path: Path) -> None:
+    api, door, bundles = several(5)
+    watcher = Watcher()
+    got = await fetched(api, tmp_path / "out", watcher)
+    assert (joined(tmp_path / "out"), got.files, got.total_bytes) == ([0, 1, 2, 3, 4], 5, 10)
+    assert (bundles.asked, door.ranges) == ([[0, 1, 2, 3, 4]], [])
+    assert watcher.said == [(sum(map(len, door.contents.values())), 5), *["done"] * 5]
+    assert watcher.bytes == sum(map(len, door.contents.values()))
+
+
+async def test_their_archives_are_kept_where_those_are_wanted(tmp_path: Path) -> None:
+    api, door, _ = several(2)
+    await fetched(api, tmp_path / "out", raw=True)
+    raw = {path.name.removesuffix(".tar.gz"): path.read_bytes() for path in (tmp_path / "out" / "raw").iterdir()}
+    assert raw == door.contents
+    assert door.ranges == []
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+async def test_no_more_are_asked_for_at_once_than_the_door_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parallel: int
+) -> None:
+    monkeypatch.setattr(bundle_module, "MOST_RESULTS", 2)
+    api, door, bundles = several(7)
+    await fetched(api, tmp_path / "out", parallel=parallel)
+    assert joined(tmp_path / "out") == list(range(7))
+    assert (sorted(bundles.asked), len(door.ranges)) == ([[0, 1], [2, 3], [4, 5]], 1)
+
+
+async def test_what_a_bundle_lacks_is_asked_for_again_while_any_comes_and_then_by_itself(tmp_path: Path) -> None:
+    api, door, bundles = several(5, {"without": (1, 3)}, {"without": (3,)}, {"without": (3,)})
+    await fetched(api, tmp_path / "out")
+    assert joined(tmp_path / "out") == [0, 1, 2, 3, 4]
+    assert (bundles.asked, len(door.ranges)) == ([[0, 1, 2, 3, 4], [1, 3], [3]], 1)
+
+
+@pytest.mark.parametrize(("cut", "whole"), [(0, 0), (512, 0), (1_100, 1), (2_500, 2), (4_608, 4), (5_119, 5)])
+async def test_after_a_cut_only_the_rest_is_asked_for(tmp_path: Path, cut: int, whole: int) -> None:
+    api, door, bundles = several(5, {"cut": cut})
+    await fetched(api, tmp_path / "out")
+    assert joined(tmp_path / "out") == [0, 1, 2, 3, 4]
+    assert bundles.asked[1:] == ([list(range(whole, 5))] if 0 < whole < 5 else [])
+    assert len(door.ranges) == (0 if whole else 5)
+
+
+@pytest.mark.parametrize("step", [{"status": 404}, {"status": 401}, {"status": 503}, {"content": b"x" * 5_000_000}])
+async def test_a_door_that_sends_none_together_is_asked_once_and_then_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(bundle_module, "MOST_RESULTS", 4)
+    api, door, bundles = several(8, step, step)
+    await fetched(api, tmp_path / "out", parallel=1)
+    assert joined(tmp_path / "out") == list(range(8))
+    assert (len(bundles.asked), len(door.ranges)) == (1, 8)
+
+
+async def test_what_is_damaged_in_a_bundle_is_not_taken(tmp_path: Path) -> None:
+    api, door, _ = several(2, {"content": archive(stdout="another")})
+    await fetched(api, tmp_path / "out")
+    assert joined(tmp_path / "out") == [0, 1]
+    assert len(door.ranges) == 2
+
+
+async def test_an_archive_that_is_unsafe_is_refused_in_a_bundle_too(tmp_path: Path) -> None:
+    api, door, _ = several(3)
+    bad = str(execution(1)["ID"])
+    door.contents[bad] = BAD
+    params = api.answers[f"GET {BASE}/results"]["Items"][1]["Params"]
+    params |= {"Digest": digest_of(BAD), "Size": len(BAD)}
+    with pytest.raises(UnsafeArchive):
+        await fetched(api, tmp_path / "out")
+    assert untouched(tmp_path)
+
+
+async def test_what_is_large_lies_elsewhere_or_has_no_digest_comes_by_itself(tmp_path: Path) -> None:
+    api, door, bundles = several(7)
+    items = api.answers[f"GET {BASE}/results"]["Items"]
+    items[1]["Type"] = "s3PreSigned"
+    items[2]["Type"] = "ipfs"
+    items[3]["Params"]["Digest"] = ""
+    items[4]["Params"]["URL"] = items[4]["Params"]["URL"].replace("token=t", "other=t")
+    large = archive(stdout="5\n", noise=random.Random(0).randbytes(70_000).hex())
+    items[5]["Params"] |= {"Digest": digest_of(large), "Size": len(large)}
+    door.contents[str(execution(5)["ID"])] = large
+    await fetched(api, tmp_path / "out")
+    assert joined(tmp_path / "out") == list(range(7))
+    assert (bundles.asked, len(door.ranges)) == ([[0, 6]], 5)
+
+
 # ---------------------------------------------------------------- what is there already
 
 
@@ -317,9 +457,6 @@ async def test_a_target_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- nothing is left behind
-
-
-BAD = archive(stdout="x", **{"..__evil": "x"})
 
 
 @pytest.mark.parametrize(
@@ -382,7 +519,7 @@ async def test_who_gives_up_in_the_middle_leaves_nothing(tmp_path: Path, monkeyp
     begun = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def slowly(archive: Path, target: Path, caps: Caps, *, wanted: Any) -> None:
+    def slowly(archive: Path, target: Path, caps: Caps, *, folds: bool, wanted: Any) -> None:
         target.mkdir()
         loop.call_soon_threadsafe(begun.set)
         while wanted():

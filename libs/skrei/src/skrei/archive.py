@@ -63,14 +63,14 @@ class Abandoned(Exception):
 
 
 def unpack(
-    archive: Path,
+    archive: Path | bytes,
     target: Path,
     caps: Caps = Caps(),
     *,
     folds: bool | None = None,
     wanted: Callable[[], bool] = lambda: True,
 ) -> Unpacked:
-    """Unpack a tar.gz below `target`, a folder that is made here and must not be there.
+    """Unpack a tar.gz, a file or what it holds, below `target`, a folder that is made here and must not be there.
 
     `folds` says that the file system takes `A` and `a` for one name; None asks it. Raises UnsafeArchive, OSError, or
     Abandoned once `wanted` says no more; what was unpacked until then is left for the caller to remove.
@@ -78,8 +78,10 @@ def unpack(
     target.mkdir(parents=True)
     names = _Names(target, folds=folds_case(target) if folds is None else folds)
     files = total = 0
-    with archive.open("rb") as packed, gzip.GzipFile(fileobj=packed) as plain:
-        gauge = _Gauge(plain, archive.stat().st_size, caps)
+    size = len(archive) if isinstance(archive, bytes) else archive.stat().st_size
+    opened = io.BytesIO(archive) if isinstance(archive, bytes) else archive.open("rb")
+    with opened as packed, gzip.GzipFile(fileobj=packed) as plain:
+        gauge = _Gauge(plain, size, caps)
         try:
             with tarfile.open(fileobj=gauge, mode="r|", bufsize=10 * tarfile.BLOCKSIZE) as stream:
                 for entry in _limited(stream, gauge, caps):

@@ -7,13 +7,14 @@ import asyncio
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from skrei.archive import Caps, Unpacked, folds_case, unpack
+from skrei.bundles import STORED, bring, bundled
 from skrei.client import AsyncClient
 from skrei.download import Download, Gone
 from skrei.errors import ApiError, DownloadFailed, NoPlace, ResultGone, UnsafeArchive
@@ -157,16 +158,48 @@ class _Fetching:
         """Results that their nodes have sent, of what stays there: the names of their archives."""
         self.unsent = ""
         self.doubtful: list[Result] = []
+        self._folds = False
+        """Whether names are one here that differ in case alone."""
+        self._alone: set[str] = set()
+        """Doors that send each result by itself."""
 
     async def all(self, results: Sequence[Result]) -> list[Unpacked]:
         """Bring all, or raise what went wrong first."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(result)) for result in results]
-        except ExceptionGroup as failed:
-            # The first failure cancelled the others: it is the one to tell.
-            raise failed.exceptions[0] from failed
-        return [task.result() for task in tasks]
+        self._folds = await _in_thread(lambda _: folds_case(self._aside))
+        together = await _all_of(self._several(door, some) for door, some in bundled(results))
+        came = {execution_id: done for some in together for execution_id, done in some.items()}
+        rest = [result for result in results if result.kind != STORED or result.execution_id not in came]
+        return [*came.values(), *await _all_of(self._one(result) for result in rest)]
+
+    async def _several(self, door: str, some: Sequence[Result]) -> dict[str, Unpacked]:
+        """Bring what of some small results their door sends at once; what each comes to, by its execution."""
+        done: dict[str, Unpacked] = {}
+        async with self._gate:
+            while door not in self._alone and (rest := [each for each in some if each.execution_id not in done]):
+                came = await bring(self._client, door, rest)
+                if came is None:
+                    self._alone.add(door)
+                if not came:
+                    break
+                done |= await self._unpacked_at_once([each for each in rest if each.execution_id in came], came)
+        return done
+
+    async def _unpacked_at_once(self, some: Sequence[Result], came: Mapping[str, bytes]) -> dict[str, Unpacked]:
+        def work(wanted: Callable[[], bool]) -> dict[str, Unpacked]:
+            done: dict[str, Unpacked] = {}
+            for each in some:
+                content, folder = came[each.execution_id], folder_of(self._aside, each)
+                if self._wish.raw:
+                    done[each.execution_id] = Unpacked(1, archive_of(self._aside, each).write_bytes(content))
+                else:
+                    done[each.execution_id] = unpack(content, folder, self._wish.caps, folds=self._folds, wanted=wanted)
+            return done
+
+        done = await _in_thread(work)
+        self._meter.add(sum(len(came[each.execution_id]) for each in some))
+        for _ in some:
+            self._meter.done()
+        return done
 
     async def _one(self, result: Result) -> Unpacked:
         async with self._gate:
@@ -203,7 +236,7 @@ class _Fetching:
         def work(wanted: Callable[[], bool]) -> Unpacked:
             if self._wish.raw:
                 return Unpacked(1, archive.stat().st_size)
-            done = unpack(archive, folder, caps, wanted=wanted)
+            done = unpack(archive, folder, caps, folds=self._folds, wanted=wanted)
             archive.unlink()
             return done
 
@@ -344,6 +377,17 @@ def _where(results: Sequence[Result], target: Path, wish: Wish, laid: Laid) -> d
         place = target / folder if folder and not wish.raw else target
         found[f"{result.task}/{name}" if folder else name] = place / name if apart else place
     return found
+
+
+async def _all_of(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return what each comes to, or raise what went wrong first."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except ExceptionGroup as failed:
+        # The first failure cancelled the others: it is the one to tell.
+        raise failed.exceptions[0] from failed
+    return [task.result() for task in tasks]
 
 
 async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:

@@ -85,8 +85,11 @@ class Transport:
         for door in self._doors.values():
             await door.aclose()
 
-    def download(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[httpx2.Response]:
-        """Open the address of a result; whatever is answered is the caller's to judge. Raises what HTTPX raises.
+    def download(
+        self, url: str, headers: Mapping[str, str], *, asked: object = None
+    ) -> AbstractAsyncContextManager[httpx2.Response]:
+        """Open the address of a result, or where several are `asked` for at once (JSON); whatever is answered is the
+        caller's to judge. Raises what HTTPX raises.
 
         Identity: the file is a tar.gz already, and its size is checked against what arrived.
         """
@@ -95,7 +98,10 @@ class Transport:
         host = f"{address.scheme}://{address.netloc.decode('ascii')}"
         if host not in self._doors:
             self._doors[host] = self._connections(host)
-        return self._doors[host].stream("GET", address, headers={"Accept-Encoding": "identity", **headers})
+        told = {"Accept-Encoding": "identity", **headers}
+        if asked is not None:
+            return self._doors[host].stream("POST", address, headers=told, json=asked)
+        return self._doors[host].stream("GET", address, headers=told)
 
     async def send(self, call: Call[T]) -> T:
         """Send a call and return what it answers. Raises ApiError (and its kinds), NotSkrei or Unreachable."""

@@ -16,6 +16,7 @@ from skrei_kit.health import Health
 from skrei_kit.observability import get_logger
 from skrei_kit.tokens import Elsewhere
 from skrei_plugin_api.publisher import PublishError
+from skrei_publisher.bundle_door import BundleDoor
 from skrei_publisher.control_door import ASKED_BYTES, ControlDoor
 from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
@@ -111,6 +112,7 @@ def build(
     app.router.add_get("/results/{execution_id:[^/]+?}.tar.gz", download)
     app.router.add_get("/healthz", tell)
     app.router.add_get("/readyz", tell)
+    app.add_routes(BundleDoor(store, doorkeeper, counted).routes())
     if uploads is not None:
         app.add_routes(uploads.routes())
     if logs is not None:

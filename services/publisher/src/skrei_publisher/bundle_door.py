@@ -1,0 +1,96 @@
+"""Many small results in one answer, a tar of their archives: for whoever fetches a job of thousands of partitions.
+
+It opens nothing by itself: each result is asked for with the token of its own address. What is not small, lies
+elsewhere, or does not fit into this answer is left out, and can be asked for again, or at its address.
+"""
+
+import asyncio
+import tarfile
+from collections.abc import Sequence
+
+from aiohttp import web
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from skrei_domain.errors import Invalid
+from skrei_publisher.doorkeeper import Doorkeeper
+from skrei_publisher.figures import PublisherFigures
+from skrei_publisher.store import SUFFIX, ResultStore
+
+MOST_RESULTS = 256
+"""Asked for at once: a question costs next to nothing by then, and the answer's memory is bounded."""
+QUESTION_BYTES = 512 * 1024
+"""The longest question: so many tokens, of which each has some 300 bytes, several times over."""
+ANSWER_BYTES = 4 * 1024 * 1024
+"""Of results in one answer, which is held in memory: a few hundred of those that programs mostly leave."""
+
+
+class Wanted(BaseModel):
+    """A result, and the token of its address."""
+
+    execution_id: str
+    token: str
+
+
+_WANTED: TypeAdapter[list[Wanted]] = TypeAdapter(list[Wanted])
+
+
+class BundleDoor:
+    """The route of bundles."""
+
+    def __init__(self, store: ResultStore, doorkeeper: Doorkeeper, figures: PublisherFigures) -> None:
+        self._store = store
+        self._doorkeeper = doorkeeper
+        self._figures = figures
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what an application serves of it."""
+        return [web.post("/results", self._bundle)]
+
+    async def _bundle(self, request: web.Request) -> web.Response:
+        """Answer with those of the results that are here and small, as `<execution>.tar.gz` each.
+
+        Raises Invalid, and TokenRefused where one of the tokens does not open its result: then none is sent.
+        """
+        try:
+            wanted = _WANTED.validate_json(await _question(request))
+        except ValidationError as error:
+            raise Invalid("That is no list of results.", hint='[{"execution_id": …, "token": …}, …]') from error
+        if len(wanted) > MOST_RESULTS:
+            raise Invalid(f"At most {MOST_RESULTS} results are asked for at once.")
+        body = await asyncio.to_thread(self._pack, wanted)
+        headers = {
+            "Content-Type": "application/x-tar",
+            "Content-Disposition": 'attachment; filename="results.tar"',
+            "Cache-Control": "private, max-age=0",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return web.Response(body=body, headers=headers)
+
+    def _pack(self, wanted: Sequence[Wanted]) -> bytes:
+        """Blocks: a signature is verified for each."""
+        parts: dict[str, bytes] = {}
+        left = ANSWER_BYTES
+        own = [each.execution_id for each in wanted if self._doorkeeper.check(each.token, each.execution_id) is None]
+        for execution_id in own:
+            content = self._store.find(execution_id)
+            if isinstance(content, bytes) and (not parts or len(content) <= left):
+                left -= len(content)
+                parts[execution_id] = _entry(f"{execution_id}{SUFFIX}", content)
+        self._figures.downloads.add(len(parts), "store")
+        return b"".join([*parts.values(), bytes(2 * tarfile.BLOCKSIZE)])
+
+
+def _entry(name: str, content: bytes) -> bytes:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    return b"".join([entry.tobuf(tarfile.GNU_FORMAT), content, bytes(-len(content) % tarfile.BLOCKSIZE)])
+
+
+async def _question(request: web.Request) -> bytes:
+    """Return the body, of whoever that is: no more is read than a question may have. Raises Invalid."""
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > QUESTION_BYTES:
+            raise Invalid(f"A question has at most {QUESTION_BYTES} bytes.")
+    return bytes(body)
