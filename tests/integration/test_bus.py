@@ -371,6 +371,26 @@ async def test_what_is_published_now_holds_up_nothing_behind_it_where_the_server
             server.stop()
 
 
+async def test_a_bus_whose_server_has_gone_closes_although_it_has_something_to_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:  # as it does from Python 3.12 to 3.13.5 where the link is gone
+        raise TypeError("'NoneType' object is not callable")
+
+    monkeypatch.setattr(asyncio.StreamWriter, "writelines", fails)
+    with spawner() as children:
+        server = NatsServer(tmp_path, NatsOptions(free_port()), children)
+        server.start()
+        bus = await Bus.connect(server.url, name="test")
+        server.stop()
+        async with asyncio.timeout(SOON):
+            while bus.connected:  # noqa: ASYNC110 - the bus tells nobody but its owner
+                await asyncio.sleep(0)
+            await bus.publish("a.subject", b"late")
+            await bus.close()
+    assert not bus.connected
+
+
 @contextmanager
 def reached_over_http(folder: Path, certificate: Certificate | None = None) -> Iterator[int]:
     """A nats-server that is reached by WebSocket; yields the port."""
