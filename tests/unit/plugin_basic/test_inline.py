@@ -137,14 +137,33 @@ def test_a_file_above_the_limit_is_refused(tmp_path: Path) -> None:
         stage(tmp_path, url(b"x" * 11, "text/plain"), StageLimits(max_bytes=10))
 
 
-def test_a_header_that_claims_much_does_not_get_our_memory(tmp_path: Path) -> None:
+SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "a", "GNU.sparse.realsize": "9"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "content"),
+    [
+        ([{"comment": "x" * 3_000_000}], b""),
+        ([{"comment": "x" * 30_000}] * 100, b""),
+        ([SPARSE], b"1000000\n" + b"0\n" * 2_000_000),
+    ],
+    ids=["one that is long", "many", "a map of holes"],
+)
+def test_headers_do_not_get_our_memory(tmp_path: Path, headers: list[dict[str, str]], content: bytes) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
-        entry = tarfile.TarInfo("a")
-        entry.pax_headers = {"comment": "x" * 3_000_000}
-        tar.addfile(entry)
+        for number, told in enumerate(headers):
+            entry = tarfile.TarInfo(f"a{number}")
+            entry.pax_headers, entry.size = told, len(content)
+            tar.addfile(entry, io.BytesIO(content))
     error = refusal(tmp_path, packed.getvalue(), StageLimits(max_ratio=10_000))
-    assert (error.code, "header of 30" in error.message) == (StageProblem.INVALID, True)
+    assert (error.code, "headers of absurd length" in error.message) == (StageProblem.INVALID, True)
+
+
+def test_many_entries_with_long_names_are_taken(tmp_path: Path) -> None:
+    names_of_all = [f"{'/'.join([letter * 250] * 15)}/{number}" for letter in "ab" for number in range(200)]
+    mount = stage(tmp_path, url(archive(*((name, b"") for name in names_of_all))), StageLimits(max_ratio=10_000))
+    assert len([path for path in mount.source.rglob("*") if path.is_file()]) == len(names_of_all)
 
 
 @pytest.mark.parametrize("cut", [10, 60, -9])

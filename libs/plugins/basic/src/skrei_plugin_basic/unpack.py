@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from skrei_plugin_api.aside import over
+from skrei_plugin_api.aside import outcome, over
 from skrei_plugin_api.storage import StageFailed, StageLimits, StageProblem
 
 FREE_BYTES = 1024 * 1024
 """What may be unpacked whatever the ratio: small archives of zeros are ordinary."""
 HEADER_BYTES = 1024 * 1024
-"""The largest piece that is read at once: a header that claims more wants our memory."""
+"""Of an archive's headers beyond what its entries so far may have: headers are held in memory."""
+ENTRY_BYTES = 8 * 1024
+"""Of headers for each entry: the longest name that a disk holds, twice, and what stands around it."""
 DEEPEST = 64
 """Folders within folders: deeper ones run into the limits of paths."""
 SHOWN_NAMES = 10
@@ -44,7 +46,7 @@ async def unpack_aside(archive: Path, folder: Path, limits: StageLimits, inside:
     stop = threading.Event()
     work = asyncio.ensure_future(asyncio.to_thread(unpack, archive, folder, limits, stop, inside))
     try:
-        return await asyncio.shield(work)
+        return await outcome(work)
     except asyncio.CancelledError:
         stop.set()
         await over(work)
@@ -70,9 +72,13 @@ def unpack(
     most = min(limits.max_bytes, FREE_BYTES + limits.max_ratio * archive.stat().st_size)
     try:
         with gzip.open(archive) as plain:
-            bounded = _bounded(plain, most, stop)
-            with tarfile.open(fileobj=bounded, mode="r:") as tar:
+            bounded = _Bounded(plain, most, stop)
+            with tarfile.open(
+                fileobj=cast("BinaryIO", bounded), mode="r:"
+            ) as tar:  # it needs three of a file's methods
                 for member in tar:
+                    tar.members = []  # type: ignore[attr-defined]  # else all of them are kept
+                    bounded.entry()
                     done.entries += 1
                     if done.entries > limits.max_files:
                         raise StageFailed(StageProblem.TOO_LARGE, f"the archive has over {limits.max_files} entries")
@@ -81,6 +87,8 @@ def unpack(
                         done.names.update(path.parts[:1])
                     if path.is_relative_to(inside):
                         _take(tar, member, folder / path)
+                    bounded.headers()
+            bounded.entry()
             while bounded.read(_CHUNK):  # to the end, where the checksum is
                 continue
             done.total_bytes = bounded.tell()
@@ -117,25 +125,36 @@ def _inside(name: str) -> PurePosixPath:
     return path
 
 
-def _bounded(file: gzip.GzipFile, most: int, stop: threading.Event) -> BinaryIO:
-    """Return what tarfile reads from: it needs three of a file's methods."""
-    return cast("BinaryIO", _Bounded(file, most, stop))
-
-
 class _Bounded:
-    """A file that ends in StageFailed where more is unpacked than may be."""
+    """A file that ends in StageFailed where more is unpacked than may be, or headers take more than they may.
+
+    They are counted, since tarfile reads some of them in pieces: a sparse file's always, long ones in newer Pythons.
+    """
 
     def __init__(self, file: gzip.GzipFile, most: int, stop: threading.Event) -> None:
         self._file = file
         self._most = most
         self._stop = stop
+        self._headers_left = HEADER_BYTES
+        self._in_headers = True
+
+    def entry(self) -> None:
+        """Know what is read from here on for the content of an entry."""
+        self._headers_left += ENTRY_BYTES
+        self._in_headers = False
+
+    def headers(self) -> None:
+        """Know what is read from here on for headers."""
+        self._in_headers = True
 
     def read(self, size: int) -> bytes:
         """Read at most `size` bytes."""
         if self._stop.is_set():
             raise Stopped
-        if size > HEADER_BYTES:
-            raise StageFailed(StageProblem.INVALID, f"the archive has a header of {size} bytes")
+        if self._in_headers:
+            self._headers_left -= size
+            if self._headers_left < 0:
+                raise StageFailed(StageProblem.INVALID, "the archive has headers of absurd length")
         data = self._file.read(size)
         self._bound(self._file.tell())
         return data
