@@ -157,7 +157,8 @@ class Stack:
         services = asyncio.create_task(self._services())
         try:
             await self._servers.start(self._children.append)
-            await asyncio.shield(services)  # a stop must not forget whom it bears
+            await asyncio.wait([services])  # not cancelled with us: a stop must not forget whom it bears
+            services.result()
             if options.orchestrator:
                 await self._migrate()
         finally:

@@ -55,10 +55,20 @@ async def to_its_end(work: Callable[[], T], threads: Executor | None = None) -> 
     else:
         running = asyncio.get_running_loop().run_in_executor(threads, work)
     try:
-        return await asyncio.shield(running)
+        return await outcome(running)
     except asyncio.CancelledError:
         await over(running)
         raise
+
+
+async def outcome(running: "asyncio.Future[T]") -> T:
+    """Return what `running` comes to. A cancellation is passed on at once, and leaves that running.
+
+    Not `asyncio.shield`, which since Python 3.14 logs a failure that comes later as if nobody heard it: this is for
+    those who go on to hear it.
+    """
+    await asyncio.wait([running])
+    return running.result()
 
 
 async def over(running: "asyncio.Future[Any]") -> None:
@@ -89,7 +99,7 @@ async def whatever_happens(work: Awaitable[None], *, unless: Callable[[], bool])
     task = asyncio.ensure_future(work)
     while not task.done():
         try:
-            await asyncio.shield(task)
+            await asyncio.wait([task])
         except asyncio.CancelledError:
             if unless():
                 await stopped(task)

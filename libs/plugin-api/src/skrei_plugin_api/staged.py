@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from skrei_domain.uploads import Parcel, UploadPlan, UploadRequest
-from skrei_plugin_api.aside import over
+from skrei_plugin_api.aside import outcome, over
 from skrei_plugin_api.inflow import Straight, Tap
 from skrei_plugin_api.intake import Intake
 from skrei_plugin_api.plugin import Params, PluginContext
@@ -182,7 +182,7 @@ class StagedPublisher(Publisher):
                 raise UploadIncomplete("Another sender of this part has taken over.")
             working = asyncio.ensure_future(self.do(self._take_in, coming, pieces, tap))
             try:
-                await asyncio.shield(working)
+                await outcome(working)
             except asyncio.CancelledError:
                 await over(working)  # a thread is at it, and at the connection
                 raise

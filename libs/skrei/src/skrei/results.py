@@ -398,10 +398,11 @@ async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
     stopped = threading.Event()
     running = asyncio.get_running_loop().run_in_executor(None, work, lambda: not stopped.is_set())
     try:
-        return await asyncio.shield(running)
+        await asyncio.wait([running])
     except asyncio.CancelledError:
         stopped.set()
         await asyncio.wait([running])
         if not running.cancelled():
             running.exception()
         raise
+    return running.result()

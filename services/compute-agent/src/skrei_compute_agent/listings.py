@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from skrei_plugin_api.aside import to_its_end
+from skrei_plugin_api.aside import outcome, to_its_end
 from skrei_plugin_api.manifest import Manifest, ManifestDamaged, Slice, load, read
 from skrei_plugin_api.manifest_writer import ManifestWriter
 from skrei_plugin_api.pieces import Entry, Listed, Piece, check_pieces
@@ -128,7 +128,7 @@ class Listings:
         number = next(self._numbers)
         running.heard[number] = told
         try:
-            return await asyncio.shield(running.task)
+            return await outcome(running.task)
         finally:
             del running.heard[number]
             if not running.heard and not running.task.done():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from skrei_plugin_api.aside import stopped, whatever_happens
+from skrei_plugin_api.aside import outcome, stopped, whatever_happens
 from skrei_plugin_api.engine import EngineFailure, FailureCode, RunEvents, RunOutcome, RunRequest
 from skrei_plugin_api.outcomes import packed_outputs
 from skrei_plugin_api.packing import OutputTooLarge, stream_head
@@ -122,7 +122,7 @@ class Run:
         """Return how the program ended. Raises _Cut when it is to be killed first."""
         cut = self._request.cut
         if cut is None:
-            return await asyncio.shield(attended)
+            return await outcome(attended)
         first: set[asyncio.Future[Any]] = {attended, cut}
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if attended.done():
