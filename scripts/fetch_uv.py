@@ -182,6 +182,7 @@ def _get(url: str, settings: PipSettings, like: str | None = None) -> Page:
                     raise FetchError(f"{_shown(url)} answers with more than {MAX_BYTES >> 20} MiB")
                 return Page(answer.url, answer.headers.get_content_type(), body)
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code < 500 or attempt == ATTEMPTS:
                 raise
         except OSError as error:

@@ -74,6 +74,9 @@ def _get(url: str, token: str = "") -> dict[str, Any] | None:
     try:
         with _OPENER.open(request, timeout=ANSWER_SECONDS) as answer:
             document = json.load(answer)
-    except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError):
+    except urllib.error.HTTPError as answer:
+        answer.close()
+        return None
+    except (OSError, http.client.HTTPException, ValueError):
         return None
     return document if isinstance(document, dict) else {}

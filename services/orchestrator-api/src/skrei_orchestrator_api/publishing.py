@@ -81,6 +81,8 @@ class Destinations:
             return await asyncio.to_thread(self._post, path, json.dumps(body).encode(), seconds)
         except (OSError, HTTPException, ValueError) as error:
             log.warning("publisher_not_asked", path=path, reason=str(error))
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is an answer, on a connection
             return None
 
     def _post(self, path: str, body: bytes, seconds: float) -> dict[str, Any]:
