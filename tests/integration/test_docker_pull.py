@@ -175,18 +175,25 @@ def _load_foreign(docker: DockerDaemon) -> str:
         tarfile.open(fileobj=io.BytesIO(docker.cli_bytes("save", BUSYBOX))) as saved,
         tarfile.open(fileobj=packed, mode="w") as changed,
     ):
-        for entry in saved:
-            file = saved.extractfile(entry)
-            data = file.read() if file is not None else b""
-            if entry.name == "manifest.json":
-                data = data.replace(BUSYBOX.encode(), FOREIGN.encode())
-            elif entry.name.endswith(".json") and b'"rootfs"' in data:
-                config = json.loads(data)
-                config["os"], config["architecture"] = OTHER.split("/")
-                data = json.dumps(config).encode()
+
+        def read(name: str) -> bytes:
+            file = saved.extractfile(name)
+            assert file is not None
+            return file.read()
+
+        def write(name: str, data: bytes) -> None:
+            entry = tarfile.TarInfo(name)
             entry.size = len(data)
-            if entry.name != "repositories":
-                changed.addfile(entry, io.BytesIO(data))
+            changed.addfile(entry, io.BytesIO(data))
+
+        (told,) = json.loads(read("manifest.json"))
+        config = json.loads(read(told["Config"]))
+        config["os"], config["architecture"] = OTHER.split("/")
+        write("config.json", json.dumps(config).encode())  # Docker since 25 names what it saves by its digest
+        for layer in told["Layers"]:
+            write(layer, read(layer))
+        whole = {"Config": "config.json", "RepoTags": [FOREIGN], "Layers": told["Layers"]}
+        write("manifest.json", json.dumps([whole]).encode())
     docker.cli("load", data=packed.getvalue())
     return FOREIGN
 

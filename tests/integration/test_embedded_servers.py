@@ -162,7 +162,7 @@ def test_another_account_cannot_connect_as_us(folder: Path, postgres: Postgres) 
     postgres.start()
     done = subprocess.run(
         [psql, postgres.url, "-c", "SELECT 1"],
-        user="postgres",
+        user="nobody",
         cwd="/",
         capture_output=True,
         text=True,
