@@ -1,6 +1,7 @@
-"""A bare Debian below `.cache`, with git, make and python3 alone: what tests/e2e/test_bootstrap.py copies for itself.
+"""Bare Debians below `.cache`, with git, make and python3 alone: what tests/e2e/test_bootstrap.py copies for itself.
 
-`make tools` makes it where it can be made (root, debootstrap), since it is downloaded: that takes what time it takes.
+`make tools` makes them where they can be made (root, debootstrap), since they are downloaded: that takes what time it
+takes.
 """
 
 import os
@@ -8,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-SUITE = "bookworm"  # Debian 12, whose Python is 3.11: the oldest that Skrei supports
+SUITES = ("bookworm", "trixie")  # Debian 12, whose Python is the oldest that Skrei supports (3.11), and 13 (3.13)
 PACKAGES = ("git", "make", "python3")
 
 
@@ -20,13 +21,13 @@ def why_not() -> str:
     return f"needs {', '.join(missing)}" if missing else ""
 
 
-def made(cache: Path) -> Path:
-    """Return the folder of the bare Debian, made if it is not there. Raises RuntimeError with debootstrap's words."""
-    kept = cache / f"debian-{SUITE}"
+def made(cache: Path, suite: str) -> Path:
+    """Return the folder of a bare Debian, made if it is not there. Raises RuntimeError with debootstrap's words."""
+    kept = cache / f"debian-{suite}"
     if not kept.exists():
-        partial = cache / f"debian-{SUITE}.{os.getpid()}"
+        partial = cache / f"debian-{suite}.{os.getpid()}"
         partial.mkdir(parents=True)
-        command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(partial)]
+        command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, str(partial)]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"debootstrap failed:\n{done.stdout[-4000:]}")

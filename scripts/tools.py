@@ -126,13 +126,14 @@ def build(tool: Tool, go: str) -> int:
 
 
 def make_bare_debian() -> int:
-    """Make the Debian that one test sets Skrei up on, where that can be done; elsewhere its test says what it needs."""
+    """Make the Debians that a test sets Skrei up on, where that can be done; elsewhere it says what it needs."""
     if bare_debian.why_not():
         return 0
     try:
-        bare_debian.made(ROOT / ".cache")
+        for suite in bare_debian.SUITES:
+            bare_debian.made(ROOT / ".cache", suite)
     except RuntimeError as error:
-        sys.stderr.write(f"The bare Debian for tests/e2e/test_bootstrap.py could not be made: {error}\n")
+        sys.stderr.write(f"A bare Debian for tests/e2e/test_bootstrap.py could not be made: {error}\n")
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""The two commands of the README, on a Debian that has git, make and python3 and nothing else."""
+"""The two commands of the README, on Debians that have git, make and python3 and nothing else."""
 
 import os
 import subprocess
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.bare_debian import SUITES
+from scripts.environment import members
 from tests.support import bare_debian
 from tests.support.bare_debian import BareDebian
 
@@ -26,11 +28,11 @@ def written(folders: pytest.TempPathFactory, text: str) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareDebian]:
+@pytest.fixture(scope="module", params=SUITES)
+def debian(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareDebian]:
     """A bare Debian with a clone of what is committed here."""
     root = tmp_path_factory.mktemp("debian")
-    machine = bare_debian.make(ROOT / ".cache", root)
+    machine = bare_debian.make(ROOT / ".cache", root, request.param)
     subprocess.run(
         ["git", "clone", "--quiet", "--bare", ROOT.as_uri(), str(root / "srv/skrei.git")],
         # This root user may be looking at somebody else's checkout.
@@ -57,6 +59,26 @@ def test_make_demo_passes_for_an_ordinary_user_and_leaves_nothing_running(debian
     assert answer.returncode == 0, answer.stdout[-8000:]
     left = answer.stdout.rsplit("left:", 1)[1].split()
     assert not {"postgres", "nats-server", "python", "python3", "skrei"} & set(left), left
+
+
+IMPORTS = """
+import importlib, pkgutil, warnings
+warnings.filterwarnings("error", module="skrei")
+ours = [found.name for found in pkgutil.iter_modules() if found.name.startswith("skrei")]
+roots = {name: importlib.import_module(name).__path__ for name in ours}
+parts = [part.name for name, path in roots.items() for part in pkgutil.walk_packages(path, f"{name}.")]
+for name in parts:
+    if not name.endswith((".__main__", ".migrations.env")):  # programs
+        importlib.import_module(name)
+print(len(ours), "packages", len(parts), "modules")
+"""
+
+
+def test_this_python_imports_every_module_and_warns_of_none(debian: BareDebian) -> None:
+    answer = debian.run(f".venv/bin/python -c '{IMPORTS}'", cwd=CHECKOUT, timeout_seconds=120)
+    assert answer.returncode == 0, answer.stdout
+    packages, _, modules, _ = answer.stdout.split()
+    assert (int(packages), int(modules) > 300) == (len(members(ROOT)), True), answer.stdout
 
 
 def test_a_second_set_up_changes_nothing(debian: BareDebian) -> None:

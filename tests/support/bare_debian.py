@@ -53,9 +53,9 @@ class BareDebian:
         return told | own | {"LANG": "C.UTF-8", "TERM": "dumb"}
 
 
-def make(cache: Path, root: Path) -> BareDebian:
+def make(cache: Path, root: Path, suite: str) -> BareDebian:
     """Return a fresh Debian in `root`, copied from the one that `make tools` or the first call leaves in `cache`."""
-    check(["cp", "-a", "--reflink=auto", f"{made(cache)}/.", str(root)])
+    check(["cp", "-a", "--reflink=auto", f"{made(cache, suite)}/.", str(root)])
     root.chmod(0o755)
     for name in (*FILES, *filter(None, map(os.environ.get, ("PIP_CERT", "SSL_CERT_FILE", "PIP_CONFIG_FILE")))):
         if Path(name).is_file():
