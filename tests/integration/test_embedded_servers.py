@@ -17,7 +17,7 @@ from skrei_domain.errors import Invalid
 from skrei_embedded import installs
 from skrei_embedded.nats import NatsFailed, NatsOptions, NatsServer, free_port
 from skrei_embedded.postgres import LONGEST_SOCKET, Postgres
-from skrei_embedded.processes import Spawner
+from skrei_embedded.processes import Spawner, unprivileged
 from skrei_kit import cluster_keys as keys
 from skrei_kit import topology
 from skrei_kit.bus import Bus
@@ -160,9 +160,11 @@ def test_another_account_cannot_connect_as_us(folder: Path, postgres: Postgres) 
     if not psql.exists():
         pytest.skip("this Postgres comes without psql")
     postgres.start()
+    account = unprivileged()  # the server's own, the only other one that passes its folder
+    assert account is not None
     done = subprocess.run(
         [psql, postgres.url, "-c", "SELECT 1"],
-        user="nobody",
+        user=account.name,
         cwd="/",
         capture_output=True,
         text=True,
