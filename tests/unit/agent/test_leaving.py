@@ -203,9 +203,10 @@ def test_what_is_left_again_once_it_lies_beside_its_place_is_there_once(tmp_path
         settle(str(place), "e-1", allowed(tmp_path), counts=None)
         if taken:
             place.mkdir()
+            (place / "precious").touch()
         unseen(tmp_path, "latest", "e-1")
         assert names(tmp_path) == (["latest", "latest.e-1"] if taken else ["latest.e-1"])
-    place.rmdir()
+    shutil.rmtree(place)
     settle(str(place), "e-1", allowed(tmp_path), counts=True)
     assert names(tmp_path) == ["latest"]
 
@@ -248,6 +249,67 @@ def test_who_was_stopped_as_it_took_a_place_back_takes_it_from_nobody_who_has_it
     assert settle(str(place), "e-1", allowed(tmp_path), counts=False) == ""
     assert names(tmp_path) == ["latest"]
     assert found(place) == FILES | {"stdout": b"second"}
+
+
+@pytest.mark.parametrize("late", ["out", "stdout"])
+def test_two_nodes_that_take_a_place_back_at_once_leave_it_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    place = unseen(tmp_path, "latest", "e-1")
+    settle(str(place), "e-1", allowed(tmp_path), counts=True)
+    real = leaving.remove
+
+    def beside(path: str, *, dir_fd: int) -> None:
+        """The other has removed right this, and is at the rest yet."""
+        real(path, dir_fd=dir_fd)
+        if path == late:
+            raise FileNotFoundError(path)
+
+    monkeypatch.setattr(leaving, "remove", beside)
+    settle(str(place), "e-1", allowed(tmp_path), counts=False)
+    leaving.check_free(str(place), "e-2", allowed(tmp_path))
+    assert names(tmp_path) == []
+
+
+def test_who_is_killed_before_the_name_goes_too_blocks_the_place_for_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = unseen(tmp_path, "latest", "e-1")
+    settle(str(place), "e-1", allowed(tmp_path), counts=True)
+
+    real = os.rmdir
+
+    def killed(name: str, *, dir_fd: int) -> None:
+        if name == "latest":
+            raise OSError("killed")
+        real(name, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", killed)
+        with pytest.raises(OSError, match="killed"):
+            settle(str(place), "e-1", allowed(tmp_path), counts=False)
+    leaving.check_free(str(place), "e-2", allowed(tmp_path))
+    unseen(tmp_path, "latest", "e-2", b"second")
+    settle(str(place), "e-2", allowed(tmp_path), counts=True)
+    assert settle(str(place), "e-1", allowed(tmp_path), counts=False) == ""
+    assert names(tmp_path) == ["latest"]
+    assert found(place) == FILES | {"stdout": b"second"}
+
+
+def test_who_was_killed_before_the_name_went_removes_it_next_time(tmp_path: Path) -> None:
+    place = unseen(tmp_path, f"{JOB}/latest", "e-1")
+    settle(str(place), "e-1", allowed(tmp_path), counts=True)
+    shutil.rmtree(place)
+    place.mkdir()
+    settle(str(place), "e-1", allowed(tmp_path), counts=False)
+    assert names(tmp_path) == []
+
+
+def test_a_mark_that_nobody_ever_writes_to_holds_up_nobody(tmp_path: Path) -> None:
+    (tmp_path / "latest").mkdir()
+    os.mkfifo(tmp_path / "latest" / ".skrei")
+    with pytest.raises(PublishFailed, match="is there already"):
+        leaving.check_free(str(tmp_path / "latest"), "e-1", allowed(tmp_path))
 
 
 def test_what_is_written_to_what_is_taken_back_is_not_lost_sight_of(

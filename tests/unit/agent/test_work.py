@@ -487,6 +487,7 @@ async def test_parts_that_this_node_may_not_leave_end_it_and_nothing_is_brought(
 async def test_a_place_that_is_taken_is_told_before_anything_runs(bench: Bench, tmp_path: Path) -> None:
     bench.work._entries = (parse_entry(f"{tmp_path}/srv/**:rw"),)
     (tmp_path / "srv" / "taken").mkdir(parents=True)
+    (tmp_path / "srv" / "taken" / "precious").touch()
 
     def wanted(whole: str | None = None, *parts: str) -> Stage:
         left = tuple(LeftPart(paths=("out",), place=str(tmp_path / "srv" / each)) for each in parts)

@@ -136,9 +136,12 @@ def settle(place: str, execution_id: str, entries: Sequence[Entry], *, counts: b
     if counts is False:
         with contextlib.suppress(FileNotFoundError), opened_folder(parent) as inside:
             for each in (name, beside):
-                if _mark(each, inside) == execution_id:
+                if (found := _mark(each, inside)) == execution_id:
                     with contextlib.suppress(FileNotFoundError):  # another node was quicker
                         _take_back(each, inside, execution_id)
+                elif found is None:
+                    with contextlib.suppress(OSError):  # nothing is there, or by now something that is another's
+                        os.rmdir(each, dir_fd=inside)
             remove(hidden, dir_fd=inside)
         _remove_empty(parent)
         return ""
@@ -160,13 +163,14 @@ def _take_back(name: str, inside: int, mark: str) -> None:
 
     Whoever does so may have been stopped for long after it read the mark, and a shared disk may tell of what was there
     before: a name may be another's by then. So it is emptied by its open folder, and the name goes only where that is
-    empty. The mark goes last: who is killed halfway finds it next time.
+    empty. The mark goes last: who is killed halfway finds it next time, or an empty folder, which is in nobody's way.
     """
     with _opened(name, inside) as folder:
         if _read_mark(folder) != mark:
             return
         for each in _held(folder):
-            remove(each, dir_fd=folder)
+            with contextlib.suppress(FileNotFoundError):  # another node takes it back right now, too
+                remove(each, dir_fd=folder)
         if _held(folder):  # what is being written to it, or read on a shared disk: the rest goes next time
             raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), name)
         os.unlink(MARK, dir_fd=folder)
@@ -309,20 +313,28 @@ def _opened(name: str, inside: int | None = None) -> Iterator[int]:
 
 
 def _mark(name: str, inside: int) -> str | None:
-    """Return whose result lies under a name; empty for what is none, None where nothing is."""
+    """Return whose result lies under a name; empty for what is none, None where nothing is.
+
+    Nothing is in an empty folder either: it is what is left of one that was taken back, for a moment, or for good where
+    its node was killed in that. A result is renamed over it, which the system does only while it is empty.
+    """
     try:
         os.stat(name, dir_fd=inside, follow_symlinks=False)
     except FileNotFoundError:
         return None
     try:
         with _opened(name, inside) as folder:
-            return _read_mark(folder)
+            try:
+                return _read_mark(folder)
+            except FileNotFoundError:
+                return "" if _held(folder) else None
     except OSError:
         return ""
 
 
 def _read_mark(folder: int) -> str:
-    file = os.open(MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    """Return what a mark says; one that another job made may be a pipe, to which nobody ever writes."""
+    file = os.open(MARK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
         return os.read(file, 256).decode("utf-8", "replace").strip()
     finally:
