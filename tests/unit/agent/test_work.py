@@ -363,6 +363,18 @@ async def test_an_engine_that_is_lost_counts_as_an_interruption(bench: Bench, ho
     assert exited.problem == Problem(code="interrupted", message="the child died")
 
 
+class NoGpu(SkreiError):
+    code = "gpu-not-given"
+    retryable = True
+
+
+async def test_what_a_node_cannot_give_is_told_by_name_with_what_to_do(bench: Bench) -> None:
+    bench.engine.trouble = NoGpu("no GPU for containers", hint="install the toolkit")
+    await bench.work.stage(a_stage(), nobody)
+    exited = await bench.work.run("e-1", 1)
+    assert exited.problem == Problem(code="gpu-not-given", message="no GPU for containers (install the toolkit)")
+
+
 async def test_a_large_result_is_named_and_lies_ready_for_its_upload(bench: Bench) -> None:
     bench.engine.stdout = noise = hashlib.shake_128(b"noise").digest(100_000)
     await bench.work.stage(a_stage(), nobody)

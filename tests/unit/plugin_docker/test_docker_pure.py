@@ -23,7 +23,7 @@ from skrei_plugin_api.image_reference import DEFAULT_REGISTRY, digest_of, parse
 from skrei_plugin_api.packing import OutputTooLarge
 from skrei_plugin_api.registry_credentials import CredentialsBroken, credentials
 from skrei_plugin_docker.create import Network, create_body, devices, network
-from skrei_plugin_docker.failures import Refusal, pull_failed, start_failed
+from skrei_plugin_docker.failures import GpuNotGiven, Refusal, pull_failed, start_failed
 from skrei_plugin_docker.frames import PIECE_BYTES, Demultiplexer, Restored
 from skrei_plugin_docker.images import progress
 from skrei_plugin_docker.settings import DockerSettings, Staging
@@ -378,6 +378,28 @@ def test_a_start_for_which_the_node_has_no_room_is_the_nodes_doing() -> None:
     with pytest.raises(Exception, match="no room") as raised:
         start_failed(Refusal(500, "mkdir /x: no space left on device"))
     assert raised.value.retryable  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ('could not select device driver "" with capabilities: [[gpu]]', "nvidia-container-toolkit"),
+        ("failed to discover GPU vendor from CDI: no known GPU vendor found", "nvidia-container-toolkit"),
+        ("CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=GPU-1", "nvidia-ctk cdi generate"),
+        (
+            "failed to create task for container: OCI runtime create failed: runc create failed: error running prestart "
+            "hook #0: exit status 1, stderr: nvidia-container-cli: initialization error: load library failed: unknown",
+            "docker run --rm --gpus all",
+        ),
+    ],
+)
+@pytest.mark.row("5.1/gpus")
+def test_a_gpu_that_docker_cannot_give_is_the_nodes_doing_and_says_what_to_install(said: str, words: str) -> None:
+    with pytest.raises(GpuNotGiven, match="gives no GPU to containers") as raised:
+        start_failed(Refusal(500, said))
+    assert raised.value.retryable, "another node's daemon may"
+    assert words in str(raised.value.hint)
+    assert said.rpartition("stderr: ")[2].removesuffix(": unknown") in raised.value.message
 
 
 async def test_progress_is_told_now_and_then_and_at_the_end() -> None:

@@ -458,9 +458,17 @@ def test_a_refused_unit_is_placed_again_after_its_backoff_and_not_by_a_wake_up_b
 
 
 @pytest.mark.parametrize(
-    "code", ["registry-not-found", "image-platform", "network-refused", "input-beyond-disk", "input-host-unknown"]
+    ("code", "state"),
+    [
+        ("registry-not-found", ExecutionState.REFUSED),
+        ("image-platform", ExecutionState.REFUSED),
+        ("gpu-not-given", ExecutionState.FAILED),
+        ("network-refused", ExecutionState.REFUSED),
+        ("input-beyond-disk", ExecutionState.REFUSED),
+        ("input-host-unknown", ExecutionState.REFUSED),
+    ],
 )
-def test_what_a_node_would_refuse_again_is_given_up_after_a_few_attempts(code: str) -> None:
+def test_what_a_node_would_refuse_again_is_given_up_after_a_few_attempts(code: str, state: ExecutionState) -> None:
     view, ids = a_view(*(a_node(f"n-{number}") for number in range(6))), counting_ids()
     asked = Evaluation("v-1", "j-1", "job-register", a_job())
     seconds, nodes = 0.0, set[str]()
@@ -469,7 +477,7 @@ def test_what_a_node_would_refuse_again_is_given_up_after_a_few_attempts(code: s
         view.apply(changes := committed(plan, view.jobs["j-1"]))
         (row,) = changes.executions_new
         nodes.add(row.node_id)
-        fact = a_fact(row.id, ExecutionState.REFUSED, problem=code)
+        fact = a_fact(row.id, state, problem=code)
         changes = settle(view, [(row.node_id, fact)], locked(view.jobs["j-1"]), ids)
         view.apply(changes)
         (new,) = changes.evaluations_new

@@ -127,6 +127,8 @@ REGISTRY_NOT_FOUND_CODE = "registry-not-found"
 """Of an engine that pulls images: the registry's name leads nowhere."""
 IMAGE_PLATFORM_CODE = "image-platform"
 """Of such an engine: the image is for other machines than its node."""
+GPU_NOT_GIVEN_CODE = "gpu-not-given"
+"""Of such an engine: its node has the GPU, and no way to give it to a container."""
 NETWORK_REFUSED_CODE = "network-refused"
 """Of a node whose owner does not let jobs have the network that one asks for."""
 INPUT_BEYOND_DISK_CODE = "input-beyond-disk"
@@ -136,6 +138,7 @@ INPUT_HOST_UNKNOWN_CODE = "input-host-unknown"
 RETRIED = frozenset(
     {
         REFUSED_CODE,
+        GPU_NOT_GIVEN_CODE,
         LOST_CODE,
         NO_ANSWER_CODE,
         REJECTED_CODE,

@@ -242,7 +242,7 @@ class Runner:
             self._post(otherwise(execution_id, KILLED, False))
         elif isinstance(error := task.exception(), SkreiError):
             self._post(
-                otherwise(execution_id, Problem(code=str(error.code), message=_sentence(error)), error.retryable)
+                otherwise(execution_id, Problem(code=str(error.code), message=sentence(error)), error.retryable)
             )
         elif isinstance(error, OSError):
             self._post(otherwise(execution_id, Problem(code="node-trouble", message=_trouble(error)), True))
@@ -307,5 +307,6 @@ def _trouble(error: OSError) -> str:
     return f"this node: {error}"
 
 
-def _sentence(error: SkreiError) -> str:
+def sentence(error: SkreiError) -> str:
+    """Return what went wrong, and what to do about it."""
     return f"{error.message} ({error.hint})" if error.hint else error.message

@@ -13,7 +13,14 @@ from skrei_domain.sync import Known
 REFUSED = "refused"
 """The problem code of what this node would not take, or cannot do now: the leader places it again."""
 TOLD_BY_NAME = frozenset(
-    {"registry-not-found", "image-platform", "network-refused", "input-beyond-disk", "input-host-unknown"}
+    {
+        "registry-not-found",
+        "image-platform",
+        "gpu-not-given",
+        "network-refused",
+        "input-beyond-disk",
+        "input-host-unknown",
+    }
 )
 """Codes of refusals that the leader tells from others: the same node would refuse again."""
 INTERRUPTED = "interrupted"

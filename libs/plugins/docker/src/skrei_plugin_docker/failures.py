@@ -9,6 +9,12 @@ from skrei_plugin_api.engine import EngineFailure, FailureCode
 
 PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
 DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+NO_TOOLKIT = re.compile(r"could not select device driver|GPU vendor", re.IGNORECASE)
+"""What a daemon says that has nothing of NVIDIA's beside it; from Docker 29 on it looks for another vendor's then."""
+NO_GPU = re.compile(rf"{NO_TOOLKIT.pattern}|CDI device|nvidia-container-|NVIDIA Container Runtime", re.IGNORECASE)
+"""What a daemon says that cannot give a container the GPU that it asks for."""
+NOT_DESCRIBED = re.compile(r"unresolvable CDI device", re.IGNORECASE)
+"""NVIDIA's toolkit is there, and no description names the device."""
 
 
 class DaemonAway(SkreiError):
@@ -48,6 +54,13 @@ class ImageUnavailable(SkreiError):
     """The image cannot be had, whoever asks."""
 
     code = "image-unavailable"
+
+
+class GpuNotGiven(SkreiError):
+    """The node's daemon cannot give GPUs to containers, though the node has some: that of another node may."""
+
+    code = "gpu-not-given"
+    retryable = True
 
 
 class PortTaken(SkreiError):
@@ -166,6 +179,17 @@ def disk_full(said: str) -> DiskFull:
     )
 
 
+def gpu_not_given(said: str) -> GpuNotGiven:
+    """Return the trouble of a daemon that cannot give its node's GPU to a container: what to install, or to ask."""
+    if NOT_DESCRIBED.search(said):
+        hint = "on the node, `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` describes its GPUs to Docker"
+    elif NO_TOOLKIT.search(said):
+        hint = "install the NVIDIA Container Toolkit on the node (nvidia-container-toolkit), then restart Docker there"
+    else:
+        hint = "on the node, `docker run --rm --gpus all ubuntu nvidia-smi` shows the same"
+    return GpuNotGiven(f"the node's Docker daemon gives no GPU to containers: {said}", hint=hint)
+
+
 _START = (
     (
         r"executable file not found|exec: \"[^\"]*\": stat [^:]*: no such file or directory"
@@ -237,12 +261,17 @@ def never_ran(code: int, stderr: bytes) -> EngineFailure | None:
 
 
 def start_failed(refusal: Refusal) -> EngineFailure:
-    """Return why a container could not be made or started. Raises DiskFull or PortTaken, which are the node's doing."""
+    """Return why a container could not be made or started.
+
+    Raises DiskFull, PortTaken or GpuNotGiven, which are the node's doing.
+    """
     if DISK_FULL.search(refusal.message):
         raise disk_full(refusal.message)
     if PORT_TAKEN.search(refusal.message):
         raise PortTaken(f"a port of the node was taken just before the container began: {refusal.message}")
     said = _LAYERS.sub("", refusal.message).strip().removesuffix(": unknown")
+    if NO_GPU.search(refusal.message):
+        raise gpu_not_given(said)
     for pattern, code, what, hint in _START:
         if re.search(pattern, refusal.message, re.IGNORECASE):
             return EngineFailure(code, f"failed to start container: {what}: {said} ({hint})")

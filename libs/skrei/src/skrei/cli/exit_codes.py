@@ -27,6 +27,7 @@ NEVER_RAN = frozenset(
         *("module-invalid", "export-unknown", "invalid-params", "invalid-task", "env-denied", "refused"),
         *("input-invalid", "input-denied", "input-corrupt", "input-too-large", "input-unavailable"),
         *("image-unavailable", "executable-invalid", "network-unsupported", "container-refused"),
+        "gpu-not-given",
     }
 )
 """Error codes of attempts in which no line of the program was run."""
