@@ -387,8 +387,8 @@ def test_a_start_for_which_the_node_has_no_room_is_the_nodes_doing() -> None:
         ("failed to discover GPU vendor from CDI: no known GPU vendor found", "nvidia-container-toolkit"),
         ("CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=GPU-1", "nvidia-ctk cdi generate"),
         (
-            "failed to create task for container: OCI runtime create failed: runc create failed: error running prestart "
-            "hook #0: exit status 1, stderr: nvidia-container-cli: initialization error: load library failed: unknown",
+            "failed to create task for container: OCI runtime create failed: runc create failed: error running prestart"
+            " hook #0: exit status 1, stderr: nvidia-container-cli: initialization error: load library failed: unknown",
             "docker run --rm --gpus all",
         ),
     ],

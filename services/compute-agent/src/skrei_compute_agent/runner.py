@@ -241,9 +241,7 @@ class Runner:
         if task.cancelled():
             self._post(otherwise(execution_id, KILLED, False))
         elif isinstance(error := task.exception(), SkreiError):
-            self._post(
-                otherwise(execution_id, Problem(code=str(error.code), message=sentence(error)), error.retryable)
-            )
+            self._post(otherwise(execution_id, Problem(code=str(error.code), message=sentence(error)), error.retryable))
         elif isinstance(error, OSError):
             self._post(otherwise(execution_id, Problem(code="node-trouble", message=_trouble(error)), True))
         elif error is not None:
