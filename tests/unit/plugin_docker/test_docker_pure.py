@@ -183,6 +183,16 @@ def test_gpus_are_asked_for_as_their_vendor_wants() -> None:
     assert devices([], lambda _: "") == {}
 
 
+@pytest.mark.row("5.1/gpus")
+def test_what_an_image_or_a_task_says_of_gpus_gives_it_none() -> None:
+    wanted = {"NVIDIA_VISIBLE_DEVICES": "all"}
+    for gpus in ((), (Gpu(index=0, vendor="Intel"),)):
+        asked = body(DockerParams("a", env=tuple(wanted.items())), env=wanted, gpus=gpus)
+        assert asked["Env"] == ["NVIDIA_VISIBLE_DEVICES=void"]
+    own = body(env={"A": "1"}, gpus=(Gpu(index=0, vendor="NVIDIA", uuid="GPU-a"),))
+    assert own["Env"] == ["A=1"], "the daemon sets it for the devices that it gives"
+
+
 def test_options_are_read_and_wrong_ones_refused() -> None:
     found = DockerSettings.from_options(
         {"docker_pids": "7", "docker_staging": "volume", "docker_capabilities": "chown, kill", "wasm_x": "1"}

@@ -122,7 +122,7 @@ def create_body(
     ports = published(request.ports) if mode is Network.BRIDGE and not holder else {}
     body: dict[str, Any] = {
         "Image": params.image,
-        "Env": environment(request.env, params, more_env or {}),
+        "Env": environment(request.env, params, withheld(request.gpus) | dict(more_env or {})),
         "Labels": labels(node, request),
         "AttachStdin": False,
         "AttachStdout": True,
@@ -202,8 +202,8 @@ def rights(settings: DockerSettings) -> dict[str, Any]:
 
 def devices(gpus: Sequence[Gpu], render_node: Callable[[Gpu], str]) -> dict[str, Any]:
     """Return the devices of assigned GPUs: NVIDIA's by its own runtime, others as device files."""
-    nvidia = [gpu.uuid or str(gpu.index) for gpu in gpus if gpu.vendor.casefold() == "nvidia"]
-    others = [gpu for gpu in gpus if gpu.vendor.casefold() != "nvidia"]
+    nvidia = [gpu.uuid or str(gpu.index) for gpu in gpus if _is_nvidia(gpu)]
+    others = [gpu for gpu in gpus if not _is_nvidia(gpu)]
     found: dict[str, Any] = {}
     if nvidia:
         found["DeviceRequests"] = [{"Driver": "", "DeviceIDs": nvidia, "Capabilities": [["gpu"]]}]
@@ -213,6 +213,19 @@ def devices(gpus: Sequence[Gpu], render_node: Callable[[Gpu], str]) -> dict[str,
             paths.insert(0, "/dev/kfd")
         found["Devices"] = [{"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rwm"} for path in paths]
     return found
+
+
+def withheld(gpus: Sequence[Gpu]) -> dict[str, str]:
+    """Return what keeps a container from GPUs that are not its own.
+
+    NVIDIA's runtime, where it is the daemon's default, gives a container the devices that this variable names, and
+    NVIDIA's images name all. For a container that has devices of its own the daemon sets it.
+    """
+    return {} if any(_is_nvidia(gpu) for gpu in gpus) else {"NVIDIA_VISIBLE_DEVICES": "void"}
+
+
+def _is_nvidia(gpu: Gpu) -> bool:
+    return gpu.vendor.casefold() == "nvidia"
 
 
 def log_config(stream_bytes: int) -> dict[str, Any]:
