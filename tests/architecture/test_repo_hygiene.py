@@ -186,6 +186,13 @@ def test_nothing_is_raised_where_groups_are_taken_apart() -> None:
     assert not found
 
 
+def test_archives_are_not_unpacked_by_filters_that_debian_12_has_not() -> None:
+    """Python before 3.11.4 (Debian 12 has 3.11.2) knows no `filter`; without one 3.12 warns, and unpacks anywhere."""
+    whole = re.compile(r"\.extractall\(|unpack_archive\(")
+    assert [path for path, text in texts().items() if path.endswith(".py") and whole.search(text)] == []
+    assert whole.search("tar.extract" + "all(")
+
+
 def test_one_place_of_the_client_knows_the_paths_of_the_api() -> None:
     """ADR 0015: what the command line and the Python client ask is a value of `skrei.calls`."""
     client = ROOT / "libs/skrei/src/skrei"
