@@ -22,6 +22,7 @@ from pathlib import Path
 from scripts import fetch_uv, pip_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+NEWEST = (3, 14)  # the newest Python that Skrei was run with: CONTRIBUTING.md tells what of it
 OLDEST_UV = (0, 7, 0)  # the oldest that this was tried with; an older one on PATH is passed over
 BUILD = "requirements/build.txt"
 """The build backends, pinned like the rest: nothing is built in an isolated environment of unpinned ones."""
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
                 clients.set_up()
     except (SetUpError, fetch_uv.FetchError) as error:
-        sys.stderr.write(f"Set-up failed: {error}\n")
+        sys.stderr.write(f"Set-up failed: {error}\n{too_new(sys.version_info[:2])}")
         return 1
     except PermissionError as error:
         sys.stderr.write(
@@ -53,6 +54,16 @@ def main(arguments: Sequence[str]) -> int:
         )
         return 1
     return 0
+
+
+def too_new(version: tuple[int, int]) -> str:
+    """Return what a failure may have to do with this Python: of the newest, not all that is pinned has wheels."""
+    if version <= NEWEST:
+        return ""
+    return (
+        "Skrei was run with Python {2}.{3} at most; for {0}.{1} not all that it needs may be there. Name an older one, "
+        "for example: make demo PYTHON=python{2}.{3}\n".format(*version, *NEWEST)
+    )
 
 
 @contextmanager

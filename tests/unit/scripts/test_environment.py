@@ -80,3 +80,10 @@ def test_the_workspace_lists_its_packages() -> None:
     names = {str(folder.relative_to(ROOT)) for folder in environment.members(ROOT)}
     assert {"libs/domain", "libs/plugins/wasm", "services/scheduler"} <= names
     assert "libs/plugins" not in names
+
+
+def test_a_python_that_is_newer_than_all_that_was_run_is_named_where_the_set_up_fails() -> None:
+    assert environment.too_new(environment.NEWEST) == ""
+    told = environment.too_new((3, 15))
+    assert "for 3.15" in told
+    assert told.endswith("make demo PYTHON=python3.14\n")
