@@ -376,6 +376,42 @@ async def test_what_is_damaged_in_a_bundle_is_not_taken(tmp_path: Path) -> None:
     assert len(door.ranges) == 2
 
 
+def header(**facts: Any) -> bytes:
+    entry = tarfile.TarInfo(f"{execution(0)['ID']}.tar.gz")
+    for name, value in facts.items():
+        setattr(entry, name, value)
+    return entry.tobuf(tarfile.PAX_FORMAT if entry.pax_headers else tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    "begins",
+    [
+        header(type=tarfile.LNKTYPE, linkname="nowhere"),
+        header(type=tarfile.SYMTYPE, linkname=f"{execution(0)['ID']}.tar.gz"),
+        header(pax_headers={"GNU.sparse.map": "a,b", "GNU.sparse.size": "1"}),
+        header(pax_headers={"GNU.sparse.map": "0,1", "GNU.sparse.size": str(1 << 62)}),
+        header(type=tarfile.GNUTYPE_LONGNAME, size=1 << 40),
+        header(size=-512),
+    ],
+)
+async def test_what_no_door_sends_costs_nobody_more_than_it_has(tmp_path: Path, begins: bytes) -> None:
+    api, door, _ = several(2)
+    api.answers["POST /results"] = lambda _: httpx2.Response(200, stream=Body(begins + bytes(1_024), False))
+    await fetched(api, tmp_path / "out")
+    assert joined(tmp_path / "out") == [0, 1]
+    assert len(door.ranges) == 2
+
+
+async def test_where_such_questions_go_unanswered_none_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_module, "MOST_RESULTS", 2)
+    api, door, bundles = several(6, {"cut": 0}, {"cut": 0}, {"cut": 0})
+    await fetched(api, tmp_path / "out", parallel=1)
+    assert joined(tmp_path / "out") == list(range(6))
+    assert (len(bundles.asked), len(door.ranges)) == (1, 6)
+
+
 async def test_an_archive_that_is_unsafe_is_refused_in_a_bundle_too(tmp_path: Path) -> None:
     api, door, _ = several(3)
     bad = str(execution(1)["ID"])
