@@ -1,4 +1,7 @@
+import asyncio
 import io
+import json
+import socket
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -324,3 +327,60 @@ async def test_a_client_of_ours_takes_what_the_door_sends_together(door: TestCli
     async with AsyncClient(base) as client:
         found = await bring(client, url, wanted)
     assert found == {"e-5": b"small", "e-6": b"sixth"}
+
+
+@pytest.fixture
+async def slow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, record: Record) -> AsyncIterator[TestClient]:
+    """A door of one turn, with more to send than what lies between it and its reader holds."""
+    monkeypatch.setattr(bundle_door, "AT_ONCE", 1)
+    monkeypatch.setattr(bundle_door, "TURN_SECONDS", 0.0)
+    with ResultStore(tmp_path) as store:
+        content = bytes(64 * 1024)
+        store.put([Item(f"e-{number}", digest_of(content), content) for number in range(60)])
+        async with TestClient(TestServer(build(store, record, DOOR))) as client:
+            yield client
+
+
+@asynccontextmanager
+async def asking(door: TestClient, question: bytes, told: int) -> AsyncIterator[socket.socket]:
+    """Someone who says that the question has so many bytes, and reads nothing of the answer."""
+    with socket.socket() as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        made.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(made, ("127.0.0.1", door.port))
+        head = f"POST /results HTTP/1.1\r\nHost: door\r\nContent-Length: {told}\r\n\r\n"
+        await loop.sock_sendall(made, head.encode() + question)
+        yield made
+
+
+async def until(door: TestClient, status: int) -> str:
+    """Ask until that is the answer; what it says."""
+    while True:
+        answer = await door.post("/results", json=asked("e-0"))
+        if answer.status == status:
+            return str(answer.headers.get("Retry-After", ""))
+
+
+ALL = json.dumps(asked(*(f"e-{number}" for number in range(60)))).encode()
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+async def test_who_asks_or_reads_slowly_takes_one_turn_and_the_others_are_told(slow: TestClient, missing: int) -> None:
+    async with asking(slow, ALL, len(ALL) + missing):
+        assert await until(slow, 503) == "2"
+    await until(slow, 200)
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+async def test_who_asks_or_reads_too_slowly_gives_up_the_turn(
+    slow: TestClient, monkeypatch: pytest.MonkeyPatch, missing: int
+) -> None:
+    monkeypatch.setattr(bundle_door, "TURN_SECONDS", 60.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(bundle_door, "SECONDS", 0.3)
+        async with asking(slow, ALL, len(ALL) + missing) as reader:
+            began = await asyncio.get_running_loop().sock_recv(reader, 20)
+            assert not missing or b" 400 " in began
+            patched.undo()
+            await until(slow, 200)

@@ -16,7 +16,7 @@ from skrei_kit.health import Health
 from skrei_kit.observability import get_logger
 from skrei_kit.tokens import Elsewhere
 from skrei_plugin_api.publisher import PublishError
-from skrei_publisher.bundle_door import BundleDoor
+from skrei_publisher.bundle_door import BundleDoor, Busy
 from skrei_publisher.control_door import ASKED_BYTES, ControlDoor
 from skrei_publisher.destinations import Destinations
 from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
@@ -194,6 +194,9 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         return problem(error.status, error.message, error.hint, challenge)
     except Invalid as error:
         return problem(HTTPStatus.BAD_REQUEST, error.message, error.hint)
+    except Busy as error:
+        later = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, error.message, error.hint, later)
     except LeftAway as error:
         said = f"What stays on its node cannot be had: {error.message}."
         away = error.status is HTTPStatus.SERVICE_UNAVAILABLE

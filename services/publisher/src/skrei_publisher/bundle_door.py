@@ -7,11 +7,12 @@ elsewhere, or does not fit into this answer is left out, and can be asked for ag
 import asyncio
 import tarfile
 from collections.abc import Sequence
+from typing import ClassVar
 
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from skrei_domain.errors import Invalid
+from skrei_domain.errors import Invalid, SkreiError
 from skrei_publisher.doorkeeper import Doorkeeper
 from skrei_publisher.figures import PublisherFigures
 from skrei_publisher.store import SUFFIX, ResultStore
@@ -22,6 +23,20 @@ QUESTION_BYTES = 512 * 1024
 """The longest question: so many tokens, of which each has some 300 bytes, several times over."""
 ANSWER_BYTES = 4 * 1024 * 1024
 """Of results in one answer, which is held in memory: a few hundred of those that programs mostly leave."""
+AT_ONCE = 16
+"""Questions that are read and answered at once: their memory lasts as long as their readers take."""
+TURN_SECONDS = 10.0
+"""How long a question waits for its turn before it is refused: each result has its address all the same."""
+SECONDS = 60.0
+"""For a question and its answer: a line of one megabit takes half of it. What came by then is good, and a reader who is
+slower asks again for the rest."""
+
+
+class Busy(SkreiError):
+    """There is no turn for this question now."""
+
+    code: ClassVar[str] = "busy"
+    retryable: ClassVar[bool] = True
 
 
 class Wanted(BaseModel):
@@ -41,33 +56,52 @@ class BundleDoor:
         self._store = store
         self._doorkeeper = doorkeeper
         self._figures = figures
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     def routes(self) -> list[web.RouteDef]:
         """Return what an application serves of it."""
         return [web.post("/results", self._bundle)]
 
-    async def _bundle(self, request: web.Request) -> web.Response:
+    async def _bundle(self, request: web.Request) -> web.StreamResponse:
         """Answer with those of the results that are here and small, as `<execution>.tar.gz` each.
 
-        Raises Invalid, and TokenRefused where one of the tokens does not open its result: then none is sent.
+        Raises Invalid, TokenRefused where one of the tokens does not open its result (then none is sent), and Busy.
         """
         try:
-            wanted = _WANTED.validate_json(await _question(request))
-        except ValidationError as error:
-            raise Invalid("That is no list of results.", hint='[{"execution_id": …, "token": …}, …]') from error
-        if len(wanted) > MOST_RESULTS:
-            raise Invalid(f"At most {MOST_RESULTS} results are asked for at once.")
-        body = await asyncio.to_thread(self._pack, wanted)
-        headers = {
-            "Content-Type": "application/x-tar",
-            "Content-Disposition": 'attachment; filename="results.tar"',
-            "Cache-Control": "private, max-age=0",
-            "X-Content-Type-Options": "nosniff",
-        }
-        return web.Response(body=body, headers=headers)
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise Busy("Too many ask for several results at once.", hint="Fetch each at its address.") from error
+        try:
+            return await self._answer(request)
+        finally:
+            self._turns.release()
 
-    def _pack(self, wanted: Sequence[Wanted]) -> bytes:
-        """Blocks: a signature is verified for each."""
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        response = web.Response(
+            headers={
+                "Content-Type": "application/x-tar",
+                "Content-Disposition": 'attachment; filename="results.tar"',
+                "Cache-Control": "private, max-age=0",
+                "X-Content-Type-Options": "nosniff",
+            }
+        )
+        try:
+            async with asyncio.timeout(SECONDS):
+                wanted = _wanted(await _question(request))
+                count, response.body = await asyncio.to_thread(self._pack, wanted)
+                self._figures.downloads.add(count, "store")
+                await response.prepare(request)
+                await response.write_eof()  # returns once the reader has most of it
+        except TimeoutError as error:
+            if not response.prepared:
+                raise Invalid(f"The question did not come within {SECONDS:g} s.") from error
+            if request.transport is not None:
+                request.transport.abort()
+        return response
+
+    def _pack(self, wanted: Sequence[Wanted]) -> tuple[int, bytes]:
+        """Return how many there are, and the tar. Blocks: a signature is verified for each."""
         parts: dict[str, bytes] = {}
         left = ANSWER_BYTES
         own = [each.execution_id for each in wanted if self._doorkeeper.check(each.token, each.execution_id) is None]
@@ -76,8 +110,7 @@ class BundleDoor:
             if isinstance(content, bytes) and (not parts or len(content) <= left):
                 left -= len(content)
                 parts[execution_id] = _entry(f"{execution_id}{SUFFIX}", content)
-        self._figures.downloads.add(len(parts), "store")
-        return b"".join([*parts.values(), bytes(2 * tarfile.BLOCKSIZE)])
+        return len(parts), b"".join([*parts.values(), bytes(2 * tarfile.BLOCKSIZE)])
 
 
 def _entry(name: str, content: bytes) -> bytes:
@@ -94,3 +127,14 @@ async def _question(request: web.Request) -> bytes:
         if len(body) > QUESTION_BYTES:
             raise Invalid(f"A question has at most {QUESTION_BYTES} bytes.")
     return bytes(body)
+
+
+def _wanted(question: bytes) -> list[Wanted]:
+    """Raises Invalid."""
+    try:
+        wanted = _WANTED.validate_json(question)
+    except ValidationError as error:
+        raise Invalid("That is no list of results.", hint='[{"execution_id": …, "token": …}, …]') from error
+    if len(wanted) > MOST_RESULTS:
+        raise Invalid(f"At most {MOST_RESULTS} results are asked for at once.")
+    return wanted
