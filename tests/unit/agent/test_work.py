@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import gzip
 import hashlib
 import io
@@ -595,6 +596,20 @@ async def test_a_place_is_asked_for_again_while_nobody_knows_whether_what_lies_t
     record.says["e-1"] = False
     await bench.work.stage(wanted, nobody)
     assert not place.exists()
+
+
+async def test_who_waits_for_what_this_node_cannot_take_back_is_told_why(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, wanted = await shown_part(bench, tmp_path, Record(e_1=False), SHARED)
+
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", "stdout")
+
+    monkeypatch.setattr(settling, "settle", refused)
+    with pytest.raises(PlaceUndecided, match="has not won, and this node cannot take it back: Permission denied"):
+        await bench.work.stage(wanted, nobody)
+    assert place.exists()
 
 
 async def test_a_mark_that_names_no_result_is_looked_for_nowhere(bench: Bench, tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ being replaced is known everywhere. The token of one that was signed with a key 
 have won all the same, and be asked for once a bucket is back to which another part goes: its note stays."""
 
 
+_NOT_KNOWN = "whether that has won is not known yet"
+
+
 class Record(Protocol):
     """Who knows what has won."""
 
@@ -102,17 +105,18 @@ class Settler:
         log.warning("left_result_not_shown", left=left, problem=problem.message)
         return answer.model_copy(update={"problem": problem})
 
-    async def decided(self, left: str, place: str, token: str) -> bool:
-        """Ask for one now, whenever its turn is, and do what is said; whether nothing more will become of it.
+    async def undecided(self, left: str, place: str, token: str) -> str:
+        """Ask for one now, whenever its turn is, and do what is said; return what is waited for, empty where nothing
+        more will become of it.
 
         For whoever finds it at a place that is wanted, with the token of what is to lie there: what was shown and has
         not won after all is taken back by this, also what another node has shown in a folder that it shares with this
-        one. True also of what is another job's, or nobody's, which stays as it is.
+        one. Nothing will become of what is another job's, or nobody's, which stays as it is.
         """
         if not is_id(left):
-            return True
+            return ""
         if await asyncio.to_thread((self._folder / f"{left}.json").exists):
-            return await self._settle(left)
+            return "" if await self._settle(left) else _NOT_KNOWN
         try:
             counts = await self._record().standing(left_by(left), token)
             if counts is False:
@@ -120,11 +124,14 @@ class Settler:
                     await to_its_end(lambda: settle(place, left, self._entries, counts=False))
                 log.info("left_result_taken_back", left=left, place=place)
         except (ResultMissing, InputDenied):
-            return True
-        except (SkreiError, OSError) as error:
+            return ""
+        except SkreiError as error:
             log.warning("left_result_not_taken_back", left=left, place=place, problem=str(error))
-            return False
-        return counts is not None
+            return _NOT_KNOWN
+        except OSError as error:
+            log.warning("left_result_not_taken_back", left=left, place=place, problem=str(error))
+            return f"that has not won, and this node cannot take it back: {error.strerror or error}"
+        return _NOT_KNOWN if counts is None else ""
 
     def heard(self, execution_id: str) -> None:
         """The record has heard of the end of an execution: what it left is asked for at once."""

@@ -84,7 +84,7 @@ class _Heard:
         self.gone()
 
 
-_UNDECIDED = "{place} is there already: whether that has won is not known yet"
+_UNDECIDED = "{place} is there already: {why}"
 
 Left = TypeVar("Left")
 
@@ -180,8 +180,8 @@ class Workshop:
         except PlaceTaken as taken:
             if self._settler is None:
                 raise
-            if not await self._settler.decided(taken.mark, place, token):
-                raise PlaceUndecided(_UNDECIDED.format(place=place)) from taken
+            if why := await self._settler.undecided(taken.mark, place, token):
+                raise PlaceUndecided(_UNDECIDED.format(place=place, why=why)) from taken
         return await asyncio.to_thread(check)
 
     async def run(self, execution_id: str, start: int) -> Exited:
@@ -299,10 +299,10 @@ class Workshop:
             except PlaceTaken as taken:
                 if self._settler is None or not wanted.parcel.counts or taken.mark == decided:
                     raise
-                if await self._settler.decided(taken.mark, taken.place, wanted.token):
+                if not (why := await self._settler.undecided(taken.mark, taken.place, wanted.token)):
                     decided = taken.mark
                     continue
-                tell(_UNDECIDED.format(place=taken.place))
+                tell(_UNDECIDED.format(place=taken.place, why=why))
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_SECONDS)
 
