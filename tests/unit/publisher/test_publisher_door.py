@@ -123,8 +123,20 @@ STRANGER, _ = new_key()
             "That is not the id of an execution.",
         ),
         ("/other", 404, "NotFound", "Not Found"),
+        ("/results", 405, "BadRequest", "Method Not Allowed"),
     ],
-    ids=["none", "nonsense", "stranger", "expired", "other-result", "other-door", "no-result", "path", "route"],
+    ids=[
+        "none",
+        "nonsense",
+        "stranger",
+        "expired",
+        "other-result",
+        "other-door",
+        "no-result",
+        "path",
+        "route",
+        "method",
+    ],
 )
 async def test_a_refusal_is_a_sentence_in_the_api_s_error_body(
     door: TestClient, path: str, status: int, code: str, sentence: str

@@ -216,8 +216,10 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
-        hint = "Results are at /results/<execution id>.tar.gz?token=…" if error.status == HTTPStatus.NOT_FOUND else ""
-        return problem(HTTPStatus(error.status), error.reason, hint)
+        elsewhere = error.status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+        hint = "Results are at /results/<execution id>.tar.gz?token=…" if elsewhere else ""
+        allowed = {name: value for name, value in error.headers.items() if name == "Allow"}
+        return problem(HTTPStatus(error.status), error.reason, hint, allowed)
 
 
 def _token(request: web.Request) -> str:
@@ -227,6 +229,7 @@ def _token(request: web.Request) -> str:
 
 _CODES = {
     HTTPStatus.BAD_REQUEST: "BadRequest",
+    HTTPStatus.METHOD_NOT_ALLOWED: "BadRequest",
     HTTPStatus.UNAUTHORIZED: "Unauthorized",
     HTTPStatus.FORBIDDEN: "Forbidden",
     HTTPStatus.NOT_FOUND: "NotFound",
