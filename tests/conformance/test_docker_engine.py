@@ -48,7 +48,7 @@ class DockerContract(EngineContract):
         "Pull": {"Image": "a", "Pull": "sometimes"},
     }
     trap_code = FailureCode.OUT_OF_MEMORY
-    surroundings = frozenset({"PATH", "HOSTNAME", "HOME"})
+    surroundings = frozenset({"PATH", "HOSTNAME", "HOME", "NVIDIA_VISIBLE_DEVICES"})  # the last says: no GPU
     staging: ClassVar[str]
 
     @pytest.fixture
