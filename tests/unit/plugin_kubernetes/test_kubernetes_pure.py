@@ -63,6 +63,14 @@ def test_a_pod_has_no_account_no_restart_and_the_tasks_limits() -> None:
     assert {"name": "skrei-out", "emptyDir": {"sizeLimit": "7"}} in spec["volumes"]
 
 
+@pytest.mark.parametrize(("gpus", "told"), [(0, "void"), (1, None)])
+def test_no_job_names_the_gpus_that_its_pod_sees(gpus: int, told: str | None) -> None:
+    spec = body(env={"NVIDIA_VISIBLE_DEVICES": "all", "A": "b"}, resources=Resources(gpu=gpus))["spec"]
+    run = next(one for one in spec["containers"] if one["name"] == pods.RUN)
+    env = {each["name"]: each["value"] for each in run["env"]}
+    assert (env["A"], env.get("NVIDIA_VISIBLE_DEVICES")) == ("b", told)
+
+
 @given(st.integers(1, 1 << 40), st.lists(st.tuples(st.integers(0, 1 << 40), st.integers(1, 10_000)), max_size=5))
 def test_inputs_and_streams_are_no_part_of_a_programs_disk(bytes_: int, inputs: list[tuple[int, int]]) -> None:
     """A cluster evicts a pod whose containers and volumes take more than its containers may together."""

@@ -31,6 +31,7 @@ CLOSED, OPEN = "none", "open"
 _PULL = {Pull.MISSING: "IfNotPresent", Pull.ALWAYS: "Always", Pull.NEVER: "Never"}
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NAME = re.compile(r"[^a-z0-9-]+")
+_DEVICES = "NVIDIA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ def limits(request: RunRequest) -> dict[str, str]:
 def _program(
     request: RunRequest, params: DockerParams, words: Sequence[str], layout: Layout, settings: KubernetesSettings
 ) -> dict[str, Any]:
-    env = dict(request.env) | dict(params.env)
+    env = _environment(request, params)
     network = "closed" if closed(request) and settings.closed == "always" else "open"
     kept = request.max_stream_bytes + 1  # one more than the agent keeps, so that it sees that there is more
     found: dict[str, Any] = {
@@ -187,6 +188,17 @@ def _program(
     if params.working_dir:
         found["workingDir"] = params.working_dir
     return found
+
+
+def _environment(request: RunRequest, params: DockerParams) -> dict[str, str]:
+    """Return the program's variables.
+
+    Where NVIDIA's runtime is a node's default, it gives a container the devices that one of them names, whatever the
+    cluster has assigned, and NVIDIA's images name all: a pod without GPU names none, and one with GPUs leaves it to the
+    cluster's device plugin.
+    """
+    env = {name: value for name, value in (dict(request.env) | dict(params.env)).items() if name != _DEVICES}
+    return env if request.resources.gpu else env | {_DEVICES: "void"}
 
 
 def _helper(name: str, script: str, settings: KubernetesSettings, room: tuple[int, int] = (0, 0)) -> dict[str, Any]:
