@@ -44,7 +44,7 @@ class WasmEngine(Engine):
 
     plugin_api = PLUGIN_API
     name = "wasm"
-    version = "0.3.0"
+    version = "0.4.0"
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
