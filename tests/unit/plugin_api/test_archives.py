@@ -44,6 +44,21 @@ def test_what_no_node_packs_is_refused(
         divide(path, lambda _: 0, [tmp_path / "0"])
 
 
+def with_holes(**pax: str) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo("a")
+    entry.pax_headers = {f"GNU.sparse.{name}": value for name, value in pax.items()}
+    if not pax:
+        entry.type = tarfile.GNUTYPE_SPARSE
+    return entry
+
+
+@pytest.mark.parametrize("entry", [with_holes(), with_holes(major="1", minor="0", name="a", realsize="9")])
+def test_a_map_of_holes_does_not_get_our_memory(tmp_path: Path, entry: tarfile.TarInfo) -> None:
+    path = an_archive(tmp_path / "a.tar.gz", entry, content=b"1000\n" + b"0\n" * 2_000)
+    with pytest.raises(NoArchive, match="a file with holes"):
+        list(entries(path))
+
+
 def test_more_than_a_result_can_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = an_archive(tmp_path / "a.tar.gz", tarfile.TarInfo("a"), tarfile.TarInfo("b"), content=b"1234")
     assert len(list(entries(path))) == 2

@@ -29,6 +29,7 @@ PIECE_BYTES = 256 * 1024
 
 
 _STREAMS = tuple(NAMES.values())
+_HOLES = "a file with holes, as no node packs one"
 
 
 class NoArchive(ValueError):
@@ -36,13 +37,19 @@ class NoArchive(ValueError):
 
 
 class Bounded(tarfile.TarInfo):
-    """An entry whose extended header, which is read whole, has an end."""
+    """An entry whose extended header, which is read whole, has an end, and that has no map of holes, which has none."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         extended = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
         if self.type in extended and self.size > HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
         return super()._proc_member(tar)  # type: ignore[misc,no-any-return]  # the library's own hook
+
+    def _proc_sparse(self, *_: object) -> None:
+        raise tarfile.ReadError(_HOLES)
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        raise tarfile.ReadError(_HOLES)
 
 
 @dataclass(frozen=True, slots=True)
