@@ -15,6 +15,11 @@ class SkreiError(Exception):
         self.hint = hint
         self.details = details
 
+    @property
+    def sentence(self) -> str:
+        """What went wrong, and what to do about it."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
 
 class NotFound(SkreiError):
     """Nothing answers to that name, id or prefix."""

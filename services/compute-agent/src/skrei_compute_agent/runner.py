@@ -241,7 +241,7 @@ class Runner:
         if task.cancelled():
             self._post(otherwise(execution_id, KILLED, False))
         elif isinstance(error := task.exception(), SkreiError):
-            self._post(otherwise(execution_id, Problem(code=str(error.code), message=sentence(error)), error.retryable))
+            self._post(otherwise(execution_id, Problem(code=str(error.code), message=error.sentence), error.retryable))
         elif isinstance(error, OSError):
             self._post(otherwise(execution_id, Problem(code="node-trouble", message=_trouble(error)), True))
         elif error is not None:
@@ -303,8 +303,3 @@ def _trouble(error: OSError) -> str:
             "of the node's data folder (`df`), or give the node a larger one (--data-dir)"
         )
     return f"this node: {error}"
-
-
-def sentence(error: SkreiError) -> str:
-    """Return what went wrong, and what to do about it."""
-    return f"{error.message} ({error.hint})" if error.hint else error.message

@@ -17,7 +17,7 @@ from skrei_compute_agent.folders import Folders, Places
 from skrei_compute_agent.leaving import check_free, leave, put, sound
 from skrei_compute_agent.networks import NetworkPolicy, Networks
 from skrei_compute_agent.node_services import NOTHING, NodeServices, Used
-from skrei_compute_agent.runner import KILLED, sentence
+from skrei_compute_agent.runner import KILLED
 from skrei_compute_agent.settling import AGAIN_SECONDS, LONGEST_SECONDS, Settler
 from skrei_compute_agent.staging import Inputs, Stager
 from skrei_compute_agent.upload_errors import PlaceTaken, PlaceUndecided
@@ -267,7 +267,7 @@ class Workshop:
             return await asyncio.to_thread(_left_behind, staged)
         except SkreiError as error:
             code = str(error.code) if error.code in TOLD_BY_NAME else INTERRUPTED
-            return Exited(execution_id, problem=Problem(code=code, message=sentence(error)))
+            return Exited(execution_id, problem=Problem(code=code, message=error.sentence))
         return None if outcome is None else _exited(execution_id, outcome)
 
     async def upload(self, wanted: Upload, tell: Tell) -> Uploaded:

@@ -81,14 +81,14 @@ class Finaliser:
             return await self._end(staged, parcel, counts=counts)
         except NoSuchPublisher as error:  # it took the result in: its owner has something to mend, and nothing is lost
             if not counts:
-                return _refused(staged, NOT_KEPT, _words(error))
-            reason = _words(error)
+                return _refused(staged, NOT_KEPT, error.sentence)
+            reason = error.sentence
         except PublishDenied as error:
-            return _refused(staged, PUBLISH_FAILED, _words(error))
+            return _refused(staged, PUBLISH_FAILED, error.sentence)
         except StagedGone as error:
             return _refused(staged, RESULT_LOST, error.message)
         except SkreiError as error:
-            reason = _words(error)
+            reason = error.sentence
         except OSError as error:
             reason = str(error) or type(error).__name__
         except Exception as error:  # noqa: BLE001 - a plugin is somebody else's: it must not end this process
@@ -205,10 +205,6 @@ def _waits(staged: StagedResult, reason: str) -> PublishWaits:
 def _is_managed(staged: StagedResult) -> bool:
     """Whether a result goes to the owner's bucket, or a portion of it does."""
     return staged.publisher == MANAGED or any(each.publisher == MANAGED for each in placed_at(staged.place) or ())
-
-
-def _words(error: SkreiError) -> str:
-    return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
 def _refused(staged: StagedResult, code: str, message: str) -> PublishRefused:

@@ -111,13 +111,11 @@ class DockerEngine(Engine):
         except layouts.LayoutFailed as error:
             return failed(request, error.failure, began)
         except ImageUnavailable as error:
-            message = f"{error.message} ({error.hint})"
-            return failed(request, EngineFailure(FailureCode.IMAGE_UNAVAILABLE, message), began)
+            return failed(request, EngineFailure(FailureCode.IMAGE_UNAVAILABLE, error.sentence), began)
         except Refusal as refusal:
             return failed(request, start_failed(refusal), began)
         except FilterUnavailable as error:
-            message = f"{error.message} ({error.hint})" if error.hint else error.message
-            return failed(request, EngineFailure(FailureCode.NETWORK_UNSUPPORTED, message), began)
+            return failed(request, EngineFailure(FailureCode.NETWORK_UNSUPPORTED, error.sentence), began)
         return await self._see(request, container, events, Run.begin)
 
     async def adopt(self, request: RunRequest, events: RunEvents) -> RunOutcome | None:

@@ -105,7 +105,7 @@ class KubernetesEngine(Engine):
             return failed(request, verdicts.refused(refused), began)
         except (ImageUnavailable, NothingToRun) as error:
             code = FailureCode(error.code)
-            return failed(request, EngineFailure(code, f"{error.message} ({error.hint})"), began)
+            return failed(request, EngineFailure(code, error.sentence), began)
         try:
             return await self._see(request, name, events, lambda run: run.begin(layout.sent))
         except (verdicts.NoRoom, verdicts.NotStarted):
