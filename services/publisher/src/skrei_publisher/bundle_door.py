@@ -13,6 +13,7 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from skrei_domain.errors import Invalid, SkreiError
+from skrei_publisher.bodies import body_of
 from skrei_publisher.doorkeeper import Doorkeeper
 from skrei_publisher.figures import PublisherFigures
 from skrei_publisher.store import SUFFIX, ResultStore
@@ -88,7 +89,7 @@ class BundleDoor:
         )
         try:
             async with asyncio.timeout(SECONDS):
-                wanted = _wanted(await _question(request))
+                wanted = _wanted(await body_of(request, QUESTION_BYTES, "A question"))
                 count, response.body = await asyncio.to_thread(self._pack, wanted)
                 self._figures.downloads.add(count, "store")
                 await response.prepare(request)
@@ -117,16 +118,6 @@ def _entry(name: str, content: bytes) -> bytes:
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
     return b"".join([entry.tobuf(tarfile.GNU_FORMAT), content, bytes(-len(content) % tarfile.BLOCKSIZE)])
-
-
-async def _question(request: web.Request) -> bytes:
-    """Return the body, of whoever that is: no more is read than a question may have. Raises Invalid."""
-    body = bytearray()
-    async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > QUESTION_BYTES:
-            raise Invalid(f"A question has at most {QUESTION_BYTES} bytes.")
-    return bytes(body)
 
 
 def _wanted(question: bytes) -> list[Wanted]:

@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 
 from skrei_domain.errors import Invalid
+from skrei_publisher.bodies import body_of
 from skrei_publisher.doorkeeper import Doorkeeper, bearer_of
 from skrei_publisher.logbook import LogBook, LogGap, LogOver, LogsFull
 from skrei_publisher.store import ResultStore
@@ -65,7 +66,7 @@ class LogDoor:
         node_id = self._doorkeeper.logs(bearer_of(request.headers), execution_id)
         start, stream = int(request.match_info["start"]), request.match_info["stream"]
         offset = _offset(request)
-        data = await _piece(request)
+        data = await body_of(request, PIECE_BYTES, "A piece of a log")
         try:
             async with self._writing:
                 end = request.query.get("end") == "1"
@@ -104,15 +105,6 @@ def _offset(request: web.Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise Invalid("A piece of a log says where it begins: ?offset=BYTES.")
     return int(text)
-
-
-async def _piece(request: web.Request) -> bytes:
-    data = bytearray()
-    async for chunk in request.content.iter_any():
-        data += chunk
-        if len(data) > PIECE_BYTES:
-            raise Invalid(f"A piece of a log has at most {PIECE_BYTES} bytes.")
-    return bytes(data)
 
 
 def _answer(status: HTTPStatus, have: int, message: str = "", *, cut: bool = False) -> web.Response:
