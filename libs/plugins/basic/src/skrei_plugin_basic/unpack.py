@@ -73,9 +73,8 @@ def unpack(
     try:
         with gzip.open(archive) as plain:
             bounded = _Bounded(plain, most, stop)
-            with tarfile.open(
-                fileobj=cast("BinaryIO", bounded), mode="r:"
-            ) as tar:  # it needs three of a file's methods
+            file = cast("BinaryIO", bounded)  # tarfile needs three of a file's methods
+            with tarfile.open(fileobj=file, mode="r:") as tar:
                 for member in tar:
                     tar.members = []  # type: ignore[attr-defined]  # else all of them are kept
                     bounded.entry()
