@@ -72,13 +72,14 @@ def suite_steps() -> list[Step]:
     """The suites, quick ones first. Two workers where tests share nothing, or only with their file (`loadfile`); one
     where all of them share a stack.
 
-    The integration tests wait for servers and containers more than they compute, so a third worker uses what the two
-    leave of the cores; `worksteal` deals them out in runs: most modules, and so their stacks, stay with one worker.
+    The unit, integration and e2e tests wait, for timeouts, servers and containers, for a good part of their time, so a
+    third worker uses what the two leave of the cores. Integration tests are dealt out in runs (`worksteal`): most
+    modules, and so their stacks, stay with one worker.
 
     Unit and property tests have three minutes together, a quarter of it for the days of a slow machine.
     """
     return [
-        _suite("unit", 120, "-n", "2", "examples/plugins"),
+        _suite("unit", 120, "-n", "3", "examples/plugins"),
         _suite("property", 60, "-n", "2"),
         _suite("architecture", 40, "-n", "2"),
         _suite("conformance", 80),
@@ -86,7 +87,7 @@ def suite_steps() -> list[Step]:
         _suite("simulation", 120, "-n", "2"),
         _suite("faults", 420, "-n", "2", "--dist", "loadfile"),
         _suite("fuzz", 120),
-        _suite("e2e", 300, "-n", "2", "--dist", "loadfile", "--durations=12"),
+        _suite("e2e", 300, "-n", "3", "--dist", "loadfile", "--durations=12"),
     ]
 
 

@@ -26,7 +26,7 @@ pytestmark = [
 MOST_OVER_PYTHON = 150_000_000
 FIRST_JOB_SECONDS = 120.0
 LOOK_INSIDE = """
-import importlib.util, json, os, shutil
+import asyncio, importlib.util, json, os, shutil, ssl, sys
 from importlib.metadata import distributions
 
 def named(name, version):
@@ -36,6 +36,7 @@ parts = json.load(open("/opt/skrei/sbom.cdx.json"))["components"]
 listed = {named(each["name"], each["version"]) for each in parts if each["purl"].startswith("pkg:pypi/")}
 own = [one for one in distributions() if one.locate_file("").is_relative_to("/opt/skrei")]
 held = {named(one.metadata["Name"], one.version) for one in own}
+sources = [each.__spec__ for each in list(sys.modules.values()) if getattr(each, "__spec__", None)]
 looked_for = ("sqlalchemy", "asyncpg", "fastapi", "starlette", "hatchling", "setuptools")
 try:
     open("/opt/skrei/x", "w")
@@ -49,6 +50,7 @@ print(json.dumps({
     "parts": len(parts),
     "held": len(held),
     "compilers": [each for each in ("cc", "gcc", "c++", "make", "ld") if shutil.which(each)],
+    "to compile": [each.name for each in sources if each.cached and not os.path.exists(each.cached)],
     "modules": [each for each in looked_for if importlib.util.find_spec(each)],
 }))
 """
@@ -84,6 +86,7 @@ def test_an_image_holds_what_its_list_says_and_nothing_that_compiles(docker: Doc
     run = ("run", "--rm", "--read-only", "--network", "none", "--entrypoint", "python", f"skrei/{target}:local")
     inside = json.loads(docker.cli(*run, "-P", "-c", LOOK_INSIDE))
     assert (inside["uid"], inside["writable"], inside["differs"], inside["compilers"]) == (10001, False, [], [])
+    assert inside["to compile"] == []
     assert inside["parts"] > inside["held"] > 5
     record, web = ["sqlalchemy", "asyncpg"], ["starlette"]
     wanted = {"scheduler": record, "orchestrator-api": record + web, "tools": record}
