@@ -8,6 +8,7 @@ import platform
 import shutil
 import socket
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from skrei.errors import ApiError, Unreachable
 from skrei_domain.errors import SkreiError
 
 OLDEST_PYTHON = (3, 11)
+OPTIMISED = (
+    "Use the system's own Python, or build this one with "
+    'PYTHON_CONFIGURE_OPTS="--enable-optimizations --with-lto" pyenv install.'
+)
 ANSWER_SECONDS = 2.0
 """For one answer of something on this machine."""
 LEAST_BYTES = 1024**3
@@ -58,9 +63,20 @@ class Finding:
 def python() -> Finding:
     """Look at the interpreter."""
     told = f"{platform.python_version()} ({sys.executable})"
-    if sys.version_info[:2] >= OLDEST_PYTHON:
-        return Finding("python", Verdict.FINE, told)
-    return Finding("python", Verdict.NEEDED, told, "Install Python 3.11 or newer, and Skrei with it.")
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        return Finding("python", Verdict.NEEDED, told, "Install Python 3.11 or newer, and Skrei with it.")
+    if not is_optimised(sys.base_prefix, sysconfig.get_config_var("CONFIG_ARGS") or ""):
+        told += ", built without optimisations"
+        return Finding("python", Verdict.OPTIONAL, told, f"Skrei is slower with it. {OPTIMISED}")
+    return Finding("python", Verdict.FINE, told)
+
+
+def is_optimised(prefix: str, configured: str) -> bool:
+    """Whether a Python was built as fast as it can be, by where it lies and what its `configure` was told.
+
+    Distributions build theirs by rules of their own, with profiles; who builds one by hand, or by pyenv, has to ask.
+    """
+    return prefix == "/usr" or not configured or "--enable-optimizations" in configured
 
 
 def versions() -> Finding:
