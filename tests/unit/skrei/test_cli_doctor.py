@@ -20,7 +20,7 @@ def test_the_next_step_is_one_that_works_here(verdict: Verdict, command: str) ->
     [
         ("/usr", "'--enable-shared' '--prefix=/usr'", True),
         ("/usr/local", "'--enable-optimizations' '--with-lto'", True),
-        ("/home/me/.pyenv/versions/3.13.0", "'--prefix=/home/me/.pyenv/versions/3.13.0' '--enable-shared'", False),
+        ("/opt/pyenv/versions/3.13.0", "'--prefix=/opt/pyenv/versions/3.13.0' '--enable-shared'", False),
         ("C:\\Python313", "", True),
     ],
 )
