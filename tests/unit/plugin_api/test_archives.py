@@ -1,5 +1,6 @@
 """Archives read entry by entry: nothing of what a hostile one holds is believed."""
 
+import gzip
 import io
 import tarfile
 from collections.abc import Callable
@@ -56,6 +57,31 @@ def with_holes(**pax: str) -> tarfile.TarInfo:
 def test_a_map_of_holes_does_not_get_our_memory(tmp_path: Path, entry: tarfile.TarInfo) -> None:
     path = an_archive(tmp_path / "a.tar.gz", entry, content=b"1000\n" + b"0\n" * 2_000)
     with pytest.raises(NoArchive, match="a file with holes"):
+        list(entries(path))
+
+
+def extended(kind: bytes) -> bytes:
+    """A header that says something of what follows."""
+    content = b"10 a=b c\n"
+    entry = tarfile.TarInfo("h")
+    entry.type, entry.size = kind, len(content)
+    return entry.tobuf(tarfile.USTAR_FORMAT) + content.ljust(512, b"\0")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_headers_upon_headers_have_an_end(tmp_path: Path, kind: bytes) -> None:
+    path, entry = tmp_path / "a.tar.gz", tarfile.TarInfo("a").tobuf()
+    path.write_bytes(gzip.compress(2 * (archives.MOST_HEADERS * extended(kind) + entry) + bytes(1024)))
+    assert len(list(entries(path))) == 2
+    path.write_bytes(gzip.compress(1_000 * extended(kind) + entry + bytes(1024)))
+    with pytest.raises(NoArchive, match="more than 4 headers before one entry"):
+        list(entries(path))
+
+
+def test_a_header_for_all_files_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(gzip.compress(extended(tarfile.XGLTYPE) + tarfile.TarInfo("a").tobuf() + bytes(1024)))
+    with pytest.raises(NoArchive, match="a header for all files"):
         list(entries(path))
 
 

@@ -20,6 +20,8 @@ from skrei_plugin_api.streams import NAMES
 
 HEADER_BYTES = 1024 * 1024
 """Of an archive between two files: headers are held in memory."""
+MOST_HEADERS = 4
+"""Extended ones before one entry: nodes pack one, GNU's tar two. The library reads each inside of the last."""
 MOST_ENTRIES = 1_000_000
 """Of one archive: more is no result, and each costs a header."""
 MOST_BYTES = 1024**4
@@ -28,6 +30,7 @@ PIECE_BYTES = 256 * 1024
 """Read at once."""
 
 
+_EXTENDED = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, b"X")
 _STREAMS = tuple(NAMES.values())
 _HOLES = "a file with holes, as no node packs one"
 
@@ -37,12 +40,20 @@ class NoArchive(ValueError):
 
 
 class Bounded(tarfile.TarInfo):
-    """An entry whose extended header, which is read whole, has an end, and that has no map of holes, which has none."""
+    """An entry whose extended headers, which are read whole, have an end and are few.
+
+    It has no map of holes, which has no end, and none has a header for all that follow, which would be kept.
+    """
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        extended = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, b"X")
-        if self.type in extended and self.size > HEADER_BYTES:
+        if self.type == tarfile.XGLTYPE:
+            raise tarfile.ReadError("a header for all files, as no node packs one")
+        before: int = getattr(tar, "headers_before", 0)
+        tar.headers_before = before + 1 if self.type in _EXTENDED else 0  # type: ignore[attr-defined]
+        if self.type in _EXTENDED and self.size > HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
+        if before >= MOST_HEADERS and self.type in _EXTENDED:
+            raise tarfile.ReadError(f"more than {MOST_HEADERS} headers before one entry")
         return super()._proc_member(tar)  # type: ignore[misc,no-any-return]  # the library's own hook
 
     def _proc_sparse(self, *_: object) -> None:
