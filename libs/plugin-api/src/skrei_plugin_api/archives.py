@@ -45,14 +45,13 @@ class Bounded(tarfile.TarInfo):
     It has no map of holes, which has no end, and none has a header for all that follow, which would be kept.
     """
 
-    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+    def _proc_member(self, tar: "BoundedTar") -> tarfile.TarInfo:
         if self.type == tarfile.XGLTYPE:
             raise tarfile.ReadError("a header for all files, as no node packs one")
-        before: int = getattr(tar, "headers_before", 0)
-        tar.headers_before = before + 1 if self.type in _EXTENDED else 0  # type: ignore[attr-defined]
-        if self.type in _EXTENDED and self.size > HEADER_BYTES:
+        tar.headers_before = tar.headers_before + 1 if self.type in _EXTENDED else 0
+        if tar.headers_before and self.size > HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
-        if before >= MOST_HEADERS and self.type in _EXTENDED:
+        if tar.headers_before > MOST_HEADERS:
             raise tarfile.ReadError(f"more than {MOST_HEADERS} headers before one entry")
         return super()._proc_member(tar)  # type: ignore[misc,no-any-return]  # the library's own hook
 
@@ -61,6 +60,13 @@ class Bounded(tarfile.TarInfo):
 
     def _proc_gnusparse_10(self, *_: object) -> None:
         raise tarfile.ReadError(_HOLES)
+
+
+class BoundedTar(tarfile.TarFile):
+    """An archive of such entries, which counts the extended headers since the last of them."""
+
+    tarinfo = Bounded
+    headers_before = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ def entries(archive: Path) -> Iterator[Entry]:
     """Yield what an archive holds, in order; a file is read before the next entry is asked for. Raises NoArchive."""
     count, left = 0, MOST_BYTES
     try:
-        with tarfile.open(archive, "r|gz", tarinfo=Bounded) as tar:
+        with BoundedTar.open(archive, "r|gz") as tar:
             for entry in tar:
                 tar.members = []  # type: ignore[attr-defined]  # else all of them are kept
                 if (count := count + 1) > MOST_ENTRIES:

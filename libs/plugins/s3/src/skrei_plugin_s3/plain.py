@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from skrei_plugin_api.archives import Bounded
+from skrei_plugin_api.archives import BoundedTar
 from skrei_plugin_api.publisher import PublishDenied
 from skrei_plugin_s3.params import KEY_BYTES
 
@@ -37,7 +37,7 @@ def files(archive: Path, folders: set[str] | None = None) -> Iterator[File]:
     empty = set() if folders is None else folders
     count = total = 0
     try:
-        with tarfile.open(archive, "r:gz", tarinfo=Bounded) as tar:
+        with BoundedTar.open(archive, "r:gz") as tar:
             for entry in tar:
                 tar.members = []  # type: ignore[attr-defined]  # else all of them are kept
                 if entry.isdir() and entry.name not in (".", "./"):
