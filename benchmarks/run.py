@@ -10,11 +10,9 @@ import argparse
 import fcntl
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skrei.cli.health import is_optimised
+from skrei.cli.health import python
 
 HERE = Path(__file__).parent
 QUICK = bool(os.environ.get("QUICK"))
@@ -194,8 +192,7 @@ def measure(stack: Stack, scale: float) -> list[Figure]:
 
 
 def show(figures: list[Figure]) -> None:
-    built = is_optimised(sys.base_prefix, sysconfig.get_config_var("CONFIG_ARGS") or "")
-    print(f"\nPython {platform.python_version()}{'' if built else ', built without optimisations: a slow one'}")
+    print(f"\nPython {python().found}")
     print(f"\n{'figure':52} {'measured':>12}  {'target':>18}")
     for each in figures:
         mark = "" if each.good is None else ("ok" if each.good else "MISSED")

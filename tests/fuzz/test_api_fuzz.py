@@ -22,7 +22,7 @@ from tests.support.live_stack import LiveStack, live_stack, sleeper_job
 LEAST_CASES = 5_000
 """As many requests as a run has to make: what the job API is judged by."""
 JOB_EXAMPLES, OTHER_EXAMPLES = 54, 170
-"""Made up for each operation, beside those of the document and its edges: some 5,800 in all. A job takes ten times
+"""Made up for each operation, beside those of the document and its edges: some 6,200 in all. A job takes ten times
 as long to make up as anything else, so these numbers let both fuzzers end together."""
 MOST_SECONDS = 600
 """A run that has not ended by then hangs; what it may take is the suite's budget."""

@@ -24,10 +24,6 @@ from skrei.errors import ApiError, Unreachable
 from skrei_domain.errors import SkreiError
 
 OLDEST_PYTHON = (3, 11)
-OPTIMISED = (
-    "Use the system's own Python, or build this one with "
-    'PYTHON_CONFIGURE_OPTS="--enable-optimizations --with-lto" pyenv install.'
-)
 ANSWER_SECONDS = 2.0
 """For one answer of something on this machine."""
 LEAST_BYTES = 1024**3
@@ -66,8 +62,11 @@ def python() -> Finding:
     if sys.version_info[:2] < OLDEST_PYTHON:
         return Finding("python", Verdict.NEEDED, told, "Install Python 3.11 or newer, and Skrei with it.")
     if not is_optimised(sys.base_prefix, sysconfig.get_config_var("CONFIG_ARGS") or ""):
-        told += ", built without optimisations"
-        return Finding("python", Verdict.OPTIONAL, told, f"Skrei is slower with it. {OPTIMISED}")
+        todo = (
+            "Skrei is slower with it. Use the system's own Python, or build this one with "
+            'PYTHON_CONFIGURE_OPTS="--enable-optimizations --with-lto" pyenv install.'
+        )
+        return Finding("python", Verdict.OPTIONAL, f"{told}, built without optimisations", todo)
     return Finding("python", Verdict.FINE, told)
 
 
