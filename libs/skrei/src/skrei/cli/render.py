@@ -25,12 +25,17 @@ GREY, PLAIN = "\x1b[90m", "\x1b[0m"
 
 def line(text: str = "") -> None:
     """Print one line."""
-    print(clean(text))
+    _whole_line(sys.stdout, clean(text))
 
 
 def note(text: str) -> None:
     """Print one line beside the output: a hint, not the answer."""
-    print(clean(text), file=sys.stderr)
+    _whole_line(sys.stderr, clean(text))
+
+
+def _whole_line(stream: IO[str], text: str) -> None:
+    # In one write: `print` makes two, and the line of another thread comes between a line and its end.
+    stream.write(f"{text}\n")
 
 
 def problem(what: str, todo: str) -> None:
@@ -43,7 +48,7 @@ def problem(what: str, todo: str) -> None:
 def grey(text: str) -> None:
     """Print one line beside the output that nobody has to read, in grey where that can be seen."""
     shown = clean(text)
-    print(f"{GREY}{shown}{PLAIN}" if colours(sys.stderr) else shown, file=sys.stderr)
+    _whole_line(sys.stderr, f"{GREY}{shown}{PLAIN}" if colours(sys.stderr) else shown)
 
 
 def next_step(command: str, meaning: str) -> None:
