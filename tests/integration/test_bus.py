@@ -46,6 +46,18 @@ async def stream(bus: Bus) -> AsyncIterator[StreamConfig]:
         await bus.jetstream.delete_stream(name)
 
 
+async def test_a_stream_of_before_is_brought_to_a_smaller_bound(bus: Bus, stream: StreamConfig) -> None:
+    sent, message = 24, b"x" * (topology.LEAST_BYTES // 16)
+    for _ in range(sent):
+        await bus.jetstream.publish(subject(stream), message)
+    await bus.ensure_stream(replace(stream, max_bytes=topology.facts(topology.LEAST_BYTES).max_bytes))
+    kept = await bus.stream_info(str(stream.name))
+    assert kept is not None
+    assert kept.config.max_bytes == topology.LEAST_BYTES
+    assert 0 < kept.state.messages < sent
+    assert kept.state.last_seq == sent, "the newest are kept"
+
+
 class Reading:
     """A stream reader in the background, and what it handed out."""
 

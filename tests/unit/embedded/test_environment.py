@@ -1,11 +1,12 @@
 """A child is told what it needs and nothing that it must not know."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from skrei_domain.errors import Invalid
-from skrei_embedded.environment import Addresses, config_settings, for_child
+from skrei_embedded.environment import OWN_STREAM_BYTES, Addresses, config_settings, for_child
 from skrei_kit.cluster_keys import Keys
 from skrei_kit.nats_auth import Authority
 
@@ -65,6 +66,16 @@ def test_a_childs_pipe_and_config_file_are_its_own(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SKREI_PARENT_PIPE", "7")
     monkeypatch.setenv("SKREI_CONFIG", "/somewhere.yaml")
     assert not {"SKREI_PARENT_PIPE", "SKREI_CONFIG"} & told("api").keys()
+
+
+def test_streams_of_a_transport_of_our_own_are_small_unless_its_owner_says_otherwise() -> None:
+    places = {"data_dir": Path("/data"), "log_level": "info", "creds": None}
+    own = replace(ADDRESSES, own_nats=True)
+    assert for_child("scheduler", own, None, **places, settings={})["SKREI_STREAM_BYTES"] == str(OWN_STREAM_BYTES)
+    larger = {"stream_bytes": "1000000000"}
+    assert for_child("scheduler", own, None, **places, settings=larger)["SKREI_STREAM_BYTES"] == "1000000000"
+    assert "SKREI_STREAM_BYTES" not in for_child("api", own, None, **places, settings={})
+    assert "SKREI_STREAM_BYTES" not in for_child("scheduler", ADDRESSES, None, **places, settings={})
 
 
 def test_a_setting_that_no_service_knows_is_refused_with_the_nearest(tmp_path: Path) -> None:

@@ -44,6 +44,9 @@ for service in sys.argv[1:]:
             print(*item.model_fields)
 """
 
+OWN_STREAM_BYTES = 31 * 1024 * 1024
+"""The most that each stream of our own nats-server holds: below 32 MiB the server keeps 4 MiB of one in memory, not 8,
+and the disk of a laptop or an edge machine is not filled by what is told again anyway."""
 _PREFIX = "SKREI_"
 _GUARDED = {
     "DATABASE_URL": {"api", "scheduler"},
@@ -139,6 +142,8 @@ def for_child(
         if allow_local:
             told["ALLOW_LOCAL"] = ",".join(allow_local)
     inherited = ALLOCATOR | {f"{_PREFIX}{name.upper()}": value for name, value in settings.items()} | dict(os.environ)
+    if service == "scheduler" and addresses.own_nats:
+        inherited.setdefault(f"{_PREFIX}STREAM_BYTES", str(OWN_STREAM_BYTES))
     own = {f"{_PREFIX}{name}": value for name, value in told.items()}
     return {
         name: value

@@ -131,6 +131,7 @@ class Leader:
             upload=self._settings.upload_grant,
             doors=Doors(self._settings.api_url, self._settings.door),
             trace=self._run_trace,
+            stream_bytes=self._settings.stream_bytes,
         )
         self._departures = Departures(self._sender, self._specs, fetch_specs=self._fetch_specs, look=self._read_due.set)
         collector = Collector(self._record, self._settings.policy, self._clock, tell=self._sender.publisher)
@@ -147,7 +148,7 @@ class Leader:
         log.info("leading", epoch=self._epoch, nodes=len(view.nodes), jobs=len(view.jobs))
         reader = StreamReader(
             self._bus,
-            topology.facts(),
+            topology.facts(self._settings.stream_bytes),
             arrivals.on_facts,
             created=loaded.position.created if loaded.position else "",
             sequence=loaded.position.sequence if loaded.position else 0,

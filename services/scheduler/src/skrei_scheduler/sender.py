@@ -86,8 +86,10 @@ class Sender:
         doors: Doors = NOWHERE,
         upload: UploadGrant | None = None,
         trace: Callable[[JobRow, ExecutionRow], str] = lambda *_: "",
+        stream_bytes: int = topology.MOST_BYTES,
     ) -> None:
         self._bus = bus
+        self._stream_bytes = stream_bytes
         self._core = core
         self._specs = specs
         self._signer = signer
@@ -223,10 +225,8 @@ class Sender:
 
     async def ensure_streams(self) -> None:
         """Make what is missing of the streams; consumers are made again with the next hello of their node."""
-        await self._bus.ensure_stream(topology.facts())
-        await self._bus.ensure_stream(topology.results())
-        await self._bus.ensure_stream(topology.feed())
-        await self._bus.ensure_stream(topology.commands())
+        for stream in topology.streams(self._stream_bytes):
+            await self._bus.ensure_stream(stream)
         self._consumers.clear()
         for node_id in self._core.view.nodes:
             await self.ensure_consumer(node_id)

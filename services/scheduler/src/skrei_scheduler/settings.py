@@ -8,6 +8,7 @@ from skrei_domain.destinations import STORE
 from skrei_domain.retention import Policy, parse_policy, policy_of
 from skrei_kit.settings import LogLevel, pairs
 from skrei_kit.tokens import UploadGrant
+from skrei_kit.topology import LEAST_BYTES, MOST_BYTES
 from skrei_kit.traced import TracedSettings
 
 
@@ -56,6 +57,12 @@ class SchedulerSettings(TracedSettings):
     )
     linger_seconds: float = Field(
         0.005, ge=0, le=0.05, description="How long a commit waits for company under load (never when idle)."
+    )
+    stream_bytes: int = Field(
+        MOST_BYTES,
+        ge=LEAST_BYTES,
+        description="The most that each stream of the transport holds, on its disk; `skrei serve` says 31 MiB to a "
+        "transport of its own. What is dropped is told again by whoever owns it.",
     )
     take_over_after_seconds: float = Field(
         1.0, ge=0, description="Inline results older than this are handed to the publisher, in bulk."
