@@ -22,7 +22,7 @@ FULL_JOB_ID = 38
 LAST = "\U0010ffff"
 """Sorts after every id that begins with what stands before it, in the C collation."""
 FURTHEST = 1_000
-"""The last place in line that is counted, each time that a job which waits is looked at: an index read of some 0.4 ms."""
+"""The last place in line that is counted, whenever a job that waits is looked at: an index read of some 0.4 ms."""
 DEFAULT = "default"
 """The namespace of whoever names none."""
 NAMED_IDS = 3
