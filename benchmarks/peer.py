@@ -7,6 +7,7 @@ targets of docs/PERFORMANCE.md were set beside what this peer reached on the mac
 ratio, and each target is one too. Both keep their data in one folder, on one file system.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -124,6 +125,7 @@ def measure(ours: str, theirs: str) -> list[Row]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with alone() as folder:
         for each in ("ours", "theirs"):
             (folder / each).mkdir(mode=0o711)

@@ -163,7 +163,7 @@ def measure(stack: Stack, scale: float) -> list[Figure]:
     late = load(base, "serial", n=n(100))
     for name, each in sorted(memory.items(), key=lambda item: -sum(item[1])):
         print(f"   {sum(each):7.1f} MB  {name} ({len(each)})")
-    units = fan["jobs_per_s"] * 100 if fan["jobs_per_s"] else None
+    units = round(fan["jobs_per_s"] * 100) if fan["jobs_per_s"] else None
     total = sum(map(sum, memory.values()))
     child = max(memory["skrei_plugin_wasm.zygote"])
     ratio = late["p50_ms"] / serial["p50_ms"]
