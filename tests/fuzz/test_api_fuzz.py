@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from skrei_domain import subjects
+from skrei_embedded.environment import OWN_STREAM_BYTES
 from skrei_kit import topology
 from skrei_kit.bus import Bus
 from tests.support.live_stack import LiveStack, live_stack, sleeper_job
@@ -107,7 +108,10 @@ async def test_what_happened_to_the_jobs_is_kept_in_the_feed(stack: LiveStack) -
         found = await bus.stream_info(subjects.STREAM_FEED)
         assert found is not None
         assert found.state.messages >= 3
-        assert (found.config.max_age, found.config.max_bytes) == (topology.A_WEEK, topology.FEED_BYTES)
+        assert (found.config.max_age, found.config.max_bytes) == (topology.A_WEEK, OWN_STREAM_BYTES)
+        facts = await bus.stream_info(subjects.STREAM_FACTS)
+        assert facts is not None
+        assert facts.config.max_bytes == OWN_STREAM_BYTES, "whoever reads it keeps the bound too"
     finally:
         await bus.close()
     assert "bus_refused" not in stack.log.read_text(errors="replace")

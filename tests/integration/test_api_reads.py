@@ -14,7 +14,7 @@ from skrei_domain.portions import Portion, place_of
 from skrei_orchestrator_api import queries
 from skrei_orchestrator_api.queries import token_out
 from skrei_orchestrator_api.routes.results import MOST_RESULTS
-from skrei_store import node_intents
+from skrei_store import lookups, node_intents
 from tests.support.api import INTERNAL_TOKEN, JOBS, NODES, Api, listening, running_api
 
 INTERNAL = {"Authorization": f"Bearer {INTERNAL_TOKEN}"}
@@ -586,3 +586,19 @@ async def test_a_queued_job_tells_its_place_in_line_by_priority_and_age_as_of_no
     assert [await place(job_id) for job_id in jobs] == ["2", "3", "4", "1"]
     await api.rows.state(jobs[0], "Running")
     assert [await place(job_id) for job_id in jobs] == [None, "2", "3", "1"]
+
+
+async def test_a_job_far_back_in_line_is_told_no_more_than_that(api: Api) -> None:
+    last = await api.submit()
+    ahead = (
+        "INSERT INTO jobs (id, namespace, name, type, priority, count, state, history_seq, units_total, labels,"
+        " created_at, asked_at, modified_at) SELECT 'j-' || n, 'default', 'j-' || n, 'batch', 0, 1, 'Queued', 1, 1,"
+        " '{}', now(), '-infinity', now() FROM generate_series(1, $1::int) AS n"
+    )
+    await api.rows.link.execute(ahead, lookups.FURTHEST - 2)
+    await api.rows.state(last, "Queued")
+    job = (await api.http.get(f"{JOBS}/{last}")).json()["Job"]
+    assert job["State"]["Details"]["Position"] == str(lookups.FURTHEST - 1)
+    await api.rows.link.execute(ahead.replace("'j-' || n", "'k-' || n"), 5)
+    job = (await api.http.get(f"{JOBS}/{last}")).json()["Job"]
+    assert job["State"]["Details"]["Position"] == f"{lookups.FURTHEST} or further"

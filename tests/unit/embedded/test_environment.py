@@ -74,6 +74,8 @@ def test_streams_of_a_transport_of_our_own_are_small_unless_its_owner_says_other
     assert for_child("scheduler", own, None, **places, settings={})["SKREI_STREAM_BYTES"] == str(OWN_STREAM_BYTES)
     larger = {"stream_bytes": "1000000000"}
     assert for_child("scheduler", own, None, **places, settings=larger)["SKREI_STREAM_BYTES"] == "1000000000"
+    unsaid = {"stream_bytes": ""}
+    assert for_child("scheduler", own, None, **places, settings=unsaid)["SKREI_STREAM_BYTES"] == str(OWN_STREAM_BYTES)
     assert "SKREI_STREAM_BYTES" not in for_child("api", own, None, **places, settings={})
     assert "SKREI_STREAM_BYTES" not in for_child("scheduler", ADDRESSES, None, **places, settings={})
 

@@ -32,3 +32,11 @@ def test_lines_of_several_threads_stand_whole(tmp_path: Path, monkeypatch: pytes
             thread.join()
     said = (tmp_path / "err").read_text().splitlines()
     assert sorted(said) == sorted([f"[0] {TEXT}", f"[1] {TEXT}"] * LINES)
+
+
+def test_who_has_closed_standard_error_is_told_on_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # as Python starts with `2>&-`
+    render.note(TEXT)
+    assert capsys.readouterr().out == f"{TEXT}\n"

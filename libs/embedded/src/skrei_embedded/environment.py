@@ -142,8 +142,8 @@ def for_child(
         if allow_local:
             told["ALLOW_LOCAL"] = ",".join(allow_local)
     inherited = ALLOCATOR | {f"{_PREFIX}{name.upper()}": value for name, value in settings.items()} | dict(os.environ)
-    if service == "scheduler" and addresses.own_nats:
-        inherited.setdefault(f"{_PREFIX}STREAM_BYTES", str(OWN_STREAM_BYTES))
+    if service == "scheduler" and addresses.own_nats and not inherited.get(f"{_PREFIX}STREAM_BYTES"):
+        inherited[f"{_PREFIX}STREAM_BYTES"] = str(OWN_STREAM_BYTES)
     own = {f"{_PREFIX}{name}": value for name, value in told.items()}
     return {
         name: value

@@ -212,7 +212,7 @@ class Record:
     async def in_line(self, job: JobView) -> JobView:
         """Return the job with its place in line as of now, where it waits."""
         place = await lookups.position(self._pool, job.id) if job.state is JobState.QUEUED else None
-        return job if place is None else job.at_place(place)
+        return job if place is None else job.at_place(place, lookups.FURTHEST)
 
     async def whole_json(self, job: JobView) -> str:
         """Return a job as JSON, with the inline data that was cut out of its spec put back."""

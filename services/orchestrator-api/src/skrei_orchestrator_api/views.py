@@ -91,9 +91,10 @@ class JobView:
         ended = self.modified_at if self.is_terminal and self.current else None
         return Keeping(Standing(self.version, ended), policy.keep(self.namespace, retention_asked(self.spec_json)))
 
-    def at_place(self, place: int) -> "JobView":
-        """Return the job with its place in line among what explains its state."""
-        return replace(self, details=self._details(Position=str(place)))
+    def at_place(self, place: int, furthest: int) -> "JobView":
+        """Return the job with its place in line, counted up to `furthest`, among what explains its state."""
+        told = str(place) if place < furthest else f"{furthest} or further"
+        return replace(self, details=self._details(Position=told))
 
     def _details(self, **more: str) -> str:
         return schemas.dump(json.loads(self.details or "{}") | more)

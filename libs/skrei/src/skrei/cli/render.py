@@ -33,9 +33,9 @@ def note(text: str) -> None:
     _whole_line(sys.stderr, clean(text))
 
 
-def _whole_line(stream: IO[str], text: str) -> None:
-    # In one write: `print` makes two, and the line of another thread comes between a line and its end.
-    stream.write(f"{text}\n")
+def _whole_line(stream: IO[str] | None, text: str) -> None:
+    # With its end in one text: `print` writes that by itself, and the line of another thread comes between.
+    print(f"{text}\n", end="", file=stream)
 
 
 def problem(what: str, todo: str) -> None:
