@@ -79,8 +79,8 @@ def suite_steps() -> list[Step]:
     Unit and property tests have three minutes together, a quarter of it for the days of a slow machine.
     """
     return [
-        _suite("unit", 120, "-n", "3", "examples/plugins"),
-        _suite("property", 60, "-n", "2"),
+        _suite("unit", 112, "-n", "3", "examples/plugins"),
+        _suite("property", 68, "-n", "2"),
         _suite("architecture", 40, "-n", "2"),
         _suite("conformance", 80),
         _suite("integration", 220, "-n", "3", "--dist", "worksteal"),

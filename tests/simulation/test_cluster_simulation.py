@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.sim.cluster import live
 
-SEEDS = 240
-ORDERED_SEEDS = 80
-PORT_SEEDS = 80
+SEEDS = 216
+ORDERED_SEEDS = 64
+PORT_SEEDS = 64
 PARTS = 8  # so that a run on two cores shares them, and a failure leaves the rest to be seen
 
 

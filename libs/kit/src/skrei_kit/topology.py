@@ -20,7 +20,7 @@ FACTS_BYTES = 1024 * 1024 * 1024
 RESULTS_BYTES = 31 * 1024 * 1024  # a minute and a half at 1,000 jobs/s; below 32 MiB the server holds 4 MiB, not 8
 FEED_BYTES = 1024 * 1024 * 1024  # a week at 50 jobs/s, less of a busier cluster
 MOST_BYTES = 1024 * 1024 * 1024  # the largest of these: no bound besides them
-LEAST_BYTES = 4 * 1024 * 1024  # some dozen of the largest messages of a burst: with less they are told more than once
+LEAST_BYTES = 4 * 1024 * 1024  # eight of the largest messages: with less a commit is told more than once
 A_WEEK = 7 * 24 * 3600.0  # what a consumer of the feed that was away for a holiday finds again
 
 
