@@ -19,31 +19,32 @@ COMMANDS_BYTES = 512 * 1024 * 1024  # ten minutes of commands at 1,000 jobs/s wi
 FACTS_BYTES = 1024 * 1024 * 1024
 RESULTS_BYTES = 31 * 1024 * 1024  # a minute and a half at 1,000 jobs/s; below 32 MiB the server holds 4 MiB, not 8
 FEED_BYTES = 1024 * 1024 * 1024  # a week at 50 jobs/s, less of a busier cluster
-MOST_BYTES = 1024 * 1024 * 1024  # the largest of these: no bound besides them
+MOST_BYTES = max(COMMANDS_BYTES, FACTS_BYTES, RESULTS_BYTES, FEED_BYTES)  # no bound besides them
 LEAST_BYTES = 4 * 1024 * 1024  # eight of the largest messages: with less a commit is told more than once
 A_WEEK = 7 * 24 * 3600.0  # what a consumer of the feed that was away for a holiday finds again
 
 
 def commands(most_bytes: int = MOST_BYTES) -> StreamConfig:
     """Wanted states, kept for nodes that are away for a moment; the record repeats what nobody saw."""
-    room = min(COMMANDS_BYTES, most_bytes)
-    return _stream(subjects.STREAM_COMMANDS, [subjects.ALL_COMMANDS], room, max_consumers=MAX_NODES)
+    return _stream(
+        subjects.STREAM_COMMANDS, [subjects.ALL_COMMANDS], COMMANDS_BYTES, most_bytes, max_consumers=MAX_NODES
+    )
 
 
 def facts(most_bytes: int = MOST_BYTES) -> StreamConfig:
     """Observations, kept while a leader takes over; the nodes repeat what nobody confirmed."""
-    return _stream(subjects.STREAM_FACTS, [subjects.ALL_FACTS], min(FACTS_BYTES, most_bytes))
+    return _stream(subjects.STREAM_FACTS, [subjects.ALL_FACTS], FACTS_BYTES, most_bytes)
 
 
 def results(most_bytes: int = MOST_BYTES) -> StreamConfig:
     """What publisher and leader tell each other; both derive it again from what they hold."""
     captured = [subjects.PUBLISHER_COMMAND, subjects.PUBLISHER_FACT]
-    return _stream(subjects.STREAM_RESULTS, captured, min(RESULTS_BYTES, most_bytes))
+    return _stream(subjects.STREAM_RESULTS, captured, RESULTS_BYTES, most_bytes)
 
 
 def feed(most_bytes: int = MOST_BYTES) -> StreamConfig:
     """Which jobs have new history, for users' own consumers; what was dropped is in the record."""
-    return _stream(subjects.STREAM_FEED, [subjects.ALL_FEED], min(FEED_BYTES, most_bytes), max_age=A_WEEK)
+    return _stream(subjects.STREAM_FEED, [subjects.ALL_FEED], FEED_BYTES, most_bytes, max_age=A_WEEK)
 
 
 def streams(most_bytes: int = MOST_BYTES) -> tuple[StreamConfig, ...]:
@@ -54,7 +55,8 @@ def streams(most_bytes: int = MOST_BYTES) -> tuple[StreamConfig, ...]:
 def _stream(
     name: str,
     captured: list[str],
-    max_bytes: int,
+    own_bytes: int,
+    most_bytes: int,
     *,
     max_consumers: int | None = None,
     max_age: float = TEN_MINUTES,
@@ -67,7 +69,7 @@ def _stream(
         discard=DiscardPolicy.OLD,
         storage=StorageType.FILE,
         max_age=max_age,
-        max_bytes=max_bytes,
+        max_bytes=min(own_bytes, most_bytes),
         max_msg_size=MAX_MESSAGE_BYTES,
         max_consumers=max_consumers,
         num_replicas=1,
