@@ -46,6 +46,18 @@ async def stream(bus: Bus) -> AsyncIterator[StreamConfig]:
         await bus.jetstream.delete_stream(name)
 
 
+async def test_an_answer_does_not_undo_a_cancellation_that_it_meets(bus: Bus) -> None:
+    asked: asyncio.Queue[Message] = asyncio.Queue()
+    await bus.subscribe("questions", asked.put)
+    asking = asyncio.create_task(bus.request("questions", b"?", timeout_seconds=SOON))
+    await asked.get()
+    waiting = next(iter(bus._client._resp_map.values()))
+    waiting.set_result(Message(bus._client, data=b"!"))  # in the same turn of the loop
+    asking.cancel()
+    await asyncio.wait({asking})
+    assert asking.cancelled()
+
+
 async def test_a_stream_of_before_is_brought_to_a_smaller_bound(bus: Bus, stream: StreamConfig) -> None:
     sent, message = 24, b"x" * (topology.LEAST_BYTES // 16)
     for _ in range(sent):

@@ -260,7 +260,8 @@ class Stack:
                 told = pids
                 self._telling.write()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._child_ended.wait(), min([1.0, *(due - now for due in dues)]))
+                async with asyncio.timeout(min([1.0, *(due - now for due in dues)])):
+                    await self._child_ended.wait()
 
     async def _stop(self) -> None:
         """Stop all in order: who uses something stops before it."""

@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
 
 from skrei_domain.clock import Clock
+from skrei_kit.cancelling import ended
 from skrei_kit.observability import get_logger
 
 log = get_logger()
@@ -72,7 +73,12 @@ async def run_until_stopped(stop: asyncio.Event, **loops: Awaitable[None]) -> No
         raise _Stopped
 
     async def named(name: str, loop: Awaitable[None]) -> None:
-        await loop
+        running = asyncio.ensure_future(loop)
+        try:
+            await asyncio.wait({running})
+        finally:
+            await ended(running)
+        running.result()
         raise RuntimeError(f"the loop {name!r} returned; it should run until it is stopped")
 
     try:
@@ -91,10 +97,8 @@ async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stopping.cancel()
-        if not working.done():
-            working.cancel()
-        await asyncio.wait({working, stopping})
+        await ended(stopping)
+        await ended(working)
     return None if working.cancelled() else working.result()
 
 

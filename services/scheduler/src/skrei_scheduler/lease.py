@@ -135,7 +135,8 @@ class LeaseKeeper:
         """Sleep until it is time, or until there is something to look at."""
         if not self._ending.is_set() and not self._given_up:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
             self._wake.clear()
 
     def _tell(self, epoch: int | None) -> None:

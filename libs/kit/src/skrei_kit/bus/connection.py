@@ -27,6 +27,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 from nats.protocol import command
 
 from skrei_domain.errors import Unavailable
+from skrei_kit.cancelling import ended, heeding
 from skrei_kit.observability import get_logger
 from skrei_kit.proxies import port_of, proxy_of
 
@@ -155,10 +156,8 @@ class Bus:
             ) from error
         finally:
             if not connected:  # also where we are cancelled
-                while not connecting.done():  # the client may swallow one, where it meets the end of a wait of its own
-                    connecting.cancel()
-                    await asyncio.wait({connecting}, timeout=0.1)
-                await client.close()
+                await ended(connecting, again_seconds=0.1)  # it has nothing to tidy up
+                await heeding(client.close())
         return cls(client, told.ended)
 
     async def ended(self) -> None:
@@ -167,7 +166,7 @@ class Bus:
 
     async def renew(self) -> None:
         """Connect anew, with the credentials as they are now; what waits is sent then."""
-        await self._client.force_reconnect()
+        await heeding(self._client.force_reconnect())
 
     @property
     def connected(self) -> bool:
@@ -180,10 +179,10 @@ class Bus:
             return
         with contextlib.suppress(NatsError, TimeoutError, OSError):
             if self._client.is_connected:
-                await self._client.flush(timeout=2)
+                await heeding(self._client.flush(timeout=2))
         with contextlib.suppress(OSError, TimeoutError):  # the client drains a link that is already gone
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._client.close()
+                await heeding(self._client.close())
 
     # ------------------------------------------------------------ core
 
@@ -194,7 +193,7 @@ class Bus:
         away.
         """
         try:
-            await self._client.publish(subject, payload, reply=reply)
+            await heeding(self._client.publish(subject, payload, reply=reply))
         except MaxPayloadError as error:
             raise _too_large(subject, payload) from error
         except (NatsError, OSError) as error:
@@ -227,7 +226,7 @@ class Bus:
     async def request(self, subject: str, payload: bytes, *, timeout_seconds: float) -> bytes:
         """Send and wait for one answer. Raises MessageTooLarge as `publish` does, BusUnavailable when none comes."""
         try:
-            answer = await self._client.request(subject, payload, timeout=timeout_seconds)
+            answer = await heeding(self._client.request(subject, payload, timeout=timeout_seconds))
         except MaxPayloadError as error:
             raise _too_large(subject, payload) from error
         except (NatsError, TimeoutError, OSError) as error:
@@ -238,24 +237,26 @@ class Bus:
         self, subject: str, handler: Handler, *, queue: str = "", pending_bytes: int = QUEUED_BYTES
     ) -> Subscription:
         """Call `handler` for each message, one at a time, in order. The queue is bounded; the newest is dropped."""
-        return await self._client.subscribe(
-            subject,
-            queue=queue,
-            cb=handler,
-            pending_msgs_limit=QUEUED_MESSAGES,
-            pending_bytes_limit=pending_bytes,
+        return await heeding(
+            self._client.subscribe(
+                subject,
+                queue=queue,
+                cb=handler,
+                pending_msgs_limit=QUEUED_MESSAGES,
+                pending_bytes_limit=pending_bytes,
+            )
         )
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription; a connection that is gone has none left, and ending one twice is fine."""
         with contextlib.suppress(NatsError):
-            await subscription.unsubscribe()
+            await heeding(subscription.unsubscribe())
 
     async def flush(self) -> None:
         """Wait until the server has all that was sent."""
         # The client writes its first PING past what it queued in the same turn of the loop; a second one is behind it.
-        await self._client.flush(timeout=5)
-        await self._client.flush(timeout=5)
+        await heeding(self._client.flush(timeout=5))
+        await heeding(self._client.flush(timeout=5))
 
     def new_inbox(self) -> str:
         """Return a fresh subject under this connection's inbox prefix."""
@@ -265,7 +266,7 @@ class Bus:
 
     @property
     def jetstream(self) -> JetStreamContext:
-        """The JetStream API, for readers in this package."""
+        """The JetStream API, for what the methods below do not do; whoever asks it heeds cancellations himself."""
         return self._js
 
     async def ensure_stream(self, config: StreamConfig) -> StreamInfo:
@@ -273,27 +274,28 @@ class Bus:
         assert config.name is not None
         try:
             try:
-                return await self._js.add_stream(config)
+                return await heeding(self._js.add_stream(config))
             except BadRequestError:  # exists with another configuration
-                return await self._js.update_stream(config)
+                return await heeding(self._js.update_stream(config))
         except (NatsError, TimeoutError) as error:
             raise BusUnavailable(f"stream {config.name} cannot be made: {error}") from error
 
     async def stream_info(self, name: str) -> StreamInfo | None:
         """Return what the server says of a stream; None when there is none. Raises BusUnavailable."""
         try:
-            return await self._js.stream_info(name)
+            return await heeding(self._js.stream_info(name))
         except NotFoundError:
             return None
         except (NatsError, TimeoutError) as error:
             raise BusUnavailable(f"stream {name} cannot be looked at: {error}") from error
 
     async def ensure_consumer(self, stream: str, config: ConsumerConfig) -> None:
-        """Make the durable consumer, or bring it to this configuration; idempotent. Raises BusUnavailable."""
+        """Make the consumer; a durable one is brought to this configuration, idempotent. Raises BusUnavailable."""
         try:
-            await self._js.add_consumer(stream, config)
+            await heeding(self._js.add_consumer(stream, config))
         except (NatsError, TimeoutError) as error:
-            raise BusUnavailable(f"consumer {config.durable_name} cannot be made: {error}") from error
+            named = config.durable_name or f"on {stream}"
+            raise BusUnavailable(f"consumer {named} cannot be made: {error}") from error
 
 
 class _Told:
@@ -393,7 +395,7 @@ async def _wait_for_port(url: str, wait_seconds: float) -> None:
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
         try:
-            async with asyncio.timeout(5):  # not `wait_for`, which loses a cancellation that meets a refused connection
+            async with asyncio.timeout(5):
                 _, writer = await asyncio.open_connection(host, port)
         except (OSError, TimeoutError) as error:
             if asyncio.get_running_loop().time() >= deadline:

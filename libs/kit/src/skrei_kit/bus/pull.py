@@ -61,7 +61,8 @@ class PullReader:
                 with contextlib.suppress(BusUnavailable):  # asked again when the link is back, or late
                     await self._bus.publish(self._next, body, reply=f"{inbox}.{self._request}")
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._renew.wait(), EXPIRES_SECONDS + LATE_SECONDS)
+                    async with asyncio.timeout(EXPIRES_SECONDS + LATE_SECONDS):
+                        await self._renew.wait()
         finally:
             acknowledging.cancel()
             await asyncio.gather(acknowledging, return_exceptions=True)

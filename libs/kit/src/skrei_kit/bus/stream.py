@@ -92,7 +92,7 @@ class StreamReader:
 
         inbox = self._bus.new_inbox()
         subscription = await self._bus.subscribe(inbox, handle, pending_bytes=QUEUED_BYTES)
-        await self._bus.jetstream.add_consumer(
+        await self._bus.ensure_consumer(
             str(self._config.name),
             ConsumerConfig(
                 deliver_subject=inbox,
@@ -126,7 +126,8 @@ class StreamReader:
         loop = asyncio.get_running_loop()
         while not self._broken.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._broken.wait(), IDLE_SECONDS)
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await self._broken.wait()
             if self._busy or subscription.pending_msgs:
                 self._alive = loop.time()  # we are the slow side; its heartbeats wait in line
             elif loop.time() - self._alive > 2.5 * IDLE_SECONDS:

@@ -1,6 +1,7 @@
 """What happens to a job, as it happens: server-sent events, resumable, read from the record."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 from starlette.requests import Request
@@ -133,10 +134,9 @@ async def _listen(deps: Deps, job: JobView, first: int) -> AsyncIterator[bytes]:
             if loop.time() - beat >= BEAT_SECONDS:
                 beat = loop.time()
                 yield b":\n\n"
-            try:
-                await asyncio.wait_for(woken.wait(), LOOK_SECONDS)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await woken.wait()
 
 
 async def _tell_all(deps: Deps, job: JobView, first: int) -> AsyncIterator[bytes]:
