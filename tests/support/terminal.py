@@ -19,6 +19,7 @@ class Terminal:
         self.seen = b""
         self._pid, self._screen = pty.fork()
         if self._pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # which tests in the background of a script ignore
             os.execvpe(command[0], list(command), dict(environment))
 
     def __enter__(self) -> Self:
