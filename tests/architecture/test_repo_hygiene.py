@@ -200,3 +200,16 @@ def test_one_place_of_the_client_knows_the_paths_of_the_api() -> None:
     path = re.compile(r"""["'](?:/orchestrator|/agent|/api/v1)/""")
     assert [str(file) for file in others if path.search(file.read_text("utf-8"))] == []
     assert path.search((client / "calls/about_server.py").read_text("utf-8"))
+
+
+def test_whoever_connects_to_nats_hears_when_that_is_over_for_good() -> None:
+    """A service that went on without would be alive, and do nothing, until somebody started it again."""
+    connecting = [
+        path
+        for folder in ("libs", "services")
+        for path in (ROOT / folder).rglob("src/**/*.py")
+        if "Bus.connect(" in path.read_text("utf-8")
+    ]
+    assert connecting
+    deaf = [path.name for path in connecting if not re.search(r"\.(lasting|ended)\(\)", path.read_text("utf-8"))]
+    assert not deaf, f"say what happens where `Bus.ended`, or let `Bus.lasting` be one of the loops: {deaf}"

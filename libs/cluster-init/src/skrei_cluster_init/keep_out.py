@@ -109,7 +109,8 @@ async def serve(settings: KeepOut, stop: asyncio.Event, *, look_every: timedelta
         health.check("start", lambda: "")
         health.check("told", lambda: keeper.wrong)
         log.info("keep_out_started", nats=settings.nats_url, api=settings.api_url)
-        await run_until_stopped(stop, told=every(look_every, keeper.look, name="keep-out", clock=SystemClock()))
+        told = every(look_every, keeper.look, name="keep-out", clock=SystemClock())
+        await run_until_stopped(stop, transport=bus.lasting(), told=told)
 
 
 class Keeper:

@@ -233,14 +233,23 @@ def claims(token: str) -> Any:
     return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
-def read_creds(text: str) -> tuple[User, str]:
-    """Return the user of a creds file's text, and its seed. Raises ValueError for other texts."""
+def split_creds(text: str) -> tuple[str, str]:
+    """Return the JWT in a creds file's text, and the seed. Raises ValueError for other texts."""
     lines = text.splitlines()
     try:
         token = lines[lines.index("-----BEGIN NATS USER JWT-----") + 1].strip()
         seed = lines[lines.index("-----BEGIN USER NKEY SEED-----") + 1].strip()
-        return read_jwt(token), seed
     except (IndexError, ValueError) as error:
+        raise ValueError("this is not a NATS credentials file") from error
+    return token, seed
+
+
+def read_creds(text: str) -> tuple[User, str]:
+    """Return the user of a creds file's text, and its seed. Raises ValueError for other texts."""
+    token, seed = split_creds(text)
+    try:
+        return read_jwt(token), seed
+    except ValueError as error:
         raise ValueError("this is not a NATS credentials file") from error
 
 

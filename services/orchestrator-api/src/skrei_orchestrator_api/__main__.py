@@ -230,7 +230,13 @@ async def _serve(settings: Settings, stop: asyncio.Event, health: Health, export
             revoked = every(PURGE_INTERVAL, access.publish, name="revoked", clock=SystemClock(), give_up_after=1_000)
             token = every(TOKEN_INTERVAL, access.follow, name="token", clock=SystemClock(), give_up_after=1_000)
             await run_until_stopped(
-                stop, http=http, purge=purge, revoked=revoked, token=token, watchdog=Watchdog().run()
+                stop,
+                transport=bus.lasting(),
+                http=http,
+                purge=purge,
+                revoked=revoked,
+                token=token,
+                watchdog=Watchdog().run(),
             )
     finally:
         for sock in socks:

@@ -165,6 +165,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
         await run_until_stopped(
             stop,
+            transport=bus.lasting(),
             worker=worker.run(),
             retention=every(interval, retention.run_once, name="retention", clock=SystemClock()),
             logs=every(interval, tidy_logs, name="logs", clock=SystemClock()),

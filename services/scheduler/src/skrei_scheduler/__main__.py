@@ -73,16 +73,21 @@ class Scheduler:
         self.health.check("record", keeper.wrong)
         self.health.check("leadership", self._wrong)
         stopping = asyncio.create_task(stop.wait())
+        lasting = asyncio.create_task(bus.lasting())
+        lasting.add_done_callback(lambda _: self._end_term())
         try:
             while not stop.is_set():
                 changed = asyncio.create_task(self._changed.wait())
-                await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({changed, stopping, lasting}, return_when=asyncio.FIRST_COMPLETED)
                 changed.cancel()
                 self._changed.clear()
+                if lasting.done():
+                    lasting.result()
                 if self._epoch is not None and not stop.is_set():
                     await self._lead(url, bus, self._epoch, stop, keeper)
         finally:
             stopping.cancel()
+            lasting.cancel()
             await keeper.stop()
             await bus.close()
 
@@ -96,7 +101,11 @@ class Scheduler:
     def _on_lease(self, epoch: int | None) -> None:
         self._epoch = epoch
         self._changed.set()
-        if epoch is None and self._term is not None:
+        if epoch is None:
+            self._end_term()
+
+    def _end_term(self) -> None:
+        if self._term is not None:
             self._term.set()
 
     async def _reconnected(self) -> None:

@@ -10,8 +10,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import ParseResult, urlsplit
 
 from nats.aio import client as client_module
 from nats.aio.client import Client
@@ -30,6 +30,9 @@ from skrei_domain.errors import Unavailable
 from skrei_kit.cancelling import ended, heeding
 from skrei_kit.observability import get_logger
 from skrei_kit.proxies import port_of, proxy_of
+
+if TYPE_CHECKING:
+    from skrei_kit.bus.credentials import Credentials
 
 log = get_logger()
 
@@ -64,6 +67,12 @@ DISTRUST = "certificate_verify_failed"
 _NAMED = "the server's certificate has to name the host of this address, by an authority that this program was told"
 
 
+class CredentialsUnreadable(NatsError):
+    """A file of credentials holds none. To the client an error as any other: it tries again, and reads anew."""
+
+    hint = "write the file anew and whole; a node gets another by `skrei node join`"
+
+
 class MessageTooLarge(BusUnavailable):
     """The message is larger than the server takes: sending it again will not help, and nothing may end by it."""
 
@@ -72,16 +81,33 @@ class MessageTooLarge(BusUnavailable):
 
 
 class Tcp(TcpTransport):
-    """The client's own transport, but for how it writes much: joined to one piece.
+    """The client's own transport, but for how it writes much: joined to one piece; and for how it lets a link go.
 
     `writelines` of asyncio does that itself until Python 3.11. From 3.12 to 3.13.5, which Ubuntu 24.04 and Debian 13
     have, it fails by a TypeError on a link that is gone, where the client expects OSError; and until 3.13.1 it holds
     nobody up whose peer reads nothing.
     """
 
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        """Connect. The client leaves open what it has of a try that failed, five times a second."""
+        if self._io_writer is not None:
+            self._io_writer.transport.abort()
+        await super().connect(uri, buffer_size, connect_timeout)
+
     def writelines(self, payload: list[bytes]) -> None:
         """Write all of these."""
         self.write(b"".join(payload))  # type: ignore[no-untyped-call]  # the client's own, which has no types
+
+    async def wait_closed(self) -> None:
+        """Return once the link is closed: cut, where its peer does not take what was written.
+
+        The client waits for that before it connects anew, and a frozen peer takes nothing for ever.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await super().wait_closed()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            self._io_writer.transport.abort()  # type: ignore[union-attr]
 
 
 vars(client_module)["TcpTransport"] = Tcp
@@ -119,13 +145,15 @@ class Bus:
         await _wait_for_port(url, wait_seconds)
         if urlsplit(url).scheme in WEBSOCKETS:
             import_module("skrei_kit.bus.websocket").bring()  # few have one, and it costs 8 MB
+        keys = None if creds is None else _credentials(creds)
         client = Client()
         told = _Told(client, name, on_reconnect, on_disconnect, on_refused)
         connecting = asyncio.ensure_future(
             client.connect(
                 url,
                 name=name,
-                user_credentials=str(creds) if creds else None,
+                user_jwt_cb=None if keys is None else keys.jwt,
+                signature_cb=None if keys is None else keys.sign,
                 tls=trusting,
                 inbox_prefix=inbox_prefix.encode(),
                 allow_reconnect=True,
@@ -163,6 +191,11 @@ class Bus:
     async def ended(self) -> None:
         """Wait until the connection is over for good: closed, or ended by a server that lets us in no more."""
         await self._ended.wait()
+
+    async def lasting(self) -> None:
+        """Wait as `ended` does, and raise BusUnavailable then: a loop of a service that makes no other connection."""
+        await self.ended()
+        raise BusUnavailable("the connection to NATS is over for good", hint="its server's log says why it ended it")
 
     async def renew(self) -> None:
         """Connect anew, with the credentials as they are now; what waits is sent then."""
@@ -316,7 +349,8 @@ class _Told:
         self._on_refused = on_refused
         self.refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
-        self._distrusted = ""
+        self._said = ""
+        self._closing: asyncio.Task[None] | None = None
 
     async def failed(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
@@ -325,22 +359,36 @@ class _Told:
         if "permissions violation" in text.lower():  # it asks for what it may not: a mistake of ours
             log.warning("bus_refused", bus=self._name, error=text)
         elif DISTRUST in text.lower():  # nothing here mends it, and it is tried again five times a second: said once
-            if text != self._distrusted:
+            if text != self._said:
                 log.warning("bus_distrusted", bus=self._name, error=text, hint=_NAMED)
-            self._distrusted = text
+            self._said = text
+        elif isinstance(error, CredentialsUnreadable):
+            if text != self._said:
+                log.warning("bus_credentials_unreadable", bus=self._name, error=text, hint=error.hint)
+            self._said = text
         else:
             log.debug("bus_error", bus=self._name, error=text)
 
     async def lost(self) -> None:
         log.debug("bus_disconnected", bus=self._name)
+        task = asyncio.current_task()
+        if task is not None and task is self._client._reconnection_task:
+            task.add_done_callback(self._tried)
         if self._on_disconnect is not None:
             await self._on_disconnect()
 
     async def back(self) -> None:
         log.debug("bus_reconnected", bus=self._name)
-        self._distrusted = ""
+        self._said = ""
         if self._on_reconnect is not None:
             await self._on_reconnect()
+
+    def _tried(self, reconnecting: "asyncio.Task[Any]") -> None:
+        """The client no longer tries to connect anew: where by an error that it does not know, nobody would again."""
+        if not reconnecting.cancelled() and (error := reconnecting.exception()) is not None:
+            log.error("bus_given_up", bus=self._name, error=f"{type(error).__name__}: {error}")
+            self.ended.set()
+            self._closing = asyncio.ensure_future(self._client.close())
 
     async def gone(self) -> None:
         """The connection is over: we closed it, or the server did, and the client does not try again."""
@@ -352,6 +400,20 @@ class _Told:
         if found and self._on_refused is not None:
             self._on_refused()
         return found
+
+
+def _credentials(path: Path) -> "Credentials":
+    """Return what shows the credentials in a file. Raises BusUnavailable where they are none."""
+    from skrei_kit.bus.credentials import Credentials  # with what signs: without credentials nobody needs it
+
+    found = Credentials(path)
+    try:
+        found.sign("anything")
+    except OSError:
+        pass  # it may come yet, while a server is waited for
+    except CredentialsUnreadable as error:
+        raise BusUnavailable(str(error), hint=error.hint) from error
+    return found
 
 
 def _trusting(ca: Path | None, *, by_http: bool) -> ssl.SSLContext | None:
