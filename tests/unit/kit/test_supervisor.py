@@ -55,6 +55,18 @@ async def test_one_success_forgives_the_failures_before_it() -> None:
     loop.cancel()
 
 
+async def test_a_loop_that_is_cancelled_by_what_it_waits_for_ends_the_service_loudly() -> None:
+    async def waits() -> None:
+        answer = asyncio.get_running_loop().create_future()
+        answer.cancel()
+        await answer
+
+    with pytest.raises(ExceptionGroup) as raised:
+        async with asyncio.timeout(10):
+            await run_until_stopped(asyncio.Event(), waits=waits())
+    assert raised.group_contains(RuntimeError, match="'waits' was cancelled")
+
+
 async def test_a_loop_that_returns_ends_the_service_loudly() -> None:
     async def ends() -> None:
         return

@@ -78,6 +78,10 @@ async def run_until_stopped(stop: asyncio.Event, **loops: Awaitable[None]) -> No
             await asyncio.wait({running})
         finally:
             await ended(running)
+        if (
+            running.cancelled()
+        ):  # by whom it waited for, not by us: a task group would take that for an end as any other
+            raise RuntimeError(f"the loop {name!r} was cancelled, and nobody has asked for that")
         running.result()
         raise RuntimeError(f"the loop {name!r} returned; it should run until it is stopped")
 
