@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from skrei_compute_agent import uploader as module
 from skrei_compute_agent.upload_attempt import PARALLEL_PARTS
 from skrei_compute_agent.upload_errors import PublishFailed, ResultDamaged, ResultTooLarge
 from skrei_compute_agent.uploader import Uploader
-from skrei_domain.uploads import Parcel
+from skrei_domain.uploads import Parcel, UploadAnswer
 from skrei_plugin_api import staged
 from skrei_plugin_api.staged import DEFAULTS
 from skrei_plugin_api.testing import eventually
 from skrei_plugin_api.upload_folder import PART_BYTES
 from tests.support.publisher_door import Door, Proxy, a_door
+from tests.support.web import serving
 
 PARTS = 6
 SECONDS = 30.0
@@ -157,6 +159,32 @@ async def test_a_publisher_in_trouble_is_asked_again(door: Door, result: Path) -
     assert not uploading.done()
     door.broken = False
     await uploading
+
+
+async def test_results_that_wait_hold_up_no_other(result: Path) -> None:
+    """Where a job's own server is away for good, nothing ends that but its user."""
+    refused = asyncio.Queue[str]()
+
+    async def answer(request: web.Request) -> web.Response:
+        if (execution_id := request.match_info["execution_id"]) == "e-1":
+            return web.json_response(UploadAnswer(receipt="came").model_dump(mode="json"))
+        refused.put_nowait(execution_id)
+        return web.Response(status=503)
+
+    app, made = web.Application(), Uploader()
+    app.router.add_post("/uploads/{execution_id}", answer)
+    async with serving(app) as url, asyncio.timeout(SECONDS):
+        made.door(url)
+        waiting = [
+            asyncio.create_task(made.upload(result, parcel(result, f"e-away-{number}"), "token"))
+            for number in range(module.PARALLEL_UPLOADS)
+        ]
+        while len({await refused.get() for _ in waiting}) < len(waiting):
+            pass  # until all of them have been refused
+        assert await made.upload(result, parcel(result), "token") == "came"
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_what_a_result_waits_for_is_told_by_its_address(door: Door, result: Path) -> None:

@@ -64,9 +64,7 @@ class Uploader:
         Raises PublishFailed, ResultTooLarge and ResultDamaged. What is cancelled may go on later, in another process
         too, until `drop`.
         """
-        async with self._turns:
-            self._unfinished[parcel.execution_id] = (parcel, token)
-            receipt = await self._until_done(path, parcel, token, tell)
+        receipt = await self._until_done(path, parcel, token, tell)
         del self._unfinished[parcel.execution_id]
         return receipt
 
@@ -91,7 +89,9 @@ class Uploader:
                 raise PublishFailed("there is no publisher that takes uploads")
             attempt = Attempt(URL(self._door), path, parcel, token, self._rules, pace=self._pace)
             try:
-                return await attempt.run()
+                async with self._turns:  # not while it waits: who sends to where nobody is holds up no other
+                    self._unfinished[parcel.execution_id] = (parcel, token)
+                    return await attempt.run()
             except Differs as error:
                 if damaged or await asyncio.to_thread(_digest_of, path) != parcel.digest:
                     raise ResultDamaged("the packed result was damaged on this node's disk") from error
