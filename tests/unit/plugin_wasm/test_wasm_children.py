@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,7 +18,7 @@ from skrei_plugin_wasm import pool
 from skrei_plugin_wasm.engine import EngineClosed
 from skrei_plugin_wasm.modules import Modules
 from skrei_plugin_wasm.offer import new_engine
-from skrei_plugin_wasm.process import Child, runnable
+from skrei_plugin_wasm.process import Child, Zygote, runnable
 from skrei_plugin_wasm.settings import WasmSettings
 from tests.support.wasm_engine import Bench, alive, failure, kill
 from tests.support.wat import behaving
@@ -186,6 +188,39 @@ async def test_a_cancelled_run_leaves_no_process(bench: Bench) -> None:
     await asyncio.wait([run])
     await eventually(lambda: not alive(pid))  # its memory and files are gone; its entry in the table follows
     assert bench.engine.pool.pids == ()
+
+
+async def test_a_run_that_is_cancelled_again_while_it_ends_leaves_no_process(bench: Bench) -> None:
+    """Its time was over, and then its job was stopped."""
+    run, pid = await started(bench)
+    os.kill(pid, signal.SIGSTOP)  # it hears no interruption
+    run.cancel()
+    await asyncio.sleep(0)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert not alive(pid)
+    assert pid not in bench.engine.pool.pids
+
+
+async def test_a_child_that_dies_as_it_is_born_is_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts towards the cap otherwise, and as one that is free, for as long as the agent lives."""
+    gone, born = asyncio.Event(), Zygote.fork
+    dead: list[int] = []
+    monkeypatch.setattr(bench.engine.pool, "forget", lambda _: gone.set())
+
+    async def fork(zygote: Zygote, number: int, theirs: socket.socket) -> int:
+        pid = await born(zygote, number, theirs)
+        if not dead:
+            theirs.close()
+            dead.append(pid)
+            kill(pid)
+            await gone.wait()
+        return pid
+
+    monkeypatch.setattr(Zygote, "fork", fork)
+    assert (await bench.run(QUICK)).exit_code == 0
+    assert not set(dead) & set(bench.engine.pool.pids)
 
 
 async def test_a_child_is_replaced_after_so_many_runs(tmp_path: Path) -> None:

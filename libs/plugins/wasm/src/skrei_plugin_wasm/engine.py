@@ -12,6 +12,7 @@ from typing import Any
 
 from skrei_domain.errors import SkreiError
 from skrei_domain.job_reading import FieldProblem, show
+from skrei_plugin_api.aside import whatever_happens
 from skrei_plugin_api.engine import (
     Engine,
     EngineFailure,
@@ -108,7 +109,8 @@ class WasmEngine(Engine):
                 try:
                     await self._grace(request, child.answer, started)
                 finally:
-                    await self._take_back(child, child.answer)
+                    # Also where that is cancelled: nobody else would end its program. When we leave, the pool does.
+                    await whatever_happens(self._take_back(child, child.answer), unless=lambda: self._leaving)
                 raise
             self._give_back(child, head)
             return _outcome(head, body)

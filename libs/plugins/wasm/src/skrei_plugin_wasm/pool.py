@@ -266,7 +266,8 @@ class Pool:
             except BaseException:
                 child.release()
                 raise
-        self._children.add(child)
+        if not child.gone.done():  # it may have died as it was born, and was forgotten then
+            self._children.add(child)
         return child
 
     # ------------------------------------------------------------ shrinking
