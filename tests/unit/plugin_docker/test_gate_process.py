@@ -99,6 +99,31 @@ async def test_a_way_to_one_address_passes_bytes_both_ways_until_it_is_shut(keep
     keeper.shut("e-1/db")
 
 
+@pytest.mark.parametrize("way", ["domain", "service"])
+async def test_a_far_side_that_takes_nothing_holds_up_no_other_container(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr("skrei_plugin_docker.gate.keeper.START_SECONDS", 10.0)
+    far = socket.create_server(("127.0.0.1", 0))  # it takes no connection, so it reads nothing
+    target = far.getsockname()
+    (one, first), (two, second) = a_listener(), a_listener()
+    await keeper.open("e-1", Opening(one, ["localhost"]) if way == "domain" else Opening(one, to=target))
+    reader, writer = await asyncio.open_connection("127.0.0.1", first)
+    if way == "domain":
+        writer.write(f"CONNECT localhost:{target[1]} HTTP/1.1\r\n\r\n".encode())
+        async with asyncio.timeout(20):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    writer.transport.set_write_buffer_limits(high=0)
+    writer.write(bytes(32 * 1024 * 1024))  # more than all buffers on the way
+    held = psutil.Process(keeper.pid)
+    await eventually(lambda: writer.transport.get_write_buffer_size() > 0 and held.status() == psutil.STATUS_SLEEPING)
+    keeper.shut("e-1")
+    await keeper.open("e-2", Opening(two, ["two.example"]))
+    assert b"lists two.example" in await said_to(second)
+    writer.close()
+    far.close()
+
+
 async def test_names_are_looked_up_without_rights_too(keeper: Keeper) -> None:
     server = socket.create_server(("127.0.0.1", 0))
     listener, port = a_listener()
@@ -119,6 +144,38 @@ async def test_one_that_dies_is_followed_by_another_with_all_listeners(keeper: K
     os.kill(first, signal.SIGKILL)
     await eventually(lambda: keeper.pid not in (None, first))
     assert b"lists one.example" in await said_to(port)
+
+
+async def test_one_that_cannot_be_started_is_tried_again(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener, port = a_listener()
+    await keeper.open("e-1", Opening(listener, ["one.example"]))
+    first, start, failures = keeper.pid, keeper._start, iter([BlockingIOError("no more processes")])
+
+    def starved() -> None:
+        for failure in failures:
+            raise failure
+        start()
+
+    monkeypatch.setattr(keeper, "_start", starved)
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    await eventually(lambda: keeper.pid not in (None, first))
+    assert b"lists one.example" in await said_to(port)
+    assert next(failures, None) is None
+
+
+async def test_one_that_follows_serves_more_than_a_socket_holds(keeper: Keeper) -> None:
+    many = [f"{number}.{'x' * 60}.example" for number in range(700)]
+    ports = []
+    for number in range(8):
+        listener, port = a_listener()
+        await keeper.open(f"e-{number}", Opening(listener, [*many, f"{number}.last"]))
+        ports.append(port)
+    first = keeper.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    await eventually(lambda: keeper.pid not in (None, first))
+    assert [f"lists {many[0]}".encode() in said for said in await asyncio.gather(*map(said_to, ports))] == [True] * 8
 
 
 async def test_it_ends_with_its_agent(keeper: Keeper) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from skrei_domain.errors import SkreiError
@@ -48,6 +49,7 @@ class Keeper:
         self._control: socket.socket | None = None
         self._ended: list[subprocess.Popen[bytes]] = []
         self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._unsent: dict[str, None] = {}
 
     @property
     def pid(self) -> int | None:
@@ -58,11 +60,12 @@ class Keeper:
         """Serve a listener from now on; returns when it is served. Raises GateBroken."""
         self.shut(key)
         self._openings[key] = opening
-        if self._control is None:
-            self._start_again()
         served = self._waiting[key] = asyncio.get_running_loop().create_future()
         try:
-            self._send(key, opening)  # a second time where the process is new: it only serves it anew
+            if self._control is None:
+                self._start_again()
+            else:
+                self._hand_over(key)
             async with asyncio.timeout(START_SECONDS):
                 await served
         except (OSError, TimeoutError) as error:
@@ -96,7 +99,8 @@ class Keeper:
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        with theirs:
+        with theirs, ExitStack() as unless_it_starts:
+            unless_it_starts.callback(ours.close)
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-m", "skrei_plugin_docker.gate.process", str(theirs.fileno())),
@@ -107,8 +111,27 @@ class Keeper:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            unless_it_starts.pop_all()
         self._control = ours
         asyncio.get_running_loop().add_reader(ours, self._hear)
+
+    def _hand_over(self, *keys: str) -> None:
+        """Send what the process is to serve: as much as its socket takes now, the rest as it reads."""
+        assert self._control is not None
+        loop = asyncio.get_running_loop()
+        self._unsent |= dict.fromkeys(keys)
+        for key in list(self._unsent):
+            if (opening := self._openings.get(key)) is not None:
+                try:
+                    self._send(key, opening)
+                except BlockingIOError:
+                    loop.add_writer(self._control, self._hand_over)
+                    return
+                except OSError as error:  # where it is gone, it is followed
+                    if (served := self._waiting.get(key)) is not None and not served.done():
+                        served.set_exception(error)
+            del self._unsent[key]
+        loop.remove_writer(self._control)
 
     def _send(self, key: str, opening: Opening) -> None:
         assert self._control is not None
@@ -145,15 +168,21 @@ class Keeper:
             asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._start_again)
 
     def _start_again(self) -> None:
-        if self._control is None and self._openings:
+        if self._control is not None or not self._openings:
+            return
+        try:
             self._start()
-            for key, opening in self._openings.items():
-                self._send(key, opening)
+        except OSError:  # there is no room for another process, for now
+            asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._start_again)
+        else:
+            self._hand_over(*self._openings)
 
     def _let_go(self) -> None:
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control)
+            asyncio.get_running_loop().remove_writer(self._control)
             self._control.close()
+        self._unsent.clear()
         self._control, self._process = None, None
 
 

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from skrei_plugin_api.outbound import Forbidden, Found, Outbound, internet
+from skrei_plugin_docker.gate.closing import close
 from skrei_plugin_docker.gate.request import BadRequest, Body, Request, read
 
 MOST_CONNECTIONS = 128
@@ -80,7 +81,7 @@ class Proxy:
             pass  # who went knows it
         finally:
             self._open -= 1
-            await _close(writer)
+            await close(writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -104,7 +105,7 @@ class Proxy:
             try:
                 await self._pass(request, (reader, writer), there)
             finally:
-                await _close(there[1])
+                await close(there[1])
 
     async def _connect(self, request: Request) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -221,9 +222,3 @@ async def _say(reader: Side, writer: asyncio.StreamWriter, status: int, text: st
         async with asyncio.timeout(LINGER_SECONDS):
             while await reader.read(PIECE_BYTES):
                 pass
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()

@@ -5,6 +5,7 @@ import contextlib
 import socket
 
 from skrei_plugin_api.aside import together
+from skrei_plugin_docker.gate.closing import close
 
 MOST_CONNECTIONS = 128
 """Connections of one container to one service at once: more than clients pool, too few to fill the node's tables."""
@@ -34,7 +35,7 @@ class Relay:
                     await self._pass(reader, writer)
         finally:
             self._open -= 1
-            await _close(writer)
+            await close(writer)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -43,7 +44,7 @@ class Relay:
         try:
             await together((_pump(reader, back), _pump(there, writer)))
         finally:
-            await _close(back)
+            await close(back)
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
@@ -52,9 +53,3 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
         await sink.drain()
     if sink.can_write_eof():
         sink.write_eof()
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
