@@ -1,7 +1,9 @@
 """The embedded Postgres and nats-server: real, durable, ours alone, and never beside an earlier life of theirs."""
 
+import asyncio
 import contextlib
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -15,12 +17,14 @@ import pytest
 
 from skrei_domain.errors import Invalid
 from skrei_embedded import installs
-from skrei_embedded.nats import NatsFailed, NatsOptions, NatsServer, free_port
+from skrei_embedded.nats import ROOM_BYTES, NatsFailed, NatsOptions, NatsServer, free_port
 from skrei_embedded.postgres import LONGEST_SOCKET, Postgres
 from skrei_embedded.processes import Spawner, unprivileged
+from skrei_embedded.servers import end_if_it_stores_no_more
 from skrei_kit import cluster_keys as keys
 from skrei_kit import topology
 from skrei_kit.bus import Bus
+from skrei_plugin_api.testing import eventually
 from tests.support.servers import as_root, server_folder, spawner
 
 needs_root = pytest.mark.skipif(not as_root(), reason="only root runs Postgres under another account")
@@ -246,3 +250,50 @@ def test_keys_are_made_once_and_are_ours_to_read_alone(folder: Path) -> None:
     assert made == again
     assert stat.S_IMODE(made.folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in made.folder.iterdir()} == {0o600}
+
+
+@contextlib.contextmanager
+def no_file_larger(pid: int, most_bytes: int) -> Iterator[None]:
+    """What a process writes beyond these bytes of a file is refused, as by a full disk."""
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_nats_server_that_could_not_store_is_ended_once_there_is_room(folder: Path, children: Spawner) -> None:
+    server = NatsServer(folder, NatsOptions(free_port()), children)
+    server.start()
+    first = server.process
+    assert first is not None
+    back = asyncio.Event()
+
+    async def on_reconnect() -> None:
+        back.set()
+
+    bus = await Bus.connect(server.url, name="test", on_reconnect=on_reconnect, wait_seconds=5)
+    await bus.ensure_stream(topology.feed())
+    publish = bus.jetstream.publish
+    await publish("skrei.v1.feed.a", b"stored")
+    end_if_it_stores_no_more(server)
+    assert not server.stores_no_more()
+    with no_file_larger(first.pid, 64 * 1024):
+        await bus.publish("skrei.v1.feed.a", bytes(128 * 1024))
+        await eventually(server.stores_no_more)
+        with no_file_larger(os.getpid(), ROOM_BYTES // 2):
+            end_if_it_stores_no_more(server)
+        await bus.flush()
+        assert first.poll() is None, "the next one would have no room either"
+    stored = await bus.stream_info("FEED")
+    await bus.publish("skrei.v1.feed.a", b"lost, though there is room")
+    assert await bus.stream_info("FEED") == stored
+    end_if_it_stores_no_more(server)
+    assert first.wait(10) == 0
+    server.spawn()
+    async with asyncio.timeout(10):
+        await back.wait()
+    assert not server.stores_no_more()
+    assert (await publish("skrei.v1.feed.a", b"stored")).seq == 2
+    await bus.close()
+    server.stop()

@@ -1,16 +1,22 @@
 """A child that ends comes back, later each time, at once again after it was healthy; and it stops when told."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from skrei_embedded.processes import Process, Spawner, end_strangers, started_at
+from skrei_embedded.stack import Stack
 from skrei_embedded.supervised import HEALTHY_SECONDS, LONGEST_BACKOFF_SECONDS, Supervised
+from skrei_embedded.whereabouts import StackOptions
+from skrei_plugin_api.testing import eventually
 from tests.support.servers import spawner
 
 STUBBORN = (
@@ -59,6 +65,45 @@ def test_an_end_after_healthy_days_counts_as_the_first(children: Spawner) -> Non
     wait_for_end(child)
     later = due + HEALTHY_SECONDS
     assert child.look(later) == pytest.approx(later + 0.2)
+
+
+def test_a_program_that_cannot_be_started_is_named_at_first_and_tried_again_later(
+    children: Spawner, tmp_path: Path
+) -> None:
+    program = tmp_path / "program"
+    child = Supervised("short", lambda: children.start([str(program)], environment={}), stop_seconds=1)
+    with pytest.raises(FileNotFoundError):
+        child.look(0.0)
+    program.symlink_to("/bin/true")
+    assert child.look(0.0) is None
+    wait_for_end(child)
+    program.unlink()  # an upgrade replaces it
+    due = child.look(0.0)
+    assert due is not None
+    again = child.look(due)
+    assert again == pytest.approx(due + 0.4)
+    program.symlink_to("/bin/true")
+    assert child.look(due + 0.4) is None
+    assert child.process is not None
+    wait_for_end(child)
+
+
+async def test_a_supervisor_goes_on_while_it_cannot_write_down_who_runs(children: Spawner, tmp_path: Path) -> None:
+    stack = Stack(StackOptions(data_dir=tmp_path))
+    obstacle = tmp_path / "stack.json.new"  # refuses it as a full disk does
+    obstacle.mkdir()
+    child = ends_at_once(children)
+    stack._children.append(child)
+    with capture_logs() as logs:
+        supervising = asyncio.create_task(stack._supervise())
+        await eventually(lambda: any(line["event"] == "state_not_written" for line in logs) or supervising.done())
+        assert not supervising.done()
+        obstacle.rmdir()
+        stack._child_ended.set()
+        await eventually(lambda: stack.place.read() is not None)
+    supervising.cancel()
+    await asyncio.gather(supervising, return_exceptions=True)
+    await child.stop(1)
 
 
 @pytest.fixture

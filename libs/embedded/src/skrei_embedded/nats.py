@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -25,6 +26,10 @@ MAX_PAYLOAD_BYTES = 512 * 1024 + 64 * 1024  # DESIGN: no message over 512 KiB; h
 STORE_BYTES = 4 * 1024**3  # the sum of the streams' own limits, with room
 START_SECONDS = 20.0  # a store of a GiB is read in a second
 STOP_SECONDS = 1.5
+ROOM_BYTES = 16 * 1024**2  # two of the blocks that a stream is stored in: less is full again in a moment
+PAGE_BYTES = 64 * 1024  # read of its log, or written to its disk, in one go
+_NOT_STORED = b"JetStream failed to store a msg"
+"""What it logs of each message from the first on that met a full disk: it keeps the stream's error until it ends."""
 TIMER_SLACK_SECONDS = 0.002
 """How late its timers may wake it: after a message Go's own watch over its threads wakes every 20 µs for a
 millisecond or more, and interrupts each time who works on that core."""
@@ -70,6 +75,9 @@ class NatsServer:
         self._options = options
         self._spawner = spawner
         self._name = f"skrei-{secrets.token_hex(8)}"
+        self._log = data_dir / "logs" / "nats.log"
+        self._log_read = 0
+        self._not_stored = False
         self.process: Process | None = None
 
     @property
@@ -94,11 +102,11 @@ class NatsServer:
 
     def spawn(self) -> Process:
         """Start the server and return at once. Call it from the main thread."""
-        log_path = self._data_dir / "logs" / "nats.log"
-        log_path.parent.mkdir(mode=0o700, exist_ok=True)
-        if log_path.exists() and log_path.stat().st_size > OLD_LOG_BYTES:
-            log_path.replace(log_path.with_suffix(".log.old"))
-        with log_path.open("ab") as log:
+        self._log.parent.mkdir(mode=0o700, exist_ok=True)
+        if self._log.exists() and self._log.stat().st_size > OLD_LOG_BYTES:
+            self._log.replace(self._log.with_suffix(".log.old"))
+        with self._log.open("ab") as log:
+            self._log_read, self._not_stored = log.tell(), False
             self.process = self._spawner.start(
                 [str(find_nats_server()), "-c", str(self._folder / "nats.conf")],
                 environment={"PATH": os.defpath, "GOGC": str(HEAP_GROWTH_PERCENT)},
@@ -123,6 +131,27 @@ class NatsServer:
                 return self._name.encode() in link.recv(4_096)  # its greeting; another may hold the port
         except OSError:
             return False
+
+    def stores_no_more(self) -> bool:
+        """Whether the server that runs has failed to store a message, as its log tells: from then on it stores none."""
+        size = self._log.stat().st_size if self._log.exists() else 0
+        if size > self._log_read:
+            with self._log.open("rb") as log:
+                log.seek(max(self._log_read, size - PAGE_BYTES))
+                self._not_stored = _NOT_STORED in log.read(PAGE_BYTES) or self._not_stored
+            self._log_read = size
+        return self._not_stored
+
+    def has_room(self) -> bool:
+        """Whether its disk has room, for whoever runs it; quotas count."""
+        try:
+            with tempfile.TemporaryFile(dir=self._folder) as room:
+                for _ in range(ROOM_BYTES // PAGE_BYTES):
+                    room.write(bytes(PAGE_BYTES))
+                room.flush()
+        except OSError:
+            return False
+        return True
 
     def start(self) -> None:
         """Prepare, spawn and wait until it greets clients."""

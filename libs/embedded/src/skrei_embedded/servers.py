@@ -23,8 +23,9 @@ log = get_logger()
 
 # The sum of what stopping may take, that of the services (`roster`) with it, stays below the 10 s that are promised.
 NATS_STOP, POSTGRES_STOP = 0.8, 1.0
-REVOKED_LOOK_SECONDS = 1.0
-"""Between looks whether a key was revoked: whoever revokes one wants to see it gone, and a look costs a `stat`."""
+NATS_LOOK_SECONDS = 1.0
+"""Between looks whether a key was revoked, or a disk full: whoever revokes one wants to see it gone, and a look costs
+two `stat`."""
 
 
 class Servers:
@@ -79,17 +80,28 @@ class Servers:
             add(child)
             await _begin(child, self.postgres, START_SECONDS)
 
-    async def heed_revocations(self, keys: Keys | None) -> None:
-        """Have the nats-server refuse keys as soon as they are revoked; until cancelled."""
+    async def look_after_nats(self, keys: Keys | None) -> None:
+        """Have the nats-server refuse keys as soon as they are revoked, and store again after a full disk.
+
+        Runs until cancelled; not at all where the nats-server is not ours.
+        """
         if self.nats is None or keys is None:
             return
         while True:
-            await asyncio.sleep(REVOKED_LOOK_SECONDS)
+            await asyncio.sleep(NATS_LOOK_SECONDS)
             if (revoked := keys.revoked) != self._revoked:
                 new = len(set(revoked) - set(self._revoked))
                 self._revoked = revoked
                 self.nats.trust(nats_auth.server_config(keys.authority, revoked))
                 log.info("keys_revoked", new=new, all=len(revoked))
+            end_if_it_stores_no_more(self.nats)
+
+
+def end_if_it_stores_no_more(nats: NatsServer) -> None:
+    """End a nats-server whose disk was full, once there is room: it would store nothing, but the next one does."""
+    if nats.process is not None and nats.stores_no_more() and nats.has_room():
+        log.warning("nats_ends", reason="a message could not be stored, and this server would never try again")
+        nats.process.send_signal(signal.SIGTERM)
 
 
 async def _begin(child: Supervised, server: Postgres | NatsServer, limit_seconds: float) -> None:

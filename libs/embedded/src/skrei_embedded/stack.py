@@ -170,7 +170,7 @@ class Stack:
             self._supervise(),
             self._telling.announce(),
             self._telling.watch_idle(stop),
-            self._servers.heed_revocations(self._keys),
+            self._servers.look_after_nats(self._keys),
         )
 
     async def _migrate(self) -> None:
@@ -251,14 +251,21 @@ class Stack:
 
     async def _supervise(self) -> None:
         told: dict[str, int] = {}
+        wrong = ""
         while True:
             self._child_ended.clear()
             now = time.monotonic()
             dues = [due for child in self._children if (due := child.look(now)) is not None]
             pids = {child.name: child.process.pid for child in self._children if child.process is not None}
             if pids != told:
-                told = pids
-                self._telling.write()
+                try:
+                    self._telling.write()
+                except OSError as error:  # a full disk, on which all the others go on: tried again with the next look
+                    if str(error) != wrong:
+                        wrong = str(error)
+                        log.warning("state_not_written", reason=wrong, hint="make room in the data folder")
+                else:
+                    told, wrong = pids, ""
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min([1.0, *(due - now for due in dues)])):
                     await self._child_ended.wait()

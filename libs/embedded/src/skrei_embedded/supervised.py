@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from skrei_domain.errors import SkreiError
 from skrei_embedded.processes import Process, kill_session, started_at
 from skrei_kit.observability import get_logger
 
@@ -38,7 +39,11 @@ class Supervised:
         self.process, self._started = process, now
 
     def look(self, now: float) -> float | None:
-        """Start it when it is due; return when to look again, None while it runs."""
+        """Start it when it is due; return when to look again, None while it runs.
+
+        Raises what `spawn` raises at the first start; later that is tried again: a machine may be short of memory or
+        processes for a moment, or an upgrade replace the program.
+        """
         if self.process is not None:
             code = self.process.poll()
             if code is None:
@@ -47,15 +52,25 @@ class Supervised:
             self.process = None
             if now - self._started >= HEALTHY_SECONDS:
                 self._backoff = FIRST_BACKOFF_SECONDS
-            self._due = now + self._backoff
             log.warning("child_ended", child=self.name, exit_code=code, again_in_seconds=self._backoff)
-            self._backoff = min(self._backoff * 2, LONGEST_BACKOFF_SECONDS)
+            self._back_off(now)
         if now < self._due:
             return self._due
         self._started = now
-        self.process = self.spawn()
+        try:
+            self.process = self.spawn()
+        except (OSError, SkreiError) as error:
+            if not self._due:
+                raise
+            log.warning("child_not_started", child=self.name, reason=str(error), again_in_seconds=self._backoff)
+            self._back_off(now)
+            return self._due
         log.debug("child_started", child=self.name, pid=self.process.pid)
         return None
+
+    def _back_off(self, now: float) -> None:
+        self._due = now + self._backoff
+        self._backoff = min(self._backoff * 2, LONGEST_BACKOFF_SECONDS)
 
     @property
     def born(self) -> str:
