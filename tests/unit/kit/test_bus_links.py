@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from skrei_kit import nats_auth
-from skrei_kit.bus import Bus, BusUnavailable
+from skrei_kit.bus import Bus, BusUnavailable, connection
 from skrei_plugin_api.testing import eventually
 
 INFO = b'INFO {"server_id":"x","version":"2.10.0","max_payload":8388608,"auth_required":true,"nonce":"abc"}\r\n'
@@ -101,3 +101,16 @@ async def test_a_link_that_the_client_gives_up_without_a_word_is_over(peer: Peer
         async with asyncio.timeout(SOON):
             await bus.lasting()
     await bus.close()
+
+
+async def test_an_end_is_told_although_something_was_to_be_said_on_a_link_that_had_gone(peer: Peer) -> None:
+    bus = await Bus.connect(peer.url, name="test")
+    link = bus._client._transport
+    assert isinstance(link, connection.Tcp)
+    assert link._io_writer is not None
+    await bus._client._process_err("'User Authentication Revoked'")  # as the server says it, in the same turn
+    await bus.publish("a.subject", b"late")
+    link._io_writer.transport.abort()
+    with pytest.raises(BusUnavailable, match="over for good"):
+        async with asyncio.timeout(SOON):
+            await bus.lasting()

@@ -113,6 +113,23 @@ class Tcp(TcpTransport):
 vars(client_module)["TcpTransport"] = Tcp
 
 
+class _Client(Client):
+    """The library's client, whose end is told whatever became of the link.
+
+    By itself it first says what is left to say, in a task that nobody awaits; where the link was gone before that, it
+    is closed for good, but neither lets go of its subscriptions nor tells anybody.
+    """
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        try:
+            await super()._close(status, do_cbs)
+        except (OSError, RuntimeError) as error:  # uvloop raises the latter for a link that is gone
+            log.debug("bus_said_nothing_more", error=str(error))
+            self._pending, self._pending_data_size = [], 0
+            self._status = Client.DISCONNECTED
+            await super()._close(status, do_cbs)
+
+
 class Bus:
     """A connection that comes back by itself. Make one with `Bus.connect`."""
 
@@ -146,7 +163,7 @@ class Bus:
         if urlsplit(url).scheme in WEBSOCKETS:
             import_module("skrei_kit.bus.websocket").bring()  # few have one, and it costs 8 MB
         keys = None if creds is None else _credentials(creds)
-        client = Client()
+        client = _Client()
         told = _Told(client, name, on_reconnect, on_disconnect, on_refused)
         connecting = asyncio.ensure_future(
             client.connect(
