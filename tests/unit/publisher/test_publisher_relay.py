@@ -1,13 +1,17 @@
 """What stays on its node, on its way to somebody who fetches it: as it was left, or why not."""
 
+import asyncio
 import contextlib
 import errno
+import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from skrei_compute_agent import sending_left
 from skrei_compute_agent.leaving import leave
@@ -17,7 +21,7 @@ from skrei_domain.paths import Entry, parse_entry
 from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import Elsewhere, TokenSigner, TokenVerifier
 from skrei_plugin_api.archives import NoArchive
-from skrei_plugin_api.testing import archive
+from skrei_plugin_api.testing import archive, eventually
 from skrei_publisher import relay as module
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
@@ -140,6 +144,24 @@ async def test_so_many_are_sent_at_once(door: str, node: Node, monkeypatch: pyte
     monkeypatch.setattr(module, "AT_ONCE", 0)
     async with aiohttp.ClientSession() as session, session.get(address(1, door)) as response:
         assert (response.status, response.headers["Retry-After"]) == (503, "2")
+
+
+async def test_a_reader_that_takes_nothing_does_not_keep_its_place(
+    door: str, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "READER_SECONDS", 0.2)
+    with archive(FILES | {"out/b/large": os.urandom(12 * 1024 * 1024)}) as (packed, _):
+        node.content, node.place = packed.read_bytes(), node.place.with_name("e-2")
+        leave(packed, str(node.place), "e-1", node.entries)
+    url = URL(address(len(node.content), door))
+    with socket.socket() as frozen:
+        frozen.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        frozen.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(frozen, (url.host, url.port))
+        frozen.send(f"GET {url.raw_path_qs} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        await eventually(lambda: bool(node.sender._running))
+        await eventually(lambda: not node.sender._running)
+    assert await fetched(door, len(node.content)) == (200, node.content)
 
 
 async def test_a_link_in_a_result_leads_nowhere(node: Node) -> None:

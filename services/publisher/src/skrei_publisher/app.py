@@ -1,5 +1,6 @@
 """The door: signed addresses of results, served from the store or from the record, and what uploads bring."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -81,7 +82,7 @@ def build(
                 response.content_length = at.size
                 await response.prepare(request)
                 return response
-            return await _send(request, relay.open(execution_id, at), response)
+            return await _send(request, relay.open(execution_id, at), response, patience=relay.reader_seconds)
         found = None if at is not None and at.apart else store.find(execution_id)
         if found is None and at is not None and destinations is not None:
             counted.downloads.add(1, "elsewhere")
@@ -148,16 +149,26 @@ async def _through(
 
 
 async def _send(
-    request: web.Request, opening: AbstractAsyncContextManager[AsyncIterator[bytes]], response: web.StreamResponse
+    request: web.Request,
+    opening: AbstractAsyncContextManager[AsyncIterator[bytes]],
+    response: web.StreamResponse,
+    *,
+    patience: float | None = None,
 ) -> web.StreamResponse:
+    """Send on what is opened; `patience`: how long the reader may take nothing, where others want its place."""
+
+    async def more(piece: bytes) -> None:
+        async with asyncio.timeout(patience):
+            await response.write(piece)
+
     async with opening as pieces:
         began = await anext(aiter(pieces), b"")  # what cannot be read at all is said before anything is
         await response.prepare(request)
         if request.method != "HEAD":
             try:
-                await response.write(began)
+                await more(began)
                 async for piece in pieces:
-                    await response.write(piece)
+                    await more(piece)
             except (SkreiError, aiohttp.ClientError, TimeoutError) as error:  # no answer is left to say it with
                 log.warning("result_cut_off", path=request.path, reason=str(error))
                 if request.transport is not None:

@@ -25,6 +25,8 @@ AT_ONCE = 16
 """Results on their way at once: each is two connections, and as fast as its node's link."""
 WAIT_SECONDS = 20.0
 """How long a node may take until it sends its first byte: it packs as it sends."""
+READER_SECONDS = 60.0
+"""How long a reader may take nothing: a frozen one would keep its place, and one of two of its node, for hours."""
 SILENCE_SECONDS = 60.0
 """How long it may bring nothing after that: a frozen node would keep its place, and its reader, for ever."""
 
@@ -63,6 +65,11 @@ class Relay:
         self._ask = ask
         self._doorkeeper = doorkeeper
         self._waiting: dict[str, _Waiting] = {}
+
+    @property
+    def reader_seconds(self) -> float:
+        """How long a reader may take nothing of what is opened."""
+        return READER_SECONDS
 
     def routes(self) -> list[web.RouteDef]:
         """Return what nodes ask for."""
