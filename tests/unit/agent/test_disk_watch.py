@@ -107,6 +107,24 @@ async def test_looking_goes_on_by_itself_while_somebody_runs(tmp_path: Path, mon
     await watch.close()
 
 
+async def test_a_count_that_fails_ends_no_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "COUNT_SECONDS", 0.0)
+    failures = [RuntimeError("can't start new thread")]
+
+    def count(folder: Path, most: int, *, streams: bool = True) -> int:
+        if failures:
+            raise failures.pop()
+        return most + 1
+
+    monkeypatch.setattr(module, "held_bytes", count)
+    watch = DiskWatch()
+    async with asyncio.timeout(20):
+        await watch.watch("e-1", tmp_path, DiskLimit(64 * KIB, asked=True))
+    assert not failures
+    await watch.close()
+
+
 def test_what_takes_room_counts_and_nothing_else(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "work", tmp_path / "input"
     (folder / "outputs" / "made" / "deep").mkdir(parents=True)

@@ -24,7 +24,6 @@ from skrei_compute_agent.events import (
 )
 from skrei_compute_agent.machine import AgentMachine
 from skrei_compute_agent.runner import Runner
-from skrei_domain.errors import SkreiError
 from skrei_domain.messages import FactBatch, Hello, Problem
 from skrei_domain.sync import JournalRow
 
@@ -79,7 +78,7 @@ class Agent:
             return
         try:
             turn = self.machine.handle(event, self._moment())
-        except SkreiError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the machine is left half way
             self.fail(error)
             return
         if not turn.rows and not self._undurable:
@@ -106,8 +105,11 @@ class Agent:
     def _carry_out(self, turn: Turn) -> None:
         if self._closed or self.failed.done():
             return
-        for instruction in turn.instructions:
-            self._act(instruction)
+        try:
+            for instruction in turn.instructions:
+                self._act(instruction)
+        except Exception as error:  # noqa: BLE001 - whatever it is, and whoever called: what follows would be missing
+            self.fail(error)
 
     def _act(self, instruction: Instruction) -> None:
         match instruction:

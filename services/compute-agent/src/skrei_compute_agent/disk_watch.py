@@ -108,7 +108,10 @@ class DiskWatch:
     async def _run(self) -> None:
         while self._watched:
             await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:
+                log.exception("disk_not_looked_at")  # a machine out of threads, say: it is looked at again
         self._task = None
 
     async def look(self) -> None:
