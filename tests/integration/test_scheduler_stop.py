@@ -1,9 +1,11 @@
 """How a scheduler goes: at once, with its lease handed back; and how every service goes that nobody ever let in."""
 
 import asyncio
+import functools
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from skrei_embedded.nats import free_port
 from skrei_kit.signing_keys import new_key
+from skrei_scheduler import lease
 from skrei_scheduler.lease import LeaseKeeper
 from tests.support.record import connection
 from tests.support.servers import SecuredNats
@@ -119,6 +122,50 @@ async def test_an_epoch_that_was_given_up_is_followed_by_another_and_only_once(p
     assert keeper.said.empty()
     async with connection(postgres_url) as db:
         assert await db.fetchval("SELECT epoch FROM leases") == 2
+
+
+async def test_a_leader_whose_loop_stands_still_does_not_lead_for_ever(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "MOST_UNANSWERED", 2)
+    loop, stuck, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    async def lead() -> None:
+        taken = asyncio.Event()
+
+        def take(epoch: int | None) -> None:
+            if epoch is not None:
+                go_on.wait()  # the loop goes no further
+                taken.set()
+
+        tell = functools.partial(loop.call_soon_threadsafe, stuck.set)
+        keeper = LeaseKeeper(postgres_url, "stuck", 0.9, take, stuck=tell)
+        keeper.start()
+        await taken.wait()
+        await keeper.stop()
+
+    leading = asyncio.create_task(asyncio.to_thread(asyncio.run, lead()))
+    try:
+        async with asyncio.timeout(SECONDS):
+            await stuck.wait()
+    finally:
+        go_on.set()
+        await leading
+
+
+async def test_a_loop_that_takes_its_turns_is_left_alone(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "MOST_UNANSWERED", 2)
+    stuck = threading.Event()
+    taken = asyncio.Event()
+    keeper = LeaseKeeper(postgres_url, "well", 0.9, lambda _: taken.set(), stuck=stuck.set)
+    keeper.start()
+    await taken.wait()
+    ends: set[object] = set()
+    async with connection(postgres_url) as db, asyncio.timeout(SECONDS):
+        while len(ends) < 6:
+            ends.add(await db.fetchval("SELECT expires_at FROM leases"))
+    assert not stuck.is_set()
+    await keeper.stop()
 
 
 async def test_a_keeper_without_a_database_stops_at_once(unused_tcp_port: int) -> None:

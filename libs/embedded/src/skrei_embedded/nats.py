@@ -1,5 +1,6 @@
 """A real nats-server of our own: configured with our authority, started, and known to be ready."""
 
+import contextlib
 import os
 import secrets
 import signal
@@ -134,11 +135,12 @@ class NatsServer:
 
     def stores_no_more(self) -> bool:
         """Whether the server that runs has failed to store a message, as its log tells: from then on it stores none."""
-        size = self._log.stat().st_size if self._log.exists() else 0
-        if size > self._log_read:
-            with self._log.open("rb") as log:
-                log.seek(max(self._log_read, size - PAGE_BYTES))
-                self._not_stored = _NOT_STORED in log.read(PAGE_BYTES) or self._not_stored
+        with contextlib.suppress(OSError):  # somebody rotates it: it is looked at again in a second
+            size = self._log.stat().st_size
+            if size > self._log_read:
+                with self._log.open("rb") as log:
+                    log.seek(max(self._log_read, size - PAGE_BYTES))
+                    self._not_stored = _NOT_STORED in log.read(PAGE_BYTES) or self._not_stored
             self._log_read = size
         return self._not_stored
 

@@ -1,11 +1,15 @@
 """The right to lead: a lease in Postgres, kept by its own thread on its own connection.
 
 A scheduler whose event loop is busy still renews, and one whose process is frozen does not. Whoever lost the lease
-learns it here; whoever did not learn it (frozen) is refused by the record at its next commit.
+learns it here; whoever did not learn it (frozen) is refused by the record at its next commit. A loop that stands still,
+in a call that does not return, would lead for ever and do nothing: its process is ended.
 """
 
 import asyncio
 import contextlib
+import faulthandler
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,20 +24,39 @@ from skrei_store.db import AWAY, connect
 log = get_logger()
 
 STOP_SECONDS = 5.0  # a release takes a millisecond; a Postgres that hangs must not hold the stop
+MOST_UNANSWERED = 60  # renewals, of one a second, that a loop lets pass without a turn: it is held for milliseconds
 TRY_SECONDS = 0.5  # a standby looks this often: with the lease's 3 s a takeover ends within 4
+
+
+def end_process() -> None:
+    """End this process, telling where it stands: whoever keeps it starts it anew, and another may lead at once."""
+    log.error("loop_stands_still", renewals=MOST_UNANSWERED)
+    faulthandler.dump_traceback(file=sys.stderr)
+    os._exit(1)  # an exception ends a thread, and a signal is heard by the loop
 
 
 class LeaseKeeper:
     """Acquires the lease when it is free, renews it, and calls back in the caller's loop on every change.
 
-    `changed(epoch)` at a takeover, `changed(None)` when it is lost or cannot be renewed in time.
+    `changed(epoch)` at a takeover, `changed(None)` when it is lost or cannot be renewed in time. `stuck` is called in
+    the keeper's thread where the caller's loop takes no turn any more.
     """
 
-    def __init__(self, database_url: str, holder: str, seconds: float, changed: Callable[[int | None], None]) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        holder: str,
+        seconds: float,
+        changed: Callable[[int | None], None],
+        *,
+        stuck: Callable[[], None] = end_process,
+    ) -> None:
         self._url = database_url
         self._holder = holder
         self._seconds = seconds
         self._changed = changed
+        self._stuck = stuck
+        self._unanswered = 0  # renewals since the loop took its last turn: written there, and here
         self._loop = asyncio.get_running_loop()
         self._inner = asyncio.new_event_loop()  # the thread's; what follows is touched in it alone
         self._ending = asyncio.Event()
@@ -119,6 +142,7 @@ class LeaseKeeper:
             if self._ending.is_set() or self._given_up:
                 break
             asked = time.monotonic()
+            self._look_at_loop()
             if asked - renewed > self._seconds:
                 log.warning("lease_expired_here", epoch=epoch, late_seconds=round(asked - renewed, 1))
                 return
@@ -138,6 +162,16 @@ class LeaseKeeper:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
             self._wake.clear()
+
+    def _look_at_loop(self) -> None:
+        self._unanswered += 1
+        if self._unanswered > MOST_UNANSWERED:
+            self._stuck()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._answer)
+
+    def _answer(self) -> None:
+        self._unanswered = 0
 
     def _tell(self, epoch: int | None) -> None:
         if not self._loop.is_closed():
