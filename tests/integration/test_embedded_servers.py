@@ -14,15 +14,17 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from skrei_domain.errors import Invalid
-from skrei_embedded import installs
+from skrei_embedded import installs, servers
 from skrei_embedded.nats import ROOM_BYTES, NatsFailed, NatsOptions, NatsServer, free_port
 from skrei_embedded.postgres import LONGEST_SOCKET, Postgres
 from skrei_embedded.processes import Spawner, unprivileged
 from skrei_embedded.servers import end_if_it_stores_no_more
+from skrei_embedded.whereabouts import StackOptions, Whereabouts
 from skrei_kit import cluster_keys as keys
-from skrei_kit import topology
+from skrei_kit import nats_auth, topology
 from skrei_kit.bus import Bus
 from skrei_plugin_api.testing import eventually
 from tests.support.servers import as_root, server_folder, spawner
@@ -297,3 +299,27 @@ async def test_a_nats_server_that_could_not_store_is_ended_once_there_is_room(fo
     assert (await publish("skrei.v1.feed.a", b"stored")).seq == 2
     await bus.close()
     server.stop()
+
+
+async def test_keys_are_revoked_as_soon_as_that_can_be_written_down(
+    folder: Path, children: Spawner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "NATS_LOOK_SECONDS", 0.01)
+    made = keys.load_or_make(folder)
+    options = StackOptions(data_dir=folder)
+    ours = servers.Servers(folder, options, Whereabouts(options), children)
+    ours.nats = NatsServer(folder, NatsOptions(free_port()), children)
+    ours.nats.prepare()
+    obstacle = folder / "nats" / "nats.conf.new"  # refuses it as a full disk does
+    obstacle.mkdir()
+    user = nats_auth.public_key(nats_auth.new_user_seed())
+    made.revoked_file.write_text(user)
+    with capture_logs() as logs:
+        looking = asyncio.create_task(ours.look_after_nats(made))
+        await eventually(lambda: looking.done() or any(line["event"] == "keys_not_revoked" for line in logs))
+        assert not looking.done()
+        obstacle.rmdir()
+        await eventually(lambda: any(line["event"] == "keys_revoked" for line in logs))
+    assert user in nats_auth.revoked_in((folder / "nats" / "nats.conf").read_text(), made.authority.account_id)
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)

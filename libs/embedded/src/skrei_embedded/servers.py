@@ -90,10 +90,14 @@ class Servers:
         while True:
             await asyncio.sleep(NATS_LOOK_SECONDS)
             if (revoked := keys.revoked) != self._revoked:
-                new = len(set(revoked) - set(self._revoked))
-                self._revoked = revoked
-                self.nats.trust(nats_auth.server_config(keys.authority, revoked))
-                log.info("keys_revoked", new=new, all=len(revoked))
+                try:
+                    self.nats.trust(nats_auth.server_config(keys.authority, revoked))
+                except OSError as error:  # a full disk, which ends nothing else: tried again with the next look
+                    log.warning("keys_not_revoked", reason=str(error), hint="make room in the data folder")
+                else:
+                    new = len(set(revoked) - set(self._revoked))
+                    self._revoked = revoked
+                    log.info("keys_revoked", new=new, all=len(revoked))
             end_if_it_stores_no_more(self.nats)
 
 
