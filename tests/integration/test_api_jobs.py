@@ -12,9 +12,11 @@ import pytest
 
 from skrei_domain import constraints, subjects
 from skrei_domain.envelope import unwrap
+from skrei_domain.errors import Unavailable
 from skrei_domain.messages import EvaluationHint
 from skrei_orchestrator_api.queries import token_out
 from skrei_orchestrator_api.routes import jobs as routes_jobs
+from skrei_orchestrator_api.submissions import Submissions
 from tests.support.api import HELLO, JOBS, Api, running_api
 
 ORIGIN = {f"bacalhau.org/{name}.id" for name in ("requester", "orchestrator", "server.installation", "server.instance")}
@@ -464,3 +466,24 @@ async def test_clients_before_v1_5_find_a_state_in_each_item_of_history(api: Api
         answer = await api.http.get(f"{JOBS}/{job_id}/history", headers={"X-Bacalhau-Git-Version": version})
         found = [{"JobState", "ExecutionState"} & set(item) for item in answer.json()["Items"]]
         assert found == states, version
+
+
+async def test_a_commit_that_is_cancelled_and_nobody_asked_for_that_ends_the_service_loudly(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing would be stored any more, by a server that looks well."""
+
+    async def cancelled(*_: object, **__: object) -> None:
+        answer = asyncio.get_running_loop().create_future()
+        answer.cancel()  # by whoever was to give it
+        await answer
+
+    monkeypatch.setattr(api.deps.record, "submit_many", cancelled)
+    submissions = Submissions(api.deps.record, api.deps.bus, api.deps.settings)
+    storing = asyncio.create_task(submissions.run())
+    with pytest.raises(Unavailable, match="not known"):
+        await submissions.submit(json.dumps({"Job": HELLO}).encode(), {}, "owner")
+    with pytest.raises(ExceptionGroup) as raised:
+        async with asyncio.timeout(10):
+            await storing
+    assert raised.group_contains(RuntimeError, match="'group_commit' was cancelled")

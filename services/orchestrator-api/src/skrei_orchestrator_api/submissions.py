@@ -11,6 +11,7 @@ from skrei_domain.messages import EvaluationHint, HintedEvaluation
 from skrei_kit.bus import Bus, offer
 from skrei_kit.feed_post import FeedPost
 from skrei_kit.observability import get_logger
+from skrei_kit.supervisor import run_until_stopped
 from skrei_orchestrator_api.early import EarlyHints
 from skrei_orchestrator_api.figures import ApiFigures
 from skrei_orchestrator_api.group_commit import GroupCommit
@@ -84,9 +85,7 @@ class Submissions:
     async def run(self) -> None:
         """Commit what comes, until cancelled."""
         try:
-            async with asyncio.TaskGroup() as loops:
-                loops.create_task(self._group.run(), name="group commit")
-                loops.create_task(self._feed.run(), name="feed")
+            await run_until_stopped(asyncio.Event(), group_commit=self._group.run(), feed=self._feed.run())
         finally:
             await asyncio.gather(*self._hints, return_exceptions=True)
 
