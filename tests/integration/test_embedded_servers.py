@@ -26,6 +26,7 @@ from skrei_embedded.whereabouts import StackOptions, Whereabouts
 from skrei_kit import cluster_keys as keys
 from skrei_kit import nats_auth, topology
 from skrei_kit.bus import Bus
+from skrei_kit.health_check import ask as ask_health
 from skrei_plugin_api.testing import eventually
 from tests.support.servers import as_root, server_folder, spawner
 
@@ -265,7 +266,8 @@ def no_file_larger(pid: int, most_bytes: int) -> Iterator[None]:
 
 
 async def test_a_nats_server_that_could_not_store_is_ended_once_there_is_room(folder: Path, children: Spawner) -> None:
-    server = NatsServer(folder, NatsOptions(free_port()), children)
+    health = free_port()
+    server = NatsServer(folder, NatsOptions(free_port(), trust=f"http: 127.0.0.1:{health}\n"), children)
     server.start()
     first = server.process
     assert first is not None
@@ -290,6 +292,7 @@ async def test_a_nats_server_that_could_not_store_is_ended_once_there_is_room(fo
     stored = await bus.stream_info("FEED")
     await bus.publish("skrei.v1.feed.a", b"lost, though there is room")
     assert await bus.stream_info("FEED") == stored
+    assert " 503 " in ask_health("127.0.0.1", health, "/healthz"), "by which the chart has it started anew"
     end_if_it_stores_no_more(server)
     assert first.wait(10) == 0
     server.spawn()

@@ -172,6 +172,11 @@ def test_each_node_is_told_the_door_of_results_as_it_reaches_it() -> None:
             assert variables(pods(*values)[agent])["SKREI_PUBLISHER_URL"] == inside
 
 
+def test_nats_starts_again_where_it_says_that_it_cannot_store() -> None:
+    (container,) = pods()["skrei-nats"]["containers"]
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+
+
 def test_nats_starts_again_for_other_hosts_or_ports_and_for_nothing_else() -> None:
     def listens(*values: str) -> str:
         (found,) = (
