@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from skrei_compute_agent import upload_attempt
 from skrei_compute_agent import uploader as module
 from skrei_compute_agent.upload_attempt import PARALLEL_PARTS
 from skrei_compute_agent.upload_errors import PublishFailed, ResultDamaged, ResultTooLarge
 from skrei_compute_agent.uploader import Uploader
-from skrei_domain.uploads import Parcel, UploadAnswer
+from skrei_domain.uploads import Parcel, UploadAnswer, UploadPlan, UploadRequest
 from skrei_plugin_api import staged
 from skrei_plugin_api.staged import DEFAULTS
 from skrei_plugin_api.testing import eventually
@@ -185,6 +187,30 @@ async def test_results_that_wait_hold_up_no_other(result: Path) -> None:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such time")
+async def test_a_server_that_takes_nothing_is_left(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload_attempt, "SILENCE_SECONDS", 0.5)
+    told = asyncio.Queue[str]()
+    sent = parcel(result)
+    frozen = socket.create_server(("127.0.0.1", 0))  # it takes no connection, so it reads nothing
+    there = f"http://127.0.0.1:{frozen.getsockname()[1]}/object"
+
+    async def answer(_: web.Request) -> web.Response:
+        plan = UploadPlan(requests=(UploadRequest(url=there, headers={}, first=0, size=sent.size),), trusted=True)
+        return web.json_response(UploadAnswer(plan=plan).model_dump(mode="json"))
+
+    app, made = web.Application(), Uploader()
+    app.router.add_post("/uploads/{execution_id}", answer)
+    async with serving(app) as url, asyncio.timeout(SECONDS):
+        made.door(url)
+        uploading = asyncio.create_task(made.upload(result, sent, "token", told.put_nowait))
+        while "cannot be reached" not in await told.get():
+            pass
+        uploading.cancel()
+        await asyncio.wait([uploading])
+    frozen.close()
 
 
 async def test_what_a_result_waits_for_is_told_by_its_address(door: Door, result: Path) -> None:

@@ -18,6 +18,7 @@ from yarl import URL
 from skrei_compute_agent import upload_elsewhere
 from skrei_compute_agent.file_range import FileRange
 from skrei_compute_agent.pace import FREE, Pace
+from skrei_compute_agent.sending_sockets import connector
 from skrei_compute_agent.upload_errors import Away, Differs, PublishFailed, ResultDamaged, ResultTooLarge
 from skrei_domain.errors import SkreiError
 from skrei_domain.uploads import Parcel, UploadAnswer, UploadPlan, UploadRequest
@@ -31,7 +32,8 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 """How long the other side may take to accept a connection."""
 SILENCE_SECONDS = 60.0
-"""How long it may take for an answer once all is sent, and between two pieces: a link that says less is gone."""
+"""How long it may take for an answer once all is sent, between two pieces of it, and to take what is sent: a link that
+does less is gone."""
 STAGE_SECONDS = 900.0
 """How long the publisher may take to verify and sync the whole: 64 GiB at the pace of a slow disk."""
 PARALLEL_PARTS = 4
@@ -64,12 +66,12 @@ class Attempt:
     async def run(self) -> str:
         """Return the receipt. Raises Away and Differs where another try may succeed, what is final otherwise."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
-        connector = aiohttp.TCPConnector(limit=PARALLEL_PARTS + 1)
-        judged = aiohttp.TCPConnector(
-            resolver=JudgedResolver(self._rules), use_dns_cache=False, limit=PARALLEL_PARTS + 1
+        plain = connector(SILENCE_SECONDS, limit=PARALLEL_PARTS + 1)
+        judged = connector(
+            SILENCE_SECONDS, limit=PARALLEL_PARTS + 1, resolver=JudgedResolver(self._rules), use_dns_cache=False
         )
         async with (
-            aiohttp.ClientSession(timeout=timeout, connector=connector) as self._session,
+            aiohttp.ClientSession(timeout=timeout, connector=plain) as self._session,
             aiohttp.ClientSession(timeout=timeout, connector=judged) as self._judged,
         ):
             answer = await self._ask("")
