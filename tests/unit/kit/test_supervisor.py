@@ -67,6 +67,25 @@ async def test_a_loop_that_is_cancelled_by_what_it_waits_for_ends_the_service_lo
     assert raised.group_contains(RuntimeError, match="'waits' was cancelled")
 
 
+async def test_what_goes_wrong_as_a_loop_ends_surfaces_too() -> None:
+    """A leader that is told to end hears from its record that another leads."""
+    began, stop = asyncio.Event(), asyncio.Event()
+
+    async def fails() -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            raise RuntimeError("another leads") from error
+
+    service = asyncio.create_task(run_until_stopped(stop, fails=fails()))
+    await began.wait()
+    stop.set()
+    with pytest.raises(ExceptionGroup) as raised:
+        await service
+    assert raised.group_contains(RuntimeError, match="another leads")
+
+
 async def test_a_loop_that_returns_ends_the_service_loudly() -> None:
     async def ends() -> None:
         return

@@ -76,11 +76,12 @@ async def run_until_stopped(stop: asyncio.Event, **loops: Awaitable[None]) -> No
         running = asyncio.ensure_future(loop)
         try:
             await asyncio.wait({running})
-        finally:
+        except asyncio.CancelledError:
             await ended(running)
-        if (
-            running.cancelled()
-        ):  # by whom it waited for, not by us: a task group would take that for an end as any other
+            if not running.cancelled():
+                running.result()  # what went wrong in its end surfaces too
+            raise
+        if running.cancelled():  # by whom it waited for: a task group would take that for an end as any other
             raise RuntimeError(f"the loop {name!r} was cancelled, and nobody has asked for that")
         running.result()
         raise RuntimeError(f"the loop {name!r} returned; it should run until it is stopped")
