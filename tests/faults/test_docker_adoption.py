@@ -281,6 +281,7 @@ async def test_ports_and_filtered_networks_are_taken_up_with_their_containers(
             while not (said := await _said(port)):  # docker's proxy takes connections before the program does
                 pass
         assert said == b"hello\n"
+        assert [fact for fact in leader.facts if fact.execution_id == "e-2" and fact.state.is_terminal] == []
         docker.cli("exec", "skrei-e-2-1", "touch", "/tmp/go")
         fact = await leader.ended("e-2")
         await leader.stop("e-1")
