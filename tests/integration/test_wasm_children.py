@@ -294,7 +294,7 @@ async def test_the_parents_death_leaves_no_child_and_it_never_imports_wasmtime(t
         [sys.executable, "-c", PARENT, str(tmp_path), str(tmp_path / "endless.wasm")],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[2],
     ) as parent:
         assert parent.stdout is not None
         pids = [int(pid) for pid in (await asyncio.to_thread(parent.stdout.readline)).split()]
