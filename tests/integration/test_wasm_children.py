@@ -20,7 +20,7 @@ from skrei_plugin_wasm.modules import Modules
 from skrei_plugin_wasm.offer import new_engine
 from skrei_plugin_wasm.process import Child, Zygote, runnable
 from skrei_plugin_wasm.settings import WasmSettings
-from tests.support.wasm_engine import Bench, alive, failure, kill
+from tests.support.wasm_engine import Bench, alive, begun, failure, kill
 from tests.support.wat import behaving
 
 QUICK = behaving(Behaviour(say="quick"))
@@ -34,13 +34,11 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await bench.engine.close()
 
 
-async def started(bench: Bench, module: bytes = ENDLESS) -> tuple["asyncio.Task[object]", int]:
+async def started(bench: Bench) -> tuple["asyncio.Task[object]", int]:
     """Start a run that does not end, and return it with its child's process."""
     before = set(bench.engine.pool.pids)
-    request = bench.request(module)
-    run = asyncio.create_task(bench.engine.run(request, Running()))
-    stdout = request.workdir / "stdout"
-    await eventually(lambda: stdout.exists() and stdout.stat().st_size > 0)
+    request = bench.request(ENDLESS)
+    run = await begun(bench, request)
     (pid,) = [
         pid
         for pid in bench.engine.pool.pids

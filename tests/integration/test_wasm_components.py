@@ -4,18 +4,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import wasmtime
 
 from skrei_plugin_api.engine import Mount
 from skrei_plugin_wasm.modules import is_component
 from tests.support.components import PROBE
 from tests.support.wasm_engine import Bench, failure
+from tests.support.wat import wat
 
 MIB = 1024 * 1024
-
-
-def wat(text: str) -> bytes:
-    return bytes(wasmtime.wat2wasm(text))
 
 
 @pytest.fixture

@@ -5,16 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import wasmtime
 
 from skrei_plugin_api.engine import Mount
 from tests.support.wasm_engine import Bench, failure
+from tests.support.wat import wat
 
 EXIT = '(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))'
-
-
-def wat(text: str) -> bytes:
-    return bytes(wasmtime.wat2wasm(text))
 
 
 def giving(number: int, *, calls: str = "") -> bytes:

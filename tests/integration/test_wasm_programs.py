@@ -5,13 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import wasmtime
 
 from skrei.cli.init_texts import HELLO
 from skrei_plugin_api.engine import Mount
 from skrei_plugin_api.testing import Behaviour, contents
 from tests.support.wasm_engine import Bench, failure
-from tests.support.wat import CANNOT_OPEN, ROOT_FD, behaving, module
+from tests.support.wat import CANNOT_OPEN, ROOT_FD, behaving, module, wat
 
 ARGS = """
 (module
@@ -43,10 +42,6 @@ SLEEP_FOR_EVER = """
     (i64.store (i32.const 24) (i64.const 3600000000000))
     (drop (call $poll (i32.const 0) (i32.const 128) (i32.const 1) (i32.const 256)))))
 """
-
-
-def wat(text: str) -> bytes:
-    return bytes(wasmtime.wat2wasm(text))
 
 
 @pytest.fixture

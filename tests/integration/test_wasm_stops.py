@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from skrei_plugin_api.engine import RunRequest
 from skrei_plugin_api.testing import Behaviour, Running, eventually
 from skrei_plugin_wasm.process import Reply
-from tests.support.wasm_engine import Bench, alive
+from tests.support.wasm_engine import Bench, alive, begun
 from tests.support.wat import behaving, module
 
 STOP_FD = 4
@@ -38,13 +37,6 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
     await bench.engine.close()
-
-
-async def begun(bench: Bench, request: RunRequest) -> "asyncio.Task[object]":
-    run = asyncio.create_task(bench.engine.run(request, Running()))
-    stdout = request.workdir / "stdout"
-    await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"on\n")
-    return run
 
 
 async def test_a_program_with_a_grace_finds_a_file_and_says_its_last_words(bench: Bench) -> None:

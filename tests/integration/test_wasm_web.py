@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import wasmtime
 
 from skrei_plugin_api.engine import ServiceWay
 from skrei_plugin_api.outbound import Found, Outbound, networks
 from skrei_plugin_wasm import web as webs
 from skrei_plugin_wasm.web import Asked, Refused, Result, Web, most_bytes, read_headers
 from tests.support.wasm_engine import Bench, failure
+from tests.support.wat import wat
 from tests.support.web import listening
 
 LOCAL = networks(["127.0.0.0/8"])
@@ -47,7 +47,7 @@ ASK = """
 def asking(url: str, *, method: int = 1, room: int = 4096, at: int = 16384) -> bytes:
     """A program that asks once, prints what it gets, and exits with the status, or with why it got none."""
     text = ASK.format(url=url, size=len(url), method=method, room=room, at=at)
-    return bytes(wasmtime.wat2wasm(text))
+    return wat(text)
 
 
 class Site:

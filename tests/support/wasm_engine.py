@@ -1,5 +1,6 @@
 """A wasm engine and runs on it, for tests that need to look behind the contract."""
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import psutil
 from skrei_domain.resources import Resources
 from skrei_plugin_api.engine import Mount, Output, RunOutcome, RunRequest, ServiceWay
 from skrei_plugin_api.plugin import PluginContext
-from skrei_plugin_api.testing import Running
+from skrei_plugin_api.testing import Running, eventually
 from skrei_plugin_wasm.engine import WasmEngine
 
 
@@ -70,6 +71,14 @@ class Bench:
     async def run(self, module: bytes | None, **given: Any) -> RunOutcome:
         """Run `module` to its end."""
         return await self.engine.run(self.request(module, **given), Running())
+
+
+async def begun(bench: Bench, request: RunRequest) -> "asyncio.Task[object]":
+    """Return a run whose program has said `on`, and goes on."""
+    run = asyncio.create_task(bench.engine.run(request, Running()))
+    stdout = request.workdir / "stdout"
+    await eventually(lambda: stdout.exists() and stdout.read_bytes() == b"on\n")
+    return run
 
 
 def failure(outcome: RunOutcome) -> tuple[str, str]:

@@ -35,9 +35,14 @@ ROOT_FD = 3
 CANNOT_OPEN = 111
 
 
+def wat(text: str) -> bytes:
+    """Return the module, or component, that a text is."""
+    return bytes(wasmtime.wat2wasm(text))
+
+
 def module(body: str, head: str = HEAD, tail: str = "") -> bytes:
     """Return a module whose `_start` is `body`."""
-    return bytes(wasmtime.wat2wasm(f'{head}{tail}\n  (func (export "_start")\n{body}))'))
+    return wat(f'{head}{tail}\n  (func (export "_start")\n{body}))')
 
 
 def behaving(behaviour: Behaviour, fds: Mapping[str, int] | None = None, *, file_fd: int = ROOT_FD) -> bytes:
