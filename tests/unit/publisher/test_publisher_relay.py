@@ -22,6 +22,7 @@ from skrei_kit.signing_keys import new_key
 from skrei_kit.tokens import Elsewhere, TokenSigner, TokenVerifier
 from skrei_plugin_api.archives import NoArchive
 from skrei_plugin_api.testing import archive, eventually
+from skrei_publisher import app
 from skrei_publisher import relay as module
 from skrei_publisher.app import build
 from skrei_publisher.doorkeeper import SignedDoor
@@ -149,7 +150,7 @@ async def test_so_many_are_sent_at_once(door: str, node: Node, monkeypatch: pyte
 async def test_a_reader_that_takes_nothing_does_not_keep_its_place(
     door: str, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "READER_SECONDS", 0.2)
+    monkeypatch.setattr(app, "READER_SECONDS", 0.2)
     with archive(FILES | {"out/b/large": os.urandom(12 * 1024 * 1024)}) as (packed, _):
         node.content, node.place = packed.read_bytes(), node.place.with_name("e-2")
         leave(packed, str(node.place), "e-1", node.entries)

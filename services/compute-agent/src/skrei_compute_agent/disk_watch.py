@@ -110,8 +110,8 @@ class DiskWatch:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.look()
-            except Exception:
-                log.exception("disk_not_looked_at")  # a machine out of threads, say: it is looked at again
+            except Exception:  # whatever it is, a machine out of threads, say: it is told, and looked at again
+                log.exception("disk_not_looked_at")
         self._task = None
 
     async def look(self) -> None:

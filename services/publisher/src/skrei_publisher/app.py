@@ -24,7 +24,7 @@ from skrei_publisher.doorkeeper import Doorkeeper, TokenRefused, bearer_of
 from skrei_publisher.figures import PublisherFigures
 from skrei_publisher.log_door import LogDoor
 from skrei_publisher.manifest_door import ManifestDoor
-from skrei_publisher.relay import LeftAway, Relay
+from skrei_publisher.relay import READER_SECONDS, LeftAway, Relay
 from skrei_publisher.source import SourceAway
 from skrei_publisher.store import SUFFIX, ResultStore, digest_of
 from skrei_publisher.uploads import UploadDoor, status_of
@@ -82,7 +82,7 @@ def build(
                 response.content_length = at.size
                 await response.prepare(request)
                 return response
-            return await _send(request, relay.open(execution_id, at), response, patience=relay.reader_seconds)
+            return await _send(request, relay.open(execution_id, at), response, patience=READER_SECONDS)
         found = None if at is not None and at.apart else store.find(execution_id)
         if found is None and at is not None and destinations is not None:
             counted.downloads.add(1, "elsewhere")

@@ -66,11 +66,6 @@ class Relay:
         self._doorkeeper = doorkeeper
         self._waiting: dict[str, _Waiting] = {}
 
-    @property
-    def reader_seconds(self) -> float:
-        """How long a reader may take nothing of what is opened."""
-        return READER_SECONDS
-
     def routes(self) -> list[web.RouteDef]:
         """Return what nodes ask for."""
         return [

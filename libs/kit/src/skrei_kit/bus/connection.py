@@ -105,9 +105,9 @@ class Tcp(TcpTransport):
         """
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await super().wait_closed()  # type: ignore[no-untyped-call]
+                await super().wait_closed()  # type: ignore[no-untyped-call]  # as above
         except TimeoutError:
-            self._io_writer.transport.abort()  # type: ignore[union-attr]
+            self._io_writer.transport.abort()  # type: ignore[union-attr]  # it was connected
 
 
 vars(client_module)["TcpTransport"] = Tcp
