@@ -1,7 +1,9 @@
 """The door for lists of inputs: what one node brings another reads its part of, and nobody else anything."""
 
 import asyncio
+import contextlib
 import os
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
@@ -145,9 +147,17 @@ async def test_a_list_that_would_be_read_for_hours_is_refused_by_its_index(
 
 
 async def test_bringing_it_twice_at_once_too_is_bringing_it_once(
-    client: ManifestClient, store: ManifestStore, tmp_path: Path
+    client: ManifestClient, store: ManifestStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = written(tmp_path / "one")
+    together, replace = threading.Barrier(2), Path.replace
+
+    def once_another_is_here(path: Path, target: Path) -> Path:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(0.2)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", once_another_is_here)
     brought = [client.bring(tmp_path / "one", manifest.digest, bring_token()) for _ in range(3)]
     await asyncio.gather(*brought)
     assert store.used_bytes == (tmp_path / "one").stat().st_size

@@ -1,5 +1,6 @@
 import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -77,6 +78,20 @@ def test_a_file_and_a_small_result_replace_each_other(tmp_path: Path) -> None:
         assert (store.find("e-1"), store.used_bytes) == (b"result", len(b"result"))
         store.drop(["e-1"])
         assert (store.find("e-1"), store.used_bytes) == (None, 0)
+
+
+def test_what_goes_while_something_is_put_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ResultStore(tmp_path) as store:
+        store.put([item("e-1")])
+        put = store._shelf.put
+
+        def meanwhile(items: Sequence[Item]) -> int:
+            store.drop(["e-1"])  # by another thread, as retention does
+            return put(items)
+
+        monkeypatch.setattr(store._shelf, "put", meanwhile)
+        store.put([item("e-2", b"other")])
+        assert store.used_bytes == len(b"other")
 
 
 def test_a_million_entries_are_listed_in_pages(tmp_path: Path) -> None:

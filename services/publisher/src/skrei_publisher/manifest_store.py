@@ -5,6 +5,7 @@ another needs its room, and then too where it was read not long ago, or a job wa
 import contextlib
 import os
 import re
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -65,6 +66,9 @@ class ManifestStore:
         self._quota_bytes = quota_bytes
         self._keep_seconds = keep_seconds
         self._now = now
+        self._counting = (
+            threading.Lock()
+        )  # lists come in threads, the same one in several: what is there is counted once
 
     def open(self) -> None:
         """Make the folder, count what is there, and remove what did not come whole. Blocks."""
@@ -92,11 +96,17 @@ class ManifestStore:
         """Count bytes that come. Blocks. Raises ManifestsFull."""
         if self.used_bytes + size > self._quota_bytes:
             self._make_room(size)
-        if self.used_bytes + size > self._quota_bytes:
-            raise ManifestsFull(
-                "There is no room for more lists of inputs now.", hint="Raise SKREI_MANIFEST_QUOTA_BYTES, or wait."
-            )
-        self.used_bytes += size
+        with self._counting:
+            if self.used_bytes + size > self._quota_bytes:
+                raise ManifestsFull(
+                    "There is no room for more lists of inputs now.", hint="Raise SKREI_MANIFEST_QUOTA_BYTES, or wait."
+                )
+            self.used_bytes += size
+
+    def give_back(self, size: int) -> None:
+        """Count no longer what came and does not stay."""
+        with self._counting:
+            self.used_bytes -= size
 
     def keep(self, part: Path, size: int, digest: str) -> None:
         """Give what came whole its name, durably. Blocks. Raises ManifestDiffers."""
@@ -107,9 +117,10 @@ class ManifestStore:
             raise ManifestDiffers(f"That is no list of an input: {error.message}.") from error
         if found.digest != digest:
             raise ManifestDiffers(f"{found.digest} came where {digest} was announced.")
-        before = path.stat().st_size if path.exists() else 0
-        part.replace(path)
-        self.used_bytes -= before
+        with self._counting:
+            before = path.stat().st_size if path.exists() else 0
+            part.replace(path)
+            self.used_bytes -= before
         sync_folder(self._folder)
 
     def _make_room(self, size: int) -> None:
@@ -124,7 +135,7 @@ class ManifestStore:
         for path in paths:
             if self.used_bytes + size <= self._quota_bytes:
                 return
-            with contextlib.suppress(FileNotFoundError):  # another thread was first, and has counted it
+            with self._counting, contextlib.suppress(FileNotFoundError):  # another thread was first, and has counted it
                 freed = path.stat().st_size
                 path.unlink()
                 self.used_bytes -= freed
@@ -165,7 +176,7 @@ class Incoming:
         self._file.close()
         if not self._done:
             self._part.unlink(missing_ok=True)
-            self._store.used_bytes -= self._size
+            self._store.give_back(self._size)
 
     def write(self, data: bytes) -> None:
         """Take what came next. Blocks. Raises ManifestTooLarge, ManifestsFull, OSError."""

@@ -7,6 +7,7 @@ modification time is when it was stored. What came with a fact is small and lies
 import fcntl
 import hashlib
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ class ResultStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.used_bytes = 0
+        self._counting = threading.Lock()
         self._shelf = Shelf(root / SHELF)
         self._lock = -1
         self._known: OrderedDict[str, str] = OrderedDict()  # execution -> digest of what this process stored
@@ -108,11 +110,16 @@ class ResultStore:
         size = content.stat().st_size
         os.utime(content)  # its modification time is when it was stored
         content.rename(place)
-        self.used_bytes += size - before
+        self._count(size - before)
         self._remember(execution_id, digest)
         for folder in folders:
             sync_folder(folder)
-        self.used_bytes -= self._shelf.drop([execution_id])
+        self._count(-self._shelf.drop([execution_id]))
+
+    def _count(self, more: int) -> None:
+        """Count bytes that came, or went: threads do both side by side."""
+        with self._counting:
+            self.used_bytes += more
 
     def _remember(self, execution_id: str, digest: str) -> None:
         self._known[execution_id] = digest
@@ -127,13 +134,13 @@ class ResultStore:
             self.path(item.execution_id)
             if digest_of(item.content) != item.digest:
                 raise Invalid(f"The result of {item.execution_id} does not have the digest {item.digest}.")
-        self.used_bytes += self._shelf.put(items)
+        self._count(self._shelf.put(items))
         self._unlink(item.execution_id for item in items)
 
     def drop(self, execution_ids: Sequence[str]) -> None:
         """Delete results; those that are not there are gone already."""
         self._unlink(execution_ids)
-        self.used_bytes -= self._shelf.drop(execution_ids)
+        self._count(-self._shelf.drop(execution_ids))
 
     def _unlink(self, execution_ids: Iterable[str]) -> None:
         folders: set[Path] = set()
@@ -143,7 +150,7 @@ class ResultStore:
                 size = path.stat().st_size
                 path.unlink()
                 self._known.pop(execution_id, None)
-                self.used_bytes -= size
+                self._count(-size)
                 folders.add(path.parent)
         for folder in folders:
             sync_folder(folder)
