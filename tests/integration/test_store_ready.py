@@ -6,7 +6,8 @@ from collections import UserList
 import asyncpg
 import pytest
 
-from skrei_store.db import open_pool
+from skrei_store import arrays
+from skrei_store.db import connect, open_pool
 
 PID = "SELECT pg_backend_pid()"
 SECONDS = 20.0
@@ -94,3 +95,25 @@ async def test_an_array_is_told_by_its_type_alone(postgres_url: str) -> None:
         assert await pool.fetchval("SELECT $1::int[]", [[1, 2], [3, 4]]) == [[1, 2], [3, 4]]
         with pytest.raises(asyncpg.DataError):  # else the driver asks an abstract class about each element again
             await pool.fetchval("SELECT $1::text[]", UserList(["a"]))
+
+
+async def test_the_types_of_arrays_are_what_the_record_calls_them(postgres_url: str) -> None:
+    async with open_pool(postgres_url, size=1) as pool:
+        rows = await pool.fetch(
+            "SELECT typname, oid, typarray FROM pg_type WHERE typname = ANY($1::text[])", list(arrays.TYPES)
+        )
+    assert {name: (oid, array) for name, oid, array in rows} == arrays.TYPES
+
+
+async def test_no_session_asks_for_the_types_of_arrays(postgres_url: str) -> None:
+    casts = ", ".join(f"${number}::{name}[]" for number, name in enumerate(arrays.TYPES, start=1))
+    empty: list[list[str]] = [[] for _ in arrays.TYPES]
+    alone = await connect(postgres_url)
+    try:
+        async with open_pool(postgres_url, size=1) as pool:
+            for each in (alone, pool):
+                assert list(await each.fetchrow(f"SELECT {casts}", *empty)) == empty
+                kept = await each.fetch("SELECT statement FROM pg_prepared_statements")
+                assert not [text for (text,) in kept if "pg_type" in text]
+    finally:
+        await alone.close()

@@ -71,7 +71,9 @@ async def connect(
     url: str, *, application_name: str = "skrei", settings: dict[str, str] = READER, seconds: float = COMMAND_SECONDS
 ) -> asyncpg.Connection:
     """Return one connection. Raises what asyncpg raises: OSError, asyncpg.PostgresError, TimeoutError."""
-    return await asyncpg.connect(url, **_options(application_name, settings, seconds))
+    connection = await asyncpg.connect(url, **_options(application_name, settings, seconds))
+    arrays.known_to(connection)
+    return connection
 
 
 def away(error: Exception) -> bool:
@@ -95,6 +97,7 @@ async def open_pool(
         max_size=size,
         max_queries=1_000_000_000,  # prepared statements are the point of a connection: it is never renewed by count
         max_inactive_connection_lifetime=0,
+        init=_told,
         reset=_nothing_to_reset,
         loop=None,
         connection_class=asyncpg.Connection,
@@ -139,6 +142,11 @@ async def leader_pool(url: str) -> AsyncIterator[LeaderPool]:
         finally:
             await pool.close()
             reads.terminate()
+
+
+async def _told(connection: Connection) -> None:
+    """What a pool's new connection is told before anyone asks through it."""
+    arrays.known_to(connection)
 
 
 async def _nothing_to_reset(connection: object) -> None:
