@@ -1,6 +1,5 @@
 """The rules of the protocol between node and leader, one at a time: docs/PROTOCOL.md tells what each one closes."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -30,6 +29,7 @@ from skrei_domain.sync import (
     DropKnown,
     Halt,
     Known,
+    KnownExecutions,
     LeaderSide,
     Meta,
     NodeLog,
@@ -536,9 +536,9 @@ def test_a_stop_is_remembered_until_its_fact_is_confirmed() -> None:
 
 
 def with_tombstones(count: int) -> NodeSide:
-    """A node that has forgotten `count` executions, one each second, the newest first; one more is live."""
+    """A node that has forgotten `count` executions, one each second; one more is live."""
     side = a_side()
-    for number in reversed(range(count)):
+    for number in range(count):
         at = NOW + timedelta(seconds=number)
         side.memory.known.put(
             Known(f"e-{number}", 1, Want.RUN, state=ExecutionState.COMPLETED, forgotten=True, changed_at=at)
@@ -577,12 +577,27 @@ def test_a_tombstone_that_changes_again_is_kept_from_then_on() -> None:
     side.memory.known.check()
 
 
-def test_changing_one_tombstone_for_ever_takes_no_more_room() -> None:
-    side = with_tombstones(1)
-    for number in range(500):
-        known = side.memory.known["e-0"]
-        side.memory.known.put(replace(known, changed_at=NOW + timedelta(seconds=number)))
-        side.memory.known.check()
+def test_after_a_clock_was_put_back_tombstones_wait_for_the_one_before_it_but_within_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    side = with_tombstones(0)
+    for number, at in enumerate((NOW + timedelta(days=400), NOW, NOW)):
+        side.memory.known.put(Known(f"e-{number}", 1, Want.FORGET, forgotten=True, changed_at=at))
+    assert side.prune(NOW + timedelta(days=1)) == []
+    monkeypatch.setattr(node, "REMEMBERED_MAX", 2)
+    assert dropped(side.prune(NOW + timedelta(days=1))) == ["e-0", "e-1", "e-2"]
+
+
+@pytest.mark.parametrize("at", [None, NOW, NOW + timedelta(microseconds=1), datetime.max.replace(tzinfo=UTC)])
+@pytest.mark.parametrize("want", Want)
+def test_a_tombstone_keeps_what_answers_a_late_command(want: Want, at: datetime | None) -> None:
+    known = KnownExecutions()
+    for state in ExecutionState:
+        stone = Known(state, 2**40, want, state, starts=2**31, told=2**40 - 1, forgotten=True, changed_at=at)
+        known.put(stone)
+        assert known[state] == stone
+    assert (len(known), dict(known.listed), dict(known.live)) == (len(ExecutionState), {}, {})
+    known.check()
 
 
 def an_observation(side: NodeSide, execution_id: str, text: str) -> None:

@@ -1,15 +1,20 @@
 """What a journal knows of executions: each one by its id, and at hand which are live, listed, or only remembered."""
 
-import heapq
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from skrei_domain.lifecycle import ExecutionState, Want
 from skrei_domain.messages import ExecutionObserved, PortObserved, RunOrder
 
-STALE = 64  # entries of the heap that may be stale whatever else it holds: too few to be worth a walk
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_STONE = struct.Struct("<qqqqBB")
+"""A tombstone: when it was forgotten (microseconds of the epoch), revision, told, starts, and its want and state."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = -(2**63)  # instead of a time
+_MICROSECOND = timedelta(microseconds=1)
+_WANTS, _STATES = tuple(Want), tuple(ExecutionState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +25,9 @@ class Known:
     whose they are. `falls` counts bad ends in a row of what this node starts again by itself, and `fell_at` is when the
     last one was, until the next start.
 
-    A forgotten one is a tombstone: only its revision is kept, so that a late command cannot start it again. `ended`
-    is how it ended where its result is uploaded: from the end of its program on, until it is to be forgotten.
+    A forgotten one is a tombstone: only what answers a late command is kept, first of all its revision, so that none
+    can start it again. `ended` is how it ended where its result is uploaded: from the end of its program on, until it
+    is to be forgotten.
     """
 
     execution_id: str
@@ -49,28 +55,29 @@ class KnownExecutions(Mapping[str, Known]):
     """Executions by id. `put` and `drop` are the only ways in and out, and keep what is read often at hand.
 
     A node lives with up to 100,000 tombstones and a few live executions: no reader may walk the former for the
-    latter. `check` compares what is at hand with such a walk.
+    latter, and each of the former is a few bytes. They are kept in the order in which they were put. `check` compares
+    what is at hand with a walk over all.
     """
 
     def __init__(self) -> None:
-        self._all: dict[str, Known] = {}
         self._listed: dict[str, Known] = {}
         self._live: dict[str, Known] = {}
-        self._stones: list[tuple[datetime, str]] = []  # a heap; an entry whose time is not its tombstone's is stale
+        self._stones: dict[str, bytes] = {}
 
     # ------------------------------------------------------------ reading
 
     def __getitem__(self, execution_id: str) -> Known:
         """Return an execution, forgotten or not."""
-        return self._all[execution_id]
+        known = self._listed.get(execution_id)
+        return known if known is not None else _read(execution_id, self._stones[execution_id])
 
     def __iter__(self) -> Iterator[str]:
         """Walk every id."""
-        return iter(self._all)
+        return chain(self._listed, self._stones)
 
     def __len__(self) -> int:
         """Count all, tombstones too."""
-        return len(self._all)
+        return len(self._listed) + len(self._stones)
 
     @property
     def live(self) -> Mapping[str, Known]:
@@ -82,23 +89,16 @@ class KnownExecutions(Mapping[str, Known]):
         """Those that are not forgotten: what a hello lists."""
         return self._listed
 
-    @property
-    def tombstones(self) -> int:
-        """How many are forgotten."""
-        return len(self._all) - len(self._listed)
-
     # ------------------------------------------------------------ writing
 
     def put(self, known: Known) -> None:
         """Insert or replace one execution."""
         execution_id = known.execution_id
-        self._all[execution_id] = known
         if known.forgotten:
-            self._listed.pop(execution_id, None)
-            self._live.pop(execution_id, None)
-            heapq.heappush(self._stones, (known.changed_at or _LONG_AGO, execution_id))
-            self._sweep()
+            self.drop(execution_id)  # also from its place among the tombstones: this one is the newest
+            self._stones[execution_id] = _written(known)
             return
+        self._stones.pop(execution_id, None)
         self._listed[execution_id] = known
         if known.live:
             self._live[execution_id] = known
@@ -107,49 +107,54 @@ class KnownExecutions(Mapping[str, Known]):
 
     def drop(self, execution_id: str) -> None:
         """Forget an execution altogether; nothing happens where it is not known."""
-        self._all.pop(execution_id, None)
         self._listed.pop(execution_id, None)
         self._live.pop(execution_id, None)
-        self._sweep()
+        self._stones.pop(execution_id, None)
 
     def drop_stones(self, before: datetime, *, keep: int, most: int) -> list[str]:
-        """Drop at most `most` tombstones, oldest first: those from before `before`, and those beyond `keep`."""
-        dropped: list[str] = []
-        while self._stones and len(dropped) < most:
-            at, execution_id = self._stones[0]
-            if not self._is_stone(at, execution_id):
-                heapq.heappop(self._stones)
-                continue
-            if at >= before and self.tombstones <= keep:
-                break
-            heapq.heappop(self._stones)
-            del self._all[execution_id]
-            dropped.append(execution_id)
-        self._sweep()
-        return dropped
+        """Drop at most `most` tombstones, oldest first: those from before `before`, and those beyond `keep`.
 
-    def _sweep(self) -> None:
-        """Build the heap anew when most of it is stale, which costs less than making it so did."""
-        if len(self._stones) > 2 * self.tombstones + STALE:
-            self._stones = [(stone.changed_at or _LONG_AGO, stone.execution_id) for stone in self._forgotten()]
-            heapq.heapify(self._stones)
+        After one of a clock that was put back since, others wait for it, until they are more than `keep`.
+        """
+        limit, dropped = _micros(before), list[str]()
+        for execution_id, stone in self._stones.items():
+            recent = _STONE.unpack(stone)[0] >= limit and len(self._stones) - len(dropped) <= keep
+            if recent or len(dropped) == most:
+                break
+            dropped.append(execution_id)
+        for execution_id in dropped:
+            del self._stones[execution_id]
+        return dropped
 
     # ------------------------------------------------------------ for tests
 
     def check(self) -> None:
         """Raise AssertionError where what is at hand is not what a walk over all finds."""
-        walk = self._all.values()
+        walk = list(self.values())
+        assert len({known.execution_id for known in walk}) == len(walk) == len(self)
         assert self._listed == {known.execution_id: known for known in walk if not known.forgotten}
         assert self._live == {known.execution_id: known for known in walk if known.live}
-        stones = {(stone.changed_at or _LONG_AGO, stone.execution_id) for stone in self._forgotten()}
-        assert self.tombstones == len(stones)
-        assert {entry for entry in self._stones if self._is_stone(*entry)} == stones
-        assert all(self._stones[(at - 1) // 2] <= self._stones[at] for at in range(1, len(self._stones)))
-        assert len(self._stones) <= 2 * self.tombstones + STALE
 
-    def _forgotten(self) -> Iterator[Known]:
-        return (known for known in self._all.values() if known.forgotten)
 
-    def _is_stone(self, at: datetime, execution_id: str) -> bool:
-        known = self._all.get(execution_id)
-        return known is not None and known.forgotten and (known.changed_at or _LONG_AGO) == at
+def _written(known: Known) -> bytes:
+    at = _NEVER if known.changed_at is None else _micros(known.changed_at)
+    want, state = _WANTS.index(known.want), _STATES.index(known.state)
+    return _STONE.pack(at, known.revision, known.told, known.starts, want, state)
+
+
+def _read(execution_id: str, stone: bytes) -> Known:
+    at, revision, told, starts, want, state = _STONE.unpack(stone)
+    return Known(
+        execution_id=execution_id,
+        revision=revision,
+        want=_WANTS[want],
+        state=_STATES[state],
+        starts=starts,
+        told=told,
+        forgotten=True,
+        changed_at=None if at == _NEVER else _EPOCH + at * _MICROSECOND,
+    )
+
+
+def _micros(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND

@@ -439,7 +439,7 @@ class NodeSide:
 
 
 def _forgotten(known: Known) -> Known:
-    return replace(known, order=None, ended=None, ports=(), falls=0, fell_at=None, forgotten=True)
+    return replace(known, order=None, ended=None, devices=(), ports=(), falls=0, fell_at=None, forgotten=True)
 
 
 def _later(earlier: ExecutionObserved, later: ExecutionObserved) -> ExecutionObserved:
