@@ -1,5 +1,6 @@
 """What the planner keeps of a spec."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from skrei_domain.lifecycle import JobState
 from skrei_domain.paths import LocalPath
 from skrei_scheduling.compile import compile_job, requirement
 from skrei_scheduling.rows import JobRow, OnReturn
+from skrei_scheduling.waiting import WaitingLine
 from tests.support.builders import NOW
 
 SPEC = {
@@ -65,6 +67,18 @@ def test_a_spec_becomes_a_compact_requirement() -> None:
         False,
         OnReturn.STOP,
     )
+
+
+def test_jobs_that_wait_alike_share_what_is_kept_of_that() -> None:
+    jobs = [replace(compiled(SPEC), id=f"j-{number}") for number in range(3)]
+    shared = [(job.offline, job.update, job.targets, job.failed, job.won_at, job.manifests) for job in jobs]
+    assert len({tuple(map(id, each)) for each in shared}) == 1
+    line = WaitingLine()
+    for job in jobs:
+        line.put(job, {job.tasks[0].requirement: 4})
+    assert len({id(line.of_job(job.id)) for job in jobs}) == 1
+    line.put(jobs[0], {jobs[0].tasks[0].requirement: 3})
+    assert [line.units(job.id) for job in jobs] == [3, 4, 4]
 
 
 @pytest.mark.row("4.8/disk")

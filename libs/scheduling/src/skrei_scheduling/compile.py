@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from skrei_domain import node_results
 from skrei_domain.data_sets import DATA, DataWanted, data_wanted
@@ -15,13 +16,26 @@ from skrei_domain.node_results import place_of
 from skrei_domain.object_servers import asked
 from skrei_domain.paths import LocalPath
 from skrei_domain.source_keys import IN_PLACE, IPFS, WITH_THE_JOB, is_dealt_out, root_key, source_key
-from skrei_scheduling.rows import JobRow, KeyedInput, Offline, OnReturn, Requirement, TaskInput, TaskPlan, Unit, Update
+from skrei_scheduling.rows import (
+    NOTHING,
+    JobRow,
+    KeyedInput,
+    Offline,
+    OnReturn,
+    Requirement,
+    TaskInput,
+    TaskPlan,
+    Unit,
+    Update,
+)
 
 OWNER = "owner"
 """The submitter whose token was shown: what the API calls the actor."""
 LOCAL = "local"
 STORAGE_ALIASES = {"localdirectory": LOCAL}
 """Names of a storage that specs use for another: nodes report the one on the right."""
+KEPT_POLICIES = 256
+"""What different jobs say of silent nodes and of updates, each kept once: thousands that wait say few things."""
 
 
 def compile_job(
@@ -71,16 +85,8 @@ def compile_job(
         created_at=created_at,
         asked_at=asked_at,
         tasks=plans(spec, submitter) if tasks is None else tasks,
-        offline=Offline(
-            wait=timedelta(seconds=spec.offline.wait),
-            replace=spec.offline.replace,
-            on_return=OnReturn(spec.offline.on_return),
-        ),
-        update=Update(
-            surge=spec.update.max_surge,
-            deadline=timedelta(seconds=spec.update.progress_deadline),
-            min_ready=timedelta(seconds=spec.update.min_ready),
-        ),
+        offline=_offline(spec.offline.wait, spec.offline.replace, spec.offline.on_return),
+        update=_update(spec.update.max_surge, spec.update.progress_deadline, spec.update.min_ready),
         good_version=good_version,
         progress=progress,
         progress_at=progress_at,
@@ -93,14 +99,24 @@ def compile_job(
         owner=owner,
         fails_on_exit=spec.fail_on == "exit-code",
         won=won,
-        targets=dict(targets or {}),
-        failed=dict(failed or {}),
+        targets=dict(targets) if targets else NOTHING,
+        failed=dict(failed) if failed else NOTHING,
         attempts=dict(attempts or {}),
         refused_by=dict(refused_by or {}),
-        won_at=dict(won_at or {}),
-        manifests=dict(manifests or {}),
+        won_at=dict(won_at) if won_at else NOTHING,
+        manifests=dict(manifests) if manifests else NOTHING,
     )
     return made.with_targets({}) if made.targets and made.split else made
+
+
+@lru_cache(KEPT_POLICIES)
+def _offline(wait: int, replace: bool, on_return: str) -> Offline:
+    return Offline(timedelta(seconds=wait), replace, OnReturn(on_return))
+
+
+@lru_cache(KEPT_POLICIES)
+def _update(surge: int, deadline: int, min_ready: int) -> Update:
+    return Update(surge, timedelta(seconds=deadline), timedelta(seconds=min_ready))
 
 
 def plans(spec: JobSpec, submitter: str) -> tuple[TaskPlan, ...]:

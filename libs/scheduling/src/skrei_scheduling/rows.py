@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from skrei_domain.constraints import Constraint
 from skrei_domain.data_sets import DataWanted
@@ -27,6 +28,9 @@ Unit = tuple[str, int]
 
 TaskInput = tuple[str, int]
 """(task, place of the input among those of the task)."""
+
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+"""What most jobs have none of, once for all of them: the leader holds a row of each job that waits."""
 
 
 class OnReturn(StrEnum):
@@ -170,12 +174,14 @@ class JobRow:
     paused: bool = False  # that deadline does not count: what is not ready waits for room
     what_runs: str = ""  # of a service: a digest of what its executions are; equal ones differ in Count alone
     anew: int = 0  # executions of versions before this one are replaced, even if they run the same
-    targets: Mapping[str, int] = field(default_factory=dict)  # node -> its partition in this version
-    manifests: Mapping[TaskInput, ManifestRef] = field(default_factory=dict)  # what inputs of the version are pinned to
-    failed: Mapping[Unit, str] = field(default_factory=dict)  # and why
+    targets: Mapping[str, int] = field(default_factory=lambda: NOTHING)  # node -> its partition in this version
+    manifests: Mapping[TaskInput, ManifestRef] = field(default_factory=lambda: NOTHING)
+    """What inputs of the version are pinned to."""
+    failed: Mapping[Unit, str] = field(default_factory=lambda: NOTHING)  # and why
     attempts: dict[Unit, int] = field(default_factory=dict)  # executions ever made of a unit
     refused_by: dict[Unit, frozenset[str]] = field(default_factory=dict)  # nodes that refused, or failed, a unit
-    won_at: dict[str, datetime] = field(default_factory=dict)  # of an ordered job: when a unit of a task was won last
+    won_at: Mapping[str, datetime] = field(default_factory=lambda: NOTHING)
+    """Of an ordered job: when a unit of a task was won last."""
 
     @property
     def ordered(self) -> bool:

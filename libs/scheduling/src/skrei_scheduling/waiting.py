@@ -12,10 +12,8 @@ from typing import TypeAlias
 
 from skrei_scheduling.feasibility import accepts
 from skrei_scheduling.nodes import NodeMatrix
-from skrei_scheduling.rows import JobRow, Requirement
+from skrei_scheduling.rows import NOTHING, JobRow, Requirement
 from skrei_scheduling.services import Service
-
-_NOTHING: Mapping[Requirement, int] = {}
 
 Turn: TypeAlias = tuple[int, datetime, str]
 """Where a job stands in line: (-priority, since when its version is wanted, id)."""
@@ -33,8 +31,9 @@ class WaitingLine:
 
     def __init__(self) -> None:
         self._classes: dict[Requirement, list[Turn]] = {}
-        self._places: dict[str, tuple[Turn, dict[Requirement, int]]] = {}
+        self._places: dict[str, tuple[Turn, Mapping[Requirement, int]]] = {}
         self._units: dict[Requirement, int] = {}
+        self._last: Mapping[Requirement, int] = NOTHING
 
     def __len__(self) -> int:
         return len(self._places)
@@ -47,7 +46,9 @@ class WaitingLine:
 
     def put(self, job: JobRow, classes: Mapping[Requirement, int]) -> None:
         """Let so many units of the job wait in each class, in place of what waited of it before."""
-        place = (turn(job), dict(classes))
+        if classes != self._last:  # a long line is mostly of jobs that wait alike: they share what is kept of that
+            self._last = dict(classes)
+        place = (turn(job), self._last)
         if self._places.get(job.id) == place:
             return
         self.drop(job.id)
@@ -85,7 +86,7 @@ class WaitingLine:
     def of_job(self, job_id: str) -> Mapping[Requirement, int]:
         """How many units of the job wait in each class."""
         place = self._places.get(job_id)
-        return _NOTHING if place is None else place[1]
+        return NOTHING if place is None else place[1]
 
     def position(self, job: JobRow, requirement: Requirement) -> int:
         """Return the job's place in its class's line, from 1, whether it stands there yet or not."""
