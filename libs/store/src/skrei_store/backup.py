@@ -254,7 +254,7 @@ def _reached() -> Iterator[None]:
 
 def main() -> None:
     """Run the command; the manifest, without its tables, is printed as JSON."""
-    parser = argparse.ArgumentParser(prog="skrei_store.backup", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="skrei_store.backup", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("action", choices=("save", "load", "reopen"))
     parser.add_argument("file", nargs="?", type=Path)
     given, url = parser.parse_args(), os.environ.get("SKREI_DATABASE_URL", "")

@@ -36,7 +36,7 @@ def revise(url: str, message: str) -> None:
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="skrei_store.migrate", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="skrei_store.migrate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--database-url", default=os.environ.get("SKREI_DATABASE_URL"), help="or SKREI_DATABASE_URL")
     parser.add_argument("action", nargs="?", choices=("upgrade", "revision"), default="upgrade")
     parser.add_argument("message", nargs="?", default="")
