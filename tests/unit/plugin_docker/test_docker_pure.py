@@ -23,7 +23,7 @@ from skrei_plugin_api.image_reference import DEFAULT_REGISTRY, digest_of, parse
 from skrei_plugin_api.packing import OutputTooLarge
 from skrei_plugin_api.registry_credentials import CredentialsBroken, credentials
 from skrei_plugin_docker.create import Network, create_body, devices, network
-from skrei_plugin_docker.failures import GpuNotGiven, Refusal, pull_failed, start_failed
+from skrei_plugin_docker.failures import GpuNotGiven, NotBegun, Refusal, pull_failed, start_failed
 from skrei_plugin_docker.frames import PIECE_BYTES, Demultiplexer, Restored
 from skrei_plugin_docker.images import progress
 from skrei_plugin_docker.settings import DockerSettings, Staging
@@ -410,6 +410,21 @@ def test_a_gpu_that_docker_cannot_give_is_the_nodes_doing_and_says_what_to_insta
     assert raised.value.retryable, "another node's daemon may"
     assert words in str(raised.value.hint)
     assert said.rpartition("stderr: ")[2].removesuffix(": unknown") in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "cannot start a stopped process: unknown",
+        "failed to start task: OCI runtime start failed: cannot start a container that has stopped: unknown",
+        "OCI runtime start failed: cannot start a container that has run and stopped: unknown",
+    ],
+)
+def test_a_process_that_was_gone_before_it_began_is_the_nodes_doing(said: str) -> None:
+    with pytest.raises(NotBegun, match="gone before its program began") as raised:
+        start_failed(Refusal(500, said))
+    assert raised.value.retryable
+    assert "dmesg" in str(raised.value.hint)
 
 
 async def test_progress_is_told_now_and_then_and_at_the_end() -> None:

@@ -36,7 +36,15 @@ from skrei_plugin_docker.create import (
     create_body,
 )
 from skrei_plugin_docker.daemon import Container, Daemon
-from skrei_plugin_docker.failures import DISK_FULL, DaemonAway, ImageUnavailable, Refusal, disk_full, start_failed
+from skrei_plugin_docker.failures import (
+    DISK_FULL,
+    DaemonAway,
+    ImageUnavailable,
+    NotBegun,
+    Refusal,
+    disk_full,
+    start_failed,
+)
 from skrei_plugin_docker.filtered import FilteredNetworks, FilterUnavailable
 from skrei_plugin_docker.images import Images
 from skrei_plugin_docker.reaper import Reaper
@@ -106,6 +114,13 @@ class DockerEngine(Engine):
             return failed(request, unknown, began)
         if request.start_number > 1:  # ended, or lost from sight while the daemon was away
             await self._reaper.release(request.execution_id)
+        try:
+            return await self._begin(request, events, began)
+        except NotBegun:  # rare, and not the job's doing
+            await self._reaper.release(request.execution_id)
+            return await self._begin(request, events, began)
+
+    async def _begin(self, request: RunRequest, events: RunEvents, began: float) -> RunOutcome:
         try:
             container = await self._create(request)
         except layouts.LayoutFailed as error:
@@ -189,8 +204,6 @@ class DockerEngine(Engine):
     async def _create(self, request: RunRequest) -> str:
         """Make the container of a run; its image is fetched when it turns out not to be here."""
         params = read_params(request.params)
-        if request.start_number > 1:  # an earlier start of it must not run beside this one
-            await self._reaper.release(request.execution_id)
         holder, told = await self._filtered.make(request) if held(request) else ("", {})
         for last in (False, True):
             try:

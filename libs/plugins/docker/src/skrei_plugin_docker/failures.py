@@ -9,6 +9,8 @@ from skrei_plugin_api.engine import EngineFailure, FailureCode
 
 PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
 DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+NOT_BEGUN = re.compile(r"cannot start a (?:stopped process|container that has (?:run and )?stopped)", re.IGNORECASE)
+"""What a runtime says that made a container, whose process is gone when it is to go on with the program."""
 NO_TOOLKIT = re.compile(r"could not select device driver|GPU vendor", re.IGNORECASE)
 """What a daemon says that has nothing of NVIDIA's beside it; from Docker 29 on it looks for another vendor's then."""
 NO_GPU = re.compile(rf"{NO_TOOLKIT.pattern}|CDI device|nvidia-container-|NVIDIA Container Runtime", re.IGNORECASE)
@@ -67,6 +69,13 @@ class PortTaken(SkreiError):
     """A port that was free when it was chosen has been taken meanwhile: another try gets another."""
 
     code = "port-taken"
+    retryable = True
+
+
+class NotBegun(SkreiError):
+    """A container's process was gone before its program was executed: nothing of it ran, and another one may."""
+
+    code = "container-not-begun"
     retryable = True
 
 
@@ -263,7 +272,7 @@ def never_ran(code: int, stderr: bytes) -> EngineFailure | None:
 def start_failed(refusal: Refusal) -> EngineFailure:
     """Return why a container could not be made or started.
 
-    Raises DiskFull, PortTaken or GpuNotGiven, which are the node's doing.
+    Raises DiskFull, PortTaken, NotBegun or GpuNotGiven, which are the node's doing.
     """
     if DISK_FULL.search(refusal.message):
         raise disk_full(refusal.message)
@@ -272,6 +281,11 @@ def start_failed(refusal: Refusal) -> EngineFailure:
     said = _LAYERS.sub("", refusal.message).strip().removesuffix(": unknown")
     if NO_GPU.search(refusal.message):
         raise gpu_not_given(said)
+    if NOT_BEGUN.search(refusal.message):
+        raise NotBegun(
+            f"the container was gone before its program began: {said}",
+            hint="something on the node killed it: look for `oom` in `dmesg` there, and at the daemon's log",
+        )
     for pattern, code, what, hint in _START:
         if re.search(pattern, refusal.message, re.IGNORECASE):
             return EngineFailure(code, f"failed to start container: {what}: {said} ({hint})")
