@@ -224,7 +224,9 @@ def _end_left_overs(folder: Path) -> None:
     """End the containerd of a dockerd that was killed: it is found by its pid file in our folder."""
     for path in folder.glob("exec/containerd/containerd.pid"):
         with contextlib.suppress(OSError, ValueError):
-            os.kill(int(path.read_text()), signal.SIGKILL)
+            pid = int(path.read_text())
+            if Path(f"/proc/{pid}/comm").read_text() == "containerd\n":  # it is not somebody else's today
+                os.kill(pid, signal.SIGKILL)
 
 
 def _make_bridge() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from skrei_embedded.processes import Process, Spawner, end_strangers, started_at
+from skrei_embedded.processes import Process, Spawner, end, end_strangers, started_at
 from skrei_embedded.stack import Stack
 from skrei_embedded.supervised import HEALTHY_SECONDS, LONGEST_BACKOFF_SECONDS, Supervised
 from skrei_embedded.whereabouts import StackOptions
@@ -124,6 +124,32 @@ async def test_a_child_that_ignores_the_request_is_killed_in_time(stubborn: Proc
     await child.stop(5)
     assert stubborn.returncode == -signal.SIGKILL
     assert time.monotonic() - began < 3
+
+
+def test_what_a_child_leaves_in_its_session_ends_with_it(children: Spawner, tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    child = children.start(["/bin/sh", "-c", f"sleep 60 & echo $! > {left}"], environment={})
+    child.wait(10)
+    sleeper = int(left.read_text())
+    assert started_at(sleeper)
+    end(child, wait_seconds=1.0)
+    until = time.monotonic() + 10
+    while started_at(sleeper):
+        assert time.monotonic() < until
+
+
+def test_whoever_has_the_number_of_a_child_that_is_gone_is_let_be(children: Spawner) -> None:
+    child = children.start(["/bin/true"], environment={})
+    child.wait(10)
+    stranger = subprocess.Popen(["/bin/sleep", "60"], start_new_session=True)
+    try:
+        child.pid = stranger.pid
+        end(child, wait_seconds=1.0)
+        with pytest.raises(subprocess.TimeoutExpired):
+            stranger.wait(0.2)
+    finally:
+        stranger.kill()
+        stranger.wait(10)
 
 
 def test_a_stranger_is_ended_only_if_it_is_still_the_one_we_knew() -> None:

@@ -159,9 +159,25 @@ def end(process: Process, *, wait_seconds: float, gently: int = signal.SIGTERM) 
 
 
 def kill_session(process: Process) -> None:
-    """Kill what is left of a child's process group: nothing of it remains beside its successor."""
+    """Kill what is left of a child's process group: nothing of it remains beside its successor.
+
+    While something is left the group's number is nobody else's. Once nothing is, it may be: a process of that number is
+    a stranger then, since ours has been waited for, and so is its group.
+    """
+    if process.poll() is not None and _there_is(process.pid):
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _there_is(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def started_at(pid: int) -> str:

@@ -222,4 +222,8 @@ async def _ask_to_end(request: RunRequest, process: asyncio.subprocess.Process, 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     """Send a signal to the script and all that it has started and not sent into a session of its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
+        if process.returncode is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, 0)
+                return  # all of it is gone: its number is somebody else's by now
         os.killpg(process.pid, number)
