@@ -8,7 +8,7 @@ import pytest
 from skrei_domain.lifecycle import Connection, ExecutionState, JobState
 from skrei_scheduling import waiting
 from skrei_scheduling.changes import Changes, EvaluationNew, ExecutionChange, JobChange
-from skrei_scheduling.rows import JobRow, Requirement
+from skrei_scheduling.rows import NOTHING, JobRow, Requirement
 from skrei_scheduling.view import ClusterView
 from tests.support.builders import NOW, a_job, a_node, a_requirement, an_execution, locked
 
@@ -32,6 +32,14 @@ def full(*waiting: JobRow, cpu: str = "2") -> ClusterView:
     job = a_job("j-0", count=4, requirement=CORE, state=JobState.RUNNING, won=[("main", 2), ("main", 3)])
     rows = [an_execution(f"e-{n}", job=job, partition=n, state=S.RUNNING) for n in range(2)]
     return ClusterView.load([a_node(cpu=cpu)], [job, *waiting], rows)
+
+
+def test_a_job_that_is_read_again_holds_no_more_than_before() -> None:
+    view = ClusterView()
+    for _ in range(2):
+        view.upsert_job(replace(a_job(), failed=NOTHING, targets=NOTHING, won_at=NOTHING, manifests=NOTHING))
+    (job,) = view.jobs.values()
+    assert all(each is NOTHING for each in (job.failed, job.targets, job.won_at, job.manifests))
 
 
 @pytest.mark.row("4.6/node-events")

@@ -9,7 +9,7 @@ import base64
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from skrei_domain.evolving import replace
 from skrei_domain.job_kinds import Kind
@@ -24,6 +24,9 @@ from skrei_scheduling.services import Service
 from skrei_scheduling.texts import TRIGGER_NODE_LOST, TRIGGER_PROGRESS, TRIGGER_READY
 from skrei_scheduling.timers import Asked, Timers
 from skrei_scheduling.waiting import WaitingLine, fits
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 LOADED_AT_ONCE = 500
 """Rows of the record taken in between two breaths: about 10 ms."""
@@ -193,12 +196,12 @@ class ClusterView:
             progress=max(known.progress, fresh.progress),
             progress_at=known.progress_at or fresh.progress_at,
             paused=known.paused,
-            failed={**fresh.failed, **known.failed},
-            targets={**fresh.targets, **known.targets},
+            failed=_both(fresh.failed, known.failed),
+            targets=_both(fresh.targets, known.targets),
             attempts={**fresh.attempts, **known.attempts},
             refused_by={**fresh.refused_by, **known.refused_by},
-            won_at={**fresh.won_at, **known.won_at},
-            manifests={**fresh.manifests, **known.manifests},
+            won_at=_both(fresh.won_at, known.won_at),
+            manifests=_both(fresh.manifests, known.manifests),
         )
         merged = merged.with_targets({}) if merged.split else merged
         # The record's state may be older than a commit of ours that the reader had not seen; terminal states are final.
@@ -505,6 +508,11 @@ class ClusterView:
         self._per_node.pop(job_id, None)
         self.timers.drop(job_id)
         self._backoff.drop(job_id)
+
+
+def _both(one: Mapping[_K, _V], over: Mapping[_K, _V]) -> Mapping[_K, _V]:
+    """Return what is in either; one of the two where the other is empty, as most are."""
+    return {**one, **over} if one and over else one or over
 
 
 def _own(job: JobRow) -> JobRow:
