@@ -110,8 +110,9 @@ def load_memory(database: sqlite3.Connection, node_id: str, make_id: Callable[[]
     memory = NodeMemory(meta)
     cursor = database.cursor()
     cursor.row_factory = sqlite3.Row
-    for values in cursor.execute("SELECT * FROM executions ORDER BY changed_at"):
+    for values in cursor.execute("SELECT * FROM executions"):
         memory.known.put(_read_known(values))
+    memory.known.sort_stones()
     for sequence, fact, writer in database.execute("SELECT sequence, fact, writer FROM facts ORDER BY sequence"):
         memory.outbox[sequence] = _FACT.validate_json(fact)
         memory.writers[sequence] = writer

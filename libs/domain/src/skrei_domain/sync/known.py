@@ -55,8 +55,8 @@ class KnownExecutions(Mapping[str, Known]):
     """Executions by id. `put` and `drop` are the only ways in and out, and keep what is read often at hand.
 
     A node lives with up to 100,000 tombstones and a few live executions: no reader may walk the former for the
-    latter, and each of the former is a few bytes. They are kept in the order in which they were put. `check` compares
-    what is at hand with a walk over all.
+    latter, and each of the former is a few bytes. They are kept in the order in which they were put; who puts them in
+    another than that of their times says `sort_stones` after it. `check` compares what is at hand with a walk over all.
     """
 
     def __init__(self) -> None:
@@ -111,6 +111,10 @@ class KnownExecutions(Mapping[str, Known]):
         self._live.pop(execution_id, None)
         self._stones.pop(execution_id, None)
 
+    def sort_stones(self) -> None:
+        """Bring tombstones into the order in which they were forgotten."""
+        self._stones = dict(sorted(self._stones.items(), key=lambda stone: _at(stone[1])))
+
     def drop_stones(self, before: datetime, *, keep: int, most: int) -> list[str]:
         """Drop at most `most` tombstones, oldest first: those from before `before`, and those beyond `keep`.
 
@@ -118,7 +122,7 @@ class KnownExecutions(Mapping[str, Known]):
         """
         limit, dropped = _micros(before), list[str]()
         for execution_id, stone in self._stones.items():
-            recent = _STONE.unpack(stone)[0] >= limit and len(self._stones) - len(dropped) <= keep
+            recent = _at(stone) >= limit and len(self._stones) - len(dropped) <= keep
             if recent or len(dropped) == most:
                 break
             dropped.append(execution_id)
@@ -154,6 +158,11 @@ def _read(execution_id: str, stone: bytes) -> Known:
         forgotten=True,
         changed_at=None if at == _NEVER else _EPOCH + at * _MICROSECOND,
     )
+
+
+def _at(stone: bytes) -> int:
+    at: int = _STONE.unpack(stone)[0]
+    return at
 
 
 def _micros(at: datetime) -> int:
