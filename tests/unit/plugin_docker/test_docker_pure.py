@@ -18,12 +18,12 @@ from skrei_domain.node import Gpu
 from skrei_domain.resources import Resources
 from skrei_plugin_api import tar_streams as archive
 from skrei_plugin_api.container_params import DockerParams, Pull, read_params
-from skrei_plugin_api.engine import PortBinding, RunRequest, ServiceWay
+from skrei_plugin_api.engine import FailureCode, PortBinding, RunRequest, ServiceWay
 from skrei_plugin_api.image_reference import DEFAULT_REGISTRY, digest_of, parse
 from skrei_plugin_api.packing import OutputTooLarge
 from skrei_plugin_api.registry_credentials import CredentialsBroken, credentials
 from skrei_plugin_docker.create import Network, create_body, devices, network
-from skrei_plugin_docker.failures import GpuNotGiven, NotBegun, Refusal, pull_failed, start_failed
+from skrei_plugin_docker.failures import GpuNotGiven, NotBegun, Refusal, never_ran, pull_failed, start_failed
 from skrei_plugin_docker.frames import PIECE_BYTES, Demultiplexer, Restored
 from skrei_plugin_docker.images import progress
 from skrei_plugin_docker.settings import DockerSettings, Staging
@@ -418,6 +418,7 @@ def test_a_gpu_that_docker_cannot_give_is_the_nodes_doing_and_says_what_to_insta
         "cannot start a stopped process: unknown",
         "failed to start task: OCI runtime start failed: cannot start a container that has stopped: unknown",
         "OCI runtime start failed: cannot start a container that has run and stopped: unknown",
+        "OCI runtime start failed: container process is already dead: unknown",
     ],
 )
 def test_a_process_that_was_gone_before_it_began_is_the_nodes_doing(said: str) -> None:
@@ -425,6 +426,12 @@ def test_a_process_that_was_gone_before_it_began_is_the_nodes_doing(said: str) -
         start_failed(Refusal(500, said))
     assert raised.value.retryable
     assert "dmesg" in str(raised.value.hint)
+
+
+def test_what_a_program_says_itself_is_never_the_nodes_doing() -> None:
+    failure = never_ran(126, b"exec of what cannot start a stopped process: permission denied\n")
+    assert failure is not None
+    assert failure.code is FailureCode.EXECUTABLE_INVALID
 
 
 async def test_progress_is_told_now_and_then_and_at_the_end() -> None:

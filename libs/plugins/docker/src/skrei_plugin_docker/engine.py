@@ -1,6 +1,7 @@
 """The docker engine as the agent sees it: a run is a container that lives on without the agent."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -52,6 +53,8 @@ from skrei_plugin_docker.run import Run, failed
 from skrei_plugin_docker.settings import DockerSettings
 from skrei_plugin_docker.sight import Sight
 from skrei_plugin_docker.ways import held, surroundings
+
+log = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS = 0.5
 """Between two questions to a daemon that is away when an agent starts."""
@@ -116,7 +119,8 @@ class DockerEngine(Engine):
             await self._reaper.release(request.execution_id)
         try:
             return await self._begin(request, events, began)
-        except NotBegun:  # rare, and not the job's doing
+        except NotBegun as gone:  # rare, and not the job's doing
+            log.warning("%s: %s Another is made.", request.execution_id, gone.sentence)
             await self._reaper.release(request.execution_id)
             return await self._begin(request, events, began)
 

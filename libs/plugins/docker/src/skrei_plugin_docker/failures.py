@@ -9,7 +9,10 @@ from skrei_plugin_api.engine import EngineFailure, FailureCode
 
 PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
 DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
-NOT_BEGUN = re.compile(r"cannot start a (?:stopped process|container that has (?:run and )?stopped)", re.IGNORECASE)
+NOT_BEGUN = re.compile(
+    r"cannot start a (?:stopped process|container that has (?:run and )?stopped)|container process is already dead",
+    re.IGNORECASE,
+)
 """What a runtime says that made a container, whose process is gone when it is to go on with the program."""
 NO_TOOLKIT = re.compile(r"could not select device driver|GPU vendor", re.IGNORECASE)
 """What a daemon says that has nothing of NVIDIA's beside it; from Docker 29 on it looks for another vendor's then."""
@@ -265,7 +268,7 @@ def never_ran(code: int, stderr: bytes) -> EngineFailure | None:
     """Return why a program that "ended" was never executed: what starts it says so in the program's own stderr."""
     said = stderr.decode("utf-8", errors="replace")
     if code in (1, 126, 127, 255) and _NOT_EXECUTED.fullmatch(said):
-        return start_failed(Refusal(0, said))
+        return _explained(" ".join(said.split()), said.strip())
     return None
 
 
@@ -286,11 +289,16 @@ def start_failed(refusal: Refusal) -> EngineFailure:
             f"the container was gone before its program began: {said}",
             hint="something on the node killed it: look for `oom` in `dmesg` there, and at the daemon's log",
         )
-    for pattern, code, what, hint in _START:
-        if re.search(pattern, refusal.message, re.IGNORECASE):
-            return EngineFailure(code, f"failed to start container: {what}: {said} ({hint})")
-    return EngineFailure(
+    return _explained(refusal.message, said) or EngineFailure(
         FailureCode.CONTAINER_REFUSED,
         f"failed to start container: the node's Docker daemon refuses it: {said} (the job's Engine.Params and the "
         "daemon's log on the node tell more)",
     )
+
+
+def _explained(message: str, said: str) -> EngineFailure | None:
+    """Return what is wrong with a job by a message of which `said` is told; None where that is not known."""
+    for pattern, code, what, hint in _START:
+        if re.search(pattern, message, re.IGNORECASE):
+            return EngineFailure(code, f"failed to start container: {what}: {said} ({hint})")
+    return None

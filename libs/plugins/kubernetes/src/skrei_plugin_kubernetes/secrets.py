@@ -30,9 +30,7 @@ ANSWER_SECONDS = 30.0
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do it; exit 1 with one sentence where it cannot be done."""
-    parser = argparse.ArgumentParser(
-        prog="skrei_plugin_kubernetes.secrets", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="skrei_plugin_kubernetes.secrets", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("act", choices=("read", "write", "remove"))
     parser.add_argument("--prefix", required=True)
     parser.add_argument("--folder", type=Path, required=True)
