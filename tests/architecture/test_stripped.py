@@ -6,7 +6,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["skrei_store.migrate", "skrei_store.backup", "skrei_plugin_kubernetes.secrets"])
+@pytest.mark.parametrize("module", ["skrei_store.migrate", "skrei_store.backup"])
 def test_a_program_without_docstrings_tells_its_usage(module: str) -> None:
     command = [sys.executable, "-OO", "-B", "-m", module, "--help"]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

@@ -33,7 +33,7 @@ def seen_by_type() -> None:
     protocol.SizedABC = ARRAYS
 
 
-def known_to(connection: "asyncpg.Connection | asyncpg.pool.PoolConnectionProxy") -> None:
+def known_to(connection: asyncpg.Connection) -> None:
     """Tell a connection the arrays of `TYPES`. Safe twice."""
     connection.get_settings().register_data_types(_TREE)
 

@@ -144,7 +144,7 @@ async def leader_pool(url: str) -> AsyncIterator[LeaderPool]:
             reads.terminate()
 
 
-async def _told(connection: Connection) -> None:
+async def _told(connection: asyncpg.Connection) -> None:
     """What a pool's new connection is told before anyone asks through it."""
     arrays.known_to(connection)
 
