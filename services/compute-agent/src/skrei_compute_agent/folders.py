@@ -123,7 +123,6 @@ class Folders:
     def close(self) -> None:
         """Wait for removals that are under way."""
         self._sweeper.shutdown()
-        self._spares.close()
 
     def _drop_before(self, execution_id: str, first: int) -> None:
         """Remove the folders of starts before `first`: a service may start again for years."""
