@@ -76,6 +76,11 @@ async def test_an_execution_timeout_ends_it(
         assert fact.problem.code == "execution-timeout"
 
 
+def held(folder: Path) -> list[Path]:
+    """What lies there but emptied folders that wait for the next executions."""
+    return [path for path in folder.rglob("*") if not (path.parent == folder and path.name.startswith("~spare."))]
+
+
 async def test_three_hundred_commands_each_end_once_and_their_files_go(
     nats: NatsServer, leader: ScriptedLeader, work: ScriptedWork, tmp_path: Path
 ) -> None:
@@ -91,7 +96,7 @@ async def test_three_hundred_commands_each_end_once_and_their_files_go(
         assert sorted(ends) == sorted(names)
         await work.has_dropped(300)
     assert sorted(work.dropped) == sorted(names)
-    assert not any((tmp_path / "node" / "executions").iterdir())
+    assert not held(tmp_path / "node" / "executions")
 
 
 async def test_a_node_that_dies_goes_on_from_its_journal(
