@@ -3,7 +3,7 @@
 #
 #   sh install.sh                  from the wheels beside this file, else from the package index
 #   SKREI_WHEELS=folder-or-url     take Skrei's own wheels from there
-#   SKREI_VERSION=0.4.0            this version instead of the newest
+#   SKREI_VERSION=0.5.0            this version instead of the newest
 #   SKREI_EXTRAS=                  only the client, without `skrei serve`
 #   SKREI_PLUGINS="folder wheel"   plugins of others into the same environment; name them again with each install
 #

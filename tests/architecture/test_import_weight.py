@@ -144,7 +144,7 @@ def answering() -> Iterator[str]:
     told = {"NextToken": "", "Items": [fake_api.event(1, "Job submitted")]}
     api = fake_api.FakeApi(
         {
-            "GET /api/v1/agent/version": {"GitVersion": "v0.4.0"},
+            "GET /api/v1/agent/version": {"GitVersion": "v0.5.0"},
             "GET /api/v1/orchestrator/nodes": {"NextToken": "", "Nodes": []},
             f"GET {JOBS}": {"NextToken": "", "Items": [fake_api.job("Completed")]},
             f"GET {JOBS}/x": {"Job": fake_api.job("Completed"), "Executions": page, "History": told},

@@ -113,7 +113,7 @@ class Rows:
         info = NodeInfo(
             node_id=node_id,
             name=node_id,
-            version="0.4.0",
+            version="0.5.0",
             labels=labels,
             engines=(Plugin(name="wasm"),),
             storages=(Plugin(name="inline"), Plugin(name="local")),

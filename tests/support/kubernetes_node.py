@@ -188,7 +188,7 @@ class KubernetesNode:
             {"type": "portmap", "capabilities": {"portMappings": True}},
         ]  # fmt: skip
         (networks / "10-ptp.conflist").write_text(
-            json.dumps({"cniVersion": "0.4.0", "name": self.name, "plugins": plugins})
+            json.dumps({"cniVersion": "0.5.0", "name": self.name, "plugins": plugins})
         )
         path = own / "config.toml"
         path.write_text(

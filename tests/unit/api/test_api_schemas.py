@@ -20,7 +20,7 @@ def a_node(**changes: Any) -> dict[str, Any]:
     info = NodeInfo(
         node_id="n-1",
         name="box",
-        version="0.4.0",
+        version="0.5.0",
         os="linux",
         arch="amd64",
         labels={"region": "eu"},

@@ -45,7 +45,7 @@ def without(reason: str) -> NodeInfo:
         (T4, BARE, ["GPU 0 is gone (Tesla T4)"]),
         (BARE, BARE.model_copy(update={"labels": {"a": "b"}}), ["its labels have changed"]),
         (BARE, BARE.model_copy(update={"capacity": Resources(cpu_milli=1)}), ["its capacity has changed"]),
-        (BARE, BARE.model_copy(update={"version": "0.4.0"}), ["its version is now 0.4.0"]),
+        (BARE, BARE.model_copy(update={"version": "0.5.0"}), ["its version is now 0.5.0"]),
     ],
 )
 def test_what_changed_is_told_by_name(old: NodeInfo, new: NodeInfo, told: list[str]) -> None:

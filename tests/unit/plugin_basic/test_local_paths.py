@@ -14,7 +14,7 @@ async def told(folder: Path, *allowed: str) -> PluginInfo:
 
 
 async def test_without_an_allow_list_it_is_there_to_say_so(tmp_path: Path) -> None:
-    assert await told(tmp_path) == PluginInfo(available=True, version="0.4.0")
+    assert await told(tmp_path) == PluginInfo(available=True, version="0.5.0")
 
 
 async def test_it_goes_when_every_allowed_path_has_gone(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ async def test_it_stays_and_names_what_is_missing_while_one_is_there(tmp_path: P
 
 
 async def test_a_path_that_jobs_may_create_need_not_be_there(tmp_path: Path) -> None:
-    assert await told(tmp_path, f"{tmp_path}/out/**:rw") == PluginInfo(available=True, version="0.4.0")
+    assert await told(tmp_path, f"{tmp_path}/out/**:rw") == PluginInfo(available=True, version="0.5.0")
 
 
 async def test_it_says_how_much_lies_below_what_it_hands_out(tmp_path: Path) -> None:

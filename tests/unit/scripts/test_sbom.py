@@ -40,9 +40,9 @@ class Installed(Distribution):
 
 
 def test_what_the_lock_pins_and_what_is_ours_is_listed() -> None:
-    found = [Installed("Skrei_Kit", "0.4.0"), Installed("PyYAML", "6.0", License_Expression="MIT")]
+    found = [Installed("Skrei_Kit", "0.5.0"), Installed("PyYAML", "6.0", License_Expression="MIT")]
     parts = sbom.packages(found, {"pyyaml": "6.0"})
-    assert [part["purl"] for part in parts] == ["pkg:pypi/skrei-kit@0.4.0", "pkg:pypi/pyyaml@6.0"]
+    assert [part["purl"] for part in parts] == ["pkg:pypi/skrei-kit@0.5.0", "pkg:pypi/pyyaml@6.0"]
     assert parts[1]["licenses"] == [{"license": {"name": "MIT"}}]
 
 

@@ -103,7 +103,7 @@ NODES = [
                 "AvailableCapacity": {"CPU": 3.5, "Memory": 6 * 2**30, "Disk": 90 * 2**30},
                 "RunningExecutions": 1,
             },
-            "BacalhauVersion": {"GitVersion": "v0.4.0", "GOARCH": "amd64", "GOOS": "linux"},
+            "BacalhauVersion": {"GitVersion": "v0.5.0", "GOARCH": "amd64", "GOOS": "linux"},
         },
         "Membership": "APPROVED",
         "Connection": "CONNECTED",
@@ -155,7 +155,7 @@ def answers() -> dict[str, Any]:
         f"GET {JOBS}/{ID}/versions": {"NextToken": "", "Items": [job(Version=1), job(Version=2, Count=3)]},
         "GET /api/v1/orchestrator/nodes": {"NextToken": "", "Nodes": NODES},
         "POST /api/v1/orchestrator/gc": COLLECTABLE,
-        "GET /api/v1/agent/version": {"GitVersion": "v0.4.0", "BuildDate": "2026-08-19T10:00:00Z", "GitCommit": "abc"},
+        "GET /api/v1/agent/version": {"GitVersion": "v0.5.0", "BuildDate": "2026-08-19T10:00:00Z", "GitCommit": "abc"},
         "GET /api/v1/agent/alive": {"Status": "OK"},
     }
 

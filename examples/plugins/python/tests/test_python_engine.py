@@ -118,7 +118,7 @@ def test_an_environment_that_the_owner_did_not_name_is_refused(tmp_path: Path) -
 def test_a_node_says_which_environments_it_has(tmp_path: Path) -> None:
     options = {"python_environments": f"own={sys.prefix} gone=/nowhere"}
     info = asyncio.run(apart(PythonEngine(PluginContext(tmp_path, options=options)).describe))
-    assert (info.available, info.version, info.missing_paths) == (True, "0.4.0: gone, own", ("/nowhere/bin/python",))
+    assert (info.available, info.version, info.missing_paths) == (True, "0.5.0: gone, own", ("/nowhere/bin/python",))
     none = asyncio.run(apart(PythonEngine(PluginContext(tmp_path)).describe))
     told = "its owner names no Python environments (SKREI_PLUGIN_OPTIONS=python_environments=NAME=FOLDER)"
     assert (none.available, none.reason) == (False, told)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from skrei.tagged import Tagged as Tagged
     from skrei_domain.errors import SkreiError as SkreiError
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 _ERRORS = (
     *("ApiError", "Busy", "Closed", "Conflict", "Forbidden", "InvalidRequest", "JobFailed", "NotFound", "NotSupported"),

@@ -49,7 +49,7 @@ class PythonEngine(Engine):
 
     plugin_api = PLUGIN_API
     name = "python"
-    version = "0.4.0"
+    version = "0.5.0"
 
     async def describe(self) -> PluginInfo:
         """Say whether the owner named environments, and which of them are not there: the node looks for those."""

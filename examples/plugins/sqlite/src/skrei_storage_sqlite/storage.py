@@ -33,7 +33,7 @@ class SqliteStorage(Storage):
 
     plugin_api = PLUGIN_API
     name = "sqlite"
-    version = "0.4.0"
+    version = "0.5.0"
 
     async def describe(self) -> PluginInfo:
         """Say whether the owner named databases, and which of them are not there: the node looks for those."""

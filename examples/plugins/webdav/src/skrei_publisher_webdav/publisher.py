@@ -36,7 +36,7 @@ class WebdavPublisher(Forwarder):
 
     plugin_api = PLUGIN_API
     name = "webdav"
-    version = "0.4.0"
+    version = "0.5.0"
 
     async def describe(self) -> PluginInfo:
         """Say whether its owner names a server, and a login that can be read."""

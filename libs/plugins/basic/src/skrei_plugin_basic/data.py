@@ -26,7 +26,7 @@ class DataStorage(Storage):
 
     plugin_api = PLUGIN_API
     name = DATA
-    version = "0.4.0"
+    version = "0.5.0"
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)

@@ -23,7 +23,7 @@ class InlineStorage(Storage):
 
     plugin_api = PLUGIN_API
     name = "inline"
-    version = "0.4.0"
+    version = "0.5.0"
 
     async def describe(self) -> PluginInfo:
         """Say that it works everywhere."""

@@ -26,7 +26,7 @@ class LocalStorage(Storage):
 
     plugin_api = PLUGIN_API
     name = "local"
-    version = "0.4.0"
+    version = "0.5.0"
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)

@@ -26,7 +26,7 @@ class TaskStorage(Storage):
 
     plugin_api = PLUGIN_API
     name = "task"
-    version = "0.4.0"
+    version = "0.5.0"
 
     async def describe(self) -> PluginInfo:
         """Say that it works everywhere."""

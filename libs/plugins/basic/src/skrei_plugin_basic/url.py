@@ -37,7 +37,7 @@ class UrlStorage(PieceStorage):
 
     plugin_api = PLUGIN_API
     name = "urlDownload"
-    version = "0.4.0"
+    version = "0.5.0"
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)

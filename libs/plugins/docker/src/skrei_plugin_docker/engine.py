@@ -65,7 +65,7 @@ class DockerEngine(Engine):
 
     plugin_api = PLUGIN_API
     name = "docker"
-    version = "0.4.0"
+    version = "0.5.0"
     adopts = True
     commands = True
 

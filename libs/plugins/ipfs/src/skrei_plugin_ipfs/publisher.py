@@ -40,7 +40,7 @@ class IpfsPublisher(Forwarder):
 
     plugin_api = PLUGIN_API
     name = "ipfs"
-    version = "0.4.0"
+    version = "0.5.0"
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)

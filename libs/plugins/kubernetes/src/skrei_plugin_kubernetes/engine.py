@@ -47,7 +47,7 @@ class KubernetesEngine(Engine):
 
     plugin_api = PLUGIN_API
     name = "kubernetes"
-    version = "0.4.0"
+    version = "0.5.0"
     adopts = True
     commands = True
 

@@ -61,7 +61,7 @@ class S3Publisher(Publisher):
 
     plugin_api = PLUGIN_API
     name = "s3"
-    version = "0.4.0"
+    version = "0.5.0"
     takes_portions: ClassVar[bool] = True
 
     def __init__(self, context: PluginContext) -> None:

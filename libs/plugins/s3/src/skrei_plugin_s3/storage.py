@@ -38,7 +38,7 @@ class S3Storage(PieceStorage):
 
     plugin_api = PLUGIN_API
     name = "s3"
-    version = "0.4.0"
+    version = "0.5.0"
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)

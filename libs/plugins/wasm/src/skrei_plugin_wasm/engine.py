@@ -45,7 +45,7 @@ class WasmEngine(Engine):
 
     plugin_api = PLUGIN_API
     name = "wasm"
-    version = "0.4.0"
+    version = "0.5.0"
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)

@@ -171,7 +171,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "APIURL": "http://127.0.0.1:1234",
         "PublisherURL": "http://127.0.0.1:1235",
         "TokenPublicKey": "kUz2m0Y3c4Zl2s1Qw5k5i9l3Yt2n7oJ8o3m1f0bQ4hI=",
-        "ServerVersion": "0.4.0",
+        "ServerVersion": "0.5.0",
     },
     "Renewed": {"NodeID": NODE_ID, "JWT": "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ..."},
     "NodeRevoked": {"NodeID": NODE_ID},

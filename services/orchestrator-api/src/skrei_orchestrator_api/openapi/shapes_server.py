@@ -63,7 +63,7 @@ VERSION = thing(
         "GOOS": TEXT,
         "GOARCH": TEXT,
     },
-    examples=[build("0.4.0", "linux", "amd64")],
+    examples=[build("0.5.0", "linux", "amd64")],
 )
 REQUIREMENT = thing(
     "What a method asks for: for `challenge`, that a phrase is signed.",
