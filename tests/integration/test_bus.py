@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
 from nats.js.api import StreamConfig
@@ -18,6 +19,7 @@ from skrei_domain.errors import Unavailable
 from skrei_embedded.nats import NatsOptions, NatsServer, WebSocketDoor, free_port
 from skrei_kit import join, nats_auth, topology
 from skrei_kit.bus import Arrival, Bus, BusUnavailable, Message, MessageTooLarge, PullReader, StreamReader
+from skrei_kit.bus.connection import Tcp
 from skrei_kit.bus.pull import BATCH
 from skrei_plugin_api.testing import eventually
 from tests.support.certificates import Certificate, make_certificate
@@ -514,6 +516,20 @@ async def test_a_server_that_comes_back_with_a_certificate_of_nobody_is_said_onc
             await bus.close()
             server.stop()
     assert [each["event"] for each in said].count("bus_distrusted") == 1
+
+
+async def test_a_link_that_python_cannot_cut_any_more_is_followed_by_another(nats: NatsServer) -> None:
+    class Gone:
+        """What is left of a link with TLS that was closed twice, until Python 3.11.3."""
+
+        transport = None  # has no `abort`
+
+    link = Tcp()
+    link._io_writer = Gone()  # type: ignore[assignment]
+    await link.connect(urlparse(nats.url), 65_536, 5)
+    assert (await link.readline()).startswith(b"INFO ")
+    link.close()
+    await link.wait_closed()
 
 
 def handshakes(folder: Path) -> int:

@@ -62,7 +62,7 @@ def test_a_map_of_holes_does_not_get_our_memory(tmp_path: Path, entry: tarfile.T
 
 def extended(kind: bytes) -> bytes:
     """A header that says something of what follows."""
-    content = b"10 a=b c\n"
+    content = b"9 a=b cd\n"
     entry = tarfile.TarInfo("h")
     entry.type, entry.size = kind, len(content)
     return entry.tobuf(tarfile.USTAR_FORMAT) + content.ljust(512, b"\0")

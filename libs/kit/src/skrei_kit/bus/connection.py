@@ -91,7 +91,7 @@ class Tcp(TcpTransport):
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
         """Connect. The client leaves open what it has of a try that failed, five times a second."""
         if self._io_writer is not None:
-            self._io_writer.transport.abort()
+            _cut(self._io_writer)
         await super().connect(uri, buffer_size, connect_timeout)
 
     def writelines(self, payload: list[bytes]) -> None:
@@ -107,7 +107,14 @@ class Tcp(TcpTransport):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await super().wait_closed()  # type: ignore[no-untyped-call]  # as above
         except TimeoutError:
-            self._io_writer.transport.abort()  # type: ignore[union-attr]  # it was connected
+            assert self._io_writer is not None, "it was connected"
+            _cut(self._io_writer)
+
+
+def _cut(writer: asyncio.StreamWriter) -> None:
+    """Let go of a link at once."""
+    with contextlib.suppress(AttributeError):  # with TLS that was closed twice: Python's own, until 3.11.3
+        writer.transport.abort()
 
 
 vars(client_module)["TcpTransport"] = Tcp
