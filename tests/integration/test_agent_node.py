@@ -15,6 +15,7 @@ from skrei_kit import nats_auth
 from tests.support.agent_leader import NatsServer, ScriptedLeader, a_leader, a_nats_server
 from tests.support.agent_machine import NODE, an_order
 from tests.support.agent_node import Script, ScriptedWork, a_node
+from tests.support.executions import held
 
 
 @pytest.fixture
@@ -74,11 +75,6 @@ async def test_an_execution_timeout_ends_it(
         fact = await leader.ended("e-1")
         assert fact.problem is not None
         assert fact.problem.code == "execution-timeout"
-
-
-def held(folder: Path) -> list[Path]:
-    """What lies there but emptied folders that wait for the next executions."""
-    return [path for path in folder.rglob("*") if not (path.parent == folder and path.name.startswith("~spare."))]
 
 
 async def test_three_hundred_commands_each_end_once_and_their_files_go(

@@ -525,7 +525,7 @@ async def test_a_link_that_python_cannot_cut_any_more_is_followed_by_another(nat
         transport = None  # has no `abort`
 
     link = Tcp()
-    link._io_writer = Gone()  # type: ignore[assignment]
+    link._io_writer = Gone()  # type: ignore[assignment]  # it stands for what only an old Python leaves
     await link.connect(urlparse(nats.url), 65_536, 5)
     assert (await link.readline()).startswith(b"INFO ")
     link.close()

@@ -8,6 +8,7 @@ import pytest
 
 from skrei_compute_agent.folders import Folders
 from skrei_compute_agent.spares import MOST_SPARES, Spares
+from tests.support.executions import held
 from tests.support.nesting import nest
 
 
@@ -17,13 +18,6 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
     made.open([])
     yield made
     made.close()
-
-
-def held(root: Path) -> set[str]:
-    """What lies there for an execution, whichever; emptied folders stay for the next ones."""
-    left = list(root.iterdir())
-    assert not [path for path in left if path.name.startswith("~") and list(path.iterdir())]
-    return {path.name for path in left if not path.name.startswith("~")}
 
 
 def test_each_start_has_its_own_folders(folders: Folders) -> None:

@@ -1,5 +1,6 @@
 """The rules of the protocol between node and leader, one at a time: docs/PROTOCOL.md tells what each one closes."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -536,13 +537,14 @@ def test_a_stop_is_remembered_until_its_fact_is_confirmed() -> None:
 
 
 def with_tombstones(count: int) -> NodeSide:
-    """A node that has forgotten `count` executions, one each second; one more is live."""
+    """A node that has read of `count` executions, forgotten one each second, the newest first; one more is live."""
     side = a_side()
-    for number in range(count):
+    for number in reversed(range(count)):
         at = NOW + timedelta(seconds=number)
         side.memory.known.put(
             Known(f"e-{number}", 1, Want.RUN, state=ExecutionState.COMPLETED, forgotten=True, changed_at=at)
         )
+    side.memory.known.sort_stones()
     side.memory.known.put(Known("e-live", 1, Want.RUN, told=1))
     return side
 
@@ -575,6 +577,15 @@ def test_a_tombstone_that_changes_again_is_kept_from_then_on() -> None:
     )
     assert dropped(side.prune(NOW + timedelta(minutes=70))) == ["e-1", "e-2"]
     side.memory.known.check()
+
+
+def test_changing_one_tombstone_for_ever_takes_no_more_room() -> None:
+    side = with_tombstones(1)
+    for number in range(500):
+        known = side.memory.known["e-0"]
+        side.memory.known.put(replace(known, changed_at=NOW + timedelta(seconds=number)))
+        side.memory.known.check()
+        assert len(side.memory.known) == 2
 
 
 def test_after_a_clock_was_put_back_tombstones_wait_for_the_one_before_it_but_within_the_limit(

@@ -126,16 +126,14 @@ async def test_a_child_that_ignores_the_request_is_killed_in_time(stubborn: Proc
     assert time.monotonic() - began < 3
 
 
-def test_what_a_child_leaves_in_its_session_ends_with_it(children: Spawner, tmp_path: Path) -> None:
+async def test_what_a_child_leaves_in_its_session_ends_with_it(children: Spawner, tmp_path: Path) -> None:
     left = tmp_path / "left"
     child = children.start(["/bin/sh", "-c", f"sleep 60 & echo $! > {left}"], environment={})
     child.wait(10)
     sleeper = int(left.read_text())
     assert started_at(sleeper)
     end(child, wait_seconds=1.0)
-    until = time.monotonic() + 10
-    while started_at(sleeper):
-        assert time.monotonic() < until
+    await eventually(lambda: not started_at(sleeper))
 
 
 def test_whoever_has_the_number_of_a_child_that_is_gone_is_let_be(children: Spawner) -> None:

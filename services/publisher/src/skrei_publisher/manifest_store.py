@@ -66,9 +66,8 @@ class ManifestStore:
         self._quota_bytes = quota_bytes
         self._keep_seconds = keep_seconds
         self._now = now
-        self._counting = (
-            threading.Lock()
-        )  # lists come in threads, the same one in several: what is there is counted once
+        # Lists come in threads, the same one in several: what is there is counted once.
+        self._counting = threading.Lock()
 
     def open(self) -> None:
         """Make the folder, count what is there, and remove what did not come whole. Blocks."""
